@@ -1,0 +1,175 @@
+"""The shape arithmetic of stems, blocks and heads, written once.
+
+Every function takes ints, or integer columns with one entry for each network of a population, and gives the layers
+that a module with those shapes has. `designspace.networks.complexity` folds over them; `designspace.models` takes its
+widths from the same helpers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int = int | NDArray[np.int64]
+"""A number, or a column of numbers."""
+Real = float | NDArray[Any]
+
+MIN_ATTENTION_WIDTH = 32
+
+
+class Layer(NamedTuple):
+    """A layer with learned weights, or the stem's max pool (which the activation count includes)."""
+
+    kind: str
+    """``conv`` (a linear layer is a 1x1 convolution of a 1x1 map), ``batch_norm`` or ``max_pool``."""
+    in_width: Int
+    out_width: Int
+    size: Int
+    """Height and width of the output, in pixels."""
+    kernel: int = 1
+    groups: Int = 1
+    bias: bool = False
+    count: Int = 1
+    """How often the layer stands there: 0 where a network of the population lacks it."""
+
+
+def inner_width(width: Int, bottleneck_ratio: Real) -> Int:
+    """Channels of the 3x3 convolution, width / b, at least 1 (paper section 3.2)."""
+    if isinstance(width, int) and isinstance(bottleneck_ratio, (int, float)):
+        return max(1, round(width / bottleneck_ratio))
+    return np.maximum(1, np.rint(width / bottleneck_ratio)).astype(np.int64)
+
+
+def se_width(in_width: Int, se_ratio: float) -> Int:
+    """Squeeze width: a part of the block's *input* width, rounded half to even; 0 means no squeeze-and-excitation."""
+    if isinstance(in_width, int):
+        return round(in_width * se_ratio)
+    return np.rint(in_width * se_ratio).astype(np.int64)
+
+
+def attention_width(inner: Int, radix: Int, cardinality: Int) -> Int:
+    """Hidden channels of split attention: max(inner * radix / 4, 32), as in the authors' code.
+
+    Rounded up to a multiple of the cardinality, which the two grouped 1x1 convolutions need. That changes none of the
+    published networks, but the original raises for many sampled ones.
+    """
+    wanted = np.maximum(inner * radix // 4, MIN_ATTENTION_WIDTH)
+    rounded = -(-wanted // cardinality) * cardinality
+    return int(rounded) if isinstance(inner, int) else rounded
+
+
+def compatible_widths(width: Int, bottleneck_ratio: Real, group_width: Int) -> tuple[Int, Int]:
+    """Bring drawn widths and group widths into a form that can be built: (width, group width).
+
+    The group width is cut to the inner width, and the inner width rounded to its nearest multiple of the group width,
+    half to even ("Designing Network Design Spaces", appendix D; the rounding is pycls's, torchvision's differs).
+    An inverted bottleneck (b < 1) rounds to a multiple of both the group width and 1/b.
+    """
+    width_ = np.asarray(width, np.int64)
+    ratio = np.asarray(bottleneck_ratio, np.float64)
+    # The small term keeps 27 / (1/3) at 81 where floats would give 80.999...; drawn values are no closer to a whole.
+    inner = np.maximum(1, np.floor(width_ / ratio + 1e-9)).astype(np.int64)
+    groups_of = np.minimum(group_width, inner)
+    expansion = np.maximum(1, np.floor(1 / ratio + 1e-9)).astype(np.int64)
+    multiple = np.lcm(groups_of, expansion)
+    inner = np.maximum(multiple, np.rint(inner / multiple).astype(np.int64) * multiple)
+    new_width = np.floor(inner * ratio + 1e-9).astype(np.int64)
+    if isinstance(width, int):
+        return int(new_width), int(groups_of)
+    return new_width, groups_of
+
+
+def halved(size: int, stride: int) -> int:
+    """Side of the output of a padded layer, in pixels: size / stride, rounded up."""
+    return -(-size // stride)
+
+
+def stem_layers(kind: str, in_channels: int, width: int, size: int) -> tuple[list[Layer], int]:
+    """The layers of a stem, and the side of its output in pixels."""
+    if kind == "imagenet":
+        return list(_conv_norm(in_channels, width, halved(size, 2), kernel=3)), halved(size, 2)
+    if kind == "cifar":
+        return list(_conv_norm(in_channels, width, size, kernel=3)), size
+    half, quarter = halved(size, 2), halved(halved(size, 2), 2)
+    if kind == "resnet":
+        layers = list(_conv_norm(in_channels, width, half, kernel=7))
+    else:
+        layers = [
+            *_conv_norm(in_channels, width // 2, half, kernel=3),
+            *_conv_norm(width // 2, width // 2, half, kernel=3),
+            *_conv_norm(width // 2, width, half, kernel=3),
+        ]
+    return [*layers, Layer("max_pool", width, width, quarter, kernel=3)], quarter
+
+
+class BlockShape(NamedTuple):
+    """What the layers of a block follow from. Sizes in pixels; a column holds one entry for each network."""
+
+    block: str
+    in_width: Int
+    width: Int
+    bottleneck_ratio: Real
+    group_width: Int
+    se_ratio: float
+    radix: Int
+    stride: int
+    in_size: int
+    downsampling: str
+    count: Int = 1
+
+
+def block_layers(shape: BlockShape) -> Iterator[Layer]:
+    """The layers of one block, its shortcut's included."""
+    out_size = halved(shape.in_size, shape.stride)
+    if shape.block in ("basic", "vanilla"):
+        yield from _conv_norm(shape.in_width, shape.width, out_size, kernel=3, count=shape.count)
+        yield from _conv_norm(shape.width, shape.width, out_size, kernel=3, count=shape.count)
+    else:
+        yield from _bottleneck_layers(shape, out_size)
+    if shape.block in ("bottleneck", "basic"):
+        changes = (shape.in_width != shape.width) | (shape.stride != 1)
+        yield from _conv_norm(shape.in_width, shape.width, out_size, count=shape.count * changes)
+
+
+def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
+    """1x1, 3x3 (grouped, or split attention), squeeze-and-excitation, 1x1."""
+    inner = inner_width(shape.width, shape.bottleneck_ratio)
+    cardinality = inner // shape.group_width
+    # The average pool of avd halves the map before or after the 3x3 convolution instead of within it.
+    conv_size = shape.in_size if shape.downsampling == "avg_pool_after" else out_size
+    count = shape.count
+    yield from _conv_norm(shape.in_width, inner, shape.in_size, count=count)
+    splits = np.maximum(shape.radix, 1)
+    groups = cardinality * splits
+    yield from _conv_norm(inner, inner * splits, conv_size, kernel=3, groups=groups, count=count)
+    if np.any(shape.radix):
+        attends = count * (np.asarray(shape.radix) > 0)
+        hidden = attention_width(inner, shape.radix, cardinality)
+        yield Layer("conv", inner, hidden, 1, groups=cardinality, bias=True, count=attends)
+        yield Layer("batch_norm", hidden, hidden, 1, count=attends)
+        yield Layer("conv", hidden, inner * splits, 1, groups=cardinality, bias=True, count=attends)
+    if shape.se_ratio:
+        squeeze = se_width(shape.in_width, shape.se_ratio)
+        excites = count * (np.asarray(squeeze) > 0)
+        yield Layer("conv", inner, squeeze, 1, bias=True, count=excites)
+        yield Layer("conv", squeeze, inner, 1, bias=True, count=excites)
+    yield from _conv_norm(inner, shape.width, out_size, count=count)
+
+
+def head_layers(in_width: Int, head_width: int, num_classes: int, size: int) -> Iterator[Layer]:
+    """The optional 1x1 convolution, and the classifier on the pooled map."""
+    if head_width:
+        yield from _conv_norm(in_width, head_width, size)
+        in_width = head_width
+    yield Layer("conv", in_width, num_classes, 1, bias=True)
+
+
+def _conv_norm(
+    in_width: Int, out_width: Int, size: Int, *, kernel: int = 1, groups: Int = 1, count: Int = 1
+) -> Iterator[Layer]:
+    """A convolution without bias and its batch-norm."""
+    yield Layer("conv", in_width, out_width, size, kernel=kernel, groups=groups, count=count)
+    yield Layer("batch_norm", out_width, out_width, size, count=count)

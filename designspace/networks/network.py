@@ -1,0 +1,202 @@
+"""What a network is: frozen values that say everything about its shape and nothing about its training.
+
+RegNetX-400MF, ResNet-50, ResNeXt-50, ResNeSt-50 and anything that a space draws are values of the same class
+`Network`, built by the same module `designspace.models.AnyNet` and counted by the same code
+(`designspace.networks.complexity`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from designspace.networks import blocks
+from designspace.support.errors import InputError, unknown
+
+STEMS = ("imagenet", "cifar", "resnet", "deep")
+BLOCKS = ("bottleneck", "bottleneck_linear", "basic", "vanilla")
+SHORTCUTS = ("conv", "avg_pool")
+DOWNSAMPLINGS = ("conv", "avg_pool_before", "avg_pool_after")
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """The layers before the first stage.
+
+    ``imagenet`` is RegNet's 3x3 convolution of stride 2, ``cifar`` the same with stride 1, ``resnet`` the 7x7
+    convolution of stride 2 and the 3x3 max pool of stride 2, ``deep`` three 3x3 convolutions (the first of stride 2)
+    and the max pool (ResNeSt, "ResNet-D").
+    """
+
+    kind: str = "imagenet"
+    width: int = 32
+    """Channels that the stem gives to the first stage. A deep stem's first two convolutions have half as many."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in STEMS:
+            raise unknown("stem", self.kind, STEMS)
+        _check_integer("stem width", self.width, 1)
+        if self.kind == "deep" and self.width % 2:
+            raise InputError(f"the width of a deep stem is twice that of its first convolution: even, not {self.width}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of blocks of one width ("Designing Network Design Spaces", section 3.2)."""
+
+    depth: int
+    """Number of blocks d."""
+    width: int
+    """Channels w that each block gives."""
+    stride: int = 2
+    """Stride of the first block; the others have 1."""
+    bottleneck_ratio: float = 1
+    """b: the inner width is width / b. Below 1 for an inverted bottleneck."""
+    group_width: int = 1
+    """g: channels in a group of the 3x3 convolution. A divisor of the inner width."""
+
+    def __post_init__(self) -> None:
+        _check_integer("depth", self.depth, 1)
+        _check_integer("width", self.width, 1)
+        _check_integer("stride", self.stride, 1)
+        _check_integer("group_width", self.group_width, 1)
+        if not 0 < self.bottleneck_ratio < float("inf"):
+            raise InputError(f"bottleneck_ratio must be a positive number, not {self.bottleneck_ratio!r}")
+
+    @property
+    def inner_width(self) -> int:
+        """Channels of the block's 3x3 convolution: width / b."""
+        return int(blocks.inner_width(self.width, self.bottleneck_ratio))
+
+    @property
+    def cardinality(self) -> int:
+        """Groups of the 3x3 convolution (before any radix)."""
+        return self.inner_width // self.group_width
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of the AnyNet family: stem, stages of equal blocks, average pool, linear classifier.
+
+    A `Network` is always *realised*: its group widths divide its inner widths, so that it can be built as it stands.
+    Use `designspace.networks.blocks.compatible_widths` to bring drawn values into that form.
+
+    Raises:
+        InputError: on creation, for values that no module could be built from.
+    """
+
+    stem: Stem
+    stages: tuple[Stage, ...]
+    block: str = "bottleneck"
+    """``bottleneck``: 1x1, 3x3, 1x1 with shortcut (the X block; with `se_ratio` the Y block); ``bottleneck_linear``:
+    the same without activation at its end and with identity shortcuts only; ``basic``: two 3x3 with shortcut;
+    ``vanilla``: two 3x3."""
+    se_ratio: float = 0.0
+    """Squeeze-and-excitation width as a part of the block's *input* width; 0 for none."""
+    radix: int = 0
+    """Splits of split attention (ResNeSt, section 3.1) in the place of the 3x3 convolution; 0 for a plain one.
+    Squeeze-and-excitation, where there is any, follows it."""
+    shortcut: str = "conv"
+    """Shortcut where the shape changes: a strided 1x1 ``conv``, or ``avg_pool`` and a 1x1 convolution (ResNet-D)."""
+    downsampling: str = "conv"
+    """Where the first block of a stage applies the stride: in its 3x3 ``conv``, or in a 3x3 average pool before or
+    after it (ResNeSt's *avd*; there also where the stride is 1)."""
+    head_width: int = 0
+    """Channels of a 1x1 convolution before the pooling; 0 for none."""
+    num_classes: int = 1000
+    in_channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.block not in BLOCKS:
+            raise unknown("block", self.block, BLOCKS)
+        if self.shortcut not in SHORTCUTS:
+            raise unknown("shortcut", self.shortcut, SHORTCUTS)
+        if self.downsampling not in DOWNSAMPLINGS:
+            raise unknown("downsampling", self.downsampling, DOWNSAMPLINGS)
+        if not isinstance(self.stages, tuple) or not self.stages:
+            raise InputError(f"stages must be a tuple of at least one Stage, not {self.stages!r}")
+        if not 0 <= self.se_ratio < float("inf"):
+            raise InputError(f"se_ratio must be 0 or a positive number, not {self.se_ratio!r}")
+        _check_integer("radix", self.radix, 0)
+        _check_integer("head_width", self.head_width, 0)
+        _check_integer("num_classes", self.num_classes, 1)
+        _check_integer("in_channels", self.in_channels, 1)
+        for number, stage in enumerate(self.stages, start=1):
+            self._check_stage(number, stage)
+
+    def _check_stage(self, number: int, stage: Stage) -> None:
+        """Raise where a stage's block could not be built."""
+        where = f"stage {number} ({stage})"
+        if self.block in ("basic", "vanilla"):
+            if stage.bottleneck_ratio != 1 or stage.group_width != stage.width:
+                raise InputError(
+                    f"{where}: a {self.block} block has neither bottleneck nor groups, "
+                    "so bottleneck_ratio must be 1 and group_width equal to width"
+                )
+            if self.radix or self.se_ratio or self.downsampling != "conv":
+                raise InputError(f"{where}: radix, se_ratio and downsampling need a bottleneck block")
+            return
+        if stage.inner_width % stage.group_width:
+            raise InputError(
+                f"{where}: group_width {stage.group_width} must divide the inner width "
+                f"{stage.inner_width} (= width {stage.width} / bottleneck_ratio {stage.bottleneck_ratio:g})"
+            )
+        if self.radix and stage.group_width % self.radix:
+            raise InputError(f"{where}: group_width {stage.group_width} must be divisible by radix {self.radix}")
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks in all stages."""
+        return sum(stage.depth for stage in self.stages)
+
+    @property
+    def id(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON: the name of this network everywhere."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, and no field that has its default value.
+
+        Defaults are left out so that a field added in a later version changes no id.
+        """
+        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Network:
+        """The network that `to_json` wrote.
+
+        Raises:
+            InputError: the text is not JSON, or has a field that no network has.
+        """
+        try:
+            fields = json.loads(text)
+            stages = tuple(Stage(**stage) for stage in fields.pop("stages"))
+            return Network(stem=Stem(**fields.pop("stem")), stages=stages, **fields)
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise InputError(f"not the JSON of a network ({error}): {text[:200]}") from error
+
+
+def _without_defaults(value: Any) -> dict[str, Any]:
+    """The fields of a frozen value that differ from their defaults, nested values likewise; whole numbers as ints."""
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        content = getattr(value, field.name)
+        if content == field.default:
+            continue
+        if field.name == "stem":
+            content = _without_defaults(content)
+        elif field.name == "stages":
+            content = [_without_defaults(stage) for stage in content]
+        elif isinstance(content, float) and content.is_integer():
+            content = int(content)
+        fields[field.name] = content
+    return fields
+
+
+def _check_integer(name: str, value: object, low: int) -> None:
+    """Raise unless ``value`` is an int of at least ``low`` (numpy integers are not: they break JSON and hashing)."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise InputError(f"{name} must be an int >= {low}, not {value!r}")

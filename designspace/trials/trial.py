@@ -1,0 +1,154 @@
+"""What is asked of a network, and what happened: frozen values, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from designspace.networks.network import Network
+from designspace.support.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How every network of a run is trained. The defaults are the papers' 10-epoch sweep on a small data set."""
+
+    data: str = "fashion_mnist"
+    """Name of the data set."""
+    train_images: int | None = None
+    """Train on this many images, the same for every trial; None for all."""
+    test_images: int | None = None
+    """Measure the error on this many test images, the same for every trial; None for all."""
+    epochs: int = 10
+    batch_size: int = 128
+    lr: float = 0.1
+    """Learning rate at its highest, for the batch size above (it is not scaled)."""
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-5
+    """On convolution and linear weights; never on batch-norm or biases."""
+    warmup_epochs: float = 0.0
+    """Epochs of linear warm-up before the half-period cosine."""
+    label_smoothing: float = 0.0
+    flip: bool = True
+    """Flip training images from left to right, each with probability 1/2."""
+    crop_padding: int = 0
+    """Pad training images by so many pixels and crop them back at a random place."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0)):
+            _check_number(name, getattr(self, name), low, whole=True)
+        for name in ("train_images", "test_images"):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), 1, whole=True)
+        for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing"):
+            _check_number(name, getattr(self, name), 0)
+        for name in ("nesterov", "flip"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
+        for name in ("momentum", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"recipe: {name} must be below 1, not {getattr(self, name)!r}")
+        if self.warmup_epochs > self.epochs:
+            raise InputError(f"recipe: warmup_epochs {self.warmup_epochs:g} is more than epochs {self.epochs}")
+        if self.nesterov and not self.momentum:
+            raise InputError("recipe: nesterov needs a momentum above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, in order, as plain values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> Recipe:
+        """The recipe with those fields.
+
+        Raises:
+            InputError: a field that no recipe has, or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(Recipe)]
+        for name in fields:
+            if name not in known:
+                raise InputError(f"recipe: unknown option {name!r}; there is: {', '.join(known)}")
+        return Recipe(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training run, decided before it starts: a network, a recipe and a seed."""
+
+    network: Network
+    recipe: Recipe
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """The id of the network: within a run folder, recipe and seed are one for all trials."""
+        return self.network.id
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """What one epoch did. Errors are per cent, top-1."""
+
+    epoch: int
+    """From 1."""
+    lr: float
+    """Learning rate at the end of the epoch."""
+    train_loss: float
+    train_error: float
+    test_error: float
+    wall_s: float
+    """Seconds that the epoch took, evaluation included."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """A trial that ran to its end."""
+
+    final_error: float
+    """Per cent, top-1, after the last epoch. This is the error that figures show."""
+    best_error: float
+    """The least over the epochs. It chooses among epochs on the test images, so it flatters."""
+    epochs: int
+    train_s: float
+    """Seconds of all epochs together, those before an interruption included."""
+    device: str
+
+    @staticmethod
+    def of_history(history: tuple[EpochRecord, ...], device: str) -> TrialResult:
+        """Sum up the epochs of a trial, at least one."""
+        return TrialResult(
+            final_error=history[-1].test_error,
+            best_error=min(record.test_error for record in history),
+            epochs=len(history),
+            train_s=round(sum(record.wall_s for record in history), 3),
+            device=device,
+        )
+
+
+FAILURE_REASONS = ("diverged", "out of memory", "worker died", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFailure:
+    """A trial that ended without a result. It stays a row of every table and counts in the EDF."""
+
+    reason: str
+    """One of `FAILURE_REASONS`."""
+    detail: str
+    """One line for a table: the exception's text, or what became of the worker."""
+    epochs: int = 0
+    """Epochs that it had completed."""
+
+    def __post_init__(self) -> None:
+        if self.reason not in FAILURE_REASONS:
+            raise InputError(f"unknown failure reason {self.reason!r}; there is: {', '.join(FAILURE_REASONS)}")
+
+
+def _check_number(name: str, value: Any, low: float, *, whole: bool = False) -> None:
+    """Raise unless ``value`` is a finite number of at least ``low``."""
+    kind = int if whole else (int, float)
+    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < float("inf"):
+        raise InputError(f"recipe: {name} must be {'a whole number' if whole else 'a number'} >= {low}, not {value!r}")
