@@ -5,6 +5,7 @@ Status is derived from the files that exist. Reading never writes or deletes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -102,6 +103,13 @@ class TrialFolder:
     def write_failure(self, failure: TrialFailure) -> None:
         """Write the failure: from now on the trial has failed."""
         write_json(self.path / _ERROR, dataclasses.asdict(failure))
+
+    def ended_at(self) -> float | None:
+        """When the trial ended, in seconds since the epoch; None if it has not."""
+        for name in (_RESULT, _ERROR):
+            with contextlib.suppress(FileNotFoundError):
+                return (self.path / name).stat().st_mtime
+        return None
 
     def state(self) -> TrialState:
         """What became of the trial, from the files that exist.

@@ -52,7 +52,12 @@ def test_exact_halves_round_to_even_whatever_the_logarithm():
 
 def test_stages_are_realised():
     stages = RegNetParameters(22, 24, 24.48, 2.54, 1, 16).stages()
-    assert [(s.depth, s.width, s.group_width) for s in stages] == [(1, 32, 16), (2, 64, 16), (7, 160, 16), (12, 384, 16)]
+    assert [(s.depth, s.width, s.group_width) for s in stages] == [
+        (1, 32, 16),
+        (2, 64, 16),
+        (7, 160, 16),
+        (12, 384, 16),
+    ]
 
 
 @pytest.mark.parametrize(
