@@ -9,15 +9,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from designspace.analysis import plot_edf as plot_edf
+    from designspace.analysis import plot_edf
     from designspace.data import load as load_data
-    from designspace.models import AnyNet as AnyNet
-    from designspace.networks.complexity import complexity as complexity
-    from designspace.networks.network import Network as Network
-    from designspace.spaces.catalog import space as space
-    from designspace.spaces.population import Population as Population
+    from designspace.models import AnyNet
+    from designspace.networks.complexity import complexity
+    from designspace.networks.network import Network
+    from designspace.spaces.catalog import space
+    from designspace.spaces.population import Population
     from designspace.training import train as train_network
-    from designspace.trials.trial import Recipe as Recipe
+    from designspace.trials.trial import Recipe
+
+__all__ = [
+    "AnyNet",
+    "Network",
+    "Population",
+    "Recipe",
+    "complexity",
+    "load_data",
+    "plot_edf",
+    "space",
+    "train_network",
+]
 
 _HOMES = {
     "AnyNet": ("designspace.models", "AnyNet"),
@@ -30,7 +42,6 @@ _HOMES = {
     "space": ("designspace.spaces.catalog", "space"),
     "train_network": ("designspace.training", "train"),
 }
-__all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 

@@ -29,10 +29,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         folder.create(space.sample(config["n"], config["seed"]), origin)
         folder.write_plan(recipe, config["seed"])
         folders.append(folder)
-    networks = len(folders) * config["n"]
-    print(
-        f"{config['name']}: {networks} networks of {len(folders)} spaces, {recipe.epochs} epochs each, in {config['run']}"
-    )
+    print(f"{config['name']}: {config['n']} networks from each of {len(folders)} spaces, in {config['run']}")
     launch.train(folders, recipe, config)
     analyze.show(folders, Path(config["run"]))
 

@@ -1,6 +1,10 @@
 """Fixtures that several rooms' tests share."""
 
 import json
+import os
+import resource
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,3 +26,19 @@ def fashion_mnist() -> Path:
     root = data.default_root()
     data.prepare("fashion_mnist", root)
     return root
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder that holds 64 KiB: a file system of its own, or for an ordinary user a limit on the size of files."""
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
+        yield tmp_path
+        subprocess.run(["umount", str(tmp_path)], check=True)
+        return
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)

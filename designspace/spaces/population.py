@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from designspace.networks.network import Network
 from designspace.spaces.space import Columns, DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_json, write_text
+from designspace.support.files import read_json, write_together
 
 POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
@@ -67,15 +68,19 @@ class Population:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write population.csv, space.yaml and sampling.json; the table comes last, so that where it is, all is.
+        """Write population.csv, space.yaml and sampling.json, all or none.
 
         Raises:
             RunError: a file cannot be written.
         """
-        write_text(folder / SPACE_FILE, yaml.safe_dump(self.space.to_dict(), sort_keys=False))
         story = {"format": 1, "seed": self.seed, "n": len(self), "drawn": self.drawn, "rejected": dict(self.rejected)}
-        write_json(folder / SAMPLING_FILE, story)
-        write_text(folder / POPULATION_FILE, self.to_csv())
+        write_together(
+            {
+                folder / POPULATION_FILE: self.to_csv(),
+                folder / SAMPLING_FILE: json.dumps(story, indent=2) + "\n",
+                folder / SPACE_FILE: yaml.safe_dump(self.space.to_dict(), sort_keys=False),
+            }
+        )
 
     @staticmethod
     def read(folder: Path) -> Population:

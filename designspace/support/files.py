@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +41,19 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise RunError(f"cannot write {path}: {error.strerror or error}") from error
         raise
+
+
+def write_together(files: Mapping[Path, str]) -> None:
+    """Write several texts so that all are replaced or none: each is on the disk before the first takes its place.
+
+    They take their places from the last to the first.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, text in files.items():
+            file = stack.enter_context(atomic_writer(path))
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

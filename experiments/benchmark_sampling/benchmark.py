@@ -1,6 +1,6 @@
 """How fast are draws, populations and the sample command?
 
-Run with `make bench`. Last figures (2 cores of a shared x86-64 machine, one used; Python 3.11, numpy 2.4; medians of 5):
+Run with `make bench`. Last figures (one core of a shared x86-64 machine; Python 3.11, numpy 2.4; medians of 5):
 
 FIGURES
 """

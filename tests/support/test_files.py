@@ -1,8 +1,5 @@
 import os
-import resource
-import signal
 import stat
-import subprocess
 
 import pytest
 
@@ -50,22 +47,6 @@ def test_a_folder_that_is_a_file_is_a_run_error(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(RunError, match="cannot write"):
         write_text(tmp_path / "a" / "b.txt", "x")
-
-
-@pytest.fixture
-def full_disk(tmp_path):
-    """A folder that holds 64 KiB: a file system of its own, or for an ordinary user a limit on the size of files."""
-    if os.geteuid() == 0:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
-        yield tmp_path
-        subprocess.run(["umount", str(tmp_path)], check=True)
-        return
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_disk_keeps_what_was_there(full_disk):

@@ -1,0 +1,247 @@
+"""The commands as a person types them: a process each."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from designspace.__main__ import commands
+from designspace.cli import app
+from designspace.spaces import catalog
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["input=fashion_mnist", "space.flops=[2e5,6e5]", "space.stem_width=8"]
+QUICK = ["recipe=quick", "recipe.epochs=2", "recipe.train_images=256", "recipe.test_images=200"]
+
+
+def designspace(command, *arguments, cwd, **options):
+    """Run a command and give the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", f"designspace.{command}" if command else "designspace", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+def fails(finished, code, *words):
+    """The command ended with that code and one clear message, which has the words in it."""
+    assert finished.returncode == code, finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert finished.stderr.startswith("designspace.")
+    for word in words:
+        assert word in finished.stderr
+
+
+def test_the_commands_are_listed(tmp_path):
+    listed = designspace("", cwd=tmp_path)
+    assert listed.returncode == 0
+    for name, line in commands().items():
+        assert name in listed.stdout
+        assert line in listed.stdout
+    assert set(commands()) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", commands())
+def test_help_shows_every_key(name):
+    text = app.help_text(name)
+    assert text.startswith(f"usage: python -m designspace.{name}")
+    for key in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines():
+        assert key in text
+
+
+@pytest.mark.parametrize("name", catalog.NAMES)
+def test_sample_writes_every_space(name, tmp_path):
+    finished = designspace("sample", f"space={name}", "n=25", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "accepted" in finished.stdout
+    assert "flops outside 360M to 400M" in finished.stdout
+    with (tmp_path / "runs" / name / "population.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["id"] for row in rows}) == 25
+    assert all(360e6 <= int(row["flops"]) <= 400e6 for row in rows)
+    provenance = json.loads((tmp_path / "runs" / name / "provenance.json").read_text())
+    assert provenance["command"] == f"python -m designspace.sample space={name} n=25"
+
+
+@pytest.mark.parametrize("command", ["sample", "status", "analyze"])
+def test_torch_is_never_loaded(command, finished_run, tmp_path):
+    arguments = {
+        "sample": ["n=2", f"run={tmp_path}/a"],
+        "status": [f"run={finished_run}"],
+        "analyze": [f"runs=[{finished_run}]", f"out={tmp_path}"],
+    }
+    code = (
+        f"import sys; from designspace import {command} as c; from designspace.cli import app; "
+        f"app.main({command!r}, c.run, sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code, *arguments[command]], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNetXA, AnyNetXB"]),
+        (["input=cifar1000"], ["unknown input 'cifar1000'; there is: fashion_mnist, imagenet"]),
+        (["m=5"], ["unknown option 'm'; there is: space, input, n, seed, run"]),
+        (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
+        (["n"], ["'n' is not of the form key=value"]),
+        (["-n", "5"], ["unknown option '-n'"]),
+        (["n=0"], ["n must be a whole number of networks >= 1, not 0"]),
+        (["n=many"], ["not 'many'"]),
+        (["seed=-1"], ["seed must be a whole number >= 0, not -1"]),
+        (["space.flops=[3]"], ["flops must be [least, most], not [3]"]),
+        (["space.flops=[1,2]"], ["only 0 of the 500 networks", "1,015,808  flops outside 1 to 2"]),
+    ],
+)
+def test_bad_input_to_sample(arguments, words, tmp_path):
+    fails(designspace("sample", *arguments, cwd=tmp_path), 2, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: fashion_mnist"]),
+        ("launch", ["run=x", "recipe=slow"], ["unknown recipe 'slow'; there is: quick, sweep"]),
+        ("launch", ["run=x", "launcher=cloud"], ["unknown launcher 'cloud'; there is: local"]),
+        ("explore", ["experiment=none"], ["unknown experiment 'none'; there is: quickstart"]),
+        ("explore", ["spaces=[AnyNetXA,Nope]"], ["unknown space 'Nope'"]),
+        ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
+        ("launch", [], ["run=... must be given"]),
+        ("status", ["run=nowhere"], ["nowhere is no run folder and holds none"]),
+        ("analyze", ["runs=[]"], ["runs is empty"]),
+    ],
+)
+def test_bad_input_to_other_commands(command, arguments, words, tmp_path):
+    fails(designspace(command, *arguments, cwd=tmp_path), 2, *words)
+
+
+def test_another_population_is_never_overwritten(tmp_path):
+    assert designspace("sample", "n=5", "run=r", cwd=tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    fails(designspace("sample", "n=5", "run=r", "seed=1", cwd=tmp_path), 2, "already holds another population")
+    assert {path: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+    assert designspace("sample", "n=9", "run=r", cwd=tmp_path).returncode == 0  # more of the same extends it
+
+
+def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(full_disk):
+    assert designspace("sample", "n=5", "run=small", cwd=full_disk).returncode == 0
+    before = {path: path.read_bytes() for path in (full_disk / "small").iterdir()}
+    fails(designspace("sample", "n=2000", "run=small", cwd=full_disk), 1, "cannot write small/population.csv")
+    assert {path: path.read_bytes() for path in (full_disk / "small").iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, fashion_mnist):
+    """A run of two networks, trained by the commands themselves."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert designspace("sample", "space=RegNetX", *SMALL, "n=2", "run=run", cwd=folder).returncode == 0
+    launched = designspace("launch", "run=run", *QUICK, f"data.root={fashion_mnist}", cwd=folder)
+    assert launched.returncode == 0, launched.stderr
+    assert "trials 2/2" in launched.stderr
+    return folder / "run"
+
+
+def test_status_tells_where_a_run_stands(finished_run):
+    finished = designspace("status", f"run={finished_run.parent}", cwd=finished_run.parent)
+    assert finished.returncode == 0, finished.stderr
+    row = next(line for line in finished.stdout.splitlines() if line.startswith("run ") and "done" not in line)
+    assert row.split()[1:5] == ["2", "0", "0", "0"]
+
+
+def test_launch_without_a_recipe_goes_on_with_the_run_s_own(finished_run, fashion_mnist):
+    again = designspace("launch", f"run={finished_run}", f"data.root={fashion_mnist}", cwd=finished_run.parent)
+    assert again.returncode == 0, again.stderr
+    other = designspace("launch", f"run={finished_run}", "recipe.epochs=7", cwd=finished_run.parent)
+    fails(other, 2, "another recipe", "epochs is 2 there and 7 here")
+
+
+def test_analyze_writes_the_same_bytes_twice(finished_run, tmp_path):
+    files = {}
+    for name in ("a", "b"):
+        finished = designspace("analyze", f"runs=[{finished_run}]", f"out={name}", cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+        assert "report.html" in finished.stdout
+        files[name] = {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+    assert set(map(str, files["a"])) == {"report.html", "figures/edf.svg", "figures/edf.png", "figures/edf.csv"}
+    assert files["a"] == files["b"]
+
+
+def test_a_result_cut_in_half_is_named_and_nothing_is_lost(finished_run, tmp_path):
+    subprocess.run(["cp", "-r", str(finished_run), str(tmp_path / "run")], check=True)
+    result = next((tmp_path / "run").glob("trials/*/result.json"))
+    result.write_bytes(result.read_bytes()[:20])
+    before = (tmp_path / "run" / "results.csv").read_bytes()
+    for command, key in (("analyze", "runs"), ("status", "run")):
+        fails(designspace(command, f"{key}=run", cwd=tmp_path), 1, str(result.name), "not whole JSON")
+    assert (tmp_path / "run" / "results.csv").read_bytes() == before
+
+
+def test_a_results_table_cut_in_half_is_named(finished_run, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("space.yaml", "results.csv"):
+        (run / name).write_bytes((finished_run / name).read_bytes())
+    assert designspace("analyze", "runs=[run]", cwd=tmp_path).returncode == 0
+    table = run / "results.csv"
+    table.write_bytes(table.read_bytes()[: table.stat().st_size * 2 // 3])
+    fails(designspace("analyze", "runs=[run]", cwd=tmp_path), 1, "results.csv")
+
+
+def test_corrupt_images_end_in_one_message(fashion_mnist, tmp_path):
+    root = tmp_path / "data"
+    subprocess.run(["cp", "-r", str(fashion_mnist), str(root)], check=True)
+    images = root / "fashion_mnist" / "train-images-idx3-ubyte.gz"
+    images.write_bytes(images.read_bytes()[:100_000])
+    designspace("sample", *SMALL, "n=1", "run=run", cwd=tmp_path)
+    finished = designspace("launch", "run=run", *QUICK, f"data.root={root}", cwd=tmp_path)
+    fails(finished, 1, "train-images-idx3-ubyte.gz", "designspace.prepare data=fashion_mnist")
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, fashion_mnist):
+    """Interrupted and resumed gives the numbers of a run that was left alone."""
+    epochs = ["recipe=quick", "recipe.epochs=4", "recipe.train_images=2000", "recipe.test_images=500"]
+    numbers = {}
+    for name in ("alone", "stopped"):
+        assert designspace("sample", *SMALL, "n=4", f"run={name}", cwd=tmp_path).returncode == 0
+        command = [sys.executable, "-m", "designspace.launch", f"run={name}", *epochs, f"data.root={fashion_mnist}"]
+        if name == "stopped":
+            process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+            history = tmp_path / name / "trials"
+            deadline = time.monotonic() + 120
+            while not list(history.glob("*/history.jsonl")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60)[1].strip().endswith("the same command goes on from here")
+            assert process.returncode == 130
+            running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+            assert not any("designspace.sweeps.worker" in line and str(os.getpid()) in line for line in running)
+            assert not list(history.glob("*/claim.json"))
+            assert len(list(history.glob("*/result.json"))) < 4
+        assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+        with (tmp_path / name / "results.csv").open() as file:
+            numbers[name] = [{k: v for k, v in row.items() if k != "train_s"} for row in csv.DictReader(file)]
+    assert numbers["stopped"] == numbers["alone"]
+
+
+def test_the_readme_s_ten_lines_run(tmp_path, fashion_mnist):
+    text = (ROOT / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.strip().splitlines()) <= 12
+    environment = {**os.environ, "DESIGNSPACE_DATA": str(fashion_mnist)}
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "error" in finished.stdout
+    assert (tmp_path / "edf.svg").read_text().startswith("<?xml")
