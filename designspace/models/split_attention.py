@@ -1,0 +1,48 @@
+"""Split attention: a grouped convolution whose splits are weighed against each other (ResNeSt, arXiv 2004.08955)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from designspace.models.layers import conv_norm, global_average
+from designspace.networks import blocks
+
+
+class SplitAttention(nn.Module):
+    """A 3x3 convolution into ``radix`` splits of ``width`` channels, and their attention-weighted sum (section 3.1).
+
+    (N, width, H, W) -> (N, width, H', W') with H' = H / stride, rounded up. ``radix`` splits stand in each of
+    ``cardinality`` groups. The channels of the convolution are radix-major: first all cardinal groups of split 1, then
+    all of split 2, so that both group counts are those of ordinary grouped convolutions (the paper's appendix). With
+    ``radix`` 1 there is nothing to choose between, and a sigmoid takes the softmax's place. Neither batch-norm nor
+    ReLU follow.
+    """
+
+    def __init__(self, width: int, *, radix: int, cardinality: int, stride: int = 1) -> None:
+        super().__init__()
+        self.width, self.radix, self.cardinality = width, radix, cardinality
+        hidden = int(blocks.attention_width(width, radix, cardinality))
+        self.splits = conv_norm(width, width * radix, 3, stride=stride, groups=cardinality * radix)
+        self.squeeze = nn.Conv2d(width, hidden, 1, groups=cardinality)
+        self.norm = nn.BatchNorm2d(hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.attend = nn.Conv2d(hidden, width * radix, 1, groups=cardinality)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) to (N, width, H', W')."""
+        # Sizes of dimensions come from the constructor, not from tensors, so that exported graphs hold no shape code.
+        splits: Tensor = self.splits(x)  # (N, radix * width, H', W')
+        if self.radix == 1:
+            weights = self._logits(splits).sigmoid()
+            return splits * weights
+        splits = splits.unflatten(1, (self.radix, self.width))  # (N, radix, width, H', W')
+        logits = self._logits(splits.sum(dim=1))
+        logits = logits.reshape(-1, self.cardinality, self.radix, self.width // self.cardinality)
+        weights = logits.transpose(1, 2).softmax(dim=1)  # (N, radix, cardinality, width / cardinality)
+        return (splits * weights.reshape(-1, self.radix, self.width, 1, 1)).sum(dim=1)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """What each split of each channel deserves: (N, width, H', W') -> (N, radix * width, 1, 1), cardinal-major."""
+        hidden = self.relu(self.norm(self.squeeze(global_average(x))))  # (N, hidden, 1, 1)
+        logits: Tensor = self.attend(hidden)
+        return logits
