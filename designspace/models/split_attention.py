@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from designspace.models.layers import conv_norm, global_average
@@ -35,7 +36,7 @@ class SplitAttention(nn.Module):
         if self.radix == 1:
             weights = self._logits(splits).sigmoid()
             return splits * weights
-        splits = splits.unflatten(1, (self.radix, self.width))  # (N, radix, width, H', W')
+        splits = torch.unflatten(splits, 1, (self.radix, self.width))  # (N, radix, width, H', W')
         logits = self._logits(splits.sum(dim=1))
         logits = logits.reshape(-1, self.cardinality, self.radix, self.width // self.cardinality)
         weights = logits.transpose(1, 2).softmax(dim=1)  # (N, radix, cardinality, width / cardinality)
