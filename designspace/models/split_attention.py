@@ -31,19 +31,23 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, width, H, W) to (N, width, H', W')."""
-        # Sizes of dimensions come from the constructor, not from tensors, so that exported graphs hold no shape code.
-        splits: Tensor = self.splits(x)  # (N, radix * width, H', W')
-        if self.radix == 1:
-            weights = self._logits(splits).sigmoid()
-            return splits * weights
-        splits = torch.unflatten(splits, 1, (self.radix, self.width))  # (N, radix, width, H', W')
-        logits = self._logits(splits.sum(dim=1))
-        logits = logits.reshape(-1, self.cardinality, self.radix, self.width // self.cardinality)
-        weights = logits.transpose(1, 2).softmax(dim=1)  # (N, radix, cardinality, width / cardinality)
-        return (splits * weights.reshape(-1, self.radix, self.width, 1, 1)).sum(dim=1)
+        # In chunks of a constant number: exported graphs hold no shape code, and maps stay channels last (measured on a
+        # CPU for 2 splits of 32 x 14 x 14: 2.7 ms forward and backward, against 12 ms as (N, radix, width, H', W')).
+        splits = self.splits(x).chunk(self.radix, dim=1)  # radix times (N, width, H', W')
+        together = splits[0]
+        for split in splits[1:]:
+            together = together + split
+        weights = self._weights(together).chunk(self.radix, dim=1)  # radix times (N, width, 1, 1)
+        out: Tensor = splits[0] * weights[0]
+        for split, weight in zip(splits[1:], weights[1:], strict=True):
+            out = torch.addcmul(out, split, weight)
+        return out
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """What each split of each channel deserves: (N, width, H', W') -> (N, radix * width, 1, 1), cardinal-major."""
-        hidden = self.relu(self.norm(self.squeeze(global_average(x))))  # (N, hidden, 1, 1)
-        logits: Tensor = self.attend(hidden)
-        return logits
+    def _weights(self, together: Tensor) -> Tensor:
+        """What each channel of each split counts: (N, width, H', W') -> (N, radix * width, 1, 1), radix-major."""
+        hidden = self.relu(self.norm(self.squeeze(global_average(together))))  # (N, hidden, 1, 1)
+        logits: Tensor = self.attend(hidden)  # (N, cardinality * radix * width / cardinality, 1, 1), cardinal-major
+        if self.radix == 1:
+            return logits.sigmoid()
+        logits = logits.reshape(-1, self.cardinality, self.radix, self.width // self.cardinality)
+        return logits.transpose(1, 2).softmax(dim=1).reshape(-1, self.radix * self.width, 1, 1)
