@@ -1,0 +1,223 @@
+"""Fashion-MNIST (arXiv 1708.07747): 60,000 training and 10,000 test images of clothes, 28x28 pixels, 10 classes.
+
+Its four files lie as ``<root>/fashion_mnist/*.gz``, in the IDX format that they are published in.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import logging
+import os
+import subprocess
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.data.images import ImageData
+from designspace.support.errors import RunError
+from designspace.support.files import write_bytes
+
+log = logging.getLogger(__name__)
+
+NAME = "fashion_mnist"
+ADDRESSES = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+CONNECT_S = 10
+"""Seconds without an answer after which an address counts as unreachable."""
+APT_S = 300
+"""Seconds that an apt command may take."""
+
+
+class _File(NamedTuple):
+    """A file of the data set, as it is when unpacked: Debian packs it anew, so that packed bytes differ."""
+
+    name: str
+    size: int
+    """In bytes."""
+    sha256: str
+    header: int
+    """Bytes before the values."""
+
+
+FILES = {
+    "train_images": _File(
+        "train-images-idx3-ubyte", 47040016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888", 16
+    ),
+    "train_labels": _File(
+        "train-labels-idx1-ubyte", 60008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9", 8
+    ),
+    "test_images": _File(
+        "t10k-images-idx3-ubyte", 7840016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b", 16
+    ),
+    "test_labels": _File(
+        "t10k-labels-idx1-ubyte", 10008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34", 8
+    ),
+}
+
+
+def load(root: Path) -> ImageData:
+    """Read the data set below ``root``; the size and the SHA-256 of every file are checked each time.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    return ImageData(
+        NAME,
+        train_images=_read(root, "train_images").reshape(-1, 1, 28, 28),
+        train_labels=_read(root, "train_labels").astype(np.int64),
+        test_images=_read(root, "test_images").reshape(-1, 1, 28, 28),
+        test_labels=_read(root, "test_labels").astype(np.int64),
+        num_classes=10,
+        mean=(0.28604,),
+        std=(0.35302,),
+    )
+
+
+def prepare(root: Path) -> Path:
+    """Fetch the files that are missing or damaged below ``root``, and give the folder where all of them lie.
+
+    They come from the official address, its mirror, or else from Debian's package of them (which needs no rights).
+
+    Raises:
+        RunError: no source gave the files; the error says what each answered and where to put them by hand.
+    """
+    folder = root / NAME
+    missing = [file for file in FILES.values() if not _is_good(folder, file)]
+    said = []
+    for source, fetch in _sources():
+        if not missing:
+            break
+        try:
+            log.info("fetching %s from %s", ", ".join(file.name for file in missing), source)
+            fetch(folder, missing)
+        except (OSError, http.client.HTTPException, subprocess.SubprocessError, _BadContent) as error:
+            said.append(f"  {source}: {_one_line(error)}")
+        missing = [file for file in missing if not _is_good(folder, file)]
+    if missing:
+        wanted = "\n".join(f"  {file.name}.gz (unpacked: {file.size} bytes, SHA-256 {file.sha256})" for file in missing)
+        raise RunError(
+            f"cannot fetch {NAME}; what was tried:\n"
+            + "\n".join(said)
+            + f"\nPut these files into {folder} by hand, then run this again:\n{wanted}"
+        )
+    return folder
+
+
+class _BadContent(Exception):
+    """What a source gave is not the published file."""
+
+
+def _unpacked(packed: bytes, file: _File) -> bytes:
+    """The content of a packed file, checked."""
+    try:
+        content = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _BadContent(f"{file.name}.gz is not a whole gzip file ({error})") from error
+    if len(content) != file.size:
+        raise _BadContent(f"{file.name}.gz holds {len(content)} bytes, not {file.size}")
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise _BadContent(f"{file.name}.gz is not the published file: its SHA-256 differs")
+    return content
+
+
+def _read(root: Path, part: str) -> NDArray[np.uint8]:
+    """The values of a file, without its header."""
+    file = FILES[part]
+    path = root / NAME / f"{file.name}.gz"
+    advice = f"run: python -m designspace.prepare data={NAME}"
+    try:
+        content = _unpacked(path.read_bytes(), file)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing; {advice}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except _BadContent as error:
+        raise RunError(f"{path} is damaged: {error}; {advice}") from error
+    return np.frombuffer(content, np.uint8, offset=file.header)
+
+
+def _is_good(folder: Path, file: _File) -> bool:
+    """Whether the file is there and is the published one."""
+    try:
+        _unpacked((folder / f"{file.name}.gz").read_bytes(), file)
+    except (OSError, _BadContent):
+        return False
+    return True
+
+
+def _keep(folder: Path, file: _File, packed: bytes) -> None:
+    """Check a packed file and write it, whole or not at all."""
+    _unpacked(packed, file)
+    write_bytes(folder / f"{file.name}.gz", packed)
+
+
+_Fetch = Callable[[Path, list[_File]], None]
+
+
+def _sources() -> list[tuple[str, _Fetch]]:
+    """Where files come from, first choice first: the source's name, and what fetches files from it into a folder."""
+    return [
+        *((address, _from_address(address)) for address in ADDRESSES),
+        (f"apt-get ({DEBIAN_PACKAGE})", _from_debian),
+    ]
+
+
+def _from_address(address: str) -> _Fetch:
+    """What fetches files from below a web address."""
+
+    def fetch(folder: Path, files: list[_File]) -> None:
+        for file in files:
+            with urllib.request.urlopen(f"{address}{file.name}.gz", timeout=CONNECT_S) as answer:
+                _keep(folder, file, answer.read(file.size + 1024))  # no packed file is much larger than its content
+
+    return fetch
+
+
+def _from_debian(folder: Path, files: list[_File]) -> None:
+    """Fetch Debian's package of the data set and take the files out of it; nothing is installed."""
+    with tempfile.TemporaryDirectory() as name:
+        temporary = Path(name)
+        try:
+            _run(["apt-get", "download", DEBIAN_PACKAGE], temporary)
+        except subprocess.CalledProcessError:
+            _run(_own_state(temporary, "update"), temporary)
+            _run(_own_state(temporary, "download", DEBIAN_PACKAGE), temporary)
+        package = next(temporary.glob("*.deb"))
+        _run(["dpkg-deb", "--extract", str(package), "content"], temporary)
+        for file in files:
+            path = temporary / "content" / "usr" / "share" / "datasets" / "fashion-mnist" / f"{file.name}.gz"
+            _keep(folder, file, path.read_bytes())
+
+
+def _own_state(temporary: Path, *command: str) -> list[str]:
+    """An apt-get command that keeps its package lists in a temporary folder, so that it needs no root."""
+    for part in ("state/lists/partial", "cache/archives/partial"):
+        (temporary / part).mkdir(parents=True, exist_ok=True)
+    options = (f"Dir::State={temporary / 'state'}", f"Dir::Cache={temporary / 'cache'}", "APT::Sandbox::User=")
+    return ["apt-get", *(part for option in options for part in ("-o", option)), *command]
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run a command in a folder; its last words are in the error that it ends with."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=APT_S)
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"{' '.join(error.cmd[:2])} said: {' '.join(error.stderr.split()) or f'exit code {error.returncode}'}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,110 @@
+"""Images and labels of a data set as plain arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.support.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set in memory: training and test images of one size, and their classes. Checked when made.
+
+    Raises:
+        InputError: an array has another type or shape than its field says, or a label is no class.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    """Shape (N, C, H, W), values 0 to 255."""
+    train_labels: NDArray[np.int64]
+    """Shape (N,), values 0 to num_classes - 1."""
+    test_images: NDArray[np.uint8]
+    """Shape (M, C, H, W)."""
+    test_labels: NDArray[np.int64]
+    """Shape (M,)."""
+    num_classes: int
+    mean: tuple[float, ...]
+    """Mean of each channel over the training images, where 255 is 1."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel, where 255 is 1; above 0."""
+
+    def __post_init__(self) -> None:
+        for split in ("train", "test"):
+            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            _check_array(f"{self.name}: {split}_images", images, np.uint8, 4)
+            _check_array(f"{self.name}: {split}_labels", labels, np.int64, 1)
+            if len(images) != len(labels) or not len(images):
+                raise InputError(f"{self.name}: {split} has {len(images)} images and {len(labels)} labels")
+            if labels.min() < 0 or labels.max() >= self.num_classes:
+                raise InputError(
+                    f"{self.name}: {split}_labels must be 0 to {self.num_classes - 1}, "
+                    f"not {labels.min()} to {labels.max()}"
+                )
+        train, test = self.train_images.shape[1:], self.test_images.shape[1:]
+        if train != test:
+            raise InputError(f"{self.name}: training images are {train}, test images {test}")
+        channels = train[0]
+        if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
+            raise InputError(
+                f"{self.name}: mean and std need one number for each of {channels} channels, and std above 0, "
+                f"not {self.mean} and {self.std}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    def subset(self, train_images: int | None = None, test_images: int | None = None) -> ImageData:
+        """Keep so many images of each split, in their order; None keeps all.
+
+        Every class keeps its share, to one image. The choice is random but fixed: it depends on the labels alone, so it
+        is the same for every trial and machine, and a larger subset holds every smaller one. Mean and standard
+        deviation stay those of the whole set.
+
+        Raises:
+            InputError: there are not so many images.
+        """
+        if train_images in (None, len(self.train_images)) and test_images in (None, len(self.test_images)):
+            return self
+        train = _chosen(f"{self.name}: train_images", self.train_labels, train_images, seed=0)
+        test = _chosen(f"{self.name}: test_images", self.test_labels, test_images, seed=1)
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[train],
+            train_labels=self.train_labels[train],
+            test_images=self.test_images[test],
+            test_labels=self.test_labels[test],
+        )
+
+
+def _chosen(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+    """The indices of ``count`` images with each class in its share, in order."""
+    if count is None:
+        return np.arange(len(labels))
+    if not 1 <= count <= len(labels):
+        raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
+    # Raw bits, for they never change between versions of numpy; `Generator.permutation` may.
+    shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
+    # An image's place in its class, as a part of the class: the first images by place hold every class in its share.
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    order = shuffled[np.argsort(place[shuffled], kind="stable")]
+    return np.sort(order[:count])
+
+
+def _check_array(what: str, array: Any, kind: type[np.generic], dimensions: int) -> None:
+    """Raise unless ``array`` is a numpy array of that type and so many dimensions."""
+    if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != dimensions:
+        given = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{what} must be an array of {np.dtype(kind)} with {dimensions} dimensions, not {given}")

@@ -1,0 +1,53 @@
+"""Split attention: a grouped convolution whose splits are weighed against each other (ResNeSt, arXiv 2004.08955)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from designspace.models.layers import conv_norm, global_average
+from designspace.networks import blocks
+
+
+class SplitAttention(nn.Module):
+    """A 3x3 convolution into ``radix`` splits of ``width`` channels, and their attention-weighted sum (section 3.1).
+
+    (N, width, H, W) -> (N, width, H', W') with H' = H / stride, rounded up. ``radix`` splits stand in each of
+    ``cardinality`` groups. The channels of the convolution are radix-major: first all cardinal groups of split 1, then
+    all of split 2, so that both group counts are those of ordinary grouped convolutions (the paper's appendix). With
+    ``radix`` 1 there is nothing to choose between, and a sigmoid takes the softmax's place. Neither batch-norm nor
+    ReLU follow.
+    """
+
+    def __init__(self, width: int, *, radix: int, cardinality: int, stride: int = 1) -> None:
+        super().__init__()
+        self.width, self.radix, self.cardinality = width, radix, cardinality
+        hidden = int(blocks.attention_width(width, radix, cardinality))
+        self.splits = conv_norm(width, width * radix, 3, stride=stride, groups=cardinality * radix)
+        self.squeeze = nn.Conv2d(width, hidden, 1, groups=cardinality)
+        self.norm = nn.BatchNorm2d(hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.attend = nn.Conv2d(hidden, width * radix, 1, groups=cardinality)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) to (N, width, H', W')."""
+        # In chunks of a constant number: exported graphs hold no shape code, and maps stay channels last (measured on a
+        # CPU for 2 splits of 32 x 14 x 14: 2.7 ms forward and backward, against 12 ms as (N, radix, width, H', W')).
+        splits = self.splits(x).chunk(self.radix, dim=1)  # radix times (N, width, H', W')
+        together = splits[0]
+        for split in splits[1:]:
+            together = together + split
+        weights = self._weights(together).chunk(self.radix, dim=1)  # radix times (N, width, 1, 1)
+        out: Tensor = splits[0] * weights[0]
+        for split, weight in zip(splits[1:], weights[1:], strict=True):
+            out = torch.addcmul(out, split, weight)
+        return out
+
+    def _weights(self, together: Tensor) -> Tensor:
+        """What each channel of each split counts: (N, width, H', W') -> (N, radix * width, 1, 1), radix-major."""
+        hidden = self.relu(self.norm(self.squeeze(global_average(together))))  # (N, hidden, 1, 1)
+        logits: Tensor = self.attend(hidden)  # (N, cardinality * radix * width / cardinality, 1, 1), cardinal-major
+        if self.radix == 1:
+            return logits.sigmoid()
+        logits = logits.reshape(-1, self.cardinality, self.radix, self.width // self.cardinality)
+        return logits.transpose(1, 2).softmax(dim=1).reshape(-1, self.radix * self.width, 1, 1)

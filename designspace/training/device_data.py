@@ -1,0 +1,94 @@
+"""A data set on a device: uploaded once, as bytes, and shared by all trials of a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from designspace.data.augment import flip, normalise, pad_crop
+from designspace.data.images import ImageData
+from designspace.support.errors import InputError
+from designspace.trials.trial import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceData:
+    """The images and labels of an `ImageData` as tensors on one device. Made by `DeviceData.of`."""
+
+    name: str
+    num_classes: int
+    train_images: Tensor
+    """uint8, shape (N, C, H, W)."""
+    train_labels: Tensor
+    """int64, shape (N,)."""
+    test_images: Tensor
+    """uint8, shape (M, C, H, W)."""
+    test_labels: Tensor
+    """int64, shape (M,)."""
+    mean: Tensor
+    """Mean of each channel in the images' units, 0 to 255. float32, shape (C, 1, 1)."""
+    std: Tensor
+    """Standard deviation of each channel in the images' units. float32, shape (C, 1, 1)."""
+
+    @staticmethod
+    def of(data: ImageData, device: str | torch.device = "cpu") -> DeviceData:
+        """Copy a data set to a device, as bytes."""
+
+        def per_channel(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, device=device).mul_(255).view(-1, 1, 1)
+
+        return DeviceData(
+            data.name,
+            data.num_classes,
+            train_images=torch.tensor(data.train_images, device=device),
+            train_labels=torch.tensor(data.train_labels, device=device),
+            test_images=torch.tensor(data.test_images, device=device),
+            test_labels=torch.tensor(data.test_labels, device=device),
+            mean=per_channel(data.mean),
+            std=per_channel(data.std),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.train_images.device
+
+    def train_batch(self, indices: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Take training images, augmented and normalised: float32 (n, C, H, W) channels last, and labels (n,)."""
+        images = self.train_images[indices]
+        if recipe.flip:
+            images = flip(images, generator)
+        if recipe.crop_padding:
+            images = pad_crop(images, recipe.crop_padding, generator)
+        return normalise(images, self.mean, self.std), self.train_labels[indices]
+
+    def test_batch(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """Take test images, normalised: float32 (n, C, H, W) channels last, and labels (n,), n <= count at the end."""
+        images = self.test_images[start : start + count]
+        return normalise(images, self.mean, self.std), self.test_labels[start : start + count]
+
+
+def on_device(data: ImageData | DeviceData, recipe: Recipe, device: str | torch.device | None) -> DeviceData:
+    """Bring the images that a recipe asks for to a device; data that are on a device stay there, and are checked.
+
+    Raises:
+        InputError: the data set is not the one that the recipe names, is on another device than ``device``, or has not
+            the number of images that the recipe asks for.
+    """
+    if data.name != recipe.data:
+        raise InputError(f"the recipe trains on {recipe.data!r}, but the data set given is {data.name!r}")
+    if isinstance(data, ImageData):
+        return DeviceData.of(data.subset(recipe.train_images, recipe.test_images), device or "cpu")
+    # "cuda" is whichever GPU is the current one, so let torch say where a tensor would go.
+    if device is not None and torch.empty(0, device=device).device != data.device:
+        raise InputError(f"the data set is on {data.device}, but the trial is to run on {device}")
+    for split in ("train_images", "test_images"):
+        wanted, given = getattr(recipe, split), len(getattr(data, split))
+        if wanted is not None and wanted != given:
+            raise InputError(
+                f"the recipe asks for {split}={wanted}, but the data set on {data.device} has {given}; "
+                f"load it with {split}={wanted}"
+            )
+    return data

@@ -1,0 +1,42 @@
+"""How a trial can end early, and what that is called in a results table."""
+
+from __future__ import annotations
+
+import torch
+
+from designspace.trials.trial import TrialFailure
+
+
+class Diverged(Exception):
+    """The training loss is no longer a finite number."""
+
+
+class Interrupted(BaseException):
+    """The trial was asked to stop, and goes on from its checkpoint another time.
+
+    Like ``KeyboardInterrupt`` this is no ``Exception``: what collects failures must not take it for one.
+    """
+
+
+def failure_of(exception: Exception, epochs: int) -> TrialFailure:
+    """Put an exception that ended a trial after so many whole epochs into the words of a results table."""
+    if isinstance(exception, Diverged):
+        reason = "diverged"
+    elif _is_out_of_memory(exception):
+        reason = "out of memory"
+    else:
+        reason = "error"
+    lines = str(exception).strip().splitlines()
+    name = type(exception).__name__
+    detail = lines[0] if reason == "diverged" else f"{name}: {lines[0]}" if lines else name
+    return TrialFailure(reason, detail, epochs)
+
+
+def _is_out_of_memory(exception: Exception) -> bool:
+    """Whether memory ran out, on a GPU or on the host."""
+    if isinstance(exception, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # On the host torch has no error type for it, only these words.
+    return isinstance(exception, RuntimeError) and any(
+        words in str(exception) for words in ("not enough memory", "can't allocate memory", "CUDA out of memory")
+    )
