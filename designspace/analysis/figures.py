@@ -1,0 +1,223 @@
+"""Drawing: a figure function takes computed numbers and an `Axes`, and computes nothing itself.
+
+All is object-oriented matplotlib in a style of its own: pyplot is not imported and the user's settings stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.support.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from designspace.analysis.compare import Comparison
+    from designspace.analysis.edf import EDF
+
+# Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too pale for a line on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Line styles tell the curves apart in grey. Their number has no factor in common with that of the colours, so that 35
+# curves differ.
+_DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
+_STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "legend.frameon": True,
+    "legend.framealpha": 0.9,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "designspace",  # else the ids in an SVG are random
+    "svg.fonttype": "path",  # looks the same wherever it is opened
+}
+_DPI = 200
+
+
+def new_axes(width: float = 6.4, height: float = 4.4) -> tuple[Figure, Axes]:
+    """A figure of that size, inches, with one axes, in this project's style."""
+    from matplotlib.figure import Figure  # a third of a second that numbers alone need not pay
+
+    with _style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def draw_edf(
+    ax: Axes,
+    edfs: Mapping[str, EDF],
+    bands: bool = True,
+    *,
+    level: float = 0.05,
+    chance_error: float | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Draw error EDFs as in figures 2, 5, 7 and 9 of "Designing Network Design Spaces".
+
+    Errors far from all others, such as those of diverged networks at chance level, do not stretch the axis: it ends
+    before them, and a note above it says how many of which space lie outside.
+
+    Args:
+        ax: where to draw.
+        edfs: the name of each space and its EDF; none draws empty axes.
+        bands: shade the simultaneous confidence bands.
+        level: the bands hold with probability 1 - level each.
+        chance_error: per cent; errors of at least so much do not count when the axis is chosen.
+        notes: more lines to write above the axes.
+    """
+    low, high = error_limits(list(edfs.values()), chance_error)
+    lines, labels = [], []
+    with _style():
+        for place, (name, curve) in enumerate(edfs.items()):
+            colour = _COLOURS[place % len(_COLOURS)]
+            dashes = _DASHES[place % len(_DASHES)]
+            lines.append(_draw_curve(ax, curve, (low, high), colour, dashes))
+            labels.append(f"{_plain(name)}   {curve.n} | {curve.min:.1f} | {curve.mean:.1f}")
+            if bands:
+                band = curve.band(level)
+                errors = np.concatenate([[low], curve.errors, [high]])
+                lower = np.concatenate([[0.0], band.lower, band.lower[-1:]])
+                upper = np.concatenate([[band.half_width], band.upper, band.upper[-1:]])
+                ax.fill_between(errors, lower, upper, step="post", color=colour, alpha=0.12, linewidth=0)
+        ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
+        if lines:
+            # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
+            legend = ax.legend(lines, ["-"] * len(lines), title="n | min | mean", loc="lower right", alignment="right")
+            for text, label in zip(legend.get_texts(), labels, strict=True):
+                text.set_text(label)
+        else:
+            ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
+        written = [*_outside(edfs, high), *notes]
+        wrapped = [line for note in written for line in textwrap.wrap(_plain(note), 95, subsequent_indent="    ")]
+        ax.set_title("\n".join(wrapped), loc="left", fontsize=7.5, color="#444444")
+
+
+def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
+    """Ends of the error axis, per cent.
+
+    A space is shown from its best error to at most four times as far as its median lies above that. Where errors
+    are spread evenly or normally this is all of them; a tail further out would squash what is of interest.
+    """
+    shown = [curve.errors if chance_error is None else curve.errors[curve.errors < chance_error] for curve in edfs]
+    shown = [errors for errors in shown if errors.size] or [curve.errors for curve in edfs]
+    if not shown:
+        return 0.0, 100.0
+    ends = [min(errors[-1], errors[0] + 4 * (np.median(errors) - errors[0])) for errors in shown]
+    low, high = min(float(errors[0]) for errors in shown), float(max(ends))
+    margin = 0.04 * (high - low) or 1.0
+    return max(0.0, low - margin), high + margin
+
+
+def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], level: float = 0.05) -> str:
+    """The caption of an EDF figure: what it shows, of how many networks, and what may be concluded from it."""
+    if not edfs:
+        return "Error EDF: no trial has finished yet."
+    sizes = ", ".join(f"{name} n = {curve.n}" for name, curve in edfs.items())
+    parts = [
+        f"Error EDF: the part of each population with an error of at most the value below ({sizes}). "
+        "A curve further to the left is better. "
+        f"Shaded: {100 * (1 - level):g}% confidence band of each whole curve (Dvoretzky-Kiefer-Wolfowitz)."
+    ]
+    if len(edfs) > 1:
+        order = sorted(edfs, key=lambda name: edfs[name].mean)
+        shown = {frozenset((one.a, one.b)): one.better for one in comparisons}
+        unsure = [
+            f"{first} and {second}"
+            for place, first in enumerate(order)
+            for second in order[place + 1 :]
+            if shown.get(frozenset((first, second))) != first
+        ]
+        parts.append(f"By mean error the order is {', '.join(order)}, the best first.")
+        if unsure:
+            parts.append(f"This order is not significant at {100 * level:g}% for: {'; '.join(unsure)}.")
+        else:
+            parts.append(f"Every pair in this order is significant at {100 * level:g}%.")
+    parts += [one.sentence() for one in comparisons]
+    return " ".join(parts)
+
+
+def svg_text(figure: Figure) -> str:
+    """The figure as SVG, the same text for the same figure."""
+    return _rendered(figure, "svg", {"Date": None}).decode()
+
+
+def save_figure(figure: Figure, path_without_suffix: Path) -> tuple[Path, Path]:
+    """Write a figure as ``.svg`` and ``.png``, each whole or not at all and with the same bytes each time.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    svg = path_without_suffix.with_name(path_without_suffix.name + ".svg")
+    png = path_without_suffix.with_name(path_without_suffix.name + ".png")
+    write_text(svg, svg_text(figure))
+    write_bytes(png, _rendered(figure, "png", {"Software": None}))
+    return svg, png
+
+
+def write_numbers(path: Path, edfs: Mapping[str, EDF], level: float = 0.05) -> None:
+    """Write the numbers of an EDF figure as CSV: one row for each network, errors ascending, with the band there.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["space", "error", "probability", "lower", "upper"])
+    for name, curve in edfs.items():
+        band = curve.band(level)
+        for numbers in zip(curve.errors, curve.probabilities, band.lower, band.upper, strict=True):
+            writer.writerow([name, *(repr(float(number)) for number in numbers)])
+    write_text(path, file.getvalue())
+
+
+def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, dashes: object) -> Line2D:
+    """Draw one step function from probability 0 at the left end of the axis to its last value at the right."""
+    x: NDArray[np.float64] = np.concatenate([[limits[0]], curve.errors, [max(limits[1], curve.errors[-1])]])
+    y = np.concatenate([[0.0], curve.probabilities, [1.0]])
+    (line,) = ax.step(x, y, where="post", color=colour, linestyle=dashes)
+    return line
+
+
+def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
+    """A note on the networks right of the axis, if there are any."""
+    counts = {name: int((curve.errors > high).sum()) for name, curve in edfs.items()}
+    texts = [f"{count} of {edfs[name].n} {name}" for name, count in counts.items() if count]
+    return [f"Right of the axis: {', '.join(texts)}."] if texts else []
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib writes as it stands: a dollar sign would begin a formula, or raise where it is none."""
+    return text.replace("$", r"\$")
+
+
+def _rendered(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    """The bytes of an image without time or version in it."""
+    file = io.BytesIO()
+    with _style():
+        figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Matplotlib's defaults with this project's changes, whatever the user has set; his settings come back after."""
+    from matplotlib import style
+
+    with style.context(_STYLE, after_reset=True):
+        yield
