@@ -10,6 +10,7 @@ import csv
 import io
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,10 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "legend.frameon": True,
     "legend.framealpha": 0.9,
-    "legend.fontsize": 9,
     "svg.hashsalt": "designspace",  # else the ids in an SVG are random
     "svg.fonttype": "path",  # looks the same wherever it is opened
 }
+_LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # one width for all letters keeps its columns
 _DPI = 200
 
 
@@ -82,25 +83,16 @@ def draw_edf(
         notes: more lines to write above the axes.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
-    lines, labels = [], []
+    lines = []
     with _style():
-        for place, (name, curve) in enumerate(edfs.items()):
+        for place, curve in enumerate(edfs.values()):
             colour = _COLOURS[place % len(_COLOURS)]
-            dashes = _DASHES[place % len(_DASHES)]
-            lines.append(_draw_curve(ax, curve, (low, high), colour, dashes))
-            labels.append(f"{_plain(name)}   {curve.n} | {curve.min:.1f} | {curve.mean:.1f}")
             if bands:
-                band = curve.band(level)
-                errors = np.concatenate([[low], curve.errors, [high]])
-                lower = np.concatenate([[0.0], band.lower, band.lower[-1:]])
-                upper = np.concatenate([[band.half_width], band.upper, band.upper[-1:]])
-                ax.fill_between(errors, lower, upper, step="post", color=colour, alpha=0.12, linewidth=0)
+                _draw_band(ax, curve, (low, high), level, colour)
+            lines.append(_draw_curve(ax, curve, (low, high), colour, _DASHES[place % len(_DASHES)]))
         ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
         if lines:
-            # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
-            legend = ax.legend(lines, ["-"] * len(lines), title="n | min | mean", loc="lower right", alignment="right")
-            for text, label in zip(legend.get_texts(), labels, strict=True):
-                text.set_text(label)
+            _draw_legend(ax, edfs, lines)
         else:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         written = [*_outside(edfs, high), *notes]
@@ -130,25 +122,21 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
         return "Error EDF: no trial has finished yet."
     sizes = ", ".join(f"{name} n = {curve.n}" for name, curve in edfs.items())
     parts = [
-        f"Error EDF: the part of each population with an error of at most the value below ({sizes}). "
+        f"Error EDF: the part of each population whose error is at most that on the horizontal axis ({sizes}). "
         "A curve further to the left is better. "
         f"Shaded: {100 * (1 - level):g}% confidence band of each whole curve (Dvoretzky-Kiefer-Wolfowitz)."
     ]
     if len(edfs) > 1:
         order = sorted(edfs, key=lambda name: edfs[name].mean)
-        shown = {frozenset((one.a, one.b)): one.better for one in comparisons}
-        unsure = [
-            f"{first} and {second}"
-            for place, first in enumerate(order)
-            for second in order[place + 1 :]
-            if shown.get(frozenset((first, second))) != first
-        ]
         parts.append(f"By mean error the order is {', '.join(order)}, the best first.")
+        better = {frozenset((one.a, one.b)): one.better for one in comparisons}
+        pairs = [(first, second, better.get(frozenset((first, second)))) for first, second in combinations(order, 2)]
+        shown = [f"{first} before {second}" for first, second, winner in pairs if winner == first]
+        unsure = [f"{first} and {second}" for first, second, winner in pairs if winner != first]
+        if shown:
+            parts.append(f"Shown at {100 * level:g}%: {', '.join(shown)}.")
         if unsure:
-            parts.append(f"This order is not significant at {100 * level:g}% for: {'; '.join(unsure)}.")
-        else:
-            parts.append(f"Every pair in this order is significant at {100 * level:g}%.")
-    parts += [one.sentence() for one in comparisons]
+            parts.append(f"The order is not significant at {100 * level:g}% for {', '.join(unsure)}.")
     return " ".join(parts)
 
 
@@ -194,10 +182,33 @@ def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, 
     return line
 
 
+def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, colour: str) -> None:
+    """Shade the confidence band of one step function between the ends of the axis."""
+    band = curve.band(level)
+    x = np.concatenate([[limits[0]], curve.errors, [max(limits[1], curve.errors[-1])]])
+    lower = np.concatenate([[0.0], band.lower, band.lower[-1:]])
+    upper = np.concatenate([[band.half_width], band.upper, band.upper[-1:]])
+    ax.fill_between(x, lower, upper, step="post", color=colour, alpha=0.1, linewidth=0)
+    for edge in (lower, upper):  # shades alone run together where bands overlap
+        ax.step(x, edge, where="post", color=colour, alpha=0.45, linewidth=0.6)
+
+
+def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None:
+    """A legend in columns: name, number of networks, least and mean error in per cent."""
+    width = max(map(len, edfs))
+    labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in edfs.items()]
+    title = " " * (width + 4) + "n |  min | mean"
+    # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
+    legend = ax.legend(lines, ["-"] * len(lines), title=title, loc="lower right", alignment="right", prop=_LEGEND_FONT)
+    legend.get_title().set(**_LEGEND_FONT)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(_plain(label))
+
+
 def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
     """A note on the networks right of the axis, if there are any."""
     counts = {name: int((curve.errors > high).sum()) for name, curve in edfs.items()}
-    texts = [f"{count} of {edfs[name].n} {name}" for name, count in counts.items() if count]
+    texts = [f"{count} of the {edfs[name].n} of {name}" for name, count in counts.items() if count]
     return [f"Right of the axis: {', '.join(texts)}."] if texts else []
 
 

@@ -102,7 +102,7 @@ class Results:
         _check_ids(name, table)
         for column in table.columns:
             if column in _TEXT:
-                table[column] = table[column].fillna("").astype(str)
+                table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
             elif _WHOLE_COLUMN.fullmatch(column) or _REAL_COLUMN.fullmatch(column):
                 table[column] = _numbers(name, table, column)
         _check_rows(name, table)

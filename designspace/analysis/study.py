@@ -74,7 +74,7 @@ def analyze(
     notes = tables.notes(results, failures)
 
     figure, axes = new_axes()
-    draw_edf(axes, edfs, level=level, chance_error=results[0].chance_error, notes=notes)
+    draw_edf(axes, edfs, level=level, chance_error=results[0].chance_error, notes=tables.progress(results))
     numbers = out / "figures" / "edf.csv"
     drawn = save_figure(figure, out / "figures" / "edf")
     write_numbers(numbers, edfs, level)

@@ -142,6 +142,12 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
     return tuple(found)
 
 
+def progress(results: Sequence[Results]) -> tuple[str, ...]:
+    """How far each run is that has failed or unfinished trials: the short form of `notes`, for a figure."""
+    incomplete = (one for one in results if one.counts.failed or one.counts.unfinished)
+    return tuple(f"{one.name}: {one.counts.sentence()}." for one in incomplete)
+
+
 def quantity(value: float) -> str:
     """A count with three digits and a unit prefix.
 
