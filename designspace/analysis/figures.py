@@ -80,7 +80,7 @@ def draw_edf(
         bands: shade the simultaneous confidence bands.
         level: the bands hold with probability 1 - level each.
         chance_error: per cent; errors of at least so much do not count when the axis is chosen.
-        notes: more lines to write above the axes.
+        notes: more sentences to write above the axes.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
@@ -96,8 +96,8 @@ def draw_edf(
         else:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         written = [*_outside(edfs, high), *notes]
-        wrapped = [line for note in written for line in textwrap.wrap(_plain(note), 95, subsequent_indent="    ")]
-        ax.set_title("\n".join(wrapped), loc="left", fontsize=7.5, color="#444444")
+        wrapped = "\n".join(textwrap.wrap(" ".join(written), 94))
+        ax.set_title(_plain(wrapped), loc="left", fontsize=7.5, color="#444444")
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
@@ -195,8 +195,10 @@ def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, 
 
 def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None:
     """A legend in columns: name, number of networks, least and mean error in per cent."""
-    width = max(map(len, edfs))
-    labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in edfs.items()]
+    names = [_short(name) for name in edfs]
+    width = max(map(len, names))
+    rows = zip(names, edfs.values(), strict=True)
+    labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
     title = " " * (width + 4) + "n |  min | mean"
     # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
     legend = ax.legend(lines, ["-"] * len(lines), title=title, loc="lower right", alignment="right", prop=_LEGEND_FONT)
@@ -208,8 +210,13 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None
 def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
     """A note on the networks right of the axis, if there are any."""
     counts = {name: int((curve.errors > high).sum()) for name, curve in edfs.items()}
-    texts = [f"{count} of the {edfs[name].n} of {name}" for name, count in counts.items() if count]
+    texts = [f"{count} of the {edfs[name].n} of {_short(name)}" for name, count in counts.items() if count]
     return [f"Right of the axis: {', '.join(texts)}."] if texts else []
+
+
+def _short(name: str, longest: int = 28) -> str:
+    """A name that leaves room for the curves: what is too long loses its middle, as names often differ at the end."""
+    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
 
 
 def _plain(text: str) -> str:
