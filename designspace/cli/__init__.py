@@ -1,0 +1,1 @@
+"""What all commands share: configuration in, errors and tables out. The only room that knows Hydra and rich."""

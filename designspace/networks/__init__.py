@@ -1,0 +1,1 @@
+"""What a network is: values, shapes, complexity. No torch."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Int = int | NDArray[np.int64]
-"""A number, or a column of numbers."""
+Int = int | NDArray[Any]
+"""A number, or a column of whole numbers with one entry for each network."""
 Real = float | NDArray[Any]
 
 MIN_ATTENTION_WIDTH = 32
@@ -32,7 +32,7 @@ class Layer(NamedTuple):
     kernel: int = 1
     groups: Int = 1
     bias: bool = False
-    count: Int = 1
+    repeats: Int = 1
     """How often the layer stands there: 0 where a network of the population lacks it."""
 
 
@@ -40,7 +40,8 @@ def inner_width(width: Int, bottleneck_ratio: Real) -> Int:
     """Channels of the 3x3 convolution, width / b, at least 1 (paper section 3.2)."""
     if isinstance(width, int) and isinstance(bottleneck_ratio, (int, float)):
         return max(1, round(width / bottleneck_ratio))
-    return np.maximum(1, np.rint(width / bottleneck_ratio)).astype(np.int64)
+    column: NDArray[Any] = np.maximum(1, np.rint(width / bottleneck_ratio)).astype(np.int64)
+    return column
 
 
 def se_width(in_width: Int, se_ratio: float) -> Int:
@@ -57,7 +58,7 @@ def attention_width(inner: Int, radix: Int, cardinality: Int) -> Int:
     published networks, but the original raises for many sampled ones.
     """
     wanted = np.maximum(inner * radix // 4, MIN_ATTENTION_WIDTH)
-    rounded = -(-wanted // cardinality) * cardinality
+    rounded: NDArray[Any] = -(-wanted // cardinality) * cardinality
     return int(rounded) if isinstance(inner, int) else rounded
 
 
@@ -118,20 +119,21 @@ class BlockShape(NamedTuple):
     stride: int
     in_size: int
     downsampling: str
-    count: Int = 1
+    repeats: Int = 1
+    """How many such blocks stand there."""
 
 
 def block_layers(shape: BlockShape) -> Iterator[Layer]:
     """The layers of one block, its shortcut's included."""
     out_size = halved(shape.in_size, shape.stride)
     if shape.block in ("basic", "vanilla"):
-        yield from _conv_norm(shape.in_width, shape.width, out_size, kernel=3, count=shape.count)
-        yield from _conv_norm(shape.width, shape.width, out_size, kernel=3, count=shape.count)
+        yield from _conv_norm(shape.in_width, shape.width, out_size, kernel=3, repeats=shape.repeats)
+        yield from _conv_norm(shape.width, shape.width, out_size, kernel=3, repeats=shape.repeats)
     else:
         yield from _bottleneck_layers(shape, out_size)
     if shape.block in ("bottleneck", "basic"):
         changes = (shape.in_width != shape.width) | (shape.stride != 1)
-        yield from _conv_norm(shape.in_width, shape.width, out_size, count=shape.count * changes)
+        yield from _conv_norm(shape.in_width, shape.width, out_size, repeats=shape.repeats * changes)
 
 
 def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
@@ -140,23 +142,23 @@ def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
     cardinality = inner // shape.group_width
     # The average pool of avd halves the map before or after the 3x3 convolution instead of within it.
     conv_size = shape.in_size if shape.downsampling == "avg_pool_after" else out_size
-    count = shape.count
-    yield from _conv_norm(shape.in_width, inner, shape.in_size, count=count)
+    repeats = shape.repeats
+    yield from _conv_norm(shape.in_width, inner, shape.in_size, repeats=repeats)
     splits = np.maximum(shape.radix, 1)
     groups = cardinality * splits
-    yield from _conv_norm(inner, inner * splits, conv_size, kernel=3, groups=groups, count=count)
+    yield from _conv_norm(inner, inner * splits, conv_size, kernel=3, groups=groups, repeats=repeats)
     if np.any(shape.radix):
-        attends = count * (np.asarray(shape.radix) > 0)
+        attends = repeats * (np.asarray(shape.radix) > 0)
         hidden = attention_width(inner, shape.radix, cardinality)
-        yield Layer("conv", inner, hidden, 1, groups=cardinality, bias=True, count=attends)
-        yield Layer("batch_norm", hidden, hidden, 1, count=attends)
-        yield Layer("conv", hidden, inner * splits, 1, groups=cardinality, bias=True, count=attends)
+        yield Layer("conv", inner, hidden, 1, groups=cardinality, bias=True, repeats=attends)
+        yield Layer("batch_norm", hidden, hidden, 1, repeats=attends)
+        yield Layer("conv", hidden, inner * splits, 1, groups=cardinality, bias=True, repeats=attends)
     if shape.se_ratio:
         squeeze = se_width(shape.in_width, shape.se_ratio)
-        excites = count * (np.asarray(squeeze) > 0)
-        yield Layer("conv", inner, squeeze, 1, bias=True, count=excites)
-        yield Layer("conv", squeeze, inner, 1, bias=True, count=excites)
-    yield from _conv_norm(inner, shape.width, out_size, count=count)
+        excites = repeats * (np.asarray(squeeze) > 0)
+        yield Layer("conv", inner, squeeze, 1, bias=True, repeats=excites)
+        yield Layer("conv", squeeze, inner, 1, bias=True, repeats=excites)
+    yield from _conv_norm(inner, shape.width, out_size, repeats=repeats)
 
 
 def head_layers(in_width: Int, head_width: int, num_classes: int, size: int) -> Iterator[Layer]:
@@ -168,8 +170,8 @@ def head_layers(in_width: Int, head_width: int, num_classes: int, size: int) -> 
 
 
 def _conv_norm(
-    in_width: Int, out_width: Int, size: Int, *, kernel: int = 1, groups: Int = 1, count: Int = 1
+    in_width: Int, out_width: Int, size: Int, *, kernel: int = 1, groups: Int = 1, repeats: Int = 1
 ) -> Iterator[Layer]:
     """A convolution without bias and its batch-norm."""
-    yield Layer("conv", in_width, out_width, size, kernel=kernel, groups=groups, count=count)
-    yield Layer("batch_norm", out_width, out_width, size, count=count)
+    yield Layer("conv", in_width, out_width, size, kernel=kernel, groups=groups, repeats=repeats)
+    yield Layer("batch_norm", out_width, out_width, size, repeats=repeats)

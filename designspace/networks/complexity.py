@@ -8,14 +8,16 @@ all learned weights (the running statistics of batch-norm are not learned).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from designspace.networks.blocks import (
     BlockShape,
     Int,
     Layer,
-    Real,
     block_layers,
     halved,
     head_layers,
@@ -23,6 +25,9 @@ from designspace.networks.blocks import (
 )
 from designspace.networks.network import Network, Stem
 from designspace.support.errors import InputError
+
+Column = NDArray[Any]
+"""Numbers, one for each network of a population. Shape (n,)."""
 
 
 class Complexity(NamedTuple):
@@ -36,42 +41,30 @@ class Complexity(NamedTuple):
     """Output elements of convolutions, linear layers and the stem's max pool."""
 
 
-class StageLike(Protocol):
-    """A `Stage`, or columns with one entry for each network (the stride is one for all)."""
+@dataclass(frozen=True, slots=True)
+class StageColumns:
+    """One stage of every network of a population: like `Stage`, with a column of shape (n,) for each number."""
 
-    @property
-    def depth(self) -> Int: ...
-    @property
-    def width(self) -> Int: ...
-    @property
-    def stride(self) -> int: ...
-    @property
-    def bottleneck_ratio(self) -> Real: ...
-    @property
-    def group_width(self) -> Int: ...
+    depth: Column
+    width: Column
+    stride: int
+    bottleneck_ratio: Column
+    group_width: Column
 
 
-class NetworkLike(Protocol):
-    """A `Network`, or a population of networks that share all but their stages and radix."""
+@dataclass(frozen=True, slots=True)
+class NetworkColumns:
+    """A population of networks that share all but their stages' numbers and radix: like `Network`, as columns."""
 
-    @property
-    def stem(self) -> Stem: ...
-    @property
-    def stages(self) -> Sequence[StageLike]: ...
-    @property
-    def block(self) -> str: ...
-    @property
-    def se_ratio(self) -> float: ...
-    @property
-    def radix(self) -> Int: ...
-    @property
-    def downsampling(self) -> str: ...
-    @property
-    def head_width(self) -> int: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def in_channels(self) -> int: ...
+    stem: Stem
+    stages: tuple[StageColumns, ...]
+    radix: Column
+    block: str
+    se_ratio: float
+    downsampling: str
+    head_width: int
+    num_classes: int
+    in_channels: int
 
 
 def complexity(network: Network, resolution: int = 224) -> Complexity:
@@ -85,7 +78,7 @@ def complexity(network: Network, resolution: int = 224) -> Complexity:
     return Complexity(*(int(value) for value in total))
 
 
-def total_complexity(network: NetworkLike, resolution: int) -> Complexity:
+def total_complexity(network: Network | NetworkColumns, resolution: int) -> Complexity:
     """Count one network, or every network of a population in one pass: each field is a column of int64 then.
 
     Raises:
@@ -103,17 +96,17 @@ def total_complexity(network: NetworkLike, resolution: int) -> Complexity:
             macs = weights * (layer.size * layer.size)
             if layer.bias:
                 weights, macs = weights + layer.out_width, macs + outputs
-            flops = flops + layer.count * macs
-            params = params + layer.count * weights
-            activations = activations + layer.count * outputs
+            flops = flops + layer.repeats * macs
+            params = params + layer.repeats * weights
+            activations = activations + layer.repeats * outputs
         elif layer.kind == "batch_norm":
-            params = params + layer.count * (2 * layer.out_width)
+            params = params + layer.repeats * (2 * layer.out_width)
         else:
-            activations = activations + layer.count * outputs
+            activations = activations + layer.repeats * outputs
     return Complexity(flops, params, activations)
 
 
-def network_layers(network: NetworkLike, resolution: int) -> Iterator[Layer]:
+def network_layers(network: Network | NetworkColumns, resolution: int) -> Iterator[Layer]:
     """Every layer with weights, and the stem's max pool; equal blocks of a stage come once, with their count."""
     layers, size = stem_layers(network.stem.kind, network.in_channels, network.stem.width, resolution)
     yield from layers
@@ -133,8 +126,6 @@ def network_layers(network: NetworkLike, resolution: int) -> Iterator[Layer]:
         )
         size = halved(size, stage.stride)
         yield from block_layers(first)
-        yield from block_layers(
-            first._replace(in_width=stage.width, stride=1, in_size=size, count=stage.depth - 1)
-        )
+        yield from block_layers(first._replace(in_width=stage.width, stride=1, in_size=size, repeats=stage.depth - 1))
         width = stage.width
     yield from head_layers(width, network.head_width, network.num_classes, size)

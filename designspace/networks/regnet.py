@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.networks.network import Stage
 from designspace.networks import blocks
+from designspace.networks.network import Stage
 from designspace.support.errors import InputError
 
 WIDTH_STEP = 8
 """All widths are multiples of this."""
+SNAP = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,9 @@ def quantized_linear(depth: ArrayLike, w_0: ArrayLike, w_a: ArrayLike, w_m: Arra
     start, slope, factor = (np.asarray(column, np.float64)[:, None] for column in (w_0, w_a, w_m))
     block = np.arange(int(depth_.max(initial=1)))[None, :]
     linear = block * slope + start
-    level = np.rint(np.log(linear / start) / np.log(factor))
-    width = np.rint(start * np.power(factor, level) / WIDTH_STEP).astype(np.int64) * WIDTH_STEP
+    # Rounded to SNAP decimals first, so that exact halves (w_m = 2.25 has many) do not hang on the machine's log.
+    level = np.rint(np.round(np.log(linear / start) / np.log(factor), SNAP))
+    width = np.rint(np.round(start * np.power(factor, level) / WIDTH_STEP, SNAP)).astype(np.int64) * WIDTH_STEP
     used = block < depth_
 
     # Widths do not fall along a network, so a stage begins wherever the width differs from the one before.

@@ -25,6 +25,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     try:
@@ -32,11 +33,11 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files private; a run folder is shared with one's group
-        os.replace(name, path)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a run folder is shared with one's group
+        temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            temporary.unlink()
         if isinstance(error, OSError):
             raise RunError(f"cannot write {path}: {error.strerror or error}") from error
         raise

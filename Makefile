@@ -1,0 +1,46 @@
+# make demo   the quickstart, from nothing to the figure
+# make test   everything that must hold; what .ci/run calls
+# make lint   the static part of it
+# make bench  the benchmarks
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+# More for the command: make demo ARGS="n=4 recipe.epochs=2"
+ARGS ?=
+SETUP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/ready
+	$(RUN) -m designspace.explore experiment=quickstart $(ARGS)
+
+test: lint
+	$(RUN) -m pytest -n auto $(ARGS)
+
+lint: $(VENV)/ready-dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/ready
+	for file in experiments/benchmark_*/benchmark.py; do $(RUN) $$file || exit 1; done
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "designspace needs Python 3.11 or later; name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "setting up $(VENV): a minute or two, once"
+	$(SETUP) --editable .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(SETUP) --editable .[dev]
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,153 @@
+"""The frame of every command: Hydra composes what was typed, the command runs, errors become one clear message."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from designspace.support.errors import InputError, RunError
+
+Config = dict[str, Any]
+"""What the user typed, over the defaults: plain nested dicts, lists and numbers."""
+
+
+def configs_folder() -> Path:
+    """The folder of the configuration files: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "configs"
+    return beside if (beside / "sample.yaml").is_file() else package / "configs"
+
+
+def main(name: str, run: Callable[[Config, Sequence[str]], None], arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process: 0 well, 1 when something failed on the way, 2 when the input is wrong.
+
+    Args:
+        name: name of the command and of its configuration file.
+        run: takes the configuration and the overrides as they were typed.
+        arguments: what was typed after the command's name; the process's own arguments unless given.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if any(word in ("-h", "--help") for word in typed):
+            print(help_text(name))
+        elif "--cfg" in typed:
+            print(as_yaml(compose(name, [word for word in typed if word != "--cfg"])), end="")
+        else:
+            run(compose(name, typed), typed)
+    except InputError as error:
+        _end(name, error, 2)
+    except (RunError, OSError) as error:
+        _end(name, error, 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the same command goes on from here\n")
+        raise SystemExit(130) from None
+
+
+def compose(name: str, overrides: Sequence[str]) -> Config:
+    """The configuration of a command with some overrides, in Hydra's syntax.
+
+    Raises:
+        InputError: an override that cannot be read, or a name that does not exist; the error lists what does.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for word in overrides:
+        if word.startswith("-"):
+            raise InputError(f"unknown option {word!r}; there is --help, and key=value for every key it lists")
+    try:
+        with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+            config = hydra_compose(name, overrides=list(overrides))
+        plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(name, overrides, error) from error
+    return plain
+
+
+def options(group: str) -> list[str]:
+    """The names that a group of the configuration offers, for example ``space``."""
+    return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))
+
+
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML."""
+    import yaml
+
+    return yaml.safe_dump(dict(config), sort_keys=False)
+
+
+def help_text(name: str) -> str:
+    """The command's configuration file, which says what every key means, and the groups that it chooses from."""
+    text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    groups = [folder.name for folder in sorted(configs_folder().iterdir()) if folder.is_dir() and folder.name != "base"]
+    choices = [
+        f"  {group + '=':<12}{' '.join(options(group))}"
+        for group in groups
+        if f"- {group}:" in text or f"- override {group}:" in text
+    ]
+    lines = [f"usage: python -m designspace.{name} [key=value ...]   (--cfg prints the whole configuration)", ""]
+    if choices:
+        lines += ["choose from:", *choices, ""]
+    lines += ["keys, with their defaults:", "", text.rstrip()]
+    for group in groups:
+        files = sorted((configs_folder() / group).glob("*.yaml"))
+        if f"- {group}:" in text and files:
+            lines += ["", f"# {group}, for example {files[0].stem}:", files[0].read_text(encoding="utf-8").rstrip()]
+    if "- space:" in text:
+        lines += ["", "# every space:", (configs_folder() / "base" / "space.yaml").read_text(encoding="utf-8").rstrip()]
+    return "\n".join(lines)
+
+
+def _explain(name: str, overrides: Sequence[str], error: Exception) -> InputError:
+    """Hydra's refusal in words that list what there is."""
+    for word in overrides:
+        key, _, value = word.lstrip("+~").partition("=")
+        group = key.split("@")[0]
+        names = options(group) if "." not in group else []
+        if names and value and value not in names:
+            return InputError(f"unknown {group} {value!r}; there is: {', '.join(names)}")
+    known = _known_keys(name)
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if "=" in word and known and key not in known and not options(key):
+            parent = key.rpartition(".")[0]
+            siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
+            return InputError(f"unknown option {key!r}; there is: {', '.join(siblings)}")
+        if "=" not in word:
+            return InputError(f"{word!r} is not of the form key=value; see --help")
+    missing = getattr(error, "full_key", None)
+    if missing and "Missing mandatory value" in str(error):
+        return InputError(f"{missing}=... must be given; see --help")
+    return InputError(" ".join(str(error).split()))
+
+
+def _known_keys(name: str) -> list[str]:
+    """Every key of the command's default configuration, with dots."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        config = hydra_compose(name)
+    keys: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            keys.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+
+    walk(OmegaConf.to_container(config, resolve=False), "")
+    return keys
+
+
+def _end(name: str, error: Exception, code: int) -> None:
+    """Say what is wrong and end the process."""
+    text = f"cannot use {error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+    sys.stderr.write(f"designspace.{name}: {text}\n")
+    raise SystemExit(code) from None

@@ -1,0 +1,46 @@
+"""Where a result comes from: versions, commit, machine, command line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+DISTRIBUTION = "network-design-spaces"
+
+
+def provenance(command: str, typed: list[str]) -> dict[str, str]:
+    """What a later reader needs to know of this run of a command."""
+    return {
+        "command": shlex.join(["python", "-m", f"designspace.{command}", *typed]),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _commit(),
+        "designspace": _version(DISTRIBUTION),
+        "python": platform.python_version(),
+        "numpy": _version("numpy"),
+        "torch": _version("torch"),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _version(distribution: str) -> str:
+    """The installed version, read without importing the package."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """The commit of the checkout that the code runs from, with a mark if it was changed since."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return "not a checkout"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,99 @@
+"""Tables and progress for the person in front of the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from designspace.sweeps.progress import Progress
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; the first column is left-aligned, the others right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    # Into a file or a pipe, lines may be long: nobody wants a table cut at 80 characters there.
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say it.
+
+    >>> duration(3), duration(75), duration(3700), duration(200_000), duration(None)
+    ('3 s', '1 min 15 s', '1 h 1 min', '2 d 7 h', 'unknown')
+    """
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    for unit, size, below, below_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below_size} {below}"
+    return f"{whole} s"
+
+
+def count(value: float) -> str:
+    """A count with the suffix that the field uses.
+
+    >>> count(397678568), count(5157512), count(980), count(31.7e9)
+    ('398M', '5.16M', '980', '31.7G')
+    """
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], Callable[[], None]]]:
+    """Show how far a launch is while the block runs.
+
+    The block gets a function that takes the `Progress` and gives what to call whenever it has changed. On a terminal
+    that moves a bar, elsewhere (a log file) it writes a line every half minute and at the end.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+
+        def show(progress: Progress) -> Callable[[], None]:
+            if bar.disable:
+                return _log_lines(progress)
+            task = bar.add_task("trials", total=progress.total, words="")
+            return lambda: bar.update(task, completed=progress.finished, words=_words(progress))
+
+        yield show
+
+
+LOG_EVERY_S = 30.0
+
+
+def _log_lines(progress: Progress) -> Callable[[], None]:
+    """Write a line to stderr now and then."""
+    said = float("-inf")
+
+    def line() -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= LOG_EVERY_S or progress.finished == progress.total:
+            said = now
+            sys.stderr.write(f"trials {progress.finished}/{progress.total}, {_words(progress)}\n")
+            sys.stderr.flush()
+
+    return line
+
+
+def _words(progress: Progress) -> str:
+    """Time left, best error, failures."""
+    best = "none yet" if progress.best is None else f"{progress.best:.2f}%"
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    return f"time left {duration(progress.left_s)}, best error {best}{failed}"

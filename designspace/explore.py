@@ -1,0 +1,41 @@
+"""Sample several spaces, train all their networks and compare them: the whole study in one command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from designspace import analyze, data, launch
+from designspace.cli import app
+from designspace.cli.provenance import provenance
+from designspace.spaces import catalog
+from designspace.sweeps.launch import check_fit
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Fetch the images, sample, train what is not done, analyse."""
+    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
+    settings = {key: value for key, value in config["space"].items() if key != "name"}
+    spaces = [catalog.space(name, **settings) for name in config["spaces"]]
+    for space in spaces:
+        check_fit(space.template, recipe)
+    data.prepare(config["data"]["name"], Path(config["data"]["root"] or data.default_root()))
+    origin = provenance("explore", typed)
+    folders = []
+    for space in spaces:
+        folder = RunFolder(Path(config["run"]) / space.name)
+        folder.create(space.sample(config["n"], config["seed"]), origin)
+        folder.write_plan(recipe, config["seed"])
+        folders.append(folder)
+    networks = len(folders) * config["n"]
+    print(
+        f"{config['name']}: {networks} networks of {len(folders)} spaces, {recipe.epochs} epochs each, in {config['run']}"
+    )
+    launch.train(folders, recipe, config)
+    analyze.show(folders, Path(config["run"]))
+
+
+if __name__ == "__main__":
+    app.main("explore", run)

@@ -1,0 +1,44 @@
+"""Draw a population of networks from a design space into a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from designspace.cli import app
+from designspace.cli.provenance import provenance
+from designspace.cli.tables import count, print_table
+from designspace.spaces import catalog
+from designspace.spaces.population import Population
+from designspace.trials.folder import RunFolder
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Sample, write, and say what was drawn."""
+    population = catalog.space(**config["space"]).sample(config["n"], config["seed"])
+    folder = RunFolder(Path(config["run"]))
+    folder.create(population, provenance("sample", typed))
+    show(population)
+    print(f"{len(population)} networks are in {folder.path / 'population.csv'}")
+    print(f"train them: python -m designspace.launch run={folder.path}")
+
+
+def show(population: Population) -> None:
+    """Print how a population was drawn and what its networks cost."""
+    import numpy as np
+
+    name = population.space.name
+    rows = [("drawn", f"{population.drawn:,}", "")]
+    reasons = {"accepted": len(population), **population.rejected}
+    rows += [(reason, f"{k:,}", f"{k / population.drawn:.2%}") for reason, k in reasons.items()]
+    print_table(f"{name}, seed {population.seed}", ("", "networks", "of draws"), rows)
+    depth = sum(population.columns[f"d{i}"] for i in range(1, population.space.num_stages + 1))
+    quantities = {q: population.columns[q] for q in ("flops", "params", "activations")} | {"depth": depth}
+    points = (0, 5, 25, 50, 75, 95, 100)
+    table = [(q, *(count(v) for v in np.percentile(column, points))) for q, column in quantities.items()]
+    header = ("quantiles", "min", *(f"{p}%" for p in points[1:-1]), "max")
+    print_table("", header, table)
+
+
+if __name__ == "__main__":
+    app.main("sample", run)

@@ -1,0 +1,178 @@
+"""Axes: the values that a parameter may take, and how likely each is.
+
+Every axis is a finite grid with exact probabilities. A draw takes one 64-bit random word and looks its value up, so
+that a column of draws depends on the words alone: not on the machine's logarithm, nor on how the words were grouped.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.support.errors import InputError, unknown
+
+Words = NDArray[np.uint64]
+"""Random words, one for each draw. Shape (n,)."""
+
+DIGITS = 50
+"""Decimal digits of the probabilities, before they become 64-bit thresholds."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A finite grid of values, in ascending order, and the weight of each.
+
+    Use `log_uniform`, `uniform`, `choice` or `powers_of_two` to make one.
+    """
+
+    kind: str
+    """``log_uniform``, ``uniform`` or ``choice``."""
+    grid: tuple[Decimal, ...]
+    """The values, ascending and exact (0.1 is a tenth)."""
+    bounds: tuple[Decimal, Decimal, Decimal] | None = None
+    """Lowest value, highest value and step; None for a choice."""
+
+    def __post_init__(self) -> None:
+        if not self.grid:
+            raise InputError("an axis needs at least one value")
+        if any(a >= b for a, b in zip(self.grid, self.grid[1:], strict=False)):
+            raise InputError(f"the values of an axis must rise, not {[float(value) for value in self.grid][:10]}")
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @functools.cached_property
+    def values(self) -> NDArray[Any]:
+        """The grid as an array: int64 where all values are whole, else float64."""
+        whole = all(value == value.to_integral_value() for value in self.grid)
+        return np.array([int(value) if whole else float(value) for value in self.grid])
+
+    @functools.cached_property
+    def exact_probabilities(self) -> tuple[Decimal, ...]:
+        """The probability of each value, to `DIGITS` digits, the same on every machine."""
+        with localcontext() as context:
+            context.prec = DIGITS
+            if self.kind == "log_uniform" and self.bounds is not None:
+                half = self.bounds[2] / 2
+                weights = [((value + half) / (value - half)).ln() for value in self.grid]
+            else:
+                weights = [Decimal(1)] * len(self.grid)
+            total = sum(weights, Decimal(0))
+            return tuple(weight / total for weight in weights)
+
+    @functools.cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The probability of each value. Shape (len(axis),)."""
+        return np.array([float(p) for p in self.exact_probabilities])
+
+    @functools.cached_property
+    def _thresholds(self) -> NDArray[np.uint64]:
+        """A word below threshold k, and not below those before it, stands for value k; the last has none."""
+        with localcontext() as context:
+            context.prec = DIGITS
+            total, thresholds = Decimal(0), []
+            for probability in self.exact_probabilities[:-1]:
+                total += probability
+                thresholds.append(int(total * 2**64))
+        return np.array(thresholds, np.uint64)
+
+    def draw(self, words: Words) -> NDArray[Any]:
+        """The values that the words stand for. Shape (n,)."""
+        return self.values[np.searchsorted(self._thresholds, words, side="right")]
+
+    def draw_non_decreasing(self, columns: Sequence[Words]) -> list[NDArray[Any]]:
+        """Draw values v_1 <= v_2 <= ... <= v_k: independent draws, conditioned on that order, ties included.
+
+        Exact, and one word a value: v_1 is drawn with weight p(v) times the probability that the rest can follow,
+        v_2 likewise from the values not below v_1, and so on. Drawing independently and rejecting what falls gives
+        the same distribution with far more draws; sorting independent draws would not, for it makes ties rarer.
+
+        Args:
+            columns: one array of words for each value, each of shape (n,).
+        """
+        follow = np.ones(len(self))  # probability that the values still to come can follow each value
+        cumulative = []
+        for _ in columns:
+            weights = self.probabilities * follow
+            cumulative.append(np.cumsum(weights))
+            follow = np.cumsum(weights[::-1])[::-1]
+        drawn: list[NDArray[Any]] = []
+        index = np.zeros(len(columns[0]), np.int64)
+        for words, sums in zip(columns, reversed(cumulative), strict=True):
+            below = np.where(index > 0, sums[np.maximum(index - 1, 0)], 0.0)
+            uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+            target = below + uniform * (sums[-1] - below)
+            # Clipped, because the sum of two roundings may step just over either end.
+            index = np.clip(np.searchsorted(sums, target, side="right"), index, len(self) - 1)
+            drawn.append(self.values[index])
+        return drawn
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which `from_dict` makes an equal axis."""
+        if self.bounds is None:
+            return {"kind": self.kind, "values": self.values.tolist()}
+        low, high, step = (int(b) if b == b.to_integral_value() else float(b) for b in self.bounds)
+        return {"kind": self.kind, "low": low, "high": high, "step": step}
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> Axis:
+        """The axis that `to_dict` described.
+
+        Raises:
+            InputError: an unknown kind, or bounds that make no grid.
+        """
+        makers: dict[str, Callable[..., Axis]] = {"log_uniform": log_uniform, "uniform": uniform, "choice": choice}
+        rest = dict(fields)
+        kind = rest.pop("kind", None)
+        if kind not in makers:
+            raise unknown("kind of axis", kind, makers)
+        try:
+            return makers[kind](**rest)
+        except TypeError as error:
+            raise InputError(f"axis {dict(fields)}: {error}") from error
+
+
+def log_uniform(low: float, high: float, step: float = 1) -> Axis:
+    """Values low, low + step, ..., high, log-uniform: a real number in [low - step/2, high + step/2), rounded.
+
+    So the probability of v is proportional to log((v + step/2) / (v - step/2)), and both ends get their full share.
+    """
+    bounds = _bounds(low, high, step)
+    if bounds[0] <= bounds[2] / 2:
+        raise InputError(f"a log-uniform axis needs low > step / 2, not low={low}, step={step}")
+    return Axis("log_uniform", _grid(*bounds), bounds)
+
+
+def uniform(low: float, high: float, step: float = 1) -> Axis:
+    """Values low, low + step, ..., high, all equally likely."""
+    bounds = _bounds(low, high, step)
+    return Axis("uniform", _grid(*bounds), bounds)
+
+
+def choice(values: Sequence[float]) -> Axis:
+    """The given values, all equally likely."""
+    return Axis("choice", tuple(sorted(Decimal(str(value)) for value in values)))
+
+
+def powers_of_two(low: int, high: int) -> Axis:
+    """The powers of two from low to high, all equally likely, which is log-uniform among them."""
+    return choice([2**k for k in range(low.bit_length() - 1, high.bit_length()) if low <= 2**k <= high])
+
+
+def _bounds(low: float, high: float, step: float) -> tuple[Decimal, Decimal, Decimal]:
+    """Exact bounds, checked."""
+    low_, high_, step_ = (Decimal(str(value)) for value in (low, high, step))
+    if not (step_ > 0 and low_ <= high_ and (high_ - low_) % step_ == 0):
+        raise InputError(f"an axis needs low <= high, a whole number of steps apart, not {low} to {high} by {step}")
+    return low_, high_, step_
+
+
+def _grid(low: Decimal, high: Decimal, step: Decimal) -> tuple[Decimal, ...]:
+    """The values from low to high."""
+    return tuple(low + step * i for i in range(int((high - low) / step) + 1))

@@ -1,0 +1,73 @@
+"""Sampling: draw blocks, keep what meets the constraints, until there are n distinct networks."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from designspace.spaces.population import Population
+from designspace.spaces.space import Columns, DesignSpace
+from designspace.spaces.streams import Streams
+from designspace.support.errors import InputError
+
+BLOCK = 1 << 14
+"""Draws at a time: columns of this length stay in the cache. The result does not depend on it."""
+PATIENCE = 1_000_000
+"""Give up after so many draws in a row without a new network."""
+
+
+class InfeasibleError(InputError):
+    """The constraints leave too few networks: it carries the table of what rejected how many."""
+
+    def __init__(self, space: DesignSpace, asked: int, found: int, drawn: int, rejected: dict[str, int]) -> None:
+        self.drawn = drawn
+        self.rejected = rejected
+        reasons = "\n".join(f"  {count:>12,}  {reason}" for reason, count in rejected.items() if count)
+        super().__init__(
+            f"{space.name}: only {found} of the {asked} networks asked for were found; the last {PATIENCE:,} draws "
+            f"brought none. Widen the constraints or ask for fewer.\nOf {drawn:,} draws these were rejected:\n{reasons}"
+        )
+
+
+def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
+    """Draw networks until there are n distinct ones.
+
+    The population depends on (space, seed) alone: a larger n extends it, on any machine. Draws that realise to a
+    network already in the population are dropped and counted as duplicates.
+
+    Raises:
+        InputError: n is not a whole number >= 1.
+        InfeasibleError: the constraints leave fewer than n networks, or next to none.
+    """
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise InputError(f"n must be a whole number of networks >= 1, not {n!r}")
+    streams = Streams(seed)
+    seen: dict[str, None] = {}
+    parts: list[Columns] = []
+    rejected: Counter[str] = Counter()
+    drawn, last_new = 0, 0
+    while len(seen) < n:
+        if drawn - last_new >= PATIENCE:
+            raise InfeasibleError(space, n, len(seen), drawn, dict(rejected))
+        draw = space.draw(streams, BLOCK)
+        new, duplicates, end = [], 0, BLOCK
+        for i, row in enumerate(draw.rows.tolist()):
+            id_ = space.network({name: column[i] for name, column in draw.accepted.items()}).id
+            if id_ in seen:
+                duplicates += 1
+                continue
+            seen[id_] = None
+            new.append(i)
+            last_new = drawn + row
+            if len(seen) == n:
+                end = row + 1
+                break
+        counts = np.bincount(draw.fate[:end], minlength=len(draw.reasons) + 1).tolist()
+        for reason, count in zip(draw.reasons, counts[1:], strict=True):
+            rejected[reason] += count
+        rejected["duplicate of an earlier network"] += duplicates
+        drawn += end
+        parts.append({name: column[new] for name, column in draw.accepted.items()})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Population(space, seed, tuple(seen), columns, drawn, dict(rejected))

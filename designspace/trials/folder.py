@@ -1,0 +1,283 @@
+"""A run on disk: what was asked, and what happened. With `Population`, the only code that knows the file names.
+
+Status is derived from the files that exist. Reading never writes or deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_space
+from designspace.spaces.space import DesignSpace
+from designspace.support.errors import InputError, RunError
+from designspace.support.files import read_json, write_json, write_text
+from designspace.trials import claims
+from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+
+STATUSES = ("done", "failed", "running", "waiting")
+RESULT_COLUMNS = (
+    "seed",
+    "status",
+    "final_error",
+    "best_error",
+    "epochs",
+    "train_s",
+    "device",
+    "reason",
+    "detail",
+)
+
+_RECIPE = "recipe.yaml"
+_PROVENANCE = "provenance.json"
+_RESULTS = "results.csv"
+_RESULT = "result.json"
+_ERROR = "error.json"
+_CLAIM = "claim.json"
+_HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialState:
+    """What the files of one trial say."""
+
+    id: str
+    status: str
+    """One of `STATUSES`."""
+    result: TrialResult | None = None
+    failure: TrialFailure | None = None
+
+
+class TrialFolder:
+    """The files of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+        self.log = path / "log.txt"
+        self.claim = path / _CLAIM
+
+    def write_trial(self, trial: Trial) -> None:
+        """Write what is asked of this trial."""
+        asked = {
+            "id": trial.id,
+            "network": json.loads(trial.network.to_json()),
+            "recipe": trial.recipe.to_dict(),
+            "seed": trial.seed,
+        }
+        write_json(self.path / "trial.json", asked)
+
+    def write_history(self, history: tuple[EpochRecord, ...]) -> None:
+        """Write one line of JSON for each epoch so far."""
+        lines = (json.dumps(dataclasses.asdict(record)) for record in history)
+        write_text(self.path / _HISTORY, "".join(f"{line}\n" for line in lines))
+
+    def read_history(self) -> tuple[EpochRecord, ...]:
+        """The epochs so far; none if the trial has not completed one.
+
+        Raises:
+            RunError: the file is cut off or was edited.
+        """
+        path = self.path / _HISTORY
+        if not path.exists():
+            return ()
+        try:
+            return tuple(EpochRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path} is not whole ({error})") from error
+
+    def write_result(self, result: TrialResult) -> None:
+        """Write the result: from now on the trial is done."""
+        write_json(self.path / _RESULT, dataclasses.asdict(result))
+
+    def write_failure(self, failure: TrialFailure) -> None:
+        """Write the failure: from now on the trial has failed."""
+        write_json(self.path / _ERROR, dataclasses.asdict(failure))
+
+    def ended_at(self) -> float | None:
+        """When the trial ended, in seconds since the epoch; None if it has not."""
+        for name in (_RESULT, _ERROR):
+            with contextlib.suppress(FileNotFoundError):
+                return (self.path / name).stat().st_mtime
+        return None
+
+    def state(self) -> TrialState:
+        """What became of the trial, from the files that exist.
+
+        Raises:
+            RunError: a result is cut off or was edited.
+        """
+        id_ = self.path.name
+        try:
+            files = {entry.name for entry in os.scandir(self.path)}
+        except FileNotFoundError:
+            return TrialState(id_, "waiting")
+        if _RESULT in files:
+            return TrialState(id_, "done", result=_read_value(self.path / _RESULT, TrialResult))
+        if _ERROR in files:
+            return TrialState(id_, "failed", failure=_read_value(self.path / _ERROR, TrialFailure))
+        if _CLAIM in files and claims.is_live(self.claim):
+            return TrialState(id_, "running")
+        return TrialState(id_, "waiting")
+
+
+class RunFolder:
+    """The folder of a run: a population, a recipe, the trials and their results."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    def create(self, population: Population, provenance: Mapping[str, Any]) -> None:
+        """Write a population here, or extend one that it begins with.
+
+        Raises:
+            InputError: the folder holds another population, which stays as it is.
+            RunError: a file cannot be read or written.
+        """
+        if (self.path / POPULATION_FILE).exists():
+            held = Population.read(self.path)
+            if held == population:
+                return
+            same = held.space == population.space and held.seed == population.seed
+            if not same or population.ids[: len(held)] != held.ids:
+                raise InputError(
+                    f"{self.path} already holds another population: {len(held)} networks of {held.space.name} with "
+                    f"seed {held.seed}{'' if held.space == population.space else ' and other settings'}, and "
+                    f"{len(population)} of {population.space.name} with seed {population.seed} were asked for. "
+                    "It was left as it is; choose another folder with run=..."
+                )
+        population.write(self.path)
+        write_json(self.path / _PROVENANCE, dict(provenance))
+
+    def population(self) -> Population:
+        """Read the population.
+
+        Raises:
+            RunError: there is none here, or its files are not whole.
+        """
+        return Population.read(self.path)
+
+    def space(self) -> DesignSpace:
+        """Read the space that the population comes from."""
+        return read_space(self.path / SPACE_FILE)
+
+    def provenance(self) -> dict[str, Any]:
+        """What is known about how the population came to be; empty if nothing is."""
+        path = self.path / _PROVENANCE
+        return dict(read_json(path)) if path.exists() else {}
+
+    def write_plan(self, recipe: Recipe, seed: int) -> None:
+        """Write how all networks are to be trained.
+
+        Raises:
+            InputError: the folder holds another recipe or seed, which stays as it is.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
+        wanted = {**recipe.to_dict(), "seed": seed}
+        held = self._read_plan()
+        if held is not None and held != wanted:
+            differences = [
+                f"{key} is {held.get(key)!r} there and {wanted.get(key)!r} here"
+                for key in {**held, **wanted}
+                if held.get(key) != wanted.get(key)
+            ]
+            raise InputError(
+                f"{self.path} is already being trained with another recipe ({'; '.join(differences)}). "
+                "Leave the recipe out to go on with that one, or sample into another folder with run=..."
+            )
+        if held is None:
+            write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
+
+    def plan(self) -> tuple[Recipe, int] | None:
+        """The recipe and the seed of all trials, or None before the first launch.
+
+        Raises:
+            RunError: the file is not whole.
+        """
+        held = self._read_plan()
+        if held is None:
+            return None
+        try:
+            seed = held.pop("seed")
+            return Recipe.from_dict(held), seed
+        except (InputError, KeyError) as error:
+            raise RunError(f"{self.path / _RECIPE}: {error}") from error
+
+    def _read_plan(self) -> dict[str, Any] | None:
+        """The content of recipe.yaml, if there is one."""
+        path = self.path / _RECIPE
+        if not path.exists():
+            return None
+        try:
+            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, TypeError, ValueError) as error:
+            raise RunError(f"{path} is not whole ({error})") from error
+
+    def trial(self, id_: str) -> TrialFolder:
+        """The folder of a trial, which may not exist yet."""
+        return TrialFolder(self.path / "trials" / id_)
+
+    def states(self, ids: tuple[str, ...]) -> list[TrialState]:
+        """What became of each trial."""
+        return [self.trial(id_).state() for id_ in ids]
+
+    def table(self, population: Population | None = None) -> tuple[list[str], list[list[Any]]]:
+        """The results table: its column names, and one row for each network, finished or not.
+
+        An empty string stands for a value that there is not.
+        """
+        population = population or self.population()
+        plan = self.plan()
+        seed = plan[1] if plan else ""
+        names = population.column_names()
+        columns = [population.columns[name].tolist() for name in names]
+        rows = []
+        for i, state in enumerate(self.states(population.ids)):
+            values: dict[str, Any] = {"seed": seed, "status": state.status}
+            if state.result:
+                values.update(dataclasses.asdict(state.result))
+            if state.failure:
+                values.update(dataclasses.asdict(state.failure))
+            values["detail"] = " ".join(str(values.get("detail", "")).split())
+            row = [state.id, *(_tidy(column[i]) for column in columns)]
+            rows.append([*row, *(values.get(name, "") for name in RESULT_COLUMNS)])
+        return ["id", *names, *RESULT_COLUMNS], rows
+
+    def write_results(self) -> Path:
+        """Gather the results of all trials into results.csv and give its path."""
+        header, rows = self.table()
+        path = self.path / _RESULTS
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        write_text(path, text.getvalue())
+        return path
+
+
+def _read_value(path: Path, kind: Any) -> Any:
+    """Read a frozen value from its JSON file."""
+    fields = read_json(path)
+    try:
+        return kind(**fields)
+    except (TypeError, InputError) as error:
+        raise RunError(f"{path} does not hold a {kind.__name__} ({error})") from error
+
+
+def _tidy(value: float) -> float:
+    """Whole numbers as int."""
+    return int(value) if float(value).is_integer() else value

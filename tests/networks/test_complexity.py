@@ -1,0 +1,105 @@
+import itertools
+
+import numpy as np
+import pytest
+from conftest import golden
+from hypothesis import given
+from hypothesis import strategies as st
+
+from designspace.networks import catalog
+from designspace.networks.blocks import attention_width, compatible_widths
+from designspace.networks.complexity import complexity
+from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError
+
+STEMS = {"simple_stem_in": "imagenet", "res_stem_in": "resnet", "res_stem_cifar": "cifar"}
+BLOCKS = {
+    "vanilla_block": "vanilla",
+    "res_basic_block": "basic",
+    "res_bottleneck_block": "bottleneck",
+    "res_bottleneck_linear_block": "bottleneck_linear",
+}
+
+
+def pycls_network(case):
+    """The network that a configuration of pycls describes."""
+    block = BLOCKS[case["block_type"]]
+    plain = block in ("vanilla", "basic")
+    widths, group_widths = case["adjusted"]
+    stages = tuple(
+        Stage(
+            depth,
+            width,
+            stride,
+            1 if plain else 1 / case["drawn"][1][i],
+            width if plain else group_widths[i],
+        )
+        for i, (depth, width, stride) in enumerate(zip(case["depths"], widths, case["strides"], strict=True))
+    )
+    return Network(
+        Stem(STEMS[case["stem_type"]], case["stem_w"]),
+        stages,
+        block=block,
+        se_ratio=case["se_r"] if case["se_on"] and not plain else 0,
+        head_width=case["head_w"],
+        num_classes=case["num_classes"],
+    )
+
+
+@pytest.mark.parametrize("case", golden("anynet_complexity.json"), ids=itertools.count())
+def test_equals_pycls_on_random_anynets(case):
+    assert list(complexity(pycls_network(case), case["im_size"])) == case["complexity"]
+
+
+@pytest.mark.parametrize("case", golden("published_complexity.json"), ids=lambda case: f"{case[0]}-{case[1]}")
+def test_equals_published_networks(case):
+    name, resolution, *expected = case
+    network = catalog.get(name)
+    assert list(complexity(network, resolution)) == expected[:3]
+    if len(expected) > 3:
+        stages = [[s.depth, s.width, s.group_width] for s in network.stages]
+        assert [list(column) for column in zip(*stages, strict=True)] == expected[3:]
+
+
+def test_compatible_widths_equal_pycls():
+    cases = golden("compatible_widths.json")
+    for width, bot_mul, group_width, *expected in cases:
+        assert list(compatible_widths(width, 1 / bot_mul, group_width)) == expected
+    columns = np.array([case[:3] for case in cases]).T
+    widths, group_widths = compatible_widths(columns[0].astype(int), 1 / columns[1], columns[2].astype(int))
+    assert np.array_equal([case[3:] for case in cases], np.stack([widths, group_widths], axis=1))
+
+
+@given(
+    width=st.integers(1, 128).map(lambda k: 8 * k),
+    ratio=st.sampled_from([0.25, 0.5, 1, 2, 4]),
+    group_width=st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
+)
+def test_compatible_widths_can_be_built_and_are_stable(width, ratio, group_width):
+    new_width, new_group = compatible_widths(width, ratio, group_width)
+    stage = Stage(1, new_width, 2, ratio, new_group)
+    assert stage.inner_width % new_group == 0
+    assert new_group <= group_width
+    assert compatible_widths(new_width, ratio, new_group) == (new_width, new_group)
+
+
+@given(inner=st.integers(1, 64), cardinality=st.integers(1, 16), radix=st.sampled_from([1, 2, 4]))
+def test_attention_width_suits_the_groups_and_is_the_authors_where_theirs_works(inner, cardinality, radix):
+    theirs = max(inner * cardinality * radix // 4, 32)
+    ours = attention_width(inner * cardinality, radix, cardinality)
+    assert ours % cardinality == 0
+    assert theirs <= ours < theirs + cardinality
+
+
+def test_a_network_small_enough_to_count_by_hand():
+    """A 3x3 stem 1 -> 8 at 4 pixels, one block 8 -> 8 of stride 2 with b = 2 and g = 2, 3 classes."""
+    network = Network(Stem("cifar", 8), (Stage(1, 8, 2, 2, 2),), num_classes=3, in_channels=1)
+    flops = 72 * 16 + 32 * 16 + 4 * 2 * 9 * 4 + 32 * 4 + 64 * 4 + 24 + 3
+    params = (72 + 16) + (32 + 8) + (72 + 8) + (32 + 16) + (64 + 16) + 27
+    activations = 8 * 16 + 4 * 16 + 4 * 4 + 8 * 4 + 8 * 4 + 3
+    assert tuple(complexity(network, 4)) == (flops, params, activations)
+
+
+def test_resolution_must_be_positive():
+    with pytest.raises(InputError, match="resolution must be at least 1 pixel, not 0"):
+        complexity(catalog.get("resnet50"), 0)

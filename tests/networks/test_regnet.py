@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from conftest import golden
+from hypothesis import given
+from hypothesis import strategies as st
+
+from designspace.networks.regnet import RegNetParameters, quantized_linear
+from designspace.support.errors import InputError
+
+
+def test_generation_equals_pycls():
+    cases = golden("regnet_generate.json")
+    rows = quantized_linear(*([case[i] for case in cases] for i in range(4)))
+    for i, case in enumerate(cases):
+        widths, depths, num_stages, total_stages = case[4:]
+        assert (rows.num_stages[i], rows.num_levels[i]) == (num_stages, total_stages)
+        assert rows.widths[i, :num_stages].tolist() == widths
+        assert rows.depths[i, :num_stages].tolist() == depths
+
+
+def naive_stages(depth, w_0, w_a, w_m):
+    """Equations 2 to 4 of the paper, one block at a time."""
+    stages = []
+    for j in range(depth):
+        level = round(float(np.log((w_0 + w_a * j) / w_0) / np.log(w_m)))
+        width = round(w_0 * w_m**level / 8) * 8
+        if stages and stages[-1][0] == width:
+            stages[-1][1] += 1
+        else:
+            stages.append([width, 1])
+    return stages
+
+
+@given(
+    depth=st.integers(1, 63),
+    w_0=st.integers(1, 32).map(lambda k: 8 * k),
+    w_a=st.floats(0, 256),
+    w_m=st.floats(1.5, 3),
+)
+def test_columns_equal_one_block_at_a_time(depth, w_0, w_a, w_m):
+    rows = quantized_linear([depth, 2], [w_0, 8], [w_a, 8], [w_m, 2])
+    n = rows.num_stages[0]
+    found = list(zip(rows.widths[0, :n].tolist(), rows.depths[0, :n].tolist(), strict=True))
+    assert found == [tuple(stage) for stage in naive_stages(depth, w_0, w_a, w_m)]
+
+
+def test_exact_halves_round_to_even_whatever_the_logarithm():
+    """w_m = 2.25 = 1.5^2: the level of a width of 1.5 w_0 is a half exactly."""
+    rows = quantized_linear([2], [16], [8], [2.25])
+    assert rows.widths[0].tolist() == [16]
+
+
+def test_stages_are_realised():
+    stages = RegNetParameters(22, 24, 24.48, 2.54, 1, 16).stages()
+    assert [(s.depth, s.width, s.group_width) for s in stages] == [
+        (1, 32, 16),
+        (2, 64, 16),
+        (7, 160, 16),
+        (12, 384, 16),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ((0, 8, 8, 2), "depth must be at least 1 block, not 0"),
+        ((4, 12, 8, 2), "w_0 must be a positive multiple of 8, not 12"),
+        ((4, 8, 8, 1), "w_m > 1"),
+    ],
+)
+def test_bad_parameters(fields, message):
+    with pytest.raises(InputError, match=message):
+        RegNetParameters(*fields)

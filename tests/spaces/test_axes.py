@@ -1,0 +1,123 @@
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
+from designspace.spaces.streams import Streams
+from designspace.support.errors import InputError
+
+AXES = {
+    "depth": log_uniform(1, 16),
+    "width": log_uniform(8, 1024, 8),
+    "tenths": uniform(1.5, 3, 0.1),
+    "ratio": choice([1, 2, 4]),
+    "group": powers_of_two(1, 32),
+}
+
+
+def words(name, count, seed=0):
+    return Streams(seed).next(name, count)
+
+
+@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+def test_draws_follow_the_probabilities(axis):
+    drawn = axis.draw(words("w", 200_000))
+    observed = [np.sum(drawn == value) for value in axis.values]
+    assert sum(observed) == 200_000
+    assert stats.chisquare(observed, axis.probabilities * 200_000).pvalue > 1e-3
+
+
+def test_log_uniform_is_a_rounded_log_uniform_number():
+    axis = log_uniform(8, 1024, 8)
+    real = np.exp(np.random.default_rng(0).uniform(math.log(4), math.log(1028), 200_000))
+    rounded = np.floor(real / 8 + 0.5) * 8
+    observed = [np.sum(rounded == value) for value in axis.values]
+    assert stats.chisquare(observed, axis.probabilities * 200_000).pvalue > 1e-3
+
+
+def test_decimal_grids_are_exact():
+    axis = log_uniform(1.5, 3, 0.001)
+    assert len(axis) == 1501
+    assert axis.values[[0, 1, 3, -1]].tolist() == [1.5, 1.501, 1.503, 3.0]
+
+
+def test_the_ends_of_the_words_are_the_ends_of_the_axis():
+    axis = log_uniform(1, 16)
+    assert axis.draw(np.array([0, 2**64 - 1], np.uint64)).tolist() == [1, 16]
+    assert [int(c[0]) for c in axis.draw_non_decreasing([np.array([2**64 - 1], np.uint64)] * 3)] == [16, 16, 16]
+    assert [int(c[0]) for c in axis.draw_non_decreasing([np.zeros(1, np.uint64)] * 3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("axis", [log_uniform(1, 4), choice([1, 2, 4])], ids=["log_uniform", "choice"])
+def test_non_decreasing_is_the_product_conditioned_on_the_order_ties_included(axis):
+    """Every triple of the support, against the definition: p(a) p(b) p(c) where a <= b <= c, normalised."""
+    p = dict(zip(axis.values.tolist(), axis.probabilities, strict=True))
+    triples = [t for t in itertools.product(p, repeat=3) if t[0] <= t[1] <= t[2]]
+    weights = np.array([math.prod(p[v] for v in t) for t in triples])
+    n = 100_000
+    columns = axis.draw_non_decreasing([words(str(i), n) for i in range(3)])
+    counts = Counter(zip(*(c.tolist() for c in columns), strict=True))
+    assert set(counts) == set(triples)
+    assert stats.chisquare([counts[t] for t in triples], weights / weights.sum() * n).pvalue > 1e-3
+
+
+def test_non_decreasing_equals_rejection():
+    """Four widths of AnyNetXD: the exact sampler and plain rejection, compared on each marginal."""
+    axis, n = log_uniform(8, 128, 8), 400_000
+    exact = axis.draw_non_decreasing([words(f"exact{i}", 20_000) for i in range(4)])
+    free = np.stack([axis.draw(words(f"free{i}", n)) for i in range(4)])
+    kept = free[:, np.all(free[1:] >= free[:-1], axis=0)]
+    for ours, theirs in zip(exact, kept, strict=True):
+        table = [[np.sum(column == value) for value in axis.values] for column in (ours, theirs)]
+        table = np.array(table)[:, np.sum(table, axis=0) > 0]
+        assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
+def test_sorting_would_be_another_distribution():
+    """The trap that the exact sampler avoids: sorted draws have fewer ties than conditioned ones."""
+    axis, n = log_uniform(1, 4), 50_000
+    conditioned = np.stack(axis.draw_non_decreasing([words(str(i), n) for i in range(3)]))
+    by_sorting = np.sort(np.stack([axis.draw(words(str(i), n)) for i in range(3)]), axis=0)
+    ties = [np.mean(np.all(rows == rows[0], axis=0)) for rows in (conditioned, by_sorting)]
+    assert ties[0] > 1.5 * ties[1]
+
+
+@given(st.sampled_from(list(AXES)), st.lists(st.integers(1, 50), min_size=1, max_size=5))
+def test_a_stream_does_not_depend_on_the_pieces_in_which_it_is_read(name, pieces):
+    whole = Streams(7).next(name, sum(pieces))
+    streams = Streams(7)
+    assert np.array_equal(whole, np.concatenate([streams.next(name, piece) for piece in pieces]))
+
+
+def test_the_words_are_pinned():
+    """A population must be the same for ever: PCG64's raw words for seed 0."""
+    assert Streams(0).next("d1", 2).tolist() == [16069766155662595073, 11570459112539803661]
+
+
+@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+def test_an_axis_reads_back(axis):
+    assert Axis.from_dict(axis.to_dict()) == axis
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: log_uniform(8, 4), "low <= high"),
+        (lambda: log_uniform(1, 16, 4), "a whole number of steps apart, not 1 to 16 by 4"),
+        (lambda: log_uniform(0, 16), "low > step / 2"),
+        (lambda: choice([]), "at least one value"),
+        (lambda: choice([1, 1]), "must rise"),
+        (lambda: Axis.from_dict({"kind": "normal"}), "unknown kind of axis 'normal'; there is: log_uniform"),
+        (lambda: Axis.from_dict({"kind": "uniform", "lo": 3}), "unexpected keyword argument 'lo'"),
+        (lambda: Streams(-1), "seed must be a whole number >= 0, not -1"),
+    ],
+)
+def test_bad_axes(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

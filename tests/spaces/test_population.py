@@ -1,0 +1,77 @@
+import json
+
+import pandas as pd
+import pytest
+
+from designspace.spaces import catalog
+from designspace.spaces.population import Population
+from designspace.support.errors import RunError
+
+
+@pytest.fixture(scope="module", params=["AnyNetXB", "RegNetY"])
+def population(request):
+    return catalog.space(request.param, radix=[0, 2], flops=(360e6, 400e6)).sample(20, seed=1)
+
+
+def test_it_reads_back_equal_and_writes_the_same_bytes(population, tmp_path):
+    population.write(tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {"population.csv", "space.yaml", "sampling.json"}
+    again = Population.read(tmp_path)
+    assert again == population
+    assert list(again) == list(population)
+    again.write(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_the_table_opens_with_no_knowledge_of_ours(population, tmp_path):
+    population.write(tmp_path)
+    table = pd.read_csv(tmp_path / "population.csv")
+    expected = ["id", *(f"{letter}{i}" for letter in "dwbg" for i in (1, 2, 3, 4))]
+    assert list(table.columns)[:17] == expected
+    assert {"radix", "flops", "params", "activations"} <= set(table.columns)
+    assert table["flops"].between(360e6, 400e6).all()
+    assert table.drop(columns=["id", "w_a", "w_m"], errors="ignore").dtypes.eq("int64").all()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("name", ["population.csv", "space.yaml", "sampling.json"])
+def test_a_file_cut_in_half_is_named(population, tmp_path, name):
+    population.write(tmp_path)
+    cut(tmp_path / name)
+    with pytest.raises(RunError, match=name):
+        Population.read(tmp_path)
+
+
+def test_a_table_cut_between_two_lines_is_noticed(population, tmp_path):
+    population.write(tmp_path)
+    path = tmp_path / "population.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:10]))
+    with pytest.raises(RunError, match="holds 9 networks, but sampling.json says 20"):
+        Population.read(tmp_path)
+
+
+def test_an_edited_row_is_noticed(population, tmp_path):
+    population.write(tmp_path)
+    path = tmp_path / "population.csv"
+    lines = path.read_text().splitlines()
+    fields = lines[3].split(",")
+    fields[1] = str(int(fields[1]) + 1)
+    lines[3] = ",".join(fields)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match="line 4: the row is not the network"):
+        Population.read(tmp_path)
+
+
+def test_a_missing_population_says_what_to_do(tmp_path):
+    with pytest.raises(RunError, match="sample one first"):
+        Population.read(tmp_path)
+
+
+def test_the_story_of_the_drawing_is_kept(population, tmp_path):
+    population.write(tmp_path)
+    story = json.loads((tmp_path / "sampling.json").read_text())
+    assert story["drawn"] == story["n"] + sum(story["rejected"].values())

@@ -1,0 +1,193 @@
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from designspace.networks.blocks import compatible_widths
+from designspace.networks.complexity import complexity
+from designspace.networks.network import Stem
+from designspace.spaces import catalog
+from designspace.spaces.axes import choice, log_uniform
+from designspace.spaces.constraints import Band, Order
+from designspace.spaces.sampling import InfeasibleError, sample
+from designspace.spaces.space import AnyNetAxes, DesignSpace, Template
+from designspace.spaces.streams import Streams
+from designspace.support.errors import InputError
+
+BAND = (360e6, 400e6)
+SMALL = {"stem": "cifar", "stem_width": 16, "in_channels": 1, "num_classes": 10, "resolution": 28, "flops": (3e6, 5e6)}
+
+
+def stage_columns(population, letter):
+    return np.stack([population.columns[f"{letter}{i}"] for i in range(1, population.space.num_stages + 1)])
+
+
+@pytest.mark.parametrize("radix", [0, [0, 1, 2, 4]], ids=["plain", "radix"])
+@pytest.mark.parametrize("regime", [{"flops": BAND}, SMALL], ids=["imagenet", "small"])
+@pytest.mark.parametrize("name", catalog.NAMES)
+def test_every_network_meets_the_definition(name, regime, radix):
+    space = catalog.space(name, radix=radix, **regime)
+    population = space.sample(60, seed=3)
+    assert len(set(population.ids)) == len(population) == 60
+    low, high = regime["flops"]
+    for network, id_, flops, params, activations in zip(
+        population,
+        population.ids,
+        *(population.columns[q].tolist() for q in ("flops", "params", "activations")),
+        strict=True,
+    ):
+        assert network.id == id_
+        assert tuple(complexity(network, space.template.resolution)) == (flops, params, activations)
+        assert low <= flops <= high
+        assert network.se_ratio == (0.25 if name == "RegNetY" else 0)
+    depths, widths, ratios, groups = (stage_columns(population, letter) for letter in "dwbg")
+    assert set(ratios.flat) <= {1, 2, 4}
+    assert set(population.columns["radix"].tolist()) <= (set(radix) if radix else {0})
+    if name.startswith("AnyNet"):
+        letter = name[-1]
+        assert depths.max() <= 16
+        assert widths.max() <= 1024
+        assert letter == "A" or np.all(ratios == ratios[0])
+        assert letter < "D" or np.all(np.diff(widths, axis=0) >= 0)
+        assert letter < "E" or np.all(np.diff(depths, axis=0) >= 0)
+    if name not in ("AnyNetXA", "AnyNetXB"):
+        # One group width g was drawn; where a stage is too narrow for it, it has its whole inner width.
+        inner = np.rint(widths / ratios)
+        assert np.all(groups == np.minimum(groups.max(axis=0), inner))
+    if name.startswith("RegNet"):
+        assert np.all(depths.sum(axis=0) == population.columns["depth"])
+        assert np.all(np.diff(widths, axis=0) >= 0)
+
+
+def brute_force(space, names, axes):
+    """Every setting of a small space with its probability, constraints applied one setting at a time."""
+    weights = Counter()
+    grids = [list(zip(axis.values.tolist(), axis.probabilities, strict=True)) for axis in axes]
+    for setting in itertools.product(*grids):
+        values = dict(zip(names, (value for value, _ in setting), strict=True))
+        realised = []
+        for i in (1, 2):
+            width, group = compatible_widths(values[f"w{i}"], values["b"], values["g"])
+            realised += [values[f"d{i}"], width, group]
+        key = (*realised, values["b"])
+        if values["w1"] <= values["w2"] and values["d1"] <= values["d2"]:
+            weights[key] += np.prod([p for _, p in setting])
+    total = sum(weights.values())
+    return {key: weight / total for key, weight in weights.items()}
+
+
+def test_refinements_are_the_parent_conditioned_on_the_full_support():
+    """A two-stage AnyNetXE small enough to list: draws against the definition, repair and ties included."""
+    axes = AnyNetAxes(log_uniform(1, 3), log_uniform(8, 32, 8), choice([1, 2]), choice([4, 16]))
+    orders = [
+        Order("bottleneck_ratio", "shared"),
+        Order("group_width", "shared"),
+        Order("width", "non_decreasing"),
+        Order("depth", "non_decreasing"),
+    ]
+    space = DesignSpace("tiny", axes, Template(stem=Stem("cifar", 8), strides=(2, 2), resolution=8)).refine(*orders)
+    names = ("d1", "d2", "w1", "w2", "b", "g")
+    expected = brute_force(
+        space, names, (axes.depth, axes.depth, axes.width, axes.width, axes.bottleneck_ratio, axes.group_width)
+    )
+    n = 60_000
+    columns = space.draw(Streams(1), n).accepted
+    keys = zip(*(columns[c].tolist() for c in ("d1", "w1", "g1", "d2", "w2", "g2", "b1")), strict=True)
+    counts = Counter(keys)
+    assert set(counts) == set(expected)
+    observed = [counts[key] for key in expected]
+    assert stats.chisquare(observed, [p * n for p in expected.values()]).pvalue > 1e-3
+
+
+def test_a_larger_population_extends_a_smaller_one_and_blocks_do_not_matter(monkeypatch):
+    space = catalog.space("AnyNetXD", flops=BAND)
+    small, large = sample(space, 40, seed=5), sample(space, 90, seed=5)
+    assert large.ids[:40] == small.ids
+    assert small.drawn < large.drawn
+    monkeypatch.setattr("designspace.spaces.sampling.BLOCK", 977)
+    again = sample(space, 90, seed=5)
+    assert again == large
+    assert again.to_csv() == large.to_csv()
+    assert sample(space, 40, seed=6).ids != small.ids
+
+
+def test_every_draw_is_accounted_for():
+    for name in catalog.NAMES:
+        population = catalog.space(name, flops=BAND, radix=[1, 2]).sample(30)
+        assert population.drawn == len(population) + sum(population.rejected.values())
+
+
+def test_ids_are_pinned():
+    """The first networks of seed 0, for ever: a change here changes every population that was published."""
+    found = {name: catalog.space(name, flops=BAND).sample(2).ids for name in ("AnyNetXA", "AnyNetXE", "RegNetX")}
+    assert found == {
+        "AnyNetXA": ("45e3acdab41b", "b193fa6130f1"),
+        "AnyNetXE": ("ce005c2f0366", "9c3a1a7bccc5"),
+        "RegNetX": ("c31b9366f67a", "ff467055a73d"),
+    }
+
+
+def test_a_band_that_no_network_meets_fails_with_a_table_of_reasons():
+    with pytest.raises(InfeasibleError, match="only 0 of the 5 networks") as caught:
+        catalog.space("AnyNetXA", flops=(1, 2)).sample(5)
+    assert caught.value.rejected["flops outside 1 to 2"] == caught.value.drawn >= 1_000_000
+
+
+def test_a_space_with_too_few_networks_says_so():
+    axes = AnyNetAxes(choice([1, 2]), choice([8]), choice([1]), choice([8]))
+    space = DesignSpace("two", axes, Template(strides=(2,)))
+    assert len(space.sample(2)) == 2
+    with pytest.raises(InfeasibleError, match="only 2 of the 3 networks") as caught:
+        space.sample(3)
+    assert caught.value.rejected["duplicate of an earlier network"] == caught.value.drawn - 2
+
+
+@pytest.mark.parametrize("name", catalog.NAMES)
+def test_a_space_reads_back(name):
+    space = catalog.space(name, radix=[0, 2], flops=BAND, params=(1e6, 1e7))
+    assert DesignSpace.from_dict(space.to_dict()) == space
+
+
+@pytest.mark.parametrize("stages", [1, 3, 5])
+def test_other_numbers_of_stages(stages):
+    for name in ("AnyNetXA", "AnyNetXE", "RegNetX"):
+        population = catalog.space(name, stages=stages).sample(5)
+        assert all(len(network.stages) == stages for network in population)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "AnyNetXF"}, "unknown space 'AnyNetXF'; there is: AnyNetXA, AnyNetXB"),
+        ({"stages": 0}, "stages must be a whole number >= 1, not 0"),
+        ({"strides": [2, 2]}, "strides .* are 2, but stages is 4"),
+        ({"stem": "big"}, "unknown stem 'big'"),
+        ({"radix": [1, 1.5]}, "radix must be whole numbers >= 0"),
+        ({"flops": [1]}, "flops must be \\[least, most\\], not \\[1\\]"),
+        ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
+        ({"params": ["a", "b"]}, "params must be two numbers"),
+        ({"resolution": 0}, "resolution must be a whole number of pixels >= 1, not 0"),
+        ({"num_classes": "ten"}, "num_classes must be an int >= 1, not 'ten'"),
+    ],
+)
+def test_bad_settings(fields, message):
+    with pytest.raises(InputError, match=message):
+        catalog.space(**{"name": "AnyNetXA", **fields})
+
+
+def test_bad_refinements():
+    regnet = catalog.space("RegNetX")
+    with pytest.raises(InputError, match="follow from its line"):
+        regnet.refine(Order("width", "shared"))
+    with pytest.raises(InputError, match="more than one order"):
+        catalog.space("AnyNetXD").refine(Order("width", "non_increasing"))
+    with pytest.raises(InputError, match="unknown complexity 'time'"):
+        Band("time", 0, 1)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "5", True])
+def test_n_must_be_a_number_of_networks(n):
+    with pytest.raises(InputError, match="n must be a whole number of networks >= 1"):
+        catalog.space("AnyNetXA").sample(n)

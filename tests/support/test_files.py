@@ -1,0 +1,77 @@
+import os
+import resource
+import signal
+import stat
+import subprocess
+
+import pytest
+
+from designspace.support.errors import RunError
+from designspace.support.files import atomic_writer, read_json, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def write_half():
+        with atomic_writer(path) as file:
+            file.write(b"half of the new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_files_are_as_readable_as_the_umask_allows(tmp_path):
+    old = os.umask(0o022)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+def test_nan_is_not_written_as_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"error": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cut_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"error": 1')
+    with pytest.raises(RunError, match=r"a\.json is not whole JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_folder_that_is_a_file_is_a_run_error(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(RunError, match="cannot write"):
+        write_text(tmp_path / "a" / "b.txt", "x")
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder that holds 64 KiB: a file system of its own, or for an ordinary user a limit on the size of files."""
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
+        yield tmp_path
+        subprocess.run(["umount", str(tmp_path)], check=True)
+        return
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_keeps_what_was_there(full_disk):
+    path = full_disk / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RunError, match="cannot write .*: (No space left on device|File too large)"):
+        write_text(path, "x" * 100_000)
+    assert path.read_text() == "old"
+    assert [file.name for file in full_disk.iterdir()] == ["a.txt"]

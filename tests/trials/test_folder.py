@@ -1,0 +1,164 @@
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from designspace.spaces import catalog
+from designspace.support.errors import InputError, RunError
+from designspace.trials import claims
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+
+SPACE = catalog.space("AnyNetXB", flops=(360e6, 400e6))
+RESULT = TrialResult(final_error=12.5, best_error=12.25, epochs=10, train_s=3.5, device="cpu")
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder(tmp_path / "B")
+    run.create(SPACE.sample(4), {"command": "test"})
+    return run
+
+
+def test_another_population_is_never_overwritten(run):
+    before = (run.path / "population.csv").read_bytes()
+    run.create(SPACE.sample(4), {})  # the same: nothing to do
+    for other in (SPACE.sample(4, seed=1), SPACE.sample(3), catalog.space("AnyNetXC", flops=(360e6, 400e6)).sample(4)):
+        with pytest.raises(InputError, match="already holds another population: 4 networks of AnyNetXB"):
+            run.create(other, {})
+    assert (run.path / "population.csv").read_bytes() == before
+
+
+def test_a_population_can_be_extended(run):
+    old = run.population().ids
+    run.trial(old[0]).write_result(RESULT)
+    run.create(SPACE.sample(7), {})
+    population = run.population()
+    assert population.ids[:4] == old
+    assert [state.status for state in run.states(population.ids)] == ["done"] + 6 * ["waiting"]
+
+
+def test_the_plan_is_fixed_once(run):
+    assert run.plan() is None
+    run.write_plan(Recipe(epochs=3), 1)
+    run.write_plan(Recipe(epochs=3), 1)
+    assert run.plan() == (Recipe(epochs=3), 1)
+    with pytest.raises(InputError, match="epochs is 3 there and 4 here"):
+        run.write_plan(Recipe(epochs=4), 1)
+    with pytest.raises(InputError, match="seed is 1 there and 2 here"):
+        run.write_plan(Recipe(epochs=3), 2)
+
+
+def test_status_follows_from_the_files(run):
+    done, failed, running, waiting = run.population().ids
+    run.trial(done).write_result(RESULT)
+    run.trial(failed).write_failure(TrialFailure("diverged", "loss is nan\nin epoch 2, of 10", epochs=1))
+    run.trial(running).path.mkdir(parents=True)
+    assert claims.take(run.trial(running).claim)
+    states = run.states(run.population().ids)
+    assert [state.status for state in states] == ["done", "failed", "running", "waiting"]
+    assert states[0].result == RESULT
+    header, rows = run.table()
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["status"] for row in table] == ["done", "failed", "running", "waiting"]
+    assert (table[0]["final_error"], table[1]["final_error"]) == (12.5, "")
+    assert (table[1]["reason"], table[1]["detail"]) == ("diverged", "loss is nan in epoch 2, of 10")
+    with run.write_results().open() as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [done, failed, running, waiting]
+
+
+def test_reading_changes_nothing(run):
+    run.trial(run.population().ids[0]).write_result(RESULT)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    run.table()
+    run.population()
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("content", ['{"final_error": 12.5, "best', '{"final_error": 12.5}', "[]", ""])
+def test_a_result_that_is_not_whole_is_named(run, content):
+    id_ = run.population().ids[0]
+    run.trial(id_).write_result(RESULT)
+    (run.trial(id_).path / "result.json").write_text(content)
+    with pytest.raises(RunError, match=r"result\.json"):
+        run.table()
+
+
+def test_history_reads_back_and_a_cut_one_is_named(run):
+    trial = run.trial(run.population().ids[0])
+    assert trial.read_history() == ()
+    history = (EpochRecord(1, 0.1, 2.3, 88.0, 80.5, 1.5), EpochRecord(2, 0.0, 1.9, 70.0, 66.25, 1.25))
+    trial.write_history(history)
+    assert trial.read_history() == history
+    path = trial.path / "history.jsonl"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(RunError, match=r"history\.jsonl is not whole"):
+        trial.read_history()
+
+
+def test_what_was_asked_is_written(run):
+    network = run.population()[0]
+    trial = Trial(network, Recipe(), 3)
+    run.trial(trial.id).write_trial(trial)
+    asked = json.loads((run.trial(trial.id).path / "trial.json").read_text())
+    assert asked["id"] == network.id
+    assert asked["network"] == json.loads(network.to_json())
+    assert (asked["seed"], asked["recipe"]["epochs"]) == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number >= 1, not 0"),
+        ({"epochs": 2.5}, "epochs must be a whole number >= 1, not 2.5"),
+        ({"lr": "high"}, "lr must be a number >= 0, not 'high'"),
+        ({"momentum": 1}, "momentum must be below 1, not 1"),
+        ({"flip": 1}, "flip must be true or false, not 1"),
+        ({"warmup_epochs": 11}, "warmup_epochs 11 is more than epochs 10"),
+        ({"momentum": 0}, "nesterov needs a momentum"),
+        ({"learning_rate": 0.1}, "unknown option 'learning_rate'; there is: data, train_images"),
+    ],
+)
+def test_bad_recipes(fields, message):
+    with pytest.raises(InputError, match=message):
+        Recipe.from_dict(fields)
+
+
+class TestClaims:
+    def test_one_owner_at_a_time(self, tmp_path):
+        claim = tmp_path / "claim.json"
+        assert claims.take(claim)
+        assert not claims.take(claim)
+        claims.release(claim)
+        assert claims.take(claim)
+
+    def test_of_many_processes_one_wins(self, tmp_path):
+        claim = tmp_path / "claim.json"
+        code = (
+            "import sys, pathlib, time; from designspace.trials import claims; "
+            "print(claims.take(pathlib.Path(sys.argv[1]))); sys.stdout.flush(); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", code, str(claim)]
+        racers = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True) for _ in range(6)]
+        won = [racer.stdout.readline().strip() for racer in racers]
+        for racer in racers:
+            racer.communicate()
+        assert sorted(won) == 5 * ["False"] + ["True"]
+        assert not claims.is_live(claim)  # its process has ended
+        assert claims.take(claim)
+
+    def test_a_claim_that_nobody_touches_is_abandoned(self, tmp_path):
+        claim = tmp_path / "claim.json"
+        claim.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+        assert claims.is_live(claim)
+        assert not claims.take(claim)
+        old = claim.stat().st_mtime - claims.LEASE_S - 1
+        os.utime(claim, (old, old))
+        assert not claims.is_live(claim)
+        assert claims.take(claim)
+        assert json.loads(claim.read_text())["host"] == socket.gethostname()
+        assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]
