@@ -7,6 +7,6 @@
 from designspace.analysis.compare import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.results import Counts, Results, read_table
-from designspace.analysis.study import Analysis, analyze
+from designspace.analysis.study import Analysis, analyze, plot_edf
 
-__all__ = ["EDF", "Analysis", "Comparison", "Counts", "Results", "analyze", "compare_all", "read_table"]
+__all__ = ["EDF", "Analysis", "Comparison", "Counts", "Results", "analyze", "compare_all", "plot_edf", "read_table"]

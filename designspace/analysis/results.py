@@ -8,13 +8,16 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.support.errors import InputError, RunError, unknown
+
+if TYPE_CHECKING:
+    from designspace.trials.folder import RunFolder
 
 Failures = Literal["chance", "exclude"]
 ErrorColumn = Literal["final_error", "best_error"]
@@ -108,6 +111,18 @@ class Results:
         _check_rows(name, table)
         return Results(name, table, 100 * (1 - 1 / num_classes))
 
+    @staticmethod
+    def read(folder: RunFolder) -> Results:
+        """The results of a run as they stand now, from the files of its trials; nothing is written.
+
+        Raises:
+            RunError: the run's files are missing or not whole.
+        """
+        header, rows = folder.table()
+        lines = [(number, [str(field) for field in row]) for number, row in enumerate(rows, start=2)]
+        table = _table(folder.path / "results.csv", header, lines)
+        return Results.from_table(folder.name, table, folder.space().template.num_classes)
+
     @property
     def counts(self) -> Counts:
         """How many trials are done, failed, running and waiting."""
@@ -160,7 +175,11 @@ def read_table(path: Path) -> pd.DataFrame:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    header, lines = _split(path, text)
+    return _table(path, *_split(path, text))
+
+
+def _table(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> pd.DataFrame:
+    """The columns of a table from (line number, fields), with numbers where numbers belong."""
     columns: dict[str, list[str] | list[float]] = {}
     for place, column in enumerate(header):
         fields = [(number, fields[place]) for number, fields in lines]

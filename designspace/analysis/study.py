@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from designspace.analysis import tables
 from designspace.analysis.compare import Comparison, compare_all
@@ -15,6 +16,9 @@ from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.errors import InputError
 from designspace.support.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,7 @@ def analyze(
         RunError: a file cannot be written.
     """
     _check(results)
-    counted = {one.name: one.errors(failures) for one in results}
-    edfs = {name: edf(errors) for name, errors in counted.items() if errors.size}
+    edfs = _edfs(results, failures)
     comparisons = compare_all(results, level, failures=failures, seed=seed)
     sentences = [one.sentence() for one in comparisons]
     sentences += [
@@ -73,8 +76,7 @@ def analyze(
     spaces = tables.space_table(summaries)
     notes = tables.notes(results, failures)
 
-    figure, axes = new_axes()
-    draw_edf(axes, edfs, level=level, chance_error=results[0].chance_error, notes=tables.progress(results))
+    figure = plot_edf(results, level, failures=failures)
     numbers = out / "figures" / "edf.csv"
     drawn = save_figure(figure, out / "figures" / "edf")
     write_numbers(numbers, edfs, level)
@@ -95,6 +97,27 @@ def analyze(
     return Analysis(
         summaries, edfs, comparisons, tuple(sentences), notes, spaces, out / "report.html", (*drawn, numbers)
     )
+
+
+def plot_edf(results: Sequence[Results], level: float = 0.05, *, failures: Failures = "chance") -> Figure:
+    """The figure of `analyze` alone: the error EDFs of some runs, with bands of confidence 1 - ``level``.
+
+    In a notebook, ``SVG(svg_text(figure))`` shows it; `designspace.analysis.figures.save_figure` writes it.
+
+    Raises:
+        InputError: no runs, two with one name, or runs with different numbers of classes.
+    """
+    _check(results)
+    figure, axes = new_axes()
+    chance = results[0].chance_error
+    draw_edf(axes, _edfs(results, failures), level=level, chance_error=chance, notes=tables.progress(results))
+    return figure
+
+
+def _edfs(results: Sequence[Results], failures: Failures) -> dict[str, EDF]:
+    """The EDF of each run that has a trial that counts."""
+    counted = {one.name: one.errors(failures) for one in results}
+    return {name: edf(errors) for name, errors in counted.items() if errors.size}
 
 
 def _check(results: Sequence[Results]) -> None:

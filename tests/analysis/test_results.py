@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from designspace.analysis.results import COLUMNS, Counts, Results, read_table
+from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe, TrialFailure, TrialResult
 
 FAILED = [("diverged", "loss is nan in epoch 2"), ("out of memory", "")]
 
@@ -139,6 +142,21 @@ def test_names_are_one_printable_line(make_table):
     for wrong in ("", "a\nb", "a\0"):
         with pytest.raises(InputError, match="name of a run"):
             Results.from_table(wrong, make_table([30.0]), 10)
+
+
+def test_a_run_folder_is_read_as_it_stands_and_left_as_it_is(tmp_path):
+    folder = RunFolder(tmp_path / "RegNetX")
+    folder.create(catalog.space("RegNetX", flops=(200e6, 400e6), num_classes=20).sample(4), {})
+    folder.write_plan(Recipe(epochs=3), 0)
+    done, failed, *_ = folder.population().ids
+    folder.trial(done).write_result(TrialResult(12.5, 12.25, 3, 3.5, "cpu"))
+    folder.trial(failed).write_failure(TrialFailure("diverged", 'loss is "nan",\nin epoch 2', epochs=1))
+    before = sorted(folder.path.rglob("*"))
+    results = Results.read(folder)
+    assert sorted(folder.path.rglob("*")) == before
+    assert (results.name, results.counts, results.chance_error) == ("RegNetX", Counts(1, 1, 0, 2), 95)
+    assert results.errors().tolist() == [12.5, 95]
+    pd.testing.assert_frame_equal(results.table, Results.from_table("R", read_table(folder.write_results()), 20).table)
 
 
 def test_the_callers_table_stays_as_it_is(make_table):
