@@ -42,8 +42,6 @@ _STYLE = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.8,
-    "legend.frameon": True,
-    "legend.framealpha": 0.9,
     "svg.hashsalt": "designspace",  # else the ids in an SVG are random
     "svg.fonttype": "path",  # looks the same wherever it is opened
 }
@@ -51,7 +49,7 @@ _LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # one width for all le
 _DPI = 200
 
 
-def new_axes(width: float = 6.4, height: float = 4.4) -> tuple[Figure, Axes]:
+def new_axes(width: float = 6.4, height: float = 4.8) -> tuple[Figure, Axes]:
     """A figure of that size, inches, with one axes, in this project's style."""
     from matplotlib.figure import Figure  # a third of a second that numbers alone need not pay
 
@@ -201,7 +199,17 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None
     labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
     title = " " * (width + 4) + "n |  min | mean"
     # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
-    legend = ax.legend(lines, ["-"] * len(lines), title=title, loc="lower right", alignment="right", prop=_LEGEND_FONT)
+    # It stands below the axes, for within them it would hide the start of the worst curve.
+    legend = ax.legend(
+        lines,
+        ["-"] * len(lines),
+        title=title,
+        prop=_LEGEND_FONT,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(-0.01, -0.13),
+        alignment="right",
+    )
     legend.get_title().set(**_LEGEND_FONT)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(_plain(label))

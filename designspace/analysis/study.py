@@ -108,7 +108,7 @@ def plot_edf(results: Sequence[Results], level: float = 0.05, *, failures: Failu
         InputError: no runs, two with one name, or runs with different numbers of classes.
     """
     _check(results)
-    figure, axes = new_axes()
+    figure, axes = new_axes(height=4.4 + 0.17 * len(results))  # the legend has a line for each
     chance = results[0].chance_error
     draw_edf(axes, _edfs(results, failures), level=level, chance_error=chance, notes=tables.progress(results))
     return figure

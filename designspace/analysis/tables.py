@@ -134,7 +134,8 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
             how = f"counted at chance level, {one.chance_error:g}%" if failures == "chance" else "left out"
             found.append(f"{one.name}: {counts.failed} of {counts.asked} trials failed, {how}.")
         if counts.unfinished:
-            found.append(f"{one.name}: {counts.sentence()}; the unfinished ones are left out, so its EDF may change.")
+            missing = f"{counts.unfinished} of {counts.asked} trials are unfinished"
+            found.append(f"{one.name}: {missing} and left out, so its EDF may change.")
     epochs = {one.name: _distinct(one, "epochs") for one in results}
     if len({length for lengths in epochs.values() for length in lengths}) > 1:
         lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if many)
