@@ -1,0 +1,249 @@
+"""Drawing: a figure function takes computed numbers and an `Axes`, and computes nothing itself.
+
+All is object-oriented matplotlib in a style of its own: pyplot is not imported and the user's settings stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.support.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from designspace.analysis.compare import Comparison
+    from designspace.analysis.edf import EDF
+
+# Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too pale for a line on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Line styles tell the curves apart in grey. Their number has no factor in common with that of the colours, so that 35
+# curves differ.
+_DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
+_STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "designspace",  # else the ids in an SVG are random
+    "svg.fonttype": "path",  # looks the same wherever it is opened
+}
+_LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # one width for all letters keeps its columns
+_DPI = 200
+
+
+def new_axes(width: float = 6.4, height: float = 4.8) -> tuple[Figure, Axes]:
+    """A figure of that size, inches, with one axes, in this project's style."""
+    from matplotlib.figure import Figure  # a third of a second that numbers alone need not pay
+
+    with _style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def draw_edf(
+    ax: Axes,
+    edfs: Mapping[str, EDF],
+    bands: bool = True,
+    *,
+    level: float = 0.05,
+    chance_error: float | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Draw error EDFs as in figures 2, 5, 7 and 9 of "Designing Network Design Spaces".
+
+    Errors far from all others, such as those of diverged networks at chance level, do not stretch the axis: it ends
+    before them, and a note above it says how many of which space lie outside.
+
+    Args:
+        ax: where to draw.
+        edfs: the name of each space and its EDF; none draws empty axes.
+        bands: shade the simultaneous confidence bands.
+        level: the bands hold with probability 1 - level each.
+        chance_error: per cent; errors of at least so much do not count when the axis is chosen.
+        notes: more sentences to write above the axes.
+    """
+    low, high = error_limits(list(edfs.values()), chance_error)
+    lines = []
+    with _style():
+        for place, curve in enumerate(edfs.values()):
+            colour = _COLOURS[place % len(_COLOURS)]
+            if bands:
+                _draw_band(ax, curve, (low, high), level, colour)
+            lines.append(_draw_curve(ax, curve, (low, high), colour, _DASHES[place % len(_DASHES)]))
+        ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
+        if lines:
+            _draw_legend(ax, edfs, lines)
+        else:
+            ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
+        written = [*_outside(edfs, high), *notes]
+        wrapped = "\n".join(textwrap.wrap(" ".join(written), 94))
+        ax.set_title(_plain(wrapped), loc="left", fontsize=7.5, color="#444444")
+
+
+def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
+    """Ends of the error axis, per cent.
+
+    A space is shown from its best error to at most four times as far as its median lies above that. Where errors
+    are spread evenly or normally this is all of them; a tail further out would squash what is of interest.
+    """
+    shown = [curve.errors if chance_error is None else curve.errors[curve.errors < chance_error] for curve in edfs]
+    shown = [errors for errors in shown if errors.size] or [curve.errors for curve in edfs]
+    if not shown:
+        return 0.0, 100.0
+    ends = [min(errors[-1], errors[0] + 4 * (np.median(errors) - errors[0])) for errors in shown]
+    low, high = min(float(errors[0]) for errors in shown), float(max(ends))
+    margin = 0.04 * (high - low) or 1.0
+    return max(0.0, low - margin), high + margin
+
+
+def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], level: float = 0.05) -> str:
+    """The caption of an EDF figure: what it shows, of how many networks, and what may be concluded from it."""
+    if not edfs:
+        return "Error EDF: no trial has finished yet."
+    sizes = ", ".join(f"{name} n = {curve.n}" for name, curve in edfs.items())
+    parts = [
+        f"Error EDF: the part of each population whose error is at most that on the horizontal axis ({sizes}). "
+        "A curve further to the left is better. "
+        f"Shaded: {100 * (1 - level):g}% confidence band of each whole curve (Dvoretzky-Kiefer-Wolfowitz)."
+    ]
+    if len(edfs) > 1:
+        order = sorted(edfs, key=lambda name: edfs[name].mean)
+        parts.append(f"By mean error the order is {', '.join(order)}, the best first.")
+        better = {frozenset((one.a, one.b)): one.better for one in comparisons}
+        pairs = [(first, second, better.get(frozenset((first, second)))) for first, second in combinations(order, 2)]
+        shown = [f"{first} before {second}" for first, second, winner in pairs if winner == first]
+        unsure = [f"{first} and {second}" for first, second, winner in pairs if winner != first]
+        if shown:
+            parts.append(f"Shown at {100 * level:g}%: {', '.join(shown)}.")
+        if unsure:
+            parts.append(f"The order is not significant at {100 * level:g}% for {', '.join(unsure)}.")
+    return " ".join(parts)
+
+
+def svg_text(figure: Figure) -> str:
+    """The figure as SVG, the same text for the same figure."""
+    return _rendered(figure, "svg", {"Date": None}).decode()
+
+
+def save_figure(figure: Figure, path_without_suffix: Path) -> tuple[Path, Path]:
+    """Write a figure as ``.svg`` and ``.png``, each whole or not at all and with the same bytes each time.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    svg = path_without_suffix.with_name(path_without_suffix.name + ".svg")
+    png = path_without_suffix.with_name(path_without_suffix.name + ".png")
+    write_text(svg, svg_text(figure))
+    write_bytes(png, _rendered(figure, "png", {"Software": None}))
+    return svg, png
+
+
+def write_numbers(path: Path, edfs: Mapping[str, EDF], level: float = 0.05) -> None:
+    """Write the numbers of an EDF figure as CSV: one row for each network, errors ascending, with the band there.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["space", "error", "probability", "lower", "upper"])
+    for name, curve in edfs.items():
+        band = curve.band(level)
+        for numbers in zip(curve.errors, curve.probabilities, band.lower, band.upper, strict=True):
+            writer.writerow([name, *(repr(float(number)) for number in numbers)])
+    write_text(path, file.getvalue())
+
+
+def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, dashes: object) -> Line2D:
+    """Draw one step function from probability 0 at the left end of the axis to its last value at the right."""
+    x: NDArray[np.float64] = np.concatenate([[limits[0]], curve.errors, [max(limits[1], curve.errors[-1])]])
+    y = np.concatenate([[0.0], curve.probabilities, [1.0]])
+    (line,) = ax.step(x, y, where="post", color=colour, linestyle=dashes)
+    return line
+
+
+def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, colour: str) -> None:
+    """Shade the confidence band of one step function between the ends of the axis."""
+    band = curve.band(level)
+    x = np.concatenate([[limits[0]], curve.errors, [max(limits[1], curve.errors[-1])]])
+    lower = np.concatenate([[0.0], band.lower, band.lower[-1:]])
+    upper = np.concatenate([[band.half_width], band.upper, band.upper[-1:]])
+    ax.fill_between(x, lower, upper, step="post", color=colour, alpha=0.1, linewidth=0)
+    for edge in (lower, upper):  # shades alone run together where bands overlap
+        ax.step(x, edge, where="post", color=colour, alpha=0.45, linewidth=0.6)
+
+
+def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None:
+    """A legend in columns: name, number of networks, least and mean error in per cent."""
+    names = [_short(name) for name in edfs]
+    width = max(map(len, names))
+    rows = zip(names, edfs.values(), strict=True)
+    labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
+    title = " " * (width + 4) + "n |  min | mean"
+    # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
+    # It stands below the axes, for within them it would hide the start of the worst curve.
+    legend = ax.legend(
+        lines,
+        ["-"] * len(lines),
+        title=title,
+        prop=_LEGEND_FONT,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(-0.01, -0.13),
+        alignment="right",
+    )
+    legend.get_title().set(**_LEGEND_FONT)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(_plain(label))
+
+
+def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
+    """A note on the networks right of the axis, if there are any."""
+    counts = {name: int((curve.errors > high).sum()) for name, curve in edfs.items()}
+    texts = [f"{count} of the {edfs[name].n} of {_short(name)}" for name, count in counts.items() if count]
+    return [f"Right of the axis: {', '.join(texts)}."] if texts else []
+
+
+def _short(name: str, longest: int = 28) -> str:
+    """A name that leaves room for the curves: what is too long loses its middle, as names often differ at the end."""
+    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib writes as it stands: a dollar sign would begin a formula, or raise where it is none."""
+    return text.replace("$", r"\$")
+
+
+def _rendered(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    """The bytes of an image without time or version in it."""
+    file = io.BytesIO()
+    with _style():
+        figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Matplotlib's defaults with this project's changes, whatever the user has set; his settings come back after."""
+    from matplotlib import style
+
+    with style.context(_STYLE, after_reset=True):
+        yield

@@ -1,0 +1,139 @@
+"""The whole analysis of several runs in one call: numbers, figure, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from designspace.analysis import tables
+from designspace.analysis.compare import Comparison, compare_all
+from designspace.analysis.edf import EDF, edf
+from designspace.analysis.figures import draw_edf, edf_caption, new_axes, save_figure, svg_text, write_numbers
+from designspace.analysis.report import render_report
+from designspace.analysis.results import Failures, Results
+from designspace.analysis.tables import SpaceSummary, Table
+from designspace.support.errors import InputError
+from designspace.support.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze` found and where it wrote it."""
+
+    summaries: tuple[SpaceSummary, ...]
+    edfs: Mapping[str, EDF]
+    """The spaces with a trial that counts; the others are in `summaries` only."""
+    comparisons: tuple[Comparison, ...]
+    sentences: tuple[str, ...]
+    """The conclusion of each comparison, or how far a space is that cannot be compared."""
+    notes: tuple[str, ...]
+    """What to bear in mind: failures, unfinished trials, unequal training."""
+    spaces: Table
+    """The table that a command prints."""
+    report: Path
+    figures: tuple[Path, ...]
+    """``.svg``, ``.png`` and the ``.csv`` of their numbers."""
+
+
+def analyze(
+    results: Sequence[Results],
+    out: Path,
+    provenance: Mapping[str, str],
+    *,
+    level: float = 0.05,
+    failures: Failures = "chance",
+    seed: int = 0,
+) -> Analysis:
+    """Compare runs and write ``report.html`` and ``figures/edf.svg``, ``.png`` and ``.csv`` below ``out``.
+
+    The same inputs give the same bytes. Runs that are half done, have one trial or only failed ones are fine.
+
+    Args:
+        results: one or more runs with different names and one number of classes.
+        out: the folder to write to; it is made where it does not exist.
+        provenance: what the report says of its origin, in that order.
+        level: significance level of bands and conclusions.
+        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: no runs, two with one name, or runs with different numbers of classes.
+        RunError: a file cannot be written.
+    """
+    _check(results)
+    edfs = _edfs(results, failures)
+    comparisons = compare_all(results, level, failures=failures, seed=seed)
+    sentences = [one.sentence() for one in comparisons]
+    sentences += [
+        f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if one.name not in edfs
+    ]
+    summaries = tuple(tables.summarize(one, failures) for one in results)
+    spaces = tables.space_table(summaries)
+    notes = tables.notes(results, failures)
+
+    figure = plot_edf(results, level, failures=failures)
+    numbers = out / "figures" / "edf.csv"
+    drawn = save_figure(figure, out / "figures" / "edf")
+    write_numbers(numbers, edfs, level)
+    html = render_report(
+        title=f"Error distributions of {_listed([one.name for one in results])}",
+        sentences=sentences,
+        notes=notes,
+        figure_svg=svg_text(figure),
+        caption=edf_caption(edfs, comparisons, level),
+        spaces=spaces,
+        comparisons=tables.comparison_table(comparisons),
+        best=[tables.best_table(one) for one in results],
+        failures=tables.failure_table(results),
+        treatment="count at chance level" if failures == "chance" else "are left out",
+        provenance=provenance,
+    )
+    write_text(out / "report.html", html)
+    return Analysis(
+        summaries, edfs, comparisons, tuple(sentences), notes, spaces, out / "report.html", (*drawn, numbers)
+    )
+
+
+def plot_edf(results: Sequence[Results], level: float = 0.05, *, failures: Failures = "chance") -> Figure:
+    """The figure of `analyze` alone: the error EDFs of some runs, with bands of confidence 1 - ``level``.
+
+    In a notebook, ``SVG(svg_text(figure))`` shows it; `designspace.analysis.figures.save_figure` writes it.
+
+    Raises:
+        InputError: no runs, two with one name, or runs with different numbers of classes.
+    """
+    _check(results)
+    figure, axes = new_axes(height=4.4 + 0.17 * len(results))  # the legend has a line for each
+    chance = results[0].chance_error
+    draw_edf(axes, _edfs(results, failures), level=level, chance_error=chance, notes=tables.progress(results))
+    return figure
+
+
+def _edfs(results: Sequence[Results], failures: Failures) -> dict[str, EDF]:
+    """The EDF of each run that has a trial that counts."""
+    counted = {one.name: one.errors(failures) for one in results}
+    return {name: edf(errors) for name, errors in counted.items() if errors.size}
+
+
+def _check(results: Sequence[Results]) -> None:
+    """Raise unless the runs can stand in one figure."""
+    if not results:
+        raise InputError("there is no run to analyse")
+    names = [one.name for one in results]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two runs have the name {name!r}; give them different ones")
+    chances = {one.name: one.chance_error for one in results}
+    if len(set(chances.values())) > 1:
+        listed = ", ".join(f"{name} {chance:g}%" for name, chance in chances.items())
+        raise InputError(f"these runs have different numbers of classes (chance level: {listed}): compare them apart")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,195 @@
+"""Results as tables of formatted text: the same ones for a terminal and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from designspace.analysis.compare import Comparison
+from designspace.analysis.results import Counts, Failures, Results
+
+_EXAMPLES = 3
+_DETAIL_LENGTH = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text. Nothing in it is escaped or coloured: that is for who prints it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+    """So many columns from the left are words, the rest numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSummary:
+    """One run in numbers. Errors are per cent, None where no trial finished."""
+
+    name: str
+    counts: Counts
+    min_error: float | None
+    mean_error: float | None
+    median_error: float | None
+    median_flops: float
+    """Multiply-adds; the medians of complexity are over all networks asked for, finished or not."""
+    median_params: float
+    median_activations: float
+    train_s: float
+    """Seconds of training of all trials together, as far as recorded."""
+
+
+def summarize(results: Results, failures: Failures = "chance") -> SpaceSummary:
+    """The numbers of one run."""
+    errors = results.errors(failures)
+    medians = results.table[["flops", "params", "activations"]].median()
+    return SpaceSummary(
+        name=results.name,
+        counts=results.counts,
+        min_error=float(errors.min()) if errors.size else None,
+        mean_error=float(errors.mean()) if errors.size else None,
+        median_error=float(np.median(errors)) if errors.size else None,
+        median_flops=float(medians["flops"]),
+        median_params=float(medians["params"]),
+        median_activations=float(medians["activations"]),
+        train_s=float(results.table["train_s"].sum()),
+    )
+
+
+def space_table(summaries: Sequence[SpaceSummary]) -> Table:
+    """One row for each run."""
+    header = (
+        *("space", "asked", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %"),
+        *("median flops", "median params", "median activations", "training"),
+    )
+    rows = []
+    for one in summaries:
+        counts = (one.counts.asked, one.counts.done, one.counts.failed, one.counts.unfinished)
+        errors = (one.min_error, one.mean_error, one.median_error)
+        sizes = (one.median_flops, one.median_params, one.median_activations)
+        texts = (*map(str, counts), *map(_error, errors), *map(quantity, sizes), duration(one.train_s))
+        rows.append((one.name, *texts))
+    return Table("Spaces", header, tuple(rows))
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """One row for each pair of spaces, with the numbers behind its sentence."""
+    header = (
+        *("A", "B", "n of A", "n of B", "P(A better)", "mean A - mean B", "interval of it", "KS D"),
+        *("KS p", "KS p, Holm", "Mann-Whitney p", "Mann-Whitney p, Holm"),
+    )
+    rows = []
+    for one in comparisons:
+        interval = f"{one.mean_low:+.2f} to {one.mean_high:+.2f}"
+        p_values = (one.ks_p, one.ks_p_holm, one.mann_whitney_p, one.mann_whitney_p_holm)
+        numbers = (f"{one.effect:.2f}", f"{one.mean_difference:+.2f}", interval, f"{one.ks:.2f}")
+        rows.append((one.a, one.b, str(one.n_a), str(one.n_b), *numbers, *(f"{p:.2g}" for p in p_values)))
+    return Table("Comparisons", header, tuple(rows), text_columns=2)
+
+
+def best_table(results: Results, count: int = 5) -> Table:
+    """The networks of least final error of one run, with their stages."""
+    header = (
+        *("id", "error, %", "best epoch, %", "depths d", "widths w", "ratios b", "group widths g", "radix"),
+        *("flops", "params", "activations", "training"),
+    )
+    rows = []
+    for row in results.best(count).to_dict("records"):
+        stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
+        sizes = (quantity(row[column]) for column in ("flops", "params", "activations"))
+        errors = (_error(row["final_error"]), _error(row["best_error"]))
+        rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
+    return Table(f"Best networks of {results.name}", header, tuple(rows))
+
+
+def failure_table(results: Sequence[Results]) -> Table:
+    """Failed trials by run and reason, the most frequent first, with examples of what was said."""
+    rows = []
+    for one in results:
+        failed = one.table[one.table["status"] == "failed"]
+        groups = [(reason, rows_of) for reason, rows_of in failed.groupby("reason", sort=True)]
+        for reason, group in sorted(groups, key=lambda pair: -len(pair[1])):
+            examples = (
+                f"{row['id']}: {row['detail'][:_DETAIL_LENGTH] or 'nothing recorded'}"
+                for row in group.head(_EXAMPLES).to_dict("records")
+            )
+            rows.append((one.name, str(reason), str(len(group)), "\n".join(examples)))
+    return Table("Failed trials", ("space", "reason", "trials", "examples"), tuple(rows), text_columns=4)
+
+
+def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[str, ...]:
+    """What a reader must know before believing the figures: trials that failed, are missing, or were trained otherwise.
+
+    One sentence each; empty where there is nothing to warn of.
+    """
+    found = []
+    for one in results:
+        counts = one.counts
+        if counts.failed:
+            how = f"counted at chance level, {one.chance_error:g}%" if failures == "chance" else "left out"
+            found.append(f"{one.name}: {counts.failed} of {counts.asked} trials failed, {how}.")
+        if counts.unfinished:
+            missing = f"{counts.unfinished} of {counts.asked} trials are unfinished"
+            found.append(f"{one.name}: {missing} and left out, so its EDF may change.")
+    epochs = {one.name: _distinct(one, "epochs") for one in results}
+    if len({length for lengths in epochs.values() for length in lengths}) > 1:
+        lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if many)
+        found.append(f"Not all networks were trained equally long, so errors are not comparable. Epochs: {lengths}.")
+    return tuple(found)
+
+
+def progress(results: Sequence[Results]) -> tuple[str, ...]:
+    """How far each run is that has failed or unfinished trials: the short form of `notes`, for a figure."""
+    incomplete = (one for one in results if one.counts.failed or one.counts.unfinished)
+    return tuple(f"{one.name}: {one.counts.sentence()}." for one in incomplete)
+
+
+def quantity(value: float) -> str:
+    """A count with three digits and a unit prefix.
+
+    >>> quantity(397_678_568), quantity(5_157_512), quantity(812)
+    ('398 M', '5.16 M', '812')
+    """
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * factor:  # 999,950 is 1.00 M, not 1000 k
+            scaled = value / factor
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}"
+    return f"{value:g}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it; ``-`` for NaN.
+
+    >>> duration(7.31), duration(125), duration(5400)
+    ('7.3 s', '2 min 5 s', '1 h 30 min')
+    """
+    if not seconds >= 0:
+        return "-"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _error(error: float | None) -> str:
+    """An error in per cent; ``-`` where there is none."""
+    return "-" if error is None else f"{error:.2f}"
+
+
+def _stages(row: Mapping[Hashable, Any], letter: str, num_stages: int) -> str:
+    """One parameter of all stages of a network, with blanks left out where it has fewer than others of its table."""
+    values = (row[f"{letter}{stage}"] for stage in range(1, num_stages + 1))
+    return ", ".join(f"{value:g}" for value in values if not pd.isna(value))
+
+
+def _distinct(results: Results, column: str) -> list[str]:
+    """The different values of a column among the done trials."""
+    values = results.table.loc[results.table["status"] == "done", column]
+    return [f"{value:g}" for value in sorted(values.unique())]

@@ -1,0 +1,60 @@
+"""Populations whose answer is known by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from designspace.analysis.results import Results
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "regnetx_400mf_imagenet_25_epochs.csv"
+
+
+def _make_table(
+    errors: Sequence[float],
+    failed: Sequence[tuple[str, str]] = (),
+    running: int = 0,
+    waiting: int = 0,
+    tag: str = "a",
+    epochs: int = 10,
+) -> pd.DataFrame:
+    """A table of results: done trials of those errors, then failed ones (reason, detail), running and waiting ones."""
+    rows = []
+    statuses = ["done"] * len(errors) + ["failed"] * len(failed) + ["running"] * running + ["waiting"] * waiting
+    for place, status in enumerate(statuses):
+        done = status == "done"
+        reason, detail = failed[place - len(errors)] if status == "failed" else ("", "")
+        row: dict[str, object] = {"id": f"{tag}{place:011x}"}
+        for letter, values in (("d", (1, 2, 7, 12)), ("w", (32, 64, 160, 384)), ("b", (1, 1, 1, 1)), ("g", (16,) * 4)):
+            row |= {f"{letter}{stage}": value for stage, value in enumerate(values, start=1)}
+        row |= {"radix": 0, "flops": 4_000_000 + place, "params": 5_000, "activations": 3_000, "seed": 0}
+        row |= {"status": status, "final_error": errors[place] if done else np.nan}
+        row |= {"best_error": errors[place] - 0.25 if done else np.nan, "epochs": epochs if done else 0}
+        row |= {"train_s": 60.0 if done else np.nan, "device": "cpu" if done else "", "reason": reason}
+        rows.append(row | {"detail": detail})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def make_table() -> Callable[..., pd.DataFrame]:
+    return _make_table
+
+
+@pytest.fixture(scope="session")
+def make_results() -> Callable[..., Results]:
+    """`Results` of ten classes: name, errors, then the arguments of `make_table`."""
+
+    def make(name: str, errors: Sequence[float], **others: object) -> Results:
+        return Results.from_table(name, _make_table(errors, **others), num_classes=10)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def golden_errors() -> np.ndarray:
+    """Top-1 errors, per cent, of 32 RegNetX-400MF (see the note beside the file)."""
+    return pd.read_csv(GOLDEN)["top1_error"].to_numpy()

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import subprocess
+import sys
+from itertools import pairwise
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from designspace.analysis.compare import compare_all
+from designspace.analysis.edf import edf
+from designspace.analysis.figures import (
+    draw_edf,
+    edf_caption,
+    error_limits,
+    new_axes,
+    save_figure,
+    svg_text,
+    write_numbers,
+)
+from designspace.support.errors import RunError
+
+NAMES = ("AnyNetXA", "AnyNetXE", "RegNetX")
+
+
+def population(mean, n=30):
+    return np.random.default_rng(int(mean)).normal(mean, 2, n)
+
+
+@pytest.fixture
+def edfs():
+    return {name: edf(population(mean)) for name, mean in zip(NAMES, (49, 43, 41), strict=True)}
+
+
+def legend_texts(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_curves_are_steps_from_probability_0_at_the_left_end(edfs):
+    _, axes = new_axes()
+    draw_edf(axes, edfs, bands=False)
+    for line, curve in zip(axes.get_lines(), edfs.values(), strict=True):
+        assert line.get_drawstyle() == "steps-post"
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert (x[0], y[0], y[-1]) == (axes.get_xlim()[0], 0, 1)
+        assert x[-1] >= axes.get_xlim()[1]
+        np.testing.assert_array_equal(x[1:-1], curve.errors)
+        np.testing.assert_array_equal(y[1:-1], curve.probabilities)
+
+
+def test_axes_have_units_and_the_legend_the_papers_figures(edfs):
+    _, axes = new_axes()
+    draw_edf(axes, edfs)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("error (top-1, %)", "cumulative probability")
+    assert re.sub(" +", " ", axes.get_legend().get_title().get_text()) == " n | min | mean"
+    for text, (name, curve) in zip(legend_texts(axes), edfs.items(), strict=True):
+        assert re.sub(" +", " ", text) == f"{name} {curve.n} | {curve.min:.1f} | {curve.mean:.1f}"
+
+
+def test_up_to_35_curves_differ_in_colour_or_line_style_and_neighbours_in_both():
+    _, axes = new_axes()
+    draw_edf(axes, {str(i): edf([float(i)]) for i in range(35)}, bands=False)
+    looks = [(line.get_color(), str(line._unscaled_dash_pattern)) for line in axes.get_lines()]
+    assert len(set(looks)) == 35
+    assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(looks))
+
+
+def test_failed_trials_at_chance_level_do_not_squash_the_axis(edfs):
+    sound = error_limits(list(edfs.values()), 90.0)
+    failing = edfs | {"AnyNetXA": edf([*edfs["AnyNetXA"].errors, *[90.0] * 40]), "Hopeless": edf([90.0] * 3)}
+    assert error_limits(list(failing.values()), 90.0) == sound
+    _, axes = new_axes()
+    draw_edf(axes, failing, chance_error=90.0, notes=["AnyNetXA: 70 of 80 trials finished, 40 of them failed."])
+    assert " ".join(axes.get_title(loc="left").split()) == (
+        "Right of the axis: 40 of the 70 of AnyNetXA, 3 of the 3 of Hopeless. "
+        "AnyNetXA: 70 of 80 trials finished, 40 of them failed."
+    )
+
+
+def test_limits_hold_all_of_an_even_spread_and_cut_a_far_tail():
+    even = np.linspace(30, 50, 20)
+    low, high = error_limits([edf(even)])
+    assert low < 30
+    assert high > 50
+    assert error_limits([edf([*even, 89.0])])[1] < 89
+    assert error_limits([edf([90.0] * 4)], 90.0) == (89, 91)  # where all failed there is nothing else to show
+    assert error_limits([edf([0.0, 0.0])])[0] == 0
+    assert error_limits([]) == (0, 100)
+
+
+def test_names_are_written_as_they_stand():
+    """A dollar sign begins no formula, and a leading underscore hides no line from the legend."""
+    _, axes = new_axes()
+    draw_edf(axes, {"_a$^{$": edf([1.0]), "b$": edf([2.0])}, notes=[r"c$\frac$"])
+    assert [text.split()[0] for text in legend_texts(axes)] == [r"_a\$^{\$", r"b\$"]
+    svg_text(axes.figure)  # would raise where a formula were parsed
+
+
+def test_long_names_lose_their_middle_in_the_legend():
+    _, axes = new_axes()
+    draw_edf(axes, {f"{'long_' * 20}{end}": edf([1.0]) for end in "ab"})
+    assert [text.split()[0] for text in legend_texts(axes)] == [f"long_long_lon…ng_long_long_{end}" for end in "ab"]
+
+
+def test_one_network_and_none_can_be_drawn(tmp_path):
+    for edfs in ({"A": edf([30.0])}, {}):
+        figure, axes = new_axes()
+        draw_edf(axes, edfs)
+        save_figure(figure, tmp_path / "edf")
+    assert [text.get_text() for text in axes.texts] == ["no trial has finished"]
+
+
+def test_files_have_the_same_bytes_twice_whatever_the_users_settings(edfs, tmp_path):
+    def hashes(folder):
+        figure, axes = new_axes()
+        draw_edf(axes, edfs)
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in save_figure(figure, folder / "edf.v1")]
+
+    first = hashes(tmp_path / "a")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["edf.v1.png", "edf.v1.svg"]
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none"}):
+        before = dict(mpl.rcParams)
+        assert hashes(tmp_path / "b") == first
+        assert dict(mpl.rcParams) == before
+
+
+def test_a_figure_that_cannot_be_written_says_so(edfs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write"):
+        save_figure(new_axes()[0], tmp_path / "file" / "edf")
+
+
+def test_pyplot_is_not_imported():
+    code = (
+        "import sys; from designspace.analysis.edf import edf; from designspace.analysis.figures import *\n"
+        "figure, axes = new_axes(); draw_edf(axes, {'A': edf([1.0])}); svg_text(figure)\n"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numbers_are_written_so_that_the_curve_can_be_drawn_again(edfs, tmp_path):
+    write_numbers(tmp_path / "edf.csv", edfs, level=0.1)
+    with (tmp_path / "edf.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["space", "error", "probability", "lower", "upper"]
+    for name, curve in edfs.items():
+        mine = [row for row in rows if row["space"] == name]
+        band = curve.band(0.1)
+        for column, values in (
+            ("error", curve.errors),
+            ("probability", curve.probabilities),
+            ("lower", band.lower),
+            ("upper", band.upper),
+        ):
+            assert [float(row[column]) for row in mine] == values.tolist()
+
+
+def test_the_caption_states_sizes_order_and_what_is_not_shown(make_results):
+    runs = [make_results(name, population(mean)) for name, mean in (("A", 49), ("B", 41), ("C", 41))]
+    edfs = {one.name: edf(one.errors()) for one in runs}
+    caption = edf_caption(edfs, compare_all(runs))
+    assert "(A n = 30, B n = 30, C n = 30)" in caption
+    assert "By mean error the order is B, C, A, the best first." in caption
+    assert "Shown at 5%: B before A, C before A." in caption
+    assert caption.endswith("The order is not significant at 5% for B and C.")
+    assert "order" not in edf_caption({"A": edfs["A"]}, ())
+    assert edf_caption({}, ()) == "Error EDF: no trial has finished yet."

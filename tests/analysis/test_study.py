@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from designspace.analysis import Results, analyze
+from designspace.support.errors import InputError
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_writes_the_figure_its_numbers_and_the_report(make_results, tmp_path):
+    runs = [make_results("A", [40.0 + i for i in range(12)]), make_results("B", [30.0 + i / 9 for i in range(12)])]
+    found = analyze(runs, tmp_path / "new", {"commit": "abc"})
+    assert sorted(contents(tmp_path / "new")) == [
+        "figures/edf.csv",
+        "figures/edf.png",
+        "figures/edf.svg",
+        "report.html",
+    ]
+    assert all(path.is_file() for path in (found.report, *found.figures))
+    assert found.sentences == tuple(one.sentence() for one in found.comparisons)
+    assert found.comparisons[0].better == "B"
+    assert [row[0] for row in found.spaces.rows] == ["A", "B"]
+    assert found.notes == ()
+
+
+def test_the_same_inputs_give_the_same_bytes_in_another_process(make_table, tmp_path):
+    for name, shift in (("A", 0.0), ("B", 3.0)):
+        make_table([40.0 + shift + i for i in range(9)], waiting=1).to_csv(tmp_path / f"{name}.csv", index=False)
+    code = (
+        "import sys; from pathlib import Path; from designspace.analysis import *\n"
+        "runs = [Results.from_table(n, read_table(Path(sys.argv[1], n + '.csv')), 10) for n in 'AB']\n"
+        "analyze(runs, Path(sys.argv[2]), {'commit': 'abc'})\n"
+        "assert not {'torch', 'hydra', 'submitit', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    for out in ("one", "two"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path), str(tmp_path / out)], check=True)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("errors", "others", "counted"),
+    [
+        ([40.0], {}, 1),
+        ([40.0, 50.0], {"running": 1, "waiting": 4}, 2),
+        ([], {"failed": [("diverged", "nan")] * 3}, 3),
+        ([], {"waiting": 3}, 0),
+    ],
+    ids=["one network", "half done", "all failed", "nothing done"],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_runs_of_any_state_can_be_analysed(make_results, tmp_path, errors, others, counted, alone):
+    run = make_results("A", errors, **others)
+    runs = [run] if alone else [run, make_results("B", [30.0, 31.0])]
+    found = analyze(runs, tmp_path, {})
+    assert (found.edfs["A"].n if counted else "A" not in found.edfs) == (counted or True)
+    assert len(found.comparisons) == (0 if alone or not counted else 1)
+    if not counted:
+        assert found.sentences == ("A: no trial counts yet (0 of 3 trials finished).",)
+
+
+def test_failed_trials_can_be_left_out_and_the_report_says_so(make_results, tmp_path):
+    run = make_results("A", [40.0], failed=[("diverged", "nan")])
+    counted, left_out = (analyze([run], tmp_path / how, {}, failures=how) for how in ("chance", "exclude"))
+    assert (counted.summaries[0].mean_error, left_out.summaries[0].mean_error) == (65, 40)
+    assert "Failed trials count at chance level" in counted.report.read_text(encoding="utf-8")
+    assert "Failed trials are left out" in left_out.report.read_text(encoding="utf-8")
+
+
+def test_runs_that_do_not_go_together_are_refused(make_results, make_table, tmp_path):
+    a = make_results("A", [40.0])
+    for runs, message in (
+        ([], "no run"),
+        ([a, a], "two runs have the name 'A'"),
+        ([a, Results.from_table("B", make_table([40.0]), 100)], "different numbers of classes"),
+    ):
+        with pytest.raises(InputError, match=message):
+            analyze(runs, tmp_path, {})
+    assert not contents(tmp_path)
+
+
+def test_a_real_population_beats_a_worse_one(make_results, golden_errors, tmp_path):
+    """32 RegNetX-400MF after 25 epochs of ImageNet against the same errors three points higher."""
+    runs = [make_results("Worse", golden_errors + 3), make_results("RegNetX", golden_errors)]
+    found = analyze(runs, tmp_path, {})
+    assert found.comparisons[0].better == "RegNetX"
+    assert found.comparisons[0].mean_difference == pytest.approx(3)
+    assert found.summaries[1].min_error == 34.984

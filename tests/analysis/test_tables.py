@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+
+from designspace.analysis.compare import compare_all
+from designspace.analysis.tables import (
+    best_table,
+    comparison_table,
+    duration,
+    failure_table,
+    notes,
+    progress,
+    quantity,
+    space_table,
+    summarize,
+)
+
+FAILED = [("error", "KeyError: 'w'"), ("diverged", "loss is nan"), ("diverged", ""), ("diverged", "x" * 900)]
+
+
+def test_a_run_in_one_row(make_results):
+    run = make_results("A", [30, 20, 25], failed=FAILED[:1], waiting=2)
+    summary = summarize(run)
+    assert (summary.min_error, summary.mean_error, summary.median_error) == (20, 41.25, 27.5)
+    assert (summary.median_flops, summary.train_s) == (4_000_002.5, 180)
+    assert summarize(run, "exclude").mean_error == 25
+    table = space_table([summary, summarize(make_results("None", [], waiting=1))])
+    assert table.rows[0][:8] == ("A", "6", "3", "1", "2", "20.00", "41.25", "27.50")
+    assert table.rows[1] == ("None", "1", "0", "0", "1", "-", "-", "-", "4.00 M", "5.00 k", "3.00 k", "0.0 s")
+    assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_best_networks_with_their_stages(make_results):
+    table = best_table(make_results("A", [30, 20, 25], failed=FAILED), count=2)
+    assert [row[0] for row in table.rows] == ["a00000000001", "a00000000002"]
+    assert table.rows[0][1:8] == (
+        "20.00",
+        "19.75",
+        "1, 2, 7, 12",
+        "32, 64, 160, 384",
+        "1, 1, 1, 1",
+        "16, 16, 16, 16",
+        "0",
+    )
+    assert len(table.header) == len(table.rows[0])
+
+
+def test_failures_by_reason_the_most_frequent_first_with_examples(make_results):
+    table = failure_table([make_results("A", [30], failed=FAILED), make_results("B", [30])])
+    assert [row[:3] for row in table.rows] == [("A", "diverged", "3"), ("A", "error", "1")]
+    first, second, third = table.rows[0][3].split("\n")
+    assert (first, second) == ("a00000000002: loss is nan", "a00000000003: nothing recorded")
+    assert len(third) < 350
+    assert failure_table([make_results("B", [30])]).rows == ()
+
+
+def test_comparisons_in_rows(make_results):
+    runs = [make_results(name, errors) for name, errors in (("A", [1, 2, 3]), ("B", [4, 5, 6]), ("C", [4, 5, 6]))]
+    table = comparison_table(compare_all(runs))
+    assert [row[:5] for row in table.rows] == [
+        ("A", "B", "3", "3", "1.00"),
+        ("A", "C", "3", "3", "1.00"),
+        ("B", "C", "3", "3", "0.50"),
+    ]
+    assert table.rows[0][5] == "-3.00"
+    assert len(table.header) == len(table.rows[0])
+
+
+def test_notes_warn_of_what_is_missing_or_unequal(make_results):
+    sound = make_results("B", [30])
+    assert notes([sound]) == progress([sound]) == ()
+    half = make_results("A", [30], failed=FAILED, running=1, epochs=5)
+    assert progress([sound, half]) == ("A: 5 of 6 trials finished, 4 of them failed.",)
+    assert notes([half, sound]) == (
+        "A: 4 of 6 trials failed, counted at chance level, 90%.",
+        "A: 1 of 6 trials are unfinished and left out, so its EDF may change.",
+        "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5; B 10.",
+    )
+    assert notes([half], "exclude")[0] == "A: 4 of 6 trials failed, left out."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0, "0"), (999, "999"), (999.7, "1.00 k"), (1000, "1.00 k"), (9_996, "10.0 k"), (99_960, "100 k")),
+        *((999_400, "999 k"), (999_600, "1.00 M"), (4.0e9, "4.00 G"), (1.2e13, "12.0 T")),
+    ],
+)
+def test_quantities_have_three_digits(value, text):
+    assert quantity(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (3599.7, "1 h 0 min"), (90_061, "25 h 1 min")),
+        (float("nan"), "-"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
