@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from populations import make_results
 from scipy import stats
 
 from designspace.analysis.compare import bootstrap_mean_difference, compare, compare_all, holm, probability_lower
@@ -18,7 +19,7 @@ def normal(seed, mean, n, sd=2.0):
     return np.random.default_rng(seed).normal(mean, sd, n).clip(0, 100).tolist()
 
 
-def test_a_shifted_population_is_better_and_the_sentence_says_by_how_much(make_results):
+def test_a_shifted_population_is_better_and_the_sentence_says_by_how_much():
     worse, better = make_results("AnyNetXA", normal(1, 44, 16)), make_results("RegNetX", normal(2, 40, 16))
     one = compare(worse, better)
     assert one.better == "RegNetX"
@@ -34,20 +35,20 @@ def test_a_shifted_population_is_better_and_the_sentence_says_by_how_much(make_r
     assert other.effect == pytest.approx(stats.norm.cdf(4 / np.sqrt(8)), abs=0.1)
 
 
-def test_equal_populations_show_no_difference(make_results):
+def test_equal_populations_show_no_difference():
     errors = normal(1, 40, 16)
     one = compare(make_results("A", errors), make_results("B", errors))
     assert (one.ks, one.ks_p, one.effect, one.mean_difference, one.better) == (0, 1, 0.5, 0, None)
     assert one.sentence() == "A and B: no difference shown at 5% with n = 16 and 16 (KS D = 0.00, p = 1.00)."
 
 
-def test_a_constant_error_breaks_no_test(make_results):
+def test_a_constant_error_breaks_no_test():
     one = compare(make_results("A", [30.0] * 4), make_results("B", [30.0] * 5))
     assert (one.ks_p, one.mann_whitney_p, one.effect, one.mean_low, one.mean_high) == (1, 1, 0.5, 0, 0)
 
 
 @pytest.mark.parametrize("n", [5, 7, 500])
-def test_populations_one_step_apart_have_a_p_of_1_without_a_warning(make_results, n):
+def test_populations_one_step_apart_have_a_p_of_1_without_a_warning(n):
     """Rounding brings scipy's exact p above 1 here, and it warns."""
     errors = np.linspace(10, 20, n)
     one = compare(make_results("A", errors), make_results("B", [*errors[:-1], 30.0]))
@@ -55,7 +56,7 @@ def test_populations_one_step_apart_have_a_p_of_1_without_a_warning(make_results
     assert 0.999 <= one.ks_p <= 1
 
 
-def test_populations_that_differ_in_spread_only_are_not_called_better(make_results):
+def test_populations_that_differ_in_spread_only_are_not_called_better():
     rng = np.random.default_rng(0)
     one = compare(
         make_results("Wide", 40 + 8 * rng.normal(size=200)), make_results("Narrow", 40 + rng.normal(size=200))
@@ -66,7 +67,7 @@ def test_populations_that_differ_in_spread_only_are_not_called_better(make_resul
     assert "but neither is shown to be better at 5%" in one.sentence()
 
 
-def test_it_says_when_so_few_networks_could_not_have_shown_a_difference(make_results):
+def test_it_says_when_so_few_networks_could_not_have_shown_a_difference():
     assert compare(make_results("A", [1.0]), make_results("B", [99.0])).sentence() == (
         "A and B: no difference shown at 5% with n = 1 and 1 "
         "(KS D = 1.00, p = 1.00; so few networks could not have shown one)."
@@ -76,14 +77,14 @@ def test_it_says_when_so_few_networks_could_not_have_shown_a_difference(make_res
     assert can == [False, True]  # the least p is 2 / C(6, 3) = 0.1 and 2 / C(8, 4) = 0.029
 
 
-def test_failed_trials_count_at_chance_level(make_results):
+def test_failed_trials_count_at_chance_level():
     failing = make_results("A", normal(1, 40, 12), failed=[("diverged", "")] * 12)
     sound = make_results("B", normal(2, 40, 24))
     assert compare(failing, sound).better == "B"
     assert compare(failing, sound, failures="exclude").better is None
 
 
-def test_what_cannot_be_compared_is_refused(make_results):
+def test_what_cannot_be_compared_is_refused():
     a, none = make_results("A", [30.0]), make_results("None", [], waiting=2)
     with pytest.raises(InputError, match="None has no trial to compare: 0 of 2 trials finished"):
         compare(a, none)
@@ -93,7 +94,7 @@ def test_what_cannot_be_compared_is_refused(make_results):
         compare(a, make_results("B", [30.0]), level=5)
 
 
-def test_all_pairs_are_compared_with_holms_correction(make_results):
+def test_all_pairs_are_compared_with_holms_correction():
     runs = [
         make_results(name, normal(seed, mean, 16))
         for seed, (name, mean) in enumerate((("A", 44), ("B", 41), ("C", 40)))
@@ -107,14 +108,14 @@ def test_all_pairs_are_compared_with_holms_correction(make_results):
     assert compare_all(runs[:1]) == ()
 
 
-def test_a_difference_that_correction_takes_away_is_not_claimed(make_results):
+def test_a_difference_that_correction_takes_away_is_not_claimed():
     # Four and four that do not overlap: p = 2 / C(8, 4) = 0.029 alone, but 0.17 as one of six.
     runs = [make_results(f"S{i}", [10.0 * i + j for j in range(1, 5)]) for i in range(4)]
     assert compare(runs[0], runs[1]).better == "S0"
     assert {one.better for one in compare_all(runs)} == {None}
 
 
-def test_the_same_seed_gives_the_same_comparison(make_results):
+def test_the_same_seed_gives_the_same_comparison():
     a, b = make_results("A", normal(1, 40, 16)), make_results("B", normal(2, 41, 16))
     assert compare(a, b) == compare(a, b)
     assert compare(a, b).mean_low != compare(a, b, seed=1).mean_low
@@ -153,7 +154,7 @@ def test_the_bootstrap_interval_covers_about_as_often_as_it_says(n, least):
     assert least <= covered / 500 <= 0.98
 
 
-def test_the_test_of_one_space_against_itself_is_wrong_as_seldom_as_it_says(make_results):
+def test_the_test_of_one_space_against_itself_is_wrong_as_seldom_as_it_says():
     rng = np.random.default_rng(0)
     claims = 0
     for _ in range(200):

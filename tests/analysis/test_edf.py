@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from populations import golden_errors
 from scipy import stats
 
 from designspace.analysis.edf import edf
@@ -43,8 +44,8 @@ def test_it_climbs_from_0_to_1_and_is_right_continuous(errors):
         assert curve(error) == curve(np.nextafter(error, np.inf)) > curve(np.nextafter(error, -np.inf))
 
 
-def test_numbers_of_a_real_population(golden_errors):
-    curve = edf(golden_errors)
+def test_numbers_of_a_real_population():
+    curve = edf(golden_errors())
     assert (curve.n, curve.min) == (32, 34.984)
     assert curve.mean == pytest.approx(37.1069, abs=1e-4)
     assert curve(34.984) == 1 / 32

@@ -10,6 +10,7 @@ from itertools import pairwise
 import matplotlib as mpl
 import numpy as np
 import pytest
+from populations import make_results
 
 from designspace.analysis.compare import compare_all
 from designspace.analysis.edf import edf
@@ -160,7 +161,7 @@ def test_numbers_are_written_so_that_the_curve_can_be_drawn_again(edfs, tmp_path
             assert [float(row[column]) for row in mine] == values.tolist()
 
 
-def test_the_caption_states_sizes_order_and_what_is_not_shown(make_results):
+def test_the_caption_states_sizes_order_and_what_is_not_shown():
     runs = [make_results(name, population(mean)) for name, mean in (("A", 49), ("B", 41), ("C", 41))]
     edfs = {one.name: edf(one.errors()) for one in runs}
     caption = edf_caption(edfs, compare_all(runs))

@@ -6,6 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from populations import make_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +23,7 @@ def test_it_is_committed_without_outputs(notebook):
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
-def test_it_runs_and_says_which_space_is_better(notebook, make_table, tmp_path, monkeypatch):
+def test_it_runs_and_says_which_space_is_better(notebook, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name, mean in (("AnyNetXA", 20), ("AnyNetXE", 15), ("RegNetX", 12)):
         table = make_table(rng.normal(mean, 1, 12).round(2).tolist(), failed=[("diverged", "loss is nan")])

@@ -5,6 +5,7 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
+from populations import make_results
 
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import draw_edf, new_axes, svg_text
@@ -50,7 +51,7 @@ def page_of(folder):
 
 
 @pytest.fixture
-def runs(make_results):
+def runs():
     a = make_results("AnyNetXA", [40.0 + i for i in range(12)], failed=[("diverged", "loss is nan")], waiting=2)
     return [a, make_results("RegNetX", [35.0 + i / 4 for i in range(14)])]
 
@@ -97,7 +98,7 @@ def test_two_figures_in_one_page_do_not_clash():
     assert not {"width", "height"} & {name for name, _ in first.attributes[:6]}
 
 
-def test_hostile_names_and_texts_are_shown_and_do_nothing(make_results, tmp_path):
+def test_hostile_names_and_texts_are_shown_and_do_nothing(tmp_path):
     """The page has the same elements as one with the same numbers and harmless texts."""
 
     def page(texts, folder):

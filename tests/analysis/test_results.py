@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from populations import make_results, make_table
 
 from designspace.analysis.results import COLUMNS, Counts, Results, read_table
 from designspace.spaces import catalog
@@ -14,13 +15,13 @@ FAILED = [("diverged", "loss is nan in epoch 2"), ("out of memory", "")]
 
 
 @pytest.fixture
-def path(tmp_path, make_table):
+def path(tmp_path):
     file = tmp_path / "results.csv"
     make_table([30.5, 20.25], failed=FAILED, running=1, waiting=2).to_csv(file, index=False)
     return file
 
 
-def test_counts_and_progress(make_results):
+def test_counts_and_progress():
     counts = make_results("A", [30, 20], failed=FAILED, running=1, waiting=2).counts
     assert counts == Counts(done=2, failed=2, running=1, waiting=2)
     assert (counts.asked, counts.finished, counts.unfinished) == (7, 4, 3)
@@ -28,7 +29,7 @@ def test_counts_and_progress(make_results):
     assert Counts(12, 0, 4, 0).sentence() == "12 of 16 trials finished"
 
 
-def test_failed_trials_count_at_chance_level_unless_excluded(make_results):
+def test_failed_trials_count_at_chance_level_unless_excluded():
     results = make_results("A", [30, 20], failed=FAILED, running=1)
     assert results.errors().tolist() == [30, 20, 90, 90]
     assert results.errors(failures="exclude").tolist() == [30, 20]
@@ -39,19 +40,19 @@ def test_failed_trials_count_at_chance_level_unless_excluded(make_results):
         results.errors(column="train_s")
 
 
-def test_chance_level_follows_from_the_classes(make_table):
+def test_chance_level_follows_from_the_classes():
     assert Results.from_table("A", make_table([1.0]), num_classes=1000).chance_error == pytest.approx(99.9)
     for wrong in (1, 0, 2.5, True):
         with pytest.raises(InputError, match="num_classes"):
             Results.from_table("A", make_table([1.0]), num_classes=wrong)
 
 
-def test_best_networks_break_ties_by_id(make_results):
+def test_best_networks_break_ties_by_id():
     best = make_results("A", [30, 20, 10, 20], failed=FAILED).best(3)
     assert best["id"].str[-1].tolist() == ["2", "1", "3"]
 
 
-def test_reading_gives_back_what_was_written(path, make_table):
+def test_reading_gives_back_what_was_written(path):
     written = make_table([30.5, 20.25], failed=FAILED, running=1, waiting=2)
     pd.testing.assert_frame_equal(read_table(path), written, check_dtype=False)
     assert Results.from_table("A", read_table(path), 10).errors().tolist() == [30.5, 20.25, 90, 90]
@@ -133,12 +134,12 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path):
         (lambda table: table.assign(id="same"), "the id same stands in more than one row"),
     ],
 )
-def test_tables_that_contradict_themselves_are_refused(make_table, change, message):
+def test_tables_that_contradict_themselves_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         Results.from_table("A", change(make_table([30.0], failed=FAILED)), 10)
 
 
-def test_names_are_one_printable_line(make_table):
+def test_names_are_one_printable_line():
     for wrong in ("", "a\nb", "a\0"):
         with pytest.raises(InputError, match="name of a run"):
             Results.from_table(wrong, make_table([30.0]), 10)
@@ -159,7 +160,7 @@ def test_a_run_folder_is_read_as_it_stands_and_left_as_it_is(tmp_path):
     pd.testing.assert_frame_equal(results.table, Results.from_table("R", read_table(folder.write_results()), 20).table)
 
 
-def test_the_callers_table_stays_as_it_is(make_table):
+def test_the_callers_table_stays_as_it_is():
     table = make_table([30.0], failed=FAILED).assign(device=[np.nan, "cpu", "cpu"])
     before = table.copy(deep=True)
     results = Results.from_table("A", table, 10)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from populations import golden_errors, make_results, make_table
 
 from designspace.analysis import Results, analyze
 from designspace.support.errors import InputError
@@ -13,7 +14,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_the_figure_its_numbers_and_the_report(make_results, tmp_path):
+def test_it_writes_the_figure_its_numbers_and_the_report(tmp_path):
     runs = [make_results("A", [40.0 + i for i in range(12)]), make_results("B", [30.0 + i / 9 for i in range(12)])]
     found = analyze(runs, tmp_path / "new", {"commit": "abc"})
     assert sorted(contents(tmp_path / "new")) == [
@@ -29,7 +30,7 @@ def test_it_writes_the_figure_its_numbers_and_the_report(make_results, tmp_path)
     assert found.notes == ()
 
 
-def test_the_same_inputs_give_the_same_bytes_in_another_process(make_table, tmp_path):
+def test_the_same_inputs_give_the_same_bytes_in_another_process(tmp_path):
     for name, shift in (("A", 0.0), ("B", 3.0)):
         make_table([40.0 + shift + i for i in range(9)], waiting=1).to_csv(tmp_path / f"{name}.csv", index=False)
     code = (
@@ -54,7 +55,7 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(make_table, tmp_
     ids=["one network", "half done", "all failed", "nothing done"],
 )
 @pytest.mark.parametrize("alone", [True, False])
-def test_runs_of_any_state_can_be_analysed(make_results, tmp_path, errors, others, counted, alone):
+def test_runs_of_any_state_can_be_analysed(tmp_path, errors, others, counted, alone):
     run = make_results("A", errors, **others)
     runs = [run] if alone else [run, make_results("B", [30.0, 31.0])]
     found = analyze(runs, tmp_path, {})
@@ -64,7 +65,7 @@ def test_runs_of_any_state_can_be_analysed(make_results, tmp_path, errors, other
         assert found.sentences == ("A: no trial counts yet (0 of 3 trials finished).",)
 
 
-def test_failed_trials_can_be_left_out_and_the_report_says_so(make_results, tmp_path):
+def test_failed_trials_can_be_left_out_and_the_report_says_so(tmp_path):
     run = make_results("A", [40.0], failed=[("diverged", "nan")])
     counted, left_out = (analyze([run], tmp_path / how, {}, failures=how) for how in ("chance", "exclude"))
     assert (counted.summaries[0].mean_error, left_out.summaries[0].mean_error) == (65, 40)
@@ -72,7 +73,7 @@ def test_failed_trials_can_be_left_out_and_the_report_says_so(make_results, tmp_
     assert "Failed trials are left out" in left_out.report.read_text(encoding="utf-8")
 
 
-def test_runs_that_do_not_go_together_are_refused(make_results, make_table, tmp_path):
+def test_runs_that_do_not_go_together_are_refused(tmp_path):
     a = make_results("A", [40.0])
     for runs, message in (
         ([], "no run"),
@@ -84,9 +85,9 @@ def test_runs_that_do_not_go_together_are_refused(make_results, make_table, tmp_
     assert not contents(tmp_path)
 
 
-def test_a_real_population_beats_a_worse_one(make_results, golden_errors, tmp_path):
+def test_a_real_population_beats_a_worse_one(tmp_path):
     """32 RegNetX-400MF after 25 epochs of ImageNet against the same errors three points higher."""
-    runs = [make_results("Worse", golden_errors + 3), make_results("RegNetX", golden_errors)]
+    runs = [make_results("Worse", golden_errors() + 3), make_results("RegNetX", golden_errors())]
     found = analyze(runs, tmp_path, {})
     assert found.comparisons[0].better == "RegNetX"
     assert found.comparisons[0].mean_difference == pytest.approx(3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from populations import make_results
 
 from designspace.analysis.compare import compare_all
 from designspace.analysis.tables import (
@@ -18,7 +19,7 @@ from designspace.analysis.tables import (
 FAILED = [("error", "KeyError: 'w'"), ("diverged", "loss is nan"), ("diverged", ""), ("diverged", "x" * 900)]
 
 
-def test_a_run_in_one_row(make_results):
+def test_a_run_in_one_row():
     run = make_results("A", [30, 20, 25], failed=FAILED[:1], waiting=2)
     summary = summarize(run)
     assert (summary.min_error, summary.mean_error, summary.median_error) == (20, 41.25, 27.5)
@@ -30,7 +31,7 @@ def test_a_run_in_one_row(make_results):
     assert {len(row) for row in table.rows} == {len(table.header)}
 
 
-def test_best_networks_with_their_stages(make_results):
+def test_best_networks_with_their_stages():
     table = best_table(make_results("A", [30, 20, 25], failed=FAILED), count=2)
     assert [row[0] for row in table.rows] == ["a00000000001", "a00000000002"]
     assert table.rows[0][1:8] == (
@@ -45,7 +46,7 @@ def test_best_networks_with_their_stages(make_results):
     assert len(table.header) == len(table.rows[0])
 
 
-def test_failures_by_reason_the_most_frequent_first_with_examples(make_results):
+def test_failures_by_reason_the_most_frequent_first_with_examples():
     table = failure_table([make_results("A", [30], failed=FAILED), make_results("B", [30])])
     assert [row[:3] for row in table.rows] == [("A", "diverged", "3"), ("A", "error", "1")]
     first, second, third = table.rows[0][3].split("\n")
@@ -54,7 +55,7 @@ def test_failures_by_reason_the_most_frequent_first_with_examples(make_results):
     assert failure_table([make_results("B", [30])]).rows == ()
 
 
-def test_comparisons_in_rows(make_results):
+def test_comparisons_in_rows():
     runs = [make_results(name, errors) for name, errors in (("A", [1, 2, 3]), ("B", [4, 5, 6]), ("C", [4, 5, 6]))]
     table = comparison_table(compare_all(runs))
     assert [row[:5] for row in table.rows] == [
@@ -66,7 +67,7 @@ def test_comparisons_in_rows(make_results):
     assert len(table.header) == len(table.rows[0])
 
 
-def test_notes_warn_of_what_is_missing_or_unequal(make_results):
+def test_notes_warn_of_what_is_missing_or_unequal():
     sound = make_results("B", [30])
     assert notes([sound]) == progress([sound]) == ()
     half = make_results("A", [30], failed=FAILED, running=1, epochs=5)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from designspace.analysis.results import Results
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "regnetx_400mf_imagenet_25_epochs.csv"
 
 
-def _make_table(
+def make_table(
     errors: Sequence[float],
     failed: Sequence[tuple[str, str]] = (),
     running: int = 0,
@@ -39,22 +39,11 @@ def _make_table(
     return pd.DataFrame(rows)
 
 
-@pytest.fixture(scope="session")
-def make_table() -> Callable[..., pd.DataFrame]:
-    return _make_table
-
-
-@pytest.fixture(scope="session")
-def make_results() -> Callable[..., Results]:
+def make_results(name: str, errors: Sequence[float], **others: Any) -> Results:
     """`Results` of ten classes: name, errors, then the arguments of `make_table`."""
-
-    def make(name: str, errors: Sequence[float], **others: object) -> Results:
-        return Results.from_table(name, _make_table(errors, **others), num_classes=10)  # type: ignore[arg-type]
-
-    return make
+    return Results.from_table(name, make_table(errors, **others), num_classes=10)
 
 
-@pytest.fixture(scope="session")
 def golden_errors() -> np.ndarray:
     """Top-1 errors, per cent, of 32 RegNetX-400MF (see the note beside the file)."""
     return pd.read_csv(GOLDEN)["top1_error"].to_numpy()
