@@ -7,12 +7,13 @@ import platform
 import shlex
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 DISTRIBUTION = "network-design-spaces"
 
 
-def provenance(command: str, typed: list[str]) -> dict[str, str]:
+def provenance(command: str, typed: Sequence[str]) -> dict[str, str]:
     """What a later reader needs to know of this run of a command."""
     return {
         "command": shlex.join(["python", "-m", f"designspace.{command}", *typed]),

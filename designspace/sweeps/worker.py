@@ -140,7 +140,7 @@ class Worker:
         key = (recipe.data, recipe.train_images, recipe.test_images)
         if self._data is None or self._data[0] != key:
             images = data.load(recipe.data, self.data_root, recipe.train_images, recipe.test_images)
-            self._data = (key, DeviceData(images, self.device))
+            self._data = (key, DeviceData.of(images, self.device))
         return self._data[1]
 
 
