@@ -115,13 +115,17 @@ class Results:
     def read(folder: RunFolder) -> Results:
         """The results of a run as they stand now, from the files of its trials; nothing is written.
 
+        Where the trials' files are not there but results.csv is (a run that was published without them), from that.
+
         Raises:
             RunError: the run's files are missing or not whole.
         """
+        num_classes = folder.space().template.num_classes
+        if folder.results.exists() and not folder.has_trials():
+            return Results.from_table(folder.name, read_table(folder.results), num_classes)
         header, rows = folder.table()
         lines = [(number, [str(field) for field in row]) for number, row in enumerate(rows, start=2)]
-        table = _table(folder.path / "results.csv", header, lines)
-        return Results.from_table(folder.name, table, folder.space().template.num_classes)
+        return Results.from_table(folder.name, _table(folder.results, header, lines), num_classes)
 
     @property
     def counts(self) -> Counts:

@@ -74,6 +74,13 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))
 
 
+def _groups(name: str) -> list[str]:
+    """The groups that a command's configuration chooses from."""
+    text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    folders = [folder.name for folder in configs_folder().iterdir() if folder.is_dir()]
+    return sorted(folder for folder in folders if f"- {folder}:" in text)
+
+
 def as_yaml(config: Mapping[str, Any]) -> str:
     """A configuration as YAML."""
     import yaml
@@ -84,21 +91,17 @@ def as_yaml(config: Mapping[str, Any]) -> str:
 def help_text(name: str) -> str:
     """The command's configuration file, which says what every key means, and the groups that it chooses from."""
     text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    groups = [folder.name for folder in sorted(configs_folder().iterdir()) if folder.is_dir() and folder.name != "base"]
-    choices = [
-        f"  {group + '=':<12}{' '.join(options(group))}"
-        for group in groups
-        if f"- {group}:" in text or f"- override {group}:" in text
-    ]
+    groups = _groups(name)
+    choices = [f"  {group + '=':<12}{' '.join(options(group))}" for group in groups]
     lines = [f"usage: python -m designspace.{name} [key=value ...]   (--cfg prints the whole configuration)", ""]
     if choices:
         lines += ["choose from:", *choices, ""]
     lines += ["keys, with their defaults:", "", text.rstrip()]
     for group in groups:
-        files = sorted((configs_folder() / group).glob("*.yaml"))
-        if f"- {group}:" in text and files:
-            lines += ["", f"# {group}, for example {files[0].stem}:", files[0].read_text(encoding="utf-8").rstrip()]
-    if "- space:" in text:
+        first = options(group)[0]
+        example = (configs_folder() / group / f"{first}.yaml").read_text(encoding="utf-8").rstrip()
+        lines += ["", f"# {group}, for example {first}:", example]
+    if "space:" in text:
         lines += ["", "# every space:", (configs_folder() / "base" / "space.yaml").read_text(encoding="utf-8").rstrip()]
     return "\n".join(lines)
 
@@ -117,6 +120,7 @@ def _explain(name: str, overrides: Sequence[str], error: Exception) -> InputErro
         if "=" in word and known and key not in known and not options(key):
             parent = key.rpartition(".")[0]
             siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
+            siblings += [group for group in _groups(name) if group not in siblings and "." not in siblings[0]]
             return InputError(f"unknown option {key!r}; there is: {', '.join(siblings)}")
         if "=" not in word:
             return InputError(f"{word!r} is not of the form key=value; see --help")

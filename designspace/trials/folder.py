@@ -40,11 +40,11 @@ RESULT_COLUMNS = (
 
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
-_RESULTS = "results.csv"
 _RESULT = "result.json"
 _ERROR = "error.json"
 _CLAIM = "claim.json"
 _HISTORY = "history.jsonl"
+_TRIALS = "trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.results = path / "results.csv"
+        """The table of all trials, as far as it was last gathered."""
 
     @property
     def name(self) -> str:
@@ -231,7 +233,11 @@ class RunFolder:
 
     def trial(self, id_: str) -> TrialFolder:
         """The folder of a trial, which may not exist yet."""
-        return TrialFolder(self.path / "trials" / id_)
+        return TrialFolder(self.path / _TRIALS / id_)
+
+    def has_trials(self) -> bool:
+        """Whether any trial has begun here."""
+        return (self.path / _TRIALS).is_dir()
 
     def states(self, ids: tuple[str, ...]) -> list[TrialState]:
         """What became of each trial."""
@@ -262,11 +268,10 @@ class RunFolder:
     def write_results(self) -> Path:
         """Gather the results of all trials into results.csv and give its path."""
         header, rows = self.table()
-        path = self.path / _RESULTS
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        write_text(path, text.getvalue())
-        return path
+        write_text(self.results, text.getvalue())
+        return self.results
 
 
 def _read_value(path: Path, kind: Any) -> Any:

@@ -36,7 +36,7 @@ def fails(finished, code, *words):
     """The command ended with that code and one clear message, which has the words in it."""
     assert finished.returncode == code, finished.stderr
     assert "Traceback" not in finished.stderr
-    assert finished.stderr.startswith("designspace.")
+    assert any(line.startswith("designspace.") for line in finished.stderr.splitlines())
     for word in words:
         assert word in finished.stderr
 
@@ -92,7 +92,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     [
         (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNetXA, AnyNetXB"]),
         (["input=cifar1000"], ["unknown input 'cifar1000'; there is: fashion_mnist, imagenet"]),
-        (["m=5"], ["unknown option 'm'; there is: space, input, n, seed, run"]),
+        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
