@@ -102,8 +102,8 @@ class Network:
     shortcut: str = "conv"
     """Shortcut where the shape changes: a strided 1x1 ``conv``, or ``avg_pool`` and a 1x1 convolution (ResNet-D)."""
     downsampling: str = "conv"
-    """Where the first block of a stage applies a stride above 1: in its 3x3 ``conv``, or in a 3x3 average pool before or
-    after it (ResNeSt's *avd*)."""
+    """Where the first block of a stage applies a stride above 1: in its 3x3 ``conv``, or in a 3x3 average pool before
+    or after it (ResNeSt's *avd*)."""
     head_width: int = 0
     """Channels of a 1x1 convolution before the pooling; 0 for none."""
     num_classes: int = 1000
