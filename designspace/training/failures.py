@@ -34,7 +34,7 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
 
 def _is_out_of_memory(exception: Exception) -> bool:
     """Whether memory ran out, on a GPU or on the host."""
-    if isinstance(exception, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(exception, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     # On the host torch has no error type for it, only these words.
     return isinstance(exception, RuntimeError) and any(

@@ -1,0 +1,118 @@
+import dataclasses
+import logging
+
+import pytest
+import torch
+
+from designspace.models import AnyNet
+from designspace.support.errors import InputError, RunError
+from designspace.training import Interrupted, train, train_model
+
+
+def without_wall(history):
+    return [dataclasses.replace(record, wall_s=0.0) for record in history]
+
+
+class Stop:
+    """Says yes at the given question, counted from 1."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self):
+        self.left -= 1
+        return self.left == 0
+
+
+def weights(model):
+    """All that a module holds, as bytes."""
+    return {name: tensor.numpy().tobytes() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("stops", [[6], [1, 13], [5, 5, 5]])
+def test_resumed_is_the_same_as_uninterrupted_to_the_bit(network, recipe, data, tmp_path, stops):
+    whole = AnyNet(network, seed=3)
+    expected = []
+    train_model(whole, recipe, data, seed=5, on_epoch=expected.append)
+
+    path = tmp_path / "checkpoint.pt"
+    for at in stops:
+        with pytest.raises(Interrupted):
+            train_model(AnyNet(network, seed=3), recipe, data, seed=5, checkpoint=path, should_stop=Stop(at))
+    # The first weights are drawn otherwise here: what counts is in the checkpoint, if one was written.
+    model = AnyNet(network, seed=4 if path.exists() else 3)
+    seen = []
+    result = train_model(model, recipe, data, seed=5, checkpoint=path, on_epoch=seen.append)
+    assert weights(model) == weights(whole)
+    assert without_wall(seen[-1]) == without_wall(expected[-1])
+    assert result.final_error == expected[-1][-1].test_error
+    assert result.train_s == pytest.approx(sum(record.wall_s for record in seen[-1]), abs=1e-3)
+
+
+def test_a_finished_training_is_not_repeated(network, recipe, data, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    result = train(network, recipe, data, checkpoint=path)
+    seen = []
+    again = train(network, recipe, data, checkpoint=path, on_epoch=seen.append, should_stop=Stop(1))
+    assert again == result
+    assert [len(history) for history in seen] == [4]
+
+
+def test_the_file_is_one_that_torch_reads_and_nothing_lies_beside_it(network, recipe, data, tmp_path):
+    train(network, recipe, data, checkpoint=tmp_path / "checkpoint.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    AnyNet(network).load_state_dict(state["model"])
+    assert [record["epoch"] for record in state["history"]] == [1, 2, 3, 4]
+
+
+def middle_bit(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1000], lambda data: b"", middle_bit, lambda data: b"{}" * 50])
+def test_a_damaged_checkpoint_is_told_and_the_trial_starts_afresh(network, recipe, data, tmp_path, caplog, damage):
+    recipe = dataclasses.replace(recipe, epochs=2)
+    path = tmp_path / "checkpoint.pt"
+    whole = AnyNet(network)
+    train_model(whole, recipe, data, checkpoint=path)
+    path.write_bytes(damage(path.read_bytes()))
+    model, seen = AnyNet(network), []
+    with caplog.at_level(logging.WARNING):
+        train_model(model, recipe, data, checkpoint=path, on_epoch=seen.append)
+    assert "checkpoint.pt is damaged or was cut off; the trial starts afresh" in caplog.text
+    assert [len(history) for history in seen] == [1, 2]
+    assert weights(model) == weights(whole)
+
+
+def test_a_checkpoint_of_another_format_is_not_misread(network, recipe, data, tmp_path, caplog, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    recipe = dataclasses.replace(recipe, epochs=1)
+    monkeypatch.setattr("designspace.training.checkpoint.FORMAT", 0)
+    train(network, recipe, data, checkpoint=path)
+    monkeypatch.undo()
+    with caplog.at_level(logging.WARNING):
+        train(network, recipe, data, checkpoint=path)
+    assert "has format 0, not 1; the trial starts afresh" in caplog.text
+
+
+def test_a_checkpoint_of_another_training_is_refused(network, recipe, data, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    train(network, dataclasses.replace(recipe, epochs=1), data, checkpoint=path)
+    kept = path.read_bytes()
+    with pytest.raises(InputError, match=r"checkpoint\.pt is a checkpoint of another training: its recipe is .*epochs"):
+        train(network, recipe, data, checkpoint=path)
+    with pytest.raises(InputError, match="its seed is 0, not 1"):
+        train(network, dataclasses.replace(recipe, epochs=1), data, checkpoint=path, seed=1)
+    with pytest.raises(InputError, match=f"its network is {network.id}, not"):
+        train(dataclasses.replace(network, radix=1), dataclasses.replace(recipe, epochs=1), data, checkpoint=path)
+    assert path.read_bytes() == kept
+
+
+def test_a_checkpoint_that_cannot_be_read_or_written(network, recipe, data, tmp_path):
+    with pytest.raises(RunError, match="cannot read"):
+        train(network, recipe, data, checkpoint=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot (read|write)"):
+        train(network, recipe, data, checkpoint=tmp_path / "file" / "checkpoint.pt")
