@@ -22,9 +22,11 @@ class AnyNet(nn.Module):
         network: what to build; kept as `network`.
         seed: chooses the first weights, alone: the same seed gives the same weights on every device, and the global
             random state is neither read nor changed. See `designspace.models.layers.initialise` for the distribution.
+        zero_init_residual: begin with blocks that add nothing to their shortcut (the scale of their last batch-norm is
+            0; arXiv 1706.02677, section 5.1), which keeps deep networks from blowing up in their first steps.
     """
 
-    def __init__(self, network: Network, seed: int = 0) -> None:
+    def __init__(self, network: Network, seed: int = 0, *, zero_init_residual: bool = False) -> None:
         super().__init__()
         self.network = network
         # torch's layers draw weights of their own as they are made; these are dropped, and the state is given back.
@@ -33,6 +35,10 @@ class AnyNet(nn.Module):
             self.stages = _stages(network)
             self.head = Head(network.stages[-1].width, network.head_width, network.num_classes)
         initialise(self, torch.Generator().manual_seed(seed))
+        if zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, Block):
+                    module.begin_as_shortcut()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_channels, H, W) to logits (N, num_classes)."""

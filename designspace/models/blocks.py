@@ -36,6 +36,12 @@ class Block(nn.Module):
             self.shortcut = _projection(network.shortcut, in_width, stage.width, stride)
         self.relu: nn.Module = nn.ReLU(inplace=True) if projects else nn.Identity()
 
+    def begin_as_shortcut(self) -> None:
+        """Set the scale of the transform's last batch-norm to 0, if there is a shortcut that it is added to."""
+        if self.adds:
+            last = [module for module in self.transform.modules() if isinstance(module, nn.BatchNorm2d)][-1]
+            nn.init.zeros_(last.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_width, H, W) to (N, width, H', W')."""
         y: Tensor = self.transform(x)

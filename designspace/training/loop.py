@@ -61,7 +61,8 @@ def train(
         Interrupted: ``should_stop`` said yes; the epochs before are in the checkpoint.
         RunError: the checkpoint cannot be read or written.
     """
-    model = AnyNet(network, seed=_derived_seed(seed, network.id, 0))
+    first_weights = _derived_seed(seed, network.id, 0)
+    model = AnyNet(network, seed=first_weights, zero_init_residual=recipe.zero_init_residual)
     return train_model(
         model,
         recipe,

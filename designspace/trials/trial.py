@@ -32,6 +32,8 @@ class Recipe:
     warmup_epochs: float = 0.0
     """Epochs of linear warm-up before the half-period cosine."""
     label_smoothing: float = 0.0
+    zero_init_residual: bool = False
+    """Begin with blocks that add nothing to their shortcut (arXiv 1706.02677, section 5.1)."""
     flip: bool = True
     """Flip training images from left to right, each with probability 1/2."""
     crop_padding: int = 0
@@ -45,7 +47,7 @@ class Recipe:
                 _check_number(name, getattr(self, name), 1, whole=True)
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing"):
             _check_number(name, getattr(self, name), 0)
-        for name in ("nesterov", "flip"):
+        for name in ("nesterov", "zero_init_residual", "flip"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
         for name in ("momentum", "label_smoothing"):
