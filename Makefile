@@ -8,7 +8,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 # More for the command: make demo ARGS="n=4 recipe.epochs=2"
 ARGS ?=
-SETUP = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
@@ -17,6 +17,7 @@ demo: $(VENV)/ready
 	$(RUN) -m designspace.explore experiment=quickstart $(ARGS)
 
 test: lint
+	$(RUN) -m designspace.prepare data=fashion_mnist
 	$(RUN) -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/ready-dev

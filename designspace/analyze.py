@@ -25,7 +25,10 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
 
 
 def show(folders: Sequence[RunFolder], out: Path) -> None:
-    """Analyse runs into a folder and print the table, the conclusions and the paths."""
+    """Gather and analyse runs into a folder, and print the table, the conclusions and the paths."""
+    for folder in folders:
+        if folder.has_trials():
+            folder.write_results()
     found = analyze_results([Results.read(folder) for folder in folders], out, provenance_of(folders))
     print_table("error, top-1, %", found.spaces.header, found.spaces.rows)
     for line in (*found.sentences, *found.notes):

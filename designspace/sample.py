@@ -7,9 +7,10 @@ from pathlib import Path
 
 from designspace.cli import app
 from designspace.cli.provenance import provenance
-from designspace.cli.tables import count, print_table
+from designspace.cli.tables import print_table
 from designspace.spaces import catalog
 from designspace.spaces.population import Population
+from designspace.support.text import quantity
 from designspace.trials.folder import RunFolder
 
 
@@ -35,7 +36,7 @@ def show(population: Population) -> None:
     depth = sum(population.columns[f"d{i}"] for i in range(1, population.space.num_stages + 1))
     quantities = {q: population.columns[q] for q in ("flops", "params", "activations")} | {"depth": depth}
     points = (0, 5, 25, 50, 75, 95, 100)
-    table = [(q, *(count(v) for v in np.percentile(column, points))) for q, column in quantities.items()]
+    table = [(q, *(quantity(v) for v in np.percentile(column, points))) for q, column in quantities.items()]
     header = ("quantiles", "min", *(f"{p}%" for p in points[1:-1]), "max")
     print_table("", header, table)
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from designspace.cli import app
-from designspace.cli.tables import duration, print_table
+from designspace.cli.tables import print_table
 from designspace.spaces.population import POPULATION_FILE
 from designspace.support.errors import InputError
+from designspace.support.text import duration
 from designspace.sweeps.progress import run_status
 from designspace.trials.folder import RunFolder
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from numpy.typing import ArrayLike
+
 from designspace.analysis import tables
 from designspace.analysis.compare import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
@@ -99,18 +101,28 @@ def analyze(
     )
 
 
-def plot_edf(results: Sequence[Results], level: float = 0.05, *, failures: Failures = "chance") -> Figure:
+def plot_edf(
+    results: Sequence[Results] | Mapping[str, ArrayLike], level: float = 0.05, *, failures: Failures = "chance"
+) -> Figure:
     """The figure of `analyze` alone: the error EDFs of some runs, with bands of confidence 1 - ``level``.
 
     In a notebook, ``SVG(svg_text(figure))`` shows it; `designspace.analysis.figures.save_figure` writes it.
 
+    Args:
+        results: runs, or just errors in per cent by the name of their space.
+        level: significance level of the bands.
+        failures: whether failed trials of a run count at ``chance`` level or not at all (``exclude``).
+
     Raises:
         InputError: no runs, two with one name, or runs with different numbers of classes.
     """
-    _check(results)
+    if isinstance(results, Mapping):
+        edfs, chance, notes = {name: edf(errors) for name, errors in results.items()}, None, ()
+    else:
+        _check(results)
+        edfs, chance, notes = _edfs(results, failures), results[0].chance_error, tables.progress(results)
     figure, axes = new_axes(height=4.4 + 0.17 * len(results))  # the legend has a line for each
-    chance = results[0].chance_error
-    draw_edf(axes, _edfs(results, failures), level=level, chance_error=chance, notes=tables.progress(results))
+    draw_edf(axes, edfs, level=level, chance_error=chance, notes=notes)
     return figure
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from designspace.analysis.compare import Comparison
 from designspace.analysis.results import Counts, Failures, Results
+from designspace.support.text import duration, quantity
 
 _EXAMPLES = 3
 _DETAIL_LENGTH = 300
@@ -147,35 +148,6 @@ def progress(results: Sequence[Results]) -> tuple[str, ...]:
     """How far each run is that has failed or unfinished trials: the short form of `notes`, for a figure."""
     incomplete = (one for one in results if one.counts.failed or one.counts.unfinished)
     return tuple(f"{one.name}: {one.counts.sentence()}." for one in incomplete)
-
-
-def quantity(value: float) -> str:
-    """A count with three digits and a unit prefix.
-
-    >>> quantity(397_678_568), quantity(5_157_512), quantity(812)
-    ('398 M', '5.16 M', '812')
-    """
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * factor:  # 999,950 is 1.00 M, not 1000 k
-            scaled = value / factor
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}"
-    return f"{value:g}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it; ``-`` for NaN.
-
-    >>> duration(7.31), duration(125), duration(5400)
-    ('7.3 s', '2 min 5 s', '1 h 30 min')
-    """
-    if not seconds >= 0:
-        return "-"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _error(error: float | None) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from designspace.support.text import duration
 from designspace.sweeps.progress import Progress
 
 
@@ -22,33 +23,6 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     # Into a file or a pipe, lines may be long: nobody wants a table cut at 80 characters there.
     Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say it.
-
-    >>> duration(3), duration(75), duration(3700), duration(200_000), duration(None)
-    ('3 s', '1 min 15 s', '1 h 1 min', '2 d 7 h', 'unknown')
-    """
-    if seconds is None:
-        return "unknown"
-    whole = round(seconds)
-    for unit, size, below, below_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // below_size} {below}"
-    return f"{whole} s"
-
-
-def count(value: float) -> str:
-    """A count with the suffix that the field uses.
-
-    >>> count(397678568), count(5157512), count(980), count(31.7e9)
-    ('398M', '5.16M', '980', '31.7G')
-    """
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.3g}"
 
 
 @contextmanager

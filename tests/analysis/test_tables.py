@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import pytest
 from populations import make_results
 
 from designspace.analysis.compare import compare_all
 from designspace.analysis.tables import (
     best_table,
     comparison_table,
-    duration,
     failure_table,
     notes,
     progress,
-    quantity,
     space_table,
     summarize,
 )
@@ -27,7 +24,7 @@ def test_a_run_in_one_row():
     assert summarize(run, "exclude").mean_error == 25
     table = space_table([summary, summarize(make_results("None", [], waiting=1))])
     assert table.rows[0][:8] == ("A", "6", "3", "1", "2", "20.00", "41.25", "27.50")
-    assert table.rows[1] == ("None", "1", "0", "0", "1", "-", "-", "-", "4.00 M", "5.00 k", "3.00 k", "0.0 s")
+    assert table.rows[1] == ("None", "1", "0", "0", "1", "-", "-", "-", "4.00 M", "5.00 k", "3.00 k", "0 s")
     assert {len(row) for row in table.rows} == {len(table.header)}
 
 
@@ -78,25 +75,3 @@ def test_notes_warn_of_what_is_missing_or_unequal():
         "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5; B 10.",
     )
     assert notes([half], "exclude")[0] == "A: 4 of 6 trials failed, left out."
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        *((0, "0"), (999, "999"), (999.7, "1.00 k"), (1000, "1.00 k"), (9_996, "10.0 k"), (99_960, "100 k")),
-        *((999_400, "999 k"), (999_600, "1.00 M"), (4.0e9, "4.00 G"), (1.2e13, "12.0 T")),
-    ],
-)
-def test_quantities_have_three_digits(value, text):
-    assert quantity(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        *((0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (3599.7, "1 h 0 min"), (90_061, "25 h 1 min")),
-        (float("nan"), "-"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

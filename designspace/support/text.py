@@ -1,0 +1,31 @@
+"""Counts and times as people say them."""
+
+from __future__ import annotations
+
+
+def quantity(value: float) -> str:
+    """A count with three digits and a unit prefix.
+
+    >>> quantity(397_678_568), quantity(5_157_512), quantity(812), quantity(11.75)
+    ('398 M', '5.16 M', '812', '11.8')
+    """
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * factor:  # 999,950 is 1.00 M, not 1000 k
+            scaled = value / factor
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in its two largest units; ``-`` where it is not known (None or NaN).
+
+    >>> duration(7.31), duration(125), duration(5400), duration(200_000), duration(None)
+    ('7 s', '2 min 5 s', '1 h 30 min', '2 d 7 h', '-')
+    """
+    if seconds is None or not seconds >= 0:
+        return "-"
+    whole = round(seconds)
+    for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
+    return f"{whole} s"
