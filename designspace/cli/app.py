@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ def main(name: str, run: Callable[[Config, Sequence[str]], None], arguments: Seq
         arguments: what was typed after the command's name; the process's own arguments unless given.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
+    logging.getLogger("designspace").setLevel(logging.INFO)
     try:
         if any(word in ("-h", "--help") for word in typed):
             print(help_text(name))
