@@ -32,7 +32,9 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, config: app.Config) -> N
     with progress_bar() as show:
         progress = run_local(folders, recipe.epochs, places, root, show)
     if progress.failed:
-        print(f"{progress.failed} trials failed; results.csv has a row with the reason for each")
+        print(f"{progress.failed} trials failed; results.csv says why. Without its error.json a trial is tried again")
+    if progress.skipped:
+        print(f"{progress.skipped} trials were left to another launch that is at work on them")
 
 
 def _plan(folder: RunFolder, config: app.Config, typed: Sequence[str]) -> tuple[Recipe, int]:

@@ -116,13 +116,13 @@ def plot_edf(
     Raises:
         InputError: no runs, two with one name, or runs with different numbers of classes.
     """
-    if isinstance(results, Mapping):
-        edfs, chance, notes = {name: edf(errors) for name, errors in results.items()}, None, ()
-    else:
-        _check(results)
-        edfs, chance, notes = _edfs(results, failures), results[0].chance_error, tables.progress(results)
     figure, axes = new_axes(height=4.4 + 0.17 * len(results))  # the legend has a line for each
-    draw_edf(axes, edfs, level=level, chance_error=chance, notes=notes)
+    if isinstance(results, Mapping):
+        draw_edf(axes, {name: edf(errors) for name, errors in results.items()}, level=level)
+        return figure
+    _check(results)
+    notes = tables.progress(results)
+    draw_edf(axes, _edfs(results, failures), level=level, chance_error=results[0].chance_error, notes=notes)
     return figure
 
 

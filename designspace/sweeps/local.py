@@ -53,7 +53,12 @@ def slots(device: str = "auto", workers: int | None = None) -> list[Slot]:
         raise InputError("device is cuda, but PyTorch finds no GPU here; use device=cpu")
     if gpus:
         return [Slot("cuda", i % gpus) for i in range(workers or gpus)]
-    return [Slot("cpu")] * (workers or len(os.sched_getaffinity(0)))
+    return [Slot("cpu")] * (workers or _count_cores())
+
+
+def _count_cores() -> int:
+    """Cores that this process may use (macOS does not say, and gives all)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count_gpus() -> int:

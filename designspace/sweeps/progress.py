@@ -71,6 +71,8 @@ class Progress:
         self.total = len(tasks) + finished
         self.finished = finished
         self.failed = 0
+        self.skipped = 0
+        """Trials that another launch is at, or has ended meanwhile."""
         self.best = best
         """The least final error so far, in per cent."""
         self._epochs = epochs
@@ -88,6 +90,7 @@ class Progress:
         else:
             self.finished += 1
             self.failed += event.kind == "failed"
+            self.skipped += event.kind == "skipped"
         left = self._epochs - event.epoch if event.kind == "epoch" else 0
         self._owed += left - self._left[task]
         self._left[task] = left

@@ -191,20 +191,19 @@ class RunFolder:
         """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
-        wanted = {**recipe.to_dict(), "seed": seed}
-        held = self._read_plan()
-        if held is not None and held != wanted:
+        held, wanted = self.plan(), {**recipe.to_dict(), "seed": seed}
+        if held is None:
+            write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
+            return
+        there = {**held[0].to_dict(), "seed": held[1]}
+        if there != wanted:
             differences = [
-                f"{key} is {held.get(key)!r} there and {wanted.get(key)!r} here"
-                for key in {**held, **wanted}
-                if held.get(key) != wanted.get(key)
+                f"{key} is {there[key]!r} there and {wanted[key]!r} here" for key in wanted if there[key] != wanted[key]
             ]
             raise InputError(
                 f"{self.path} is already being trained with another recipe ({'; '.join(differences)}). "
                 "Leave the recipe out to go on with that one, or sample into another folder with run=..."
             )
-        if held is None:
-            write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
 
     def plan(self) -> tuple[Recipe, int] | None:
         """The recipe and the seed of all trials, or None before the first launch.
@@ -212,23 +211,14 @@ class RunFolder:
         Raises:
             RunError: the file is not whole.
         """
-        held = self._read_plan()
-        if held is None:
-            return None
-        try:
-            seed = held.pop("seed")
-            return Recipe.from_dict(held), seed
-        except (InputError, KeyError) as error:
-            raise RunError(f"{self.path / _RECIPE}: {error}") from error
-
-    def _read_plan(self) -> dict[str, Any] | None:
-        """The content of recipe.yaml, if there is one."""
         path = self.path / _RECIPE
         if not path.exists():
             return None
         try:
-            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, TypeError, ValueError) as error:
+            held = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+            seed = held.pop("seed")
+            return Recipe.from_dict(held), seed
+        except (yaml.YAMLError, InputError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
     def trial(self, id_: str) -> TrialFolder:
