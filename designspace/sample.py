@@ -9,15 +9,16 @@ from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import print_table
 from designspace.spaces import catalog
-from designspace.spaces.population import Population
+from designspace.spaces.population import Population, read_space
 from designspace.support.text import quantity
 from designspace.trials.folder import RunFolder
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Sample, write, and say what was drawn."""
-    population = catalog.space(**config["space"]).sample(config["n"], config["seed"])
-    folder = RunFolder(Path(config["run"]))
+    space = read_space(Path(config["file"])) if config["file"] else catalog.space(**config["space"])
+    population = space.sample(config["n"], config["seed"])
+    folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
     folder.create(population, provenance("sample", typed))
     show(population)
     print(f"{len(population)} networks are in {folder.path / 'population.csv'}")

@@ -17,19 +17,20 @@ class Block(nn.Module):
 
     ``network.block`` chooses the transform: ``bottleneck`` (1x1, 3x3, 1x1: the X block, and the Y block with
     squeeze-and-excitation), ``bottleneck_linear`` (the same with no final ReLU, and a shortcut only where the shape
-    stays), ``basic`` (3x3, 3x3) or ``vanilla`` (3x3, 3x3, no shortcut). The ``first`` block of a stage applies its
-    stride, H' = H / stride, rounded up.
+    stays), ``basic`` (3x3, 3x3), ``vanilla`` (3x3, 3x3, no shortcut), ``single_residual`` (3x3) or ``single`` (3x3, no
+    shortcut). The ``first`` block of a stage applies its stride, H' = H / stride, rounded up.
     """
 
     def __init__(self, network: Network, stage: Stage, in_width: int, *, first: bool) -> None:
         super().__init__()
         stride = stage.stride if first else 1
         same_shape = in_width == stage.width and stride == 1
-        if network.block in ("basic", "vanilla"):
-            self.transform = _two_convs(in_width, stage.width, stride, final_relu=network.block == "vanilla")
+        projects = network.block in blocks.PROJECTING
+        if network.block in blocks.PLAIN_CONVS:
+            convs = blocks.PLAIN_CONVS[network.block]
+            self.transform = _plain(in_width, stage.width, stride, convs, final_relu=not projects)
         else:
             self.transform = _bottleneck(network, stage, in_width, stride)
-        projects = network.block in ("bottleneck", "basic")
         self.adds = projects or (network.block == "bottleneck_linear" and same_shape)
         self.shortcut: nn.Module = nn.Identity()
         if projects and not same_shape:
@@ -51,10 +52,14 @@ class Block(nn.Module):
         return out
 
 
-def _two_convs(in_width: int, width: int, stride: int, *, final_relu: bool) -> nn.Sequential:
-    """The transform of basic and vanilla blocks: (N, in_width, H, W) -> (N, width, H', W')."""
-    conv1 = conv_norm(in_width, width, 3, stride=stride)
-    return nn.Sequential(OrderedDict(conv1=conv1, conv2=conv_norm(width, width, 3, relu=final_relu)))
+def _plain(in_width: int, width: int, stride: int, convs: int, *, final_relu: bool) -> nn.Sequential:
+    """The transform of blocks without bottleneck: (N, in_width, H, W) -> (N, width, H', W')."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number in range(1, convs + 1):
+        relu = final_relu or number < convs
+        layers[f"conv{number}"] = conv_norm(in_width, width, 3, stride=stride, relu=relu)
+        in_width, stride = width, 1
+    return nn.Sequential(layers)
 
 
 def _bottleneck(network: Network, stage: Stage, in_width: int, stride: int) -> nn.Sequential:

@@ -18,6 +18,10 @@ Int = int | NDArray[Any]
 Real = float | NDArray[Any]
 
 MIN_ATTENTION_WIDTH = 32
+PLAIN_CONVS = {"basic": 2, "vanilla": 2, "single": 1, "single_residual": 1}
+"""Blocks without bottleneck, and how many 3x3 convolutions each has."""
+PROJECTING = ("bottleneck", "basic", "single_residual")
+"""Blocks with a shortcut that is projected where the shape changes."""
 
 
 class Layer(NamedTuple):
@@ -88,7 +92,25 @@ def halved(size: int, stride: int) -> int:
     return -(-size // stride)
 
 
-def stem_layers(kind: str, in_channels: int, width: int, size: int) -> tuple[list[Layer], int]:
+def widths_of_cardinality(width: Int, bottleneck_ratio: Real, cardinality: Int, radix: Int = 0) -> tuple[Int, Int]:
+    """Bring drawn widths and cardinalities into a form that can be built: (width, group width).
+
+    The inner width is rounded to its nearest multiple of cardinality * radix, the groups of a split-attention
+    convolution; where it is narrower than that, the cardinality is cut. So ResNeXt and ResNeSt count groups: their
+    number is fixed, and their width follows.
+    """
+    ratio = np.asarray(bottleneck_ratio, np.float64)
+    splits = np.maximum(radix, 1)
+    inner = np.maximum(1, np.floor(np.asarray(width, np.int64) / ratio + 1e-9)).astype(np.int64)
+    groups = np.maximum(1, np.minimum(cardinality, inner // splits))
+    group_width = np.maximum(1, np.rint(inner / (groups * splits))).astype(np.int64) * splits
+    new_width = np.rint(group_width * groups * ratio).astype(np.int64)
+    if isinstance(width, int):
+        return int(new_width), int(group_width)
+    return new_width, group_width
+
+
+def stem_layers(kind: str, in_channels: int, width: Int, size: int) -> tuple[list[Layer], int]:
     """The layers of a stem, and the side of its output in pixels."""
     if kind == "imagenet":
         return list(_conv_norm(in_channels, width, halved(size, 2), kernel=3)), halved(size, 2)
@@ -118,7 +140,8 @@ class BlockShape(NamedTuple):
     radix: Int
     stride: int
     in_size: int
-    downsampling: str
+    pools_after: bool | NDArray[np.bool_]
+    """Whether an average pool after the 3x3 convolution applies the stride."""
     repeats: Int = 1
     """How many such blocks stand there."""
 
@@ -126,12 +149,13 @@ class BlockShape(NamedTuple):
 def block_layers(shape: BlockShape) -> Iterator[Layer]:
     """The layers of one block, its shortcut's included."""
     out_size = halved(shape.in_size, shape.stride)
-    if shape.block in ("basic", "vanilla"):
+    if shape.block in PLAIN_CONVS:
         yield from _conv_norm(shape.in_width, shape.width, out_size, kernel=3, repeats=shape.repeats)
-        yield from _conv_norm(shape.width, shape.width, out_size, kernel=3, repeats=shape.repeats)
+        if PLAIN_CONVS[shape.block] == 2:
+            yield from _conv_norm(shape.width, shape.width, out_size, kernel=3, repeats=shape.repeats)
     else:
         yield from _bottleneck_layers(shape, out_size)
-    if shape.block in ("bottleneck", "basic"):
+    if shape.block in PROJECTING:
         changes = (shape.in_width != shape.width) | (shape.stride != 1)
         yield from _conv_norm(shape.in_width, shape.width, out_size, repeats=shape.repeats * changes)
 
@@ -141,7 +165,9 @@ def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
     inner = inner_width(shape.width, shape.bottleneck_ratio)
     cardinality = inner // shape.group_width
     # The average pool of avd halves the map before or after the 3x3 convolution instead of within it.
-    conv_size = shape.in_size if shape.downsampling == "avg_pool_after" else out_size
+    conv_size: Int = np.where(shape.pools_after, shape.in_size, out_size)
+    if isinstance(shape.pools_after, bool):
+        conv_size = int(conv_size)
     repeats = shape.repeats
     yield from _conv_norm(shape.in_width, inner, shape.in_size, repeats=repeats)
     splits = np.maximum(shape.radix, 1)

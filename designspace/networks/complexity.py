@@ -23,7 +23,7 @@ from designspace.networks.blocks import (
     head_layers,
     stem_layers,
 )
-from designspace.networks.network import Network, Stem
+from designspace.networks.network import Network
 from designspace.support.errors import InputError
 
 Column = NDArray[Any]
@@ -42,6 +42,14 @@ class Complexity(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class StemColumns:
+    """The stem of every network of a population: like `Stem`, with a width for all or a column of widths."""
+
+    kind: str
+    width: Int
+
+
+@dataclass(frozen=True, slots=True)
 class StageColumns:
     """One stage of every network of a population: like `Stage`, with a column of shape (n,) for each number."""
 
@@ -56,12 +64,12 @@ class StageColumns:
 class NetworkColumns:
     """A population of networks that share all but their stages' numbers and radix: like `Network`, as columns."""
 
-    stem: Stem
+    stem: StemColumns
     stages: tuple[StageColumns, ...]
     radix: Column
     block: str
     se_ratio: float
-    downsampling: str
+    pools_after: bool | Column
     head_width: int
     num_classes: int
     in_channels: int
@@ -122,7 +130,7 @@ def network_layers(network: Network | NetworkColumns, resolution: int) -> Iterat
             network.radix,
             stage.stride,
             size,
-            network.downsampling,
+            network.pools_after,
         )
         size = halved(size, stage.stride)
         yield from block_layers(first)

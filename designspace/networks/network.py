@@ -17,7 +17,7 @@ from designspace.networks import blocks
 from designspace.support.errors import InputError, unknown
 
 STEMS = ("imagenet", "cifar", "resnet", "deep")
-BLOCKS = ("bottleneck", "bottleneck_linear", "basic", "vanilla")
+BLOCKS = ("bottleneck", "bottleneck_linear", *blocks.PLAIN_CONVS)
 SHORTCUTS = ("conv", "avg_pool")
 DOWNSAMPLINGS = ("conv", "avg_pool_before", "avg_pool_after")
 
@@ -93,7 +93,7 @@ class Network:
     block: str = "bottleneck"
     """``bottleneck``: 1x1, 3x3, 1x1 with shortcut (the X block; with `se_ratio` the Y block); ``bottleneck_linear``:
     the same without activation at its end and with identity shortcuts only; ``basic``: two 3x3 with shortcut;
-    ``vanilla``: two 3x3."""
+    ``vanilla``: two 3x3; ``single_residual`` and ``single``: one 3x3 with and without shortcut (VR and V)."""
     se_ratio: float = 0.0
     """Squeeze-and-excitation width as a part of the block's *input* width; 0 for none."""
     radix: int = 0
@@ -130,7 +130,7 @@ class Network:
     def _check_stage(self, number: int, stage: Stage) -> None:
         """Raise where a stage's block could not be built."""
         where = f"stage {number} ({stage})"
-        if self.block in ("basic", "vanilla"):
+        if self.block in blocks.PLAIN_CONVS:
             if stage.bottleneck_ratio != 1 or stage.group_width != stage.width:
                 raise InputError(
                     f"{where}: a {self.block} block has neither bottleneck nor groups, "
@@ -151,6 +151,11 @@ class Network:
     def depth(self) -> int:
         """Number of blocks in all stages."""
         return sum(stage.depth for stage in self.stages)
+
+    @property
+    def pools_after(self) -> bool:
+        """Whether an average pool after the 3x3 convolution applies the stride."""
+        return self.downsampling == "avg_pool_after"
 
     @property
     def id(self) -> str:

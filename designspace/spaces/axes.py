@@ -7,6 +7,7 @@ that a column of draws depends on the words alone: not on the machine's logarith
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
@@ -37,6 +38,8 @@ class Axis:
     """The values, ascending and exact (0.1 is a tenth)."""
     bounds: tuple[Decimal, Decimal, Decimal] | None = None
     """Lowest value, highest value and step; None for a choice."""
+    counts: tuple[int, ...] = ()
+    """For a choice: how often each value was named, which is its weight. Empty where all were named once."""
 
     def __post_init__(self) -> None:
         if not self.grid:
@@ -46,6 +49,11 @@ class Axis:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    @property
+    def settings(self) -> int:
+        """How many settings there are, values that were named several times counted so often."""
+        return sum(self.counts) or len(self)
 
     @functools.cached_property
     def values(self) -> NDArray[Any]:
@@ -62,7 +70,7 @@ class Axis:
                 half = self.bounds[2] / 2
                 weights = [((value + half) / (value - half)).ln() for value in self.grid]
             else:
-                weights = [Decimal(1)] * len(self.grid)
+                weights = [Decimal(count) for count in self.counts] or [Decimal(1)] * len(self.grid)
             total = sum(weights, Decimal(0))
             return tuple(weight / total for weight in weights)
 
@@ -116,7 +124,7 @@ class Axis:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an equal axis."""
         if self.bounds is None:
-            return {"kind": self.kind, "values": self.values.tolist()}
+            return {"kind": self.kind, "values": np.repeat(self.values, self.counts or 1).tolist()}
         low, high, step = (int(b) if b == b.to_integral_value() else float(b) for b in self.bounds)
         return {"kind": self.kind, "low": low, "high": high, "step": step}
 
@@ -156,8 +164,10 @@ def uniform(low: float, high: float, step: float = 1) -> Axis:
 
 
 def choice(values: Sequence[float]) -> Axis:
-    """The given values, all equally likely."""
-    return Axis("choice", tuple(sorted(Decimal(str(value)) for value in values)))
+    """The given values, all equally likely; one that is given twice is twice as likely as the others."""
+    given = Counter(Decimal(str(value)) for value in values)
+    grid = tuple(sorted(given))
+    return Axis("choice", grid, counts=() if len(grid) == given.total() else tuple(given[value] for value in grid))
 
 
 def powers_of_two(low: int, high: int) -> Axis:

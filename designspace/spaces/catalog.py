@@ -1,12 +1,22 @@
-"""The named design spaces: each AnyNetX is the one before it, refined ("Designing Network Design Spaces", table 1)."""
+"""The named design spaces.
+
+AnyNetX A to E, each the one before it refined, and RegNetX: "Designing Network Design Spaces" (arXiv 2003.13678,
+table 1); Y: the same with squeeze-and-excitation. AnyNeSt and RegNeSt: the same family with ResNeSt's blocks (arXiv
+2004.08955). Vanilla, ResNet, ResNeXt-A and -B: "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214,
+section 3).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from designspace.networks.network import Stem
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
-from designspace.spaces.constraints import QUANTITIES, Band, Order
+from designspace.spaces.constraints import QUANTITIES, Band, Cap, Order
 from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes, Template
 from designspace.support.errors import InputError, unknown
 
@@ -20,7 +30,19 @@ _REFINEMENTS = {
     "D": Order("width", "non_decreasing"),
     "E": Order("depth", "non_decreasing"),
 }
-NAMES = (*(f"AnyNetX{letter}" for letter in _REFINEMENTS), "RegNetX", "RegNetY")
+_ANYNETS = tuple(f"AnyNet{kind}{letter}" for kind in "XY" for letter in _REFINEMENTS)
+_REGNETS = ("RegNetX", "RegNetY", "RegNetXConstrained")
+_NESTS = ("AnyNeSt", "RegNeSt")
+# name: block, depths, widths, bottleneck ratios, cardinalities; the first two as (lowest, highest, number of values).
+_NDS = {
+    "Vanilla": ("vanilla", (1, 24, 9), (16, 256, 12), (1,), (1,)),
+    "ResNet": ("basic", (1, 24, 9), (16, 256, 12), (1,), (1,)),
+    "ResNeXt-A": ("bottleneck", (1, 16, 5), (16, 256, 5), (1, 2, 4), (1, 2, 4)),
+    "ResNeXt-B": ("bottleneck", (1, 16, 5), (64, 1024, 5), (1, 2, 4), (1, 2, 4, 8, 16)),
+}
+NAMES = (*_ANYNETS, *_REGNETS, *_NESTS, *_NDS)
+BLOCKS = {"X": "bottleneck", "R": "bottleneck", "V": "single", "VR": "single_residual"}
+"""The blocks of the paper's generalisation study (section 3.4): X; R, without groups; V, one 3x3; VR, with shortcut."""
 
 
 def anynet_axes() -> AnyNetAxes:
@@ -49,32 +71,45 @@ def regnet_axes() -> RegNetAxes:
     )
 
 
+def log_spaced(low: int, high: int, count: int) -> Axis:
+    """So many whole numbers at equal ratios from low to high, rounded, all equally likely (1905.13214, table 1)."""
+    return choice([int(value) for value in np.rint(np.geomspace(low, high, count))])
+
+
 def space(
     name: str,
     *,
-    stages: int = 4,
+    stages: int | None = None,
     strides: Sequence[int] | None = None,
-    stem: str = "imagenet",
-    stem_width: int = 32,
+    stem: str | None = None,
+    stem_width: int | None = None,
     in_channels: int = 3,
     num_classes: int = 1000,
     resolution: int = 224,
-    radix: Sequence[int] | int = 0,
+    block: str | None = None,
+    se_ratio: float | None = None,
+    bottleneck_ratio: Sequence[float] | None = None,
+    group_width: Sequence[int] | None = None,
+    radix: Sequence[int] | int | None = None,
     flops: Limits = None,
     params: Limits = None,
     activations: Limits = None,
 ) -> DesignSpace:
-    """A named space, at a resolution and within a compute budget.
+    """A named space, at a resolution and within a compute budget. None stands for the space's own choice.
 
     Args:
         name: one of `NAMES`.
         stages: number of stages.
-        strides: stride of each stage; 2 for all unless given.
+        strides: stride of each stage.
         stem: kind of stem (`designspace.networks.network.Stem`).
         stem_width: channels that the stem gives.
         in_channels: channels of the images.
         num_classes: classes to tell apart.
         resolution: side of the square images, in pixels.
+        block: one of `BLOCKS`.
+        se_ratio: squeeze-and-excitation width as a part of the block's input width; 0 for none.
+        bottleneck_ratio: values of b to choose from; below 1 for inverted bottlenecks.
+        group_width: values of g to choose from; [1] for depthwise convolutions.
         radix: splits of split attention (ResNeSt), or several to choose from as one more axis; 0 for none.
         flops: least and most multiply-adds.
         params: least and most parameters.
@@ -83,29 +118,122 @@ def space(
     Raises:
         InputError: an unknown name, or a value out of range.
     """
-    if name not in NAMES:
-        raise unknown("space", name, NAMES)
-    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
-        raise InputError(f"stages must be a whole number >= 1, not {stages!r}")
-    strides = tuple(strides) if strides is not None else (2,) * stages
-    if len(strides) != stages:
-        raise InputError(f"strides {list(strides)} are {len(strides)}, but stages is {stages}")
-    template = Template(
-        stem=Stem(stem, stem_width),
-        strides=strides,
-        se_ratio=0.25 if name.endswith("Y") else 0.0,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        resolution=resolution,
+    base = _named(name)
+    template = dataclasses.replace(
+        base.template, in_channels=in_channels, num_classes=num_classes, resolution=resolution
     )
-    axes = regnet_axes() if name.startswith("RegNet") else anynet_axes()
-    result = DesignSpace(name, axes, template, _radix_axis(radix))
-    if isinstance(axes, AnyNetAxes):
-        for letter, order in _REFINEMENTS.items():
-            if order is not None and letter <= name[-1]:
-                result = result.refine(order)
+    if stages is not None or strides is not None:
+        template = dataclasses.replace(template, strides=_strides(base.template.strides, stages, strides))
+    if stem is not None or stem_width is not None:
+        new_stem = Stem(stem or template.stem.kind, template.stem.width if stem_width is None else stem_width)
+        template = dataclasses.replace(template, stem=new_stem)
+        if stem_width is not None:
+            base = dataclasses.replace(base, stem_width=None)
+    if se_ratio is not None:
+        template = dataclasses.replace(template, se_ratio=se_ratio)
+    axes = base.axes
+    if bottleneck_ratio is not None:
+        axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
+    if group_width is not None:
+        if axes.group_width is None:
+            raise InputError(f"{name} draws cardinalities, so group_width does not apply")
+        axes = dataclasses.replace(axes, group_width=choice(_list("group_width", group_width)))
+    constraints = base.constraints
+    if block is not None and block != "X":
+        if block not in BLOCKS:
+            raise unknown("block", block, BLOCKS)
+        template = dataclasses.replace(template, block=BLOCKS[block])
+        axes = dataclasses.replace(axes, group_width=None, cardinality=choice([1]))
+        axes = axes if block == "R" else dataclasses.replace(axes, bottleneck_ratio=choice([1]))
+        constraints = tuple(c for c in constraints if not (isinstance(c, Order) and c.parameter == "group_width"))
+    result = dataclasses.replace(
+        base,
+        axes=axes,
+        template=template,
+        constraints=constraints,
+        radix=base.radix if radix is None else _radix_axis(radix),
+    )
     limits = dict(zip(QUANTITIES, (flops, params, activations), strict=True))
     return result.refine(*(_band(quantity, limit) for quantity, limit in limits.items() if limit is not None))
+
+
+def _named(name: str) -> DesignSpace:
+    """A space as its paper has it, without a budget."""
+    if name in _ANYNETS:
+        result = DesignSpace(name, anynet_axes(), Template(se_ratio=0.25 if name[-2] == "Y" else 0.0))
+        refinements = [order for letter, order in _REFINEMENTS.items() if order is not None and letter <= name[-1]]
+        return result.refine(*refinements)
+    if name == "RegNetXConstrained":
+        return _constrained_regnetx()
+    if name in _REGNETS:
+        return DesignSpace(name, regnet_axes(), Template(se_ratio=0.25 if name[-1] == "Y" else 0.0))
+    if name in _NESTS:
+        return _nest(name)
+    if name in _NDS:
+        return _nds(name)
+    raise unknown("space", name, NAMES)
+
+
+def _constrained_regnetx() -> DesignSpace:
+    """RegNetX with b = 1, 12 <= d <= 28, w_m >= 2, and caps on parameters and activations (section 4, figure 13).
+
+    The caps, 3.0 + 5.5 f million parameters and 6.5 sqrt(f) million activations for f billion multiply-adds, are the
+    lines that the paper fits to its best networks (figure 12).
+    """
+    axes = dataclasses.replace(
+        regnet_axes(), depth=log_uniform(12, 28), w_m=log_uniform(2, 3, 0.001), bottleneck_ratio=choice([1])
+    )
+    caps = (Cap("params", 3e6, 5.5e-3, 1), Cap("activations", 0, 6.5e6 / 1e9**0.5, 0.5))
+    return DesignSpace("RegNetXConstrained", axes, Template(), constraints=caps)
+
+
+def _nest(name: str) -> DesignSpace:
+    """The space around ResNeSt: deep stem, average-pool shortcuts and down-sampling, radix and cardinality.
+
+    AnyNeSt holds ResNeSt-50, 101, 200 and 269 and the seven ``fast`` models of the ablation (a group width of 40 or 24
+    in their first stage is b = 3.2 or 8/3).
+    """
+    template = Template(Stem("deep", 64), (1, 2, 2, 2), shortcut="avg_pool", downsampling="avg_pool_after")
+    groups = {"bottleneck_ratio": choice([1, 2, 8 / 3, 3.2, 4]), "cardinality": powers_of_two(1, 32)}
+    axes: AnyNetAxes | RegNetAxes
+    if name == "AnyNeSt":
+        axes = AnyNetAxes(depth=log_uniform(1, 48), width=log_uniform(8, 2048, 8), **groups)
+    else:
+        axes = dataclasses.replace(regnet_axes(), group_width=None, **groups)
+    return DesignSpace(
+        name, axes, template, radix=choice([0, 1, 2, 4]), stem_width=choice([64, 128]), avd_first=choice([0, 1])
+    )
+
+
+def _nds(name: str) -> DesignSpace:
+    """A space of "On Network Design Spaces": three stages after a 3x3 stem of width 16."""
+    block, depths, widths, ratios, cardinalities = _NDS[name]
+    axes = AnyNetAxes(
+        depth=log_spaced(*depths),
+        width=log_spaced(*widths),
+        bottleneck_ratio=choice(ratios),
+        cardinality=choice(cardinalities),
+    )
+    return DesignSpace(name, axes, Template(Stem("cifar", 16), (1, 2, 2), block=block))
+
+
+def _strides(own: tuple[int, ...], stages: int | None, strides: Sequence[int] | None) -> tuple[int, ...]:
+    """The strides that were asked for: as given, or the space's own, cut or continued with 2."""
+    if stages is not None and (isinstance(stages, bool) or not isinstance(stages, int) or stages < 1):
+        raise InputError(f"stages must be a whole number >= 1, not {stages!r}")
+    if strides is None:
+        return (*own, *(2,) * (stages or 0))[: stages or len(own)]
+    given = tuple(_list("strides", strides))
+    if stages is not None and len(given) != stages:
+        raise InputError(f"strides {list(given)} are {len(given)}, but stages is {stages}")
+    return given
+
+
+def _list(name: str, values: Sequence[Any]) -> list[Any]:
+    """Values of an axis or of all stages as a list."""
+    if not isinstance(values, (list, tuple)):
+        raise InputError(f"{name} must be a list, as [1,2], not {values!r}")
+    return list(values)
 
 
 def _radix_axis(radix: Sequence[int] | int) -> Axis:

@@ -6,14 +6,18 @@ on the order of one parameter's values are drawn exactly, the others by rejectio
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from designspace.support.errors import InputError, unknown
+import numpy as np
 
-STAGE_PARAMETERS = ("depth", "width", "bottleneck_ratio", "group_width")
+from designspace.support.errors import InputError, unknown
+from designspace.support.text import quantity
+
+STAGE_PARAMETERS = ("depth", "width", "bottleneck_ratio", "group_width", "cardinality")
 ORDERS = ("shared", "non_decreasing", "non_increasing")
 QUANTITIES = ("flops", "params", "activations")
 
@@ -51,14 +55,53 @@ class Band:
             raise InputError(f"a {self.quantity} band needs 0 <= low <= high, not {self.low} to {self.high}")
 
     def __str__(self) -> str:
-        return f"{self.quantity} outside {_short(self.low)} to {_short(self.high)}"
+        return f"{self.quantity} outside {quantity(self.low)} to {quantity(self.high)}"
+
+    def allows(self, costs: Mapping[str, Any]) -> Any:
+        """Whether networks of such costs are in the band: a bool, or a column of them."""
+        value = costs[self.quantity]
+        return (value >= self.low) & (value <= self.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an equal constraint."""
         return {"kind": "band", "quantity": self.quantity, "low": self.low, "high": self.high}
 
 
-Constraint = Order | Band
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """An upper limit that grows with the multiply-adds f of the network itself: constant + factor * f ** power.
+
+    The paper's constrained RegNetX (section 4, figure 13) limits parameters and activations so.
+    """
+
+    quantity: str
+    constant: float
+    factor: float
+    power: float
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES[1:]:
+            raise unknown("complexity to cap", self.quantity, QUANTITIES[1:])
+        if not all(math.isfinite(value) for value in (self.constant, self.factor, self.power)):
+            raise InputError(f"a cap needs finite numbers, not {self.constant}, {self.factor}, {self.power}")
+
+    def __str__(self) -> str:
+        start = f"{quantity(self.constant)} + " if self.constant else ""
+        power = f"^{self.power:g}" if self.power != 1 else ""
+        return f"{self.quantity} above {start}{self.factor:g} * flops{power}"
+
+    def allows(self, costs: Mapping[str, Any]) -> Any:
+        """Whether networks of such costs are within the limit: a bool, or a column of them."""
+        return costs[self.quantity] <= self.constant + self.factor * np.asarray(costs["flops"], float) ** self.power
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which `from_dict` makes an equal constraint."""
+        return {"kind": "cap", **dataclasses.asdict(self)}
+
+
+Limit = Band | Cap
+"""Constraints on what a network costs; each has ``allows(costs)``."""
+Constraint = Order | Limit
 
 
 def from_dict(fields: Mapping[str, Any]) -> Constraint:
@@ -72,20 +115,10 @@ def from_dict(fields: Mapping[str, Any]) -> Constraint:
     try:
         if kind == "band":
             return Band(**rest)
+        if kind == "cap":
+            return Cap(**rest)
         if kind in ORDERS:
             return Order(order=kind, **rest)
     except TypeError as error:
         raise InputError(f"constraint {dict(fields)}: {error}") from error
-    raise unknown("kind of constraint", kind, [*ORDERS, "band"])
-
-
-def _short(value: float) -> str:
-    """A number as people write it: 3.6e8 as 360M.
-
-    >>> _short(360e6), _short(2.5e9), _short(1200), _short(7)
-    ('360M', '2.5G', '1.2k', '7')
-    """
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if factor <= value < math.inf:
-            return f"{value / factor:.4g}{suffix}"
-    return f"{value:g}"
+    raise unknown("kind of constraint", kind, [*ORDERS, "band", "cap"])

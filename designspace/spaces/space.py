@@ -10,24 +10,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import compatible_widths
-from designspace.networks.complexity import Column, Complexity, NetworkColumns, StageColumns, total_complexity
+from designspace.networks.blocks import PLAIN_CONVS, compatible_widths, widths_of_cardinality
+from designspace.networks.complexity import (
+    Column,
+    Complexity,
+    NetworkColumns,
+    StageColumns,
+    StemColumns,
+    total_complexity,
+)
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
-from designspace.spaces.constraints import STAGE_PARAMETERS, Band, Constraint, Order
+from designspace.spaces.constraints import STAGE_PARAMETERS, Constraint, Order
 from designspace.spaces.streams import Streams
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from designspace.spaces.membership import Membership
     from designspace.spaces.population import Population
 
 Columns = dict[str, Column]
 """Column name -> one entry for each network. Stage parameters are d1..dk, w1..wk, b1..bk, g1..gk."""
 
-LETTERS = dict(zip(STAGE_PARAMETERS, "dwbg", strict=True))
+LETTERS = dict(zip(STAGE_PARAMETERS, "dwbgc", strict=True))
 REGNET_COLUMNS = ("depth", "w_0", "w_a", "w_m")
+WHOLE = ("radix", "stem_width", "avd_first")
+"""Parameters that a network has once."""
+AVD = ("avg_pool_after", "avg_pool_before")
+"""Down-sampling by the value of ``avd_first`` (ResNeSt's name for it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +62,46 @@ class Template:
     def __post_init__(self) -> None:
         if not self.strides:
             raise InputError("a space needs at least one stage")
-        if self.block not in ("bottleneck", "bottleneck_linear"):
-            raise InputError(f"spaces draw bottleneck ratios and group widths, which a block {self.block!r} has not")
         if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 1:
             raise InputError(f"resolution must be a whole number of pixels >= 1, not {self.resolution!r}")
         # A network of the least shape checks all other fields.
         self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)
 
-    def network(self, stages: tuple[Stage, ...], radix: int) -> Network:
-        """The network with those stages."""
+    def network(
+        self, stages: tuple[Stage, ...], radix: int, stem_width: int | None = None, avd_first: int | None = None
+    ) -> Network:
+        """The network with those stages; the template's own stem width and down-sampling where they are not given."""
+        stem = self.stem if stem_width is None else Stem(self.stem.kind, stem_width)
+        downsampling = self.downsampling if avd_first is None else AVD[avd_first]
         return Network(
-            self.stem,
+            stem,
             stages,
             block=self.block,
             se_ratio=self.se_ratio,
             radix=radix,
             shortcut=self.shortcut,
-            downsampling=self.downsampling,
+            downsampling=downsampling,
             head_width=self.head_width,
             num_classes=self.num_classes,
             in_channels=self.in_channels,
         )
 
-    def columns(self, stages: tuple[StageColumns, ...], radix: Column) -> NetworkColumns:
+    def columns(
+        self,
+        stages: tuple[StageColumns, ...],
+        radix: Column,
+        stem_width: Column | None = None,
+        avd_first: Column | None = None,
+    ) -> NetworkColumns:
         """The networks with those stages, as columns."""
+        pools_after: bool | Column = self.downsampling == AVD[0] if avd_first is None else avd_first == 0
         return NetworkColumns(
-            self.stem,
+            StemColumns(self.stem.kind, self.stem.width if stem_width is None else stem_width),
             stages,
             radix,
             block=self.block,
             se_ratio=self.se_ratio,
-            downsampling=self.downsampling,
+            pools_after=pools_after,
             head_width=self.head_width,
             num_classes=self.num_classes,
             in_channels=self.in_channels,
@@ -89,24 +110,47 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class AnyNetAxes:
-    """Each stage of an AnyNet has its own depth, width, bottleneck ratio and group width (paper section 3.2)."""
+    """Each stage of an AnyNet has its own depth, width, bottleneck ratio and groups (paper section 3.2).
+
+    Groups are given by their width (AnyNetX) or by their number, the cardinality (ResNeXt, ResNeSt). A cardinality of 1
+    is a full convolution: all that blocks without bottleneck have.
+    """
 
     depth: Axis
     width: Axis
     bottleneck_ratio: Axis
-    group_width: Axis
+    group_width: Axis | None = None
+    cardinality: Axis | None = None
+
+    def __post_init__(self) -> None:
+        _check_groups(self)
 
 
 @dataclass(frozen=True, slots=True)
 class RegNetAxes:
-    """A RegNet follows from six numbers (paper section 3.3): depth d, w_0, w_a, w_m, b and g."""
+    """A RegNet follows from six numbers (paper section 3.3): depth d, w_0, w_a, w_m, b, and g or the cardinality."""
 
     depth: Axis
     w_0: Axis
     w_a: Axis
     w_m: Axis
     bottleneck_ratio: Axis
-    group_width: Axis
+    group_width: Axis | None = None
+    cardinality: Axis | None = None
+
+    def __post_init__(self) -> None:
+        _check_groups(self)
+
+
+def _check_groups(axes: AnyNetAxes | RegNetAxes) -> None:
+    """Raise unless exactly one of group width and cardinality is given."""
+    if (axes.group_width is None) == (axes.cardinality is None):
+        raise InputError("a space needs an axis for group_width or for cardinality, and not for both")
+
+
+def named_axes(axes: AnyNetAxes | RegNetAxes) -> dict[str, Axis]:
+    """The axes that there are, by the name of their parameter."""
+    return {f.name: axis for f in dataclasses.fields(axes) if (axis := getattr(axes, f.name)) is not None}
 
 
 class Draw(NamedTuple):
@@ -136,6 +180,10 @@ class DesignSpace:
     template: Template = Template()
     radix: Axis = dataclasses.field(default_factory=lambda: choice([0]))
     """Radix of split attention, one for the whole network."""
+    stem_width: Axis | None = None
+    """Width of the stem; None for the template's."""
+    avd_first: Axis | None = None
+    """Whether avd's average pool stands before the 3x3 convolution (1) or after it (0); None for the template's."""
     constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,8 +191,16 @@ class DesignSpace:
         if orders and isinstance(self.axes, RegNetAxes):
             raise InputError(f"{self.name}: a RegNet's stages follow from its line; {orders[0].order} does not apply")
         for order in orders:
+            if order.parameter not in named_axes(self.axes):
+                raise InputError(f"{self.name}: {order.order} {order.parameter}, but the space has no such axis")
             if sum(order.parameter == other.parameter for other in orders) > 1:
                 raise InputError(f"{self.name}: more than one order is given for {order.parameter}")
+        if self.template.block in PLAIN_CONVS and not _is_plain(self):
+            raise InputError(
+                f"{self.name}: a {self.template.block} block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"
+            )
+        if self.avd_first is not None and not set(self.avd_first.values.tolist()) <= {0, 1}:
+            raise InputError(f"{self.name}: avd_first is 0 or 1, not {self.avd_first.values.tolist()}")
 
     @property
     def num_stages(self) -> int:
@@ -166,6 +222,12 @@ class DesignSpace:
 
         return sample(self, n, seed)
 
+    def contains(self, network: Network) -> Membership:
+        """Whether any draw gives this network: true, or false with the reasons; see `designspace.spaces.membership`."""
+        from designspace.spaces.membership import contains
+
+        return contains(self, network)
+
     def draw(self, streams: Streams, count: int) -> Draw:
         """Take the next ``count`` draws from the streams: realise them, cost them, keep what meets the constraints.
 
@@ -176,14 +238,14 @@ class DesignSpace:
             columns = self._draw_regnet(self.axes, streams, count, sieve)
         else:
             columns = self._draw_anynet(self.axes, streams, count)
-        columns["radix"] = sieve.take(self.radix.draw(streams.next("radix", count)))
+        for name, axis in self.whole_axes().items():
+            columns[name] = sieve.take(axis.draw(streams.next(name, count)))
         columns = self._realise(columns)
         columns = self._keep_divisible(columns, sieve)
         columns.update(self.complexity(columns)._asdict())
-        for band in self.constraints:
-            if isinstance(band, Band):
-                value = columns[band.quantity]
-                columns = sieve.keep(columns, (value >= band.low) & (value <= band.high), str(band))
+        for limit in self.constraints:
+            if not isinstance(limit, Order):
+                columns = sieve.keep(columns, limit.allows(columns), str(limit))
         return Draw(columns, sieve.rows, sieve.fate, sieve.reasons)
 
     def complexity(self, columns: Mapping[str, Column]) -> Complexity:
@@ -192,7 +254,7 @@ class DesignSpace:
             StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        networks = self.template.columns(stages, columns["radix"])
+        networks = self.template.columns(stages, **{name: columns[name] for name in self.whole_axes()})
         counted = total_complexity(networks, self.template.resolution)
         return Complexity(*(np.asarray(value, np.int64) for value in counted))
 
@@ -202,43 +264,59 @@ class DesignSpace:
             Stage(int(row[f"d{i}"]), int(row[f"w{i}"]), stride, _plain(row[f"b{i}"]), int(row[f"g{i}"]))
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        return self.template.network(stages, int(row["radix"]))
+        return self.template.network(stages, **{name: int(row[name]) for name in self.whole_axes()})
+
+    def whole_axes(self) -> dict[str, Axis]:
+        """The axes of what a network has once, by name: the radix, and the stem width and avd_first if they vary."""
+        return {name: axis for name in WHOLE if (axis := getattr(self, name)) is not None}
 
     def column_names(self) -> list[str]:
         """The columns that describe a realised network of this space, in the order of population.csv."""
         names = [f"{letter}{i}" for letter in "dwbg" for i in range(1, self.num_stages + 1)]
         if isinstance(self.axes, RegNetAxes):
             names += REGNET_COLUMNS
-        return [*names, "radix"]
+        return [*names, *self.whole_axes()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that say all about this space (space.yaml); `from_dict` makes an equal one."""
         return {
             "name": self.name,
             "family": "regnet" if isinstance(self.axes, RegNetAxes) else "anynet",
-            "axes": {f.name: getattr(self.axes, f.name).to_dict() for f in dataclasses.fields(self.axes)},
-            "radix": self.radix.to_dict(),
+            "axes": {name: axis.to_dict() for name, axis in named_axes(self.axes).items()},
+            **{name: axis.to_dict() for name, axis in self.whole_axes().items()},
             "constraints": [constraint.to_dict() for constraint in self.constraints],
             "template": {**dataclasses.asdict(self.template), "strides": list(self.template.strides)},
         }
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> DesignSpace:
-        """The space that `to_dict` described.
+        """The space that `to_dict` described, or one that a person wrote down.
+
+        Needed are ``name``, ``family`` (anynet or regnet) and ``axes``. Without ``template`` the networks are those of
+        the paper's regime, without ``constraints`` there are none, and without ``radix`` it is 0.
 
         Raises:
             InputError: a field is missing, unknown or out of range.
         """
+        if not isinstance(fields, Mapping):
+            raise InputError(f"a design space is described by name, family and axes, not by {fields!r}")
+        rest = dict(fields)
         try:
-            kind = {"anynet": AnyNetAxes, "regnet": RegNetAxes}[fields["family"]]
-            template = dict(fields["template"])
-            stem, strides = Stem(**template.pop("stem")), tuple(template.pop("strides"))
+            family = rest.pop("family")
+            if family not in FAMILIES:
+                raise unknown("family", family, FAMILIES)
+            template = dict(rest.pop("template", {}))
+            if "stem" in template:
+                template["stem"] = Stem(**template["stem"])
+            if "strides" in template:
+                template["strides"] = tuple(template["strides"])
             return DesignSpace(
-                name=fields["name"],
-                axes=kind(**{name: Axis.from_dict(axis) for name, axis in fields["axes"].items()}),
-                template=Template(stem=stem, strides=strides, **template),
-                radix=Axis.from_dict(fields["radix"]),
-                constraints=tuple(constraints_.from_dict(constraint) for constraint in fields["constraints"]),
+                name=rest.pop("name"),
+                axes=FAMILIES[family](**{name: Axis.from_dict(axis) for name, axis in rest.pop("axes").items()}),
+                template=Template(**template),
+                constraints=tuple(constraints_.from_dict(constraint) for constraint in rest.pop("constraints", ())),
+                **{name: Axis.from_dict(rest.pop(name)) for name in WHOLE if name in rest},
+                **rest,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not the description of a design space: {error!r}") from error
@@ -248,7 +326,9 @@ class DesignSpace:
         orders = {c.parameter: c.order for c in self.constraints if isinstance(c, Order)}
         columns: Columns = {}
         for parameter in STAGE_PARAMETERS:
-            axis: Axis = getattr(axes, parameter)
+            axis = named_axes(axes).get(parameter)
+            if axis is None:
+                continue
             names = [f"{LETTERS[parameter]}{i}" for i in range(1, self.num_stages + 1)]
             order = orders.get(parameter)
             if order == "shared":
@@ -261,8 +341,7 @@ class DesignSpace:
 
     def _draw_regnet(self, axes: RegNetAxes, streams: Streams, count: int, sieve: _Sieve) -> Columns:
         """Draw the six parameters and quantise; only networks with the asked number of stages and levels stay."""
-        names = [f.name for f in dataclasses.fields(axes)]
-        columns: Columns = {name: getattr(axes, name).draw(streams.next(name, count)) for name in names}
+        columns = {name: axis.draw(streams.next(name, count)) for name, axis in named_axes(axes).items()}
         stages = self.num_stages
         columns = sieve.keep(columns, columns["depth"] >= stages, f"not {stages} stages")
         quantized = quantized_linear(*(columns[name] for name in REGNET_COLUMNS))
@@ -270,8 +349,11 @@ class DesignSpace:
             inside = i <= quantized.depths.shape[1]
             columns[f"d{i}"] = quantized.depths[:, i - 1] if inside else np.zeros_like(quantized.num_stages)
             columns[f"w{i}"] = quantized.widths[:, i - 1] if inside else np.zeros_like(quantized.num_stages)
-            columns[f"b{i}"], columns[f"g{i}"] = columns["bottleneck_ratio"], columns["group_width"]
-        del columns["bottleneck_ratio"], columns["group_width"]
+            for parameter in STAGE_PARAMETERS[2:]:
+                if parameter in columns:
+                    columns[f"{LETTERS[parameter]}{i}"] = columns[parameter]
+        for parameter in STAGE_PARAMETERS[2:]:
+            columns.pop(parameter, None)
         columns["levels"] = quantized.num_levels
         columns = sieve.keep(columns, quantized.num_stages == stages, f"not {stages} stages")
         columns = sieve.keep(columns, columns["levels"] == stages, "a width level is skipped")
@@ -281,7 +363,12 @@ class DesignSpace:
     def _realise(self, columns: Columns) -> Columns:
         """Make widths and group widths of each stage compatible."""
         for i in range(1, self.num_stages + 1):
-            width, group_width = compatible_widths(columns[f"w{i}"], columns[f"b{i}"], columns[f"g{i}"])
+            if self.axes.cardinality is None:
+                width, group_width = compatible_widths(columns[f"w{i}"], columns[f"b{i}"], columns[f"g{i}"])
+            else:
+                cardinality = columns.pop(f"c{i}")
+                radix = columns["radix"]
+                width, group_width = widths_of_cardinality(columns[f"w{i}"], columns[f"b{i}"], cardinality, radix)
             columns[f"w{i}"], columns[f"g{i}"] = np.asarray(width), np.asarray(group_width)
         return columns
 
@@ -294,6 +381,16 @@ class DesignSpace:
         for i in range(1, self.num_stages + 1):
             mask &= columns[f"g{i}"] % splits == 0
         return sieve.keep(columns, mask, "radix does not divide a group width")
+
+
+FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
+
+
+def _is_plain(space: DesignSpace) -> bool:
+    """Whether all networks can have blocks without bottleneck, groups and splits."""
+    cardinality = space.axes.cardinality
+    axes = (space.axes.bottleneck_ratio, cardinality)
+    return all(axis is not None and axis.values.tolist() == [1] for axis in axes) and space.radix.values.tolist() == [0]
 
 
 class _Sieve:

@@ -10,7 +10,7 @@ def quantity(value: float) -> str:
     ('398 M', '5.16 M', '812', '11.8')
     """
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * factor:  # 999,950 is 1.00 M, not 1000 k
+        if 0.9995 * factor <= value < float("inf"):  # 999,950 is 1.00 M, not 1000 k
             scaled = value / factor
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}"
     return f"{value:.3g}"

@@ -16,6 +16,7 @@ from designspace.cli import app
 from designspace.spaces import catalog
 
 ROOT = Path(__file__).parents[2]
+MINE = (ROOT / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
 SMALL = ["input=fashion_mnist", "space.flops=[2e5,6e5]", "space.stem_width=8"]
 QUICK = ["recipe=quick", "recipe.epochs=2", "recipe.train_images=256", "recipe.test_images=200"]
 
@@ -58,18 +59,35 @@ def test_help_shows_every_key(name):
         assert key in text
 
 
-@pytest.mark.parametrize("name", catalog.NAMES)
+@pytest.mark.parametrize("name", [*(f"AnyNetX{letter}" for letter in "ABCDE"), "RegNetX", "RegNetY"])
 def test_sample_writes_every_space(name, tmp_path):
     finished = designspace("sample", f"space={name}", "n=25", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "accepted" in finished.stdout
-    assert "flops outside 360M to 400M" in finished.stdout
+    assert "flops outside 360 M to 400 M" in finished.stdout
     with (tmp_path / "runs" / name / "population.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len({row["id"] for row in rows}) == 25
     assert all(360e6 <= int(row["flops"]) <= 400e6 for row in rows)
     provenance = json.loads((tmp_path / "runs" / name / "provenance.json").read_text())
     assert provenance["command"] == f"python -m designspace.sample space={name} n=25"
+
+
+def test_every_space_can_be_chosen():
+    assert set(app.options("space")) == set(catalog.NAMES)
+    for name in catalog.NAMES:
+        config = app.compose("sample", [f"space={name}", "space.flops=null"])
+        assert catalog.space(**config["space"]).name == name
+
+
+def test_sample_takes_a_space_of_ones_own(tmp_path):
+    (tmp_path / "mine.yaml").write_text(MINE)
+    finished = designspace("sample", "file=mine.yaml", "n=5", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert len((tmp_path / "runs" / "Mine" / "population.csv").read_text().splitlines()) == 6
+    (tmp_path / "mine.yaml").write_text(MINE.replace("uniform", "normal"))
+    fails(designspace("sample", "file=mine.yaml", cwd=tmp_path), 1, "mine.yaml: unknown kind of axis 'normal'")
+    fails(designspace("sample", "file=nothing.yaml", cwd=tmp_path), 1, "cannot read nothing.yaml")
 
 
 @pytest.mark.parametrize("command", ["sample", "status", "analyze"])
@@ -232,6 +250,13 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, fashion_mni
         with (tmp_path / name / "results.csv").open() as file:
             numbers[name] = [{k: v for k, v in row.items() if k != "train_s"} for row in csv.DictReader(file)]
     assert numbers["stopped"] == numbers["alone"]
+
+
+def test_the_readme_s_own_space_runs(tmp_path):
+    code = (ROOT / "README.md").read_text().split("```python\n")[2].split("```")[0]
+    finished = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "group_width must be shared" in finished.stdout or "flops outside" in finished.stdout
 
 
 def test_the_readme_s_ten_lines_run(tmp_path, fashion_mnist):

@@ -10,6 +10,7 @@ from designspace.models import AnyNet
 from designspace.models.blocks import Block
 from designspace.models.layers import SqueezeExcitation
 from designspace.networks import catalog
+from designspace.networks.blocks import PLAIN_CONVS
 from designspace.networks.complexity import Complexity, complexity
 from designspace.networks.network import BLOCKS, DOWNSAMPLINGS, SHORTCUTS, STEMS, Network, Stage, Stem
 
@@ -22,7 +23,7 @@ SMALL = Network(
 def networks(draw):
     """Small networks of every kind."""
     block = draw(st.sampled_from(BLOCKS))
-    plain = block in ("basic", "vanilla")
+    plain = block in PLAIN_CONVS
     radix = 0 if plain else draw(st.sampled_from((0, 1, 2, 4)))
     stages = []
     for _ in range(draw(st.integers(1, 3))):
@@ -104,7 +105,7 @@ def test_every_parameter_gets_a_finite_gradient(network, size):
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_parameter_learns(block):
-    plain = block in ("basic", "vanilla")
+    plain = block in PLAIN_CONVS
     stages = (Stage(2, 16, 2, 1, 16 if plain else 8), Stage(1, 24, 2, 1, 24 if plain else 4))
     network = dataclasses.replace(
         SMALL, stages=stages, block=block, radix=0 if plain else 2, se_ratio=0 if plain else 0.25, head_width=16

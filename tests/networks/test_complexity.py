@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from designspace.networks import catalog
-from designspace.networks.blocks import attention_width, compatible_widths
+from designspace.networks.blocks import attention_width, compatible_widths, widths_of_cardinality
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
@@ -81,6 +81,23 @@ def test_compatible_widths_can_be_built_and_are_stable(width, ratio, group_width
     assert stage.inner_width % new_group == 0
     assert new_group <= group_width
     assert compatible_widths(new_width, ratio, new_group) == (new_width, new_group)
+
+
+@given(
+    width=st.integers(1, 256).map(lambda k: 8 * k),
+    ratio=st.sampled_from([0.25, 0.5, 1, 2, 8 / 3, 3.2, 4]),
+    cardinality=st.sampled_from([1, 2, 4, 8, 32]),
+    radix=st.sampled_from([0, 1, 2, 4]),
+)
+def test_widths_of_cardinality_can_be_built(width, ratio, cardinality, radix):
+    new_width, group_width = widths_of_cardinality(width, ratio, cardinality, radix)
+    stage = Stage(1, new_width, 2, ratio, group_width)
+    Network(Stem(), (stage,), radix=radix)
+    assert stage.cardinality <= cardinality
+    if width / ratio >= cardinality * max(radix, 1):
+        assert stage.cardinality == cardinality
+    columns = widths_of_cardinality(np.array([width]), np.array([ratio]), np.array([cardinality]), np.array([radix]))
+    assert [column.tolist() for column in columns] == [[new_width], [group_width]]
 
 
 @given(inner=st.integers(1, 64), cardinality=st.integers(1, 16), radix=st.sampled_from([1, 2, 4]))

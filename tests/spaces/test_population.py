@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -75,3 +76,11 @@ def test_the_story_of_the_drawing_is_kept(population, tmp_path):
     population.write(tmp_path)
     story = json.loads((tmp_path / "sampling.json").read_text())
     assert story["drawn"] == story["n"] + sum(story["rejected"].values())
+
+
+@pytest.mark.parametrize("folder", sorted((Path(__file__).parents[1] / "fixtures" / "populations").iterdir()), ids=str)
+def test_files_of_every_version_load_and_are_what_is_drawn_today(folder):
+    """One folder for each format and kind of space, for ever: never change one, add one."""
+    population = Population.read(folder)
+    assert population.space.sample(len(population), population.seed).ids == population.ids
+    assert all(population.space.contains(network) for network in population)

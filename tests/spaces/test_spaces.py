@@ -3,16 +3,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from designspace.networks.blocks import compatible_widths
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Stem
 from designspace.spaces import catalog
-from designspace.spaces.axes import choice, log_uniform
+from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
 from designspace.spaces.sampling import InfeasibleError, sample
-from designspace.spaces.space import AnyNetAxes, DesignSpace, Template
+from designspace.spaces.space import AnyNetAxes, DesignSpace, Template, named_axes
 from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError
 
@@ -26,7 +27,7 @@ def stage_columns(population, letter):
 
 @pytest.mark.parametrize("radix", [0, [0, 1, 2, 4]], ids=["plain", "radix"])
 @pytest.mark.parametrize("regime", [{"flops": BAND}, SMALL], ids=["imagenet", "small"])
-@pytest.mark.parametrize("name", catalog.NAMES)
+@pytest.mark.parametrize("name", [*(f"AnyNetX{letter}" for letter in "ABCDE"), "AnyNetYC", "RegNetX", "RegNetY"])
 def test_every_network_meets_the_definition(name, regime, radix):
     space = catalog.space(name, radix=radix, **regime)
     population = space.sample(60, seed=3)
@@ -41,7 +42,7 @@ def test_every_network_meets_the_definition(name, regime, radix):
         assert network.id == id_
         assert tuple(complexity(network, space.template.resolution)) == (flops, params, activations)
         assert low <= flops <= high
-        assert network.se_ratio == (0.25 if name == "RegNetY" else 0)
+        assert network.se_ratio == (0.25 if "NetY" in name else 0)
     depths, widths, ratios, groups = (stage_columns(population, letter) for letter in "dwbg")
     assert set(ratios.flat) <= {1, 2, 4}
     assert set(population.columns["radix"].tolist()) <= (set(radix) if radix else {0})
@@ -114,7 +115,7 @@ def test_a_larger_population_extends_a_smaller_one_and_blocks_do_not_matter(monk
 
 
 def test_every_draw_is_accounted_for():
-    for name in catalog.NAMES:
+    for name in ("AnyNetXA", "AnyNetXE", "RegNetX", "AnyNeSt", "RegNetXConstrained"):
         population = catalog.space(name, flops=BAND, radix=[1, 2]).sample(30)
         assert population.drawn == len(population) + sum(population.rejected.values())
 
@@ -146,7 +147,7 @@ def test_a_space_with_too_few_networks_says_so():
 
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_a_space_reads_back(name):
-    space = catalog.space(name, radix=[0, 2], flops=BAND, params=(1e6, 1e7))
+    space = catalog.space(name, flops=BAND, params=(1e6, 1e7))
     assert DesignSpace.from_dict(space.to_dict()) == space
 
 
@@ -162,12 +163,16 @@ def test_other_numbers_of_stages(stages):
     [
         ({"name": "AnyNetXF"}, "unknown space 'AnyNetXF'; there is: AnyNetXA, AnyNetXB"),
         ({"stages": 0}, "stages must be a whole number >= 1, not 0"),
-        ({"strides": [2, 2]}, "strides .* are 2, but stages is 4"),
+        ({"stages": 4, "strides": [2, 2]}, "strides .* are 2, but stages is 4"),
         ({"stem": "big"}, "unknown stem 'big'"),
         ({"radix": [1, 1.5]}, "radix must be whole numbers >= 0"),
         ({"flops": [1]}, "flops must be \\[least, most\\], not \\[1\\]"),
         ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
         ({"params": ["a", "b"]}, "params must be two numbers"),
+        ({"block": "Z"}, "unknown block 'Z'; there is: X, R, V, VR"),
+        ({"group_width": 8}, "group_width must be a list, as \\[1,2\\], not 8"),
+        ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
+        ({"block": "V", "radix": 2}, "a single block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"),
         ({"resolution": 0}, "resolution must be a whole number of pixels >= 1, not 0"),
         ({"num_classes": "ten"}, "num_classes must be an int >= 1, not 'ten'"),
     ],
@@ -191,3 +196,89 @@ def test_bad_refinements():
 def test_n_must_be_a_number_of_networks(n):
     with pytest.raises(InputError, match="n must be a whole number of networks >= 1"):
         catalog.space("AnyNetXA").sample(n)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("Vanilla", 1_259_712), ("ResNet", 1_259_712), ("ResNeXt-A", 11_390_625), ("ResNeXt-B", 52_734_375)],
+)
+def test_the_spaces_of_nds_have_their_published_sizes(name, settings):
+    """Table 1 of arXiv 1905.13214; depths that round alike count as often as they are named there."""
+    space = catalog.space(name)
+    per_stage = np.prod([axis.settings for axis in named_axes(space.axes).values()])
+    assert space.num_stages == 3
+    assert per_stage**3 == settings
+
+
+@pytest.mark.parametrize("block", ["X", "R", "V", "VR"])
+@pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX"])
+def test_the_blocks_of_the_generalisation_study(name, block):
+    """Section 3.4: R is X without groups, V one 3x3 convolution, VR the same with a shortcut."""
+    for network in catalog.space(name, block=block).sample(10):
+        assert network.block == {"X": "bottleneck", "R": "bottleneck", "V": "single", "VR": "single_residual"}[block]
+        if block != "X":
+            assert all(stage.cardinality == 1 for stage in network.stages)
+
+
+def test_design_choices_of_section_4():
+    inverted = catalog.space("RegNetX", bottleneck_ratio=[0.25, 0.5, 1], group_width=[1], se_ratio=0.25).sample(40)
+    ratios = {network.stages[0].bottleneck_ratio for network in inverted}
+    assert ratios == {0.25, 0.5, 1}
+    assert all(stage.group_width == 1 for network in inverted for stage in network.stages)
+    assert inverted[0].se_ratio == 0.25
+
+
+def test_the_constrained_regnet():
+    """b = 1, 12 <= d <= 28, w_m >= 2, params <= 3 + 5.5 f and activations <= 6.5 sqrt(f) millions for f GF."""
+    columns = catalog.space("RegNetXConstrained", flops=BAND).sample(100).columns
+    assert set(columns["b1"].tolist()) == {1}
+    assert columns["depth"].min() >= 12
+    assert columns["depth"].max() <= 28
+    assert columns["w_m"].min() >= 2
+    billions = columns["flops"] / 1e9
+    assert np.all(columns["params"] <= (3 + 5.5 * billions) * 1e6)
+    assert np.all(columns["activations"] <= 6.5e6 * np.sqrt(billions))
+
+
+def test_anynest_draws_every_axis():
+    columns = catalog.space("AnyNeSt", flops=(1e9, 2e10)).sample(300).columns
+    assert set(columns["avd_first"].tolist()) == {0, 1}
+    assert set(columns["stem_width"].tolist()) == {64, 128}
+    assert set(columns["radix"].tolist()) == {0, 1, 2, 4}
+
+
+MINE = """
+name: Mine
+family: anynet
+axes:
+  depth: {kind: uniform, low: 1, high: 8}
+  width: {kind: log_uniform, low: 16, high: 512, step: 16}
+  bottleneck_ratio: {kind: choice, values: [1, 2]}
+  group_width: {kind: choice, values: [8, 16]}
+constraints:
+  - {kind: non_decreasing, parameter: width}
+"""
+
+
+def test_a_space_of_ones_own_in_ten_lines():
+    written = DesignSpace.from_dict(yaml.safe_load(MINE))
+    axes = AnyNetAxes(uniform(1, 8), log_uniform(16, 512, 16), choice([1, 2]), choice([8, 16]))
+    assert written == DesignSpace("Mine", axes).refine(Order("width", "non_decreasing"))
+    assert all(written.contains(network) for network in written.sample(20))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("family: cnn", "unknown family 'cnn'; there is: anynet, regnet"),
+        ("axis: {}", "unexpected keyword argument 'axis'"),
+        ("axes: {depth: {kind: uniform, low: 1, high: 8}}", "missing 2 required positional arguments"),
+        ("constraints: [{kind: even}]", "unknown kind of constraint 'even'; there is: shared, non_decreasing"),
+        ("constraints: [{kind: shared, parameter: colour}]", "unknown parameter 'colour'"),
+        ("constraints: [{kind: shared, parameter: cardinality}]", "the space has no such axis"),
+        ("template: {stem: {kind: big}}", "unknown stem 'big'"),
+    ],
+)
+def test_mistakes_in_a_space_of_ones_own_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        DesignSpace.from_dict({**yaml.safe_load(MINE), **yaml.safe_load(change)})

@@ -1,0 +1,200 @@
+"""Is a network in a space, and if not, what forbids it and where?
+
+A network is *realised*, while a space's axes and orders hold for what is *drawn*. So the question is whether any draw
+realises to the network: the search goes through the few draws of each stage that could.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.networks.blocks import compatible_widths, widths_of_cardinality
+from designspace.networks.complexity import complexity
+from designspace.networks.network import Network, Stage
+from designspace.networks.regnet import quantized_linear
+from designspace.spaces.constraints import Order
+from designspace.spaces.space import AVD, LETTERS, AnyNetAxes, DesignSpace, RegNetAxes
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The answer: true where there are no reasons against it."""
+
+    reasons: tuple[str, ...]
+    """What forbids the network, each with where."""
+
+    def __bool__(self) -> bool:
+        return not self.reasons
+
+    def __str__(self) -> str:
+        return "\n".join(self.reasons) or "a member"
+
+
+class _Draw(NamedTuple):
+    """Settings of one stage that realise to what it is."""
+
+    depth: int
+    width: int
+    bottleneck_ratio: float
+    groups: int
+    """Group width or cardinality, whichever the space draws."""
+
+
+def contains(space: DesignSpace, network: Network) -> Membership:
+    """Whether any draw from the space gives this network, with the reasons where none does."""
+    reasons = list(_template_reasons(space, network))
+    if len(network.stages) == space.num_stages:
+        if isinstance(space.axes, AnyNetAxes):
+            reasons += _anynet_reasons(space, space.axes, network.stages, network.radix)
+        else:
+            reasons += _regnet_reasons(space.axes, network.stages, network.radix)
+    costs = complexity(network, space.template.resolution)._asdict()
+    for limit in space.constraints:
+        if not isinstance(limit, Order) and not limit.allows(costs):
+            reasons.append(f"{limit} (it has {costs[limit.quantity]:,})")
+    return Membership(tuple(reasons))
+
+
+def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
+    """What differs from what all networks of the space share, and from the axes of what a network has once."""
+    template = space.template
+    strides = tuple(stage.stride for stage in network.stages)
+    if len(strides) != space.num_stages:
+        yield f"the space has {space.num_stages} stages, the network {len(strides)}"
+    elif strides != template.strides:
+        yield f"the space has strides {template.strides}, the network {strides}"
+    for name in ("block", "se_ratio", "shortcut", "head_width", "num_classes", "in_channels"):
+        ours, theirs = getattr(template, name), getattr(network, name)
+        if ours != theirs:
+            yield f"the space has {name} {ours}, the network {theirs}"
+    if network.stem.kind != template.stem.kind:
+        yield f"the space has a stem {template.stem.kind!r}, the network {network.stem.kind!r}"
+    avd = AVD.index(network.downsampling) if network.downsampling in AVD else -1
+    if space.avd_first is None and network.downsampling != template.downsampling:
+        yield f"the space has downsampling {template.downsampling!r}, the network {network.downsampling!r}"
+    own = {"radix": network.radix, "stem_width": network.stem.width, "avd_first": avd}
+    for name, axis in space.whole_axes().items():
+        if own[name] not in axis.values:
+            yield f"{name} {own[name]} is not among {axis.values.tolist()}"
+    if space.stem_width is None and network.stem.width != template.stem.width:
+        yield f"the space has stem width {template.stem.width}, the network {network.stem.width}"
+
+
+def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, stages: Sequence[Stage], radix: int) -> list[str]:
+    """What forbids the stages of an AnyNet."""
+    draws, reasons = [], []
+    for number, stage in enumerate(stages, start=1):
+        if stage.depth not in axes.depth.values:
+            reasons.append(f"stage {number}: depth {stage.depth} is not on the axis of depths")
+        if stage.bottleneck_ratio not in axes.bottleneck_ratio.values:
+            allowed = axes.bottleneck_ratio.values.tolist()
+            reasons.append(f"stage {number}: bottleneck ratio {stage.bottleneck_ratio:g} is not among {allowed}")
+        draws.append(_stage_draws(axes, stage, axes.width.values, radix))
+        if not draws[-1] and not reasons:
+            reasons.append(
+                f"stage {number}: no drawn width and groups give width {stage.width} with group width "
+                f"{stage.group_width} (bottleneck ratio {stage.bottleneck_ratio:g})"
+            )
+    return reasons or _order_reasons(space, stages, draws)
+
+
+def _stage_draws(axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int) -> list[_Draw]:
+    """The draws of one stage that realise to it, with a width out of ``widths``."""
+    axis = axes.group_width or axes.cardinality
+    assert axis is not None
+    width, groups = (grid.ravel() for grid in np.meshgrid(widths, axis.values, indexing="ij"))
+    if axes.group_width:
+        new_width, group_width = compatible_widths(width, stage.bottleneck_ratio, groups)
+    else:
+        new_width, group_width = widths_of_cardinality(width, stage.bottleneck_ratio, groups, radix)
+    fits = (np.asarray(new_width) == stage.width) & (np.asarray(group_width) == stage.group_width)
+    return [
+        _Draw(stage.depth, int(w), stage.bottleneck_ratio, int(g))
+        for w, g in zip(width[fits], groups[fits], strict=True)
+    ]
+
+
+def _order_reasons(space: DesignSpace, stages: Sequence[Stage], draws: list[list[_Draw]]) -> list[str]:
+    """The orders between stages that no choice of draws meets, each by itself; else all of them together."""
+    orders = [constraint for constraint in space.constraints if isinstance(constraint, Order)]
+    failed = [order for order in orders if not _can_meet([order], draws)]
+    if not failed and orders and not _can_meet(orders, draws):
+        return [f"no one draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
+    return [
+        f"{order.parameter} must be {order.order.replace('_', '-')} from stage to stage, but the network has "
+        f"{LETTERS[order.parameter]} = {_values(order, stages)}"
+        for order in failed
+    ]
+
+
+def _values(order: Order, stages: Sequence[Stage]) -> str:
+    """The parameter's values in the network, for a message."""
+    return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in stages)
+
+
+def _can_meet(orders: Sequence[Order], draws: list[list[_Draw]]) -> bool:
+    """Whether one draw for each stage can be chosen so that all orders hold.
+
+    Stage by stage, with the set of last draws that can be reached: an order looks back one stage only.
+    """
+    reached = set(draws[0])
+    for options in draws[1:]:
+        reached = {
+            draw
+            for last, draw in itertools.product(reached, options)
+            if all(_holds(order, last, draw) for order in orders)
+        }
+    return bool(reached)
+
+
+def _holds(order: Order, last: _Draw, draw: _Draw) -> bool:
+    """Whether two stages that follow each other are in order."""
+    name = "groups" if order.parameter in ("group_width", "cardinality") else order.parameter
+    a, b = getattr(last, name), getattr(draw, name)
+    if order.order == "shared":
+        return bool(a == b)
+    return bool(a <= b) if order.order == "non_decreasing" else bool(a >= b)
+
+
+def _regnet_reasons(axes: RegNetAxes, stages: Sequence[Stage], radix: int) -> list[str]:
+    """What forbids the stages of a RegNet: there must be d, w_0, w_a, w_m, b and g that give all of them."""
+    depth, ratios = sum(stage.depth for stage in stages), {stage.bottleneck_ratio for stage in stages}
+    if depth not in axes.depth.values:
+        return [f"depth {depth} is not on the axis of depths"]
+    if len(ratios) > 1 or ratios.pop() not in axes.bottleneck_ratio.values:
+        return [f"the stages need one bottleneck ratio out of {axes.bottleneck_ratio.values.tolist()}"]
+    # Any multiple of 8 may come out of the line, up to what the widest stage could have been before it was realised.
+    widths = np.arange(8, 2 * max(stage.width for stage in stages) + 264, 8)
+    draws = [_stage_draws(axes, stage, widths, radix) for stage in stages]
+    for groups in sorted(set.intersection(*({draw.groups for draw in options} for options in draws))):
+        options = [{draw.width for draw in stage if draw.groups == groups} for stage in draws]
+        if _line_exists(axes, [stage.depth for stage in stages], options):
+            return []
+    shown = ", ".join(f"{stage.depth} x {stage.width}" for stage in stages)
+    return [f"no w_0, w_a and w_m on the axes give the stages {shown}"]
+
+
+def _line_exists(axes: RegNetAxes, depths: list[int], options: list[set[int]]) -> bool:
+    """Whether some (w_0, w_a, w_m) of the axes give stages of these depths, with widths out of the options."""
+    allowed = [np.array(sorted(option)) for option in options]
+    for w_0 in axes.w_0.values[np.isin(axes.w_0.values, allowed[0])]:
+        factors = axes.w_m.values
+        for stage in range(1, len(depths)):
+            width = np.rint(np.round(w_0 * factors**stage / 8, 9)).astype(np.int64) * 8
+            factors = factors[np.isin(width, allowed[stage])]
+        for w_m in factors:
+            slopes = axes.w_a.values
+            count = len(slopes)
+            rows = quantized_linear([sum(depths)] * count, [w_0] * count, slopes, [w_m] * count)
+            if rows.depths.shape[1] < len(depths):
+                continue
+            exact = (rows.num_stages == len(depths)) & (rows.num_levels == len(depths))
+            if np.any(exact & np.all(rows.depths[:, : len(depths)] == depths, axis=1)):
+                return True
+    return False
