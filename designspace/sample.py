@@ -8,21 +8,37 @@ from pathlib import Path
 from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import print_table
-from designspace.spaces import catalog
+from designspace.spaces import catalog, size
 from designspace.spaces.population import Population, read_space
-from designspace.support.text import quantity
+from designspace.spaces.space import DesignSpace
+from designspace.support.text import exact, quantity
 from designspace.trials.folder import RunFolder
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
-    """Sample, write, and say what was drawn."""
+    """Sample, write, and say what was drawn; or only count."""
     space = read_space(Path(config["file"])) if config["file"] else catalog.space(**config["space"])
+    if config["count"]:
+        show_size(space)
+        return
     population = space.sample(config["n"], config["seed"])
     folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
     folder.create(population, provenance("sample", typed))
     show(population)
     print(f"{len(population)} networks are in {folder.path / 'population.csv'}")
     print(f"train them: python -m designspace.launch run={folder.path}")
+
+
+def show_size(space: DesignSpace) -> None:
+    """Print how many networks a space has."""
+    distinct = size.distinct_networks(space)
+    rows = [
+        ("settings, as drawn", *exact(size.settings(space))),
+        ("the paper's figure (table 1)", "", f"{size.paper_figure(space):.1e}"),
+        ("distinct networks, group widths repaired", *(exact(distinct) if distinct is not None else ("too many to list", ""))),
+    ]
+    print_table(f"{space.name}, {space.num_stages} stages", ("", "exactly", "about"), rows)
+    print("limits on flops, params and activations are not taken into account; nothing was sampled")
 
 
 def show(population: Population) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 def quantity(value: float) -> str:
     """A count with three digits and a unit prefix.
@@ -14,6 +16,15 @@ def quantity(value: float) -> str:
             scaled = value / factor
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}"
     return f"{value:.3g}"
+
+
+def exact(count: int) -> tuple[str, str]:
+    """A whole number of any size in full and in scientific notation.
+
+    >>> exact(817_446_539_520), exact(10**400)[1]
+    (('817,446,539,520', '8.174e+11'), '1.000e+400')
+    """
+    return f"{count:,}", f"{Decimal(count):.3e}"
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,228 @@
+"""How large a design space is: settings as drawn, the paper's figure, and distinct networks (paper, table 1).
+
+Settings and networks are exact whole numbers, however large. Complexity bands are not taken into account.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.networks.blocks import compatible_widths
+from designspace.networks.regnet import quantized_linear
+from designspace.spaces.axes import Axis
+from designspace.spaces.constraints import STAGE_PARAMETERS, Band, Order
+from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes
+from designspace.support.errors import InputError
+
+ENUMERABLE = 1 << 20
+"""So many lines (d, w_0, w_a, w_m) of a RegNet are enumerated at most, which takes seconds."""
+BLOCK = 1 << 12
+"""Lines at a time."""
+
+
+def settings(space: DesignSpace) -> int:
+    """The number of parameter settings as they are drawn, before group widths are repaired.
+
+    For k stages, a parameter with n values has n^k settings if each stage has its own, n if all share one, and
+    C(n + k - 1, k) if values may not fall (or not rise) from stage to stage, ties included. Paper, section 3.2.
+
+    Raises:
+        InputError: the space has a constraint that this module cannot count.
+    """
+    if isinstance(space.axes, RegNetAxes):
+        _orders(space)
+        return math.prod(len(getattr(space.axes, f.name)) for f in dataclasses.fields(space.axes)) * len(space.radix)
+    orders, k = _orders(space), space.num_stages
+    return math.prod(_sequences(len(axis), k, orders.get(name)) for name, axis in _axes(space.axes)) * len(space.radix)
+
+
+def paper_figure(space: DesignSpace) -> float:
+    """The size by the formulas of the paper's table 1, which is an approximation for ordered parameters.
+
+    The paper divides n^k by k! where values may not fall. That is right if no two stages are equal; sequences with
+    ties have fewer than k! arrangements, so it is too low: by 5% for the 128 widths of AnyNetXD (1.3e13, exactly
+    13,821,510,942,720), by a third for the 16 depths of AnyNetXE besides (5.5e11, exactly 817,446,539,520). For
+    AnyNetXA to C both agree. For RegNet the paper counts about 64 values for each of d, w_0, w_a and w_m
+    (64^4 * 6 * 3 = 3.0e8), whatever the grids; the grids that are drawn from are much finer.
+
+    Raises:
+        InputError: the space has a constraint that this module cannot count.
+    """
+    orders, k, axes = _orders(space), space.num_stages, space.axes
+    if isinstance(axes, RegNetAxes):
+        return float(64**4 * len(axes.bottleneck_ratio) * len(axes.group_width) * len(space.radix))
+    ordered = sum(order != "shared" for order in orders.values())
+    product: int = math.prod(len(axis) ** (1 if orders.get(name) == "shared" else k) for name, axis in _axes(axes))
+    return float(product * len(space.radix) / math.factorial(k) ** ordered)
+
+
+def distinct_networks(space: DesignSpace) -> int | None:
+    """The number of distinct networks: settings that realise alike count once (group-width repair, appendix D).
+
+    An AnyNet is counted exactly. A network that follows from several drawn group widths (a shared g of 16 or 32 is cut
+    to 8 alike where all stages have an inner width of 8) counts once, and a radix counts the networks alone whose
+    group widths it all divides.
+
+    A RegNet's lines are enumerated, and only networks with the asked number of stages count. None where there are
+    more than `ENUMERABLE` lines: the paper's RegNetX has 7.5e9, and many of them quantise to the same stages in no
+    regular way, so that nothing short of enumeration counts them.
+
+    Raises:
+        InputError: the space has a constraint that this module cannot count.
+    """
+    if isinstance(space.axes, RegNetAxes):
+        _orders(space)
+        return _distinct_regnets(space, space.axes)
+    return _distinct_anynets(space, space.axes)
+
+
+class _Memory(NamedTuple):
+    """What of one stage's drawn values matters to the stages after it."""
+
+    shared: tuple[int, ...]
+    """Positions on their axes of the values that the next stage must share."""
+    least: tuple[int, ...]
+    """Positions of the values that the next stage must not fall below; negated where it must not rise above."""
+
+    def allows(self, after: _Memory) -> bool:
+        """Whether a stage may follow this one."""
+        return self.shared == after.shared and all(a <= b for a, b in zip(self.least, after.least, strict=True))
+
+
+_State = frozenset[_Memory]
+"""All that may have been drawn for the last of some realised stages."""
+
+
+def _distinct_anynets(space: DesignSpace, axes: AnyNetAxes) -> int:
+    """Count the realised sequences of stages that at least one drawn sequence leads to.
+
+    Several drawn sequences may lead to a realised one, and which of them were possible is known only at the end. So the
+    dynamic program goes from stage to stage with the *set* of what may have been drawn; each realised sequence leads
+    to one such set, so that nothing counts twice. (The subset construction that makes an automaton deterministic.)
+    """
+    orders, k = _orders(space), space.num_stages
+    triples = list(
+        itertools.product(*(range(len(axis)) for axis in (axes.width, axes.bottleneck_ratio, axes.group_width)))
+    )
+    columns = np.array(triples).T
+    ratios = axes.bottleneck_ratio.values[columns[1]]
+    realised = compatible_widths(axes.width.values[columns[0]], ratios, axes.group_width.values[columns[2]])
+    drawn: dict[tuple[float, ...], set[_Memory]] = {}
+    names = ("width", "bottleneck_ratio", "group_width")
+    for triple, *stage in zip(
+        triples, *(np.asarray(c).tolist() for c in (realised[0], ratios, realised[1])), strict=True
+    ):
+        drawn.setdefault(tuple(stage), set()).add(_memory(dict(zip(names, triple, strict=True)), orders))
+    depths = _sequences(len(axes.depth), k, orders.get("depth"))
+    counts: dict[int, int] = {}
+    for splits in (max(1, int(radix)) for radix in space.radix.values):
+        if splits not in counts:
+            stages = Counter(frozenset(memories) for stage, memories in drawn.items() if stage[2] % splits == 0)
+            counts[splits] = _distinct_sequences(stages, k)
+    return depths * sum(counts[max(1, int(radix))] for radix in space.radix.values)
+
+
+def _memory(triple: Mapping[str, int], orders: Mapping[str, str]) -> _Memory:
+    """What matters later of a stage's values, given as positions on their axes."""
+    shared = tuple(i for name, i in triple.items() if orders.get(name) == "shared")
+    signs = {"non_decreasing": 1, "non_increasing": -1}
+    least = tuple(signs[orders[name]] * i for name, i in triple.items() if orders.get(name) in signs)
+    return _Memory(shared, least)
+
+
+def _distinct_sequences(stages: Counter[_State], k: int) -> int:
+    """The number of sequences of k realised stages that can be drawn.
+
+    Args:
+        stages: for what may have been drawn for a stage, the number of realised stages.
+        k: the length of the sequences.
+    """
+    by_shared: dict[tuple[int, ...], list[_State]] = {}
+    for stage in stages:
+        for shared in {memory.shared for memory in stage}:
+            by_shared.setdefault(shared, []).append(stage)
+    states: Counter[_State] = Counter()
+    for stage, count in stages.items():
+        states[_lowest(stage)] += count
+    for _ in range(k - 1):
+        following: Counter[_State] = Counter()
+        for state, count in states.items():
+            for stage in {stage for memory in state for stage in by_shared[memory.shared]}:
+                possible = [after for after in stage if any(memory.allows(after) for memory in state)]
+                if possible:
+                    following[_lowest(possible)] += count * stages[stage]
+        states = following
+    return states.total()
+
+
+def _lowest(memories: Iterable[_Memory]) -> _State:
+    """The memories that no other allows: whatever can follow one left out can follow one that stays.
+
+    Without this the sets would be as exact, but many more.
+    """
+    distinct = set(memories)
+    if len(distinct) == 1:
+        return frozenset(distinct)
+    return frozenset(m for m in distinct if not any(other != m and other.allows(m) for other in distinct))
+
+
+def _distinct_regnets(space: DesignSpace, axes: RegNetAxes) -> int | None:
+    """Enumerate the lines, and realise each distinct staircase with each b and g."""
+    lines = (axes.depth, axes.w_0, axes.w_a, axes.w_m)
+    if math.prod(len(axis) for axis in lines) > ENUMERABLE:
+        return None
+    k = space.num_stages
+    stairs: set[tuple[int, ...]] = set()
+    settings_ = itertools.product(*(axis.values.tolist() for axis in lines))
+    while block := list(itertools.islice(settings_, BLOCK)):
+        rows = quantized_linear(*zip(*block, strict=True))
+        kept = (rows.num_stages == k) & (rows.num_levels == k)
+        stairs.update(map(tuple, np.concatenate([rows.depths[kept, :k], rows.widths[kept, :k]], axis=1).tolist()))
+    return _realised_stairs(np.array(list(stairs)), space, axes) if stairs else 0
+
+
+def _realised_stairs(stairs: NDArray[np.int64], space: DesignSpace, axes: RegNetAxes) -> int:
+    """The number of distinct networks that staircases give with every b, g and radix."""
+    k = space.num_stages
+    total = 0
+    for ratio in axes.bottleneck_ratio.values:
+        networks = [
+            np.concatenate([stairs[:, :k], *compatible_widths(stairs[:, k:], ratio, group)], axis=1)
+            for group in axes.group_width.values
+        ]
+        distinct = np.unique(np.concatenate(networks), axis=0)
+        for radix in space.radix.values:
+            total += int(np.all(distinct[:, 2 * k :] % max(1, int(radix)) == 0, axis=1).sum())
+    return total
+
+
+def _axes(axes: AnyNetAxes) -> list[tuple[str, Axis]]:
+    """The axes of a stage with their names."""
+    return [(name, getattr(axes, name)) for name in STAGE_PARAMETERS]
+
+
+def _orders(space: DesignSpace) -> dict[str, str]:
+    """The order of each parameter that has one."""
+    for constraint in space.constraints:
+        if not isinstance(constraint, (Order, Band)):
+            raise InputError(f"{space.name}: cannot count networks under {constraint}, only under orders")
+    return {c.parameter: c.order for c in space.constraints if isinstance(c, Order)}
+
+
+def _sequences(n: int, k: int, order: str | None) -> int:
+    """The number of sequences of k values out of n in an order.
+
+    >>> [_sequences(3, 2, order) for order in (None, "shared", "non_decreasing")]
+    [9, 3, 6]
+    """
+    if order is None:
+        return math.prod([n] * k)
+    return n if order == "shared" else math.comb(n + k - 1, k)

@@ -1,0 +1,128 @@
+import itertools
+import json
+import math
+
+import pytest
+from conftest import GOLDEN, golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from designspace.networks.blocks import compatible_widths
+from designspace.networks.regnet import RegNetParameters
+from designspace.spaces import catalog, size
+from designspace.spaces.axes import choice, uniform
+from designspace.spaces.constraints import ORDERS, STAGE_PARAMETERS, Band, Order
+from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes, Template
+
+TABLE_1 = {case["space"]: case for case in golden("space_sizes.json")}
+AFTER_ADJUST = json.loads((GOLDEN / "space_sizes.json").read_text())["after_adjust"]
+ANYNETS = [f"AnyNetX{letter}" for letter in "ABCDE"]
+
+
+@pytest.mark.parametrize("name", ANYNETS)
+def test_settings_are_those_of_table_1_ties_included(name):
+    assert size.settings(catalog.space(name)) == TABLE_1[name]["exact"]
+    assert size.settings(catalog.space(name, radix=[0, 1, 2], flops=(1, 2))) == 3 * TABLE_1[name]["exact"]
+
+
+@pytest.mark.parametrize("name", [*ANYNETS, "RegNetX"])
+def test_the_paper_s_figure_is_the_one_it_prints(name):
+    case = TABLE_1[name if name in TABLE_1 else "RegNet"]
+    figure = size.paper_figure(catalog.space(name))
+    assert figure == pytest.approx(case.get("paper_formula_value", case["exact"]), rel=1e-12)
+    assert figure == pytest.approx(float(case["paper"]), rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXB", "AnyNetXC"])
+def test_distinct_networks_are_those_counted_with_pycls_s_repair(name):
+    assert size.distinct_networks(catalog.space(name)) == AFTER_ADJUST[f"{name}_distinct_after_adjust"]
+
+
+def test_a_shared_group_width_is_a_union_not_a_sum():
+    """The sum over b and g counts a network once for each g that is cut to the same; the union is smaller."""
+    numbers = AFTER_ADJUST["distinct_adjusted_widths_groups_for_each_b_g"].values()
+    summed = 16**4 * sum(number**4 for number in numbers)
+    assert summed - size.distinct_networks(catalog.space("AnyNetXC")) == 16**4 * 4659
+
+
+def test_regnets_are_counted_where_they_can_be_listed():
+    regnet = catalog.space("RegNetX")
+    assert size.settings(regnet) == 63 * 32 * 2481 * 1501 * 3 * 6
+    assert size.distinct_networks(regnet) is None
+
+
+def listed(space):
+    """Every distinct network of a small AnyNet space, by drawing every setting and asking each constraint."""
+    k, axes = space.num_stages, space.axes
+    grids = [list(itertools.product(getattr(axes, name).values.tolist(), repeat=k)) for name in STAGE_PARAMETERS]
+    checks = {
+        "shared": lambda a, b: a == b,
+        "non_decreasing": lambda a, b: a <= b,
+        "non_increasing": lambda a, b: a >= b,
+    }
+    for order in (c for c in space.constraints if isinstance(c, Order)):
+        i, check = STAGE_PARAMETERS.index(order.parameter), checks[order.order]
+        grids[i] = [values for values in grids[i] if all(map(check, values, values[1:]))]
+    networks, drawn = set(), 0
+    for radix in space.radix.values.tolist():
+        for depths, widths, ratios, groups in itertools.product(*grids):
+            drawn += 1
+            realised = [compatible_widths(w, b, g) for w, b, g in zip(widths, ratios, groups, strict=True)]
+            if all(group % max(1, radix) == 0 for _, group in realised):
+                networks.add((radix, depths, ratios, tuple(realised)))
+    return drawn, len(networks)
+
+
+def few(values, most):
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True).map(choice)
+
+
+ORDER = st.sampled_from([None, *ORDERS])
+
+
+@given(
+    stages=st.integers(1, 3),
+    width=few([8, 16, 24, 32, 40, 64], 3),
+    ratio=few([0.5, 1, 2, 4], 2),
+    group=few([1, 2, 4, 8, 16, 32], 3),
+    depth=few([1, 2, 5], 1),
+    radix=few([0, 1, 2, 4], 3),
+    orders=st.tuples(ORDER, ORDER, ORDER, ORDER),
+)
+@settings(max_examples=120, deadline=None)
+def test_small_spaces_are_counted_as_they_are_listed(stages, width, ratio, group, depth, radix, orders):
+    named = zip(STAGE_PARAMETERS, orders, strict=True)
+    constraints = [Order(parameter, order) for parameter, order in named if order]
+    axes = AnyNetAxes(depth, width, ratio, group)
+    space = DesignSpace("small", axes, Template(strides=(2,) * stages), radix).refine(*constraints)
+    if size.settings(space) > 20_000:
+        return
+    assert (size.settings(space), size.distinct_networks(space)) == listed(space)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_depths_are_counted_in_their_order(order):
+    axes = AnyNetAxes(choice([1, 2, 3]), choice([8, 12]), choice([1]), choice([4, 8]))
+    space = DesignSpace("small", axes, Template(strides=(2, 2))).refine(Order("depth", order))
+    assert (size.settings(space), size.distinct_networks(space)) == listed(space)
+
+
+def test_small_regnets_are_counted_as_they_are_listed():
+    axes = RegNetAxes(
+        uniform(1, 9), choice([8, 16]), choice([4, 8.5]), choice([1.5, 2, 3]), choice([1, 2]), choice([4, 8, 16])
+    )
+    space = DesignSpace("small", axes, Template(strides=(2, 2, 2)), choice([0, 2, 8])).refine(Band("flops", 1, 2))
+    assert size.settings(space) == 9 * 2 * 2 * 3 * 2 * 3 * 3
+    names = ("depth", "w_0", "w_a", "w_m", "bottleneck_ratio", "group_width")
+    networks = set()
+    for values in itertools.product(*(getattr(axes, name).values.tolist() for name in names)):
+        stages = RegNetParameters(*values).stages()
+        levels = round(math.log(1 + values[2] * (values[0] - 1) / values[1]) / math.log(values[3])) + 1
+        if len(stages) == levels == 3:
+            networks |= {(r, stages) for r in (0, 2, 8) if all(s.group_width % max(1, r) == 0 for s in stages)}
+    assert size.distinct_networks(space) == len(networks) > 0
+
+
+def test_a_regnet_without_enough_stages_has_no_networks():
+    axes = RegNetAxes(*(choice([value]) for value in (2, 8, 8, 2, 1, 8)))
+    assert size.distinct_networks(DesignSpace("none", axes)) == 0
