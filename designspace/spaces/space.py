@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import compatible_widths
-from designspace.networks.complexity import Column, Complexity, NetworkColumns, StageColumns, total_complexity
+from designspace.networks.blocks import Int, compatible_widths
+from designspace.networks.complexity import Column, Complexity, NetworkColumns, StageColumns, totals
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
-from designspace.spaces.constraints import STAGE_PARAMETERS, Band, Constraint, Order
+from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Band, Constraint, Order
 from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError
 
@@ -72,7 +72,7 @@ class Template:
             in_channels=self.in_channels,
         )
 
-    def columns(self, stages: tuple[StageColumns, ...], radix: Column) -> NetworkColumns:
+    def columns(self, stages: tuple[StageColumns, ...], radix: Int) -> NetworkColumns:
         """The networks with those stages, as columns."""
         return NetworkColumns(
             self.stem,
@@ -179,22 +179,30 @@ class DesignSpace:
         columns["radix"] = sieve.take(self.radix.draw(streams.next("radix", count)))
         columns = self._realise(columns)
         columns = self._keep_divisible(columns, sieve)
-        columns.update(self.complexity(columns)._asdict())
         for band in self.constraints:
             if isinstance(band, Band):
+                # Most rows fall to a limit of multiply-adds: the rest is counted for those that are left.
+                self._count(columns, QUANTITIES[:1] if band.quantity == QUANTITIES[0] else QUANTITIES)
                 value = columns[band.quantity]
                 columns = sieve.keep(columns, (value >= band.low) & (value <= band.high), str(band))
+        self._count(columns, QUANTITIES)
         return Draw(columns, sieve.rows, sieve.fate, sieve.reasons)
 
     def complexity(self, columns: Mapping[str, Column]) -> Complexity:
         """Cost realised columns at the template's resolution: three int64 columns."""
+        counted = dict(columns)
+        self._count(counted, QUANTITIES)
+        return Complexity(*(counted[quantity] for quantity in QUANTITIES))
+
+    def _count(self, columns: Columns, quantities: Sequence[str]) -> None:
+        """Add the named costs of realised columns to them, those that are not there yet: an int64 column each."""
         stages = tuple(
             StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        networks = self.template.columns(stages, columns["radix"])
-        counted = total_complexity(networks, self.template.resolution)
-        return Complexity(*(np.asarray(value, np.int64) for value in counted))
+        networks = self.template.columns(stages, _one_or_column(columns["radix"]))
+        counted = totals(networks, self.template.resolution, [q for q in quantities if q not in columns])
+        columns.update({quantity: np.asarray(value, np.int64) for quantity, value in counted.items()})
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """The network of one row of realised columns."""
@@ -316,6 +324,11 @@ class _Sieve:
     def take(self, column: Column) -> Column:
         """The entries of a column of the whole block that are still in."""
         return column[self.rows]
+
+
+def _one_or_column(column: Column) -> Int:
+    """A column of one whole number throughout as that number, which costs no time in arithmetic."""
+    return int(column[0]) if len(column) and bool((column == column[0]).all()) else column
 
 
 def _plain(value: Any) -> float:
