@@ -73,15 +73,18 @@ def compatible_widths(width: Int, bottleneck_ratio: Real, group_width: Int) -> t
     half to even ("Designing Network Design Spaces", appendix D; the rounding is pycls's, torchvision's differs).
     An inverted bottleneck (b < 1) rounds to a multiple of both the group width and 1/b.
     """
-    width_ = np.asarray(width, np.int64)
+    # Whole numbers stay floats on the way, which hold them exactly and divide far faster than integers.
     ratio = np.asarray(bottleneck_ratio, np.float64)
     # The small term keeps 27 / (1/3) at 81 where floats would give 80.999...; drawn values are no closer to a whole.
-    inner = np.maximum(1, np.floor(width_ / ratio + 1e-9)).astype(np.int64)
+    inner = np.maximum(1, np.floor(np.asarray(width) / ratio + 1e-9))
     groups_of = np.minimum(group_width, inner)
-    expansion = np.maximum(1, np.floor(1 / ratio + 1e-9)).astype(np.int64)
-    multiple = np.lcm(groups_of, expansion)
-    inner = np.maximum(multiple, np.rint(inner / multiple).astype(np.int64) * multiple)
+    multiple = groups_of
+    if np.any(ratio < 1):
+        expansion = np.maximum(1, np.floor(1 / ratio + 1e-9))
+        multiple = np.lcm(groups_of.astype(np.int64), expansion.astype(np.int64))
+    inner = np.maximum(multiple, np.rint(inner / multiple) * multiple)
     new_width = np.floor(inner * ratio + 1e-9).astype(np.int64)
+    groups_of = groups_of.astype(np.int64)
     if isinstance(width, int):
         return int(new_width), int(groups_of)
     return new_width, groups_of
@@ -156,8 +159,12 @@ def block_layers(shape: BlockShape) -> Iterator[Layer]:
     else:
         yield from _bottleneck_layers(shape, out_size)
     if shape.block in PROJECTING:
-        changes = (shape.in_width != shape.width) | (shape.stride != 1)
-        yield from _conv_norm(shape.in_width, shape.width, out_size, repeats=shape.repeats * changes)
+        # All blocks but a stage's first have one width (the same object) and no stride, so that no column is compared.
+        if shape.stride != 1:
+            yield from _conv_norm(shape.in_width, shape.width, out_size, repeats=shape.repeats)
+        elif shape.in_width is not shape.width:
+            changes = shape.in_width != shape.width
+            yield from _conv_norm(shape.in_width, shape.width, out_size, repeats=shape.repeats * changes)
 
 
 def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
@@ -170,7 +177,7 @@ def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
         conv_size = int(conv_size)
     repeats = shape.repeats
     yield from _conv_norm(shape.in_width, inner, shape.in_size, repeats=repeats)
-    splits = np.maximum(shape.radix, 1)
+    splits = max(shape.radix, 1) if isinstance(shape.radix, int) else np.maximum(shape.radix, 1)
     groups = cardinality * splits
     yield from _conv_norm(inner, inner * splits, conv_size, kernel=3, groups=groups, repeats=repeats)
     if np.any(shape.radix):

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import PLAIN_CONVS, compatible_widths, widths_of_cardinality
+from designspace.networks.blocks import PLAIN_CONVS, Int, compatible_widths, widths_of_cardinality
 from designspace.networks.complexity import (
     Column,
     Complexity,
     NetworkColumns,
     StageColumns,
     StemColumns,
-    total_complexity,
+    totals,
 )
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
-from designspace.spaces.constraints import STAGE_PARAMETERS, Constraint, Order
+from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Constraint, Order
 from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError, unknown
 
@@ -89,9 +89,9 @@ class Template:
     def columns(
         self,
         stages: tuple[StageColumns, ...],
-        radix: Column,
-        stem_width: Column | None = None,
-        avd_first: Column | None = None,
+        radix: Int,
+        stem_width: Int | None = None,
+        avd_first: Int | None = None,
     ) -> NetworkColumns:
         """The networks with those stages, as columns."""
         pools_after: bool | Column = self.downsampling == AVD[0] if avd_first is None else avd_first == 0
@@ -242,21 +242,33 @@ class DesignSpace:
             columns[name] = sieve.take(axis.draw(streams.next(name, count)))
         columns = self._realise(columns)
         columns = self._keep_divisible(columns, sieve)
-        columns.update(self.complexity(columns)._asdict())
         for limit in self.constraints:
             if not isinstance(limit, Order):
+                # Most rows fall to a limit of multiply-adds: the rest is counted for those that are left.
+                self._count(columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
                 columns = sieve.keep(columns, limit.allows(columns), str(limit))
+        self._count(columns, QUANTITIES)
         return Draw(columns, sieve.rows, sieve.fate, sieve.reasons)
 
     def complexity(self, columns: Mapping[str, Column]) -> Complexity:
         """Cost realised columns at the template's resolution: three int64 columns."""
+        counted = dict(columns)
+        self._count(counted, QUANTITIES)
+        return Complexity(*(counted[quantity] for quantity in QUANTITIES))
+
+    def _count(self, columns: Columns, quantities: Sequence[str]) -> None:
+        """Add the named costs of realised columns to them, those that are not there yet: an int64 column each."""
         stages = tuple(
             StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        networks = self.template.columns(stages, **{name: columns[name] for name in self.whole_axes()})
-        counted = total_complexity(networks, self.template.resolution)
-        return Complexity(*(np.asarray(value, np.int64) for value in counted))
+        whole = {name: _one_or_column(columns[name]) for name in self.whole_axes()}
+        counted = totals(
+            self.template.columns(stages, **whole),
+            self.template.resolution,
+            [q for q in quantities if q not in columns],
+        )
+        columns.update({quantity: np.asarray(value, np.int64) for quantity, value in counted.items()})
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """The network of one row of realised columns."""
@@ -413,6 +425,11 @@ class _Sieve:
     def take(self, column: Column) -> Column:
         """The entries of a column of the whole block that are still in."""
         return column[self.rows]
+
+
+def _one_or_column(column: Column) -> Int:
+    """A column of one whole number throughout as that number, which costs no time in arithmetic."""
+    return int(column[0]) if len(column) and bool((column == column[0]).all()) else column
 
 
 def _plain(value: Any) -> float:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from designspace.networks import catalog
 from designspace.networks.blocks import attention_width, compatible_widths, widths_of_cardinality
-from designspace.networks.complexity import complexity
+from designspace.networks.complexity import Complexity, complexity, totals
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
 
@@ -115,6 +115,27 @@ def test_a_network_small_enough_to_count_by_hand():
     params = (72 + 16) + (32 + 8) + (72 + 8) + (32 + 16) + (64 + 16) + 27
     activations = 8 * 16 + 4 * 16 + 4 * 4 + 8 * 4 + 8 * 4 + 3
     assert tuple(complexity(network, 4)) == (flops, params, activations)
+
+
+@pytest.mark.parametrize("name", ["regnety_400mf", "resnest50", "resnext50_32x4d"])
+def test_one_quantity_alone_is_the_same(name):
+    network = catalog.get(name)
+    counted = complexity(network)
+    for quantity in Complexity._fields:
+        assert totals(network, 224, [quantity]) == {quantity: getattr(counted, quantity)}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 300), st.sampled_from([1 / 3, 0.25, 0.5, 1, 1.5, 2, 3, 4]), st.integers(1, 70)),
+        min_size=1,
+    )
+)
+def test_compatible_widths_of_columns_are_those_of_each_row(rows):
+    """Rows with b < 1 among them or not: no row depends on its neighbours."""
+    widths, group_widths = compatible_widths(*(np.array(column) for column in zip(*rows, strict=True)))
+    assert (widths.dtype, group_widths.dtype) == (np.int64, np.int64)
+    assert list(zip(widths.tolist(), group_widths.tolist(), strict=True)) == [compatible_widths(*row) for row in rows]
 
 
 def test_resolution_must_be_positive():

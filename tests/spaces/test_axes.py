@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
+from designspace.spaces.axes import GUIDE_BITS, Axis, choice, log_uniform, powers_of_two, uniform
 from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError
 
@@ -53,6 +53,21 @@ def test_the_ends_of_the_words_are_the_ends_of_the_axis():
     assert axis.draw(np.array([0, 2**64 - 1], np.uint64)).tolist() == [1, 16]
     assert [int(c[0]) for c in axis.draw_non_decreasing([np.array([2**64 - 1], np.uint64)] * 3)] == [16, 16, 16]
     assert [int(c[0]) for c in axis.draw_non_decreasing([np.zeros(1, np.uint64)] * 3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [*AXES.values(), log_uniform(8, 256, 0.1), log_uniform(1.5, 3, 0.001), choice([0]), uniform(1, 70_000)],
+    ids=[*AXES, "w_a", "w_m", "one", "more_values_than_guides"],
+)
+def test_the_guide_gives_what_the_thresholds_say(axis):
+    """At every threshold, at every change of the first bits, and beside both."""
+    guides = [i << (64 - GUIDE_BITS) for i in range(2**GUIDE_BITS)]
+    edges = np.array([*axis._thresholds.tolist(), *guides], np.uint64)
+    at = np.concatenate([edges - np.uint64(1), edges, edges + np.uint64(1)])  # below 0 comes 2**64 - 1
+    drawn = axis.draw(at)
+    assert np.array_equal(drawn, axis.values[np.searchsorted(axis._thresholds, at, side="right")])
+    assert drawn.dtype == axis.values.dtype
 
 
 @pytest.mark.parametrize("axis", [log_uniform(1, 4), choice([1, 2, 4])], ids=["log_uniform", "choice"])
