@@ -34,7 +34,7 @@ def show_size(space: DesignSpace) -> None:
     distinct = size.distinct_networks(space)
     rows = [
         ("settings, as drawn", *exact(size.settings(space))),
-        ("the paper's figure (table 1)", "", f"{size.paper_figure(space):.1e}"),
+        ("by the formulas of the paper's table 1", "", exact(round(size.paper_figure(space)))[1]),
         (
             "distinct networks, group widths repaired",
             *(exact(distinct) if distinct is not None else ("too many to list", "")),

@@ -17,7 +17,9 @@ import numpy as np
 from designspace.networks.network import Stem
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import QUANTITIES, Band, Cap, Order
-from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes, Template
+from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
+from designspace.spaces.space import DesignSpace
+from designspace.spaces.template import Template
 from designspace.support.errors import InputError, unknown
 
 Limits = Sequence[float] | None

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import compatible_widths, widths_of_cardinality
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network, Stage
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces.constraints import Order
-from designspace.spaces.space import AVD, LETTERS, AnyNetAxes, DesignSpace, RegNetAxes
+from designspace.spaces.parameters import LETTERS, AnyNetAxes, RegNetAxes, groups_axis, realise
+from designspace.spaces.space import DesignSpace
+from designspace.spaces.template import AVD
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,9 @@ def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, stages: Sequence[Stage
 
 def _stage_draws(axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int) -> list[_Draw]:
     """The draws of one stage that realise to it, with a width out of ``widths``."""
-    axis = axes.group_width or axes.cardinality
-    assert axis is not None
-    width, groups = (grid.ravel() for grid in np.meshgrid(widths, axis.values, indexing="ij"))
-    if axes.group_width:
-        new_width, group_width = compatible_widths(width, stage.bottleneck_ratio, groups)
-    else:
-        new_width, group_width = widths_of_cardinality(width, stage.bottleneck_ratio, groups, radix)
-    fits = (np.asarray(new_width) == stage.width) & (np.asarray(group_width) == stage.group_width)
+    width, groups = (grid.ravel() for grid in np.meshgrid(widths, groups_axis(axes).values, indexing="ij"))
+    new_width, group_width = realise(axes, width, stage.bottleneck_ratio, groups, radix)
+    fits = (new_width == stage.width) & (group_width == stage.group_width)
     return [
         _Draw(stage.depth, int(w), stage.bottleneck_ratio, int(g))
         for w, g in zip(width[fits], groups[fits], strict=True)

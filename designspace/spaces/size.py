@@ -1,11 +1,10 @@
 """How large a design space is: settings as drawn, the paper's figure, and distinct networks (paper, table 1).
 
-Settings and networks are exact whole numbers, however large. Complexity bands are not taken into account.
+Settings and networks are exact whole numbers, however large. Limits on complexity are not taken into account.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -15,12 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import compatible_widths
 from designspace.networks.regnet import quantized_linear
-from designspace.spaces.axes import Axis
-from designspace.spaces.constraints import STAGE_PARAMETERS, Band, Order
-from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes
-from designspace.support.errors import InputError
+from designspace.spaces.constraints import Order
+from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, groups_axis, named_axes, realise
+from designspace.spaces.space import DesignSpace
 
 ENUMERABLE = 1 << 20
 """So many lines (d, w_0, w_a, w_m) of a RegNet are enumerated at most, which takes seconds."""
@@ -32,16 +29,14 @@ def settings(space: DesignSpace) -> int:
     """The number of parameter settings as they are drawn, before group widths are repaired.
 
     For k stages, a parameter with n values has n^k settings if each stage has its own, n if all share one, and
-    C(n + k - 1, k) if values may not fall (or not rise) from stage to stage, ties included. Paper, section 3.2.
-
-    Raises:
-        InputError: the space has a constraint that this module cannot count.
+    C(n + k - 1, k) if values may not fall (or not rise) from stage to stage, ties included. Paper, section 3.2. A value
+    that an axis names twice counts twice.
     """
+    axes, orders, k = named_axes(space.axes), _orders(space), space.num_stages
+    once = math.prod(axis.settings for axis in space.whole_axes().values())
     if isinstance(space.axes, RegNetAxes):
-        _orders(space)
-        return math.prod(len(getattr(space.axes, f.name)) for f in dataclasses.fields(space.axes)) * len(space.radix)
-    orders, k = _orders(space), space.num_stages
-    return math.prod(_sequences(len(axis), k, orders.get(name)) for name, axis in _axes(space.axes)) * len(space.radix)
+        return math.prod(axis.settings for axis in axes.values()) * once
+    return math.prod(_sequences(axis.settings, k, orders.get(name)) for name, axis in axes.items()) * once
 
 
 def paper_figure(space: DesignSpace) -> float:
@@ -52,16 +47,15 @@ def paper_figure(space: DesignSpace) -> float:
     13,821,510,942,720), by a third for the 16 depths of AnyNetXE besides (5.5e11, exactly 817,446,539,520). For
     AnyNetXA to C both agree. For RegNet the paper counts about 64 values for each of d, w_0, w_a and w_m
     (64^4 * 6 * 3 = 3.0e8), whatever the grids; the grids that are drawn from are much finer.
-
-    Raises:
-        InputError: the space has a constraint that this module cannot count.
     """
-    orders, k, axes = _orders(space), space.num_stages, space.axes
-    if isinstance(axes, RegNetAxes):
-        return float(64**4 * len(axes.bottleneck_ratio) * len(axes.group_width) * len(space.radix))
+    orders, k = _orders(space), space.num_stages
+    sizes = {name: axis.settings for name, axis in named_axes(space.axes).items()}
+    once = math.prod(axis.settings for axis in space.whole_axes().values())
+    if isinstance(space.axes, RegNetAxes):
+        return float(64**4 * sizes["bottleneck_ratio"] * groups_axis(space.axes).settings * once)
     ordered = sum(order != "shared" for order in orders.values())
-    product: int = math.prod(len(axis) ** (1 if orders.get(name) == "shared" else k) for name, axis in _axes(axes))
-    return float(product * len(space.radix) / math.factorial(k) ** ordered)
+    product: int = math.prod(size ** (1 if orders.get(name) == "shared" else k) for name, size in sizes.items())
+    return float(product * once / math.factorial(k) ** ordered)
 
 
 def distinct_networks(space: DesignSpace) -> int | None:
@@ -74,14 +68,22 @@ def distinct_networks(space: DesignSpace) -> int | None:
     A RegNet's lines are enumerated, and only networks with the asked number of stages count. None where there are
     more than `ENUMERABLE` lines: the paper's RegNetX has 7.5e9, and many of them quantise to the same stages in no
     regular way, so that nothing short of enumeration counts them.
-
-    Raises:
-        InputError: the space has a constraint that this module cannot count.
     """
-    if isinstance(space.axes, RegNetAxes):
-        _orders(space)
-        return _distinct_regnets(space, space.axes)
-    return _distinct_anynets(space, space.axes)
+    counted: dict[int, int | None] = {}
+    total = 0
+    for radix in space.radix.values.tolist():
+        splits = max(1, radix)  # radix 0 and 1 split nothing, and realise alike
+        if splits not in counted:
+            counted[splits] = (
+                _distinct_regnets(space, space.axes, splits)
+                if isinstance(space.axes, RegNetAxes)
+                else _distinct_anynets(space, space.axes, splits)
+            )
+        count = counted[splits]
+        if count is None:
+            return None
+        total += count
+    return total * math.prod(len(axis) for name, axis in space.whole_axes().items() if name != "radix")
 
 
 class _Memory(NamedTuple):
@@ -101,7 +103,7 @@ _State = frozenset[_Memory]
 """All that may have been drawn for the last of some realised stages."""
 
 
-def _distinct_anynets(space: DesignSpace, axes: AnyNetAxes) -> int:
+def _distinct_anynets(space: DesignSpace, axes: AnyNetAxes, splits: int) -> int:
     """Count the realised sequences of stages that at least one drawn sequence leads to.
 
     Several drawn sequences may lead to a realised one, and which of them were possible is known only at the end. So the
@@ -109,25 +111,19 @@ def _distinct_anynets(space: DesignSpace, axes: AnyNetAxes) -> int:
     to one such set, so that nothing counts twice. (The subset construction that makes an automaton deterministic.)
     """
     orders, k = _orders(space), space.num_stages
-    triples = list(
-        itertools.product(*(range(len(axis)) for axis in (axes.width, axes.bottleneck_ratio, axes.group_width)))
+    drawn_axes = (axes.width, axes.bottleneck_ratio, groups_axis(axes))
+    names = ("width", "bottleneck_ratio", "group_width" if axes.group_width else "cardinality")
+    triples = list(itertools.product(*(range(len(axis)) for axis in drawn_axes)))
+    width, ratio, groups = (
+        axis.values[positions] for axis, positions in zip(drawn_axes, np.array(triples).T, strict=True)
     )
-    columns = np.array(triples).T
-    ratios = axes.bottleneck_ratio.values[columns[1]]
-    realised = compatible_widths(axes.width.values[columns[0]], ratios, axes.group_width.values[columns[2]])
+    new_width, group_width = realise(axes, width, ratio, groups, splits)
     drawn: dict[tuple[float, ...], set[_Memory]] = {}
-    names = ("width", "bottleneck_ratio", "group_width")
-    for triple, *stage in zip(
-        triples, *(np.asarray(c).tolist() for c in (realised[0], ratios, realised[1])), strict=True
-    ):
-        drawn.setdefault(tuple(stage), set()).add(_memory(dict(zip(names, triple, strict=True)), orders))
+    for triple, *stage in zip(triples, new_width.tolist(), ratio.tolist(), group_width.tolist(), strict=True):
+        if stage[2] % splits == 0:
+            drawn.setdefault(tuple(stage), set()).add(_memory(dict(zip(names, triple, strict=True)), orders))
     depths = _sequences(len(axes.depth), k, orders.get("depth"))
-    counts: dict[int, int] = {}
-    for splits in (max(1, int(radix)) for radix in space.radix.values):
-        if splits not in counts:
-            stages = Counter(frozenset(memories) for stage, memories in drawn.items() if stage[2] % splits == 0)
-            counts[splits] = _distinct_sequences(stages, k)
-    return depths * sum(counts[max(1, int(radix))] for radix in space.radix.values)
+    return depths * _distinct_sequences(Counter(map(frozenset, drawn.values())), k)
 
 
 def _memory(triple: Mapping[str, int], orders: Mapping[str, str]) -> _Memory:
@@ -174,7 +170,7 @@ def _lowest(memories: Iterable[_Memory]) -> _State:
     return frozenset(m for m in distinct if not any(other != m and other.allows(m) for other in distinct))
 
 
-def _distinct_regnets(space: DesignSpace, axes: RegNetAxes) -> int | None:
+def _distinct_regnets(space: DesignSpace, axes: RegNetAxes, splits: int) -> int | None:
     """Enumerate the lines, and realise each distinct staircase with each b and g."""
     lines = (axes.depth, axes.w_0, axes.w_a, axes.w_m)
     if math.prod(len(axis) for axis in lines) > ENUMERABLE:
@@ -186,34 +182,25 @@ def _distinct_regnets(space: DesignSpace, axes: RegNetAxes) -> int | None:
         rows = quantized_linear(*zip(*block, strict=True))
         kept = (rows.num_stages == k) & (rows.num_levels == k)
         stairs.update(map(tuple, np.concatenate([rows.depths[kept, :k], rows.widths[kept, :k]], axis=1).tolist()))
-    return _realised_stairs(np.array(list(stairs)), space, axes) if stairs else 0
+    return _realised_stairs(np.array(list(stairs)), axes, splits) if stairs else 0
 
 
-def _realised_stairs(stairs: NDArray[np.int64], space: DesignSpace, axes: RegNetAxes) -> int:
-    """The number of distinct networks that staircases give with every b, g and radix."""
-    k = space.num_stages
+def _realised_stairs(stairs: NDArray[np.int64], axes: RegNetAxes, splits: int) -> int:
+    """The number of distinct networks that staircases, of shape (n, 2 k), give with every b and g."""
+    k = stairs.shape[1] // 2
     total = 0
     for ratio in axes.bottleneck_ratio.values:
         networks = [
-            np.concatenate([stairs[:, :k], *compatible_widths(stairs[:, k:], ratio, group)], axis=1)
-            for group in axes.group_width.values
+            np.concatenate([stairs[:, :k], *realise(axes, stairs[:, k:], ratio, groups, splits)], axis=1)
+            for groups in groups_axis(axes).values
         ]
         distinct = np.unique(np.concatenate(networks), axis=0)
-        for radix in space.radix.values:
-            total += int(np.all(distinct[:, 2 * k :] % max(1, int(radix)) == 0, axis=1).sum())
+        total += int(np.all(distinct[:, 2 * k :] % splits == 0, axis=1).sum())
     return total
-
-
-def _axes(axes: AnyNetAxes) -> list[tuple[str, Axis]]:
-    """The axes of a stage with their names."""
-    return [(name, getattr(axes, name)) for name in STAGE_PARAMETERS]
 
 
 def _orders(space: DesignSpace) -> dict[str, str]:
     """The order of each parameter that has one."""
-    for constraint in space.constraints:
-        if not isinstance(constraint, (Order, Band)):
-            raise InputError(f"{space.name}: cannot count networks under {constraint}, only under orders")
     return {c.parameter: c.order for c in space.constraints if isinstance(c, Order)}
 
 

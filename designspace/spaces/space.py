@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import PLAIN_CONVS, Int, compatible_widths, widths_of_cardinality
+from designspace.networks.blocks import PLAIN_CONVS, Int
 from designspace.networks.complexity import (
     Column,
     Complexity,
-    NetworkColumns,
     StageColumns,
-    StemColumns,
     totals,
 )
 from designspace.networks.network import Network, Stage, Stem
@@ -24,7 +22,9 @@ from designspace.networks.regnet import quantized_linear
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Constraint, Order
+from designspace.spaces.parameters import LETTERS, REGNET_COLUMNS, WHOLE, AnyNetAxes, RegNetAxes, named_axes, realise
 from designspace.spaces.streams import Streams
+from designspace.spaces.template import Template
 from designspace.support.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -33,124 +33,6 @@ if TYPE_CHECKING:
 
 Columns = dict[str, Column]
 """Column name -> one entry for each network. Stage parameters are d1..dk, w1..wk, b1..bk, g1..gk."""
-
-LETTERS = dict(zip(STAGE_PARAMETERS, "dwbgc", strict=True))
-REGNET_COLUMNS = ("depth", "w_0", "w_a", "w_m")
-WHOLE = ("radix", "stem_width", "avd_first")
-"""Parameters that a network has once."""
-AVD = ("avg_pool_after", "avg_pool_before")
-"""Down-sampling by the value of ``avd_first`` (ResNeSt's name for it)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """What all networks of a space share."""
-
-    stem: Stem = dataclasses.field(default_factory=Stem)
-    strides: tuple[int, ...] = (2, 2, 2, 2)
-    """Stride of each stage; their number is the number of stages."""
-    block: str = "bottleneck"
-    se_ratio: float = 0.0
-    shortcut: str = "conv"
-    downsampling: str = "conv"
-    head_width: int = 0
-    num_classes: int = 1000
-    in_channels: int = 3
-    resolution: int = 224
-    """Side of the square images that complexity is counted at, in pixels."""
-
-    def __post_init__(self) -> None:
-        if not self.strides:
-            raise InputError("a space needs at least one stage")
-        if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 1:
-            raise InputError(f"resolution must be a whole number of pixels >= 1, not {self.resolution!r}")
-        # A network of the least shape checks all other fields.
-        self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)
-
-    def network(
-        self, stages: tuple[Stage, ...], radix: int, stem_width: int | None = None, avd_first: int | None = None
-    ) -> Network:
-        """The network with those stages; the template's own stem width and down-sampling where they are not given."""
-        stem = self.stem if stem_width is None else Stem(self.stem.kind, stem_width)
-        downsampling = self.downsampling if avd_first is None else AVD[avd_first]
-        return Network(
-            stem,
-            stages,
-            block=self.block,
-            se_ratio=self.se_ratio,
-            radix=radix,
-            shortcut=self.shortcut,
-            downsampling=downsampling,
-            head_width=self.head_width,
-            num_classes=self.num_classes,
-            in_channels=self.in_channels,
-        )
-
-    def columns(
-        self,
-        stages: tuple[StageColumns, ...],
-        radix: Int,
-        stem_width: Int | None = None,
-        avd_first: Int | None = None,
-    ) -> NetworkColumns:
-        """The networks with those stages, as columns."""
-        pools_after: bool | Column = self.downsampling == AVD[0] if avd_first is None else avd_first == 0
-        return NetworkColumns(
-            StemColumns(self.stem.kind, self.stem.width if stem_width is None else stem_width),
-            stages,
-            radix,
-            block=self.block,
-            se_ratio=self.se_ratio,
-            pools_after=pools_after,
-            head_width=self.head_width,
-            num_classes=self.num_classes,
-            in_channels=self.in_channels,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AnyNetAxes:
-    """Each stage of an AnyNet has its own depth, width, bottleneck ratio and groups (paper section 3.2).
-
-    Groups are given by their width (AnyNetX) or by their number, the cardinality (ResNeXt, ResNeSt). A cardinality of 1
-    is a full convolution: all that blocks without bottleneck have.
-    """
-
-    depth: Axis
-    width: Axis
-    bottleneck_ratio: Axis
-    group_width: Axis | None = None
-    cardinality: Axis | None = None
-
-    def __post_init__(self) -> None:
-        _check_groups(self)
-
-
-@dataclass(frozen=True, slots=True)
-class RegNetAxes:
-    """A RegNet follows from six numbers (paper section 3.3): depth d, w_0, w_a, w_m, b, and g or the cardinality."""
-
-    depth: Axis
-    w_0: Axis
-    w_a: Axis
-    w_m: Axis
-    bottleneck_ratio: Axis
-    group_width: Axis | None = None
-    cardinality: Axis | None = None
-
-    def __post_init__(self) -> None:
-        _check_groups(self)
-
-
-def _check_groups(axes: AnyNetAxes | RegNetAxes) -> None:
-    """Raise unless exactly one of group width and cardinality is given."""
-    if (axes.group_width is None) == (axes.cardinality is None):
-        raise InputError("a space needs an axis for group_width or for cardinality, and not for both")
-
-
-def named_axes(axes: AnyNetAxes | RegNetAxes) -> dict[str, Axis]:
-    """The axes that there are, by the name of their parameter."""
-    return {f.name: axis for f in dataclasses.fields(axes) if (axis := getattr(axes, f.name)) is not None}
 
 
 class Draw(NamedTuple):
@@ -177,7 +59,7 @@ class DesignSpace:
 
     name: str
     axes: AnyNetAxes | RegNetAxes
-    template: Template = Template()
+    template: Template = dataclasses.field(default_factory=Template)
     radix: Axis = dataclasses.field(default_factory=lambda: choice([0]))
     """Radix of split attention, one for the whole network."""
     stem_width: Axis | None = None
@@ -374,14 +256,11 @@ class DesignSpace:
 
     def _realise(self, columns: Columns) -> Columns:
         """Make widths and group widths of each stage compatible."""
+        letter = LETTERS["group_width" if self.axes.group_width else "cardinality"]
         for i in range(1, self.num_stages + 1):
-            if self.axes.cardinality is None:
-                width, group_width = compatible_widths(columns[f"w{i}"], columns[f"b{i}"], columns[f"g{i}"])
-            else:
-                cardinality = columns.pop(f"c{i}")
-                radix = columns["radix"]
-                width, group_width = widths_of_cardinality(columns[f"w{i}"], columns[f"b{i}"], cardinality, radix)
-            columns[f"w{i}"], columns[f"g{i}"] = np.asarray(width), np.asarray(group_width)
+            groups = columns.pop(f"{letter}{i}")
+            drawn = columns[f"w{i}"], columns[f"b{i}"], groups
+            columns[f"w{i}"], columns[f"g{i}"] = realise(self.axes, *drawn, columns["radix"])
         return columns
 
     def _keep_divisible(self, columns: Columns, sieve: _Sieve) -> Columns:

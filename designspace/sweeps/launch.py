@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from designspace import data
-from designspace.spaces.space import Template
+from designspace.spaces.template import Template
 from designspace.support.errors import InputError
 from designspace.sweeps.local import Pool, Slot
 from designspace.sweeps.messages import Event, Task

@@ -7,12 +7,14 @@ from conftest import GOLDEN, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.networks.blocks import compatible_widths
+from designspace.networks.blocks import compatible_widths, widths_of_cardinality
 from designspace.networks.regnet import RegNetParameters
 from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, uniform
-from designspace.spaces.constraints import ORDERS, STAGE_PARAMETERS, Band, Order
-from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes, Template
+from designspace.spaces.constraints import ORDERS, Band, Order
+from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, named_axes
+from designspace.spaces.space import DesignSpace
+from designspace.spaces.template import Template
 
 TABLE_1 = {case["space"]: case for case in golden("space_sizes.json")}
 AFTER_ADJUST = json.loads((GOLDEN / "space_sizes.json").read_text())["after_adjust"]
@@ -53,21 +55,26 @@ def test_regnets_are_counted_where_they_can_be_listed():
 
 def listed(space):
     """Every distinct network of a small AnyNet space, by drawing every setting and asking each constraint."""
-    k, axes = space.num_stages, space.axes
-    grids = [list(itertools.product(getattr(axes, name).values.tolist(), repeat=k)) for name in STAGE_PARAMETERS]
+    k, axes = space.num_stages, named_axes(space.axes)
+    names = list(axes)
+    grids = [list(itertools.product(axis.values.tolist(), repeat=k)) for axis in axes.values()]
     checks = {
         "shared": lambda a, b: a == b,
         "non_decreasing": lambda a, b: a <= b,
         "non_increasing": lambda a, b: a >= b,
     }
     for order in (c for c in space.constraints if isinstance(c, Order)):
-        i, check = STAGE_PARAMETERS.index(order.parameter), checks[order.order]
+        i, check = names.index(order.parameter), checks[order.order]
         grids[i] = [values for values in grids[i] if all(map(check, values, values[1:]))]
     networks, drawn = set(), 0
     for radix in space.radix.values.tolist():
         for depths, widths, ratios, groups in itertools.product(*grids):
             drawn += 1
-            realised = [compatible_widths(w, b, g) for w, b, g in zip(widths, ratios, groups, strict=True)]
+            drawn_stages = zip(widths, ratios, groups, strict=True)
+            if "group_width" in axes:
+                realised = [compatible_widths(w, b, g) for w, b, g in drawn_stages]
+            else:
+                realised = [widths_of_cardinality(w, b, c, radix) for w, b, c in drawn_stages]
             if all(group % max(1, radix) == 0 for _, group in realised):
                 networks.add((radix, depths, ratios, tuple(realised)))
     return drawn, len(networks)
@@ -87,13 +94,14 @@ ORDER = st.sampled_from([None, *ORDERS])
     group=few([1, 2, 4, 8, 16, 32], 3),
     depth=few([1, 2, 5], 1),
     radix=few([0, 1, 2, 4], 3),
+    kind=st.sampled_from(["group_width", "cardinality"]),
     orders=st.tuples(ORDER, ORDER, ORDER, ORDER),
 )
 @settings(max_examples=120, deadline=None)
-def test_small_spaces_are_counted_as_they_are_listed(stages, width, ratio, group, depth, radix, orders):
-    named = zip(STAGE_PARAMETERS, orders, strict=True)
+def test_small_spaces_are_counted_as_they_are_listed(stages, width, ratio, group, depth, radix, kind, orders):
+    named = zip(("depth", "width", "bottleneck_ratio", kind), orders, strict=True)
     constraints = [Order(parameter, order) for parameter, order in named if order]
-    axes = AnyNetAxes(depth, width, ratio, group)
+    axes = AnyNetAxes(depth, width, ratio, **{kind: group})
     space = DesignSpace("small", axes, Template(strides=(2,) * stages), radix).refine(*constraints)
     if size.settings(space) > 20_000:
         return

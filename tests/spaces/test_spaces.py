@@ -12,9 +12,11 @@ from designspace.networks.network import Stem
 from designspace.spaces import catalog
 from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
+from designspace.spaces.parameters import AnyNetAxes, named_axes
 from designspace.spaces.sampling import InfeasibleError, sample
-from designspace.spaces.space import AnyNetAxes, DesignSpace, Template, named_axes
+from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
+from designspace.spaces.template import Template
 from designspace.support.errors import InputError
 
 BAND = (360e6, 400e6)

@@ -1,0 +1,79 @@
+"""What all networks of a space share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from designspace.networks.blocks import Int
+from designspace.networks.complexity import Column, NetworkColumns, StageColumns, StemColumns
+from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError
+
+AVD = ("avg_pool_after", "avg_pool_before")
+"""Down-sampling by the value of ``avd_first`` (ResNeSt's name for it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all networks of a space share."""
+
+    stem: Stem = field(default_factory=Stem)
+    strides: tuple[int, ...] = (2, 2, 2, 2)
+    """Stride of each stage; their number is the number of stages."""
+    block: str = "bottleneck"
+    se_ratio: float = 0.0
+    shortcut: str = "conv"
+    downsampling: str = "conv"
+    head_width: int = 0
+    num_classes: int = 1000
+    in_channels: int = 3
+    resolution: int = 224
+    """Side of the square images that complexity is counted at, in pixels."""
+
+    def __post_init__(self) -> None:
+        if not self.strides:
+            raise InputError("a space needs at least one stage")
+        if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 1:
+            raise InputError(f"resolution must be a whole number of pixels >= 1, not {self.resolution!r}")
+        # A network of the least shape checks all other fields.
+        self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)
+
+    def network(
+        self, stages: tuple[Stage, ...], radix: int, stem_width: int | None = None, avd_first: int | None = None
+    ) -> Network:
+        """The network with those stages; the template's own stem width and down-sampling where they are not given."""
+        stem = self.stem if stem_width is None else Stem(self.stem.kind, stem_width)
+        downsampling = self.downsampling if avd_first is None else AVD[avd_first]
+        return Network(
+            stem,
+            stages,
+            block=self.block,
+            se_ratio=self.se_ratio,
+            radix=radix,
+            shortcut=self.shortcut,
+            downsampling=downsampling,
+            head_width=self.head_width,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+        )
+
+    def columns(
+        self,
+        stages: tuple[StageColumns, ...],
+        radix: Int,
+        stem_width: Int | None = None,
+        avd_first: Int | None = None,
+    ) -> NetworkColumns:
+        """The networks with those stages, as columns."""
+        pools_after: bool | Column = self.downsampling == AVD[0] if avd_first is None else avd_first == 0
+        return NetworkColumns(
+            StemColumns(self.stem.kind, self.stem.width if stem_width is None else stem_width),
+            stages,
+            radix,
+            block=self.block,
+            se_ratio=self.se_ratio,
+            pools_after=pools_after,
+            head_width=self.head_width,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+        )
