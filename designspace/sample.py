@@ -35,7 +35,10 @@ def show_size(space: DesignSpace) -> None:
     rows = [
         ("settings, as drawn", *exact(size.settings(space))),
         ("the paper's figure (table 1)", "", f"{size.paper_figure(space):.1e}"),
-        ("distinct networks, group widths repaired", *(exact(distinct) if distinct is not None else ("too many to list", ""))),
+        (
+            "distinct networks, group widths repaired",
+            *(exact(distinct) if distinct is not None else ("too many to list", "")),
+        ),
     ]
     print_table(f"{space.name}, {space.num_stages} stages", ("", "exactly", "about"), rows)
     print("limits on flops, params and activations are not taken into account; nothing was sampled")

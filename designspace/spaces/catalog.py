@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from designspace.networks.network import Stem
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import QUANTITIES, Band, Order
+from designspace.spaces.regime import auto_axes
 from designspace.spaces.space import AnyNetAxes, DesignSpace, RegNetAxes, Template
 from designspace.support.errors import InputError, unknown
 
@@ -60,6 +61,7 @@ def space(
     num_classes: int = 1000,
     resolution: int = 224,
     radix: Sequence[int] | int = 0,
+    regime: str = "paper",
     flops: Limits = None,
     params: Limits = None,
     activations: Limits = None,
@@ -76,6 +78,8 @@ def space(
         num_classes: classes to tell apart.
         resolution: side of the square images, in pixels.
         radix: splits of split attention (ResNeSt), or several to choose from as one more axis; 0 for none.
+        regime: ``paper`` for the paper's axes, ``auto`` for axes that suit the limits on flops
+            (`designspace.spaces.regime`).
         flops: least and most multiply-adds.
         params: least and most parameters.
         activations: least and most activations.
@@ -99,6 +103,7 @@ def space(
         resolution=resolution,
     )
     axes = regnet_axes() if name.startswith("RegNet") else anynet_axes()
+    axes = auto_axes(regime, axes, None if flops is None else _band("flops", flops), template)
     result = DesignSpace(name, axes, template, _radix_axis(radix))
     if isinstance(axes, AnyNetAxes):
         for letter, order in _REFINEMENTS.items():
