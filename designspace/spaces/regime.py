@@ -43,12 +43,12 @@ W_M = (2.0, 3.0)
 TYPICAL_DEPTH = 20
 TYPICAL_SLOPE = 2 / 3
 """w_a / w_0 of the typical network."""
-# Parts of the typical first width c: least and most w_0 and w_a, most g, and AnyNet's most w_i and g.
+# Parts of the typical first width c: least and most w_0 and w_a, and the most g.
 W_0 = (0.55, 1.6)
 W_A = (0.24, 1.75)
 GROUP_WIDTH = 0.9
 MOST_WIDTH = 1 << 12
-"""The widest typical c that is looked at: more than 1e13 multiply-adds at 224 pixels."""
+"""The widest typical c that is looked at: 6.7e12 multiply-adds at 224 pixels."""
 
 
 def auto_axes(
