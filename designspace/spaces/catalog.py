@@ -18,6 +18,7 @@ from designspace.networks.network import Stem
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import QUANTITIES, Band, Cap, Order
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
+from designspace.spaces.regime import auto_axes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, unknown
@@ -93,6 +94,7 @@ def space(
     bottleneck_ratio: Sequence[float] | None = None,
     group_width: Sequence[int] | None = None,
     radix: Sequence[int] | int | None = None,
+    regime: str = "paper",
     flops: Limits = None,
     params: Limits = None,
     activations: Limits = None,
@@ -113,6 +115,8 @@ def space(
         bottleneck_ratio: values of b to choose from; below 1 for inverted bottlenecks.
         group_width: values of g to choose from; [1] for depthwise convolutions.
         radix: splits of split attention (ResNeSt), or several to choose from as one more axis; 0 for none.
+        regime: ``paper`` for the paper's axes, ``auto`` for axes that suit the limits on flops
+            (`designspace.spaces.regime`).
         flops: least and most multiply-adds.
         params: least and most parameters.
         activations: least and most activations.
@@ -133,7 +137,7 @@ def space(
             base = dataclasses.replace(base, stem_width=None)
     if se_ratio is not None:
         template = dataclasses.replace(template, se_ratio=se_ratio)
-    axes = base.axes
+    axes = auto_axes(regime, base.axes, None if flops is None else _band("flops", flops), template)
     if bottleneck_ratio is not None:
         axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
     if group_width is not None:

@@ -5,6 +5,7 @@ Settings and networks are exact whole numbers, however large. Limits on complexi
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections import Counter
@@ -86,12 +87,15 @@ def distinct_networks(space: DesignSpace) -> int | None:
     return total * math.prod(len(axis) for name, axis in space.whole_axes().items() if name != "radix")
 
 
+_Positions = tuple[int, ...]
+
+
 class _Memory(NamedTuple):
     """What of one stage's drawn values matters to the stages after it."""
 
-    shared: tuple[int, ...]
+    shared: _Positions
     """Positions on their axes of the values that the next stage must share."""
-    least: tuple[int, ...]
+    least: _Positions
     """Positions of the values that the next stage must not fall below; negated where it must not rise above."""
 
     def allows(self, after: _Memory) -> bool:
@@ -141,7 +145,7 @@ def _distinct_sequences(stages: Counter[_State], k: int) -> int:
         stages: for what may have been drawn for a stage, the number of realised stages.
         k: the length of the sequences.
     """
-    by_shared: dict[tuple[int, ...], list[_State]] = {}
+    by_shared: dict[_Positions, list[_State]] = {}
     for stage in stages:
         for shared in {memory.shared for memory in stage}:
             by_shared.setdefault(shared, []).append(stage)
@@ -150,13 +154,50 @@ def _distinct_sequences(stages: Counter[_State], k: int) -> int:
         states[_lowest(stage)] += count
     for _ in range(k - 1):
         following: Counter[_State] = Counter()
+        certain: dict[_Positions, Counter[_Positions]] = {}
         for state, count in states.items():
+            first, *others = state
+            if not others and len(first.least) <= 1:
+                certain.setdefault(first.shared, Counter())[first.least] += count
+                continue
             for stage in {stage for memory in state for stage in by_shared[memory.shared]}:
                 possible = [after for after in stage if any(memory.allows(after) for memory in state)]
                 if possible:
                     following[_lowest(possible)] += count * stages[stage]
+        for shared, counts in certain.items():
+            _follow_certain(shared, counts, by_shared[shared], stages, following)
         states = following
     return states.total()
+
+
+def _follow_certain(
+    shared: _Positions,
+    counts: Counter[_Positions],
+    after: Iterable[_State],
+    stages: Counter[_State],
+    following: Counter[_State],
+) -> None:
+    """One step for all states of a single memory with the same shared values and at most one ordered value.
+
+    Such are nearly all states of AnyNetXD and E. Their order is total, so sums up to each value spare looking at all
+    pairs of states and stages: states up to a stage's first value lead to that, further ones up to its second to that.
+
+    Args:
+        shared: the shared values.
+        counts: the number of realised sequences for each ordered value.
+        after: the stages that may be drawn with those shared values.
+        stages: the number of realised stages for each.
+        following: is added to.
+    """
+    values = sorted(counts)
+    sums = [0, *itertools.accumulate(counts[value] for value in values)]
+    for stage in after:
+        before = 0
+        for least in sorted(memory.least for memory in stage if memory.shared == shared):
+            below = sums[bisect.bisect_right(values, least)]
+            if below > before:
+                following[frozenset({_Memory(shared, least)})] += (below - before) * stages[stage]
+            before = below
 
 
 def _lowest(memories: Iterable[_Memory]) -> _State:

@@ -73,6 +73,27 @@ def test_sample_writes_every_space(name, tmp_path):
     assert provenance["command"] == f"python -m designspace.sample space={name} n=25"
 
 
+def test_counting_a_space_writes_nothing(tmp_path):
+    finished = designspace("sample", "space=AnyNetXE", "count=true", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    for words in ("817,446,539,520", "8.174e+11", "5.498e+11", "419,223,477,792", "not taken into account"):
+        assert words in finished.stdout
+    finished = designspace("sample", "space=RegNetX", "count=true", cwd=tmp_path)
+    assert "too many to list" in finished.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["regime", "space.regime"])
+def test_ranges_follow_the_budget(key, tmp_path):
+    band = "space.flops=[3.1e9,3.3e9]"
+    finished = designspace("sample", "space=RegNetX", f"{key}=auto", band, "n=5", "run=a", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    fails(designspace("sample", "space=RegNetX", f"{key}=best", "run=b", cwd=tmp_path), 2, "there is: paper, auto")
+    fails(designspace("sample", "space=AnyNeSt", f"{key}=auto", cwd=tmp_path), 2, "spaces that draw group widths")
+    with (tmp_path / "a" / "population.csv").open() as file:
+        assert all(12 <= int(row["depth"]) <= 28 and row["b1"] == "1" for row in csv.DictReader(file))
+
+
 def test_every_space_can_be_chosen():
     assert set(app.options("space")) == set(catalog.NAMES)
     for name in catalog.NAMES:
@@ -110,7 +131,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     [
         (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNeSt, AnyNetXA, AnyNetXB"]),
         (["input=cifar1000"], ["unknown input 'cifar1000'; there is: fashion_mnist, imagenet"]),
-        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, input"]),
+        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),

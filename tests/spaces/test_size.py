@@ -47,6 +47,12 @@ def test_a_shared_group_width_is_a_union_not_a_sum():
     assert summed - size.distinct_networks(catalog.space("AnyNetXC")) == 16**4 * 4659
 
 
+def test_distinct_networks_of_d_and_e_are_pinned():
+    """Found by two programs: the one that stands here, and one that looks at every pair of state and stage."""
+    found = {name: size.distinct_networks(catalog.space(name)) for name in ("AnyNetXD", "AnyNetXE")}
+    assert found == {"AnyNetXD": 7_088_294_592_512, "AnyNetXE": 419_223_477_792}
+
+
 def test_regnets_are_counted_where_they_can_be_listed():
     regnet = catalog.space("RegNetX")
     assert size.settings(regnet) == 63 * 32 * 2481 * 1501 * 3 * 6
