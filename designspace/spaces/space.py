@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from designspace.networks.blocks import Int, compatible_widths
 from designspace.networks.complexity import Column, Complexity, NetworkColumns, StageColumns, totals
 from designspace.networks.network import Network, Stage, Stem
-from designspace.networks.regnet import quantized_linear
+from designspace.networks.regnet import quantized_linear, sift
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Band, Constraint, Order
@@ -272,7 +272,10 @@ class DesignSpace:
         names = [f.name for f in dataclasses.fields(axes)]
         columns: Columns = {name: getattr(axes, name).draw(streams.next(name, count)) for name in names}
         stages = self.num_stages
-        columns = sieve.keep(columns, columns["depth"] >= stages, f"not {stages} stages")
+        other, columns["skips"] = sift(stages, *(columns[name] for name in REGNET_COLUMNS))
+        columns = sieve.keep(columns, ~other, f"not {stages} stages")
+        columns = sieve.keep(columns, ~columns["skips"], "a width level is skipped")
+        del columns["skips"]
         quantized = quantized_linear(*(columns[name] for name in REGNET_COLUMNS))
         for i in range(1, stages + 1):
             inside = i <= quantized.depths.shape[1]
