@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.networks import blocks
+from designspace.networks.blocks import Int
 from designspace.networks.network import Stage
 from designspace.support.errors import InputError
 
 WIDTH_STEP = 8
 """All widths are multiples of this."""
 SNAP = 9
+
+Column = NDArray[Any]
+"""One number for each network. Shape (n,)."""
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +69,69 @@ class QuantizedStages:
 def quantized_linear(depth: ArrayLike, w_0: ArrayLike, w_a: ArrayLike, w_m: ArrayLike) -> QuantizedStages:
     """Quantise u_j = w_0 + w_a j to the levels w_0 w_m^k, then to multiples of 8, and run-length encode the result.
 
-    Equations 2 to 4 of the paper, for columns of parameters of shape (n,). Computed in float64 with halves rounded to
-    even: in float32, as timm and torchvision do it, some networks come out otherwise.
+    Equations 2 to 4 of the paper, for columns of parameters of shape (n,), depths at least 1. Computed in float64 with
+    halves rounded to even: in float32, as timm and torchvision do it, some networks come out otherwise.
     """
-    depth_ = np.asarray(depth, np.int64)[:, None]
-    start, slope, factor = (np.asarray(column, np.float64)[:, None] for column in (w_0, w_a, w_m))
-    block = np.arange(int(depth_.max(initial=1)))[None, :]
-    linear = block * slope + start
-    # Rounded to SNAP decimals first, so that exact halves (w_m = 2.25 has many) do not hang on the machine's log.
-    level = np.rint(np.round(np.log(linear / start) / np.log(factor), SNAP))
-    width = np.rint(np.round(start * np.power(factor, level) / WIDTH_STEP, SNAP)).astype(np.int64) * WIDTH_STEP
-    used = block < depth_
+    depth_ = np.asarray(depth, np.int64)
+    start, slope, factor = (np.asarray(column, np.float64) for column in (w_0, w_a, w_m))
+    # One entry a block, network after network: as few as there are, for most networks are far from the deepest.
+    row = np.repeat(np.arange(len(depth_)), depth_)
+    ends = np.cumsum(depth_)
+    block = np.arange(len(row)) - np.repeat(ends - depth_, depth_)
+    level = _level(_position(block, *(np.repeat(column, depth_) for column in (start, slope, np.log(factor)))))
 
     # Widths do not fall along a network, so a stage begins wherever the width differs from the one before.
-    begins = used & np.concatenate([np.ones_like(used[:, :1]), width[:, 1:] != width[:, :-1]], axis=1)
-    stage_of_block = np.cumsum(begins, axis=1) - 1
-    num_stages = stage_of_block[:, -1] + 1
-    most = int(num_stages.max(initial=1))
-    rows = np.broadcast_to(np.arange(len(used))[:, None], used.shape)
-    depths = np.zeros((len(used), most), np.int64)
-    np.add.at(depths, (rows[used], stage_of_block[used]), 1)
+    begins = np.flatnonzero(_changes(level) | (block == 0))
+    exact = start[row[begins]] * np.power(factor[row[begins]], level[begins]) / WIDTH_STEP
+    width = np.rint(np.round(exact, SNAP)).astype(np.int64) * WIDTH_STEP
+    other = _changes(width) | (block[begins] == 0)
+    begins, width = begins[other], width[other]
+    num_stages = np.bincount(row[begins], minlength=len(depth_))
+    stage = np.arange(len(begins)) - (np.cumsum(num_stages) - num_stages)[row[begins]]
+    depths = np.zeros((len(depth_), int(num_stages.max(initial=1))), np.int64)
     widths = np.zeros_like(depths)
-    widths[rows[begins], stage_of_block[begins]] = width[begins]
-    num_levels = np.where(used, level, 0).max(axis=1).astype(np.int64) + 1
-    return QuantizedStages(num_stages, num_levels, depths, widths)
+    depths[row[begins], stage] = np.diff(begins, append=len(row))
+    widths[row[begins], stage] = width
+    return QuantizedStages(num_stages, level[ends - 1].astype(np.int64) + 1, depths, widths)
+
+
+def sift(stages: int, depth: Column, w_0: Column, w_a: Column, w_m: Column) -> tuple[Mask, Mask]:
+    """Which networks surely have not that many stages, and which surely have, with a level skipped: two bool columns.
+
+    `quantized_linear` decides where neither is true; this only spares it most networks, and looks at four blocks of
+    each. For columns of shape (n,).
+    """
+    other, skips = np.ones(len(depth), bool), np.zeros(len(depth), bool)
+    # A network has no more stages than blocks, nor than levels, which its last block tells.
+    row = np.flatnonzero(depth >= stages)
+    start, slope, log_factor = w_0[row].astype(np.float64), w_a[row], np.log(w_m[row])
+    levels = _level(_position(depth[row] - 1, start, slope, log_factor)) + 1
+    enough = levels >= stages
+    other[row[enough]] = False
+    # Past its first blocks a network skips no level, for u grows by a constant and the levels by a factor. So where the
+    # step from block 2 to 3 is below one level, blocks 1 and 2 tell how many levels are used. Each is a stage of its
+    # own where levels are more than WIDTH_STEP apart.
+    more = np.flatnonzero((levels > stages) & (depth[row] > 3) & (start * (w_m[row] - 1) > WIDTH_STEP))
+    first, second, third = (_position(j, start[more], slope[more], log_factor[more]) for j in (1, 2, 3))
+    used = levels[more] - _level(second) + (_level(second) > _level(first)) + (_level(first) > 0)
+    sure = third - second < 1 - 1e-6
+    other[row[more]] = sure & (used != stages)
+    skips[row[more]] = sure & (used == stages)
+    return other, skips
+
+
+def _position(block: Int, start: Column, slope: Column, log_factor: Column) -> NDArray[np.float64]:
+    """The s_j of equation 3: where the width of block j stands among the levels."""
+    position: NDArray[np.float64] = np.log((block * slope + start) / start) / log_factor
+    return position
+
+
+def _level(position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest level, a whole number; halves to the even one."""
+    # Rounded to SNAP decimals first, so that exact halves (w_m = 2.25 has many) do not hang on the machine's log.
+    return np.rint(np.round(position, SNAP))
+
+
+def _changes(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each entry differs from the one before; the first does not."""
+    return np.concatenate([np.zeros(min(1, len(column)), bool), column[1:] != column[:-1]])

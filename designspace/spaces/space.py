@@ -18,7 +18,7 @@ from designspace.networks.complexity import (
     totals,
 )
 from designspace.networks.network import Network, Stage, Stem
-from designspace.networks.regnet import quantized_linear
+from designspace.networks.regnet import quantized_linear, sift
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Constraint, Order
@@ -237,7 +237,10 @@ class DesignSpace:
         """Draw the six parameters and quantise; only networks with the asked number of stages and levels stay."""
         columns = {name: axis.draw(streams.next(name, count)) for name, axis in named_axes(axes).items()}
         stages = self.num_stages
-        columns = sieve.keep(columns, columns["depth"] >= stages, f"not {stages} stages")
+        other, columns["skips"] = sift(stages, *(columns[name] for name in REGNET_COLUMNS))
+        columns = sieve.keep(columns, ~other, f"not {stages} stages")
+        columns = sieve.keep(columns, ~columns["skips"], "a width level is skipped")
+        del columns["skips"]
         quantized = quantized_linear(*(columns[name] for name in REGNET_COLUMNS))
         for i in range(1, stages + 1):
             inside = i <= quantized.depths.shape[1]

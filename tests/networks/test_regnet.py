@@ -4,7 +4,9 @@ from conftest import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from designspace.networks.regnet import RegNetParameters, quantized_linear
+from designspace.networks.regnet import RegNetParameters, quantized_linear, sift
+from designspace.spaces.catalog import regnet_axes
+from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError
 
 
@@ -42,6 +44,40 @@ def test_columns_equal_one_block_at_a_time(depth, w_0, w_a, w_m):
     n = rows.num_stages[0]
     found = list(zip(rows.widths[0, :n].tolist(), rows.depths[0, :n].tolist(), strict=True))
     assert found == [tuple(stage) for stage in naive_stages(depth, w_0, w_a, w_m)]
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(1, 63),
+            st.integers(1, 32).map(lambda k: 8 * k),
+            st.floats(0, 300) | st.integers(0, 3000).map(lambda k: k / 10),
+            st.floats(1.01, 4) | st.sampled_from([1.5, 2, 2.25, 3]),
+        ),
+        min_size=1,
+    ),
+    stages=st.integers(1, 7),
+)
+def test_sifting_is_never_wrong(rows, stages):
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    truth = quantized_linear(*columns)
+    other, skips = sift(stages, *columns)
+    assert np.all(truth.num_stages[other] != stages)
+    assert np.all((truth.num_stages[skips] == stages) & (truth.num_levels[skips] > stages))
+
+
+def test_sifting_spares_most_of_the_work():
+    """All of the paper's grid: few networks are left that have another number of stages or skip a level."""
+    axes = regnet_axes()
+    columns = [
+        axis.draw(Streams(0).next(str(i), 50_000)) for i, axis in enumerate((axes.depth, axes.w_0, axes.w_a, axes.w_m))
+    ]
+    truth = quantized_linear(*columns)
+    other, skips = sift(4, *columns)
+    wrong = (truth.num_stages != 4) | (truth.num_levels != 4)
+    assert np.all(truth.num_stages[other] != 4)
+    assert np.all((truth.num_stages[skips] == 4) & (truth.num_levels[skips] > 4))
+    assert np.mean((other | skips)[wrong]) > 0.9
 
 
 def test_exact_halves_round_to_even_whatever_the_logarithm():
