@@ -9,9 +9,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from designspace.networks.blocks import Int, compatible_widths, widths_of_cardinality
+from designspace.networks.complexity import Column
 from designspace.spaces.axes import Axis
 from designspace.spaces.constraints import STAGE_PARAMETERS
 from designspace.support.errors import InputError
+
+Columns = dict[str, Column]
+"""Column name -> one entry for each network. Stage parameters are d1..dk, w1..wk, b1..bk, g1..gk."""
 
 LETTERS = dict(zip(STAGE_PARAMETERS, "dwbgc", strict=True))
 """Stage parameter -> the letter of its columns."""

@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from designspace.networks.network import Network
-from designspace.spaces.space import Columns, DesignSpace
+from designspace.spaces.parameters import Columns
+from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_together
 

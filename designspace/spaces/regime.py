@@ -32,8 +32,8 @@ from designspace.networks.blocks import compatible_widths
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.spaces.axes import choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import Band
-from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
-from designspace.spaces.space import Columns, DesignSpace
+from designspace.spaces.parameters import AnyNetAxes, Columns, RegNetAxes
+from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, unknown
 

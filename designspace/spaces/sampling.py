@@ -6,8 +6,10 @@ from collections import Counter
 
 import numpy as np
 
+from designspace.spaces.drawing import draw
+from designspace.spaces.parameters import Columns
 from designspace.spaces.population import Population
-from designspace.spaces.space import Columns, DesignSpace
+from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError
 
@@ -50,10 +52,10 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     while len(seen) < n:
         if drawn - last_new >= PATIENCE:
             raise InfeasibleError(space, n, len(seen), drawn, dict(rejected))
-        draw = space.draw(streams, BLOCK)
+        block = draw(space, streams, BLOCK)
         new, duplicates, end = [], 0, BLOCK
-        for i, row in enumerate(draw.rows.tolist()):
-            id_ = space.network({name: column[i] for name, column in draw.accepted.items()}).id
+        for i, row in enumerate(block.rows.tolist()):
+            id_ = space.network({name: column[i] for name, column in block.accepted.items()}).id
             if id_ in seen:
                 duplicates += 1
                 continue
@@ -63,11 +65,11 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
             if len(seen) == n:
                 end = row + 1
                 break
-        counts = np.bincount(draw.fate[:end], minlength=len(draw.reasons) + 1).tolist()
-        for reason, count in zip(draw.reasons, counts[1:], strict=True):
+        counts = np.bincount(block.fate[:end], minlength=len(block.reasons) + 1).tolist()
+        for reason, count in zip(block.reasons, counts[1:], strict=True):
             rejected[reason] += count
         rejected["duplicate of an earlier network"] += duplicates
         drawn += end
-        parts.append({name: column[new] for name, column in draw.accepted.items()})
+        parts.append({name: column[new] for name, column in block.accepted.items()})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Population(space, seed, tuple(seen), columns, drawn, dict(rejected))

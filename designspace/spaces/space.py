@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from designspace.networks.blocks import PLAIN_CONVS, Int
 from designspace.networks.complexity import (
@@ -18,33 +17,16 @@ from designspace.networks.complexity import (
     totals,
 )
 from designspace.networks.network import Network, Stage, Stem
-from designspace.networks.regnet import quantized_linear, sift
 from designspace.spaces import constraints as constraints_
 from designspace.spaces.axes import Axis, choice
-from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Constraint, Order
-from designspace.spaces.parameters import LETTERS, REGNET_COLUMNS, WHOLE, AnyNetAxes, RegNetAxes, named_axes, realise
-from designspace.spaces.streams import Streams
+from designspace.spaces.constraints import QUANTITIES, Constraint, Order
+from designspace.spaces.parameters import REGNET_COLUMNS, WHOLE, AnyNetAxes, Columns, RegNetAxes, named_axes
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from designspace.spaces.membership import Membership
     from designspace.spaces.population import Population
-
-Columns = dict[str, Column]
-"""Column name -> one entry for each network. Stage parameters are d1..dk, w1..wk, b1..bk, g1..gk."""
-
-
-class Draw(NamedTuple):
-    """What became of a block of draws."""
-
-    accepted: Columns
-    rows: NDArray[np.int64]
-    """The number within the block of each accepted draw, rising."""
-    fate: NDArray[np.int8]
-    """For each draw of the block 0 if it was accepted, else 1 + the number of the reason."""
-    reasons: list[str]
-    """Why draws were rejected, in the order in which the constraints are asked."""
 
 
 @dataclass(frozen=True)
@@ -110,35 +92,13 @@ class DesignSpace:
 
         return contains(self, network)
 
-    def draw(self, streams: Streams, count: int) -> Draw:
-        """Take the next ``count`` draws from the streams: realise them, cost them, keep what meets the constraints.
-
-        Cheap constraints come first, so that most draws are never costed.
-        """
-        sieve = _Sieve(count)
-        if isinstance(self.axes, RegNetAxes):
-            columns = self._draw_regnet(self.axes, streams, count, sieve)
-        else:
-            columns = self._draw_anynet(self.axes, streams, count)
-        for name, axis in self.whole_axes().items():
-            columns[name] = sieve.take(axis.draw(streams.next(name, count)))
-        columns = self._realise(columns)
-        columns = self._keep_divisible(columns, sieve)
-        for limit in self.constraints:
-            if not isinstance(limit, Order):
-                # Most rows fall to a limit of multiply-adds: the rest is counted for those that are left.
-                self._count(columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
-                columns = sieve.keep(columns, limit.allows(columns), str(limit))
-        self._count(columns, QUANTITIES)
-        return Draw(columns, sieve.rows, sieve.fate, sieve.reasons)
-
     def complexity(self, columns: Mapping[str, Column]) -> Complexity:
         """Cost realised columns at the template's resolution: three int64 columns."""
         counted = dict(columns)
-        self._count(counted, QUANTITIES)
+        self.count(counted, QUANTITIES)
         return Complexity(*(counted[quantity] for quantity in QUANTITIES))
 
-    def _count(self, columns: Columns, quantities: Sequence[str]) -> None:
+    def count(self, columns: Columns, quantities: Sequence[str]) -> None:
         """Add the named costs of realised columns to them, those that are not there yet: an int64 column each."""
         stages = tuple(
             StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
@@ -215,67 +175,6 @@ class DesignSpace:
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not the description of a design space: {error!r}") from error
 
-    def _draw_anynet(self, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
-        """Draw the parameters of each stage; orders are met by construction."""
-        orders = {c.parameter: c.order for c in self.constraints if isinstance(c, Order)}
-        columns: Columns = {}
-        for parameter in STAGE_PARAMETERS:
-            axis = named_axes(axes).get(parameter)
-            if axis is None:
-                continue
-            names = [f"{LETTERS[parameter]}{i}" for i in range(1, self.num_stages + 1)]
-            order = orders.get(parameter)
-            if order == "shared":
-                columns.update(dict.fromkeys(names, axis.draw(streams.next(names[0], count))))
-                continue
-            words = [streams.next(name, count) for name in names]
-            drawn = [axis.draw(column) for column in words] if order is None else axis.draw_non_decreasing(words)
-            columns.update(zip(names if order != "non_increasing" else reversed(names), drawn, strict=True))
-        return columns
-
-    def _draw_regnet(self, axes: RegNetAxes, streams: Streams, count: int, sieve: _Sieve) -> Columns:
-        """Draw the six parameters and quantise; only networks with the asked number of stages and levels stay."""
-        columns = {name: axis.draw(streams.next(name, count)) for name, axis in named_axes(axes).items()}
-        stages = self.num_stages
-        other, columns["skips"] = sift(stages, *(columns[name] for name in REGNET_COLUMNS))
-        columns = sieve.keep(columns, ~other, f"not {stages} stages")
-        columns = sieve.keep(columns, ~columns["skips"], "a width level is skipped")
-        del columns["skips"]
-        quantized = quantized_linear(*(columns[name] for name in REGNET_COLUMNS))
-        for i in range(1, stages + 1):
-            inside = i <= quantized.depths.shape[1]
-            columns[f"d{i}"] = quantized.depths[:, i - 1] if inside else np.zeros_like(quantized.num_stages)
-            columns[f"w{i}"] = quantized.widths[:, i - 1] if inside else np.zeros_like(quantized.num_stages)
-            for parameter in STAGE_PARAMETERS[2:]:
-                if parameter in columns:
-                    columns[f"{LETTERS[parameter]}{i}"] = columns[parameter]
-        for parameter in STAGE_PARAMETERS[2:]:
-            columns.pop(parameter, None)
-        columns["levels"] = quantized.num_levels
-        columns = sieve.keep(columns, quantized.num_stages == stages, f"not {stages} stages")
-        columns = sieve.keep(columns, columns["levels"] == stages, "a width level is skipped")
-        del columns["levels"]
-        return columns
-
-    def _realise(self, columns: Columns) -> Columns:
-        """Make widths and group widths of each stage compatible."""
-        letter = LETTERS["group_width" if self.axes.group_width else "cardinality"]
-        for i in range(1, self.num_stages + 1):
-            groups = columns.pop(f"{letter}{i}")
-            drawn = columns[f"w{i}"], columns[f"b{i}"], groups
-            columns[f"w{i}"], columns[f"g{i}"] = realise(self.axes, *drawn, columns["radix"])
-        return columns
-
-    def _keep_divisible(self, columns: Columns, sieve: _Sieve) -> Columns:
-        """Keep what can be split: radix r needs a group width divisible by r."""
-        splits = np.maximum(columns["radix"], 1)
-        if np.all(splits == 1):
-            return columns
-        mask = np.ones(len(splits), bool)
-        for i in range(1, self.num_stages + 1):
-            mask &= columns[f"g{i}"] % splits == 0
-        return sieve.keep(columns, mask, "radix does not divide a group width")
-
 
 FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
 
@@ -285,28 +184,6 @@ def _is_plain(space: DesignSpace) -> bool:
     cardinality = space.axes.cardinality
     axes = (space.axes.bottleneck_ratio, cardinality)
     return all(axis is not None and axis.values.tolist() == [1] for axis in axes) and space.radix.values.tolist() == [0]
-
-
-class _Sieve:
-    """Which of a block's draws are still in, and why the others fell."""
-
-    def __init__(self, count: int) -> None:
-        self.rows: NDArray[np.int64] = np.arange(count)
-        self.fate = np.zeros(count, np.int8)
-        self.reasons: list[str] = []
-
-    def keep(self, columns: Columns, mask: NDArray[np.bool_], reason: str) -> Columns:
-        """Keep the rows of the mask and note the reason for the others."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        self.fate[self.rows[~mask]] = 1 + self.reasons.index(reason)
-        kept = np.flatnonzero(mask)
-        self.rows = self.rows[kept]
-        return {name: column[kept] for name, column in columns.items()}
-
-    def take(self, column: Column) -> Column:
-        """The entries of a column of the whole block that are still in."""
-        return column[self.rows]
 
 
 def _one_or_column(column: Column) -> Int:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 
 from designspace.spaces import catalog
+from designspace.spaces.drawing import draw
 from designspace.spaces.sampling import BLOCK
 from designspace.spaces.streams import Streams
 
@@ -43,7 +44,7 @@ def median_s(work: Callable[[], object], repeats: int = 5) -> float:
 def candidates_per_s(name: str, blocks: int = 32) -> float:
     """Draws per second: draw, make compatible, cost, compare with the band; on one core."""
     space, streams = catalog.space(name, flops=BAND), Streams(0)
-    return blocks * BLOCK / median_s(lambda: [space.draw(streams, BLOCK) for _ in range(blocks)])
+    return blocks * BLOCK / median_s(lambda: [draw(space, streams, BLOCK) for _ in range(blocks)])
 
 
 def command_s(*arguments: str) -> float:

@@ -12,6 +12,7 @@ from designspace.networks.network import Stem
 from designspace.spaces import catalog
 from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
+from designspace.spaces.drawing import draw
 from designspace.spaces.parameters import AnyNetAxes, named_axes
 from designspace.spaces.sampling import InfeasibleError, sample
 from designspace.spaces.space import DesignSpace
@@ -96,7 +97,7 @@ def test_refinements_are_the_parent_conditioned_on_the_full_support():
         space, names, (axes.depth, axes.depth, axes.width, axes.width, axes.bottleneck_ratio, axes.group_width)
     )
     n = 60_000
-    columns = space.draw(Streams(1), n).accepted
+    columns = draw(space, Streams(1), n).accepted
     keys = zip(*(columns[c].tolist() for c in ("d1", "w1", "g1", "d2", "w2", "g2", "b1")), strict=True)
     counts = Counter(keys)
     assert set(counts) == set(expected)
