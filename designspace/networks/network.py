@@ -167,7 +167,7 @@ class Network:
 
         Defaults are left out so that a field added in a later version changes no id.
         """
-        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
+        return canonical_json(self)
 
     @staticmethod
     def from_json(text: str) -> Network:
@@ -182,6 +182,11 @@ class Network:
             return Network(stem=Stem(**fields.pop("stem")), stages=stages, **fields)
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not the JSON of a network ({error}): {text[:200]}") from error
+
+
+def canonical_json(value: Network | Stage | Stem) -> str:
+    """See `Network.to_json`; a network's text holds those of its stages."""
+    return json.dumps(_without_defaults(value), sort_keys=True, separators=(",", ":"))
 
 
 def _without_defaults(value: Any) -> dict[str, Any]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
+from designspace.networks.complexity import Column
 from designspace.networks.network import Network
+from designspace.spaces.identity import CHUNK, Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
@@ -63,10 +64,16 @@ class Population:
 
     def to_csv(self) -> str:
         """The table of the realised networks, one row each; whole numbers are written without a point."""
+        return "".join(self.csv_pieces())
+
+    def csv_pieces(self) -> Iterator[str]:
+        """`to_csv`, some thousand lines at a time."""
         names = self.column_names()
-        text = [[_number_text(value) for value in self.columns[name].tolist()] for name in names]
-        lines = [",".join(["id", *names]), *(",".join(row) for row in zip(self.ids, *text, strict=True))]
-        return "\n".join(lines) + "\n"
+        yield ",".join(["id", *names]) + "\n"
+        for start in range(0, len(self), CHUNK):
+            part = slice(start, start + CHUNK)
+            text = [_column_text(self.columns[name][part]) for name in names]
+            yield "\n".join(map(",".join, zip(self.ids[part], *text, strict=True))) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write population.csv, space.yaml and sampling.json, all or none.
@@ -77,7 +84,7 @@ class Population:
         story = {"format": 1, "seed": self.seed, "n": len(self), "drawn": self.drawn, "rejected": dict(self.rejected)}
         write_together(
             {
-                folder / POPULATION_FILE: self.to_csv(),
+                folder / POPULATION_FILE: self.csv_pieces(),
                 folder / SAMPLING_FILE: json.dumps(story, indent=2) + "\n",
                 folder / SPACE_FILE: yaml.safe_dump(self.space.to_dict(), sort_keys=False),
             }
@@ -108,8 +115,13 @@ class Population:
 
     def _check_ids(self, path: Path) -> None:
         """Raise where a row is no network of the space, or not the one that its id names."""
-        for line, (id_, network) in enumerate(zip(self.ids, self, strict=True), start=2):
-            if network.id != id_:
+        found = Identifier(self.space).ids(self.columns)
+        for line, id_ in enumerate(self.ids, start=2):
+            try:
+                right = next(found) == id_
+            except InputError as error:
+                raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
+            if not right:
                 raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
 
 
@@ -129,33 +141,43 @@ def read_space(path: Path) -> DesignSpace:
 
 def _read_table(path: Path, names: list[str]) -> tuple[tuple[str, ...], Columns]:
     """The ids and number columns of a population.csv, each line checked."""
+    header = ["id", *names]
+    ids: list[str] = []
+    parts: list[list[Column]] = []
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        with path.open(encoding="utf-8") as file:
+            table = csv.reader(file)
+            if next(table, None) != header:
+                raise RunError(f"{path}, line 1: the columns must be {','.join(header)}")
+            while rows := list(itertools.islice(table, CHUNK)):
+                for line, row in enumerate(rows, start=len(ids) + 2):
+                    if len(row) != len(header):
+                        fields = f"{len(row)} fields where {len(header)} are needed"
+                        raise RunError(f"{path}, line {line}: {fields}; it may be cut off")
+                texts = list(zip(*rows, strict=True))
+                ids += texts[0]
+                parts.append([_column(path, name, text) for name, text in zip(names, texts[1:], strict=True)])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from error
-    header = ["id", *names]
-    if not rows or rows[0] != header:
-        raise RunError(f"{path}, line 1: the columns must be {','.join(header)}")
-    for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise RunError(f"{path}, line {line}: {len(row)} fields where {len(header)} are needed; it may be cut off")
-    columns: Columns = {}
-    for i, name in enumerate(names, start=1):
-        try:
-            columns[name] = _column([row[i] for row in rows[1:]])
-        except ValueError as error:
-            raise RunError(f"{path}, column {name}: {error}") from error
-    return tuple(row[0] for row in rows[1:]), columns
+    if not parts:
+        return (), {name: np.empty(0, np.int64) for name in names}
+    return tuple(ids), {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
 
 
-def _column(text: list[str]) -> Any:
+def _column(path: Path, name: str, text: Sequence[str]) -> Column:
     """Numbers as int64 where all are whole, else as float64."""
     try:
         return np.array([int(value) for value in text], np.int64)
     except ValueError:
+        pass
+    try:
         return np.array([float(value) for value in text], np.float64)
+    except ValueError as error:
+        raise RunError(f"{path}, column {name}: {error}") from error
 
 
-def _number_text(value: float) -> str:
-    """The shortest text that reads back as the same number."""
-    return str(int(value)) if value == int(value) else repr(value)
+def _column_text(column: Column) -> Iterable[str]:
+    """The shortest text of each number that reads back as the same one."""
+    if column.dtype.kind == "i":
+        return map(str, column.tolist())
+    return (str(int(value)) if value == int(value) else repr(value) for value in column.tolist())

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from designspace.spaces.drawing import draw
+from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.population import Population
 from designspace.spaces.space import DesignSpace
@@ -44,7 +45,7 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     """
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InputError(f"n must be a whole number of networks >= 1, not {n!r}")
-    streams = Streams(seed)
+    streams, identifier = Streams(seed), Identifier(space)
     seen: dict[str, None] = {}
     parts: list[Columns] = []
     rejected: Counter[str] = Counter()
@@ -54,22 +55,23 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
             raise InfeasibleError(space, n, len(seen), drawn, dict(rejected))
         block = draw(space, streams, BLOCK)
         new, duplicates, end = [], 0, BLOCK
-        for i, row in enumerate(block.rows.tolist()):
-            id_ = space.network({name: column[i] for name, column in block.accepted.items()}).id
+        for i, id_ in enumerate(identifier.ids(block.accepted)):
             if id_ in seen:
                 duplicates += 1
                 continue
             seen[id_] = None
             new.append(i)
-            last_new = drawn + row
             if len(seen) == n:
-                end = row + 1
+                end = int(block.rows[i]) + 1
                 break
+        if new:
+            last_new = drawn + int(block.rows[new[-1]])
         counts = np.bincount(block.fate[:end], minlength=len(block.reasons) + 1).tolist()
         for reason, count in zip(block.reasons, counts[1:], strict=True):
             rejected[reason] += count
         rejected["duplicate of an earlier network"] += duplicates
         drawn += end
         parts.append({name: column[new] for name, column in block.accepted.items()})
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # Column by column, each taken out of its parts: a large population is never in memory twice.
+    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     return Population(space, seed, tuple(seen), columns, drawn, dict(rejected))

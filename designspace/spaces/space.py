@@ -115,7 +115,7 @@ class DesignSpace:
     def network(self, row: Mapping[str, Any]) -> Network:
         """The network of one row of realised columns."""
         stages = tuple(
-            Stage(int(row[f"d{i}"]), int(row[f"w{i}"]), stride, _plain(row[f"b{i}"]), int(row[f"g{i}"]))
+            Stage(int(row[f"d{i}"]), int(row[f"w{i}"]), stride, plain(row[f"b{i}"]), int(row[f"g{i}"]))
             for i, stride in enumerate(self.template.strides, start=1)
         )
         return self.template.network(stages, **{name: int(row[name]) for name in self.whole_axes()})
@@ -191,7 +191,7 @@ def _one_or_column(column: Column) -> Int:
     return int(column[0]) if len(column) and bool((column == column[0]).all()) else column
 
 
-def _plain(value: Any) -> float:
+def plain(value: Any) -> float:
     """A number of a column as a Python number, whole ones as int."""
     number = float(value)
     return int(number) if number.is_integer() else number

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,15 +43,19 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_together(files: Mapping[Path, str]) -> None:
+def write_together(files: Mapping[Path, Iterable[str]]) -> None:
     """Write several texts so that all are replaced or none: each is on the disk before the first takes its place.
 
-    They take their places from the last to the first.
+    They take their places from the last to the first. A text may come in pieces, which are never in memory together.
+
+    Raises:
+        RunError: a file cannot be written (disk full, no permission); what stood there is unchanged.
     """
     with contextlib.ExitStack() as stack:
         for path, text in files.items():
             file = stack.enter_context(atomic_writer(path))
-            file.write(text.encode())
+            for piece in [text] if isinstance(text, str) else text:
+                file.write(piece.encode())
             file.flush()
             os.fsync(file.fileno())
 

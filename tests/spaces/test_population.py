@@ -67,6 +67,63 @@ def test_an_edited_row_is_noticed(population, tmp_path):
         Population.read(tmp_path)
 
 
+def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
+    population.write(tmp_path)
+    path = tmp_path / "population.csv"
+    lines = path.read_text().splitlines()
+    fields = lines[5].split(",")
+    fields[1] = "0"
+    lines[5] = ",".join(fields)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match="line 6: depth must be an int >= 1, not 0; the file was changed"):
+        Population.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line: line + ",1", "line 3: 2. fields where 2. are needed; it may be cut off"),
+        (lambda line: "", "line 3: 0 fields where 2. are needed"),
+        (
+            lambda line: line.rpartition(",")[0] + ",many",
+            "column activations: could not convert string to float: 'many'",
+        ),
+    ],
+    ids=["one field more", "empty line", "no number"],
+)
+def test_a_broken_line_is_named(population, tmp_path, change, message):
+    population.write(tmp_path)
+    path = tmp_path / "population.csv"
+    lines = path.read_text().splitlines()
+    lines[2] = change(lines[2])
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match=message):
+        Population.read(tmp_path)
+
+
+def test_pieces_of_the_table_do_not_matter(population, tmp_path, monkeypatch):
+    """Written and read a few lines at a time; numbers that are whole in some pieces only are read as what they are."""
+    whole = population.to_csv()
+    monkeypatch.setattr("designspace.spaces.population.CHUNK", 3)
+    assert population.to_csv() == whole
+    population.write(tmp_path)
+    again = Population.read(tmp_path)
+    assert again == population
+    assert {name: column.dtype for name, column in again.columns.items()} == {
+        name: population.columns[name].dtype for name in population.column_names()
+    }
+
+
+def test_the_table_may_be_rewritten_by_other_programs(population, tmp_path):
+    """Quotes and carriage returns, as spreadsheets and R write them."""
+    population.write(tmp_path)
+    path = tmp_path / "population.csv"
+    path.write_bytes(
+        path.read_text().replace(population.ids[0], f'"{population.ids[0]}"').replace("\n", "\r\n").encode()
+    )
+    assert Population.read(tmp_path) == population
+
+
 def test_a_missing_population_says_what_to_do(tmp_path):
     with pytest.raises(RunError, match="sample one first"):
         Population.read(tmp_path)

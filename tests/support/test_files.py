@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from designspace.support.errors import RunError
-from designspace.support.files import atomic_writer, read_json, write_json, write_text
+from designspace.support.files import atomic_writer, read_json, write_json, write_text, write_together
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
@@ -56,3 +56,20 @@ def test_a_full_disk_keeps_what_was_there(full_disk):
         write_text(path, "x" * 100_000)
     assert path.read_text() == "old"
     assert [file.name for file in full_disk.iterdir()] == ["a.txt"]
+
+
+def test_texts_in_pieces_are_written_together_or_not_at_all(tmp_path):
+    def pieces(fails):
+        yield "new\n"
+        if fails:
+            raise ValueError("no more")
+        yield "lines\n"
+
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    write_together({first: "old", second: "old"})
+    with pytest.raises(ValueError, match="no more"):
+        write_together({first: "new", second: pieces(fails=True)})
+    assert (first.read_text(), second.read_text()) == ("old", "old")
+    write_together({first: "new", second: pieces(fails=False)})
+    assert (first.read_text(), second.read_text()) == ("new", "new\nlines\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]

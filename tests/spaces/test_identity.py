@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from designspace.networks.network import Stem
+from designspace.spaces import catalog, identity
+from designspace.spaces.axes import choice, log_uniform, powers_of_two
+from designspace.spaces.identity import Identifier
+from designspace.spaces.space import AnyNetAxes, DesignSpace, Template
+from designspace.spaces.streams import Streams
+from designspace.support.errors import InputError
+
+
+@st.composite
+def spaces(draw):
+    """Every setting that changes a network's text."""
+    axes = AnyNetAxes(
+        log_uniform(1, 3),
+        log_uniform(8, 32, 8),
+        choice(draw(st.lists(st.sampled_from([0.25, 0.5, 1, 1.5, 2, 2.5, 4]), min_size=1, unique=True))),
+        powers_of_two(1, 8),
+    )
+    template = Template(
+        stem=Stem(draw(st.sampled_from(["imagenet", "cifar", "resnet", "deep"])), draw(st.sampled_from([8, 32]))),
+        strides=tuple(draw(st.lists(st.sampled_from([1, 2]), min_size=1, max_size=4))),
+        block=draw(st.sampled_from(["bottleneck", "bottleneck_linear"])),
+        se_ratio=draw(st.sampled_from([0.0, 0.25, 1.0])),
+        shortcut=draw(st.sampled_from(["conv", "avg_pool"])),
+        downsampling=draw(st.sampled_from(["conv", "avg_pool_before", "avg_pool_after"])),
+        head_width=draw(st.sampled_from([0, 64])),
+        num_classes=draw(st.sampled_from([10, 1000])),
+        in_channels=draw(st.sampled_from([1, 3])),
+        resolution=32,
+    )
+    radices = choice(draw(st.lists(st.sampled_from([0, 1, 2, 4]), min_size=1, unique=True)))
+    return DesignSpace("any", axes, template, radices)
+
+
+def check(space, columns):
+    networks = [space.network({name: column[i] for name, column in columns.items()}) for i in range(len(columns["d1"]))]
+    identifier = Identifier(space)
+    assert list(identifier.texts(columns)) == [network.to_json() for network in networks]
+    assert list(identifier.ids(columns)) == [network.id for network in networks]
+
+
+@given(spaces())
+def test_texts_and_ids_are_those_of_the_networks(space):
+    check(space, space.draw(Streams(0), 40).accepted)
+
+
+@pytest.mark.parametrize("radix", [0, [0, 2]], ids=["plain", "radix"])
+@pytest.mark.parametrize("name", catalog.NAMES)
+def test_texts_and_ids_of_the_named_spaces(name, radix):
+    space = catalog.space(name, radix=radix)
+    check(space, space.draw(Streams(1), 400).accepted)
+
+
+def test_chunks_do_not_matter(monkeypatch):
+    space = catalog.space("RegNetY", radix=[0, 1, 2])
+    columns = space.draw(Streams(2), 3000).accepted
+    whole = list(Identifier(space).ids(columns))
+    monkeypatch.setattr(identity, "CHUNK", 7)
+    assert list(Identifier(space).ids(columns)) == whole
+
+
+def test_a_row_that_is_no_network_is_refused_in_its_turn():
+    space = catalog.space("AnyNetXA")
+    columns = space.draw(Streams(0), 3).accepted
+    columns["d2"] = np.array([1, 0, 1])
+    ids = Identifier(space).ids(columns)
+    assert len(next(ids)) == 12
+    with pytest.raises(InputError, match="depth must be an int >= 1, not 0"):
+        next(ids)
