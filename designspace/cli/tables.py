@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from designspace.support.text import duration
-from designspace.sweeps.progress import Progress
+
+if TYPE_CHECKING:  # a command that only prints tables spares the imports of sweeps
+    from designspace.sweeps.progress import Progress
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -111,12 +111,12 @@ def sift(stages: int, depth: Column, w_0: Column, w_a: Column, w_m: Column) -> t
     # Past its first blocks a network skips no level, for u grows by a constant and the levels by a factor. So where the
     # step from block 2 to 3 is below one level, blocks 1 and 2 tell how many levels are used. Each is a stage of its
     # own where levels are more than WIDTH_STEP apart.
-    more = np.flatnonzero((levels > stages) & (depth[row] > 3) & (start * (w_m[row] - 1) > WIDTH_STEP))
+    more = np.flatnonzero(enough & (depth[row] > 3) & (start * (w_m[row] - 1) > WIDTH_STEP))
     first, second, third = (_position(j, start[more], slope[more], log_factor[more]) for j in (1, 2, 3))
     used = levels[more] - _level(second) + (_level(second) > _level(first)) + (_level(first) > 0)
     sure = third - second < 1 - 1e-6
     other[row[more]] = sure & (used != stages)
-    skips[row[more]] = sure & (used == stages)
+    skips[row[more]] = sure & (used == stages) & (levels[more] > stages)
     return other, skips
 
 
