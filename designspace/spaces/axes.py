@@ -21,7 +21,7 @@ from designspace.support.errors import InputError, unknown
 Words = NDArray[np.uint64]
 """Random words, one for each draw. Shape (n,)."""
 
-DIGITS = 50
+DIGITS = 30
 """Decimal digits of the probabilities, before they become 64-bit thresholds."""
 GUIDE_BITS = 14
 """A word's first bits, which alone decide most draws."""

@@ -3,31 +3,40 @@
 Run with `make bench`. Last figures (one core of a shared x86-64 machine; Python 3.11, numpy 2.4; medians of 5):
 
     space       million draws/s  500 networks, s  command, s
-    AnyNetXA               1.51             0.04        0.47
-    AnyNetXB               1.56             0.04        0.46
-    AnyNetXC               1.70             0.04        0.49
-    AnyNetXD               1.57             0.04        0.43
-    AnyNetXE               1.55             0.04        0.38
-    RegNetX                0.69             0.54        0.99
-    RegNetY                0.67             0.54        0.95
-    start of Python with hydra, yaml, rich and numpy: 0.24 s
+    AnyNetXA               2.38             0.03        0.61
+    AnyNetXB               3.53             0.02        0.54
+    AnyNetXC               3.85             0.02        0.44
+    AnyNetXD               2.50             0.02        0.49
+    AnyNetXE               2.13             0.02        0.50
+    RegNetX                3.64             0.10        0.60
+    RegNetY                3.13             0.14        0.78
+    start of Python with hydra, yaml, rich and numpy: 0.36 s
+    a million AnyNetXA, draw and write: 8 s, 455 MiB at most
+    a million AnyNetXA, draw in 100 M to 1 G and write: 11 s, 456 MiB at most
+    a million AnyNetXA, read: 11 s, 441 MiB at most
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from designspace.spaces import catalog
 from designspace.spaces.drawing import draw
+from designspace.spaces.population import Population
 from designspace.spaces.sampling import BLOCK
 from designspace.spaces.streams import Streams
 
 BAND = (360e6, 400e6)
+WIDE = (100e6, 1e9)
+MILLION = 1_000_000
+NAMES = (*(f"AnyNetX{letter}" for letter in "ABCDE"), "RegNetX", "RegNetY")
 
 
 def median_s(work: Callable[[], object], repeats: int = 5) -> float:
@@ -52,17 +61,40 @@ def command_s(*arguments: str) -> float:
     return median_s(lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL))
 
 
+def million(step: str, folder: str) -> None:
+    """Draw and write a million networks, or read them again; print seconds and peak memory of this process."""
+    start = time.perf_counter()
+    if step == "read":
+        Population.read(Path(folder))
+    else:
+        catalog.space("AnyNetXA", flops=None if step == "free" else WIDE).sample(MILLION).write(Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    print(f"{time.perf_counter() - start:.0f} s, {peak:.0f} MiB at most")
+
+
+def print_million() -> None:
+    """A million AnyNetXA networks, each step once in a process of its own: peak memory is a process's."""
+    with tempfile.TemporaryDirectory() as folder:
+        for step, words in (("free", "draw and write"), ("band", "draw in 100 M to 1 G and write"), ("read", "read")):
+            print(f"a million AnyNetXA, {words}: ", end="", flush=True)
+            subprocess.run([sys.executable, __file__, step, folder], check=True)
+
+
 def main() -> None:
     """Print the figures."""
+    if len(sys.argv) > 1:
+        million(*sys.argv[1:])
+        return
     imports = command_s("-c", "import hydra, yaml, rich.table, numpy; hydra.compose")
     print(f"{'space':<10}{'million draws/s':>17}{'500 networks, s':>17}{'command, s':>12}")
-    for name in catalog.NAMES:
+    for name in NAMES:
         space = catalog.space(name, flops=BAND)
         with tempfile.TemporaryDirectory() as folder:
             command = command_s("-m", "designspace.sample", f"space={name}", "n=500", f"run={folder}/run")
         population = median_s(lambda space=space: space.sample(500))  # type: ignore[misc]
         print(f"{name:<10}{candidates_per_s(name) / 1e6:>17.2f}{population:>17.2f}{command:>12.2f}")
     print(f"start of Python with hydra, yaml, rich and numpy: {imports:.2f} s")
+    print_million()
 
 
 if __name__ == "__main__":
