@@ -56,7 +56,10 @@ def show(population: Population) -> None:
     depth = sum(population.columns[f"d{i}"] for i in range(1, population.space.num_stages + 1))
     quantities = {q: population.columns[q] for q in ("flops", "params", "activations")} | {"depth": depth}
     points = (0, 5, 25, 50, 75, 95, 100)
-    table = [(q, *(quantity(v) for v in np.percentile(column, points))) for q, column in quantities.items()]
+    # What np.percentile does, without the 26 ms that its first call takes to import masked arrays.
+    ranks = np.array(points) / 100 * (len(population) - 1)
+    quantiles = {q: np.interp(ranks, np.arange(len(population)), np.sort(column)) for q, column in quantities.items()}
+    table = [(q, *(quantity(v) for v in values)) for q, values in quantiles.items()]
     header = ("quantiles", "min", *(f"{p}%" for p in points[1:-1]), "max")
     print_table("", header, table)
 

@@ -40,7 +40,7 @@ def draw(space: DesignSpace, streams: Streams, count: int) -> Draw:
     else:
         columns = _draw_anynet(space, space.axes, streams, count)
     for name, axis in space.whole_axes().items():
-        columns[name] = sieve.take(axis.draw(streams.next(name, count)))
+        columns[name] = axis.draw(sieve.take(streams.next(name, count)))
     columns = _realise(space, columns)
     columns = _keep_divisible(space, columns, sieve)
     for limit in space.constraints:
@@ -73,12 +73,17 @@ def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: 
 
 def _draw_regnet(space: DesignSpace, axes: RegNetAxes, streams: Streams, count: int, sieve: _Sieve) -> Columns:
     """Draw the six parameters and quantise; only networks with the asked number of stages and levels stay."""
-    columns = {name: axis.draw(streams.next(name, count)) for name, axis in named_axes(axes).items()}
-    stages = space.num_stages
+    given, stages = named_axes(axes), space.num_stages
+    # Every column starts as its words, which are looked up for the rows alone that are still in.
+    columns: Columns = {name: streams.next(name, count) for name in given}
+    columns["depth"] = given["depth"].draw(columns["depth"])
+    columns = sieve.keep(columns, columns["depth"] >= stages, f"not {stages} stages")
+    columns.update({name: given[name].draw(columns[name]) for name in REGNET_COLUMNS[1:]})
     other, columns["skips"] = sift(stages, *(columns[name] for name in REGNET_COLUMNS))
     columns = sieve.keep(columns, ~other, f"not {stages} stages")
     columns = sieve.keep(columns, ~columns["skips"], "a width level is skipped")
     del columns["skips"]
+    columns.update({name: axis.draw(columns[name]) for name, axis in given.items() if name not in REGNET_COLUMNS})
     quantized = quantized_linear(*(columns[name] for name in REGNET_COLUMNS))
     for i in range(1, stages + 1):
         inside = i <= quantized.depths.shape[1]
