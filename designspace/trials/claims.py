@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import time
-import uuid
 from pathlib import Path
 
 LEASE_S = 60.0
@@ -28,7 +27,7 @@ def take(path: Path) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(handle, "w") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}, file)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "token": os.urandom(16).hex()}, file)
     return True
 
 
@@ -60,7 +59,7 @@ def is_live(path: Path) -> bool:
 
 def _remove_abandoned(path: Path) -> None:
     """Move an abandoned claim out of the way; if another process renewed it meanwhile, put it back."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    aside = path.with_name(f".{path.name}.{os.urandom(16).hex()}")
     try:
         path.rename(aside)
     except FileNotFoundError:

@@ -3,17 +3,17 @@
 Run with `make bench`. Last figures (one core of a shared x86-64 machine; Python 3.11, numpy 2.4; medians of 5):
 
     space       million draws/s  500 networks, s  command, s
-    AnyNetXA               2.38             0.03        0.61
-    AnyNetXB               3.53             0.02        0.54
-    AnyNetXC               3.85             0.02        0.44
-    AnyNetXD               2.50             0.02        0.49
-    AnyNetXE               2.13             0.02        0.50
-    RegNetX                3.64             0.10        0.60
-    RegNetY                3.13             0.14        0.78
+    AnyNetXA               2.54             0.02        0.45
+    AnyNetXB               2.72             0.03        0.47
+    AnyNetXC               3.57             0.02        0.47
+    AnyNetXD               2.40             0.03        0.47
+    AnyNetXE               2.08             0.02        0.46
+    RegNetX                4.45             0.09        0.60
+    RegNetY                3.62             0.11        0.61
     start of Python with hydra, yaml, rich and numpy: 0.36 s
-    a million AnyNetXA, draw and write: 8 s, 455 MiB at most
-    a million AnyNetXA, draw in 100 M to 1 G and write: 11 s, 456 MiB at most
-    a million AnyNetXA, read: 11 s, 441 MiB at most
+    a million AnyNetXA, draw and write: 7 s, 455 MiB at most
+    a million AnyNetXA, draw in 100 M to 1 G and write: 7 s, 456 MiB at most
+    a million AnyNetXA, read: 12 s, 441 MiB at most
 """
 
 from __future__ import annotations
