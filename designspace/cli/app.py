@@ -101,9 +101,9 @@ def help_text(name: str) -> str:
         lines += ["choose from:", *choices, ""]
     lines += ["keys, with their defaults:", "", text.rstrip()]
     for group in groups:
-        first = options(group)[0]
-        example = (configs_folder() / group / f"{first}.yaml").read_text(encoding="utf-8").rstrip()
-        lines += ["", f"# {group}, for example {first}:", example]
+        default = text.split(f"- {group}:")[1].split()[0]
+        example = (configs_folder() / group / f"{default}.yaml").read_text(encoding="utf-8").rstrip()
+        lines += ["", f"# {group}={default}:", example]
     if "space:" in text:
         lines += ["", "# every space:", (configs_folder() / "base" / "space.yaml").read_text(encoding="utf-8").rstrip()]
     return "\n".join(lines)

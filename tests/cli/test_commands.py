@@ -130,7 +130,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     ("arguments", "words"),
     [
         (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNeSt, AnyNetXA, AnyNetXB"]),
-        (["input=cifar1000"], ["unknown input 'cifar1000'; there is: fashion_mnist, imagenet"]),
+        (["input=cifar1000"], ["unknown input 'cifar1000'; there is: cifar10, fashion_mnist, imagenet"]),
         (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
         (["n"], ["'n' is not of the form key=value"]),
