@@ -126,41 +126,56 @@ def space(
     """
     base = _named(name)
     template = dataclasses.replace(
-        base.template, in_channels=in_channels, num_classes=num_classes, resolution=resolution
+        base.template,
+        stem=Stem(stem or base.template.stem.kind, base.template.stem.width if stem_width is None else stem_width),
+        strides=_strides(base.template.strides, stages, strides),
+        se_ratio=base.template.se_ratio if se_ratio is None else se_ratio,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        resolution=resolution,
     )
-    if stages is not None or strides is not None:
-        template = dataclasses.replace(template, strides=_strides(base.template.strides, stages, strides))
-    if stem is not None or stem_width is not None:
-        new_stem = Stem(stem or template.stem.kind, template.stem.width if stem_width is None else stem_width)
-        template = dataclasses.replace(template, stem=new_stem)
-        if stem_width is not None:
-            base = dataclasses.replace(base, stem_width=None)
-    if se_ratio is not None:
-        template = dataclasses.replace(template, se_ratio=se_ratio)
     axes = auto_axes(regime, base.axes, None if flops is None else _band("flops", flops), template)
-    if bottleneck_ratio is not None:
-        axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
-    if group_width is not None:
-        if axes.group_width is None:
-            raise InputError(f"{name} draws cardinalities, so group_width does not apply")
-        axes = dataclasses.replace(axes, group_width=choice(_list("group_width", group_width)))
-    constraints = base.constraints
-    if block is not None and block != "X":
-        if block not in BLOCKS:
-            raise unknown("block", block, BLOCKS)
-        template = dataclasses.replace(template, block=BLOCKS[block])
-        axes = dataclasses.replace(axes, group_width=None, cardinality=choice([1]))
-        axes = axes if block == "R" else dataclasses.replace(axes, bottleneck_ratio=choice([1]))
-        constraints = tuple(c for c in constraints if not (isinstance(c, Order) and c.parameter == "group_width"))
     result = dataclasses.replace(
         base,
-        axes=axes,
+        axes=_with_choices(name, axes, bottleneck_ratio, group_width),
         template=template,
-        constraints=constraints,
         radix=base.radix if radix is None else _radix_axis(radix),
+        stem_width=base.stem_width if stem_width is None else None,
     )
     limits = dict(zip(QUANTITIES, (flops, params, activations), strict=True))
-    return result.refine(*(_band(quantity, limit) for quantity, limit in limits.items() if limit is not None))
+    bands = (_band(quantity, limit) for quantity, limit in limits.items() if limit is not None)
+    return _with_block(result, block).refine(*bands)
+
+
+def _with_choices(
+    name: str,
+    axes: AnyNetAxes | RegNetAxes,
+    bottleneck_ratio: Sequence[float] | None,
+    group_width: Sequence[int] | None,
+) -> AnyNetAxes | RegNetAxes:
+    """The axes with other values of b and g to choose from, where such are given."""
+    if bottleneck_ratio is not None:
+        axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
+    if group_width is None:
+        return axes
+    if axes.group_width is None:
+        raise InputError(f"{name} draws cardinalities, so group_width does not apply")
+    return dataclasses.replace(axes, group_width=choice(_list("group_width", group_width)))
+
+
+def _with_block(space: DesignSpace, block: str | None) -> DesignSpace:
+    """The space with another block of the generalisation study: all but X have neither groups nor, V and VR, b."""
+    if block is None or block == "X":
+        return space
+    if block not in BLOCKS:
+        raise unknown("block", block, BLOCKS)
+    axes = dataclasses.replace(space.axes, group_width=None, cardinality=choice([1]))
+    return dataclasses.replace(
+        space,
+        axes=axes if block == "R" else dataclasses.replace(axes, bottleneck_ratio=choice([1])),
+        template=dataclasses.replace(space.template, block=BLOCKS[block]),
+        constraints=tuple(c for c in space.constraints if not (isinstance(c, Order) and c.parameter == "group_width")),
+    )
 
 
 def _named(name: str) -> DesignSpace:
