@@ -173,13 +173,21 @@ class Pool:
                 worker.give(waiting.popleft() if waiting else None)
 
     def _bury(self, worker: _Process, waiting: deque[Task]) -> None:
-        """A worker has ended. If it was at a trial, the trial has failed and another worker takes over."""
+        """A worker has ended, and another takes its place.
+
+        A trial that it was at has failed, unless the worker was told to end (SIGTERM) and did so in good order: then
+        the trial goes on from its checkpoint.
+        """
         self._forget(worker)
         code = worker.process.wait()
         task = worker.task
         if task is None:
             if code:
                 raise RunError(f"a worker could not start (exit code {code}); its last words are in {self._log}")
+            return
+        if code == 0:
+            waiting.appendleft(task)
+            self._start(worker.slot)
             return
         folder = RunFolder(Path(task.run)).trial(task.id)
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"

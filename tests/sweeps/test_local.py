@@ -74,24 +74,35 @@ def test_what_is_done_is_not_done_again(undisturbed, fashion_mnist):
     assert {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")} == before
 
 
-def test_a_killed_worker_costs_one_trial_and_is_replaced(tmp_path, fashion_mnist):
-    run = make_run(tmp_path / "killed")
+def run_and_signal(run, root, log, sent):
+    """Run with one worker, and send it a signal after the first trial's first epoch; give the states by id."""
     tasks, _, _ = tasks_of([run])
-    events = []
+    pending = [sent]
 
     def on_event(task, event):
-        events.append((task, event))
-        if task == tasks[0] and event.kind == "epoch" and event.epoch == 1:
+        if task == tasks[0] and event.kind == "epoch" and pending:
             victim = next(worker for worker in pool._workers if worker.task == task)
-            os.kill(victim.process.pid, signal.SIGKILL)
+            os.kill(victim.process.pid, pending.pop())
 
-    pool = Pool(CPU[:1], fashion_mnist, tmp_path / "log", on_event)
+    pool = Pool(CPU[:1], root, log, on_event)
     pool.run(tasks)
-    states = {state.id: state for state in run.states(run.population().ids)}
-    victim = states.pop(tasks[0].id)
-    assert (victim.status, victim.failure.reason) == ("failed", "worker died")
-    assert "SIGKILL" in victim.failure.detail
+    return tasks[0].id, {state.id: state for state in run.states(run.population().ids)}
+
+
+def test_a_killed_worker_costs_one_trial_and_is_replaced(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "killed")
+    victim, states = run_and_signal(run, fashion_mnist, tmp_path / "log", signal.SIGKILL)
+    failed = states.pop(victim)
+    assert (failed.status, failed.failure.reason) == ("failed", "worker died")
+    assert "SIGKILL" in failed.failure.detail
     assert [state.status for state in states.values()] == 3 * ["done"]
+
+
+def test_a_worker_that_is_told_to_end_costs_nothing(undisturbed, tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "ended")
+    _, states = run_and_signal(run, fashion_mnist, tmp_path / "log", signal.SIGTERM)
+    assert [state.status for state in states.values()] == 4 * ["done"]
+    assert numbers(run) == numbers(undisturbed)
 
 
 def test_a_trial_that_diverges_is_a_row_with_its_reason(tmp_path, fashion_mnist):
