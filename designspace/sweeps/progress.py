@@ -11,6 +11,9 @@ from pathlib import Path
 from designspace.sweeps.messages import Event, Task
 from designspace.trials.folder import RunFolder, TrialState
 
+RECENT = 50
+"""So many trials tell the speed of a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
@@ -24,7 +27,7 @@ class RunStatus:
     best_error: float | None
     """The least final error so far, in per cent."""
     trials_per_hour: float | None
-    """Finished trials per hour over the time in which they finished; None with fewer than two."""
+    """Ended trials per hour, over the last of them; None before the first."""
 
     @property
     def total(self) -> int:
@@ -57,11 +60,13 @@ def run_status(run: RunFolder) -> RunStatus:
 
 
 def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
-    """Trials per hour between the first and the last end of a trial."""
-    ends = sorted(end for state in states if (end := run.trial(state.id).ended_at()) is not None)
-    if len(ends) < 2 or ends[-1] <= ends[0]:
+    """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count."""
+    runs = [last for state in states if (last := run.trial(state.id).last_run()) is not None]
+    recent = sorted(runs, key=lambda run: run[1])[-RECENT:]
+    if not recent:
         return None
-    return (len(ends) - 1) / (ends[-1] - ends[0]) * 3600
+    span = recent[-1][1] - min(start for start, _ in recent)
+    return len(recent) / span * 3600 if span > 0 else None
 
 
 class Progress:

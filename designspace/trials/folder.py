@@ -40,6 +40,7 @@ RESULT_COLUMNS = (
 
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
+_TRIAL = "trial.json"
 _RESULT = "result.json"
 _ERROR = "error.json"
 _CLAIM = "claim.json"
@@ -75,7 +76,7 @@ class TrialFolder:
             "recipe": trial.recipe.to_dict(),
             "seed": trial.seed,
         }
-        write_json(self.path / "trial.json", asked)
+        write_json(self.path / _TRIAL, asked)
 
     def write_history(self, history: tuple[EpochRecord, ...]) -> None:
         """Write one line of JSON for each epoch so far."""
@@ -104,11 +105,11 @@ class TrialFolder:
         """Write the failure: from now on the trial has failed."""
         write_json(self.path / _ERROR, dataclasses.asdict(failure))
 
-    def ended_at(self) -> float | None:
-        """When the trial ended, in seconds since the epoch; None if it has not."""
+    def last_run(self) -> tuple[float, float] | None:
+        """When an ended trial was last begun or gone on with, and when it ended, in seconds since the epoch."""
         for name in (_RESULT, _ERROR):
             with contextlib.suppress(FileNotFoundError):
-                return (self.path / name).stat().st_mtime
+                return (self.path / _TRIAL).stat().st_mtime, (self.path / name).stat().st_mtime
         return None
 
     def state(self) -> TrialState:

@@ -11,7 +11,7 @@ from designspace.sweeps.messages import Event, Task
 from designspace.sweeps.progress import Progress, run_status, tasks_of
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.trial import Recipe, Trial, TrialResult
 
 SPACE = catalog.space(
     "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(2e5, 6e5)
@@ -194,6 +194,22 @@ def test_progress_counts_epochs_of_resumed_trials_right(monkeypatch):
     assert (progress.finished, progress.best, progress.left_s) == (4, 15.0, pytest.approx(50))
     progress.take(tasks[1], Event("failed", detail="diverged: loss is nan"))
     assert (progress.finished, progress.failed, progress.left_s) == (5, 1, 0)
+
+
+def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
+    """Two trials of a minute side by side, a pause of a day, then two more: 120 an hour, and the pause is forgotten."""
+    monkeypatch.setattr("designspace.sweeps.progress.RECENT", 2)
+    run = make_run(tmp_path / "speed", n=5)
+    for i, id_ in enumerate(run.population().ids[:4]):
+        start = 1e9 + (86_400 if i >= 2 else 0)
+        folder = run.trial(id_)
+        folder.write_trial(Trial(run.population()[i], RECIPE, 0))
+        folder.write_result(TrialResult(50.0, 50.0, 2, 60.0, "cpu"))
+        os.utime(folder.path / "trial.json", (start, start))
+        os.utime(folder.path / "result.json", (start + 60, start + 60))
+    status = run_status(run)
+    assert status.trials_per_hour == pytest.approx(120)
+    assert status.left_s == pytest.approx(30)
 
 
 def test_messages_read_back():
