@@ -27,7 +27,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
 def show(folders: Sequence[RunFolder], out: Path) -> None:
     """Gather and analyse runs into a folder, and print the table, the conclusions and the paths."""
     for folder in folders:
-        if folder.has_trials():
+        if folder.begun():
             folder.write_results()
     found = analyze_results([Results.read(folder) for folder in folders], out, provenance_of(folders))
     print_table("error, top-1, %", found.spaces.header, found.spaces.rows)

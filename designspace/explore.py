@@ -9,20 +9,23 @@ from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.spaces import catalog
-from designspace.sweeps.launch import check_fit
+from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Fetch the images, sample, train what is not done, analyse."""
-    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
+    devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
+    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"], "devices": devices})
     settings = {key: value for key, value in config["space"].items() if key != "name"}
     spaces = [catalog.space(name, **settings) for name in config["spaces"]]
     for space in spaces:
         check_fit(space.template, recipe)
-    data.prepare(config["data"]["name"], Path(config["data"]["root"] or data.default_root()))
+    root = Path(config["data"]["root"] or data.default_root())
     origin = provenance("explore", typed)
+    launcher = Launcher.from_dict(config["launcher"], root, origin)
+    data.prepare(config["data"]["name"], root)
     folders = []
     for space in spaces:
         folder = RunFolder(Path(config["run"]) / space.name)
@@ -30,7 +33,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         folder.write_plan(recipe, config["seed"])
         folders.append(folder)
     print(f"{config['name']}: {config['n']} networks from each of {len(folders)} spaces, in {config['run']}")
-    launch.train(folders, recipe, config)
+    launch.train(folders, recipe, launcher, wait=True)
     analyze.show(folders, Path(config["run"]))
 
 

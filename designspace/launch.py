@@ -1,15 +1,17 @@
-"""Train every network of a run; the same command again goes on where it was."""
+"""Train every network of a run, here or on SLURM; the same command again goes on where it was."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from designspace import data
 from designspace.cli import app
+from designspace.cli.provenance import provenance
 from designspace.cli.tables import progress_bar
-from designspace.sweeps import local
-from designspace.sweeps.launch import check_fit, run_local
+from designspace.sweeps.launch import Launcher, check_fit
+from designspace.sweeps.progress import Progress, tasks_of
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
@@ -19,30 +21,71 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     folder = RunFolder(Path(config["run"]))
     recipe, seed = _plan(folder, config, typed)
     check_fit(folder.space().template, recipe)
+    launcher = Launcher.from_dict(
+        config["launcher"], Path(config["data"]["root"] or data.default_root()), provenance("launch", typed)
+    )
+    if config["dry_run"]:
+        show_plan(folder, recipe, launcher)
+        return
     folder.write_plan(recipe, seed)
-    train([folder], recipe, config)
-    print(f"results are in {folder.path / 'results.csv'}")
-    print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
+    train([folder], recipe, launcher, wait=config["wait"])
 
 
-def train(folders: Sequence[RunFolder], recipe: Recipe, config: app.Config) -> None:
-    """Train what is not done in some runs, with a progress bar."""
-    places = local.slots(config["launcher"]["device"], config["launcher"]["workers"])
-    root = Path(config["data"]["root"] or data.default_root())
-    with progress_bar() as show:
-        progress = run_local(folders, recipe.epochs, places, root, show)
+def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, wait: bool) -> None:
+    """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked."""
+    if launcher.slurm is None:
+        with progress_bar() as show:
+            progress = launcher.run_here(folders, recipe, show, print)
+        say_end(folders, progress)
+        return
+    left = 0
+    for folder in folders:
+        made = launcher.submit(folder, recipe)
+        left += made.left
+        print(f"{folder.name}: {made.in_words()}")
+    if wait:
+        with progress_bar() as show:
+            progress = launcher.follow(folders, recipe, show)
+        say_end(folders, progress)
+        return
+    if left:
+        print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
+    for folder in folders:
+        print(f"follow them: python -m designspace.status run={folder.path} watch=true")
+
+
+def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
+    """Say what a launch would do."""
+    if launcher.slurm is None:
+        places, note = launcher.places([folder], recipe)
+        tasks, ended, _ = tasks_of([folder])
+        print(f"{len(tasks)} trials on {len(places)} workers ({places[0].device}); {ended} have ended. {note}")
+        return
+    made = launcher.submit(folder, recipe, dry_run=True)
+    print(f"{made.in_words()}; nothing was submitted. The script of the first array:\n\n{made.script}")
+
+
+def say_end(folders: Sequence[RunFolder], progress: Progress) -> None:
+    """Say what came of a launch that has ended."""
     if progress.failed:
-        print(f"{progress.failed} trials failed; results.csv says why. Without its error.json a trial is tried again")
-    if progress.skipped:
-        print(f"{progress.skipped} trials were left to another launch that is at work on them")
+        print(f"{progress.failed} trials failed; results.csv says why. designspace.retry makes them wait again")
+    if progress.left:
+        print(f"{progress.left} trials have not ended: other launches are at work on them, or the same command goes on")
+    for folder in folders:
+        print(f"results are in {folder.results}")
+        print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
 
 
 def _plan(folder: RunFolder, config: app.Config, typed: Sequence[str]) -> tuple[Recipe, int]:
     """The recipe and seed that were typed, or those that the run already has."""
     held = folder.plan()
     if held and not any(word.lstrip("+").startswith(("recipe", "data=", "data.name", "seed")) for word in typed):
-        return held
-    return Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]}), config["seed"]
+        recipe, seed = held
+    else:
+        recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
+        seed = config["seed"]
+    devices = config["launcher"]["gpus_per_trial"]
+    return (recipe if devices is None else dataclasses.replace(recipe, devices=devices)), seed
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ class Results:
             RunError: the run's files are missing or not whole.
         """
         num_classes = folder.space().template.num_classes
-        if folder.results.exists() and not folder.has_trials():
+        if folder.results.exists() and not folder.begun():
             return Results.from_table(folder.name, read_table(folder.results), num_classes)
         header, rows = folder.table()
         lines = [(number, [str(field) for field in row]) for number, row in enumerate(rows, start=2)]

@@ -125,6 +125,23 @@ class Population:
                 raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
 
 
+def read_ids(folder: Path) -> tuple[str, ...]:
+    """Read the ids of a population, and nothing else of it.
+
+    Raises:
+        RunError: the table is missing or cannot be read.
+    """
+    path = folder / POPULATION_FILE
+    try:
+        with path.open(encoding="utf-8") as file:
+            ids = [line.split(",", 1)[0] for line in file]
+    except OSError as error:
+        raise RunError(f"there is no population in {folder} ({path.name}: {error.strerror or error})") from error
+    if not ids or ids[0] != "id":
+        raise RunError(f"{path}, line 1: the first column must be id")
+    return tuple(ids[1:])
+
+
 def read_space(path: Path) -> DesignSpace:
     """Read a space.yaml.
 

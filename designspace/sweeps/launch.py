@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import getpass
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from designspace import data
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError
-from designspace.sweeps.local import Pool, Slot
+from designspace.sweeps import snapshot
+from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Event, Task
-from designspace.sweeps.progress import Progress, tasks_of
+from designspace.sweeps.places import slots, within_memory, worker_bytes
+from designspace.sweeps.process import Slot
+from designspace.sweeps.progress import PoolProgress, Progress, tasks_of
+from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
+
+if TYPE_CHECKING:  # submitit is loaded where it is used
+    from designspace.sweeps.slurm import Submission
+
+Show = Callable[[Progress], Callable[[], None]]
+"""Takes the progress before the start, and gives what to call when it changed."""
+
+
+PATIENCE = 3
+"""So many looks in a row without a task for what is left mean that none will come."""
 
 
 def check_fit(template: Template, recipe: Recipe) -> None:
@@ -35,13 +59,104 @@ def describe(channels: int, size: int, classes: int) -> str:
     return f"images of {channels} channel{'s' if channels > 1 else ''}, {size} x {size} pixels and {classes} classes"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """How to train the trials of runs: with the local pool, or as tasks on SLURM."""
+
+    device: str = "auto"
+    workers: int | None = None
+    workers_per_gpu: int = 1
+    effort: Effort
+    data_root: Path
+    about: Mapping[str, Any]
+    """What to note of the launch."""
+    slurm: Slurm | None = None
+    """None: with the local pool."""
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any], data_root: Path, about: Mapping[str, Any]) -> Launcher:
+        """The launcher that a user described.
+
+        Raises:
+            InputError: a value out of range.
+        """
+        rest = dict(fields)
+        name, limit = rest.pop("name"), rest.pop("trial_timeout_min")
+        rest.pop("gpus_per_trial")  # part of the recipe by now
+        own = {key: rest.pop(key) for key in ("device", "workers", "workers_per_gpu")}
+        effort = Effort(max_retries=rest.pop("max_retries"), trial_timeout_s=None if limit is None else 60 * limit)
+        slurm = Slurm.from_dict(rest) if name == "slurm" else None
+        return Launcher(**own, effort=effort, data_root=data_root.resolve(), about=about, slurm=slurm)
+
+    def places(self, runs: Sequence[RunFolder], recipe: Recipe) -> tuple[list[Slot], str]:
+        """Where workers of the local pool run, and what there is to say about memory.
+
+        Raises:
+            InputError: see `places.slots`.
+        """
+        places = slots(self.device, self.workers, self.workers_per_gpu, recipe.devices)
+        need = max(worker_bytes(run.population(), recipe, places[0].device) for run in runs)
+        return within_memory(places, need, is_fixed=self.workers is not None)
+
+    def run_here(
+        self, runs: Sequence[RunFolder], recipe: Recipe, show: Show, say: Callable[[str], None]
+    ) -> PoolProgress:
+        """Train what is not done with the local pool; see `run_local`."""
+        places, note = self.places(runs, recipe)
+        if note:
+            say(note)
+        return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about)
+
+    def submit(self, run: RunFolder, recipe: Recipe, *, dry_run: bool = False) -> Submission:
+        """Submit tasks for what is not done, not queued and not running; see `slurm.submit`."""
+        from designspace.sweeps.slurm import submit
+
+        assert self.slurm is not None
+        gpus = self.slurm.gpus_per_task or 0
+        device = "cuda" if self.device == "cuda" or (self.device == "auto" and (gpus or self.slurm.gres)) else "cpu"
+        workers = self.workers or (gpus * self.workers_per_gpu if gpus else self.slurm.cpus_per_task or 1)
+        work = {
+            "data_root": str(self.data_root),
+            "device": self.device,
+            "workers": self.workers,
+            "workers_per_gpu": self.workers_per_gpu,
+            "effort": self.effort,
+        }
+
+        def trial_s() -> float:
+            return trial_seconds(run, run.population(), recipe, device)
+
+        return submit(run, self.slurm, work, {**self.about, **origin()}, trial_s, workers, dry_run=dry_run)
+
+    def follow(self, runs: Sequence[RunFolder], recipe: Recipe, show: Show) -> Progress:
+        """Watch the tasks of some runs to their end; see `follow`."""
+        from designspace.sweeps.slurm import queued
+
+        def submit_more() -> bool:
+            assert self.slurm is not None
+            return self.slurm.max_submitted is not None and any(self.submit(run, recipe).left for run in runs)
+
+        return follow(runs, show, submit_more, lambda: any(queued(run) for run in runs))
+
+
+def origin() -> dict[str, Any]:
+    """Who launches from where: what stands in launch.json beside the provenance."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    return {"host": socket.gethostname(), "user": user, "pid": os.getpid()}
+
+
 def run_local(
     runs: Sequence[RunFolder],
     epochs: int,
     places: Sequence[Slot],
     data_root: Path,
-    show: Callable[[Progress], Callable[[], None]],
-) -> Progress:
+    show: Show,
+    effort: Effort | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> PoolProgress:
     """Train what is not done in some runs with the local pool, then gather each run's results.csv.
 
     Args:
@@ -50,13 +165,15 @@ def run_local(
         places: where workers run.
         data_root: folder of the data sets.
         show: takes the progress before the start, and gives what to call when it changed.
+        effort: retries and time limits.
+        about: what to note of the launch.
 
     Raises:
-        RunError: no worker could work, or a folder could not be written.
-        KeyboardInterrupt: Ctrl-C; what is unfinished goes on from its checkpoint next time.
+        RunError: no worker could work, a folder could not be written, or the launch was cancelled.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what is unfinished goes on from its checkpoint next time.
     """
     tasks, finished, best = tasks_of(runs)
-    progress = Progress(tasks, epochs, finished, best)
+    progress = PoolProgress(tasks, epochs, finished, best)
     refresh = show(progress)
     refresh()
 
@@ -66,8 +183,61 @@ def run_local(
 
     try:
         if tasks:
-            Pool(places, data_root, runs[0].path / "workers.log", on_event).run(tasks)
+            code = snapshot.snapshot(runs[0].code).resolve()
+            note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
+            launches = [run.new_launch(note) for run in runs]
+            pool = Pool(places, data_root, launches, code, on_event, effort)
+            with _stops_on_sigterm(pool):
+                progress.left = len(pool.run(tasks))
     finally:
         for run in runs:
             run.write_results()
+    return progress
+
+
+@contextmanager
+def _stops_on_sigterm(pool: Pool) -> Iterator[None]:
+    """End a pool in good order on SIGTERM, where this is the main thread (others get no signals)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, pool.ask_to_stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def follow(
+    runs: Sequence[RunFolder],
+    show: Show,
+    submit_more: Callable[[], bool],
+    has_tasks: Callable[[], bool],
+    poll_s: float = 5.0,
+) -> Progress:
+    """Watch runs that tasks elsewhere are at until nothing more happens, then gather each run's results.csv.
+
+    Args:
+        runs: the run folders.
+        show: as for `run_local`.
+        submit_more: submits what found no room before; True if some still finds none.
+        has_tasks: whether any task is pending or running.
+        poll_s: how often to look, at least.
+    """
+    progress = Progress(sum(len(run.ids()) for run in runs))
+    refresh = show(progress)
+    without = 0
+    while True:
+        began = time.monotonic()
+        progress.look(runs)
+        refresh()
+        if not progress.left:
+            break
+        # A task that is being requeued is in no queue for a moment.
+        without = 0 if submit_more() or has_tasks() else without + 1
+        if without >= PATIENCE:
+            break
+        time.sleep(max(poll_s, 10 * (time.monotonic() - began)))
+    for run in runs:
+        run.write_results()
     return progress

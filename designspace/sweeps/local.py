@@ -1,214 +1,151 @@
 """The local pool: keeps workers busy on this machine until every trial has ended.
 
-A worker is a process of its own, so that a crash takes one trial with it and no more: the trial is recorded as failed,
-and another worker takes the dead one's place.
+A worker is a process of its own, so that a crash takes one trial's try with it and no more: the try is noted, another
+worker takes the dead one's place, and the trial is tried again or is marked as failed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps.messages import Event, Task
+from designspace.sweeps.messages import Event, Order, Settings, Task
+from designspace.sweeps.process import Process, Slot, out_of_memory_kills
+from designspace.sweeps.run_trial import note_attempt
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
-from designspace.trials.trial import TrialFailure
+from designspace.trials.folder import RunFolder, TrialFolder
+from designspace.trials.launches import LaunchFolder
+from designspace.trials.trial import TrialFailure, asked_of
 
 GRACE_S = 10.0
 """How long a worker may take to end its step when it is told to stop."""
+LOOK_EVERY_S = 2.0
+"""How often the pool looks whether it was cancelled, whether a trial took too long, and at others' claims."""
+STILLBORN = 3
+"""So many workers in a row that end before they are ready mean that none can work here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A place for one worker."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How hard to try."""
 
-    device: str
-    """``cpu`` or ``cuda``."""
-    gpu: int | None = None
-    """The one GPU that the worker sees."""
+    max_retries: int = 2
+    """Tries after the first that may end badly without an epoch of progress, before the trial has failed."""
+    trial_timeout_s: float | None = None
+    """A try that takes longer is ended and counts as failed."""
 
-
-def slots(device: str = "auto", workers: int | None = None) -> list[Slot]:
-    """The places for workers on this machine: one a GPU, or else one a core, unless ``workers`` says how many.
-
-    Raises:
-        InputError: an unknown device, no GPU where one is asked for, or less than one worker.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise InputError(f"workers must be a whole number >= 1, or null for one a core or GPU, not {workers!r}")
-    gpus = 0 if device == "cpu" else _count_gpus()
-    if device == "cuda" and not gpus:
-        raise InputError("device is cuda, but PyTorch finds no GPU here; use device=cpu")
-    if gpus:
-        return [Slot("cuda", i % gpus) for i in range(workers or gpus)]
-    return [Slot("cpu")] * (workers or _count_cores())
+    def __post_init__(self) -> None:
+        retries, limit = self.max_retries, self.trial_timeout_s
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise InputError(f"max_retries must be a whole number >= 0, not {retries!r}")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
+            raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit!r}")
 
 
-def _count_cores() -> int:
-    """Cores that this process may use (macOS does not say, and gives all)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(slots=True)
+class _Queue:
+    """The tasks that no worker is at."""
 
+    waiting: deque[Task]
+    held: set[Task] = field(default_factory=set)
+    """Somebody else is at work on them."""
+    watch: claims.Watch = field(default_factory=claims.Watch)
+    abandoned: dict[Task, str] = field(default_factory=dict)
 
-def _count_gpus() -> int:
-    """GPUs that PyTorch can use. Imports torch only where there is a sign of one."""
-    if not any(Path(sign).exists() for sign in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
-
-
-class _Process:
-    """A running worker and the task that it is at."""
-
-    def __init__(self, slot: Slot, data_root: Path, log: Path) -> None:
-        environment = dict(os.environ)
-        if slot.gpu is not None:
-            visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            environment["CUDA_VISIBLE_DEVICES"] = visible[slot.gpu] if any(visible) else str(slot.gpu)
-        command = [sys.executable, "-m", "designspace.sweeps.worker", slot.device, str(data_root)]
-        self.slot = slot
-        self.task: Task | None = None
-        self._rest = b""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as errors:
-            # A session of its own: Ctrl-C reaches the pool alone, which then lets the workers end in good order.
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,
-            )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
-
-    def give(self, task: Task | None) -> None:
-        """Hand the worker its next task, or None for the end."""
-        self.task = task
-        with contextlib.suppress(BrokenPipeError):  # a worker that died is noticed when its output ends
-            if task is None:
-                self.stdin.close()
-            else:
-                self.stdin.write(task.to_line())
-                self.stdin.flush()
-
-    def events(self) -> list[Event] | None:
-        """What the worker has said by now; None when its output has ended."""
-        chunk = os.read(self.stdout.fileno(), 65536)
-        if not chunk:
+    def next(self) -> Order | None:
+        """The next task, with what is known of its claim."""
+        if not self.waiting:
             return None
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [Event.from_line(line) for line in lines]
-
-    def close(self) -> None:
-        """Close the pipes of a worker that has ended."""
-        for stream in (self.stdin, self.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+        task = self.waiting.popleft()
+        return Order(task, self.abandoned.pop(task, ""))
 
 
 class Pool:
     """Runs tasks on workers, one a slot, and tells ``on_event`` what happens."""
 
     def __init__(
-        self, places: Sequence[Slot], data_root: Path, log: Path, on_event: Callable[[Task, Event], None]
+        self,
+        places: Sequence[Slot],
+        data_root: Path,
+        launches: Sequence[LaunchFolder],
+        code: Path,
+        on_event: Callable[[Task, Event], None],
+        effort: Effort | None = None,
+        log: Path | None = None,
     ) -> None:
+        """Make a pool.
+
+        Args:
+            places: where workers run.
+            data_root: folder of the data sets.
+            launches: what this is for; when one is cancelled, the pool ends.
+            code: where workers import the package from (see `snapshot`).
+            on_event: called with what becomes of each task.
+            effort: retries and time limits.
+            log: where workers' messages go; the first launch's log by default.
+        """
         self._places = places
-        self._data_root = data_root
-        self._log = log
+        self._effort = effort or Effort()
+        self._settings = Settings(places[0].device, str(data_root), self._effort.max_retries)
+        self._launches = launches
+        self._code = code
+        self._log = log or launches[0].workers_log
         self._on_event = on_event
         self._selector = selectors.DefaultSelector()
-        self._workers: list[_Process] = []
+        self._workers: list[Process] = []
+        self._idle: list[Slot] = []
+        self._stillborn = 0
+        self._asked_to_stop = False
+        self.has_progressed = False
+        """Whether any epoch or trial was completed."""
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Run all tasks to their end.
+    @property
+    def at_work(self) -> list[Task]:
+        """Tasks that a worker is at."""
+        return [worker.task for worker in self._workers if worker.task]
+
+    def ask_to_stop(self, *_: object) -> None:
+        """Make `run` end soon, in good order; safe in a signal's handler."""
+        self._asked_to_stop = True
+
+    def run(self, tasks: Sequence[Task]) -> list[Task]:
+        """Run all tasks to their end, and give those that were left because another launch is at work on them.
 
         Raises:
-            RunError: a worker cannot work at all; the others are stopped first.
-            KeyboardInterrupt: Ctrl-C; the workers are stopped first. What is unfinished goes on from its checkpoint
-                in the next run.
+            RunError: a worker cannot work at all, or the launch was cancelled; the workers are stopped first.
+            KeyboardInterrupt: Ctrl-C, or `ask_to_stop`; the workers are stopped first. What is unfinished goes on from
+                its checkpoint in the next run.
         """
-        waiting = deque(tasks)
+        queue = _Queue(deque(tasks))
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._idle = list(self._places)
+        looked = time.monotonic()
         try:
-            for slot in self._places[: len(tasks)]:
-                self._start(slot)
-            while self._workers:
-                for key, _ in self._selector.select(timeout=1.0):
-                    self._listen(key.data, waiting)
+            self._staff(queue)
+            while self._workers or queue.waiting or queue.held:
+                for key, _ in self._selector.select(timeout=LOOK_EVERY_S / 4):
+                    self._listen(key.data, queue)
+                if self._asked_to_stop:
+                    raise KeyboardInterrupt
+                if time.monotonic() - looked >= LOOK_EVERY_S:
+                    looked = time.monotonic()
+                    self._look_around(queue)
+                if queue.held and not queue.waiting and not self._workers and self._all_in_good_hands(queue):
+                    break
         finally:
-            self._stop()
+            self.stop()
+        return list(queue.held)
 
-    def _start(self, slot: Slot) -> None:
-        worker = _Process(slot, self._data_root, self._log)
-        self._workers.append(worker)
-        self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
-
-    def _listen(self, worker: _Process, waiting: deque[Task]) -> None:
-        """Take in what a worker says, and give it its next task when it is free."""
-        events = worker.events()
-        if events is None:
-            self._bury(worker, waiting)
-            return
-        for event in events:
-            if event.kind == "broken":
-                raise RunError(event.detail)
-            if worker.task is not None:
-                self._on_event(worker.task, event)
-            if event.kind != "epoch":
-                worker.give(waiting.popleft() if waiting else None)
-
-    def _bury(self, worker: _Process, waiting: deque[Task]) -> None:
-        """A worker has ended, and another takes its place.
-
-        A trial that it was at has failed, unless the worker was told to end (SIGTERM) and did so in good order: then
-        the trial goes on from its checkpoint.
-        """
-        self._forget(worker)
-        code = worker.process.wait()
-        task = worker.task
-        if task is None:
-            if code:
-                raise RunError(f"a worker could not start (exit code {code}); its last words are in {self._log}")
-            return
-        if code == 0:
-            waiting.appendleft(task)
-            self._start(worker.slot)
-            return
-        folder = RunFolder(Path(task.run)).trial(task.id)
-        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        failure = TrialFailure(
-            "worker died", f"the worker's process ended with {cause}", epochs=len(folder.read_history())
-        )
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder.write_failure(failure)
-        claims.release(folder.claim)
-        self._on_event(task, Event("failed", epoch=failure.epochs, detail=f"{failure.reason}: {failure.detail}"))
-        if waiting:
-            self._start(worker.slot)
-
-    def _forget(self, worker: _Process) -> None:
-        self._selector.unregister(worker.stdout)
-        self._workers.remove(worker)
-        worker.close()
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Let every worker end its step, write nothing half, and go; kill those that do not."""
-        workers = list(self._workers)
+        workers, self._workers = self._workers, []
         for worker in workers:
             worker.process.terminate()
             worker.give(None)
@@ -219,5 +156,115 @@ class Pool:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
-            self._forget(worker)
-        self._selector.close()
+            self._selector.unregister(worker.stdout)
+            worker.close()
+
+    def _staff(self, queue: _Queue) -> None:
+        """Start workers on idle slots while there is more to do than workers."""
+        while self._idle and len(queue.waiting) > sum(worker.task is None for worker in self._workers):
+            worker = Process(self._idle.pop(0), self._settings, self._code, self._log)
+            self._workers.append(worker)
+            self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
+
+    def _listen(self, worker: Process, queue: _Queue) -> None:
+        """Take in what a worker says, and give it its next task when it is free."""
+        events = worker.events()
+        if events is None:
+            self._bury(worker, queue)
+            return
+        for event in events:
+            if event.kind == "broken":
+                raise RunError(event.detail)
+            if event.kind == "ready":
+                worker.is_ready, self._stillborn = True, 0
+            if worker.task is not None:
+                self._take(worker.task, event, queue)
+            if event.ends_task:
+                worker.give(queue.next())
+
+    def _take(self, task: Task, event: Event, queue: _Queue) -> None:
+        """Put a task where its event says that it belongs, and pass the event on."""
+        self.has_progressed |= event.kind in ("epoch", "done", "failed")
+        if event.kind == "retry":
+            queue.waiting.append(task)
+        if event.kind == "held":
+            queue.held.add(task)
+        self._on_event(task, event)
+
+    def _bury(self, worker: Process, queue: _Queue) -> None:
+        """A worker has ended, and another takes its place if there is more to do."""
+        self._workers.remove(worker)
+        self._selector.unregister(worker.stdout)
+        worker.close()
+        code = worker.process.wait()
+        self._idle.append(worker.slot)
+        if not worker.is_ready and code:
+            self._stillborn += 1
+            if self._stillborn >= STILLBORN:
+                raise RunError(f"workers cannot start here ({_cause(code)}); their last words are in {self._log}")
+        if worker.task is not None:
+            if code == 0:  # told to end, from outside, and it did so in good order; or spent after an error on a GPU
+                queue.waiting.appendleft(worker.task)
+            else:
+                self._mourn(worker, worker.task, code, queue)
+        self._staff(queue)
+
+    def _mourn(self, worker: Process, task: Task, code: int, queue: _Queue) -> None:
+        """Note that a worker died at a task, which is then tried again or has failed."""
+        folder, asked = _folder_of(task)
+        if not claims.remove_gone(folder.path, worker.process.pid):
+            queue.held.add(task)  # it had not begun yet, or another launch was faster to take over
+            return
+        failure, outside = _failure_of(worker, code, epochs=len(folder.read_history()))
+        over = note_attempt(folder, failure, self._effort.max_retries, asked, outside=outside)
+        detail = f"{failure.reason}: {failure.detail}"
+        self._take(task, Event("failed" if over else "retry", epoch=failure.epochs, detail=detail), queue)
+
+    def _look_around(self, queue: _Queue) -> None:
+        """See to what no worker says."""
+        for launch in self._launches:
+            if launch.is_cancelled:
+                raise RunError(f"cancelled by {launch.cancelled_by}; the same command goes on with what is left")
+        limit = self._effort.trial_timeout_s
+        for worker in self._workers:
+            if worker.task and limit and time.monotonic() - worker.since > limit:
+                worker.is_over_time = True
+                worker.process.kill()
+        for task in list(queue.held):
+            folder, asked = _folder_of(task)
+            held = queue.watch.look(folder.path)
+            if folder.state(asked).has_ended:
+                queue.held.remove(task)
+                self._on_event(task, Event("skipped"))
+            elif held is None or queue.watch.is_abandoned(held):
+                queue.held.remove(task)
+                queue.waiting.append(task)
+                queue.abandoned[task] = held.key if held else ""
+        self._staff(queue)
+
+    def _all_in_good_hands(self, queue: _Queue) -> bool:
+        """Whether somebody is seen to be at work on each task that is held."""
+        return all(queue.watch.was_seen_alive(_folder_of(task)[0].path) for task in queue.held)
+
+
+def _folder_of(task: Task) -> tuple[TrialFolder, str]:
+    """The folder of a task's trial, and its `Trial.asked`."""
+    run = RunFolder(Path(task.run))
+    plan = run.plan()
+    return run.trial(task.id), asked_of(task.id, *plan) if plan else ""
+
+
+def _cause(code: int) -> str:
+    """An exit code in words."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _failure_of(worker: Process, code: int, epochs: int) -> tuple[TrialFailure, bool]:
+    """Why a worker died at its task, and whether something outside seems to have ended it."""
+    if worker.is_over_time:
+        return TrialFailure("time limit", "the trial took longer than trial_timeout_min allows", epochs), False
+    words = f"the worker's process ended with {_cause(code)}"
+    killed = code == -signal.SIGKILL
+    if killed and out_of_memory_kills() > worker.kills_seen:
+        return TrialFailure("out of memory", f"{words}: this machine had no memory left", epochs), False
+    return TrialFailure("worker died", words, epochs), killed

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker is told when it starts."""
+
+    device: str
+    """``cpu`` or ``cuda``."""
+    data_root: str
+    max_retries: int
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A trial to run: the pool's word to a worker."""
+    """A trial to run."""
 
     run: str
     """Path of the run folder."""
     id: str
 
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The pool's word to a worker: run this task."""
+
+    task: Task
+    abandoned: str = ""
+    """The claim on the trial that was found abandoned (`claims.Held.key`), if there is one."""
+
     def to_line(self) -> bytes:
         """The message as one line."""
-        return json.dumps({"run": self.run, "id": self.id}).encode() + b"\n"
+        return json.dumps({"run": self.task.run, "id": self.task.id, "abandoned": self.abandoned}).encode() + b"\n"
 
     @staticmethod
-    def from_line(line: bytes | str) -> Task:
-        """The task of a line."""
-        return Task(**json.loads(line))
+    def from_line(line: bytes | str) -> Order:
+        """The order of a line."""
+        fields = json.loads(line)
+        return Order(Task(fields["run"], fields["id"]), fields["abandoned"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +50,22 @@ class Event:
     """What a worker has to say."""
 
     kind: str
-    """``ready``; ``epoch``, when the task's trial completed one; ``done``, ``failed`` or ``skipped`` when it ended;
-    ``broken``, when the worker cannot train anything (no data, no such device)."""
+    """``ready``; ``epoch``, when the task's trial completed one; ``done`` or ``failed`` when it ended; ``retry`` when a
+    try failed and another is due; ``skipped`` when the trial had ended before; ``held`` when somebody else is at work
+    on it; ``broken``, when the worker cannot train anything (no data, no such device, a full disk)."""
     epoch: int = 0
     error: float | None = None
     """Test error of that epoch, or final error of the trial, in per cent."""
     detail: str = ""
 
+    @property
+    def ends_task(self) -> bool:
+        """Whether the worker is free again."""
+        return self.kind not in ("epoch", "broken")
+
     def to_line(self) -> bytes:
         """The message as one line."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(fields).encode() + b"\n"
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     @staticmethod
     def from_line(line: bytes | str) -> Event:

@@ -1,85 +1,49 @@
-"""How far a set of runs is: counts, speed and what is left, from what is on disk and what workers say."""
+"""What a progress bar shows while trials run, here or elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.sweeps.messages import Event, Task
-from designspace.trials.folder import RunFolder, TrialState
-
-RECENT = 50
-"""So many trials tell the speed of a run."""
+from designspace.sweeps.status import run_status
+from designspace.trials.folder import RunFolder
 
 
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """Where one run stands."""
-
-    name: str
-    counts: dict[str, int]
-    """Status -> number of trials."""
-    reasons: dict[str, int]
-    """Reason of failure -> number of trials."""
-    best_error: float | None
-    """The least final error so far, in per cent."""
-    trials_per_hour: float | None
-    """Ended trials per hour, over the last of them; None before the first."""
-
-    @property
-    def total(self) -> int:
-        """Trials asked for."""
-        return sum(self.counts.values())
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until all have ended, at the speed so far; None while that is unknown."""
-        left = self.counts["running"] + self.counts["waiting"]
-        if not left:
-            return 0.0
-        return left / self.trials_per_hour * 3600 if self.trials_per_hour else None
-
-
-def run_status(run: RunFolder) -> RunStatus:
-    """Read where a run stands from its files, changing none."""
-    population = run.population()
-    states = run.states(population.ids)
-    counts = Counter(dict.fromkeys(("done", "failed", "running", "waiting"), 0))
-    counts.update(state.status for state in states)
-    errors = [state.result.final_error for state in states if state.result]
-    return RunStatus(
-        run.name,
-        dict(counts),
-        dict(Counter(state.failure.reason for state in states if state.failure)),
-        min(errors, default=None),
-        _speed(run, states),
-    )
-
-
-def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
-    """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count."""
-    runs = [last for state in states if (last := run.trial(state.id).last_run()) is not None]
-    recent = sorted(runs, key=lambda run: run[1])[-RECENT:]
-    if not recent:
-        return None
-    span = recent[-1][1] - min(start for start, _ in recent)
-    return len(recent) / span * 3600 if span > 0 else None
-
-
+@dataclass(slots=True)
 class Progress:
-    """What a progress bar shows while a pool runs some tasks."""
+    """How far some runs are."""
+
+    total: int
+    """Trials."""
+    finished: int = 0
+    failed: int = 0
+    """Trials that failed since the start."""
+    best: float | None = None
+    """The least final error so far, in per cent."""
+    left_s: float | None = None
+    """Seconds until the end; None while that is unknown."""
+    left: int = 0
+    """Trials that were left to another launch, or that no task has."""
+
+    def look(self, runs: Sequence[RunFolder]) -> None:
+        """Bring it up to date from the files."""
+        statuses = [run_status(run) for run in runs]
+        self.failed = sum(status.counts["failed"] for status in statuses)
+        self.finished = sum(status.counts["done"] for status in statuses) + self.failed
+        self.best = min((s.best_error for s in statuses if s.best_error is not None), default=None)
+        speed = sum(status.trials_per_hour or 0.0 for status in statuses)
+        self.left_s = (self.total - self.finished) / speed * 3600 if speed else None
+        self.left = self.total - self.finished
+
+
+class PoolProgress(Progress):
+    """The progress of a pool, told by its events."""
 
     def __init__(self, tasks: Sequence[Task], epochs: int, finished: int = 0, best: float | None = None) -> None:
-        self.total = len(tasks) + finished
-        self.finished = finished
-        self.failed = 0
-        self.skipped = 0
-        """Trials that another launch is at, or has ended meanwhile."""
-        self.best = best
-        """The least final error so far, in per cent."""
+        super().__init__(len(tasks) + finished, finished, best=best)
         self._epochs = epochs
         self._left = dict.fromkeys(tasks, epochs)
         self._owed = len(tasks) * epochs
@@ -88,24 +52,20 @@ class Progress:
 
     def take(self, task: Task, event: Event) -> None:
         """Take in an event of a worker."""
-        if event.kind == "ready":
+        left = {"epoch": self._epochs - event.epoch, "done": 0, "failed": 0, "skipped": 0}.get(event.kind)
+        if left is None:
             return
         if event.kind == "epoch":
             self._seen += 1
         else:
             self.finished += 1
             self.failed += event.kind == "failed"
-            self.skipped += event.kind == "skipped"
-        left = self._epochs - event.epoch if event.kind == "epoch" else 0
         self._owed += left - self._left[task]
         self._left[task] = left
         if event.kind == "done" and event.error is not None:
             self.best = event.error if self.best is None else min(self.best, event.error)
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until the end, at the speed of the epochs so far; None before the first."""
-        return self._owed / self._seen * (time.monotonic() - self._started) if self._seen else None
+        if self._seen:
+            self.left_s = self._owed / self._seen * (time.monotonic() - self._started)
 
 
 def tasks_of(runs: Sequence[RunFolder]) -> tuple[list[Task], int, float | None]:
@@ -114,11 +74,11 @@ def tasks_of(runs: Sequence[RunFolder]) -> tuple[list[Task], int, float | None]:
     finished, errors = 0, []
     for run in runs:
         states = run.states(run.population().ids)
-        ended = [state for state in states if state.status in ("done", "failed")]
+        ended = [state for state in states if state.has_ended]
         finished += len(ended)
         errors += [state.result.final_error for state in ended if state.result]
         path = str(Path(run.path).resolve())
-        queues.append([Task(path, state.id) for state in states if state.status not in ("done", "failed")])
+        queues.append([Task(path, state.id) for state in states if not state.has_ended])
     longest = max((len(queue) for queue in queues), default=0)
     tasks = [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
     return tasks, finished, min(errors, default=None)

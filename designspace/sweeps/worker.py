@@ -1,24 +1,26 @@
 """The worker: one process that trains one trial after another, so that imports and data are paid for once.
 
-``python -m designspace.sweeps.worker DEVICE DATA_ROOT`` reads tasks from its standard input and writes events to its
-standard output (see `messages`). It ends when its input ends, on SIGTERM, or when its parent is gone; a trial that was
-running then goes on later from its last checkpoint.
+``python -m designspace.sweeps.worker SETTINGS`` (see `messages.Settings`) reads orders from its standard input and
+writes events to its standard output. It ends when its input ends, on SIGTERM, or when its parent is gone; a trial that
+was running then goes on later from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import threading
-import traceback
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps.messages import Event, Task
+from designspace.sweeps.messages import Event, Order, Settings, Task
+from designspace.sweeps.run_trial import note_attempt, run_trial
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder, TrialFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
@@ -26,52 +28,8 @@ from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, T
 if TYPE_CHECKING:
     from designspace.training import DeviceData
 
-
-def run_trial(
-    folder: TrialFolder,
-    trial: Trial,
-    data: DeviceData,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> TrialResult | TrialFailure:
-    """Train one trial, keeping its folder up to date, and give what came of it, which is on disk then.
-
-    Raises:
-        Interrupted: ``should_stop`` said so; the trial goes on from its checkpoint next time.
-        RunError: the folder cannot be written.
-    """
-    from designspace.training import Interrupted, failure_of, train
-
-    folder.write_trial(trial)
-    done: tuple[EpochRecord, ...] = ()
-
-    def keep(history: tuple[EpochRecord, ...]) -> None:
-        nonlocal done
-        done = history
-        folder.write_history(history)
-        if on_epoch:
-            on_epoch(history[-1])
-
-    try:
-        result = train(
-            trial.network,
-            trial.recipe,
-            data,
-            seed=trial.seed,
-            checkpoint=folder.checkpoint,
-            on_epoch=keep,
-            should_stop=should_stop,
-        )
-    except (Interrupted, RunError):
-        raise
-    except Exception as error:
-        failure = failure_of(error, epochs=len(done))
-        with folder.log.open("a", encoding="utf-8") as log:
-            log.write("".join(traceback.format_exception(error)))
-        folder.write_failure(failure)
-        return failure
-    folder.write_result(result)
-    return result
+ORPHAN_S = 30.0
+"""A worker whose parent is gone and that does not come to the end of its step is ended after so long."""
 
 
 class _Run:
@@ -79,23 +37,25 @@ class _Run:
 
     def __init__(self, path: Path) -> None:
         self.folder = RunFolder(path)
-        population = self.folder.population()
+        self._population = self.folder.population()
+        self._rows = {id_: row for row, id_ in enumerate(self._population.ids)}
         plan = self.folder.plan()
         if plan is None:
             raise RunError(f"{path} has no recipe; launch it first")
-        recipe, seed = plan
-        self.trials = {
-            id_: Trial(network, recipe, seed) for id_, network in zip(population.ids, population, strict=True)
-        }
+        self._recipe, self._seed = plan
+
+    def trial(self, id_: str) -> Trial:
+        return Trial(self._population[self._rows[id_]], self._recipe, self._seed)
 
 
 class Worker:
     """What a worker keeps between trials: its device, the runs that it has read, and the images."""
 
-    def __init__(self, device: str, data_root: Path, send: Callable[[Event], None]) -> None:
-        self.device = device
-        self.data_root = data_root
+    def __init__(self, settings: Settings, send: Callable[[Event], None]) -> None:
+        self.settings = settings
         self.send = send
+        self.is_spent = False
+        """Whether the process should not train anything more: an error on a GPU leaves its state undefined."""
         self._stop = False
         self._parent = os.getppid()
         self._runs: dict[str, _Run] = {}
@@ -107,27 +67,68 @@ class Worker:
 
     def should_stop(self) -> bool:
         """Whether the worker was told to end, or nobody is left who reads what it says."""
-        return self._stop or os.getppid() != self._parent
+        return self._stop or self.is_orphan()
 
-    def run(self, task: Task) -> None:
-        """Run one task and say how it ended; a trial that is done or that somebody else works on is skipped."""
+    def is_orphan(self) -> bool:
+        """Whether the process that started this one is gone."""
+        return os.getppid() != self._parent
+
+    def run(self, order: Order) -> None:
+        """Run one task and say how it ended; a trial that has ended or that somebody else works on is left alone.
+
+        Raises:
+            Interrupted: the worker was told to end, or another process has taken the trial over.
+        """
+        task = order.task
         if task.run not in self._runs:
             self._runs[task.run] = _Run(Path(task.run))
         run = self._runs[task.run]
-        trial, folder = run.trials[task.id], run.folder.trial(task.id)
+        trial, folder = run.trial(task.id), run.folder.trial(task.id)
         folder.path.mkdir(parents=True, exist_ok=True)
-        if folder.state().status in ("done", "failed") or not claims.take(folder.claim):
+        if folder.state(trial.asked).has_ended:
             self.send(Event("skipped"))
             return
+        claim = claims.take(folder.path, order.abandoned)
+        if claim is None:
+            self.send(Event("held"))
+            return
         try:
-            with _heartbeat(folder.claim):
-                outcome = run_trial(folder, trial, self._images(trial.recipe), self._said, self.should_stop)
+            if folder.state(trial.asked).has_ended:  # just before it could be claimed
+                self.send(Event("skipped"))
+            elif not (claim.lost and self._is_over_with_lost_owner(folder, trial, claim.lost)):
+                self._train(task, trial, folder, claim)
         finally:
-            claims.release(folder.claim)
+            claim.release()
+
+    def _is_over_with_lost_owner(self, folder: TrialFolder, trial: Trial, owner: claims.Owner) -> bool:
+        """Note that the trial's former owner was lost; True if that was once too often."""
+        words = f"process {owner.pid} on {owner.host} was lost"
+        failure = TrialFailure("worker died", words, epochs=len(folder.read_history()))
+        over = note_attempt(folder, failure, self.settings.max_retries, trial.asked, host=owner.host, outside=True)
+        if over:
+            self.send(_failed(failure))
+        return over
+
+    def _train(self, task: Task, trial: Trial, folder: TrialFolder, claim: claims.Claim) -> None:
+        """Train a trial that is this worker's."""
+        where = f"on {claim.owner.host}, process {claim.owner.pid}, {self.settings.device}"
+        folder.add_to_log(f"started {where}{f', SLURM job {claim.owner.job}' if claim.owner.job else ''}")
+        with _heartbeat(claim, self) as is_lost:
+
+            def should_stop() -> bool:
+                return is_lost() or self.should_stop()
+
+            outcome = run_trial(folder, trial, self._images(trial.recipe), self._said, should_stop)
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.final_error))
+            return
+        if not claim.is_ours():
+            self.send(Event("held"))
+        elif note_attempt(folder, outcome, self.settings.max_retries, trial.asked):
+            self.send(_failed(outcome))
         else:
-            self.send(Event("failed", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))
+            self.send(Event("retry", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))
+        self.is_spent = self.settings.device == "cuda" and outcome.reason != "diverged"
 
     def _said(self, record: EpochRecord) -> None:
         self.send(Event("epoch", epoch=record.epoch, error=record.test_error))
@@ -139,24 +140,41 @@ class Worker:
 
         key = (recipe.data, recipe.train_images, recipe.test_images)
         if self._data is None or self._data[0] != key:
-            images = data.load(recipe.data, self.data_root, recipe.train_images, recipe.test_images)
-            self._data = (key, DeviceData.of(images, self.device))
+            images = data.load(recipe.data, Path(self.settings.data_root), recipe.train_images, recipe.test_images)
+            self._data = (key, DeviceData.of(images, self.settings.device))
         return self._data[1]
 
 
+def _failed(failure: TrialFailure) -> Event:
+    return Event("failed", epoch=failure.epochs, detail=f"{failure.reason}: {failure.detail}")
+
+
 @contextlib.contextmanager
-def _heartbeat(claim: Path) -> Iterator[None]:
-    """Touch a claim from time to time while the block runs."""
-    stopped = threading.Event()
+def _heartbeat(claim: claims.Claim, worker: Worker) -> Iterator[Callable[[], bool]]:
+    """Touch a claim from time to time while the block runs; the block gets a function that tells if it was lost."""
+    stopped, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
+        last = orphaned = time.monotonic()
         while not stopped.wait(claims.BEAT_S):
-            claims.beat(claim)
+            now = time.monotonic()
+            try:
+                if claim.beat():
+                    last = now
+                else:
+                    lost.set()
+            except OSError:  # a file system that does not answer now may do so later
+                if now - last > claims.LEASE_S / 2:
+                    lost.set()
+            if not worker.is_orphan():
+                orphaned = now
+            elif now - orphaned > ORPHAN_S:
+                os._exit(1)  # hung, and nobody else is left to end it
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield lost.is_set
     finally:
         stopped.set()
         thread.join()
@@ -164,7 +182,7 @@ def _heartbeat(claim: Path) -> Iterator[None]:
 
 def main() -> None:
     """Run tasks until the input ends."""
-    device, data_root = sys.argv[1], Path(sys.argv[2])
+    settings = Settings(**json.loads(sys.argv[1]))
     # One thread a worker: the pool runs one worker a core. The variable is read when torch is first imported.
     os.environ["OMP_NUM_THREADS"] = "1"
     events = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -174,7 +192,7 @@ def main() -> None:
         with contextlib.suppress(BrokenPipeError):
             events.write(event.to_line())
 
-    worker = Worker(device, data_root, send)
+    worker = Worker(settings, send)
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -188,8 +206,12 @@ def main() -> None:
             if worker.should_stop():
                 break
             try:
-                worker.run(Task.from_line(line))
+                worker.run(Order.from_line(line))
             except Interrupted:
+                if worker.should_stop():
+                    break
+                send(Event("held"))
+            if worker.is_spent:
                 break
     except (InputError, RunError, OSError) as error:
         send(Event("broken", detail=str(error)))

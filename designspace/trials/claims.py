@@ -1,70 +1,261 @@
-"""Claims: who is at work on a trial, as a file that only one process can create.
+"""Claims: who is at work on a trial, so that no two processes ever are, on one machine or on many.
 
-A claim is kept alive by touching it. It counts as abandoned when it was not touched for `LEASE_S` seconds, or at once
-when its process is known to be gone; then another process may take it over.
+A claim is a file ``claim.<k>.json`` in the trial's folder. Creating it with O_EXCL decides who has it, also on NFS. Its
+owner touches it every `BEAT_S` seconds. A claim whose owner is gone is never removed by others: who takes the trial
+over creates the next one, k + 1, and of several that try one succeeds. The claim with the highest number counts, and an
+owner that finds a higher one than its own has lost the trial and stops.
+
+An owner is gone when its process is known to have ended, or when its claim did not change for `LEASE_S` seconds of the
+*observer's* own clock (see `Watch`): clocks of different hosts are never compared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import json
 import os
+import re
 import socket
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 LEASE_S = 60.0
+"""A claim that does not change for so long is abandoned. NFS may show a change up to 30 s late."""
 BEAT_S = 5.0
 """How often an owner touches its claim."""
 
+_NAME = re.compile(r"claim\.(\d+)\.json")
 
-def take(path: Path) -> bool:
-    """Try to become the owner; True if this process now is. Creation with O_EXCL decides, also on NFS."""
-    if path.exists() and not is_live(path):
-        _remove_abandoned(path)
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process behind a claim."""
+
+    host: str
+    pid: int
+    born: str
+    """When the process began, in its machine's own count: a later process may have the same pid."""
+    machine: str
+    """One running kernel and its table of processes; hosts may share a name, these do not."""
+    job: str
+    """Its SLURM job, as ``12_3``; empty outside SLURM."""
+    token: str
+    """Random: no two claims have the same."""
+
+    @staticmethod
+    def here() -> Owner:
+        """This process."""
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
+        pid = os.getpid()
+        return Owner(socket.gethostname(), pid, _born(pid), _machine(), job, os.urandom(16).hex())
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process is known to have ended; False where this machine cannot tell."""
+        return bool(self.machine) and self.machine == _machine() and _born(self.pid) != self.born
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim as it was found."""
+
+    path: Path
+    number: int
+    owner: Owner | None
+    """None while its owner is still writing it (or never came to)."""
+    touched_ns: int
+    """Time of the last touch, by whatever clock the file system has."""
+
+    @property
+    def key(self) -> str:
+        """What names this claim and no other."""
+        return f"{self.number}/{self.owner.token if self.owner else ''}"
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether somebody seems to be at work, judged by this machine's clock: for display, never for a decision."""
+        gone = self.owner is not None and self.owner.is_gone
+        return not gone and time.time() - self.touched_ns / 1e9 < LEASE_S
+
+
+class Claim:
+    """A claim of this process."""
+
+    def __init__(self, path: Path, number: int, owner: Owner, lost: Owner | None = None) -> None:
+        self.path = path
+        self.owner = owner
+        """This process."""
+        self.lost = lost
+        """Who had the trial before and is gone, if anybody."""
+        self._number = number
+
+    def beat(self) -> bool:
+        """Say that the owner is still at work; False if the trial was taken over meanwhile."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path)
+        return self.is_ours()
+
+    def is_ours(self) -> bool:
+        """Whether the trial is still this claim's."""
+        held = current(self.path.parent)
+        return held is not None and held.number == self._number and held.owner == self.owner
+
+    def release(self) -> None:
+        """Give the trial up. Older claims, of owners that are gone, go first."""
+        for number in range(1, self._number + 1):
+            _path(self.path.parent, number).unlink(missing_ok=True)
+
+
+class Watch:
+    """Looks at claims again and again, and so tells live ones from abandoned ones without comparing clocks."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[Held, float, bool]] = {}
+
+    def look(self, folder: Path) -> Held | None:
+        """The claim on a trial, looked at once more."""
+        held = current(folder)
+        if held is None:
+            self._seen.pop(folder, None)
+            return None
+        last = self._seen.get(folder)
+        if last is None:
+            self._seen[folder] = (held, time.monotonic(), False)
+        elif last[0] != held:
+            self._seen[folder] = (held, time.monotonic(), True)
+        return held
+
+    def is_abandoned(self, held: Held) -> bool:
+        """Whether the owner is gone: its process ended, or nothing changed during a whole lease of looking."""
+        if held.owner is not None and held.owner.is_gone:
+            return True
+        last = self._seen.get(held.path.parent)
+        return last is not None and last[0] == held and time.monotonic() - last[1] > LEASE_S
+
+    def was_seen_alive(self, folder: Path) -> bool:
+        """Whether the claim has changed while it was looked at, within the last lease."""
+        last = self._seen.get(folder)
+        return last is not None and last[2] and time.monotonic() - last[1] <= LEASE_S
+
+
+def take(folder: Path, abandoned: str = "") -> Claim | None:
+    """Try to become the owner of a trial; None if somebody else is, or may be.
+
+    A claim is only taken over where its process is known to have ended, or where its `Held.key` is the one that is
+    given as abandoned (a `Watch` can tell).
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    held = current(folder)
+    if held is not None and held.key != abandoned and not (held.owner and held.owner.is_gone):
+        return None
+    claim = _create(folder, held.number + 1 if held else 1, held.owner if held else None)
+    if claim is None:
+        return None
+    # The claim that was found may have been given up, and the trial taken anew, just before ours was created.
+    if held:
+        before = _read(held.path, held.number)
+        unchanged = before is not None and before.owner == held.owner
+    else:
+        unchanged = not _path(folder, 2).exists()
+    if not unchanged:
+        claim.path.unlink(missing_ok=True)
+        return None
+    return claim
+
+
+def current(folder: Path) -> Held | None:
+    """The claim on a trial that counts; None if there is none."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
+        numbers = [int(match[1]) for entry in os.scandir(folder) if (match := _NAME.fullmatch(entry.name))]
+    except FileNotFoundError:
+        return None
+    return _read(_path(folder, max(numbers)), max(numbers)) if numbers else None
+
+
+def is_claim(name: str) -> bool:
+    """Whether a file of that name is a claim."""
+    return _NAME.fullmatch(name) is not None
+
+
+def remove_gone(folder: Path, pid: int) -> bool:
+    """Remove the claim of a process of this machine that has ended; False if the trial is not that process's."""
+    held = current(folder)
+    if held is None or held.owner is None or held.owner.pid != pid or not held.owner.is_gone:
         return False
-    with os.fdopen(handle, "w") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "token": os.urandom(16).hex()}, file)
+    Claim(held.path, held.number, held.owner).release()
     return True
 
 
-def beat(path: Path) -> None:
-    """Say that the owner is still at work."""
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(path)
-
-
-def release(path: Path) -> None:
-    """Give the claim up."""
-    path.unlink(missing_ok=True)
-
-
-def is_live(path: Path) -> bool:
-    """Whether somebody is at work behind this claim."""
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[Claim]:
+    """Wait until this process has the claim on a folder, and keep it during the block."""
+    watch, abandoned = Watch(), ""
+    while (claim := take(folder, abandoned)) is None:
+        held = watch.look(folder)
+        abandoned = held.key if held and watch.is_abandoned(held) else ""
+        time.sleep(0.2)
     try:
-        touched = path.stat().st_mtime
-        owner = json.loads(path.read_text(encoding="utf-8") or "{}")
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        owner = {}
-    if time.time() - touched > LEASE_S:
-        return False
-    gone = owner.get("host") == socket.gethostname() and not Path(f"/proc/{owner.get('pid')}").exists()
-    return not (gone and Path("/proc/self").exists())
+        yield claim
+    finally:
+        claim.release()
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Move an abandoned claim out of the way; if another process renewed it meanwhile, put it back."""
-    aside = path.with_name(f".{path.name}.{os.urandom(16).hex()}")
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"claim.{number}.json"
+
+
+def _create(folder: Path, number: int, lost: Owner | None) -> Claim | None:
+    """Create a claim; None if there is one of that number."""
+    path, owner = _path(folder, number), Owner.here()
     try:
-        path.rename(aside)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return None
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(dataclasses.asdict(owner), file)
+    except OSError:  # a full disk must not leave a claim that nobody has
+        path.unlink(missing_ok=True)
+        raise
+    return Claim(path, number, owner, lost)
+
+
+def _read(path: Path, number: int) -> Held | None:
+    """Read a claim. Opening it first makes an NFS client ask the server for its present state."""
+    try:
+        with path.open("rb") as file:
+            touched, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
     except FileNotFoundError:
-        return
-    if is_live(aside):
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
-    aside.unlink(missing_ok=True)
+        return None
+    try:
+        owner = Owner(**json.loads(text))
+    except (ValueError, TypeError):
+        owner = None
+    return Held(path, number, owner, touched)
+
+
+def _born(pid: int) -> str:
+    """When a process of this machine began; empty if there is none, or it has ended and only waits to be collected."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+@functools.cache
+def _machine() -> str:
+    """What tells this machine's processes from another's; empty where that is not known (not Linux)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

@@ -11,19 +11,21 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_space
+from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_json, write_text
 from designspace.trials import claims
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.launches import LaunchFolder
+from designspace.trials.trial import Attempt, EpochRecord, Recipe, Trial, TrialFailure, TrialResult, asked_of
 
 STATUSES = ("done", "failed", "running", "waiting")
 RESULT_COLUMNS = (
@@ -43,9 +45,11 @@ _PROVENANCE = "provenance.json"
 _TRIAL = "trial.json"
 _RESULT = "result.json"
 _ERROR = "error.json"
-_CLAIM = "claim.json"
 _HISTORY = "history.jsonl"
+_ATTEMPTS = "attempts.json"
 _TRIALS = "trials"
+_LAUNCHES = "launches"
+_CODE = "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,15 @@ class TrialState:
     """One of `STATUSES`."""
     result: TrialResult | None = None
     failure: TrialFailure | None = None
+    claim: claims.Held | None = None
+    """Who is, or was last, at work on a trial that has not ended."""
+    ended: float = 0.0
+    """When it ended, in seconds since 1970."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status in ("done", "failed")
 
 
 class TrialFolder:
@@ -66,7 +79,6 @@ class TrialFolder:
         self.path = path
         self.checkpoint = path / "checkpoint.pt"
         self.log = path / "log.txt"
-        self.claim = path / _CLAIM
 
     def write_trial(self, trial: Trial) -> None:
         """Write what is asked of this trial."""
@@ -97,39 +109,69 @@ class TrialFolder:
         except (ValueError, TypeError) as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
-    def write_result(self, result: TrialResult) -> None:
-        """Write the result: from now on the trial is done."""
-        write_json(self.path / _RESULT, dataclasses.asdict(result))
+    def write_result(self, result: TrialResult, asked: str = "") -> None:
+        """Write the result: from now on the trial is done. ``asked`` is its `Trial.asked`."""
+        write_json(self.path / _RESULT, {"asked": asked, **dataclasses.asdict(result)})
 
-    def write_failure(self, failure: TrialFailure) -> None:
+    def write_failure(self, failure: TrialFailure, asked: str = "") -> None:
         """Write the failure: from now on the trial has failed."""
-        write_json(self.path / _ERROR, dataclasses.asdict(failure))
+        write_json(self.path / _ERROR, {"asked": asked, **dataclasses.asdict(failure)})
 
-    def last_run(self) -> tuple[float, float] | None:
-        """When an ended trial was last begun or gone on with, and when it ended, in seconds since the epoch."""
-        for name in (_RESULT, _ERROR):
-            with contextlib.suppress(FileNotFoundError):
-                return (self.path / _TRIAL).stat().st_mtime, (self.path / name).stat().st_mtime
-        return None
-
-    def state(self) -> TrialState:
-        """What became of the trial, from the files that exist.
+    def add_to_log(self, text: str) -> None:
+        """Add to log.txt what a person may want to read, with the time before it.
 
         Raises:
-            RunError: a result is cut off or was edited.
+            RunError: the file cannot be written.
+        """
+        try:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.log}: {error.strerror or error}") from error
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The tries that ended badly so far."""
+        path = self.path / _ATTEMPTS
+        if not path.exists():
+            return ()
+        try:
+            return tuple(
+                Attempt(**{**fields, "failure": TrialFailure(**fields["failure"])}) for fields in read_json(path)
+            )
+        except (TypeError, KeyError, InputError) as error:
+            raise RunError(f"{path} does not hold attempts ({error})") from error
+
+    def add_attempt(self, attempt: Attempt) -> tuple[Attempt, ...]:
+        """Note a try that ended badly, and give all so far. Only the owner of the trial's claim may."""
+        attempts = (*self.attempts(), attempt)
+        write_json(self.path / _ATTEMPTS, [dataclasses.asdict(attempt) for attempt in attempts])
+        return attempts
+
+    def forget_failure(self) -> None:
+        """Make a failed trial one that waits, with all its tries before it."""
+        (self.path / _ATTEMPTS).unlink(missing_ok=True)
+        (self.path / _ERROR).unlink(missing_ok=True)
+
+    @property
+    def begun(self) -> float | None:
+        """When it was last begun or gone on with, in seconds since 1970; None before."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.path / _TRIAL).stat().st_mtime
+        return None
+
+    def state(self, asked: str = "") -> TrialState:
+        """What became of the trial, from the files that exist. ``asked`` is its `Trial.asked`, if that is known.
+
+        Raises:
+            RunError: a result is cut off or was edited, or is of another recipe or seed.
         """
         id_ = self.path.name
-        try:
-            files = {entry.name for entry in os.scandir(self.path)}
-        except FileNotFoundError:
-            return TrialState(id_, "waiting")
-        if _RESULT in files:
-            return TrialState(id_, "done", result=_read_value(self.path / _RESULT, TrialResult))
-        if _ERROR in files:
-            return TrialState(id_, "failed", failure=_read_value(self.path / _ERROR, TrialFailure))
-        if _CLAIM in files and claims.is_live(self.claim):
-            return TrialState(id_, "running")
-        return TrialState(id_, "waiting")
+        if found := _read_value(self.path / _RESULT, TrialResult, asked):
+            return TrialState(id_, "done", result=found[0], ended=found[1])
+        if found := _read_value(self.path / _ERROR, TrialFailure, asked):
+            return TrialState(id_, "failed", failure=found[0], ended=found[1])
+        held = claims.current(self.path)
+        return TrialState(id_, "running" if held is not None and held.is_fresh else "waiting", claim=held)
 
 
 class RunFolder:
@@ -174,6 +216,14 @@ class RunFolder:
             RunError: there is none here, or its files are not whole.
         """
         return Population.read(self.path)
+
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the population, without a look at its networks.
+
+        Raises:
+            RunError: there is no population here, or the table cannot be read.
+        """
+        return read_ids(self.path)
 
     def space(self) -> DesignSpace:
         """Read the space that the population comes from."""
@@ -226,13 +276,43 @@ class RunFolder:
         """The folder of a trial, which may not exist yet."""
         return TrialFolder(self.path / _TRIALS / id_)
 
-    def has_trials(self) -> bool:
-        """Whether any trial has begun here."""
-        return (self.path / _TRIALS).is_dir()
+    def states(self, ids: Sequence[str]) -> list[TrialState]:
+        """What became of each trial.
 
-    def states(self, ids: tuple[str, ...]) -> list[TrialState]:
-        """What became of each trial."""
-        return [self.trial(id_).state() for id_ in ids]
+        Raises:
+            RunError: a result is cut off or was edited, or is of another recipe or seed than the run's.
+        """
+        plan = self.plan()
+        begun = self.begun()
+        return [
+            self.trial(id_).state(asked_of(id_, *plan) if plan else "") if id_ in begun else TrialState(id_, "waiting")
+            for id_ in ids
+        ]
+
+    def begun(self) -> set[str]:
+        """Ids of the trials that have a folder."""
+        try:
+            return {entry.name for entry in os.scandir(self.path / _TRIALS)}
+        except FileNotFoundError:
+            return set()
+
+    @property
+    def launches_path(self) -> Path:
+        """Folder of the launches; a claim on it is the right to submit to a scheduler."""
+        return self.path / _LAUNCHES
+
+    def new_launch(self, about: Mapping[str, Any], token: str = "") -> LaunchFolder:
+        """Note the beginning of a launch (see `LaunchFolder.create`)."""
+        return LaunchFolder.create(self.launches_path, about, token)
+
+    def launches(self) -> list[LaunchFolder]:
+        """All launches, the oldest first."""
+        return [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if path.is_dir()]
+
+    @property
+    def code(self) -> Path:
+        """Folder of the copies of the code that launches ran."""
+        return self.path / _CODE
 
     def table(self, population: Population | None = None) -> tuple[list[str], list[list[Any]]]:
         """The results table: its column names, and one row for each network, finished or not.
@@ -265,13 +345,24 @@ class RunFolder:
         return self.results
 
 
-def _read_value(path: Path, kind: Any) -> Any:
-    """Read a frozen value from its JSON file."""
-    fields = read_json(path)
+def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
+    """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
     try:
-        return kind(**fields)
-    except (TypeError, InputError) as error:
-        raise RunError(f"{path} does not hold a {kind.__name__} ({error})") from error
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a status reads some 10,000 of these)
+            text, written = file.read(), os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        fields = json.loads(text)
+        told = fields.pop("asked", "")
+        value = kind(**fields)
+    except (ValueError, AttributeError, TypeError, InputError) as error:
+        raise RunError(f"{path} does not hold a whole {kind.__name__} ({error}); remove it to try again") from error
+    if asked and told and told != asked:
+        raise RunError(f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run")
+    return value, written
 
 
 def _tidy(value: float) -> float:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +42,9 @@ class Recipe:
     """Flip training images from left to right, each with probability 1/2."""
     crop_padding: int = 0
     """Pad training images by so many pixels and crop them back at a random place."""
+    trainer: str | None = None
+    """A training function of one's own, as ``package.module:function``, called as `designspace.training.train` is; None
+    for that one."""
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0)):
@@ -45,6 +52,8 @@ class Recipe:
         for name in ("train_images", "test_images"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), 1, whole=True)
+        if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", str(self.trainer)):
+            raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing"):
             _check_number(name, getattr(self, name), 0)
         for name in ("nesterov", "zero_init_residual", "flip"):
@@ -89,6 +98,30 @@ class Trial:
         """The id of the network: within a run folder, recipe and seed are one for all trials."""
         return self.network.id
 
+    @property
+    def asked(self) -> str:
+        """What names network, recipe and seed together (see `asked_of`)."""
+        return asked_of(self.id, self.recipe, self.seed)
+
+
+def asked_of(id_: str, recipe: Recipe, seed: int) -> str:
+    """Name what is asked of a trial: 12 hex digits, which stand in its result.
+
+    A result that was copied from another run counts only where the same was asked. Defaults are left out, so that a
+    field added to `Recipe` later changes no name.
+    """
+    return hashlib.sha256(f"{id_} {_plan_text(recipe, seed)}".encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=8)
+def _plan_text(recipe: Recipe, seed: int) -> str:
+    """Recipe and seed as text, without defaults."""
+    values = {field.name: (getattr(recipe, field.name), field.default) for field in dataclasses.fields(recipe)}
+    told = {name: value for name, (value, default) in values.items() if value != default}
+    # 1 and 1.0 are the same learning rate.
+    plain = {name: float(value) if isinstance(value, int | float) else value for name, value in told.items()}
+    return json.dumps([plain, seed], sort_keys=True)
+
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
@@ -130,7 +163,7 @@ class TrialResult:
         )
 
 
-FAILURE_REASONS = ("diverged", "out of memory", "worker died", "error")
+FAILURE_REASONS = ("diverged", "out of memory", "time limit", "worker died", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +180,36 @@ class TrialFailure:
     def __post_init__(self) -> None:
         if self.reason not in FAILURE_REASONS:
             raise InputError(f"unknown failure reason {self.reason!r}; there is: {', '.join(FAILURE_REASONS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try at a trial that ended badly. What ends well, or is interrupted in good order, is none."""
+
+    failure: TrialFailure
+    host: str
+    ended: float
+    """Seconds since 1970."""
+    outside: bool = False
+    """Whether something outside seems to have ended it (kill -9, a lost machine), not the trial itself."""
+
+
+KILLS_PER_RETRY = 10
+"""So many ends from outside count as one end of the trial's own making."""
+
+
+def is_hopeless(attempts: Sequence[Attempt], max_retries: int) -> bool:
+    """Whether a trial has failed for good after these attempts, the last of which has just ended.
+
+    Only attempts since the last completed epoch count: what makes progress is worth going on with. A trial that
+    diverged would do so again.
+    """
+    last = attempts[-1].failure
+    if last.reason == "diverged":
+        return True
+    stuck = [attempt for attempt in attempts if attempt.failure.epochs >= last.epochs]
+    own = sum(not attempt.outside for attempt in stuck)
+    return own > max_retries or len(stuck) - own > max_retries * KILLS_PER_RETRY
 
 
 def _check_number(name: str, value: Any, low: float, *, whole: bool = False) -> None:

@@ -1,0 +1,102 @@
+"""A task of a launch on SLURM: it trains a pack of trials with a pool of its own.
+
+A task is asked to do trials, not told which are left: when it starts, or starts again, it does those of its pack that
+have not ended and that nobody else is at. So a task that runs twice, or late, or on two nodes at once, does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from submitit.helpers import DelayedSubmission
+
+from designspace.support.errors import RunError
+from designspace.sweeps import snapshot
+from designspace.sweeps.local import Effort, Pool
+from designspace.sweeps.messages import Task
+from designspace.sweeps.places import slots, within_memory, worker_bytes
+from designspace.sweeps.run_trial import note_attempt
+from designspace.trials import claims
+from designspace.trials.folder import RunFolder
+from designspace.trials.launches import LaunchFolder
+from designspace.trials.trial import TrialFailure, asked_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What all tasks of a launch need to know."""
+
+    run: str
+    launch: str
+    data_root: str
+    device: str
+    workers: int | None
+    workers_per_gpu: int
+    effort: Effort
+    minutes: int
+    """Time limit of a task."""
+
+
+class Pack:
+    """The function of a task: train a pack of trials. submitit calls `checkpoint` when time is up."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self._pool: Pool | None = None
+        self._began = 0.0
+
+    def __call__(self, index: int) -> str:
+        """Train what is left of pack ``index`` and say how many trials that were."""
+        self._began = time.monotonic()
+        work, run, launch = self.work, RunFolder(Path(self.work.run)), LaunchFolder(Path(self.work.launch))
+        plan = run.plan()
+        if plan is None:
+            raise RunError(f"{run.path} has no recipe")
+        tasks = [Task(work.run, id_) for id_ in launch.tasks()[index]]
+        tasks = [task for task in tasks if not run.trial(task.id).state(asked_of(task.id, *plan)).has_ended]
+        places = slots(work.device, work.workers, work.workers_per_gpu, plan[0].devices)
+        need = worker_bytes(run.population(), plan[0], places[0].device)
+        places, note = within_memory(places, need, is_fixed=work.workers is not None)
+        print(f"{len(tasks)} trials, {len(places)} workers. {note}", flush=True)
+        log = launch.jobs / f"workers_{index}.log"
+        code = snapshot.PACKAGE.parent
+        self._pool = Pool(places, Path(work.data_root), [launch], code, lambda task, event: None, work.effort, log)
+        # SLURM ends a job with SIGTERM first: leave the trials in good order and wait for the end.
+        signal.signal(signal.SIGTERM, self._pool.ask_to_stop)
+        with contextlib.suppress(KeyboardInterrupt):
+            self._pool.run(tasks)
+            if all(state.has_ended for state in run.states(run.population().ids)):
+                run.write_results()
+            return f"{len(tasks)} trials"
+        print("told to end; what is unfinished goes on from its checkpoint", flush=True)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def checkpoint(self, index: int) -> DelayedSubmission:
+        """Stop in good order; the task starts again as it did the first time, and goes on from the files."""
+        pool = self._pool
+        if pool is not None:
+            stuck = [] if pool.has_progressed else pool.at_work
+            pool.stop()
+            for task in stuck:
+                self._note_no_progress(task)
+        return DelayedSubmission(Pack(self.work), index)
+
+    def _note_no_progress(self, task: Task) -> None:
+        """Note that a task's whole time was not enough for an epoch of a trial, or that it was pre-empted so early."""
+        run = RunFolder(Path(task.run))
+        folder, plan = run.trial(task.id), run.plan()
+        claim = claims.take(folder.path)
+        if claim is None or plan is None:
+            return
+        minutes = (time.monotonic() - self._began) / 60
+        failure = TrialFailure(
+            "time limit", f"no epoch ended within {minutes:.0f} minutes of a task", len(folder.read_history())
+        )
+        pre_empted = minutes < self.work.minutes / 2
+        retries = self.work.effort.max_retries
+        note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
+        claim.release()

@@ -1,0 +1,113 @@
+"""Where workers run on this machine: a core or some GPUs each, as many as its memory holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from designspace import data
+from designspace.spaces.population import Population
+from designspace.support.errors import InputError
+from designspace.sweeps.process import Slot
+from designspace.trials.trial import Recipe
+
+BASE_BYTES = {"cpu": 0.38e9, "cuda": 3.0e9}
+"""Memory of a worker that trains nothing yet: the interpreter, torch, and with a GPU its driver's part."""
+BYTES_PER_ACTIVATION = 14
+"""Of an image of a batch in training on a CPU (measured: 11 to 14)."""
+
+
+def slots(
+    device: str = "auto", workers: int | None = None, workers_per_gpu: int = 1, gpus_per_trial: int = 1
+) -> list[Slot]:
+    """The places for workers on this machine.
+
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto`` for GPUs where there are any.
+        workers: how many; by default one a core, or ``workers_per_gpu`` a GPU.
+        workers_per_gpu: workers that share a GPU.
+        gpus_per_trial: devices that train one trial together; on a CPU, processes.
+
+    Raises:
+        InputError: an unknown device, less than one worker, or fewer GPUs than asked for.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
+    for name, number in (
+        ("workers", workers),
+        ("workers_per_gpu", workers_per_gpu),
+        ("gpus_per_trial", gpus_per_trial),
+    ):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise InputError(f"{name} must be a whole number >= 1{', or null' * (name == 'workers')}, not {number!r}")
+    if workers_per_gpu > 1 and gpus_per_trial > 1:
+        raise InputError("workers_per_gpu and gpus_per_trial cannot both be above 1: a trial has GPUs, or shares one")
+    gpus = 0 if device == "cpu" else _count_gpus()
+    if device == "cuda" and not gpus:
+        raise InputError("device is cuda, but PyTorch finds no GPU here; use device=cpu")
+    if not gpus:
+        return [Slot("cpu")] * (workers or max(1, cores() // gpus_per_trial))
+    if gpus < gpus_per_trial:
+        raise InputError(f"gpus_per_trial is {gpus_per_trial}, but there are {gpus} GPUs here")
+    groups = [tuple(range(i, i + gpus_per_trial)) for i in range(0, gpus - gpus_per_trial + 1, gpus_per_trial)]
+    return [Slot("cuda", groups[i % len(groups)]) for i in range(workers or len(groups) * workers_per_gpu)]
+
+
+def cores() -> int:
+    """Cores that this process may use: those of its SLURM task, or those that the system lets it run on."""
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _count_gpus() -> int:
+    """GPUs that PyTorch can use. Imports torch only where there is a sign of one."""
+    if not any(Path(sign).exists() for sign in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def within_memory(places: list[Slot], need: float, *, is_fixed: bool) -> tuple[list[Slot], str]:
+    """Leave out places that this machine's memory does not hold, and say so; at least one stays.
+
+    ``need`` is in bytes a worker. Places whose number the user chose (``is_fixed``) are only warned about: the need is
+    an estimate.
+    """
+    free = available_bytes()
+    fit = max(1, int(0.9 * free / need))
+    if fit >= len(places):
+        return places, ""
+    wanted = f"{len(places)} workers need about {len(places) * need / 1e9:.1f} GB of memory"
+    words = f"{wanted}, and {free / 1e9:.1f} GB are free"
+    if is_fixed:
+        return places, f"warning: {words}; launcher.workers={fit} would fit"
+    return places[:fit], f"{words}: {fit} workers are started"
+
+
+def worker_bytes(population: Population, recipe: Recipe, device: str) -> float:
+    """An estimate of the host's memory that a worker needs for the largest network of a population, in bytes."""
+    channels, size, _ = data.shape(recipe.data)
+    # A data set whose size is not limited here is small (see `data.catalog`): some 70,000 images.
+    images = (recipe.train_images or 60_000) + (recipe.test_images or 10_000)
+    need = BASE_BYTES[device] + 2.0 * images * channels * size * size
+    if device == "cpu":
+        need += BYTES_PER_ACTIVATION * float(population.columns["activations"].max()) * recipe.batch_size
+        need += 20.0 * float(population.columns["params"].max())
+    return need
+
+
+def available_bytes() -> float:
+    """Memory that new processes can have here, in bytes: the machine's and, in a container or job, its limit's."""
+    free = [float("inf")]
+    with contextlib.suppress(OSError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(float(lines["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
+        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free.append(limit - used)
+    return max(0.0, min(free))

@@ -1,0 +1,105 @@
+"""A worker's process as the pool sees it: started on its slot, spoken to through pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from designspace.sweeps import snapshot
+from designspace.sweeps.messages import Event, Order, Settings, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place for one worker."""
+
+    device: str
+    """``cpu`` or ``cuda``."""
+    gpus: tuple[int, ...] = ()
+    """The GPUs that the worker sees, of those that this process sees."""
+
+
+class Process:
+    """A running worker and the task that it is at."""
+
+    def __init__(self, slot: Slot, settings: Settings, code: Path, log: Path) -> None:
+        environment = {**os.environ, **snapshot.environment(code)}
+        if slot.gpus:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            names = [visible[gpu] if any(visible) else str(gpu) for gpu in slot.gpus]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+        words = json.dumps(dataclasses.asdict(dataclasses.replace(settings, device=slot.device)))
+        self.slot = slot
+        self.task: Task | None = None
+        self.since = time.monotonic()
+        """When it was started, or given its task."""
+        self.is_ready = False
+        self.is_over_time = False
+        """Whether it was ended because its trial took too long."""
+        self.kills_seen = out_of_memory_kills()
+        self._rest = b""
+        with log.open("ab") as errors, _usr2_blocked():
+            # A session of its own: Ctrl-C reaches the pool alone, which then lets the workers end in good order.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "designspace.sweeps.worker", words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
+    def give(self, order: Order | None) -> None:
+        """Hand the worker its next task, or None for the end."""
+        self.task = order.task if order else None
+        self.since = time.monotonic()
+        with contextlib.suppress(BrokenPipeError):  # a worker that died is noticed when its output ends
+            if order is None:
+                self.stdin.close()
+            else:
+                self.stdin.write(order.to_line())
+                self.stdin.flush()
+
+    def events(self) -> list[Event] | None:
+        """What the worker has said by now; None when its output has ended."""
+        chunk = os.read(self.stdout.fileno(), 65536)
+        if not chunk:
+            return None
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [Event.from_line(line) for line in lines]
+
+    def close(self) -> None:
+        """Close the pipes of a worker that has ended."""
+        for stream in (self.stdin, self.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@contextlib.contextmanager
+def _usr2_blocked():  # type: ignore[no-untyped-def]
+    """Start processes that never see SIGUSR2, with which SLURM warns a job's processes: it is for the pool alone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def out_of_memory_kills() -> int:
+    """How many processes this machine's kernel has killed for want of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,124 @@
+"""Running one trial: what happens is written to its folder while it happens."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from designspace.support.errors import InputError, RunError
+from designspace.trials.folder import TrialFolder
+from designspace.trials.trial import (
+    Attempt,
+    EpochRecord,
+    Recipe,
+    Trial,
+    TrialFailure,
+    TrialResult,
+    is_hopeless,
+)
+
+if TYPE_CHECKING:
+    from designspace.training import DeviceData
+
+
+def run_trial(
+    folder: TrialFolder,
+    trial: Trial,
+    data: DeviceData,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrialResult | TrialFailure:
+    """Train one trial, keeping its folder up to date, and give what came of it.
+
+    A result is on disk then; what to do about a failure is the caller's choice (see `note_attempt`).
+
+    Raises:
+        Interrupted: ``should_stop`` said so; the trial goes on from its checkpoint next time.
+        RunError: the folder cannot be written.
+    """
+    from designspace.training import Interrupted, failure_of
+
+    folder.write_trial(trial)
+    done: tuple[EpochRecord, ...] = ()
+
+    def keep(history: tuple[EpochRecord, ...]) -> None:
+        nonlocal done
+        done = history
+        folder.write_history(history)
+        folder.add_to_log(_epoch_line(history[-1], trial.recipe))
+        if on_epoch:
+            on_epoch(history[-1])
+
+    def stop() -> bool:
+        return should_stop is not None and should_stop()
+
+    try:
+        train = trainer_of(trial.recipe)
+        result: TrialResult = train(
+            trial.network,
+            trial.recipe,
+            data,
+            seed=trial.seed,
+            checkpoint=folder.checkpoint,
+            on_epoch=keep,
+            should_stop=stop,
+        )
+    except (Interrupted, RunError):
+        raise
+    except Exception as error:
+        folder.add_to_log("".join(traceback.format_exception(error)))
+        return failure_of(error, epochs=len(done))
+    if stop():  # the last moment to notice that another process has taken the trial over
+        raise Interrupted("before the result was written")
+    folder.write_result(result, trial.asked)
+    folder.add_to_log(f"done: final error {result.final_error:.2f}%")
+    return result
+
+
+def trainer_of(recipe: Recipe) -> Callable[..., Any]:
+    """The function that trains a network: this package's, or the one that the recipe names.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    if recipe.trainer is None:
+        from designspace.training import train
+
+        return train
+    module, _, name = recipe.trainer.partition(":")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"recipe: trainer {recipe.trainer} cannot be imported ({error}); is it on PYTHONPATH?"
+        ) from error
+    return found
+
+
+def note_attempt(
+    folder: TrialFolder, failure: TrialFailure, max_retries: int, asked: str, *, host: str = "", outside: bool = False
+) -> bool:
+    """Note a try that ended badly; True if it was the last one, and the trial has failed now.
+
+    ``outside`` says that the trial itself seems not to be to blame.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    attempt = Attempt(failure, host or socket.gethostname(), round(time.time(), 1), outside)
+    attempts = folder.add_attempt(attempt)
+    over = is_hopeless(attempts, max_retries)
+    folder.add_to_log(f"{failure.reason}: {failure.detail} (try {len(attempts)}{', the last' if over else ''})")
+    if over:
+        folder.write_failure(failure, asked)
+    return over
+
+
+def _epoch_line(record: EpochRecord, recipe: Recipe) -> str:
+    """One epoch in words."""
+    errors = f"train error {record.train_error:.2f}%, test error {record.test_error:.2f}%"
+    return f"epoch {record.epoch}/{recipe.epochs}: loss {record.train_loss:.4f}, {errors}, {record.wall_s:.1f} s"

@@ -1,0 +1,267 @@
+"""Launching on SLURM through submitit: arrays of tasks (see `pack`), of trials that no task has yet."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from designspace.support.errors import InputError
+from designspace.sweeps import scheduler, snapshot
+from designspace.sweeps.pack import Pack, Work
+from designspace.sweeps.slurm_settings import Slurm
+from designspace.trials import claims
+from designspace.trials.folder import RunFolder
+from designspace.trials.launches import LaunchFolder
+
+FOR_EVER = 1_000_000
+"""submitit ends a task that was requeued too often; we end trials that make no progress, and the task goes on."""
+REQUEUES_AFTER_KILL = 3
+TASK_S = 3600.0
+"""How long a task should last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A part of a launch's tasks that is one job of SLURM."""
+
+    name: str
+    first: int
+    count: int
+    job_id: str = ""
+
+
+def arrays_of(launch: LaunchFolder) -> list[Array]:
+    """The arrays of a launch; none if it is not on SLURM."""
+    return [Array(**fields) for fields in launch.about().get("arrays", [])]
+
+
+def queued(run: RunFolder) -> dict[str, scheduler.Job]:
+    """The trials of a run that are in tasks which SLURM has pending or running, with these.
+
+    Raises:
+        RunError: SLURM does not answer.
+    """
+    launches = [(launch, arrays_of(launch)) for launch in run.launches() if not launch.is_cancelled]
+    jobs = scheduler.queue([array.name for _, arrays in launches for array in arrays])
+    by_name: dict[str, list[scheduler.Job]] = {}
+    for job in jobs:
+        by_name.setdefault(job.name, []).append(job)
+    found = {}
+    for launch, arrays in launches:
+        here = [(array, job) for array in arrays for job in by_name.get(array.name, ())]
+        tasks = launch.tasks() if here else []
+        found.update({id_: job for array, job in here for id_ in tasks[array.first + job.index]})
+    return found
+
+
+def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, after: str = "") -> submitit.SlurmExecutor:
+    """The submitit executor for an array of ``count`` tasks.
+
+    Raises:
+        InputError: an option that submitit does not take.
+    """
+    # SLURM's warning must not end a Python that has no handler for it yet: until then it is ignored.
+    quiet = f"trap '' USR2; exec {shlex.quote(sys.executable)} \"$@\""
+    python = f"bash -c {shlex.quote(quiet)} python"
+    made = submitit.SlurmExecutor(jobs, max_num_timeout=FOR_EVER, python=python)
+    options: dict[str, Any] = {
+        "job_name": name,
+        "time": settings.minutes,
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "constraint": settings.constraint,
+        "gres": settings.gres,
+        "mem": settings.mem,
+        "cpus_per_task": settings.cpus_per_task,
+        "gpus_per_node": settings.gpus_per_task or None,
+        "array_parallelism": settings.array_parallelism or count,
+        "signal_delay_s": settings.signal_delay_s,
+        "setup": [*settings.setup, *_own_setup(jobs, code)],
+        "dependency": f"afterany:{after}" if after else None,
+        "wckey": None,
+        "stderr_to_stdout": True,
+        "additional_parameters": {"requeue": True, **settings.sbatch},
+    }
+    made.update_parameters(**{key: value for key, value in options.items() if value is not None or key == "wckey"})
+    return made
+
+
+def _own_setup(jobs: Path, code: Path) -> Iterator[str]:
+    """Shell lines of a task's script: where the code is, and what to do when the task is killed."""
+    for key, value in snapshot.environment(code).items():
+        yield f"export {key}={shlex.quote(value)}"
+    # srun ends with 128 + the signal when a task's process was killed from outside (not by scancel, which ends this
+    # shell as well). Such a task goes on, a few times.
+    killed = shlex.quote(str(jobs / "killed"))
+    yield f"killed={killed}.${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}_${{SLURM_ARRAY_TASK_ID:-0}}"
+    yield (
+        'trap \'code=$?; case $code in 134|135|136|137|139) echo $code >>"$killed"; '
+        f'[ $(wc -l <"$killed") -gt {REQUEUES_AFTER_KILL} ] || scontrol requeue $SLURM_JOB_ID;; esac\' EXIT'
+    )
+    # Since 22.05 srun does not take this over by itself.
+    yield '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a launch on SLURM came to."""
+
+    trials: int = 0
+    """Trials in the tasks that were submitted."""
+    tasks: int = 0
+    trials_per_task: int = 0
+    job_ids: tuple[str, ...] = ()
+    ended: int = 0
+    """Trials that had ended before."""
+    queued: int = 0
+    """Trials that other tasks have, or another launch is at."""
+    left: int = 0
+    """Trials that the limit on submitted tasks left for later."""
+    script: str = ""
+    """Text of the first array's batch script."""
+    launch: LaunchFolder | None = None
+
+    def in_words(self) -> str:
+        """What was submitted, in a sentence."""
+        before = f"{self.ended} had ended before, {self.queued} are queued or running"
+        if not self.tasks:
+            return f"nothing to submit; {before}"
+        ids = f" as job {', '.join(self.job_ids)}" if self.job_ids else ""
+        each = f"{self.tasks} task{'s' if self.tasks > 1 else ''} of up to {self.trials_per_task} trials"
+        return f"{self.trials} trials in {each}{ids}; {before}"
+
+
+def submit(
+    run: RunFolder,
+    settings: Slurm,
+    work: Mapping[str, Any],
+    about: Mapping[str, Any],
+    trial_s: Callable[[], float],
+    workers: int,
+    *,
+    dry_run: bool = False,
+) -> Submission:
+    """Submit tasks for what has not ended, is not queued and is not running.
+
+    Args:
+        run: a run folder with a population and a plan.
+        settings: how to submit.
+        work: fields of `Work` besides the folders.
+        about: what to note about the launch.
+        trial_s: estimates the seconds that a trial takes on one worker.
+        workers: workers of a task, as far as can be told here.
+        dry_run: change nothing; only say what would be submitted.
+
+    Raises:
+        InputError: there is no SLURM here, or it refuses the tasks.
+        RunError: SLURM does not answer, or the folder cannot be written.
+    """
+    if not scheduler.is_here():
+        raise InputError("launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
+    if not dry_run:
+        run.launches_path.mkdir(exist_ok=True)
+    with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
+        states = run.states(run.population().ids)
+        others = queued(run)
+        todo = [s.id for s in states if s.status == "waiting" and s.id not in others]
+        ended = sum(state.has_ended for state in states)
+        base = Submission(ended=ended, queued=len(states) - ended - len(todo))
+        if not todo:
+            return base
+        room = _room(settings)
+        per_task = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings, room)
+        packs = [todo[i : i + per_task] for i in range(0, len(todo), per_task)][:room]
+        base = dataclasses.replace(
+            base,
+            trials_per_task=per_task,
+            tasks=len(packs),
+            trials=sum(map(len, packs)),
+            left=len(todo) - sum(map(len, packs)),
+        )
+        if not packs:
+            return base
+        size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
+        sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
+        if claim is None:
+            made = executor(settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, f"ds-{run.name}", sizes[0])
+            return dataclasses.replace(base, script=_script(made, sizes[0]))
+        code = snapshot.snapshot(run.code)
+        launch = run.new_launch({**about, "launcher": "slurm", "code": str(code)})
+        launch.write_tasks(packs)
+        job = Work(run=str(run.path.resolve()), launch=str(launch.path.resolve()), minutes=settings.minutes, **work)
+        accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim)
+        trials = sum(map(len, packs[:accepted]))
+        return dataclasses.replace(
+            base, launch=launch, job_ids=job_ids, tasks=accepted, trials=trials, left=len(todo) - trials
+        )
+
+
+def _submit_arrays(
+    launch: LaunchFolder, settings: Slurm, work: Work, code: Path, sizes: Sequence[int], claim: claims.Claim
+) -> tuple[int, tuple[str, ...]]:
+    """Submit a launch's arrays, each noted before it is submitted, and give how many tasks SLURM accepted, and its ids.
+
+    What a limit refuses after the first array is left for later.
+    """
+    about, names = launch.about(), [f"ds-{Path(work.run).name}-{launch.token}-{k}" for k in range(len(sizes))]
+    arrays: list[Array] = []
+    for name, count in zip(names, sizes, strict=True):
+        first = sum(array.count for array in arrays)
+        previous = arrays[-1].job_id if arrays and settings.array_parallelism else ""
+        # Noted first: should this process die now, the tasks are still known by their name.
+        launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in (*arrays, Array(name, first, count))]})
+        made = executor(settings, launch.jobs, code.resolve(), name, count, previous)
+        try:
+            jobs = made.map_array(Pack(work), range(first, first + count))
+        except submitit.core.utils.FailedJobError as error:
+            launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in arrays]})
+            for path in launch.jobs.glob("*.pkl"):
+                if len(path.stem) == 32:  # of the array that was refused
+                    path.unlink()
+            words = str(error).strip()
+            is_limit = "limit" in words.lower()
+            if arrays and is_limit:
+                break
+            hint = "; launcher.max_submitted is for a limit on the tasks that you may have in the queue" * is_limit
+            raise InputError(f"SLURM refused the tasks: {_reason(words)}{hint}") from error
+        arrays.append(Array(name, first, count, jobs[0].job_id.split("_")[0]))
+        launch.write_about({**about, "arrays": [dataclasses.asdict(array) for array in arrays]})
+        claim.beat()
+    return sum(array.count for array in arrays), tuple(array.job_id for array in arrays)
+
+
+def _room(settings: Slurm) -> int:
+    """How many tasks may be submitted now."""
+    if settings.max_submitted is None:
+        return sys.maxsize
+    return max(0, settings.max_submitted - scheduler.count_of_user())
+
+
+def _trials_per_task(count: int, trial_s: float, settings: Slurm, room: int) -> int:
+    """So many trials that a task lasts about an hour, or half its time limit, and that all tasks may be submitted."""
+    lasting = max(1, round(min(TASK_S, 30 * settings.minutes) / trial_s))
+    # Not fewer tasks than can run at once.
+    spread = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else lasting
+    return max(min(lasting, spread), math.ceil(count / max(1, room)))
+
+
+def _script(made: submitit.SlurmExecutor, count: int) -> str:
+    """The batch script that an executor would submit for an array."""
+    made.parameters["map_count"] = count
+    return str(made._make_submission_file_text(made._submitit_command_str, ""))
+
+
+def _reason(words: str) -> str:
+    """What sbatch said, without the traceback around it."""
+    lines = [line for line in words.splitlines() if line.startswith("sbatch:")]
+    return " ".join(lines) or words.splitlines()[-1]

@@ -1,0 +1,114 @@
+"""Where a run stands, read from its files: counts, speed, what is left, and what each trial is at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from designspace.trials.folder import RunFolder, TrialState
+
+RECENT = 50
+"""So many trials tell the speed of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """Where one run stands."""
+
+    name: str
+    counts: dict[str, int]
+    """Status -> number of trials."""
+    reasons: dict[str, int]
+    """Reason of failure -> number of trials."""
+    best_error: float | None
+    """The least final error so far, in per cent."""
+    best_id: str
+    """The trial that has it; empty before the first."""
+    trials_per_hour: float | None
+    """Ended trials per hour, over the last of them; None before the first."""
+    states: tuple[TrialState, ...]
+    """Of each trial, in the order of the population."""
+
+    @property
+    def total(self) -> int:
+        """Trials asked for."""
+        return sum(self.counts.values())
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all have ended, at the speed so far; None while that is unknown."""
+        left = self.counts["running"] + self.counts["waiting"]
+        if not left:
+            return 0.0
+        return left / self.trials_per_hour * 3600 if self.trials_per_hour else None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStatus:
+    """What one trial is at, or how it ended."""
+
+    id: str
+    status: str
+    epochs: int
+    """Epochs completed."""
+    error: float | None
+    """Test error of the last of them, in per cent."""
+    detail: str
+    """Why it failed."""
+    tries: int
+    """Tries that ended badly."""
+    where: str
+    """Where it runs, or ran last."""
+    log: Path | None
+    """None before it has begun."""
+
+
+def run_status(run: RunFolder) -> RunStatus:
+    """Read where a run stands from its files, changing none."""
+    states = run.states(run.ids())
+    counts = Counter(dict.fromkeys(("done", "failed", "running", "waiting"), 0))
+    counts.update(state.status for state in states)
+    errors = [(state.result.final_error, state.id) for state in states if state.result]
+    best_error, best_id = min(errors, default=(None, ""))
+    return RunStatus(
+        run.name,
+        dict(counts),
+        dict(Counter(state.failure.reason for state in states if state.failure)),
+        best_error,
+        best_id,
+        _speed(run, states),
+        tuple(states),
+    )
+
+
+def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
+    """Read what a trial is at."""
+    folder = run.trial(state.id)
+    history = folder.read_history()
+    where = ""
+    if state.claim is not None and state.claim.owner is not None:
+        owner = state.claim.owner
+        where = f"{owner.host}, process {owner.pid}{f', job {owner.job}' if owner.job else ''}"
+        where += "" if state.status == "running" else " (gone)"
+    return TrialStatus(
+        state.id,
+        state.status,
+        state.result.epochs if state.result else len(history),
+        state.result.final_error if state.result else history[-1].test_error if history else None,
+        f"{state.failure.reason}: {state.failure.detail}" if state.failure else "",
+        len(folder.attempts()),
+        where,
+        folder.log if folder.log.exists() else None,
+    )
+
+
+def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
+    """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count."""
+    recent = sorted((state for state in states if state.has_ended), key=lambda state: state.ended)[-RECENT:]
+    begun = [start for state in recent if (start := run.trial(state.id).begun) is not None]
+    if not begun:
+        return None
+    span = recent[-1].ended - min(begun)
+    return len(recent) / span * 3600 if span > 0 else None
