@@ -64,11 +64,12 @@ def restore(
     state = _read(path)
     if state is None:
         return ()
+    held = state["question"]
+    # A field that recipes did not have when the checkpoint was written had the value that is its default now.
+    held = {**held, "recipe": {**Recipe().to_dict(), **held["recipe"]}}
     for name, value in question.items():
-        if state["question"].get(name) != value:
-            raise InputError(
-                f"{path} is a checkpoint of another training: its {name} is {state['question'].get(name)}, not {value}"
-            )
+        if held.get(name) != value:
+            raise InputError(f"{path} is a checkpoint of another training: its {name} is {held.get(name)}, not {value}")
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return tuple(EpochRecord(**record) for record in state["history"])

@@ -12,6 +12,8 @@ from designspace.data.images import ImageData
 from designspace.support.errors import InputError
 from designspace.trials.trial import Recipe
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True, eq=False)
 class DeviceData:
@@ -55,14 +57,20 @@ class DeviceData:
         """Where the images are."""
         return self.train_images.device
 
-    def train_batch(self, indices: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Take training images, augmented and normalised: float32 (n, C, H, W) channels last, and labels (n,)."""
+    def train_batch(
+        self, indices: Tensor, recipe: Recipe, generator: torch.Generator, part: slice = _ALL
+    ) -> tuple[Tensor, Tensor]:
+        """Take training images, augmented and normalised: float32 (n, C, H, W) channels last, and labels (n,).
+
+        With ``part``, only that part of the batch. The augmentation is drawn for the whole batch all the same, so what
+        becomes of an image does not depend on how batches are divided.
+        """
         images = self.train_images[indices]
         if recipe.flip:
             images = flip(images, generator)
         if recipe.crop_padding:
             images = pad_crop(images, recipe.crop_padding, generator)
-        return normalise(images, self.mean, self.std), self.train_labels[indices]
+        return normalise(images[part], self.mean, self.std), self.train_labels[indices[part]]
 
     def test_batch(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """Take test images, normalised: float32 (n, C, H, W) channels last, and labels (n,), n <= count at the end."""
@@ -77,10 +85,9 @@ def on_device(data: ImageData | DeviceData, recipe: Recipe, device: str | torch.
         InputError: the data set is not the one that the recipe names, is on another device than ``device``, or has not
             the number of images that the recipe asks for.
     """
-    if data.name != recipe.data:
-        raise InputError(f"the recipe trains on {recipe.data!r}, but the data set given is {data.name!r}")
     if isinstance(data, ImageData):
-        return DeviceData.of(data.subset(recipe.train_images, recipe.test_images), device or "cpu")
+        return DeviceData.of(images_for(recipe, data), device or "cpu")
+    _check_name(recipe, data)
     # "cuda" is whichever GPU is the current one, so let torch say where a tensor would go.
     if device is not None and torch.empty(0, device=device).device != data.device:
         raise InputError(f"the data set is on {data.device}, but the trial is to run on {device}")
@@ -92,3 +99,18 @@ def on_device(data: ImageData | DeviceData, recipe: Recipe, device: str | torch.
                 f"load it with {split}={wanted}"
             )
     return data
+
+
+def images_for(recipe: Recipe, data: ImageData) -> ImageData:
+    """Take the images that a recipe asks for.
+
+    Raises:
+        InputError: the data set is not the one that the recipe names, or has fewer images than it asks for.
+    """
+    _check_name(recipe, data)
+    return data.subset(recipe.train_images, recipe.test_images)
+
+
+def _check_name(recipe: Recipe, data: ImageData | DeviceData) -> None:
+    if data.name != recipe.data:
+        raise InputError(f"the recipe trains on {recipe.data!r}, but the data set given is {data.name!r}")

@@ -11,6 +11,10 @@ class Diverged(Exception):
     """The training loss is no longer a finite number."""
 
 
+class RankDied(Exception):
+    """A process of a training on several devices ended without a word: a signal, or an exit of a library."""
+
+
 class Interrupted(BaseException):
     """The trial was asked to stop, and goes on from its checkpoint another time.
 
@@ -24,11 +28,13 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
         reason = "diverged"
     elif _is_out_of_memory(exception):
         reason = "out of memory"
+    elif isinstance(exception, RankDied):
+        reason = "worker died"
     else:
         reason = "error"
     lines = str(exception).strip().splitlines()
     name = type(exception).__name__
-    detail = lines[0] if reason == "diverged" else f"{name}: {lines[0]}" if lines else name
+    detail = lines[0] if reason in ("diverged", "worker died") else f"{name}: {lines[0]}" if lines else name
     return TrialFailure(reason, detail, epochs)
 
 

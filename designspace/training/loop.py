@@ -25,6 +25,7 @@ from designspace.training import checkpoint as checkpoints
 from designspace.training.device_data import DeviceData, on_device
 from designspace.training.failures import Diverged, Interrupted
 from designspace.training.optimiser import learning_rate, make_optimiser
+from designspace.training.shard import ALONE, Shard
 from designspace.trials.trial import EpochRecord, Recipe, TrialResult
 
 OnEpoch = Callable[[tuple[EpochRecord, ...]], None]
@@ -56,15 +57,14 @@ def train(
         should_stop: asked before every step.
 
     Raises:
-        InputError: the data do not fit the network or the recipe, or the checkpoint is of another trial.
+        InputError: the data do not fit the network or the recipe, the recipe asks for several devices (see
+            `train_on_devices`), or the checkpoint is of another trial.
         Diverged: the training loss of an epoch is not finite.
         Interrupted: ``should_stop`` said yes; the epochs before are in the checkpoint.
         RunError: the checkpoint cannot be read or written.
     """
-    first_weights = _derived_seed(seed, network.id, 0)
-    model = AnyNet(network, seed=first_weights, zero_init_residual=recipe.zero_init_residual)
     return train_model(
-        model,
+        first_model(network, recipe, seed),
         recipe,
         data,
         seed=seed,
@@ -73,6 +73,12 @@ def train(
         on_epoch=on_epoch,
         should_stop=should_stop,
     )
+
+
+def first_model(network: Network, recipe: Recipe, seed: int) -> AnyNet:
+    """Build the module of a network with the first weights of a training."""
+    weights = _derived_seed(seed, network.id, 0)
+    return AnyNet(network, seed=weights, zero_init_residual=recipe.zero_init_residual)
 
 
 def train_model(
@@ -91,7 +97,30 @@ def train_model(
     It ends on the device, channels last, in evaluation mode. Arguments and errors are those of `train`. A module that
     is no `AnyNet` is known by the name of its class: give checkpoints of different ones different files.
     """
+    if recipe.devices > 1:
+        raise InputError(f"the recipe trains on {recipe.devices} devices: that is what train_on_devices does")
     images = on_device(data, recipe, device)
+    return train_part(
+        model, recipe, images, ALONE, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, should_stop=should_stop
+    )
+
+
+def train_part(
+    model: nn.Module,
+    recipe: Recipe,
+    images: DeviceData,
+    shard: Shard,
+    *,
+    seed: int,
+    checkpoint: Path | None,
+    on_epoch: OnEpoch | None,
+    should_stop: ShouldStop | None,
+) -> TrialResult:
+    """Do one device's part of `train_model`, on the device of ``images``.
+
+    All devices of a training call this alike, and get the same result up to the times in it. All go on from the
+    checkpoint; rank 0 alone writes it. Errors are those of `train`.
+    """
     if isinstance(model, AnyNet):
         _check_fit(model.network, images)
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
@@ -101,29 +130,36 @@ def train_model(
     history = checkpoints.restore(checkpoint, model, optimiser, question) if checkpoint else ()
     if history and on_epoch:
         on_epoch(history)
+    trained = shard.parallel(model)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         generator = torch.Generator(images.device).manual_seed(_derived_seed(seed, name, epoch))
-        history = (*history, _epoch(model, optimiser, recipe, images, epoch, generator, should_stop))
-        if checkpoint:
+        record = _epoch(trained, optimiser, recipe, images, shard, epoch, generator, should_stop)
+        history = (*history, record)
+        if checkpoint and shard.rank == 0:
             checkpoints.save(checkpoint, model, optimiser, history, question)
         if on_epoch:
             on_epoch(history)
     model.eval()
-    return TrialResult.of_history(history, _device_name(images.device))
+    return TrialResult.of_history(history, _device_name(images.device, shard.world))
 
 
-def evaluate(model: nn.Module, data: DeviceData) -> float:
-    """Give the top-1 error on the test images, in per cent. The module is in evaluation mode afterwards."""
+def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE) -> float:
+    """Give the top-1 error on the test images, in per cent. The module is in evaluation mode afterwards.
+
+    Of several devices each takes a part of the images, with the batch-norm statistics of rank 0.
+    """
     model.eval()
+    shard.share_buffers(model)
     # On a CPU the maps of larger batches no longer fit its caches (measured: half as fast with 1000 as with 250).
     batch = 250 if data.device.type == "cpu" else 1000
     wrong = torch.zeros((), dtype=torch.int64, device=data.device)
     count = len(data.test_images)
+    part = shard.part(count)
     with torch.inference_mode():
-        for start in range(0, count, batch):
-            images, labels = data.test_batch(start, batch)
+        for start in range(part.start, part.stop, batch):
+            images, labels = data.test_batch(start, min(batch, part.stop - start))
             wrong += _wrong(model(images), labels)
-    return 100 * int(wrong) / count
+    return 100 * int(shard.total(wrong)) / count
 
 
 def _epoch(
@@ -131,13 +167,14 @@ def _epoch(
     optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     data: DeviceData,
+    shard: Shard,
     epoch: int,
     generator: torch.Generator,
     should_stop: ShouldStop | None,
 ) -> EpochRecord:
     """Train for one epoch and measure the test error."""
     start = time.perf_counter()
-    sums = _train_epoch(model, optimiser, recipe, data, epoch, generator, should_stop)
+    sums = _train_epoch(model, optimiser, recipe, data, shard, epoch, generator, should_stop)
     train_loss = float(sums.loss) / sums.steps
     if not math.isfinite(train_loss):
         raise Diverged(f"the training loss of epoch {epoch} is {train_loss}")
@@ -146,13 +183,13 @@ def _epoch(
         lr=sums.lr,
         train_loss=train_loss,
         train_error=100 * int(sums.wrong) / sums.images,
-        test_error=evaluate(model, data),
+        test_error=evaluate(model, data, shard),
         wall_s=round(time.perf_counter() - start, 4),
     )
 
 
 class _EpochSums(NamedTuple):
-    """Sums over the steps of an epoch, on the device: reading them in every step would make the host wait for it."""
+    """Sums over an epoch's steps and all devices, kept on the device: reading them in every step would make us wait."""
 
     loss: Tensor
     """Sum of the batches' mean losses. float64, shape ()."""
@@ -169,6 +206,7 @@ def _train_epoch(
     optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     data: DeviceData,
+    shard: Shard,
     epoch: int,
     generator: torch.Generator,
     should_stop: ShouldStop | None,
@@ -188,7 +226,8 @@ def _train_epoch(
         lr = learning_rate(recipe, (epoch - 1) * steps + step, steps)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        images, labels = data.train_batch(order[step * batch : (step + 1) * batch], recipe, generator)
+        indices = order[step * batch : (step + 1) * batch]
+        images, labels = data.train_batch(indices, recipe, generator, shard.part(batch))
         logits = model(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
@@ -196,7 +235,7 @@ def _train_epoch(
         optimiser.step()
         loss_sum += loss.detach()
         wrong += _wrong(logits.detach(), labels)
-    return _EpochSums(loss_sum, wrong, steps, steps * batch, lr)
+    return _EpochSums(shard.total(loss_sum) / shard.world, shard.total(wrong), steps, steps * batch, lr)
 
 
 def _wrong(logits: Tensor, labels: Tensor) -> Tensor:
@@ -220,6 +259,7 @@ def _derived_seed(seed: int, name: str, epoch: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits without a sign
 
 
-def _device_name(device: torch.device) -> str:
-    """What a results table calls a device: ``cpu``, or the product's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+def _device_name(device: torch.device, count: int) -> str:
+    """What a results table calls so many devices: ``cpu`` or the product's name, after the number if it is not 1."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return name if count == 1 else f"{count} x {name}"

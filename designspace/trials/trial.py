@@ -45,9 +45,12 @@ class Recipe:
     trainer: str | None = None
     """A training function of one's own, as ``package.module:function``, called as `designspace.training.train` is; None
     for that one."""
+    devices: int = 1
+    """Devices that share each batch. Batch-norm sees its device's part, so this is a part of what is asked (the papers
+    trained on 8 GPUs with batches of 1024)."""
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0)):
+        for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("devices", 1)):
             _check_number(name, getattr(self, name), low, whole=True)
         for name in ("train_images", "test_images"):
             if getattr(self, name) is not None:
@@ -64,6 +67,8 @@ class Recipe:
                 raise InputError(f"recipe: {name} must be below 1, not {getattr(self, name)!r}")
         if self.warmup_epochs > self.epochs:
             raise InputError(f"recipe: warmup_epochs {self.warmup_epochs:g} is more than epochs {self.epochs}")
+        if self.batch_size % self.devices:
+            raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by devices {self.devices}")
         if self.nesterov and not self.momentum:
             raise InputError("recipe: nesterov needs a momentum above 0")
 

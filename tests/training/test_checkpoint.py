@@ -7,6 +7,9 @@ import torch
 from designspace.models import AnyNet
 from designspace.support.errors import InputError, RunError
 from designspace.training import Interrupted, train, train_model
+from designspace.training.checkpoint import restore, save
+from designspace.training.optimiser import make_optimiser
+from designspace.trials.trial import EpochRecord
 
 
 def without_wall(history):
@@ -108,6 +111,18 @@ def test_a_checkpoint_of_another_training_is_refused(network, recipe, data, tmp_
     with pytest.raises(InputError, match=f"its network is {network.id}, not"):
         train(dataclasses.replace(network, radix=1), dataclasses.replace(recipe, epochs=1), data, checkpoint=path)
     assert path.read_bytes() == kept
+
+
+def test_a_checkpoint_from_before_a_field_is_of_the_recipe_with_its_default(network, recipe, data, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    before = {name: value for name, value in recipe.to_dict().items() if name != "devices"}
+    model = AnyNet(network)
+    optimiser = make_optimiser(model, recipe)
+    save(path, model, optimiser, (EpochRecord(1, 0.1, 1.0, 50.0, 50.0, 1.0),), {"recipe": before, "seed": 0})
+    assert len(restore(path, model, optimiser, {"recipe": recipe.to_dict(), "seed": 0})) == 1
+    for other in (dataclasses.replace(recipe, devices=2), dataclasses.replace(recipe, epochs=9)):
+        with pytest.raises(InputError, match="its recipe is"):
+            restore(path, model, optimiser, {"recipe": other.to_dict(), "seed": 0})
 
 
 def test_a_checkpoint_that_cannot_be_read_or_written(network, recipe, data, tmp_path):
