@@ -35,8 +35,7 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
     """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked."""
     if launcher.slurm is None:
         with progress_bar() as show:
-            progress = launcher.run_here(folders, recipe, show, print)
-        say_end(folders, progress)
+            say_end(folders, launcher.run_here(folders, recipe, show, print))
         return
     left = 0
     for folder in folders:
@@ -45,8 +44,7 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
         print(f"{folder.name}: {made.in_words()}")
     if wait:
         with progress_bar() as show:
-            progress = launcher.follow(folders, recipe, show)
-        say_end(folders, progress)
+            say_end(folders, launcher.follow(folders, recipe, show))
         return
     if left:
         print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from designspace.support.text import duration
 
 if TYPE_CHECKING:  # a command that only prints tables spares the imports of sweeps
     from designspace.sweeps.progress import Progress
+
+T = TypeVar("T")
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -26,6 +28,19 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     # Into a file or a pipe, lines may be long: nobody wants a table cut at 80 characters there.
     Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def repeat(show: Callable[[], T], is_over: Callable[[T], bool], every_s: float = 5.0) -> None:
+    """Show something again and again until it is over; on a terminal each time in the place of the last."""
+    while True:
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[H\x1b[2J")
+        began = time.monotonic()
+        shown = show()
+        sys.stdout.flush()
+        if is_over(shown):
+            return
+        time.sleep(max(every_s, 5 * (time.monotonic() - began)))
 
 
 @contextmanager

@@ -58,6 +58,11 @@ class Population:
             np.array_equal(self.columns[name], other.columns[name]) for name in self.column_names()
         )
 
+    def begins(self, other: Population) -> bool:
+        """Whether another population of the same space and seed is this one, or this one extended."""
+        same = self.space == other.space and self.seed == other.seed
+        return same and other.ids[: len(self)] == self.ids
+
     def column_names(self) -> list[str]:
         """The columns of population.csv after the id."""
         return [*self.space.column_names(), *COMPLEXITY_COLUMNS]

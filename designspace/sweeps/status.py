@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder, TrialState
 
 RECENT = 50
@@ -102,6 +103,26 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
         where,
         folder.log if folder.log.exists() else None,
     )
+
+
+def tasks_in_queue(run: RunFolder) -> list[str]:
+    """What SLURM has of a run's tasks, in words; nothing if it has none, or the run was never launched there."""
+    if not any(launch.about().get("arrays") for launch in run.launches()):
+        return []
+    from designspace.sweeps.slurm import queued  # submitit is loaded where it is used
+
+    try:
+        trials = queued(run)
+    except (InputError, RunError) as error:
+        return [f"{run.name}: queue unknown ({error})"]
+    tasks = {job.id: job for job in trials.values()}
+    kinds = Counter(
+        f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()
+    )
+    if not tasks:
+        return [f"{run.name}: SLURM has no tasks of this run any more"]
+    parts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    return [f"{run.name}: SLURM has {len(tasks)} tasks for {len(trials)} trials: {parts}"]
 
 
 def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:

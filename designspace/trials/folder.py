@@ -11,6 +11,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_json, write_text
+from designspace.support.files import atomic_writer, read_json, write_json, write_text
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import Attempt, EpochRecord, Recipe, Trial, TrialFailure, TrialResult, asked_of
@@ -152,6 +153,22 @@ class TrialFolder:
         (self.path / _ATTEMPTS).unlink(missing_ok=True)
         (self.path / _ERROR).unlink(missing_ok=True)
 
+    def copy_from(self, other: TrialFolder) -> None:
+        """Take over the files of the same trial in another run; its result comes last, so that half a copy is none.
+
+        Raises:
+            RunError: a file cannot be read or written.
+        """
+        self.forget_failure()
+        ours = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
+        try:
+            for name in (*sorted(ours), _RESULT, _ERROR):
+                if (other.path / name).exists():
+                    with (other.path / name).open("rb") as source, atomic_writer(self.path / name) as file:
+                        shutil.copyfileobj(source, file)
+        except OSError as error:
+            raise RunError(f"cannot copy {other.path}: {error.strerror or error}") from error
+
     @property
     def begun(self) -> float | None:
         """When it was last begun or gone on with, in seconds since 1970; None before."""
@@ -187,6 +204,10 @@ class RunFolder:
         """The folder's own name."""
         return self.path.resolve().name
 
+    def exists(self) -> bool:
+        """Whether there is a population here."""
+        return (self.path / POPULATION_FILE).exists()
+
     def create(self, population: Population, provenance: Mapping[str, Any]) -> None:
         """Write a population here, or extend one that it begins with.
 
@@ -194,12 +215,11 @@ class RunFolder:
             InputError: the folder holds another population, which stays as it is.
             RunError: a file cannot be read or written.
         """
-        if (self.path / POPULATION_FILE).exists():
+        if self.exists():
             held = Population.read(self.path)
             if held == population:
                 return
-            same = held.space == population.space and held.seed == population.seed
-            if not same or population.ids[: len(held)] != held.ids:
+            if not held.begins(population):
                 raise InputError(
                     f"{self.path} already holds another population: {len(held)} networks of {held.space.name} with "
                     f"seed {held.seed}{'' if held.space == population.space else ' and other settings'}, and "

@@ -1,0 +1,21 @@
+"""Tell everything that is at work on a run to end: SLURM tasks and local launches, wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from designspace.cli import app
+from designspace.status import find_runs
+from designspace.sweeps.upkeep import cancel
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Cancel, and say what was told to end."""
+    for folder in find_runs(Path(config["run"])):
+        told = cancel(folder)
+        print(f"{folder.name}: {'; '.join(told) if told else 'nothing is at work on it'}")
+
+
+if __name__ == "__main__":
+    app.main("cancel", run)

@@ -1,0 +1,33 @@
+"""List what a run no longer needs, and delete what is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from designspace.cli import app
+from designspace.cli.tables import print_table
+from designspace.status import find_runs
+from designspace.support.text import quantity
+from designspace.sweeps.upkeep import KINDS, delete, leftovers
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Say what could be deleted and what it holds; delete the kinds that were named."""
+    named = config["delete"]
+    for folder in find_runs(Path(config["run"])):
+        found = leftovers(folder, config["keep_best"])
+        rows = [
+            (kind, len(found[kind]), f"{quantity(sum(size for _, size in found[kind]))}B", KINDS[kind])
+            for kind in KINDS
+        ]
+        print_table(f"{folder.name}: what could be deleted", ("kind", "files", "size", "what it is"), rows)
+        if named:
+            count, size = delete(found, named)
+            print(f"{count} files, {quantity(size)}B, were deleted")
+        else:
+            print(f"delete some: python -m designspace.clean run={folder.path} delete=[{','.join(KINDS)}]")
+
+
+if __name__ == "__main__":
+    app.main("clean", run)

@@ -1,0 +1,143 @@
+"""Looking after a run: ending what is at work on it, trying failed trials again, deleting what is no longer needed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from designspace.support.errors import InputError
+from designspace.sweeps import scheduler
+from designspace.sweeps.launch import origin
+from designspace.trials import claims
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import FAILURE_REASONS
+
+KINDS = {
+    "temporary": "half-written files of processes that were killed",
+    "claims": "claims of processes that are gone",
+    "failed": "checkpoints of failed trials; a retry would begin anew",
+    "checkpoints": "checkpoints of done trials, but for the best ones: their weights",
+    "launches": "scripts, logs and copies of the code of launches that have ended",
+}
+"""What can be deleted, and what it is."""
+
+Leftovers = Mapping[str, Sequence[tuple[Path, int]]]
+"""Kind -> paths and their sizes in bytes."""
+
+
+def cancel(run: RunFolder) -> list[str]:
+    """End all launches of a run, and say in words what was told to end.
+
+    SLURM tasks are taken from the queue. A local launch, wherever it runs, finds the word in its folder within seconds.
+
+    Raises:
+        RunError: SLURM does not answer, or the folder cannot be written.
+    """
+    who = "{user} on {host}".format(**origin())
+    told = []
+    for launch in run.launches():
+        if launch.is_cancelled:
+            continue
+        about = launch.about()
+        names = [array["name"] for array in about.get("arrays", [])]
+        if names and scheduler.is_here():
+            jobs = scheduler.queue(names)
+            if jobs:
+                told.append(f"{len(jobs)} SLURM tasks of launch {launch.token}")
+                launch.cancel(who)
+                scheduler.cancel(names)
+        elif not names and _is_at_work(run, about):
+            told.append(f"launch {launch.token} on {about.get('host')}, process {about.get('pid')}")
+            launch.cancel(who)
+    return told
+
+
+def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -> list[str]:
+    """Make failed trials wait again, all or those of a reason or an id, and give their ids.
+
+    Raises:
+        InputError: there is no such reason or no such trial.
+    """
+    ids = run.ids()
+    if reason is not None and reason not in FAILURE_REASONS:
+        raise InputError(f"unknown reason {reason!r}; there is: {', '.join(FAILURE_REASONS)}")
+    if trial is not None and trial not in ids:
+        raise InputError(f"{run.path} has no trial {trial!r}")
+    failed = [state for state in run.states(ids if trial is None else (trial,)) if state.failure]
+    chosen = [state.id for state in failed if state.failure and reason in (None, state.failure.reason)]
+    for id_ in chosen:
+        run.trial(id_).forget_failure()
+    return chosen
+
+
+def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
+    """What a run no longer needs, by kind. Nothing that belongs to a trial at work is among it."""
+    found: dict[str, list[tuple[Path, int]]] = {kind: [] for kind in KINDS}
+    states = run.states(run.ids())
+    done = sorted((state for state in states if state.result), key=lambda s: s.result.final_error)  # type: ignore[union-attr]
+    kept = {state.id for state in done[:keep_best]}
+    at_work = False
+    for state in states:
+        folder = run.trial(state.id)
+        if not folder.path.is_dir() or state.status == "running":
+            at_work |= state.status == "running"
+            continue
+        found["temporary"] += [_sized(path) for path in folder.path.glob(".*.tmp")]
+        found["claims"] += [_sized(path) for path in folder.path.iterdir() if claims.is_claim(path.name)]
+        kind = "failed" if state.failure else "checkpoints" if state.result and state.id not in kept else None
+        if kind and folder.checkpoint.exists():
+            found[kind].append(_sized(folder.checkpoint))
+    found["temporary"] += [_sized(path) for path in run.path.glob(".*.tmp")]
+    abouts = [launch.about() for launch in run.launches()]
+    if not at_work and not any(_has_tasks(about) or _is_at_work(run, about) for about in abouts):
+        files = (path for parent in (run.launches_path, run.code) for path in parent.rglob("*") if path.is_file())
+        found["launches"] = [_sized(path) for path in files]
+    return found
+
+
+def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
+    """Delete leftovers of some kinds, and give how many files and bytes those were.
+
+    Raises:
+        InputError: a kind that there is not; nothing is deleted then.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"unknown kind {kind!r}; there is: {', '.join(KINDS)}")
+    files = [entry for kind in kinds for entry in found[kind]]
+    for path, _ in files:
+        path.unlink(missing_ok=True)
+    for parent in {path.parent for path, _ in files if "launches" in kinds}:
+        _remove_empty(parent)
+    return len(files), sum(size for _, size in files)
+
+
+def _is_at_work(run: RunFolder, about: Mapping[str, object]) -> bool:
+    """Whether a local launch may still be running: its process is, or some trial is."""
+    here = origin()
+    if about.get("host") == here["host"]:
+        return Path(f"/proc/{about.get('pid')}").exists() or not Path("/proc/self").exists()
+    return any(state.status == "running" for state in run.states(run.ids()))
+
+
+def _has_tasks(about: Mapping[str, object]) -> bool:
+    """Whether SLURM has tasks of a launch; True where it cannot be asked."""
+    arrays = about.get("arrays") or []
+    if not isinstance(arrays, list) or not arrays:
+        return False
+    return not scheduler.is_here() or bool(scheduler.queue([array["name"] for array in arrays]))
+
+
+def _sized(path: Path) -> tuple[Path, int]:
+    with contextlib.suppress(FileNotFoundError):
+        return path, path.stat().st_size
+    return path, 0
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder of a launch that holds nothing any more, and those around it."""
+    while folder.name and folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder = folder.parent

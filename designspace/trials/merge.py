@@ -1,0 +1,68 @@
+"""Merging run folders: trials that were done elsewhere count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from designspace.support.errors import InputError
+from designspace.trials.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What another folder gave."""
+
+    taken: int = 0
+    """Trials whose files were copied."""
+    known: int = 0
+    """Trials that had ended in both."""
+    unequal: int = 0
+    """Those of them whose final errors differ; the target's stay."""
+
+
+def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[str, Any]) -> list[Taken]:
+    """Copy ended trials of other folders into ``target``, and give what each gave.
+
+    All must hold populations of one space and seed, of which one begins with the other, and one recipe. The target may
+    be new; it gets the largest population. A done trial takes the place of a failed one; else what is there stays.
+
+    Raises:
+        InputError: another space, seed or recipe; nothing is changed by that folder or those after it.
+        RunError: a folder cannot be read or written.
+    """
+    found = []
+    for other in others:
+        population = other.population()
+        mine = target.population() if target.exists() else None
+        if mine is None or len(mine) < len(population):
+            target.create(population, provenance)
+        elif not population.begins(mine):
+            raise InputError(
+                f"{other.path} holds {len(population)} networks of {population.space.name}, seed {population.seed}, "
+                f"which {target.path} ({mine.space.name}, seed {mine.seed}) does not begin with; "
+                "compare different populations with designspace.analyze runs=[...]"
+            )
+        plan = other.plan()
+        if plan is None:
+            found.append(Taken())
+            continue
+        target.write_plan(*plan)
+        found.append(_take_over(target, other, population.ids))
+    return found
+
+
+def _take_over(target: RunFolder, other: RunFolder, ids: Sequence[str]) -> Taken:
+    """Copy the ended trials that the target lacks."""
+    taken = known = unequal = 0
+    for theirs, mine in zip(other.states(ids), target.states(ids), strict=True):
+        if not theirs.has_ended:
+            continue
+        if mine.has_ended and not (mine.failure and theirs.result):
+            known += 1
+            unequal += bool(mine.result and theirs.result and mine.result.final_error != theirs.result.final_error)
+            continue
+        target.trial(theirs.id).copy_from(other.trial(theirs.id))
+        taken += 1
+    return Taken(taken, known, unequal)
