@@ -177,6 +177,8 @@ class Pool:
                 raise RunError(event.detail)
             if event.kind == "ready":
                 worker.is_ready, self._stillborn = True, 0
+            if event.kind == "started":
+                worker.training_since = time.monotonic()
             if worker.task is not None:
                 self._take(worker.task, event, queue)
             if event.ends_task:
@@ -227,7 +229,7 @@ class Pool:
                 raise RunError(f"cancelled by {launch.cancelled_by}; the same command goes on with what is left")
         limit = self._effort.trial_timeout_s
         for worker in self._workers:
-            if worker.task and limit and time.monotonic() - worker.since > limit:
+            if limit and worker.training_since and time.monotonic() - worker.training_since > limit:
                 worker.is_over_time = True
                 worker.process.kill()
         for task in list(queue.held):

@@ -50,9 +50,10 @@ class Event:
     """What a worker has to say."""
 
     kind: str
-    """``ready``; ``epoch``, when the task's trial completed one; ``done`` or ``failed`` when it ended; ``retry`` when a
-    try failed and another is due; ``skipped`` when the trial had ended before; ``held`` when somebody else is at work
-    on it; ``broken``, when the worker cannot train anything (no data, no such device, a full disk)."""
+    """``ready``; ``started``, when the images are there and the task's trial begins; ``epoch``, when it completed one;
+    ``done`` or ``failed`` when it ended; ``retry`` when a try failed and another is due; ``skipped`` when the trial had
+    ended before; ``held`` when somebody else is at work on it; ``broken``, when the worker cannot train anything (no
+    data, no such device, a full disk)."""
     epoch: int = 0
     error: float | None = None
     """Test error of that epoch, or final error of the trial, in per cent."""
@@ -61,7 +62,7 @@ class Event:
     @property
     def ends_task(self) -> bool:
         """Whether the worker is free again."""
-        return self.kind not in ("epoch", "broken")
+        return self.kind not in ("started", "epoch", "broken")
 
     def to_line(self) -> bytes:
         """The message as one line."""

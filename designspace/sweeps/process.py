@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +38,8 @@ class Process:
         words = json.dumps(dataclasses.asdict(dataclasses.replace(settings, device=slot.device)))
         self.slot = slot
         self.task: Task | None = None
-        self.since = time.monotonic()
-        """When it was started, or given its task."""
+        self.training_since: float | None = None
+        """When its trial began; None while it has none, or loads images for it."""
         self.is_ready = False
         self.is_over_time = False
         """Whether it was ended because its trial took too long."""
@@ -63,7 +62,7 @@ class Process:
     def give(self, order: Order | None) -> None:
         """Hand the worker its next task, or None for the end."""
         self.task = order.task if order else None
-        self.since = time.monotonic()
+        self.training_since = None
         with contextlib.suppress(BrokenPipeError):  # a worker that died is noticed when its output ends
             if order is None:
                 self.stdin.close()

@@ -118,7 +118,9 @@ class Worker:
             def should_stop() -> bool:
                 return is_lost() or self.should_stop()
 
-            outcome = run_trial(folder, trial, self._images(trial.recipe), self._said, should_stop)
+            images = self._images(trial.recipe)
+            self.send(Event("started"))
+            outcome = run_trial(folder, trial, images, self._said, should_stop)
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.final_error))
             return

@@ -1,41 +1,24 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
+from sweep_runs import CPU, RECIPE, SPACE, curves, launch, make_run, numbers, plan_faults, starts
 
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps.launch import check_fit, run_local
-from designspace.sweeps.local import Pool, Slot, slots
-from designspace.sweeps.messages import Event, Task
-from designspace.sweeps.progress import Progress, run_status, tasks_of
+from designspace.sweeps import snapshot
+from designspace.sweeps.launch import check_fit
+from designspace.sweeps.local import Effort, Pool
+from designspace.sweeps.messages import Event, Order, Task
+from designspace.sweeps.places import slots, within_memory, worker_bytes
+from designspace.sweeps.process import Slot
+from designspace.sweeps.progress import PoolProgress, tasks_of
+from designspace.sweeps.status import run_status
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe, Trial, TrialResult
-
-SPACE = catalog.space(
-    "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(2e5, 6e5)
-)
-RECIPE = Recipe(epochs=2, batch_size=64, train_images=256, test_images=200, crop_padding=2)
-CPU = [Slot("cpu"), Slot("cpu")]
-
-
-def make_run(path, n=4, recipe=RECIPE):
-    run = RunFolder(path)
-    run.create(SPACE.sample(n), {})
-    run.write_plan(recipe, 0)
-    return run
-
-
-def launch(run, root, places=CPU):
-    return run_local([run], RECIPE.epochs, places, root, lambda progress: lambda: None)
-
-
-def numbers(run):
-    """What must not depend on how the trials were run: everything but times."""
-    header, rows = run.table()
-    skipped = {header.index("train_s")}
-    return [[value for i, value in enumerate(row) if i not in skipped] for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +57,66 @@ def test_what_is_done_is_not_done_again(undisturbed, fashion_mnist):
     assert {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")} == before
 
 
-def run_and_signal(run, root, log, sent):
-    """Run with one worker, and send it a signal after the first trial's first epoch; give the states by id."""
+@pytest.mark.parametrize(
+    ("kind", "epoch", "times"),
+    [
+        ("raise", 1, 1),
+        ("segfault", 1, 1),
+        ("kill", 0, 3),
+        ("die while writing", 0, 1),
+        ("die while writing", 1, 1),
+        ("exit", 0, 2),
+        ("memory", 1, 1),
+        ("hang", 0, 1),
+    ],
+)
+def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
+    kind, epoch, times, undisturbed, tmp_path, fashion_mnist, monkeypatch
+):
+    run = make_run(tmp_path / "run", trainer="faulty:train")
+    first = run.ids()[0]
+    plan_faults(tmp_path / "faults", {first: {"kind": kind, "epoch": epoch, "times": times}}, monkeypatch)
+    progress = launch(run, fashion_mnist, effort=Effort(trial_timeout_s=8))
+    assert (progress.finished, progress.failed) == (4, 0)
+    assert numbers(run) == numbers(undisturbed)
+    assert curves(run) == curves(undisturbed)
+    assert len(run.trial(first).attempts()) == times
+    assert starts(run) == {id_: 1 + times * (id_ == first) for id_ in run.ids()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tries", "reason", "detail"),
+    [
+        ("raise", 2, "error", "ValueError: on purpose"),
+        ("diverge", 1, "diverged", "the loss is nan, on purpose"),
+        ("segfault", 2, "worker died", "SIGSEGV"),
+        ("kill", 4, "worker died", "SIGKILL"),
+        ("memory", 2, "out of memory", "RuntimeError: "),
+        ("hang", 2, "time limit", "longer than trial_timeout_min allows"),
+    ],
+)
+def test_a_trial_that_always_fails_is_a_row_with_its_reason(
+    kind, tries, reason, detail, undisturbed, tmp_path, fashion_mnist, monkeypatch
+):
+    monkeypatch.setattr("designspace.trials.trial.KILLS_PER_RETRY", 3)
+    run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
+    bad = run.ids()[0]
+    plan_faults(tmp_path / "faults", {bad: {"kind": kind, "epoch": 1, "times": -1}}, monkeypatch)
+    assert launch(run, fashion_mnist, effort=Effort(max_retries=1, trial_timeout_s=10)).failed == 1
+    failed, done = run.states(run.ids())
+    assert (failed.failure.reason, failed.failure.epochs, done.status) == (reason, 1, "done")
+    assert detail in failed.failure.detail
+    assert len(run.trial(bad).attempts()) == tries
+    assert run_status(run).reasons == {reason: 1}
+    header, rows = run.table()
+    row = dict(zip(header, rows[0], strict=True))
+    assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, "")
+    assert numbers(run)[1] == numbers(undisturbed)[1]
+    assert launch(run, fashion_mnist).finished == 2  # and is not tried again
+
+
+def signalled(run, root, sent):
+    """Run with one worker, and send it a signal after the first trial's first epoch."""
     tasks, _, _ = tasks_of([run])
     pending = [sent]
 
@@ -84,58 +125,85 @@ def run_and_signal(run, root, log, sent):
             victim = next(worker for worker in pool._workers if worker.task == task)
             os.kill(victim.process.pid, pending.pop())
 
-    pool = Pool(CPU[:1], root, log, on_event)
-    pool.run(tasks)
-    return tasks[0].id, {state.id: state for state in run.states(run.population().ids)}
+    pool = Pool(CPU[:1], root, [run.new_launch({})], snapshot.PACKAGE.parent, on_event)
+    assert pool.run(tasks) == []
 
 
-def test_a_killed_worker_costs_one_trial_and_is_replaced(tmp_path, fashion_mnist):
-    run = make_run(tmp_path / "killed")
-    victim, states = run_and_signal(run, fashion_mnist, tmp_path / "log", signal.SIGKILL)
-    failed = states.pop(victim)
-    assert (failed.status, failed.failure.reason) == ("failed", "worker died")
-    assert "SIGKILL" in failed.failure.detail
-    assert [state.status for state in states.values()] == 3 * ["done"]
-
-
-def test_a_worker_that_is_told_to_end_costs_nothing(undisturbed, tmp_path, fashion_mnist):
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_is_ended_from_outside_costs_no_trial(sent, undisturbed, tmp_path, fashion_mnist):
     run = make_run(tmp_path / "ended")
-    _, states = run_and_signal(run, fashion_mnist, tmp_path / "log", signal.SIGTERM)
-    assert [state.status for state in states.values()] == 4 * ["done"]
+    signalled(run, fashion_mnist, sent)
     assert numbers(run) == numbers(undisturbed)
+    assert sum(len(run.trial(id_).attempts()) for id_ in run.ids()) == (sent == signal.SIGKILL)
 
 
-def test_a_trial_that_diverges_is_a_row_with_its_reason(tmp_path, fashion_mnist):
-    run = make_run(tmp_path / "diverged", n=2, recipe=Recipe(**{**RECIPE.to_dict(), "lr": 1e12}))
-    progress = launch(run, fashion_mnist)
-    assert progress.failed == 2
-    header, rows = run.table()
-    for row in (dict(zip(header, row, strict=True)) for row in rows):
-        assert (row["status"], row["reason"], row["final_error"]) == ("failed", "diverged", "")
-        assert "Diverged" in run.trial(row["id"]).log.read_text()
-    assert run_status(run).reasons == {"diverged": 2}
+def test_workers_that_cannot_start_end_in_one_message(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=2)
+    pool = Pool(CPU, fashion_mnist, [run.new_launch({})], tmp_path / "no code here", lambda task, event: None)
+    broken = tmp_path / "no code here" / "designspace"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise SystemExit(7)")
+    with pytest.raises(
+        RunError, match=r"workers cannot start here \(exit code 7\); their last words are in .*workers.log"
+    ):
+        pool.run(tasks_of([run])[0])
 
 
-def test_a_trial_that_raises_is_a_row_and_the_worker_goes_on(undisturbed, tmp_path, fashion_mnist):
+def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path, fashion_mnist):
     run = make_run(tmp_path / "raises")
-    first, second, *_ = run.population().ids
-    # The checkpoint of another trial: it is refused, and that is this trial's failure alone.
+    first, second, *_ = run.ids()
+    # The checkpoint of another trial is refused.
     run.trial(first).path.mkdir(parents=True)
     run.trial(first).checkpoint.write_bytes(undisturbed.trial(second).checkpoint.read_bytes())
     assert launch(run, fashion_mnist, CPU[:1]).failed == 1
-    states = run.states(run.population().ids)
+    states = run.states(run.ids())
     assert [state.status for state in states] == ["failed", "done", "done", "done"]
     assert states[0].failure.reason == "error"
+    assert "Traceback" in run.trial(first).log.read_text()
     assert numbers(run)[1:] == numbers(undisturbed)[1:]
 
 
-def test_a_trial_that_somebody_else_works_on_is_left_to_them(tmp_path, fashion_mnist):
+def test_a_learning_rate_that_is_too_high_diverges(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "diverged", n=2, lr=1e12)
+    assert launch(run, fashion_mnist).failed == 2
+    assert run_status(run).reasons == {"diverged": 2}
+
+
+def test_a_trial_that_somebody_is_seen_to_work_on_is_left_to_them(tmp_path, fashion_mnist):
     run = make_run(tmp_path / "shared", n=2)
-    first = run.population().ids[0]
-    run.trial(first).path.mkdir(parents=True)
-    assert claims.take(run.trial(first).claim)
-    launch(run, fashion_mnist)
-    assert [state.status for state in run.states(run.population().ids)] == ["running", "done"]
+    first = run.trial(run.ids()[0])
+    first.path.mkdir(parents=True)
+    beat = (
+        "import os, sys, time, pathlib; from designspace.trials import claims\n"
+        "claim = claims.take(pathlib.Path(sys.argv[1]))\n"
+        "while claim.beat(): time.sleep(0.2)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", beat, str(first.path)])
+    try:
+        while not claims.current(first.path):
+            time.sleep(0.05)
+        assert launch(run, fashion_mnist).left == 1
+        assert [state.status for state in run.states(run.ids())] == ["running", "done"]
+    finally:
+        owner.kill()
+        owner.wait()
+    assert launch(run, fashion_mnist).left == 0  # its process is gone, so the trial is free at once
+    assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [1, 0]
+
+
+def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tmp_path, fashion_mnist, monkeypatch):
+    """Its clock may be an hour off in either direction: only change counts."""
+    monkeypatch.setattr(claims, "LEASE_S", 3.0)
+    run = make_run(tmp_path / "lost")
+    for id_, skew in zip(run.ids(), (3600, -3600), strict=False):
+        folder = run.trial(id_)
+        folder.path.mkdir(parents=True)
+        claim = claims.take(folder.path)
+        claim.path.write_text(claim.path.read_text().replace(claims._machine(), "another machine"))
+        os.utime(claim.path, (time.time() + skew, time.time() + skew))
+    assert launch(run, fashion_mnist).left == 0
+    assert numbers(run) == numbers(undisturbed)
+    assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [1, 1, 0, 0]
 
 
 def test_missing_data_stop_everything_with_one_message(tmp_path):
@@ -174,6 +242,31 @@ def test_bad_places(arguments, message):
         slots(*arguments)
 
 
+def test_workers_as_far_as_memory_goes(monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.places.available_bytes", lambda: 4e9)
+    need = worker_bytes(SPACE.sample(4), RECIPE, "cpu")
+    assert 0.3e9 < need < 1e9
+    assert within_memory(CPU, need, is_fixed=False) == (CPU, "")
+    places, note = within_memory(32 * CPU, need, is_fixed=False)
+    assert len(places) == int(3.6e9 / need)
+    assert f"{len(places)} workers are started" in note
+    places, note = within_memory(32 * CPU, need, is_fixed=True)
+    assert len(places) == 64
+    assert note.startswith("warning: 64 workers need about")
+
+
+def test_gpus_are_shared_out(monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 4)
+    assert slots() == [Slot("cuda", (i,)) for i in range(4)]
+    assert slots(workers_per_gpu=2) == 2 * [Slot("cuda", (i,)) for i in range(4)]
+    assert slots(gpus_per_trial=2) == [Slot("cuda", (0, 1)), Slot("cuda", (2, 3))]
+    assert slots(gpus_per_trial=3) == [Slot("cuda", (0, 1, 2))]
+    with pytest.raises(InputError, match="gpus_per_trial is 8, but there are 4 GPUs"):
+        slots(gpus_per_trial=8)
+    with pytest.raises(InputError, match="cannot both be above 1"):
+        slots(gpus_per_trial=2, workers_per_gpu=2)
+
+
 def test_one_worker_a_core():
     assert slots("cpu") == [Slot("cpu")] * len(os.sched_getaffinity(0))
     assert slots("cpu", 3) == [Slot("cpu")] * 3
@@ -181,7 +274,7 @@ def test_one_worker_a_core():
 
 def test_progress_counts_epochs_of_resumed_trials_right(monkeypatch):
     tasks = [Task("r", "a"), Task("r", "b")]
-    progress = Progress(tasks, epochs=10, finished=3, best=20.0)
+    progress = PoolProgress(tasks, epochs=10, finished=3, best=20.0)
     now = progress._started
     monkeypatch.setattr("time.monotonic", lambda: now + 10)
     assert progress.left_s is None
@@ -198,7 +291,7 @@ def test_progress_counts_epochs_of_resumed_trials_right(monkeypatch):
 
 def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
     """Two trials of a minute side by side, a pause of a day, then two more: 120 an hour, and the pause is forgotten."""
-    monkeypatch.setattr("designspace.sweeps.progress.RECENT", 2)
+    monkeypatch.setattr("designspace.sweeps.status.RECENT", 2)
     run = make_run(tmp_path / "speed", n=5)
     for i, id_ in enumerate(run.population().ids[:4]):
         start = 1e9 + (86_400 if i >= 2 else 0)
@@ -213,7 +306,7 @@ def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
 
 
 def test_messages_read_back():
-    task, event = Task("runs/ä b", "0123"), Event("epoch", 3, 12.5, 'a "line"\nand more')
-    assert Task.from_line(task.to_line()) == task
+    order, event = Order(Task("runs/ä b", "0123"), "2/ab"), Event("epoch", 3, 12.5, 'a "line"\nand more')
+    assert Order.from_line(order.to_line()) == order
     assert Event.from_line(event.to_line()) == event
     assert event.to_line().count(b"\n") == 1

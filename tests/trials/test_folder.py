@@ -1,9 +1,5 @@
 import csv
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -58,7 +54,7 @@ def test_status_follows_from_the_files(run):
     run.trial(done).write_result(RESULT)
     run.trial(failed).write_failure(TrialFailure("diverged", "loss is nan\nin epoch 2, of 10", epochs=1))
     run.trial(running).path.mkdir(parents=True)
-    assert claims.take(run.trial(running).claim)
+    assert claims.take(run.trial(running).path)
     states = run.states(run.population().ids)
     assert [state.status for state in states] == ["done", "failed", "running", "waiting"]
     assert states[0].result == RESULT
@@ -129,39 +125,3 @@ def test_what_was_asked_is_written(run):
 def test_bad_recipes(fields, message):
     with pytest.raises(InputError, match=message):
         Recipe.from_dict(fields)
-
-
-class TestClaims:
-    def test_one_owner_at_a_time(self, tmp_path):
-        claim = tmp_path / "claim.json"
-        assert claims.take(claim)
-        assert not claims.take(claim)
-        claims.release(claim)
-        assert claims.take(claim)
-
-    def test_of_many_processes_one_wins(self, tmp_path):
-        claim = tmp_path / "claim.json"
-        code = (
-            "import sys, pathlib, time; from designspace.trials import claims; "
-            "print(claims.take(pathlib.Path(sys.argv[1]))); sys.stdout.flush(); sys.stdin.read()"
-        )
-        command = [sys.executable, "-c", code, str(claim)]
-        racers = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True) for _ in range(6)]
-        won = [racer.stdout.readline().strip() for racer in racers]
-        for racer in racers:
-            racer.communicate()
-        assert sorted(won) == 5 * ["False"] + ["True"]
-        assert not claims.is_live(claim)  # its process has ended
-        assert claims.take(claim)
-
-    def test_a_claim_that_nobody_touches_is_abandoned(self, tmp_path):
-        claim = tmp_path / "claim.json"
-        claim.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-        assert claims.is_live(claim)
-        assert not claims.take(claim)
-        old = claim.stat().st_mtime - claims.LEASE_S - 1
-        os.utime(claim, (old, old))
-        assert not claims.is_live(claim)
-        assert claims.take(claim)
-        assert json.loads(claim.read_text())["host"] == socket.gethostname()
-        assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]

@@ -1,0 +1,71 @@
+"""Trainers that go wrong on purpose, for workers of the tests to use (`Recipe.trainer`)."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from designspace.support import files
+from designspace.training import Diverged
+from designspace.training import train as really_train
+from designspace.trials.trial import TrialResult
+
+
+def train(network, recipe, data, *, on_epoch, **options):
+    """Train, but go wrong after the epoch that $FAULTS names, for so many times."""
+    folder = Path(os.environ["FAULTS"])
+    fault = json.loads((folder / "faults.json").read_text()).get(network.id)
+
+    def keep(history):
+        on_epoch(history)
+        if fault and len(history) == fault["epoch"] and _is_due(folder, network.id, fault["times"]):
+            KINDS[fault["kind"]]()
+
+    if fault and fault["epoch"] == 0 and _is_due(folder, network.id, fault["times"]):
+        KINDS[fault["kind"]]()
+    return really_train(network, recipe, data, on_epoch=keep, **options)
+
+
+def nothing(network, recipe, data, **options):
+    """Train nothing: what is left is our own overhead."""
+    return TrialResult(50.0, 50.0, 1, 0.0, "none")
+
+
+def _is_due(folder, id_, times):
+    """Whether the fault is to happen once more; -1 for always."""
+    with (folder / id_).open("a+") as count:
+        count.write(".")
+    return times < 0 or (folder / id_).stat().st_size <= times
+
+
+def _raise():
+    raise ValueError("on purpose\nsecond line")
+
+
+def _diverge():
+    raise Diverged("the loss is nan, on purpose")
+
+
+def _die_while_writing():
+    """Be killed in the middle of the next file, when half of it is on the disk."""
+
+    def die(handle):
+        os.truncate(handle, os.fstat(handle).st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    files.os.fsync = die
+
+
+KINDS = {
+    "raise": _raise,
+    "diverge": _diverge,
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "die while writing": _die_while_writing,
+    "exit": lambda: os._exit(3),
+    "memory": lambda: torch.empty(10**15),
+    "hang": lambda: time.sleep(3600),
+}

@@ -1,0 +1,57 @@
+"""Small runs for the tests of sweeps: made, launched, and looked at."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from designspace.spaces import catalog
+from designspace.sweeps.launch import run_local
+from designspace.sweeps.process import Slot
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
+
+SPACE = catalog.space(
+    "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(2e5, 6e5)
+)
+RECIPE = Recipe(epochs=2, batch_size=64, train_images=256, test_images=200, crop_padding=2)
+CPU = [Slot("cpu"), Slot("cpu")]
+
+
+def make_run(path, n=4, recipe=RECIPE, **changes):
+    """A run folder with a population and a plan."""
+    run = RunFolder(path)
+    run.create(SPACE.sample(n), {})
+    run.write_plan(dataclasses.replace(recipe, **changes), 0)
+    return run
+
+
+def launch(run, root, places=CPU, effort=None):
+    """Train what is not done, here."""
+    return run_local([run], run.plan()[0].epochs, places, root, lambda progress: lambda: None, effort)
+
+
+def numbers(run):
+    """What must not depend on how the trials were run: everything but times."""
+    header, rows = run.table()
+    skipped = {header.index("train_s")}
+    return [[value for i, value in enumerate(row) if i not in skipped] for row in rows]
+
+
+def curves(run):
+    """The history of every trial without its times."""
+    return {
+        id_: [dataclasses.replace(record, wall_s=0.0) for record in run.trial(id_).read_history()] for id_ in run.ids()
+    }
+
+
+def starts(run):
+    """How often each trial was started, by its log."""
+    return {id_: run.trial(id_).log.read_text().count(" started on ") for id_ in run.ids()}
+
+
+def plan_faults(folder: Path, faults, monkeypatch):
+    """Make the trainer of `faulty` act up: trial id -> {kind, times, epoch}."""
+    folder.mkdir(exist_ok=True)
+    (folder / "faults.json").write_text(json.dumps(faults))
+    monkeypatch.setenv("FAULTS", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
