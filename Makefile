@@ -9,6 +9,7 @@ RUN = $(VENV)/bin/python
 # More for the command: make demo ARGS="n=4 recipe.epochs=2"
 ARGS ?=
 SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt
+SLURM = slurm-wlm munge slurmdbd mariadb-server
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
@@ -18,7 +19,12 @@ demo: $(VENV)/ready
 
 test: lint
 	$(RUN) -m designspace.prepare data=fashion_mnist
-	$(RUN) -m pytest -n auto $(ARGS)
+	$(RUN) -m pytest -n auto --ignore=tests/slurm $(ARGS)
+	@if PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
+		echo "$(RUN) -m pytest tests/slurm"; $(RUN) -m pytest tests/slurm; \
+	else \
+		echo "tests/slurm left out: no slurmctld here; on Debian: apt-get install $(SLURM)"; test -z "$$CI"; \
+	fi
 
 lint: $(VENV)/ready-dev
 	$(VENV)/bin/ruff format --check .

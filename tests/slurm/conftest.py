@@ -1,0 +1,47 @@
+"""Clusters for the tests: one that they share, and special ones."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from slurm.cluster import Cluster
+
+
+def _use(cluster: Cluster, patch: pytest.MonkeyPatch) -> None:
+    for name, value in cluster.environment.items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of 4 nodes x 2 CPUs with accounting, which the environment of this process names."""
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster, pytest.MonkeyPatch.context() as patch:
+        _use(cluster, patch)
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test does to the shared cluster, the next one finds it whole and without jobs."""
+    if "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    yield
+    cluster.heal()
+
+
+@pytest.fixture
+def make_cluster(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Cluster]]:
+    """Start a cluster with options of its own; until the test ends, the environment names the last one started."""
+    with ExitStack() as clusters:
+
+        def make(**options: object) -> Cluster:
+            cluster = clusters.enter_context(Cluster(tmp_path_factory.mktemp("cluster"), **options))  # type: ignore[arg-type]
+            _use(cluster, monkeypatch)
+            return cluster
+
+        yield make
