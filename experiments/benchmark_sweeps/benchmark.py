@@ -1,0 +1,71 @@
+"""What do 10,000 trials cost besides their training?
+
+Trials that train nothing, run by the local pool with two workers, from the command line as a user would. Run with
+`make bench`. Last figures (two cores of a shared x86-64 machine, local disk; Python 3.11):
+
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+TRIALS = 10_000
+HERE = Path(__file__).parent
+
+
+def measured(*arguments: str) -> tuple[float, float]:
+    """Wall seconds of a command, and the most memory that its own process had, in MiB."""
+    start = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    words = [sys.executable, "-m", *arguments]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment)
+    peak = 0.0
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(0.05):
+            peak = max(peak, _resident_mib(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    code = process.wait()
+    ended.set()
+    watcher.join()
+    if code:
+        raise SystemExit(f"{' '.join(words)} ended with {code}")
+    return time.perf_counter() - start, peak
+
+
+def _resident_mib(pid: int) -> float:
+    """Memory of a process now."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = f"run={folder}/run"
+        measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)
+        small = ("recipe.epochs=1", "recipe.train_images=64", "recipe.test_images=64")
+        launch = ("designspace.launch", run, "recipe=quick", *small, "recipe.warmup_epochs=0", "recipe.trainer=no_work:train")
+        seconds, peak = measured(*launch, "launcher.workers=2")
+        print(f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, the launcher has {peak:.0f} MiB at most")
+        print(f"per trial on a worker: {2 * seconds / TRIALS * 1e3:.1f} ms")
+        for name, *rest in (("launch", "launcher.workers=2"), ("status",), ("collect",), ("status", "trials=running")):
+            seconds, peak = measured(f"designspace.{name}", run, *rest)
+            print(f"{' '.join((name, *rest))} of the finished run: {seconds:.2f} s, {peak:.0f} MiB at most")
+
+
+if __name__ == "__main__":
+    main()
