@@ -29,6 +29,19 @@ def train(network, recipe, data, *, on_epoch, **options):
     return really_train(network, recipe, data, on_epoch=keep, **options)
 
 
+def slow(network, recipe, data, *, should_stop, **options):
+    """Train, and take six seconds more for every step."""
+
+    def stop():
+        for _ in range(60):
+            time.sleep(0.1)
+            if should_stop():
+                return True
+        return False
+
+    return really_train(network, recipe, data, should_stop=stop, **options)
+
+
 def nothing(network, recipe, data, **options):
     """Train nothing: what is left is our own overhead."""
     return TrialResult(50.0, 50.0, 1, 0.0, "none")

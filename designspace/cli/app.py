@@ -34,7 +34,7 @@ def main(name: str, run: Callable[[Config, Sequence[str]], None], arguments: Seq
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
         if any(word in ("-h", "--help") for word in typed):
-            print(help_text(name))
+            print(help_text(name, typed))
         elif "--cfg" in typed:
             print(as_yaml(compose(name, [word for word in typed if word != "--cfg"])), end="")
         else:
@@ -91,19 +91,23 @@ def as_yaml(config: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(config), sort_keys=False)
 
 
-def help_text(name: str) -> str:
-    """The command's configuration file, which says what every key means, and the groups that it chooses from."""
+def help_text(name: str, typed: Sequence[str] = ()) -> str:
+    """The command's configuration file, which says what every key means, and the groups that it chooses from.
+
+    Of each group it shows the choice that was typed, or the default.
+    """
     text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     groups = _groups(name)
     choices = [f"  {group + '=':<12}{' '.join(options(group))}" for group in groups]
     lines = [f"usage: python -m designspace.{name} [key=value ...]   (--cfg prints the whole configuration)", ""]
     if choices:
-        lines += ["choose from:", *choices, ""]
+        lines += ["choose from (with --help, a choice shows its own keys):", *choices, ""]
     lines += ["keys, with their defaults:", "", text.rstrip()]
     for group in groups:
         default = text.split(f"- {group}:")[1].split()[0]
-        example = (configs_folder() / group / f"{default}.yaml").read_text(encoding="utf-8").rstrip()
-        lines += ["", f"# {group}={default}:", example]
+        chosen = dict(word.split("=", 1) for word in _choices(typed)).get(group, default)
+        example = (configs_folder() / group / f"{chosen}.yaml").read_text(encoding="utf-8").rstrip()
+        lines += ["", f"# {group}={chosen}:", example]
     if "space:" in text:
         lines += ["", "# every space:", (configs_folder() / "base" / "space.yaml").read_text(encoding="utf-8").rstrip()]
     return "\n".join(lines)
@@ -117,7 +121,7 @@ def _explain(name: str, overrides: Sequence[str], error: Exception) -> InputErro
         names = options(group) if "." not in group else []
         if names and value and value not in names:
             return InputError(f"unknown {group} {value!r}; there is: {', '.join(names)}")
-    known = _known_keys(name)
+    known = _known_keys(name, _choices(overrides))
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
         if "=" in word and known and key not in known and not options(key):
@@ -133,14 +137,20 @@ def _explain(name: str, overrides: Sequence[str], error: Exception) -> InputErro
     return InputError(" ".join(str(error).split()))
 
 
-def _known_keys(name: str) -> list[str]:
-    """Every key of the command's default configuration, with dots."""
+def _choices(words: Sequence[str]) -> list[str]:
+    """Those of the words that choose from a group what it has."""
+    pairs = ((word, *word.partition("=")[::2]) for word in words)
+    return [word for word, key, value in pairs if "." not in key and value in options(key)]
+
+
+def _known_keys(name: str, choices: Sequence[str]) -> list[str]:
+    """Every key of the command's configuration with some choices, with dots."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        config = hydra_compose(name)
+        config = hydra_compose(name, overrides=list(choices))
     keys: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:

@@ -37,8 +37,8 @@ class Work:
     workers: int | None
     workers_per_gpu: int
     effort: Effort
-    minutes: int
-    """Time limit of a task."""
+    limit_s: float
+    """A task that SLURM warns earlier than this was pre-empted; later, its time is up."""
 
 
 class Pack:
@@ -96,7 +96,7 @@ class Pack:
         failure = TrialFailure(
             "time limit", f"no epoch ended within {minutes:.0f} minutes of a task", len(folder.read_history())
         )
-        pre_empted = minutes < self.work.minutes / 2
+        pre_empted = 60 * minutes < self.work.limit_s
         retries = self.work.effort.max_retries
         note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
         claim.release()

@@ -90,7 +90,7 @@ def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, aft
         "dependency": f"afterany:{after}" if after else None,
         "wckey": None,
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True, **settings.sbatch},
+        "additional_parameters": {"requeue": True, **settings.more},
     }
     made.update_parameters(**{key: value for key, value in options.items() if value is not None or key == "wckey"})
     return made
@@ -195,10 +195,10 @@ def submit(
         if claim is None:
             made = executor(settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, f"ds-{run.name}", sizes[0])
             return dataclasses.replace(base, script=_script(made, sizes[0]))
-        code = snapshot.snapshot(run.code)
-        launch = run.new_launch({**about, "launcher": "slurm", "code": str(code)})
+        code = snapshot.snapshot(run.code).resolve()
+        launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(packs)
-        job = Work(run=str(run.path.resolve()), launch=str(launch.path.resolve()), minutes=settings.minutes, **work)
+        job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, **work)
         accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim)
         trials = sum(map(len, packs[:accepted]))
         return dataclasses.replace(
@@ -220,7 +220,7 @@ def _submit_arrays(
         previous = arrays[-1].job_id if arrays and settings.array_parallelism else ""
         # Noted first: should this process die now, the tasks are still known by their name.
         launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in (*arrays, Array(name, first, count))]})
-        made = executor(settings, launch.jobs, code.resolve(), name, count, previous)
+        made = executor(settings, launch.jobs, code, name, count, previous)
         try:
             jobs = made.map_array(Pack(work), range(first, first + count))
         except submitit.core.utils.FailedJobError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from designspace.support.errors import InputError
 
 SIGNAL_MARGIN_S = 60
 """SLURM may send its warning before a time limit so much too early (sbatch's manual, --signal)."""
+START_S = 30
+"""Before this a task has hardly begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class Slurm:
     """SLURM warns a task so long before its time limit."""
     setup: tuple[str, ...] = ()
     """Shell lines before a task starts, as ``module load cuda``."""
-    sbatch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """More options of sbatch, by their long names."""
+    sbatch: tuple[str, ...] = ()
+    """More options of sbatch, by their long names, as ``mail-type=END`` or ``exclusive``."""
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> Slurm:
@@ -51,9 +52,7 @@ class Slurm:
         Raises:
             InputError: a value out of range.
         """
-        return Slurm(
-            **{**fields, "setup": tuple(fields.get("setup") or ()), "sbatch": dict(fields.get("sbatch") or {})}
-        )
+        return Slurm(**{**fields, **{name: _lines(name, fields.get(name)) for name in ("setup", "sbatch")}})
 
     def __post_init__(self) -> None:
         counts = ("cpus_per_task", "array_parallelism", "trials_per_task", "max_array", "max_submitted")
@@ -61,7 +60,7 @@ class Slurm:
             value, low = getattr(self, name), 1 if name in counts else 0
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 raise InputError(f"launcher: {name} must be a whole number >= {low} or null, not {value!r}")
-        least = self.signal_delay_s + 2 * SIGNAL_MARGIN_S
+        least = self.signal_delay_s + SIGNAL_MARGIN_S + START_S
         if 60 * self.minutes < least:
             raise InputError(
                 f"launcher: time is {self.minutes} minutes, but SLURM warns a task {self.signal_delay_s} s "
@@ -89,8 +88,31 @@ class Slurm:
         return (days * 24 + first) * 60 + second + (third > 0)
 
     @property
+    def limit_s(self) -> float:
+        """How long after its start, at the earliest, SLURM warns a task that its time is up."""
+        return max(0.0, 60 * self.minutes - self.signal_delay_s - SIGNAL_MARGIN_S - START_S)
+
+    @property
     def mem(self) -> str | None:
         """The memory as SLURM wants it."""
         if self.memory is None or isinstance(self.memory, str):
             return self.memory
         return f"{round(self.memory * 1024)}M"
+
+    @property
+    def more(self) -> dict[str, str | bool]:
+        """``sbatch`` as submitit wants it."""
+        pairs = (option.lstrip("-").partition("=") for option in self.sbatch)
+        return {key: value if equals else True for key, equals, value in pairs}
+
+
+def _lines(name: str, value: Any) -> tuple[str, ...]:
+    """A list of words that a user gave, which may be one word.
+
+    Raises:
+        InputError: it is something else.
+    """
+    words = [value] if isinstance(value, str) else value or []
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"launcher: {name} must be a list of words, as [{name} line,another], not {value!r}")
+    return tuple(words)

@@ -58,9 +58,18 @@ def main() -> None:
         run = f"run={folder}/run"
         measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)
         small = ("recipe.epochs=1", "recipe.train_images=64", "recipe.test_images=64")
-        launch = ("designspace.launch", run, "recipe=quick", *small, "recipe.warmup_epochs=0", "recipe.trainer=no_work:train")
+        launch = (
+            "designspace.launch",
+            run,
+            "recipe=quick",
+            *small,
+            "recipe.warmup_epochs=0",
+            "recipe.trainer=no_work:train",
+        )
         seconds, peak = measured(*launch, "launcher.workers=2")
-        print(f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, the launcher has {peak:.0f} MiB at most")
+        print(
+            f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, the launcher has {peak:.0f} MiB at most"
+        )
         print(f"per trial on a worker: {2 * seconds / TRIALS * 1e3:.1f} ms")
         for name, *rest in (("launch", "launcher.workers=2"), ("status",), ("collect",), ("status", "trials=running")):
             seconds, peak = measured(f"designspace.{name}", run, *rest)

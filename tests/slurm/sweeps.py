@@ -1,0 +1,94 @@
+"""What the tests of sweeps on SLURM share: launching as a user does, and looking at what came of it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sweep_runs import curves, numbers, starts
+
+from designspace.sweeps.status import run_status
+
+
+def command(name, run, *arguments, check=True, **options):
+    """Run a command of designspace on a run folder, and give what it said."""
+    words = [sys.executable, "-m", f"designspace.{name}", f"run={run.path}", *arguments]
+    finished = subprocess.run(words, capture_output=True, text=True, timeout=600, **options)
+    if check:
+        assert finished.returncode == 0, finished.stderr
+    return finished.stdout + finished.stderr
+
+
+def launch(run, *arguments, **options):
+    """Launch on SLURM."""
+    return command("launch", run, "launcher=slurm", "launcher.cpus_per_task=1", *arguments, **options)
+
+
+def wait_until(condition, timeout_s, what):
+    """Poll a condition that does not depend on the cluster."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s} s"
+        time.sleep(0.2)
+
+
+def wait_for_end(run, cluster, timeout_s=240):
+    """Wait until every trial has ended and no task is left; the tasks' logs tell why if that does not come."""
+
+    def over():
+        return run_status(run).left_s == 0 and not cluster.queue()
+
+    try:
+        cluster.wait_until(over, timeout_s, "the run's end")
+    except TimeoutError as error:
+        logs = sorted(run.path.glob("launches/*/jobs/*.out")) + sorted(run.path.glob("launches/*/jobs/*.log"))
+        tails = [f"{path.name}: {path.read_text()[-800:]}" for path in logs]
+        raise TimeoutError(f"{error}\n{run_status(run).counts}\n" + "\n".join(tails)) from error
+
+
+def begun(run, status="running"):
+    """How many trials are in a status."""
+    return run_status(run).counts[status]
+
+
+def assert_as_if_undisturbed(run, reference, *, tries=None):
+    """Nothing lost, and the same numbers to the last digit as a run that nothing happened to.
+
+    ``tries`` is how many tries may have begun in all; by default one a trial, so that nothing was trained twice.
+    """
+    n = len(run.ids())
+    assert run_status(run).counts == {"done": n, "failed": 0, "running": 0, "waiting": 0}
+    assert numbers(run) == numbers(reference)[:n]
+    whole = curves(reference)
+    assert curves(run) == {id_: whole[id_] for id_ in run.ids()}
+    begun = starts(run)
+    assert sum(begun.values()) <= (n if tries is None else tries), begun
+    for id_ in run.ids():
+        log = run.trial(id_).log.read_text()
+        assert log.count("done: final error") == 1
+    leftovers = [path for path in run.path.glob("trials/*/*") if path.name.startswith("claim")]
+    assert leftovers == []
+
+
+def task_process(run, index=0):
+    """The process of a running task that its pool is in."""
+    ids = [line.split()[0] for line in _processes() if "submitit.core._submit" in line and str(run.path) in line]
+    return int(ids[index])
+
+
+def workers(run):
+    """Processes of workers whose code is the run's."""
+    found = []
+    for line in _processes():
+        pid = line.split()[0]
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "designspace.sweeps.worker" in line and f"{run.path}/code" in environment:
+            found.append(int(pid))
+    return found
+
+
+def _processes():
+    return subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()[1:]

@@ -1,0 +1,329 @@
+"""Sweeps on a real SLURM: nothing lost, nothing trained twice, results equal to an undisturbed run."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sweep_runs
+from sweep_runs import make_run, plan_faults
+
+from designspace.sweeps.status import run_status
+from designspace.trials.folder import RunFolder
+from slurm.sweeps import (
+    assert_as_if_undisturbed,
+    begun,
+    command,
+    launch,
+    task_process,
+    wait_for_end,
+    wait_until,
+    workers,
+)
+
+LONG = {"epochs": 12, "train_images": 1024}
+"""Changes of the recipe for trials of some seconds, during which things can happen."""
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory, fashion_mnist):
+    """40 trials that nothing happened to, trained by the local pool."""
+    run = make_run(tmp_path_factory.mktemp("reference") / "run", n=40)
+    assert sweep_runs.launch(run, fashion_mnist).failed == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def long_reference(tmp_path_factory, fashion_mnist):
+    """6 longer trials that nothing happened to."""
+    run = make_run(tmp_path_factory.mktemp("reference") / "run", n=6, **LONG)
+    assert sweep_runs.launch(run, fashion_mnist).failed == 0
+    return run
+
+
+def test_forty_trials_over_four_nodes(cluster, reference, tmp_path):
+    run = make_run(tmp_path / "run", n=40)
+    limits = ("launcher.array_parallelism=4", "launcher.trials_per_task=5")
+    planned = launch(run, *limits, "launcher.memory=1", "launcher.setup=[echo hello]", "dry_run=true")
+    for line in ("#SBATCH --array=0-7%4", "#SBATCH --mem=1024M", "#SBATCH --cpus-per-task=1", "echo hello"):
+        assert line in planned
+    assert not (run.path / "launches").exists()
+    said = launch(run, *limits, "launcher.sbatch=[exclusive]")
+    assert "40 trials in 8 tasks of up to 5 trials" in said
+    most, nodes = 0, set()
+
+    def look():
+        nonlocal most
+        rows = [line.split() for line in cluster.run("squeue", "-h", "-r", "-t", "running", "-o", "%i %N").splitlines()]
+        most = max(most, len(rows))
+        nodes.update(node for _, node in rows)
+        return run_status(run).left_s == 0
+
+    again = launch(run, *limits)  # all are queued or running by now
+    assert "nothing to submit; 0 had ended before, 40 are queued or running" in again
+    cluster.wait_until(look, 240, "the end of 40 trials")
+    wait_for_end(run, cluster)
+    assert most == 4
+    assert nodes == {"n1", "n2", "n3", "n4"}
+    assert_as_if_undisturbed(run, reference)
+    assert run.results.read_text().count(",done,") == 40
+    assert "nothing to submit; 40 had ended before" in launch(run)
+
+
+def test_a_task_s_trials_go_on_when_its_workers_are_killed(cluster, reference, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", n=6, trainer="faulty:train")
+    ids = run.ids()
+    kinds = [("kill", 1), ("die while writing", 0), ("die while writing", 1), ("segfault", 0)]
+    faults = {id_: {"kind": kind, "epoch": epoch, "times": 1} for id_, (kind, epoch) in zip(ids, kinds, strict=False)}
+    plan_faults(tmp_path / "faults", faults, monkeypatch)
+    launch(run, "launcher.trials_per_task=3")
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, reference, tries=6 + len(faults))
+
+
+def test_a_task_whose_own_process_is_killed_is_requeued(cluster, long_reference, tmp_path):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=3")
+    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    os.kill(task_process(run), signal.SIGKILL)
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference, tries=8)
+
+
+def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=2", "launcher.array_parallelism=2")
+    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "RUNNING"))
+    cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "PENDING"))
+    wait_until(lambda: len(cluster.queue()) <= 1, 60, "end of cancelled tasks")
+    said = launch(run, "launcher.trials_per_task=1")  # what lost its task, and nothing else
+    assert re.search(r"[34] trials in [34] tasks", said), said
+    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    assert "SLURM tasks of launch" in command("cancel", run)
+    wait_until(lambda: not cluster.queue() and not workers(run), 60, "end of all tasks")
+    assert begun(run, "running") == 0
+    assert "nothing is at work on it" in command("cancel", run)
+    launch(run)
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference, tries=20)
+
+
+def test_a_time_limit_shorter_than_the_trial(cluster, tmp_path, fashion_mnist):
+    """The trial lasts some minutes, the task's limit is two, and SLURM's warning comes half a minute to 1.5 before."""
+    slow = {"epochs": 6, "train_images": 256, "trainer": "faulty:slow"}
+    run = make_run(tmp_path / "run", n=1, **slow)
+    whole = make_run(tmp_path / "whole", n=1, **{**slow, "trainer": None})
+    sweep_runs.launch(whole, fashion_mnist)
+    tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    launch(run, "launcher.time=2", "launcher.signal_delay_s=30", env=tests)
+    wait_for_end(run, cluster, timeout_s=420)
+    assert_as_if_undisturbed(run, whole, tries=6)
+    log = next(run.path.glob("launches/*/jobs/*_log.out")).read_text()
+    assert "Caught signal SIGUSR2" in log
+    assert log.count("1 trials, 1 workers") == run.trial(run.ids()[0]).log.read_text().count(" started on ") >= 2
+    assert run.trial(run.ids()[0]).attempts() == ()  # every task ended an epoch, so none was in vain
+
+
+def test_a_trial_that_a_time_limit_never_lets_end_an_epoch_is_a_row(cluster, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
+    plan_faults(tmp_path / "faults", {run.ids()[0]: {"kind": "hang", "epoch": 0, "times": -1}}, monkeypatch)
+    launch(run, "launcher.trials_per_task=1", "launcher.max_retries=0", "launcher.time=2", "launcher.signal_delay_s=30")
+    wait_for_end(run, cluster)
+    hung, done = run.states(run.ids())
+    assert (hung.failure.reason, done.status) == ("time limit", "done")
+    assert "no epoch ended within" in hung.failure.detail
+
+
+def test_a_node_crashes_and_comes_back(cluster, long_reference, tmp_path):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=2", "launcher.sbatch=[exclusive]")
+    cluster.wait_until(lambda: begun(run, "running") >= 3, 60, "trials at work")
+    node = cluster.run("squeue", "-h", "-t", "running", "-o", "%N").splitlines()[0]
+    cluster.crash_node(int(node[1:]))
+    cluster.report_down(int(node[1:]))
+    cluster.start_node(int(node[1:]))
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference, tries=9)
+
+
+def test_two_copies_of_a_task_after_a_node_was_lost_from_sight(cluster, long_reference, tmp_path):
+    """SLURM takes a node for dead whose tasks live on, and starts them again elsewhere."""
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=3", "launcher.sbatch=[exclusive]")
+    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    node = int(cluster.run("squeue", "-h", "-t", "running", "-o", "%N").splitlines()[0][1:])
+    cluster.kill_node(node)
+    cluster.report_down(node)
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference)
+
+
+def test_slurmctld_restarts(cluster, long_reference, tmp_path):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=3")
+    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    cluster.restart_controller(down_s=5)
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference)
+
+
+def test_without_accounting(make_cluster, long_reference, tmp_path):
+    cluster = make_cluster(accounting=False)
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=2")
+    cluster.wait_until(lambda: begun(run, "running") >= 3, 60, "trials at work")
+    cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "RUNNING"))
+    os.kill(workers(run)[0], signal.SIGKILL)
+    wait_until(lambda: not cluster.queue(), 240, "end of the tasks")
+    said = launch(run, "wait=true")
+    assert "results are in" in said
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference, tries=9)
+
+
+def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", n=8, trainer="faulty:train")
+    kinds = {"raise": "error", "diverge": "diverged", "memory": "out of memory", "hang": "time limit"}
+    kinds["segfault"] = "worker died"
+    faults = {id_: {"kind": kind, "epoch": 1, "times": -1} for id_, kind in zip(run.ids(), kinds, strict=False)}
+    plan_faults(tmp_path / "faults", faults, monkeypatch)
+    effort = ("launcher.max_retries=1", "launcher.trial_timeout_min=0.25")
+    said = launch(run, "launcher.trials_per_task=4", *effort, "wait=true")
+    assert "5 trials failed" in said
+    states = run.states(run.ids())
+    assert [state.failure.reason for state in states[:5]] == list(kinds.values())
+    assert [state.status for state in states[5:]] == 3 * ["done"]
+    shown = command("status", run, "trials=failed")
+    for reason in kinds.values():
+        assert reason in shown
+    plan_faults(tmp_path / "faults", {}, monkeypatch)
+    assert "1 trials wait again" in command("retry", run, "reason=out of memory")
+    assert "4 trials wait again" in command("retry", run)
+    launch(run)
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, reference, tries=40)
+
+
+def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path):
+    cluster = make_cluster(max_array=4)
+    run = make_run(tmp_path / "run", n=10)
+    said = launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=2")
+    assert re.search(r"10 trials in 10 tasks of up to 1 trials as job \d+, \d+, \d+;", said), said
+    assert len(cluster.queue()) == 10
+    most = 0
+
+    def look():
+        nonlocal most
+        most = max(most, sum(state == "RUNNING" for _, state in cluster.queue()))
+        return run_status(run).left_s == 0
+
+    cluster.wait_until(look, 240, "the end of three arrays")
+    wait_for_end(run, cluster)
+    assert most <= 2  # over all arrays
+    assert_as_if_undisturbed(run, reference)
+
+
+def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path):
+    run = make_run(tmp_path / "run", n=10)
+    said = launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
+    assert "4 trials in 4 tasks" in said
+    assert "6 trials found no room" in said
+    assert "nothing to submit" in launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
+    said = launch(run, "launcher.max_submitted=5", "launcher.trials_per_task=2", "wait=true")
+    assert "results are in" in said
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, reference)
+    # Where the number of trials a task is ours to choose, everything goes in at once.
+    other = make_run(tmp_path / "other", n=10)
+    assert "10 trials in 3 tasks of up to 4 trials" in launch(other, "launcher.max_submitted=3")
+    wait_for_end(other, cluster)
+    assert_as_if_undisturbed(other, reference)
+
+
+def test_slurm_refuses(cluster, tmp_path):
+    run = make_run(tmp_path / "run", n=2)
+    said = launch(run, "launcher.partition=gpu", check=False)
+    assert "SLURM refused the tasks: sbatch: error:" in said
+    assert "Traceback" not in said
+    assert list(run.path.glob("launches/*/jobs/*.pkl")) == []
+    said = launch(run, "launcher.time=2", check=False)
+    assert "it must be at least 3 minutes" in said
+    assert begun(run, "waiting") == 2
+
+
+def test_editing_the_code_changes_no_queued_trial(cluster, reference, tmp_path):
+    code = tmp_path / "checkout"
+    source = Path(sys.modules["designspace"].__file__).parent
+    copy = ["cp", "-r", str(source), str(source.parent / "configs"), "--target-directory", str(_made(code))]
+    subprocess.run(copy, check=True)
+    run = make_run(tmp_path / "run", n=3)
+    inside = {**os.environ, "PYTHONPATH": str(code)}
+    launch(run, "launcher.sbatch=[hold]", cwd=code, env=inside)
+    (code / "designspace/training/loop.py").write_text("raise SystemExit('edited')")
+    (code / "designspace/sweeps/worker.py").write_text("raise SystemExit('edited')")
+    for id_, _ in cluster.queue():
+        cluster.run("scontrol", "release", id_)
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, reference)
+
+
+def test_beside_a_local_launch_whose_clock_is_an_hour_off(cluster, long_reference, tmp_path):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    skewed = {**os.environ, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+    here = [sys.executable, "-m", "designspace.launch", f"run={run.path}", "launcher.workers=1"]
+    launch(run, "launcher.trials_per_task=3")
+    local = subprocess.Popen(
+        ["faketime", "-f", "+1h", *here], env=skewed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said, _ = local.communicate(timeout=300)
+    assert local.returncode == 0, said
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference)
+    jobs = {"job" if "SLURM job" in run.trial(id_).log.read_text() else "here" for id_ in run.ids()}
+    assert jobs == {"job", "here"}  # both did something
+
+
+def test_a_full_disk(cluster, reference, tmp_path):
+    disk = _made(tmp_path / "disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], check=True)
+    try:
+        run = make_run(disk / "run", n=6)
+        launch(run, "launcher.trials_per_task=3")
+        wait_until(lambda: not cluster.queue(), 120, "end of the tasks")
+        assert begun(run, "failed") == 0
+        assert begun(run, "waiting") > 0
+        logs = "".join(path.read_text() for path in run.path.glob("launches/*/jobs/*_log.out"))
+        assert "No space left on device" in logs
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        launch(run)
+        wait_for_end(run, cluster)
+        assert_as_if_undisturbed(run, reference, tries=40)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm"])
+def test_a_read_only_run_folder(launcher, cluster, tmp_path):
+    made = make_run(tmp_path / "run", n=2)
+    disk = _made(tmp_path / "seen")
+    subprocess.run(["mount", "--bind", str(made.path), str(disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
+    try:
+        run = RunFolder(disk)
+        said = command("launch", run, f"launcher={launcher}", check=False)
+        assert "Read-only file system" in said
+        assert "Traceback" not in said
+        assert "2" in command("status", run)
+        assert cluster.queue() == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert not made.begun()
+
+
+def _made(folder):
+    folder.mkdir()
+    return folder
