@@ -1,7 +1,18 @@
 """Training: a network, a recipe and a data set in, a `TrialResult` out."""
 
 from designspace.training.device_data import DeviceData
-from designspace.training.failures import Diverged, Interrupted, failure_of
+from designspace.training.distributed import train_on_devices
+from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import evaluate, train, train_model
 
-__all__ = ["DeviceData", "Diverged", "Interrupted", "evaluate", "failure_of", "train", "train_model"]
+__all__ = [
+    "DeviceData",
+    "Diverged",
+    "Interrupted",
+    "RankDied",
+    "evaluate",
+    "failure_of",
+    "train",
+    "train_model",
+    "train_on_devices",
+]

@@ -130,10 +130,10 @@ def train_part(
     history = checkpoints.restore(checkpoint, model, optimiser, question) if checkpoint else ()
     if history and on_epoch:
         on_epoch(history)
-    trained = shard.parallel(model)
+    parallel = shard.parallel(model)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         generator = torch.Generator(images.device).manual_seed(_derived_seed(seed, name, epoch))
-        record = _epoch(trained, optimiser, recipe, images, shard, epoch, generator, should_stop)
+        record = _epoch(model, parallel, optimiser, recipe, images, shard, epoch, generator, should_stop)
         history = (*history, record)
         if checkpoint and shard.rank == 0:
             checkpoints.save(checkpoint, model, optimiser, history, question)
@@ -164,6 +164,7 @@ def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE) -> float:
 
 def _epoch(
     model: nn.Module,
+    parallel: nn.Module,
     optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     data: DeviceData,
@@ -172,9 +173,9 @@ def _epoch(
     generator: torch.Generator,
     should_stop: ShouldStop | None,
 ) -> EpochRecord:
-    """Train for one epoch and measure the test error."""
+    """Train for one epoch, through the wrapper that ``parallel`` is, and measure the test error."""
     start = time.perf_counter()
-    sums = _train_epoch(model, optimiser, recipe, data, shard, epoch, generator, should_stop)
+    sums = _train_epoch(parallel, optimiser, recipe, data, shard, epoch, generator, should_stop)
     train_loss = float(sums.loss) / sums.steps
     if not math.isfinite(train_loss):
         raise Diverged(f"the training loss of epoch {epoch} is {train_loss}")

@@ -22,15 +22,18 @@ class Shard:
         return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """Wrap a module so that backward gives the mean of all devices' gradients; all begin with rank 0's weights."""
+        """Wrap a module so that backward gives the mean of all devices' gradients; all begin with rank 0's weights.
+
+        Every call of the wrapper is one of all devices: evaluate the module itself.
+        """
         if self.world == 1:
             return model
-        on_cpu = next(model.parameters()).device.type == "cpu"
-        # Buffers are shared once an epoch (`share_buffers`), for only the evaluation reads them. By default the
-        # gradients are grouped anew after the first step, and with the groups the order in which more than two devices
-        # are summed changes: a resumed training would differ in the last bits. Looking for unused parameters (there
-        # are none) forgoes that; on a GPU, where sums are in no fixed order anyway, its cost is saved.
-        return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=on_cpu)
+        # By default the gradients are grouped anew after the first step, and with the groups the order changes in which
+        # more than two devices are summed: a resumed training would differ in the last bits. Looking for unused
+        # parameters (there are none, which torch remarks on once) forgoes that. On a GPU sums are in no fixed order
+        # anyway, and the cost of the search is saved.
+        keep_groups = self.world > 2 and next(model.parameters()).device.type == "cpu"
+        return DistributedDataParallel(model, find_unused_parameters=keep_groups)
 
     def total(self, value: Tensor) -> Tensor:
         """Sum a tensor over all devices, in place; all have the same sum."""
@@ -39,7 +42,7 @@ class Shard:
         return value
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give all devices rank 0's buffers, the statistics of batch-norm."""
+        """Give all devices rank 0's buffers: the statistics of batch-norm, as they are after the last step."""
         if self.world > 1:
             with torch.no_grad():
                 for buffer in model.buffers():

@@ -1,0 +1,304 @@
+"""Training one network on several devices of one machine, which share each batch.
+
+Each device has a process of its own, a rank, that is started for the trial. The calling process is no rank: it watches
+them, so that a rank that is killed or crashes ends one trial, and not the process that runs many.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed as dist
+
+from designspace.data.images import ImageData
+from designspace.networks.network import Network
+from designspace.support.errors import InputError, RunError
+from designspace.training.device_data import DeviceData, images_for
+from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
+from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
+from designspace.training.shard import Shard
+from designspace.trials.trial import Recipe, TrialResult
+
+_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+_POLL_S = 0.1
+"""How often ``should_stop`` is asked."""
+_GRACE_S = 0.5
+"""How long after a rank's complaint another rank may turn out to have died, which is then the cause."""
+_END_S = 5.0
+"""How long a rank may take to end; a pool gives its workers 10 seconds."""
+_TOLD_TO_END = 128 + signal.SIGTERM
+
+
+def train_on_devices(
+    network: Network,
+    recipe: Recipe,
+    data: ImageData,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+) -> TrialResult:
+    """Train a network as `train` does, on ``recipe.devices`` devices that share each batch.
+
+    The images seen and their augmentation do not depend on the number of devices; batch-norm does, for each device
+    takes the statistics of its own part of a batch. Rank 0's are used for the test images.
+
+    Args:
+        network: what to train.
+        recipe: how, and on how many devices.
+        data: the data set that the recipe names. Every device gets a copy of the images.
+        seed: decides everything random, together with the network.
+        device: ``cuda``, for the first GPUs that this process sees, or ``cpu``, for that many processes of one thread.
+        checkpoint: as for `train`; the same file may be continued by either.
+        on_epoch: called in this process, as by `train`.
+        should_stop: asked in this process some ten times a second. What an epoch has done by then is lost.
+
+    The processes are made by ``multiprocessing``'s method *spawn*: a script that calls this must guard its main part
+    with ``if __name__ == "__main__"``.
+
+    Raises:
+        InputError: as for `train`; or there are not so many devices, or so few images that they cannot be shared.
+        Diverged: the training loss of an epoch is not finite.
+        Interrupted: ``should_stop`` said yes, or a rank was told to end (SIGTERM).
+        RunError: the checkpoint cannot be read or written, or the images cannot be handed to the ranks.
+        RankDied: a rank was ended by another signal, or ended without a word.
+        Exception: whatever else a rank raised, with the rank's traceback as a note.
+    """
+    _check_devices(recipe, device)
+    images = images_for(recipe, data)
+    batch = min(recipe.batch_size, len(images.train_images))
+    if batch % recipe.devices:
+        raise InputError(f"{images.name}: a batch of all {batch} images cannot be shared by {recipe.devices} devices")
+    ranks: list[_Rank] = []
+    with tempfile.TemporaryDirectory(prefix="designspace-") as folder:
+        task = _Task(network, recipe, seed, device, checkpoint, Path(folder), _save(images, Path(folder)))
+        try:
+            for number in range(recipe.devices):
+                ranks.append(_Rank(Shard(number, recipe.devices), task))
+            return _watch(ranks, on_epoch, should_stop)
+        finally:
+            _end(ranks)
+
+
+def _check_devices(recipe: Recipe, device: str) -> None:
+    """Raise unless there are the devices that the recipe asks for."""
+    if device not in _BACKENDS:
+        raise InputError(f"unknown device {device!r}; there is: {', '.join(_BACKENDS)}")
+    if device == "cuda" and torch.cuda.device_count() < recipe.devices:
+        raise InputError(f"the recipe trains on {recipe.devices} GPUs, but there are {torch.cuda.device_count()}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What every rank is told. It is small, for it goes through a pipe before the rank has begun to read."""
+
+    network: Network
+    recipe: Recipe
+    seed: int
+    device: str
+    checkpoint: Path | None
+    folder: Path
+    """Holds the images, and the file by which the ranks find each other: no port that others might take."""
+    images: dict[str, Any]
+    """The fields of the images that are no arrays."""
+
+
+def _save(images: ImageData, folder: Path) -> dict[str, Any]:
+    """Write the arrays of a data set to files, which all ranks map into memory, and give the other fields.
+
+    Files, and not shared memory: containers often have only 64 MiB of that.
+    """
+    try:
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(images, name))
+    except OSError as error:
+        raise RunError(f"cannot write the images to {folder}: {error.strerror or error}") from error
+    return {
+        field.name: getattr(images, field.name) for field in dataclasses.fields(images) if field.name not in _ARRAYS
+    }
+
+
+class _Rank:
+    """The process of a device, as the caller sees it."""
+
+    def __init__(self, shard: Shard, task: _Task) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.name = f"rank {shard.rank} of {shard.world}"
+        self.channel, theirs = context.Pipe(duplex=False)
+        # A process of torch.multiprocessing.start_processes would lose the types of exceptions.
+        self.process: SpawnProcess = context.Process(
+            target=_run_rank, args=(shard, task, theirs), name=self.name, daemon=True
+        )
+        self.process.start()
+        theirs.close()  # so that reading what a dead rank said ends
+
+    def said(self) -> Iterator[Any]:
+        """All that the rank has said by now: histories, then a result or an exception."""
+        try:
+            while self.channel.poll():
+                yield self.channel.recv()
+        except (EOFError, OSError):  # it has ended, perhaps within a word
+            return
+
+
+def _watch(ranks: Sequence[_Rank], on_epoch: OnEpoch | None, should_stop: ShouldStop | None) -> TrialResult:
+    """Pass on what the ranks say until there is a result; raise what else ends the training."""
+    while True:
+        living = [rank for rank in ranks if rank.process.is_alive()]
+        wait([source for rank in living for source in (rank.channel, rank.process.sentinel)], _POLL_S)
+        # The dead are counted before the words are read, so that nobody's last word is missed.
+        death = _death(ranks)
+        complaint = None
+        for said in (said for rank in ranks for said in rank.said()):
+            if isinstance(said, TrialResult):
+                _join(ranks)
+                return said
+            if isinstance(said, Exception):
+                complaint = complaint or said
+            elif on_epoch is not None:
+                on_epoch(said)
+        if should_stop is not None and should_stop():
+            raise Interrupted("asked to stop")
+        if complaint is not None and death is None:
+            # Where a rank dies, others may only see that a connection was lost, and complain before it is quite dead.
+            ending = wait([rank.process.sentinel for rank in ranks], _GRACE_S)
+            _join(rank for rank in ranks if rank.process.sentinel in ending)
+            death = _death(ranks)
+        if death is not None:
+            raise death
+        if complaint is not None:
+            raise complaint
+
+
+def _death(ranks: Sequence[_Rank]) -> BaseException | None:
+    """What to raise for ranks that have ended, other than at the end of their training."""
+    ended = {rank.name: rank.process.exitcode for rank in ranks if rank.process.exitcode}
+    causes = [
+        f"{name} ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+        for name, code in ended.items()
+        if code not in (-signal.SIGTERM, _TOLD_TO_END)
+    ]
+    if causes:
+        return RankDied("; ".join(causes))
+    return Interrupted(f"{next(iter(ended))} was told to end") if ended else None
+
+
+def _join(ranks: Iterable[_Rank]) -> None:
+    """Wait for all ranks to end, for some seconds."""
+    deadline = time.monotonic() + _END_S
+    for rank in ranks:
+        rank.process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _end(ranks: Iterable[_Rank]) -> None:
+    """End all ranks, whatever they are at."""
+    for rank in ranks:
+        rank.process.terminate()
+    _join(ranks)
+    for rank in ranks:
+        rank.process.kill()
+        rank.process.join()
+        rank.process.close()
+        rank.channel.close()
+
+
+def _run_rank(shard: Shard, task: _Task, channel: Connection) -> None:
+    """Be a rank: the main function of its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller as well, who ends the ranks
+    # An exception, so that no half-written checkpoint stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    threading.Thread(target=_end_with_parent, args=(task.folder,), daemon=True).start()
+    try:
+        _answer(shard, task, channel)
+    except SystemExit:
+        os._exit(_TOLD_TO_END)  # at once: the others notice as soon as the interpreter begins to shut down
+
+
+def _answer(shard: Shard, task: _Task, channel: Connection) -> None:
+    """Train, and say what came of it."""
+    try:
+        result = _train(shard, task, channel)
+    except Exception as error:
+        channel.send(_sendable(error, shard))
+        # The caller ends all ranks now. If this one went first, the others would complain of lost connections.
+        threading.Event().wait()
+    else:
+        if shard.rank == 0:
+            channel.send(result)
+        if dist.is_initialized():
+            dist.destroy_process_group()  # after the result is out: should this hang, nothing is lost
+
+
+def _train(shard: Shard, task: _Task, channel: Connection) -> TrialResult:
+    """Do the part of a rank."""
+    torch.set_num_threads(1)
+    device = torch.device("cuda", shard.rank) if task.device == "cuda" else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    elif sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # by default it asks for the address of the host's name
+    arrays = {name: np.load(task.folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    images = DeviceData.of(ImageData(**task.images, **arrays), device)
+    if shard.world > 1:
+        dist.init_process_group(
+            _BACKENDS[task.device],
+            init_method=f"file://{task.folder / 'rendezvous'}",
+            rank=shard.rank,
+            world_size=shard.world,
+        )
+    return train_part(
+        first_model(task.network, task.recipe, task.seed),
+        task.recipe,
+        images,
+        shard,
+        seed=task.seed,
+        checkpoint=task.checkpoint,
+        on_epoch=channel.send if shard.rank == 0 else None,
+        should_stop=None,
+    )
+
+
+def _end_with_parent(folder: Path) -> None:
+    """End this process, whatever it is at, when the caller's is gone, and clean up in its place."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+def _sendable(error: Exception, shard: Shard) -> Exception:
+    """An exception as it can be sent: itself, or one of which `failure_of` says the same; the traceback is a note."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+        whole = type(copy) is type(error) and str(copy) == str(error)
+    except Exception:  # an exception may need anything to be pickled or made again
+        whole = False
+    sent = error
+    if not whole:
+        failure = failure_of(error, 0)
+        kinds = {"diverged": Diverged, "out of memory": MemoryError}
+        sent = kinds.get(failure.reason, RuntimeError)(failure.detail)
+    sent.add_note(f"In rank {shard.rank} of {shard.world}:\n{''.join(traceback.format_exception(error))}")
+    return sent

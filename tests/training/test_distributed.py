@@ -1,0 +1,289 @@
+"""Real processes on the CPU; what needs GPUs is marked so."""
+
+import copy
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from designspace.support.errors import InputError, RunError
+from designspace.training import (
+    DeviceData,
+    Diverged,
+    Interrupted,
+    RankDied,
+    evaluate,
+    failure_of,
+    train,
+    train_on_devices,
+)
+from designspace.training.distributed import _sendable
+from designspace.training.loop import _derived_seed, first_model
+from designspace.training.optimiser import learning_rate, make_optimiser
+from designspace.training.shard import Shard
+
+
+def without_wall(history):
+    return [dataclasses.replace(record, wall_s=0.0) for record in history]
+
+
+def run(network, recipe, data, **options):
+    """History and result of a trial."""
+    seen = []
+    result = train_on_devices(network, recipe, data, on_epoch=seen.append, **options)
+    return without_wall(seen[-1]), result
+
+
+def on(recipe, devices, **fields):
+    return dataclasses.replace(recipe, devices=devices, **fields)
+
+
+def weights(checkpoint):
+    """The tensors of a checkpoint's module."""
+    return torch.load(checkpoint, weights_only=True)["model"]
+
+
+class Watch:
+    """Notes the processes of the ranks when it is asked something; ``at`` is called with them once an epoch is done."""
+
+    def __init__(self, at=None):
+        self.at = at
+        self.pids = []
+        self.epochs = 0
+        self.stop = False
+
+    def should_stop(self):
+        return self.stop
+
+    def on_epoch(self, history):
+        self.epochs = len(history)
+        self.pids = {child.name[:6]: child.pid for child in multiprocessing.active_children()}
+        if self.at:
+            self.at(self)
+
+    def nobody_is_left(self):
+        assert self.pids
+        return not any(Path(f"/proc/{pid}").exists() for pid in self.pids.values())
+
+
+def test_one_device_gives_what_train_gives_to_the_bit(network, recipe, data, tmp_path):
+    recipe = on(recipe, 1, epochs=2)
+    seen = []
+    train(network, recipe, data, seed=5, checkpoint=tmp_path / "one.pt", on_epoch=seen.append)
+    history, result = run(network, recipe, data, seed=5, checkpoint=tmp_path / "two.pt")
+    assert history == without_wall(seen[-1])
+    assert (result.device, result.epochs) == ("cpu", 2)
+    expected = weights(tmp_path / "one.pt")
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(tmp_path / "two.pt").items())
+
+
+def test_two_devices_give_the_mean_of_their_gradients(network, recipe, data, tmp_path):
+    """Compared with two modules in one process, whose gradients are averaged by hand."""
+    recipe = on(recipe, 2, epochs=2)
+    history, result = run(network, recipe, data, checkpoint=tmp_path / "checkpoint.pt")
+    assert result.device == "2 x cpu"
+
+    images = DeviceData.of(data)
+    models = [first_model(network, recipe, 0).to(memory_format=torch.channels_last)]
+    models.append(copy.deepcopy(models[0]))
+    optimisers = [make_optimiser(model, recipe) for model in models]
+    for epoch in (1, 2):
+        generator = torch.Generator().manual_seed(_derived_seed(0, network.id, epoch))
+        order = torch.randperm(70, generator=generator)
+        losses, wrong = [], 0
+        for step in range(4):
+            batch, labels = images.train_batch(order[16 * step : 16 * step + 16], recipe, generator)
+            for model, part in zip(models, (slice(0, 8), slice(8, 16)), strict=True):
+                logits = model.train()(batch[part])
+                loss = functional.cross_entropy(logits, labels[part], label_smoothing=0.1)
+                model.zero_grad()
+                loss.backward()
+                losses.append(loss.item())
+                wrong += int((logits.argmax(1) != labels[part]).sum())
+            for pair in zip(*(model.parameters() for model in models), strict=True):
+                mean = (pair[0].grad + pair[1].grad) / 2
+                for parameter in pair:
+                    parameter.grad = mean.clone()
+            for optimiser in optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(recipe, 4 * (epoch - 1) + step, 4)
+                optimiser.step()
+        assert history[epoch - 1].train_loss == pytest.approx(sum(losses) / 8, rel=1e-5)
+        assert history[epoch - 1].train_error == pytest.approx(100 * wrong / 64)
+        assert history[epoch - 1].test_error == pytest.approx(evaluate(models[0], images))
+    trained = weights(tmp_path / "checkpoint.pt")
+    for name, expected in models[0].state_dict().items():
+        torch.testing.assert_close(trained[name], expected, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_interrupted_and_resumed_is_the_same_to_the_bit(network, recipe, data, tmp_path):
+    """Three devices: the sum of three numbers depends on their order."""
+    recipe = on(recipe, 3, epochs=4, batch_size=18)
+    data = dataclasses.replace(
+        data, train_images=np.tile(data.train_images, (4, 1, 1, 1)), train_labels=np.tile(data.train_labels, 4)
+    )  # so that an epoch takes long enough to stop in it
+    history, result = run(network, recipe, data, checkpoint=tmp_path / "whole.pt")
+    watch = Watch(lambda watch: setattr(watch, "stop", watch.epochs == 1))
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Interrupted):
+        train_on_devices(network, recipe, data, checkpoint=path, on_epoch=watch.on_epoch, should_stop=watch.should_stop)
+    assert watch.nobody_is_left()
+    seen = []
+    resumed = train_on_devices(network, recipe, data, checkpoint=path, on_epoch=seen.append)
+    assert len(seen[0]) < 4
+    assert len(seen) == 4 - len(seen[0]) + 1
+    assert without_wall(seen[-1]) == history
+    assert resumed.final_error == result.final_error
+    expected = weights(tmp_path / "whole.pt")
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(path).items())
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("victim", ["rank 0", "rank 1"])
+def test_a_rank_that_is_killed_is_named_and_no_process_is_left(network, recipe, data, victim):
+    watch = Watch(lambda watch: watch.epochs == 1 and os.kill(watch.pids[victim], signal.SIGKILL))
+    with pytest.raises(RankDied, match=f"^{victim} of 2 ended with SIGKILL$") as caught:
+        train_on_devices(network, on(recipe, 2, epochs=100_000), data, on_epoch=watch.on_epoch)
+    assert watch.nobody_is_left()
+    failure = failure_of(caught.value, 1)
+    assert (failure.reason, failure.detail) == ("worker died", f"{victim} of 2 ended with SIGKILL")
+
+
+def test_a_rank_that_is_told_to_end_costs_no_trial(network, recipe, data):
+    watch = Watch(lambda watch: watch.epochs == 1 and os.kill(watch.pids["rank 1"], signal.SIGTERM))
+    with pytest.raises(Interrupted, match="rank 1 of 2 was told to end"):
+        train_on_devices(network, on(recipe, 2, epochs=100_000), data, on_epoch=watch.on_epoch)
+    assert watch.nobody_is_left()
+
+
+def test_a_rank_that_cannot_go_on_ends_the_others_with_its_own_words(network, recipe, data, tmp_path):
+    """Only rank 0 writes, so the other waits for it in vain."""
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "folder" / "checkpoint.pt"
+    path.parent.symlink_to(tmp_path / "nowhere")
+    watch = Watch()
+    with pytest.raises(RunError, match="cannot write") as caught:
+        train_on_devices(network, on(recipe, 2), data, checkpoint=path, on_epoch=watch.on_epoch)
+    assert "In rank 0 of 2:" in caught.value.__notes__[0]
+    assert not multiprocessing.active_children()
+
+
+def test_divergence_is_the_same_for_all(network, recipe, data):
+    with pytest.raises(Diverged, match=r"^the training loss of epoch \d is (nan|inf)") as caught:
+        train_on_devices(network, on(recipe, 2, lr=1e20), data)
+    assert failure_of(caught.value, 0).reason == "diverged"
+    assert not multiprocessing.active_children()
+
+
+def test_asked_to_stop_while_the_ranks_still_start(network, recipe, data):
+    with pytest.raises(Interrupted):
+        train_on_devices(network, on(recipe, 2, epochs=100_000), data, should_stop=lambda: True)
+    assert not multiprocessing.active_children()
+
+
+def test_ranks_end_with_their_parent(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, pathlib, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from conftest import stripes\n"
+        "from designspace.networks.network import Network, Stage, Stem\n"
+        "from designspace.training import train_on_devices\n"
+        "from designspace.trials.trial import Recipe\n"
+        "def say(history):\n"
+        "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    network = Network(Stem('cifar', 8), (Stage(1, 8, 1, 1, 4),), num_classes=3, in_channels=2)\n"
+        "    recipe = Recipe(data='stripes', epochs=100_000, batch_size=16, devices=2)\n"
+        "    train_on_devices(network, recipe, stripes(), on_epoch=say)\n"
+    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen([sys.executable, script], stdout=-1, text=True, env=environment) as process:
+        pids = process.stdout.readline().split()
+        process.kill()
+    assert len(pids) == 2
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) or list(temporary.glob("designspace-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_cannot_be_shared_is_refused(network, recipe, data):
+    with pytest.raises(InputError, match="trains on 2 devices: that is what train_on_devices does"):
+        train(network, on(recipe, 2), data)
+    with pytest.raises(InputError, match="batch_size 16 is not divisible by devices 3"):
+        train_on_devices(network, on(recipe, 3), data)
+    with pytest.raises(InputError, match="stripes: a batch of all 7 images cannot be shared by 2 devices"):
+        train_on_devices(network, on(recipe, 2, train_images=7), data)
+    with pytest.raises(InputError, match="recipe trains on 'cifar', but the data set given is 'stripes'"):
+        train_on_devices(network, on(recipe, 2, data="cifar"), data)
+    with pytest.raises(InputError, match="unknown device 'tpu'; there is: cpu, cuda"):
+        train_on_devices(network, on(recipe, 2), data, device="tpu")
+    with pytest.raises(InputError, match=r"stripes has 2 channels and 3 classes, but network .* takes 3 channels"):
+        train_on_devices(dataclasses.replace(network, in_channels=3), on(recipe, 2), data)
+
+
+def test_there_must_be_as_many_gpus(network, recipe, data, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="the recipe trains on 2 GPUs, but there are 1"):
+        train_on_devices(network, on(recipe, 2), data, device="cuda")
+
+
+class Odd(Exception):
+    """An exception that cannot be made again from its text."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class OddMemory(Odd, MemoryError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (Diverged("the loss is nan"), "diverged", "the loss is nan"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory.\nmore"), "out of memory", "CUDA out of memory."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory", "can't allocate memory"),
+        (OddMemory("a", "b"), "out of memory", "OddMemory: a and b"),
+        (Odd("a\nb", "c"), "error", "Odd: a"),
+        (KeyError("name"), "error", "KeyError: 'name'"),
+    ],
+)
+def test_exceptions_keep_their_meaning_on_the_way(error, reason, detail):
+    received = pickle.loads(pickle.dumps(_sendable(error, Shard(1, 2))))
+    failure = failure_of(received, 3)
+    assert failure.reason == reason
+    assert detail in failure.detail
+    assert "\n" not in failure.detail
+    assert received.__notes__[0].startswith("In rank 1 of 2:\n")
+
+
+@pytest.mark.parametrize(("count", "world"), [(33, 2), (8, 8), (5, 8), (1000, 3)])
+def test_each_thing_is_with_one_device(count, world):
+    things = list(range(count))
+    assert [thing for rank in range(world) for thing in things[Shard(rank, world).part(count)]] == things
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus(network, recipe, data, tmp_path):
+    recipe = on(recipe, 2, epochs=8)
+    history, result = run(network, recipe, data, device="cuda", checkpoint=tmp_path / "checkpoint.pt")
+    assert result.device == f"2 x {torch.cuda.get_device_name(0)}"
+    assert result.final_error < 34
+    again, _ = run(network, recipe, data, device="cuda", checkpoint=tmp_path / "checkpoint.pt")
+    assert again == history
