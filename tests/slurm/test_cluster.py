@@ -29,7 +29,7 @@ def all_processes(cluster: Cluster) -> set[int]:
 
 
 def test_an_array_runs_on_several_nodes(cluster):
-    job = submit(cluster, "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES; sleep 2", "--array=0-7", "--gres=gpu:1")
+    job = submit(cluster, "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES; sleep 4", "--array=0-7", "--gres=gpu:1")
 
     wait_for_state(cluster, f"{job}_7", "RUNNING")
     assert {name for name, _ in cluster.queue()} == {f"{job}_{task}" for task in range(8)}
