@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import socket
 import time
@@ -22,17 +23,21 @@ from designspace.trials.trial import (
 )
 
 if TYPE_CHECKING:
+    from designspace.data import ImageData
     from designspace.training import DeviceData
 
 
 def run_trial(
     folder: TrialFolder,
     trial: Trial,
-    data: DeviceData,
+    data: DeviceData | ImageData,
+    device: str,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> TrialResult | TrialFailure:
     """Train one trial, keeping its folder up to date, and give what came of it.
+
+    ``data`` is on ``device``, or with several devices (`Recipe.devices`) not on any yet.
 
     A result is on disk then; what to do about a failure is the caller's choice (see `note_attempt`).
 
@@ -57,7 +62,7 @@ def run_trial(
         return should_stop is not None and should_stop()
 
     try:
-        train = trainer_of(trial.recipe)
+        train = trainer_of(trial.recipe, device)
         result: TrialResult = train(
             trial.network,
             trial.recipe,
@@ -79,16 +84,16 @@ def run_trial(
     return result
 
 
-def trainer_of(recipe: Recipe) -> Callable[..., Any]:
-    """The function that trains a network: this package's, or the one that the recipe names.
+def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:
+    """The function that trains a network: this package's for one or more devices, or the one that the recipe names.
 
     Raises:
         InputError: there is no such function.
     """
     if recipe.trainer is None:
-        from designspace.training import train
+        from designspace.training import train, train_on_devices
 
-        return train
+        return train if recipe.devices == 1 else functools.partial(train_on_devices, device=device)
     module, _, name = recipe.trainer.partition(":")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)

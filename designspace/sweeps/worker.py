@@ -26,6 +26,7 @@ from designspace.trials.folder import RunFolder, TrialFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 
 if TYPE_CHECKING:
+    from designspace.data import ImageData
     from designspace.training import DeviceData
 
 ORPHAN_S = 30.0
@@ -59,7 +60,7 @@ class Worker:
         self._stop = False
         self._parent = os.getppid()
         self._runs: dict[str, _Run] = {}
-        self._data: tuple[tuple[str, int | None, int | None], DeviceData] | None = None
+        self._data: tuple[tuple[str, int | None, int | None, bool], DeviceData | ImageData] | None = None
 
     def stop(self, *_: object) -> None:
         """End after the step at hand."""
@@ -120,7 +121,7 @@ class Worker:
 
             images = self._images(trial.recipe)
             self.send(Event("started"))
-            outcome = run_trial(folder, trial, images, self._said, should_stop)
+            outcome = run_trial(folder, trial, images, self.settings.device, self._said, should_stop)
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.final_error))
             return
@@ -135,15 +136,15 @@ class Worker:
     def _said(self, record: EpochRecord) -> None:
         self.send(Event("epoch", epoch=record.epoch, error=record.test_error))
 
-    def _images(self, recipe: Recipe) -> DeviceData:
-        """The images of a recipe on the device, loaded once."""
+    def _images(self, recipe: Recipe) -> DeviceData | ImageData:
+        """The images of a recipe, loaded once; on the device, unless several devices train together."""
         from designspace import data
         from designspace.training import DeviceData
 
-        key = (recipe.data, recipe.train_images, recipe.test_images)
+        key = (recipe.data, recipe.train_images, recipe.test_images, recipe.devices > 1)
         if self._data is None or self._data[0] != key:
             images = data.load(recipe.data, Path(self.settings.data_root), recipe.train_images, recipe.test_images)
-            self._data = (key, DeviceData.of(images, self.settings.device))
+            self._data = (key, images if recipe.devices > 1 else DeviceData.of(images, self.settings.device))
         return self._data[1]
 
 

@@ -21,11 +21,11 @@ def test_generation_equals_pycls():
 
 
 def naive_stages(depth, w_0, w_a, w_m):
-    """Equations 2 to 4 of the paper, one block at a time."""
+    """Equations 2 to 4 of the paper, one block at a time; nine decimals, or halves would hang on rounding errors."""
     stages = []
     for j in range(depth):
-        level = round(float(np.log((w_0 + w_a * j) / w_0) / np.log(w_m)))
-        width = round(w_0 * w_m**level / 8) * 8
+        level = round(round(float(np.log((w_0 + w_a * j) / w_0) / np.log(w_m)), 9))
+        width = round(round(w_0 * w_m**level / 8, 9)) * 8
         if stages and stages[-1][0] == width:
             stages[-1][1] += 1
         else:

@@ -206,6 +206,14 @@ def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tm
     assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [1, 1, 0, 0]
 
 
+def test_two_devices_train_a_trial_together(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=1, devices=2)
+    assert launch(run, fashion_mnist, slots("cpu", 1, gpus_per_trial=2)).failed == 0
+    result = run.states(run.ids())[0].result
+    assert result.device == "2 x cpu"
+    assert 0 < result.final_error < 95
+
+
 def test_missing_data_stop_everything_with_one_message(tmp_path):
     run = make_run(tmp_path / "nodata")
     with pytest.raises(RunError, match="designspace.prepare data=fashion_mnist"):
