@@ -25,6 +25,8 @@ from designspace.trials.launches import LaunchFolder
 FOR_EVER = 1_000_000
 """submitit ends a task that was requeued too often; we end trials that make no progress, and the task goes on."""
 REQUEUES_AFTER_KILL = 3
+PATIENCE_S = 600
+"""A task that was told to end waits so long for its end, at most."""
 TASK_S = 3600.0
 """How long a task should last."""
 
@@ -96,20 +98,34 @@ def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, aft
     return made
 
 
+_END = """\
+told=
+trap told=1 TERM
+end() {
+  case $1 in
+    134|135|136|137|139)
+      echo killed >>"$killed"
+      [ $(wc -l <"$killed") -gt MOST ] || scontrol requeue $SLURM_JOB_ID;;
+    143) [ -n "$told" ] || { sleep PATIENCE & wait $!; };;
+  esac
+}
+trap 'end $?' EXIT"""
+"""What a task's script does in the end.
+
+srun ends with 128 + the signal that ended the task's process. Killed or crashed: the task goes on, a few times. (scancel
+ends this shell as well.) Ended by SIGTERM: SLURM told it to end, and only SLURM knows what for; a pre-empted job whose
+script ends by itself in its time of grace is not requeued. So wait for what comes, unless this shell was told too."""
+
+
 def _own_setup(jobs: Path, code: Path) -> Iterator[str]:
-    """Shell lines of a task's script: where the code is, and what to do when the task is killed."""
+    """Shell lines of a task's script: where the code is, and what to do when the task ends badly."""
     for key, value in snapshot.environment(code).items():
         yield f"export {key}={shlex.quote(value)}"
-    # srun ends with 128 + the signal when a task's process was killed from outside (not by scancel, which ends this
-    # shell as well). Such a task goes on, a few times.
-    killed = shlex.quote(str(jobs / "killed"))
-    yield f"killed={killed}.${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}_${{SLURM_ARRAY_TASK_ID:-0}}"
-    yield (
-        'trap \'code=$?; case $code in 134|135|136|137|139) echo $code >>"$killed"; '
-        f'[ $(wc -l <"$killed") -gt {REQUEUES_AFTER_KILL} ] || scontrol requeue $SLURM_JOB_ID;; esac\' EXIT'
-    )
     # Since 22.05 srun does not take this over by itself.
     yield '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'
+    killed = shlex.quote(str(jobs / "killed"))
+    yield f"killed={killed}.${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}_${{SLURM_ARRAY_TASK_ID:-0}}"
+    yield _END.replace("MOST", str(REQUEUES_AFTER_KILL)).replace("PATIENCE", str(PATIENCE_S))
 
 
 @dataclass(frozen=True, slots=True)

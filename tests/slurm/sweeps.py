@@ -72,8 +72,9 @@ def assert_as_if_undisturbed(run, reference, *, tries=None):
 
 def task_process(run, index=0):
     """The process of a running task that its pool is in."""
-    ids = [line.split()[0] for line in _processes() if "submitit.core._submit" in line and str(run.path) in line]
-    return int(ids[index])
+    lines = [line.split(maxsplit=1) for line in _processes()]
+    inside = [pid for pid, words in lines if "-m submitit.core._submit" in words and str(run.path) in words]
+    return int([pid for pid in inside if b"srun" not in Path(f"/proc/{pid}/cmdline").read_bytes()][index])
 
 
 def workers(run):
@@ -91,4 +92,6 @@ def workers(run):
 
 
 def _processes():
-    return subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    return subprocess.run(
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[1:]
