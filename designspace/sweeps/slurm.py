@@ -112,8 +112,8 @@ end() {
 trap 'end $?' EXIT"""
 """What a task's script does in the end.
 
-srun ends with 128 + the signal that ended the task's process. Killed or crashed: the task goes on, a few times. (scancel
-ends this shell as well.) Ended by SIGTERM: SLURM told it to end, and only SLURM knows what for; a pre-empted job whose
+srun ends with 128 + the signal that ended the task's process. Killed or crashed: the task goes on, a few times (scancel
+ends this shell as well). Ended by SIGTERM: SLURM told it to end, and only SLURM knows what for; a pre-empted job whose
 script ends by itself in its time of grace is not requeued. So wait for what comes, unless this shell was told too."""
 
 

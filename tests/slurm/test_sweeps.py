@@ -162,6 +162,25 @@ def test_two_copies_of_a_task_after_a_node_was_lost_from_sight(cluster, long_ref
     assert_as_if_undisturbed(run, long_reference)
 
 
+@pytest.mark.parametrize("grace", [0, 20])
+def test_pre_emption(grace, make_cluster, long_reference, tmp_path):
+    """Jobs of a partition that comes first take the nodes; ours is requeued and goes on."""
+    cluster = make_cluster(
+        nodes=2,
+        partitions=f"PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime={grace}\n"
+        "PartitionName=high Nodes=ALL PriorityTier=9 PreemptMode=OFF",
+        extra="PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE",
+    )
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    launch(run, "launcher.trials_per_task=3", "launcher.partition=low", "launcher.sbatch=[exclusive]")
+    cluster.wait_until(lambda: begun(run, "running") == 2, 60, "trials at work")
+    cluster.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 5")
+    wait_until(lambda: not workers(run), 90, "end of the pre-empted tasks")
+    wait_for_end(run, cluster)
+    assert_as_if_undisturbed(run, long_reference, tries=8)
+    assert [run.trial(id_).attempts() for id_ in run.ids()] == 6 * [()]
+
+
 def test_slurmctld_restarts(cluster, long_reference, tmp_path):
     run = make_run(tmp_path / "run", n=6, **LONG)
     launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=3")
