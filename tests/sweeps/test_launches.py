@@ -1,0 +1,63 @@
+"""Launches as processes of their own: side by side, ended, killed."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sweep_runs import curves, launch, make_run, numbers, starts
+
+from designspace.sweeps.status import run_status
+
+LONG = {"epochs": 8, "train_images": 1024}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, fashion_mnist):
+    run = make_run(tmp_path_factory.mktemp("runs") / "whole", n=6, **LONG)
+    launch(run, fashion_mnist)
+    return run
+
+
+def start(run):
+    """Begin a launch with one worker."""
+    words = [sys.executable, "-m", "designspace.launch", f"run={run.path}", "launcher.workers=1"]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.05)
+
+
+def test_two_launches_never_train_a_trial_twice(undisturbed, tmp_path):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    both = [start(run), start(run)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert numbers(run) == numbers(undisturbed)
+    assert curves(run) == curves(undisturbed)
+    assert starts(run) == dict.fromkeys(run.ids(), 1)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_launch_that_is_ended_goes_on(sent, undisturbed, tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=6, **LONG)
+    process = start(run)
+    first = run.trial(run.ids()[0])
+    wait_for(lambda: len(first.read_history()) >= 2, "epochs")
+    process.send_signal(sent)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == (130 if sent == signal.SIGTERM else -sent), said
+    wait_for(lambda: run_status(run).counts["running"] == 0, "end of the worker")  # it notices that its pool is gone
+    assert list(first.path.glob("claim*")) == []
+    done = len(first.read_history())
+    assert launch(run, fashion_mnist).failed == 0
+    assert numbers(run) == numbers(undisturbed)
+    assert curves(run) == curves(undisturbed)
+    log = first.log.read_text()
+    assert log.count(f"epoch {done}/8:") == 2  # read back from the checkpoint, and not trained again
+    assert log.count("epoch 1/8:") == 1

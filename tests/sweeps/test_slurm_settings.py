@@ -1,0 +1,81 @@
+import pytest
+from sweep_runs import make_run
+
+from designspace.support.errors import InputError
+from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.slurm import _trials_per_task
+from designspace.sweeps.slurm_settings import Slurm
+from designspace.trials.trial import TrialResult
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [
+        (120, 120),
+        ("90", 90),
+        ("30:00", 30),
+        ("30:01", 31),
+        ("2:00:00", 120),
+        ("1-0", 1440),
+        ("1-12:30", 2190),
+        ("1-0:0", None),
+    ],
+)
+def test_time_limits_as_slurm_reads_them(time, minutes):
+    if minutes is None:
+        with pytest.raises(InputError, match="time must be minutes or"):
+            Slurm(time=time)
+    else:
+        assert Slurm(time=time).minutes == minutes
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"time": 2}, "time is 2 minutes, but SLURM warns a task 90 s .* it must be at least 3 minutes"),
+        ({"time": "soon"}, "time must be minutes or .*, not 'soon'"),
+        ({"trials_per_task": 0}, "trials_per_task must be a whole number >= 1 or null, not 0"),
+        ({"array_parallelism": 2.5}, "array_parallelism must be a whole number"),
+        ({"gpus_per_task": -1}, "gpus_per_task must be a whole number >= 0"),
+        ({"setup": {"a": 1}}, "setup must be a list of words"),
+    ],
+)
+def test_bad_settings(fields, message):
+    with pytest.raises(InputError, match=message):
+        Slurm.from_dict(fields)
+
+
+def test_settings_as_sbatch_wants_them():
+    settings = Slurm.from_dict({"memory": 1.5, "sbatch": ["mail-type=END", "--exclusive"], "setup": "module load x"})
+    assert settings.mem == "1536M"
+    assert settings.more == {"mail-type": "END", "exclusive": True}
+    assert settings.setup == ("module load x",)
+    assert Slurm(memory="8000M").mem == "8000M"
+    assert Slurm(time=2, signal_delay_s=30).limit_s == 0
+    assert Slurm(time=60).limit_s == 3420
+
+
+@pytest.mark.parametrize(
+    ("count", "trial_s", "fields", "room", "expected"),
+    [
+        (1000, 36, {}, 10**9, 100),  # an hour
+        (1000, 36, {"time": 60}, 10**9, 50),  # half the limit
+        (1000, 7200, {}, 10**9, 1),
+        (100, 36, {"array_parallelism": 10}, 10**9, 10),  # all that may run at once have something to do
+        (1000, 36, {}, 4, 250),  # all fit into the queue
+    ],
+)
+def test_trials_per_task(count, trial_s, fields, room, expected):
+    assert _trials_per_task(count, trial_s, Slurm(**fields), room) == expected
+
+
+def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path):
+    run = make_run(tmp_path / "run", n=6)
+    population, (recipe, _) = run.population(), run.plan()
+    guess = trial_seconds(run, population, recipe, "cpu")
+    flops = population.columns["flops"].mean()
+    assert guess == pytest.approx(max(0.1, 2 * flops * (3 * 256 + 200) / 16e9))
+    for id_ in run.ids()[:5]:
+        run.trial(id_).path.mkdir(parents=True)
+        run.trial(id_).write_result(TrialResult(50.0, 50.0, 2, 12.0, "cpu"))
+    assert trial_seconds(run, population, recipe, "cpu") == 12.0

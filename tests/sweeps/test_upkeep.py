@@ -1,0 +1,119 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from sweep_runs import RECIPE, make_run
+
+from designspace.support.errors import InputError
+from designspace.sweeps.status import run_status, trial_status
+from designspace.sweeps.upkeep import KINDS, cancel, delete, leftovers, retry
+from designspace.trials import claims
+from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two done trials, two failed ones, one that is at work and one that never began."""
+    run = make_run(tmp_path / "run", n=6)
+    for i, id_ in enumerate(run.ids()[:5]):
+        folder, trial = run.trial(id_), Trial(run.population()[i], RECIPE, 0)
+        folder.write_trial(trial)
+        folder.checkpoint.write_bytes(bytes(1000 * (i + 1)))
+        if i < 2:
+            folder.write_result(TrialResult(40.0 - i, 40.0 - i, 2, 1.0, "cpu"), trial.asked)
+        elif i < 4:
+            failure = TrialFailure("error" if i == 2 else "worker died", "no", epochs=1)
+            folder.add_attempt(Attempt(failure, "here", 0.0))
+            folder.write_failure(failure, trial.asked)
+        else:
+            folder.write_history((EpochRecord(1, 0.1, 2.0, 70.0, 65.0, 1.0),))
+            folder.add_to_log("started")
+    return run
+
+
+def test_failed_trials_wait_again(run):
+    ids = run.ids()
+    assert retry(run, reason="worker died") == [ids[3]]
+    assert run.trial(ids[3]).attempts() == ()
+    assert run_status(run).counts == {"done": 2, "failed": 1, "running": 0, "waiting": 3}
+    assert retry(run, trial=ids[0]) == []  # it has not failed
+    assert retry(run) == [ids[2]]
+    assert run.trial(ids[2]).checkpoint.exists()  # it goes on from there
+    with pytest.raises(InputError, match="unknown reason 'crash'; there is: diverged, out of memory"):
+        retry(run, reason="crash")
+    with pytest.raises(InputError, match="has no trial 'abc'"):
+        retry(run, trial="abc")
+
+
+def test_what_is_no_longer_needed_is_listed_and_only_what_is_named_is_deleted(run):
+    ids = run.ids()
+    (run.trial(ids[0]).path / ".result.json.abc.tmp").write_bytes(bytes(7))
+    gone = subprocess.run([sys.executable, "-c", _take(run.trial(ids[5]).path)], check=True)
+    assert gone.returncode == 0
+    claim = claims.take(run.trial(ids[4]).path)
+    launch = run.new_launch({"host": "elsewhere", "pid": 1})
+    before = {path for path in run.path.rglob("*") if path.is_file()}
+    found = leftovers(run, keep_best=1)
+    assert {path for path in run.path.rglob("*") if path.is_file()} == before
+    sizes = {kind: [size for _, size in found[kind]] for kind in KINDS}
+    assert sizes["temporary"] == [7]
+    assert [path.parent.name for path, _ in found["claims"]] == [ids[5]]
+    assert sizes["failed"] == [3000, 4000]
+    assert sizes["checkpoints"] == [1000]  # the better of the two done ones keeps its weights
+    assert sizes["launches"] == []  # a trial is at work
+    with pytest.raises(InputError, match="unknown kind 'everything'; there is: temporary, claims"):
+        delete(found, ["temporary", "everything"])
+    assert {path for path in run.path.rglob("*") if path.is_file()} == before
+    assert delete(found, ["checkpoints", "temporary"]) == (2, 1007)
+    assert not run.trial(ids[0]).checkpoint.exists()
+    assert run.trial(ids[1]).checkpoint.exists()
+    claim.release()
+    assert leftovers(run)["launches"] == [(launch.path / "launch.json", (launch.path / "launch.json").stat().st_size)]
+    delete(leftovers(run), ["launches"])
+    assert run.launches() == []
+
+
+def _take(folder):
+    code = "import pathlib; from designspace.trials import claims; "
+    return f"{code}p = pathlib.Path({str(folder)!r}); p.mkdir(); claims.take(p)"
+
+
+def test_where_each_trial_is(run):
+    ids = run.ids()
+    claim = claims.take(run.trial(ids[4]).path)
+    states = run.states(ids)
+    found = [trial_status(run, state) for state in states]
+    assert [(t.status, t.epochs, t.error, t.tries) for t in found] == [
+        ("done", 2, 40.0, 0),
+        ("done", 2, 39.0, 0),
+        ("failed", 0, None, 1),
+        ("failed", 0, None, 1),
+        ("running", 1, 65.0, 0),
+        ("waiting", 0, None, 0),
+    ]
+    assert found[2].detail == "error: no"
+    assert found[4].where == f"{claim.owner.host}, process {os.getpid()}"
+    assert found[4].log == run.trial(ids[4]).log
+    assert found[5].log is None
+    assert run_status(run).best_id == ids[1]
+
+
+def test_a_local_launch_is_cancelled_from_anywhere(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=4, epochs=50)
+    assert cancel(run) == []
+    words = [sys.executable, "-m", "designspace.launch", f"run={run.path}", "launcher.workers=1"]
+    launched = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not run_status(run).counts["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    told = cancel(run)
+    assert len(told) == 1
+    assert f"process {launched.pid}" in told[0]
+    _, said = launched.communicate(timeout=60)
+    assert launched.returncode == 1
+    assert "designspace.launch: cancelled by" in said
+    assert run_status(run).counts["running"] == 0
+    assert cancel(run) == []

@@ -1,0 +1,94 @@
+import shutil
+
+import pytest
+from sweep_runs import RECIPE, SPACE
+
+from designspace.spaces import catalog
+from designspace.support.errors import InputError, RunError
+from designspace.trials.folder import RunFolder
+from designspace.trials.merge import Taken, merge
+from designspace.trials.trial import Recipe, Trial, TrialFailure, TrialResult
+
+
+def result(error):
+    return TrialResult(error, error, 2, 1.5, "cpu")
+
+
+def make(path, n=4, seed=0):
+    run = RunFolder(path)
+    run.create(SPACE.sample(n, seed), {})
+    run.write_plan(RECIPE, 0)
+    return run
+
+
+def finish(run, index, error):
+    trial = Trial(run.population()[index], RECIPE, 0)
+    run.trial(trial.id).write_trial(trial)
+    run.trial(trial.id).checkpoint.write_bytes(b"weights")
+    run.trial(trial.id).write_result(result(error), trial.asked)
+
+
+def errors(run):
+    return [state.result.final_error if state.result else state.status for state in run.states(run.ids())]
+
+
+def test_a_copied_trial_counts(tmp_path):
+    here, there = make(tmp_path / "a"), make(tmp_path / "b")
+    finish(there, 1, 40.0)
+    shutil.copytree(there.trial(there.ids()[1]).path, here.trial(there.ids()[1]).path)
+    assert errors(here) == ["waiting", 40.0, "waiting", "waiting"]
+
+
+def test_a_copy_of_another_recipe_does_not_count_without_a_word(tmp_path):
+    here, there = make(tmp_path / "a"), make(tmp_path / "b")
+    trial = Trial(there.population()[0], Recipe(epochs=3), 0)
+    here.trial(trial.id).path.mkdir(parents=True)
+    here.trial(trial.id).write_result(result(40.0), trial.asked)
+    with pytest.raises(RunError, match=r"result\.json is of another recipe or seed than this run's"):
+        here.states(here.ids())
+    here.trial(trial.id).write_result(result(40.0))  # written before results said what was asked
+    assert errors(here)[0] == 40.0
+
+
+def test_any_number_of_folders_become_one(tmp_path):
+    parts = [make(tmp_path / "a"), make(tmp_path / "b", n=6), make(tmp_path / "c", n=2)]
+    finish(parts[0], 0, 10.0)
+    finish(parts[1], 0, 11.0)
+    finish(parts[1], 5, 12.0)
+    finish(parts[2], 1, 13.0)
+    parts[1].trial(parts[1].ids()[2]).write_failure(TrialFailure("error", "no"))
+    whole = RunFolder(tmp_path / "whole")
+    taken = merge(whole, parts, {"command": "test"})
+    assert taken == [Taken(1, 0, 0), Taken(2, 1, 1), Taken(1, 0, 0)]
+    assert len(whole.population()) == 6
+    assert errors(whole) == [10.0, 13.0, "failed", "waiting", "waiting", 12.0]
+    assert whole.trial(whole.ids()[5]).checkpoint.read_bytes() == b"weights"
+    assert merge(whole, parts, {}) == [Taken(0, 1, 0), Taken(0, 3, 1), Taken(0, 1, 0)]  # again: nothing new
+    assert whole.write_results().read_text().count(",done,") == 3
+
+
+def test_a_done_trial_takes_the_place_of_a_failed_one(tmp_path):
+    here, there = make(tmp_path / "a"), make(tmp_path / "b")
+    here.trial(here.ids()[0]).path.mkdir(parents=True)
+    here.trial(here.ids()[0]).write_failure(TrialFailure("worker died", "SIGKILL"))
+    finish(there, 0, 30.0)
+    assert merge(here, [there], {}) == [Taken(1, 0, 0)]
+    assert errors(here)[0] == 30.0
+    assert merge(there, [here], {}) == [Taken(0, 1, 0)]
+
+
+def test_other_populations_and_recipes_are_refused(tmp_path):
+    here = make(tmp_path / "a")
+    with pytest.raises(InputError, match="does not begin with; compare different populations"):
+        merge(here, [make(tmp_path / "b", n=3, seed=1)], {})
+    with pytest.raises(InputError, match="already holds another population"):
+        merge(here, [make(tmp_path / "c", n=9, seed=1)], {})
+    other = RunFolder(tmp_path / "d")
+    other.create(SPACE.sample(4), {})
+    other.write_plan(Recipe(epochs=5), 0)
+    with pytest.raises(InputError, match="epochs is 2 there and 5 here"):
+        merge(here, [other], {})
+    space = RunFolder(tmp_path / "e")
+    space.create(catalog.space("AnyNetXB", flops=(360e6, 400e6)).sample(2), {})
+    with pytest.raises(InputError, match="2 networks of AnyNetXB"):
+        merge(here, [space], {})
