@@ -235,7 +235,13 @@ class RunFolder:
         Raises:
             RunError: there is none here, or its files are not whole.
         """
-        return Population.read(self.path)
+        try:
+            return Population.read(self.path)
+        except RunError:  # its files are replaced one after the other when it is extended
+            if not self.exists():
+                raise
+            time.sleep(0.5)
+            return Population.read(self.path)
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the population, without a look at its networks.

@@ -70,11 +70,11 @@ def assert_as_if_undisturbed(run, reference, *, tries=None):
     assert leftovers == []
 
 
-def task_process(run, index=0):
-    """The process of a running task that its pool is in."""
+def tasks_at_work(run):
+    """The processes of running tasks that their pools are in."""
     lines = [line.split(maxsplit=1) for line in _processes()]
     inside = [pid for pid, words in lines if "-m submitit.core._submit" in words and str(run.path) in words]
-    return int([pid for pid in inside if b"srun" not in Path(f"/proc/{pid}/cmdline").read_bytes()][index])
+    return [int(pid) for pid in inside if _words(pid)[:1] not in ([], [b"srun"], [b"bash"])]
 
 
 def workers(run):
@@ -89,6 +89,14 @@ def workers(run):
         if "designspace.sweeps.worker" in line and f"{run.path}/code" in environment:
             found.append(int(pid))
     return found
+
+
+def _words(pid):
+    """The command line of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return []
 
 
 def _processes():

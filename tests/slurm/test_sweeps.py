@@ -18,7 +18,7 @@ from slurm.sweeps import (
     begun,
     command,
     launch,
-    task_process,
+    tasks_at_work,
     wait_for_end,
     wait_until,
     workers,
@@ -88,7 +88,7 @@ def test_a_task_whose_own_process_is_killed_is_requeued(cluster, long_reference,
     run = make_run(tmp_path / "run", n=6, **LONG)
     launch(run, "launcher.trials_per_task=3")
     cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
-    os.kill(task_process(run), signal.SIGKILL)
+    os.kill(tasks_at_work(run)[0], signal.SIGKILL)
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference, tries=8)
 
