@@ -69,7 +69,8 @@ class Pack:
         signal.signal(signal.SIGTERM, self._pool.ask_to_stop)
         with contextlib.suppress(KeyboardInterrupt):
             self._pool.run(tasks)
-            if all(state.has_ended for state in run.states(run.population().ids)):
+            # From the last one, which is likely to wait still: thousands of tasks must not each read all of a run.
+            if all(run.trial(id_).state().has_ended for id_ in reversed(run.ids())):
                 run.write_results()
             return f"{len(tasks)} trials"
         print("told to end; what is unfinished goes on from its checkpoint", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -229,7 +230,8 @@ def _submit_arrays(
 
     What a limit refuses after the first array is left for later.
     """
-    about, names = launch.about(), [f"ds-{Path(work.run).name}-{launch.token}-{k}" for k in range(len(sizes))]
+    run_name = re.sub(r"[^\w.-]", "_", Path(work.run).name)  # squeue takes names with commas between
+    about, names = launch.about(), [f"ds-{run_name}-{launch.token}-{k}" for k in range(len(sizes))]
     arrays: list[Array] = []
     for name, count in zip(names, sizes, strict=True):
         first = sum(array.count for array in arrays)

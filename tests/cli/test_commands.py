@@ -111,11 +111,13 @@ def test_sample_takes_a_space_of_ones_own(tmp_path):
     fails(designspace("sample", "file=nothing.yaml", cwd=tmp_path), 1, "cannot read nothing.yaml")
 
 
-@pytest.mark.parametrize("command", ["sample", "status", "analyze"])
+@pytest.mark.parametrize("command", ["sample", "status", "analyze", "collect", "clean"])
 def test_torch_is_never_loaded(command, finished_run, tmp_path):
     arguments = {
         "sample": ["n=2", f"run={tmp_path}/a"],
-        "status": [f"run={finished_run}"],
+        "status": [f"run={finished_run}", "trials=all"],
+        "collect": [f"run={tmp_path}/b", f"others=[{finished_run}]"],
+        "clean": [f"run={finished_run}"],
         "analyze": [f"runs=[{finished_run}]", f"out={tmp_path}"],
     }
     code = (
@@ -152,7 +154,14 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
     [
         ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: fashion_mnist"]),
         ("launch", ["run=x", "recipe=slow"], ["unknown recipe 'slow'; there is: quick, sweep"]),
-        ("launch", ["run=x", "launcher=cloud"], ["unknown launcher 'cloud'; there is: local"]),
+        ("launch", ["run=x", "launcher=cloud"], ["unknown launcher 'cloud'; there is: local, slurm"]),
+        (
+            "launch",
+            ["run=x", "launcher=slurm", "launcher.partitoin=a"],
+            ["launcher.partitoin'; there is: ", "launcher.time"],
+        ),
+        ("retry", ["run=nowhere"], ["nowhere is no run folder"]),
+        ("cancel", [], ["run=... must be given"]),
         ("explore", ["experiment=none"], ["unknown experiment 'none'; there is: quickstart"]),
         ("explore", ["spaces=[AnyNetXA,Nope]"], ["unknown space 'Nope'"]),
         ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
@@ -198,6 +207,33 @@ def test_status_tells_where_a_run_stands(finished_run):
     assert row.split()[1:5] == ["2", "0", "0", "0"]
 
 
+def test_what_becomes_of_a_finished_run(finished_run, tmp_path):
+    """Status of its trials, a merged copy, a dry launch, a list of what may go: none of it changes the run."""
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
+    shown = designspace("status", f"run={finished_run}", "trials=done", "watch=true", cwd=tmp_path).stdout
+    assert len([line for line in shown.splitlines() if "trials/" in line and "log.txt" in line]) == 2
+    merged = designspace("collect", "run=whole", f"others=[{finished_run}]", cwd=tmp_path)
+    assert "whole/results.csv: 2 done, 0 failed" in merged.stdout, merged.stderr
+    assert (tmp_path / "whole" / "results.csv").read_bytes() == (finished_run / "results.csv").read_bytes()
+    fails(designspace("collect", "run=whole", "others=whole", cwd=tmp_path), 2, "whole is among others")
+    dry = designspace("launch", f"run={finished_run}", "dry_run=true", cwd=tmp_path).stdout
+    assert dry.startswith("0 trials on ")
+    listed = designspace("clean", f"run={finished_run}", cwd=tmp_path).stdout
+    assert "delete=[temporary,claims,failed,checkpoints,launches]" in listed
+    fails(designspace("clean", f"run={finished_run}", "delete=[all]", cwd=tmp_path), 2, "unknown kind 'all'; there is:")
+    assert "0 trials wait again" in designspace("retry", f"run={finished_run}", cwd=tmp_path).stdout
+    assert "nothing is at work on it" in designspace("cancel", f"run={finished_run}", cwd=tmp_path).stdout
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
+    designspace("clean", "run=whole", "keep_best=1", "delete=[checkpoints]", cwd=tmp_path)
+    assert len(list((tmp_path / "whole").glob("trials/*/checkpoint.pt"))) == 1
+
+
+def test_launch_without_slurm_says_so(finished_run, tmp_path):
+    bare = {**os.environ, "PATH": str(tmp_path)}
+    finished = designspace("launch", f"run={finished_run}", "launcher=slurm", cwd=tmp_path, env=bare)
+    fails(finished, 2, "launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
+
+
 def test_launch_without_a_recipe_goes_on_with_the_run_s_own(finished_run, fashion_mnist):
     again = designspace("launch", f"run={finished_run}", f"data.root={fashion_mnist}", cwd=finished_run.parent)
     assert again.returncode == 0, again.stderr
@@ -222,7 +258,9 @@ def test_a_result_cut_in_half_is_named_and_nothing_is_lost(finished_run, tmp_pat
     result.write_bytes(result.read_bytes()[:20])
     before = (tmp_path / "run" / "results.csv").read_bytes()
     for command, key in (("analyze", "runs"), ("status", "run")):
-        fails(designspace(command, f"{key}=run", cwd=tmp_path), 1, str(result.name), "not whole JSON")
+        fails(
+            designspace(command, f"{key}=run", cwd=tmp_path), 1, str(result.name), "does not hold a whole TrialResult"
+        )
     assert (tmp_path / "run" / "results.csv").read_bytes() == before
 
 
