@@ -9,7 +9,7 @@ RUN = $(VENV)/bin/python
 # More for the command: make demo ARGS="n=4 recipe.epochs=2"
 ARGS ?=
 SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt
-SLURM = slurm-wlm munge slurmdbd mariadb-server
+SLURM = slurm-wlm munge slurmdbd mariadb-server faketime
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:

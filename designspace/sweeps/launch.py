@@ -117,7 +117,8 @@ class Launcher:
         workers = self.workers or (gpus * self.workers_per_gpu if gpus else self.slurm.cpus_per_task or 1)
         work = {
             "data_root": str(self.data_root),
-            "device": self.device,
+            # Where GPUs were asked for and are not found, a task must not train on its CPUs without a word.
+            "device": "cuda" if gpus and self.device == "auto" else self.device,
             "workers": self.workers,
             "workers_per_gpu": self.workers_per_gpu,
             "effort": self.effort,

@@ -85,6 +85,7 @@ def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, aft
         "constraint": settings.constraint,
         "gres": settings.gres,
         "mem": settings.mem,
+        "ntasks_per_node": 1,  # or srun starts one a CPU where a task has its node to itself
         "cpus_per_task": settings.cpus_per_task,
         "gpus_per_node": settings.gpus_per_task or None,
         "array_parallelism": settings.array_parallelism or count,
@@ -270,7 +271,7 @@ def _trials_per_task(count: int, trial_s: float, settings: Slurm, room: int) -> 
     lasting = max(1, round(min(TASK_S, 30 * settings.minutes) / trial_s))
     # Not fewer tasks than can run at once.
     spread = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else lasting
-    return max(min(lasting, spread), math.ceil(count / max(1, room)))
+    return min(count, max(min(lasting, spread), math.ceil(count / max(1, room))))
 
 
 def _script(made: submitit.SlurmExecutor, count: int) -> str:

@@ -120,7 +120,8 @@ def tasks_in_queue(run: RunFolder) -> list[str]:
         f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()
     )
     if not tasks:
-        return [f"{run.name}: SLURM has no tasks of this run any more"]
+        logs = run.launches()[-1].jobs
+        return [f"{run.name}: SLURM has no tasks of this run any more; what the last ones said is in {logs}"]
     parts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
     return [f"{run.name}: SLURM has {len(tasks)} tasks for {len(trials)} trials: {parts}"]
 

@@ -8,6 +8,7 @@ Trials that train nothing, run by the local pool with two workers, from the comm
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,23 @@ def _resident_mib(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
+def on_slurm(folder: str) -> None:
+    """Submit tasks to a SLURM of our own, which holds them: what a user waits for."""
+    sys.path.insert(0, str(HERE.parents[1] / "tests"))
+    from slurm.cluster import Cluster
+
+    with Cluster(Path(folder) / "cluster", max_array=20_000) as cluster:
+        os.environ.update(cluster.environment)
+        for each in (1, 25):
+            run = f"run={folder}/run{each}"
+            measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)
+            options = ("launcher=slurm", f"launcher.trials_per_task={each}", "launcher.sbatch=[hold]")
+            seconds, peak = measured("designspace.launch", run, "recipe=quick", *options)
+            print(f"launch of {TRIALS} trials on SLURM, {each} a task: {seconds:.2f} s, {peak:.0f} MiB at most")
+            seconds, peak = measured("designspace.status", run)
+            print(f"status of it: {seconds:.2f} s")
+
+
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
@@ -71,6 +89,10 @@ def main() -> None:
             f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, the launcher has {peak:.0f} MiB at most"
         )
         print(f"per trial on a worker: {2 * seconds / TRIALS * 1e3:.1f} ms")
+        if shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):
+            on_slurm(folder)
+        else:
+            print("no slurmctld here: launching on SLURM was not measured")
         for name, *rest in (("launch", "launcher.workers=2"), ("status",), ("collect",), ("status", "trials=running")):
             seconds, peak = measured(f"designspace.{name}", run, *rest)
             print(f"{' '.join((name, *rest))} of the finished run: {seconds:.2f} s, {peak:.0f} MiB at most")

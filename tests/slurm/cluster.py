@@ -11,7 +11,7 @@ from types import TracebackType
 
 from slurm import configuration, processes
 
-PACKAGES = "slurm-wlm munge slurmdbd mariadb-server"
+PACKAGES = "slurm-wlm munge slurmdbd mariadb-server faketime"
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue"]
 ACCOUNTING_PROGRAMS = ["slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "sacct", "sacctmgr"]
 DEFAULT_PARTITION = "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP"

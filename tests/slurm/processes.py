@@ -80,11 +80,13 @@ def end(find: Callable[[], set[int]], timeout_s: float = 20.0) -> None:
     while pids := find():
         if time.monotonic() > limit:
             raise TimeoutError(f"processes {sorted(pids)} survive SIGKILL")
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        # All at once, as far as can be: a step daemon must not come to report that its job was killed.
+        for sent in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                try:
+                    os.kill(pid, sent)
+                except ProcessLookupError:
+                    continue
         time.sleep(0.02)
 
 
