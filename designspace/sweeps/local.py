@@ -20,9 +20,10 @@ from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
 from designspace.sweeps.run_trial import note_attempt
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder, TrialFolder
+from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import TrialFailure, asked_of
+from designspace.trials.trial_folder import TrialFolder
 
 GRACE_S = 10.0
 """How long a worker may take to end its step when it is told to stop."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from designspace.support.errors import InputError, RunError
-from designspace.trials.folder import TrialFolder
 from designspace.trials.trial import (
     Attempt,
     EpochRecord,
@@ -21,6 +20,7 @@ from designspace.trials.trial import (
     TrialResult,
     is_hopeless,
 )
+from designspace.trials.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
     from designspace.data import ImageData

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
-from designspace.trials.folder import RunFolder, TrialState
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial_folder import TrialState
 
 RECENT = 50
 """So many trials tell the speed of a run."""

@@ -22,8 +22,9 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.run_trial import note_attempt, run_trial
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder, TrialFolder
+from designspace.trials.folder import RunFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
     from designspace.data import ImageData

@@ -1,0 +1,187 @@
+"""The files of one trial: what was asked, what happened so far, what came of it.
+
+Status is derived from the files that exist. Reading never writes or deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from designspace.support.errors import InputError, RunError
+from designspace.support.files import atomic_writer, read_json, write_json, write_text
+from designspace.trials import claims
+from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
+
+STATUSES = ("done", "failed", "running", "waiting")
+
+_TRIAL = "trial.json"
+_RESULT = "result.json"
+_ERROR = "error.json"
+_HISTORY = "history.jsonl"
+_ATTEMPTS = "attempts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialState:
+    """What the files of one trial say."""
+
+    id: str
+    status: str
+    """One of `STATUSES`."""
+    result: TrialResult | None = None
+    failure: TrialFailure | None = None
+    claim: claims.Held | None = None
+    """Who is, or was last, at work on a trial that has not ended."""
+    ended: float = 0.0
+    """When it ended, in seconds since 1970."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status in ("done", "failed")
+
+
+class TrialFolder:
+    """The files of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+        self.log = path / "log.txt"
+
+    def write_trial(self, trial: Trial) -> None:
+        """Write what is asked of this trial."""
+        asked = {
+            "id": trial.id,
+            "network": json.loads(trial.network.to_json()),
+            "recipe": trial.recipe.to_dict(),
+            "seed": trial.seed,
+        }
+        write_json(self.path / _TRIAL, asked)
+
+    def write_history(self, history: tuple[EpochRecord, ...]) -> None:
+        """Write one line of JSON for each epoch so far."""
+        lines = (json.dumps(dataclasses.asdict(record)) for record in history)
+        write_text(self.path / _HISTORY, "".join(f"{line}\n" for line in lines))
+
+    def read_history(self) -> tuple[EpochRecord, ...]:
+        """The epochs so far; none if the trial has not completed one.
+
+        Raises:
+            RunError: the file is cut off or was edited.
+        """
+        path = self.path / _HISTORY
+        if not path.exists():
+            return ()
+        try:
+            return tuple(EpochRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path} is not whole ({error})") from error
+
+    def write_result(self, result: TrialResult, asked: str = "") -> None:
+        """Write the result: from now on the trial is done. ``asked`` is its `Trial.asked`."""
+        write_json(self.path / _RESULT, {"asked": asked, **dataclasses.asdict(result)})
+
+    def write_failure(self, failure: TrialFailure, asked: str = "") -> None:
+        """Write the failure: from now on the trial has failed."""
+        write_json(self.path / _ERROR, {"asked": asked, **dataclasses.asdict(failure)})
+
+    def add_to_log(self, text: str) -> None:
+        """Add to log.txt what a person may want to read, with the time before it.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        try:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.log}: {error.strerror or error}") from error
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The tries that ended badly so far."""
+        path = self.path / _ATTEMPTS
+        if not path.exists():
+            return ()
+        try:
+            return tuple(
+                Attempt(**{**fields, "failure": TrialFailure(**fields["failure"])}) for fields in read_json(path)
+            )
+        except (TypeError, KeyError, InputError) as error:
+            raise RunError(f"{path} does not hold attempts ({error})") from error
+
+    def add_attempt(self, attempt: Attempt) -> tuple[Attempt, ...]:
+        """Note a try that ended badly, and give all so far. Only the owner of the trial's claim may."""
+        attempts = (*self.attempts(), attempt)
+        write_json(self.path / _ATTEMPTS, [dataclasses.asdict(attempt) for attempt in attempts])
+        return attempts
+
+    def forget_failure(self) -> None:
+        """Make a failed trial one that waits, with all its tries before it."""
+        (self.path / _ATTEMPTS).unlink(missing_ok=True)
+        (self.path / _ERROR).unlink(missing_ok=True)
+
+    def copy_from(self, other: TrialFolder) -> None:
+        """Take over the files of the same trial in another run; its result comes last, so that half a copy is none.
+
+        Raises:
+            RunError: a file cannot be read or written.
+        """
+        self.forget_failure()
+        ours = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
+        try:
+            for name in (*sorted(ours), _RESULT, _ERROR):
+                if (other.path / name).exists():
+                    with (other.path / name).open("rb") as source, atomic_writer(self.path / name) as file:
+                        shutil.copyfileobj(source, file)
+        except OSError as error:
+            raise RunError(f"cannot copy {other.path}: {error.strerror or error}") from error
+
+    @property
+    def begun(self) -> float | None:
+        """When it was last begun or gone on with, in seconds since 1970; None before."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.path / _TRIAL).stat().st_mtime
+        return None
+
+    def state(self, asked: str = "") -> TrialState:
+        """What became of the trial, from the files that exist. ``asked`` is its `Trial.asked`, if that is known.
+
+        Raises:
+            RunError: a result is cut off or was edited, or is of another recipe or seed.
+        """
+        id_ = self.path.name
+        if found := _read_value(self.path / _RESULT, TrialResult, asked):
+            return TrialState(id_, "done", result=found[0], ended=found[1])
+        if found := _read_value(self.path / _ERROR, TrialFailure, asked):
+            return TrialState(id_, "failed", failure=found[0], ended=found[1])
+        held = claims.current(self.path)
+        return TrialState(id_, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+
+
+def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
+    """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a status reads some 10,000 of these)
+            text, written = file.read(), os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        fields = json.loads(text)
+        told = fields.pop("asked", "")
+        value = kind(**fields)
+    except (ValueError, AttributeError, TypeError, InputError) as error:
+        raise RunError(f"{path} does not hold a whole {kind.__name__} ({error}); remove it to try again") from error
+    if asked and told and told != asked:
+        raise RunError(f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run")
+    return value, written
