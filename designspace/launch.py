@@ -37,6 +37,8 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
         with progress_bar() as show:
             say_end(folders, launcher.run_here(folders, recipe, show, print))
         return
+    if missing := launcher.missing_data(recipe):
+        print(f"warning: as seen from here, {missing}")
     left = 0
     for folder in folders:
         made = launcher.submit(folder, recipe)

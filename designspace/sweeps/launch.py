@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import data
 from designspace.spaces.template import Template
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.local import Effort, Pool
@@ -106,6 +106,14 @@ class Launcher:
         if note:
             say(note)
         return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about)
+
+    def missing_data(self, recipe: Recipe) -> str:
+        """Why a recipe's images cannot be read from here; empty if they can. Nodes may see other disks."""
+        try:
+            data.load(recipe.data, self.data_root)
+        except RunError as error:
+            return str(error)
+        return ""
 
     def submit(self, run: RunFolder, recipe: Recipe, *, dry_run: bool = False) -> Submission:
         """Submit tasks for what is not done, not queued and not running; see `slurm.submit`."""

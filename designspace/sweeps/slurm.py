@@ -89,7 +89,7 @@ def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, aft
         "cpus_per_task": settings.cpus_per_task,
         "gpus_per_node": settings.gpus_per_task or None,
         "array_parallelism": settings.array_parallelism or count,
-        "signal_delay_s": settings.signal_delay_s,
+        "signal_delay_s": settings.delay_s,
         "setup": [*settings.setup, *_own_setup(jobs, code)],
         "dependency": f"afterany:{after}" if after else None,
         "wckey": None,

@@ -38,8 +38,8 @@ class Slurm:
     """Tasks of an array, at most; None: what the cluster allows."""
     max_submitted: int | None = None
     """Tasks that this user may have in the queue at once, where the cluster limits that."""
-    signal_delay_s: int = 90
-    """SLURM warns a task so long before its time limit."""
+    signal_delay_s: int | None = None
+    """SLURM warns a task so long before its time limit; None: 90 s, or a quarter of a limit below 6 minutes."""
     setup: tuple[str, ...] = ()
     """Shell lines before a task starts, as ``module load cuda``."""
     sbatch: tuple[str, ...] = ()
@@ -60,10 +60,10 @@ class Slurm:
             value, low = getattr(self, name), 1 if name in counts else 0
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 raise InputError(f"launcher: {name} must be a whole number >= {low} or null, not {value!r}")
-        least = self.signal_delay_s + SIGNAL_MARGIN_S + START_S
+        least = self.delay_s + SIGNAL_MARGIN_S + START_S
         if 60 * self.minutes < least:
             raise InputError(
-                f"launcher: time is {self.minutes} minutes, but SLURM warns a task {self.signal_delay_s} s "
+                f"launcher: time is {self.minutes} minutes, but SLURM warns a task {self.delay_s} s "
                 f"(signal_delay_s) before its end, or up to {SIGNAL_MARGIN_S} s earlier: "
                 f"it must be at least {-(-least // 60)} minutes"
             )
@@ -88,9 +88,14 @@ class Slurm:
         return (days * 24 + first) * 60 + second + (third > 0)
 
     @property
+    def delay_s(self) -> int:
+        """How long before its time limit SLURM warns a task."""
+        return min(90, 15 * self.minutes) if self.signal_delay_s is None else self.signal_delay_s
+
+    @property
     def limit_s(self) -> float:
         """How long after its start, at the earliest, SLURM warns a task that its time is up."""
-        return max(0.0, 60 * self.minutes - self.signal_delay_s - SIGNAL_MARGIN_S - START_S)
+        return max(0.0, 60 * self.minutes - self.delay_s - SIGNAL_MARGIN_S - START_S)
 
     @property
     def mem(self) -> str | None:

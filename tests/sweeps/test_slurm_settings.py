@@ -32,7 +32,8 @@ def test_time_limits_as_slurm_reads_them(time, minutes):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"time": 2}, "time is 2 minutes, but SLURM warns a task 90 s .* it must be at least 3 minutes"),
+        ({"time": 1}, "time is 1 minutes, but SLURM warns a task 15 s .* it must be at least 2 minutes"),
+        ({"time": 2, "signal_delay_s": 90}, "SLURM warns a task 90 s .* it must be at least 3 minutes"),
         ({"time": "soon"}, "time must be minutes or .*, not 'soon'"),
         ({"trials_per_task": 0}, "trials_per_task must be a whole number >= 1 or null, not 0"),
         ({"array_parallelism": 2.5}, "array_parallelism must be a whole number"),
@@ -51,7 +52,7 @@ def test_settings_as_sbatch_wants_them():
     assert settings.more == {"mail-type": "END", "exclusive": True}
     assert settings.setup == ("module load x",)
     assert Slurm(memory="8000M").mem == "8000M"
-    assert Slurm(time=2, signal_delay_s=30).limit_s == 0
+    assert (Slurm(time=2).delay_s, Slurm(time=2).limit_s) == (30, 0)
     assert Slurm(time=60).limit_s == 3420
 
 
