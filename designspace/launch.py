@@ -28,30 +28,35 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         show_plan(folder, recipe, launcher)
         return
     folder.write_plan(recipe, seed)
-    train([folder], recipe, launcher, wait=config["wait"])
+    if train([folder], recipe, launcher, wait=config["wait"]):
+        print(f"results are in {folder.results}")
+        print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
 
 
-def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, wait: bool) -> None:
-    """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked."""
+def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, wait: bool) -> bool:
+    """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
+
+    Gives whether results were gathered, and not only tasks submitted.
+    """
     if launcher.slurm is None:
         with progress_bar() as show:
-            say_end(folders, launcher.run_here(folders, recipe, show, print))
-        return
+            say_end(launcher.run_here(folders, recipe, show, print))
+        return True
     if missing := launcher.missing_data(recipe):
         print(f"warning: as seen from here, {missing}")
-    left = 0
-    for folder in folders:
-        made = launcher.submit(folder, recipe)
-        left += made.left
-        print(f"{folder.name}: {made.in_words()}")
+    made = {folder: launcher.submit(folder, recipe) for folder in folders}
+    for folder, submission in made.items():
+        print(f"{folder.name}: {submission.in_words()}")
     if wait:
         with progress_bar() as show:
-            say_end(folders, launcher.follow(folders, recipe, show))
-        return
-    if left:
+            say_end(launcher.follow(folders, recipe, show))
+        return True
+    if left := sum(submission.left for submission in made.values()):
         print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
-    for folder in folders:
-        print(f"follow them: python -m designspace.status run={folder.path} watch=true")
+    for folder, submission in made.items():
+        if submission.trials or submission.queued:
+            print(f"follow them: python -m designspace.status run={folder.path} watch=true")
+    return False
 
 
 def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
@@ -65,15 +70,12 @@ def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
     print(f"{made.in_words()}; nothing was submitted. The script of the first array:\n\n{made.script}")
 
 
-def say_end(folders: Sequence[RunFolder], progress: Progress) -> None:
-    """Say what came of a launch that has ended."""
+def say_end(progress: Progress) -> None:
+    """Say what is not as it should be at the end of a launch."""
     if progress.failed:
         print(f"{progress.failed} trials failed; results.csv says why. designspace.retry makes them wait again")
     if progress.left:
         print(f"{progress.left} trials have not ended: other launches are at work on them, or the same command goes on")
-    for folder in folders:
-        print(f"results are in {folder.results}")
-        print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
 
 
 def _plan(folder: RunFolder, config: app.Config, typed: Sequence[str]) -> tuple[Recipe, int]:

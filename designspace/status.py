@@ -33,8 +33,8 @@ def show(folders: Sequence[RunFolder], kinds: str | None) -> list[RunStatus]:
     failures = [(s.name, reason, k) for s in statuses for reason, k in s.reasons.items()]
     if failures:
         print_table("failed", ("run", "reason", "trials"), failures)
-    for folder in folders:
-        for line in tasks_in_queue(folder):
+    for folder, status in zip(folders, statuses, strict=True):
+        if status.left_s != 0 and (line := tasks_in_queue(folder)):
             print(line)
     if kinds:
         show_trials(folders, statuses, kinds)

@@ -106,25 +106,25 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
     )
 
 
-def tasks_in_queue(run: RunFolder) -> list[str]:
-    """What SLURM has of a run's tasks, in words; nothing if it has none, or the run was never launched there."""
+def tasks_in_queue(run: RunFolder) -> str:
+    """What SLURM has of a run's tasks, in words; nothing if the run was never launched there."""
     if not any(launch.about().get("arrays") for launch in run.launches()):
-        return []
+        return ""
     from designspace.sweeps.slurm import queued  # submitit is loaded where it is used
 
     try:
         trials = queued(run)
     except (InputError, RunError) as error:
-        return [f"{run.name}: queue unknown ({error})"]
+        return f"{run.name}: queue unknown ({error})"
     tasks = {job.id: job for job in trials.values()}
+    if not tasks:
+        logs = run.launches()[-1].jobs
+        return f"{run.name}: SLURM has no tasks of this run any more; what the last ones said is in {logs}"
     kinds = Counter(
         f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()
     )
-    if not tasks:
-        logs = run.launches()[-1].jobs
-        return [f"{run.name}: SLURM has no tasks of this run any more; what the last ones said is in {logs}"]
     parts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    return [f"{run.name}: SLURM has {len(tasks)} tasks for {len(trials)} trials: {parts}"]
+    return f"{run.name}: SLURM has {len(tasks)} tasks for {len(trials)} trials: {parts}"
 
 
 def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
