@@ -49,9 +49,9 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
         print(f"{folder.name}: {submission.in_words()}")
     if wait:
         with progress_bar() as show:
-            say_end(launcher.follow(folders, recipe, show))
+            say_end(launcher.follow(made, recipe, show))
         return True
-    if left := sum(submission.left for submission in made.values()):
+    if left := sum(len(submission.left) for submission in made.values()):
         print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
     for folder, submission in made.items():
         if submission.trials or submission.queued:

@@ -1,5 +1,6 @@
 """Trainers that go wrong on purpose, for workers of the tests to use (`Recipe.trainer`)."""
 
+import fcntl
 import json
 import os
 import signal
@@ -27,6 +28,17 @@ def train(network, recipe, data, *, on_epoch, **options):
     if fault and fault["epoch"] == 0 and _is_due(folder, network.id, fault["times"]):
         KINDS[fault["kind"]]()
     return really_train(network, recipe, data, on_epoch=keep, **options)
+
+
+def alone(network, recipe, data, **options):
+    """Train, and tell if any other process trains the same network at the same time."""
+    folder = Path(os.environ["FAULTS"])
+    with (folder / f"{network.id}.lock").open("w") as lock:  # the kernel frees it when the process dies
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            (folder / f"{network.id}.clash").touch()
+        return really_train(network, recipe, data, **options)
 
 
 def slow(network, recipe, data, *, should_stop, **options):
@@ -79,6 +91,7 @@ KINDS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "die while writing": _die_while_writing,
     "exit": lambda: os._exit(3),
+    "exit quietly": lambda: os._exit(0),
     "memory": lambda: torch.empty(10**15),
     "hang": lambda: time.sleep(3600),
 }

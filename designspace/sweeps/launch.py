@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import getpass
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +22,13 @@ from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Event, Task
-from designspace.sweeps.places import slots, within_memory, worker_bytes
+from designspace.sweeps.places import check, slots, within_memory, worker_bytes
 from designspace.sweeps.process import Slot
 from designspace.sweeps.progress import PoolProgress, Progress, tasks_of
 from designspace.sweeps.slurm_settings import Slurm
+from designspace.trials import claims
 from designspace.trials.folder import RunFolder
+from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import Recipe
 
 if TYPE_CHECKING:  # submitit is loaded where it is used
@@ -84,6 +87,9 @@ class Launcher:
         name, limit = rest.pop("name"), rest.pop("trial_timeout_min")
         rest.pop("gpus_per_trial")  # part of the recipe by now
         own = {key: rest.pop(key) for key in ("device", "workers", "workers_per_gpu")}
+        check(**own, gpus_per_trial=1)
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
+            raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit!r}")
         effort = Effort(max_retries=rest.pop("max_retries"), trial_timeout_s=None if limit is None else 60 * limit)
         slurm = Slurm.from_dict(rest) if name == "slurm" else None
         return Launcher(**own, effort=effort, data_root=data_root.resolve(), about=about, slurm=slurm)
@@ -115,37 +121,65 @@ class Launcher:
             return str(error)
         return ""
 
-    def submit(self, run: RunFolder, recipe: Recipe, *, dry_run: bool = False) -> Submission:
-        """Submit tasks for what is not done, not queued and not running; see `slurm.submit`."""
+    def submit(
+        self, run: RunFolder, recipe: Recipe, *, only: Sequence[str] | None = None, dry_run: bool = False
+    ) -> Submission:
+        """Submit tasks for what is not done, not queued and not running; see `slurm.submit`.
+
+        Raises:
+            InputError: fewer GPUs a task than a trial needs; or as `slurm.submit`.
+        """
         from designspace.sweeps.slurm import submit
 
         assert self.slurm is not None
-        gpus = self.slurm.gpus_per_task or 0
-        device = "cuda" if self.device == "cuda" or (self.device == "auto" and (gpus or self.slurm.gres)) else "cpu"
-        workers = self.workers or (gpus * self.workers_per_gpu if gpus else self.slurm.cpus_per_task or 1)
+        gpus = self.slurm.gpus
+        # Where GPUs were asked for and are not found, a task must not train on its CPUs without a word.
+        device = "cuda" if gpus and self.device == "auto" else self.device
+        check(device, self.workers, self.workers_per_gpu, recipe.devices)
+        if device == "cuda" and 0 < gpus < recipe.devices:
+            raise InputError(f"a trial is trained on {recipe.devices} GPUs, but launcher.gpus_per_task is {gpus}")
+        cores = self.slurm.cpus_per_task or 1
+        workers = max(1, gpus * self.workers_per_gpu // recipe.devices if device == "cuda" else cores // recipe.devices)
         work = {
             "data_root": str(self.data_root),
-            # Where GPUs were asked for and are not found, a task must not train on its CPUs without a word.
-            "device": "cuda" if gpus and self.device == "auto" else self.device,
+            "device": device,
             "workers": self.workers,
             "workers_per_gpu": self.workers_per_gpu,
             "effort": self.effort,
         }
 
         def trial_s() -> float:
-            return trial_seconds(run, run.population(), recipe, device)
+            return trial_seconds(run, run.population(), recipe, "cuda" if device == "cuda" else "cpu")
 
-        return submit(run, self.slurm, work, {**self.about, **origin()}, trial_s, workers, dry_run=dry_run)
+        return submit(
+            run,
+            self.slurm,
+            work,
+            {**self.about, **origin()},
+            trial_s,
+            self.workers or workers,
+            only=only,
+            dry_run=dry_run,
+        )
 
-    def follow(self, runs: Sequence[RunFolder], recipe: Recipe, show: Show) -> Progress:
-        """Watch the tasks of some runs to their end; see `follow`."""
+    def follow(self, made: Mapping[RunFolder, Submission], recipe: Recipe, show: Show) -> Progress:
+        """Watch what was submitted of some runs to its end, and submit what found no room then; see `follow`."""
         from designspace.sweeps.slurm import queued
 
-        def submit_more() -> bool:
-            assert self.slurm is not None
-            return self.slurm.max_submitted is not None and any(self.submit(run, recipe).left for run in runs)
+        left = {run: submission.left for run, submission in made.items()}
+        launches = [submission.launch for submission in made.values() if submission.launch]
 
-        return follow(runs, show, submit_more, lambda: any(queued(run) for run in runs))
+        def has_more() -> bool:
+            for run, ids in left.items():
+                if any(launch.is_cancelled for launch in launches):
+                    left[run] = ()
+                elif ids:
+                    submission = self.submit(run, recipe, only=ids)
+                    left[run] = submission.left
+                    launches.extend([submission.launch] if submission.launch else [])
+            return any(left.values()) or any(queued(run) for run in left)
+
+        return follow(list(made), show, has_more)
 
 
 def origin() -> dict[str, Any]:
@@ -154,7 +188,7 @@ def origin() -> dict[str, Any]:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         user = str(os.getuid())
-    return {"host": socket.gethostname(), "user": user, "pid": os.getpid()}
+    return {"user": user, "owner": dataclasses.asdict(claims.Owner.here())}
 
 
 def run_local(
@@ -190,15 +224,19 @@ def run_local(
         progress.take(task, event)
         refresh()
 
+    launches: list[LaunchFolder] = []
     try:
         if tasks:
             code = snapshot.snapshot(runs[0].code).resolve()
             note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
-            launches = [run.new_launch(note) for run in runs]
+            launches += [run.new_launch(note) for run in runs]
             pool = Pool(places, data_root, launches, code, on_event, effort)
             with _stops_on_sigterm(pool):
                 progress.left = len(pool.run(tasks))
     finally:
+        for launch in launches:
+            with contextlib.suppress(RunError):  # a full disk; what ended this launch is told already
+                launch.note(ended=True)
         for run in runs:
             run.write_results()
     return progress
@@ -217,20 +255,13 @@ def _stops_on_sigterm(pool: Pool) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def follow(
-    runs: Sequence[RunFolder],
-    show: Show,
-    submit_more: Callable[[], bool],
-    has_tasks: Callable[[], bool],
-    poll_s: float = 5.0,
-) -> Progress:
+def follow(runs: Sequence[RunFolder], show: Show, has_more: Callable[[], bool], poll_s: float = 5.0) -> Progress:
     """Watch runs that tasks elsewhere are at until nothing more happens, then gather each run's results.csv.
 
     Args:
         runs: the run folders.
         show: as for `run_local`.
-        submit_more: submits what found no room before; True if some still finds none.
-        has_tasks: whether any task is pending or running.
+        has_more: whether any task is pending or running, or may still be submitted.
         poll_s: how often to look, at least.
     """
     progress = Progress(sum(len(run.ids()) for run in runs))
@@ -240,10 +271,11 @@ def follow(
         began = time.monotonic()
         progress.look(runs)
         refresh()
-        if not progress.left:
+        if progress.left <= 0:
             break
-        # A task that is being requeued is in no queue for a moment.
-        without = 0 if submit_more() or has_tasks() else without + 1
+        # While SLURM does not answer, nothing is known. And a task that is being requeued is in no queue for a moment.
+        with contextlib.suppress(RunError):
+            without = 0 if has_more() else without + 1
         if without >= PATIENCE:
             break
         time.sleep(max(poll_s, 10 * (time.monotonic() - began)))

@@ -104,13 +104,15 @@ class Pool:
         self._idle: list[Slot] = []
         self._stillborn = 0
         self._asked_to_stop = False
-        self.has_progressed = False
-        """Whether any epoch or trial was completed."""
 
-    @property
-    def at_work(self) -> list[Task]:
-        """Tasks that a worker is at."""
-        return [worker.task for worker in self._workers if worker.task]
+    def without_progress(self) -> list[tuple[Task, float]]:
+        """Tasks that workers are at without having completed an epoch of them, and for how many seconds."""
+        now = time.monotonic()
+        return [
+            (worker.task, now - worker.training_since)
+            for worker in self._workers
+            if worker.task and worker.training_since and not worker.has_progressed
+        ]
 
     def ask_to_stop(self, *_: object) -> None:
         """Make `run` end soon, in good order; safe in a signal's handler."""
@@ -155,10 +157,11 @@ class Pool:
             try:
                 worker.process.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                worker.process.kill()
+                worker.kill()
                 worker.process.wait()
             self._selector.unregister(worker.stdout)
             worker.close()
+        self._selector.close()
 
     def _staff(self, queue: _Queue) -> None:
         """Start workers on idle slots while there is more to do than workers."""
@@ -176,18 +179,16 @@ class Pool:
         for event in events:
             if event.kind == "broken":
                 raise RunError(event.detail)
+            worker.hear(event)
             if event.kind == "ready":
-                worker.is_ready, self._stillborn = True, 0
-            if event.kind == "started":
-                worker.training_since = time.monotonic()
+                self._stillborn = 0
             if worker.task is not None:
                 self._take(worker.task, event, queue)
             if event.ends_task:
-                worker.give(queue.next())
+                worker.give(None if worker.is_leaving else queue.next())
 
     def _take(self, task: Task, event: Event, queue: _Queue) -> None:
         """Put a task where its event says that it belongs, and pass the event on."""
-        self.has_progressed |= event.kind in ("epoch", "done", "failed")
         if event.kind == "retry":
             queue.waiting.append(task)
         if event.kind == "held":
@@ -201,12 +202,12 @@ class Pool:
         worker.close()
         code = worker.process.wait()
         self._idle.append(worker.slot)
-        if not worker.is_ready and code:
+        if not worker.is_ready and not worker.is_leaving:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
                 raise RunError(f"workers cannot start here ({_cause(code)}); their last words are in {self._log}")
         if worker.task is not None:
-            if code == 0:  # told to end, from outside, and it did so in good order; or spent after an error on a GPU
+            if worker.is_leaving:  # told to end, from outside; or spent after an error on a GPU
                 queue.waiting.appendleft(worker.task)
             else:
                 self._mourn(worker, worker.task, code, queue)
@@ -215,11 +216,14 @@ class Pool:
     def _mourn(self, worker: Process, task: Task, code: int, queue: _Queue) -> None:
         """Note that a worker died at a task, which is then tried again or has failed."""
         folder, asked = _folder_of(task)
-        if not claims.remove_gone(folder.path, worker.process.pid):
-            queue.held.add(task)  # it had not begun yet, or another launch was faster to take over
+        folder.path.mkdir(parents=True, exist_ok=True)
+        claim = claims.take(folder.path)  # the dead worker's, if no other launch was faster
+        if claim is None:
+            queue.held.add(task)
             return
         failure, outside = _failure_of(worker, code, epochs=len(folder.read_history()))
         over = note_attempt(folder, failure, self._effort.max_retries, asked, outside=outside)
+        claim.release()
         detail = f"{failure.reason}: {failure.detail}"
         self._take(task, Event("failed" if over else "retry", epoch=failure.epochs, detail=detail), queue)
 
@@ -232,7 +236,7 @@ class Pool:
         for worker in self._workers:
             if limit and worker.training_since and time.monotonic() - worker.training_since > limit:
                 worker.is_over_time = True
-                worker.process.kill()
+                worker.kill()
         for task in list(queue.held):
             folder, asked = _folder_of(task)
             held = queue.watch.look(folder.path)

@@ -52,9 +52,10 @@ class Event:
     kind: str
     """``ready``; ``started``, when the images are there and the task's trial begins; ``epoch``, when it completed one;
     ``done`` or ``failed`` when it ended; ``retry`` when a try failed and another is due; ``skipped`` when the trial had
-    ended before; ``held`` when somebody else is at work on it; ``broken``, when the worker cannot train anything (no
-    data, no such device, a full disk)."""
+    ended before; ``held`` when somebody else is at work on it; ``leaving``, when the worker takes no more tasks, and
+    what it has is for another; ``broken``, when it cannot train anything (no data, no such device, a full disk)."""
     epoch: int = 0
+    """Epochs that the trial had completed by then."""
     error: float | None = None
     """Test error of that epoch, or final error of the trial, in per cent."""
     detail: str = ""
@@ -62,7 +63,7 @@ class Event:
     @property
     def ends_task(self) -> bool:
         """Whether the worker is free again."""
-        return self.kind not in ("started", "epoch", "broken")
+        return self.kind not in ("started", "epoch", "leaving", "broken")
 
     def to_line(self) -> bytes:
         """The message as one line."""

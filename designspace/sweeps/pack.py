@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class Work:
     workers_per_gpu: int
     effort: Effort
     limit_s: float
-    """A task that SLURM warns earlier than this was pre-empted; later, its time is up."""
+    """A trial that SLURM warns after less than this was pre-empted; after more, it has used up a task's time."""
 
 
 class Pack:
@@ -47,11 +46,9 @@ class Pack:
     def __init__(self, work: Work) -> None:
         self.work = work
         self._pool: Pool | None = None
-        self._began = 0.0
 
     def __call__(self, index: int) -> str:
         """Train what is left of pack ``index`` and say how many trials that were."""
-        self._began = time.monotonic()
         work, run, launch = self.work, RunFolder(Path(self.work.run)), LaunchFolder(Path(self.work.launch))
         plan = run.plan()
         if plan is None:
@@ -80,24 +77,23 @@ class Pack:
         """Stop in good order; the task starts again as it did the first time, and goes on from the files."""
         pool = self._pool
         if pool is not None:
-            stuck = [] if pool.has_progressed else pool.at_work
+            stuck = pool.without_progress()
             pool.stop()
-            for task in stuck:
-                self._note_no_progress(task)
+            for task, seconds in stuck:
+                self._note_no_progress(task, seconds)
         return DelayedSubmission(Pack(self.work), index)
 
-    def _note_no_progress(self, task: Task) -> None:
+    def _note_no_progress(self, task: Task, seconds: float) -> None:
         """Note that a task's whole time was not enough for an epoch of a trial, or that it was pre-empted so early."""
         run = RunFolder(Path(task.run))
         folder, plan = run.trial(task.id), run.plan()
         claim = claims.take(folder.path)
         if claim is None or plan is None:
             return
-        minutes = (time.monotonic() - self._began) / 60
         failure = TrialFailure(
-            "time limit", f"no epoch ended within {minutes:.0f} minutes of a task", len(folder.read_history())
+            "time limit", f"no epoch ended within {seconds / 60:.0f} minutes of a task", len(folder.read_history())
         )
-        pre_empted = 60 * minutes < self.work.limit_s
+        pre_empted = seconds < self.work.limit_s
         retries = self.work.effort.max_retries
         note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
         claim.release()

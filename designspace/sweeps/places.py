@@ -32,6 +32,24 @@ def slots(
     Raises:
         InputError: an unknown device, less than one worker, or fewer GPUs than asked for.
     """
+    check(device, workers, workers_per_gpu, gpus_per_trial)
+    gpus = 0 if device == "cpu" else _count_gpus()
+    if device == "cuda" and not gpus:
+        raise InputError("device is cuda, but PyTorch finds no GPU here; use device=cpu")
+    if not gpus:
+        return [Slot("cpu")] * (workers or max(1, cores() // gpus_per_trial))
+    if gpus < gpus_per_trial:
+        raise InputError(f"gpus_per_trial is {gpus_per_trial}, but there are {gpus} GPUs here")
+    groups = [tuple(range(i, i + gpus_per_trial)) for i in range(0, gpus - gpus_per_trial + 1, gpus_per_trial)]
+    return [Slot("cuda", groups[i % len(groups)]) for i in range(workers or len(groups) * workers_per_gpu)]
+
+
+def check(device: str, workers: int | None, workers_per_gpu: int, gpus_per_trial: int) -> None:
+    """Raise unless these can be arguments of `slots`, on whatever machine.
+
+    Raises:
+        InputError: an unknown device, or less than one worker.
+    """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
     for name, number in (
@@ -43,15 +61,6 @@ def slots(
             raise InputError(f"{name} must be a whole number >= 1{', or null' * (name == 'workers')}, not {number!r}")
     if workers_per_gpu > 1 and gpus_per_trial > 1:
         raise InputError("workers_per_gpu and gpus_per_trial cannot both be above 1: a trial has GPUs, or shares one")
-    gpus = 0 if device == "cpu" else _count_gpus()
-    if device == "cuda" and not gpus:
-        raise InputError("device is cuda, but PyTorch finds no GPU here; use device=cpu")
-    if not gpus:
-        return [Slot("cpu")] * (workers or max(1, cores() // gpus_per_trial))
-    if gpus < gpus_per_trial:
-        raise InputError(f"gpus_per_trial is {gpus_per_trial}, but there are {gpus} GPUs here")
-    groups = [tuple(range(i, i + gpus_per_trial)) for i in range(0, gpus - gpus_per_trial + 1, gpus_per_trial)]
-    return [Slot("cuda", groups[i % len(groups)]) for i in range(workers or len(groups) * workers_per_gpu)]
 
 
 def cores() -> int:
@@ -106,8 +115,15 @@ def available_bytes() -> float:
     with contextlib.suppress(OSError):
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         free.append(float(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
-        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        free.append(limit - used)
+    with contextlib.suppress(OSError):
+        name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
+        group = Path("/sys/fs/cgroup") / name
+        for folder in (group, *group.parents):  # a limit holds for all groups inside
+            with contextlib.suppress(OSError, ValueError):
+                limit, used = (float((folder / file).read_text()) for file in ("memory.max", "memory.current"))
+                free.append(limit - used)
+    with contextlib.suppress(KeyError, ValueError):
+        free.append(float(os.environ["SLURM_MEM_PER_NODE"]) * 2**20)
+    with contextlib.suppress(KeyError, ValueError):
+        free.append(float(os.environ["SLURM_MEM_PER_CPU"]) * 2**20 * cores())
     return max(0.0, min(free))

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,11 @@ class Process:
         self.task: Task | None = None
         self.training_since: float | None = None
         """When its trial began; None while it has none, or loads images for it."""
-        self.is_ready = False
+        self.is_ready = self.is_leaving = False
+        self.had_epochs = 0
+        """Epochs that its trial had when it began here."""
+        self.has_progressed = False
+        """Whether its trial has completed another one."""
         self.is_over_time = False
         """Whether it was ended because its trial took too long."""
         self.kills_seen = out_of_memory_kills()
@@ -63,12 +68,30 @@ class Process:
         """Hand the worker its next task, or None for the end."""
         self.task = order.task if order else None
         self.training_since = None
+        self.has_progressed = False
+        self.kills_seen = out_of_memory_kills()
         with contextlib.suppress(BrokenPipeError):  # a worker that died is noticed when its output ends
             if order is None:
                 self.stdin.close()
             else:
                 self.stdin.write(order.to_line())
                 self.stdin.flush()
+
+    def hear(self, event: Event) -> None:
+        """Keep in mind what an event says about the worker and its trial."""
+        if event.kind == "ready":
+            self.is_ready = True
+        elif event.kind == "leaving":
+            self.is_leaving = True
+        elif event.kind == "started":
+            self.training_since, self.had_epochs = time.monotonic(), event.epoch
+        elif event.kind == "epoch" and event.epoch > self.had_epochs:  # not one read back from a checkpoint
+            self.has_progressed = True
+
+    def kill(self) -> None:
+        """End the worker and whatever it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def events(self) -> list[Event] | None:
         """What the worker has said by now; None when its output has ended."""

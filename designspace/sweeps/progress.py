@@ -31,6 +31,7 @@ class Progress:
     def look(self, runs: Sequence[RunFolder]) -> None:
         """Bring it up to date from the files."""
         statuses = [run_status(run) for run in runs]
+        self.total = sum(status.total for status in statuses)
         self.failed = sum(status.counts["failed"] for status in statuses)
         self.finished = sum(status.counts["done"] for status in statuses) + self.failed
         self.best = min((s.best_error for s in statuses if s.best_error is not None), default=None)

@@ -30,19 +30,21 @@ if TYPE_CHECKING:
 def run_trial(
     folder: TrialFolder,
     trial: Trial,
+    train: Callable[..., TrialResult],
     data: DeviceData | ImageData,
-    device: str,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    on_epoch: Callable[[EpochRecord], None],
+    should_stop: Callable[[], bool],
+    is_ours: Callable[[], bool],
 ) -> TrialResult | TrialFailure:
     """Train one trial, keeping its folder up to date, and give what came of it.
 
-    ``data`` is on ``device``, or with several devices (`Recipe.devices`) not on any yet.
+    ``train`` is called as `designspace.training.train` is (see `trainer_of`), with ``data``.
 
     A result is on disk then; what to do about a failure is the caller's choice (see `note_attempt`).
 
     Raises:
-        Interrupted: ``should_stop`` said so; the trial goes on from its checkpoint next time.
+        Interrupted: ``should_stop`` said so, or the trial is no longer this process's by ``is_ours``; it goes on from
+            its checkpoint next time.
         RunError: the folder cannot be written.
     """
     from designspace.training import Interrupted, failure_of
@@ -53,32 +55,29 @@ def run_trial(
     def keep(history: tuple[EpochRecord, ...]) -> None:
         nonlocal done
         done = history
+        if not is_ours():
+            raise Interrupted("another process has taken the trial over")
         folder.write_history(history)
         folder.add_to_log(_epoch_line(history[-1], trial.recipe))
-        if on_epoch:
-            on_epoch(history[-1])
-
-    def stop() -> bool:
-        return should_stop is not None and should_stop()
+        on_epoch(history[-1])
 
     try:
-        train = trainer_of(trial.recipe, device)
-        result: TrialResult = train(
+        result = train(
             trial.network,
             trial.recipe,
             data,
             seed=trial.seed,
             checkpoint=folder.checkpoint,
             on_epoch=keep,
-            should_stop=stop,
+            should_stop=should_stop,
         )
     except (Interrupted, RunError):
         raise
     except Exception as error:
         folder.add_to_log("".join(traceback.format_exception(error)))
         return failure_of(error, epochs=len(done))
-    if stop():  # the last moment to notice that another process has taken the trial over
-        raise Interrupted("before the result was written")
+    if not is_ours():
+        raise Interrupted("another process has taken the trial over")
     folder.write_result(result, trial.asked)
     folder.add_to_log(f"done: final error {result.final_error:.2f}%")
     return result

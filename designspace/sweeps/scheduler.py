@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from designspace.support.errors import InputError, RunError
 
 TIMEOUT_S = 60.0
-OVER = frozenset(
-    {"COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE"}
-)
+OVER = frozenset({"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE"})
 """States of which nothing more is to be expected."""
 
 
@@ -39,14 +37,14 @@ def is_here() -> bool:
 
 
 def queue(names: Sequence[str]) -> list[Job]:
-    """The tasks that this user has pending or running under some jobs' names.
+    """The tasks that are pending or running under some jobs' names, or completing; whoever submitted them.
 
     Raises:
         RunError: SLURM does not answer.
     """
     if not names:
         return []
-    words = ["squeue", "--me", "--noheader", "--array", "--format=%j|%F|%K|%T|%r|%N", f"--name={','.join(names)}"]
+    words = ["squeue", "--noheader", "--array", "--format=%j|%F|%K|%T|%r|%N", f"--name={','.join(names)}"]
     return [job for job in map(_job, _ask(words).splitlines()) if job.state not in OVER]
 
 
@@ -58,7 +56,7 @@ def count_of_user() -> int:
 def max_array_size() -> int:
     """Tasks that an array may have at most."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
-    return int(found[1]) if found else 1001
+    return max(1, int(found[1])) if found else 1001
 
 
 def cancel(names: Sequence[str]) -> None:

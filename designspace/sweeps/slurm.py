@@ -15,7 +15,7 @@ from typing import Any
 
 import submitit
 
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, RunError
 from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.pack import Pack, Work
 from designspace.sweeps.slurm_settings import Slurm
@@ -57,6 +57,8 @@ def queued(run: RunFolder) -> dict[str, scheduler.Job]:
     jobs = scheduler.queue([array.name for _, arrays in launches for array in arrays])
     by_name: dict[str, list[scheduler.Job]] = {}
     for job in jobs:
+        if job.state == "COMPLETING":
+            continue  # nearly over; should it come back, it will find nothing left to do
         by_name.setdefault(job.name, []).append(job)
     found = {}
     for launch, arrays in launches:
@@ -67,11 +69,7 @@ def queued(run: RunFolder) -> dict[str, scheduler.Job]:
 
 
 def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, after: str = "") -> submitit.SlurmExecutor:
-    """The submitit executor for an array of ``count`` tasks.
-
-    Raises:
-        InputError: an option that submitit does not take.
-    """
+    """The submitit executor for an array of ``count`` tasks."""
     # SLURM's warning must not end a Python that has no handler for it yet: until then it is ignored.
     quiet = f"trap '' USR2; exec {shlex.quote(sys.executable)} \"$@\""
     python = f"bash -c {shlex.quote(quiet)} python"
@@ -121,8 +119,8 @@ script ends by itself in its time of grace is not requeued. So wait for what com
 
 def _own_setup(jobs: Path, code: Path) -> Iterator[str]:
     """Shell lines of a task's script: where the code is, and what to do when the task ends badly."""
-    for key, value in snapshot.environment(code).items():
-        yield f"export {key}={shlex.quote(value)}"
+    # Before whatever the user's own lines have put there.
+    yield f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1"
     # Since 22.05 srun does not take this over by itself.
     yield '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'
     killed = shlex.quote(str(jobs / "killed"))
@@ -143,7 +141,7 @@ class Submission:
     """Trials that had ended before."""
     queued: int = 0
     """Trials that other tasks have, or another launch is at."""
-    left: int = 0
+    left: tuple[str, ...] = ()
     """Trials that the limit on submitted tasks left for later."""
     script: str = ""
     """Text of the first array's batch script."""
@@ -167,6 +165,7 @@ def submit(
     trial_s: Callable[[], float],
     workers: int,
     *,
+    only: Sequence[str] | None = None,
     dry_run: bool = False,
 ) -> Submission:
     """Submit tasks for what has not ended, is not queued and is not running.
@@ -178,6 +177,7 @@ def submit(
         about: what to note about the launch.
         trial_s: estimates the seconds that a trial takes on one worker.
         workers: workers of a task, as far as can be told here.
+        only: of these trials; by default all.
         dry_run: change nothing; only say what would be submitted.
 
     Raises:
@@ -186,25 +186,28 @@ def submit(
     """
     if not scheduler.is_here():
         raise InputError("launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
+    if "%" in str(run.path.resolve()):
+        raise InputError(f"{run.path.resolve()}: SLURM has a meaning of its own for % in paths; rename the folder")
     if not dry_run:
         run.launches_path.mkdir(exist_ok=True)
     with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
         states = run.states(run.population().ids)
         others = queued(run)
-        todo = [s.id for s in states if s.status == "waiting" and s.id not in others]
+        chosen = {s.id for s in states} if only is None else set(only)
+        todo = [s.id for s in states if s.status == "waiting" and s.id not in others and s.id in chosen]
         ended = sum(state.has_ended for state in states)
         base = Submission(ended=ended, queued=len(states) - ended - len(todo))
         if not todo:
             return base
         room = _room(settings)
-        per_task = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings, room)
+        per_task = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings)
         packs = [todo[i : i + per_task] for i in range(0, len(todo), per_task)][:room]
         base = dataclasses.replace(
             base,
             trials_per_task=per_task,
             tasks=len(packs),
             trials=sum(map(len, packs)),
-            left=len(todo) - sum(map(len, packs)),
+            left=tuple(todo[sum(map(len, packs)) :]),
         )
         if not packs:
             return base
@@ -220,7 +223,7 @@ def submit(
         accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim)
         trials = sum(map(len, packs[:accepted]))
         return dataclasses.replace(
-            base, launch=launch, job_ids=job_ids, tasks=accepted, trials=trials, left=len(todo) - trials
+            base, launch=launch, job_ids=job_ids, tasks=accepted, trials=trials, left=tuple(todo[trials:])
         )
 
 
@@ -240,22 +243,28 @@ def _submit_arrays(
         # Noted first: should this process die now, the tasks are still known by their name.
         launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in (*arrays, Array(name, first, count))]})
         made = executor(settings, launch.jobs, code, name, count, previous)
+        if not claim.is_ours():
+            raise RunError(f"another launch has begun to submit the trials of {work.run}; look with designspace.status")
         try:
             jobs = made.map_array(Pack(work), range(first, first + count))
+        except submitit.core.utils.FailedSubmissionError as error:
+            raise InputError(f"sbatch's answer was not understood: {error}") from error
         except submitit.core.utils.FailedJobError as error:
+            words = str(error).strip()
+            if "timed out" in words or "contact" in words:  # it may have been accepted all the same: it stays noted
+                raise RunError(f"SLURM does not answer: {_reason(words)}") from error
             launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in arrays]})
             for path in launch.jobs.glob("*.pkl"):
                 if len(path.stem) == 32:  # of the array that was refused
                     path.unlink()
-            words = str(error).strip()
-            is_limit = "limit" in words.lower()
+            is_limit = bool(re.search(r"submit limit|Max\w*Submit", words))
             if arrays and is_limit:
                 break
             hint = "; launcher.max_submitted is for a limit on the tasks that you may have in the queue" * is_limit
             raise InputError(f"SLURM refused the tasks: {_reason(words)}{hint}") from error
         arrays.append(Array(name, first, count, jobs[0].job_id.split("_")[0]))
         launch.write_about({**about, "arrays": [dataclasses.asdict(array) for array in arrays]})
-        claim.beat()
+    launch.note(ended=True)  # the submitting, not the tasks
     return sum(array.count for array in arrays), tuple(array.job_id for array in arrays)
 
 
@@ -266,12 +275,13 @@ def _room(settings: Slurm) -> int:
     return max(0, settings.max_submitted - scheduler.count_of_user())
 
 
-def _trials_per_task(count: int, trial_s: float, settings: Slurm, room: int) -> int:
+def _trials_per_task(count: int, trial_s: float, settings: Slurm) -> int:
     """So many trials that a task lasts about an hour, or half its time limit, and that all tasks may be submitted."""
     lasting = max(1, round(min(TASK_S, 30 * settings.minutes) / trial_s))
     # Not fewer tasks than can run at once.
     spread = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else lasting
-    return min(count, max(min(lasting, spread), math.ceil(count / max(1, room))))
+    fitting = math.ceil(count / settings.max_submitted) if settings.max_submitted else 1
+    return min(count, max(min(lasting, spread), fitting))
 
 
 def _script(made: submitit.SlurmExecutor, count: int) -> str:

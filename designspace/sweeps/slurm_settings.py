@@ -11,6 +11,8 @@ from designspace.support.errors import InputError
 
 SIGNAL_MARGIN_S = 60
 """SLURM may send its warning before a time limit so much too early (sbatch's manual, --signal)."""
+OURS = ("job-name", "array", "output", "error", "signal", "open-mode", "parsable", "wrap", "requeue", "no-requeue")
+"""Options of sbatch that launches rely on."""
 START_S = 30
 """Before this a task has hardly begun."""
 
@@ -60,6 +62,9 @@ class Slurm:
             value, low = getattr(self, name), 1 if name in counts else 0
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 raise InputError(f"launcher: {name} must be a whole number >= {low} or null, not {value!r}")
+        for key in self.more:
+            if key in OURS:
+                raise InputError(f"launcher: sbatch must not set {key}, which a launch sets itself")
         least = self.delay_s + SIGNAL_MARGIN_S + START_S
         if 60 * self.minutes < least:
             raise InputError(
@@ -96,6 +101,12 @@ class Slurm:
     def limit_s(self) -> float:
         """How long after its start, at the earliest, SLURM warns a task that its time is up."""
         return max(0.0, 60 * self.minutes - self.delay_s - SIGNAL_MARGIN_S - START_S)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a task, as far as can be told."""
+        found = re.search(r"(?:^|,)gpu(?::[^,:]*[a-zA-Z][^,:]*)?(?::(\d+))?", self.gres or "")
+        return self.gpus_per_task or (int(found[1] or 1) if found else 0)
 
     @property
     def mem(self) -> str | None:

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from designspace.support.errors import RunError
+from designspace.support.errors import InputError, RunError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -18,8 +18,11 @@ def snapshot(parent: Path) -> Path:
     A copy is named by what it holds. It appears whole or not at all.
 
     Raises:
+        InputError: Python could not import from there.
         RunError: the copy cannot be written.
     """
+    if os.pathsep in str(parent.resolve()):
+        raise InputError(f"{parent.resolve()}: a run folder's path must have no {os.pathsep!r} in it")
     sources = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     contents = {path.relative_to(PACKAGE): path.read_bytes() for path in sources}
     digest = hashlib.sha256()

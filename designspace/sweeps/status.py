@@ -118,7 +118,7 @@ def tasks_in_queue(run: RunFolder) -> str:
         return f"{run.name}: queue unknown ({error})"
     tasks = {job.id: job for job in trials.values()}
     if not tasks:
-        logs = run.launches()[-1].jobs
+        logs = [launch.jobs for launch in run.launches() if launch.about().get("arrays")][-1]
         return f"{run.name}: SLURM has no tasks of this run any more; what the last ones said is in {logs}"
     kinds = Counter(
         f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()

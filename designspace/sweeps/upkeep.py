@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from designspace.support.errors import InputError
 from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
+from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import FAILURE_REASONS
 
 KINDS = {
@@ -23,6 +26,9 @@ KINDS = {
 }
 """What can be deleted, and what it is."""
 
+OLD_S = 3600.0
+"""A half-written file that has not changed for so long is given up; clocks may differ by less."""
+
 Leftovers = Mapping[str, Sequence[tuple[Path, int]]]
 """Kind -> paths and their sizes in bytes."""
 
@@ -30,27 +36,32 @@ Leftovers = Mapping[str, Sequence[tuple[Path, int]]]
 def cancel(run: RunFolder) -> list[str]:
     """End all launches of a run, and say in words what was told to end.
 
-    SLURM tasks are taken from the queue. A local launch, wherever it runs, finds the word in its folder within seconds.
+    SLURM tasks are taken from the queue. Every launch that is not known to have ended finds the word in its folder
+    within seconds, wherever it runs.
 
     Raises:
         RunError: SLURM does not answer, or the folder cannot be written.
     """
-    who = "{user} on {host}".format(**origin())
+    here = origin()
+    who = f"{here['user']} on {here['owner']['host']}"
     told = []
     for launch in run.launches():
+        about = launch.about()
         if launch.is_cancelled:
             continue
-        about = launch.about()
         names = [array["name"] for array in about.get("arrays", [])]
-        if names and scheduler.is_here():
-            jobs = scheduler.queue(names)
-            if jobs:
-                told.append(f"{len(jobs)} SLURM tasks of launch {launch.token}")
-                launch.cancel(who)
-                scheduler.cancel(names)
-        elif not names and _is_at_work(run, about):
-            told.append(f"launch {launch.token} on {about.get('host')}, process {about.get('pid')}")
+        if about.get("launcher") == "slurm":
+            known = scheduler.is_here()
+            jobs = scheduler.queue(names) if known else []
+            if known and not jobs:
+                continue
             launch.cancel(who)
+            if known:
+                scheduler.cancel(names)
+            told.append(f"{len(jobs) if known else 'unknown'} SLURM tasks of launch {launch.token}")
+        elif not _has_ended(launch):
+            launch.cancel(who)
+            told.append(f"launch {launch.token} on {_owner(about).host}, process {_owner(about).pid}")
     return told
 
 
@@ -73,7 +84,7 @@ def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -
 
 
 def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
-    """What a run no longer needs, by kind. Nothing that belongs to a trial at work is among it."""
+    """What a run no longer needs, by kind. Nothing that may belong to somebody at work is among it."""
     found: dict[str, list[tuple[Path, int]]] = {kind: [] for kind in KINDS}
     states = run.states(run.ids())
     done = sorted((state for state in states if state.result), key=lambda s: s.result.final_error)  # type: ignore[union-attr]
@@ -81,19 +92,21 @@ def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
     at_work = False
     for state in states:
         folder = run.trial(state.id)
-        if not folder.path.is_dir() or state.status == "running":
-            at_work |= state.status == "running"
+        held = claims.current(folder.path)
+        gone = held is not None and held.owner is not None and held.owner.is_gone
+        if held and not gone and not state.has_ended:
+            at_work = True  # perhaps: clocks of other machines cannot be asked
             continue
-        found["temporary"] += [_sized(path) for path in folder.path.glob(".*.tmp")]
-        found["claims"] += [_sized(path) for path in folder.path.iterdir() if claims.is_claim(path.name)]
+        if held:
+            found["claims"] += [_sized(path) for path in folder.path.iterdir() if claims.is_claim(path.name)]
+        found["temporary"] += _old(folder.path)
         kind = "failed" if state.failure else "checkpoints" if state.result and state.id not in kept else None
         if kind and folder.checkpoint.exists():
             found[kind].append(_sized(folder.checkpoint))
-    found["temporary"] += [_sized(path) for path in run.path.glob(".*.tmp")]
-    abouts = [launch.about() for launch in run.launches()]
-    if not at_work and not any(_has_tasks(about) or _is_at_work(run, about) for about in abouts):
+    found["temporary"] += _old(run.path)
+    if not at_work and all(_has_ended(launch) for launch in run.launches()):
         files = (path for parent in (run.launches_path, run.code) for path in parent.rglob("*") if path.is_file())
-        found["launches"] = [_sized(path) for path in files]
+        found["launches"] = [_sized(path) for path in files if not claims.is_claim(path.name)]
     return found
 
 
@@ -114,20 +127,23 @@ def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
     return len(files), sum(size for _, size in files)
 
 
-def _is_at_work(run: RunFolder, about: Mapping[str, object]) -> bool:
-    """Whether a local launch may still be running: its process is, or some trial is."""
-    here = origin()
-    if about.get("host") == here["host"]:
-        return Path(f"/proc/{about.get('pid')}").exists() or not Path("/proc/self").exists()
-    return any(state.status == "running" for state in run.states(run.ids()))
+def _owner(about: Mapping[str, Any]) -> claims.Owner:
+    """The process that launched."""
+    return claims.Owner(**about["owner"])
 
 
-def _has_tasks(about: Mapping[str, object]) -> bool:
-    """Whether SLURM has tasks of a launch; True where it cannot be asked."""
-    arrays = about.get("arrays") or []
-    if not isinstance(arrays, list) or not arrays:
+def _has_ended(launch: LaunchFolder) -> bool:
+    """Whether a launch is known to have ended; False where SLURM cannot be asked or another machine would know."""
+    about = launch.about()
+    names = [array["name"] for array in about.get("arrays") or []]
+    if names and (not scheduler.is_here() or scheduler.queue(names)):
         return False
-    return not scheduler.is_here() or bool(scheduler.queue([array["name"] for array in arrays]))
+    return bool(about.get("ended")) or _owner(about).is_gone
+
+
+def _old(folder: Path) -> list[tuple[Path, int]]:
+    """Temporary files that nobody can still be writing."""
+    return [_sized(path) for path in folder.glob(".*.tmp") if time.time() - path.stat().st_mtime > OLD_S]
 
 
 def _sized(path: Path) -> tuple[Path, int]:

@@ -12,15 +12,14 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps.messages import Event, Order, Settings, Task
-from designspace.sweeps.run_trial import note_attempt, run_trial
+from designspace.sweeps.run_trial import note_attempt, run_trial, trainer_of
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
@@ -60,6 +59,7 @@ class Worker:
         """Whether the process should not train anything more: an error on a GPU leaves its state undefined."""
         self._stop = False
         self._parent = os.getppid()
+        self._orphaned: float | None = None
         self._runs: dict[str, _Run] = {}
         self._data: tuple[tuple[str, int | None, int | None, bool], DeviceData | ImageData] | None = None
 
@@ -115,24 +115,51 @@ class Worker:
         """Train a trial that is this worker's."""
         where = f"on {claim.owner.host}, process {claim.owner.pid}, {self.settings.device}"
         folder.add_to_log(f"started {where}{f', SLURM job {claim.owner.job}' if claim.owner.job else ''}")
-        with _heartbeat(claim, self) as is_lost:
+        with claims.beating(claim, self._end_if_hung) as is_lost:
 
             def should_stop() -> bool:
                 return is_lost() or self.should_stop()
 
-            images = self._images(trial.recipe)
-            self.send(Event("started"))
-            outcome = run_trial(folder, trial, images, self.settings.device, self._said, should_stop)
+            outcome = self._outcome(trial, folder, claim, should_stop)
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.final_error))
             return
         if not claim.is_ours():
             self.send(Event("held"))
-        elif note_attempt(folder, outcome, self.settings.max_retries, trial.asked):
+            return
+        if self.settings.device == "cuda" and outcome.reason != "diverged":
+            self.is_spent = True
+            self.send(Event("leaving"))
+        if note_attempt(folder, outcome, self.settings.max_retries, trial.asked):
             self.send(_failed(outcome))
         else:
             self.send(Event("retry", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))
-        self.is_spent = self.settings.device == "cuda" and outcome.reason != "diverged"
+
+    def _outcome(
+        self, trial: Trial, folder: TrialFolder, claim: claims.Claim, should_stop: Callable[[], bool]
+    ) -> TrialResult | TrialFailure:
+        """Load the images if need be, and train."""
+        from designspace.training import failure_of
+
+        before = len(folder.read_history())
+        trainer = trainer_of(trial.recipe, self.settings.device)
+        try:
+            images = self._images(trial.recipe)
+        except (InputError, RunError, OSError):
+            raise  # so it would be with every trial
+        except Exception as error:  # a GPU without memory, say
+            return failure_of(error, epochs=before)
+        self.send(Event("started", epoch=before))
+        return run_trial(folder, trial, trainer, images, self._said, should_stop, claim.is_ours)
+
+    def _end_if_hung(self) -> None:
+        """End a process that nobody is left to end."""
+        if not self.is_orphan():
+            self._orphaned = None
+        elif self._orphaned is None:
+            self._orphaned = time.monotonic()
+        elif time.monotonic() - self._orphaned > ORPHAN_S:
+            os._exit(1)
 
     def _said(self, record: EpochRecord) -> None:
         self.send(Event("epoch", epoch=record.epoch, error=record.test_error))
@@ -151,37 +178,6 @@ class Worker:
 
 def _failed(failure: TrialFailure) -> Event:
     return Event("failed", epoch=failure.epochs, detail=f"{failure.reason}: {failure.detail}")
-
-
-@contextlib.contextmanager
-def _heartbeat(claim: claims.Claim, worker: Worker) -> Iterator[Callable[[], bool]]:
-    """Touch a claim from time to time while the block runs; the block gets a function that tells if it was lost."""
-    stopped, lost = threading.Event(), threading.Event()
-
-    def beat() -> None:
-        last = orphaned = time.monotonic()
-        while not stopped.wait(claims.BEAT_S):
-            now = time.monotonic()
-            try:
-                if claim.beat():
-                    last = now
-                else:
-                    lost.set()
-            except OSError:  # a file system that does not answer now may do so later
-                if now - last > claims.LEASE_S / 2:
-                    lost.set()
-            if not worker.is_orphan():
-                orphaned = now
-            elif now - orphaned > ORPHAN_S:
-                os._exit(1)  # hung, and nobody else is left to end it
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield lost.is_set
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def main() -> None:
@@ -207,12 +203,13 @@ def main() -> None:
         torch.set_num_threads(1)
         send(Event("ready"))
         for line in sys.stdin.buffer:
-            if worker.should_stop():
-                break
             try:
+                if worker.should_stop():
+                    raise Interrupted
                 worker.run(Order.from_line(line))
             except Interrupted:
                 if worker.should_stop():
+                    send(Event("leaving"))
                     break
                 send(Event("held"))
             if worker.is_spent:

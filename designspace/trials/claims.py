@@ -18,8 +18,9 @@ import json
 import os
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Owner:
     @property
     def is_gone(self) -> bool:
         """Whether the process is known to have ended; False where this machine cannot tell."""
-        return bool(self.machine) and self.machine == _machine() and _born(self.pid) != self.born
+        return bool(self.machine) and self.machine == _machine() and _has_ended(self.pid, self.born)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,25 @@ class Claim:
             _path(self.path.parent, number).unlink(missing_ok=True)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a `Watch` knows of a claim."""
+
+    held: Held
+    looked: float
+    unchanged_s: float = 0.0
+    was_alive: bool = False
+
+
 class Watch:
-    """Looks at claims again and again, and so tells live ones from abandoned ones without comparing clocks."""
+    """Looks at claims again and again, and so tells live ones from abandoned ones without comparing clocks.
+
+    The time between two looks counts up to `BEAT_S`: an observer that was itself held up, perhaps by the same file
+    server as the owner, has not seen that nothing happened.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[Held, float, bool]] = {}
+        self._seen: dict[Path, _Seen] = {}
 
     def look(self, folder: Path) -> Held | None:
         """The claim on a trial, looked at once more."""
@@ -123,11 +138,12 @@ class Watch:
         if held is None:
             self._seen.pop(folder, None)
             return None
-        last = self._seen.get(folder)
-        if last is None:
-            self._seen[folder] = (held, time.monotonic(), False)
-        elif last[0] != held:
-            self._seen[folder] = (held, time.monotonic(), True)
+        now, last = time.monotonic(), self._seen.get(folder)
+        if last is None or last.held != held:
+            self._seen[folder] = _Seen(held, now, was_alive=last is not None)
+        else:
+            last.unchanged_s += min(now - last.looked, BEAT_S)
+            last.looked = now
         return held
 
     def is_abandoned(self, held: Held) -> bool:
@@ -135,12 +151,12 @@ class Watch:
         if held.owner is not None and held.owner.is_gone:
             return True
         last = self._seen.get(held.path.parent)
-        return last is not None and last[0] == held and time.monotonic() - last[1] > LEASE_S
+        return last is not None and last.held == held and last.unchanged_s > LEASE_S
 
     def was_seen_alive(self, folder: Path) -> bool:
         """Whether the claim has changed while it was looked at, within the last lease."""
         last = self._seen.get(folder)
-        return last is not None and last[2] and time.monotonic() - last[1] <= LEASE_S
+        return last is not None and last.was_alive and last.unchanged_s <= LEASE_S
 
 
 def take(folder: Path, abandoned: str = "") -> Claim | None:
@@ -184,13 +200,33 @@ def is_claim(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def remove_gone(folder: Path, pid: int) -> bool:
-    """Remove the claim of a process of this machine that has ended; False if the trial is not that process's."""
-    held = current(folder)
-    if held is None or held.owner is None or held.owner.pid != pid or not held.owner.is_gone:
-        return False
-    Claim(held.path, held.number, held.owner).release()
-    return True
+@contextlib.contextmanager
+def beating(claim: Claim, also: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
+    """Keep a claim alive while the block runs; the block gets a function that tells whether it was lost.
+
+    It also counts as lost when it could not be touched for most of a lease. ``also`` is called with every beat.
+    """
+    stopped, lost = threading.Event(), threading.Event()
+    last = time.monotonic()
+
+    def beat() -> None:
+        nonlocal last
+        while not stopped.wait(BEAT_S):
+            with contextlib.suppress(OSError):  # a file system that does not answer now may do so later
+                if claim.beat():
+                    last = time.monotonic()
+                else:
+                    lost.set()
+            if also:
+                also()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield lambda: lost.is_set() or time.monotonic() - last > 0.75 * LEASE_S
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -202,7 +238,8 @@ def alone(folder: Path) -> Iterator[Claim]:
         abandoned = held.key if held and watch.is_abandoned(held) else ""
         time.sleep(0.2)
     try:
-        yield claim
+        with beating(claim):
+            yield claim
     finally:
         claim.release()
 
@@ -242,13 +279,29 @@ def _read(path: Path, number: int) -> Held | None:
 
 
 def _born(pid: int) -> str:
-    """When a process of this machine began; empty if there is none, or it has ended and only waits to be collected."""
+    """When a process of this machine began; empty where that cannot be read."""
+    fields = _stat(pid)
+    return fields[19] if fields else ""
+
+
+def _has_ended(pid: int, born: str) -> bool:
+    """Whether a process of this machine is known to have ended, or only waits to be collected."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's, of which /proc may say nothing
+        pass
+    fields = _stat(pid)
+    return bool(fields) and (fields[0] in "ZX" or fields[19] != born)
+
+
+def _stat(pid: int) -> list[str]:
+    """What /proc says of a process: its state, and so on; nothing if it may not be read."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before may hold anything
     except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
-    return "" if fields[0] in "ZX" else fields[19]
+        return []
 
 
 @functools.cache

@@ -120,13 +120,21 @@ class RunFolder:
         Raises:
             InputError: the folder holds another recipe or seed, which stays as it is.
         """
+        self.check_plan(recipe, seed)
+        if self.plan() is None:
+            wanted = {**recipe.to_dict(), "seed": seed}
+            write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
+
+    def check_plan(self, recipe: Recipe, seed: int) -> None:
+        """Raise unless networks may be trained like this here: there is no plan, or this one.
+
+        Raises:
+            InputError: the folder holds another recipe or seed, or the seed is none.
+        """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
         held, wanted = self.plan(), {**recipe.to_dict(), "seed": seed}
-        if held is None:
-            write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
-            return
-        there = {**held[0].to_dict(), "seed": held[1]}
+        there = wanted if held is None else {**held[0].to_dict(), "seed": held[1]}
         if there != wanted:
             differences = [
                 f"{key} is {there[key]!r} there and {wanted[key]!r} here" for key in wanted if there[key] != wanted[key]
@@ -181,13 +189,20 @@ class RunFolder:
         """Folder of the launches; a claim on it is the right to submit to a scheduler."""
         return self.path / _LAUNCHES
 
-    def new_launch(self, about: Mapping[str, Any], token: str = "") -> LaunchFolder:
+    def new_launch(self, about: Mapping[str, Any]) -> LaunchFolder:
         """Note the beginning of a launch (see `LaunchFolder.create`)."""
-        return LaunchFolder.create(self.launches_path, about, token)
+        self.launches_path.mkdir(parents=True, exist_ok=True)
+        return LaunchFolder.create(self.launches_path, {**about, "folder": self._folder_number()})
 
     def launches(self) -> list[LaunchFolder]:
-        """All launches, the oldest first."""
-        return [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if path.is_dir()]
+        """All launches of this run, the oldest first. Those that came with a copy of another run's folder are not."""
+        number = self._folder_number()
+        found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*"))]
+        return [launch for launch in found if launch.exists() and launch.about().get("folder", number) == number]
+
+    def _folder_number(self) -> int:
+        """What tells this folder from a copy of it, on any machine that sees it, under whatever name: its inode."""
+        return self.path.stat().st_ino
 
     @property
     def code(self) -> Path:

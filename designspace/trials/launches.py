@@ -26,16 +26,24 @@ class LaunchFolder:
         """What the scheduler's jobs read and write: submitted functions, their output."""
 
     @staticmethod
-    def create(parent: Path, about: Mapping[str, Any], token: str = "") -> LaunchFolder:
-        """Begin a launch. Launches of several runs that belong together share a ``token``.
+    def create(parent: Path, about: Mapping[str, Any]) -> LaunchFolder:
+        """Begin a launch.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        token = token or os.urandom(3).hex()
-        launch = LaunchFolder(parent / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{token}")
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
+        launch = LaunchFolder(parent / name)
         launch.write_about(about)
         return launch
+
+    def exists(self) -> bool:
+        """Whether the launch was noted; a process may have died before it could."""
+        return (self.path / _ABOUT).exists()
+
+    def note(self, **more: Any) -> None:
+        """Add to what is known about the launch."""
+        self.write_about({**self.about(), **more})
 
     @property
     def token(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.support.errors import InputError
+from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 
 
@@ -26,7 +27,8 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
     """Copy ended trials of other folders into ``target``, and give what each gave.
 
     All must hold populations of one space and seed, of which one begins with the other, and one recipe. The target may
-    be new; it gets the largest population. A done trial takes the place of a failed one; else what is there stays.
+    be new; it gets the largest population. A done trial takes the place of a failed one; else what is there stays, and
+    so does what is being trained.
 
     Raises:
         InputError: another space, seed or recipe; nothing is changed by that folder or those after it.
@@ -34,7 +36,9 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
     """
     found = []
     for other in others:
-        population = other.population()
+        population, plan = other.population(), other.plan()
+        if plan is not None:
+            target.check_plan(*plan)
         mine = target.population() if target.exists() else None
         if mine is None or len(mine) < len(population):
             target.create(population, provenance)
@@ -44,7 +48,6 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
                 f"which {target.path} ({mine.space.name}, seed {mine.seed}) does not begin with; "
                 "compare different populations with designspace.analyze runs=[...]"
             )
-        plan = other.plan()
         if plan is None:
             found.append(Taken())
             continue
@@ -63,6 +66,12 @@ def _take_over(target: RunFolder, other: RunFolder, ids: Sequence[str]) -> Taken
             known += 1
             unequal += bool(mine.result and theirs.result and mine.result.final_error != theirs.result.final_error)
             continue
-        target.trial(theirs.id).copy_from(other.trial(theirs.id))
+        mine_now = target.trial(theirs.id)
+        mine_now.path.mkdir(parents=True, exist_ok=True)
+        claim = claims.take(mine_now.path)
+        if claim is None:  # somebody trains it here; what they come to counts
+            continue
+        mine_now.copy_from(other.trial(theirs.id))
+        claim.release()
         taken += 1
     return Taken(taken, known, unequal)

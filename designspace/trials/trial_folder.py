@@ -135,13 +135,14 @@ class TrialFolder:
         Raises:
             RunError: a file cannot be read or written.
         """
-        self.forget_failure()
         ours = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
         try:
             for name in (*sorted(ours), _RESULT, _ERROR):
                 if (other.path / name).exists():
                     with (other.path / name).open("rb") as source, atomic_writer(self.path / name) as file:
                         shutil.copyfileobj(source, file)
+            if (self.path / _RESULT).exists():
+                (self.path / _ERROR).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"cannot copy {other.path}: {error.strerror or error}") from error
 

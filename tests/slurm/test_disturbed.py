@@ -9,7 +9,7 @@ import signal
 import time
 
 import sweep_runs
-from sweep_runs import make_run
+from sweep_runs import make_run, plan_faults
 
 from designspace.sweeps.status import run_status
 from slurm.sweeps import assert_as_if_undisturbed, command, launch, tasks_at_work, wait_until, workers
@@ -21,10 +21,11 @@ RECIPE = {"epochs": 4, "train_images": 512}
 PACKS = ("launcher.trials_per_task=10", "launcher.array_parallelism=6", "launcher.max_retries=5")
 
 
-def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, fashion_mnist):
+def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, fashion_mnist, monkeypatch):
     whole = make_run(tmp_path / "whole", n=TRIALS, **RECIPE)
     sweep_runs.launch(whole, fashion_mnist)
-    run = make_run(tmp_path / "run", n=TRIALS, **RECIPE)
+    run = make_run(tmp_path / "run", n=TRIALS, trainer="faulty:alone", **RECIPE)
+    plan_faults(tmp_path / "faults", {}, monkeypatch)
     chance = random.Random(SEED)
 
     def kill(processes, sent=signal.SIGKILL):
@@ -74,4 +75,5 @@ def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, fashion_mnist):
     launch(run, *PACKS, "wait=true")
     print(done)
     assert sum(done.values()) > 5
+    assert list((tmp_path / "faults").glob("*.clash")) == []  # nothing was trained twice at a time
     assert_as_if_undisturbed(run, whole, tries=100 * TRIALS)

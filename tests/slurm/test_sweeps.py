@@ -115,14 +115,14 @@ def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path):
 def test_time_limits_shorter_than_the_trial(cluster, tmp_path, fashion_mnist, monkeypatch):
     """The limit is two minutes, and SLURM's warning comes half a minute to one and a half before.
 
-    One trial lasts longer than that, and goes on after a requeue. Another never ends an epoch, and becomes a row.
+    One trial lasts longer than that, and goes on after a requeue. Another never ends its second epoch: it is a row.
     """
     recipe = {"epochs": 6, "train_images": 256}
     long, stuck = (make_run(tmp_path / name, n=1, trainer=f"faulty:{name}", **recipe) for name in ("slow", "train"))
     whole = make_run(tmp_path / "whole", n=1, **recipe)
     sweep_runs.launch(whole, fashion_mnist)
     (id_,) = long.ids()
-    plan_faults(tmp_path / "faults", {id_: {"kind": "hang", "epoch": 0, "times": -1}}, monkeypatch)
+    plan_faults(tmp_path / "faults", {id_: {"kind": "hang", "epoch": 1, "times": -1}}, monkeypatch)
     launch(long, "launcher.time=2")
     launch(stuck, "launcher.time=2", "launcher.max_retries=0")
     wait_for_end(long, cluster, timeout_s=420)
@@ -132,7 +132,7 @@ def test_time_limits_shorter_than_the_trial(cluster, tmp_path, fashion_mnist, mo
     assert log.count("1 trials, 1 workers") == long.trial(id_).log.read_text().count(" started on ") >= 2
     assert long.trial(id_).attempts() == ()  # every task ended an epoch, so none was in vain
     failure = stuck.states((id_,))[0].failure
-    assert (failure.reason, failure.epochs) == ("time limit", 0)
+    assert (failure.reason, failure.epochs) == ("time limit", 1)
     assert "no epoch ended within" in failure.detail
 
 

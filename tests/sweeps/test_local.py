@@ -12,11 +12,12 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.launch import check_fit
 from designspace.sweeps.local import Effort, Pool
-from designspace.sweeps.messages import Event, Order, Task
+from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.places import slots, within_memory, worker_bytes
 from designspace.sweeps.process import Slot
 from designspace.sweeps.progress import PoolProgress, tasks_of
 from designspace.sweeps.status import run_status
+from designspace.sweeps.worker import Worker
 from designspace.trials import claims
 from designspace.trials.trial import Recipe, Trial, TrialResult
 
@@ -66,6 +67,7 @@ def test_what_is_done_is_not_done_again(undisturbed, fashion_mnist):
         ("die while writing", 0, 1),
         ("die while writing", 1, 1),
         ("exit", 0, 2),
+        ("exit quietly", 1, 1),
         ("memory", 1, 1),
         ("hang", 0, 1),
     ],
@@ -113,6 +115,30 @@ def test_a_trial_that_always_fails_is_a_row_with_its_reason(
     assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, "")
     assert numbers(run)[1] == numbers(undisturbed)[1]
     assert launch(run, fashion_mnist).finished == 2  # and is not tried again
+
+
+def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, fashion_mnist, monkeypatch):
+    """And not the end of a worker, which would be tried for ever."""
+
+    def load(*arguments):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("designspace.data.load", load)
+    run = make_run(tmp_path / "run", n=1)
+    said = []
+    worker = Worker(Settings("cpu", str(fashion_mnist), max_retries=1), said.append)
+    for _ in range(2):
+        worker.run(Order(Task(str(run.path), run.ids()[0])))
+    assert [event.kind for event in said] == ["retry", "failed"]
+    assert run.states(run.ids())[0].failure.reason == "out of memory"
+    assert claims.current(run.trial(run.ids()[0]).path) is None
+
+
+def test_a_trainer_that_is_not_there_stops_everything(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=2, trainer="nowhere:train")
+    with pytest.raises(RunError, match="trainer nowhere:train cannot be imported .* is it on PYTHONPATH"):
+        launch(run, fashion_mnist)
+    assert run_status(run).counts["waiting"] == 2
 
 
 def signalled(run, root, sent):

@@ -1,8 +1,10 @@
 import pytest
 from sweep_runs import make_run
 
+from designspace.cli import app
 from designspace.support.errors import InputError
 from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.launch import Launcher
 from designspace.sweeps.slurm import _trials_per_task
 from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials.trial import TrialResult
@@ -57,17 +59,49 @@ def test_settings_as_sbatch_wants_them():
 
 
 @pytest.mark.parametrize(
-    ("count", "trial_s", "fields", "room", "expected"),
+    ("count", "trial_s", "fields", "expected"),
     [
-        (1000, 36, {}, 10**9, 100),  # an hour
-        (1000, 36, {"time": 60}, 10**9, 50),  # half the limit
-        (1000, 7200, {}, 10**9, 1),
-        (100, 36, {"array_parallelism": 10}, 10**9, 10),  # all that may run at once have something to do
-        (1000, 36, {}, 4, 250),  # all fit into the queue
+        (1000, 36, {}, 100),  # an hour
+        (1000, 36, {"time": 60}, 50),  # half the limit
+        (1000, 7200, {}, 1),
+        (10, 36, {}, 10),
+        (100, 36, {"array_parallelism": 10}, 10),  # all that may run at once have something to do
+        (1000, 36, {"max_submitted": 4}, 250),  # all fit into the queue
     ],
 )
-def test_trials_per_task(count, trial_s, fields, room, expected):
-    assert _trials_per_task(count, trial_s, Slurm(**fields), room) == expected
+def test_trials_per_task(count, trial_s, fields, expected):
+    assert _trials_per_task(count, trial_s, Slurm(**fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "gpus"),
+    [
+        ({}, 0),
+        ({"gpus_per_task": 2}, 2),
+        ({"gres": "gpu:a100:4"}, 4),
+        ({"gres": "gpu"}, 1),
+        ({"gres": "gpu:2"}, 2),
+        ({"gres": "disk:5"}, 0),
+    ],
+)
+def test_gpus_of_a_task(fields, gpus):
+    assert Slurm(**fields).gpus == gpus
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"workers": "two"}, "workers must be a whole number >= 1, or null, not 'two'"),
+        ({"device": "tpu"}, "device must be auto, cpu or cuda"),
+        ({"trial_timeout_min": "abc"}, "trial_timeout_min must be a number of minutes above 0, or null, not 'abc'"),
+        ({"max_retries": -1}, "max_retries must be a whole number >= 0"),
+        ({"sbatch": ["array=0-5"]}, "sbatch must not set array"),
+    ],
+)
+def test_bad_launchers(fields, message, tmp_path):
+    slurm = app.compose("launch", ["run=x", "launcher=slurm"])["launcher"]
+    with pytest.raises(InputError, match=message):
+        Launcher.from_dict({**slurm, **fields}, tmp_path, {})
 
 
 def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path):

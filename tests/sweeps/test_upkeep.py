@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -7,9 +8,11 @@ import pytest
 from sweep_runs import RECIPE, make_run
 
 from designspace.support.errors import InputError
+from designspace.sweeps.launch import origin
 from designspace.sweeps.status import run_status, trial_status
 from designspace.sweeps.upkeep import KINDS, cancel, delete, leftovers, retry
 from designspace.trials import claims
+from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
 
 
@@ -49,11 +52,14 @@ def test_failed_trials_wait_again(run):
 
 def test_what_is_no_longer_needed_is_listed_and_only_what_is_named_is_deleted(run):
     ids = run.ids()
-    (run.trial(ids[0]).path / ".result.json.abc.tmp").write_bytes(bytes(7))
+    half = run.trial(ids[0]).path / ".result.json.abc.tmp"
+    half.write_bytes(bytes(7))
+    os.utime(half, (0, 0))
+    (run.trial(ids[0]).path / ".result.json.def.tmp").write_bytes(bytes(8))  # somebody may be writing it now
     gone = subprocess.run([sys.executable, "-c", _take(run.trial(ids[5]).path)], check=True)
     assert gone.returncode == 0
     claim = claims.take(run.trial(ids[4]).path)
-    launch = run.new_launch({"host": "elsewhere", "pid": 1})
+    launch = run.new_launch({**origin(), "launcher": "local"})
     before = {path for path in run.path.rglob("*") if path.is_file()}
     found = leftovers(run, keep_best=1)
     assert {path for path in run.path.rglob("*") if path.is_file()} == before
@@ -70,6 +76,8 @@ def test_what_is_no_longer_needed_is_listed_and_only_what_is_named_is_deleted(ru
     assert not run.trial(ids[0]).checkpoint.exists()
     assert run.trial(ids[1]).checkpoint.exists()
     claim.release()
+    assert leftovers(run)["launches"] == []  # its process, this one, is not known to be done
+    launch.note(ended=True)
     assert leftovers(run)["launches"] == [(launch.path / "launch.json", (launch.path / "launch.json").stat().st_size)]
     delete(leftovers(run), ["launches"])
     assert run.launches() == []
@@ -78,6 +86,28 @@ def test_what_is_no_longer_needed_is_listed_and_only_what_is_named_is_deleted(ru
 def _take(folder):
     code = "import pathlib; from designspace.trials import claims; "
     return f"{code}p = pathlib.Path({str(folder)!r}); p.mkdir(); claims.take(p)"
+
+
+def test_what_may_be_another_machine_s_is_not_deleted_however_old_it_looks(run):
+    folder = run.trial(run.ids()[4])
+    claim = claims.take(folder.path)
+    claim.path.write_text(claim.path.read_text().replace(claims._machine(), "another machine"))
+    (folder.path / ".checkpoint.pt.abc.tmp").touch()
+    for path in folder.path.iterdir():
+        os.utime(path, (0, 0))
+    run.new_launch({**origin(), "ended": True})
+    found = leftovers(run)
+    assert [found[kind] for kind in ("claims", "temporary", "launches")] == [[], [], []]
+
+
+def test_a_copy_of_a_run_has_none_of_its_launches(run, tmp_path):
+    run.new_launch({**origin(), "launcher": "local"})
+    (run.launches_path / "20260101T000000Z-abcdef").mkdir()  # of a process that was killed before it could note it
+    assert len(run.launches()) == 1
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
+    assert copy.launches() == []
+    assert cancel(copy) == []
+    assert not run.launches()[0].is_cancelled
 
 
 def test_where_each_trial_is(run):
