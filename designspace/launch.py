@@ -67,7 +67,9 @@ def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
         print(f"{len(tasks)} trials on {len(places)} workers ({places[0].device}); {ended} have ended. {note}")
         return
     made = launcher.submit(folder, recipe, dry_run=True)
-    print(f"{made.in_words()}; nothing was submitted. The script of the first array:\n\n{made.script}")
+    print(f"{made.in_words()}; nothing was submitted")
+    if made.script:
+        print(f"the script of the first array:\n\n{made.script}")
 
 
 def say_end(progress: Progress) -> None:

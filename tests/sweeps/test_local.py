@@ -78,7 +78,7 @@ def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
     run = make_run(tmp_path / "run", trainer="faulty:train")
     first = run.ids()[0]
     plan_faults(tmp_path / "faults", {first: {"kind": kind, "epoch": epoch, "times": times}}, monkeypatch)
-    progress = launch(run, fashion_mnist, effort=Effort(trial_timeout_s=8))
+    progress = launch(run, fashion_mnist, effort=Effort(trial_timeout_s=12 if kind == "hang" else None))
     assert (progress.finished, progress.failed) == (4, 0)
     assert numbers(run) == numbers(undisturbed)
     assert curves(run) == curves(undisturbed)
