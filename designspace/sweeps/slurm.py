@@ -191,40 +191,48 @@ def submit(
     if not dry_run:
         run.launches_path.mkdir(exist_ok=True)
     with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
-        states = run.states(run.population().ids)
-        others = queued(run)
-        chosen = {s.id for s in states} if only is None else set(only)
-        todo = [s.id for s in states if s.status == "waiting" and s.id not in others and s.id in chosen]
-        ended = sum(state.has_ended for state in states)
-        base = Submission(ended=ended, queued=len(states) - ended - len(todo))
-        if not todo:
-            return base
-        room = _room(settings)
-        per_task = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings)
-        packs = [todo[i : i + per_task] for i in range(0, len(todo), per_task)][:room]
-        base = dataclasses.replace(
-            base,
-            trials_per_task=per_task,
-            tasks=len(packs),
-            trials=sum(map(len, packs)),
-            left=tuple(todo[sum(map(len, packs)) :]),
-        )
+        planned, packs = _pack(run, settings, trial_s, workers, only)
         if not packs:
-            return base
+            return planned
         size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
         sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
         if claim is None:
             made = executor(settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, f"ds-{run.name}", sizes[0])
-            return dataclasses.replace(base, script=_script(made, sizes[0]))
+            return dataclasses.replace(planned, script=_script(made, sizes[0]))
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(packs)
         job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, **work)
         accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim)
-        trials = sum(map(len, packs[:accepted]))
+        refused = tuple(id_ for pack in packs[accepted:] for id_ in pack)
         return dataclasses.replace(
-            base, launch=launch, job_ids=job_ids, tasks=accepted, trials=trials, left=tuple(todo[trials:])
+            planned,
+            launch=launch,
+            job_ids=job_ids,
+            tasks=accepted,
+            trials=planned.trials - len(refused),
+            left=refused + planned.left,
         )
+
+
+def _pack(
+    run: RunFolder, settings: Slurm, trial_s: Callable[[], float], workers: int, only: Sequence[str] | None
+) -> tuple[Submission, list[list[str]]]:
+    """What there is to submit, and the trials of each task."""
+    states = run.states(run.ids())
+    others = queued(run)
+    chosen = {state.id for state in states} if only is None else set(only)
+    todo = [s.id for s in states if s.status == "waiting" and s.id not in others and s.id in chosen]
+    ended = sum(state.has_ended for state in states)
+    planned = Submission(ended=ended, queued=len(states) - ended - len(todo))
+    if not todo:
+        return planned, []
+    each = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings)
+    packs = [todo[i : i + each] for i in range(0, len(todo), each)][: _room(settings)]
+    count = sum(map(len, packs))
+    return dataclasses.replace(
+        planned, trials_per_task=each, tasks=len(packs), trials=count, left=tuple(todo[count:])
+    ), packs
 
 
 def _submit_arrays(
