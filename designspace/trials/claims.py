@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import os
 import re
 import socket
@@ -23,6 +24,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 """A claim that does not change for so long is abandoned. NFS may show a change up to 30 s late."""
@@ -232,10 +235,13 @@ def beating(claim: Claim, also: Callable[[], None] | None = None) -> Iterator[Ca
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[Claim]:
     """Wait until this process has the claim on a folder, and keep it during the block."""
-    watch, abandoned = Watch(), ""
+    watch, abandoned, said = Watch(), "", False
     while (claim := take(folder, abandoned)) is None:
         held = watch.look(folder)
         abandoned = held.key if held and watch.is_abandoned(held) else ""
+        if held and held.owner and not said:
+            said = True
+            log.info("waiting for process %d on %s, which is at %s", held.owner.pid, held.owner.host, folder)
         time.sleep(0.2)
     try:
         with beating(claim):
