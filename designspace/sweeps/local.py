@@ -148,17 +148,18 @@ class Pool:
 
     def stop(self) -> None:
         """Let every worker end its step, write nothing half, and go; kill those that do not."""
-        workers, self._workers = self._workers, []
-        for worker in workers:
+        workers, self._workers = [(worker, worker.task) for worker in self._workers], []
+        for worker, _ in workers:
             worker.process.terminate()
             worker.give(None)
         deadline = time.monotonic() + GRACE_S
-        for worker in workers:
+        for worker, task in workers:
             try:
                 worker.process.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.process.wait()
+                _free(task)
             self._selector.unregister(worker.stdout)
             worker.close()
         self._selector.close()
@@ -259,6 +260,13 @@ def _folder_of(task: Task) -> tuple[TrialFolder, str]:
     run = RunFolder(Path(task.run))
     plan = run.plan()
     return run.trial(task.id), asked_of(task.id, *plan) if plan else ""
+
+
+def _free(task: Task | None) -> None:
+    """Give up the claim of a worker that was killed because it did not stop: no try of the trial's failed."""
+    claim = claims.take(_folder_of(task)[0].path) if task else None
+    if claim:
+        claim.release()
 
 
 def _cause(code: int) -> str:

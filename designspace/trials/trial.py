@@ -213,8 +213,8 @@ def is_hopeless(attempts: Sequence[Attempt], max_retries: int) -> bool:
     if last.reason == "diverged":
         return True
     stuck = [attempt for attempt in attempts if attempt.failure.epochs >= last.epochs]
-    own = sum(not attempt.outside for attempt in stuck)
-    return own > max_retries or len(stuck) - own > max_retries * KILLS_PER_RETRY
+    outside = sum(attempt.outside for attempt in stuck)
+    return len(stuck) - outside + outside // KILLS_PER_RETRY > max_retries
 
 
 def _check_number(name: str, value: Any, low: float, *, whole: bool = False) -> None:

@@ -100,7 +100,7 @@ def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
 def test_a_trial_that_always_fails_is_a_row_with_its_reason(
     kind, tries, reason, detail, undisturbed, tmp_path, fashion_mnist, monkeypatch
 ):
-    monkeypatch.setattr("designspace.trials.trial.KILLS_PER_RETRY", 3)
+    monkeypatch.setattr("designspace.trials.trial.KILLS_PER_RETRY", 2)
     run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
     bad = run.ids()[0]
     plan_faults(tmp_path / "faults", {bad: {"kind": kind, "epoch": 1, "times": -1}}, monkeypatch)
@@ -161,6 +161,27 @@ def test_a_worker_that_is_ended_from_outside_costs_no_trial(sent, undisturbed, t
     signalled(run, fashion_mnist, sent)
     assert numbers(run) == numbers(undisturbed)
     assert sum(len(run.trial(id_).attempts()) for id_ in run.ids()) == (sent == signal.SIGKILL)
+
+
+def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, tmp_path, fashion_mnist, monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.local.GRACE_S", 1.0)
+    run = make_run(tmp_path / "run", trainer="faulty:train")
+    first = run.ids()[0]
+    plan_faults(tmp_path / "faults", {first: {"kind": "hang", "epoch": 1, "times": 1}}, monkeypatch)
+    events = []
+
+    def on_event(task, event):
+        events.append(event.kind)
+        if task.id == first and event.kind == "epoch":
+            pool.ask_to_stop()
+
+    pool = Pool(CPU[:1], fashion_mnist, [run.new_launch({})], snapshot.PACKAGE.parent, on_event)
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(tasks_of([run])[0])
+    assert run.states((first,))[0].claim is None
+    assert launch(run, fashion_mnist).failed == 0
+    assert numbers(run) == numbers(undisturbed)
+    assert run.trial(first).attempts() == ()
 
 
 def test_workers_that_cannot_start_end_in_one_message(tmp_path, fashion_mnist):
