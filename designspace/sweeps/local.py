@@ -6,6 +6,7 @@ worker takes the dead one's place, and the trial is tried again or is marked as 
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import signal
 import subprocess
@@ -264,14 +265,20 @@ def _folder_of(task: Task) -> tuple[TrialFolder, str]:
 
 def _free(task: Task | None) -> None:
     """Give up the claim of a worker that was killed because it did not stop: no try of the trial's failed."""
-    claim = claims.take(_folder_of(task)[0].path) if task else None
-    if claim:
-        claim.release()
+    with contextlib.suppress(OSError, RunError):  # a full disk must not keep the pool from stopping the others
+        claim = claims.take(_folder_of(task)[0].path) if task else None
+        if claim:
+            claim.release()
 
 
 def _cause(code: int) -> str:
     """An exit code in words."""
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {-code}"
 
 
 def _failure_of(worker: Process, code: int, epochs: int) -> tuple[TrialFailure, bool]:
