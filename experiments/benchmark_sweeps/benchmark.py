@@ -4,16 +4,16 @@ Trials that train nothing (but write their epoch and result as all do), run by t
 same number submitted to a SLURM of our own that holds them. From the command line, as a user would. Run with `make
 bench`. Last figures (two cores of a shared x86-64 machine, local disk; Python 3.11, SLURM 22.05):
 
-    10000 trials that train nothing, 2 workers: 24 s, the launcher has 66 MiB at most
-    per trial on a worker: 4.7 ms
-    launch of 10000 trials on SLURM, 1 a task: 2.15 s, 164 MiB at most
-    status of it: 0.54 s
-    launch of 10000 trials on SLURM, 25 a task: 0.93 s, 141 MiB at most
-    status of it: 0.48 s
-    launch launcher.workers=2 of the finished run: 1.92 s, 65 MiB at most
-    status of the finished run: 0.95 s, 48 MiB at most
-    collect of the finished run: 1.62 s, 59 MiB at most
-    status trials=running of the finished run: 0.90 s, 48 MiB at most
+    10000 trials that train nothing, 2 workers: 29 s, the launcher has 67 MiB at most
+    per trial on a worker: 5.8 ms
+    launch of 10000 trials on SLURM, 1 a task: 1.75 s, 178 MiB at most
+    status of it: 0.46 s
+    launch of 10000 trials on SLURM, 25 a task: 0.78 s, 143 MiB at most
+    status of it: 0.42 s
+    launch launcher.workers=2 of the finished run: 1.27 s, 65 MiB at most
+    status of the finished run: 0.56 s, 48 MiB at most
+    collect of the finished run: 1.24 s, 59 MiB at most
+    status trials=running of the finished run: 0.63 s, 48 MiB at most
 """
 
 from __future__ import annotations
