@@ -72,7 +72,7 @@ def _row(status: RunStatus) -> tuple[object, ...]:
     left = status.left_s
     return (
         status.name,
-        *(status.counts[kind] for kind in ("done", "failed", "running", "waiting")),
+        *status.counts.values(),
         "" if status.best_error is None else f"{status.best_error:.2f}% ({status.best_id})",
         "" if status.trials_per_hour is None else f"{status.trials_per_hour:.0f}",
         duration(left),

@@ -12,7 +12,6 @@ import torch
 from designspace.support import files
 from designspace.training import Diverged
 from designspace.training import train as really_train
-from designspace.trials.trial import TrialResult
 
 
 def train(network, recipe, data, *, on_epoch, **options):
@@ -52,11 +51,6 @@ def slow(network, recipe, data, *, should_stop, **options):
         return False
 
     return really_train(network, recipe, data, should_stop=stop, **options)
-
-
-def nothing(network, recipe, data, **options):
-    """Train nothing: what is left is our own overhead."""
-    return TrialResult(50.0, 50.0, 1, 0.0, "none")
 
 
 def _is_due(folder, id_, times):

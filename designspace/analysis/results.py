@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.support.errors import InputError, RunError, unknown
+from designspace.trials.trial_folder import STATUSES
 
 if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Failures = Literal["chance", "exclude"]
 ErrorColumn = Literal["final_error", "best_error"]
 
-STATUSES = ("done", "failed", "running", "waiting")
 COLUMNS = (
     *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),
     *("seed", "status", "final_error", "best_error", "epochs", "train_s", "device", "reason", "detail"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.trial_folder import STATUSES, TrialState
 
 RECENT = 50
 """So many trials tell the speed of a run."""
@@ -70,7 +70,7 @@ class TrialStatus:
 def run_status(run: RunFolder) -> RunStatus:
     """Read where a run stands from its files, changing none."""
     states = run.states(run.ids())
-    counts = Counter(dict.fromkeys(("done", "failed", "running", "waiting"), 0))
+    counts = Counter(dict.fromkeys(STATUSES, 0))
     counts.update(state.status for state in states)
     errors = [(state.result.final_error, state.id) for state in states if state.result]
     best_error, best_id = min(errors, default=(None, ""))
