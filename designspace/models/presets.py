@@ -1,0 +1,41 @@
+"""How an image must be prepared for a model: part of what its weights mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from designspace.support.errors import InputError, unknown
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The preparation of images for evaluation: shrink, cut the centre out, normalise. Checked when made.
+
+    Raises:
+        InputError: a value that no image could be prepared with.
+    """
+
+    crop: int = 224
+    """Height and width that the network sees, in pixels."""
+    resize: int = 256
+    """The image's shorter side before the crop, in pixels; at least `crop`."""
+    interpolation: str = "bilinear"
+    """One of `INTERPOLATIONS`."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean of each channel (red, green, blue, or one of grey images), where 255 is 1."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each channel, where 255 is 1."""
+
+    def __post_init__(self) -> None:
+        if self.crop < 1 or self.resize < self.crop:
+            raise InputError(
+                f"an image is resized to at least its crop, of at least 1 pixel; not to {self.resize} for {self.crop}"
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+        if len(self.mean) != len(self.std) or not self.std or min(self.std) <= 0:
+            raise InputError(f"mean and std need one number a channel, and std above 0; not {self.mean} and {self.std}")
