@@ -7,21 +7,100 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from designspace.models import fused
+from designspace.models.drop import DropBlock
 
 
-def conv_norm(
-    in_width: int, out_width: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, relu: bool = True
-) -> nn.Sequential:
-    """Make a padded convolution without bias, its batch-norm and, if wanted, a ReLU.
+class ConvNorm(nn.Sequential):
+    """A padded convolution without bias, its batch-norm and, if wanted, a ReLU.
 
-    (N, in_width, H, W) -> (N, out_width, H', W') with H' = H / stride, rounded up.
+    (N, in_width, H, W) -> (N, out_width, H', W') with H' = H / stride, rounded up. ``drop_block`` is the rate of a
+    `DropBlock` behind the batch-norm.
     """
-    padding = (kernel - 1) // 2
-    conv = nn.Conv2d(in_width, out_width, kernel, stride=stride, padding=padding, groups=groups, bias=False)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_width))
-    if relu:
-        layers["relu"] = nn.ReLU(inplace=True)  # batch-norm's backward pass reads its input, so its output may go
-    return nn.Sequential(layers)
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    drop: DropBlock
+    relu: nn.ReLU
+
+    def __init__(
+        self,
+        in_width: int,
+        out_width: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        relu: bool = True,
+        drop_block: float = 0.0,
+    ) -> None:
+        padding = dilation * (kernel - 1) // 2
+        conv = nn.Conv2d(
+            in_width, out_width, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=False
+        )
+        layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_width))
+        if drop_block:
+            layers["drop"] = DropBlock(drop_block)
+        if relu:
+            layers["relu"] = nn.ReLU(inplace=True)  # batch-norm's backward pass reads its input, so its output may go
+        super().__init__(layers)
+        self.has_relu = relu
+        self.drops = drop_block > 0
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False) -> Tensor:
+        """Map (N, in_width, H, W) to (N, out_width, H', W').
+
+        ``shortcut``, a map like the output, is added before the ReLU; ``relu`` asks for one where the layer has none.
+        """
+        x = self.conv(x)  # (N, out_width, H', W')
+        if not self.drops and fused.applies(x, self.norm):
+            return fused.norm_act(x, self.norm, self.has_relu or relu, shortcut)
+        x = self.norm(x)
+        if self.drops:
+            x = self.drop(x)
+        if shortcut is not None:
+            x = x.add_(shortcut)  # in place: no backward pass reads the batch-norm's output
+        if self.has_relu:
+            x = self.relu(x)
+        elif relu:
+            x = functional.relu_(x)
+        return x
+
+
+class DenseAverage(nn.Module):
+    """An average pool whose stride is left out: the windows' pixels stand ``dilation`` apart instead.
+
+    (N, C, H, W) -> the same shape. Every ``kernel``-th output (if that was the stride) is what the pool would have
+    given. With ``centred``, windows reach over all borders by (kernel - 1) / 2 pixels that count as 0, as in a padded
+    average pool; without, they begin at their pixel, and what hangs over the border does not count.
+    """
+
+    def __init__(self, kernel: int, dilation: int, *, centred: bool) -> None:
+        super().__init__()
+        self.kernel, self.dilation, self.centred = kernel, dilation, centred
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average windows: (N, C, H, W) -> (N, C, H, W)."""
+        if self.centred:
+            return self._sum(x) / self.kernel**2
+        return self._sum(x) / self._sum(torch.ones_like(x[:1, :1]))
+
+    def _sum(self, x: Tensor) -> Tensor:
+        """Sum each window."""
+        height, width = x.shape[2], x.shape[3]
+        reach = (self.kernel - 1) * self.dilation
+        before = reach // 2 if self.centred else 0
+        x = functional.pad(x, (before, reach - before, before, reach - before))
+        starts = range(0, reach + 1, self.dilation)
+        rows = torch.stack([x[:, :, start : start + height] for start in starts]).sum(0)
+        return torch.stack([rows[:, :, :, start : start + width] for start in starts]).sum(0)
+
+    def extra_repr(self) -> str:
+        """Its arguments."""
+        return f"kernel={self.kernel}, dilation={self.dilation}, centred={self.centred}"
 
 
 def global_average(x: Tensor) -> Tensor:

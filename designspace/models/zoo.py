@@ -24,7 +24,7 @@ def entry_point(name: str) -> Callable[..., AnyNet]:
     """Make the function of one network, as torch.hub and users of torchvision know them."""
 
     def build(pretrained: bool | str = False, **options: object) -> AnyNet:
-        return create_model(name, pretrained, **options)  # type: ignore[arg-type]
+        return create_model(name, pretrained, **options)
 
     about = catalog.published(name)
     cost = complexity(catalog.get(name), about.resolution)

@@ -80,8 +80,6 @@ _RESNESTS = {
 }
 
 
-
-
 class Published(NamedTuple):
     """What the authors say of a network on ImageNet (ILSVRC 2012), for one centre crop of the validation images."""
 

@@ -1,0 +1,75 @@
+"""The compiled part of the training step on CPUs: `norm.c`, built with the machine's C compiler when first needed.
+
+Everything works without it, in more passes over memory (`designspace.models.fused` says what is fused). Set
+``DESIGNSPACE_KERNELS=0`` to do without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from designspace.support.cache import cache_root
+
+log = logging.getLogger(__name__)
+
+_SOURCE = Path(__file__).with_name("norm.c")
+# The OpenMP runtime is not linked: its symbols are found in the one that torch has loaded. A second runtime would have
+# threads of its own, which wait in busy loops on the cores that torch's threads need.
+_COMPILE = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """Give the compiled kernels, built now if this machine has not built them yet; None where that cannot be done."""
+    if os.environ.get("DESIGNSPACE_KERNELS") == "0" or sys.platform != "linux":
+        return None
+    try:
+        return ctypes.CDLL(str(_built()))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("training without compiled kernels: %s", error)
+        return None
+
+
+def _built() -> Path:
+    """The shared library, from the cache or built."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    if compiler is None:
+        raise OSError("there is no C compiler")
+    path = cache_root() / "kernels" / f"norm-{_key(compiler)}.so"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        compiled, linked = Path(folder, "norm.o"), Path(folder, "norm.so")
+        _run(compiler, *_COMPILE, "-c", str(_SOURCE), "-o", str(compiled))
+        _run(compiler, "-shared", str(compiled), "-o", str(linked))
+        linked.replace(path)  # whole or not at all: other workers build the same file at the same time
+    return path
+
+
+def _key(compiler: str) -> str:
+    """What the built code depends on: the source, the flags, the compiler and the kind of processor.
+
+    A home folder may be shared by machines of several kinds.
+    """
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))]
+    parts = (_SOURCE.read_text(), " ".join(_COMPILE), version, platform.machine(), processor[0] if processor else "")
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _run(*command: str) -> None:
+    """Run the compiler; its complaints go into the error."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()[:500]}")

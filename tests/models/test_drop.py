@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from designspace.models import AnyNet
+from designspace.models.blocks import Block
+from designspace.models.drop import DropBlock, DropPath
+from designspace.networks import catalog
+from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError
+
+NETWORK = Network(Stem("cifar", 8), tuple(Stage(2, 16, 2, 1, 8) for _ in range(3)), radix=2, num_classes=5)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean():
+    x = torch.ones(20_000, 2, 1, 1)
+    y = DropPath(0.3)(x)
+    assert y.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert torch.equal(y[:, 0], y[:, 1])
+    assert y.mean().item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("block", "side"), [(3, 16), (7, 28), (5, 5), (7, 4), (1, 9)])
+def test_drop_block_drops_squares_at_the_rate(block, side):
+    x = torch.ones(128, 64, side, side)
+    y = DropBlock(0.1, block)(x)
+    dropped = (y == 0).float()
+    # Algorithm 1 aims at the rate; overlapping squares make it a little less.
+    assert 0.08 <= dropped.mean().item() <= 0.11
+    assert y.mean().item() == pytest.approx(1, abs=1e-3)
+    # Every dropped pixel stands in a dropped square: opening the mask with a square changes nothing.
+    size = min(block, side)
+    eroded = -torch.nn.functional.max_pool2d(-dropped, size, stride=1)
+    reopened = torch.nn.functional.max_pool2d(torch.nn.functional.pad(eroded, (size - 1,) * 4), size, stride=1)
+    assert torch.equal(reopened, dropped)
+    assert not torch.equal(dropped[:, 0], dropped[:, 1])  # each channel on its own
+
+
+@pytest.mark.parametrize("layer", [DropPath(0.5), DropBlock(0.5)])
+def test_nothing_is_dropped_in_evaluation(layer):
+    x = torch.randn(4, 3, 8, 8)
+    assert torch.equal(layer.eval()(x), x)
+
+
+@pytest.mark.parametrize("option", ["drop_path", "drop_block", "dropout"])
+@pytest.mark.parametrize("rate", [-0.1, 1, float("nan")])
+def test_rates_are_checked(option, rate):
+    with pytest.raises(InputError, match=f"{option} must be at least 0 and below 1"):
+        AnyNet(NETWORK, **{option: rate})
+
+
+def test_stochastic_depth_grows_from_the_first_block_to_the_last():
+    model = AnyNet(catalog.get("resnest14"), drop_path=0.3)
+    rates = [module.drop_path.rate for module in model.modules() if isinstance(module, Block)]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_drop_block_stands_in_the_last_two_stages_behind_every_norm_but_attentions():
+    model = AnyNet(NETWORK, drop_block=0.1)
+    places = [name for name, module in model.named_modules() if isinstance(module, DropBlock)]
+    assert {name.split(".")[1] for name in places} == {"1", "2"}
+    assert [name for name in places if name.startswith("stages.1.0")] == [
+        "stages.1.0.transform.conv1.drop",
+        "stages.1.0.transform.conv2.splits.drop",
+        "stages.1.0.transform.conv3.drop",
+    ]
+
+
+@pytest.mark.parametrize("options", [{"drop_path": 0.4}, {"drop_block": 0.2}, {"dropout": 0.5}])
+def test_dropping_changes_training_only_and_no_name(options):
+    plain, dropping = AnyNet(NETWORK), AnyNet(NETWORK, **options)
+    assert list(plain.state_dict()) == list(dropping.state_dict())
+    x = torch.randn(4, 3, 16, 16)
+    assert torch.equal(plain.eval()(x), dropping.eval()(x))
+    plain.train(), dropping.train()
+    first = dropping(x)
+    assert not torch.allclose(first, plain(x))
+    assert not torch.allclose(first, dropping(x))
+    first.square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in dropping.parameters() if parameter.grad is not None)
+
+
+def test_a_dropped_block_is_its_shortcut():
+    stage = Stage(2, 8, 1, 1, 8)
+    network = Network(Stem("cifar", 8), (stage,))
+    from designspace.models.blocks import BlockOptions
+
+    block = Block(network, stage, 8, first=True, options=BlockOptions(drop_path=0.5))
+    x = torch.rand(64, 8, 4, 4)
+    y = block(x)
+    dropped = (y == x).flatten(1).all(1)
+    assert 15 < dropped.sum() < 49
+    gradient = torch.autograd.grad(block(x.requires_grad_()).sum(), x)[0]
+    assert gradient.isfinite().all()

@@ -1,0 +1,180 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_fused import shaken
+from torch import nn
+
+from designspace.models import AnyNet
+from designspace.models.features import Backbone
+from designspace.models.norms import FrozenBatchNorm2d, freeze_norms
+from designspace.networks import catalog
+from designspace.networks.blocks import PLAIN_CONVS
+from designspace.networks.network import BLOCKS, Network, Stage, Stem
+from designspace.support.errors import InputError
+
+
+def images(*shape, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def small(stem="deep", block="bottleneck", radix=2, shortcut="avg_pool", downsampling="avg_pool_after"):
+    plain = block in PLAIN_CONVS
+    stages = tuple(Stage(2, 8 * i, 2, 1, 8 * i if plain else 4) for i in (1, 2, 3))
+    if plain:
+        radix, downsampling = 0, "conv"
+    return Network(Stem(stem, 8), stages, block=block, radix=radix, shortcut=shortcut, downsampling=downsampling)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnest50", "regnety_400mf", "resnet50", "resnext50_32x4d", "resnest50_fast_2s2x40d"]
+)
+def test_maps_are_what_feature_info_says(name):
+    backbone = Backbone(AnyNet(catalog.get(name)).eval())
+    info = backbone.feature_info
+    assert info.reduction() == [2, 4, 8, 16, 32]
+    assert info.channels()[1:] == [stage.width for stage in catalog.get(name).stages]
+    with torch.no_grad():
+        maps = backbone(images(1, 3, 97, 70, dtype=torch.float32))
+    for one, channels, reduction in zip(maps, info.channels(), info.reduction(), strict=True):
+        assert one.shape == (1, channels, -(-97 // reduction), -(-70 // reduction))
+
+
+def test_chosen_maps_are_those_of_all_and_what_is_behind_is_left_out():
+    model = AnyNet(small()).double().eval()
+    everything = Backbone(model)(images(2, 3, 33, 30))
+    some = Backbone(model, (1, -2))
+    chosen = some(images(2, 3, 33, 30))
+    assert torch.equal(chosen[0], everything[1])
+    assert torch.equal(chosen[1], everything[2])
+    assert some.feature_info.get_dicts() == [
+        {"index": 1, "num_chs": 8, "reduction": 8, "module": "stages.0"},
+        {"index": 2, "num_chs": 16, "reduction": 16, "module": "stages.1"},
+    ]
+    assert not any(name.startswith(("stages.2", "head")) for name in some.state_dict())
+    kept = model.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in some.state_dict().items())
+
+
+def test_the_named_module_gives_the_map():
+    for stem in ("deep", "resnet", "imagenet", "cifar"):
+        backbone = Backbone(AnyNet(small(stem)).double().eval())
+        seen: dict[str, torch.Tensor] = {}
+        for name in backbone.feature_info.module_name():
+            backbone.get_submodule(name).register_forward_hook(
+                lambda module, inputs, output, name=name, seen=seen: seen.update({name: output})
+            )
+        maps = backbone(images(1, 3, 32, 32))
+        assert all(torch.equal(seen[n], m) for n, m in zip(backbone.feature_info.module_name(), maps, strict=True))
+
+
+@pytest.mark.parametrize("indices", [(), (2, 1), (0, 0), (4,), (-5,), (1, -3)])
+def test_impossible_maps_are_refused(indices):
+    with pytest.raises(InputError, match=r"out_indices must be in rising order and name some of 0 to 3, not \["):
+        Backbone(AnyNet(small()), indices)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(BLOCKS),
+    st.sampled_from(("imagenet", "cifar", "deep")),
+    st.sampled_from(("conv", "avg_pool")),
+    st.sampled_from(("conv", "avg_pool_before", "avg_pool_after")),
+    st.sampled_from((0, 1, 2)),
+    st.integers(0, 3),
+    st.integers(20, 41),
+    st.integers(20, 41),
+)
+def test_a_dilated_network_gives_what_the_original_gives_and_more_in_between(
+    block, stem, shortcut, downsampling, radix, left_out, height, width
+):
+    network = small(stem, block, radix, shortcut, downsampling)
+    original = shaken(AnyNet(network)).double().eval()
+    if radix:  # attention sees the whole map, of which a dilated network has more: hold it fixed
+        for module in original.modules():
+            if hasattr(module, "attend"):
+                nn.init.zeros_(module.squeeze.weight)
+    strides = Backbone(original).feature_info.reduction()
+    dilated = AnyNet(network, output_stride=strides[-1] // 2**left_out).double().eval()
+    dilated.load_state_dict(original.state_dict())
+    x = images(2, 3, height, width)
+    backbone = Backbone(dilated)
+    kept = backbone.feature_info.reduction()
+    assert kept[-1] == strides[-1] // 2**left_out
+    for sparse, dense, stride, step in zip(Backbone(original)(x), backbone(x), strides, kept, strict=True):
+        factor = stride // step
+        torch.testing.assert_close(dense[:, :, ::factor, ::factor], sparse, rtol=1e-9, atol=1e-9)
+        assert dense.shape[2:] == (-(-height // step), -(-width // step))
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize("name", ["resnest50", "regnetx_400mf", "resnet50"])
+def test_output_strides_of_published_networks(name, stride):
+    model = AnyNet(catalog.get(name), output_stride=stride).eval()
+    assert list(model.state_dict()) == list(AnyNet(catalog.get(name)).state_dict())
+    with torch.no_grad():
+        assert Backbone(model, (4,))(images(1, 3, 65, 96, dtype=torch.float32))[0].shape[2:] == (
+            -(-65 // stride),
+            96 // stride,
+        )
+        assert model(images(1, 3, 65, 96, dtype=torch.float32)).shape == (1, 1000)
+
+
+def test_strides_that_cannot_be_had_are_refused():
+    with pytest.raises(InputError, match="output_stride=12 cannot be had; this network's may be: 2, 4, 8, 16, 32"):
+        AnyNet(catalog.get("regnetx_400mf"), output_stride=12)
+    with pytest.raises(InputError, match="may be: 4, 8, 16, 32"):
+        AnyNet(catalog.get("resnest50"), output_stride=2)
+
+
+def test_frozen_norms_are_constants():
+    model = shaken(AnyNet(small())).double()
+    expected = model.eval()(images(2, 3, 32, 32)).detach()
+    names = list(model.state_dict())
+    freeze_norms(model.train())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert sorted(model.state_dict()) == sorted(names)
+    output = model(images(2, 3, 32, 32))
+    torch.testing.assert_close(output, expected)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    output.sum().backward()
+    assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
+    learned = {name for name, _ in model.named_parameters()}
+    assert not any(".norm." in name for name in learned)
+    assert isinstance(model.stem.conv1.norm, FrozenBatchNorm2d)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"drop_path": 0.3, "drop_block": 0.1}])
+def test_checkpointing_changes_no_number(dtype, options):
+    network = small()
+    results = []
+    for checkpointing in (False, True):
+        model = AnyNet(network, checkpointing=checkpointing, **options).to(dtype)
+        backbone = Backbone(AnyNet(network, checkpointing=checkpointing, **options).to(dtype), (1, 3))
+        torch.manual_seed(0)
+        for _ in range(2):
+            model(images(4, 3, 32, 32, dtype=dtype)).square().sum().backward()
+            sum(one.square().sum() for one in backbone(images(4, 3, 32, 32, dtype=dtype))).backward()
+        results.append(
+            [tensor for m in (model, backbone) for tensor in (*(p.grad for p in m.parameters()), *m.buffers())]
+        )
+    for plain, repeated in zip(*results, strict=True):
+        assert (plain is None and repeated is None) or torch.equal(plain, repeated)
+
+
+def test_checkpointing_keeps_less():
+    def kept(checkpointing):
+        total = 0
+
+        def pack(tensor):
+            nonlocal total
+            total += tensor.numel()
+            return tensor
+
+        model = AnyNet(catalog.get("regnetx_200mf"), checkpointing=checkpointing)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(images(2, 3, 64, 64, dtype=torch.float32))
+        return total
+
+    assert kept(True) < 0.5 * kept(False)

@@ -1,0 +1,284 @@
+"""The compiled passes against torch's own layers in float64."""
+
+import copy
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from designspace.models import AnyNet, fused, kernels
+from designspace.models.layers import ConvNorm
+from designspace.models.split_attention import SplitAttention
+from designspace.networks import catalog
+from designspace.networks.network import Network, Stage, Stem
+
+NETWORK = Network(
+    Stem("cifar", 8),
+    (Stage(2, 16, 1, 1, 8), Stage(2, 24, 2, 2, 4)),
+    radix=2,
+    shortcut="avg_pool",
+    downsampling="avg_pool_after",
+    num_classes=10,
+)
+
+
+@pytest.fixture(autouse=True)
+def _compiled():
+    """These tests are about the kernels, which Debian's and every cluster's C compiler builds."""
+    assert kernels.library() is not None
+
+
+def images(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def shaken(module, seed=0):
+    """Give batch-norms weights and statistics that differ between channels."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor, low in ((layer.weight, -1.0), (layer.bias, -1.0), (layer.running_var, 0.5)):
+                tensor.data.uniform_(low, 1.5, generator=generator)
+            layer.running_mean.uniform_(-1, 1, generator=generator)
+    return module
+
+
+def run(module, inputs, dtype, **arguments):
+    """Output, gradients of inputs and parameters, and buffers, of sum(output * fixed numbers)."""
+    module = copy.deepcopy(module).to(dtype)
+    inputs = [x.to(dtype).clone(memory_format=torch.channels_last).requires_grad_() for x in inputs]
+    output = module(*inputs, **arguments)
+    (output * images(7, *output.shape).to(dtype)).sum().backward()
+    gradients = [x.grad for x in inputs] + [parameter.grad for parameter in module.parameters()]
+    return output, gradients, list(module.buffers())
+
+
+def assert_same(module, inputs, **arguments):
+    """Compiled float32 equals torch's float64 up to rounding."""
+    fast, reference = run(module, inputs, torch.float32, **arguments), run(module, inputs, torch.float64, **arguments)
+    torch.testing.assert_close(fast[0].double(), reference[0], rtol=1e-4, atol=1e-4)
+    for got, expected in zip((*fast[1], *fast[2]), (*reference[1], *reference[2]), strict=True):
+        scale = max(1.0, expected.abs().max().item())
+        torch.testing.assert_close(got.double(), expected.double(), rtol=1e-3, atol=1e-4 * scale)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 700), st.integers(1, 9), st.booleans(), st.booleans(), st.integers(0, 99))
+def test_norm_with_what_follows_equals_torch(count, width, side, relu, adds, seed):
+    if count * side * side == 1:
+        count = 2
+    module = shaken(ConvNorm(width, width, relu=relu), seed)
+    module.conv.weight.data = torch.eye(width)[:, :, None, None]
+    x, shortcut = images(seed, count, width, side, side + 1), images(seed + 1, count, width, side, side + 1)
+    assert_same(module, [x, shortcut] if adds else [x])
+
+
+def test_a_large_mean_loses_no_digits():
+    x = (1e3 + images(0, 4, 16, 32, 32)).contiguous(memory_format=torch.channels_last)
+    norm = nn.BatchNorm2d(16)
+    got = fused.norm_act(x, norm, relu=False)
+    expected = functional.batch_norm(x.double(), None, None, training=True)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-4)  # x itself has 6e-5 of rounding
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(2, 4), st.sampled_from((1, 2, 3, 4)), st.sampled_from((1, 2, 4)), st.integers(1, 24), st.integers(2, 9)
+)
+def test_split_attention_equals_torch(count, radix, cardinality, part, side):
+    width = part * radix * cardinality
+    module = shaken(SplitAttention(width, radix=radix, cardinality=cardinality), radix)
+    module.norm.eval()  # batch statistics of two almost equal numbers are mostly rounding
+    assert_same(module, [images(side, count, width, side, side + 2)])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_no_bit(threads):
+    x = images(0, 6, 40, 17, 19).contiguous(memory_format=torch.channels_last)
+    norm, splits = shaken(nn.BatchNorm2d(40)), shaken(nn.BatchNorm2d(40))
+
+    def everything():
+        learned, maps = copy.deepcopy(norm), x.clone().requires_grad_()
+        y = fused.norm_act(maps, learned, True, x)
+        attention = fused.Attention(lambda pooled: torch.cat([pooled, -pooled], 1), ())
+        z = fused.split_attention(maps, copy.deepcopy(splits), 2, attention)
+        (y.sum() + (z * x[:, :20]).sum()).backward()
+        return y.detach(), z.detach(), maps.grad, learned.weight.grad, learned.running_var
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = everything()
+        torch.set_num_threads(threads)
+        assert all(torch.equal(got, alone) for got, alone in zip(everything(), expected, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def counted(monkeypatch):
+    """Names of the kernels that are called from now on."""
+    called, call = [], fused._call
+    monkeypatch.setattr(fused, "_call", lambda name, *arguments: (called.append(name), call(name, *arguments)))
+    return called
+
+
+def test_a_whole_network_learns_alike_and_uses_the_kernels(monkeypatch):
+    called = counted(monkeypatch)
+    assert_same(shaken(AnyNet(NETWORK)), [images(3, 4, 3, 17, 15)])
+    assert {"norm_statistics", "norm_forward", "norm_backward", "splits_combine", "splits_backward"} <= set(called)
+    assert called.count("splits_combine") == NETWORK.depth
+
+
+def test_evaluation_without_gradients_is_fused_too(monkeypatch):
+    model = shaken(AnyNet(NETWORK)).eval()
+    x = images(0, 3, 3, 16, 16)
+    with torch.enable_grad():
+        expected = copy.deepcopy(model).double()(x.double())
+    called = counted(monkeypatch)
+    before = [buffer.clone() for buffer in model.buffers()]
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x).double(), expected.detach(), rtol=1e-4, atol=1e-5)
+    assert "splits_combine" in called
+    assert "norm_statistics" not in called
+    assert all(torch.equal(old, new) for old, new in zip(before, model.buffers(), strict=True))
+
+
+def test_conv_outputs_seen_by_a_hook_stay_as_they_were():
+    layer, kept = shaken(ConvNorm(4, 4)).eval(), []
+    layer.conv.register_forward_hook(lambda module, inputs, output: kept.append((output, output.clone())))
+    with torch.no_grad():
+        layer(images(0, 2, 4, 5, 5).contiguous(memory_format=torch.channels_last))
+    assert torch.equal(*kept[0])
+
+
+@pytest.mark.parametrize("case", ["hook", "half", "autocast", "evaluation with gradients", "frozen weights", "vmap"])
+def test_what_the_kernels_cannot_do_is_done_by_torch(case, monkeypatch):
+    called = counted(monkeypatch)
+    layer = shaken(ConvNorm(4, 8))
+    x = images(0, 2, 4, 5, 5).contiguous(memory_format=torch.channels_last)
+    reference = copy.deepcopy(layer)
+    if case == "hook":
+        seen = []
+        layer.norm.register_forward_hook(lambda *_: seen.append(1))
+        layer(x)
+        assert seen
+    elif case == "half":
+        assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+    elif case == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
+    elif case == "evaluation with gradients":
+        layer.eval()(x).sum().backward()
+        assert layer.norm.running_mean.equal(reference.norm.running_mean)
+    elif case == "frozen weights":
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+        x.requires_grad_()
+        layer(x).square().sum().backward()
+        assert x.grad.isfinite().all()
+        assert all(parameter.grad is None for parameter in layer.parameters())
+        return  # the kernels do this one
+    else:
+        layer.eval()
+        weights, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
+
+        def loss(weights, one):
+            return torch.func.functional_call(layer, (weights, buffers), (one[None],)).square().sum()
+
+        each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x)
+        assert each["conv.weight"].shape == (2, 8, 4, 1, 1)
+    assert called == []
+
+
+def test_frozen_attention_lets_the_rest_learn():
+    module = SplitAttention(8, radix=2, cardinality=1)
+    for part in (module.squeeze, module.norm, module.attend):
+        part.requires_grad_(False)
+    x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    module(x).square().sum().backward()
+    assert module.squeeze.weight.grad is None
+    assert module.splits.norm.weight.grad.abs().sum() > 0
+
+
+def test_a_backward_pass_may_be_repeated():
+    module = SplitAttention(8, radix=2, cardinality=1)
+    x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    loss = module(x).square().sum()
+    loss.backward(retain_graph=True)
+    once = module.attend.weight.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(module.attend.weight.grad, 2 * once)
+
+
+def test_nan_is_passed_on():
+    x = images(0, 2, 4, 5, 5)
+    x[0, 1] = float("nan")
+    out = ConvNorm(4, 4)(x.contiguous(memory_format=torch.channels_last))
+    assert out.isnan().any()
+    norm = nn.BatchNorm2d(4)
+    assert fused.norm_act(x.contiguous(memory_format=torch.channels_last), norm, True)[:, 1].isnan().all()
+    assert norm.running_var[1].isnan()
+
+
+def test_threads_may_train_side_by_side():
+    x = images(0, 4, 3, 16, 16)
+    results = {}
+
+    def train(key):
+        model = AnyNet(NETWORK)
+        model(x).square().sum().backward()
+        results[key] = model.stem.conv.weight.grad
+
+    threads = [threading.Thread(target=train, args=(key,)) for key in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(results[0], gradient) for gradient in results.values())
+
+
+SCRIPT = """
+import torch
+from designspace.models import AnyNet, kernels
+from designspace.networks import catalog
+model = AnyNet(catalog.get("regnetx_200mf"))
+model(torch.randn(2, 3, 32, 32)).sum().backward()
+print(kernels.library() is not None, model.stem.conv.weight.grad.isfinite().all().item())
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "compiled"),
+    [({}, True), ({"DESIGNSPACE_KERNELS": "0"}, False), ({"PATH": "/nowhere"}, False), ({"CC": "false"}, False)],
+)
+def test_training_works_with_and_without_a_compiler(environment, compiled, tmp_path):
+    full = {**os.environ, "DESIGNSPACE_DATA": str(tmp_path), **environment}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=full, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(compiled), "True"]
+    assert bool(list(tmp_path.glob("kernels/norm-*.so"))) == compiled
+
+
+def test_published_networks_take_the_fast_way(monkeypatch):
+    called = counted(monkeypatch)
+    AnyNet(catalog.get("regnety_200mf"))(images(0, 2, 3, 32, 32)).sum().backward()
+    assert called.count("norm_backward") == called.count("norm_forward") > 40
+
+
+def test_a_users_default_dtype_is_no_matter():
+    x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    module = SplitAttention(8, radix=2, cardinality=1)
+    expected = copy.deepcopy(module)(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        output = copy.deepcopy(module)(x)
+        output.sum().backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(output, expected)
