@@ -30,7 +30,7 @@ def entry_point(name: str) -> Callable[..., AnyNet]:
     cost = complexity(catalog.get(name), about.resolution)
     build.__name__ = build.__qualname__ = name
     build.__doc__ = (
-        f"{name}: {quantity(cost.params)} parameters, {quantity(cost.flops)} multiply-adds at {about.resolution} "
+        f"{name}: {quantity(int(cost.params))} parameters, {quantity(int(cost.flops))} multiply-adds at {about.resolution} "
         f"pixels, {about.top1:.1f}% top-1 on ImageNet.\n\n    {about.source}. Arguments are those of `create_model`.\n"
     )
     return build
