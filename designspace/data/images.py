@@ -75,8 +75,8 @@ class ImageData:
         """
         if train_images in (None, len(self.train_images)) and test_images in (None, len(self.test_images)):
             return self
-        train = _chosen(f"{self.name}: train_images", self.train_labels, train_images, seed=0)
-        test = _chosen(f"{self.name}: test_images", self.test_labels, test_images, seed=1)
+        train = balanced(f"{self.name}: train_images", self.train_labels, train_images, seed=0)
+        test = balanced(f"{self.name}: test_images", self.test_labels, test_images, seed=1)
         return dataclasses.replace(
             self,
             train_images=self.train_images[train],
@@ -86,7 +86,7 @@ class ImageData:
         )
 
 
-def _chosen(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
     """The indices of ``count`` images with each class in its share, in order."""
     if count is None:
         return np.arange(len(labels))

@@ -1,0 +1,86 @@
+"""Batches of an image folder, read by processes beside the one that uses them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from designspace.data.image_folder import ImageFolder
+from designspace.models.presets import Preset
+from designspace.support.errors import RunError
+
+
+class Batch(NamedTuple):
+    """Images that follow each other in the folder."""
+
+    images: Tensor
+    """uint8, shape (N, C, crop, crop)."""
+    labels: Tensor
+    """int64, shape (N,)."""
+    unreadable: list[str]
+    """What is wrong with those images of the batch that are left out."""
+
+
+def batches(folder: ImageFolder, preset: Preset, batch_size: int, workers: int | None = None) -> Iterator[Batch]:
+    """Read all images of a folder in order, in batches of ``batch_size`` files.
+
+    Args:
+        folder: the images.
+        preset: how they are prepared; normalising is left to the caller, on its device.
+        batch_size: files a batch, of which those that cannot be read are left out.
+        workers: processes that read; 0 reads in this one; None: as many as there are cores for this process.
+    """
+    loader = DataLoader(
+        _Prepared(folder, preset),
+        batch_size,
+        num_workers=available_cores() if workers is None else workers,
+        collate_fn=_collate,
+        worker_init_fn=_ignore_ctrl_c,
+    )
+    for images, labels, unreadable in loader:
+        yield Batch(torch.from_numpy(images), torch.from_numpy(labels), unreadable)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+_Item = tuple[NDArray[np.uint8], int] | str
+
+
+class _Prepared(Dataset[_Item]):
+    """The images of a folder, prepared, with their labels; or what is wrong with one."""
+
+    def __init__(self, folder: ImageFolder, preset: Preset) -> None:
+        self._folder = folder
+        self._preset = preset
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
+    def __getitem__(self, index: int) -> _Item:
+        try:
+            return self._folder.read(index, self._preset), int(self._folder.labels[index])
+        except RunError as error:
+            return str(error)
+
+
+def _collate(items: Sequence[_Item]) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
+    """Put a batch together, of numpy's arrays: torch would send tensors through /dev/shm, small in containers."""
+    good = [item for item in items if not isinstance(item, str)]
+    images = np.stack([image for image, _ in good]) if good else np.empty((0, 1, 1, 1), np.uint8)
+    return images, np.array([label for _, label in good], np.int64), [item for item in items if isinstance(item, str)]
+
+
+def _ignore_ctrl_c(_worker: int) -> None:
+    """Leave Ctrl-C, which every process of a terminal gets, to the process that ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,83 @@
+"""Measure top-1 and top-5 of a published or own model, and compare with the published figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import designspace
+from designspace.cli import app
+from designspace.cli.tables import image_progress, print_table
+from designspace.data.find import find_images
+from designspace.data.image_folder import ImageFolder
+from designspace.models import AnyNet, zoo
+from designspace.networks import catalog
+from designspace.support.errors import InputError, RunError
+from designspace.training.verdict import differences, verdict
+from designspace.training.verification import choose_device, preset_for, verify
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Find images and model, measure, and print the figures and what they say."""
+    name, device = str(config["model"]), choose_device(config["device"])
+    images = find_images(str(config["data"]), Path(config["root"]) if config["root"] else None, config["images"])
+    model = load(name, config["weights"])
+    weights = getattr(model, "weights", None)
+    own = preset_for(images, weights.preset if weights else None)
+    used = preset_for(images, weights.preset if weights else None, *(config[key] for key in _PREPARATION))
+    total = len(images) if isinstance(images, ImageFolder) else len(images.test_images)
+    with image_progress(total) as show:
+        speed = {"batch_size": config["batch_size"], "workers": config["workers"]}
+        found = verify(model, images, used, device=device, on_batch=show, **speed)
+    rows = [
+        ("top-1", f"{found.top1:.2f}%"),
+        ("top-5", f"{found.top5:.2f}%"),
+        ("images", f"{found.images:,} in {images.num_classes:,} classes"),
+        ("resize, crop", f"{used.resize}, {used.crop} pixels"),
+        ("interpolation", used.interpolation),
+        *_about(weights),
+    ]
+    print_table(f"{name} on {config['data']}", ("", ""), rows)
+    if published := _published(name, weights):
+        top1, source = published
+        print(f"\ntop-1 is {verdict(found, top1, config['tolerance'], differences(found, images, used, own))}")
+        print(f"published: {source}")
+    if found.unreadable:
+        raise RunError(
+            "\n  ".join([f"{len(found.unreadable)} of {total} images are left out:", *found.unreadable[:20]])
+        )
+
+
+def load(name: str, weights: str | None) -> AnyNet:
+    """The model of a folder that exists, or else the published network of that name."""
+    if not Path(name).is_dir():
+        return zoo.create_model(name, pretrained=True if weights is None else str(weights))
+    if weights is not None:
+        raise InputError(f"the folder {name} has weights of its own; weights=... is for published networks")
+    model: AnyNet = designspace.load(name)
+    return model
+
+
+_PREPARATION = ("crop", "resize", "interpolation")
+
+
+def _about(weights: Any) -> list[tuple[str, str]]:
+    """The rows on where the weights come from."""
+    if weights is None:
+        return [("weights", "none: as before any training")]
+    rows = [("weights", weights.origin)]
+    return [*rows, ("licence", weights.about.licence)] if weights.about else rows
+
+
+def _published(name: str, weights: Any) -> tuple[float, str] | None:
+    """Top-1 as published, in per cent, and where: of these weights, or else of the network."""
+    if weights is None:
+        return None
+    if weights.about:
+        return weights.about.top1, weights.about.source
+    return None if Path(name).is_dir() else (catalog.published(name).top1, catalog.published(name).source)
+
+
+if __name__ == "__main__":
+    app.main("verify", run, resumes=False)
