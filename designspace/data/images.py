@@ -90,7 +90,7 @@ def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int)
     """The indices of ``count`` images with each class in its share, in order."""
     if count is None:
         return np.arange(len(labels))
-    if not 1 <= count <= len(labels):
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(labels):
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
     # Raw bits, for they never change between versions of numpy; `Generator.permutation` may.
     shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")

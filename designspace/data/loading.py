@@ -19,7 +19,7 @@ from designspace.support.errors import RunError
 
 
 class Batch(NamedTuple):
-    """Images that follow each other in the folder."""
+    """Images of a folder."""
 
     images: Tensor
     """uint8, shape (N, C, crop, crop)."""
@@ -30,7 +30,9 @@ class Batch(NamedTuple):
 
 
 def batches(folder: ImageFolder, preset: Preset, batch_size: int, workers: int | None = None) -> Iterator[Batch]:
-    """Read all images of a folder in order, in batches of ``batch_size`` files.
+    """Read all images of a folder, in batches of ``batch_size`` files.
+
+    Classes take turns, so that the first images already stand for all. The order is always the same.
 
     Args:
         folder: the images.
@@ -41,6 +43,7 @@ def batches(folder: ImageFolder, preset: Preset, batch_size: int, workers: int |
     loader = DataLoader(
         _Prepared(folder, preset),
         batch_size,
+        sampler=_classes_in_turn(folder.labels),
         num_workers=available_cores() if workers is None else workers,
         collate_fn=_collate,
         worker_init_fn=_ignore_ctrl_c,
@@ -52,6 +55,14 @@ def batches(folder: ImageFolder, preset: Preset, batch_size: int, workers: int |
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _classes_in_turn(labels: NDArray[np.int64]) -> list[int]:
+    """The order of images that spreads each class evenly; the labels are sorted."""
+    counts = np.bincount(labels)
+    place = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels]  # within its class
+    order: list[int] = np.argsort((place + 0.5) / counts[labels], kind="stable").tolist()
+    return order
 
 
 _Item = tuple[NDArray[np.uint8], int] | str
