@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import designspace
 from designspace.cli import app
@@ -12,15 +11,16 @@ from designspace.cli.tables import image_progress, print_table
 from designspace.data.find import find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.models import AnyNet, zoo
-from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
-from designspace.training.verdict import differences, verdict
+from designspace.training.verdict import differences, published_figure, verdict
 from designspace.training.verification import choose_device, preset_for, verify
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Find images and model, measure, and print the figures and what they say."""
-    name, device = str(config["model"]), choose_device(config["device"])
+    name, tolerance, device = str(config["model"]), config["tolerance"], choose_device(config["device"])
+    if not isinstance(tolerance, int | float) or not tolerance >= 0:
+        raise InputError(f"tolerance must be a number of points >= 0, not {tolerance!r}")
     images = find_images(str(config["data"]), Path(config["root"]) if config["root"] else None, config["images"])
     model = load(name, config["weights"])
     weights = getattr(model, "weights", None)
@@ -31,18 +31,19 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         speed = {"batch_size": config["batch_size"], "workers": config["workers"]}
         found = verify(model, images, used, device=device, on_batch=show, **speed)
     rows = [
+        ("data", images.path if isinstance(images, ImageFolder) else images.name),
         ("top-1", f"{found.top1:.2f}%"),
         ("top-5", f"{found.top5:.2f}%"),
         ("images", f"{found.images:,} in {images.num_classes:,} classes"),
         ("resize, crop", f"{used.resize}, {used.crop} pixels"),
         ("interpolation", used.interpolation),
-        *_about(weights),
+        ("weights", weights.origin if weights else "none: as before any training"),
+        *([("licence", weights.licence)] if weights else []),
     ]
-    print_table(f"{name} on {config['data']}", ("", ""), rows)
-    if published := _published(name, weights):
-        top1, source = published
-        print(f"\ntop-1 is {verdict(found, top1, config['tolerance'], differences(found, images, used, own))}")
-        print(f"published: {source}")
+    print_table("", ("model", name), rows)
+    figure = published_figure(name, weights) if weights else None
+    if figure:
+        print(f"\n{verdict(found, figure, tolerance, differences(found, images, used, own))}")
     if found.unreadable:
         raise RunError(
             "\n  ".join([f"{len(found.unreadable)} of {total} images are left out:", *found.unreadable[:20]])
@@ -60,23 +61,6 @@ def load(name: str, weights: str | None) -> AnyNet:
 
 
 _PREPARATION = ("crop", "resize", "interpolation")
-
-
-def _about(weights: Any) -> list[tuple[str, str]]:
-    """The rows on where the weights come from."""
-    if weights is None:
-        return [("weights", "none: as before any training")]
-    rows = [("weights", weights.origin)]
-    return [*rows, ("licence", weights.about.licence)] if weights.about else rows
-
-
-def _published(name: str, weights: Any) -> tuple[float, str] | None:
-    """Top-1 as published, in per cent, and where: of these weights, or else of the network."""
-    if weights is None:
-        return None
-    if weights.about:
-        return weights.about.top1, weights.about.source
-    return None if Path(name).is_dir() else (catalog.published(name).top1, catalog.published(name).source)
 
 
 if __name__ == "__main__":
