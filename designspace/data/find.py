@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from designspace.data import catalog
+from designspace.data import default_root, load, names
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.support.errors import InputError
@@ -25,12 +25,12 @@ def find_images(data: str, root: Path | None = None, images: int | None = None) 
         InputError: there is nothing of that name, the folder is not laid out so, or it has not so many images.
         RunError: a prepared data set is missing or damaged.
     """
-    root = catalog.default_root() if root is None else root
-    if data in catalog.names():
-        return catalog.load(data, root, test_images=images)
+    root = default_root() if root is None else root
+    if data in names():
+        return load(data, root, test_images=images)
     folder = root / IMAGENET / "val" if data == IMAGENET else Path(data).expanduser()
     if not data or not folder.exists():
         wanted = f"{folder} is no folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
-        names = ", ".join([IMAGENET, *catalog.names()])
-        raise InputError(f"{wanted}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {names}")
+        known = ", ".join([IMAGENET, *names()])
+        raise InputError(f"{wanted}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {known}")
     return ImageFolder.of(folder).subset(images)

@@ -195,7 +195,7 @@ def test_ctrl_c_stops_cleanly(folder, tmp_path):
         (folder / "class 0" / f"copy {i}.jpg").symlink_to("0.jpg")
     command = [sys.executable, "-c", code, str(Path(__file__).parent), f"model={tmp_path}", f'data="{folder}"']
     process = subprocess.Popen(
-        [*command, "workers=2", "crop=224", "device=cpu"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "workers=2", "crop=64", "device=cpu"], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stderr.readline().startswith("images 64/3024, ")
     os.killpg(process.pid, signal.SIGINT)
