@@ -16,6 +16,7 @@ from designspace.data.images import ImageData
 from designspace.data.loading import Batch, batches
 from designspace.models import AnyNet
 from designspace.models.presets import Preset
+from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
 from designspace.training.failures import is_out_of_memory
 
@@ -65,7 +66,10 @@ def verify(
     _check("batch_size", batch_size, 1)
     _check("workers", 0 if workers is None else workers, 0)
     preset = preset_for(images) if preset is None else preset
-    check_fit(model, images, preset)
+    network = model.network if isinstance(model, AnyNet) else None  # other modules say too little of themselves
+    if network is not None:
+        check_classes(network, images)
+    _check_channels(network, images, preset)
     device = choose_device(device)
     model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean, std = (torch.tensor(v, device=device).mul_(255).view(-1, 1, 1) for v in (preset.mean, preset.std))
@@ -134,29 +138,29 @@ def preset_for(
     return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std)
 
 
-def check_fit(model: nn.Module, images: ImageFolder | ImageData, preset: Preset) -> None:
-    """Compare a model with images before any is read, where it is an `AnyNet`, which says what it takes.
+def check_classes(network: Network, images: ImageFolder | ImageData) -> None:
+    """Raise unless a network tells as many classes apart as the images have.
 
     Raises:
-        InputError: it tells another number of classes apart, or takes other channels.
+        InputError: it does not; the error has both numbers.
     """
-    path = f"folder {images.path}" if isinstance(images, ImageFolder) else images.name
-    if isinstance(model, AnyNet) and model.network.num_classes != images.num_classes:
-        hint = ""
-        if isinstance(images, ImageFolder) and "val" in images.classes:
-            hint = f"; for the validation images below it, give {images.path / 'val'}"
-        raise InputError(
-            f"{path} has {images.num_classes} classes, but the model tells {model.network.num_classes} apart{hint}"
-        )
-    channels = len(preset.mean) if isinstance(images, ImageFolder) else images.shape[0]
-    if channels not in (1, 3) and isinstance(images, ImageFolder):
-        raise InputError(f"images of a folder have 3 channels or 1, but mean and std have {channels}")
-    if channels != len(preset.mean):
-        raise InputError(f"{path} has {channels} channels, but mean and std have {len(preset.mean)}")
-    if isinstance(model, AnyNet) and model.network.in_channels != channels:
-        raise InputError(
-            f"the model takes {model.network.in_channels} channels, but images are prepared with {channels}"
-        )
+    if network.num_classes == images.num_classes:
+        return
+    what, hint = images.name if isinstance(images, ImageData) else f"folder {images.path}", ""
+    if isinstance(images, ImageFolder) and "val" in images.classes:
+        hint = f"; for the validation images below it, give {images.path / 'val'}"
+    raise InputError(f"{what} has {images.num_classes} classes, but the model tells {network.num_classes} apart{hint}")
+
+
+def _check_channels(network: Network | None, images: ImageFolder | ImageData, preset: Preset) -> None:
+    """Raise unless images are prepared with the channels that they have, and that a network takes."""
+    given = len(preset.mean)
+    if isinstance(images, ImageFolder) and given not in (1, 3):
+        raise InputError(f"images of a folder have 3 channels or 1, but mean and std have {given}")
+    if isinstance(images, ImageData) and given != images.shape[0]:
+        raise InputError(f"{images.name} has {images.shape[0]} channels, but mean and std have {given}")
+    if network is not None and network.in_channels != given:
+        raise InputError(f"the model takes {network.in_channels} channels, but images are prepared with {given}")
 
 
 def _batches(images: ImageFolder | ImageData, preset: Preset, size: int, workers: int | None) -> Generator[Batch]:

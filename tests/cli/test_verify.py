@@ -67,7 +67,7 @@ def typed(capsys, *arguments):
 
 def rows(output):
     """The lines of the table, key and value."""
-    return {line[:14].strip(): line[14:].strip() for line in output.splitlines()}
+    return {line.split()[0]: line.partition(" ")[2].strip() for line in output.splitlines()}
 
 
 def test_any_folder_of_class_folders(capsys, folder, mine):
@@ -80,8 +80,7 @@ def test_any_folder_of_class_folders(capsys, folder, mine):
         "top-1": f"{found.top1:.2f}%",
         "top-5": f"{found.top5:.2f}%",
         "images": "24 in 6 classes",
-        "resize, crop": "28, 24 pixels",
-        "interpolation": "bicubic",
+        "prepared": "resize 28, crop 24, bicubic",
         "weights": "a run of mine",
         "licence": "MIT",
     }
@@ -94,7 +93,7 @@ def test_any_folder_of_class_folders(capsys, folder, mine):
 def test_another_preparation_is_used_and_told(capsys, folder, mine):
     code, output, _ = typed(capsys, f"model={mine}", f'data="{folder}"', "crop=36", "interpolation=bilinear")
     assert code == 0
-    assert rows(output)["resize, crop"] == "42, 36 pixels"
+    assert rows(output)["prepared"] == "resize 42, crop 36, bilinear"
     found = measure(model(), ImageFolder.of(folder), Preset(36, 42), workers=0)
     assert rows(output)["top-1"] == f"{found.top1:.2f}%"
 
@@ -112,7 +111,7 @@ def test_a_prepared_data_set_by_name(capsys, tmp_path, monkeypatch, fashion_mnis
     code, output, errors = typed(capsys, *arguments)
     assert code == 0, errors
     assert rows(output)["images"] == "200 in 10 classes"
-    assert rows(output)["resize, crop"] == "28, 28 pixels"
+    assert "prepared" not in rows(output)
     code, _, errors = typed(capsys, *arguments, "crop=24")
     assert code == 2
     assert "images of fashion_mnist stay as they are" in errors
@@ -135,7 +134,7 @@ def test_broken_images_are_named_at_the_end(capsys, folder, mine):
     code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
     assert code == 1
     assert rows(output)["images"] == "22 in 6 classes"
-    assert "designspace.verify: 2 of 24 images are left out:\n" in errors
+    assert "designspace.verify: 2 of 24 images are left out, for they cannot be read:\n" in errors
     assert f"\n  cannot read {folder}/class 4/22.jpg: it is no image that Pillow knows\n" in errors
 
 
@@ -153,6 +152,8 @@ def test_nan_is_an_error(capsys, folder, mine, monkeypatch):
     ("arguments", "words"),
     [
         (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; there is: regnetx_200mf"),
+        (["model=MINE/none", "data=FOLDER"], "mine/none is no folder of a model or of a run"),
+        (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
         (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),
         (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
         (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; there is: model, data, root, weights"),
