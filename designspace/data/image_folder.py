@@ -28,14 +28,25 @@ _MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """The images of a folder and their classes. Made by `ImageFolder.of`; nothing is decoded before it is read."""
+    """The images of a folder and their classes. Made by `ImageFolder.of`; nothing is decoded before it is read.
+
+    Raises:
+        InputError: labels and files do not belong together.
+    """
 
     path: Path
     classes: tuple[str, ...]
     files: tuple[str, ...]
     """Paths below `path`, class by class."""
     labels: NDArray[np.int64]
-    """Shape (N,), values 0 to number of classes - 1."""
+    """Shape (N,), values 0 to number of classes - 1, in rising order."""
+
+    def __post_init__(self) -> None:
+        ordered = np.array_equal(self.labels, np.sort(self.labels).clip(0, len(self.classes) - 1))
+        if not self.files or len(self.files) != len(self.labels) or not ordered:
+            raise InputError(
+                f"{self.path}: {len(self.files)} files need as many labels from 0 to {len(self.classes) - 1}, in order"
+            )
 
     @staticmethod
     def of(path: Path) -> ImageFolder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -46,7 +45,6 @@ def batches(folder: ImageFolder, preset: Preset, batch_size: int, workers: int |
         sampler=_classes_in_turn(folder.labels),
         num_workers=available_cores() if workers is None else workers,
         collate_fn=_collate,
-        worker_init_fn=_ignore_ctrl_c,
     )
     for images, labels, unreadable in loader:
         yield Batch(torch.from_numpy(images), torch.from_numpy(labels), unreadable)
@@ -90,8 +88,3 @@ def _collate(items: Sequence[_Item]) -> tuple[NDArray[np.uint8], NDArray[np.int6
     good = [item for item in items if not isinstance(item, str)]
     images = np.stack([image for image, _ in good]) if good else np.empty((0, 1, 1, 1), np.uint8)
     return images, np.array([label for _, label in good], np.int64), [item for item in items if isinstance(item, str)]
-
-
-def _ignore_ctrl_c(_worker: int) -> None:
-    """Leave Ctrl-C, which every process of a terminal gets, to the process that ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

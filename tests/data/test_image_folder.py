@@ -52,6 +52,12 @@ def test_classes_are_sorted_folder_names(folder):
     assert len(listed) == 6
 
 
+def test_files_and_labels_belong_together(folder):
+    for files, labels in ((("a", "b"), [0]), (("a",), [3]), (("a",), [-1]), (("a", "b"), [1, 0]), ((), [])):
+        with pytest.raises(InputError, match="files need as many labels from 0 to 2, in order"):
+            ImageFolder(folder, ("x", "y", "z"), files, np.array(labels, np.int64))
+
+
 def test_it_lists_what_torchvision_lists(folder):
     content = (folder / "B" / "z.png").read_bytes()
     for i, extension in enumerate((*EXTENSIONS, ".JPEG", ".Png", ".gif", ".txt", "")):
