@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,13 +22,20 @@ def configs_folder() -> Path:
     return beside if (beside / "sample.yaml").is_file() else package / "configs"
 
 
-def main(name: str, run: Callable[[Config, Sequence[str]], None], arguments: Sequence[str] | None = None) -> None:
+def main(
+    name: str,
+    run: Callable[[Config, Sequence[str]], None],
+    arguments: Sequence[str] | None = None,
+    *,
+    resumes: bool = True,
+) -> None:
     """Run a command and end the process: 0 well, 1 when something failed on the way, 2 when the input is wrong.
 
     Args:
         name: name of the command and of its configuration file.
         run: takes the configuration and the overrides as they were typed.
         arguments: what was typed after the command's name; the process's own arguments unless given.
+        resumes: whether the same command, after Ctrl-C, goes on where it was.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
@@ -44,7 +52,7 @@ def main(name: str, run: Callable[[Config, Sequence[str]], None], arguments: Seq
     except (RunError, OSError) as error:
         _end(name, error, 1)
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from here\n")
+        sys.stderr.write("\nstopped; the same command goes on from here\n" if resumes else "\nstopped\n")
         raise SystemExit(130) from None
 
 
@@ -56,6 +64,7 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -63,9 +72,13 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
     for word in overrides:
         if word.startswith("-"):
             raise InputError(f"unknown option {word!r}; there is --help, and key=value for every key it lists")
+    plain_keys = _plain_keys(name)
+    by_hand = [word for word in overrides if word.partition("=")[0] in plain_keys]
     try:
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-            config = hydra_compose(name, overrides=list(overrides))
+            config = hydra_compose(name, overrides=[word for word in overrides if word not in by_hand])
+        for override in OverridesParser.create().parse_overrides(by_hand):
+            OmegaConf.update(config, override.key_or_group, override.value())
         plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(name, overrides, error) from error
@@ -82,6 +95,24 @@ def _groups(name: str) -> list[str]:
     text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     folders = [folder.name for folder in configs_folder().iterdir() if folder.is_dir()]
     return sorted(folder for folder in folders if f"- {folder}:" in text)
+
+
+def _choosable(name: str) -> list[str]:
+    """The keys by which a command chooses from groups: its own, and those of its choices, such as ``input@space``."""
+    own = _groups(name)
+    files = [path for group in own for path in (configs_folder() / group).glob("*.yaml")]
+    return own + re.findall(r"^ *- /([\w@]+):", "\n".join(path.read_text(encoding="utf-8") for path in files), re.M)
+
+
+def _plain_keys(name: str) -> list[str]:
+    """The keys of a command that are no choice from a group, though a group of that name exists for other commands.
+
+    Hydra would take them for the group all the same.
+    """
+    import yaml
+
+    keys = yaml.safe_load((configs_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+    return [key for key, value in keys.items() if options(key) and key != "defaults" and not isinstance(value, dict)]
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:
@@ -105,7 +136,7 @@ def help_text(name: str, typed: Sequence[str] = ()) -> str:
     lines += ["keys, with their defaults:", "", text.rstrip()]
     for group in groups:
         default = text.split(f"- {group}:")[1].split()[0]
-        chosen = dict(word.split("=", 1) for word in _choices(typed)).get(group, default)
+        chosen = dict(word.split("=", 1) for word in _choices(typed, groups)).get(group, default)
         example = (configs_folder() / group / f"{chosen}.yaml").read_text(encoding="utf-8").rstrip()
         lines += ["", f"# {group}={chosen}:", example]
     if "space:" in text:
@@ -115,32 +146,40 @@ def help_text(name: str, typed: Sequence[str] = ()) -> str:
 
 def _explain(name: str, overrides: Sequence[str], error: Exception) -> InputError:
     """Hydra's refusal in words that list what there is."""
+    from hydra.errors import OverrideParseException
+
+    groups = _choosable(name)
     for word in overrides:
         key, _, value = word.lstrip("+~").partition("=")
         group = key.split("@")[0]
-        names = options(group) if "." not in group else []
-        if names and value and value not in names:
-            return InputError(f"unknown {group} {value!r}; there is: {', '.join(names)}")
-    known = _known_keys(name, _choices(overrides))
+        if key in groups and value and value not in options(group):
+            return InputError(f"unknown {group} {value!r}; there is: {', '.join(options(group))}")
+    known = _known_keys(name, _choices(overrides, groups))
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
-        if "=" in word and known and key not in known and not options(key):
+        if "=" in word and known and key not in known and key not in groups:
             parent = key.rpartition(".")[0]
             siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
             siblings += [group for group in _groups(name) if group not in siblings and "." not in siblings[0]]
             return InputError(f"unknown option {key!r}; there is: {', '.join(siblings)}")
         if "=" not in word:
             return InputError(f"{word!r} is not of the form key=value; see --help")
+    if isinstance(error, OverrideParseException):
+        key, _, value = str(error.override).partition("=")
+        return InputError(
+            f"cannot read {error.override}; a value with spaces, accents or signs such as = ( ) needs "
+            f"quotes that the shell passes on: {key}='\"{value}\"'"
+        )
     missing = getattr(error, "full_key", None)
     if missing and "Missing mandatory value" in str(error):
         return InputError(f"{missing}=... must be given; see --help")
     return InputError(" ".join(str(error).split()))
 
 
-def _choices(words: Sequence[str]) -> list[str]:
-    """Those of the words that choose from a group what it has."""
+def _choices(words: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Those of the words that choose from one of the groups what it has."""
     pairs = ((word, *word.partition("=")[::2]) for word in words)
-    return [word for word, key, value in pairs if "." not in key and value in options(key)]
+    return [word for word, key, value in pairs if key in groups and value in options(key.split("@")[0])]
 
 
 def _known_keys(name: str, choices: Sequence[str]) -> list[str]:

@@ -43,25 +43,59 @@ def repeat(show: Callable[[], T], is_over: Callable[[T], bool], every_s: float =
         time.sleep(max(every_s, 5 * (time.monotonic() - began)))
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], Callable[[], None]]]:
-    """Show how far a launch is while the block runs.
+Count = Callable[[int, str], None]
+"""Takes how many are finished, and words on how it goes."""
 
-    The block gets a function that takes the `Progress` and gives what to call whenever it has changed. On a terminal
-    that moves a bar, elsewhere (a log file) it writes a line every half minute and at the end.
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], Count]]:
+    """Show how many of something are finished while the block runs.
+
+    The block gets a function that takes the total and gives a `Count`. On a terminal that moves a bar, elsewhere (a log
+    file) it writes a line every half minute and at the end.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
     with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
 
-        def show(progress: Progress) -> Callable[[], None]:
+        def start(total: int) -> Count:
             if bar.disable:
-                return _log_lines(progress)
-            task = bar.add_task("trials", total=progress.total, words="")
-            return lambda: bar.update(task, completed=progress.finished, words=_words(progress))
+                return _log_lines(what, total)
+            task = bar.add_task(what, total=total, words="")
+            return lambda finished, words: bar.update(task, completed=finished, words=words)
+
+        yield start
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], Callable[[], None]]]:
+    """Show how far a launch is while the block runs.
+
+    The block gets a function that takes the `Progress` and gives what to call whenever it has changed.
+    """
+    with counting("trials") as start:
+
+        def show(progress: Progress) -> Callable[[], None]:
+            count = start(progress.total)
+            return lambda: count(progress.finished, _words(progress))
+
+        yield show
+
+
+@contextmanager
+def image_progress(total: int) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a test on so many images is; the block gets a function that takes images seen and images right."""
+    with counting("images") as start:
+        count = start(total)
+        began = time.monotonic()
+
+        def show(seen: int, right: int) -> None:
+            speed = seen / max(time.monotonic() - began, 1e-9)
+            left = f", time left {duration((total - seen) / speed)}" if seen < total else ""
+            count(seen, f"{speed:.0f} images/s, top-1 {100 * right / seen:.2f}%{left}")
 
         yield show
 
@@ -69,16 +103,16 @@ def progress_bar() -> Iterator[Callable[[Progress], Callable[[], None]]]:
 LOG_EVERY_S = 30.0
 
 
-def _log_lines(progress: Progress) -> Callable[[], None]:
+def _log_lines(what: str, total: int) -> Count:
     """Write a line to stderr now and then."""
     said = float("-inf")
 
-    def line() -> None:
+    def line(finished: int, words: str) -> None:
         nonlocal said
         now = time.monotonic()
-        if now - said >= LOG_EVERY_S or progress.finished == progress.total:
+        if now - said >= LOG_EVERY_S or finished == total:
             said = now
-            sys.stderr.write(f"trials {progress.finished}/{progress.total}, {_words(progress)}\n")
+            sys.stderr.write(f"{what} {finished}/{total}, {words}\n")
             sys.stderr.flush()
 
     return line

@@ -75,8 +75,8 @@ class ImageData:
         """
         if train_images in (None, len(self.train_images)) and test_images in (None, len(self.test_images)):
             return self
-        train = _chosen(f"{self.name}: train_images", self.train_labels, train_images, seed=0)
-        test = _chosen(f"{self.name}: test_images", self.test_labels, test_images, seed=1)
+        train = balanced(f"{self.name}: train_images", self.train_labels, train_images, seed=0)
+        test = balanced(f"{self.name}: test_images", self.test_labels, test_images, seed=1)
         return dataclasses.replace(
             self,
             train_images=self.train_images[train],
@@ -86,11 +86,11 @@ class ImageData:
         )
 
 
-def _chosen(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
     """The indices of ``count`` images with each class in its share, in order."""
     if count is None:
         return np.arange(len(labels))
-    if not 1 <= count <= len(labels):
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(labels):
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
     # Raw bits, for they never change between versions of numpy; `Generator.permutation` may.
     shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")

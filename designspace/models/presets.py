@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from designspace.support.errors import InputError, unknown
@@ -39,3 +40,24 @@ class Preset:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if len(self.mean) != len(self.std) or not self.std or min(self.std) <= 0:
             raise InputError(f"mean and std need one number a channel, and std above 0; not {self.mean} and {self.std}")
+
+    def changed(self, crop: int | None = None, resize: int | None = None, interpolation: str | None = None) -> Preset:
+        """Give this preset with other values; None keeps one, and a crop alone keeps the ratio of resize to crop.
+
+        Raises:
+            InputError: a value that no image could be prepared with.
+
+        >>> Preset().changed(crop=280).resize, Preset().changed(crop=280, resize=280).resize
+        (320, 280)
+        """
+        for name, side in (("crop", crop), ("resize", resize)):
+            if side is not None and (not isinstance(side, int) or isinstance(side, bool)):
+                raise InputError(f"{name} must be a whole number of pixels, not {side!r}")
+        if crop is not None and crop >= 1 and resize is None:
+            resize = round(self.resize * crop / self.crop)
+        return dataclasses.replace(
+            self,
+            crop=self.crop if crop is None else crop,
+            resize=self.resize if resize is None else resize,
+            interpolation=self.interpolation if interpolation is None else interpolation,
+        )

@@ -26,7 +26,7 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
     """Put an exception that ended a trial after so many whole epochs into the words of a results table."""
     if isinstance(exception, Diverged):
         reason = "diverged"
-    elif _is_out_of_memory(exception):
+    elif is_out_of_memory(exception):
         reason = "out of memory"
     elif isinstance(exception, RankDied):
         reason = "worker died"
@@ -38,7 +38,7 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
     return TrialFailure(reason, detail, epochs)
 
 
-def _is_out_of_memory(exception: Exception) -> bool:
+def is_out_of_memory(exception: Exception) -> bool:
     """Whether memory ran out, on a GPU or on the host."""
     if isinstance(exception, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True

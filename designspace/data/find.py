@@ -1,0 +1,36 @@
+"""The images that a model is tested on, by what a person calls them: a data set's name, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from designspace.data import default_root, load, names
+from designspace.data.image_folder import ImageFolder
+from designspace.data.images import ImageData
+from designspace.support.errors import InputError
+
+IMAGENET = "imagenet"
+
+
+def find_images(data: str, root: Path | None = None, images: int | None = None) -> ImageFolder | ImageData:
+    """Find test images, or so many of them with each class in its share.
+
+    Args:
+        data: ``imagenet`` for the folder ``<root>/imagenet/val``, the name of a prepared data set, or else a folder of
+            class folders.
+        root: the folder of all data sets (see `default_root`).
+        images: how many; None means all.
+
+    Raises:
+        InputError: there is nothing of that name, the folder is not laid out so, or it has not so many images.
+        RunError: a prepared data set is missing or damaged.
+    """
+    root = default_root() if root is None else root
+    if data in names():
+        return load(data, root, test_images=images)
+    folder = root / IMAGENET / "val" if data == IMAGENET else Path(data).expanduser()
+    if not data or not folder.exists():
+        wanted = f"{folder} is no folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
+        known = ", ".join([IMAGENET, *names()])
+        raise InputError(f"{wanted}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {known}")
+    return ImageFolder.of(folder).subset(images)

@@ -1,0 +1,84 @@
+"""What a measured top-1 says beside the published one, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from designspace.data.image_folder import ImageFolder
+from designspace.data.images import ImageData
+from designspace.models.presets import Preset
+from designspace.networks import catalog
+from designspace.support.errors import InputError
+from designspace.training.verification import Verification
+
+_VALIDATION_IMAGES = 50_000
+_CLASSES = 1000
+
+
+class Figure(NamedTuple):
+    """A published top-1."""
+
+    top1: float
+    """In per cent."""
+    source: str
+
+
+def published_figure(name: str, weights: Any) -> Figure | None:
+    """What was published of a model, or None.
+
+    Args:
+        name: of the model; where it is a published network, its figure stands in for that of weights without one.
+        weights: the model's attribute ``weights``: ``about`` is None, has the fields ``top1``, ``source`` and ``tag``,
+            or is a mapping that holds these under ``published``.
+    """
+    about = weights.about
+    if isinstance(about, Mapping):
+        about = about.get("published")
+    if about is not None:
+        fields = (
+            about if isinstance(about, Mapping) else {key: getattr(about, key) for key in ("top1", "source", "tag")}
+        )
+        return None if fields["top1"] is None else Figure(fields["top1"], f"{fields['source']}:{fields['tag']}")
+    try:
+        return Figure(catalog.published(name).top1, catalog.published(name).source)
+    except InputError:
+        return None
+
+
+def verdict(found: Verification, figure: Figure, tolerance: float, differences: list[str]) -> str:
+    """Compare a measured top-1 with the published one.
+
+    Args:
+        found: what was measured.
+        figure: what was published.
+        tolerance: points of difference that are no surprise: between two programs that prepare images a little
+            differently, the same weights differ by up to about 0.3.
+        differences: what was measured otherwise than the published figure (see `differences`).
+    """
+    published = f"the published {figure.top1:.2f}% ({figure.source})"
+    if differences:
+        return f"top-1 does not compare with {published}: {'; '.join(differences)}"
+    points = found.top1 - figure.top1
+    if abs(points) <= tolerance + 1e-9:  # 81.33 - 81.03 is a little more than 0.3
+        return f"top-1 is within {tolerance:g} points of {published}"
+    return (
+        f"top-1 is {abs(points):.2f} points {'below' if points < 0 else 'above'} {published}: check that "
+        "these are the weights of that figure, and that each image lies in its own class's folder (the folders, "
+        "sorted by name, are classes 0, 1, 2 ...)"
+    )
+
+
+def differences(found: Verification, images: ImageFolder | ImageData, used: Preset, own: Preset) -> list[str]:
+    """Tell what keeps a measurement from being that of ImageNet's validation images with the weights' own preset."""
+    said = [
+        f"{name} is {getattr(used, name)}, not {getattr(own, name)}"
+        for name in ("crop", "resize", "interpolation")
+        if getattr(used, name) != getattr(own, name)
+    ]
+    if (found.images, images.num_classes) != (_VALIDATION_IMAGES, _CLASSES):
+        said.append(
+            f"it is for ImageNet's {_VALIDATION_IMAGES:,} validation images in {_CLASSES:,} classes, "
+            f"not for {found.images:,} in {images.num_classes:,}"
+        )
+    return said

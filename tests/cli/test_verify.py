@@ -1,0 +1,214 @@
+"""`python -m designspace.verify`, as a person types it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import designspace
+from designspace import verify
+from designspace.cli import app
+from designspace.data.image_folder import ImageFolder
+from designspace.models import AnyNet
+from designspace.models.presets import Preset
+from designspace.networks.network import Network, Stage, Stem
+from designspace.training.verification import verify as measure
+
+# Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+PRESET = Preset(24, 28, "bicubic")
+NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
+
+
+def model(about=None, **changes):
+    """A network of six classes, as a folder gives it."""
+    made = AnyNet(NETWORK)
+    made.weights = SimpleNamespace(preset=PRESET, about=about, origin="a run of mine", licence="MIT", **changes)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six classes of four images of many colours."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        path = tmp_path / "images ü" / f"class {i % 6}" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (5, 5, 3), np.uint8)).resize((40 + i, 50), 3).save(path)
+    return tmp_path / "images ü"
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A model folder; what it holds is stood in for."""
+    monkeypatch.setattr(designspace, "load", lambda path: model(), raising=False)
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "mine"
+
+
+def typed(capsys, *arguments):
+    """Run the command here and give its exit code, output and errors."""
+    code = 0
+    try:
+        app.main("verify", verify.run, ["device=cpu", "workers=0", *arguments], resumes=False)
+    except SystemExit as end:
+        code = end.code
+    return code, *capsys.readouterr()
+
+
+def rows(output):
+    """The lines of the table, key and value."""
+    return {line.split()[0]: line.partition(" ")[2].strip() for line in output.splitlines()}
+
+
+def test_any_folder_of_class_folders(capsys, folder, mine):
+    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"', "batch_size=5")
+    assert code == 0, errors
+    found = measure(model(), ImageFolder.of(folder), PRESET, workers=2)
+    assert rows(output) == {
+        "model": str(mine),
+        "data": str(folder),
+        "top-1": f"{found.top1:.2f}%",
+        "top-5": f"{found.top5:.2f}%",
+        "images": "24 in 6 classes",
+        "prepared": "resize 28, crop 24, bicubic",
+        "weights": "a run of mine",
+        "licence": "MIT",
+    }
+    lines = errors.splitlines()
+    assert lines[0].startswith("images 5/24, ")
+    assert lines[-1].startswith("images 24/24, ")
+    assert lines[-1].endswith(f" images/s, top-1 {found.top1:.2f}%")
+
+
+def test_another_preparation_is_used_and_told(capsys, folder, mine):
+    code, output, _ = typed(capsys, f"model={mine}", f'data="{folder}"', "crop=36", "interpolation=bilinear")
+    assert code == 0
+    assert rows(output)["prepared"] == "resize 42, crop 36, bilinear"
+    found = measure(model(), ImageFolder.of(folder), Preset(36, 42), workers=0)
+    assert rows(output)["top-1"] == f"{found.top1:.2f}%"
+
+
+def test_a_quick_look(capsys, folder, mine):
+    code, output, _ = typed(capsys, f"model={mine}", f'data="{folder}"', "images=12")
+    assert code == 0
+    assert rows(output)["images"] == "12 in 6 classes"
+
+
+def test_a_prepared_data_set_by_name(capsys, tmp_path, monkeypatch, fashion_mnist):
+    grey = AnyNet(Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1))
+    monkeypatch.setattr(designspace, "load", lambda path: grey, raising=False)
+    arguments = (f"model={tmp_path}", "data=fashion_mnist", f"root={fashion_mnist}", "images=200")
+    code, output, errors = typed(capsys, *arguments)
+    assert code == 0, errors
+    assert rows(output)["images"] == "200 in 10 classes"
+    assert "prepared" not in rows(output)
+    code, _, errors = typed(capsys, *arguments, "crop=24")
+    assert code == 2
+    assert "images of fashion_mnist stay as they are" in errors
+
+
+def test_the_published_figure_is_beside_it(capsys, folder, tmp_path, monkeypatch):
+    about = SimpleNamespace(top1=72.48, source="timm", tag="pycls_in1k")
+    monkeypatch.setattr(designspace, "load", lambda path: model(about), raising=False)
+    code, output, _ = typed(capsys, f"model={tmp_path}", f'data="{folder}"', "crop=20")
+    assert code == 0
+    assert output.splitlines()[-1] == (
+        "top-1 does not compare with the published 72.48% (timm:pycls_in1k): crop is 20, not 24; resize is 23, not 28; "
+        "it is for ImageNet's 50,000 validation images in 1,000 classes, not for 24 in 6"
+    )
+
+
+def test_broken_images_are_named_at_the_end(capsys, folder, mine):
+    for name in ("class 1/1.jpg", "class 4/22.jpg"):
+        (folder / name).write_bytes(b"")
+    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
+    assert code == 1
+    assert rows(output)["images"] == "22 in 6 classes"
+    assert "designspace.verify: 2 of 24 images are left out, for they cannot be read:\n" in errors
+    assert f"\n  cannot read {folder}/class 4/22.jpg: it is no image that Pillow knows\n" in errors
+
+
+def test_nan_is_an_error(capsys, folder, mine, monkeypatch):
+    broken = model()
+    with torch.no_grad():
+        broken.head.classifier.bias[2] = float("nan")
+    monkeypatch.setattr(designspace, "load", lambda path: broken)
+    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
+    assert (code, output) == (1, "")
+    assert "the model gives NaN" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; there is: regnetx_200mf"),
+        (["model=MINE/none", "data=FOLDER"], "mine/none is no folder of a model or of a run"),
+        (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
+        (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),
+        (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
+        (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; there is: model, data, root, weights"),
+        (["model=MINE", "root=MINE"], "mine/imagenet/val is no folder"),
+        (["data=FOLDER"], "model=... must be given"),
+        (["model=MINE", "data=FOLDER/.."], "no images in the class folders mine;"),
+        (["model=MINE", "data=FOLDER/class 1"], "class 1 has 4 images but no class folders"),
+        (["model=MINE", "data=FOLDER", "weights=timm"], "has weights of its own"),
+        (["model=MINE", "data=FOLDER", "images=25"], "images must be 1 to 24, not 25"),
+        (["model=MINE", "data=FOLDER", "crop=40", "resize=30"], "not to 30 for 40"),
+        (["model=MINE", "data=FOLDER", "interpolation=nearest"], "unknown interpolation 'nearest'; there is: bilinear"),
+        (["model=MINE", "data=FOLDER", "batch_size=0"], "batch_size must be a whole number >= 1, not 0"),
+        (["model=MINE", "data=FOLDER", "tolerance=much"], "tolerance must be a number of points >= 0, not 'much'"),
+        (["model=MINE", "data=FOLDER", "device=gpu"], "cannot use device 'gpu'"),
+    ],
+)
+def test_bad_input(capsys, folder, mine, arguments, words):
+    words_typed = [word.replace("FOLDER", f'"{folder}').replace("MINE", f'"{mine}') for word in arguments]
+    code, output, errors = typed(capsys, *(word + '"' * word.count('"') for word in words_typed))
+    assert (code, output) == (2, ""), errors
+    assert words in errors
+    assert errors.startswith("designspace.verify: ")
+
+
+def test_a_network_of_other_classes(capsys, folder):
+    code, _, errors = typed(capsys, "model=regnetx_200mf", f'data="{folder}"', "crop=32")
+    assert code == 2, errors
+    assert f"folder {folder} has 6 classes, but the model tells 1000 apart" in errors
+
+
+def test_ctrl_c_stops_cleanly(folder, tmp_path):
+    """Readers get the signal of the terminal too; none speaks up and none is left."""
+    code = (
+        "import sys, time, designspace; sys.path.insert(0, sys.argv.pop(1)); from test_verify import model\n"
+        "from designspace import verify; from designspace.cli import app, tables\n"
+        "designspace.load = lambda path: model()\n"
+        "app.main('verify', verify.run, resumes=False)"
+    )
+    for i in range(3000):
+        (folder / "class 0" / f"copy {i}.jpg").symlink_to("0.jpg")
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), f"model={tmp_path}", f'data="{folder}"']
+    process = subprocess.Popen(
+        [*command, "workers=2", "crop=64", "device=cpu"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr.readline().startswith("images 64/3024, ")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[1].strip() == "stopped"
+    assert process.returncode == 130
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and _members(process.pid):
+        time.sleep(0.05)
+    assert not _members(process.pid)
+
+
+def _members(group):
+    """The processes of a process group."""
+    listed = subprocess.run(["ps", "-eo", "pgid,pid"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines()[1:] if int(line.split()[0]) == group]

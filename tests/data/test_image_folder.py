@@ -1,0 +1,319 @@
+import os
+import shutil
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from originals import import_torchvision
+from PIL import Image
+
+from designspace.data.find import find_images
+from designspace.data.image_folder import EXTENSIONS, ImageFolder, prepare_image, read_image
+from designspace.data.loading import available_cores, batches
+from designspace.models.presets import Preset
+from designspace.support.errors import InputError, RunError
+
+# Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+SMALL = Preset(8, 9)
+
+
+def picture(width=12, height=10, seed=0, mode="RGB"):
+    """Smooth noise, so that what resizing does shows in every pixel."""
+    random = np.random.default_rng(seed)
+    few = Image.fromarray(random.integers(0, 256, (max(2, height // 3), max(2, width // 3), 3), np.uint8))
+    return few.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+def put(path, image=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (picture() if image is None else image).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three classes of two, one and three images."""
+    for i, (name, files) in enumerate({"b": "xy", "B": "z", "ä": "123"}.items()):
+        for j, file in enumerate(files):
+            put(tmp_path / "set" / name / f"{file}.png", picture(seed=10 * i + j))
+    return tmp_path / "set"
+
+
+def test_classes_are_sorted_folder_names(folder):
+    listed = ImageFolder.of(folder)
+    assert listed.classes == ("B", "b", "ä")
+    assert listed.num_classes == 3
+    assert listed.files == ("B/z.png", "b/x.png", "b/y.png", "ä/1.png", "ä/2.png", "ä/3.png")
+    assert listed.labels.tolist() == [0, 1, 1, 2, 2, 2]
+    assert len(listed) == 6
+
+
+def test_files_and_labels_belong_together(folder):
+    for files, labels in ((("a", "b"), [0]), (("a",), [3]), (("a",), [-1]), (("a", "b"), [1, 0]), ((), [])):
+        with pytest.raises(InputError, match="files need as many labels from 0 to 2, in order"):
+            ImageFolder(folder, ("x", "y", "z"), files, np.array(labels, np.int64))
+
+
+def test_it_lists_what_torchvision_lists(folder):
+    content = (folder / "B" / "z.png").read_bytes()
+    for i, extension in enumerate((*EXTENSIONS, ".JPEG", ".Png", ".gif", ".txt", "")):
+        path = folder / "c" / f"{i % 3}" / f"image {i}{extension}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / "README.txt").write_text("no class")
+    import_torchvision()
+    from torchvision.datasets import ImageFolder as Theirs
+
+    theirs = Theirs(str(folder))
+    ours = ImageFolder.of(folder)
+    assert list(ours.classes) == theirs.classes
+    assert [(str(folder / file), label) for file, label in zip(ours.files, ours.labels, strict=True)] == theirs.samples
+
+
+def test_hidden_files_and_folders_are_left_out(folder):
+    for name in (".ipynb_checkpoints/x.png", "B/.hidden/x.png", "B/._z.png"):
+        put(folder / name)
+    assert ImageFolder.of(folder).files == ImageFolder.of(folder).files
+    assert len(ImageFolder.of(folder)) == 6
+
+
+def test_links_are_followed_once(folder, tmp_path):
+    put(tmp_path / "elsewhere" / "far.png")
+    (folder / "B" / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "B" / "loop").symlink_to(folder / "B")
+    (folder / "c").symlink_to(folder / "b")
+    listed = ImageFolder.of(folder)
+    assert listed.files[:2] == ("B/z.png", "B/linked/far.png")
+    assert listed.classes == ("B", "b", "c", "ä")
+    assert len(listed) == 9
+
+
+def test_a_folder_that_is_none(tmp_path):
+    with pytest.raises(InputError, match="nothing is no folder; images lie in a folder of class folders"):
+        ImageFolder.of(tmp_path / "nothing")
+    with pytest.raises(InputError, match="a.png is a file"):
+        ImageFolder.of(put(tmp_path / "a.png"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty has 0 images but no class folders; it must be"):
+        ImageFolder.of(tmp_path / "empty")
+
+
+def test_flat_images_are_explained(tmp_path):
+    for i in range(3):
+        put(tmp_path / f"ILSVRC2012_val_{i}.JPEG", format="JPEG")
+    with pytest.raises(InputError, match=r"has 3 images but no class folders; .*<class>/<image>; .* published flat"):
+        ImageFolder.of(tmp_path)
+
+
+def test_empty_classes_are_named(folder):
+    (folder / "none").mkdir()
+    (folder / "text").mkdir()
+    (folder / "text" / "a.txt").write_text("a")
+    with pytest.raises(
+        InputError, match="no images in the class folders none, text; images are files that end in .jpg"
+    ):
+        ImageFolder.of(folder)
+    for i in range(20):
+        (folder / f"none{i:02}").mkdir()
+    with pytest.raises(InputError, match="none, none00, .*none08 and 12 more;"):
+        ImageFolder.of(folder)
+
+
+def test_a_folder_that_may_only_be_read(folder):
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert len(next(iter(batches(ImageFolder.of(folder), SMALL, 6, 2))).labels) == 6
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+
+
+def test_a_subset_has_every_class_in_its_share(tmp_path):
+    for name, count in (("a", 10), ("b", 20), ("c", 30)):
+        for i in range(count):
+            put(tmp_path / name / f"{i}.png")
+    listed = ImageFolder.of(tmp_path)
+    half = listed.subset(30)
+    assert np.bincount(half.labels).tolist() == [5, 10, 15]
+    assert all(file.startswith("abc"[label]) for file, label in zip(half.files, half.labels, strict=True))
+    assert set(listed.subset(6).files) < set(half.files)
+    assert listed.subset(None).files == listed.files
+    for count in (0, 61, "many", 1.5, True):
+        with pytest.raises(InputError, match="images must be 1 to 60"):
+            listed.subset(count)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("crop", "resize"), [(32, 37), (33, 37), (24, 24), (1, 1), (41, 64)])
+def test_preparing_gives_torchvision_s_bytes(interpolation, crop, resize):
+    import_torchvision()
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    theirs = Compose([Resize(resize, InterpolationMode(interpolation)), CenterCrop(crop)])
+    random = np.random.default_rng(crop)
+    sides = [(5, 90), (90, 5), (37, 37), (64, 64), (1, 3), (24, 24), *random.integers(2, 130, (25, 2)).tolist()]
+    for seed, (width, height) in enumerate(sides):
+        for mode in ("RGB", "L"):
+            image = picture(width, height, seed, mode)
+            given = prepare_image(image, Preset(crop, resize, interpolation))
+            wanted = np.asarray(theirs(image)).reshape(crop, crop, -1).transpose(2, 0, 1)
+            assert given.dtype == np.uint8
+            assert given.flags.c_contiguous
+            assert np.array_equal(given, wanted), (width, height, mode)
+
+
+def test_decoding_gives_torchvision_s_pixels(tmp_path):
+    import_torchvision()
+    from torchvision.datasets.folder import pil_loader
+
+    transparent = picture().convert("RGBA")
+    transparent.putalpha(90)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # orientation: a quarter turn, which is not applied
+    written = [
+        put(tmp_path / "colour.jpg", quality=90),
+        put(tmp_path / "grey.jpg", picture(mode="L")),
+        put(tmp_path / "four inks.jpg", picture(mode="CMYK")),
+        put(tmp_path / "turned.jpg", exif=turned),
+        put(tmp_path / "palette.png", picture(mode="P")),
+        put(tmp_path / "transparent palette.png", picture(mode="P"), transparency=bytes(range(256))),
+        put(tmp_path / "transparent.png", transparent),
+        put(tmp_path / "grey transparent.png", picture(mode="LA")),
+        put(tmp_path / "two colours.png", picture(mode="1")),
+        put(tmp_path / "a.ppm"),
+        put(tmp_path / "a.pgm", picture(mode="L")),
+        put(tmp_path / "a.bmp"),
+        put(tmp_path / "a.tiff"),
+        put(tmp_path / "a.webp", lossless=True),
+        put(tmp_path / "gif in disguise.jpg", format="GIF", save_all=True, append_images=[picture(seed=1)]),
+        put(tmp_path / "png in disguise.JPEG", format="PNG"),
+    ]
+    for path in written:
+        image = read_image(path)
+        assert image.mode == "RGB"
+        assert image.size == (12, 10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a palette with transparency
+            wanted = pil_loader(str(path))
+        assert np.array_equal(np.asarray(image), np.asarray(wanted)), path.name
+
+
+def test_grey_models_get_grey_images(tmp_path):
+    path = put(tmp_path / "a" / "colour.png")
+    assert np.array_equal(np.asarray(read_image(path, 1)), np.asarray(picture().convert("L")))
+    grey = Preset(8, 9, mean=(0.5,), std=(0.5,))
+    assert ImageFolder.of(tmp_path).read(0, grey).shape == (1, 8, 8)
+
+
+def test_sixteen_bits_keep_the_upper_eight(tmp_path):
+    values = np.array([[0, 255, 256, 4096, 30000, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    for channels in (1, 3):
+        pixels = np.asarray(read_image(tmp_path / "deep.png", channels)).reshape(1, 6, channels)
+        assert (pixels == (values >> 8)[..., None]).all()
+
+
+def broken_images(folder):
+    """Files that are no whole images, and a word of what must be said of each."""
+    whole = put(folder / "whole.jpg", picture(200, 200)).read_bytes()
+    png = put(folder / "whole.png", picture(200, 200)).read_bytes()
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) print quit\n"
+    huge = zlib.crc32(b"IHDR" + (60000).to_bytes(4, "big") * 2 + bytes((8, 2, 0, 0, 0)))
+    files = {
+        "truncated.jpg": (whole[: len(whole) // 2], "truncated"),
+        "truncated.png": (png[: len(png) // 2], "truncated"),
+        "damaged.png": (png[:60] + bytes(40) + png[100:], ""),
+        "header only.jpg": (whole[:20], ""),
+        "empty.jpg": (b"", "no image that Pillow knows"),
+        "text.jpg": (b"<html>not found</html>", "no image that Pillow knows"),
+        "program.jpg": (postscript, "no image that Pillow knows"),
+        "bomb.png": (
+            png[:16] + (60000).to_bytes(4, "big") * 2 + png[24:29] + huge.to_bytes(4, "big") + png[33:],
+            "bomb",
+        ),
+    }
+    for name, (content, _) in files.items():
+        (folder / name).write_bytes(content)
+    Image.fromarray(np.ones((9, 9), np.float32)).save(folder / "numbers.tiff")
+    (folder / "link to nothing.jpg").symlink_to("nothing")
+    for name in ("whole.jpg", "whole.png"):
+        (folder / name).unlink()
+    words = {name: word for name, (_, word) in files.items()}
+    return words | {"numbers.tiff": "floating-point", "link to nothing.jpg": "No such file"}
+
+
+def test_broken_images_are_named_with_the_reason(tmp_path):
+    for name, word in broken_images(tmp_path).items():
+        with pytest.raises(RunError, match=f"cannot read {tmp_path / name}: .*{word}") as caught:
+            read_image(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 100])
+def test_batches_hold_every_image_once(folder, workers, size):
+    listed = ImageFolder.of(folder)
+    taken = list(batches(listed, SMALL, size, workers))
+    assert [len(batch.labels) for batch in taken] == [size] * (6 // size) + [6 % size] * (6 % size > 0)
+    labels = [int(label) for batch in taken for label in batch.labels]
+    assert sorted(labels) == [0, 1, 1, 2, 2, 2]
+    assert labels[0] != labels[1]
+    images = [image.numpy() for batch in taken for image in batch.images]
+    wanted = [prepare_image(Image.open(folder / file).convert("RGB"), SMALL) for file in listed.files]
+    for label in range(3):
+        given = sorted(image.tobytes() for image, of in zip(images, labels, strict=True) if of == label)
+        assert given == sorted(wanted[i].tobytes() for i in range(6) if listed.labels[i] == label)
+
+
+def test_the_first_images_stand_for_all(tmp_path):
+    for name, count in (("a", 3), ("b", 30), ("c", 12)):
+        for i in range(count):
+            put(tmp_path / name / f"{i}.png")
+    first = next(iter(batches(ImageFolder.of(tmp_path), SMALL, 15, 0)))
+    assert np.bincount(first.labels).tolist() == [1, 10, 4]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_are_left_out_and_named(folder, workers):
+    (folder / "b" / "x.png").write_bytes(b"")
+    (folder / "B" / "z.png").write_bytes(b"")
+    taken = list(batches(ImageFolder.of(folder), SMALL, 2, workers))
+    assert sum(len(batch.labels) for batch in taken) == sum(len(batch.images) for batch in taken) == 4
+    said = [line for batch in taken for line in batch.unreadable]
+    assert len(said) == 2
+    assert any(str(folder / "b" / "x.png") in line for line in said)
+
+
+def test_no_worker_is_left_behind(folder):
+    """Neither when all was read, nor when the reader loses interest."""
+
+    def children():
+        return sum(len(path.read_text().split()) for path in Path("/proc/self/task").glob("*/children"))
+
+    before = children()
+    list(batches(ImageFolder.of(folder), SMALL, 1, 2))
+    assert children() == before
+    begun = batches(ImageFolder.of(folder), SMALL, 1, 2)
+    next(begun)
+    assert children() == before + 2
+    begun.close()
+    assert children() == before
+
+
+def test_cores_are_those_of_this_process():
+    assert available_cores() == len(os.sched_getaffinity(0))
+
+
+def test_images_are_found_by_name_or_path(folder, tmp_path, fashion_mnist):
+    shutil.copytree(folder, tmp_path / "root" / "imagenet" / "val")
+    assert find_images("imagenet", tmp_path / "root", 3).path == tmp_path / "root" / "imagenet" / "val"
+    assert len(find_images(str(folder))) == 6
+    assert find_images("fashion_mnist", fashion_mnist, 50).test_images.shape == (50, 1, 28, 28)
+    for name in ("", "nothing", str(tmp_path / "nothing")):
+        with pytest.raises(InputError, match="neither a folder nor a name; .* one of: imagenet, fashion_mnist"):
+            find_images(name)
+    with pytest.raises(InputError, match="imagenet/val is no folder; data is a folder of class folders"):
+        find_images("imagenet", tmp_path)

@@ -1,0 +1,51 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from designspace.data.image_folder import ImageFolder
+from designspace.models.presets import Preset
+from designspace.training.verdict import Figure, differences, published_figure, verdict
+from designspace.training.verification import Verification
+
+FIGURE = Figure(81.03, "resnest:official")
+PUBLISHED = "the published 81.03% (resnest:official)"
+
+
+@pytest.mark.parametrize(
+    ("top1", "words"),
+    [
+        (81.03, f"within 0.3 points of {PUBLISHED}"),
+        (80.73, "within 0.3 points"),
+        (81.33, "within 0.3 points"),
+        (80.72, f"0.31 points below {PUBLISHED}: check that these are the weights"),
+        (82.23, f"1.20 points above {PUBLISHED}: check"),
+        (0.1, "80.93 points below"),
+    ],
+)
+def test_the_tolerance_is_in_points(top1, words):
+    assert verdict(Verification(top1, 95.0, 50_000), FIGURE, 0.3, []).startswith(f"top-1 is {words}")
+
+
+def test_what_was_measured_otherwise_does_not_compare(tmp_path):
+    labels = np.repeat(np.arange(1000), 50)
+    imagenet = ImageFolder(tmp_path, tuple(f"n{i:08}" for i in range(1000)), ("x",) * 50_000, labels)
+    found = Verification(80.0, 95.0, 50_000)
+    assert differences(found, imagenet, Preset(), Preset()) == []
+    other = Preset(288, 320, "bicubic")
+    said = differences(found, imagenet, other, Preset())
+    assert said == ["crop is 288, not 224", "resize is 320, not 256", "interpolation is bicubic, not bilinear"]
+    few = Verification(80.0, 95.0, 49_999, ("broken",))
+    said = differences(few, imagenet, Preset(), Preset())
+    assert said == ["it is for ImageNet's 50,000 validation images in 1,000 classes, not for 49,999 in 1,000"]
+    assert verdict(few, FIGURE, 0.3, said) == f"top-1 does not compare with {PUBLISHED}: {said[0]}"
+
+
+def test_the_figure_is_that_of_the_weights_or_of_the_network():
+    about = {"top1": 81.03, "source": "resnest", "tag": "official"}
+    for known in (SimpleNamespace(**about), {"published": about, "result": {}}):
+        assert published_figure("anything", SimpleNamespace(about=known)) == FIGURE
+    for known in ({}, {"published": None}, None):
+        assert published_figure("runs/mine", SimpleNamespace(about=known)) is None
+    assert published_figure("ResNet50", SimpleNamespace(about=None)).top1 == 76.8
+    assert published_figure("resnet50", SimpleNamespace(about=SimpleNamespace(**about | {"top1": None}))) is None
