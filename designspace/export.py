@@ -29,7 +29,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     if config["torch_export"]:
         to_torch_export(model, folder / TORCH_EXPORT, crop)
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
-    print(f"{known.name} is in {folder}: {names}")
+    print(f"{known.name}{_rank(known)} is in {folder}: {names}")
     print("load it, here or anywhere:\n")
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
 
@@ -44,6 +44,14 @@ def _chosen(config: app.Config) -> tuple[AnyNet, Known]:
     model = load(config["run"], rank=config["rank"] if config["id"] is None else None, id=config["id"])
     known: Known = model.weights  # type: ignore[assignment]
     return model, known
+
+
+def _rank(known: Known) -> str:
+    """Rank and error of a run's network in brackets."""
+    if "result" not in known.about:
+        return ""
+    chosen, error = known.about["selection"], known.about["result"]["final_error"]
+    return f" (rank {chosen['rank']} of {chosen['done']} trained networks, error {error:.2f}%)"
 
 
 def _compared(path: Path, model: AnyNet, crop: int) -> str:

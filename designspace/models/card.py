@@ -82,8 +82,8 @@ print(logits.argmax(1))
 ```
 
 `designspace` is the Python package of the project network-design-spaces. Without it, `weights.safetensors` holds every
-weight by name, and `network.json` says what they belong to. Where `model.onnx` or `model.pt2` lie beside this file, they
-are the same model for ONNX runtimes (input `images`, output `logits`) and for `torch.export.load`, which need no
+weight by name, and `network.json` says what they belong to. Where `model.onnx` or `model.pt2` lie beside this file,
+they are the same model for ONNX runtimes (input `images`, output `logits`) and for `torch.export.load`, which need no
 `designspace`; images are prepared alike."""
 
 
@@ -99,10 +99,11 @@ def _network(network: Network, resolution: int) -> str:
         rest += [f"{name} {value:g}"] if value else []
     rest += [f"{network.shortcut} shortcuts", f"{network.downsampling} down-sampling"]
     rest += [f"head of width {network.head_width}"] if network.head_width else []
-    params, flops, activations = (quantity(int(value)) for value in cost)
-    costs = f"{params} parameters, {flops} multiply-adds and {activations} activations at {resolution} x {resolution} pixels; {network.num_classes} classes."
+    flops, params, activations = (quantity(int(value)) for value in cost)
+    costs = f"{params} parameters, {flops} multiply-adds and {activations} activations"
+    where = f"at {resolution} x {resolution} pixels; {network.num_classes} classes"
     header = ("stage", "depth", "width", "stride", "bottleneck ratio", "group width")
-    return f"{costs} {', '.join(rest).capitalize()}.\n\n{_table(header, rows)}"
+    return f"{costs} {where}. {', '.join(rest).capitalize()}.\n\n{_table(header, rows)}"
 
 
 def _training(about: Mapping[str, Any]) -> str:

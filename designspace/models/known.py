@@ -13,7 +13,7 @@ from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
 
-OWN_LICENCE = "yours: nobody but you, and whoever the images belong to, has a say in these weights"
+OWN_LICENCE = "yours to choose (designspace claims none)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """A model as a folder that stands alone: its weights, its network, and what is known about them.
 
 ``weights.safetensors`` holds the values, ``network.json`` the network, its id and how images must be prepared,
-``README.md`` the model card, for people. Nothing that is read here can make anything run: it is JSON and safetensors, and
-all that these say is checked before a module is built from it.
+``README.md`` the model card, for people. Nothing that is read here can make anything run: it is JSON and safetensors,
+and all that these say is checked before a module is built from it.
 """
 
 from __future__ import annotations
@@ -144,15 +144,12 @@ def _read_description(path: Path) -> tuple[Network, Known, str]:
         raise RunError(f"{path} has {len(content):,} bytes: that is no description of a network")
     try:
         fields = json.loads(content)
-        version, id_, sha256 = fields.pop("format"), fields.pop("id"), fields.pop("weights_sha256")
-        network = Network.from_json(json.dumps(fields.pop("network")))
-        computed = network.id
-        known = Known.from_dict(fields, network)
+        if fields["format"] != FORMAT:
+            raise RunError(f"{path} has format {fields['format']}, and this version reads format {FORMAT}")
+        network = Network.from_json(json.dumps(fields["network"]))
+        if fields["id"] != network.id:
+            raise RunError(f"{path} was edited: its id is {fields['id']}, but its network's is {network.id}")
+        return network, Known.from_dict(fields, network), fields["weights_sha256"]
     except (ValueError, KeyError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} does not describe a model ({said})") from error
-    if version != FORMAT:
-        raise RunError(f"{path} has format {version}, and this version of designspace reads format {FORMAT}")
-    if id_ != computed:
-        raise RunError(f"{path} was edited: its id is {id_}, but its network's is {computed}")
-    return network, known, sha256

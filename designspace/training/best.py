@@ -55,7 +55,7 @@ def load(
         model = _of_run(RunFolder(path), rank, id)
     else:
         raise InputError(
-            f"{path} is neither a run folder, made by designspace.sample, nor a model folder, made by designspace.export"
+            f"{path} is neither a run folder (of designspace.sample) nor a model folder (of designspace.export)"
         )
     try:
         return model.to(device)
@@ -128,8 +128,8 @@ def _chosen(
             f"{sum(state.status == status for state in states)} {status}" for status in ("failed", "running", "waiting")
         )
         raise InputError(
-            f"{run.path} has {len(done) or 'no'} trained network{'s' if len(done) != 1 else ''}, so none of rank {rank} "
-            f"({how}); train more: python -m designspace.launch run={run.path}"
+            f"{run.path} has {len(done) or 'no'} trained network{'s' if len(done) != 1 else ''}, so none of rank "
+            f"{rank} ({how}); train more: python -m designspace.launch run={run.path}"
         )
     return done[rank - 1]
 
