@@ -21,7 +21,7 @@ from torch.export import Dim
 
 from designspace.models.anynet import AnyNet
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import write_bytes
+from designspace.support.files import read_bytes, write_bytes
 
 OPSET = 20
 """Average pools whose windows hang over the border are right in onnxruntime from version 19 on."""
@@ -78,9 +78,10 @@ def check_onnx(path: Path, model: AnyNet, sizes: Iterable[tuple[int, int, int]])
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors; else it warns of every device that it does not find
     reference = _copy(model)
+    content = read_bytes(path)
     worst = 0.0
     try:
-        session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         for batch, height, width in sizes:
             images = _images(model, batch, height, width)
             with torch.inference_mode():

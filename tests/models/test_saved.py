@@ -20,7 +20,12 @@ from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 
 NETWORK = Network(
-    Stem("cifar", 8), (Stage(1, 8, 2, 1, 4), Stage(2, 16, 2, 2, 4)), se_ratio=0.25, radix=2, num_classes=3, in_channels=2
+    Stem("cifar", 8),
+    (Stage(1, 8, 2, 1, 4), Stage(2, 16, 2, 2, 4)),
+    se_ratio=0.25,
+    radix=2,
+    num_classes=3,
+    in_channels=2,
 )
 KNOWN = Known(
     "stripes",

@@ -44,7 +44,9 @@ def run(trained, tmp_path):
 def ranked(run):
     header, rows = run.table()
     error, id_ = header.index("final_error"), header.index("id")
-    return [row[id_] for row in sorted((row for row in rows if row[error] != ""), key=lambda row: (row[error], row[id_]))]
+    return [
+        row[id_] for row in sorted((row for row in rows if row[error] != ""), key=lambda row: (row[error], row[id_]))
+    ]
 
 
 def test_a_loaded_network_has_the_error_of_its_trial(trained, fashion_mnist):
@@ -114,7 +116,9 @@ def test_what_cannot_be_chosen_says_what_there_is(trained, tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             designspace.load(path, **options)
-    with pytest.raises(InputError, match=r"has no trained networks, so none of rank 1 \(0 failed, 0 running, 2 waiting"):
+    with pytest.raises(
+        InputError, match=r"has no trained networks, so none of rank 1 \(0 failed, 0 running, 2 waiting"
+    ):
         designspace.load(make_run(tmp_path / "new", n=2).path)
     for nothing in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=f"{nothing} is neither a run folder .* nor a model folder"):
@@ -126,7 +130,9 @@ def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run,
     before = designspace.load(run.path).state_dict()
     errors = numbers(run)
     run.trial(best).checkpoint.unlink()
-    words = rf"checkpoint\.pt is missing; was it deleted by designspace\.clean\? .* delete .*{best} and go on: python -m"
+    words = (
+        rf"checkpoint\.pt is missing; was it deleted by designspace\.clean\? .* delete .*{best} and go on: python -m"
+    )
     with pytest.raises(RunError, match=words):
         designspace.load(run.path)
     shutil.rmtree(run.trial(best).path)
@@ -207,7 +213,9 @@ def test_a_checkpoint_with_something_else_in_it_is_told_and_not_executed(run, ch
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1000], lambda data: b"", lambda data: data[:-5000] + data[-4999:]])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1000], lambda data: b"", lambda data: data[:-5000] + data[-4999:]]
+)
 def test_a_damaged_checkpoint_is_told(run, damage):
     path = run.trial(ranked(run)[0]).checkpoint
     path.write_bytes(damage(path.read_bytes()))
