@@ -19,7 +19,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     """Write the folder, and say where it is and how to load it."""
     if config["onnx"]:
         check_onnx_packages()  # before anything is written
-    model, known = _chosen(config)
+    model, known = _chosen(config, app.as_typed("id", typed))
     folder = Path(config["to"])
     write_model(folder, model, known)
     crop = known.preset.crop
@@ -34,14 +34,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
 
 
-def _chosen(config: app.Config) -> tuple[AnyNet, Known]:
+def _chosen(config: app.Config, id_: str | None) -> tuple[AnyNet, Known]:
     """The model that was asked for, and what is known about it."""
     if (config["run"] is None) == (config["model"] is None):
         raise InputError("either run=... or model=... must be given, and not both; see --help")
     if config["model"] is not None:
         model = create_model(config["model"], config["weights"])
         return model, of_published(config["model"], getattr(model, "weights", None))
-    model = load(config["run"], rank=config["rank"] if config["id"] is None else None, id=config["id"])
+    model = load(config["run"], rank=config["rank"] if id_ is None else None, id=id_)
     known: Known = model.weights  # type: ignore[assignment]
     return model, known
 
