@@ -14,7 +14,6 @@ from designspace.models import AnyNet
 from designspace.models.known import OWN_LICENCE, Known
 from designspace.models.presets import Preset
 from designspace.models.saved import fill, is_model_folder, read_model
-from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
@@ -65,33 +64,21 @@ def load(
 
 def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     """The module of one of a run's networks."""
-    population = run.population()
-    plan = run.plan()
+    population, plan = run.population(), run.plan()
     states = run.states(population.ids)
-    done = best_first(states)
-    chosen = _chosen(run, states, done, rank, id_)
+    chosen = _chosen(run, states, rank, id_)
     if plan is None or chosen.result is None:
         raise RunError(f"{run.path} has results but no recipe.yaml")
     recipe, seed = plan
     model = AnyNet(population[population.ids.index(chosen.id)])
     fill(model, _weights(run, chosen.id, chosen.result, recipe, seed), run.trial(chosen.id).checkpoint)
-    if unfinished := sum(not state.has_ended for state in states):
-        log.warning("%s: best of %d of %d trials; %d have not ended", run.path, len(done), len(states), unfinished)
-    facts = {
+    about = {
         "result": {
             "final_error": chosen.result.final_error,
             "best_error": chosen.result.best_error,
             "measured_on": f"{_count(recipe.test_images)} test images of {recipe.data}",
         },
-        "selection": {
-            "rank": done.index(chosen) + 1,
-            "done": len(done),
-            "failed": sum(state.failure is not None for state in states),
-            "unfinished": unfinished,
-            "trials": len(states),
-            "run": run.name,
-            "space": population.space.name,
-        },
+        "selection": {"run": run.name, "space": population.space.name, **_selection(states, chosen)},
         "training": {
             "seed": seed,
             "epochs": chosen.result.epochs,
@@ -102,13 +89,23 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         "recipe": recipe.to_dict(),
         "provenance": _provenance(run),
     }
-    model.weights = _known(model.network, recipe, facts)  # type: ignore[assignment]
+    model.weights = _known(f"{population.space.name} {chosen.id}", recipe, about)  # type: ignore[assignment]
     return model.eval()
 
 
-def _chosen(
-    run: RunFolder, states: list[TrialState], done: list[TrialState], rank: int | None, id_: str | None
-) -> TrialState:
+def _selection(states: list[TrialState], chosen: TrialState) -> dict[str, int]:
+    """Among how many a network was chosen, and how many were no choice."""
+    done = best_first(states)
+    return {
+        "rank": done.index(chosen) + 1,
+        "done": len(done),
+        "failed": sum(state.failure is not None for state in states),
+        "unfinished": sum(not state.has_ended for state in states),
+        "trials": len(states),
+    }
+
+
+def _chosen(run: RunFolder, states: list[TrialState], rank: int | None, id_: str | None) -> TrialState:
     """The trial that was asked for, which is done."""
     if rank is not None and id_ is not None:
         raise InputError(f"choose by rank or by id, not by both: rank={rank}, id={id_}")
@@ -123,6 +120,7 @@ def _chosen(
     rank = 1 if rank is None else rank
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise InputError(f"rank must be a whole number >= 1, not {rank!r}")
+    done = best_first(states)
     if len(done) < rank:
         how = ", ".join(
             f"{sum(state.status == status for state in states)} {status}" for status in ("failed", "running", "waiting")
@@ -131,6 +129,9 @@ def _chosen(
             f"{run.path} has {len(done) or 'no'} trained network{'s' if len(done) != 1 else ''}, so none of rank "
             f"{rank} ({how}); train more: python -m designspace.launch run={run.path}"
         )
+    if not all(state.has_ended for state in states):
+        which = "best" if rank == 1 else f"rank {rank}"
+        log.warning("%s: %s of %d of %d trials; others have not ended", run.path, which, len(done), len(states))
     return done[rank - 1]
 
 
@@ -151,12 +152,11 @@ def _weights(run: RunFolder, id_: str, result: TrialResult, recipe: Recipe, seed
         ) from error
 
 
-def _known(network: Network, recipe: Recipe, about: dict[str, Any]) -> Known:
+def _known(name: str, recipe: Recipe, about: dict[str, Any]) -> Known:
     """What is known about the weights of a run's network."""
     facts, size = data.facts(recipe.data), data.shape(recipe.data).size
-    chosen = about["selection"]
     return Known(
-        name=f"{chosen['space']} {network.id}",
+        name=name,
         preset=Preset(crop=size, resize=size, mean=facts.mean, std=facts.std),
         origin=f"trained from scratch on {_count(recipe.train_images)} training images of {recipe.data}",
         licence=OWN_LICENCE,

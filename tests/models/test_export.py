@@ -61,6 +61,17 @@ def test_torch_export_computes_the_same(name, path):
             torch.testing.assert_close(program(x), model(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_torchscript_traces_compute_the_same(name):
+    model = unusual(EVERYTHING[name]).eval()
+    traced = torch.jit.trace(model, images(model.network, SIZES[2]))
+    with torch.inference_mode():
+        for size in SIZES:
+            x = images(model.network, size)
+            torch.testing.assert_close(traced(x), model(x))
+
+
 def test_torch_export_is_of_the_sizes_it_says(path):
     """Also where the last map has one pixel at the resolution of the data; a size that it is not of is refused."""
     stages = tuple(Stage(1, 8, 2, 1, 4) for _ in range(5))

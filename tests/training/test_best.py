@@ -86,7 +86,9 @@ def test_it_is_known_what_the_weights_are(trained):
 def test_a_partly_finished_run_says_so(trained, run, caplog):
     with caplog.at_level(logging.INFO):
         designspace.load(trained.path)
-    assert "best of 2 of 4 trials; 1 have not ended" in caplog.text
+        designspace.load(trained.path, rank=2)
+    assert "best of 2 of 4 trials; others have not ended" in caplog.text
+    assert "rank 2 of 2 of 4 trials" in caplog.text
     caplog.clear()
     run.trial(run.ids()[3]).write_failure(TrialFailure("error", "no"))
     with caplog.at_level(logging.INFO):
