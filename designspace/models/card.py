@@ -30,7 +30,7 @@ def model_card(network: Network, known: Known) -> str:
     for title, section in (("How it was trained", "recipe"), ("As published", "published")):
         if section in about:
             parts += [f"## {title}", _training(about) if section == "recipe" else "", _pairs(about[section])]
-    if "provenance" in about:
+    if about.get("provenance"):
         parts += ["## Provenance", *(_provenance(entry) for entry in about["provenance"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
