@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from designspace.networks.network import Network
     from designspace.spaces.catalog import space
     from designspace.spaces.population import Population
+    from designspace.training import load
     from designspace.training import train as train_network
     from designspace.trials.trial import Recipe
 
@@ -25,6 +26,7 @@ __all__ = [
     "Population",
     "Recipe",
     "complexity",
+    "load",
     "load_data",
     "plot_edf",
     "space",
@@ -37,6 +39,7 @@ _HOMES = {
     "Population": ("designspace.spaces.population", "Population"),
     "Recipe": ("designspace.trials.trial", "Recipe"),
     "complexity": ("designspace.networks.complexity", "complexity"),
+    "load": ("designspace.training", "load"),
     "load_data": ("designspace.data", "load"),
     "plot_edf": ("designspace.analysis", "plot_edf"),
     "space": ("designspace.spaces.catalog", "space"),

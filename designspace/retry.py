@@ -13,7 +13,7 @@ from designspace.sweeps.upkeep import retry
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Retry, and say which trials wait now."""
     for folder in find_runs(Path(config["run"])):
-        waiting = retry(folder, config["reason"], config["trial"])
+        waiting = retry(folder, config["reason"], app.as_typed("trial", typed))
         print(f"{folder.name}: {len(waiting)} trials wait again{': ' if waiting else ''}{', '.join(waiting)}")
         if waiting:
             print(f"train them: python -m designspace.launch run={folder.path}")

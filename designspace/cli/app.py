@@ -85,6 +85,17 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
     return plain
 
 
+def as_typed(key: str, typed: Sequence[str]) -> str | None:
+    """The text that was typed for a key, None for none or null: Hydra reads the id ``60e881614052`` as a number.
+
+    >>> as_typed("id", ["run=a", "id=60e881614052"]), as_typed("id", ["id=null"])
+    ('60e881614052', None)
+    """
+    given = [value for name, _, value in (word.partition("=") for word in typed) if name.lstrip("+") == key]
+    text = given[-1].strip("'\"") if given else "null"
+    return None if text in ("null", "") else text
+
+
 def options(group: str) -> list[str]:
     """The names that a group of the configuration offers, for example ``space``."""
     return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))

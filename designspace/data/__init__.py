@@ -1,6 +1,6 @@
 """Images in: data sets by name, read whole and checked, and augmentation on the device."""
 
-from designspace.data.catalog import DataShape, default_root, load, names, prepare, shape
+from designspace.data.catalog import DataFacts, DataShape, default_root, facts, load, names, prepare, shape
 from designspace.data.images import ImageData
 
-__all__ = ["DataShape", "ImageData", "default_root", "load", "names", "prepare", "shape"]
+__all__ = ["DataFacts", "DataShape", "ImageData", "default_root", "facts", "load", "names", "prepare", "shape"]

@@ -21,16 +21,33 @@ class DataShape(NamedTuple):
     num_classes: int
 
 
+class DataFacts(NamedTuple):
+    """What a network that was trained on a data set must be told with, wherever it goes."""
+
+    mean: tuple[float, ...]
+    """Mean of each channel over the training images, where 255 is 1, as `ImageData.mean`."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel, as `ImageData.std`."""
+    classes: tuple[str, ...]
+    """Names of the classes, in the order of their numbers."""
+
+
 class _DataSet(NamedTuple):
-    """A data set: its shape, and how it is read and fetched (both take the folder of all data sets)."""
+    """A data set: its shape and facts, and how it is read and fetched (both take the folder of all data sets)."""
 
     shape: DataShape
+    facts: DataFacts
     load: Callable[[Path], ImageData]
     prepare: Callable[[Path], Path]
 
 
 _DATA_SETS = {
-    "fashion_mnist": _DataSet(DataShape(1, 28, 10), fashion_mnist.load, fashion_mnist.prepare),
+    "fashion_mnist": _DataSet(
+        DataShape(1, 28, 10),
+        DataFacts(fashion_mnist.MEAN, fashion_mnist.STD, fashion_mnist.CLASSES),
+        fashion_mnist.load,
+        fashion_mnist.prepare,
+    ),
 }
 
 
@@ -52,6 +69,15 @@ def shape(name: str) -> DataShape:
         InputError: there is no data set of that name; the error lists those that there are.
     """
     return _get(name).shape
+
+
+def facts(name: str) -> DataFacts:
+    """Mean, standard deviation and names of the classes, without reading any file.
+
+    Raises:
+        InputError: there is no data set of that name; the error lists those that there are.
+    """
+    return _get(name).facts
 
 
 def load(

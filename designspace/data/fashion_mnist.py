@@ -33,6 +33,12 @@ ADDRESSES = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
+MEAN, STD = (0.28604,), (0.35302,)
+"""Of the training images, where 255 is 1."""
+CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 CONNECT_S = 10
 """Seconds without an answer after which an address counts as unreachable."""
 APT_S = 300
@@ -79,8 +85,8 @@ def load(root: Path) -> ImageData:
         test_images=_read(root, "test_images").reshape(-1, 1, 28, 28),
         test_labels=_read(root, "test_labels").astype(np.int64),
         num_classes=10,
-        mean=(0.28604,),
-        std=(0.35302,),
+        mean=MEAN,
+        std=STD,
     )
 
 

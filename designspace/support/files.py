@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -74,6 +75,49 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with a final newline; NaN is refused, for it is not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
+    """Write files as a new folder, which appears whole or not at all.
+
+    Where there is a folder with something in it, the files take the places of those in it one after the other, in their
+    order, after those named in ``stale`` were removed; the rest of it stays.
+
+    Raises:
+        RunError: the folder cannot be written (disk full, no permission).
+    """
+    path = path.resolve()
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+        for name, data in files.items():
+            write_bytes(temporary / name, data)
+        temporary.chmod(0o777 & ~_umask())
+        if path.is_dir() and any(path.iterdir()):
+            for name in stale:
+                (path / name).unlink(missing_ok=True)
+            for name in files:
+                (temporary / name).replace(path / name)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        RunError: the file is missing or unreadable.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_json(path: Path) -> Any:

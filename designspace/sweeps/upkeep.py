@@ -16,6 +16,7 @@ from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import FAILURE_REASONS
+from designspace.trials.trial_folder import best_first
 
 KINDS = {
     "temporary": "half-written files of processes that were killed",
@@ -87,8 +88,7 @@ def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
     """What a run no longer needs, by kind. Nothing that may belong to somebody at work is among it."""
     found: dict[str, list[tuple[Path, int]]] = {kind: [] for kind in KINDS}
     states = run.states(run.ids())
-    done = sorted((state for state in states if state.result), key=lambda s: s.result.final_error)  # type: ignore[union-attr]
-    kept = {state.id for state in done[:keep_best]}
+    kept = {state.id for state in best_first(states)[:keep_best]}
     at_work = False
     for state in states:
         folder = run.trial(state.id)

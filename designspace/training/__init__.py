@@ -1,5 +1,6 @@
 """Training: a network, a recipe and a data set in, a `TrialResult` out."""
 
+from designspace.training.best import load
 from designspace.training.device_data import DeviceData
 from designspace.training.distributed import train_on_devices
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
@@ -12,6 +13,7 @@ __all__ = [
     "RankDied",
     "evaluate",
     "failure_of",
+    "load",
     "train",
     "train_model",
     "train_on_devices",

@@ -61,18 +61,36 @@ def restore(
         InputError: the checkpoint is of another network, recipe or seed; nothing changes.
         RunError: the file is there but cannot be read.
     """
-    state = _read(path)
-    if state is None:
+    try:
+        state = _read(path)
+    except FileNotFoundError:
         return ()
-    held = state["question"]
-    # A field that recipes did not have when the checkpoint was written had the value that is its default now.
-    held = {**held, "recipe": {**Recipe().to_dict(), **held["recipe"]}}
-    for name, value in question.items():
-        if held.get(name) != value:
-            raise InputError(f"{path} is a checkpoint of another training: its {name} is {held.get(name)}, not {value}")
+    except _Damaged as error:
+        log.warning("%s %s; the trial starts afresh", path, error)
+        return ()
+    _check_question(path, state["question"], question)
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return tuple(EpochRecord(**record) for record in state["history"])
+
+
+def trained_weights(path: Path, question: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Read the state dict of a training that is over, after so many epochs. Nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: the checkpoint is of another network, recipe or seed.
+        RunError: the file cannot be read, is damaged, or is of another epoch.
+    """
+    try:
+        state = _read(path)
+    except _Damaged as error:
+        raise RunError(f"{path} {error}") from error
+    _check_question(path, state["question"], question)
+    if len(state["history"]) != epochs:
+        raise RunError(f"{path} is of epoch {len(state['history'])}, not of the last one, {epochs}")
+    weights: dict[str, Any] = state["model"]
+    return weights
 
 
 def question_of(network: str, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -80,20 +98,38 @@ def question_of(network: str, recipe: Recipe, seed: int) -> dict[str, Any]:
     return {"network": network, "recipe": recipe.to_dict(), "seed": seed}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The content of a checkpoint; None where there is none, or none that is whole."""
+class _Damaged(Exception):
+    """What is wrong with a file that no whole checkpoint is in."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint. Raises `FileNotFoundError`, `_Damaged`, or `RunError` if it cannot be read."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return None
+        raise
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
-        log.warning("%s is damaged or was cut off; the trial starts afresh", path)
-        return None
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if state["format"] != FORMAT:
-        log.warning("%s has format %s, not %s; the trial starts afresh", path, state["format"], FORMAT)
-        return None
+        raise _Damaged("is damaged or was cut off")
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever an archive that somebody made on purpose makes torch raise
+        raise _Damaged(f"is no checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise _Damaged(f"has format {state.get('format') if isinstance(state, dict) else None}, not {FORMAT}")
+    for name in ("question", "history", "model", "optimiser"):
+        if not isinstance(state.get(name), (list if name == "history" else dict)):
+            raise _Damaged(f"is no checkpoint (it has no {name})")
     return state
+
+
+def _check_question(path: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise `InputError` unless a checkpoint is of the training that is asked for."""
+    # A field that recipes did not have when the checkpoint was written had the value that is its default now.
+    if isinstance(held.get("recipe"), dict):
+        held = {**held, "recipe": {**Recipe().to_dict(), **held["recipe"]}}
+    for name, value in wanted.items():
+        if held.get(name) != value:
+            raise InputError(f"{path} is a checkpoint of another training: its {name} is {held.get(name)}, not {value}")

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,12 @@ class TrialState:
     def has_ended(self) -> bool:
         """Whether nothing is left to do."""
         return self.status in ("done", "failed")
+
+
+def best_first(states: Iterable[TrialState]) -> list[TrialState]:
+    """The trials that are done, in order of their final error, and of their ids where that is the same."""
+    done = [(state.result.final_error, state.id, state) for state in states if state.result]
+    return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
 
 
 class TrialFolder:

@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from designspace.support.errors import RunError
-from designspace.support.files import atomic_writer, read_json, write_json, write_text, write_together
+from designspace.support.files import atomic_writer, read_json, write_folder, write_json, write_text, write_together
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
@@ -73,3 +73,29 @@ def test_texts_in_pieces_are_written_together_or_not_at_all(tmp_path):
     write_together({first: "new", second: pieces(fails=False)})
     assert (first.read_text(), second.read_text()) == ("new", "new\nlines\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_a_folder_appears_whole_or_is_brought_up_to_date(tmp_path):
+    old = os.umask(0o022)
+    try:
+        write_folder(tmp_path / "new" / "folder", {"a": b"1", "b": b"2"})
+    finally:
+        os.umask(old)
+    folder = tmp_path / "new" / "folder"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    for name in ("mine", "stale"):
+        (folder / name).write_text(name)
+    write_folder(folder, {"b": b"3"}, stale=["stale", "never there"])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "1", "b": "3", "mine": "mine"}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["folder"]
+
+
+def test_a_folder_that_cannot_be_written_leaves_no_part_of_it(tmp_path, full_disk):
+    with pytest.raises(RunError, match="cannot write"):
+        write_folder(full_disk / "folder", {"a": b"x", "b": bytes(100_000)})
+    assert not list(full_disk.iterdir())
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(RunError, match="cannot write"):
+            write_folder(path, {"a": b"x"})
+    assert (tmp_path / "file").is_file()

@@ -1,0 +1,67 @@
+"""Write a trained network as a folder that stands alone: weights, network.json, a model card; also as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from designspace.cli import app
+from designspace.models import AnyNet
+from designspace.models.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
+from designspace.models.known import Known, of_published
+from designspace.models.saved import ONNX, TORCH_EXPORT, write_model
+from designspace.models.zoo import create_model
+from designspace.support.errors import InputError
+from designspace.training import load
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Write the folder, and say where it is and how to load it."""
+    if config["onnx"]:
+        check_onnx_packages()  # before anything is written
+    model, known = _chosen(config, app.as_typed("id", typed))
+    folder = Path(config["to"])
+    write_model(folder, model, known)
+    crop = known.preset.crop
+    if config["onnx"]:
+        to_onnx(model, folder / ONNX)
+        print(f"{ONNX}: {_compared(folder / ONNX, model, crop)}")
+    if config["torch_export"]:
+        to_torch_export(model, folder / TORCH_EXPORT, crop)
+    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(f"{known.name}{_rank(known)} is in {folder}: {names}")
+    print("load it, here or anywhere:\n")
+    print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
+
+
+def _chosen(config: app.Config, id_: str | None) -> tuple[AnyNet, Known]:
+    """The model that was asked for, and what is known about it."""
+    if (config["run"] is None) == (config["model"] is None):
+        raise InputError("either run=... or model=... must be given, and not both; see --help")
+    if config["model"] is not None:
+        model = create_model(config["model"], config["weights"])
+        return model, of_published(config["model"], getattr(model, "weights", None))
+    model = load(config["run"], rank=config["rank"] if id_ is None else None, id=id_)
+    known: Known = model.weights  # type: ignore[assignment]
+    return model, known
+
+
+def _rank(known: Known) -> str:
+    """Rank and error of a run's network in brackets."""
+    if "result" not in known.about:
+        return ""
+    chosen, error = known.about["selection"], known.about["result"]["final_error"]
+    return f" (rank {chosen['rank']} of {chosen['done']} trained networks, error {error:.2f}%)"
+
+
+def _compared(path: Path, model: AnyNet, crop: int) -> str:
+    """How far an ONNX file is from torch, in words."""
+    try:
+        worst = check_onnx(path, model, [(1, crop, crop), (3, crop + 11, crop + 3)])
+    except InputError as error:
+        return f"not compared with torch: {error}"
+    return f"its logits differ from torch's by {worst:.1e} of the largest one at most (1 and 3 images, two sizes)"
+
+
+if __name__ == "__main__":
+    app.main("export", run)

@@ -1,0 +1,146 @@
+"""The model card: what a person should know of a model before using it, as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from designspace.models.known import Known
+from designspace.networks.complexity import complexity
+from designspace.networks.network import Network
+from designspace.support.text import duration, quantity
+
+
+def model_card(network: Network, known: Known) -> str:
+    """Write the card of a model."""
+    about = known.about
+    parts = [
+        f"# {known.name}",
+        f"An image classifier, network `{network.id}`. Weights: {known.origin}. Licence: {known.licence}.",
+        _result(about),
+        "## How to use it",
+        _usage(network, known),
+        "## The network",
+        _network(network, known.preset.crop),
+    ]
+    if known.classes:
+        numbered = ", ".join(f"{i} {name}" for i, name in enumerate(known.classes))
+        parts.append(f"Classes, in the order of the logits: {numbered}.")
+    for title, section in (("How it was trained", "recipe"), ("As published", "published")):
+        if section in about:
+            parts += [f"## {title}", _training(about) if section == "recipe" else "", _pairs(about[section])]
+    if about.get("provenance"):
+        parts += ["## Provenance", *(_provenance(entry) for entry in about["provenance"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _result(about: Mapping[str, Any]) -> str:
+    """The error, on what it was measured, and how the network was selected."""
+    if "result" not in about:
+        return ""
+    result, chosen = about["result"], about["selection"]
+    left = [f"{chosen[kind]} {kind}" for kind in ("failed", "unfinished") if chosen[kind]]
+    rows = [
+        ("error after the last epoch", f"**{result['final_error']:.2f}%** (top-1)"),
+        ("least error of any epoch", f"{result['best_error']:.2f}%"),
+        ("measured on", result["measured_on"]),
+        ("rank", f"{chosen['rank']} of {chosen['done']} trained networks"),
+        ("run", f"{chosen['run']}: {chosen['trials']} networks of {chosen['space']}{_in_brackets(left)}"),
+    ]
+    words = ["The weights are those after the last epoch."]
+    if chosen["done"] > 1:
+        words.append(
+            "The networks of the run were ranked by their error on these same images, so this one's error flatters "
+            f"it: expect more on images that played no part in choosing among {chosen['done']}."
+        )
+    return _table(("", ""), rows) + "\n\n" + " ".join(words)
+
+
+def _usage(network: Network, known: Known) -> str:
+    """How to load the model and prepare images, as code that runs in the folder that holds the model's."""
+    preset = known.preset
+    channels = {1: "grey", 3: "RGB"}.get(network.in_channels, f"{network.in_channels} channels")
+    shape = f"(N, {network.in_channels}, {preset.crop}, {preset.crop})"
+    if preset.resize == preset.crop:
+        cut = f"{preset.crop} x {preset.crop} pixels, larger ones resized ({preset.interpolation})"
+    else:
+        side = f"shorter side resized to {preset.resize} pixels ({preset.interpolation})"
+        cut = f"{side}, then {preset.crop} x {preset.crop} cut out of the centre"
+    return f"""Images: {channels}; {cut}; values from 0 to 1; then normalised channel by channel:
+mean {_numbers(preset.mean)} subtracted, divided by standard deviation {_numbers(preset.std)}.
+
+```python
+import designspace, torch
+
+model = designspace.load("this/folder")  # in evaluation mode; needs nothing but this folder
+images = torch.rand(1, {network.in_channels}, {preset.crop}, {preset.crop})  # yours, 0 to 1
+mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (model.weights.preset.mean, model.weights.preset.std))
+with torch.inference_mode():
+    logits = model((images - mean) / std)  # {shape} -> (N, {network.num_classes})
+print(logits.argmax(1))
+```
+
+`designspace` is the Python package of the project network-design-spaces. Without it, `weights.safetensors` holds every
+weight by name, and `network.json` says what they belong to. Where `model.onnx` or `model.pt2` lie beside this file,
+they are the same model for ONNX runtimes (input `images`, output `logits`) and for `torch.export.load`, which need no
+`designspace`; images are prepared alike."""
+
+
+def _network(network: Network, resolution: int) -> str:
+    """The stages as a table, and what they cost."""
+    cost = complexity(network, resolution)
+    rows = [
+        (number, stage.depth, stage.width, stage.stride, f"{stage.bottleneck_ratio:g}", stage.group_width)
+        for number, stage in enumerate(network.stages, start=1)
+    ]
+    rest = [f"{network.stem.kind} stem of width {network.stem.width}", f"{network.block} blocks"]
+    for name, value in (("squeeze-and-excitation ratio", network.se_ratio), ("radix", network.radix)):
+        rest += [f"{name} {value:g}"] if value else []
+    rest += [f"{network.shortcut} shortcuts", f"{network.downsampling} down-sampling"]
+    rest += [f"head of width {network.head_width}"] if network.head_width else []
+    flops, params, activations = (quantity(int(value)) for value in cost)
+    costs = f"{params} parameters, {flops} multiply-adds and {activations} activations"
+    where = f"at {resolution} x {resolution} pixels; {network.num_classes} classes"
+    header = ("stage", "depth", "width", "stride", "bottleneck ratio", "group width")
+    return f"{costs} {where}. {', '.join(rest).capitalize()}.\n\n{_table(header, rows)}"
+
+
+def _training(about: Mapping[str, Any]) -> str:
+    """Seed, device and time."""
+    told = about["training"]
+    return (
+        f"Seed {told['seed']}, {told['epochs']} epochs in {duration(told['train_s'])} on {told['device']}, "
+        f"ended {told['ended']}. The recipe in full:"
+    )
+
+
+def _provenance(entry: Mapping[str, Any]) -> str:
+    """What is known of one command that led here."""
+    rest = {key: value for key, value in entry.items() if key != "command"}
+    return f"```\n{entry.get('command', 'unknown command')}\n```\n\n{_pairs(rest)}"
+
+
+def _pairs(values: Any) -> str:
+    """Names and values as a table; anything else as it is."""
+    if not isinstance(values, Mapping):
+        return str(values)
+    return _table(
+        ("", ""), [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
+
+
+def _in_brackets(words: Sequence[str]) -> str:
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,97 @@
+"""What is known about the weights of a model beside their values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from designspace.models.presets import Preset
+from designspace.networks import catalog
+from designspace.networks.network import Network
+from designspace.support.errors import InputError
+
+OWN_LICENCE = "yours to choose (designspace claims none)"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a model's attribute ``weights`` holds where the weights come from a run or from a model folder."""
+
+    name: str
+    """What to call the model."""
+    preset: Preset
+    """How images must be prepared for it."""
+    origin: str
+    """Where the weights come from, in a sentence."""
+    licence: str
+    """Of the weights."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the logits; empty if they are not known."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What more there is to say, as plain JSON values in sections: ``result``, ``selection``, ``training``,
+    ``recipe``, ``provenance``, ``published``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return {
+            "name": self.name,
+            "preset": dataclasses.asdict(self.preset),
+            "origin": self.origin,
+            "licence": self.licence,
+            "classes": list(self.classes),
+            "about": dict(self.about),
+        }
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any], network: Network) -> Known:
+        """What `to_dict` gave, for a network.
+
+        Raises:
+            InputError, KeyError, TypeError, ValueError, AttributeError: it does not hold together, or not with the
+                network.
+        """
+        for name in ("name", "origin", "licence"):
+            if not isinstance(fields[name], str):
+                raise InputError(f"{name} must be a text, not {fields[name]!r}")
+        given: dict[str, Any] = dict(fields["preset"])
+        numbers = {name: tuple(float(value) for value in given.pop(name)) for name in ("mean", "std")}
+        if not all(math.isfinite(value) for values in numbers.values() for value in values):
+            raise InputError(f"mean and std must be numbers, not {numbers}")
+        preset = Preset(**given, mean=numbers["mean"], std=numbers["std"])
+        if len(preset.mean) != network.in_channels:
+            raise InputError(
+                f"mean has {len(preset.mean)} numbers, but the network takes {network.in_channels} channels"
+            )
+        classes = tuple(str(name) for name in fields["classes"])
+        if classes and len(classes) != network.num_classes:
+            raise InputError(f"there are {len(classes)} names for {network.num_classes} classes")
+        return Known(fields["name"], preset, fields["origin"], fields["licence"], classes, {**fields["about"]})
+
+
+def of_published(name: str, weights: Any) -> Known:
+    """What is known about a published network with some weights: the attribute ``weights`` of the zoo's module.
+
+    Where that is None, the network has its first weights, which nobody has trained.
+    """
+    name = catalog.canonical_name(name)
+    if weights is None:
+        crop = catalog.published(name).resolution
+        preset = Preset(crop=crop, resize=round(crop / 0.875))
+        return Known(name, preset, "first weights, drawn at random: **not trained**", OWN_LICENCE)
+    return Known(name, weights.preset, weights.origin, weights.licence, about={"published": _as_json(weights.about)})
+
+
+def _as_json(value: Any) -> Any:
+    """A value as plain JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return _as_json(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(content) for key, content in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(content) for content in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

@@ -1,0 +1,155 @@
+"""`designspace.export` as a person types it, and what becomes of the folder that it writes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import onnxruntime
+import pytest
+import torch
+from sweep_runs import launch, make_run
+
+import designspace
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, fashion_mnist):
+    """A run of two networks, trained."""
+    made = make_run(tmp_path_factory.mktemp("export") / "run", n=2)
+    launch(made, fashion_mnist)
+    return made
+
+
+def export(*arguments, cwd):
+    command = [sys.executable, "-m", "designspace.export", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def fails(finished, code, *words):
+    assert finished.returncode == code, finished.stderr
+    assert "Traceback" not in finished.stderr
+    for word in words:
+        assert word in finished.stderr
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    """The best network, written with everything that there is."""
+    finished = export("run=run", "to=best", "onnx=true", "torch_export=true", cwd=run.path.parent)
+    assert finished.returncode == 0, finished.stderr
+    return run.path.parent / "best", finished
+
+
+def test_it_says_where_the_model_is_and_how_to_load_it(run, exported):
+    folder, finished = exported
+    names = ["README.md", "model.onnx", "model.pt2", "network.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    model = designspace.load(folder)
+    error = model.weights.about["result"]["final_error"]
+    assert (
+        f"AnyNetXA {model.network.id} (rank 1 of 2 trained networks, error {error:.2f}%) is in best: "
+        in finished.stdout
+    )
+    assert "model.onnx: its logits differ from torch's by" in finished.stdout
+    assert float(finished.stdout.split("differ from torch's by ")[1].split()[0]) < 1e-5
+    assert not finished.stderr
+    lines = [line.strip() for line in finished.stdout.splitlines() if line.startswith("    ")]
+    code = "\n".join([*lines, "print(model.network.id)"])
+    shown = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=run.path.parent, capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == model.network.id, shown.stderr
+
+
+def test_the_folder_stands_alone(run, exported, tmp_path):
+    """Moved away, without the run: the module, the ONNX file and the exported program compute what the trial's did."""
+    moved = shutil.copytree(exported[0], tmp_path / "elsewhere" / "best")
+    best, again = designspace.load(run.path), designspace.load(moved)
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = best(images)
+        assert torch.equal(again(images), expected)
+        torch.testing.assert_close(torch.export.load(moved / "model.pt2").module()(images), expected)
+    session = onnxruntime.InferenceSession(moved / "model.onnx", providers=["CPUExecutionProvider"])
+    given = session.run(["logits"], {"images": images.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(given), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_card_s_own_code_runs_where_there_is_no_data(exported, tmp_path):
+    card = (exported[0] / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0].replace("this/folder", str(exported[0]))
+    environment = {**os.environ, "DESIGNSPACE_DATA": str(tmp_path / "none")}
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("tensor([")
+
+
+def test_the_card_says_what_a_person_would_ask(run, exported):
+    card, known = (exported[0] / "README.md").read_text(), designspace.load(run.path).weights
+    result = known.about["result"]
+    for words in (
+        f"| error after the last epoch | **{result['final_error']:.2f}%** (top-1) |",
+        f"| least error of any epoch | {result['best_error']:.2f}% |",
+        "| measured on | 200 test images of fashion_mnist |",
+        "| rank | 1 of 2 trained networks |",
+        "ranked by their error on these same images, so this one's error flatters it",
+        "mean 0.28604 subtracted, divided by standard deviation 0.35302",
+        "9 Ankle boot",
+        "multiply-adds",
+        "Seed 0, 2 epochs",
+        "| lr | 0.1 |",
+        "trained from scratch on 256 training images of fashion_mnist",
+        "Licence: yours to choose",
+    ):
+        assert words in card
+
+
+def test_any_network_of_the_run_may_be_taken(run, tmp_path):
+    best, second = (designspace.load(run.path, rank=rank).network.id for rank in (1, 2))
+    assert export(f"run={run.path}", f"id={second}", "to=second", cwd=tmp_path).returncode == 0
+    assert designspace.load(tmp_path / "second").network.id == second
+    finished = export(f"run={run.path}", "to=second", cwd=tmp_path)
+    fails(
+        finished, 2, f"second holds another network, {second}; it was left as it is. Choose another folder for {best}"
+    )
+    assert export(f"run={run.path}", "rank=2", "to=second", cwd=tmp_path).returncode == 0  # the same one again
+
+
+def test_a_published_network_is_written_like_any(tmp_path):
+    finished = export("model=RegNetX-200MF", "weights=false", "to=x", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "not trained" in (tmp_path / "x" / "README.md").read_text()
+    described = json.loads((tmp_path / "x" / "network.json").read_text())
+    assert (described["name"], described["preset"]["crop"]) == ("regnetx_200mf", 224)
+    assert designspace.load(tmp_path / "x").network.num_classes == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["to=a"], "either run=... or model=... must be given"),
+        (["to=a", "run=r", "model=resnet50"], "and not both"),
+        (["run=nowhere", "to=a"], "nowhere is neither a run folder"),
+        (["model=resnet51", "to=a"], "unknown network 'resnet51'; there is: regnetx_200mf"),
+        (["run=nowhere"], "to=... must be given"),
+        (["run=RUN", "rank=9", "to=a"], "has 2 trained networks, so none of rank 9"),
+        (["run=RUN", "id=abc", "to=a"], "has no network 'abc'"),
+        (["run=RUN", "id=60e881614052", "to=a"], "has no network '60e881614052'"),  # a number, to Hydra
+        (["run=RUN", "to=RUN"], "run is no model folder; it was left as it is"),
+    ],
+)
+def test_bad_input(arguments, words, run, tmp_path):
+    fails(export(*(word.replace("RUN", str(run.path)) for word in arguments), cwd=tmp_path), 2, words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_checkpoint_ends_in_one_message(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    for checkpoint in (tmp_path / "run").glob("trials/*/checkpoint.pt"):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    fails(export("run=run", "to=a", cwd=tmp_path), 1, "checkpoint.pt is damaged or was cut off")
+    assert not (tmp_path / "a").exists()

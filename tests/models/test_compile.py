@@ -1,0 +1,48 @@
+"""`torch.compile` captures every kind of network in one graph, and memory formats change no result."""
+
+import copy
+
+import pytest
+import torch
+from kinds import EVERYTHING, SIZES, images, unusual
+
+KINDS = pytest.mark.parametrize("name", EVERYTHING)
+
+
+@KINDS
+@pytest.mark.parametrize("training", [False, True])
+def test_one_graph_holds_all_of_it(name, training):
+    """The backend runs the captured graph as it is, so that no compiler is needed; `fullgraph` refuses any break."""
+    torch._dynamo.reset()
+    model = unusual(EVERYTHING[name]).train(training)
+    reference = copy.deepcopy(model)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    x = images(model.network, SIZES[1])
+    given, expected = compiled(x), reference(x)
+    torch.testing.assert_close(given, expected)
+    given.square().mean().backward()
+    expected.square().mean().backward()
+    for (key, parameter), other in zip(model.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, msg=key)
+    for (key, value), other in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, msg=key)
+
+
+@KINDS
+def test_channels_last_in_is_channels_last_all_through_and_gives_the_same(name):
+    model = unusual(EVERYTHING[name]).double().eval()
+    x = images(model.network, SIZES[1]).double()
+    with torch.inference_mode():
+        expected = model(x)
+        torch.testing.assert_close(model(x.to(memory_format=torch.channels_last)), expected)
+        model.to(memory_format=torch.channels_last)
+        formats = []
+        for block in (block for stage in model.stages for block in stage):
+            block.register_forward_hook(lambda _, inputs, out: formats.append(_is_channels_last(out)))
+        torch.testing.assert_close(model(x.to(memory_format=torch.channels_last)), expected)
+    assert formats
+    assert all(formats)
+
+
+def _is_channels_last(x):
+    return x.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,300 @@
+"""Model folders: what is written is read back, and nothing that somebody put there is believed or executed."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+
+from designspace.models import AnyNet
+from designspace.models.known import OWN_LICENCE, Known, of_published
+from designspace.models.presets import Preset
+from designspace.models.saved import read_model, write_model
+from designspace.networks import catalog
+from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError, RunError
+
+NETWORK = Network(
+    Stem("cifar", 8),
+    (Stage(1, 8, 2, 1, 4), Stage(2, 16, 2, 2, 4)),
+    se_ratio=0.25,
+    radix=2,
+    num_classes=3,
+    in_channels=2,
+)
+KNOWN = Known(
+    "stripes",
+    Preset(crop=9, resize=12, mean=(0.25, 0.5), std=(0.2, 0.3)),
+    "made up",
+    OWN_LICENCE,
+    classes=("a", "b", "c|d"),
+    about={"published": {"top1": 12.5}},
+)
+
+
+@pytest.fixture
+def model():
+    model = AnyNet(NETWORK, seed=3)
+    model(torch.randn(4, 2, 9, 9, generator=torch.Generator().manual_seed(0)))  # gives batch-norm its statistics
+    return model.eval()
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    write_model(tmp_path / "stripes", model, KNOWN)
+    return tmp_path / "stripes"
+
+
+def same(model, other):
+    return all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_what_is_written_is_read_back_wherever_the_folder_goes(model, folder, tmp_path):
+    folder = folder.rename(tmp_path / "elsewhere")
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "network.json", "weights.safetensors"]
+    again = read_model(folder)
+    assert again.network == NETWORK
+    assert not again.training
+    assert again.weights == KNOWN
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert same(again, model)
+    images = torch.randn(2, 2, 9, 9)
+    assert torch.equal(again(images), model(images))
+
+
+def test_the_safetensors_file_says_what_it_is_of(folder):
+    with safetensors.safe_open(folder / "weights.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt", "network": NETWORK.id}
+
+
+def test_writing_leaves_the_model_as_it_was(model, tmp_path):
+    model.double().train().to(memory_format=torch.channels_last)
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+    write_model(tmp_path / "a", model, KNOWN)
+    assert model.training
+    assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+    assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    again = read_model(tmp_path / "a")
+    assert again.stem.conv.weight.dtype == torch.float32
+    assert again.stem.conv.weight.is_contiguous()
+    assert torch.equal(again.stem.conv.weight, model.stem.conv.weight.float())
+
+
+def test_a_folder_that_holds_something_else_is_never_overwritten(model, folder, tmp_path):
+    other = AnyNet(dataclasses.replace(NETWORK, radix=1))
+    with pytest.raises(InputError, match=f"holds another network, {NETWORK.id}; it was left as it is"):
+        write_model(folder, other, KNOWN)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("all of it")
+    (tmp_path / "file").write_text("")
+    for name in ("mine", "file"):
+        with pytest.raises(InputError, match=f"{name} is no model folder; it was left as it is"):
+            write_model(tmp_path / name, model, KNOWN)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "stripes"]
+    assert same(read_model(folder), model)
+
+
+def test_the_same_network_may_be_written_again_and_other_files_stay(model, folder):
+    (folder / "notes.txt").write_text("mine")
+    (folder / "model.onnx").write_bytes(b"of the old weights")
+    newer = AnyNet(NETWORK, seed=4)
+    write_model(folder, newer, KNOWN)
+    assert same(read_model(folder), newer)
+    names = ["README.md", "network.json", "notes.txt", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_a_folder_may_be_there_empty_and_those_above_may_be_missing(model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "a" / "b"):
+        write_model(path, model, KNOWN)
+        assert same(read_model(path), model)
+
+
+def test_a_full_disk_leaves_nothing_behind(model, full_disk):
+    big = AnyNet(dataclasses.replace(NETWORK, stages=(Stage(1, 128, 2, 1, 128),)))
+    with pytest.raises(RunError, match="cannot write .*: (No space left on device|File too large)"):
+        write_model(full_disk / "big", big, KNOWN)
+    assert not list(full_disk.iterdir())
+
+
+def test_weights_that_are_not_numbers_are_not_written(model, tmp_path):
+    with torch.no_grad():
+        model.head.classifier.bias[1] = float("inf")
+    with pytest.raises(InputError, match="head.classifier.bias holds NaN or infinite values"):
+        write_model(tmp_path / "a", model, KNOWN)
+    assert not list(tmp_path.iterdir())
+
+
+def rewrite(folder, content):
+    """Put other bytes in the place of the weights, and make network.json say that this is right."""
+    (folder / "weights.safetensors").write_bytes(content)
+    edit(folder, lambda fields: fields.update(weights_sha256=hashlib.sha256(content).hexdigest()))
+
+
+def edit(folder, change):
+    path = folder / "network.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+
+
+def test_damaged_weights_are_told(folder):
+    path = folder / "weights.safetensors"
+    whole = path.read_bytes()
+    flipped = whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]
+    for content in (whole[:-1000], b"", flipped):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"weights\.safetensors is not the file that network\.json describes"):
+            read_model(folder)
+    path.unlink()
+    with pytest.raises(RunError, match=r"cannot read .*weights\.safetensors: No such file"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda whole: whole[:-1000],
+        lambda whole: b"",
+        lambda whole: b"\xff" * 8 + whole[8:],  # a header of 2^64 - 1 bytes
+        lambda whole: (10**8).to_bytes(8, "little") + whole[8:],
+        lambda whole: whole[:8] + b"{" * 200 + whole[208:],
+        lambda whole: pickle.dumps({"stem.conv.weight": Touch("executed")}),
+    ],
+)
+def test_a_file_that_is_no_safetensors_file_is_told_and_not_executed(folder, content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rewrite(folder, content((folder / "weights.safetensors").read_bytes()))
+    with pytest.raises(RunError, match=r"weights\.safetensors is not a whole safetensors file"):
+        read_model(folder)
+    assert not (tmp_path / "executed").exists()
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return os.mkdir, (self.name,)
+
+
+def without(name):
+    return lambda weights: weights.pop(name)
+
+
+def with_(name, value):
+    return lambda weights: weights.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without("stem.norm.running_var"), "stem.norm.running_var is missing"),
+        (with_("more", torch.zeros(1)), "it has 'more', which the network has not"),
+        (with_("head.classifier.bias", torch.zeros(4)), r"head.classifier.bias has shape \(4,\), not \(3,\)"),
+        (with_("head.classifier.bias", torch.full((3,), torch.nan)), "head.classifier.bias holds NaN or infinite"),
+        (with_("stem.norm.running_var", torch.full((8,), torch.inf)), "running_var holds NaN or infinite"),
+        (with_("head.classifier.bias", torch.zeros(3).half()), "bias is of torch.float16, not of torch.float32"),
+        (with_("stem.norm.num_batches_tracked", torch.tensor(1.0)), "is of torch.float32, not of torch.int64"),
+        (lambda weights: weights.clear(), r"holds 0 numbers, but network \w+ has 3,763 weights"),
+    ],
+)
+def test_weights_of_something_else_are_told(model, folder, change, words):
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    change(weights)
+    rewrite(folder, safetensors.torch.save(weights))
+    with pytest.raises(RunError, match=words) as caught:
+        read_model(folder)
+    assert "weights.safetensors" in str(caught.value)
+
+
+def deep(fields):
+    fields["network"]["stages"][0]["depth"] = 10**12
+
+
+def edited(fields):
+    fields["network"]["num_classes"] = 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edited, f"was edited: its id is {NETWORK.id}, but its network's is"),
+        (lambda fields: fields.update(id="0" * 12), "was edited: its id is 000000000000"),
+        (lambda fields: fields.update(format=2), "has format 2, and this version reads format 1"),
+        (lambda fields: fields.pop("network"), "it has no 'network'"),
+        (lambda fields: fields.update(network=[]), "not the JSON of a network"),
+        (lambda fields: fields["network"].update(stages=7), "not the JSON of a network"),
+        (lambda fields: fields["network"]["stages"][0].update(group_width=3), "must divide the inner width"),
+        (lambda fields: fields["network"]["stages"][0].update(bottleneck_ratio=1e-320), "does not describe a model"),
+        (lambda fields: fields["network"].update(builder="os:system"), "unexpected keyword argument 'builder'"),
+        (lambda fields: fields["preset"].update(mean=[0.5]), "mean and std need one number a channel"),
+        (lambda fields: fields["preset"].update(mean=[0.5], std=[1]), "mean has 1 numbers, but the network takes 2"),
+        (lambda fields: fields["preset"].update(std=[0.1, float("nan")]), "mean and std must be numbers"),
+        (lambda fields: fields["preset"].update(crop="big"), "does not describe a model"),
+        (lambda fields: fields.update(classes=["a"]), "there are 1 names for 3 classes"),
+        (lambda fields: fields.update(name=5), "name must be a text"),
+        (lambda fields: fields.update(about=3), "does not describe a model"),
+    ],
+)
+def test_a_description_that_does_not_hold_together_is_told(folder, change, words):
+    edit(folder, change)
+    with pytest.raises(RunError, match=words) as caught:
+        read_model(folder)
+    assert "network.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, "\x00\xff", '{"format": 1}'])
+def test_a_description_that_is_none_is_told(folder, text):
+    (folder / "network.json").write_text(text)
+    with pytest.raises(RunError, match=r"network\.json does not describe a model"):
+        read_model(folder)
+
+
+def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
+    def grow(fields):
+        deep(fields)
+        fields["id"] = Network.from_json(json.dumps(fields["network"])).id
+
+    edit(folder, grow)
+    with pytest.raises(RunError, match=r"holds [\d,]+ numbers, but network \w+ has [\d,]+ weights"):
+        read_model(folder)
+    (folder / "network.json").write_text(" " * 10_000_001)
+    with pytest.raises(RunError, match="that is no description of a network"):
+        read_model(folder)
+
+
+def test_what_is_known_of_a_published_network():
+    class Theirs:
+        preset, origin, licence = Preset(crop=192, resize=200), "pycls", "MIT"
+        about = catalog.published("regnetx_400mf")
+
+    known = of_published("RegNetX-400MF", Theirs())
+    assert (known.name, known.preset.crop, known.licence) == ("regnetx_400mf", 192, "MIT")
+    assert known.about["published"]["resolution"] == 224
+    json.dumps(known.to_dict())
+    untrained = of_published("resnest101", None)
+    assert (untrained.preset.crop, untrained.preset.resize) == (256, 293)
+    assert "not trained" in untrained.origin
+
+
+def test_the_card_says_what_the_network_is_and_how_to_feed_it(folder, model):
+    shutil.copytree(folder, folder.parent / "this" / "folder")
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# stripes\n")
+    assert "2 c\\|d" not in card.split("Classes")[0]
+    for words in (NETWORK.id, "mean 0.25, 0.5 subtracted", "shorter side resized to 12 pixels (bilinear), then 9 x 9"):
+        assert words in card
+    assert "| 2 | 2 | 16 | 2 | 2 | 4 |" in card
+    params = sum(parameter.numel() for parameter in model.parameters())
+    assert f"{params / 1000:.2f} k parameters" in card
+    assert "error" not in card  # none was measured
