@@ -82,7 +82,7 @@ class AnyNet(nn.Module):
 
 def suitable_format(x: Tensor) -> Tensor:
     """Lay float32 images on a CPU channels last, where every layer behind is faster; leave all others as they are."""
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype == torch.float32:
         return x.contiguous(memory_format=torch.channels_last)
     return x
 

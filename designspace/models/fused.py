@@ -26,7 +26,8 @@ _BLOCKS = 64  # as in norm.c
 def applies(x: Tensor, norm: nn.Module) -> bool:
     """Whether `norm_act` and `split_attention` take these maps (N, C, H, W) and this batch-norm."""
     return (
-        x.device.type == "cpu"
+        not _is_traced()
+        and x.device.type == "cpu"
         and type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.momentum is not None
@@ -37,7 +38,6 @@ def applies(x: Tensor, norm: nn.Module) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > x.shape[1]  # a single value has no variance: torch's layer says so
         and not _is_watched(norm)
-        and not _is_traced()
         and library() is not None
     )
 
