@@ -1,0 +1,126 @@
+"""Weights for a network from wherever they are: by name, from an address, from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from designspace.models.presets import Preset
+from designspace.models.weights.fetch import Download, check_digest, fetch, sha256_of
+from designspace.models.weights.files import read_state_dict
+from designspace.models.weights.keys import SOURCES, convert, detect
+from designspace.models.weights.published import WeightFile, available, find
+from designspace.networks import catalog
+from designspace.support.errors import InputError, RunError
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_LICENCE = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of a network, and what is known of them."""
+
+    state: dict[str, Tensor]
+    """The state dict of our module with its published ends, float32."""
+    about: WeightFile | None
+    """What was published of them; None for a file that is not known."""
+    preset: Preset
+    """How images must be prepared; for a file that is not known, as for the default weights of the network."""
+    origin: str
+    """The path or the address that they are from."""
+    licence: str
+    """What they may be used for, or `UNKNOWN_LICENCE`."""
+
+
+def load(
+    name: str,
+    which: bool | str | Path | Sequence[str] = True,
+    *,
+    sha256: str | None = None,
+    source: str | None = None,
+    cache: Path | None = None,
+) -> Weights:
+    """Get the weights of a published network, for `AnyNet(catalog.get(name)).load_state_dict(weights.state)`.
+
+    Where they come from and their licence are logged.
+
+    Args:
+        name: a network of `designspace.networks.catalog`.
+        which: True for the default weights; a source such as ``"timm"``, or one with a tag, such as
+            ``"torchvision:IMAGENET1K_V2"`` (see `available`); an address, or several of the same file; or the path of
+            a file.
+        sha256: for an address or a path: what the file's SHA-256 is, or how it begins.
+        source: for an address or a path: whose keys the file has, one of `SOURCES`. It is found out if not given.
+        cache: the folder of all that is fetched; None for `designspace.support.folders.default_root`.
+
+    Raises:
+        InputError: there is no such network, no such weights for it, or the file is of another network.
+        RunError: the file cannot be fetched or read, is damaged, or is not the one that it should be.
+    """
+    name = catalog.canonical_name(name)
+    if isinstance(which, (str, Path)):
+        published = isinstance(which, str) and which.partition(":")[0] in SOURCES
+        addresses = [which] if isinstance(which, str) and "://" in which else []
+    else:
+        published, addresses = which is True, [] if isinstance(which, bool) else list(which)
+    if published and (sha256 or source):
+        raise InputError("sha256 and source belong to an address or a path: of published weights both are known")
+    if published:
+        assert isinstance(which, (bool, str))
+        return _published(find(name, which), cache)
+    if addresses:
+        path = fetch([_from_user(address, sha256) for address in addresses], cache)
+        return _own(name, path, source, about=None, origin=" or ".join(addresses))
+    if isinstance(which, (str, Path)):
+        return _local(name, Path(which), sha256, source)
+    raise InputError(f"which weights? True, a source, an address or a path; not {which!r}")
+
+
+def _published(file: WeightFile, cache: Path | None) -> Weights:
+    """Weights from the table."""
+    path = fetch(file.downloads, cache)
+    return _own(file.name, path, file.source, file, origin=str(path))
+
+
+def _from_user(address: str, sha256: str | None) -> Download:
+    """An address that is in no table: files of one name from several addresses must not take each other's place."""
+    download = Download(address, (sha256 or "").lower())
+    unlike = hashlib.sha256(address.encode()).hexdigest()[:8]
+    return dataclasses.replace(download, renamed=f"{unlike}-{download.basename}")
+
+
+def _local(name: str, path: Path, sha256: str | None, source: str | None) -> Weights:
+    """Weights from a file; one that is called as a published file of this network must be it."""
+    if not path.exists():
+        there = ", ".join(file.which for file in available(name))
+        raise RunError(f"there is no file {path}; published weights for {name} are: {there}")
+    about, digest = None, (sha256 or "").lower()
+    for file in available(name):
+        for download in file.downloads:
+            if path.name == download.file and about is None and source in (None, file.source):
+                about = file
+                digest = digest or (download.digest if download.algorithm == "sha256" else "")
+    check_digest(digest)
+    if digest and path.is_file() and not (found := sha256_of(path)).startswith(digest):
+        raise RunError(f"{path} is damaged, or another file: its SHA-256 is {found}, not {digest}; fetch it again")
+    return _own(name, path, source or (about.source if about else None), about, origin=str(path))
+
+
+def _own(name: str, path: Path, source: str | None, about: WeightFile | None, origin: str) -> Weights:
+    """What is in a file, in the form of our module."""
+    state_dict = read_state_dict(path)
+    try:
+        state = convert(state_dict, name=name, source=source or detect(state_dict, name))
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from error
+    licence = about.licence if about else UNKNOWN_LICENCE
+    log.info("%s: weights from %s; licence: %s", name, origin, licence)
+    return Weights(state, about, (about or find(name)).preset, origin, licence)
