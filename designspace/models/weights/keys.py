@@ -16,8 +16,8 @@ from designspace.support.errors import InputError, unknown
 
 SOURCES = ("designspace", "resnest", "gluon", "pycls", "timm", "torchvision")
 """Whose keys are known: our own; the ResNeSt authors' torch and Gluon code; pycls; timm; torchvision."""
-NAMED = 10
-"""How many wrong keys an error names; of the others it gives the number."""
+NAMED = 5
+"""How many keys an error names of each kind (missing, surplus, of a wrong shape); of the others it gives the number."""
 _COUNTER = ".num_batches_tracked"
 
 
@@ -42,9 +42,7 @@ def convert(state_dict: Mapping[str, Tensor], *, name: str, source: str) -> dict
     names = key_map(name, source)
     given = without_wrapper(state_dict)
     if problems := _problems(given, name, source):
-        raise InputError(
-            f"these are not the weights of {name} as {source} has them: {_listed(problems)}{_advice(name, source)}"
-        )
+        raise InputError(f"these are not the weights of {name} as {source} has them: {problems}{_advice(name, source)}")
     result = {ours: given.get(theirs, torch.tensor(0)) for ours, theirs in names.items()}
     if _is_bgr(name, source):
         stem = next(iter(result))
@@ -86,7 +84,7 @@ def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
     if differences[best]:
         raise InputError(
             f"these keys are not those of {catalog.canonical_name(name)} in any code that is known "
-            f"({', '.join(differences)}). Closest is {best}: {_listed(_problems(state_dict, name, best))}"
+            f"({', '.join(differences)}). Closest is {best}: {_problems(state_dict, name, best)}"
         )
     return best
 
@@ -145,18 +143,19 @@ def _translate(key: str, names: Names) -> str:
     return f"{prefix}.{names.inside[found[3]]}.{leaf}"
 
 
-def _problems(state_dict: Mapping[str, Tensor], name: str, source: str) -> list[str]:
-    """What is wrong with a state dict, a line each: missing keys, surplus keys, wrong shapes."""
+def _problems(state_dict: Mapping[str, Tensor], name: str, source: str) -> str:
+    """What is wrong with a state dict: missing keys, surplus keys, wrong shapes; empty if nothing is."""
     given = without_wrapper(state_dict)
     names = _names(name, source)
     expected = {theirs: shapes(name)[ours] for ours, theirs in key_map(name, source).items()}
     optional = {key for key in expected if key.endswith(_COUNTER)}
     allowed = expected.keys() if names is None or names.counts_batches else expected.keys() - optional
-    return [
-        *(f"{key} is missing" for key in expected if key not in given and key not in optional),
-        *(f"{key} is surplus" for key in given if key not in allowed),
-        *_wrong_shapes(given, expected),
-    ]
+    kinds = {
+        "missing": [key for key in expected if key not in given and key not in optional],
+        "surplus": [key for key in given if key not in allowed],
+        "wrong": list(_wrong_shapes(given, expected)),
+    }
+    return "; ".join(f"{kind}: {_some(found)}" for kind, found in kinds.items() if found)
 
 
 def _wrong_shapes(given: Mapping[str, object], expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
@@ -169,10 +168,10 @@ def _wrong_shapes(given: Mapping[str, object], expected: Mapping[str, tuple[int,
             yield f"{key} has shape {tuple(value.shape)}, not {shape}"
 
 
-def _listed(problems: list[str]) -> str:
-    """The first problems, and the number of the others."""
-    more = f"; and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
-    return "; ".join(problems[:NAMED]) + more
+def _some(texts: list[str]) -> str:
+    """The first of them, and the number of the others."""
+    more = f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + more
 
 
 def _advice(name: str, source: str) -> str:
