@@ -72,14 +72,15 @@ def _read(path: Path) -> tuple[dict[Any, Any], int]:
 
 def _read_torch_zip(path: Path) -> Any:
     """What ``torch.save`` wrote into a zip archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except Exception as error:  # whatever Python's reader stumbles over in a damaged archive
-        raise RunError(f"it is cut off, or damaged: not a whole zip archive ({error}); fetch it again") from error
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
     names = [member.filename for member in members]
     if not any(name.endswith("data.pkl") for name in names):
         raise RunError("it is a zip archive, but not one of torch.save, and no .params file is in it")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise RunError(
+            "it is a TorchScript program; load it with torch.jit.load where you trust it, and save its state dict"
+        )
     if len(set(names)) < len(names):
         raise RunError("it is damaged: a zip archive with several members of one name")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -162,8 +163,8 @@ def _check_kind(key: Any, value: Any) -> None:
     if type(value) not in (Tensor, nn.Parameter):
         raise RunError(f"{key} in it is no tensor but of type {type(value).__name__}")
     if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
-        kind = "complex" if value.is_complex() else "quantised" if value.is_quantized else str(value.layout)
-        raise RunError(f"{key} in it is {kind}, not a dense tensor of real numbers")
+        kind = "complex" if value.is_complex() else "quantised" if value.is_quantized else "sparse, or without values"
+        raise RunError(f"{key} in it is {kind}; weights are dense tensors of real numbers")
     if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
         raise RunError(f"{key} in it is of type {str(value.dtype).removeprefix('torch.')}; weights are floating point")
 
@@ -175,7 +176,8 @@ def _as_weight(key: str, value: Tensor) -> Tensor:
     weight = value.detach().to(torch.float32, copy=True).contiguous()
     if not weight.isfinite().all():
         count = int((~weight.isfinite()).sum())
-        raise RunError(f"{key} in it has {count:,} of {weight.numel():,} values that are NaN or infinite")
+        many = f"{count:,} of {weight.numel():,} values"
+        raise RunError(f"{key} in it has {many} NaN or infinite: damaged, or saved when training had diverged")
     if key.endswith("running_var") and weight.numel() and weight.min() < 0:
         raise RunError(f"{key} in it has negative values, which variances cannot have")
     return weight

@@ -84,7 +84,7 @@ def zipped_params(path: Path) -> bytes | None:
     except RunError:
         raise
     except Exception as error:  # whatever Python's reader stumbles over in a damaged archive
-        raise RunError(f"it is not a whole zip archive ({error})") from error
+        raise RunError(f"it is cut off, or damaged: not a whole zip archive ({error}); fetch it again") from error
 
 
 class _Reader:
