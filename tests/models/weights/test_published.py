@@ -89,7 +89,7 @@ def test_licences():
 
 
 def test_resnest_has_its_mirrors_and_evaluates_as_its_authors_do():
-    for name in catalog.names("resnest50*") + ["resnest101", "resnest200", "resnest269"]:
+    for name in [*catalog.names("resnest50*"), "resnest101", "resnest200", "resnest269"]:
         file = find(name, "resnest")
         assert len(file.downloads) >= 4
         assert {download.file for download in file.downloads} == {f"{name}-{file.downloads[0].digest}.pth"}
@@ -107,8 +107,8 @@ def test_digests_are_those_in_the_names_of_the_files():
 
 @pytest.mark.parametrize("file", [file for file in ALL if file.source == "timm"], ids=lambda file: file.name + file.tag)
 def test_timms_files_are_as_timm_says(file):
-    repository = file.downloads[-1].url.removeprefix("https://huggingface.co/").removesuffix(
-        "/resolve/main/model.safetensors"
+    repository = (
+        file.downloads[-1].url.removeprefix("https://huggingface.co/").removesuffix("/resolve/main/model.safetensors")
     )
     about = timm.get_pretrained_cfg(repository.removeprefix("timm/"))
     assert about.hf_hub_id == repository
