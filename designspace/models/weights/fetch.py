@@ -85,7 +85,8 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
     """
     folder = (default_root() if cache is None else cache) / "weights"
     said = []
-    for download in downloads:
+    files = {(download.file, download.digest): download for download in downloads}  # mirrors give the same one
+    for download in files.values():
         for path in _places(download, folder):
             wrong = _wrong(path, download, folder)
             if wrong is None:
@@ -96,7 +97,7 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
             return _receive(download, folder)
         except _NotThere as error:
             said.append(f"  {download.url}: {error}")
-    wanted = "\n".join(f"  {folder / d.file} ({_expectation(d)})" for d in downloads)
+    wanted = "\n".join(f"  {folder / d.file} ({_expectation(d)})" for d in files.values())
     raise RunError(
         "cannot fetch the weights; what was tried:\n"
         + "\n".join(said)

@@ -153,6 +153,7 @@ def test_when_nothing_helps_everything_that_was_tried_is_listed(server, tmp_path
     cache = tmp_path / "weights"
     assert lines[0] == "cannot fetch the weights; what was tried:"
     assert lines[1] == f"  {cache / 'a.pth'}: no such file"
+    assert len(set(lines)) == len(lines) == 11  # the mirrors of one file are one file in the cache
     assert f"  {hub / 'a.pth'}: no such file" in lines
     assert f"  {downloads[0].url}: 404 Not Found" in lines
     assert f"  {closed}: [Errno 111] Connection refused" in lines

@@ -118,3 +118,13 @@ def test_timms_files_are_as_timm_says(file):
         about.input_size[1], int(about.input_size[1] / about.crop_pct), about.interpolation, about.mean, about.std
     )
     assert file.licence.lower().startswith(about.license.split("-")[0])
+
+
+def test_gluon_evaluates_as_its_authors_do():
+    presets = {name: find(name, "gluon").preset for name in ("resnest50", "resnest101", "resnest200", "resnest269")}
+    assert presets == {
+        "resnest50": Preset(224, 256, "bilinear"),
+        "resnest101": Preset(256, 293, "bilinear"),
+        "resnest200": Preset(320, 366, "bilinear"),
+        "resnest269": Preset(416, 448, "bicubic"),
+    }
