@@ -46,6 +46,8 @@ def _read(path: Path) -> tuple[dict[Any, Any], int]:
     """What is in a file, and how many bytes of values it can hold at most."""
     if path.is_dir():
         raise RunError("it is a folder; give the file in it")
+    if path.exists() and not path.is_file():
+        raise RunError("it is no ordinary file")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)

@@ -144,6 +144,8 @@ def _read_array(reader: _Reader) -> Tensor:
     shape = [reader.number(form) for _ in range(dimensions)]
     if any(size < 0 for size in shape):
         raise RunError("it holds an array of unknown shape, such as a parameter that was never initialised")
+    if math.prod(max(size, 1) for size in shape) >= 2**60:  # an empty array may still have huge sides
+        raise RunError(f"it is damaged: an array of shape {tuple(shape)}")
     reader.take(8)  # the kind of device and its number
     code = reader.number("i")
     if code not in _TYPES:

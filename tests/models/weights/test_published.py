@@ -114,9 +114,8 @@ def test_timms_files_are_as_timm_says(file):
     assert about.hf_hub_id == repository
     assert about.num_classes == 1000
     assert about.tag == file.tag
-    assert file.preset == Preset(
-        about.input_size[1], int(about.input_size[1] / about.crop_pct), about.interpolation, about.mean, about.std
-    )
+    crop, share = (about.test_input_size or about.input_size)[1], about.test_crop_pct or about.crop_pct
+    assert file.preset == Preset(crop, int(crop / share), about.interpolation, about.mean, about.std)
     assert file.licence.lower().startswith(about.license.split("-")[0])
 
 

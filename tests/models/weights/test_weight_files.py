@@ -160,7 +160,14 @@ def announce_many(name, data):
     return b"".join([data[:in_storage], many, data[in_storage + 2 : in_shape], many, data[in_shape + 2 :]])
 
 
+def announce_many_of_old(data):
+    """The same in a file of the old format."""
+    at = data.index(b"K\x02", data.index(b"running_var"))
+    return data[:at] + b"J" + (2**31 - 1).to_bytes(4, "little") + data[at + 2 :]
+
+
 ZIP = saved(STATE)
+OLD = saved(STATE, _use_new_zipfile_serialization=False)
 LINK = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 3\n"
 DAMAGED = {
     "empty": (b"", "it is empty"),
@@ -170,12 +177,13 @@ DAMAGED = {
     "text": (b"hello", "it is none of: a file of torch.save"),
     "cut off": (ZIP[: len(ZIP) // 2], "not a whole zip archive"),
     "cut at its end": (ZIP[:-10], "not a whole zip archive"),
-    "cut off, old": (saved(STATE, _use_new_zipfile_serialization=False)[:-10], "cut off, or damaged"),
-    "cut off early, old": (saved(STATE, _use_new_zipfile_serialization=False)[:100], "cut off, or damaged"),
+    "cut off, old": (OLD[:-10], "cut off, or damaged"),
+    "cut off early, old": (OLD[:100], "cut off, or damaged"),
     "pickle": (pickle.dumps({"w": [1.0]}, 2), "cut off, or damaged"),
     "pickle, cut off": (b"\x80", "cut off"),
     "other zip": (changed_zip(ZIP, lambda name, data: data).replace(b"data.pkl", b"data.pkx"), "not one of torch.save"),
     "compressed": (changed_zip(ZIP, lambda name, data: data, zipfile.ZIP_DEFLATED), "values are compressed"),
+    "announces too much, old": (announce_many_of_old(OLD), "cut off, or damaged .storage has wrong byte size"),
     "announces too much": (changed_zip(ZIP, announce_many), "cut off, or damaged"),
 }
 
@@ -265,3 +273,6 @@ def test_a_folder_and_nothing(tmp_path):
         read_state_dict(tmp_path)
     with pytest.raises(RunError, match=r"cannot read .*missing\.pth: No such file"):
         read_state_dict(tmp_path / "missing.pth")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunError, match="pipe: it is no ordinary file"):  # reading it would wait for ever
+        read_state_dict(tmp_path / "pipe")
