@@ -10,6 +10,7 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,7 +48,7 @@ class Download:
     digest: str = ""
     """The published digest in hex, or how it begins, at least 8 digits; empty where none is published."""
     algorithm: str = "sha256"
-    """What the digest is of: ``sha256`` the file; ``sha1`` the only .params file in a zip archive, as Gluon has it."""
+    """What the digest is of: ``sha256`` the file; ``sha1`` a .params file, which may be zipped, as Gluon has it."""
     renamed: str = ""
     """What the file is called in the cache, where the last part of the address would not do."""
 
@@ -65,6 +66,11 @@ class Download:
     def file(self) -> str:
         """What the file is called in the cache."""
         return self.renamed or self.basename
+
+    @property
+    def unpacked(self) -> str:
+        """What the file is called after unpacking, if that is how it is used elsewhere; else as in the cache."""
+        return self.file.removesuffix(".zip") + ".params" if self.algorithm == "sha1" else self.file
 
 
 def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
@@ -122,6 +128,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def mismatch(path: Path, download: Download) -> str | None:
+    """How the content of a file differs from what is published of it, in words; None when it does not."""
+    return _mismatch(path, download, sha256_of(path))
+
+
 class _NotThere(Exception):
     """An address did not give the file; says why."""
 
@@ -148,12 +159,8 @@ def _wrong(path: Path, download: Download, folder: Path) -> str | None:
 def _differs(path: Path, download: Download, folder: Path) -> str | None:
     """How the file's content differs from what is known of it; None when it does not, and then its digest is kept."""
     digest = sha256_of(path)
-    try:
-        published = digest if download.algorithm == "sha256" else _sha1_inside(path)
-    except RunError as error:
-        return str(error)
-    if not published.startswith(download.digest):
-        return f"its {download.algorithm} is {published}, not {download.digest}{_dots(download)}"
+    if wrong := _mismatch(path, download, digest):
+        return wrong
     record = folder / f"{download.file}.sha256"
     first = record.read_text().split()[:1] if record.is_file() else []
     if first and first[0] != digest:
@@ -164,9 +171,20 @@ def _differs(path: Path, download: Download, folder: Path) -> str | None:
     return None
 
 
-def _sha1_inside(path: Path) -> str:
-    """The SHA-1 of the .params file in a zip archive; it was published in place of a SHA-256."""
-    content = gluon.zipped_params(path)
+def _mismatch(path: Path, download: Download, sha256: str) -> str | None:
+    """How a file's content differs from what is published; None when it does not."""
+    try:
+        digest = sha256 if download.algorithm == "sha256" else _sha1_of_params(path)
+    except RunError as error:
+        return str(error)
+    if digest.startswith(download.digest):
+        return None
+    return f"its {download.algorithm} is {digest}, not {download.digest}{_dots(download)}"
+
+
+def _sha1_of_params(path: Path) -> str:
+    """The SHA-1 of a .params file, zipped or not; it was published in place of a SHA-256."""
+    content = gluon.zipped_params(path) if zipfile.is_zipfile(path) else path.read_bytes()
     if content is None:
         raise RunError("no .params file is in it")
     return hashlib.sha1(content).hexdigest()

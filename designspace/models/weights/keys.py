@@ -98,7 +98,7 @@ def shapes(name: str) -> Mapping[str, tuple[int, ...]]:
 
 def without_wrapper(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The same tensors without the ``module.`` that DataParallel puts before all keys."""
-    if state_dict and all(key.startswith("module.") for key in state_dict):
+    if state_dict and all(str(key).startswith("module.") for key in state_dict):
         return {key.removeprefix("module."): value for key, value in state_dict.items()}
     return state_dict
 
@@ -152,7 +152,7 @@ def _problems(state_dict: Mapping[str, Tensor], name: str, source: str) -> str:
     allowed = expected.keys() if names is None or names.counts_batches else expected.keys() - optional
     kinds = {
         "missing": [key for key in expected if key not in given and key not in optional],
-        "surplus": [key for key in given if key not in allowed],
+        "surplus": [str(key) for key in given if key not in allowed],
         "wrong": list(_wrong_shapes(given, expected)),
     }
     return "; ".join(f"{kind}: {_some(found)}" for kind, found in kinds.items() if found)

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from designspace.models.presets import Preset
-from designspace.models.weights.fetch import Download, check_digest, fetch, sha256_of
+from designspace.models.weights.fetch import Download, fetch, mismatch
 from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert, detect
 from designspace.models.weights.published import WeightFile, available, find
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 UNKNOWN_LICENCE = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Weights:
     """Weights of a network, and what is known of them."""
 
@@ -66,22 +66,17 @@ def load(
         RunError: the file cannot be fetched or read, is damaged, or is not the one that it should be.
     """
     name = catalog.canonical_name(name)
-    if isinstance(which, (str, Path)):
-        published = isinstance(which, str) and which.partition(":")[0] in SOURCES
-        addresses = [which] if isinstance(which, str) and "://" in which else []
-    else:
-        published, addresses = which is True, [] if isinstance(which, bool) else list(which)
-    if published and (sha256 or source):
-        raise InputError("sha256 and source belong to an address or a path: of published weights both are known")
-    if published:
-        assert isinstance(which, (bool, str))
+    if which is True or (isinstance(which, str) and which.partition(":")[0] in SOURCES):
+        if sha256 or source:
+            raise InputError("sha256 and source belong to an address or a path: of published weights both are known")
         return _published(find(name, which), cache)
-    if addresses:
-        path = fetch([_from_user(address, sha256) for address in addresses], cache)
-        return _own(name, path, source, about=None, origin=" or ".join(addresses))
-    if isinstance(which, (str, Path)):
-        return _local(name, Path(which), sha256, source)
-    raise InputError(f"which weights? True, a source, an address or a path; not {which!r}")
+    if isinstance(which, Path) or (isinstance(which, str) and "://" not in which):
+        return _local(name, Path(which).expanduser(), sha256, source)
+    addresses = [which] if isinstance(which, str) else list(which or ())
+    if not addresses:
+        raise InputError(f"which weights? True, a source, an address or a path; not {which!r}")
+    path = fetch([_from_user(address, sha256) for address in addresses], cache)
+    return _own(name, path, source, about=None, origin=" or ".join(addresses))
 
 
 def _published(file: WeightFile, cache: Path | None) -> Weights:
@@ -102,15 +97,19 @@ def _local(name: str, path: Path, sha256: str | None, source: str | None) -> Wei
     if not path.exists():
         there = ", ".join(file.which for file in available(name))
         raise RunError(f"there is no file {path}; published weights for {name} are: {there}")
-    about, digest = None, (sha256 or "").lower()
-    for file in available(name):
-        for download in file.downloads:
-            if path.name == download.file and about is None and source in (None, file.source):
-                about = file
-                digest = digest or (download.digest if download.algorithm == "sha256" else "")
-    check_digest(digest)
-    if digest and path.is_file() and not (found := sha256_of(path)).startswith(digest):
-        raise RunError(f"{path} is damaged, or another file: its SHA-256 is {found}, not {digest}; fetch it again")
+    about, known = next(
+        (
+            (file, download)
+            for file in available(name)
+            for download in file.downloads
+            if path.name in (download.file, download.unpacked) and source in (None, file.source)
+        ),
+        (None, None),
+    )
+    if sha256:
+        known = Download(path.absolute().as_uri(), sha256.lower())
+    if known and path.is_file() and (wrong := mismatch(path, known)):
+        raise RunError(f"{path} is damaged, or another file: {wrong}; fetch it again")
     return _own(name, path, source or (about.source if about else None), about, origin=str(path))
 
 

@@ -173,6 +173,11 @@ def test_of_many_wrong_keys_the_first_are_named():
         convert({**as_source("resnet50", "timm"), "fc.bias": [1.0]}, name="resnet50", source="timm")
 
 
+def test_keys_that_are_no_texts_are_surplus():
+    with pytest.raises(InputError, match=r"has them: surplus: 0$"):
+        convert({**as_source("resnest14", "timm"), 0: torch.zeros(1)}, name="resnest14", source="timm")
+
+
 def test_a_missing_counter_is_zero_and_a_surplus_one_is_surplus():
     state = as_source("resnet50", "torchvision")
     del state["bn1.num_batches_tracked"]

@@ -131,15 +131,24 @@ def test_half_precision_becomes_float32(ours, tmp_path):
 def test_a_file_of_a_published_name_is_known_and_checked(monkeypatch, ours, tmp_path):
     path = tmp_path / "regnetx_002-e7e85e5c.pth"
     torch.save({theirs: ours[key] for key, theirs in key_map(NAME, "timm").items()}, path)
-    with pytest.raises(RunError, match=rf"{path} is damaged, or another file: its SHA-256 is \w+, not e7e85e5c"):
+    with pytest.raises(
+        RunError, match=rf"{path} is damaged, or another file: its sha256 is \w+, not e7e85e5c\.\.\.; fetch it again"
+    ):
         load(NAME, path)
     digest = sha256(path)
     publish(monkeypatch, "timm:pycls_in1k", Download("https://host/regnetx_002-e7e85e5c.pth", digest[:8]))
     weights = load(NAME, path)
     assert weights.about.which == "timm:pycls_in1k"
     assert weights.licence == "MIT"
-    with pytest.raises(RunError, match=f"its SHA-256 is {digest}, not 0123456789"):
+    with pytest.raises(RunError, match=f"its sha256 is {digest}, not 0123456789"):
         load(NAME, path, sha256="0123456789")
+
+
+@pytest.mark.parametrize("name", ["resnest50-bcfefe1d.zip", "resnest50-bcfefe1d.params"])
+def test_gluons_files_are_known_packed_and_unpacked(name, tmp_path):
+    (tmp_path / name).write_bytes(b"another file")
+    with pytest.raises(RunError, match=r"its sha1 is \w{40}, not bcfefe1dd1dd1ef5cfed5563123c1490ea37b42e;"):
+        load("resnest50", tmp_path / name)
 
 
 def test_weights_of_another_network(own):
