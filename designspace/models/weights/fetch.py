@@ -4,73 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
-import logging
-import re
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from designspace.models.weights import gluon
-from designspace.support.errors import InputError, RunError
-from designspace.support.files import atomic_writer, write_text
+from designspace.models.weights.download import Download, NotThere, receive
+from designspace.support.errors import RunError
+from designspace.support.files import write_text
 from designspace.support.folders import default_root
-from designspace.support.text import quantity
-
-log = logging.getLogger(__name__)
-
-TIMEOUT_S = 30
-"""Seconds without an answer, or without another byte of it, after which an address counts as unreachable."""
-SCHEMES = ("https", "http", "file")
-LIMIT_BYTES = 8 << 30
-"""No file of weights is larger."""
-_CHUNK = 1 << 20
-_LENGTHS = {"sha256": 64, "sha1": 40}
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """A file at an address, and what is known of its content. Checked when made.
-
-    Raises:
-        InputError: the address is none that files are fetched from, or the digest is none.
-    """
-
-    url: str
-    digest: str = ""
-    """The published digest in hex, or how it begins, at least 8 digits; empty where none is published."""
-    algorithm: str = "sha256"
-    """What the digest is of: ``sha256`` the file; ``sha1`` a .params file, which may be zipped, as Gluon has it."""
-    renamed: str = ""
-    """What the file is called in the cache, where the last part of the address would not do."""
-
-    def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in SCHEMES or self.basename in ("", "..") or "/" in self.renamed:
-            raise InputError(f"files are fetched from {', '.join(SCHEMES)} addresses; not from {self.url!r}")
-        check_digest(self.digest, self.algorithm)
-
-    @property
-    def basename(self) -> str:
-        """The last part of the address."""
-        return PurePosixPath(urlsplit(self.url).path).name
-
-    @property
-    def file(self) -> str:
-        """What the file is called in the cache."""
-        return self.renamed or self.basename
-
-    @property
-    def unpacked(self) -> str:
-        """What the file is called after unpacking, if that is how it is used elsewhere; else as in the cache."""
-        return self.file.removesuffix(".zip") + ".params" if self.algorithm == "sha1" else self.file
 
 
 def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
@@ -101,7 +46,7 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
     for download in downloads:
         try:
             return _receive(download, folder)
-        except _NotThere as error:
+        except NotThere as error:
             said.append(f"  {download.url}: {error}")
     wanted = "\n".join(f"  {folder / d.file} ({_expectation(d)})" for d in files.values())
     raise RunError(
@@ -110,16 +55,6 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
         + "\nTo do it by hand, download one of these elsewhere, then give its path instead of the name, or put it into "
         + f"the cache as\n{wanted}"
     )
-
-
-def check_digest(digest: str, algorithm: str = "sha256") -> None:
-    """Refuse what is no digest, nor the beginning of one; an empty text is none at all, and allowed.
-
-    Raises:
-        InputError: it is not hex, or of the wrong length.
-    """
-    if digest and not re.fullmatch(rf"[0-9a-f]{{8,{_LENGTHS[algorithm]}}}", digest):
-        raise InputError(f"{digest!r} is no {algorithm} digest: 8 to {_LENGTHS[algorithm]} hex digits are needed")
 
 
 def sha256_of(path: Path) -> str:
@@ -131,10 +66,6 @@ def sha256_of(path: Path) -> str:
 def mismatch(path: Path, download: Download) -> str | None:
     """How the content of a file differs from what is published of it, in words; None when it does not."""
     return _mismatch(path, download, sha256_of(path))
-
-
-class _NotThere(Exception):
-    """An address did not give the file; says why."""
 
 
 def _places(download: Download, folder: Path) -> list[Path]:
@@ -179,7 +110,7 @@ def _mismatch(path: Path, download: Download, sha256: str) -> str | None:
         return str(error)
     if digest.startswith(download.digest):
         return None
-    return f"its {download.algorithm} is {digest}, not {download.digest}{_dots(download)}"
+    return f"its {download.algorithm} is {digest}, not {download.shown}"
 
 
 def _sha1_of_params(path: Path) -> str:
@@ -194,7 +125,7 @@ def _receive(download: Download, folder: Path) -> Path:
     """Fetch a file into the cache.
 
     Raises:
-        _NotThere: the address does not answer, breaks off, or gives something else.
+        NotThere: the address does not answer, breaks off, or gives something else.
         RunError: the cache cannot be written.
     """
     path = folder / download.file
@@ -202,74 +133,13 @@ def _receive(download: Download, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as name:
             new = Path(name) / download.file
-            _receive_as(new, download)
+            receive(new, download)
             if wrong := _differs(new, download, folder):
-                raise _NotThere(f"it gave another file: {wrong}")
+                raise NotThere(f"it gave another file: {wrong}")
             new.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
-
-
-def _receive_as(path: Path, download: Download) -> None:
-    """Write what an address gives into a file, as far as it goes.
-
-    Raises:
-        _NotThere: the address does not answer, or breaks off.
-        RunError: the file cannot be written.
-    """
-    with _opened(download.url) as answer:
-        announced = answer.headers.get("Content-Length")
-        size = int(announced) if announced and announced.isdecimal() else None
-        log.info("fetching %s%s from %s", download.file, f" ({quantity(size)}B)" if size else "", download.url)
-        received = 0
-        with atomic_writer(path) as file:
-            for chunk in _chunks(answer):
-                received += file.write(chunk)
-                if received > LIMIT_BYTES:
-                    raise _NotThere(f"it goes on after {quantity(LIMIT_BYTES)}B, and no weights are so large")
-    if size is not None and received != size:
-        raise _NotThere(f"it broke off after {received:,} of {size:,} bytes")
-
-
-@contextlib.contextmanager
-def _opened(url: str) -> Iterator[Any]:
-    """The answer of an address."""
-    try:
-        answer = _opener().open(urllib.request.Request(url, headers={"User-Agent": "designspace"}), timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _NotThere(f"{error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _NotThere(_one_line(error)) from error
-    with answer:
-        yield answer
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """What opens addresses of `SCHEMES` alone, also when one refers to another."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.FileHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
-def _chunks(answer: BinaryIO) -> Iterator[bytes]:
-    """The body of an answer in pieces."""
-    try:
-        while chunk := answer.read(_CHUNK):
-            yield chunk
-    except (OSError, http.client.HTTPException) as error:
-        raise _NotThere(f"it broke off: {_one_line(error)}") from error
 
 
 def _expectation(download: Download) -> str:
@@ -277,15 +147,4 @@ def _expectation(download: Download) -> str:
     if not download.digest:
         return "no digest of it is published"
     inside = " of the .params file in it" if download.algorithm == "sha1" else ""
-    return f"{download.algorithm}{inside} {download.digest}{_dots(download)}"
-
-
-def _dots(download: Download) -> str:
-    """What shows that only the beginning of a digest is known."""
-    return "..." if len(download.digest) < _LENGTHS[download.algorithm] else ""
-
-
-def _one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    reason = getattr(error, "reason", None)
-    return " ".join(str(reason or error).split()) or type(error).__name__
+    return f"{download.algorithm}{inside} {download.shown}"

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from designspace.models.presets import Preset
-from designspace.models.weights.fetch import Download
+from designspace.models.weights.download import Download
 from designspace.networks import catalog
 from designspace.support.errors import InputError
 

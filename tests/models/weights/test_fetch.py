@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from designspace.models.weights import fetch as fetching
-from designspace.models.weights.fetch import Download, fetch
+from designspace.models.weights import download as downloading
+from designspace.models.weights.download import Download
+from designspace.models.weights.fetch import fetch
 from designspace.support.errors import InputError, RunError
 
 CONTENT = b"weights " * 50_000
@@ -121,7 +122,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_mirror_is_told_and_the_next_one_asked(server, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(downloading, "TIMEOUT_S", 0.2)
     bad = Download(address(server, kind), DIGEST[:8])
     with pytest.raises(RunError, match=f"{bad.url}: {BAD[kind]}"):
         fetch([bad], tmp_path)
@@ -131,7 +132,7 @@ def test_a_bad_mirror_is_told_and_the_next_one_asked(server, tmp_path, monkeypat
 
 
 def test_a_body_without_end(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "LIMIT_BYTES", 3_000_000)
+    monkeypatch.setattr(downloading, "LIMIT_BYTES", 3_000_000)
     with pytest.raises(RunError, match=r"it goes on after 3\.00 MB"):
         fetch([Download(address(server, "endless"))], tmp_path)
     assert files(tmp_path / "weights") == []
