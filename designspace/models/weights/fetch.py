@@ -13,6 +13,7 @@ import torch
 
 from designspace.models.weights import gluon
 from designspace.models.weights.download import Download, NotThere, receive
+from designspace.models.weights.files import read_state_dict
 from designspace.support.errors import RunError
 from designspace.support.files import write_text
 from designspace.support.folders import default_root
@@ -24,7 +25,7 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
     First the cache is searched, ``<cache>/weights``, then the one of ``torch.hub``; then the addresses are asked in
     turn. A file is only used, and only gets its name in the cache, when its content is what was published. Beside it
     ``<file>.sha256`` keeps the digest that it had when it was first seen, and from then on it must have that one: of
-    some files nothing is published, and of others only how the digest begins.
+    some files nothing is published (these must be readable as weights), and of others only how the digest begins.
 
     Args:
         downloads: where it can be had, first choice first. What they give need not be the same bytes.
@@ -97,8 +98,19 @@ def _differs(path: Path, download: Download, folder: Path) -> str | None:
     if first and first[0] != digest:
         return f"its sha256 is not the one it first had ({record}; delete that file if the change is as it should be)"
     if not first:
+        if not download.digest and (wrong := _unreadable(path)):  # such as a page that asks for a password
+            return wrong
         with contextlib.suppress(RunError):  # a cache that others fill may be read-only
             write_text(record, f"{digest}  {download.file}\n")
+    return None
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why no weights can be read from a file; None when they can."""
+    try:
+        read_state_dict(path)
+    except RunError as error:
+        return str(error)
     return None
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import http.server
+import io
 import logging
 import multiprocessing
+import re
 import socket
 import threading
 import time
@@ -18,7 +20,14 @@ from designspace.models.weights.download import Download
 from designspace.models.weights.fetch import fetch
 from designspace.support.errors import InputError, RunError
 
-CONTENT = b"weights " * 50_000
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.full((100_000,), value)}, buffer)
+    return buffer.getvalue()
+
+
+CONTENT, CHANGED = saved(1.0), saved(2.0)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 WRITTEN = Path(__file__).parents[2] / "fixtures" / "weights"
 
@@ -36,6 +45,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 body = CONTENT[:-1] + b"!"
             case "cut":
                 body = CONTENT[:1000]
+            case "changed":
+                body = CHANGED
+            case "page":
+                body, size = b"<html>Log in first</html>", None
             case "endless":
                 return self.send_endless()
             case "slow":
@@ -103,7 +116,8 @@ def test_a_file_is_fetched_once(server, tmp_path, caplog):
     assert files(tmp_path / "weights") == ["a.pth", "a.pth.sha256"]
     assert fetch([download], tmp_path) == path
     assert server.asked == ["/good/a.pth"]
-    assert [record.getMessage() for record in caplog.records] == [f"fetching a.pth (400 kB) from {download.url}"]
+    [record] = caplog.records
+    assert re.fullmatch(rf"fetching a\.pth \(40\d kB\) from {download.url}", record.getMessage())
 
 
 def test_the_cache_lies_in_the_folder_of_data(server, tmp_path, monkeypatch):
@@ -197,12 +211,18 @@ def test_of_a_file_without_a_published_digest_the_first_one_counts(server, tmp_p
     assert fetch([Download(address(server, "good"))], tmp_path).read_bytes() == CONTENT
     path.unlink()
     with pytest.raises(RunError, match="not the one it first had") as caught:  # what is published has changed
-        fetch([Download(address(server, "other"))], tmp_path)
+        fetch([Download(address(server, "changed"))], tmp_path)
     record = tmp_path / "weights" / "a.pth.sha256"
     assert str(record) in str(caught.value)
     assert files(tmp_path / "weights") == ["a.pth.sha256"]
     record.unlink()
-    fetch([Download(address(server, "other"))], tmp_path)
+    assert fetch([Download(address(server, "changed"))], tmp_path).read_bytes() == CHANGED
+
+
+def test_a_file_without_a_published_digest_must_be_weights(server, tmp_path):
+    with pytest.raises(RunError, match="it gave another file: cannot take weights from .*: it is a web page"):
+        fetch([Download(address(server, "page"))], tmp_path)
+    assert files(tmp_path / "weights") == []
 
 
 def test_gluons_digests_are_of_what_is_inside_the_archive(tmp_path):
