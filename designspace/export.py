@@ -40,10 +40,10 @@ def _chosen(config: app.Config, id_: str | None) -> tuple[AnyNet, Known]:
         raise InputError("either run=... or model=... must be given, and not both; see --help")
     if config["model"] is not None:
         model = create_model(config["model"], config["weights"])
-        return model, of_published(config["model"], getattr(model, "weights", None))
+        return model, model.weights or of_published(config["model"], None)
     model = load(config["run"], rank=config["rank"] if id_ is None else None, id=id_)
-    known: Known = model.weights  # type: ignore[assignment]
-    return model, known
+    assert model.weights is not None
+    return model, model.weights
 
 
 def _rank(known: Known) -> str:

@@ -64,7 +64,8 @@ def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> Any
     if "/" in name:
         raise InputError(f"{name} is no folder of a model or of a run")
     check_classes(catalog.get(name), images)  # before anything is fetched
-    return zoo.create_model(name, pretrained=True if weights is None else str(weights))
+    published: AnyNet = zoo.create_model(name, pretrained=True if weights is None else str(weights))
+    return published
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from designspace.data import fashion_mnist
 from designspace.data.images import ImageData
 from designspace.support.errors import unknown
+from designspace.support.folders import default_root
 
 
 class DataShape(NamedTuple):
@@ -54,12 +54,6 @@ _DATA_SETS = {
 def names() -> list[str]:
     """The names of all data sets."""
     return list(_DATA_SETS)
-
-
-def default_root() -> Path:
-    """The folder of all data sets: ``$DESIGNSPACE_DATA``, or ``~/.cache/designspace`` where that is not set."""
-    given = os.environ.get("DESIGNSPACE_DATA")
-    return Path(given) if given else Path.home() / ".cache" / "designspace"
 
 
 def shape(name: str) -> DataShape:

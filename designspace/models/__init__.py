@@ -1,5 +1,21 @@
-"""Networks as torch modules: `AnyNet` builds every `designspace.networks.network.Network`."""
+"""Networks as torch modules: `AnyNet` builds every `designspace.networks.network.Network`.
+
+Every published network is a function of this module: ``from designspace.models import resnest50``.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from designspace.models.anynet import AnyNet
+from designspace.models.features import Backbone
+from designspace.models.zoo import create_model, entry_point, list_models
 
-__all__ = ["AnyNet"]
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Callable[..., Any]:
+        """Tell type checkers of the functions below."""
+
+
+__all__ = ["AnyNet", "Backbone", "create_model", "list_models", *list_models()]
+
+globals().update({name: entry_point(name) for name in list_models()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from designspace.models.layers import ConvNorm, global_average, initialise
 from designspace.models.norms import statistics_untouched
 from designspace.networks.network import Network, Stem
 from designspace.support.errors import InputError
+
+if TYPE_CHECKING:
+    from designspace.models.known import Known
 
 DROP_BLOCK_STAGES = 2
 """How many of the last stages have DropBlock, as in the authors' code of ResNeSt."""
@@ -59,6 +63,7 @@ class AnyNet(nn.Module):
         super().__init__()
         self.network = network
         self.checkpointing = checkpointing
+        self.weights: Known | None = None  # what is known of its values, if they are not its first ones
         options = _block_options(network, drop_path, drop_block, output_stride)
         # torch's layers draw weights of their own as they are made; these are dropped, and the state is given back.
         with torch.random.fork_rng(devices=[]):

@@ -80,6 +80,7 @@ class Backbone(nn.Module):
         self.stages = nn.Sequential(*list(model.stages)[: max(indices)])
         self.feature_info = FeatureInfo(features, indices)
         self.out_indices = tuple(indices)
+        self.weights = model.weights
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map images (N, in_channels, H, W) to maps (N, channels, H', W')."""

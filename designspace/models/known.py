@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from designspace.models.presets import Preset
+from designspace.models.weights import Weights
 from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
@@ -18,7 +19,7 @@ OWN_LICENCE = "yours to choose (designspace claims none)"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a model's attribute ``weights`` holds where the weights come from a run or from a model folder."""
+    """What a model's attribute ``weights`` says: they may be published ones, or from a run or a model folder."""
 
     name: str
     """What to call the model."""
@@ -71,27 +72,28 @@ class Known:
         return Known(fields["name"], preset, fields["origin"], fields["licence"], classes, {**fields["about"]})
 
 
-def of_published(name: str, weights: Any) -> Known:
-    """What is known about a published network with some weights: the attribute ``weights`` of the zoo's module.
+def of_published(name: str, weights: Weights | None, in_channels: int = 3) -> Known:
+    """What is known about a published network with some weights; without any it has its first ones.
 
-    Where that is None, the network has its first weights, which nobody has trained.
+    Where the weights are adapted to another number of channels, so are mean and deviation of the images: the one of
+    grey images is the mean of the three, and others take them in turn.
     """
     name = catalog.canonical_name(name)
     if weights is None:
         crop = catalog.published(name).resolution
         preset = Preset(crop=crop, resize=round(crop / 0.875))
+        preset = _of_channels(preset, in_channels)
         return Known(name, preset, "first weights, drawn at random: **not trained**", OWN_LICENCE)
-    return Known(name, weights.preset, weights.origin, weights.licence, about={"published": _as_json(weights.about)})
+    about = {} if weights.about is None else {"published": weights.about.to_dict()}
+    return Known(name, _of_channels(weights.preset, in_channels), weights.origin, weights.licence, about=about)
 
 
-def _as_json(value: Any) -> Any:
-    """A value as plain JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        return _as_json(value._asdict())
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(content) for key, content in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(content) for content in value]
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+def _of_channels(preset: Preset, count: int) -> Preset:
+    """A preset for images of so many channels."""
+    mean, std = preset.mean, preset.std
+    if count == len(mean):
+        return preset
+    if count == 1:
+        return dataclasses.replace(preset, mean=(sum(mean) / len(mean),), std=(sum(std) / len(std),))
+    turns = [channel % len(mean) for channel in range(count)]
+    return dataclasses.replace(preset, mean=tuple(mean[i] for i in turns), std=tuple(std[i] for i in turns))

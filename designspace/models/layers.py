@@ -151,5 +151,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def _draw_normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
-    """Fill ``weight`` with normal values of mean 0."""
+    """Fill ``weight`` with normal values of mean 0; on the meta device there is nothing to fill."""
+    if weight.is_meta:
+        return
     weight.copy_(torch.randn(weight.shape, generator=generator, device="cpu").mul_(std))

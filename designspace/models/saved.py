@@ -91,7 +91,7 @@ def read_model(path: Path) -> AnyNet:
         raise RunError(f"{source} holds {held:,} numbers, but network {network.id} has {needed:,} weights")
     model = AnyNet(network)
     fill(model, tensors, source)
-    model.weights = known  # type: ignore[assignment]
+    model.weights = known
     return model.eval()
 
 

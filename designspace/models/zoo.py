@@ -1,13 +1,24 @@
-"""The published networks as modules, by name."""
+"""The published networks as modules, by name: RegNetX/Y, ResNet, ResNeXt, ResNeSt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+from designspace.models import weights
 from designspace.models.anynet import AnyNet
+from designspace.models.features import Backbone
+from designspace.models.known import of_published
+from designspace.models.norms import freeze_norms
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
+from designspace.networks.network import Network
+from designspace.support.errors import InputError
 from designspace.support.text import quantity
+
+Pretrained = bool | str | Path | Sequence[str]
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -15,22 +26,91 @@ def list_models(pattern: str = "*") -> list[str]:
     return catalog.names(pattern)
 
 
-def create_model(name: str, pretrained: bool | str = False) -> AnyNet:
-    """Build a published network. (Skeleton: weights, adapted ends and features follow.)"""
-    return AnyNet(catalog.get(name))
+def create_model(
+    name: str,
+    pretrained: Pretrained = False,
+    *,
+    sha256: str | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features: bool = False,
+    out_indices: Sequence[int] | None = None,
+    frozen_norm: bool = False,
+    **options: Any,
+) -> Any:
+    """Build a published network: an `AnyNet`, or with ``features`` a `Backbone`.
+
+    Args:
+        name: one of `list_models`; ``RegNetX-1.6GF`` is understood for ``regnetx_1_6gf``.
+        pretrained: whose weights. False for none (they begin as ``seed`` says); True for the default of the
+            network; ``"timm"``, ``"torchvision:IMAGENET1K_V2"`` and so on for what
+            `designspace.models.weights.available` lists; or a file's path, its URL, or several URLs of it.
+        sha256: of the file at a path or URL, or how it begins.
+        num_classes: outputs of the classifier. With weights that have another number, the classifier begins afresh.
+        in_channels: channels of the images. Weights of the stem are adapted to another number: a grey image gives what
+            it would give in three equal channels.
+        features: give the maps of the stages instead of logits.
+        out_indices: with ``features``, which maps; all by default.
+        frozen_norm: make batch-norms constants (`designspace.models.norms.FrozenBatchNorm2d`).
+        options: those of `AnyNet`: ``seed``, ``zero_init_residual``, ``drop_path``, ``drop_block``, ``dropout``,
+            ``output_stride``, ``checkpointing``.
+
+    The module's attribute ``weights`` is None, or says what is known about them (`designspace.models.known.Known`): how
+    to prepare images, origin, licence.
+
+    Raises:
+        InputError: there is no such network, weights or option, or the weights are of another network.
+        RunError: the weights cannot be had, or their file is damaged; the error lists what was tried.
+    """
+    network = catalog.get(name)
+    network = dataclasses.replace(
+        network,
+        num_classes=network.num_classes if num_classes is None else num_classes,
+        in_channels=network.in_channels if in_channels is None else in_channels,
+    )
+    if out_indices is not None and not features:
+        raise InputError("out_indices chooses maps of a backbone: add features=True")
+    model = _built(network, options)
+    if pretrained is not False and pretrained is not None:
+        _fill(model, catalog.canonical_name(name), pretrained, sha256)
+    elif sha256:
+        raise InputError("sha256 is for a file: give its path or URL as pretrained=...")
+    if frozen_norm:
+        freeze_norms(model)
+    return Backbone(model, out_indices) if features else model
 
 
-def entry_point(name: str) -> Callable[..., AnyNet]:
-    """Make the function of one network, as torch.hub and users of torchvision know them."""
+def _built(network: Network, options: dict[str, Any]) -> AnyNet:
+    """Build the module, with a clear word where an option is none of its."""
+    allowed = ("seed", *(AnyNet.__init__.__kwdefaults__ or ()))
+    for option in options:
+        if option not in allowed:
+            raise InputError(f"unknown option {option!r} of a model; there is: {', '.join(allowed)}")
+    return AnyNet(network, **options)
 
-    def build(pretrained: bool | str = False, **options: object) -> AnyNet:
+
+def _fill(model: AnyNet, name: str, pretrained: Pretrained, sha256: str | None) -> None:
+    """Give a module the weights that were asked for, and what is known about them."""
+    classes, channels = model.network.num_classes, model.network.in_channels
+    found = weights.load(name, pretrained, sha256=sha256, num_classes=classes, in_channels=channels)
+    state = weights.adapt_ends(found.state, num_classes=classes, in_channels=channels)
+    model.load_state_dict({**model.state_dict(), **state})  # a classifier that was left out stays as it began
+    model.weights = of_published(name, found, channels)
+
+
+def entry_point(name: str) -> Callable[..., Any]:
+    """Make the function of one network, as users of torch.hub and torchvision know them."""
+
+    def build(pretrained: Pretrained = False, **options: Any) -> Any:
         return create_model(name, pretrained, **options)
 
     about = catalog.published(name)
     cost = complexity(catalog.get(name), about.resolution)
     build.__name__ = build.__qualname__ = name
+    build.__module__ = "designspace.models"
     build.__doc__ = (
-        f"{name}: {quantity(int(cost.params))} parameters, {quantity(int(cost.flops))} multiply-adds at {about.resolution} "
-        f"pixels, {about.top1:.1f}% top-1 on ImageNet.\n\n    {about.source}. Arguments are those of `create_model`.\n"
+        f"{name}: {quantity(int(cost.params))} parameters, {quantity(int(cost.flops))} multiply-adds at "
+        f"{about.resolution} x {about.resolution} pixels, {about.top1:.2f}% top-1 on ImageNet.\n\n"
+        f"Source: {about.source}.\nArguments are those of `designspace.models.create_model`, without the name.\n"
     )
     return build

@@ -89,7 +89,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         "recipe": recipe.to_dict(),
         "provenance": _provenance(run),
     }
-    model.weights = _known(f"{population.space.name} {chosen.id}", recipe, about)  # type: ignore[assignment]
+    model.weights = _known(f"{population.space.name} {chosen.id}", recipe, about)
     return model.eval()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
+from designspace.models.known import Known
 from designspace.models.presets import Preset
 from designspace.networks import catalog
 from designspace.support.errors import InputError
@@ -24,22 +24,15 @@ class Figure(NamedTuple):
     source: str
 
 
-def published_figure(name: str, weights: Any) -> Figure | None:
+def published_figure(name: str, weights: Known) -> Figure | None:
     """What was published of a model, or None.
 
     Args:
         name: of the model; where it is a published network, its figure stands in for that of weights without one.
-        weights: the model's attribute ``weights``: ``about`` is None, has the fields ``top1``, ``source`` and ``tag``,
-            or is a mapping that holds these under ``published``.
+        weights: the model's attribute ``weights``.
     """
-    about = weights.about
-    if isinstance(about, Mapping):
-        about = about.get("published")
-    if about is not None:
-        fields = (
-            about if isinstance(about, Mapping) else {key: getattr(about, key) for key in ("top1", "source", "tag")}
-        )
-        return None if fields["top1"] is None else Figure(fields["top1"], f"{fields['source']}:{fields['tag']}")
+    if published := weights.about.get("published"):
+        return None if published["top1"] is None else Figure(published["top1"], published["weights"])
     try:
         return Figure(catalog.published(name).top1, catalog.published(name).source)
     except InputError:

@@ -1,8 +1,8 @@
 """How fast is a training step of ResNeSt-50, beside the authors' module and timm's?
 
-Run with `make bench` (a few minutes). Forward, backward and the gradients' reset on a batch of images of 224 x 224 pixels,
-float32, training mode. Every program gets its images as users have them (NCHW) and again channels last; each measurement
-is a process of its own, and the programs take turns, so that a busy machine is busy for all of them.
+Run with `make bench` (some minutes). Forward, backward and the gradients' reset on a batch of images of 224 x 224
+pixels, float32, training mode. Every program gets its images as users have them (NCHW) and again channels last; each
+measurement is a process of its own, and the programs take turns, so that a busy machine is busy for all of them.
 
 Last figures:
 """

@@ -5,20 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import designspace
 from designspace import verify
 from designspace.cli import app
 from designspace.data.image_folder import ImageFolder
-from designspace.models import AnyNet
+from designspace.models import AnyNet, create_model
+from designspace.models.known import Known
 from designspace.models.presets import Preset
+from designspace.models.saved import write_model
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training.verification import verify as measure
 
@@ -29,11 +28,16 @@ PRESET = Preset(24, 28, "bicubic")
 NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
 
 
-def model(about=None, **changes):
-    """A network of six classes, as a folder gives it."""
-    made = AnyNet(NETWORK)
-    made.weights = SimpleNamespace(preset=PRESET, about=about, origin="a run of mine", licence="MIT", **changes)
-    return made
+def model():
+    """A network of six classes."""
+    return AnyNet(NETWORK)
+
+
+def written(path, network=NETWORK, preset=PRESET, **about):
+    """A model folder."""
+    known = Known("mine", preset, origin="a run of mine", licence="MIT", about=about)
+    write_model(path, AnyNet(network), known)
+    return path
 
 
 @pytest.fixture
@@ -48,11 +52,9 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """A model folder; what it holds is stood in for."""
-    monkeypatch.setattr(designspace, "load", lambda path: model(), raising=False)
-    (tmp_path / "mine").mkdir()
-    return tmp_path / "mine"
+def mine(tmp_path):
+    """A model folder."""
+    return written(tmp_path / "mine")
 
 
 def typed(capsys, *arguments):
@@ -104,10 +106,10 @@ def test_a_quick_look(capsys, folder, mine):
     assert rows(output)["images"] == "12 in 6 classes"
 
 
-def test_a_prepared_data_set_by_name(capsys, tmp_path, monkeypatch, fashion_mnist):
-    grey = AnyNet(Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1))
-    monkeypatch.setattr(designspace, "load", lambda path: grey, raising=False)
-    arguments = (f"model={tmp_path}", "data=fashion_mnist", f"root={fashion_mnist}", "images=200")
+def test_a_prepared_data_set_by_name(capsys, tmp_path, fashion_mnist):
+    grey = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1)
+    folder = written(tmp_path / "grey", grey, Preset(28, 28, mean=(0.3,), std=(0.4,)))
+    arguments = (f"model={folder}", "data=fashion_mnist", f"root={fashion_mnist}", "images=200")
     code, output, errors = typed(capsys, *arguments)
     assert code == 0, errors
     assert rows(output)["images"] == "200 in 10 classes"
@@ -117,10 +119,9 @@ def test_a_prepared_data_set_by_name(capsys, tmp_path, monkeypatch, fashion_mnis
     assert "images of fashion_mnist stay as they are" in errors
 
 
-def test_the_published_figure_is_beside_it(capsys, folder, tmp_path, monkeypatch):
-    about = SimpleNamespace(top1=72.48, source="timm", tag="pycls_in1k")
-    monkeypatch.setattr(designspace, "load", lambda path: model(about), raising=False)
-    code, output, _ = typed(capsys, f"model={tmp_path}", f'data="{folder}"', "crop=20")
+def test_the_published_figure_is_beside_it(capsys, folder, tmp_path):
+    path = written(tmp_path / "theirs", published={"weights": "timm:pycls_in1k", "top1": 72.48})
+    code, output, _ = typed(capsys, f"model={path}", f'data="{folder}"', "crop=20")
     assert code == 0
     assert output.splitlines()[-1] == (
         "top-1 does not compare with the published 72.48% (timm:pycls_in1k): crop is 20, not 24; resize is 23, not 28; "
@@ -138,12 +139,14 @@ def test_broken_images_are_named_at_the_end(capsys, folder, mine):
     assert f"\n  cannot read {folder}/class 4/22.jpg: it is no image that Pillow knows\n" in errors
 
 
-def test_nan_is_an_error(capsys, folder, mine, monkeypatch):
+def test_nan_is_an_error(capsys, folder, tmp_path):
+    """Each weight is finite, but the maps that they make are not."""
     broken = model()
     with torch.no_grad():
-        broken.head.classifier.bias[2] = float("nan")
-    monkeypatch.setattr(designspace, "load", lambda path: broken)
-    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
+        broken.stem.norm.weight.fill_(3e38)
+        broken.stages[0][0].transform.conv1.norm.weight.fill_(3e38)
+    write_model(tmp_path / "broken", broken, Known("broken", PRESET, "a run of mine", "MIT"))
+    code, output, errors = typed(capsys, f"model={tmp_path / 'broken'}", f'data="{folder}"')
     assert (code, output) == (1, "")
     assert "the model gives NaN" in errors
 
@@ -184,17 +187,32 @@ def test_a_network_of_other_classes(capsys, folder):
     assert f"folder {folder} has 6 classes, but the model tells 1000 apart" in errors
 
 
-def test_ctrl_c_stops_cleanly(folder, tmp_path):
+def test_weights_of_another_network(capsys, folder, tmp_path):
+    """Whatever is wrong with a file comes through as it is."""
+    thousand = tmp_path / "thousand"
+    for i in range(1000):
+        (thousand / f"{i:03}").mkdir(parents=True)
+        (thousand / f"{i:03}" / "0.jpg").symlink_to(folder / "class 0" / "0.jpg")
+    torch.save(create_model("regnetx_200mf").state_dict(), tmp_path / "x.pth")
+    arguments = (f"data={thousand}", f"weights={tmp_path}/x.pth")
+    code, _, errors = typed(capsys, "model=regnety_200mf", *arguments)
+    assert code == 2
+    assert "these keys are not those of regnety_200mf" in errors
+    code, output, errors = typed(capsys, "model=regnetx_200mf", *arguments, "crop=32", "images=1000", "batch_size=250")
+    assert code == 0, errors
+    assert rows(output)["licence"] == "unknown"
+    assert "does not compare with the published 68.91%" in output
+    (tmp_path / "x.pth").write_bytes((tmp_path / "x.pth").read_bytes()[:-1000])
+    code, _, errors = typed(capsys, "model=regnetx_200mf", *arguments)
+    assert code == 1
+    assert "x.pth: it is cut off, or damaged" in errors
+
+
+def test_ctrl_c_stops_cleanly(folder, mine):
     """Readers get the signal of the terminal too; none speaks up and none is left."""
-    code = (
-        "import sys, time, designspace; sys.path.insert(0, sys.argv.pop(1)); from test_verify import model\n"
-        "from designspace import verify; from designspace.cli import app, tables\n"
-        "designspace.load = lambda path: model()\n"
-        "app.main('verify', verify.run, resumes=False)"
-    )
     for i in range(3000):
         (folder / "class 0" / f"copy {i}.jpg").symlink_to("0.jpg")
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), f"model={tmp_path}", f'data="{folder}"']
+    command = [sys.executable, "-m", "designspace.verify", f"model={mine}", f'data="{folder}"']
     process = subprocess.Popen(
         [*command, "workers=2", "crop=64", "device=cpu"], stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -5,8 +5,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import originals  # noqa: F401 (makes torchvision importable)
 import pytest
-from originals import import_torchvision
 from PIL import Image
 
 from designspace.data.find import find_images
@@ -65,7 +65,6 @@ def test_it_lists_what_torchvision_lists(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (folder / "README.txt").write_text("no class")
-    import_torchvision()
     from torchvision.datasets import ImageFolder as Theirs
 
     theirs = Theirs(str(folder))
@@ -149,7 +148,6 @@ def test_a_subset_has_every_class_in_its_share(tmp_path):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("crop", "resize"), [(32, 37), (33, 37), (24, 24), (1, 1), (41, 64)])
 def test_preparing_gives_torchvision_s_bytes(interpolation, crop, resize):
-    import_torchvision()
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
     theirs = Compose([Resize(resize, InterpolationMode(interpolation)), CenterCrop(crop)])
@@ -166,7 +164,6 @@ def test_preparing_gives_torchvision_s_bytes(interpolation, crop, resize):
 
 
 def test_decoding_gives_torchvision_s_pixels(tmp_path):
-    import_torchvision()
     from torchvision.datasets.folder import pil_loader
 
     transparent = picture().convert("RGBA")

@@ -1,9 +1,8 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from designspace.data.image_folder import ImageFolder
+from designspace.models.known import Known
 from designspace.models.presets import Preset
 from designspace.training.verdict import Figure, differences, published_figure, verdict
 from designspace.training.verification import Verification
@@ -41,11 +40,13 @@ def test_what_was_measured_otherwise_does_not_compare(tmp_path):
     assert verdict(few, FIGURE, 0.3, said) == f"top-1 does not compare with {PUBLISHED}: {said[0]}"
 
 
+def known(**about):
+    return Known("x", Preset(), "a file", "MIT", about=about)
+
+
 def test_the_figure_is_that_of_the_weights_or_of_the_network():
-    about = {"top1": 81.03, "source": "resnest", "tag": "official"}
-    for known in (SimpleNamespace(**about), {"published": about, "result": {}}):
-        assert published_figure("anything", SimpleNamespace(about=known)) == FIGURE
-    for known in ({}, {"published": None}, None):
-        assert published_figure("runs/mine", SimpleNamespace(about=known)) is None
-    assert published_figure("ResNet50", SimpleNamespace(about=None)).top1 == 76.8
-    assert published_figure("resnet50", SimpleNamespace(about=SimpleNamespace(**about | {"top1": None}))) is None
+    published = {"weights": "resnest:official", "top1": 81.03}
+    assert published_figure("anything", known(published=published, result={})) == FIGURE
+    assert published_figure("runs/mine", known()) is None
+    assert published_figure("ResNet50", known()).top1 == 76.8
+    assert published_figure("resnet50", known(published={**published, "top1": None})) is None

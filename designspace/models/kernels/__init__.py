@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from designspace.support.cache import cache_root
+from designspace.support.folders import default_root
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def _built() -> Path:
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         raise OSError("there is no C compiler")
-    path = cache_root() / "kernels" / f"norm-{_key(compiler)}.so"
+    path = default_root() / "kernels" / f"norm-{_key(compiler)}.so"
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,185 @@
+"""Reads files of weights, which may come from anywhere: no code in them is run, and nothing in them is believed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from designspace.models.weights import gluon
+from designspace.support.errors import RunError
+
+NESTS = ("model_state", "state_dict", "model")
+"""Where checkpoints keep the weights: pycls; timm and many others; torchvision, DeiT and this project's own."""
+_HEADER_BYTES = 100_000_000
+"""What safetensors itself allows as a header."""
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in a file, by the names that they have there: contiguous, in memory, float32, all finite.
+
+    What kind of file it is follows from its content: one of ``torch.save`` (old or new format), safetensors, or MXNet's
+    ``.params``, also as the only one in a zip archive. From a checkpoint the weights are taken (``model_state``,
+    ``state_dict`` or ``model``, in this order) and the rest is left: never an average over epochs (``ema_state``), for
+    it is not what the published errors are of.
+
+    Raises:
+        RunError: the file cannot be read, is damaged, asks for code to be run, or holds what cannot be weights.
+    """
+    try:
+        return _checked(*_read(path))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except RunError as error:
+        raise RunError(f"cannot take weights from {path}: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[Any, Any], int]:
+    """What is in a file, and how many bytes of values it can hold at most."""
+    if path.is_dir():
+        raise RunError("it is a folder; give the file in it")
+    if path.exists() and not path.is_file():
+        raise RunError("it is no ordinary file")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        raise RunError("it is empty; fetch it again")
+    if start.startswith(b"PK\x03\x04"):
+        content = gluon.zipped_params(path)
+        if content is not None:
+            return dict(gluon.read_params(content)), len(content)
+        return _nested(_read_torch_zip(path)), size
+    if start.startswith(gluon.MAGIC):
+        return dict(gluon.read_params(path.read_bytes())), size
+    if start.startswith(b"\x80"):
+        return _nested(_load(path)), size
+    if start[8:9] == b"{":
+        return _read_safetensors(path, size), size
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise RunError("it is a web page, such as an error page that was saved for the file; fetch it again")
+    if text.startswith(b"version https://git-lfs"):
+        raise RunError("it only points to the file, which Git LFS keeps elsewhere; run `git lfs pull` there")
+    raise RunError("it is none of: a file of torch.save, safetensors, MXNet's .params, a zip archive with one of these")
+
+
+def _read_torch_zip(path: Path) -> Any:
+    """What ``torch.save`` wrote into a zip archive."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    names = [member.filename for member in members]
+    if not any(name.endswith("data.pkl") for name in names):
+        raise RunError("it is a zip archive, but not one of torch.save, and no .params file is in it")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise RunError(
+            "it is a TorchScript program; load it with torch.jit.load where you trust it, and save its state dict"
+        )
+    if len(set(names)) < len(names):
+        raise RunError("it is damaged: a zip archive with several members of one name")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise RunError("its values are compressed, which torch.save never does; unpack it, or save it again with torch")
+    return _load(path, mmap=True)  # mapped, values stay within the file, whatever sizes it announces
+
+
+def _load(path: Path, *, mmap: bool = False) -> Any:
+    """What ``torch.load`` reads when it must not run anything."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found is None:
+            raise RunError("it is cut off, damaged, or not a file of torch.save; fetch it again") from error
+        raise RunError(
+            f"it asks for {found[1]}, and reading must not run code or make objects: only tensors, numbers, texts, "
+            "lists and dicts are read. If you trust it, load it where it was written and save its state dict alone"
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged or hostile file may end in any error of torch or its unpickler
+        what = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise RunError(f"it is cut off, or damaged ({what}); fetch it again") from error
+
+
+def _read_safetensors(path: Path, size: int) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _HEADER_BYTES):
+            raise RunError(f"it is cut off, or damaged: a header of {length:,} bytes is announced in {size:,} bytes")
+        header = file.read(length)
+    try:
+        json.loads(header, object_pairs_hook=_unique)
+        with safe_open(path, framework="pt", device="cpu") as content:
+            return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (it is no dict)
+    except RunError:
+        raise
+    except Exception as error:  # a damaged or hostile file may end in any error of the JSON reader or of safetensors
+        raise RunError(f"it is cut off, or damaged ({error}); fetch it again") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which no name stands twice."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise RunError("it is damaged: a name stands in it twice")
+    return result
+
+
+def _nested(content: Any) -> dict[Any, Any]:
+    """The state dict in what a checkpoint holds."""
+    for nest in NESTS:
+        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
+            content = content[nest]
+            break
+    if not isinstance(content, Mapping):
+        raise RunError(f"it holds one {type(content).__name__}, not a dict of tensors by name")
+    return dict(content)
+
+
+def _checked(content: dict[Any, Any], size: int) -> dict[str, Tensor]:
+    """The tensors as float32 (counters as int64), each with memory of its own."""
+    if not any(isinstance(value, Tensor) for value in content.values()):
+        inside = f" but {', '.join(str(key) for key in list(content)[:5])}" if content else ""
+        raise RunError(f"there are no tensors in it{inside}")
+    for key, value in content.items():
+        _check_kind(key, value)
+    values = sum(value.numel() * value.element_size() for value in content.values())
+    if values > size:
+        raise RunError(f"its tensors are of {values:,} bytes, which cannot be in {size:,}")
+    return {key: _as_weight(key, value) for key, value in content.items()}
+
+
+def _check_kind(key: Any, value: Any) -> None:
+    """Refuse what is not an ordinary tensor of numbers."""
+    if not isinstance(key, str):
+        raise RunError(f"it has a tensor without a name: {key!r}")
+    if type(value) not in (Tensor, nn.Parameter):
+        raise RunError(f"{key} in it is no tensor but of type {type(value).__name__}")
+    if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
+        kind = "complex" if value.is_complex() else "quantised" if value.is_quantized else "sparse, or without values"
+        raise RunError(f"{key} in it is {kind}; weights are dense tensors of real numbers")
+    if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
+        raise RunError(f"{key} in it is of type {str(value.dtype).removeprefix('torch.')}; weights are floating point")
+
+
+def _as_weight(key: str, value: Tensor) -> Tensor:
+    """A copy in memory, of the right type, if all its values can be weights."""
+    if key.endswith("num_batches_tracked"):
+        return value.detach().to(torch.int64, copy=True)
+    weight = value.detach().to(torch.float32, copy=True).contiguous()
+    if not weight.isfinite().all():
+        count = int((~weight.isfinite()).sum())
+        many = f"{count:,} of {weight.numel():,} values"
+        raise RunError(f"{key} in it has {many} NaN or infinite: damaged, or saved when training had diverged")
+    if key.endswith("running_var") and weight.numel() and weight.min() < 0:
+        raise RunError(f"{key} in it has negative values, which variances cannot have")
+    return weight

@@ -1,0 +1,175 @@
+"""Published networks by name: as functions, with weights, with other ends, as backbones."""
+
+import logging
+
+import originals
+import pytest
+import torch
+from test_fused import shaken
+
+import designspace.models
+from designspace.models import AnyNet, Backbone, create_model, list_models
+from designspace.models.norms import FrozenBatchNorm2d
+from designspace.models.weights.keys import key_map
+from designspace.networks import catalog
+from designspace.support.errors import InputError, RunError
+
+
+def images(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of weights of RegNetY-200MF as pycls writes it."""
+    state = shaken(create_model("regnety_200mf", seed=3)).state_dict()
+    named = {theirs: state[ours] for ours, theirs in key_map("regnety_200mf", "pycls").items()}
+    named["stem.conv.weight"] = named["stem.conv.weight"].flip(1)
+    torch.save({"model_state": named, "epoch": 100}, tmp_path / "RegNetY-200MF.pyth")
+    return tmp_path / "RegNetY-200MF.pyth"
+
+
+def test_every_network_is_a_function_that_says_what_it_is():
+    assert len(list_models()) == 46
+    for name in list_models():
+        function = getattr(designspace.models, name)
+        assert name in designspace.models.__all__
+        assert function.__name__ == name
+        first, _, rest = function.__doc__.partition("\n")
+        assert first.startswith(f"{name}: ")
+        assert f"{catalog.published(name).top1:.2f}% top-1" in first
+        assert "Source: " in rest
+    from designspace.models import regnetx_1_6gf, resnest50_fast_1s1x64d
+
+    assert "9.19 M parameters, 1.60 G multiply-adds at 224 x 224 pixels" in regnetx_1_6gf.__doc__
+    assert isinstance(resnest50_fast_1s1x64d(num_classes=3), AnyNet)
+
+
+def test_names_are_found_by_pattern_and_as_the_papers_write_them():
+    assert list_models("regnety_*gf") == [n for n in list_models() if n.startswith("regnety") and n.endswith("gf")]
+    assert create_model("RegNetX-4.0GF", num_classes=2).network.stages == catalog.get("regnetx_4_0gf").stages
+    with pytest.raises(InputError, match="unknown network 'resnest51'; there is: regnetx_200mf"):
+        create_model("resnest51")
+
+
+def test_weights_from_a_file(weights):
+    model = create_model("regnety_200mf", weights).eval()
+    expected = shaken(create_model("regnety_200mf", seed=3)).eval()
+    with torch.no_grad():
+        assert torch.equal(model(images(2, 3, 40, 40)), expected(images(2, 3, 40, 40)))
+    assert model.weights.origin == str(weights)
+    assert model.weights.licence == "unknown"
+    assert create_model("regnety_200mf").weights is None
+
+
+def test_other_classes_keep_the_rest_and_say_so(weights, caplog):
+    with caplog.at_level(logging.INFO):
+        model = create_model("regnety_200mf", str(weights), num_classes=7, seed=9)
+    assert "the classifier is new and must be trained: the weights are for 1000 classes, the model has 7" in caplog.text
+    fresh, published = create_model("regnety_200mf", num_classes=7, seed=9), create_model("regnety_200mf", weights)
+    assert torch.equal(model.head.classifier.weight, fresh.head.classifier.weight)
+    assert torch.equal(
+        model.stages[2][0].transform.conv1.conv.weight, published.stages[2][0].transform.conv1.conv.weight
+    )
+
+
+def test_one_channel_gives_what_three_equal_ones_give(weights, caplog):
+    grey = create_model("regnety_200mf", weights, in_channels=1).eval()
+    assert "the weights of red, green and blue are summed for one channel" in caplog.text
+    colour = create_model("regnety_200mf", weights).eval()
+    x = images(1, 1, 40, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(grey(x), colour(x.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-4)
+    assert len(grey.weights.preset.mean) == 1
+    assert create_model("regnety_200mf", weights, in_channels=5).weights.preset.mean == (
+        0.485,
+        0.456,
+        0.406,
+        0.485,
+        0.456,
+    )
+
+
+def test_a_fine_tuned_model_comes_back(tmp_path):
+    tuned = create_model("resnest14", num_classes=5, in_channels=1, seed=4)
+    torch.save(tuned.state_dict(), tmp_path / "tuned.pth")
+    again = create_model("resnest14", tmp_path / "tuned.pth", num_classes=5, in_channels=1)
+    assert all(torch.equal(a, b) for a, b in zip(tuned.parameters(), again.parameters(), strict=True))
+    with pytest.raises(InputError, match=r"head.classifier.weight has shape \(5, 2048\), not \(1000, 2048\)"):
+        create_model("resnest14", tmp_path / "tuned.pth")
+
+
+def test_a_backbone_takes_the_weights_and_what_is_known(weights):
+    options = {"features": True, "out_indices": (2, 4), "frozen_norm": True, "output_stride": 16, "drop_path": 0.1}
+    backbone = create_model("regnety_200mf", weights, **options)
+    assert isinstance(backbone, Backbone)
+    assert backbone.feature_info.reduction() == [8, 16]
+    assert backbone.weights.origin == str(weights)
+    assert any(isinstance(module, FrozenBatchNorm2d) for module in backbone.modules())
+    whole = create_model("regnety_200mf", weights)
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
+    assert [m.shape[2] for m in backbone(images(1, 3, 64, 64))] == [8, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"droppath": 0.1}, "unknown option 'droppath' of a model; there is: seed, zero_init_residual, drop_path"),
+        ({"out_indices": (1,)}, "out_indices chooses maps of a backbone: add features=True"),
+        ({"sha256": "0" * 64}, "sha256 is for a file"),
+        ({"num_classes": 0}, "num_classes must be an int >= 1, not 0"),
+        ({"pretrained": "timmm"}, "timmm"),
+        ({"pretrained": "timm:nothing"}, "there are no weights 'timm:nothing' for regnety_200mf; there are: pycls:dds"),
+        ({"pretrained": 3}, "which weights?"),
+    ],
+)
+def test_wrong_options_are_told(options, words):
+    with pytest.raises((InputError, RunError), match=words.replace("?", r"\?")):
+        create_model("regnety_200mf", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("resnest26", originals.timm_model),
+        ("resnest50", originals.official_resnest),
+        ("resnest50_fast_2s2x40d", originals.official_resnest),
+        ("resnest50_fast_1s4x24d", originals.timm_model),
+        ("regnetx_400mf_tv", originals.torchvision_model),
+        ("regnety_600mf", originals.timm_model),
+        ("resnext50_32x4d", originals.torchvision_model),
+    ],
+)
+def test_a_file_of_the_originals_gives_their_logits(name, make, tmp_path):
+    torch.manual_seed(0)
+    theirs = shaken(make(name)).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    ours = create_model(name, tmp_path / "theirs.pth").eval()
+    x = images(2, 3, 75, 61).double()
+    with torch.no_grad():
+        expected, given = theirs.double()(x), ours.double()(x)
+    assert ((given - expected).norm() / expected.norm()).item() < 1e-10
+
+
+def test_training_steps_give_the_numbers_of_the_official_module(tmp_path):
+    """Forward, backward and running statistics of one step in float64, and in float32 by the compiled kernels."""
+    torch.manual_seed(0)
+    theirs = originals.official_resnest("resnest50_fast_4s2x40d")
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    ours = create_model("resnest50_fast_4s2x40d", tmp_path / "theirs.pth").train()
+    names = key_map("resnest50_fast_4s2x40d", "resnest")
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 2e-2)):
+        x = images(4, 3, 65, 65).to(dtype)
+        gradients = []
+        for model in (theirs.to(dtype), ours.to(dtype)):
+            model.zero_grad()
+            model(x).square().mean().backward()
+            gradients.append({key: parameter.grad.double() for key, parameter in model.named_parameters()})
+        for key, gradient in gradients[1].items():
+            expected = gradients[0][names[key]]
+            if expected.norm() > 1e-6:  # a bias before a batch-norm has none
+                assert ((gradient - expected).norm() / expected.norm()).item() < tolerance, key
+    state = theirs.state_dict()
+    for key, value in ours.state_dict().items():
+        torch.testing.assert_close(value, state[names[key]], rtol=1e-3, atol=1e-4, msg=key)

@@ -1,0 +1,89 @@
+"""Published weights in models with other ends."""
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+
+from designspace.models import AnyNet
+from designspace.models.weights import adapt_ends
+from designspace.networks import catalog
+from designspace.support.errors import InputError
+
+NAMES = ("regnetx_200mf", "resnest14")  # a plain and a deep stem
+
+
+def model(name, **ends):
+    return AnyNet(dataclasses.replace(catalog.get(name), **ends), seed=1).eval()
+
+
+def adapted(name, **ends):
+    """The model with other ends and the weights that another of the published ends has; what was left out; both."""
+    source = AnyNet(catalog.get(name), seed=0).eval()
+    target = model(name, **ends)
+    state = adapt_ends(
+        source.state_dict(), num_classes=target.network.num_classes, in_channels=target.network.in_channels
+    )
+    return source, target, target.load_state_dict(state, strict=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_ends_change_nothing_and_say_nothing(name, caplog):
+    source, target, keys = adapted(name)
+    assert keys.missing_keys == keys.unexpected_keys == []
+    assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_number_of_classes_keeps_the_new_classifier(name, caplog):
+    _, target, keys = adapted(name, num_classes=10)
+    assert keys.missing_keys == ["head.classifier.weight", "head.classifier.bias"]
+    assert keys.unexpected_keys == []
+    fresh = model(name, num_classes=10)
+    assert torch.equal(target.head.classifier.weight, fresh.head.classifier.weight)
+    [record] = caplog.records
+    assert record.name.startswith("designspace.")
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "the classifier is new and must be trained: the weights are for 1000 classes, the model has 10"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_grey_image_gives_what_it_gives_three_times_over(name, caplog):
+    source, target, _ = adapted(name, in_channels=1)
+    grey = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(target(grey), source(grey.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the weights of red, green and blue are summed for one channel"
+    ]
+
+
+def test_other_channels_repeat_the_three_at_the_same_scale(caplog):
+    source, target, _ = adapted("regnetx_200mf", in_channels=6)
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(target(image.repeat(1, 2, 1, 1)), source(image), rtol=1e-4, atol=1e-5)
+    stem = adapt_ends(source.state_dict(), num_classes=1000, in_channels=4)["stem.conv.weight"]
+    assert torch.equal(stem[:, 3], source.stem.conv.weight[:, 0] * 0.75)
+    assert "repeated in turn for 6 channels" in caplog.text
+
+
+def test_what_is_given_stays_as_it_is():
+    state = AnyNet(catalog.get("regnetx_200mf")).state_dict()
+    before = {key: value.clone() for key, value in state.items()}
+    adapt_ends(state, num_classes=2, in_channels=5)
+    assert state.keys() == before.keys()
+    assert all(torch.equal(state[key], before[key]) for key in before)
+
+
+def test_what_is_not_possible():
+    state = adapt_ends(AnyNet(catalog.get("regnetx_200mf")).state_dict(), num_classes=1000, in_channels=2)
+    with pytest.raises(InputError, match="weights for 2 channels cannot be adapted to 3"):
+        adapt_ends(state, num_classes=1000, in_channels=3)
+    for ends in ({"num_classes": 0, "in_channels": 3}, {"num_classes": 1, "in_channels": 0}):
+        with pytest.raises(InputError, match="at least one class and one channel"):
+            adapt_ends(state, **ends)

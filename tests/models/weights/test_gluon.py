@@ -1,0 +1,159 @@
+"""The reader of MXNet's files, on files that MXNet wrote and on damaged ones."""
+
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from designspace.models.split_attention import SplitAttention
+from designspace.models.weights.gluon import MAGIC, read_params, zipped_params
+from designspace.support.errors import RunError
+
+WRITTEN = Path(__file__).parents[2] / "fixtures" / "weights"
+
+
+def written(name):
+    return (WRITTEN / name).read_bytes()
+
+
+def test_arrays_of_all_types_and_names_of_old_files():
+    arrays = read_params(written("mixed.params"))
+    expected = {
+        "weights": (torch.arange(24) / 8).reshape(2, 3, 4),
+        "half": torch.tensor([0.5, -1.25, 3.0], dtype=torch.float16),
+        "double": torch.tensor([[0.1, 0.2]], dtype=torch.float64),
+        "bytes": torch.tensor([0, 1, 255], dtype=torch.uint8),
+        "ints": torch.tensor([-1, 2**31 - 1], dtype=torch.int32),
+        "signed": torch.tensor([-128, 127], dtype=torch.int8),
+        "longs": torch.tensor([-(2**40), 7]),
+    }
+    assert arrays.keys() == expected.keys()
+    for key, value in expected.items():
+        assert arrays[key].dtype == value.dtype
+        assert torch.equal(arrays[key], value)
+
+
+def test_shapes_of_numpy():
+    arrays = read_params(written("scalar.params"))
+    assert arrays["scalar"].shape == ()
+    assert arrays["scalar"].item() == 2.5
+    assert arrays["empty"].shape == (0, 3)
+    assert arrays["row"].tolist() == [1, 2, 3]
+
+
+def test_names_follow_the_structure_of_the_block():
+    shapes = {key: tuple(value.shape) for key, value in read_params(written("net.params")).items()}
+    assert shapes == {
+        "conv.weight": (2, 1, 3, 3),
+        "conv.bias": (2,),
+        **{f"bn.{leaf}": (2,) for leaf in ("gamma", "beta", "running_mean", "running_var")},
+        "body.1.weight": (3, 2),
+        "body.1.bias": (3,),
+    }
+
+
+def test_split_attention_of_gluon_gives_what_ours_gives():
+    names = {"conv": "splits.conv", "bn": "splits.norm", "fc1": "squeeze", "bn1": "norm", "fc2": "attend"}
+    leaves = {"gamma": "weight", "beta": "bias"}
+    attention = SplitAttention(4, radix=2, cardinality=2).eval()
+    state = {key: value for key, value in attention.state_dict().items() if key.endswith("num_batches_tracked")}
+    for key, value in read_params(written("split.params")).items():
+        module, leaf = key.split(".")
+        state[f"{names[module]}.{leaves.get(leaf, leaf)}"] = value
+    attention.load_state_dict(state)
+    case = json.loads(written("split.json"))
+    with torch.no_grad():
+        output = attention(torch.tensor(case["input"]).reshape(2, 4, 5, 3))
+    torch.testing.assert_close(output.flatten(), torch.tensor(case["output"]), rtol=1e-5, atol=1e-6)
+
+
+def array(shape=(2,), values=b"\0" * 8, version=0xF993FAC9, storage=0, code=0):
+    head = struct.pack("<Ii", version, storage) if version != 0xF993FAC8 else struct.pack("<I", version)
+    return head + struct.pack(f"<i{len(shape)}qiii", len(shape), *shape, 1, 0, code) + values
+
+
+def params(*arrays, names=("w",), count=None, name_count=None):
+    def text(name):
+        encoded = name if isinstance(name, bytes) else name.encode()
+        return struct.pack("<Q", len(encoded)) + encoded
+
+    counts = struct.pack("<Q", len(arrays) if count is None else count)
+    name_counts = struct.pack("<Q", len(names) if name_count is None else name_count)
+    return MAGIC + bytes(8) + counts + b"".join(arrays) + name_counts + b"".join(map(text, names))
+
+
+def test_older_versions_of_arrays():
+    first = struct.pack("<IIIiii", 2, 1, 2, 1, 0, 0) + struct.pack(
+        "<2f", 1.5, -2
+    )  # its shape comes first, 32 bits each
+    content = params(first, array(version=0xF993FAC8), names=("first", "second"))
+    arrays = read_params(content)
+    assert arrays["first"].tolist() == [[1.5, -2.0]]
+    assert arrays["second"].tolist() == [0, 0]
+
+
+HOSTILE = {
+    "other file": (b"\0" * 64, "does not begin as MXNet's files do"),
+    "nothing": (b"", "cut off"),
+    "no names": (written("unnamed.params"), "1 arrays but 0 names"),
+    "sparse": (written("sparse.params"), "sparse array"),
+    "cut off": (written("mixed.params")[:-1], "cut off"),
+    "cut in an array": (written("mixed.params")[:100], "cut off"),
+    "longer": (written("mixed.params") + b"\0", "1 bytes follow its end"),
+    "many arrays": (params(count=2**63), "9,223,372,036,854,775,808 arrays are announced"),
+    "many names": (params(array(), name_count=2**40), "1,099,511,627,776 names are announced"),
+    "huge array": (params(array(shape=(2**20, 2**19))), "2,199,023,255,552 bytes are announced where"),
+    "impossible array": (params(array(shape=(2**31, 2**31, 2**31))), "an array of shape"),
+    "impossible and empty": (params(array(shape=(0, 2**62, 2**62), values=b"")), "an array of shape"),
+    "negative shape": (params(array(shape=(-1,))), "unknown shape"),
+    "many dimensions": (params(array(version=2**31)), "2,147,483,648 dimensions"),
+    "never initialised": (params(array(shape=(), values=b"")), "without values"),
+    "unknown rank": (params(struct.pack("<Iii", 0xF993FACA, 0, -1)), "without values"),
+    "unknown type": (params(array(code=77)), "unknown type .code 77"),
+    "twice": (params(array(), array(), names=("arg:w", "w")), "holds w twice"),
+    "long name": (params(array(), names=())[:-8] + struct.pack("<QQ", 1, 2**62), "cut off"),
+    "no text": (params(array(), names=(b"\xff\xfe",)), "names in it are not text"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_files(what):
+    content, message = HOSTILE[what]
+    with pytest.raises(RunError, match=message):
+        read_params(content)
+
+
+def zipped(path, **members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_published_archives_hold_one_file(tmp_path):
+    content = written("net.params")
+    # A name that would leave the folder if it were unpacked.
+    path = zipped(tmp_path / "a.zip", **{"../../resnest50.params": content, "README": "hello"})
+    assert zipped_params(path) == content
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
+    assert zipped_params(zipped(tmp_path / "b.zip", README="hello")) is None
+
+
+def test_hostile_archives(tmp_path):
+    with pytest.raises(RunError, match="holds 2 .params files"):
+        zipped_params(zipped(tmp_path / "two.zip", **{"a.params": b"", "b.params": b""}))
+    whole = zipped(tmp_path / "whole.zip", **{"a.params": written("net.params")}).read_bytes()
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
+    with pytest.raises(RunError, match="not a whole zip archive"):
+        zipped_params(damaged)
+    damaged.write_bytes(whole[:-30])
+    with pytest.raises(RunError, match="not a whole zip archive"):
+        zipped_params(damaged)
+    size = whole.rindex(b"PK\x01\x02") + 24  # where the table of contents says how long the file is unpacked
+    damaged.write_bytes(whole[:size] + struct.pack("<I", 2**32 - 2) + whole[size + 4 :])
+    with pytest.raises(RunError, match="announces 4,294,967,294 bytes"):
+        zipped_params(damaged)
