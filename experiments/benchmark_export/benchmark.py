@@ -6,7 +6,7 @@ that runs the captured graph as it is. Differences are from the module itself, a
 
 Of the published networks, three are taken at full depth and all with at most two blocks a stage: depth only repeats
 blocks, and an exporter takes its time for each. Run with `make bench` (13 CPU minutes), or with the
-word ``full`` for all of them at full depth (hours). The README has the last table.
+word ``full`` for all of them at full depth (an hour or more). The README has the last table.
 """
 
 from __future__ import annotations
