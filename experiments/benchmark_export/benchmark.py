@@ -5,8 +5,8 @@ networks and three published ones, compiled without a graph break in evaluation 
 that runs the captured graph as it is. Differences are from the module itself, as a part of the largest logit.
 
 Of the published networks, three are taken at full depth and all with at most two blocks a stage: depth only repeats
-blocks, and an exporter takes its time for each. Run with `make bench` (20 minutes on a core of its own), or with the
-word ``full`` for all of them at full depth (hours). The README has the last table.
+blocks, and an exporter takes its time for each. Run with `make bench` (13 CPU minutes), or with the
+word ``full`` for all of them at full depth (an hour or more). The README has the last table.
 """
 
 from __future__ import annotations
