@@ -15,7 +15,7 @@ from designspace.models import AnyNet
 from designspace.models.known import OWN_LICENCE, Known, of_published
 from designspace.models.presets import Preset
 from designspace.models.saved import read_model, write_model
-from designspace.networks import catalog
+from designspace.models.weights import Weights, find
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 
@@ -274,13 +274,11 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
 
 
 def test_what_is_known_of_a_published_network():
-    class Theirs:
-        preset, origin, licence = Preset(crop=192, resize=200), "pycls", "MIT"
-        about = catalog.published("regnetx_400mf")
-
-    known = of_published("RegNetX-400MF", Theirs())
+    file = find("regnetx_400mf", "timm")
+    known = of_published("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
     assert (known.name, known.preset.crop, known.licence) == ("regnetx_400mf", 192, "MIT")
-    assert known.about["published"]["resolution"] == 224
+    assert known.about["published"]["weights"] == "timm:pycls_in1k"
+    assert of_published("regnetx_400mf", Weights({}, file, Preset(), "a file", "MIT"), 1).preset.mean == (0.449,)
     json.dumps(known.to_dict())
     untrained = of_published("resnest101", None)
     assert (untrained.preset.crop, untrained.preset.resize) == (256, 293)

@@ -80,7 +80,7 @@ def load(
         return _published(find(name, which), cache)
     if isinstance(which, Path) or (isinstance(which, str) and "://" not in which):
         return _local(name, Path(which).expanduser(), sha256, source, (num_classes, in_channels))
-    addresses = [which] if isinstance(which, str) else list(which or ())
+    addresses = [which] if isinstance(which, str) else list(which) if isinstance(which, Sequence) else []
     if not addresses:
         raise InputError(f"which weights? True, a source, an address or a path; not {which!r}")
     path = fetch([_from_user(address, sha256) for address in addresses], cache)
