@@ -9,6 +9,7 @@ RUN = $(VENV)/bin/python
 # More for the command: make demo ARGS="n=4 recipe.epochs=2"
 ARGS ?=
 SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt
+ORIGINALS = timm torchvision resnest
 SLURM = slurm-wlm munge slurmdbd mariadb-server faketime
 
 .PHONY: demo test lint bench clean
@@ -46,7 +47,9 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(SETUP) --editable .[dev]
+	$(SETUP) --editable .[dev,export]
+	@# Without what they depend on: torchvision asks for a build of torch of its own.
+	$(SETUP) --no-deps $(ORIGINALS)
 	@touch $@
 
 clean:

@@ -66,9 +66,9 @@ class ImageData:
     def subset(self, train_images: int | None = None, test_images: int | None = None) -> ImageData:
         """Keep so many images of each split, in their order; None keeps all.
 
-        Every class keeps its share, to one image. The choice is random but fixed: it depends on the labels alone, so it
-        is the same for every trial and machine, and a larger subset holds every smaller one. Mean and standard
-        deviation stay those of the whole set.
+        Every class keeps its share, to one image where classes are equally large. The choice is random but fixed: it
+        depends on the labels alone, so it is the same for every trial and machine, and a larger subset holds every
+        smaller one. Mean and standard deviation stay those of the whole set.
 
         Raises:
             InputError: there are not so many images.

@@ -1,21 +1,23 @@
-"""Batch-norm with what follows it in one go, on CPUs: the numbers of torch's own layers, in half the memory traffic.
+"""A convolution, its batch-norm and what follows in one go, on CPUs: torch's numbers, in half the memory traffic.
 
 A training step of these networks moves more bytes than its convolutions need: batch-norm, ReLU, the addition of a
-shortcut and split attention each read and write whole maps several times. `norm_act` and `split_attention` do it in as
-few passes as there can be, and keep less for the backward pass. They only apply where `applies` says so: float32 maps
-on a CPU, channels last, in training mode or without gradients. Everywhere else (GPUs, autocast, export, compilation,
-second derivatives through a network in evaluation mode) torch's own layers run.
+shortcut and split attention each read and write whole maps several times, and each writes fresh memory, which has to be
+cleared first. `conv_norm` and `conv_split_attention` do it in as few passes as there can be, and keep less for the
+backward pass. They only apply where `applies` says so: float32 maps on a CPU, in training mode or without gradients.
+Everywhere else (GPUs, autocast, export, compilation, gradients in evaluation mode) torch's own layers run.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from designspace.models.kernels import library
 from designspace.models.norms import statistics_untouched
@@ -23,28 +25,40 @@ from designspace.models.norms import statistics_untouched
 _BLOCKS = 64  # as in norm.c
 
 
-def applies(x: Tensor, norm: nn.Module) -> bool:
-    """Whether `norm_act` and `split_attention` take these maps (N, C, H, W) and this batch-norm."""
+def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether `conv_norm` and `conv_split_attention` take these maps (N, C, H, W), convolution and batch-norm."""
     return (
         not _is_traced()
         and x.device.type == "cpu"
+        and type(x) is Tensor
+        and type(conv) is nn.Conv2d
         and type(norm) is nn.BatchNorm2d
+        and conv.bias is None
+        and conv.padding_mode == "zeros"
         and norm.affine
         and norm.momentum is not None
         and norm.running_mean is not None
         and (norm.training or not torch.is_grad_enabled())
-        and type(x) is Tensor
-        and x.dtype == norm.weight.dtype == torch.float32
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and x.numel() > x.shape[1]  # a single value has no variance: torch's layer says so
+        and x.dtype == conv.weight.dtype == norm.weight.dtype == torch.float32
+        and len(x) * _pixels(x, conv) > 1  # a single value has no variance: torch's layer says so
+        and not _is_watched(conv)
         and not _is_watched(norm)
         and library() is not None
     )
 
 
-def _is_watched(norm: nn.Module) -> bool:
+def _pixels(x: Tensor, conv: nn.Conv2d) -> int:
+    """Pixels of one map that the convolution gives."""
+    count = 1
+    for axis in (0, 1):
+        covered = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+        count *= (x.shape[2 + axis] + 2 * int(conv.padding[axis]) - covered) // conv.stride[axis] + 1
+    return count
+
+
+def _is_watched(layer: nn.Module) -> bool:
     """Whether somebody wants to see what goes through the layer itself."""
-    return bool(norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks or norm._backward_pre_hooks)
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
 def _is_traced() -> bool:
@@ -57,24 +71,26 @@ def _is_traced() -> bool:
     )
 
 
-def norm_act(x: Tensor, norm: nn.BatchNorm2d, relu: bool, shortcut: Tensor | None = None) -> Tensor:
-    """Batch-norm, plus a shortcut, and a ReLU: (N, C, H, W) -> the same shape, channels last.
+def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, relu: bool, shortcut: Tensor | None = None) -> Tensor:
+    """Convolution, batch-norm, plus a shortcut, and a ReLU: (N, C, H, W) -> (N, C', H', W'), channels last.
 
     In training mode running statistics are kept up as `nn.BatchNorm2d` does; second derivatives are not to be had.
     """
+    x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
-    out: Tensor = _NormAct.apply(  # type: ignore[no-untyped-call]
-        x, norm.weight, norm.bias, shortcut, norm, relu
+    out: Tensor = _ConvNorm.apply(  # type: ignore[no-untyped-call]
+        x, conv.weight, norm.weight, norm.bias, shortcut, conv, norm, relu
     )
     return out
 
 
-def split_attention(x: Tensor, norm: nn.BatchNorm2d, radix: int, attention: Attention) -> Tensor:
-    """Normalise the splits (N, radix * C, H, W), weigh them by attention and sum them: -> (N, C, H, W)."""
+def conv_split_attention(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, radix: int, attention: Attention) -> Tensor:
+    """Convolve into ``radix`` splits, normalise them, weigh them by attention, sum: (N, C, H, W) -> (N, C', H', W')."""
+    x = x.contiguous(memory_format=torch.channels_last)
     learned = tuple(parameter for layer in attention.layers for parameter in layer.parameters())
-    out: Tensor = _SplitAttention.apply(  # type: ignore[no-untyped-call]
-        x, norm.weight, norm.bias, norm, radix, attention, *learned
+    out: Tensor = _ConvSplitAttention.apply(  # type: ignore[no-untyped-call]
+        x, conv.weight, norm.weight, norm.bias, conv, norm, radix, attention, *learned
     )
     return out
 
@@ -123,71 +139,117 @@ def _running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return norm.running_mean, norm.running_var
 
 
-class _NormAct(torch.autograd.Function):
-    """See `norm_act`. Keeps its input, and its output only where a shortcut was added."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shortcut: Tensor | None, norm: nn.BatchNorm2d, relu: bool
-    ) -> Tensor:
-        rows, width = x.numel() // x.shape[1], x.shape[1]
-        found = _Statistics(x, norm)
-        y = torch.empty_like(x, memory_format=torch.channels_last)
-        _call("norm_forward", x, shortcut, found.scale, found.shift, y, rows, width, relu)
-        ctx.save_for_backward(x, None if shortcut is None else y, *found.kept())
-        ctx.relu = relu
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, mean, rstd, scale, shift = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        rows, width = x.numel() // x.shape[1], x.shape[1]
-        dx = torch.empty_like(x, memory_format=torch.channels_last)
-        past_relu = None if y is None else torch.empty_like(x, memory_format=torch.channels_last)
-        of_weights = x.new_empty(2, width)
-        scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
-        found = (mean, rstd, scale, shift)
-        _call("norm_backward", dy, x, y, *found, past_relu, dx, *of_weights, scratch, rows, width, ctx.relu)
-        return dx, *of_weights, past_relu, None, None
+def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The maps (N, C', H', W') that the convolution gives, channels last."""
+    maps = functional.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return maps.contiguous(memory_format=torch.channels_last)
 
 
-class _SplitAttention(torch.autograd.Function):
-    """See `split_attention`. Keeps the convolution's output alone: no split is ever written."""
+def _convolve_backward(
+    ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, conv: nn.Conv2d
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of the convolution's input and weight."""
+    wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], conv.groups, wanted
+    )
+    return of_x, of_weight
+
+
+_memory = threading.local()
+
+
+def _passing(like: Tensor) -> Tensor:
+    """A map like another, channels last, in memory that the thread's next call takes again.
+
+    For gradients that the next step uses up: fresh memory for each would cost more than filling it.
+    """
+    held = getattr(_memory, "held", None)
+    if held is None or held.numel() < like.numel():
+        held = _memory.held = like.new_empty(like.numel())
+    count, width, height, breadth = like.shape
+    map_: Tensor = held[: like.numel()].view(count, height, breadth, width).permute(0, 3, 1, 2)
+    return map_
+
+
+class _ConvNorm(torch.autograd.Function):
+    """See `conv_norm`. Keeps input and convolved maps, and the output only where a shortcut was added."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
+        conv_weight: Tensor,
         weight: Tensor,
         bias: Tensor,
+        shortcut: Tensor | None,
+        conv: nn.Conv2d,
+        norm: nn.BatchNorm2d,
+        relu: bool,
+    ) -> Tensor:
+        maps = _convolve(x, conv_weight, conv)
+        rows, width = maps.numel() // maps.shape[1], maps.shape[1]
+        found = _Statistics(maps, norm)
+        y = torch.empty_like(maps) if norm.training else maps
+        _call("norm_forward", maps, shortcut, found.scale, found.shift, y, rows, width, relu)
+        ctx.save_for_backward(x, conv_weight, maps, None if shortcut is None else y, *found.kept())
+        ctx.conv, ctx.relu = conv, relu
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, conv_weight, maps, y, mean, rstd, scale, shift = ctx.saved_tensors
+        found = (mean, rstd, scale, shift)
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        rows, width = maps.numel() // maps.shape[1], maps.shape[1]
+        past_relu = None if y is None else torch.empty_like(maps)
+        gradient = _passing(maps)
+        of_norm = x.new_empty(2, width)
+        scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
+        _call("norm_backward", dy, maps, y, *found, past_relu, gradient, *of_norm, scratch, rows, width, ctx.relu)
+        of_conv = _convolve_backward(ctx, gradient, x, conv_weight, ctx.conv)
+        return *of_conv, *of_norm, past_relu, None, None, None
+
+
+class _ConvSplitAttention(torch.autograd.Function):
+    """See `conv_split_attention`. Keeps input and convolved maps alone: no split is ever written."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        conv_weight: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        conv: nn.Conv2d,
         norm: nn.BatchNorm2d,
         radix: int,
         attention: Attention,
         *parameters: Tensor,
     ) -> Tensor:
-        images, width, pixels = x.shape[0], x.shape[1] // radix, x.shape[2] * x.shape[3]
-        found = _Statistics(x, norm)
+        maps = _convolve(x, conv_weight, conv)
+        images, width, pixels = maps.shape[0], maps.shape[1] // radix, maps.shape[2] * maps.shape[3]
+        found = _Statistics(maps, norm)
         pooled = x.new_empty(images, width, 1, 1)
-        _call("splits_pool", x, found.scale, found.shift, pooled, images, pixels, radix, width)
-        weights = attention.weigh(pooled).contiguous()  # (N, radix * C, 1, 1)
-        out = torch.empty_like(x[:, :width], memory_format=torch.channels_last)
-        _call("splits_combine", x, found.scale, found.shift, weights, out, images, pixels, radix, width)
-        ctx.save_for_backward(x, pooled, *found.kept(), *parameters)
-        ctx.attention = attention
+        _call("splits_pool", maps, found.scale, found.shift, pooled, images, pixels, radix, width)
+        weights = attention.weigh(pooled).contiguous()  # (N, radix * C', 1, 1)
+        out = torch.empty_like(maps[:, :width], memory_format=torch.channels_last)
+        _call("splits_combine", maps, found.scale, found.shift, weights, out, images, pixels, radix, width)
+        ctx.save_for_backward(x, conv_weight, maps, pooled, *found.kept(), *parameters)
+        ctx.conv, ctx.attention = conv, attention
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        x, pooled, mean, rstd, scale, shift, *parameters = ctx.saved_tensors
+        x, conv_weight, maps, pooled, mean, rstd, scale, shift, *parameters = ctx.saved_tensors
         found = (mean, rstd, scale, shift)
         dout = dout.contiguous(memory_format=torch.channels_last)
-        images, width, pixels = pooled.shape[0], pooled.shape[1], x.shape[2] * x.shape[3]
-        radix = x.shape[1] // width
+        images, width, pixels = pooled.shape[0], pooled.shape[1], maps.shape[2] * maps.shape[3]
+        radix = maps.shape[1] // width
         weights_gradient = x.new_empty(images, radix * width, 1, 1)
-        _call("splits_weight_gradient", dout, x, scale, shift, weights_gradient, images, pixels, radix, width)
+        _call("splits_weight_gradient", dout, maps, scale, shift, weights_gradient, images, pixels, radix, width)
         # The attention runs once more, on its few numbers, rather than keeping a graph within the graph.
         layers = (module for layer in ctx.attention.layers for module in layer.modules())
         with torch.enable_grad(), statistics_untouched(layers):
@@ -196,12 +258,13 @@ class _SplitAttention(torch.autograd.Function):
         pooled_gradient, *gradients = torch.autograd.grad(weights, (pooled, *learning), weights_gradient)
         of_parameter = dict(zip(learning, gradients, strict=True))
         weights, even = weights.detach().contiguous(), pooled_gradient.contiguous().div_(pixels)
-        dx = torch.empty_like(x, memory_format=torch.channels_last)
-        of_weights = x.new_empty(2, radix * width)
+        gradient = _passing(maps)
+        of_norm = x.new_empty(2, radix * width)
         scratch = x.new_empty(2 * (images + 1) * radix * width, dtype=torch.float64)
         shape = (images, pixels, radix, width)
-        _call("splits_backward", dout, x, weights, even, *found, dx, *of_weights, scratch, *shape)
-        return dx, *of_weights, None, None, None, *map(of_parameter.get, parameters)
+        _call("splits_backward", dout, maps, weights, even, *found, gradient, *of_norm, scratch, *shape)
+        of_conv = _convolve_backward(ctx, gradient, x, conv_weight, ctx.conv)
+        return *of_conv, *of_norm, None, None, None, None, *map(of_parameter.get, parameters)
 
 
 def _call(name: str, *arguments: Tensor | int | None) -> None:

@@ -55,10 +55,9 @@ class ConvNorm(nn.Sequential):
 
         ``shortcut``, a map like the output, is added before the ReLU; ``relu`` asks for one where the layer has none.
         """
-        x = self.conv(x)  # (N, out_width, H', W')
-        if not self.drops and fused.applies(x, self.norm):
-            return fused.norm_act(x, self.norm, self.has_relu or relu, shortcut)
-        x = self.norm(x)
+        if not self.drops and fused.applies(x, self.conv, self.norm):
+            return fused.conv_norm(x, self.conv, self.norm, self.has_relu or relu, shortcut)
+        x = self.norm(self.conv(x))  # (N, out_width, H', W')
         if self.drops:
             x = self.drop(x)
         if shortcut is not None:

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-ROUNDS = 5
-STEPS = 6
+ROUNDS = 3
+STEPS = 5
 PROGRAMS = ("designspace", "designspace, no compiler", "official", "timm")
 SETTINGS = ((8, 2, False), (8, 2, True), (8, 1, False), (32, 2, False))
 """Images in a batch, threads, channels last."""
@@ -32,7 +32,7 @@ def model_of(program: str):  # type: ignore[no-untyped-def]
     if program == "official":
         return originals.official_resnest("resnest50")
     if program == "timm":
-        return originals.timm_model("resnest50d")
+        return originals.timm_model("resnest50")
     from designspace.models import create_model
 
     return create_model("resnest50")

@@ -50,6 +50,13 @@ def shaken(module, seed=0):
     return module
 
 
+def identity(width):
+    """A convolution that changes nothing."""
+    conv = nn.Conv2d(width, width, 1, groups=width, bias=False)
+    nn.init.ones_(conv.weight)
+    return conv
+
+
 def run(module, inputs, dtype, **arguments):
     """Output, gradients of inputs and parameters, and buffers, of sum(output * fixed numbers)."""
     module = copy.deepcopy(module).to(dtype)
@@ -74,16 +81,15 @@ def assert_same(module, inputs, **arguments):
 def test_norm_with_what_follows_equals_torch(count, width, side, relu, adds, seed):
     if count * side * side == 1:
         count = 2
-    module = shaken(ConvNorm(width, width, relu=relu), seed)
-    module.conv.weight.data = torch.eye(width)[:, :, None, None]
+    module = shaken(ConvNorm(width, width, 3, groups=width, relu=relu), seed)
+    module.conv.weight.data *= torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]])  # the kernels are in question, not it
     x, shortcut = images(seed, count, width, side, side + 1), images(seed + 1, count, width, side, side + 1)
     assert_same(module, [x, shortcut] if adds else [x])
 
 
 def test_a_large_mean_loses_no_digits():
-    x = (1e3 + images(0, 4, 16, 32, 32)).contiguous(memory_format=torch.channels_last)
-    norm = nn.BatchNorm2d(16)
-    got = fused.norm_act(x, norm, relu=False)
+    x = 1e3 + images(0, 4, 16, 32, 32)
+    got = fused.conv_norm(x, identity(16), nn.BatchNorm2d(16), relu=False)
     expected = functional.batch_norm(x.double(), None, None, training=True)
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-4)  # x itself has 6e-5 of rounding
 
@@ -106,9 +112,9 @@ def test_the_number_of_threads_changes_no_bit(threads):
 
     def everything():
         learned, maps = copy.deepcopy(norm), x.clone().requires_grad_()
-        y = fused.norm_act(maps, learned, True, x)
+        y = fused.conv_norm(maps, identity(40), learned, True, x)
         attention = fused.Attention(lambda pooled: torch.cat([pooled, -pooled], 1), ())
-        z = fused.split_attention(maps, copy.deepcopy(splits), 2, attention)
+        z = fused.conv_split_attention(maps, identity(40), copy.deepcopy(splits), 2, attention)
         (y.sum() + (z * x[:, :20]).sum()).backward()
         return y.detach(), z.detach(), maps.grad, learned.weight.grad, learned.running_var
 
@@ -150,12 +156,28 @@ def test_evaluation_without_gradients_is_fused_too(monkeypatch):
     assert all(torch.equal(old, new) for old, new in zip(before, model.buffers(), strict=True))
 
 
-def test_conv_outputs_seen_by_a_hook_stay_as_they_were():
-    layer, kept = shaken(ConvNorm(4, 4)).eval(), []
+@pytest.mark.parametrize("training", [False, True])
+def test_what_hooks_of_the_convolution_see_stays_as_it_was(training):
+    layer, kept = shaken(ConvNorm(4, 4)).train(training), []
     layer.conv.register_forward_hook(lambda module, inputs, output: kept.append((output, output.clone())))
     with torch.no_grad():
-        layer(images(0, 2, 4, 5, 5).contiguous(memory_format=torch.channels_last))
+        layer(images(0, 2, 4, 5, 5))
     assert torch.equal(*kept[0])
+
+
+def test_gradients_that_are_kept_are_not_written_over():
+    """Gradients of maps pass through memory that is used again, which nobody else may hold."""
+    model, kept = AnyNet(NETWORK), []
+
+    def keep(module, inputs, outputs):
+        kept.extend((gradient, gradient.clone()) for gradient in (*inputs, *outputs) if gradient is not None)
+
+    for layer in model.modules():
+        if isinstance(layer, ConvNorm):
+            layer.register_full_backward_hook(keep)
+    model(images(0, 4, 3, 16, 16).requires_grad_()).square().sum().backward()
+    assert len(kept) > 10
+    assert all(torch.equal(*pair) for pair in kept)
 
 
 @pytest.mark.parametrize("case", ["hook", "half", "autocast", "evaluation with gradients", "frozen weights", "vmap"])
@@ -223,7 +245,7 @@ def test_nan_is_passed_on():
     out = ConvNorm(4, 4)(x.contiguous(memory_format=torch.channels_last))
     assert out.isnan().any()
     norm = nn.BatchNorm2d(4)
-    assert fused.norm_act(x.contiguous(memory_format=torch.channels_last), norm, True)[:, 1].isnan().all()
+    assert fused.conv_norm(x, identity(4), norm, True)[:, 1].isnan().all()
     assert norm.running_var[1].isnan()
 
 

@@ -6,6 +6,7 @@ Everything works without it, in more passes over memory (`designspace.models.fus
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -22,6 +23,10 @@ from designspace.support.folders import default_root
 
 log = logging.getLogger(__name__)
 
+KEPT_BYTES = 1 << 30
+LARGEST_KEPT_BYTES = 32 << 20
+"""Larger pieces always go back at once; glibc allows no more."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _SOURCE = Path(__file__).with_name("norm.c")
 # The OpenMP runtime is not linked: its symbols are found in the one that torch has loaded. A second runtime would have
 # threads of its own, which wait in busy loops on the cores that torch's threads need.
@@ -34,10 +39,25 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("DESIGNSPACE_KERNELS") == "0" or sys.platform != "linux":
         return None
     try:
-        return ctypes.CDLL(str(_built()))
+        built = ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("training without compiled kernels: %s", error)
         return None
+    _keep_freed_memory()
+    return built
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep memory that is freed, up to `KEPT_BYTES`, for what is allocated next.
+
+    A training step frees all its maps and allocates them anew. By default they go back to the operating system and come
+    again page by page, each cleared first: up to a tenth of a step. Settings of one's own (``MALLOC_..._``) stay.
+    """
+    if not any(name.startswith("MALLOC_") for name in os.environ):
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+            mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _built() -> Path:

@@ -142,5 +142,6 @@ def _own(
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
     licence = about.licence if about else UNKNOWN_LICENCE
-    log.info("%s: weights from %s; licence: %s", name, origin, licence)
+    level = logging.WARNING if "NC" in licence else logging.INFO  # who uses them at work should not have to look
+    log.log(level, "%s: weights from %s; licence: %s", name, origin, licence)
     return Weights(state, about, (about or find(name)).preset, origin, licence)
