@@ -13,6 +13,9 @@ import pytest
 
 from designspace.__main__ import commands
 from designspace.cli import app
+from designspace.models import create_model
+from designspace.models.known import of_published
+from designspace.models.saved import write_model
 from designspace.spaces import catalog
 
 ROOT = Path(__file__).parents[2]
@@ -316,16 +319,35 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, fashion_mni
     assert numbers["stopped"] == numbers["alone"]
 
 
+def in_readme(heading):
+    """The Python of a section of the README, block by block."""
+    section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return [block.split("```")[0] for block in section.split("```python\n")[1:]]
+
+
+def test_the_readme_s_networks_can_be_made_and_loaded(tmp_path):
+    published, best = in_readme("The networks")
+    # Weights come over the network, which no test needs.
+    code = published.replace("pretrained=True", "pretrained=False").replace('pretrained="timm"', "pretrained=False")
+    assert code.count("pretrained=False") == 3
+    finished = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "[128, 256, 512, 1024, 2048] [2, 4, 8, 16, 16]" in finished.stdout
+    model = create_model("regnetx_200mf", num_classes=2)
+    write_model(tmp_path / "runs/small", model, of_published("regnetx_200mf", None))
+    finished = subprocess.run([sys.executable, "-W", "error", "-c", best], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_the_readme_s_own_space_runs(tmp_path):
-    code = (ROOT / "README.md").read_text().split("```python\n")[2].split("```")[0]
+    [code] = in_readme("A space of your own")
     finished = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "group_width must be shared" in finished.stdout or "flops outside" in finished.stdout
 
 
 def test_the_readme_s_ten_lines_run(tmp_path, fashion_mnist):
-    text = (ROOT / "README.md").read_text()
-    code = text.split("```python\n")[1].split("```")[0]
+    [code] = in_readme("The library")
     assert len(code.strip().splitlines()) <= 12
     environment = {**os.environ, "DESIGNSPACE_DATA": str(fashion_mnist)}
     finished = subprocess.run(
