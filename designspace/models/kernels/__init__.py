@@ -38,10 +38,13 @@ def library() -> ctypes.CDLL | None:
     """Give the compiled kernels, built now if this machine has not built them yet; None where that cannot be done."""
     if os.environ.get("DESIGNSPACE_KERNELS") == "0" or sys.platform != "linux":
         return None
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    if compiler is None:
+        return None
     try:
-        built = ctypes.CDLL(str(_built()))
+        built = ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
-        log.debug("training without compiled kernels: %s", error)
+        log.warning("training without compiled kernels, with other rounding than with them: %s", error)
         return None
     _keep_freed_memory()
     return built
@@ -60,11 +63,8 @@ def _keep_freed_memory() -> None:
             mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
-def _built() -> Path:
+def _built(compiler: str) -> Path:
     """The shared library, from the cache or built."""
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
-    if compiler is None:
-        raise OSError("there is no C compiler")
     path = default_root() / "kernels" / f"norm-{_key(compiler)}.so"
     if path.is_file():
         return path
@@ -80,11 +80,11 @@ def _built() -> Path:
 def _key(compiler: str) -> str:
     """What the built code depends on: the source, the flags, the compiler and the kind of processor.
 
-    A home folder may be shared by machines of several kinds.
+    A home folder may be shared by machines of several kinds. The compiler is not started, only found: where its code
+    is in the cache, nothing is left that may fail in one process and not in another.
     """
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
     processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))]
-    parts = (_SOURCE.read_text(), " ".join(_COMPILE), version, platform.machine(), processor[0] if processor else "")
+    parts = (_SOURCE.read_text(), " ".join(_COMPILE), compiler, platform.machine(), processor[0] if processor else "")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
