@@ -94,7 +94,7 @@ def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
     return best
 
 
-def ends(state_dict: Mapping[str, Tensor], name: str, source: str) -> tuple[int, int]:
+def ends_of(state_dict: Mapping[str, Tensor], name: str, source: str) -> tuple[int, int]:
     """The number of classes and of channels that a state dict seems to be for; the published ones where it is odd."""
     names, given = key_map(name, source), without_wrapper(state_dict)
     classifier, stem = given.get(names["head.classifier.weight"]), given.get(next(iter(names.values())))
