@@ -24,6 +24,7 @@ from designspace.support.errors import InputError
 from designspace.training import checkpoint as checkpoints
 from designspace.training.device_data import DeviceData, on_device
 from designspace.training.failures import Diverged, Interrupted
+from designspace.training.memory import PeakMemory
 from designspace.training.optimiser import learning_rate, make_optimiser
 from designspace.training.shard import ALONE, Shard
 from designspace.trials.trial import EpochRecord, Recipe, TrialResult
@@ -124,6 +125,7 @@ def train_part(
     if isinstance(model, AnyNet):
         _check_fit(model.network, images)
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
+    memory = PeakMemory(images.device)
     model.to(device=images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(model, recipe)
     question = checkpoints.question_of(name, recipe, seed)
@@ -140,7 +142,7 @@ def train_part(
         if on_epoch:
             on_epoch(history)
     model.eval()
-    return TrialResult.of_history(history, _device_name(images.device, shard.world))
+    return TrialResult.of_history(history, _device_name(images.device, shard.world), memory.bytes())
 
 
 def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE) -> float:

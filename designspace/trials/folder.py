@@ -21,9 +21,9 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_json, write_text
+from designspace.support.files import read_json, write_json, write_text, write_together
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import Recipe, asked_of
+from designspace.trials.trial import EpochRecord, Recipe, asked_of
 from designspace.trials.trial_folder import TrialFolder, TrialState
 
 RESULT_COLUMNS = (
@@ -34,10 +34,12 @@ RESULT_COLUMNS = (
     "epochs",
     "train_s",
     "device",
+    "memory_bytes",
     "reason",
     "detail",
 )
 
+_EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
 _TRIALS = "trials"
@@ -52,6 +54,8 @@ class RunFolder:
         self.path = path
         self.results = path / "results.csv"
         """The table of all trials, as far as it was last gathered."""
+        self.history = path / "history.csv"
+        """The epochs of all trials, gathered with it."""
 
     @property
     def name(self) -> str:
@@ -228,16 +232,59 @@ class RunFolder:
                 values.update(dataclasses.asdict(state.failure))
             values["detail"] = " ".join(str(values.get("detail", "")).split())
             row = [state.id, *(_tidy(column[i]) for column in columns)]
-            rows.append([*row, *(values.get(name, "") for name in RESULT_COLUMNS)])
+            told = (values.get(name) for name in RESULT_COLUMNS)
+            rows.append([*row, *("" if value is None else value for value in told)])
         return ["id", *names, *RESULT_COLUMNS], rows
 
+    def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
+        """The epochs so far of each trial that has completed one.
+
+        From the trials' own files, or, where those are not there (a run that was published without them), from
+        history.csv.
+
+        Raises:
+            RunError: a file is cut off or was edited.
+        """
+        if begun := self.begun():
+            found = {id_: self.trial(id_).read_history() for id_ in self.ids() if id_ in begun}
+            return {id_: history for id_, history in found.items() if history}
+        return _read_histories(self.history) if self.history.exists() else {}
+
     def write_results(self) -> Path:
-        """Gather the results of all trials into results.csv and give its path."""
+        """Gather the results of all trials into results.csv, and their epochs into history.csv; gives the former."""
         header, rows = self.table()
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        write_text(self.results, text.getvalue())
+        epochs = [
+            [id_, *dataclasses.astuple(record)] for id_, history in self.histories().items() for record in history
+        ]
+        write_together(
+            {self.history: _csv_text([["id", *_EPOCH_COLUMNS], *epochs]), self.results: _csv_text([header, *rows])}
+        )
         return self.results
+
+
+def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
+    """Read a history.csv."""
+    found: dict[str, list[EpochRecord]] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, *rows = csv.reader(io.StringIO(text), strict=True)
+        if header != ["id", *_EPOCH_COLUMNS] or not text.endswith("\n"):
+            raise ValueError(f"its columns must be id,{','.join(_EPOCH_COLUMNS)}, and its last line whole")
+        for id_, epoch, *numbers in rows:
+            record = EpochRecord(int(epoch), *map(float, numbers))
+            found.setdefault(id_, []).append(record)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} does not hold epochs ({error})") from error
+    return {id_: tuple(history) for id_, history in found.items()}
 
 
 def _tidy(value: float) -> float:

@@ -155,9 +155,11 @@ class TrialResult:
     train_s: float
     """Seconds of all epochs together, those before an interruption included."""
     device: str
+    memory_bytes: int | None = None
+    """Memory that the training needed at its highest, beyond images and libraries; None where it was not measured."""
 
     @staticmethod
-    def of_history(history: tuple[EpochRecord, ...], device: str) -> TrialResult:
+    def of_history(history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None) -> TrialResult:
         """Sum up the epochs of a trial, at least one."""
         return TrialResult(
             final_error=history[-1].test_error,
@@ -165,6 +167,7 @@ class TrialResult:
             epochs=len(history),
             train_s=round(sum(record.wall_s for record in history), 3),
             device=device,
+            memory_bytes=memory_bytes,
         )
 
 

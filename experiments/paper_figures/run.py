@@ -1,0 +1,140 @@
+"""Train the populations behind the gallery: every figure of the two papers that can be drawn, at a size for a laptop.
+
+    python experiments/paper_figures/run.py runs/paper_figures          # again to go on; hours on two cores
+    python experiments/paper_figures/run.py runs/paper_figures publish  # copies the tables beside this file
+
+All networks see 1,000 images of Fashion-MNIST for 10 epochs, and their error is measured on 1,000 test images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from designspace import data
+from designspace.cli.provenance import provenance
+from designspace.cli.tables import progress_bar
+from designspace.spaces import catalog
+from designspace.spaces.axes import choice
+from designspace.spaces.constraints import Order
+from designspace.spaces.space import DesignSpace
+from designspace.sweeps.launch import Launcher
+from designspace.sweeps.local import Effort
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
+
+HERE = Path(__file__).parent
+PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")
+IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 16}
+BAND = (0.8e6, 1.2e6)
+"""Multiply-adds of most populations."""
+RECIPE = Recipe(
+    train_images=1000, test_images=1000, batch_size=64, lr=0.2, weight_decay=5e-4, warmup_epochs=1, epochs=10
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One population and how it is trained."""
+
+    name: str
+    space: DesignSpace
+    n: int
+    recipe: Recipe = RECIPE
+    seed: int = field(default=0)
+    """Of the training; all populations are drawn with seed 0."""
+
+
+def small(name: str, **settings: Any) -> DesignSpace:
+    """A named space for Fashion-MNIST, about a million multiply-adds unless told otherwise."""
+    return catalog.space(name, **{**IMAGES, "flops": BAND, **settings})
+
+
+def study() -> Iterator[Run]:
+    """All runs, the most important first."""
+    three = ("AnyNetXA", "AnyNetXE", "RegNetX")
+    for letter in "AEBCD":
+        yield Run(f"AnyNetX{letter}", small(f"AnyNetX{letter}"), 48)
+        if letter == "E":
+            yield Run("RegNetX", small("RegNetX"), 48)
+
+    # "Designing Network Design Spaces", figure 7: the constraints that were not chosen.
+    for parent, parameter in (("C", "width"), ("D", "depth")):
+        for order in ("shared", "non_increasing"):
+            space = small(f"AnyNetX{parent}").refine(Order(parameter, order))
+            yield Run(f"AnyNetX{parent}-{parameter}-{order}", space, 32)
+
+    # Figure 9, middle: RegNetX with w_m = 2.
+    regnet = small("RegNetX")
+    doubling = dataclasses.replace(regnet, axes=dataclasses.replace(regnet.axes, w_m=choice([2.0])))
+    yield Run("RegNetX-wm2", doubling, 32)
+
+    # Figures 14 and 16: inverted and depthwise bottlenecks, squeeze-and-excitation.
+    yield Run("RegNetX-inverted", small("RegNetX", bottleneck_ratio=[0.25, 0.5, 1]), 24)
+    yield Run("RegNetX-depthwise", small("RegNetX", bottleneck_ratio=[0.25, 0.5, 1], group_width=[1]), 24)
+    yield Run("RegNetY", small("RegNetY"), 32)
+
+    # "On Network Design Spaces": three stages, up to four million multiply-adds (with a stem of stride 2).
+    for name in ("Vanilla", "ResNet", "ResNeXt-A", "ResNeXt-B"):
+        yield Run(name, small(name, flops=(1e6, 4e6), stem="imagenet"), 40)
+
+    # Figure 10: other blocks, five stages, twice the budget. The same networks for 50 epochs, also for the paired mode.
+    for name in three:
+        for block in ("R", "V", "VR"):
+            yield Run(f"{name}-{block}", small(name, block=block), 20)
+        yield Run(f"{name}-5stages", small(name, stages=5), 20)
+        yield Run(f"{name}-2MF", small(name, flops=(1.6e6, 2.4e6)), 20)
+    # Figures 11 and 13: regimes, and the constrained RegNetX.
+    yield Run("RegNetX-0.5MF", small("RegNetX", flops=(0.4e6, 0.6e6)), 20)
+    yield Run("RegNetX-4MF", small("RegNetX", flops=(3.2e6, 4.8e6)), 16)
+    for regime, band, n in (("1MF", BAND, 20), ("2MF", (1.6e6, 2.4e6), 20), ("4MF", (3.2e6, 4.8e6), 12)):
+        yield Run(f"RegNetXConstrained-{regime}", small("RegNetXConstrained", flops=band), n)
+    for name in three:
+        yield Run(f"{name}-50epochs", small(name), 12, dataclasses.replace(RECIPE, epochs=50))
+
+    # 1905.13214, figures 13 and 14: the same networks from other seeds.
+    for seed in range(1, 16):
+        yield Run(f"RegNetX-seed{seed}", small("RegNetX"), 24 if seed < 3 else 4, seed=seed)
+    # 1905.13214, figure 12: learning rate and weight decay.
+    for place in range(12):
+        lr, decay = 0.02 * 3 ** (place % 4), 5e-5 * 10 ** (place // 4)
+        recipe = dataclasses.replace(RECIPE, lr=round(lr, 4), weight_decay=decay)
+        yield Run(f"ResNet-lr{recipe.lr:g}-wd{decay:g}", small("ResNet", flops=(1e6, 4e6), stem="imagenet"), 6, recipe)
+
+
+def train(root: Path) -> None:
+    """Sample and train all runs; what is done already is not done again."""
+    images = data.default_root()
+    data.prepare("fashion_mnist", images)
+    origin = provenance("experiments/paper_figures/run.py", [])
+    launcher = Launcher(effort=Effort(), data_root=images, about=origin)
+    for run in study():
+        folder = RunFolder(root / run.name)
+        folder.create(run.space.sample(run.n, 0), origin)
+        folder.write_plan(run.recipe, run.seed)
+        if not all(state.has_ended for state in folder.states(folder.ids())):
+            print(run.name, flush=True)
+            with progress_bar() as show:
+                launcher.run_here([folder], run.recipe, show, print)
+        folder.write_results()
+
+
+def publish(root: Path) -> None:
+    """Copy the tables of all runs beside this file, where the notebooks read them."""
+    for path in sorted(root.iterdir()):
+        folder, target = RunFolder(path), HERE / "runs" / path.name
+        if not folder.exists():
+            continue
+        folder.write_results()
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (*PUBLISHED, folder.results.name, folder.history.name):
+            shutil.copyfile(path / name, target / name)
+
+
+if __name__ == "__main__":
+    (publish if sys.argv[2:] == ["publish"] else train)(Path(sys.argv[1]))
