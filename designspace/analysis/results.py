@@ -6,7 +6,8 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.support.errors import InputError, RunError, unknown
+from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _TEXT = ("status", "device", "reason", "detail")
 _NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
 _STAGE = re.compile(r"([dwbg])([1-9]\d*)")
 _WHOLE_COLUMN = re.compile(r"[dwg][1-9]\d*|radix|flops|params|activations|seed|epochs|depth")
-_REAL_COLUMN = re.compile(r"b[1-9]\d*|w_[0am]|final_error|best_error|train_s")
+_REAL_COLUMN = re.compile(r"b[1-9]\d*|w_[0am]|final_error|best_error|train_s|memory_bytes")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -80,10 +82,19 @@ class Results:
     """One row for each trial; errors are per cent, top-1, ``train_s`` seconds, ``flops`` multiply-adds."""
     chance_error: float
     """Error of guessing, per cent: 100 (1 - 1 / number of classes)."""
+    histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
+    """The epochs of each trial of which they are known, by the column ``trial``."""
 
     @staticmethod
-    def from_table(name: str, table: pd.DataFrame, num_classes: int) -> Results:
+    def from_table(
+        name: str,
+        table: pd.DataFrame,
+        num_classes: int,
+        histories: Mapping[str, tuple[EpochRecord, ...]] | None = None,
+    ) -> Results:
         """Check a table of results, as `read_table` gives it, and name it.
+
+        The table gets the columns ``trial``, which tells its rows apart, and ``run``, where it has none.
 
         Raises:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
@@ -109,7 +120,10 @@ class Results:
             elif _WHOLE_COLUMN.fullmatch(column) or _REAL_COLUMN.fullmatch(column):
                 table[column] = _numbers(name, table, column)
         _check_rows(name, table)
-        return Results(name, table, 100 * (1 - 1 / num_classes))
+        for column, values in (("trial", table["id"]), ("run", name)):
+            if column not in table.columns:
+                table[column] = values
+        return Results(name, table, 100 * (1 - 1 / num_classes), histories or {})
 
     @staticmethod
     def read(folder: RunFolder) -> Results:
@@ -122,10 +136,10 @@ class Results:
         """
         num_classes = folder.space().template.num_classes
         if folder.results.exists() and not folder.begun():
-            return Results.from_table(folder.name, read_table(folder.results), num_classes)
+            return Results.from_table(folder.name, read_table(folder.results), num_classes, folder.histories())
         header, rows = folder.table()
         lines = [(number, [str(field) for field in row]) for number, row in enumerate(rows, start=2)]
-        return Results.from_table(folder.name, _table(folder.results, header, lines), num_classes)
+        return Results.from_table(folder.name, _table(folder.results, header, lines), num_classes, folder.histories())
 
     @property
     def counts(self) -> Counts:

@@ -13,6 +13,7 @@ from designspace.analysis import tables
 from designspace.analysis.compare import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import draw_edf, edf_caption, new_axes, save_figure, svg_text, write_numbers
+from designspace.analysis.figures.drawing import progress
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
@@ -121,7 +122,7 @@ def plot_edf(
         draw_edf(axes, {name: edf(errors) for name, errors in results.items()}, level=level)
         return figure
     _check(results)
-    notes = tables.progress(results)
+    notes = progress(results)
     draw_edf(axes, _edfs(results, failures), level=level, chance_error=results[0].chance_error, notes=notes)
     return figure
 

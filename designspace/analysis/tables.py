@@ -144,12 +144,6 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
     return tuple(found)
 
 
-def progress(results: Sequence[Results]) -> tuple[str, ...]:
-    """How far each run is that has failed or unfinished trials: the short form of `notes`, for a figure."""
-    incomplete = (one for one in results if one.counts.failed or one.counts.unfinished)
-    return tuple(f"{one.name}: {one.counts.sentence()}." for one in incomplete)
-
-
 def _error(error: float | None) -> str:
     """An error in per cent; ``-`` where there is none."""
     return "-" if error is None else f"{error:.2f}"

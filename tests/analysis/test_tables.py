@@ -3,12 +3,12 @@ from __future__ import annotations
 from populations import make_results
 
 from designspace.analysis.compare import compare_all
+from designspace.analysis.figures.drawing import progress
 from designspace.analysis.tables import (
     best_table,
     comparison_table,
     failure_table,
     notes,
-    progress,
     space_table,
     summarize,
 )

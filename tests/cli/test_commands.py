@@ -315,7 +315,9 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, fashion_mni
             assert len(list(history.glob("*/result.json"))) < 4
         assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
         with (tmp_path / name / "results.csv").open() as file:
-            numbers[name] = [{k: v for k, v in row.items() if k not in ("train_s", "memory_bytes")} for row in csv.DictReader(file)]
+            numbers[name] = [
+                {k: v for k, v in row.items() if k not in ("train_s", "memory_bytes")} for row in csv.DictReader(file)
+            ]
     assert numbers["stopped"] == numbers["alone"]
 
 

@@ -1,15 +1,11 @@
-"""Drawing: a figure function takes computed numbers and an `Axes`, and computes nothing itself.
-
-All is object-oriented matplotlib in a style of its own: pyplot is not imported and the user's settings stay.
-"""
+"""Error EDFs."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.analysis.figures.style import (
+    GREY,
+    LEGEND_FONT,
+    colour,
+    dashes,
+    plain,
+    rendered,
+    short,
+    style,
+    svg_text,
+)
 from designspace.support.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -26,36 +33,6 @@ if TYPE_CHECKING:
 
     from designspace.analysis.compare import Comparison
     from designspace.analysis.edf import EDF
-
-# Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too pale for a line on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Line styles tell the curves apart in grey. Their number has no factor in common with that of the colours, so that 35
-# curves differ.
-_DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
-_STYLE = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "designspace",  # else the ids in an SVG are random
-    "svg.fonttype": "path",  # looks the same wherever it is opened
-}
-_LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # one width for all letters keeps its columns
-_DPI = 200
-
-
-def new_axes(width: float = 6.4, height: float = 4.8) -> tuple[Figure, Axes]:
-    """A figure of that size, inches, with one axes, in this project's style."""
-    from matplotlib.figure import Figure  # a third of a second that numbers alone need not pay
-
-    with _style():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
 
 
 def draw_edf(
@@ -82,12 +59,12 @@ def draw_edf(
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
-    with _style():
+    with style():
         for place, curve in enumerate(edfs.values()):
-            colour = _COLOURS[place % len(_COLOURS)]
+            shade = colour(place)
             if bands:
-                _draw_band(ax, curve, (low, high), level, colour)
-            lines.append(_draw_curve(ax, curve, (low, high), colour, _DASHES[place % len(_DASHES)]))
+                _draw_band(ax, curve, (low, high), level, shade)
+            lines.append(_draw_curve(ax, curve, (low, high), shade, dashes(place)))
         ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
         if lines:
             _draw_legend(ax, edfs, lines)
@@ -95,7 +72,7 @@ def draw_edf(
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         written = [*_outside(edfs, high), *notes]
         wrapped = "\n".join(textwrap.wrap(" ".join(written), 94))
-        ax.set_title(_plain(wrapped), loc="left", fontsize=7.5, color="#444444")
+        ax.set_title(plain(wrapped), loc="left", fontsize=7.5, color=GREY)
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
@@ -138,11 +115,6 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
     return " ".join(parts)
 
 
-def svg_text(figure: Figure) -> str:
-    """The figure as SVG, the same text for the same figure."""
-    return _rendered(figure, "svg", {"Date": None}).decode()
-
-
 def save_figure(figure: Figure, path_without_suffix: Path) -> tuple[Path, Path]:
     """Write a figure as ``.svg`` and ``.png``, each whole or not at all and with the same bytes each time.
 
@@ -152,7 +124,7 @@ def save_figure(figure: Figure, path_without_suffix: Path) -> tuple[Path, Path]:
     svg = path_without_suffix.with_name(path_without_suffix.name + ".svg")
     png = path_without_suffix.with_name(path_without_suffix.name + ".png")
     write_text(svg, svg_text(figure))
-    write_bytes(png, _rendered(figure, "png", {"Software": None}))
+    write_bytes(png, rendered(figure, "png"))
     return svg, png
 
 
@@ -193,7 +165,7 @@ def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, 
 
 def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None:
     """A legend in columns: name, number of networks, least and mean error in per cent."""
-    names = [_short(name) for name in edfs]
+    names = [short(name) for name in edfs]
     width = max(map(len, names))
     rows = zip(names, edfs.values(), strict=True)
     labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
@@ -204,46 +176,19 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None
         lines,
         ["-"] * len(lines),
         title=title,
-        prop=_LEGEND_FONT,
+        prop=LEGEND_FONT,
         frameon=False,
         loc="upper left",
         bbox_to_anchor=(-0.01, -0.13),
         alignment="right",
     )
-    legend.get_title().set(**_LEGEND_FONT)
+    legend.get_title().set(**LEGEND_FONT)
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(_plain(label))
+        text.set_text(plain(label))
 
 
 def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
     """A note on the networks right of the axis, if there are any."""
     counts = {name: int((curve.errors > high).sum()) for name, curve in edfs.items()}
-    texts = [f"{count} of the {edfs[name].n} of {_short(name)}" for name, count in counts.items() if count]
+    texts = [f"{count} of the {edfs[name].n} of {short(name)}" for name, count in counts.items() if count]
     return [f"Right of the axis: {', '.join(texts)}."] if texts else []
-
-
-def _short(name: str, longest: int = 28) -> str:
-    """A name that leaves room for the curves: what is too long loses its middle, as names often differ at the end."""
-    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib writes as it stands: a dollar sign would begin a formula, or raise where it is none."""
-    return text.replace("$", r"\$")
-
-
-def _rendered(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
-    """The bytes of an image without time or version in it."""
-    file = io.BytesIO()
-    with _style():
-        figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
-    return file.getvalue()
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    """Matplotlib's defaults with this project's changes, whatever the user has set; his settings come back after."""
-    from matplotlib import style
-
-    with style.context(_STYLE, after_reset=True):
-        yield

@@ -1,0 +1,21 @@
+"""Drawing: a ``draw_...`` function takes computed numbers and an `Axes`, and computes nothing itself.
+
+`finish` makes a `Drawing` of what was drawn: picture, numbers and caption together.
+"""
+
+from designspace.analysis.figures.drawing import Drawing, finish
+from designspace.analysis.figures.edf import draw_edf, edf_caption, error_limits, save_figure, write_numbers
+from designspace.analysis.figures.style import new_axes, new_grid, svg_text
+
+__all__ = [
+    "Drawing",
+    "draw_edf",
+    "edf_caption",
+    "error_limits",
+    "finish",
+    "new_axes",
+    "new_grid",
+    "save_figure",
+    "svg_text",
+    "write_numbers",
+]

@@ -1,0 +1,86 @@
+"""A finished figure: the picture, its numbers, and what it says."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from designspace.analysis.figures.style import GREY, plain, rendered, style, svg_text
+from designspace.analysis.results import Results
+from designspace.support.errors import unknown
+from designspace.support.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "pdf", "png", "csv")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A finished figure. Make it with `finish`. A notebook shows it where it is the last thing in a cell."""
+
+    name: str
+    """Stem of its files."""
+    title: str
+    figure: Figure
+    numbers: pd.DataFrame
+    """Every number that is drawn, as one table: what to draw the figure again from."""
+    caption: str
+    """What it shows, of how many networks, and how to read it."""
+
+    def svg(self) -> str:
+        """The figure as SVG, the same text each time."""
+        return svg_text(self.figure)
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self.svg()
+
+    def write(self, folder: Path, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
+        """Write ``<name>.svg``, ``.pdf``, ``.png`` and ``.csv`` (its numbers), each whole or not at all.
+
+        The same figure gives the same bytes each time.
+
+        Raises:
+            InputError: an unknown format.
+            RunError: a file cannot be written.
+        """
+        paths = []
+        for kind in formats:
+            if kind not in FORMATS:
+                raise unknown("format", kind, FORMATS)
+            path = folder / f"{self.name}.{kind}"
+            if kind == "csv":
+                write_text(path, self.numbers.to_csv(index=False, lineterminator="\n"))
+            else:
+                write_bytes(path, rendered(self.figure, kind))
+            paths.append(path)
+        return tuple(paths)
+
+
+def finish(
+    name: str, title: str, figure: Figure, numbers: pd.DataFrame, caption: str, results: Sequence[Results]
+) -> Drawing:
+    """Make a `Drawing` of what was drawn from some results.
+
+    How far their runs are is written below the axes and after the caption, wherever trials failed or have not ended: no
+    figure of a sweep that is half done goes without that.
+    """
+    notes = progress(results)
+    if notes:
+        written = "\n".join(textwrap.wrap(" ".join(notes), int(14 * figure.get_figwidth())))
+        with style():
+            figure.supxlabel(plain(written), x=0.01, ha="left", fontsize=7.5, color=GREY)
+    return Drawing(name, title, figure, numbers, " ".join([caption, *notes]))
+
+
+def progress(results: Sequence[Results]) -> tuple[str, ...]:
+    """How far each run is that has failed or unfinished trials, a sentence each."""
+    incomplete = {one.name: one for one in results if one.counts.failed or one.counts.unfinished}
+    return tuple(f"{name}: {one.counts.sentence()}." for name, one in incomplete.items())
