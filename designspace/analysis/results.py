@@ -166,14 +166,22 @@ class Results:
         Raises:
             InputError: a ``failures`` or ``column`` that does not exist.
         """
-        if failures not in get_args(Failures):
-            raise unknown("treatment of failures", failures, get_args(Failures))
         if column not in get_args(ErrorColumn):
             raise unknown("column of errors", column, get_args(ErrorColumn))
-        status = self.table["status"]
-        values = self.table[column].where(status == "done", self.chance_error)
-        counted = status.isin(["done", "failed"] if failures == "chance" else ["done"])
+        counted = self.counted(failures)
+        values = self.table[column].where(self.table["status"] == "done", self.chance_error)
         return values[counted].to_numpy(np.float64)
+
+    def counted(self, failures: Failures = "chance") -> NDArray[np.bool_]:  # (trials,)
+        """Which rows of the table count: those whose `errors` are given.
+
+        Raises:
+            InputError: a ``failures`` that does not exist.
+        """
+        if failures not in get_args(Failures):
+            raise unknown("treatment of failures", failures, get_args(Failures))
+        counted = self.table["status"].isin(["done", "failed"] if failures == "chance" else ["done"])
+        return counted.to_numpy(np.bool_)
 
     def best(self, count: int) -> pd.DataFrame:
         """The rows of the ``count`` done trials of least final error; equal errors in the order of their ids."""

@@ -1,0 +1,149 @@
+"""Samples, seeds, settings and ranges of complexity: what "On Network Design Spaces" (arXiv 1905.13214) looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from designspace.analysis.figures.style import GREY, colour, dashes, marker, plain, short, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from designspace.analysis.binned import BinnedErrors
+    from designspace.analysis.hyperparameters import RelativeRanks
+    from designspace.analysis.reruns import Reruns
+    from designspace.analysis.sample_size import DistanceBySize, SampleMinima
+
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\")
+
+
+def draw_minima(ax: Axes, minima: SampleMinima) -> None:
+    """Draw how the least error of a sample is distributed, for each size of sample (1905.13214, figure 2)."""
+    low, high = float(minima.minima.min()), float(minima.minima.max())
+    edges = np.linspace(low, high if high > low else low + 1, 25)
+    with style():
+        for place, size in enumerate(minima.sizes):
+            values = minima.minima[place]
+            weights = np.full(values.size, 100 / values.size)
+            ax.hist(
+                values,
+                edges,
+                weights=weights,
+                histtype="stepfilled",
+                facecolor=(*_rgb(place), 0.25),
+                edgecolor=colour(place),
+                linestyle=dashes(place),
+                linewidth=1.6,
+                hatch=_HATCHES[place % len(_HATCHES)],
+                label=f"n = {size}",
+            )
+        ax.set(xlabel="least error of a sample (%)", ylabel="samples (%)")
+        ax.legend(frameon=False, fontsize=8)
+
+
+def draw_distance(ax: Axes, distance: DistanceBySize, recommended: tuple[int, int] = (2**7, 2**10)) -> None:
+    """Draw D between samples and their population against the size of the sample (1905.13214, figure 6).
+
+    Args:
+        ax: where to draw.
+        distance: what to draw.
+        recommended: a range of sizes to shade; the paper advises 100 to 1000 networks a space.
+    """
+    with style():
+        ax.axvspan(*recommended, color="#eeeeee", zorder=0, label=f"{recommended[0]} to {recommended[1]}")
+        ax.fill_between(distance.sizes, distance.low, distance.high, color=colour(0), alpha=0.15, linewidth=0)
+        ax.plot(distance.sizes, distance.mean, color=colour(0), marker=marker(0), markersize=4, label="mean D")
+        ax.set_xscale("log", base=2)
+        ax.set(xlabel="networks in the sample", ylabel="KS distance D to the whole", ylim=(0, None))
+        ax.legend(frameon=False, fontsize=8)
+
+
+def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label: str, bins: int = 20) -> None:
+    """Draw how a complexity is distributed in some populations (1905.13214, figure 5)."""
+    columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
+    together = np.concatenate([column for column in columns.values() if column.size] or [np.zeros(1)])
+    edges = np.linspace(float(together.min()), float(together.max()) or 1.0, bins + 1)
+    with style():
+        for place, (name, column) in enumerate(columns.items()):
+            if not column.size:
+                continue
+            ax.hist(
+                column,
+                edges if edges[-1] > edges[0] else bins,
+                weights=np.full(column.size, 100 / column.size),
+                histtype="step",
+                color=colour(place),
+                linestyle=dashes(place),
+                linewidth=1.6,
+                label=plain(short(name)),
+            )
+        ax.set(xlabel=label, ylabel="networks (%)")
+        ax.legend(frameon=False, fontsize=8)
+
+
+def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> None:
+    """Draw mean error, plus and minus one standard deviation, by range of a complexity (1905.13214, figure 15)."""
+    with style():
+        for place, (name, one) in enumerate(binned.items()):
+            middle = (one.edges[:-1] + one.edges[1:]) / 2
+            full = one.counts > 0
+            shift = (place - (len(binned) - 1) / 2) * 0.12 * (one.edges[1] - one.edges[0])
+            ax.errorbar(
+                middle[full] + shift,
+                one.mean[full],
+                np.nan_to_num(one.std[full]),
+                color=colour(place),
+                linestyle=dashes(place),
+                marker=marker(place),
+                markersize=4,
+                linewidth=1.4,
+                capsize=2,
+                label=plain(short(name)),
+            )
+        ax.set(xlabel=label, ylabel="error (top-1, %)")
+        ax.legend(frameon=False, fontsize=8)
+
+
+def draw_reruns(ax: Axes, repeated: Reruns, places: Sequence[tuple[str, float]] = (("top", 0.0), ("mid", 0.5))) -> None:
+    """Draw the errors of a good and of a middling network over many seeds (1905.13214, figure 13)."""
+    with style():
+        chosen = [(name, *repeated.of(place)) for name, place in places]
+        everything = np.concatenate([errors.to_numpy() for _, _, errors in chosen])
+        edges = np.linspace(everything.min(), everything.max() if np.ptp(everything) else everything.min() + 1, 13)
+        for place, (name, id_, errors) in enumerate(chosen):
+            ax.hist(
+                errors,
+                edges,
+                histtype="stepfilled",
+                facecolor=(*_rgb(place), 0.25),
+                edgecolor=colour(place),
+                linestyle=dashes(place),
+                linewidth=1.6,
+                hatch=_HATCHES[place % len(_HATCHES)],
+                label=f"{name}: {id_}, {len(errors)} seeds, {errors.mean():.1f} ± {errors.std():.1f}",
+            )
+        ax.set(xlabel="error (top-1, %)", ylabel="trainings")
+        ax.legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def draw_relative_ranks(ax: Axes, ranks: RelativeRanks, setting: str) -> None:
+    """Draw the relative rank of each value of a setting: median and quartiles over networks (1905.13214, figure 12)."""
+    by = ranks.by(setting)
+    with style():
+        ax.fill_between(by[setting], by["low"], by["high"], color=colour(0), alpha=0.15, linewidth=0)
+        ax.plot(by[setting], by["median"], color=colour(0), marker=marker(0))
+        if (by[setting] > 0).all():
+            ax.set_xscale("log")
+        ax.set(xlabel=setting.replace("_", " "), ylabel="relative rank (0: best)", ylim=(-0.02, 1.02))
+        ax.text(0.98, 0.96, f"{ranks.networks} networks", transform=ax.transAxes, ha="right", va="top", color=GREY)
+
+
+def _rgb(place: int) -> tuple[float, float, float]:
+    """The colour of the space in that place as numbers."""
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(colour(place))

@@ -1,0 +1,74 @@
+"""Does one learning rate fit all? The rank of settings of the optimiser, averaged over networks.
+
+"On Network Design Spaces for Visual Recognition" (arXiv 1905.13214), figure 12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class RelativeRanks:
+    """How the settings of a recipe rank against each other, network by network."""
+
+    settings: tuple[str, ...]
+    """Columns of the recipe that vary."""
+    ranks: pd.DataFrame
+    """One row a training: id, the settings, error (per cent), rank from 0 (that network's best) to 1 (its worst)."""
+    networks: int
+
+    def by(self, setting: str) -> pd.DataFrame:
+        """Columns ``setting``, low, median, high (quartiles of the relative rank), n; one row a value."""
+        groups = self.ranks.groupby(setting)["rank"]
+        quartiles = groups.quantile(np.array([0.25, 0.5, 0.75])).unstack()
+        quartiles.columns = pd.Index(["low", "median", "high"])
+        return quartiles.assign(n=groups.count()).reset_index()
+
+    def best(self) -> dict[str, float]:
+        """The values of the settings whose relative rank is least on average."""
+        means = self.ranks.groupby(list(self.settings))["rank"].mean()
+        found = means.idxmin()
+        values = found if isinstance(found, tuple) else (found,)
+        return dict(zip(self.settings, (float(value) for value in values), strict=True))
+
+    def table(self) -> pd.DataFrame:
+        """The ranks of all trainings."""
+        return self.ranks
+
+
+def relative_ranks(
+    results: Results,
+    settings: tuple[str, ...] = ("lr", "weight_decay"),
+    *,
+    failures: Failures = "chance",
+    column: ErrorColumn = "final_error",
+) -> RelativeRanks:
+    """Rank the trainings of each network against each other: 0 for its best setting, 1 for its worst, ties shared.
+
+    Networks that were trained with one setting only are left out.
+
+    Raises:
+        InputError: a setting that the results do not know or that does not vary.
+    """
+    for setting in settings:
+        if setting not in results.table.columns:
+            raise InputError(
+                f"{results.name} has no column {setting!r}; there is: {', '.join(map(str, results.table.columns))}"
+            )
+    counted = results.table[results.counted(failures)]
+    table = counted[["id", *settings]].assign(error=results.errors(failures, column))
+    trained = table.groupby("id")["error"].transform("count")
+    table = table[trained > 1]
+    if table.empty:
+        raise InputError(f"{results.name}: no network was trained with more than one setting of {', '.join(settings)}")
+    groups = table.groupby("id")["error"]
+    rank = (groups.rank(method="average") - 1) / (groups.transform("count") - 1)
+    table = table.assign(rank=rank).sort_values(["id", *settings], kind="stable").reset_index(drop=True)
+    return RelativeRanks(tuple(settings), table, int(table["id"].nunique()))
