@@ -24,7 +24,7 @@ _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 def draw_minima(ax: Axes, minima: SampleMinima) -> None:
     """Draw how the least error of a sample is distributed, for each size of sample (1905.13214, figure 2)."""
     low, high = float(minima.minima.min()), float(minima.minima.max())
-    edges = np.linspace(low, high if high > low else low + 1, 25)
+    edges = np.linspace(low, high if high > low else low + 1, 25).tolist()
     with style():
         for place, size in enumerate(minima.sizes):
             values = minima.minima[place]
@@ -66,14 +66,15 @@ def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label:
     """Draw how a complexity is distributed in some populations (1905.13214, figure 5)."""
     columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
     together = np.concatenate([column for column in columns.values() if column.size] or [np.zeros(1)])
-    edges = np.linspace(float(together.min()), float(together.max()) or 1.0, bins + 1)
+    low, high = float(together.min()), float(together.max())
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1).tolist()
     with style():
         for place, (name, column) in enumerate(columns.items()):
             if not column.size:
                 continue
             ax.hist(
                 column,
-                edges if edges[-1] > edges[0] else bins,
+                edges,
                 weights=np.full(column.size, 100 / column.size),
                 histtype="step",
                 color=colour(place),
@@ -113,7 +114,8 @@ def draw_reruns(ax: Axes, repeated: Reruns, places: Sequence[tuple[str, float]] 
     with style():
         chosen = [(name, *repeated.of(place)) for name, place in places]
         everything = np.concatenate([errors.to_numpy() for _, _, errors in chosen])
-        edges = np.linspace(everything.min(), everything.max() if np.ptp(everything) else everything.min() + 1, 13)
+        low, high = float(everything.min()), float(everything.max())
+        edges = np.linspace(low, high if high > low else low + 1, 13).tolist()
         for place, (name, id_, errors) in enumerate(chosen):
             ax.hist(
                 errors,
