@@ -34,7 +34,14 @@ IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar"
 BAND = (0.8e6, 1.2e6)
 """Multiply-adds of most populations."""
 RECIPE = Recipe(
-    train_images=1000, test_images=1000, batch_size=64, lr=0.2, weight_decay=5e-4, warmup_epochs=1, epochs=10
+    train_images=1000,
+    test_images=1000,
+    batch_size=64,
+    lr=0.2,
+    weight_decay=5e-4,
+    warmup_epochs=1,
+    zero_init_residual=True,
+    epochs=10,
 )
 
 

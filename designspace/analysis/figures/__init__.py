@@ -4,13 +4,21 @@
 """
 
 from designspace.analysis.figures.drawing import Drawing, finish
-from designspace.analysis.figures.edf import draw_edf, edf_caption, error_limits, save_figure, write_numbers
+from designspace.analysis.figures.edf import (
+    draw_edf,
+    edf_caption,
+    edf_numbers,
+    error_limits,
+    save_figure,
+    write_numbers,
+)
 from designspace.analysis.figures.style import new_axes, new_grid, svg_text
 
 __all__ = [
     "Drawing",
     "draw_edf",
     "edf_caption",
+    "edf_numbers",
     "error_limits",
     "finish",
     "new_axes",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.figures.style import (
@@ -42,6 +41,7 @@ def draw_edf(
     *,
     level: float = 0.05,
     chance_error: float | None = None,
+    title: str = "",
     notes: Sequence[str] = (),
 ) -> None:
     """Draw error EDFs as in figures 2, 5, 7 and 9 of "Designing Network Design Spaces".
@@ -55,7 +55,8 @@ def draw_edf(
         bands: shade the simultaneous confidence bands.
         level: the bands hold with probability 1 - level each.
         chance_error: per cent; errors of at least so much do not count when the axis is chosen.
-        notes: more sentences to write above the axes.
+        title: what to write above the axes.
+        notes: sentences to write below the title.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
@@ -71,8 +72,9 @@ def draw_edf(
         else:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         written = [*_outside(edfs, high), *notes]
-        wrapped = "\n".join(textwrap.wrap(" ".join(written), 94))
-        ax.set_title(plain(wrapped), loc="left", fontsize=7.5, color=GREY)
+        letters = int(19 * ax.get_position().width * ax.figure.get_figwidth())  # type: ignore[union-attr]
+        lines_above = [title] * bool(title) + textwrap.wrap(" ".join(written), letters)
+        ax.set_title(plain("\n".join(lines_above)), loc="left", fontsize=7.5, color=GREY)
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
@@ -128,20 +130,27 @@ def save_figure(figure: Figure, path_without_suffix: Path) -> tuple[Path, Path]:
     return svg, png
 
 
+def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
+    """The numbers of an EDF figure: space, error, probability and the band there; one row a network, errors ascending.
+
+    Errors and the band's ends are per cent and probabilities.
+    """
+    columns = ["space", "error", "probability", "lower", "upper"]
+    parts = []
+    for name, curve in edfs.items():
+        band = curve.band(level)
+        numbers = (name, curve.errors, curve.probabilities, band.lower, band.upper)
+        parts.append(pd.DataFrame(dict(zip(columns, numbers, strict=True))))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
 def write_numbers(path: Path, edfs: Mapping[str, EDF], level: float = 0.05) -> None:
-    """Write the numbers of an EDF figure as CSV: one row for each network, errors ascending, with the band there.
+    """Write `edf_numbers` as CSV.
 
     Raises:
         RunError: the file cannot be written.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["space", "error", "probability", "lower", "upper"])
-    for name, curve in edfs.items():
-        band = curve.band(level)
-        for numbers in zip(curve.errors, curve.probabilities, band.lower, band.upper, strict=True):
-            writer.writerow([name, *(repr(float(number)) for number in numbers)])
-    write_text(path, file.getvalue())
+    write_text(path, edf_numbers(edfs, level).to_csv(index=False, lineterminator="\n"))
 
 
 def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, dashes: object) -> Line2D:
@@ -165,13 +174,16 @@ def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, 
 
 def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None:
     """A legend in columns: name, number of networks, least and mean error in per cent."""
+    from matplotlib.transforms import ScaledTranslation
+
     names = [short(name) for name in edfs]
     width = max(map(len, names))
     rows = zip(names, edfs.values(), strict=True)
     labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
     title = " " * (width + 4) + "n |  min | mean"
     # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
-    # It stands below the axes, for within them it would hide the start of the worst curve.
+    # It stands below the axes and their label, for within them it would hide the start of the worst curve.
+    below = ScaledTranslation(-0.06, -0.42, ax.figure.dpi_scale_trans)  # inches, whatever the size of the axes
     legend = ax.legend(
         lines,
         ["-"] * len(lines),
@@ -179,7 +191,8 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None
         prop=LEGEND_FONT,
         frameon=False,
         loc="upper left",
-        bbox_to_anchor=(-0.01, -0.13),
+        bbox_to_anchor=(0, 0),
+        bbox_transform=ax.transAxes + below,
         alignment="right",
     )
     legend.get_title().set(**LEGEND_FONT)
