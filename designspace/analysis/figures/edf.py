@@ -73,8 +73,10 @@ def draw_edf(
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         written = [*_outside(edfs, high), *notes]
         letters = int(19 * ax.get_position().width * ax.figure.get_figwidth())  # type: ignore[union-attr]
-        lines_above = [title] * bool(title) + textwrap.wrap(" ".join(written), letters)
-        ax.set_title(plain("\n".join(lines_above)), loc="left", fontsize=7.5, color=GREY)
+        above = textwrap.wrap(" ".join(written), letters)
+        ax.set_title(plain("\n".join(above)), loc="left", fontsize=7.5, color=GREY)
+        if title:
+            ax.set_title(plain(title), fontsize=10, pad=6 + 10 * len(above))
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:

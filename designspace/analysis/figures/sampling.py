@@ -12,6 +12,7 @@ from designspace.analysis.figures.style import GREY, colour, dashes, marker, pla
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Formatter
 
     from designspace.analysis.binned import BinnedErrors
     from designspace.analysis.hyperparameters import RelativeRanks
@@ -82,6 +83,7 @@ def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label:
                 linewidth=1.6,
                 label=plain(short(name)),
             )
+        ax.xaxis.set_major_formatter(_quantities())
         ax.set(xlabel=label, ylabel="networks (%)")
         ax.legend(frameon=False, fontsize=8)
 
@@ -105,6 +107,7 @@ def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> Non
                 capsize=2,
                 label=plain(short(name)),
             )
+        ax.xaxis.set_major_formatter(_quantities())
         ax.set(xlabel=label, ylabel="error (top-1, %)")
         ax.legend(frameon=False, fontsize=8)
 
@@ -142,6 +145,13 @@ def draw_relative_ranks(ax: Axes, ranks: RelativeRanks, setting: str) -> None:
             ax.set_xscale("log")
         ax.set(xlabel=setting.replace("_", " "), ylabel="relative rank (0: best)", ylim=(-0.02, 1.02))
         ax.text(0.98, 0.96, f"{ranks.networks} networks", transform=ax.transAxes, ha="right", va="top", color=GREY)
+
+
+def _quantities() -> Formatter:
+    """Counts with a unit prefix: 1.2 M."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter()
 
 
 def _rgb(place: int) -> tuple[float, float, float]:

@@ -1,0 +1,193 @@
+"""The figures of "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214), numbers 2 to 16.
+
+Each function draws one of them from results of any spaces: two model families of one's own, or the paper's (read with
+`Results.read` from its published data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from designspace.analysis.binned import binned_errors
+from designspace.analysis.edf import edf
+from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
+from designspace.analysis.figures.sampling import (
+    draw_binned,
+    draw_complexity_histograms,
+    draw_distance,
+    draw_minima,
+    draw_relative_ranks,
+    draw_reruns,
+)
+from designspace.analysis.hyperparameters import relative_ranks
+from designspace.analysis.papers.panels import edfs_of, everything, panel_edfs
+from designspace.analysis.reruns import reruns
+from designspace.analysis.results import Failures, Results
+from designspace.analysis.sample_size import distance_by_size, sample_minima
+
+COMPLEXITIES = {"params": "parameters", "flops": "multiply-adds"}
+"""The complexities that the paper looks at, and what an axis calls them."""
+
+
+def point_estimates(
+    results: Results,
+    sizes: tuple[int, int] = (100, 1000),
+    *,
+    repeats: int = 5000,
+    failures: Failures = "chance",
+    seed: int = 0,
+) -> Drawing:
+    """Figure 2: two samples of one space, of which the larger seems to win by its best network.
+
+    Left: the least error of each of many samples. Right: the EDFs of one sample of each size, which do not differ.
+    """
+    errors = results.errors(failures)
+    minima = sample_minima(errors, sizes, repeats, seed=seed)
+    rng = np.random.default_rng(seed)
+    samples = {f"{size} of {results.name}": edf(rng.choice(errors, size)) for size in sizes}
+    figure, (axes,) = new_grid(1, 2, width=4.2, height=3.6)
+    draw_minima(axes[0], minima)
+    draw_edf(axes[1], samples, chance_error=results.chance_error)
+    wins = minima.probability_lower(1, 0)
+    caption = (
+        f"Point estimates mislead: {repeats} pairs of samples of {sizes[0]} and {sizes[1]} networks, both drawn (with "
+        f"replacement) from the {errors.size} of {results.name}. The larger sample has the lower minimum in "
+        f"{100 * wins:.0f}% of the pairs (left), although the distributions are one and the same (right, one pair)."
+    )
+    numbers = pd.concat(
+        [minima.table().assign(panel="minima"), edf_numbers(samples).assign(panel="EDF")], ignore_index=True
+    )
+    return finish("nds_2_point_estimates", "Point estimates mislead", figure, numbers, caption, [results])
+
+
+def complexity_histograms(results: Sequence[Results]) -> Drawing:
+    """Figure 5: how the complexities of some spaces' networks are distributed."""
+    everything({"": results})
+    figure, (axes,) = new_grid(1, len(COMPLEXITIES), width=4.0, height=3.2)
+    numbers = []
+    for ax, (column, label) in zip(axes, COMPLEXITIES.items(), strict=True):
+        values = {one.name: one.table[column].to_numpy(np.float64) for one in results}
+        draw_complexity_histograms(ax, values, label)
+        parts = [pd.DataFrame({"space": name, "complexity": column, "value": v}) for name, v in values.items()]
+        numbers += parts
+    caption = (
+        "Complexity of all networks asked for, in per cent of each population. Spaces whose complexities differ must "
+        "not be compared by their raw EDFs."
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("nds_5_complexity", "Distribution of complexity", figure, table, caption, results)
+
+
+def sample_size(
+    results: Results,
+    sizes: Sequence[int] = (10, 25, 100),
+    *,
+    repeats: int = 400,
+    failures: Failures = "chance",
+    seed: int = 0,
+) -> Drawing:
+    """Figure 6: EDFs of samples of some sizes, and their KS distance to the whole population by size."""
+    errors = results.errors(failures)
+    rng = np.random.default_rng(seed)
+    fitting = [size for size in sizes if size < errors.size]
+    samples = {f"{size} networks": edf(rng.choice(errors, size, replace=False)) for size in fitting}
+    samples[f"all {errors.size}"] = edf(errors)
+    distance = distance_by_size(errors, repeats=repeats, seed=seed)
+    figure, (axes,) = new_grid(1, 2, width=4.2, height=3.8)
+    draw_edf(axes[0], samples, bands=False, chance_error=results.chance_error)
+    draw_distance(axes[1], distance)
+    caption = (
+        f"How many networks are enough? Left: EDFs of samples of {results.name}. Right: Kolmogorov-Smirnov distance D "
+        f"between a sample and all {errors.size} networks, mean and 95% range of {repeats} samples; it falls to 0 at "
+        "the whole population by construction. The paper advises 100 to 1,000 networks, shaded."
+    )
+    numbers = pd.concat(
+        [edf_numbers(samples).assign(panel="EDF"), distance.table().assign(panel="distance")], ignore_index=True
+    )
+    return finish("nds_6_sample_size", "Sample size", figure, numbers, caption, [results])
+
+
+def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 12: the relative rank of learning rates and weight decays, for some spaces.
+
+    Each of the results holds networks that were trained with several settings (`Results.read` of several runs).
+    """
+    everything({"": results})
+    settings = ("lr", "weight_decay")
+    figure, grid = new_grid(len(results), 2, width=3.8, height=3.0)
+    numbers = []
+    best = []
+    for axes, one in zip(grid, results, strict=True):
+        ranks = relative_ranks(one, settings, failures=failures)
+        for ax, setting in zip(axes, settings, strict=True):
+            draw_relative_ranks(ax, ranks, setting)
+            ax.set_title(f"{one.name}".replace("$", r"\$"), fontsize=10)
+        numbers.append(ranks.table().assign(space=one.name))
+        chosen = ranks.best()
+        best.append(f"{one.name}: lr {chosen['lr']:g}, weight decay {chosen['weight_decay']:g}")
+    caption = (
+        "Relative rank of the settings of the optimiser: 0 for a network's best setting, 1 for its worst; median and "
+        f"quartiles over networks and the other setting. Best on average: {'; '.join(best)}."
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("nds_12_optimiser", "Learning rate and weight decay", figure, table, caption, results)
+
+
+def rerun_histograms(results: Results, *, failures: Failures = "chance") -> Drawing:
+    """Figure 13: the errors of a top and of a middling network over many seeds."""
+    repeated = reruns(results, failures=failures)
+    figure, ((ax,),) = new_grid(1, 1, width=5.2, height=3.6)
+    draw_reruns(ax, repeated)
+    caption = (
+        "The same networks trained from many seeds: the best and the middle one by mean error, of those trained most "
+        f"often. One training has a standard deviation of {repeated.noise:.2f} points around its network's mean, the "
+        f"networks' means one of {repeated.between:.2f} points: {100 * repeated.reliability:.0f}% of the variance of "
+        "single trainings is due to the networks."
+    )
+    return finish("nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results])
+
+
+def binned_complexity(results: Sequence[Results], bins: int = 6, *, failures: Failures = "chance") -> Drawing:
+    """Figure 15: mean error, plus and minus a standard deviation, by range of complexity."""
+    everything({"": results})
+    figure, (axes,) = new_grid(1, len(COMPLEXITIES), width=4.0, height=3.2)
+    numbers = []
+    for ax, (column, label) in zip(axes, COMPLEXITIES.items(), strict=True):
+        values = {one.name: one.table[column][one.counted(failures)].to_numpy(np.float64) for one in results}
+        together = np.concatenate([v for v in values.values() if v.size] or [np.array([0.0, 1.0])])
+        low, high = float(together.min()), float(together.max())
+        edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+        binned = {one.name: binned_errors(values[one.name], one.errors(failures), edges) for one in results}
+        draw_binned(ax, binned, label)
+        numbers += [one.table().assign(space=name, complexity=column) for name, one in binned.items()]
+    caption = f"Mean error and its standard deviation over networks, in {bins} ranges of each complexity."
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("nds_15_error_by_complexity", "Error by complexity", figure, table, caption, results)
+
+
+def data_sets(panels: Mapping[str, Sequence[Results]], *, failures: Failures = "chance") -> Drawing:
+    """Figure 16: the EDFs of the same spaces on another data set, a panel each."""
+    caption = "The same spaces on other images: does their order hold?"
+    return panel_edfs("nds_16_data_sets", "Other data sets", panels, caption, failures=failures)
+
+
+def spaces_edf(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 8: the EDFs of many spaces at once."""
+    caption = "The error distributions of several spaces."
+    return panel_edfs("nds_8_spaces", "Several spaces", {"": results}, caption, bands=False, failures=failures)
+
+
+__all__ = [
+    "binned_complexity",
+    "complexity_histograms",
+    "data_sets",
+    "edfs_of",
+    "optimiser_settings",
+    "point_estimates",
+    "rerun_histograms",
+    "sample_size",
+    "spaces_edf",
+]
