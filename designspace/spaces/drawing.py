@@ -78,7 +78,9 @@ def _draw_regnet(space: DesignSpace, axes: RegNetAxes, streams: Streams, count: 
     columns: Columns = {name: streams.next(name, count) for name in given}
     columns["depth"] = given["depth"].draw(columns["depth"])
     columns = sieve.keep(columns, columns["depth"] >= stages, f"not {stages} stages")
-    columns.update({name: given[name].draw(columns[name]) for name in REGNET_COLUMNS[1:]})
+    columns.update({name: given[name].draw(columns[name]) for name in REGNET_COLUMNS[1:] if name in given})
+    if axes.w_a is None:
+        columns["w_a"] = columns["w_0"].astype(np.float64)
     other, columns["skips"] = sift(stages, *(columns[name] for name in REGNET_COLUMNS))
     columns = sieve.keep(columns, ~other, f"not {stages} stages")
     columns = sieve.keep(columns, ~columns["skips"], "a width level is skipped")

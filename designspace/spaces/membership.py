@@ -185,7 +185,7 @@ def _line_exists(axes: RegNetAxes, depths: list[int], options: list[set[int]]) -
             width = np.rint(np.round(w_0 * factors**stage / 8, 9)).astype(np.int64) * 8
             factors = factors[np.isin(width, allowed[stage])]
         for w_m in factors:
-            slopes = axes.w_a.values
+            slopes = np.array([w_0], np.float64) if axes.w_a is None else axes.w_a.values
             count = len(slopes)
             rows = quantized_linear([sum(depths)] * count, [w_0] * count, slopes, [w_m] * count)
             if rows.depths.shape[1] < len(depths):

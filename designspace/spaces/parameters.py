@@ -48,7 +48,8 @@ class RegNetAxes:
 
     depth: Axis
     w_0: Axis
-    w_a: Axis
+    w_a: Axis | None
+    """None where w_a is always equal to w_0 (figure 9)."""
     w_m: Axis
     bottleneck_ratio: Axis
     group_width: Axis | None = None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.networks.regnet import quantized_linear
+from designspace.spaces.axes import choice
 from designspace.spaces.constraints import Order
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, groups_axis, named_axes, realise
 from designspace.spaces.space import DesignSpace
@@ -213,14 +214,16 @@ def _lowest(memories: Iterable[_Memory]) -> _State:
 
 def _distinct_regnets(space: DesignSpace, axes: RegNetAxes, splits: int) -> int | None:
     """Enumerate the lines, and realise each distinct staircase with each b and g."""
-    lines = (axes.depth, axes.w_0, axes.w_a, axes.w_m)
+    slopes = choice([0]) if axes.w_a is None else axes.w_a  # one, for it follows from w_0
+    lines = (axes.depth, axes.w_0, slopes, axes.w_m)
     if math.prod(len(axis) for axis in lines) > ENUMERABLE:
         return None
     k = space.num_stages
     stairs: set[tuple[int, ...]] = set()
     settings_ = itertools.product(*(axis.values.tolist() for axis in lines))
     while block := list(itertools.islice(settings_, BLOCK)):
-        rows = quantized_linear(*zip(*block, strict=True))
+        depth, w_0, w_a, w_m = zip(*block, strict=True)
+        rows = quantized_linear(depth, w_0, w_0 if axes.w_a is None else w_a, w_m)
         kept = (rows.num_stages == k) & (rows.num_levels == k)
         stairs.update(map(tuple, np.concatenate([rows.depths[kept, :k], rows.widths[kept, :k]], axis=1).tolist()))
     return _realised_stairs(np.array(list(stairs)), axes, splits) if stairs else 0

@@ -133,10 +133,13 @@ class DesignSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that say all about this space (space.yaml); `from_dict` makes an equal one."""
+        axes: dict[str, Any] = {name: axis.to_dict() for name, axis in named_axes(self.axes).items()}
+        if isinstance(self.axes, RegNetAxes) and self.axes.w_a is None:
+            axes["w_a"] = "w_0"
         return {
             "name": self.name,
             "family": "regnet" if isinstance(self.axes, RegNetAxes) else "anynet",
-            "axes": {name: axis.to_dict() for name, axis in named_axes(self.axes).items()},
+            "axes": axes,
             **{name: axis.to_dict() for name, axis in self.whole_axes().items()},
             "constraints": [constraint.to_dict() for constraint in self.constraints],
             "template": {**dataclasses.asdict(self.template), "strides": list(self.template.strides)},
@@ -166,7 +169,7 @@ class DesignSpace:
                 template["strides"] = tuple(template["strides"])
             return DesignSpace(
                 name=rest.pop("name"),
-                axes=FAMILIES[family](**{name: Axis.from_dict(axis) for name, axis in rest.pop("axes").items()}),
+                axes=FAMILIES[family](**{name: _axis(name, axis) for name, axis in rest.pop("axes").items()}),
                 template=Template(**template),
                 constraints=tuple(constraints_.from_dict(constraint) for constraint in rest.pop("constraints", ())),
                 **{name: Axis.from_dict(rest.pop(name)) for name in WHOLE if name in rest},
@@ -177,6 +180,11 @@ class DesignSpace:
 
 
 FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
+
+
+def _axis(name: str, described: Any) -> Any:
+    """An axis as it was described; None for a w_a that is w_0."""
+    return None if (name, described) == ("w_a", "w_0") else Axis.from_dict(described)
 
 
 def _is_plain(space: DesignSpace) -> bool:

@@ -76,10 +76,11 @@ def study() -> Iterator[Run]:
             space = small(f"AnyNetX{parent}").refine(Order(parameter, order))
             yield Run(f"AnyNetX{parent}-{parameter}-{order}", space, 32)
 
-    # Figure 9, middle: RegNetX with w_m = 2.
+    # Figure 9, middle: RegNetX with w_m = 2, and with w_0 = w_a.
     regnet = small("RegNetX")
-    doubling = dataclasses.replace(regnet, axes=dataclasses.replace(regnet.axes, w_m=choice([2.0])))
-    yield Run("RegNetX-wm2", doubling, 32)
+    for name, change in (("wm2", {"w_m": choice([2.0])}), ("w0=wa", {"w_a": None})):
+        axes = dataclasses.replace(regnet.axes, **change)  # type: ignore[type-var]
+        yield Run(f"RegNetX-{name}", dataclasses.replace(regnet, axes=axes), 32)
 
     # Figures 14 and 16: inverted and depthwise bottlenecks, squeeze-and-excitation.
     yield Run("RegNetX-inverted", small("RegNetX", bottleneck_ratio=[0.25, 0.5, 1]), 24)

@@ -140,3 +140,14 @@ def test_small_regnets_are_counted_as_they_are_listed():
 def test_a_regnet_without_enough_stages_has_no_networks():
     axes = RegNetAxes(*(choice([value]) for value in (2, 8, 8, 2, 1, 8)))
     assert size.distinct_networks(DesignSpace("none", axes)) == 0
+
+
+def test_regnets_whose_slope_is_their_initial_width_are_enumerated_too():
+    """Networks of different w_0 begin with different widths, so those of each w_0 add up."""
+
+    def distinct(w_0, w_a):
+        axes = RegNetAxes(choice([4, 6, 9]), w_0, w_a, choice([1.8, 2.0, 2.5]), choice([1]), choice([8]))
+        return size.distinct_networks(DesignSpace("R", axes))
+
+    each = [distinct(choice([value]), choice([value])) for value in (8, 16, 24)]
+    assert distinct(choice([8, 16, 24]), None) == sum(each) > 3

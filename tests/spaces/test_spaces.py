@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from collections import Counter
 
@@ -6,6 +7,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from designspace.networks import catalog as catalog_of_networks
 from designspace.networks.blocks import compatible_widths
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Stem
@@ -285,3 +287,17 @@ def test_a_space_of_ones_own_in_ten_lines():
 def test_mistakes_in_a_space_of_ones_own_are_named(change, message):
     with pytest.raises(InputError, match=message):
         DesignSpace.from_dict({**yaml.safe_load(MINE), **yaml.safe_load(change)})
+
+
+def test_a_regnet_whose_slope_is_its_initial_width():
+    """The variant w_a = w_0 of the paper's figure 9: a sub-space, drawn, described, counted and searched as one."""
+    small = catalog.space("RegNetX", in_channels=1, num_classes=10, resolution=28, stem="cifar", flops=(1e6, 3e6))
+    space = dataclasses.replace(small, axes=dataclasses.replace(small.axes, w_a=None))
+    population = space.sample(20)
+    np.testing.assert_array_equal(population.columns["w_a"], population.columns["w_0"])
+    assert space.to_dict()["axes"]["w_a"] == "w_0"
+    again = DesignSpace.from_dict(yaml.safe_load(yaml.safe_dump(space.to_dict())))
+    assert again == space
+    assert again.sample(20) == population
+    assert all(space.contains(network) and small.contains(network) for network in list(population)[:5])
+    assert not space.contains(catalog_of_networks.get("regnetx_400mf"))
