@@ -77,7 +77,17 @@ def finish(
         written = "\n".join(textwrap.wrap(" ".join(notes), int(14 * figure.get_figwidth())))
         with style():
             figure.supxlabel(plain(written), x=0.01, ha="left", fontsize=7.5, color=GREY)
+    settle(figure)
     return Drawing(name, title, figure, numbers, " ".join([caption, *notes]))
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out, once for all: each rendering would move things by a hair, and its bytes would differ."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        with style():
+            engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def progress(results: Sequence[Results]) -> tuple[str, ...]:
