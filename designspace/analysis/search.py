@@ -1,7 +1,7 @@
 """Random search: how good is the best of k networks drawn from a space?
 
-"On Network Design Spaces" (figure 7) and "Designing Network Design Spaces" (figure 9, right). Mean and deviation over all
-the ways to draw are computed from order statistics, not from simulated searches.
+"On Network Design Spaces" (figure 7) and "Designing Network Design Spaces" (figure 9, right). Mean and deviation over
+all the ways to draw are computed from order statistics, not from simulated searches.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from populations import golden_errors, make_results
 from designspace.analysis.search import best_of_k, doubling, draws_to_reach, search_curve
 from designspace.support.errors import InputError
 
-ERRORS = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=6)
+ERRORS = st.lists(st.integers(1, 12).map(float), min_size=1, max_size=6)
 
 
 @given(ERRORS, st.data(), st.booleans())
