@@ -37,6 +37,7 @@ HALF = space("Half", 31, n=20, failed=[("diverged", "loss is nan")], waiting=9)
 
 def drawings():
     yield nds.point_estimates(A, (5, 50), repeats=200)
+    yield nds.normalised_edfs([A, B])
     yield nds.complexity_histograms([A, B])
     yield nds.sample_size(A, repeats=20)
     yield nds.spaces_edf([A, B])
@@ -69,6 +70,7 @@ def test_every_figure_of_a_half_done_sweep_says_so():
     note = "Half: 21 of 30 trials finished, 1 of them failed."
     for one in (
         nds.point_estimates(HALF, (5, 20), repeats=50),
+        nds.normalised_edfs([A, HALF], bins=3),
         nds.complexity_histograms([A, HALF]),
         nds.sample_size(HALF, repeats=5),
         nds.spaces_edf([A, HALF]),
@@ -89,6 +91,25 @@ def test_what_the_captions_say_is_what_the_numbers_are():
     assert "Best on average: Reruns: lr" in nds.optimiser_settings([rerun()]).caption
     binned = nds.binned_complexity([A], bins=3).numbers
     assert binned.groupby("complexity")["n"].sum().tolist() == [60, 60]
+
+
+def test_normalising_undoes_a_difference_that_is_of_complexity_alone():
+    """Errors follow from the multiply-adds; one space just has larger networks."""
+    rng = np.random.default_rng(0)
+    spaces = []
+    for name, power in (("small", 2.0), ("large", 0.5)):
+        flops = 1e6 + 1e6 * rng.random(400) ** power
+        results = make_results(name, (60 - flops / 5e4).round(3).tolist())
+        results.table["flops"] = flops
+        results.table["params"] = flops
+        spaces.append(results)
+    table = nds.normalised_edfs(spaces, bins=20).numbers
+    medians = {
+        panel: rows[rows["probability"] >= 0.5].groupby("space")["error"].min()
+        for panel, rows in table.groupby("panel")
+    }
+    assert medians["raw"]["small"] - medians["raw"]["large"] > 5
+    assert abs(medians["flops"]["small"] - medians["flops"]["large"]) < 0.5
 
 
 def test_panels_need_results_of_different_names():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.binned import binned_errors
-from designspace.analysis.edf import edf
+from designspace.analysis.edf import common_weights, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
 from designspace.analysis.figures.sampling import (
     draw_binned,
@@ -61,6 +61,37 @@ def point_estimates(
         [minima.table().assign(panel="minima"), edf_numbers(samples).assign(panel="EDF")], ignore_index=True
     )
     return finish("nds_2_point_estimates", "Point estimates mislead", figure, numbers, caption, [results])
+
+
+def normalised_edfs(
+    results: Sequence[Results], bins: int = 8, *, level: float = 0.05, failures: Failures = "chance"
+) -> Drawing:
+    """Figure 3: the EDFs of some spaces, raw and normalised by parameters and by multiply-adds.
+
+    Section 4.2: a network weighs one over the networks in its bin of complexity, so that all bins that every population
+    fills count alike. What that leaves out is said in the caption.
+    """
+    with_trials = [one for one in results if one.errors(failures).size]
+    raw = edfs_of(with_trials, failures)
+    figure, (axes,) = new_grid(1, 1 + len(COMPLEXITIES), width=3.6, height=3.2 + 0.17 * len(results))
+    everything({"": results})
+    draw_edf(axes[0], raw, level=level, chance_error=results[0].chance_error, title="raw")
+    numbers = [edf_numbers(raw, level).assign(panel="raw")]
+    told = []
+    for ax, (column, label) in zip(axes[1:], COMPLEXITIES.items(), strict=True):
+        values = [one.table[column][one.counted(failures)].to_numpy(np.float64) for one in with_trials]
+        weighted = {}
+        for one, weights in zip(with_trials, common_weights(values, bins) if values else (), strict=True):
+            weighted[one.name] = edf(one.errors(failures), weights)
+            told.append(f"{one.name}, {label}: {weights.sentence()}")
+        draw_edf(ax, weighted, level=level, chance_error=results[0].chance_error, title=f"normalised by {label}")
+        numbers.append(edf_numbers(weighted, level).assign(panel=column))
+    caption = (
+        f"Error EDFs, raw and as if all populations had the same complexities ({bins} bins of each; min and mean are "
+        f"weighted likewise). {'. '.join(told)}."
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("nds_3_normalised_edfs", "EDFs normalised by complexity", figure, table, caption, results)
 
 
 def complexity_histograms(results: Sequence[Results]) -> Drawing:
@@ -184,7 +215,7 @@ __all__ = [
     "binned_complexity",
     "complexity_histograms",
     "data_sets",
-    "edfs_of",
+    "normalised_edfs",
     "optimiser_settings",
     "point_estimates",
     "rerun_histograms",
