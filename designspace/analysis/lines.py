@@ -1,4 +1,4 @@
-"""Do the widths of good networks lie on a line? Fits of "Designing Network Design Spaces", section 3.3, equations 2-4."""
+"""Do the widths of good networks lie on a line? Fits of equations 2 to 4 of "Designing Network Design Spaces"."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ class PopulationFits:
     def e_fit(self) -> NDArray[np.float64]:
         """The error of each fit."""
         return np.array([fit.e_fit for fit in self.fits], np.float64)
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's correlation of e_fit and error over the done networks; NaN where one of them is constant."""
+        from scipy.stats import rankdata
+
+        done = ~self.failed
+        ranks = [rankdata(column[done]) for column in (self.e_fit, self.errors)]
+        if done.sum() < 2 or min(np.ptp(ranks[0]), np.ptp(ranks[1])) == 0:
+            return math.nan
+        return float(np.corrcoef(ranks)[0, 1])
 
     def table(self) -> pd.DataFrame:
         """One row for each network."""

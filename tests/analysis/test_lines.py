@@ -101,6 +101,15 @@ def test_a_limit_spreads_the_networks_over_the_table_and_failures_stay():
         fit_population(results, limit=0)
 
 
+def test_good_networks_lie_closer_to_a_line_where_the_error_says_so():
+    stages = make_table([30.0, 31, 32, 33], failed=[("diverged", "nan")])
+    stages["w2"] = [64, 96, 160, 384, 8]
+    stages["w3"] = [160, 96, 32, 16, 8]
+    fits = fit_population(Results.from_table("A", stages, num_classes=10))
+    assert fits.rank_correlation == pytest.approx(1)
+    assert math.isnan(fit_population(make_results("A", [30, 31])).rank_correlation)
+
+
 def straight(slope, errors):
     """Networks of blocks of width slope (j + 1), whose worst lie elsewhere."""
     table = make_table(errors)
