@@ -127,11 +127,10 @@ def _label(
     line: tuple[float, float, float] | None,
     fit: LineFit | None,
 ) -> str:
-    """Two or three lines of text."""
-    texts = [f"error {error:.1f}%", f"d {list(depths)}  w {list(widths)}"]
+    """One or two lines of text."""
+    text = f"{error:.1f}%  d {list(depths)}  w {list(widths)}"
     if fit is not None:
-        texts[0] += f", e_fit {fit.e_fit:.2f}"
         line = line or (fit.w_0, fit.w_a, fit.w_m)
     if line is not None:
-        texts.append(f"w_0 {line[0]:g}  w_a {line[1]:.1f}  w_m {line[2]:.2f}")
-    return "\n".join(texts)
+        text += f"\nw_0 {line[0]:g}  w_a {line[1]:.1f}  w_m {line[2]:.2f}"
+    return text if fit is None else f"{text}  e_fit {fit.e_fit:.2f}"

@@ -32,7 +32,7 @@ def test_a_staircase_has_the_width_of_each_block():
     assert first.block_widths.tolist() == [32, 64, 64, 160, 384]
     assert first.table()["stage"].tolist() == [1, 2, 2, 3, 4]
     assert (second.depths, second.widths) == ((2, 1), (32, 64))
-    assert second.label == "error 40.0%\nd [2, 1]  w [32, 64]"
+    assert second.label == "40.0%  d [2, 1]  w [32, 64]"
     assert first.line is None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from designspace.analysis.figures.scatter import ERROR_LABEL
+from designspace.analysis.figures.scatter import ERROR_LABEL, draw_at_edge
 from designspace.analysis.figures.style import colour, dashes, marker, plain, short, style
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def draw_staircases(ax: Axes, stairs: Sequence[Staircase], *, log: bool = False,
                 ax.plot(blocks, one.line[0] + one.line[1] * blocks, color=colour(place), linewidth=0.7, alpha=0.8)
             if one.fit is not None:
                 _draw_steps(ax, one.fit.depths, one.fit.widths, color="black", linestyle=":", linewidth=0.9)
-        _set_axes(ax, log)
         if stairs:
-            ax.legend(frameon=False, fontsize=6.5, loc="upper left", handlelength=2.5, labelspacing=0.7)
-            ax.margins(y=0.02 + 0.16 * len(stairs) if not log else 0.05)  # room for the legend above what rises
+            ax.legend(frameon=False, fontsize=6.5, loc="upper left", handlelength=2.5, labelspacing=0.5)
+        lines = sum(1 + one.label.count("\n") for one in stairs)
+        _set_axes(ax, [one.widths for one in stairs], log, 0.02 + 0.062 * lines)
 
 
 def draw_mean_line(ax: Axes, line: MeanLine, *, log: bool = False) -> None:
@@ -54,9 +54,7 @@ def draw_mean_line(ax: Axes, line: MeanLine, *, log: bool = False) -> None:
         blocks = np.arange(max(map(sum, line.depths)))
         label = f"{line.slope:.0f} (j + 1)" if line.slope >= 10 else f"{line.slope:.1f} (j + 1)"
         ax.plot(blocks, line.slope * (blocks + 1), color="black", linewidth=2, linestyle=(0, (4, 2)), label=label)
-        _set_axes(ax, log)
-        widest = max(map(max, line.widths))
-        ax.set_ylim(top=1.1 * widest if not log else 2 * widest)
+        _set_axes(ax, line.widths, log, 0.15)
         title = f"best {len(line.trials)} of {short(line.name)}"
         ax.legend(frameon=False, fontsize=8, title=plain(title), title_fontsize=8, loc="upper left")
 
@@ -73,13 +71,12 @@ def draw_fit_errors(ax: Axes, populations: Sequence[PopulationFits]) -> None:
             label = f"{short(fits.name)}, n = {done.sum()}" + (f", rank r = {rank:.2f}" if np.isfinite(rank) else "")
             look: dict[str, Any] = {"color": colour(place), "marker": marker(place), "s": 16, "alpha": 0.7}
             ax.scatter(fits.errors[done], fits.e_fit[done], label=plain(label), linewidths=0, **look)
-            failed = fits.e_fit[fits.failed]
-            edge: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "clip_on": False, "linestyle": "none"}
-            ax.plot(np.ones(failed.size), failed, marker="_", markersize=7, color=colour(place), **edge)
+            draw_at_edge(ax, "y", fits.e_fit[fits.failed], 1.0, marker="_", markersize=7, color=colour(place))
         ax.set(xlabel=ERROR_LABEL, ylabel="e_fit, mean |log(line / width)|")
         ax.set_ylim(bottom=0)
         if populations:
-            ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.16), handletextpad=0.2)
+            ax.set_ylim(top=ax.get_ylim()[1] * (1.05 + 0.1 * len(populations)))  # room for the legend
+            ax.legend(frameon=False, fontsize=7, loc="upper left", handletextpad=0.1, borderaxespad=0)
 
 
 def _draw_steps(ax: Axes, depths: Sequence[int], widths: Sequence[int], **look: Any) -> None:
@@ -88,12 +85,18 @@ def _draw_steps(ax: Axes, depths: Sequence[int], widths: Sequence[int], **look: 
     ax.plot(np.arange(blocks.size), blocks, drawstyle="steps-post", **look)
 
 
-def _set_axes(ax: Axes, log: bool) -> None:
+def _set_axes(ax: Axes, widths: Sequence[Sequence[int]], log: bool, legend: float) -> None:
+    """Labels, ticks, and ends of the axes, with that part of the height left to a legend above what is drawn."""
     from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
+    lowest, highest = min(map(min, widths), default=8), max(map(max, widths), default=8)
+    share = 1 / (1 - min(legend, 0.7))
     if log:
         ax.set_yscale("log", base=2)
         ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.set_ylim(0.85 * lowest, 1.1 * lowest * max(highest / lowest, 2) ** share)
+    else:
+        ax.set_ylim(0, 1.03 * highest * share)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="block", ylabel="width, channels")

@@ -46,11 +46,9 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
             "linewidths": 0,
         }
         ax.scatter(scatter.values[near], scatter.errors[near], **shown)
-        edge = ax.get_xaxis_transform()
-        lone: dict[str, Any] = {"linestyle": "none", "color": "black", "clip_on": False, "transform": edge}
-        ax.plot(scatter.values[far], np.full(far.sum(), 0.975), marker="^", markersize=4, fillstyle="none", **lone)
+        draw_at_edge(ax, "x", scatter.values[far], 0.975, marker="^", markersize=4, fillstyle="none")
         failed = scatter.values[scatter.failed]
-        ax.plot(failed, np.ones(failed.size), marker="|", markersize=7, **lone)
+        draw_at_edge(ax, "x", failed, 1.0, marker="|", markersize=7)
         set_metric_axis(ax, "x", scatter.metric, scatter.values)
         best, notes = scatter.best_value, []
         if best is None:
@@ -98,6 +96,17 @@ def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
             legend.outline.set_visible(False)
 
 
+def draw_at_edge(ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64], at: float, **look: Any) -> None:
+    """Draw markers at values of one axis, and at a part of the other's length (1 is its end)."""
+    if not values.size:  # an empty line that is not clipped has no extent, which upsets the layout
+        return
+    along = np.full(values.size, at)
+    points = (values, along) if which == "x" else (along, values)
+    transform = ax.get_xaxis_transform() if which == "x" else ax.get_yaxis_transform()
+    all_look: dict[str, Any] = {"linestyle": "none", "color": "black", "clip_on": False, "transform": transform} | look
+    ax.plot(*points, **all_look)
+
+
 def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: NDArray[np.float64]) -> None:
     """Label and scale an axis for a metric: logarithmic where the metric asks for it and the values need it."""
     from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
@@ -131,9 +140,12 @@ def _set_error_axis(ax: Axes, errors: NDArray[np.float64]) -> float:
 
 
 def _number(value: float) -> str:
-    """A number of three digits, with M or k where it is large."""
-    from matplotlib.ticker import EngFormatter
+    """A number of three digits, with M or k where it is large.
 
-    return (
-        EngFormatter(sep="", places=2)(value) if value >= 10_000 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    )
+    >>> [_number(value) for value in (18.0, 2.25, 144.0, 848_590.0, 1_190_000.0)]
+    ['18', '2.25', '144', '849k', '1.19M']
+    """
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(unit, 10_000):
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
