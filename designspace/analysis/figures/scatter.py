@@ -1,0 +1,151 @@
+"""Error against a metric, two metrics against each other, Pareto fronts, and what training cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.analysis.figures.style import GREY, MAP, colour, marker, plain, style
+from designspace.analysis.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from designspace.analysis.best_values import Scatter
+    from designspace.analysis.metrics import Plane
+
+ERROR_LABEL = METRICS["final_error"].axis_label
+"""What every axis of errors says."""
+_SMALL = 7.5
+
+
+def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
+    """Draw error against a metric, as in figures 2 and 5 of "Designing Network Design Spaces".
+
+    The dashed line is the median best value and the shade its interval. A failed network is a tick at the upper edge,
+    above its value, for it has no error of its own. Networks far worse than the others do not stretch the axis: they
+    are hollow triangles below that edge.
+
+    Args:
+        ax: where to draw.
+        scatter: what to draw; no network draws empty axes.
+        place: the place of the population among those drawn side by side; it decides colour and marker.
+    """
+    done = ~scatter.failed
+    with style():
+        high = _set_error_axis(ax, scatter.errors[done])
+        far = done & (scatter.errors > high)
+        near = done & ~far
+        shown: dict[str, Any] = {
+            "color": colour(place),
+            "marker": marker(place),
+            "s": 16,
+            "alpha": 0.6,
+            "linewidths": 0,
+        }
+        ax.scatter(scatter.values[near], scatter.errors[near], **shown)
+        draw_at_edge(ax, "x", scatter.values[far], 0.975, marker="^", markersize=4, fillstyle="none")
+        failed = scatter.values[scatter.failed]
+        draw_at_edge(ax, "x", failed, 1.0, marker="|", markersize=7)
+        set_metric_axis(ax, "x", scatter.metric, scatter.values)
+        best, notes = scatter.best_value, []
+        if best is None:
+            ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
+        else:
+            ax.axvspan(best.low, best.high, color=GREY, alpha=0.13, linewidth=0, zorder=0)
+            for end in (best.low, best.high):  # an interval of one value has no width to shade
+                ax.axvline(end, color=GREY, linewidth=0.7, alpha=0.6, zorder=0.5)
+            ax.axvline(best.median, color="black", linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
+            numbers = [_number(value) for value in (best.median, best.low, best.high)]
+            notes.append(f"best value {numbers[0]} ({100 * (1 - best.level):g}%: {numbers[1]} to {numbers[2]})")
+        if scatter.failed.any():
+            notes.append(f"{failed.size} failed (|)")
+        if far.any():
+            notes.append(f"{far.sum()} above")
+        ax.set_title(plain(", ".join(notes)), loc="left", fontsize=_SMALL, color=GREY)
+
+
+def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
+    """Draw networks by two metrics, coloured by the rank of their error; the best is ringed, failed ones are crosses.
+
+    Args:
+        ax: where to draw.
+        plane: what to draw; no network draws empty axes.
+        bar: draw the colour bar, which takes room from the axes.
+    """
+    done = ~plane.failed
+    with style():
+        # The best last, so that they lie on top.
+        order = np.flatnonzero(done)[np.argsort(-plane.ranks[done], kind="stable")]
+        look: dict[str, Any] = {"cmap": MAP, "vmin": 0, "vmax": 1, "s": 24, "edgecolors": "white", "linewidths": 0.3}
+        points = ax.scatter(plane.x[order], plane.y[order], c=plane.ranks[order], **look)
+        ax.scatter(plane.x[~done], plane.y[~done], marker="x", color="black", s=18, linewidths=0.9)
+        if order.size:
+            ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.2, "s": 90}
+            ax.scatter(plane.x[order[-1:]], plane.y[order[-1:]], **ring)
+        else:
+            ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
+        set_metric_axis(ax, "x", plane.x_metric, plane.x)
+        set_metric_axis(ax, "y", plane.y_metric, plane.y)
+        if bar:
+            legend = ax.figure.colorbar(points, ax=ax, pad=0.02)
+            legend.set_ticks([0, 0.5, 1], labels=["best", "median", "worst"])
+            legend.set_label("rank of the error")
+            legend.outline.set_visible(False)
+
+
+def draw_at_edge(ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64], at: float, **look: Any) -> None:
+    """Draw markers at values of one axis, and at a part of the other's length (1 is its end)."""
+    if not values.size:  # an empty line that is not clipped has no extent, which upsets the layout
+        return
+    along = np.full(values.size, at)
+    points = (values, along) if which == "x" else (along, values)
+    transform = ax.get_xaxis_transform() if which == "x" else ax.get_yaxis_transform()
+    all_look: dict[str, Any] = {"linestyle": "none", "color": "black", "clip_on": False, "transform": transform} | look
+    ax.plot(*points, **all_look)
+
+
+def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: NDArray[np.float64]) -> None:
+    """Label and scale an axis for a metric: logarithmic where the metric asks for it and the values need it."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    finite = values[np.isfinite(values)]
+    axis.set_label_text(plain(metric.axis_label))
+    large = bool(finite.size) and float(np.abs(finite).max()) >= 10_000
+    # Within a narrow band of flops a logarithmic axis would show no round number.
+    if metric.scale == "log" and finite.size and finite.min() > 0 and finite.max() / finite.min() >= 4:
+        halves = not large and metric.kind == "parameter"
+        (ax.set_xscale if which == "x" else ax.set_yscale)("log", base=2 if halves else 10)
+        decades = np.log10(finite.max() / finite.min())
+        subs = (1.0,) if halves or decades > 3 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(base=2 if halves else 10, subs=subs, numticks=9))
+        axis.set_minor_locator(NullLocator())
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(nbins=5, integer=metric.whole, min_n_ticks=2))
+    axis.set_major_formatter(EngFormatter(sep="") if large else StrMethodFormatter("{x:g}"))
+
+
+def _set_error_axis(ax: Axes, errors: NDArray[np.float64]) -> float:
+    """Set the ends of the error axis, and give the upper one; those far above the rest lie outside."""
+    from designspace.analysis.edf import edf
+    from designspace.analysis.figures.edf import error_limits
+
+    low, high = error_limits([edf(errors)] if errors.size else [])
+    ax.set(ylim=(low, high), ylabel=ERROR_LABEL)
+    return high
+
+
+def _number(value: float) -> str:
+    """A number of three digits, with M or k where it is large.
+
+    >>> [_number(value) for value in (18.0, 2.25, 144.0, 848_590.0, 1_190_000.0)]
+    ['18', '2.25', '144', '849k', '1.19M']
+    """
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(unit, 10_000):
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,275 @@
+"""Do the widths of good networks lie on a line? Fits of equations 2 to 4 of "Designing Network Design Spaces"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from designspace.analysis.best_values import weighted_quantiles
+from designspace.analysis.metrics import counted, stage_columns
+from designspace.analysis.results import Failures, Results
+from designspace.networks.regnet import WIDTH_STEP, quantized_linear
+from designspace.support.errors import InputError
+
+W_M = (1.5, 3.0)
+"""The range of w_m that the paper's RegNets are drawn from, and that is searched."""
+_FACTORS = 24
+"""Values of w_m in the first grid."""
+
+_Row = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LineFit:
+    """The quantised line closest to the widths of one network."""
+
+    w_0: int
+    w_a: float
+    w_m: float
+    e_fit: float
+    """Mean over the blocks of |log(width of the line / width of the network)|, natural logarithm: 0.1 is about 10%."""
+    depths: tuple[int, ...]
+    """Depths of the line's stages; it may have more or fewer than the network."""
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationFits:
+    """The quantised-linear fits of a population, network by network."""
+
+    name: str
+    trials: tuple[str, ...]
+    errors: NDArray[np.float64]
+    """Per cent; a failed trial has that of chance."""
+    failed: NDArray[np.bool_]
+    fits: tuple[LineFit, ...]
+
+    @property
+    def e_fit(self) -> NDArray[np.float64]:
+        """The error of each fit."""
+        return np.array([fit.e_fit for fit in self.fits], np.float64)
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's correlation of e_fit and error over the done networks; NaN where one of them is constant."""
+        from scipy.stats import rankdata
+
+        done = ~self.failed
+        ranks = [rankdata(column[done]) for column in (self.e_fit, self.errors)]
+        if done.sum() < 2 or min(np.ptp(ranks[0]), np.ptp(ranks[1])) == 0:
+            return math.nan
+        return float(np.corrcoef(ranks)[0, 1])
+
+    def table(self) -> pd.DataFrame:
+        """One row for each network."""
+        columns = {"run": self.name, "trial": self.trials, "error": self.errors, "failed": self.failed}
+        fitted = {name: [getattr(fit, name) for fit in self.fits] for name in ("e_fit", "w_0", "w_a", "w_m")}
+        return pd.DataFrame(columns | fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanLine:
+    """A straight line w_j = slope (j + 1) through the widths of good networks, blocks counted from j = 0."""
+
+    name: str
+    slope: float
+    """Width a block, in channels (48 in the paper's figure 8)."""
+    deviation: float
+    """Mean over networks and blocks of |log(line / width)|: how far the networks lie from the line."""
+    trials: tuple[str, ...]
+    """The networks it runs through, the best first."""
+    errors: tuple[float, ...]
+    depths: tuple[tuple[int, ...], ...]
+    widths: tuple[tuple[int, ...], ...]
+
+    def table(self) -> pd.DataFrame:
+        """One row for each block of each network, with the line's width there."""
+        rows = []
+        for trial, error, depths, widths in zip(self.trials, self.errors, self.depths, self.widths, strict=True):
+            for block, width in enumerate(np.repeat(widths, depths).tolist()):
+                rows.append([self.name, trial, error, block, width, self.slope * (block + 1)])
+        return pd.DataFrame(rows, columns=["run", "trial", "error", "block", "width", "line"])
+
+
+def fit_error(depths: Sequence[int], widths: Sequence[int], w_0: float, w_a: float, w_m: float) -> float:
+    """e_fit of given parameters: mean over blocks of |log(w_j of equations 2 to 4 / width)|, at the network's depth.
+
+    Raises:
+        InputError: depths and widths are no stages.
+    """
+    block_widths = _block_widths(depths, widths)
+    line = quantized_linear([block_widths.size], [w_0], [w_a], [w_m])
+    return _distance(np.repeat(line.widths[0], line.depths[0]), block_widths)
+
+
+def fit_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, float] = W_M) -> LineFit:
+    """Fit a quantised line to the stages of a network: the (w_0, w_a, w_m) of least e_fit at the network's depth.
+
+    A grid over w_0 (multiples of 8) and w_m that is refined around its best points. At each of those, the best w_a is
+    found exactly: w_a moves a block to its next level at values that can be listed. w_0 and w_a have no upper limit.
+
+    Args:
+        depths: blocks of each stage.
+        widths: width of each stage.
+        w_m: the range that w_m is taken from.
+
+    Raises:
+        InputError: depths and widths are no stages, or the range of w_m is not above 1.
+    """
+    if not 1 < w_m[0] <= w_m[1] < math.inf:
+        raise InputError(f"w_m must be a range above 1, not {w_m}")
+    blocks = _block_widths(depths, widths)
+    found = np.empty((0, 4))
+    step = math.log(w_m[1] / w_m[0]) / _FACTORS
+    grid = _first_grid(np.asarray(widths, np.float64), w_m)
+    reach = np.array([-3, -2, -1, 0, 1, 2, 3])
+    for round_ in range(4):
+        found = _ranked(np.concatenate([found, _best_slopes(blocks, grid)]))
+        if found[0, 0] < 1e-12:
+            break
+        # Around each of the best points: the next starts, and a few factors at a third of the step before.
+        step /= 3
+        best = found[: (8, 8, 6, 6)[round_]]
+        apart = WIDTH_STEP * np.array([-2, -1, 0, 1, 2] if round_ == 0 else [-1, 0, 1])
+        around = [_mesh(start + apart, factor * np.exp(step * reach)) for start, factor in best[:, 1:3]]
+        grid = np.unique(np.concatenate(around).round(9), axis=0)
+        grid = grid[(grid[:, 0] >= WIDTH_STEP) & (grid[:, 1] >= w_m[0]) & (grid[:, 1] <= w_m[1])]
+    _, w_0, factor, w_a = found[0].tolist()
+    line = quantized_linear([blocks.size], [w_0], [w_a], [factor])
+    stages = int(line.num_stages[0])
+    e_fit = _distance(np.repeat(line.widths[0], line.depths[0]), blocks)
+    told = (tuple(column[0, :stages].tolist()) for column in (line.depths, line.widths))
+    return LineFit(int(w_0), w_a, factor, e_fit, *told)
+
+
+def fit_population(results: Results, limit: int | None = None, *, failures: Failures = "chance") -> PopulationFits:
+    """Fit a line to each finished network of a population (figure 8, right), in the order of the table.
+
+    Args:
+        results: a population.
+        limit: fit no more than so many, evenly spread over the table; all unless told otherwise. One takes about 10 ms.
+        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
+
+    Raises:
+        InputError: ``limit`` is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be at least 1 network, not {limit}")
+    rows, errors = counted(results, failures)
+    if limit is not None and rows.size > limit:
+        kept = np.linspace(0, rows.size - 1, limit).round().astype(int)
+        rows, errors = rows[kept], errors[kept]
+    fits = tuple(fit_line(*stages_of_row(results, row)) for row in rows.tolist())
+    table = results.table.iloc[rows]
+    failed = (table["status"] == "failed").to_numpy(bool)
+    return PopulationFits(results.name, tuple(table["trial"]), errors, failed, fits)
+
+
+def mean_line(results: Results, count: int = 20) -> MeanLine:
+    """The line w_j = slope (j + 1) through the ``count`` best networks (figure 8, left).
+
+    The slope is that of least mean |log(line / width)|, the distance that fits are measured by: the median of
+    width / (j + 1) over all blocks, each network with the same weight.
+
+    Raises:
+        InputError: ``count`` is below 1, or no trial is done.
+    """
+    if count < 1:
+        raise InputError(f"count must be at least 1 network, not {count}")
+    best = results.best(count)
+    if best.empty:
+        raise InputError(f"{results.name} has no network to draw a line through: {results.counts.sentence()}")
+    stages = [stages_of_row(results, row) for row in best.index.tolist()]
+    blocks = [_block_widths(depths, widths) for depths, widths in stages]
+    ratios = np.concatenate([widths / np.arange(1, widths.size + 1) for widths in blocks])
+    weights = np.concatenate([np.full(widths.size, 1 / widths.size) for widths in blocks])
+    slope = float(weighted_quantiles(ratios, weights, [0.5])[0])
+    deviation = float(np.average(np.abs(np.log(slope / ratios)), weights=weights))
+    return MeanLine(
+        results.name,
+        slope,
+        deviation,
+        tuple(best["trial"]),
+        tuple(best["final_error"].tolist()),
+        tuple(depths for depths, _ in stages),
+        tuple(widths for _, widths in stages),
+    )
+
+
+def stages_of_row(results: Results, row: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Depths and widths of the network in that row of the table, as many as it has stages."""
+    depths, widths = (stage_columns(results, letter)[row] for letter in "dw")
+    there = np.isfinite(depths)
+    return tuple(depths[there].astype(int).tolist()), tuple(widths[there].astype(int).tolist())
+
+
+def _block_widths(depths: Sequence[int], widths: Sequence[int]) -> _Row:
+    """The width of each block. Shape (blocks,)."""
+    if not len(depths) or len(depths) != len(widths) or min(*depths, *widths, 1) < 1:
+        raise InputError(f"stages need as many depths as widths, all at least 1, not {depths} and {widths}")
+    return np.repeat(np.asarray(widths, np.float64), depths)
+
+
+def _distance(line: NDArray[np.int64], blocks: _Row) -> float:
+    return float(np.abs(np.log(line / blocks)).mean())
+
+
+def _mesh(starts: _Row, factors: _Row) -> NDArray[np.float64]:
+    """All pairs. Shape (pairs, 2)."""
+    return np.stack(np.meshgrid(starts, factors, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _ranked(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The best points first; equal ones by their parameters, so that the order hangs on nothing else."""
+    return found[np.lexsort(found.T[::-1])]
+
+
+def _first_grid(widths: _Row, limits: tuple[float, float]) -> NDArray[np.float64]:
+    """Pairs (w_0, w_m) to begin with: spread over what is possible, and those that the widths suggest."""
+    spread = np.geomspace(WIDTH_STEP, max(widths.max(), WIDTH_STEP), 12)
+    first, *others = np.maximum(np.rint(np.concatenate([widths, spread]) / WIDTH_STEP), 1) * WIDTH_STEP
+    starts = np.unique([first, *others])
+    factors = np.geomspace(*limits, _FACTORS)
+    # From the first width, some w_m are rounded to another width after so many levels. Where one w_m hits all widths,
+    # those that do are an interval that ends there: so a line that fits exactly is always found.
+    half = WIDTH_STEP / 2 - 1e-4
+    levels = np.arange(1, math.ceil(math.log(max(widths.max() / first, 2)) / math.log(limits[0])) + 1)
+    hit = np.concatenate([widths + miss for miss in (-half, 0, half)])
+    told = np.unique(((hit / first) ** (1 / levels[:, None])).round(9))
+    told = told[(told >= limits[0]) & (told <= limits[1])]
+    return np.concatenate([_mesh(starts, factors), _mesh(np.array([first]), told)])
+
+
+def _best_slopes(blocks: _Row, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The best w_a of each (w_0, w_m) of a grid. Shape (points, 4): e_fit, w_0, w_m, w_a.
+
+    Block j is at level k from w_a = w_0 (w_m^(k - 1/2) - 1) / j on (equation 3). There its part of e_fit goes from
+    that of level k - 1 to that of level k. So e_fit is a sum of steps: sorted, cumulated, and least in one interval.
+    """
+    start, factor = grid[:, :1], grid[:, 1:]  # (points, 1)
+    highest = math.log(2 * blocks.max() / grid[:, 0].min()) / math.log(grid[:, 1].min())
+    levels = np.arange(max(2, math.ceil(highest) + 1))
+    with np.errstate(over="ignore"):
+        widths = np.maximum(np.rint(start * factor**levels / WIDTH_STEP), 1) * WIDTH_STEP  # (points, levels)
+        bounds = start * (factor ** (levels[1:] - 0.5) - 1)  # (points, levels - 1)
+    parts = np.abs(np.log(widths)[:, :, None] - np.log(blocks)) / blocks.size  # (points, levels, blocks)
+    steps = np.diff(parts[:, :, 1:], axis=1).reshape(len(grid), -1)  # block 0 stays at level 0
+    places = (bounds[:, :, None] / np.arange(1, blocks.size)).reshape(len(grid), -1)
+    places = np.concatenate([np.zeros((len(grid), 1)), places], axis=1)
+    order = np.argsort(places, axis=1, kind="stable")
+    places = np.take_along_axis(places, order, axis=1)
+    steps = np.concatenate([parts[:, 0].sum(axis=1, keepdims=True), steps], axis=1)
+    sums = np.cumsum(np.take_along_axis(steps, order, axis=1), axis=1)
+    # Where several blocks change at one value, only the last sum is reached.
+    ends = np.concatenate([places[:, 1:], np.full((len(grid), 1), np.inf)], axis=1)
+    sums = np.where(ends > places * (1 + 1e-9) + 1e-9, sums, np.inf)
+    best = sums.argmin(axis=1)[:, None]
+    low, high = (np.take_along_axis(side, best, axis=1)[:, 0] for side in (places, ends))
+    # The middle of the interval; past the last step, which ends nowhere, a little above it.
+    slope = np.where(np.isfinite(high), (low + np.where(np.isfinite(high), high, 0)) / 2, low * 1.01 + 1)
+    return np.column_stack([np.take_along_axis(sums, best, axis=1)[:, 0], grid, slope])
