@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import ast
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.support.errors import InputError, RunError, unknown
+from designspace.analysis.reading import COLUMNS, RECIPE_COLUMNS, is_number, missing_columns, read_runs, read_table
+from designspace.support.errors import InputError, unknown
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
 if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
 
-Failures = Literal["chance", "exclude"]
-ErrorColumn = Literal["final_error", "best_error"]
+__all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]
 
-COLUMNS = (
-    *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),
-    *("seed", "status", "final_error", "best_error", "epochs", "train_s", "device", "reason", "detail"),
-)
-"""What every table of results has; it may have more stages and more columns."""
+Failures = Literal["chance", "exclude"]
+ErrorColumn = Literal["final_error", "best_error", "heldout_error"]
 
 _TEXT = ("status", "device", "reason", "detail")
-_NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
 _STAGE = re.compile(r"([dwbg])([1-9]\d*)")
-_WHOLE_COLUMN = re.compile(r"[dwg][1-9]\d*|radix|flops|params|activations|seed|epochs|depth")
-_REAL_COLUMN = re.compile(r"b[1-9]\d*|w_[0am]|final_error|best_error|train_s|memory_bytes")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +67,10 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What happened to the trials of one run. Make it with `Results.from_table`, which checks the table."""
+    """What happened to the trials of one or several runs.
+
+    Make it with `Results.read` from files, or with `Results.from_table`; both check the table.
+    """
 
     name: str
     table: pd.DataFrame
@@ -84,6 +79,8 @@ class Results:
     """Error of guessing, per cent: 100 (1 - 1 / number of classes)."""
     histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
     """The epochs of each trial of which they are known, by the column ``trial``."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of how the results were read or put together, one sentence each."""
 
     @staticmethod
     def from_table(
@@ -91,19 +88,22 @@ class Results:
         table: pd.DataFrame,
         num_classes: int,
         histories: Mapping[str, tuple[EpochRecord, ...]] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Results:
         """Check a table of results, as `read_table` gives it, and name it.
 
-        The table gets the columns ``trial``, which tells its rows apart, and ``run``, where it has none.
+        The table gets the columns ``trial``, which tells its rows apart, and ``run``, where it has none. Ids may stand
+        there twice only where ``trial`` is given. Networks without stages (of NAS spaces) may lack all columns of
+        stages, and activations may be NaN where another program did not count them. ``heldout_error`` is the error on
+        images that were held out of the training and of every choice; it may be NaN or not be there.
 
         Raises:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
         """
-        if not name or not name.isprintable():
-            raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
+        _check_name(name)
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
             raise InputError(f"{name}: num_classes must be a whole number >= 2, not {num_classes!r}")
-        missing = [column for column in COLUMNS if column not in table.columns]
+        missing = missing_columns(table.columns)
         if missing:
             raise InputError(f"{name}: the table of results lacks the columns {', '.join(missing)}")
         if table.empty:
@@ -116,30 +116,39 @@ class Results:
         _check_ids(name, table)
         for column in table.columns:
             if column in _TEXT:
-                table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
-            elif _WHOLE_COLUMN.fullmatch(column) or _REAL_COLUMN.fullmatch(column):
+                table[column] = _texts(table[column])
+            elif is_number(column):
                 table[column] = _numbers(name, table, column)
         _check_rows(name, table)
         for column, values in (("trial", table["id"]), ("run", name)):
             if column not in table.columns:
                 table[column] = values
-        return Results(name, table, 100 * (1 - 1 / num_classes), histories or {})
+        return Results(name, table, 100 * (1 - 1 / num_classes), histories or {}, notes)
 
     @staticmethod
-    def read(folder: RunFolder) -> Results:
-        """The results of a run as they stand now, from the files of its trials; nothing is written.
+    def read(run: RunFolder | Path | str, *more: RunFolder | Path | str, name: str | None = None) -> Results:
+        """The results of one or several runs as they stand now, from their files; nothing is written.
 
-        Where the trials' files are not there but results.csv is (a run that was published without them), from that.
+        A run is a `RunFolder` or its path, or a file: pycls's ``sweep.json``, or one of the NDS data (arXiv
+        1905.13214). Where a run's trials are not there but its results.csv is (it was published without them), that
+        is read. Several runs become one table: a network that was trained with several seeds or recipes stays as
+        several rows, the same trial in several runs counts once, and the column ``run`` says where each row is from.
+        Learning rate, weight decay and batch size have columns where the recipe is known, and so has every other
+        field in which the recipes differ.
+
+        Args:
+            run: The first run.
+            more: Further ones to put into the same table.
+            name: How to call it; by default by the names of the runs.
 
         Raises:
-            RunError: the run's files are missing or not whole.
+            InputError: a path that is no run, or runs with different numbers of classes.
+            RunError: a run's files are missing or not whole.
         """
-        num_classes = folder.space().template.num_classes
-        if folder.results.exists() and not folder.begun():
-            return Results.from_table(folder.name, read_table(folder.results), num_classes, folder.histories())
-        header, rows = folder.table()
-        lines = [(number, [str(field) for field in row]) for number, row in enumerate(rows, start=2)]
-        return Results.from_table(folder.name, _table(folder.results, header, lines), num_classes, folder.histories())
+        source = read_runs([run, *more])
+        return Results.from_table(
+            source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
+        )
 
     @property
     def counts(self) -> Counts:
@@ -149,7 +158,7 @@ class Results:
 
     @property
     def num_stages(self) -> int:
-        """Stages that the table has columns for."""
+        """Stages that the table has columns for: 0 where the networks have none."""
         return len(_stages_of(self.table, "d"))
 
     def errors(
@@ -161,16 +170,25 @@ class Results:
             failures: ``chance`` counts each failed trial at chance level, as a network that learned nothing;
                 ``exclude`` leaves failed trials out, which flatters a space whose networks diverge.
             column: ``final_error`` is that of the last epoch. ``best_error`` is the least over the epochs: chosen on
-                the test images, so it flatters too.
+                the test images, so it flatters too. ``heldout_error`` is that on images which were held out.
 
         Raises:
-            InputError: a ``failures`` or ``column`` that does not exist.
+            InputError: a ``failures`` or ``column`` that does not exist, or a done trial without such an error.
         """
         if column not in get_args(ErrorColumn):
             raise unknown("column of errors", column, get_args(ErrorColumn))
         counted = self.counted(failures)
-        values = self.table[column].where(self.table["status"] == "done", self.chance_error)
-        return values[counted].to_numpy(np.float64)
+        done = (self.table["status"] == "done").to_numpy()
+        known = (
+            self.table[column].to_numpy(np.float64) if column in self.table.columns else np.full(done.size, math.nan)
+        )
+        unknown_here = int((done & np.isnan(known)).sum())
+        if unknown_here:
+            raise InputError(
+                f"{self.name}: {unknown_here} of {int(done.sum())} done trials have no {column}; nothing was held out "
+                "when they were trained. Use column='final_error'"
+            )
+        return np.where(done, known, self.chance_error)[counted]
 
     def counted(self, failures: Failures = "chance") -> NDArray[np.bool_]:  # (trials,)
         """Which rows of the table count: those whose `errors` are given.
@@ -188,81 +206,84 @@ class Results:
         done = self.table[self.table["status"] == "done"]
         return done.sort_values(["final_error", "id"], kind="stable").head(count)
 
+    def where(self, condition: str, name: str | None = None) -> Results:
+        """The trials that meet a condition, as ``"d4 >= 3 and flops < 1e6"``.
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a ``results.csv``, with ids as text and blank errors as NaN.
+        A condition compares columns, numbers and texts, with ``and``, ``or``, ``not``, ``in``, arithmetic and
+        brackets. It is looked at before it is evaluated: there is no way from it to Python's functions, attributes or
+        variables. A comparison with a blank is not met, and ``!=`` is.
 
-    Raises:
-        RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    return _table(path, *_split(path, text))
+        Args:
+            condition: What the trials that stay must meet.
+            name: How to call them; by default by the condition.
+
+        Raises:
+            InputError: the condition cannot be, or no trial meets it.
+        """
+        mask = _mask(self.name, self.table, condition)
+        if not mask.any():
+            raise InputError(f"{self.name}: no trial meets {condition!r}")
+        return self._part(mask, f"{self.name} ({' '.join(condition.split())})" if name is None else name)
+
+    def split(self, column: str) -> dict[Any, Results]:
+        """The trials by their value in a column, ascending: of each seed, say, or learning rate.
+
+        Trials with a blank there are under None, at the end.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        if column not in self.table.columns:
+            raise unknown(f"column of {self.name}", column, self.table.columns)
+        values = self.table[column]
+        present = values[values.notna() & (values != "")]
+        parts = {value: (values == value).to_numpy() for value in sorted(present.unique().tolist())}
+        if len(present) < len(values):
+            parts[None] = ~values.index.isin(present.index)
+        return {
+            value: self._part(mask, f"{self.name}, {column} {'blank' if value is None else value}")
+            for value, mask in parts.items()
+        }
+
+    def mean_of_repeats(self, count: int, *, failures: Failures = "chance", name: str | None = None) -> Results:
+        """Networks that were trained several times as one row each, with the mean of their first errors.
+
+        For the EDFs with one, two and three repeats of "On Network Design Spaces for Visual Recognition" (arXiv
+        1905.13214, figure 14). Repeats are trials of one network and one recipe; their order is that of their seeds.
+        Errors are averaged, times of training added; ``repeats`` says how many trials an error is the mean of. A
+        network is unfinished until ``count`` of its trials have finished, and has failed where none of them is done.
+        Histories are left out, for they are of single trials.
+
+        Args:
+            count: So many trials of each network.
+            failures: What a failed repeat adds to a mean: ``chance`` its error at chance level, ``exclude`` nothing.
+            name: How to call the means.
+
+        Raises:
+            InputError: ``count`` is below 1.
+        """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InputError(f"{self.name}: the number of repeats must be a whole number >= 1, not {count!r}")
+        if failures not in get_args(Failures):
+            raise unknown("treatment of failures", failures, get_args(Failures))
+        table = _mean_of_repeats(self.table, count, self.chance_error if failures == "chance" else math.nan)
+        if name is None:
+            name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
+        return Results(_check_name(name), table, self.chance_error, {}, self.notes)
+
+    def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
+        """Some of the trials, which are checked already."""
+        table = self.table[mask].reset_index(drop=True)
+        trials = set(table["trial"]) if self.histories else set()
+        histories = {trial: history for trial, history in self.histories.items() if trial in trials}
+        return Results(_check_name(name), table, self.chance_error, histories, self.notes)
 
 
-def _table(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> pd.DataFrame:
-    """The columns of a table from (line number, fields), with numbers where numbers belong."""
-    columns: dict[str, list[str] | list[float]] = {}
-    for place, column in enumerate(header):
-        fields = [(number, fields[place]) for number, fields in lines]
-        if column in _NEVER_BLANK:
-            for number, field in fields:
-                if not field:
-                    raise RunError(f"{path}, line {number}: {column} is blank")
-        if _WHOLE_COLUMN.fullmatch(column) or _REAL_COLUMN.fullmatch(column):
-            columns[column] = [_parse(path, number, column, field) for number, field in fields]
-        else:
-            columns[column] = [field for _, field in fields]
-    first_line: dict[str, int] = {}
-    for number, row in lines:
-        network = row[header.index("id")]
-        if network in first_line:
-            raise RunError(f"{path}, line {number}: id {network} stands in line {first_line[network]} already")
-        first_line[network] = number
-    return pd.DataFrame(columns)
-
-
-def _split(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header and the (line number, fields) of a CSV text, all rows as wide as the header."""
-    # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
-    if not text.endswith("\n"):
-        raise RunError(f"{path}: the file is empty" if not text else f"{path}: the last line is cut off")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, fields) for fields in reader if fields]
-    except csv.Error as error:
-        raise RunError(f"{path}, line {reader.line_num}: {error}") from error
-    header = rows[0][1] if rows else []
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
-    repeated = [column for column in header if header.count(column) > 1]
-    if repeated:
-        raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
-    for number, fields in rows[1:]:
-        if len(fields) != len(header):
-            raise RunError(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
-    if len(rows) == 1:
-        raise RunError(f"{path}: there is no row below the header")
-    return header, rows[1:]
-
-
-def _parse(path: Path, line: int, column: str, field: str) -> float:
-    """The number in a field; NaN for a blank one."""
-    if not field:
-        return math.nan
-    if not _NUMBER.fullmatch(field):
-        raise RunError(f"{path}, line {line}, column {column}: {field[:40]!r} is not a number")
-    value = float(field)
-    if _WHOLE_COLUMN.fullmatch(column):
-        if not value.is_integer():
-            raise RunError(f"{path}, line {line}, column {column}: {field[:40]!r} is not a whole number")
-        return int(value)
-    return value
+def _check_name(name: str) -> str:
+    """Raise unless a name is one line of printable text; gives it."""
+    if not name or not name.isprintable():
+        raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
+    return name
 
 
 def _stages_of(table: pd.DataFrame, letter: str) -> list[int]:
@@ -279,27 +300,137 @@ def _numbers(name: str, table: pd.DataFrame, column: str) -> pd.Series:
         raise InputError(f"{name}: the column {column} must hold numbers ({error})") from error
 
 
+def _texts(values: pd.Series) -> pd.Series:
+    """A column as texts, with none for blanks."""
+    if isinstance(values.dtype, pd.StringDtype) and not values.hasnans:
+        return values
+    return values.astype(object).where(values.notna(), "").astype(str)
+
+
 def _check_ids(name: str, table: pd.DataFrame) -> None:
-    """Raise unless the ids are distinct texts: pandas alone reads 12 hex digits like 123456789012 or 1e4567 wrongly."""
-    for network in table["id"]:
-        if not isinstance(network, str) or not network:
-            raise InputError(f"{name}: ids must be text, not {network!r}; read the file with designspace's read_table")
-    repeated = table["id"][table["id"].duplicated()]
+    """Raise unless ids are texts, and distinct unless trials are.
+
+    pandas alone reads 12 hex digits like 123456789012 or 1e4567 wrongly.
+    """
+    for column in ("id", "trial") if "trial" in table.columns else ("id",):
+        values = table[column]
+        all_text = pd.api.types.infer_dtype(values, skipna=False) == "string"
+        wrong = values[values == ""] if all_text else values[[not (isinstance(v, str) and v) for v in values]]
+        if not wrong.empty:
+            found = wrong.iloc[0]
+            raise InputError(
+                f"{name}: {column}s must be text, not {found!r}; read the file with designspace's read_table"
+            )
+    repeated = values[values.duplicated()]  # of trials, where there are any
     if not repeated.empty:
-        raise InputError(f"{name}: the id {repeated.iloc[0]} stands in more than one row")
+        raise InputError(f"{name}: the {column} {repeated.iloc[0]} stands in more than one row")
 
 
 def _check_rows(name: str, table: pd.DataFrame) -> None:
     """Raise for the first row whose status and numbers do not go together."""
-    for row in table.to_dict("records"):
-        where = f"{name}: trial {row['id']}"
-        if row["status"] not in STATUSES:
-            raise InputError(f"{where}: {unknown('status', row['status'], STATUSES)}")
-        if row["status"] == "failed" and not row["reason"]:
-            raise InputError(f"{where} failed, but has no reason")
-        for column in get_args(ErrorColumn):
-            if row["status"] == "done" and not 0 <= row[column] <= 100:
-                raise InputError(f"{where} is done, so {column} must be from 0 to 100 per cent, not {row[column]}")
-        for column in ("flops", "params", "activations"):
-            if not 0 <= row[column] < math.inf:
-                raise InputError(f"{where}: {column} must be a number >= 0, not {row[column]}")
+    status = table["status"]
+    done = status == "done"
+    # One check after the other, each for all rows: which rows are wrong, and what to say of one.
+    checks: list[tuple[pd.Series, Callable[[Any], str]]] = [
+        (~status.isin(STATUSES), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
+        ((status == "failed") & (table["reason"] == ""), lambda _: " failed, but has no reason"),
+    ]
+    for column in get_args(ErrorColumn):
+        if column in table.columns:
+            wrong = done & ~table[column].between(0, 100)
+            if column == "heldout_error":  # which nobody must measure
+                wrong &= table[column].notna()
+            checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
+    for column in ("flops", "params", "activations"):
+        wrong = ~((table[column] >= 0) & (table[column] < math.inf))
+        if column == "activations":  # which other programs do not count
+            wrong &= table[column].notna()
+        checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
+    first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
+    if first is not None:
+        row = table.iloc[first]
+        say = next(say for wrong, say in checks if wrong.iloc[first])
+        raise InputError(f"{name}: trial {row['id']}{say(row)}")
+
+
+def _saying(column: str, text: str) -> Callable[[Any], str]:
+    """What to say of a row whose value in a column is wrong."""
+    return lambda row: text.format(column, row[column])
+
+
+# What a condition may be made of. Powers are left out: a few of them keep a machine busy for a year.
+_ALLOWED = (
+    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Invert, ast.USub, ast.UAdd),
+    *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.FloorDiv, ast.BitAnd, ast.BitOr),
+    *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn),
+    *(ast.Name, ast.Load, ast.Constant, ast.List, ast.Tuple),
+)
+_WITH_TEXTS = (ast.Compare, ast.List, ast.Tuple)
+"""Where a text may stand: not in arithmetic, which could make it very long."""
+
+
+def _mask(name: str, table: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
+    """Which rows of a table meet a condition."""
+    try:
+        text = " ".join(condition.split())
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"{name}: {condition!r} is no condition ({error}); write it as d4 >= 3 and flops < 1e6"
+        ) from error
+    for node in ast.walk(tree):
+        _check_node(name, table, condition, node)
+    try:
+        mask = table.eval(text, engine="python", local_dict={}, global_dict={})
+    except Exception as error:  # pandas raises of every kind here
+        raise InputError(f"{name}: {condition!r} cannot be evaluated ({error})") from error
+    if not isinstance(mask, pd.Series) or not pd.api.types.is_bool_dtype(mask.dtype):
+        raise InputError(f"{name}: {condition!r} is no condition; write it as d4 >= 3 and flops < 1e6")
+    found: NDArray[np.bool_] = mask.to_numpy(bool)
+    return found
+
+
+def _check_node(name: str, table: pd.DataFrame, condition: str, node: ast.AST) -> None:
+    """Raise where a part of a condition is not one that conditions may have."""
+    if not isinstance(node, _ALLOWED):
+        allowed = "columns, numbers, texts, comparisons, and, or, not, in, + - * / // %"
+        raise InputError(f"{name}: {condition!r} has {type(node).__name__} in it; there may be {allowed}")
+    if isinstance(node, ast.Name) and node.id not in table.columns:
+        raise unknown(f"column {node.id!r} in", condition, table.columns)
+    if isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str):
+        raise InputError(f"{name}: {condition!r} has {node.value!r} in it, which is neither a number nor a text")
+    if not isinstance(node, _WITH_TEXTS):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str):
+                raise InputError(f"{name}: {condition!r} does more with the text {child.value!r} than compare it")
+
+
+def _mean_of_repeats(table: pd.DataFrame, count: int, failed_error: float) -> pd.DataFrame:
+    """One row for each network and recipe, from its first ``count`` trials in the order of their seeds."""
+    asked = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
+    errors = [column for column in get_args(ErrorColumn) if column in table.columns]
+    network = table.groupby(asked, dropna=False, sort=False).ngroup()
+    trials = table.assign(network=network).sort_values("seed", kind="stable")
+    trials = trials[trials.groupby("network").cumcount() < count]
+    done, failed, waiting = (trials["status"] == status for status in ("done", "failed", "waiting"))
+    trials[errors] = trials[errors].where(~failed, failed_error)
+    counted = pd.DataFrame({"network": trials["network"], "done": done, "finished": done | failed, "begun": ~waiting})
+    counts = counted.groupby("network").sum()
+    grouped = trials.groupby("network")
+    rows = trials.drop_duplicates("network").set_index("network").sort_index()
+    whole = counts["finished"] == count
+    rows["status"] = np.select(
+        [whole & (counts["done"] > 0), whole, counts["begun"] > 0], ["done", "failed", "running"], "waiting"
+    )
+    rows[errors] = grouped[errors].mean().where(rows["status"] == "done")
+    rows["train_s"] = grouped["train_s"].sum(min_count=1)
+    if "memory_bytes" in rows.columns:
+        rows["memory_bytes"] = grouped["memory_bytes"].max()
+    rows["repeats"] = counts["finished"]
+    first_failed = trials[failed].drop_duplicates("network").set_index("network")["reason"]
+    rows["reason"] = first_failed.reindex(rows.index).where(rows["status"] == "failed").fillna("")
+    told = counts["finished"].astype(str) + f" of {count} trials finished, " + counts["done"].astype(str) + " done"
+    rows["detail"] = told.where(counts["done"] < count, "")
+    again = rows.groupby("id").cumcount()  # with another recipe
+    rows["trial"] = rows["id"].where(again == 0, rows["id"] + "@" + (again + 1).astype(str))
+    return rows.reset_index(drop=True)

@@ -1,0 +1,392 @@
+"""Files to one table: a results.csv, run folders as they stand, and several of them merged.
+
+What is read here is not checked for sense yet; `Results.from_table` does that.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from designspace.support.errors import InputError, RunError
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import EpochRecord, Recipe
+from designspace.trials.trial_folder import STATUSES
+
+COLUMNS = (
+    *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),
+    *("seed", "status", "final_error", "best_error", "epochs", "train_s", "device", "reason", "detail"),
+)
+"""What every table of results has; it may have more stages and more columns. One without any stage column is of
+networks that have no stages, as those of NAS spaces."""
+
+RECIPE_COLUMNS = {one.name: "recipe_epochs" if one.name == "epochs" else one.name for one in dataclasses.fields(Recipe)}
+"""The column of each field of a recipe; the column ``epochs`` is that of the epochs that a trial completed."""
+
+ALWAYS_TOLD = ("lr", "weight_decay", "batch_size")
+"""Fields of the recipe that a table has where they are known, also where one value is shared by all trials."""
+
+WHOLE_COLUMN = re.compile(
+    r"[dwg][1-9]\d*|radix|flops|params|activations|seed|epochs|depth|repeats"
+    r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices"
+)
+REAL_COLUMN = re.compile(
+    r"b[1-9]\d*|w_[0am]|final_error|best_error|heldout_error|train_s|memory_bytes"
+    r"|lr|weight_decay|momentum|warmup_epochs|label_smoothing"
+)
+
+_NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
+_STAGE = re.compile(r"[dwbg][1-9]\d*")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_QUOTED = re.compile(rb'"[^"]*"')
+_BLOCK = 100_000
+"""Rows that are held as text at once: a million of them would need gigabytes."""
+_EXAMPLES = 3
+# Numbers as Python reads them, to the last bit: what pandas does of itself from 3.1 on.
+_EXACT: dict[str, Any] = (
+    {} if [int(n) for n in pd.__version__.split(".")[:2]] >= [3, 1] else {"float_precision": "round_trip"}
+)
+_UNION = " + "
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What the files of a run say: a table with the columns ``trial`` and ``run`` that is not checked yet."""
+
+    name: str
+    table: pd.DataFrame
+    num_classes: int
+    histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
+    """By the column ``trial``."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of how it was read, one sentence each."""
+
+
+def is_number(column: str) -> bool:
+    """Whether a column of a table of results holds numbers."""
+    return bool(WHOLE_COLUMN.fullmatch(column) or REAL_COLUMN.fullmatch(column))
+
+
+def missing_columns(columns: Iterable[str]) -> list[str]:
+    """What a table of results lacks of `COLUMNS`; those of stages only where it has any."""
+    there = set(columns)
+    staged = any(_STAGE.fullmatch(str(column)) for column in there)
+    return [column for column in COLUMNS if column not in there and (staged or not _STAGE.fullmatch(column))]
+
+
+# Runs
+
+
+def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
+    """Read runs and merge them (see `merge`).
+
+    A run is a `RunFolder`, the path of one, or a JSON file of pycls or NDS (see `designspace.analysis.peers`).
+
+    Raises:
+        InputError: a path that is no run, or runs with different numbers of classes.
+        RunError: a run's files are missing or not whole.
+    """
+    paths = [run.path if isinstance(run, RunFolder) else Path(run) for run in runs]
+    names = _labels(paths)
+    return merge(
+        [
+            replace(source, name=name, table=source.table.assign(run=name))
+            for source, name in zip(map(_read_run, paths), names, strict=True)
+        ]
+    )
+
+
+def _read_run(path: Path) -> Source:
+    """One run, whatever it is."""
+    if path.is_file():
+        from designspace.analysis import peers  # only who has such a file pays for it
+
+        return peers.read(path)
+    if not path.is_dir():
+        raise RunError(f"there is no run at {path}")
+    return read_folder(RunFolder(path))
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """A name for each run: its folder's, with as much of the path before it as tells equal names apart."""
+    parts = [path.resolve().with_suffix("" if path.is_file() else path.suffix).parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(path for path, part in zip(paths, parts, strict=True) if parts.count(part) > 1)
+    raise InputError(f"{twice} is given twice")
+
+
+def read_folder(folder: RunFolder) -> Source:
+    """The results of a run as they stand now, from the files of its trials; nothing is written.
+
+    Where the trials' files are not there but results.csv is (a run that was published without them), from that.
+
+    Raises:
+        RunError: the run's files are missing or not whole.
+    """
+    if folder.results.exists() and not folder.begun():
+        num_classes, table = folder.space().template.num_classes, read_table(folder.results)
+    else:
+        population = folder.population()
+        num_classes, table = population.space.template.num_classes, _frame(*folder.table(population))
+    told: dict[str, Any] = {"trial": table["id"], "run": folder.name}
+    if (plan := folder.plan()) is not None:
+        told |= recipe_columns(plan[0].to_dict())
+    return Source(folder.name, table.assign(**told), num_classes, folder.histories())
+
+
+def recipe_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe as the values of columns."""
+    texts = ("data", "trainer")
+    blank: dict[str, Any] = {name: "" if name in texts else math.nan for name in recipe}
+    return {RECIPE_COLUMNS[name]: blank[name] if value is None else value for name, value in recipe.items()}
+
+
+def _frame(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """A run's rows as a table, with NaN for numbers that there are not."""
+    columns = {}
+    for name, values in zip(header, zip(*rows, strict=True), strict=True):
+        columns[name] = [math.nan if value == "" else value for value in values] if is_number(name) else values
+    return pd.DataFrame(columns if rows else {name: [] for name in header})
+
+
+def merge(sources: Sequence[Source]) -> Source:
+    """Put runs into one tidy table.
+
+    A network that was trained several times, with another seed or recipe, stays as several rows. The same trial (id,
+    seed and recipe) in more than one run counts once: done goes before failed, failed before unfinished, and else the
+    first run's counts. Recipes have columns: those of `ALWAYS_TOLD`, and each in which the trials differ.
+
+    Raises:
+        InputError: there is no run, or they have different numbers of classes.
+    """
+    if not sources:
+        raise InputError("there is no run to read")
+    classes = {source.name: source.num_classes for source in sources}
+    if len(set(classes.values())) > 1:
+        listed = ", ".join(f"{name} {number}" for name, number in classes.items())
+        raise InputError(f"runs with different numbers of classes do not merge ({listed}); compare them apart")
+    notes = [note for source in sources for note in source.notes]
+    if len(sources) == 1:
+        table, histories = sources[0].table, dict(sources[0].histories)
+        name = sources[0].name
+    else:
+        table, histories, name = _stack(sources)
+        table, more = _count_once(table)
+        notes += more
+        kept = set(table["trial"])
+        histories = {trial: history for trial, history in histories.items() if trial in kept}
+    return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes))
+
+
+def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:
+    """The rows of all runs below each other, the trials named after their runs; their histories; a name for all."""
+    tables = [source.table.assign(trial=source.table["trial"] + "@" + source.name) for source in sources]
+    histories = {f"{trial}@{one.name}": history for one in sources for trial, history in one.histories.items()}
+    names = [source.name for source in sources]
+    name = _UNION.join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} more runs"
+    return pd.concat(tables, ignore_index=True), histories, name
+
+
+def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keep one row for each trial that several runs hold, and say where they disagree."""
+    asked = ["id", "seed", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
+    # A run of somebody else's may hold a trial several times over: then each is one of its own.
+    again = table.groupby(["run", *asked], dropna=False, sort=False).cumcount()
+    trial = table.assign(again=again).groupby([*asked, "again"], dropna=False, sort=False).ngroup().to_numpy()
+    rank = table["status"].map({status: place for place, status in enumerate(STATUSES)}).fillna(len(STATUSES))
+    order = np.lexsort((np.arange(len(table)), rank, trial))
+    first = order[np.diff(trial[order], prepend=-1) > 0]
+    done = table["status"] == "done"
+    spread = table["final_error"][done].groupby(trial[done]).agg(np.ptp)
+    unequal = spread[spread > 0]
+    notes = []
+    if not unequal.empty:
+        winners = table.iloc[first]
+        ids = winners["id"].to_numpy()[unequal.index[:_EXAMPLES]]
+        several = "trial has" if len(unequal) == 1 else "trials have"
+        notes.append(
+            f"{len(unequal)} {several} unequal errors in several runs, by up to {unequal.max():.2f} percentage points "
+            f"({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's count."
+        )
+    return table.iloc[first].reset_index(drop=True), notes
+
+
+def _tell_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop the columns of the recipe that have one value for all trials and need not be told."""
+    told = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
+    same = [column for column in told if column not in ALWAYS_TOLD and table[column].nunique(dropna=False) == 1]
+    return table.drop(columns=same)
+
+
+# results.csv
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a ``results.csv``, with ids as text and blank errors as NaN.
+
+    Raises:
+        RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    table = _parse_all(data)
+    return _parse_by_line(path, data) if table is None else table
+
+
+def _parse_all(data: bytes) -> pd.DataFrame | None:
+    """The table by pandas' parser, in seconds for a million rows; None where anything at all is odd.
+
+    That parser forgives more than a table of results may: rows that are too short, ``nan``, spaces around numbers.
+    """
+    header = _header(data)
+    if header is None:
+        return None
+    texts = {column: str for column in header if not is_number(column)}
+    blanks = {column: [""] for column in header if column not in texts}
+    reals = {column: np.float64 for column in header if REAL_COLUMN.fullmatch(column)}
+    try:
+        chunks = pd.read_csv(
+            io.BytesIO(data),
+            dtype={**texts, **reals},
+            keep_default_na=False,
+            na_values=blanks,
+            **_EXACT,
+            low_memory=False,
+            chunksize=_BLOCK,
+        )
+        with chunks:
+            table = pd.concat(list(chunks))
+    except (ValueError, OverflowError):  # pandas' own errors and UnicodeDecodeError are ValueErrors
+        return None
+    if not isinstance(table.index, pd.RangeIndex) or _commas(data) != (len(table) + 1) * (len(header) - 1):
+        return None
+    for column in blanks:
+        values = _whole(table[column]) if WHOLE_COLUMN.fullmatch(column) else table[column]
+        if values is None or (column in _NEVER_BLANK and values.hasnans) or np.isinf(values.to_numpy()).any():
+            return None
+        table[column] = values
+    blank = any((table[column] == "").any() for column in _NEVER_BLANK if column in texts)
+    return None if blank or not table[_key(header)].is_unique else table
+
+
+def _header(data: bytes) -> list[str] | None:
+    """The columns of a table that has nothing odd in its text; else None."""
+    if not data.endswith(b"\n") or b"\0" in data:
+        return None
+    unquoted = _QUOTED.sub(b"", data) if b'"' in data else data
+    lower = unquoted.lower()
+    for odd in (b",nan", b",+nan", b",-nan", b", ", b" ,", b",\t", b"\t,", b'"'):
+        if odd in lower:
+            return None
+    try:
+        header = data[: data.index(b"\n")].decode("utf-8-sig").rstrip("\r").split(",")
+    except UnicodeDecodeError:
+        return None
+    return None if missing_columns(header) or len(set(header)) < len(header) else header
+
+
+def _key(header: Sequence[str]) -> str:
+    """The column that tells rows apart: a table that was merged from several runs may have an id twice."""
+    return "trial" if "trial" in header else "id"
+
+
+def _commas(data: bytes) -> int:
+    """Commas between fields."""
+    return (_QUOTED.sub(b"", data) if b'"' in data else data).count(b",")
+
+
+def _whole(values: pd.Series) -> pd.Series | None:
+    """A column of whole numbers, as int64 where none is blank; None where it holds something else."""
+    if values.dtype == np.int64:
+        return values
+    if values.dtype != np.float64:
+        return None
+    numbers = values.to_numpy()
+    if (np.isfinite(numbers) & (numbers != np.floor(numbers))).any() or (np.abs(numbers) >= 2**63).any():
+        return None
+    return values if np.isnan(numbers).any() else values.astype(np.int64)
+
+
+def _parse_by_line(path: Path, data: bytes) -> pd.DataFrame:
+    """The table field by field, slowly, with the place of the first thing that is wrong."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
+    if not text.endswith("\n"):
+        raise RunError(f"{path}: the file is empty" if not text else f"{path}: the last line is cut off")
+    rows = _rows(path, text)
+    header = next(rows, (1, []))[1]
+    missing = missing_columns(header)
+    if missing:
+        raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
+    repeated = [column for column in header if header.count(column) > 1]
+    if repeated:
+        raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
+    key, blocks, first_line = _key(header), [], dict[str, int]()
+    while lines := list(itertools.islice(rows, _BLOCK)):
+        blocks.append(_parse_block(path, header, lines))
+        for (number, _), value in zip(lines, blocks[-1][key], strict=True):
+            if value in first_line:
+                raise RunError(f"{path}, line {number}: {key} {value} stands in line {first_line[value]} already")
+            first_line[value] = number
+    if not blocks:
+        raise RunError(f"{path}: there is no row below the header")
+    return pd.concat(blocks, ignore_index=True)
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The (line number, fields) of a CSV text, without blank lines."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from ((reader.line_num, fields) for fields in reader if fields)
+    except csv.Error as error:
+        raise RunError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _parse_block(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> pd.DataFrame:
+    """Some rows, as wide as the header, with numbers where numbers belong."""
+    for number, fields in lines:
+        if len(fields) != len(header):
+            raise RunError(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
+    columns: dict[str, list[str] | list[float]] = {}
+    for place, column in enumerate(header):
+        if column in _NEVER_BLANK:
+            for number, fields in lines:
+                if not fields[place]:
+                    raise RunError(f"{path}, line {number}: {column} is blank")
+        if is_number(column):
+            columns[column] = [_parse(path, number, column, fields[place]) for number, fields in lines]
+        else:
+            columns[column] = [fields[place] for _, fields in lines]
+    return pd.DataFrame(columns)
+
+
+def _parse(path: Path, line: int, column: str, text: str) -> float:
+    """The number in a field; NaN for a blank one."""
+    if not text:
+        return math.nan
+    if not _NUMBER.fullmatch(text) or math.isinf(value := float(text)):
+        raise RunError(f"{path}, line {line}, column {column}: {text[:40]!r} is not a number")
+    if WHOLE_COLUMN.fullmatch(column):
+        if not value.is_integer():
+            raise RunError(f"{path}, line {line}, column {column}: {text[:40]!r} is not a whole number")
+        return int(value)
+    return value
