@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from designspace.analysis.best_values import scatter
 from designspace.analysis.binned import binned_errors
 from designspace.analysis.edf import common_weights, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
@@ -22,11 +23,15 @@ from designspace.analysis.figures.sampling import (
     draw_relative_ranks,
     draw_reruns,
 )
+from designspace.analysis.figures.scatter import draw_scatter
+from designspace.analysis.figures.search import draw_search
 from designspace.analysis.hyperparameters import relative_ranks
 from designspace.analysis.papers.panels import edfs_of, everything, panel_edfs
 from designspace.analysis.reruns import reruns
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.sample_size import distance_by_size, sample_minima
+from designspace.analysis.search import search_curve
+from designspace.support.errors import InputError
 
 COMPLEXITIES = {"params": "parameters", "flops": "multiply-adds"}
 """The complexities that the paper looks at, and what an axis calls them."""
@@ -64,7 +69,12 @@ def point_estimates(
 
 
 def normalised_edfs(
-    results: Sequence[Results], bins: int = 8, *, level: float = 0.05, failures: Failures = "chance"
+    results: Sequence[Results],
+    bins: int = 8,
+    *,
+    level: float = 0.05,
+    failures: Failures = "chance",
+    name: str = "nds_3_normalised_edfs",
 ) -> Drawing:
     """Figure 3: the EDFs of some spaces, raw and normalised by parameters and by multiply-adds.
 
@@ -91,11 +101,27 @@ def normalised_edfs(
         f"weighted likewise). {'. '.join(told)}."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_3_normalised_edfs", "EDFs normalised by complexity", figure, table, caption, results)
+    return finish(name, "EDFs normalised by complexity", figure, table, caption, results)
 
 
-def complexity_histograms(results: Sequence[Results]) -> Drawing:
-    """Figure 5: how the complexities of some spaces' networks are distributed."""
+def error_against_complexity(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 4: error against each complexity, a row for each space."""
+    everything({"": results})
+    figure, grid = new_grid(len(results), len(COMPLEXITIES), width=4.0, height=3.0)
+    numbers = []
+    for place, (axes, one) in enumerate(zip(grid, results, strict=True)):
+        for ax, column in zip(axes, COMPLEXITIES, strict=True):
+            found = scatter(one, column, failures=failures)
+            draw_scatter(ax, found, place=place)
+            ax.set_ylabel(f"{one.name}\n{ax.get_ylabel()}".replace("$", r"\$"))
+            numbers.append(found.table().assign(space=one.name, complexity=column))
+    caption = "Error against complexity, a row for each space; dashed and shaded: the best value and its 95% interval."
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("nds_4_scatter", "Error against complexity", figure, table, caption, results)
+
+
+def complexity_histograms(results: Sequence[Results], name: str = "nds_5_complexity") -> Drawing:
+    """Figures 5 and 9: how the complexities of some spaces' networks are distributed."""
     everything({"": results})
     figure, (axes,) = new_grid(1, len(COMPLEXITIES), width=4.0, height=3.2)
     numbers = []
@@ -109,7 +135,7 @@ def complexity_histograms(results: Sequence[Results]) -> Drawing:
         "not be compared by their raw EDFs."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_5_complexity", "Distribution of complexity", figure, table, caption, results)
+    return finish(name, "Distribution of complexity", figure, table, caption, results)
 
 
 def sample_size(
@@ -139,6 +165,50 @@ def sample_size(
         [edf_numbers(samples).assign(panel="EDF"), distance.table().assign(panel="distance")], ignore_index=True
     )
     return finish("nds_6_sample_size", "Sample size", figure, numbers, caption, [results])
+
+
+def families(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 7: two model families, by their EDFs and by what a random search of k networks finds."""
+    return _edf_and_search("nds_7_families", "Model families", results, 2.0, failures)
+
+
+def spaces_edf(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 8: the EDFs of many spaces at once (in the paper those of neural architecture search)."""
+    caption = "The error distributions of several spaces."
+    return panel_edfs("nds_8_spaces", "Several spaces", {"": results}, caption, bands=False, failures=failures)
+
+
+def spaces_complexity(results: Sequence[Results]) -> Drawing:
+    """Figure 9: the complexities of many spaces."""
+    return complexity_histograms(results, "nds_9_complexity")
+
+
+def spaces_search(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 10: how fast a random search finds good networks in many spaces."""
+    return _edf_and_search("nds_10_search", "Random search", results, 0.0, failures)
+
+
+def against_standard(
+    searched: Sequence[Results], standard: Sequence[Results], bins: int = 5, *, failures: Failures = "chance"
+) -> Drawing:
+    """Figure 11: spaces for architecture search against standard families, raw and at equal complexities."""
+    return normalised_edfs([*searched, *standard], bins, failures=failures, name="nds_11_against_standard")
+
+
+def _edf_and_search(
+    name: str, title: str, results: Sequence[Results], deviations: float, failures: Failures
+) -> Drawing:
+    """EDFs on the left, on the right the expected best error of k networks with so many deviations shaded."""
+    everything({"": results})
+    edfs = edfs_of(results, failures)
+    curves = [search_curve(one, failures=failures) for one in results if one.name in edfs]
+    figure, (axes,) = new_grid(1, 2, width=4.2, height=3.4 + 0.17 * len(results))
+    draw_edf(axes[0], edfs, chance_error=results[0].chance_error)
+    draw_search(axes[1], curves, deviations=deviations)
+    shaded = f"; shaded: {deviations:g} standard deviations from search to search" if deviations else ""
+    caption = f"Left: error EDFs with 95% bands. Right: expected error of the best of k networks{shaded}."
+    numbers = [edf_numbers(edfs).assign(panel="EDF"), *(one.table().assign(panel="search") for one in curves)]
+    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), caption, results)
 
 
 def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
@@ -181,6 +251,23 @@ def rerun_histograms(results: Results, *, failures: Failures = "chance") -> Draw
     return finish("nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results])
 
 
+def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3), *, failures: Failures = "chance") -> Drawing:
+    """Figure 14: does averaging over more trainings of each network change the EDF?
+
+    Of the networks that were trained at least ``max(counts)`` times.
+    """
+    trained = results.table.groupby("id")["trial"].transform("count")
+    often = results.table["id"][trained >= max(counts)].unique()
+    if not len(often):
+        raise InputError(f"{results.name}: no network was trained {max(counts)} times; read runs with other seeds")
+    some = results.where(f"id in {list(map(str, often))!r}", name=results.name)
+    means = [
+        some.mean_of_repeats(k, failures=failures, name=f"{k} training{'s' if k > 1 else ''} a network") for k in counts
+    ]
+    caption = f"The same {len(often)} networks of {results.name}, with the mean error of one or more trainings each."
+    return panel_edfs("nds_14_averages", "Trainings a network", {"": means}, caption, bands=False, failures=failures)
+
+
 def binned_complexity(results: Sequence[Results], bins: int = 6, *, failures: Failures = "chance") -> Drawing:
     """Figure 15: mean error, plus and minus a standard deviation, by range of complexity."""
     everything({"": results})
@@ -203,22 +290,3 @@ def data_sets(panels: Mapping[str, Sequence[Results]], *, failures: Failures = "
     """Figure 16: the EDFs of the same spaces on another data set, a panel each."""
     caption = "The same spaces on other images: does their order hold?"
     return panel_edfs("nds_16_data_sets", "Other data sets", panels, caption, failures=failures)
-
-
-def spaces_edf(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
-    """Figure 8: the EDFs of many spaces at once."""
-    caption = "The error distributions of several spaces."
-    return panel_edfs("nds_8_spaces", "Several spaces", {"": results}, caption, bands=False, failures=failures)
-
-
-__all__ = [
-    "binned_complexity",
-    "complexity_histograms",
-    "data_sets",
-    "normalised_edfs",
-    "optimiser_settings",
-    "point_estimates",
-    "rerun_histograms",
-    "sample_size",
-    "spaces_edf",
-]
