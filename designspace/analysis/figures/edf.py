@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -75,8 +75,11 @@ def draw_edf(
         letters = int(19 * ax.get_position().width * ax.figure.get_figwidth())  # type: ignore[union-attr]
         above = textwrap.wrap(" ".join(written), letters)
         ax.set_title(plain("\n".join(above)), loc="left", fontsize=7.5, color=GREY)
+        # Not as the axes' own title, which would stand on the line of the notes.
         if title:
-            ax.set_title(plain(title), fontsize=10, pad=6 + 10 * len(above))
+            where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            above_notes = (0, 5 + 10 * len(above))
+            ax.annotate(plain(title), (0.5, 1), above_notes, fontsize=10, ha="center", va="bottom", **where)
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
