@@ -78,7 +78,7 @@ def study() -> Iterator[Run]:
 
     # Figure 9, middle: RegNetX with w_m = 2, and with w_0 = w_a.
     regnet = small("RegNetX")
-    for name, change in (("wm2", {"w_m": choice([2.0])}), ("w0=wa", {"w_a": None})):
+    for name, change in (("wm2", {"w_m": choice([2.0])}), ("wa-is-w0", {"w_a": None})):
         axes = dataclasses.replace(regnet.axes, **change)  # type: ignore[type-var]
         yield Run(f"RegNetX-{name}", dataclasses.replace(regnet, axes=axes), 32)
 
