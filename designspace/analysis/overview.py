@@ -1,0 +1,144 @@
+"""The figures that every report has: of each population, and of all pairs of them.
+
+Those of the papers are in `designspace.analysis.papers`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pandas as pd
+
+from designspace.analysis.best_values import scatter
+from designspace.analysis.compare import Comparison
+from designspace.analysis.difference import difference
+from designspace.analysis.edf import edf
+from designspace.analysis.effects import best_of_k
+from designspace.analysis.figures import Drawing, finish, new_grid
+from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects
+from designspace.analysis.figures.networks import draw_staircases
+from designspace.analysis.figures.scatter import draw_map, draw_scatter
+from designspace.analysis.figures.search import draw_search
+from designspace.analysis.metrics import metrics_of, plane
+from designspace.analysis.networks import best_and_worst
+from designspace.analysis.papers.panels import everything, hide_rest
+from designspace.analysis.results import Failures, Results
+from designspace.analysis.search import doubling, search_curve
+from designspace.support.errors import InputError
+
+
+def pair_figures(
+    results: Sequence[Results], *, level: float = 0.05, most: int = 6, failures: Failures = "chance", seed: int = 0
+) -> Drawing:
+    """For each pair of populations: the difference of their EDFs, and whose best of k networks is better.
+
+    Args:
+        results: two or more; those without a trial that counts are left out.
+        level: one minus the confidence of the bands.
+        most: pairs, at most, that are drawn; of more the first ones.
+        failures: see `Results.errors`.
+        seed: of the bootstrap band.
+
+    Raises:
+        InputError: fewer than two populations have a trial that counts.
+    """
+    some = [one for one in results if one.errors(failures).size]
+    pairs = list(itertools.combinations(some, 2))
+    if not pairs:
+        raise InputError("a comparison needs two populations with finished trials")
+    drawn = pairs[:most]
+    figure, grid = new_grid(len(drawn), 2, width=4.4, height=2.9)
+    numbers = []
+    for axes, (a, b) in zip(grid, drawn, strict=True):
+        errors = a.errors(failures), b.errors(failures)
+        gap = difference(edf(errors[0]), edf(errors[1]), level, seed=seed)
+        chances = best_of_k(*errors, doubling(max(errors[0].size, errors[1].size)), level)
+        draw_difference(axes[0], gap, (a.name, b.name))
+        draw_best_of_k(axes[1], chances, (a.name, b.name))
+        numbers += [
+            gap.table().assign(a=a.name, b=b.name, panel="difference"),
+            chances.table().assign(a=a.name, b=b.name, panel="best of k"),
+        ]
+    left_out = f" Of {len(pairs)} pairs the first {most} are drawn." if len(pairs) > most else ""
+    caption = (
+        f"Left: difference of two EDFs with its simultaneous {100 * (1 - level):g}% band; where the band leaves 0, the "
+        "spaces differ. Right: probability that the best of k networks of the first space beats the best of k of the "
+        f"second, with {100 * (1 - level):g}% intervals where k is small enough for them.{left_out}"
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("pairs", "Spaces against each other", figure, table, caption, results)
+
+
+def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]) -> Drawing:
+    """The probability that a network of one space beats one of the other, for all pairs at once."""
+    if not comparisons:
+        raise InputError("a comparison needs two populations with finished trials")
+    figure, ((ax,),) = new_grid(1, 1, width=6.4, height=1.4 + 0.3 * len(comparisons))
+    draw_effects(ax, comparisons)
+    columns = ["a", "b", "n_a", "n_b", "effect", "effect_low", "effect_high", "effect_p_holm"]
+    rows = [[getattr(one, column) for column in columns] for one in comparisons]
+    caption = "Probability that a random network of the first space has the lower error, with its interval."
+    return finish("effects", "Effect sizes", figure, pd.DataFrame(rows, columns=columns), caption, results)
+
+
+def parameters_figure(results: Results, *, columns: int = 4, failures: Failures = "chance") -> Drawing:
+    """Error against every parameter and complexity that varies in a population, with the best values."""
+    metrics = metrics_of(results)
+    if not metrics:
+        raise InputError(f"{results.name}: no parameter varies")
+    figure, grid = new_grid(-(-len(metrics) // columns), min(columns, len(metrics)), width=3.0, height=2.6)
+    numbers = []
+    for ax, metric in zip(grid.flat, metrics, strict=False):
+        found = scatter(results, metric, failures=failures)
+        draw_scatter(ax, found)
+        numbers.append(found.table().assign(metric=metric.name))
+    hide_rest(grid, len(metrics))
+    caption = (
+        f"Error of {results.name} against each parameter and complexity. Dashed: median best value; shaded: its 95% "
+        "interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results])
+
+
+def maps_figure(
+    results: Results, pairs: Sequence[tuple[str, str]] = (("d", "w_mean"), ("flops", "activations"))
+) -> Drawing:
+    """Networks in pairs of parameters or complexities, coloured by the rank of their error."""
+    figure, (axes,) = new_grid(1, len(pairs), width=4.2, height=3.4)
+    numbers = []
+    for ax, (x, y) in zip(axes, pairs, strict=True):
+        found = plane(results, x, y)
+        draw_map(ax, found)
+        numbers.append(found.table().assign(panel=f"{x}, {y}"))
+    caption = f"Networks of {results.name}, coloured by the rank of their error; the best one is ringed."
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("maps", f"Where the good networks of {results.name} are", figure, table, caption, [results])
+
+
+def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
+    """The best and the worst networks of each population as width staircases."""
+    everything({"": results})
+    figure, grid = new_grid(len(results), 2, width=4.4, height=3.2)
+    numbers = []
+    for axes, one in zip(grid, results, strict=True):
+        found = best_and_worst(one, count)
+        for ax, stairs, word in zip(axes, (found.best, found.worst), ("best", "worst"), strict=True):
+            draw_staircases(ax, stairs)
+            ax.set_title(f"{one.name}: {word}".replace("$", r"\$"), fontsize=10)
+        numbers.append(found.table().assign(space=one.name))
+    caption = f"The {count} best and worst networks of each space: the width of each block."
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("networks", "Best and worst networks", figure, table, caption, results)
+
+
+def search_figure(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """What a random search of k networks finds in each population."""
+    everything({"": results})
+    curves = [search_curve(one, failures=failures) for one in results if one.errors(failures).size]
+    figure, ((ax,),) = new_grid(1, 1, width=5.4, height=3.6)
+    draw_search(ax, curves)
+    caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."
+    numbers = pd.concat([one.table() for one in curves], ignore_index=True) if curves else pd.DataFrame()
+    return finish("search", "Random search", figure, numbers, caption, results)
