@@ -88,7 +88,8 @@ class Difference:
     def sentence(self, a: str = "A", b: str = "B") -> str:
         """The conclusion in words, with the names of the spaces."""
         ahead = [
-            f"by {abs(value):.2f} at most, at an error of {error:.1f}%" for value, error in (self.largest, self.smallest)
+            f"by {abs(value):.2f} at most, at an error of {error:.1f}%"
+            for value, error in (self.largest, self.smallest)
         ]
         percent = f"{100 * self.level:g}%"
         if self.dominance == "cross":
@@ -100,9 +101,7 @@ class Difference:
 
     def table(self) -> pd.DataFrame:
         """One row for each error: the difference from there to the next, with its band."""
-        return pd.DataFrame(
-            {"error": self.errors, "difference": self.values, "lower": self.lower, "upper": self.upper}
-        )
+        return pd.DataFrame({"error": self.errors, "difference": self.values, "lower": self.lower, "upper": self.upper})
 
 
 def difference(a: EDF, b: EDF, level: float = 0.05, *, resamples: int = 2000, seed: int = 0) -> Difference:
@@ -127,9 +126,14 @@ def difference(a: EDF, b: EDF, level: float = 0.05, *, resamples: int = 2000, se
         sides = ks.a_above_p, ks.b_above_p
     else:
         top, bottom = max(0.0, float(values.max())), max(0.0, float(-values.min()))
-        sides = tuple((1 + int((far >= d).sum())) / (1 + resamples) for far, d in ((highest, top), (-lowest, bottom)))
+        sides = _part(highest, top), _part(-lowest, bottom)
     lower, upper = np.clip(values - half_width, -1, 1), np.clip(values + half_width, -1, 1)
     return Difference(errors, values, lower, upper, half_width, level, a.n, b.n, *sides)
+
+
+def _part(largest: NDArray[np.float32], distance: float) -> float:
+    """Bootstrap p value: the part of the resamples that deviate by a distance or more; never 0."""
+    return (1 + int((largest >= distance).sum())) / (1 + largest.size)
 
 
 def ks_test(a: NDArray[np.float64], b: NDArray[np.float64]) -> KS:

@@ -119,8 +119,8 @@ def probability_lower(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estima
 
     Populations that hardly overlap say too little of that variance. Where among m = min(n_a, n_b) independent pairs
     fewer than three of the rarer outcome are to be expected, the interval is at least as wide as that of Clopper and
-    Pearson for m pairs, and so covers more often than it says. Where the variance is zero the p value is that of Mann
-    and Whitney.
+    Pearson for m pairs, and so covers more often than it says. The p value is that of Brunner and Munzel, on the
+    scale of the probability; that of Mann and Whitney where the variance is zero.
 
     Raises:
         InputError: ``a`` or ``b`` is empty, or ``level`` is not between 0 and 1.
@@ -175,9 +175,7 @@ def best_of_k(a: ArrayLike, b: ArrayLike, k: int | Sequence[int] | NDArray[np.in
     return BestOfK(ks.astype(np.int64), probability, low, high, level, first.size, second.size)
 
 
-def _best_of(
-    a: NDArray[np.float64], b: NDArray[np.float64], k: int, level: float
-) -> tuple[float, float, float]:
+def _best_of(a: NDArray[np.float64], b: NDArray[np.float64], k: int, level: float) -> tuple[float, float, float]:
     """Probability, low and high of one k, of ascending errors."""
     if k > min(a.size, b.size):
         survival = [(1 - np.arange(one.size + 1) / one.size) ** k for one in (a, b)]
@@ -205,9 +203,7 @@ def _survival(n: int, k: int) -> NDArray[np.float64]:
     return survival
 
 
-def _above(
-    survival: NDArray[np.float64], errors: NDArray[np.float64], at: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _above(survival: NDArray[np.float64], errors: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """P(best of k is above an error) + P(equal to it) / 2, at each of some errors."""
     below, not_above = np.searchsorted(errors, at, side="left"), np.searchsorted(errors, at, side="right")
     return np.asarray((survival[below] + survival[not_above]) / 2)
@@ -256,7 +252,8 @@ def _probability(
     if pairs * min(value, 1 - value) < _RARE:
         ends = _binomial(value, pairs, level)
         low, high = min(low, ends[0]), max(high, ends[1])
-    return Estimate(value, low, high, 2 * float(stdtr(freedom, -abs(logit) / spread)), level)
+    p = 2 * float(stdtr(freedom, -abs(value - 0.5) / math.sqrt(total)))
+    return Estimate(value, low, high, p, level)
 
 
 def _binomial(value: float, pairs: int, level: float) -> tuple[float, float]:

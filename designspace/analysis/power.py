@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,6 +91,8 @@ def networks_needed(
     def shown(more: int) -> float:
         """Part of the resamples, with so many more networks of each, that show a difference."""
         sizes = n_a + more, n_b + more
+        if not could_show(*sizes, level, pairs):
+            return 0.0
         effective = max(1, round(sizes[0] * sizes[1] / (sizes[0] + sizes[1])))
         critical = float(stats.kstwo.isf(level / pairs, effective))
         return _part_beyond(gap, noise, sizes, critical)
@@ -108,6 +111,18 @@ def networks_needed(
     return NetworksNeeded("more", _rounded(enough), now, n_a, n_b)
 
 
+def could_show(n_a: int, n_b: int, level: float, pairs: int = 1) -> bool:
+    """Whether so many networks could show any difference: the least p value is that of two EDFs that do not overlap.
+
+    It is 2 / C(n_a + n_b, n_a), times the pairs in Holm's first step.
+
+    >>> could_show(3, 3, 0.05), could_show(4, 4, 0.05)
+    (False, True)
+    """
+    choices = math.lgamma(n_a + n_b + 1) - math.lgamma(n_a + 1) - math.lgamma(n_b + 1)
+    return math.log(2 * pairs / level) < choices - 1e-9
+
+
 def _part_beyond(
     gap: NDArray[np.float64], noise: list[NDArray[np.float32]], sizes: tuple[int, int], critical: float
 ) -> float:
@@ -122,5 +137,5 @@ def _rounded(number: int) -> int:
     >>> _rounded(7), _rounded(121)
     (7, 130)
     """
-    step = 10 ** max(0, len(str(number)) - 2)
+    step = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // step) * step
