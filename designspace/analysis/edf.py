@@ -114,7 +114,7 @@ class ComplexityWeights:
     """Weights that make a population's complexity uniform over bins ("On Network Design Spaces", section 4.2)."""
 
     weights: NDArray[np.float64]  # (n,)
-    """In the order of the networks, sum 1: 1 / (networks in the bin) / (bins used); 0 where a network does not count."""
+    """In the order of the networks, sum 1: 1 / (networks in the bin) / (bins used), or 0 if it does not count."""
     bins: NDArray[np.int64]  # (n,)
     """The bin of each network from 0; -1 outside the range."""
     edges: NDArray[np.float64]  # (bins + 1,)
@@ -396,7 +396,7 @@ def _strata(
     count = int(joined.max()) + 1
     counts = np.bincount(member * size + cells, minlength=count * size).reshape(count, size)
     totals = counts.sum(axis=1)
-    shares: NDArray[np.float64] = np.bincount(member, weights=weights, minlength=count)
+    shares = np.bincount(member, weights=weights, minlength=count).astype(np.float64)
     return shares, totals, np.cumsum(counts, axis=1) / totals[:, None]
 
 
