@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from designspace.analysis.effects import BestOfK, Estimate
     from designspace.analysis.paired import Paired
 
-_NOTE = {"fontsize": 7.5, "color": GREY}
+_NOTE: dict[str, Any] = {"fontsize": 7.5, "color": GREY}
 
 
 def draw_difference(
@@ -54,9 +54,9 @@ def draw_difference(
         ax.text(0.01, 0.98, f"{a} is ahead", transform=ax.transAxes, va="top", **_NOTE)
         ax.text(0.01, 0.02, f"{b} is ahead", transform=ax.transAxes, va="bottom", **_NOTE)
         outside = int((errors > right + margin).sum())
-        note = f"; {outside} of {errors.size} distinct errors lie right of the axis" if outside else ""
-        band = f"{a} less {b}, with its {100 * (1 - difference.level):g}% band"
-        ax.set_title(f"{band}; n = {difference.n_a} and {difference.n_b}{note}", loc="left", **_NOTE)
+        note = f"; {outside} of {errors.size} distinct errors right of the axis" if outside else ""
+        band = f"{100 * (1 - difference.level):g}% band; n = {difference.n_a} and {difference.n_b}"
+        ax.set_title(f"{a} less {b}\n{band}{note}", loc="left", **_NOTE)
 
 
 def draw_best_of_k(ax: Axes, curve: BestOfK, names: tuple[str, str]) -> None:
@@ -91,33 +91,30 @@ def draw_best_of_k(ax: Axes, curve: BestOfK, names: tuple[str, str]) -> None:
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(lambda k, _: f"{k:g}")
         ax.set(ylim=(-0.02, 1.02), xlabel="k, networks of each", ylabel="P(best of k of A is better)")
-        level = f"{100 * (1 - curve.level):g}% intervals up to a tenth of the networks"
+        level = f"{100 * (1 - curve.level):g}% intervals up to n / 10"
         hollow_note = "; hollow: with replacement" if curve.with_replacement.any() else ""
         ax.set_title(f"A: {a}, n = {curve.n_a}; B: {b}, n = {curve.n_b}\n{level}{hollow_note}", loc="left", **_NOTE)
 
 
 def draw_paired(ax: Axes, paired: Paired) -> None:
-    """Draw the error of each network under A against that under B; failed ones as crosses; the line is no change."""
+    """Draw the error of each network under A against that under B; the line is no change.
+
+    Networks that failed are crosses, at the end of an axis where their error, that of chance, is beyond it.
+    """
     a, b = (plain(short(name)) for name in (paired.a, paired.b))
     failed = paired.failed_a | paired.failed_b
-    ends = (
-        float(min(paired.errors_a.min(), paired.errors_b.min())),
-        float(max(paired.errors_a.max(), paired.errors_b.max())),
-    )
+    kept = np.concatenate([paired.errors_a[~paired.failed_a], paired.errors_b[~paired.failed_b]])
+    shown = kept if kept.size else paired.errors_a
+    margin = 0.05 * float(np.ptp(shown)) or 1.0
+    low, high = float(shown.min()) - margin, float(shown.max()) + 2 * margin
+    x, y = (np.minimum(errors, high - margin / 2) for errors in (paired.errors_a, paired.errors_b))
     with style():
-        ax.plot(ends, ends, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
-        for shown, form, label, place in ((~failed, "o", "finished under both", 0), (failed, "x", "failed", 1)):
-            if shown.any():
-                ax.scatter(
-                    paired.errors_a[shown],
-                    paired.errors_b[shown],
-                    s=18,
-                    marker=form,
-                    color=colour(place),
-                    label=label,
-                    alpha=0.75,
-                    linewidths=1 if form == "x" else 0,
-                )
+        ax.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=(0, (4, 2)))
+        ax.scatter(x[~failed], y[~failed], s=18, marker="o", color=colour(0), alpha=0.75, linewidths=0)
+        ax.scatter(
+            x[failed], y[failed], s=24, marker="x", color=colour(1), linewidths=1.2, label="failed (chance level)"
+        )
+        ax.set(xlim=(low, high), ylim=(low, high))
         if failed.any():
             ax.legend(loc="lower right", fontsize=8, frameon=False)
         ax.set(xlabel=f"error under {a} (%)", ylabel=f"error under {b} (%)")
@@ -145,11 +142,12 @@ def draw_effects(ax: Axes, comparisons: Sequence[Comparison]) -> None:
                 color=colour(0),
                 markerfacecolor=colour(0) if shown else "white",
             )
-        ax.set_yticks(range(len(comparisons)), [plain(f"{short(one.a)} : {short(one.b)}") for one in comparisons])
+        ax.tick_params(axis="y", labelsize=8)
+        ax.set_yticks(range(len(comparisons)), [plain(f"{short(one.a)}\n: {short(one.b)}") for one in comparisons])
         ax.set(xlim=(-0.02, 1.02), ylim=(len(comparisons) - 0.4, -0.6), xlabel="P(a network of the first is better)")
         if comparisons:
             percent = f"{100 * (1 - comparisons[0].level):g}%"
-            note = f"{percent} intervals; filled squares: one is shown to be better, Holm-corrected"
+            note = f"{percent} intervals; filled squares:\none is shown to be better, Holm-corrected"
             ax.set_title(note, loc="left", **_NOTE)
         else:
             ax.text(0.5, 0.5, "there is no pair to compare", transform=ax.transAxes, ha="center", va="center")
