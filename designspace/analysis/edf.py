@@ -114,7 +114,7 @@ class ComplexityWeights:
     """Weights that make a population's complexity uniform over bins ("On Network Design Spaces", section 4.2)."""
 
     weights: NDArray[np.float64]  # (n,)
-    """In the order of the networks, sum 1: 1 / (networks in the bin) / (bins used); 0 for networks that do not count."""
+    """In the order of the networks, sum 1: 1 / (networks in the bin) / (bins used), or 0 if it does not count."""
     bins: NDArray[np.int64]  # (n,)
     """The bin of each network from 0; -1 outside the range."""
     edges: NDArray[np.float64]  # (bins + 1,)
@@ -209,9 +209,7 @@ def edf(errors: ArrayLike, weights: ArrayLike | ComplexityWeights | None = None)
     return EDF(ascending, probabilities, ascending.size, float(ascending[0]), mean, median, shares, strata)
 
 
-def complexity_weights(
-    complexity: ArrayLike, bins: int, range: tuple[float, float] | None = None
-) -> ComplexityWeights:
+def complexity_weights(complexity: ArrayLike, bins: int, range: tuple[float, float] | None = None) -> ComplexityWeights:
     """Weights of the complexity-normalised EDF: each non-empty bin counts alike, and each network in a bin alike.
 
     "On Network Design Spaces", section 4.2: a network weighs 1 / (networks in its bin) / (non-empty bins), as if the
@@ -254,7 +252,9 @@ def common_weights(
     used = np.logical_and.reduce([count > 0 for count in counts])
     if not used.any():
         alone = f"no network lies within the range of complexity {low:g} to {high:g}"
-        raise InputError(alone if len(columns) == 1 else f"no bin of complexity has networks of all populations; {bins=}")
+        raise InputError(
+            alone if len(columns) == 1 else f"no bin of complexity has networks of all populations; {bins=}"
+        )
     found = []
     for place, count in zip(places, counts, strict=True):
         share = np.where(used, 1 / np.maximum(count, 1) / used.sum(), 0.0)
@@ -276,7 +276,9 @@ def common_range(complexities: Sequence[ArrayLike]) -> tuple[float, float]:
     columns = _columns(complexities)
     low, high = max(float(column.min()) for column in columns), min(float(column.max()) for column in columns)
     if low > high:
-        raise InputError(f"the populations have no complexity in common: one begins at {low:g}, another ends at {high:g}")
+        raise InputError(
+            f"the populations have no complexity in common: one begins at {low:g}, another ends at {high:g}"
+        )
     return low, high
 
 
@@ -375,7 +377,7 @@ def _covariance(curve: EDF, grid: NDArray[np.float64]) -> tuple[NDArray[np.float
 
 def _strata(
     weights: NDArray[np.float64], strata: NDArray[np.int64], cells: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.int_], NDArray[np.float64]]:
     """The share of F that each bin holds, its networks, and its own EDF at the grid: shapes (b,), (b,), (b, grid).
 
     A bin of one network says nothing of its variance, so it goes together with the next (the last with the one before).
@@ -394,7 +396,7 @@ def _strata(
     count = int(joined.max()) + 1
     counts = np.bincount(member * size + cells, minlength=count * size).reshape(count, size)
     totals = counts.sum(axis=1)
-    shares = np.bincount(member, weights=weights, minlength=count)
+    shares = np.bincount(member, weights=weights, minlength=count).astype(np.float64)
     return shares, totals, np.cumsum(counts, axis=1) / totals[:, None]
 
 
@@ -406,7 +408,8 @@ def _shared(curves: Sequence[EDF], grid: NDArray[np.float64]) -> NDArray[np.bool
         before = np.concatenate([[0], not_above[:-1]])
         networks += not_above - before
         between += np.searchsorted(curve.errors, grid, side="left") - before
-    return (networks > 1) & (between == 0)
+    shared: NDArray[np.bool_] = (networks > 1) & (between == 0)
+    return shared
 
 
 def _band(curve: EDF, half_width: float, level: float) -> Band:

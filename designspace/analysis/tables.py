@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,14 +82,18 @@ def space_table(summaries: Sequence[SpaceSummary]) -> Table:
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """One row for each pair of spaces, with the numbers behind its sentence."""
     header = (
-        *("A", "B", "n of A", "n of B", "P(A better)", "mean A - mean B", "interval of it", "KS D"),
-        *("KS p", "KS p, Holm", "Mann-Whitney p", "Mann-Whitney p, Holm"),
+        *("A", "B", "n of A", "n of B", "P(A better)", "interval of it", "mean A - mean B", "interval of it"),
+        *("median A - median B", "interval of it", "KS D", "KS p", "KS p, Holm"),
+        *("p of P(A better)", "p of P(A better), Holm"),
     )
     rows = []
     for one in comparisons:
-        interval = f"{one.mean_low:+.2f} to {one.mean_high:+.2f}"
-        p_values = (one.ks_p, one.ks_p_holm, one.mann_whitney_p, one.mann_whitney_p_holm)
-        numbers = (f"{one.effect:.2f}", f"{one.mean_difference:+.2f}", interval, f"{one.ks:.2f}")
+        numbers = (
+            *(f"{one.effect:.2f}", f"{one.effect_low:.2f} to {one.effect_high:.2f}"),
+            *(f"{one.mean_difference:+.2f}", _interval(one.mean_low, one.mean_high)),
+            *(f"{one.median_difference:+.2f}", _interval(one.median_low, one.median_high), f"{one.ks:.2f}"),
+        )
+        p_values = (one.ks_p, one.ks_p_holm, one.effect_p, one.effect_p_holm)
         rows.append((one.a, one.b, str(one.n_a), str(one.n_b), *numbers, *(f"{p:.2g}" for p in p_values)))
     return Table("Comparisons", header, tuple(rows), text_columns=2)
 
@@ -147,6 +152,11 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
 def _error(error: float | None) -> str:
     """An error in per cent; ``-`` where there is none."""
     return "-" if error is None else f"{error:.2f}"
+
+
+def _interval(low: float, high: float) -> str:
+    """An interval of a difference; ``-`` where there is none, as of one network."""
+    return "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
 
 
 def _stages(row: Mapping[Hashable, Any], letter: str, num_stages: int) -> str:

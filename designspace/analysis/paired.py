@@ -1,0 +1,319 @@
+"""The same networks under two recipes: does one predict the other? Do 10 epochs rank networks as 50 do?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from designspace.analysis.compare import p_text
+from designspace.analysis.edf import check_level
+from designspace.analysis.effects import Estimate
+from designspace.analysis.results import Failures, Results
+from designspace.support.errors import InputError, unknown
+
+PARTS = (0.1, 0.25)
+"""Parts of the networks that count as the best ones."""
+_PAIRS_OF = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class BestKept:
+    """How many of the best networks under A are among the best under B."""
+
+    part: float
+    """Of the networks, that counts as the best: 0.1 is the best 10%."""
+    networks: int
+    """That part in networks, rounded up; the best by (error, id)."""
+    kept: int
+    """So many of A's are B's too."""
+
+    @property
+    def share(self) -> float:
+        """Of A's best networks, the part that is among B's; chance would give ``part``."""
+        return self.kept / self.networks
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Networks that two runs, A and B, have in common, with their errors under both. Intervals: 1 - ``level`` each."""
+
+    a: str
+    b: str
+    ids: tuple[str, ...]
+    """The networks compared, in the order of A."""
+    errors_a: NDArray[np.float64]  # (n,)
+    """Per cent, under A."""
+    errors_b: NDArray[np.float64]  # (n,)
+    failed_a: NDArray[np.bool_]  # (n,)
+    """Whether the network failed under A, so that its error is that of chance."""
+    failed_b: NDArray[np.bool_]  # (n,)
+    spearman: Estimate
+    """Rank correlation rho; NaN where all errors of a run are equal."""
+    kendall: Estimate
+    """Rank correlation tau-b."""
+    mean_difference: Estimate
+    """Mean of error under A less error under B, percentage points, with the t interval of pairs."""
+    wilcoxon_p: float
+    """Signed-rank test of no change."""
+    best: tuple[BestKept, ...]
+    only_a: int
+    """Networks that are only in A."""
+    only_b: int
+    unfinished: int
+    """Networks in both that have not ended in one of them; they count nowhere."""
+    left_out: int
+    """Networks that failed in one of them and were left out for it (``failures="exclude"``)."""
+    level: float
+    chance_error: float
+    """Per cent."""
+
+    @property
+    def n(self) -> int:
+        """The networks compared."""
+        return len(self.ids)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the order under A is shown to go along with that under B."""
+        return self.spearman.low > 0
+
+    def sentence(self) -> str:
+        """The conclusion in words, with the numbers it rests on and what was left out."""
+        if math.isnan(self.spearman.value):
+            order = f"{self.a} and {self.b}: no order to compare among {self.n} networks with equal errors"
+        else:
+            rho, tau = (f"{one.value:.2f}{_interval(one)}" for one in (self.spearman, self.kendall))
+            verb = "predicts" if self.predicts else "is not shown to predict"
+            order = (
+                f"The order of networks under {self.a} {verb} that under {self.b}: "
+                f"Spearman {rho}, Kendall {tau}, n = {self.n}"
+            )
+        top = "; ".join(
+            f"of the best {100 * one.part:g}% under {self.a}, {one.kept} of {one.networks} are among the best "
+            f"{100 * one.part:g}% under {self.b} (chance: {one.part * one.networks:.1f})"
+            for one in self.best
+        )
+        change = (
+            f"Mean error under {self.a} less that under {self.b}: {self.mean_difference.value:+.2f} points"
+            f"{_interval(self.mean_difference, '+')}, Wilcoxon {p_text(self.wilcoxon_p)}"
+        )
+        return ". ".join([order, top[0].upper() + top[1:], change, *self._missing()]) + "."
+
+    def table(self) -> pd.DataFrame:
+        """One row for each network compared."""
+        return pd.DataFrame(
+            {
+                "id": list(self.ids),
+                "error_a": self.errors_a,
+                "error_b": self.errors_b,
+                "failed_a": self.failed_a,
+                "failed_b": self.failed_b,
+            }
+        )
+
+    def _missing(self) -> list[str]:
+        """What the reader must know of networks that failed or are missing."""
+        found = []
+        failed = [int(one.sum()) for one in (self.failed_a, self.failed_b)]
+        if any(failed):
+            counted = f"counted at chance level, {self.chance_error:g}%"
+            found.append(f"{failed[0]} failed under {self.a} and {failed[1]} under {self.b}, {counted}")
+        if self.left_out:
+            found.append(f"{self.left_out} that failed under one of them are left out")
+        if self.only_a or self.only_b:
+            found.append(f"{self.only_a} networks are only in {self.a}, {self.only_b} only in {self.b}")
+        if self.unfinished:
+            found.append(f"{self.unfinished} have not ended in both")
+        return found
+
+
+def compare_paired(a: Results, b: Results, level: float = 0.05, *, failures: Failures = "chance") -> Paired:
+    """Compare the same networks under two recipes, joined by their ids.
+
+    The intervals of rank correlations hold for any joint distribution of the errors, but where the runs agree well
+    except for a few networks that failed in one of them only, they are too narrow: a 95% interval of Spearman's rho
+    then covers some 90%.
+
+    Args:
+        a: results under one recipe.
+        b: results under the other.
+        level: the intervals hold with probability 1 - level each.
+        failures: ``chance`` counts a failed network at chance level under the recipe where it failed; ``exclude``
+            leaves out what failed under either.
+
+    Raises:
+        InputError: both have one name, different numbers of classes, a network twice, or no finished one in common.
+    """
+    check_level(level)
+    if failures not in get_args(Failures):
+        raise unknown("treatment of failures", failures, get_args(Failures))
+    if a.name == b.name:
+        raise InputError(f"two runs have the name {a.name!r}; give them different ones")
+    if a.chance_error != b.chance_error:
+        raise InputError(
+            f"{a.name} and {b.name} have different numbers of classes "
+            f"(chance level: {a.chance_error:g}% and {b.chance_error:g}%): their errors do not compare"
+        )
+    both = _errors(a).join(_errors(b), how="inner", lsuffix="_a", rsuffix="_b")
+    ended = both[both["ended_a"] & both["ended_b"]]
+    failed = ended["failed_a"] | ended["failed_b"]
+    counted = ended[~failed] if failures == "exclude" else ended
+    if counted.empty:
+        raise InputError(
+            f"{a.name} and {b.name} have no network in common that counts in both; ids are what joins them"
+        )
+    ids = tuple(map(str, counted.index))
+    x, y = (counted[f"error_{letter}"].to_numpy(np.float64) for letter in "ab")
+    return Paired(
+        a=a.name,
+        b=b.name,
+        ids=ids,
+        errors_a=x,
+        errors_b=y,
+        failed_a=counted["failed_a"].to_numpy(np.bool_),
+        failed_b=counted["failed_b"].to_numpy(np.bool_),
+        spearman=spearman(x, y, level),
+        kendall=kendall(x, y, level),
+        mean_difference=mean_paired_difference(x, y, level),
+        wilcoxon_p=_wilcoxon_p(x - y),
+        best=tuple(_kept(ids, x, y, part) for part in PARTS),
+        only_a=len(a.table) - len(both),
+        only_b=len(b.table) - len(both),
+        unfinished=len(both) - len(ended),
+        left_out=len(ended) - len(counted),
+        level=level,
+        chance_error=a.chance_error,
+    )
+
+
+def spearman(x: NDArray[np.float64], y: NDArray[np.float64], level: float = 0.05) -> Estimate:
+    """Spearman's rank correlation rho, with an interval for any joint distribution.
+
+    Fisher's z, with the standard error of rho's influence function (each network's part in it, ties included) and the
+    t quantile of n - 2. It is NaN where all values of one are equal; its ends are NaN for fewer than four values.
+    """
+    from scipy import stats
+
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Estimate(math.nan, math.nan, math.nan, math.nan, level)
+    n = x.size
+    u, v = ((stats.rankdata(one) - 0.5) / n - 0.5 for one in (x, y))  # ranks between -1/2 and 1/2
+    parts = [u * v, u * u, v * v]
+    covariance, var_u, var_v = (float(part.mean()) for part in parts)
+    scale = math.sqrt(var_u * var_v)
+    rho = float(np.clip(covariance / scale, -1, 1))
+    # A network counts by its own ranks, and by the ranks of others that it pushes up by one.
+    covariance_part = u * v + _mean_not_below(x, v) + _mean_not_below(y, u)
+    part_u, part_v = u * u + 2 * _mean_not_below(x, u), v * v + 2 * _mean_not_below(y, v)
+    influence = _centred(covariance_part) / scale
+    influence -= rho / 2 * (_centred(part_u) / var_u + _centred(part_v) / var_v)
+    error = math.sqrt(float(influence @ influence) / (n * max(1, n - 1)))
+    p = float(stats.spearmanr(x, y).pvalue) if n > 2 else math.nan
+    return Estimate(rho, *_fisher(rho, error, n, level, of_rho=True), p, level)
+
+
+def kendall(x: NDArray[np.float64], y: NDArray[np.float64], level: float = 0.05) -> Estimate:
+    """Kendall's rank correlation tau-b, with an interval for any joint distribution.
+
+    Fisher's z, with the jackknife's standard error and the t quantile of n - 2; of more than 2,000 networks the error
+    is computed from so many of them. NaN as in `spearman`.
+    """
+    from scipy import stats
+
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Estimate(math.nan, math.nan, math.nan, math.nan, level)
+    n = x.size
+    found = stats.kendalltau(x, y)
+    tau = float(np.clip(found.statistic, -1, 1))
+    some = slice(None, None, -(-n // _PAIRS_OF))
+    sign_x, sign_y = (np.sign(one[some, None] - one[None, some]) for one in (x, y))
+    m = sign_x.shape[0]
+    together, apart_x, apart_y = (
+        (first * second).sum(axis=1) / max(1, m - 1)
+        for first, second in ((sign_x, sign_y), (sign_x, sign_x), (sign_y, sign_y))
+    )
+    mean_x, mean_y = float(apart_x.mean()), float(apart_y.mean())
+    if not mean_x * mean_y:  # all equal among those 2,000
+        return Estimate(tau, math.nan, math.nan, float(found.pvalue), level)
+    influence = 2 * _centred(together) / math.sqrt(mean_x * mean_y)
+    influence -= tau * (_centred(apart_x) / mean_x + _centred(apart_y) / mean_y)
+    error = math.sqrt(float(influence @ influence) * (m - 1) / max(1, m - 2) ** 2 / n)
+    return Estimate(tau, *_fisher(tau, error, n, level, of_rho=False), float(found.pvalue), level)
+
+
+def mean_paired_difference(x: NDArray[np.float64], y: NDArray[np.float64], level: float = 0.05) -> Estimate:
+    """Mean of x - y with the t interval of pairs; its ends are NaN for one pair."""
+    from scipy.special import stdtr, stdtrit
+
+    change = x - y
+    value = float(change.mean())
+    if change.size < 2:
+        return Estimate(value, math.nan, math.nan, math.nan, level)
+    error = float(change.std(ddof=1)) / math.sqrt(change.size)
+    half = error * float(stdtrit(change.size - 1, 1 - level / 2))
+    p = 2 * float(stdtr(change.size - 1, -abs(value) / error)) if error else float(value == 0)
+    return Estimate(value, value - half, value + half, p, level)
+
+
+def _errors(results: Results) -> pd.DataFrame:
+    """By id: the error, a failed one at chance level, and whether the trial ended or failed."""
+    table = results.table
+    repeated = table["id"][table["id"].duplicated()]
+    if not repeated.empty:
+        raise InputError(f"{results.name}: the network {repeated.iloc[0]} stands in more than one row")
+    failed = (table["status"] == "failed").to_numpy(np.bool_)
+    done = (table["status"] == "done").to_numpy(np.bool_)
+    error = np.where(failed, results.chance_error, table["final_error"].to_numpy(np.float64))
+    return pd.DataFrame({"error": error, "ended": done | failed, "failed": failed}, index=table["id"])
+
+
+def _fisher(value: float, error: float, n: int, level: float, *, of_rho: bool) -> tuple[float, float]:
+    """Ends of the interval of a rank correlation of ``n`` networks, from its standard error, on Fisher's scale."""
+    from scipy.special import stdtrit
+
+    if n < 4:
+        return math.nan, math.nan
+    if abs(value) > 1 - 1e-12:
+        # That is infinitely far on the scale. But n // 2 pairs are independent, and none of them is out of order.
+        tau = 2 * (level / 2) ** (1 / (n // 2)) - 1
+        least = (3 * tau - 1) / 2 if of_rho else tau  # Daniels (1950)
+        return (max(-1.0, least), 1.0) if value > 0 else (-1.0, min(1.0, -least))
+    half = float(stdtrit(n - 2, 1 - level / 2)) * error / (1 - value**2)
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
+
+
+def _mean_not_below(x: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each x, the mean over all networks of those values whose x is not below it; of equal x half."""
+    order = np.argsort(x, kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(values[order])])
+    below, not_above = (np.searchsorted(x[order], x, side=side) for side in ("left", "right"))
+    return np.asarray((sums[-1] - (sums[below] + sums[not_above]) / 2) / x.size)
+
+
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values less their mean."""
+    return np.asarray(values - values.mean())
+
+
+def _wilcoxon_p(change: NDArray[np.float64]) -> float:
+    """Two-sided p value of Wilcoxon's signed-rank test; 1 where nothing changed."""
+    from scipy import stats
+
+    return float(stats.wilcoxon(change).pvalue) if change.any() else 1.0
+
+
+def _kept(ids: tuple[str, ...], x: NDArray[np.float64], y: NDArray[np.float64], part: float) -> BestKept:
+    """How many of the best part by ``x`` are among the best part by ``y``; equal errors in the order of ids."""
+    count = math.ceil(part * len(ids) - 1e-9)
+    first, second = (set(np.lexsort((np.array(ids), errors))[:count].tolist()) for errors in (x, y))
+    return BestKept(part, count, len(first & second))
+
+
+def _interval(one: Estimate, sign: str = "") -> str:
+    """An interval in brackets; nothing where there is none."""
+    return "" if math.isnan(one.low) else f" ({one.low:{sign}.2f} to {one.high:{sign}.2f})"
