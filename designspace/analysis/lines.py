@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.best_values import weighted_quantiles
+from designspace.analysis.curves import rank_correlation
 from designspace.analysis.metrics import counted, stage_columns
 from designspace.analysis.results import Failures, Results
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
@@ -57,13 +58,8 @@ class PopulationFits:
     @property
     def rank_correlation(self) -> float:
         """Spearman's correlation of e_fit and error over the done networks; NaN where one of them is constant."""
-        from scipy.stats import rankdata
-
         done = ~self.failed
-        ranks = [rankdata(column[done]) for column in (self.e_fit, self.errors)]
-        if done.sum() < 2 or min(np.ptp(ranks[0]), np.ptp(ranks[1])) == 0:
-            return math.nan
-        return float(np.corrcoef(ranks)[0, 1])
+        return rank_correlation(self.e_fit[done], self.errors[done])[0]
 
     def table(self) -> pd.DataFrame:
         """One row for each network."""

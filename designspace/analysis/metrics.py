@@ -229,6 +229,18 @@ def stage_columns(results: Results, letter: str) -> NDArray[np.float64]:  # (row
     return np.where(depths > 0, columns, np.nan)  # a stage that is not there may be written as 0
 
 
+def short_number(value: float) -> str:
+    """A number of three digits, with k, M or G where it is large.
+
+    >>> [short_number(value) for value in (18.0, 2.25, 144.0, 848_590.0, -1_190_000.0)]
+    ['18', '2.25', '144', '849k', '-1.19M']
+    """
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(unit, 10_000):
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
 def _stage_numbers(results: Results) -> range:
     return range(1, results.num_stages + 1)
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from populations import make_results
+from test_curves import with_histories
 from test_metrics import quickstart, results_of
 
 from designspace.analysis.best_values import scatter
+from designspace.analysis.curves import epoch_ranks, learning_curves
+from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
 from designspace.analysis.figures.networks import draw_fit_errors, draw_mean_line, draw_staircases
-from designspace.analysis.figures.scatter import draw_map, draw_scatter
+from designspace.analysis.figures.scatter import draw_cost, draw_map, draw_pareto, draw_scatter
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import new_axes, new_grid, rendered, svg_text
+from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.lines import fit_population, mean_line
 from designspace.analysis.metrics import plane
 from designspace.analysis.networks import best_and_worst
+from designspace.analysis.results import Results
 from designspace.analysis.search import search_curve
+from designspace.analysis.tradeoffs import cost_fit, pareto
+from designspace.analysis.trends import trend
 
 NAMES = ("AnyNetXA", "AnyNetXE", "RegNetX")
 
@@ -130,6 +137,73 @@ def test_fit_errors_are_drawn_against_the_error(axes):
     draw_fit_errors(axes, [fits])
     assert points(axes).tolist() == [[30, fits.e_fit[0]], [31, fits.e_fit[1]]]
     assert lines_at(axes, "_")[1].tolist() == [fits.e_fit[2]]
+
+
+def test_a_front_is_drawn_over_its_networks(axes):
+    results = results_of({"params": [100, 200, 300, 400]}, errors=[33, 30, 32, 31], failed=[])
+    draw_pareto(axes, [pareto(results, "params")])
+    (front,) = [line for line in axes.get_lines() if line.get_drawstyle() == "steps-post"]
+    assert (front.get_xdata().tolist(), front.get_ydata().tolist()) == ([100, 200], [33, 30])
+    assert points(axes).tolist() == [[300, 32], [400, 31]]
+    assert axes.get_xlabel() == "parameters"
+
+
+def test_a_cost_is_drawn_with_its_fit_and_correlation(axes):
+    fit = cost_fit(quickstart("AnyNetXA"), "activations")
+    draw_cost(axes, [fit])
+    assert len(points(axes)) == 16
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), fit.line_y)
+    (label,) = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert f"r = {fit.r:.2f}" in label
+    assert fit.formula in label
+
+
+def test_a_trend_over_regimes_is_an_area_and_over_a_chain_bars():
+    figure, grid = new_grid(1, 2)
+    regimes = [results_of({"d1": [1, 5, 9], "flops": [f, f, f]}) for f in (1e6, 4e6)]
+    regimes[1] = Results.from_table("B", regimes[1].table.drop(columns="run"), 10)
+    over_flops, chain = trend(regimes, "d1"), trend(regimes, "d1", x=None)
+    draw_trend(grid[0, 0], over_flops)
+    draw_trend(grid[0, 1], chain)
+    line = grid[0, 0].get_lines()[0]
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1e6, 4e6], over_flops.median.tolist())
+    assert grid[0, 0].get_xscale() == "log"
+    assert [text.get_text() for text in grid[0, 1].get_xticklabels()] == ["A", "B"]
+    bars = grid[0, 1].collections[0].get_segments()
+    assert [bar[:, 1].tolist() for bar in bars] == [[1, 9], [1, 9]]
+    assert svg_text(figure)
+
+
+def test_learning_curves_have_their_least_error_marked(axes):
+    results = with_histories([[50, 30, 40, 35], [60, 50, 45, 44], [70, 60, 60, 60]])
+    curves = learning_curves(results)
+    draw_curves(axes, curves)
+    marked = [line for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marked] == [(2, 30), (4, 44), (2, 60)]
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    assert low < 29 < 70 < high  # the least training error and the greatest test error
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "best, 35.0%",
+        "median, 44.0%",
+        "worst, 60.0%",
+    ]
+
+
+def test_learning_curves_below_one_per_cent_and_at_zero_are_seen():
+    figure, grid = new_grid(1, 2)
+    draw_curves(grid[0, 0], learning_curves(with_histories([[3.0, 1.5]])))
+    assert grid[0, 0].get_ylim()[0] < 0.5
+    draw_curves(grid[0, 1], learning_curves(with_histories([[3.0, 1.0]])))  # the training error is 0
+    assert grid[0, 1].get_yscale() == "linear"
+    assert svg_text(figure)
+
+
+def test_rank_correlations_are_drawn_by_epoch(axes):
+    ranks = epoch_ranks(with_histories([[50.0, 30, 30], [40.0, 33, 31], [60.0, 32, 32], [55, 35, 33], [52, 36, 34]]))
+    draw_epoch_ranks(axes, [ranks])
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), ranks.correlation)
+    assert axes.get_legend().get_texts()[0].get_text() == "A, n = 5"
 
 
 def test_populations_of_which_nothing_finished_draw_empty_axes():

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.analysis.figures.style import GREY, MAP, colour, marker, plain, style
-from designspace.analysis.metrics import METRICS, Metric
+from designspace.analysis.figures.style import GREY, MAP, colour, dashes, marker, plain, short, style
+from designspace.analysis.metrics import METRICS, Metric, short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from designspace.analysis.best_values import Scatter
     from designspace.analysis.metrics import Plane
+    from designspace.analysis.tradeoffs import CostFit, Pareto
 
 ERROR_LABEL = METRICS["final_error"].axis_label
 """What every axis of errors says."""
@@ -58,7 +60,7 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
             for end in (best.low, best.high):  # an interval of one value has no width to shade
                 ax.axvline(end, color=GREY, linewidth=0.7, alpha=0.6, zorder=0.5)
             ax.axvline(best.median, color="black", linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
-            numbers = [_number(value) for value in (best.median, best.low, best.high)]
+            numbers = [short_number(value) for value in (best.median, best.low, best.high)]
             notes.append(f"best value {numbers[0]} ({100 * (1 - best.level):g}%: {numbers[1]} to {numbers[2]})")
         if scatter.failed.any():
             notes.append(f"{failed.size} failed (|)")
@@ -94,6 +96,52 @@ def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
             legend.set_ticks([0, 0.5, 1], labels=["best", "median", "worst"])
             legend.set_label("rank of the error")
             legend.outline.set_visible(False)
+
+
+def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
+    """Draw error against a complexity, pale, and the Pareto front of each population as steps with marks.
+
+    Args:
+        ax: where to draw.
+        fronts: one for each population, all of one complexity.
+    """
+    with style():
+        high = _set_error_axis(ax, np.concatenate([np.empty(0), *(one.errors for one in fronts)]))
+        for place, one in enumerate(fronts):
+            shade = colour(place)
+            rest = ~one.on_front & (one.errors <= high)
+            ax.scatter(
+                one.values[rest], one.errors[rest], color=shade, marker=marker(place), s=10, alpha=0.3, linewidths=0
+            )
+            label = f"{short(one.name)}, n = {one.errors.size}" + (f", {one.failed} failed" if one.failed else "")
+            look: dict[str, Any] = {"color": shade, "linestyle": dashes(place), "marker": marker(place)}
+            ax.plot(*one.front, drawstyle="steps-post", markersize=5, linewidth=1.3, label=plain(label), **look)
+            draw_at_edge(ax, "x", one.values[one.errors > high], 0.975, marker="^", fillstyle="none", color=shade)
+        if fronts:
+            set_metric_axis(ax, "x", fronts[0].metric, np.concatenate([one.values for one in fronts]))
+            ax.legend(frameon=False, fontsize=8)
+
+
+def draw_cost(ax: Axes, fits: Sequence[CostFit]) -> None:
+    """Draw a cost against a complexity with the fitted line (figure 12 of "Designing Network Design Spaces").
+
+    Args:
+        ax: where to draw.
+        fits: one for each device, all of the same two metrics.
+    """
+    with style():
+        for place, fit in enumerate(fits):
+            look: dict[str, Any] = {"color": colour(place), "marker": marker(place), "s": 14, "alpha": 0.6}
+            ax.scatter(fit.x, fit.y, linewidths=0, **look)
+            interval = "" if np.isnan(fit.low) else f" ({fit.low:.2f} to {fit.high:.2f})"
+            where = f"{short(fit.device)}, " if fit.device else ""
+            label = f"{where}n = {fit.x.size}, r = {fit.r:.2f}{interval}\n{fit.formula}"
+            line: dict[str, Any] = {"linestyle": dashes(place), "linewidth": 1.4, "label": plain(label)}
+            ax.plot(fit.line_x, fit.line_y, color=colour(place) if place else "black", **line)
+        if fits:
+            set_metric_axis(ax, "x", fits[0].complexity, np.concatenate([fit.x for fit in fits]))
+            set_metric_axis(ax, "y", fits[0].cost, np.concatenate([fit.y for fit in fits]))
+            ax.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def draw_at_edge(ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64], at: float, **look: Any) -> None:
@@ -137,15 +185,3 @@ def _set_error_axis(ax: Axes, errors: NDArray[np.float64]) -> float:
     low, high = error_limits([edf(errors)] if errors.size else [])
     ax.set(ylim=(low, high), ylabel=ERROR_LABEL)
     return high
-
-
-def _number(value: float) -> str:
-    """A number of three digits, with M or k where it is large.
-
-    >>> [_number(value) for value in (18.0, 2.25, 144.0, 848_590.0, 1_190_000.0)]
-    ['18', '2.25', '144', '849k', '1.19M']
-    """
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= max(unit, 10_000):
-            return f"{value / unit:.3g}{letter}"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,71 @@
+"""Learning curves, and how soon they tell the final ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from designspace.analysis.figures.style import colour, dashes, marker, plain, short, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from designspace.analysis.curves import EpochRanks, LearningCurves
+
+_KINDS = ("best", "median", "worst")
+
+
+def draw_curves(ax: Axes, curves: LearningCurves, *, log: bool = True) -> None:
+    """Draw test errors (thick) and training errors (thin) epoch by epoch; a mark at each least test error.
+
+    Args:
+        ax: where to draw.
+        curves: what to draw.
+        log: a logarithmic axis of errors; without effect where an error is 0.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+    with style():
+        named = set()
+        for one in curves.curves:
+            place = _KINDS.index(one.kind)
+            look: dict[str, Any] = {"color": colour(place)}
+            label = None if one.kind in named else f"{one.kind}, {one.final_error:.1f}%"
+            named.add(one.kind)
+            ax.plot(one.epochs, one.train_errors, linestyle="solid", linewidth=0.8, **look)
+            ax.plot(one.epochs, one.test_errors, linestyle=dashes(place), label=label, **look)
+            ax.plot(*one.least, marker(place), markersize=6, markeredgecolor="black", **look)
+        errors = np.concatenate([column for one in curves.curves for column in (one.train_errors, one.test_errors)])
+        if log and errors.min() > 0:
+            low, high = float(errors.min()), float(errors.max())
+            ax.set_yscale("log", base=2)
+            ax.set_ylim(low / 1.05, high * 1.05 if high > low else 2 * high)
+            ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 6, 8), numticks=12))
+            ax.yaxis.set_minor_locator(NullLocator())
+            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(xlabel="epoch", ylabel="error (top-1, %)")
+        ax.set_title(plain(f"{short(curves.name)}, n = {curves.n}"), loc="left", fontsize=9)
+        ax.legend(frameon=False, fontsize=8, title="thick: test, thin: training", title_fontsize=7)
+
+
+def draw_epoch_ranks(ax: Axes, ranks: Sequence[EpochRanks]) -> None:
+    """Draw the rank correlation of the error after each epoch with the final error, shaded by its interval."""
+    from matplotlib.ticker import MaxNLocator
+
+    with style():
+        for place, one in enumerate(ranks):
+            shade = colour(place)
+            # The last epoch is the final error itself, so it has no interval.
+            inner = slice(None, -1)
+            ax.fill_between(one.epochs[inner], one.low[inner], one.high[inner], color=shade, alpha=0.12, linewidth=0)
+            look: dict[str, Any] = {"color": shade, "linestyle": dashes(place), "marker": marker(place)}
+            label = f"{short(one.name)}, n = {one.n.max()}"
+            ax.plot(one.epochs, one.correlation, markersize=4, label=plain(label), **look)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(xlabel="epoch", ylabel="rank correlation with the end")
+        ax.set_ylim(top=1.02)
+        if ranks:
+            ax.legend(frameon=False, fontsize=8, loc="lower right")
