@@ -27,7 +27,7 @@ from typing import Any
 
 import pandas as pd
 
-from designspace.analysis.reading import COLUMNS, EMA, Source, missing_columns
+from designspace.analysis.reading import COLUMNS, EMA, WHOLE_COLUMN, Source, missing_columns
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import RegNetParameters
@@ -50,11 +50,12 @@ _REASONS = (
     ("error", r"Traceback|Error\b|Exception\b"),
 )
 """What pycls's stderr must say for a job that has not ended to be one that failed; warnings are not enough."""
-_NOT_THE_RECIPE = (
+_NOT_THE_REST = (
     *("MODEL", "ANYNET", "REGNET", "RESNET", "EN", "VIT", "RNG_SEED", "DESC", "OUT_DIR", "CFG_DEST", "LOG_DEST"),
     *("LOG_PERIOD", "VERBOSE", "DATA_LOADER", "HOST", "PORT", "PORT_RANGE", "DOWNLOAD_CACHE", "PREC_TIME", "LAUNCH"),
+    *("OPTIM.BASE_LR", "OPTIM.WEIGHT_DECAY", "OPTIM.MAX_EPOCH", "TRAIN.BATCH_SIZE", "TRAIN.DATASET"),
 )
-"""Parts of pycls's configuration that say nothing of how a network is trained."""
+"""Parts of pycls's configuration that say nothing of how a network is trained, or have a column of their own."""
 _DETAIL_LENGTH = 300
 _LARGEST = 2**63
 _WHOLE = "a whole number"
@@ -71,12 +72,14 @@ class _Job:
     def get(self, key: str) -> Any:
         """What stands under a dotted key; None where nothing does."""
         found: Any = self.values
+        above = ""
         for name in key.split("."):
             if found is None:
                 return None
             if not isinstance(found, dict):
-                raise self.wrong(key, found, "an object")
+                raise self.wrong(above, found, "an object")
             found = found.get(name)
+            above = f"{above}.{name}" if above else name
         return found
 
     def wrong(self, key: str, found: object, wanted: str) -> RunError:
@@ -186,6 +189,9 @@ def _source(path: Path, rows: Sequence[_Row], num_classes: int, notes: tuple[str
     table = pd.DataFrame([row.cells for row in rows])
     for column in missing_columns(table.columns):
         table[column] = math.nan
+    for column in table.columns:
+        if WHOLE_COLUMN.fullmatch(column) and table[column].notna().all():
+            table[column] = table[column].astype("int64")
     table = table.reindex(columns=sorted(table.columns, key=_place))
     again = table.groupby("id").cumcount()
     trials = table["id"].where(again == 0, table["id"] + "#" + (again + 1).astype(str))
@@ -320,9 +326,19 @@ def _pycls_row(job: _Job) -> _Row:
         "batch_size": job.number("cfg.TRAIN.BATCH_SIZE"),
         "recipe_epochs": job.number("cfg.OPTIM.MAX_EPOCH"),
         "data": job.text("cfg.TRAIN.DATASET"),
-        "recipe_rest": _digest({key: part for key, part in job.get("cfg").items() if key not in _NOT_THE_RECIPE}),
+        "recipe_rest": _digest(_rest(job.get("cfg"))),
     }
     return _Row(cells, history, ema)
+
+
+def _rest(cfg: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """What pycls's configuration says of training beyond what has columns of its own."""
+    rest = {}
+    for key, part in cfg.items():
+        name = f"{within}{key}"
+        if name not in _NOT_THE_REST:
+            rest[key] = _rest(part, f"{name}.") if isinstance(part, dict) else part
+    return rest
 
 
 def _pycls_name(job: _Job) -> str:

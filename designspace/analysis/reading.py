@@ -252,7 +252,8 @@ def histories_of(
 def _tell_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Drop the columns of the recipe that have one value for all trials and need not be told."""
     told = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
-    same = [column for column in told if column not in ALWAYS_TOLD and table[column].nunique(dropna=False) == 1]
+    known = table[table["lr"].notna()] if "lr" in told else table  # a blank elsewhere is a value: all images, say
+    same = [column for column in told if column not in ALWAYS_TOLD and known[column].nunique(dropna=False) <= 1]
     return table.drop(columns=same)
 
 

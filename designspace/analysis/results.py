@@ -242,10 +242,7 @@ class Results:
         parts = {value: (values == value).to_numpy() for value in sorted(present.unique().tolist())}
         if len(present) < len(values):
             parts[None] = ~values.index.isin(present.index)
-        return {
-            value: self._part(mask, f"{self.name}, {column} {'blank' if value is None else value}")
-            for value, mask in parts.items()
-        }
+        return {value: self._part(mask, f"{self.name}, {column} {_said(value)}") for value, mask in parts.items()}
 
     def mean_of_repeats(self, count: int, *, failures: Failures = "chance", name: str | None = None) -> Results:
         """Networks that were trained several times as one row each, with the mean of their first errors.
@@ -277,6 +274,11 @@ class Results:
         """Some of the trials, which are checked already."""
         table = self.table[mask].reset_index(drop=True)
         return Results(_check_name(name), table, self.chance_error, histories_of(table, self.histories), self.notes)
+
+
+def _said(value: Any) -> str:
+    """A value in the name of a part: 0 for a seed that pandas holds as 0.0."""
+    return "blank" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _check_name(name: str) -> str:
