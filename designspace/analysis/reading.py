@@ -31,8 +31,15 @@ COLUMNS = (
 """What every table of results has; it may have more stages and more columns. One without any stage column is of
 networks that have no stages, as those of NAS spaces."""
 
-RECIPE_COLUMNS = {one.name: "recipe_epochs" if one.name == "epochs" else one.name for one in dataclasses.fields(Recipe)}
-"""The column of each field of a recipe; the column ``epochs`` is that of the epochs that a trial completed."""
+RECIPE_COLUMNS = {
+    **{one.name: "recipe_epochs" if one.name == "epochs" else one.name for one in dataclasses.fields(Recipe)},
+    "rest": "recipe_rest",
+}
+"""The column of each field of a recipe; the column ``epochs`` is that of the epochs that a trial completed. What else
+another program's recipe says has one column, as a digest."""
+
+EMA = " EMA"
+"""What follows the name of a trial in the histories, for errors of averaged weights."""
 
 ALWAYS_TOLD = ("lr", "weight_decay", "batch_size")
 """Fields of the recipe that a table has where they are known, also where one value is shared by all trials."""
@@ -42,7 +49,7 @@ WHOLE_COLUMN = re.compile(
     r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices"
 )
 REAL_COLUMN = re.compile(
-    r"b[1-9]\d*|w_[0am]|final_error|best_error|heldout_error|train_s|memory_bytes"
+    r"b[1-9]\d*|w_[0am]|(final|best)_error(_ema)?|heldout_error|train_s|memory_bytes"
     r"|lr|weight_decay|momentum|warmup_epochs|label_smoothing"
 )
 
@@ -141,7 +148,7 @@ def read_folder(folder: RunFolder) -> Source:
         num_classes, table = folder.space().template.num_classes, read_table(folder.results)
     else:
         population = folder.population()
-        num_classes, table = population.space.template.num_classes, _frame(*folder.table(population))
+        num_classes, table = population.space.template.num_classes, _frame(folder.path, *folder.table(population))
     told: dict[str, Any] = {"trial": table["id"], "run": folder.name}
     if (plan := folder.plan()) is not None:
         told |= recipe_columns(plan[0].to_dict())
@@ -155,12 +162,18 @@ def recipe_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {RECIPE_COLUMNS[name]: blank[name] if value is None else value for name, value in recipe.items()}
 
 
-def _frame(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+def _frame(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """A run's rows as a table, with NaN for numbers that there are not."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, values in zip(header, zip(*rows, strict=True), strict=True):
-        columns[name] = [math.nan if value == "" else value for value in values] if is_number(name) else values
-    return pd.DataFrame(columns if rows else {name: [] for name in header})
+        columns[name] = values
+        if is_number(name):
+            try:
+                numbers = pd.Series(np.array([math.nan if value == "" else value for value in values], np.float64))
+            except (ValueError, TypeError) as error:
+                raise RunError(f"{path}: {name} is not a number in the files of some trial ({error})") from error
+            columns[name] = numbers if (whole := _whole(numbers)) is None or REAL_COLUMN.fullmatch(name) else whole
+    return pd.DataFrame(columns)
 
 
 def merge(sources: Sequence[Source]) -> Source:
@@ -187,15 +200,18 @@ def merge(sources: Sequence[Source]) -> Source:
         table, histories, name = _stack(sources)
         table, more = _count_once(table)
         notes += more
-        kept = set(table["trial"])
-        histories = {trial: history for trial, history in histories.items() if trial in kept}
+        histories = histories_of(table, histories)
     return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes))
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:
     """The rows of all runs below each other, the trials named after their runs; their histories; a name for all."""
     tables = [source.table.assign(trial=source.table["trial"] + "@" + source.name) for source in sources]
-    histories = {f"{trial}@{one.name}": history for one in sources for trial, history in one.histories.items()}
+    histories = {
+        f"{key.removesuffix(EMA)}@{one.name}{EMA if key.endswith(EMA) else ''}": history
+        for one in sources
+        for key, history in one.histories.items()
+    }
     names = [source.name for source in sources]
     name = _UNION.join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} more runs"
     return pd.concat(tables, ignore_index=True), histories, name
@@ -225,10 +241,19 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table.iloc[first].reset_index(drop=True), notes
 
 
+def histories_of(
+    table: pd.DataFrame, histories: Mapping[str, tuple[EpochRecord, ...]]
+) -> dict[str, tuple[EpochRecord, ...]]:
+    """Those histories that are of a table's trials."""
+    trials = set(table["trial"]) if histories else set()
+    return {key: history for key, history in histories.items() if key.removesuffix(EMA) in trials}
+
+
 def _tell_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Drop the columns of the recipe that have one value for all trials and need not be told."""
     told = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
-    same = [column for column in told if column not in ALWAYS_TOLD and table[column].nunique(dropna=False) == 1]
+    known = table[table["lr"].notna()] if "lr" in told else table  # a blank elsewhere is a value: all images, say
+    same = [column for column in told if column not in ALWAYS_TOLD and known[column].nunique(dropna=False) <= 1]
     return table.drop(columns=same)
 
 

@@ -14,7 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.reading import COLUMNS, RECIPE_COLUMNS, is_number, missing_columns, read_runs, read_table
+from designspace.analysis.reading import (
+    COLUMNS,
+    RECIPE_COLUMNS,
+    histories_of,
+    is_number,
+    missing_columns,
+    read_runs,
+    read_table,
+)
 from designspace.support.errors import InputError, unknown
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
@@ -78,7 +86,8 @@ class Results:
     chance_error: float
     """Error of guessing, per cent: 100 (1 - 1 / number of classes)."""
     histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
-    """The epochs of each trial of which they are known, by the column ``trial``."""
+    """The epochs of each trial of which they are known, by the column ``trial``; those of pycls's averaged weights too,
+    by that and `designspace.analysis.reading.EMA`."""
     notes: tuple[str, ...] = ()
     """What a reader must know of how the results were read or put together, one sentence each."""
 
@@ -94,7 +103,8 @@ class Results:
 
         The table gets the columns ``trial``, which tells its rows apart, and ``run``, where it has none. Ids may stand
         there twice only where ``trial`` is given. Networks without stages (of NAS spaces) may lack all columns of
-        stages, and activations may be NaN where another program did not count them. ``heldout_error`` is the error on
+        stages; activations may be NaN where another program did not count them, and so may flops and params of trials
+        that are not done. ``heldout_error`` is the error on
         images that were held out of the training and of every choice; it may be NaN or not be there.
 
         Raises:
@@ -240,10 +250,7 @@ class Results:
         parts = {value: (values == value).to_numpy() for value in sorted(present.unique().tolist())}
         if len(present) < len(values):
             parts[None] = ~values.index.isin(present.index)
-        return {
-            value: self._part(mask, f"{self.name}, {column} {'blank' if value is None else value}")
-            for value, mask in parts.items()
-        }
+        return {value: self._part(mask, f"{self.name}, {column} {_said(value)}") for value, mask in parts.items()}
 
     def mean_of_repeats(self, count: int, *, failures: Failures = "chance", name: str | None = None) -> Results:
         """Networks that were trained several times as one row each, with the mean of their first errors.
@@ -274,9 +281,12 @@ class Results:
     def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
         """Some of the trials, which are checked already."""
         table = self.table[mask].reset_index(drop=True)
-        trials = set(table["trial"]) if self.histories else set()
-        histories = {trial: history for trial, history in self.histories.items() if trial in trials}
-        return Results(_check_name(name), table, self.chance_error, histories, self.notes)
+        return Results(_check_name(name), table, self.chance_error, histories_of(table, self.histories), self.notes)
+
+
+def _said(value: Any) -> str:
+    """A value in the name of a part: 0 for a seed that pandas holds as 0.0."""
+    return "blank" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _check_name(name: str) -> str:
@@ -343,8 +353,8 @@ def _check_rows(name: str, table: pd.DataFrame) -> None:
             checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
     for column in ("flops", "params", "activations"):
         wrong = ~((table[column] >= 0) & (table[column] < math.inf))
-        if column == "activations":  # which other programs do not count
-            wrong &= table[column].notna()
+        # Other programs do not always count activations, nor the rest before a network is built.
+        wrong &= table[column].notna() | (done if column != "activations" else False)
         checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
     first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
     if first is not None:

@@ -21,22 +21,36 @@ def make_table(
     waiting: int = 0,
     tag: str = "a",
     epochs: int = 10,
+    seed: int = 0,
+    vary: int | None = None,
 ) -> pd.DataFrame:
-    """A table of results: done trials of those errors, then failed ones (reason, detail), running and waiting ones."""
+    """A table of results: done trials of those errors, then failed ones (reason, detail), running and waiting ones.
+
+    All networks have the same parameters, unless ``vary`` is a seed to draw them with; ``seed`` is that of the trials.
+    """
     rows = []
+    rng = np.random.default_rng(vary)
     statuses = ["done"] * len(errors) + ["failed"] * len(failed) + ["running"] * running + ["waiting"] * waiting
     for place, status in enumerate(statuses):
         done = status == "done"
         reason, detail = failed[place - len(errors)] if status == "failed" else ("", "")
         row: dict[str, object] = {"id": f"{tag}{place:011x}"}
         for letter, values in (("d", (1, 2, 7, 12)), ("w", (32, 64, 160, 384)), ("b", (1, 1, 1, 1)), ("g", (16,) * 4)):
+            if vary is not None:
+                values = _drawn(letter, rng)
             row |= {f"{letter}{stage}": value for stage, value in enumerate(values, start=1)}
-        row |= {"radix": 0, "flops": 4_000_000 + place, "params": 5_000, "activations": 3_000, "seed": 0}
+        row |= {"radix": 0, "flops": 4_000_000 + place, "params": 5_000, "activations": 3_000, "seed": seed}
         row |= {"status": status, "final_error": errors[place] if done else np.nan}
         row |= {"best_error": errors[place] - 0.25 if done else np.nan, "epochs": epochs if done else 0}
         row |= {"train_s": 60.0 if done else np.nan, "device": "cpu" if done else "", "reason": reason}
         rows.append(row | {"detail": detail})
     return pd.DataFrame(rows)
+
+
+def _drawn(letter: str, rng: np.random.Generator) -> list[int]:
+    """One parameter of four stages, drawn from the ranges of AnyNetX ("Designing Network Design Spaces", 3.2)."""
+    choices = {"d": range(1, 17), "w": range(8, 1025, 8), "b": (1, 2, 4), "g": (1, 2, 4, 8, 16, 32)}
+    return [int(value) for value in rng.choice(choices[letter], 4)]
 
 
 def make_results(name: str, errors: Sequence[float], **others: Any) -> Results:

@@ -9,7 +9,7 @@ from designspace.analysis.results import COLUMNS, Counts, Results, read_table
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe, TrialFailure, TrialResult
+from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialResult
 
 FAILED = [("diverged", "loss is nan in epoch 2"), ("out of memory", "")]
 
@@ -131,6 +131,11 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path):
         (lambda table: table.assign(reason=np.nan), "failed, but has no reason"),
         (lambda table: table.assign(params="many"), "column params must hold numbers"),
         (lambda table: table.assign(params=np.nan), "params must be a number >= 0"),
+        (lambda table: table.assign(flops=np.inf), "flops must be a number >= 0, not inf"),
+        (lambda table: table.assign(activations=-1), "activations must be a number >= 0, not -1"),
+        (lambda table: table.assign(heldout_error=200.0), "so heldout_error must be from 0 to 100 per cent, not 200"),
+        (lambda table: table.assign(trial="same"), "the trial same stands in more than one row"),
+        (lambda table: table.assign(id=""), "ids must be text, not ''"),
         (lambda table: table.assign(id="same"), "the id same stands in more than one row"),
     ],
 )
@@ -169,3 +174,183 @@ def test_the_callers_table_stays_as_it_is():
     results.table.loc[0, "final_error"] = 1.0
     pd.testing.assert_frame_equal(table, before)
     assert set(COLUMNS) <= set(table.columns)
+
+
+def test_the_first_wrong_row_is_named():
+    table = make_table([30.0, 101.0, 20.0]).assign(flops=[1, 2, -3])
+    with pytest.raises(InputError, match="trial a00000000001 is done, so final_error"):
+        Results.from_table("A", table, 10)
+
+
+def test_errors_on_held_out_images():
+    table = make_table([30.0, 20.0], failed=FAILED)
+    results = Results.from_table("A", table.assign(heldout_error=[31.0, 22.0, np.nan, np.nan]), 10)
+    assert results.errors(column="heldout_error").tolist() == [31, 22, 90, 90]
+    assert results.errors("exclude", column="heldout_error").tolist() == [31, 22]
+    with pytest.raises(InputError, match="A: 2 of 2 done trials have no heldout_error"):
+        Results.from_table("A", table, 10).errors(column="heldout_error")
+    with pytest.raises(InputError, match="A: 1 of 2 done trials have no heldout_error"):
+        Results.from_table("A", table.assign(heldout_error=[31.0, np.nan, 1.0, 1.0]), 10).errors(column="heldout_error")
+
+
+def test_networks_without_stages_and_activations():
+    table = make_table([30.0, 20.0])
+    table = table.drop(columns=[c for c in table.columns if c[0] in "dwbg" and c[1:].isdigit()])
+    results = Results.from_table("NASNet", table.assign(activations=np.nan), 10)
+    assert results.num_stages == 0
+    assert results.errors().tolist() == [30, 20]
+
+
+def test_complexity_may_be_unknown_of_trials_that_are_not_done():
+    table = make_table([], failed=FAILED, running=1).assign(flops=np.nan, params=np.nan, activations=np.nan)
+    assert Results.from_table("A", table, 10).counts == Counts(0, 2, 1, 0)
+
+
+# Parts
+
+
+def test_conditions_choose_trials():
+    results = make_results("A", [30, 20, 10, 5], failed=FAILED, running=1, vary=3)
+    table = results.table
+    for condition, expected in {
+        "d4 >= 3 and flops < 4000003": (table["d4"] >= 3) & (table["flops"] < 4_000_003),
+        "not (d1 > 8) or status == 'failed'": ~(table["d1"] > 8) | (table["status"] == "failed"),
+        "d1 + d2 > 2 * d3": table["d1"] + table["d2"] > 2 * table["d3"],
+        "2 < d1 <= 14": (table["d1"] > 2) & (table["d1"] <= 14),
+        "status in ['done', 'running'] & final_error != 10": table["status"].isin(["done", "running"])
+        & (table["final_error"] != 10),
+        "reason not in ('diverged', '')": table["reason"] == "out of memory",
+        " final_error\n< 15": table["final_error"] < 15,
+        "~(w1 > 64)": ~(table["w1"] > 64),
+    }.items():
+        chosen = results.where(condition)
+        assert chosen.table["id"].tolist() == table["id"][expected].tolist(), condition
+        assert 0 < len(chosen.table) < len(table), condition
+        assert chosen.chance_error == results.chance_error
+    assert results.where("d1 > 0", name="deep").name == "deep"
+    assert results.where(" d1\n> 0").name == "A (d1 > 0)"
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("d9 > 3", "unknown column 'd9' in 'd9 > 3'; there is: id, d1"),
+        ("d1 >", "is no condition"),
+        ("", "is no condition"),
+        ("(" * 5000 + "d1" + ")" * 5000, "is no condition"),
+        ("d1 = 3", "is no condition"),
+        ("d1 > 3; d2 > 3", "is no condition"),
+        ("@d1 > 3", "is no condition"),
+        ("d1 @ d2 > 3", "has MatMult in it"),
+        ("d1.__class__ == 3", "has Attribute in it"),
+        ("__import__('os').system('true')", "has Call in it"),
+        ("abs(d1) > 3", "has Call in it"),
+        ("[d1 for d1 in (1,)] == 1", "in it"),
+        ("(lambda: d1)() == 1", "in it"),
+        ("f'{d1}' == '1'", "has JoinedStr in it"),
+        ("d1[0] == 1", "has Subscript in it"),
+        ("(d1 := 3) > 1", "has NamedExpr in it"),
+        ("d1 > 9 ** 9 ** 9", "has Pow in it"),
+        ("id == 'a' * 999999999999", "does more with the text 'a' than compare it"),
+        ("d1 > 1 if d2 else d3", "has IfExp in it"),
+        ("d1 == None", "has None in it"),
+        ("d1 == b'x'", "neither a number nor a text"),
+        ("d1 + 1", "is no condition"),
+        ("d1", "is no condition"),
+        ("3 > 2", "is no condition"),
+        ("status > 3", "cannot be evaluated"),
+        ("d1 and d2", "is no condition|cannot be evaluated"),
+        ("__builtins__ == 1", "unknown column '__builtins__'"),
+        ("d1 > 1e6", "no trial meets 'd1 > 1e6'"),
+    ],
+)
+def test_conditions_that_cannot_be_are_refused(condition, message):
+    with pytest.raises(InputError, match=message):
+        make_results("A", [30, 20]).where(condition)
+
+
+def test_trials_split_by_a_column():
+    tables = [make_table([30.0, 20.0], seed=seed, tag=f"{seed}") for seed in (2, 0)]
+    results = Results.from_table("A", pd.concat([*tables, make_table([10.0]).assign(seed=np.nan)]), 10)
+    parts = results.split("seed")
+    assert list(parts) == [0, 2, None]
+    assert [part.name for part in parts.values()] == ["A, seed 0", "A, seed 2", "A, seed blank"]
+    assert [part.errors().tolist() for part in parts.values()] == [[30, 20], [30, 20], [10]]
+    assert list(results.split("status")) == ["done"]
+    with pytest.raises(InputError, match="unknown column of A 'sed'"):
+        results.split("sed")
+
+
+def test_parts_keep_the_histories_of_their_trials():
+    epochs = (EpochRecord(1, 0.1, 1.0, 50.0, 30.0, 1.0),)
+    table = make_table([30.0, 20.0])
+    histories = {"a00000000000": epochs, "a00000000001": epochs, "a00000000001 EMA": epochs}
+    results = Results.from_table("A", table, 10, histories, ("noted",))
+    part = results.where("final_error < 25")
+    assert set(part.histories) == {"a00000000001", "a00000000001 EMA"}
+    assert part.notes == ("noted",)
+    assert set(results.split("final_error")[30.0].histories) == {"a00000000000"}
+
+
+# Repeats
+
+
+def repeats(columns):
+    """Results of three networks trained with seeds 2, 0 and 1 (rows in that order), with some columns set."""
+    tables = [make_table([30.0 + seed, 20.0 - seed, 10.0], seed=seed) for seed in (2, 0, 1)]
+    table = pd.concat(tables, ignore_index=True).assign(trial=[f"t{place}" for place in range(9)])
+    for column, values in columns.items():
+        for place, value in values.items():
+            table.loc[place, column] = value
+    return Results.from_table("A", table, 10)
+
+
+def test_repeats_are_averaged_in_the_order_of_their_seeds():
+    results = repeats({})
+    first, two, three = (results.mean_of_repeats(count) for count in (1, 2, 3))
+    assert first.errors().tolist() == [30, 20, 10]
+    assert two.errors().tolist() == [30.5, 19.5, 10]
+    assert three.errors().tolist() == [31, 19, 10]
+    assert three.errors(column="best_error").tolist() == [30.75, 18.75, 9.75]
+    assert three.table["id"].tolist() == results.table["id"][:3].tolist()
+    assert three.table["train_s"].tolist() == [180] * 3
+    assert three.table["repeats"].tolist() == [3] * 3
+    assert (first.name, three.name) == ("A, 1 repeat", "A, 3 repeats")
+    assert three.mean_of_repeats(1, name="again").errors().tolist() == three.errors().tolist()
+
+
+def test_failed_repeats_count_at_chance_level_unless_excluded():
+    failed = {"status": "failed", "reason": "diverged", "final_error": np.nan, "best_error": np.nan}
+    results = repeats({column: {0: value, 4: value, 1: value, 7: value} for column, value in failed.items()})
+    # The first network failed once, the second all three times.
+    mean = results.mean_of_repeats(3)
+    assert mean.table["status"].tolist() == ["done", "failed", "done"]
+    assert mean.table["reason"].tolist() == ["", "diverged", ""]
+    assert mean.table["detail"].tolist() == ["3 of 3 trials finished, 2 done", "3 of 3 trials finished, 0 done", ""]
+    assert mean.errors().tolist() == [(30 + 31 + 90) / 3, 90, 10]
+    assert results.mean_of_repeats(3, failures="exclude").errors("exclude").tolist() == [30.5, 10]
+
+
+def test_networks_without_enough_repeats_are_unfinished_rows():
+    unfinished = {"status": "waiting", "final_error": np.nan, "best_error": np.nan, "train_s": np.nan}
+    results = repeats({column: {0: value, 1: value, 4: value, 7: value} for column, value in unfinished.items()})
+    mean = results.mean_of_repeats(3)
+    assert mean.table["status"].tolist() == ["running", "waiting", "done"]
+    assert mean.table["detail"].tolist()[:2] == ["2 of 3 trials finished, 2 done", "0 of 3 trials finished, 0 done"]
+    assert mean.errors().tolist() == [10]
+    assert results.mean_of_repeats(2).errors().tolist() == [30.5, 10]
+    assert results.mean_of_repeats(4).counts.done == 0
+
+
+def test_other_recipes_are_no_repeats():
+    table = repeats({}).table.assign(lr=[0.1] * 6 + [0.2] * 3, heldout_error=50.0)
+    mean = Results.from_table("A", table, 10).mean_of_repeats(2)
+    assert mean.table["lr"].tolist() == [0.1] * 3 + [0.2] * 3
+    assert mean.table["trial"].tolist()[2:4] == ["a00000000002", "a00000000000@2"]
+    assert mean.counts == Counts(done=3, failed=0, running=3, waiting=0)
+    assert mean.errors(column="heldout_error").tolist() == [50] * 3
+    for wrong in (0, 1.5, True):
+        with pytest.raises(InputError, match="number of repeats must be a whole number >= 1"):
+            mean.mean_of_repeats(wrong)
+    with pytest.raises(InputError, match="treatment of failures"):
+        mean.mean_of_repeats(1, failures="drop")
