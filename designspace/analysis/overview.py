@@ -12,19 +12,24 @@ import pandas as pd
 
 from designspace.analysis.best_values import scatter
 from designspace.analysis.compare import Comparison
+from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.difference import difference
 from designspace.analysis.edf import edf
 from designspace.analysis.effects import best_of_k
 from designspace.analysis.figures import Drawing, finish, new_grid
-from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects
+from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects, draw_paired
+from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
 from designspace.analysis.figures.networks import draw_staircases
-from designspace.analysis.figures.scatter import draw_map, draw_scatter
+from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_scatter
 from designspace.analysis.figures.search import draw_search
+from designspace.analysis.figures.style import plain, short
 from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
+from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.panels import everything, hide_rest
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.search import doubling, search_curve
+from designspace.analysis.tradeoffs import pareto
 from designspace.support.errors import InputError
 
 
@@ -126,7 +131,7 @@ def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
         found = best_and_worst(one, count)
         for ax, stairs, word in zip(axes, (found.best, found.worst), ("best", "worst"), strict=True):
             draw_staircases(ax, stairs)
-            ax.set_title(f"{one.name}: {word}".replace("$", r"\$"), fontsize=10)
+            ax.set_title(plain(f"{short(one.name)}: {word}"), fontsize=10)
         numbers.append(found.table().assign(space=one.name))
     caption = f"The {count} best and worst networks of each space: the width of each block."
     table = pd.concat(numbers, ignore_index=True)
@@ -142,3 +147,57 @@ def search_figure(results: Sequence[Results], *, failures: Failures = "chance") 
     caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."
     numbers = pd.concat([one.table() for one in curves], ignore_index=True) if curves else pd.DataFrame()
     return finish("search", "Random search", figure, numbers, caption, results)
+
+
+def pareto_figure(results: Sequence[Results]) -> Drawing:
+    """Error against each complexity, with the Pareto front of each population."""
+    everything({"": results})
+    complexities = ("flops", "params", "activations")
+    figure, (axes,) = new_grid(1, len(complexities), width=3.8, height=3.4)
+    numbers = []
+    for ax, complexity in zip(axes, complexities, strict=True):
+        fronts = [pareto(one, complexity) for one in results]
+        draw_pareto(ax, fronts)
+        numbers += [one.table().assign(complexity=complexity) for one in fronts]
+    caption = "Error against complexity. On the steps are the networks that no smaller one beats (Pareto front)."
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("pareto", "Error against complexity", figure, table, caption, results)
+
+
+def curves_figure(results: Sequence[Results]) -> Drawing:
+    """Learning curves of the best, the middle and the worst network, and how soon errors rank as they do at the end.
+
+    Raises:
+        InputError: no trial's epochs are known.
+    """
+    some = [one for one in results if one.histories and (one.table["status"] == "done").any()]
+    if not some:
+        raise InputError("no epochs are known of any done trial")
+    figure, (axes,) = new_grid(1, len(some) + 1, width=3.6, height=3.2)
+    numbers = []
+    for ax, one in zip(axes, some, strict=False):
+        curves = learning_curves(one)
+        draw_curves(ax, curves)
+        ax.set_title(plain(short(one.name)), fontsize=10)
+        numbers.append(curves.table().assign(panel="curves"))
+    ranks = [epoch_ranks(one) for one in some]
+    draw_epoch_ranks(axes[-1], ranks)
+    numbers += [one.table().assign(panel="ranks") for one in ranks]
+    caption = (
+        "Test (thick) and training errors (thin) of the best, the middle and the worst network of each space. Right: "
+        "rank correlation of the error after each epoch with the final one."
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    return finish("curves", "Learning curves", figure, table, caption, results)
+
+
+def paired_figure(a: Results, b: Results, *, failures: Failures = "chance") -> Drawing:
+    """The same networks under two recipes: does one rank them as the other does?
+
+    Raises:
+        InputError: they have too few networks in common.
+    """
+    paired = compare_paired(a, b, failures=failures)
+    figure, ((ax,),) = new_grid(1, 1, width=4.6, height=4.2)
+    draw_paired(ax, paired)
+    return finish("paired", f"{a.name} and {b.name}", figure, paired.table(), paired.sentence(), [a, b])

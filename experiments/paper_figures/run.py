@@ -74,40 +74,40 @@ def study() -> Iterator[Run]:
     for parent, parameter in (("C", "width"), ("D", "depth")):
         for order in ("shared", "non_increasing"):
             space = small(f"AnyNetX{parent}").refine(Order(parameter, order))
-            yield Run(f"AnyNetX{parent}-{parameter}-{order}", space, 32)
+            yield Run(f"AnyNetX{parent}-{parameter}-{order}", space, 24)
 
     # Figure 9, middle: RegNetX with w_m = 2, and with w_0 = w_a.
     regnet = small("RegNetX")
     for name, change in (("wm2", {"w_m": choice([2.0])}), ("wa-is-w0", {"w_a": None})):
         axes = dataclasses.replace(regnet.axes, **change)  # type: ignore[type-var]
-        yield Run(f"RegNetX-{name}", dataclasses.replace(regnet, axes=axes), 32)
+        yield Run(f"RegNetX-{name}", dataclasses.replace(regnet, axes=axes), 24)
 
     # Figures 14 and 16: inverted and depthwise bottlenecks, squeeze-and-excitation.
     yield Run("RegNetX-inverted", small("RegNetX", bottleneck_ratio=[0.25, 0.5, 1]), 24)
     yield Run("RegNetX-depthwise", small("RegNetX", bottleneck_ratio=[0.25, 0.5, 1], group_width=[1]), 24)
-    yield Run("RegNetY", small("RegNetY"), 32)
+    yield Run("RegNetY", small("RegNetY"), 24)
 
     # "On Network Design Spaces": three stages, up to four million multiply-adds (with a stem of stride 2).
     for name in ("Vanilla", "ResNet", "ResNeXt-A", "ResNeXt-B"):
-        yield Run(name, small(name, flops=(1e6, 4e6), stem="imagenet"), 40)
+        yield Run(name, small(name, flops=(1e6, 4e6), stem="imagenet"), 32)
 
     # Figure 10: other blocks, five stages, twice the budget. The same networks for 50 epochs, also for the paired mode.
     for name in three:
         for block in ("R", "V", "VR"):
-            yield Run(f"{name}-{block}", small(name, block=block), 20)
-        yield Run(f"{name}-5stages", small(name, stages=5), 20)
-        yield Run(f"{name}-2MF", small(name, flops=(1.6e6, 2.4e6)), 20)
+            yield Run(f"{name}-{block}", small(name, block=block), 16)
+        yield Run(f"{name}-5stages", small(name, stages=5), 16)
+        yield Run(f"{name}-2MF", small(name, flops=(1.6e6, 2.4e6)), 16)
     # Figures 11 and 13: regimes, and the constrained RegNetX.
-    yield Run("RegNetX-0.5MF", small("RegNetX", flops=(0.4e6, 0.6e6)), 20)
-    yield Run("RegNetX-4MF", small("RegNetX", flops=(3.2e6, 4.8e6)), 16)
-    for regime, band, n in (("1MF", BAND, 20), ("2MF", (1.6e6, 2.4e6), 20), ("4MF", (3.2e6, 4.8e6), 12)):
+    yield Run("RegNetX-0.5MF", small("RegNetX", flops=(0.4e6, 0.6e6)), 16)
+    yield Run("RegNetX-4MF", small("RegNetX", flops=(3.2e6, 4.8e6)), 12)
+    for regime, band, n in (("1MF", BAND, 16), ("2MF", (1.6e6, 2.4e6), 16), ("4MF", (3.2e6, 4.8e6), 12)):
         yield Run(f"RegNetXConstrained-{regime}", small("RegNetXConstrained", flops=band), n)
     for name in three:
-        yield Run(f"{name}-50epochs", small(name), 12, dataclasses.replace(RECIPE, epochs=50))
+        yield Run(f"{name}-50epochs", small(name), 8, dataclasses.replace(RECIPE, epochs=50))
 
     # 1905.13214, figures 13 and 14: the same networks from other seeds.
     for seed in range(1, 16):
-        yield Run(f"RegNetX-seed{seed}", small("RegNetX"), 24 if seed < 3 else 4, seed=seed)
+        yield Run(f"RegNetX-seed{seed}", small("RegNetX"), 24 if seed < 3 else 3, seed=seed)
     # 1905.13214, figure 12: learning rate and weight decay.
     for place in range(12):
         lr, decay = 0.02 * 3 ** (place % 4), 5e-5 * 10 ** (place // 4)

@@ -13,13 +13,18 @@ import pandas as pd
 from designspace.analysis.best_values import scatter
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
 from designspace.analysis.figures.networks import draw_fit_errors, draw_mean_line, draw_staircases
-from designspace.analysis.figures.scatter import draw_scatter
+from designspace.analysis.figures.scatter import draw_cost, draw_scatter
 from designspace.analysis.figures.search import draw_search
+from designspace.analysis.figures.style import plain, short
+from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.lines import fit_population, mean_line
 from designspace.analysis.networks import Staircase, best_and_worst
 from designspace.analysis.papers.panels import Panels, edfs_of, everything, hide_rest, panel_edfs
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.search import search_curve
+from designspace.analysis.tradeoffs import CostFit, cost_fits
+from designspace.analysis.trends import trends
+from designspace.support.errors import InputError
 
 _BEST_VALUE = (
     "The dashed line is the median best value and the shade its 95% interval: what the best of a quarter of the "
@@ -172,6 +177,63 @@ def generalisation(panels: Panels, *, failures: Failures = "chance") -> Drawing:
     return panel_edfs("designing_10_generalisation", "Generalisation", panels, caption, failures=failures)
 
 
+def parameter_trends(regimes: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+    """Figure 11: the best values of each parameter over flop regimes, one population each.
+
+    Raises:
+        InputError: no results, or no parameter that all of them have and one varies.
+    """
+    everything({"": regimes})
+    found = trends(regimes, failures=failures)
+    if not found:
+        raise InputError(f"no parameter varies in {', '.join(one.name for one in regimes)}")
+    columns = min(3, len(found))
+    figure, grid = new_grid(-(-len(found) // columns), columns, width=3.4, height=2.8)
+    for place, (ax, one) in enumerate(zip(grid.flat, found, strict=False)):
+        draw_trend(ax, one, legend=place == 0)
+    hide_rest(grid, len(found))
+    caption = (
+        "The parameters of good networks by flop regime. Light: all networks; dark: 95% interval of the best value; "
+        "line: its median; cross: the network of least error."
+    )
+    table = pd.concat([one.table() for one in found], ignore_index=True)
+    return finish("designing_11_trends", "Trends over flop regimes", figure, table, caption, regimes)
+
+
+def complexity_of_networks(populations: Sequence[Results]) -> Drawing:
+    """Figure 12: do multiply-adds or activations tell the measured time, and how do the complexities grow together?
+
+    The paper measures the time of inference on a GPU; what is known of a trial is the time and memory of its training.
+    Panels without a measurement are left out, and several devices are drawn apart.
+    """
+    everything({"": populations})
+    pairs = [("flops", "train_s"), ("activations", "train_s"), ("flops", "activations"), ("flops", "params")]
+    pairs.append(("activations", "memory_bytes"))
+    # A training twice as long takes twice the time; runs of other lengths would draw lines of their own.
+    lengths = [length for one in populations for length in one.table["epochs"][one.table["status"] == "done"]]
+    usual = max(set(lengths), key=lengths.count) if lengths else None
+    some = [one for one in populations if usual is not None and (one.table["epochs"] == usual).any()]
+    drawn = [(pair, fits) for pair in pairs if (fits := _fits(some, *pair))]
+    figure, grid = new_grid(-(-max(1, len(drawn)) // 3), 3, width=3.6, height=3.2)
+    for ax, (_, fits) in zip(grid.flat, drawn, strict=False):
+        draw_cost(ax, fits)
+    hide_rest(grid, len(drawn))
+    told = [f"{fit.complexity.label} and {fit.cost.label}: r = {fit.r:.2f}" for _, fits in drawn for fit in fits[:1]]
+    caption = f"How complexities tell measured costs, and each other, with least-squares fits. {'; '.join(told)}."
+    tables = [fit.table().assign(panel=" ".join(pair)) for pair, fits in drawn for fit in fits]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return finish("designing_12_complexity", "Complexity, time and memory", figure, table, caption, populations)
+
+
+def _fits(populations: Sequence[Results], complexity: str, cost: str) -> Sequence[CostFit]:
+    """The fits of a panel of figure 12, one a device; none where the cost was not measured or too seldom."""
+    known = [one for one in populations if cost in one.table.columns and one.table[cost].notna().any()]
+    try:
+        return cost_fits(known, complexity, cost) if known else ()
+    except InputError:  # too few networks, or of one complexity only
+        return ()
+
+
 def constrained(panels: Panels, *, failures: Failures = "chance") -> Drawing:
     """Figure 13: RegNetX and its constrained form, a panel for each flop regime."""
     caption = "RegNetX as it is and with constraints (section 4: b = 1, bounds on depth and w_m, caps)."
@@ -195,7 +257,7 @@ def best_models(results: Sequence[Results], title: str = "RegNetX") -> Drawing:
     figure, grid = new_grid(-(-max(1, len(best)) // columns), columns, width=3.2, height=3.0)
     for ax, (one, stairs) in zip(grid.flat, best, strict=False):
         draw_staircases(ax, [stairs])
-        ax.set_title(one.name.replace("$", r"\$"), fontsize=10)
+        ax.set_title(plain(short(one.name)), fontsize=10)
     hide_rest(grid, len(best))
     rows = [one.table[one.table["trial"] == stairs.trial].assign(space=one.name) for one, stairs in best]
     numbers = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()

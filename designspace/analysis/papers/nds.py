@@ -25,6 +25,7 @@ from designspace.analysis.figures.sampling import (
 )
 from designspace.analysis.figures.scatter import draw_scatter
 from designspace.analysis.figures.search import draw_search
+from designspace.analysis.figures.style import plain, short
 from designspace.analysis.hyperparameters import relative_ranks
 from designspace.analysis.papers.panels import edfs_of, everything, panel_edfs
 from designspace.analysis.reruns import reruns
@@ -113,7 +114,7 @@ def error_against_complexity(results: Sequence[Results], *, failures: Failures =
         for ax, column in zip(axes, COMPLEXITIES, strict=True):
             found = scatter(one, column, failures=failures)
             draw_scatter(ax, found, place=place)
-            ax.set_ylabel(f"{one.name}\n{ax.get_ylabel()}".replace("$", r"\$"))
+            ax.set_ylabel(f"{plain(short(one.name))}\n{ax.get_ylabel()}")
             numbers.append(found.table().assign(space=one.name, complexity=column))
     caption = "Error against complexity, a row for each space; dashed and shaded: the best value and its 95% interval."
     table = pd.concat(numbers, ignore_index=True)
@@ -225,7 +226,7 @@ def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chan
         ranks = relative_ranks(one, settings, failures=failures)
         for ax, setting in zip(axes, settings, strict=True):
             draw_relative_ranks(ax, ranks, setting)
-            ax.set_title(f"{one.name}".replace("$", r"\$"), fontsize=10)
+            ax.set_title(plain(short(one.name)), fontsize=10)
         numbers.append(ranks.table().assign(space=one.name))
         chosen = ranks.best()
         best.append(f"{one.name}: lr {chosen['lr']:g}, weight decay {chosen['weight_decay']:g}")
