@@ -198,7 +198,7 @@ def merge(sources: Sequence[Source]) -> Source:
         name = sources[0].name
     else:
         table, histories, name = _stack(sources)
-        table, more = _count_once(table)
+        table, more = _count_once(_tell_differences(table))
         notes += more
         histories = histories_of(table, histories)
     return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes))
@@ -227,7 +227,8 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     order = np.lexsort((np.arange(len(table)), rank, trial))
     first = order[np.diff(trial[order], prepend=-1) > 0]
     done = table["status"] == "done"
-    spread = table["final_error"][done].groupby(trial[done]).agg(np.ptp)
+    errors = table["final_error"][done].groupby(trial[done])
+    spread = errors.max() - errors.min()
     unequal = spread[spread > 0]
     notes = []
     if not unequal.empty:

@@ -56,6 +56,7 @@ class RunFolder:
         """The table of all trials, as far as it was last gathered."""
         self.history = path / "history.csv"
         """The epochs of all trials, gathered with it."""
+        self._trials = path / _TRIALS
 
     @property
     def name(self) -> str:
@@ -166,7 +167,7 @@ class RunFolder:
 
     def trial(self, id_: str) -> TrialFolder:
         """The folder of a trial, which may not exist yet."""
-        return TrialFolder(self.path / _TRIALS / id_)
+        return TrialFolder(self._trials / id_)
 
     def states(self, ids: Sequence[str]) -> list[TrialState]:
         """What became of each trial.
@@ -184,7 +185,7 @@ class RunFolder:
     def begun(self) -> set[str]:
         """Ids of the trials that have a folder."""
         try:
-            return {entry.name for entry in os.scandir(self.path / _TRIALS)}
+            return {entry.name for entry in os.scandir(self._trials)}
         except FileNotFoundError:
             return set()
 
@@ -222,18 +223,12 @@ class RunFolder:
         plan = self.plan()
         seed = plan[1] if plan else ""
         names = population.column_names()
-        columns = [population.columns[name].tolist() for name in names]
-        rows = []
-        for i, state in enumerate(self.states(population.ids)):
-            values: dict[str, Any] = {"seed": seed, "status": state.status}
-            if state.result:
-                values.update(dataclasses.asdict(state.result))
-            if state.failure:
-                values.update(dataclasses.asdict(state.failure))
-            values["detail"] = " ".join(str(values.get("detail", "")).split())
-            row = [state.id, *(_tidy(column[i]) for column in columns)]
-            told = (values.get(name) for name in RESULT_COLUMNS)
-            rows.append([*row, *("" if value is None else value for value in told)])
+        columns = [[_tidy(value) for value in population.columns[name].tolist()] for name in names]
+        rows: list[list[Any]] = []
+        for state, *values in zip(self.states(population.ids), *columns, strict=True):
+            told = {name: getattr(state.result or state.failure, name, None) for name in RESULT_COLUMNS}
+            told |= {"seed": seed, "status": state.status, "detail": " ".join(str(told["detail"] or "").split())}
+            rows.append([state.id, *values, *("" if value is None else value for value in told.values())])
         return ["id", *names, *RESULT_COLUMNS], rows
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:

@@ -1,0 +1,182 @@
+"""How long do results take to read and to analyse, and how much memory, against what was demanded?
+
+Run with `make bench`; ``benchmark.py read`` measures the reading alone. Each part runs in a process of its own, for
+peak memory is a process's; imports are counted apart. The million rows are of networks drawn at random with made-up
+errors, a hundredth of them failed; the runs of 500 are folders as training leaves them, with ten epochs a trial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MILLION = 1_000_000
+RUNS = ("AnyNetXA", "AnyNetXE")
+NETWORKS = 500
+EPOCHS = 10
+DEMANDED = {
+    "two runs of 500: analyze": (5.0, 2048),
+    "a million trials: all of it": (10.0, 2048),
+    "a million trials: read": (5.0, 1536),
+    "a run of 500: read": (0.05, None),
+}
+"""Seconds and MiB, by what is measured."""
+
+
+def write_million(path: Path) -> None:
+    """A results.csv of a million trials, in pieces."""
+    rng = np.random.default_rng(0)
+    ids = rng.permutation(MILLION)
+    for start in range(0, MILLION, 100_000):
+        piece = ids[start : start + 100_000]
+        n = len(piece)
+        failed = rng.random(n) < 0.01
+        error = np.round(np.clip(20 + rng.gamma(4, 6, n), 0, 90), 3)
+        columns: dict[str, object] = {"id": [f"{number * 0xF4243:012x}" for number in piece]}
+        columns |= {f"d{stage}": rng.integers(1, 17, n) for stage in range(1, 5)}
+        columns |= {f"w{stage}": 8 * rng.integers(1, 129, n) for stage in range(1, 5)}
+        columns |= {f"b{stage}": 2 ** rng.integers(0, 3, n) for stage in range(1, 5)}
+        columns |= {f"g{stage}": 2 ** rng.integers(0, 6, n) for stage in range(1, 5)}
+        columns |= {"radix": 0, "flops": rng.integers(200_000_000, 400_000_000, n)}
+        columns |= {name: rng.integers(1_000_000, 20_000_000, n) for name in ("params", "activations")}
+        columns |= {"seed": rng.integers(0, 2, n), "status": np.where(failed, "failed", "done")}
+        columns |= {"final_error": np.where(failed, np.nan, error)}
+        columns |= {"best_error": np.where(failed, np.nan, np.round(error - rng.random(n), 3))}
+        columns |= {"epochs": np.where(failed, 3, EPOCHS)}
+        columns |= {"train_s": np.where(failed, np.nan, np.round(100 * rng.random(n), 3)), "device": "a GPU"}
+        columns |= {"memory_bytes": rng.integers(100_000_000, 2_000_000_000, n)}
+        columns |= {"reason": np.where(failed, "diverged", "")}
+        columns |= {"detail": np.where(failed, "loss is nan in epoch 3, at step 12", "")}
+        pd.DataFrame(columns).to_csv(path, index=False, mode="a", header=start == 0)
+
+
+def write_run(path: Path, seed: int) -> None:
+    """A run whose trials are all done, as training leaves it."""
+    from designspace.spaces import catalog
+    from designspace.trials.folder import RunFolder
+    from designspace.trials.trial import EpochRecord, Recipe, TrialResult, asked_of
+
+    recipe, folder = Recipe(epochs=EPOCHS), RunFolder(path)
+    folder.create(catalog.space(path.name, flops=(200e6, 400e6), num_classes=10).sample(NETWORKS), {})
+    folder.write_plan(recipe, seed)
+    rng = np.random.default_rng(seed)
+    for id_ in folder.ids():
+        errors = 90 * np.exp(-np.arange(1, EPOCHS + 1) * rng.uniform(0.05, 0.15))
+        history = tuple(
+            EpochRecord(epoch, 0.1, 2 / epoch, float(error), float(error), 3.21)
+            for epoch, error in enumerate(errors, start=1)
+        )
+        # Not by TrialFolder, which flushes each file to the disk: minutes, for what is thrown away.
+        trial = folder.trial(id_).path
+        trial.mkdir(parents=True)
+        lines = (json.dumps(dataclasses.asdict(record)) for record in history)
+        (trial / "history.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        result = dataclasses.asdict(TrialResult.of_history(history, "cpu", 2**30))
+        (trial / "result.json").write_text(json.dumps({"asked": asked_of(id_, recipe, seed), **result}))
+
+
+def timed(name: str, work: Callable[[], object]) -> None:
+    """Do something, and print its name, wall seconds and the process's peak memory so far, MiB."""
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    print(json.dumps([name, seconds, peak]), flush=True)
+
+
+def part(name: str, folder: Path) -> None:
+    """One part of the benchmark, in this process; prints lines of JSON."""
+    if name == "million":
+        measure_million(folder)
+    elif name == "read_million":
+        from designspace.analysis import Results, read_table
+
+        path = folder / "results.csv"
+        timed("a million trials: read", lambda: Results.from_table("million", read_table(path), 10).errors())
+    elif name == "read_runs":
+        from designspace.analysis import Results
+
+        Results.read(folder / RUNS[0])
+        timed("a run of 500: read", lambda: Results.read(folder / RUNS[1]))
+        timed("two runs of 500: read as one", lambda: Results.read(*(folder / run for run in RUNS)))
+    else:
+        from designspace.analysis import Results, analyze
+
+        for late in ("scipy.stats", "matplotlib.figure", "jinja2", "sklearn.ensemble"):
+            __import__(late)
+        timed(
+            "two runs of 500: analyze",
+            lambda: analyze([Results.read(folder / run) for run in RUNS], folder / "report", {"from": "a benchmark"}),
+        )
+
+
+def measure_million(folder: Path) -> None:
+    """Reading, EDF, bands, comparison and best values of a million trials: each, and all of it."""
+    from scipy import stats  # noqa: F401  (an import, which is counted apart)
+
+    from designspace.analysis import Results, read_table
+    from designspace.analysis.best_values import best_values
+    from designspace.analysis.compare import compare
+    from designspace.analysis.edf import edf
+
+    found: list[Results] = []
+
+    def read() -> None:
+        found.append(Results.from_table("million", read_table(folder / "results.csv"), 10))
+
+    def halves() -> None:
+        compare(*found[0].split("seed").values())
+
+    def everything() -> None:
+        timed("a million trials: read again", read)
+        timed("a million trials: EDF and both bands", lambda: [
+            (curve := edf(found[0].errors())), curve.band(), curve.bootstrap_band()
+        ])  # fmt: skip
+        timed("a million trials: compare halves", halves)
+        timed("a million trials: best values", lambda: best_values(found[0], ["flops", "d1", "w4"]))
+
+    timed("a million trials: all of it", everything)
+
+
+def measured(name: str, folder: Path) -> Iterator[tuple[str, float, float]]:
+    """The lines that a part prints in a fresh process."""
+    process = subprocess.run(
+        [sys.executable, __file__, name, str(folder)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout.splitlines():
+        label, seconds, peak = json.loads(line)
+        yield label, seconds, peak
+
+
+def main() -> None:
+    """Print the figures beside those demanded."""
+    if len(sys.argv) > 2:
+        part(sys.argv[1], Path(sys.argv[2]))
+        return
+    parts = ["read_runs", "read_million"] + ([] if sys.argv[1:] == ["read"] else ["analyze", "million"])
+    print(f"{'':<40}{'s':>8}{'MiB':>8}{'demanded':>20}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed, run in enumerate(RUNS):
+            write_run(folder / run, seed)
+        write_million(folder / "results.csv")
+        for one in parts:
+            for label, seconds, peak in measured(one, folder):
+                most_s, most_mib = DEMANDED.get(label, (None, None))
+                wanted = f"{most_s:g} s" if most_s else ""
+                wanted += f", {most_mib} MiB" if most_mib else ""
+                print(f"{label:<40}{seconds:>8.2f}{peak:>8.0f}{wanted:>20}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
