@@ -159,7 +159,7 @@ def compare_paired(a: Results, b: Results, level: float = 0.05, *, failures: Fai
             f"{a.name} and {b.name} have different numbers of classes "
             f"(chance level: {a.chance_error:g}% and {b.chance_error:g}%): their errors do not compare"
         )
-    both = _errors(a).join(_errors(b), how="inner", lsuffix="_a", rsuffix="_b")
+    both = _errors(a).merge(_errors(b), left_index=True, right_index=True, suffixes=("_a", "_b"))
     ended = both[both["ended_a"] & both["ended_b"]]
     failed = ended["failed_a"] | ended["failed_b"]
     counted = ended[~failed] if failures == "exclude" else ended
