@@ -45,8 +45,8 @@ class Column:
 
 
 _FIRST = (
-    Column("run", "run", "the run that the network belongs to", "text"),
     Column("id", "id", "names the network", "text"),
+    Column("run", "run", "the run that the network belongs to", "text"),
     Column("status", "status", "done, failed, running or waiting", "text"),
     Column("final_error", "error", "top-1 error of the last epoch, %", "error", "y"),
     Column("best_error", "best_error", "least top-1 error over the epochs, %; it flatters", "error", "y"),

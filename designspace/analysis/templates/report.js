@@ -12,7 +12,8 @@ const value = (key, trial) => (columns.has(key) ? columns.get(key).values[trial]
 const isError = (key) => columns.get(key).format === "error";
 const failed = (trial) => value("status", trial) === "failed";
 const runOf = (trial) => data.runs[place.get(value("run", trial))];
-const state = { shown: every, chosen: null, pointed: null, sortKey: null, ascending: true, limit: 100 };
+const state = { shown: every, chosen: null, pointed: null, sortKey: null, ascending: true, first: 0 };
+const ROWS = 100; // of the table at a time: more would make a browser slow
 
 // --- Elements and texts ---------------------------------------------------------------------------------------------
 
@@ -127,7 +128,6 @@ function filter() {
   input.setAttribute("aria-invalid", String(Boolean(at("problem").textContent)));
   if (at("problem").textContent) return;
   state.shown = every.filter((trial) => wanted.every((holds) => holds(trial)));
-  state.limit = 100;
   sort();
   drawScatter();
 }
@@ -188,11 +188,12 @@ function sort() {
   const { sortKey, ascending } = state;
   state.rows = sortKey === null ? state.shown
     : [...state.shown].sort((a, b) => compare(value(sortKey, a), value(sortKey, b), ascending) || a - b);
-  fillTable();
+  fillTable(0);
 }
 
-function fillTable() {
-  const rows = state.rows.slice(0, state.limit).map((trial) => {
+function fillTable(first) {
+  state.first = first;
+  const rows = state.rows.slice(first, first + ROWS).map((trial) => {
     const row = html("tr", { "data-trial": trial }, ...keys.map((key) => {
       const text = shown(key, trial);
       if (key === "id") return html("td", { class: "text" }, html("button", { type: "button", class: "id" }, text));
@@ -203,19 +204,20 @@ function fillTable() {
     return row;
   });
   at("trials-table").tBodies[0].replaceChildren(...rows);
-  const cut = rows.length < state.rows.length;
-  const which = state.rows.length === every.length ? `All ${every.length} trials`
-    : `${state.rows.length} of ${every.length} trials match the filter`;
-  at("count").textContent = `${which}${cut ? `; the table shows the first ${rows.length}` : ""}.`;
-  at("more").hidden = !cut;
-  at("more").textContent = `Show all ${state.rows.length} rows`;
+  const [all, found] = [every.length, state.rows.length];
+  const part = found > ROWS ? `; the table shows ${first + 1} to ${first + rows.length}` : "";
+  at("count").textContent = `${found === all ? `All ${all} trials` : `${found} of ${all} trials match the filter`}${part}.`;
+  at("pages").hidden = found <= ROWS;
+  at("back").disabled = !first;
+  at("next").disabled = first + ROWS >= found;
+  at("pages").querySelector("span").textContent = `${first + 1} to ${first + rows.length} of ${found}`;
 }
 
 // --- Charts ---------------------------------------------------------------------------------------------------------
 
 function linear(low, high, from, to) {
   if (low === high) [low, high] = [low - (Math.abs(low) * 0.1 || 1), high + (Math.abs(high) * 0.1 || 1)];
-  const count = Math.max(2, Math.abs(to - from) / 70); // ticks, so far apart in pixels
+  const count = Math.max(4, Math.abs(to - from) / 70); // ticks, so far apart in pixels
   const power = 10 ** Math.floor(Math.log10((high - low) / count));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= (high - low) / count);
   const ticks = [];
@@ -250,8 +252,9 @@ function frame(chart, box, x, y, xName, yName) {
 
 const paths = { o: "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z", s: "M-4 -4H4V4H-4Z", "^": "M0 -5L5 4H-5Z",
   D: "M0 -5.5L5.5 0L0 5.5L-5.5 0Z", v: "M0 5L5 -4H-5Z" };
-const cross = "M-4 -4L4 4M4 -4L-4 4";
-const markerOf = (run, attributes = {}) => svg("path", { class: "point", d: paths[run.marker], fill: run.colour, ...attributes });
+const cross = "M-4 -4L4 4M4 -4L-4 4"; // of a failed trial
+const markerOf = (run, attributes = {}) =>
+  svg("path", { class: "point", d: paths[run.marker], fill: run.colour, ...attributes });
 
 function showTip(plot, lines, left, top) {
   const tip = plot.querySelector(".tip") ?? plot.appendChild(html("div", { class: "tip" }));
@@ -270,55 +273,61 @@ function hideTip(plot) {
 let points = []; // {trial, x, y} in pixels, from left to right
 let overlay = null; // rings around the chosen and the pointed network
 
-function drawScatter() {
-  const plot = at("scatter"), focused = plot.contains(document.activeElement);
-  const [xKey, yKey] = [at("axis-x").value, at("axis-y").value];
-  const ended = (trial) => ["done", "failed"].includes(value("status", trial));
-  const height = (trial) => (isError(yKey) && failed(trial) ? data.chance : value(yKey, trial));
-  const drawn = state.shown.filter((trial) => ended(trial) && value(xKey, trial) !== null && height(trial) !== null);
-  // The axis is that of all trials, whatever the filter shows; what lies far above it has a strip of its own.
-  const range = (numbers) => numbers.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
-  const known = every.filter((trial) => ended(trial) && value(xKey, trial) !== null);
-  const xs = known.map((trial) => value(xKey, trial));
-  const [low, high] = xs.length ? range(xs) : [0, 1];
-  const heights = known.map((trial) => value(yKey, trial)).filter((one) => one !== null);
-  let [least, most] = heights.length ? range(heights) : [0, 1];
-  if (isError(yKey)) [least, most] = [Math.min(least, data.limits[0]), data.limits[1]];
-  const above = (trial) => isError(yKey) && (failed(trial) || height(trial) > most);
-  const strip = known.some((trial) => height(trial) !== null && above(trial)) ? 30 : 0;
-  const box = { left: 52, right: plot.clientWidth - 12, top: 10 + strip, bottom: (plot.clientWidth < 480 ? 320 : 420) - 42 };
-  const distinct = new Set(xs);
-  const whole = distinct.size <= 20 && xs.every(Number.isInteger);
+const ended = (trial) => ["done", "failed"].includes(value("status", trial));
+const heightOf = (yKey, trial) => (isError(yKey) && failed(trial) ? data.chance : value(yKey, trial));
+
+// The scales of the figure. They are those of all trials, whatever the filter shows. Errors far above the others, and
+// failed trials, lie in a strip above the axis.
+function scales(xKey, yKey, width) {
+  const known = every.filter((trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null);
+  const [xs, ys] = [known.map((trial) => value(xKey, trial)), known.map((trial) => heightOf(yKey, trial))];
+  const ends = (numbers) => numbers.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
+  const [low, high] = xs.length ? ends(xs) : [0, 1];
+  const [least, most] = isError(yKey) ? [Math.min(...ys, data.limits[0]), data.limits[1]] : ys.length ? ends(ys) : [0, 1];
+  const above = (trial) => isError(yKey) && (failed(trial) || heightOf(yKey, trial) > most);
+  const strip = known.some(above);
+  const box = { left: 52, right: width - 12, top: strip ? 40 : 10, bottom: width < 480 ? 300 : 460 };
   const log = low > 0 && high / low >= 20;
   const x = (log ? logarithmic : linear)(low, high, box.left + 16, box.right - 16);
-  if (distinct.size <= 8) x.ticks = [...distinct].sort((a, b) => a - b);
   const y = linear(least, most, box.bottom - 8, box.top + 8);
+  const distinct = [...new Set(xs)].sort((a, b) => a - b);
+  if (distinct.length <= 8) x.ticks = distinct;
+  const whole = distinct.length <= 20 && distinct.every(Number.isInteger);
+  const spread = whole ? Math.min(12, (box.right - box.left) / distinct.length / 4) : 0;
+  return { box, x, y, log, most, above, strip, spread };
+}
+
+function drawScatter() {
+  const plot = at("scatter");
+  if (!plot.clientWidth) return; // hidden, as in print
+  const focused = plot.contains(document.activeElement);
+  const [xKey, yKey] = [at("axis-x").value, at("axis-y").value];
+  const { box, x, y, log, most, above, strip, spread } = scales(xKey, yKey, plot.clientWidth);
+  const drawn = state.shown.filter((trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null);
   const chart = svg("svg", { class: "chart", width: plot.clientWidth, height: box.bottom + 42, tabindex: 0, role: "application",
-    "aria-label": `${yKey} against ${xKey}, ${drawn.length} networks. Left and right arrow keys go from one to the next, Enter shows it.` });
-  const percent = isError(yKey) ? ", %" : "";
-  frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), yKey + percent);
+    "aria-label": `${yKey} against ${xKey} of ${drawn.length} networks. Arrow keys go from one to the next, Enter shows it.` });
+  frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), yKey + (isError(yKey) ? ", %" : ""));
   if (strip) {
     chart.append(svg("rect", { class: "strip", x: box.left, y: 6, width: box.right - box.left, height: 28 }),
-      svg("text", { x: box.left - 6, y: 24, "text-anchor": "end" }, `${data.chance}`));
+      svg("text", { x: box.left - 6, y: 24, "text-anchor": "end" }, `> ${Math.round(most)}`));
   }
-  const spread = whole ? Math.min(12, (box.right - box.left) / distinct.size / 4) : 0;
-  points = drawn.map((trial) => ({ // equal numbers lie beside each other, each always at its own place
-    trial, x: x.at(value(xKey, trial)) + spread * (((trial * 0.618034) % 1) * 2 - 1), y: above(trial) ? 20 : y.at(height(trial)),
-  })).sort((a, b) => a.x - b.x || a.trial - b.trial);
-  for (const point of points) {
-    const run = runOf(point.trial), transform = `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`;
-    chart.append(failed(point.trial)
-      ? svg("path", { class: "point failed", d: cross, stroke: run.colour, transform, "data-trial": point.trial })
-      : markerOf(run, { transform, "data-trial": point.trial }));
+  points = drawn.map((trial) => { // equal numbers lie beside each other, each always at its own place
+    const aside = spread * (((trial * 0.618034) % 1) * 2 - 1);
+    return { trial, x: x.at(value(xKey, trial)) + aside, y: above(trial) ? 20 : y.at(heightOf(yKey, trial)) };
+  }).sort((a, b) => a.x - b.x || a.trial - b.trial);
+  for (const { trial, ...point } of points) {
+    const where = { transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`, "data-trial": trial };
+    chart.append(failed(trial) ? svg("path", { class: "point failed", d: cross, stroke: runOf(trial).colour, ...where })
+      : markerOf(runOf(trial), where));
   }
   overlay = chart.appendChild(svg("g"));
   plot.replaceChildren(chart);
   if (focused) chart.focus();
-  const beyond = drawn.filter(above).length, missing = state.shown.length - drawn.length;
+  const missing = state.shown.length - drawn.length;
   at("scatter-note").textContent = [
-    beyond ? `Grey strip: failed trials (×, at chance level, ${data.chance}%) and errors above ${most.toFixed(1)}%.` : "",
+    strip ? `Grey strip: failed trials (×, at chance level, ${data.chance}%) and errors above ${most.toFixed(1)}%.` : "",
     spread ? `Networks of one ${xKey} are spread a little sideways.` : "",
-    missing ? `${missing} trials are not drawn: they have not ended, or have no ${xKey} or ${yKey}.` : "",
+    missing ? `Not drawn: ${missing} of ${state.shown.length}, which have not ended or have no ${xKey} or ${yKey}.` : "",
   ].filter(Boolean).join(" ");
   mark();
 }
@@ -358,7 +367,8 @@ at("scatter").addEventListener("click", (event) => {
 });
 at("scatter").addEventListener("keydown", (event) => {
   const now = points.findIndex((one) => one.trial === (state.pointed ?? state.chosen));
-  const to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, Home: 0, End: points.length - 1 }[event.key];
+  const steps = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, Home: 0, End: Infinity };
+  const to = steps[event.key];
   if (to !== undefined && points.length) point(points[Math.max(0, Math.min(to, points.length - 1))].trial);
   else if ((event.key === "Enter" || event.key === " ") && state.pointed !== null) choose(state.pointed);
   else if (event.key === "Escape") point(null);
@@ -370,16 +380,19 @@ at("scatter").addEventListener("keydown", (event) => {
 
 function choose(trial) {
   state.chosen = trial;
-  for (const row of at("trials-table").tBodies[0].rows) row.classList.toggle("chosen", Number(row.dataset.trial) === trial);
+  for (const row of at("trials-table").tBodies[0].rows) {
+    row.classList.toggle("chosen", Number(row.dataset.trial) === trial);
+  }
   mark();
   const stages = data.stages.filter((stage) => value(`d${stage}`, trial) > 0);
-  const stageKey = /^[dwbg]\d+$/;
-  const facts = keys.filter((key) => !stageKey.test(key) && !["run", "id", "reason", "detail"].includes(key) && shown(key, trial) !== "");
+  const elsewhere = /^([dwbg]\d+|run|id|reason|detail)$/;
+  const facts = keys.filter((key) => !elsewhere.test(key) && shown(key, trial) !== "");
   const reason = [value("reason", trial), value("detail", trial)].filter(Boolean).join(": ");
   at("network").replaceChildren(
     html("h3", {}, called(trial)),
     ...(failed(trial) ? [html("p", { class: "failed" }, `Failed: ${reason}`)] : []),
-    html("h4", {}, "Width of each block"), staircase(trial, stages), stageTable(trial, stages),
+    html("h4", {}, `Width of each block${value("w_0", trial) === null ? "" : " (dashed: w_0 + w_a j, before quantisation)"}`),
+    staircase(trial, stages), stageTable(trial, stages),
     html("h4", {}, "Learning curve"), curve(data.histories[trial]),
     html("dl", {}, ...facts.map((key) => html("div", { title: columns.get(key).help }, html("dt", {}, key),
       html("dd", {}, shown(key, trial) + (isError(key) ? "%" : ""))))),
@@ -390,28 +403,33 @@ function stageTable(trial, stages) {
   const names = { d: "depth d", w: "width w", b: "bottleneck b", g: "group width g" };
   const row = (letter) => html("tr", {}, html("th", { scope: "row", class: "text" }, names[letter]),
     ...stages.map((stage) => html("td", {}, shown(`${letter}${stage}`, trial))));
-  const head = html("tr", {}, html("th", { class: "text" }, "stage"), ...stages.map((stage) => html("th", { scope: "col" }, String(stage))));
-  return html("div", { class: "scroll" }, html("table", {}, html("thead", {}, head), html("tbody", {}, ..."dwbg".split("").map(row))));
+  const numbers = stages.map((stage) => html("th", { scope: "col" }, String(stage)));
+  const head = html("thead", {}, html("tr", {}, html("th", { class: "text" }, "stage"), ...numbers));
+  return html("div", { class: "scroll" }, html("table", {}, head, html("tbody", {}, ...[..."dwbg"].map(row))));
 }
 
-// A bar for each block, as high as it is wide; stages in turn light and dark.
+// A bar for each block, as high as it is wide; stages in turn light and dark. For a RegNet a dashed line: the widths of
+// its blocks before quantisation ("Designing Network Design Spaces", equation 2).
 function staircase(trial, stages) {
-  const blocks = stages.flatMap((stage) => Array(value(`d${stage}`, trial)).fill({ stage, width: value(`w${stage}`, trial) }));
+  const size = (stage) => [value(`d${stage}`, trial), value(`w${stage}`, trial)]; // depth, width
+  const blocks = stages.flatMap((stage) => Array(size(stage)[0]).fill({ stage, width: size(stage)[1] }));
+  const words = stages.map((stage) => size(stage).join(" of width ")).join(", ");
   const box = { left: 52, right: 350, top: 18, bottom: 150 };
-  const chart = svg("svg", { class: "chart staircase", viewBox: "0 0 360 190", role: "img", "aria-label":
-    `Widths of ${blocks.length} blocks: ${stages.map((stage) => `${value(`d${stage}`, trial)} of ${value(`w${stage}`, trial)}`).join(", ")}` });
+  const chart = svg("svg", { class: "chart staircase", viewBox: "0 0 360 190", role: "img", "aria-label": `Blocks: ${words}` });
   const x = linear(0.5, blocks.length + 0.5, box.left, box.right);
-  const y = linear(0, Math.max(...blocks.map((block) => block.width)), box.bottom, box.top);
+  const initial = value("w_0", trial), slope = value("w_a", trial);
+  const ideal = initial === null ? [] : blocks.map((_, j) => initial + slope * j);
+  const y = linear(0, Math.max(...ideal, ...blocks.map((block) => block.width)), box.bottom, box.top);
   x.ticks = x.ticks.filter((tick) => Number.isInteger(tick) && tick > 0);
   frame(chart, box, x, y, "block", "width, channels");
   blocks.forEach(({ stage, width }, block) => chart.append(svg("rect", { class: stage % 2 ? "bar" : "bar odd",
     x: x.at(block + 0.5), y: y.at(width), width: x.at(1) - x.at(0), height: box.bottom - y.at(width) })));
+  chart.append(svg("polyline", { class: "train", points: ideal.map((width, j) => `${x.at(j + 1)},${y.at(width)}`).join(" ") }));
   let before = 0;
   for (const stage of stages) {
-    const [depth, width] = [value(`d${stage}`, trial), value(`w${stage}`, trial)];
-    if (x.at(depth) - x.at(0) > 22) { // else there is no room; the table has it
-      chart.append(svg("text", { x: x.at(before + (depth + 1) / 2), y: y.at(width) - 4, "text-anchor": "middle" }, String(width)));
-    }
+    const [depth, width] = size(stage);
+    const middle = { x: x.at(before + (depth + 1) / 2), y: y.at(width) - 4, "text-anchor": "middle" };
+    if (x.at(depth) - x.at(0) > 22) chart.append(svg("text", middle, String(width))); // else there is no room
     before += depth;
   }
   return chart;
@@ -430,11 +448,13 @@ function curve(history) {
   frame(chart, box, x, y, "epoch", "error, %");
   const line = (errors) => errors.map((error, i) => [error, i]).filter(([error]) => error !== null)
     .map(([error, i]) => `${x.at(epochs[i]).toFixed(1)},${y.at(error).toFixed(1)}`).join(" ");
-  const [dark, light] = [{ stroke: "#0072B2", fill: "none", "stroke-width": 2 }, { stroke: "#D55E00", fill: "none", "stroke-width": 1.6, "stroke-dasharray": "5 3" }];
-  chart.append(svg("polyline", { points: line(train), ...light }), svg("polyline", { points: line(test), ...dark }));
-  test.forEach((error, i) => error !== null && chart.append(svg("circle", { cx: x.at(epochs[i]), cy: y.at(error), r: 3, fill: "#0072B2" })));
-  chart.append(svg("line", { x1: 180, x2: 206, y1: 9, y2: 9, ...dark }), svg("text", { x: 211, y: 13 }, "test"),
-    svg("line", { x1: 258, x2: 284, y1: 9, y2: 9, ...light }), svg("text", { x: 289, y: 13 }, "training"));
+  const [solid, dashed] = [{ class: "test" }, { class: "train" }];
+  chart.append(svg("polyline", { points: line(train), ...dashed }), svg("polyline", { points: line(test), ...solid }),
+    svg("line", { x1: 180, x2: 206, y1: 9, y2: 9, ...solid }), svg("text", { x: 211, y: 13 }, "test"),
+    svg("line", { x1: 258, x2: 284, y1: 9, y2: 9, ...dashed }), svg("text", { x: 289, y: 13 }, "training"));
+  test.forEach((error, i) => {
+    if (error !== null) chart.append(svg("circle", { class: "epoch", cx: x.at(epochs[i]), cy: y.at(error), r: 3 }));
+  });
   return chart;
 }
 
@@ -442,31 +462,37 @@ function curve(history) {
 
 function nameSteps(plot, area) {
   const picture = plot.querySelector("svg"), view = picture.viewBox.baseVal;
-  const curves = data.runs.map((run) => every.filter((trial) => value("run", trial) === run.name)
-    .filter((trial) => value("status", trial) === "done" || (failed(trial) && data.failures === "chance"))
-    .map((trial) => ({ trial, error: failed(trial) ? data.chance : value("error", trial) }))
-    .sort((a, b) => a.error - b.error)).map((steps, index) => ({ run: data.runs[index], steps })).filter(({ steps }) => steps.length);
-  const cursor = picture.appendChild(svg("line", { class: "cursor", y1: area.top * view.height, y2: area.bottom * view.height, visibility: "hidden" }));
-  const find = (event) => { // error below the pointer, networks up to it, and the step that is nearest
+  const counts = (trial) => value("status", trial) === "done" || (failed(trial) && data.failures === "chance");
+  const step = (trial) => ({ trial, error: failed(trial) ? data.chance : value("error", trial) });
+  const curves = data.runs.map((run) => ({ name: run.name, steps: every
+    .filter((trial) => value("run", trial) === run.name && counts(trial)).map(step) })).filter((one) => one.steps.length);
+  const cursor = picture.appendChild(svg("line", { class: "cursor", visibility: "hidden",
+    y1: area.top * view.height, y2: area.bottom * view.height }));
+
+  // What lies below the pointer: an error, how many networks of each run are as good, and the step that is nearest.
+  function find(event) {
     const size = picture.getBoundingClientRect();
-    const [across, down] = [(event.clientX - size.left) / size.width, (event.clientY - size.top) / size.height];
-    const right = (across - area.left) / (area.right - area.left), up = (area.bottom - down) / (area.bottom - area.top);
+    const [left, top] = [event.clientX - size.left, event.clientY - size.top];
+    const right = (left / size.width - area.left) / (area.right - area.left);
+    const up = (area.bottom - top / size.height) / (area.bottom - area.top);
     if (right < 0 || right > 1 || up < 0 || up > 1 || !curves.length) return null;
     const error = area.low + right * (area.high - area.low), part = area.least + up * (area.most - area.least);
-    const counts = curves.map(({ steps }) => steps.filter((step) => step.error <= error).length);
-    const off = curves.map(({ steps }, i) => Math.abs(counts[i] / steps.length - part));
-    const { run, steps } = curves[off.indexOf(Math.min(...off))];
-    const step = steps.reduce((a, b) => (Math.abs(b.error - error) < Math.abs(a.error - error) ? b : a));
-    return { error, counts, run, step, x: across * view.width, left: event.clientX - size.left, top: event.clientY - size.top };
-  };
+    const best = curves.map(({ steps }) => steps.filter((one) => one.error <= error).length);
+    const off = curves.map(({ steps }, i) => Math.abs(best[i] / steps.length - part));
+    const { steps } = curves[off.indexOf(Math.min(...off))];
+    const near = steps.reduce((a, b) => (Math.abs(b.error - error) < Math.abs(a.error - error) ? b : a));
+    const parts = curves.map((one, i) =>
+      `${one.name}: ${((100 * best[i]) / one.steps.length).toFixed(1)}% (${best[i]} of ${one.steps.length})`);
+    const texts = [`error at most ${error.toFixed(2)}%`, ...parts, `nearest: ${called(near.trial)}, ${outcome(near.trial)}`];
+    return { left, top, texts, trial: near.trial, x: (left / size.width) * view.width };
+  }
+
   plot.addEventListener("pointermove", (event) => {
     const found = find(event);
     cursor.setAttribute("visibility", found ? "visible" : "hidden");
     if (!found) return hideTip(plot);
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, found.x);
-    showTip(plot, [`error at most ${found.error.toFixed(2)}%`,
-      ...curves.map(({ run, steps }, i) => `${run.name}: ${((100 * found.counts[i]) / steps.length).toFixed(1)}% (${found.counts[i]} of ${steps.length})`),
-      `nearest: ${called(found.step.trial)}, ${outcome(found.step.trial)}`], found.left, found.top);
+    showTip(plot, found.texts, found.left, found.top);
   });
   plot.addEventListener("pointerleave", () => {
     cursor.setAttribute("visibility", "hidden");
@@ -475,7 +501,7 @@ function nameSteps(plot, area) {
   plot.addEventListener("click", (event) => {
     const found = find(event);
     if (!found) return;
-    choose(found.step.trial);
+    choose(found.trial);
     at("network").scrollIntoView({ block: "center" });
   });
 }
@@ -485,14 +511,14 @@ function nameSteps(plot, area) {
 function begin() {
   at("explore").hidden = false;
   for (const axis of ["x", "y"]) {
-    const varied = (column) => new Set(column.values.filter((one) => one !== null)).size > 1;
-    const choices = data.columns.filter((column) => column.axis === axis && (varied(column) || column.key === "flops" || column.key === "error"));
+    const varied = ({ key, values }) => ["flops", "error"].includes(key) || new Set(values.filter((one) => one !== null)).size > 1;
+    const choices = data.columns.filter((column) => column.axis === axis && varied(column));
     at(`axis-${axis}`).append(...choices.map((column) => html("option", { title: column.help }, column.key)));
     at(`axis-${axis}`).addEventListener("change", drawScatter);
   }
-  at("legend").append(...data.runs.map((run) => html("li", {}, svg("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" },
-    markerOf(run)), `${run.name}: ${run.progress}`)));
-  at("columns").append(...data.columns.map((column) => html("div", {}, html("dt", {}, column.key), html("dd", {}, column.help))));
+  const small = { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" };
+  at("legend").append(...data.runs.map((run) => html("li", {}, svg("svg", small, markerOf(run)), `${run.name}: ${run.progress}`)));
+  at("columns").append(...data.columns.map(({ key, help }) => html("div", {}, html("dt", {}, key), html("dd", {}, help))));
   let wait;
   at("expression").addEventListener("input", () => {
     clearTimeout(wait);
@@ -513,12 +539,11 @@ function begin() {
     choose(Number(row.dataset.trial));
     at("network").scrollIntoView({ block: "nearest" });
   });
-  at("more").addEventListener("click", () => {
-    state.limit = Infinity;
-    fillTable();
-  });
+  at("back").addEventListener("click", () => fillTable(state.first - ROWS));
+  at("next").addEventListener("click", () => fillTable(state.first + ROWS));
   sort();
-  const best = every.filter((trial) => value("status", trial) === "done").sort((a, b) => value("error", a) - value("error", b));
+  const done = every.filter((trial) => value("status", trial) === "done");
+  const best = done.sort((a, b) => value("error", a) - value("error", b));
   choose(best[0] ?? every[0]);
   let width = 0;
   new ResizeObserver(() => { // fires at once, too
