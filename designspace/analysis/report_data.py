@@ -91,7 +91,7 @@ def trial_data(results: Sequence[Results], failures: Failures = "chance") -> dic
                 {"key": column.key, "name": column.name, "help": column.help}
                 | {"format": column.format, "axis": column.axis, "values": values}
             )
-    counted = [one.errors(failures) for one in results]
+    curves = [edf(errors) for errors in (one.errors(failures) for one in results) if errors.size]
     return {
         "runs": [
             {"name": one.name, "progress": one.counts.sentence(), "colour": colour(place), "marker": marker(place)}
@@ -102,7 +102,7 @@ def trial_data(results: Sequence[Results], failures: Failures = "chance") -> dic
         "histories": [_history(one, trial) for one in results for trial in one.table["trial"]],
         "chance": _short(results[0].chance_error),
         "failures": failures,
-        "limits": [_short(end) for end in error_limits([edf(errors) for errors in counted if errors.size])],
+        "limits": [_short(end) for end in error_limits(curves, results[0].chance_error)],
     }
 
 
@@ -119,10 +119,10 @@ def edf_place(figure: Figure) -> dict[str, float]:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON that may stand within an HTML script element: ASCII, and without any sign that HTML knows.
+    r"""A value as JSON that may stand within an HTML script element: ASCII, and without any sign that HTML knows.
 
     >>> as_json({"name": "</script>", "errors": [1.5, None]})
-    '{"name":"\\\\u003c/script\\\\u003e","errors":[1.5,null]}'
+    '{"name":"\\u003c/script\\u003e","errors":[1.5,null]}'
     """
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
@@ -209,4 +209,4 @@ def _short(value: float) -> float:
 
 def _tidy(value: float) -> float:
     """A whole number as int: 20 for 20.0."""
-    return int(value) if value.is_integer() else value
+    return int(value) if float(value).is_integer() else value

@@ -39,6 +39,8 @@ class Analysis:
     """What to bear in mind: failures, unfinished trials, unequal training."""
     spaces: Table
     """The table that a command prints."""
+    failed: Table
+    """Failed trials by reason, with examples."""
     report: Path
     figures: tuple[Path, ...]
     """``.svg``, ``.png`` and the ``.csv`` of their numbers."""
@@ -53,7 +55,7 @@ def analyze(
     failures: Failures = "chance",
     seed: int = 0,
 ) -> Analysis:
-    """Compare runs and write ``report.html`` and ``figures/edf.svg``, ``.png`` and ``.csv`` (its numbers) below ``out``.
+    """Compare runs and write ``report.html`` and ``figures/edf.svg``, ``.png`` and ``.csv`` below ``out``.
 
     The same inputs give the same bytes. Runs that are half done, have one trial or only failed ones are fine.
 
@@ -79,6 +81,7 @@ def analyze(
     summaries = tuple(tables.summarize(one, failures) for one in results)
     spaces = tables.space_table(summaries)
     notes = tables.notes(results, failures)
+    failed = tables.failure_table(results)
 
     picture = Drawing(
         "edf",
@@ -98,14 +101,14 @@ def analyze(
         spaces=spaces,
         comparisons=tables.comparison_table(comparisons),
         best=[tables.best_table(one) for one in results],
-        failed=tables.failure_table(results),
+        failed=failed,
         provenance=provenance,
         failures=failures,
     )
     written = [path for one in (picture, *figures) for path in one.write(out / "figures", ("svg", "png", "csv"))]
     report = out / "report.html"
     write_text(report, html)
-    return Analysis(summaries, edfs, comparisons, tuple(sentences), notes, spaces, report, tuple(written))
+    return Analysis(summaries, edfs, comparisons, tuple(sentences), notes, spaces, failed, report, tuple(written))
 
 
 def plot_edf(
