@@ -213,6 +213,7 @@ def test_failures_are_drawn_apart_and_say_why(page):
     mark = point_of(page, 12)
     assert "failed" in mark.get_attribute("class")
     assert mark.get_attribute("d") != point_of(page, 0).get_attribute("d")
+    assert mark.value_of_css_property("stroke") == point_of(page, 0).value_of_css_property("fill")
     ActionChains(page.driver).click(mark).perform()
     assert text_of(page, "#network .failed") == "Failed: diverged: loss is nan"
     assert "No epochs are recorded" in text_of(page, "#network")
@@ -240,6 +241,8 @@ def test_the_axes_can_be_chosen(page):
     for axis, key in (("x", "d4"), ("y", "time"), ("x", "params"), ("y", "best_error")):
         page.driver.find_element(By.XPATH, f"//select[@id='axis-{axis}']/option[.='{key}']").click()
         assert key in text_of(page, "#scatter svg")
+        chosen = page.run("return document.getElementById('axis-x').value")
+        assert ("spread a little" in text_of(page, "#scatter-note")) == (chosen == "d4")
     assert page.run("return document.querySelectorAll('#scatter [data-trial]').length") == 24
     options = page.run("return [...document.getElementById('axis-x').options].map(one => one.text)")
     assert "w4" in options

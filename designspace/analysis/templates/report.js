@@ -292,8 +292,7 @@ function scales(xKey, yKey, width) {
   const y = linear(least, most, box.bottom - 8, box.top + 8);
   const distinct = [...new Set(xs)].sort((a, b) => a - b);
   if (distinct.length <= 8) x.ticks = distinct;
-  const whole = distinct.length <= 20 && distinct.every(Number.isInteger);
-  const spread = whole ? Math.min(12, (box.right - box.left) / distinct.length / 4) : 0;
+  const spread = distinct.length <= 20 && distinct.length <= xs.length / 2 ? Math.min(12, (box.right - box.left) / distinct.length / 4) : 0;
   return { box, x, y, log, most, above, strip, spread };
 }
 
@@ -317,7 +316,7 @@ function drawScatter() {
   }).sort((a, b) => a.x - b.x || a.trial - b.trial);
   for (const { trial, ...point } of points) {
     const where = { transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`, "data-trial": trial };
-    chart.append(failed(trial) ? svg("path", { class: "point failed", d: cross, stroke: runOf(trial).colour, ...where })
+    chart.append(failed(trial) ? svg("path", { class: "failed", d: cross, stroke: runOf(trial).colour, ...where })
       : markerOf(runOf(trial), where));
   }
   overlay = chart.appendChild(svg("g"));
