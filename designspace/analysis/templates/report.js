@@ -108,7 +108,7 @@ function condition(clause) {
   const column = columnOf(name);
   if (middle === clause.length - 1) throw new Error(`A value is missing after “${name} ${sign}”.`);
   if (column.format === "text") {
-    if (!["=", "==", "!=", "~"].includes(sign)) throw new Error(`“${name}” holds words: use =, != or ~, not ${sign}.`);
+    if ("<>".includes(sign[0])) throw new Error(`“${name}” holds words: use =, != or ~, not ${sign}.`);
     return (trial) => tests[sign](column.values[trial].toLowerCase(), right.toLowerCase());
   }
   const number = numberOf(right);
@@ -206,7 +206,8 @@ function fillTable(first) {
   at("trials-table").tBodies[0].replaceChildren(...rows);
   const [all, found] = [every.length, state.rows.length];
   const part = found > ROWS ? `; the table shows ${first + 1} to ${first + rows.length}` : "";
-  at("count").textContent = `${found === all ? `All ${all} trials` : `${found} of ${all} trials match the filter`}${part}.`;
+  const which = found === all ? `All ${all} trials` : `${found} of ${all} trials match the filter`;
+  at("count").textContent = `${which}${part}.`;
   at("pages").hidden = found <= ROWS;
   at("back").disabled = !first;
   at("next").disabled = first + ROWS >= found;
@@ -275,15 +276,21 @@ let overlay = null; // rings around the chosen and the pointed network
 
 const ended = (trial) => ["done", "failed"].includes(value("status", trial));
 const heightOf = (yKey, trial) => (isError(yKey) && failed(trial) ? data.chance : value(yKey, trial));
+const drawable = (xKey, yKey) => (trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null;
+
+function ends(numbers) {
+  if (!numbers.length) return [0, 1];
+  return numbers.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
+}
 
 // The scales of the figure. They are those of all trials, whatever the filter shows. Errors far above the others, and
 // failed trials, lie in a strip above the axis.
 function scales(xKey, yKey, width) {
-  const known = every.filter((trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null);
-  const [xs, ys] = [known.map((trial) => value(xKey, trial)), known.map((trial) => heightOf(yKey, trial))];
-  const ends = (numbers) => numbers.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
-  const [low, high] = xs.length ? ends(xs) : [0, 1];
-  const [least, most] = isError(yKey) ? [Math.min(...ys, data.limits[0]), data.limits[1]] : ys.length ? ends(ys) : [0, 1];
+  const known = every.filter(drawable(xKey, yKey));
+  const xs = known.map((trial) => value(xKey, trial));
+  const [low, high] = ends(xs);
+  let [least, most] = ends(known.map((trial) => heightOf(yKey, trial)));
+  if (isError(yKey)) [least, most] = [Math.min(least, data.limits[0]), data.limits[1]];
   const above = (trial) => isError(yKey) && (failed(trial) || heightOf(yKey, trial) > most);
   const strip = known.some(above);
   const box = { left: 52, right: width - 12, top: strip ? 40 : 10, bottom: width < 480 ? 300 : 460 };
@@ -292,7 +299,8 @@ function scales(xKey, yKey, width) {
   const y = linear(least, most, box.bottom - 8, box.top + 8);
   const distinct = [...new Set(xs)].sort((a, b) => a - b);
   if (distinct.length <= 8) x.ticks = distinct;
-  const spread = distinct.length <= 20 && distinct.length <= xs.length / 2 ? Math.min(12, (box.right - box.left) / distinct.length / 4) : 0;
+  const equal = distinct.length <= 20 && distinct.length < 0.7 * xs.length;
+  const spread = equal ? Math.min(12, (box.right - box.left) / distinct.length / 4) : 0;
   return { box, x, y, log, most, above, strip, spread };
 }
 
@@ -302,9 +310,10 @@ function drawScatter() {
   const focused = plot.contains(document.activeElement);
   const [xKey, yKey] = [at("axis-x").value, at("axis-y").value];
   const { box, x, y, log, most, above, strip, spread } = scales(xKey, yKey, plot.clientWidth);
-  const drawn = state.shown.filter((trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null);
-  const chart = svg("svg", { class: "chart", width: plot.clientWidth, height: box.bottom + 42, tabindex: 0, role: "application",
-    "aria-label": `${yKey} against ${xKey} of ${drawn.length} networks. Arrow keys go from one to the next, Enter shows it.` });
+  const drawn = state.shown.filter(drawable(xKey, yKey));
+  const words = `${yKey} against ${xKey}, ${drawn.length} networks. Arrow keys go from one to the next, Enter shows it.`;
+  const chart = svg("svg", { class: "chart", width: plot.clientWidth, height: box.bottom + 42, tabindex: 0,
+    role: "application", "aria-label": words });
   frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), yKey + (isError(yKey) ? ", %" : ""));
   if (strip) {
     chart.append(svg("rect", { class: "strip", x: box.left, y: 6, width: box.right - box.left, height: 28 }),
@@ -390,7 +399,7 @@ function choose(trial) {
   at("network").replaceChildren(
     html("h3", {}, called(trial)),
     ...(failed(trial) ? [html("p", { class: "failed" }, `Failed: ${reason}`)] : []),
-    html("h4", {}, `Width of each block${value("w_0", trial) === null ? "" : " (dashed: w_0 + w_a j, before quantisation)"}`),
+    html("h4", {}, "Width of each block", value("w_0", trial) === null ? "" : " (dashed: w_0 + w_a j, not quantised)"),
     staircase(trial, stages), stageTable(trial, stages),
     html("h4", {}, "Learning curve"), curve(data.histories[trial]),
     html("dl", {}, ...facts.map((key) => html("div", { title: columns.get(key).help }, html("dt", {}, key),
@@ -414,7 +423,8 @@ function staircase(trial, stages) {
   const blocks = stages.flatMap((stage) => Array(size(stage)[0]).fill({ stage, width: size(stage)[1] }));
   const words = stages.map((stage) => size(stage).join(" of width ")).join(", ");
   const box = { left: 52, right: 350, top: 18, bottom: 150 };
-  const chart = svg("svg", { class: "chart staircase", viewBox: "0 0 360 190", role: "img", "aria-label": `Blocks: ${words}` });
+  const chart = svg("svg", { class: "chart staircase", viewBox: "0 0 360 190", role: "img",
+    "aria-label": `Blocks: ${words}` });
   const x = linear(0.5, blocks.length + 0.5, box.left, box.right);
   const initial = value("w_0", trial), slope = value("w_a", trial);
   const ideal = initial === null ? [] : blocks.map((_, j) => initial + slope * j);
@@ -423,7 +433,8 @@ function staircase(trial, stages) {
   frame(chart, box, x, y, "block", "width, channels");
   blocks.forEach(({ stage, width }, block) => chart.append(svg("rect", { class: stage % 2 ? "bar" : "bar odd",
     x: x.at(block + 0.5), y: y.at(width), width: x.at(1) - x.at(0), height: box.bottom - y.at(width) })));
-  chart.append(svg("polyline", { class: "train", points: ideal.map((width, j) => `${x.at(j + 1)},${y.at(width)}`).join(" ") }));
+  const corners = ideal.map((width, j) => `${x.at(j + 1)},${y.at(width)}`);
+  chart.append(svg("polyline", { class: "ideal", points: corners.join(" ") }));
   let before = 0;
   for (const stage of stages) {
     const [depth, width] = size(stage);
@@ -510,13 +521,15 @@ function nameSteps(plot, area) {
 function begin() {
   at("explore").hidden = false;
   for (const axis of ["x", "y"]) {
-    const varied = ({ key, values }) => ["flops", "error"].includes(key) || new Set(values.filter((one) => one !== null)).size > 1;
-    const choices = data.columns.filter((column) => column.axis === axis && varied(column));
+    const varied = (values) => new Set(values.filter((one) => one !== null)).size > 1;
+    const choices = data.columns.filter(({ key, axis: own, values }) =>
+      own === axis && (key === "flops" || key === "error" || varied(values)));
     at(`axis-${axis}`).append(...choices.map((column) => html("option", { title: column.help }, column.key)));
     at(`axis-${axis}`).addEventListener("change", drawScatter);
   }
   const small = { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" };
-  at("legend").append(...data.runs.map((run) => html("li", {}, svg("svg", small, markerOf(run)), `${run.name}: ${run.progress}`)));
+  at("legend").append(...data.runs.map((run) =>
+    html("li", {}, svg("svg", small, markerOf(run)), `${run.name}: ${run.progress}`)));
   at("columns").append(...data.columns.map(({ key, help }) => html("div", {}, html("dt", {}, key), html("dd", {}, help))));
   let wait;
   at("expression").addEventListener("input", () => {
