@@ -11,6 +11,8 @@ ARGS ?=
 SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt
 ORIGINALS = timm torchvision resnest
 SLURM = slurm-wlm munge slurmdbd mariadb-server faketime
+BROWSER = chromium chromium-driver
+IN_BROWSER = tests/analysis/test_report_browser.py
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
@@ -20,7 +22,12 @@ demo: $(VENV)/ready
 
 test: lint
 	$(RUN) -m designspace.prepare data=fashion_mnist
-	$(RUN) -m pytest -n auto --ignore=tests/slurm $(ARGS)
+	$(RUN) -m pytest -n auto --ignore=tests/slurm --ignore=$(IN_BROWSER) $(ARGS)
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then \
+		echo "$(RUN) -m pytest $(IN_BROWSER)"; $(RUN) -m pytest $(IN_BROWSER); \
+	else \
+		echo "$(IN_BROWSER) left out: no Chromium here; on Debian: apt-get install $(BROWSER)"; test -z "$$CI"; \
+	fi
 	@if PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
 		echo "$(RUN) -m pytest tests/slurm"; $(RUN) -m pytest tests/slurm; \
 	else \

@@ -1,16 +1,19 @@
-"""Compare runs by the EDFs of their errors: figure, numbers, a table, report.html."""
+"""Compare runs by the EDFs of their errors: figure, numbers, tables, report.html."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from designspace.analysis import Results
 from designspace.analysis import analyze as analyze_results
+from designspace.analysis.edf import check_level
+from designspace.analysis.results import Failures
 from designspace.cli import app
 from designspace.cli.tables import print_table
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, unknown
 from designspace.trials.folder import RunFolder
 
 
@@ -19,21 +22,48 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     paths = config["runs"] if isinstance(config["runs"], list) else [config["runs"]]
     if not paths:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
-    folders = [RunFolder(Path(path)) for path in paths]
+    folders = [RunFolder(Path(str(path))) for path in paths]
+    failures, level, seed = _checked(config)
     common = Path(os.path.commonpath([folder.path.resolve() for folder in folders]))
-    show(folders, Path(config["out"]) if config["out"] else _short(common))
+    out = Path(str(config["out"])) if config["out"] is not None else _short(common)
+    show(folders, out, failures=failures, level=level, seed=seed)
 
 
-def show(folders: Sequence[RunFolder], out: Path) -> None:
-    """Gather and analyse runs into a folder, and print the table, the conclusions and the paths."""
+def show(
+    folders: Sequence[RunFolder],
+    out: Path,
+    *,
+    failures: Failures = "chance",
+    level: float = 0.05,
+    seed: int = 0,
+) -> None:
+    """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths."""
     for folder in folders:
         if folder.begun():
             folder.write_results()
-    found = analyze_results([Results.read(folder) for folder in folders], out, provenance_of(folders))
+    results = [Results.read(folder) for folder in folders]
+    found = analyze_results(results, out, provenance_of(folders), level=level, failures=failures, seed=seed)
     print_table("error, top-1, %", found.spaces.header, found.spaces.rows)
-    for line in (*found.sentences, *found.notes):
-        print(line)
+    if found.failed.rows:
+        print()
+        print_table(found.failed.title, found.failed.header[:3], [row[:3] for row in found.failed.rows])
+    for title, lines in (("what it says", found.sentences), ("what to bear in mind", found.notes)):
+        if lines:
+            print("\n".join([f"\n{title}", *(f"- {line}" for line in lines)]))
     print(f"\nfigure: {found.figures[0]}\nreport: {found.report}")
+
+
+def _checked(config: app.Config) -> tuple[Failures, float, int]:
+    """How failures count, the level and the seed that were typed."""
+    failures, level, seed = config["failures"], config["level"], config["seed"]
+    if failures not in get_args(Failures):
+        raise unknown("treatment of failures", failures, get_args(Failures))
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        raise InputError(f"level must be a number between 0 and 1, as 0.05 for 5%, not {level!r}")
+    check_level(level)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
+    return failures, float(level), seed
 
 
 def provenance_of(folders: Sequence[RunFolder]) -> dict[str, str]:

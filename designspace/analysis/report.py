@@ -1,57 +1,102 @@
-"""The report: one HTML file that needs nothing beside itself, the same bytes for the same inputs."""
+"""The report: one HTML file that needs nothing beside itself, the same bytes for the same inputs.
+
+The page's own program is `templates/report.js`. No other may run there: the page's security policy names that
+program's digest, and all names and texts of runs reach it as data.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from designspace.analysis.report_data import as_json, edf_place, trial_data
+from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import Table
+
+if TYPE_CHECKING:
+    from designspace.analysis.figures import Drawing
 
 _ID = re.compile(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)')
 _PREAMBLE = re.compile(r"\A.*?(?=<svg\b)", re.DOTALL)
 _NOT_SHOWN = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')
+_MOST_NUMBERS = 60
+"""So many rows of numbers stand below a figure; longer tables are in its CSV file alone."""
 
 
 def render_report(
+    results: Sequence[Results],
     *,
     title: str,
     sentences: Sequence[str],
     notes: Sequence[str],
-    figure_svg: str,
-    caption: str,
+    edf: Drawing,
+    figures: Sequence[Drawing] = (),
     spaces: Table,
     comparisons: Table,
     best: Sequence[Table],
-    failures: Table,
-    treatment: str,
+    failed: Table,
     provenance: Mapping[str, str],
+    failures: Failures = "chance",
 ) -> str:
     """The HTML of a report.
 
-    All text is escaped; ``figure_svg`` must be an SVG that matplotlib wrote. ``treatment`` says what failed trials do:
-    "count at chance level" or "are left out".
+    All text is escaped; figures must be matplotlib's.
+
+    Args:
+        results: the runs, all of whose trials the page shows.
+        title: of the page.
+        sentences: what it says.
+        notes: what to bear in mind.
+        edf: the figure at the top, with one axes: errors against cumulative probability.
+        figures: more of them, a section each; their names must differ.
+        spaces: a row for each run.
+        comparisons: a row for each pair of runs; one without rows is left out.
+        best: the best networks, a table for each run.
+        failed: failed trials by reason; one without rows is left out.
+        provenance: where it comes from.
+        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
     """
     import jinja2  # a tenth of a second that numbers alone need not pay
     from markupsafe import Markup
 
-    source = resources.files("designspace.analysis").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(source).render(
+    sections = [
+        {
+            "name": one.name,
+            "title": one.title,
+            "svg": Markup(inline_svg(one.svg(), one.name, f"{one.title}: {title}")),
+            "caption": one.caption,
+            "numbers": _numbers(one.numbers) if len(one.numbers) <= _MOST_NUMBERS else None,
+            "rows": len(one.numbers),
+        }
+        for one in (edf, *figures)
+    ]
+    data = {**trial_data(results, failures), "edf": edf_place(edf.figure)}  # its layout is known from here on
+    script = _template("report.js")
+    return environment.from_string(_template("report.html.j2")).render(
         title=title,
         sentences=sentences,
         notes=notes,
-        figure=Markup(inline_svg(figure_svg, "edf", title)),
-        caption=caption,
+        figures=sections,
         spaces=spaces,
         comparisons=comparisons,
         best=best,
-        failures=failures,
-        treatment=treatment,
+        failed=failed,
+        treatment="count at chance level" if failures == "chance" else "are left out",
         provenance=provenance,
+        data=Markup(as_json(data)),
+        style=Markup(_template("report.css")),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -67,3 +112,21 @@ def inline_svg(svg: str, prefix: str, label: str) -> str:
     head, separator, rest = body.partition(">")
     head = _SIZE.sub("", head).replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
     return head + separator + _ID.sub(f"{prefix}-", rest)
+
+
+def _numbers(numbers: pd.DataFrame) -> Table:
+    """The numbers of a figure as text."""
+    rows = tuple(tuple(_text(value) for value in row) for row in numbers.itertuples(index=False))
+    return Table("Numbers", tuple(map(str, numbers.columns)), rows)
+
+
+def _text(value: object) -> str:
+    """One number with the digits that mean something, or one word."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def _template(name: str) -> str:
+    """The text of one of this room's templates."""
+    return resources.files("designspace.analysis").joinpath("templates", name).read_text(encoding="utf-8")

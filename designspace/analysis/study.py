@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from designspace.analysis import tables
 from designspace.analysis.compare import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
-from designspace.analysis.figures import draw_edf, edf_caption, new_axes, save_figure, svg_text, write_numbers
+from designspace.analysis.figures import Drawing, draw_edf, edf_caption, new_axes
 from designspace.analysis.figures.drawing import progress
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
@@ -38,6 +39,8 @@ class Analysis:
     """What to bear in mind: failures, unfinished trials, unequal training."""
     spaces: Table
     """The table that a command prints."""
+    failed: Table
+    """Failed trials by reason, with examples."""
     report: Path
     figures: tuple[Path, ...]
     """``.svg``, ``.png`` and the ``.csv`` of their numbers."""
@@ -78,28 +81,34 @@ def analyze(
     summaries = tuple(tables.summarize(one, failures) for one in results)
     spaces = tables.space_table(summaries)
     notes = tables.notes(results, failures)
+    failed = tables.failure_table(results)
 
-    figure = plot_edf(results, level, failures=failures)
-    numbers = out / "figures" / "edf.csv"
-    drawn = save_figure(figure, out / "figures" / "edf")
-    write_numbers(numbers, edfs, level)
+    picture = Drawing(
+        "edf",
+        "Error EDF",
+        plot_edf(results, level, failures=failures),
+        _edf_numbers(edfs, level),
+        " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),
+    )
+    figures: list[Drawing] = []  # further ones: each becomes a section of the report, and files
     html = render_report(
+        results,
         title=f"Error distributions of {_listed([one.name for one in results])}",
         sentences=sentences,
         notes=notes,
-        figure_svg=svg_text(figure),
-        caption=edf_caption(edfs, comparisons, level),
+        edf=picture,
+        figures=figures,
         spaces=spaces,
         comparisons=tables.comparison_table(comparisons),
         best=[tables.best_table(one) for one in results],
-        failures=tables.failure_table(results),
-        treatment="count at chance level" if failures == "chance" else "are left out",
+        failed=failed,
         provenance=provenance,
+        failures=failures,
     )
-    write_text(out / "report.html", html)
-    return Analysis(
-        summaries, edfs, comparisons, tuple(sentences), notes, spaces, out / "report.html", (*drawn, numbers)
-    )
+    written = [path for one in (picture, *figures) for path in one.write(out / "figures", ("svg", "png", "csv"))]
+    report = out / "report.html"
+    write_text(report, html)
+    return Analysis(summaries, edfs, comparisons, tuple(sentences), notes, spaces, failed, report, tuple(written))
 
 
 def plot_edf(
@@ -131,6 +140,16 @@ def _edfs(results: Sequence[Results], failures: Failures) -> dict[str, EDF]:
     """The EDF of each run that has a trial that counts."""
     counted = {one.name: one.errors(failures) for one in results}
     return {name: edf(errors) for name, errors in counted.items() if errors.size}
+
+
+def _edf_numbers(edfs: Mapping[str, EDF], level: float) -> pd.DataFrame:
+    """The numbers of an EDF figure: one row for each network, errors ascending, with the band there."""
+    parts = []
+    for name, curve in edfs.items():
+        band = curve.band(level)
+        columns = {"error": curve.errors, "probability": curve.probabilities, "lower": band.lower, "upper": band.upper}
+        parts.append(pd.DataFrame({"space": name, **columns}))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["space", "error", "probability", "lower", "upper"])
 
 
 def _check(results: Sequence[Results]) -> None:

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
-from populations import make_results
+from populations import make_results, make_table
 
 from designspace.analysis.edf import edf
-from designspace.analysis.figures import draw_edf, new_axes, svg_text
-from designspace.analysis.report import inline_svg
+from designspace.analysis.figures import Drawing, draw_edf, new_axes, svg_text
+from designspace.analysis.report import inline_svg, render_report
+from designspace.analysis.report_data import as_json, edf_place, trial_data
+from designspace.analysis.results import Results
 from designspace.analysis.study import analyze
+from designspace.analysis.tables import Table
+from designspace.trials.trial import EpochRecord
 
 HOSTILE = ("<script>alert(1)</script>", "</svg><img src=x onerror=alert(1)>", "]]><b>", "--><i>", "\"'&amp;$^{")
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -21,7 +30,7 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open, self.tags, self.attributes, self.text = [], Counter(), [], []
+        self.open, self.tags, self.attributes, self.text, self.scripts = [], Counter(), [], [], []
         self.feed(text)
         self.close()
         assert not self.open
@@ -40,7 +49,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        (self.scripts if self.open and self.open[-1] == "script" else self.text).append(data)
 
     def values(self, *names):
         return [value for name, value in self.attributes if name in names]
@@ -60,10 +69,25 @@ def test_it_is_well_formed_and_needs_nothing_beside_itself(runs, tmp_path):
     analyze(runs, tmp_path, {"commit": "abc"})
     page = page_of(tmp_path)
     assert page.tags["svg"] == 1
-    assert not {"script", "link", "img", "iframe", "object", "metadata"} & set(page.tags)
+    assert not {"link", "img", "iframe", "object", "metadata"} & set(page.tags)
     assert all(value.startswith("#") for value in page.values("href", "xlink:href", "src"))
     assert not re.search(r"url\((?!#)|@import", (tmp_path / "report.html").read_text(encoding="utf-8"))
     assert ("name", "viewport") in page.attributes
+    assert not {name for name, _ in page.attributes if name.startswith("on")}
+
+
+def test_only_the_page_s_own_program_may_run(runs, tmp_path):
+    analyze(runs, tmp_path, {})
+    page = page_of(tmp_path)
+    data, program = page.scripts
+    assert page.tags["script"] == 2
+    assert json.loads(data)["columns"]
+    digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
+    (policy,) = (value for value in page.values("content") if value.startswith("default-src"))
+    assert policy.startswith(
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+    )
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", program)
 
 
 def test_it_holds_what_a_reader_looks_for(runs, tmp_path):
@@ -83,7 +107,7 @@ def test_references_within_the_svg_resolve_and_ids_are_its_own(runs, tmp_path):
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     ids = page_of(tmp_path).values("id")
     assert len(ids) == len(set(ids))
-    assert all(one.startswith("edf-") for one in ids)
+    assert sum(one.startswith("edf-") for one in ids) > 10
     references = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', html))
     assert references
     assert {one or other for one, other in references} <= set(ids)
@@ -119,3 +143,115 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(tmp_path):
     assert {name for name, _ in hostile.attributes} == {name for name, _ in harmless.attributes}
     shown = "".join(hostile.text)
     assert all(one in shown for one in HOSTILE)
+
+
+def history(*errors):
+    return tuple(EpochRecord(i, 0.1, 1.0, error + 1 / 3, error, 5.0) for i, error in enumerate(errors, start=1))
+
+
+def columns_of(data):
+    return {column["key"]: column for column in data["columns"]}
+
+
+def test_all_trials_are_there_as_columns():
+    table = make_table([40.0, 41.0], failed=[("diverged", "x" * 400)], waiting=1).assign(batch=["p", "q", "", None])
+    a = Results.from_table("A", table.assign(memory_bytes=5e7), 10, {"a00000000001": history(80, 50.12345)})
+    regnet = (
+        make_table([30.0], tag="b")
+        .assign(depth=22, w_0=24, w_a=24.4823178, w_m=2.5)
+        .drop(columns=["d4", "w4", "b4", "g4"])
+    )
+    data = trial_data([a, Results.from_table("B", regnet, 10)])
+    columns = columns_of(data)
+    assert columns["run"]["values"] == ["A"] * 4 + ["B"]
+    assert columns["error"]["values"] == [40, 41, None, None, 30]
+    assert columns["status"]["values"] == ["done", "done", "failed", "waiting", "done"]
+    assert columns["depth"]["values"] == [22] * 5  # the sum of the stages where the table does not tell it
+    assert columns["w_a"]["values"] == [None] * 4 + [24.4823]
+    assert columns["d4"]["values"] == [12] * 4 + [None]
+    assert columns["memory"]["values"] == [50_000_000] * 4 + [None]
+    assert columns["flops"]["values"][2] == 4_000_002
+    assert columns["batch"]["values"] == ["p", "q", "", "", None]
+    assert len(columns["detail"]["values"][2]) == 300
+    assert "trial" not in columns  # it is the id
+    assert data["histories"] == [None, [[1, 2], [80, 50.123], [80.333, 50.457]], None, None, None]
+    assert data["runs"][0]["progress"] == "3 of 4 trials finished, 1 of them failed"
+    assert len({(run["colour"], run["marker"]) for run in data["runs"]}) == 2
+    assert data["chance"] == 90
+
+
+def test_a_pooled_run_keeps_the_origin_of_its_trials_apart():
+    table = make_table([40.0, 41.0]).assign(run=["low", "high"], trial=["low x", "high x"], error=[1.0, 2.0])
+    columns = columns_of(trial_data([Results.from_table("Pool", table, 10, {"high x": history(50)})]))
+    assert columns["run"]["values"] == ["Pool", "Pool"]
+    assert columns["origin"]["values"] == ["low", "high"]
+    assert columns["trial"]["values"] == ["low x", "high x"]
+    assert columns["final_error"]["values"] == [40, 41]  # `error` is a column of the table's own
+    assert columns["error"]["values"] == [1, 2]
+
+
+def test_errors_far_from_all_others_do_not_stretch_the_axis():
+    run = make_results("A", [20.0, 21.0, 22.0, 85.0], failed=[("diverged", "nan")] * 2)
+    low, high = trial_data([run])["limits"]
+    assert 19 < low < 20
+    assert 22 < high < 30
+    assert trial_data([make_results("A", [], waiting=3)])["limits"] == [0, 100]
+
+
+def test_json_within_html_has_no_sign_that_html_knows():
+    value = {text: text for text in (*HOSTILE, "</script>", "<!--", "\u2028\u2029é\0")}
+    text = as_json(value)
+    assert json.loads(text) == value
+    assert text.isascii()
+    assert not set("<>&\n") & set(text)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_json(float("nan"))
+
+
+def test_the_place_of_the_axes_is_that_of_the_picture():
+    figure, axes = new_axes()
+    draw_edf(axes, {"A": edf([20.0, 30.0])})
+    svg = svg_text(figure)
+    place = edf_place(figure)
+    width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
+    patch = re.search(r'<g id="patch_2">\s*<path d="M ([\d.]+) ([\d.]+) \s*L ([\d.]+) [\d.]+ \s*L [\d.]+ ([\d.]+)', svg)
+    left, bottom, right, top = map(float, patch.groups())
+    found = [place["left"] * width, place["bottom"] * height, place["right"] * width, place["top"] * height]
+    assert found == pytest.approx([left, bottom, right, top], abs=0.1)
+    assert place["low"] < 20 < 30 < place["high"]
+
+
+def drawing(name, rows):
+    figure, axes = new_axes()
+    axes.plot([1, 2], [3, 4])
+    numbers = pd.DataFrame({"space": "A <b>", "x": np.arange(rows) / 3})
+    return Drawing(name, f"About {name}", figure, numbers, f"What {name} shows.")
+
+
+def test_further_figures_are_sections_with_their_numbers(runs, tmp_path):
+    found = analyze(runs, tmp_path, {})
+    nothing = Table("", (), ())
+    figure, axes = new_axes()
+    draw_edf(axes, {"A": edf([20.0, 30.0])})
+    html = render_report(
+        runs,
+        title="T",
+        sentences=[],
+        notes=[],
+        edf=Drawing("edf", "Error EDF", figure, pd.DataFrame({"x": [1.0]}), "caption"),
+        figures=[drawing("short", 3), drawing("long", 100)],
+        spaces=found.spaces,
+        comparisons=nothing,
+        best=[],
+        failed=nothing,
+        provenance={},
+    )
+    page = Page(html)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {"figure-edf", "figure-short", "figure-long"} <= set(ids)
+    assert {one[1:] for one in page.values("href") if one.startswith("#figure-")} <= set(ids)
+    text = " ".join(" ".join(page.text).split())
+    for wanted in ("About short", "What long shows.", "figures/long.csv", "A <b>", "0.333333", "3 rows"):
+        assert wanted in text
+    assert "100 rows" not in text  # those are in the file alone

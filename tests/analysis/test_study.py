@@ -6,6 +6,7 @@ import sys
 import pytest
 from populations import golden_errors, make_results, make_table
 
+from designspace import analyze as command
 from designspace.analysis import Results, analyze
 from designspace.support.errors import InputError
 
@@ -28,6 +29,7 @@ def test_it_writes_the_figure_its_numbers_and_the_report(tmp_path):
     assert found.comparisons[0].better == "B"
     assert [row[0] for row in found.spaces.rows] == ["A", "B"]
     assert found.notes == ()
+    assert found.failed.rows == ()
 
 
 def test_the_same_inputs_give_the_same_bytes_in_another_process(tmp_path):
@@ -92,3 +94,45 @@ def test_a_real_population_beats_a_worse_one(tmp_path):
     assert found.comparisons[0].better == "RegNetX"
     assert found.comparisons[0].mean_difference == pytest.approx(3)
     assert found.summaries[1].min_error == 34.984
+
+
+def test_the_numbers_of_the_figure_are_its_csv(tmp_path):
+    analyze([make_results("A", [40.0, 30.0]), make_results("B", [], waiting=1)], tmp_path, {}, level=0.1)
+    header, first, second = (tmp_path / "figures" / "edf.csv").read_text().splitlines()
+    assert header == "space,error,probability,lower,upper"
+    assert first.startswith("A,30.0,0.5,0.0,")
+    assert second.startswith("A,40.0,1.0,")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("failures", "none", "unknown treatment of failures 'none'; there is: chance, exclude"),
+        ("level", "high", "level must be a number between 0 and 1, as 0.05 for 5%, not 'high'"),
+        ("level", 5, "level must be between 0 and 1"),
+        ("level", True, "level must be a number between 0 and 1"),
+        ("seed", -1, "seed must be a whole number >= 0, not -1"),
+        ("seed", 0.5, "seed must be a whole number >= 0, not 0.5"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
+    """Before it reads or writes anything: there is no such run."""
+    config = {"runs": [str(tmp_path / "none")], "out": None, "failures": "chance", "level": 0.05, "seed": 0}
+    with pytest.raises(InputError, match=message):
+        command.run({**config, key: value}, [])
+
+
+def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeypatch, capsys):
+    run = make_results("A", [40.0, 41.0], failed=[("diverged", "nan"), ("diverged", "inf")], waiting=1)
+    monkeypatch.setattr(command.Results, "read", lambda folder: run)
+    config = {"runs": str(tmp_path / "A"), "out": str(tmp_path / "out"), "failures": "exclude", "level": 0.1, "seed": 3}
+    command.run(config, [])
+    said = capsys.readouterr().out
+    for words in (
+        "diverged",
+        "- A: 2 of 5 trials failed, left out.",
+        "- A: 1 of 5 trials are unfinished",
+        "report.html",
+    ):
+        assert words in said
+    assert "90% confidence band" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

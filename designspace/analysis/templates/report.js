@@ -1,0 +1,572 @@
+
+// The interactive part of a report: filter, scatter plot, one network, table, and names at the steps of the EDF.
+// What it shows is the JSON in #trials, column by column. It enters the page as text nodes, never as markup.
+(() => {
+"use strict";
+const data = JSON.parse(document.getElementById("trials").textContent);
+const columns = new Map(data.columns.map((column) => [column.key, column]));
+const place = new Map(data.runs.map((run, index) => [run.name, index]));
+const every = columns.get("id").values.map((_, trial) => trial);
+const at = (id) => document.getElementById(id);
+const value = (key, trial) => (columns.has(key) ? columns.get(key).values[trial] : null);
+const isError = (key) => columns.get(key).format === "error";
+const failed = (trial) => value("status", trial) === "failed";
+const runOf = (trial) => data.runs[place.get(value("run", trial))];
+const state = { shown: every, chosen: null, pointed: null, sortKey: null, ascending: true, first: 0 };
+const ROWS = 100; // of the table at a time: more would make a browser slow
+
+// --- Elements and texts ---------------------------------------------------------------------------------------------
+
+function fill(element, attributes, children) {
+  for (const [name, setting] of Object.entries(attributes)) element.setAttribute(name, setting);
+  element.append(...children); // strings become text nodes
+  return element;
+}
+const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+function quantity(number) { // three digits and a unit prefix, as in the tables
+  for (const [factor, prefix] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (number >= 0.9995 * factor) {
+      const scaled = number / factor;
+      return `${scaled.toFixed(scaled < 9.995 ? 2 : scaled < 99.95 ? 1 : 0)} ${prefix}`;
+    }
+  }
+  return String(+number.toPrecision(3));
+}
+
+function duration(seconds) {
+  if (seconds < 60) return `${+seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  for (const [unit, size, smaller, part] of [["d", 86400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]]) {
+    if (whole >= size) return `${Math.floor(whole / size)} ${unit} ${Math.floor((whole % size) / part)} ${smaller}`;
+  }
+  return `${whole} s`;
+}
+
+const formats = {
+  text: (words) => words, error: (number) => number.toFixed(2), whole: String,
+  real: (number) => String(+number.toPrecision(5)), quantity, seconds: duration,
+};
+function shown(key, trial) { // a value as text; empty where there is none
+  const found = value(key, trial);
+  return found === null ? "" : formats[columns.get(key).format](found);
+}
+function outcome(trial) {
+  if (failed(trial)) return `failed: ${value("reason", trial)}`;
+  return value("status", trial) === "done" ? `error ${shown("error", trial)}%` : value("status", trial);
+}
+const called = (trial) => `${value("run", trial)} ${value("id", trial)}`;
+
+// --- Filter ---------------------------------------------------------------------------------------------------------
+
+const tests = {
+  "=": (a, b) => a === b, "!=": (a, b) => a !== b, "~": (a, b) => a.includes(b),
+  "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b,
+};
+tests["=="] = tests["="];
+const textKeys = data.columns.filter((column) => column.format === "text").map((column) => column.key);
+const texts = every.map((trial) => textKeys.map((key) => value(key, trial)).join("\n").toLowerCase());
+
+function columnOf(name) {
+  const wanted = name.toLowerCase();
+  const found = columns.get(name)
+    ?? data.columns.find((one) => one.key.toLowerCase() === wanted || one.name.toLowerCase() === wanted);
+  if (!found) throw new Error(`There is no column “${name}”; there is: ${[...columns.keys()].join(", ")}.`);
+  return found;
+}
+
+function numberOf(text) {
+  const parts = /^([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kMGT%]?)$/i.exec(text);
+  return parts && parts[1] * ({ k: 1e3, m: 1e6, g: 1e9, t: 1e12 }[parts[2].toLowerCase()] ?? 1);
+}
+
+// The conditions of a filter as functions of a trial. Raises an Error that says what cannot be understood.
+function conditions(text) {
+  const clauses = [[]];
+  for (const [whole, double, single, sign, word] of
+    text.matchAll(/"([^"]*)"|'([^']*)'|([<>!=]=|[<>=~])|([^\s<>=~!,&"']+|[!&"'])|,/g)) {
+    const quoted = double ?? single;
+    if (quoted === undefined && (whole === "," || whole === "&" || /^and$/i.test(whole))) clauses.push([]);
+    else clauses.at(-1).push(sign ? { sign } : { text: quoted ?? word });
+  }
+  return clauses.filter((clause) => clause.length).map(condition);
+}
+
+function condition(clause) {
+  const signs = clause.filter((part) => part.sign);
+  const words = (parts) => parts.map((part) => part.text).join(" ");
+  if (!signs.length) {
+    const wanted = words(clause).toLowerCase();
+    return (trial) => texts[trial].includes(wanted);
+  }
+  if (signs.length > 1) throw new Error("One comparison at a time: write “error > 10 and error < 20”.");
+  const middle = clause.indexOf(signs[0]);
+  const [name, right, sign] = [words(clause.slice(0, middle)), words(clause.slice(middle + 1)), signs[0].sign];
+  if (!name) throw new Error(`A column is missing before “${sign}”.`);
+  const column = columnOf(name);
+  if (middle === clause.length - 1) throw new Error(`A value is missing after “${name} ${sign}”.`);
+  if (column.format === "text") {
+    if ("<>".includes(sign[0])) throw new Error(`“${name}” holds words: use =, != or ~, not ${sign}.`);
+    return (trial) => tests[sign](column.values[trial].toLowerCase(), right.toLowerCase());
+  }
+  const number = numberOf(right);
+  if (sign === "~" || number === null) throw new Error(`“${name}” holds numbers: “${sign} ${right}” does not fit.`);
+  return (trial) => column.values[trial] !== null && tests[sign](column.values[trial], number);
+}
+
+function filter() {
+  const input = at("expression");
+  let wanted = [];
+  try {
+    wanted = conditions(input.value);
+    at("problem").textContent = "";
+  } catch (error) { // what is shown stays as it is
+    at("problem").textContent = `${error.message} Nothing was changed.`;
+  }
+  input.setAttribute("aria-invalid", String(Boolean(at("problem").textContent)));
+  if (at("problem").textContent) return;
+  state.shown = every.filter((trial) => wanted.every((holds) => holds(trial)));
+  sort();
+  drawScatter();
+}
+
+// --- Tables ---------------------------------------------------------------------------------------------------------
+
+// Heads of a table become buttons; `order(column, ascending)` is called to sort.
+function sortable(heads, order) {
+  heads.forEach((head, index) => {
+    const button = html("button", { type: "button" }, ...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const ascending = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      order(index, ascending);
+    });
+  });
+}
+
+// Ascending or descending, with blanks last in either order, and equal ones as they were.
+function compare(a, b, ascending) {
+  const blank = (one) => one === null || one === "";
+  if (blank(a) || blank(b)) return blank(a) - blank(b);
+  return (a < b ? -1 : a > b ? 1 : 0) * (ascending ? 1 : -1);
+}
+
+function cellValue(text) { // the number in a cell such as "5.16 M", "2 min 5 s" or "+1.20"; else its text
+  const times = { d: 86400, h: 3600, min: 60, s: 1 };
+  const parts = [...text.matchAll(/(\d+) (d|h|min|s)\b/g)];
+  if (parts.length) return parts.reduce((sum, [, count, unit]) => sum + count * times[unit], 0);
+  return text === "-" ? null : numberOf(text.trim()) ?? text;
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  sortable([...table.tHead.rows[0].cells], (index, ascending) => {
+    const rows = [...body.rows].map((row) => [cellValue(row.cells[index].textContent), row]);
+    const words = rows.some(([one]) => typeof one === "string"); // then all are words
+    const key = ([one, row]) => (words && one !== null ? row.cells[index].textContent : one);
+    body.append(...rows.sort((a, b) => compare(key(a), key(b), ascending)).map(([, row]) => row));
+  });
+}
+
+const keys = [...columns.keys()];
+const headRow = html("tr", {}, ...keys.map((key) => {
+  const { help, format } = columns.get(key);
+  return html("th", { scope: "col", class: format === "text" ? "text" : "number", title: help },
+    format === "error" ? `${key}, %` : key);
+}));
+at("trials-table").tHead.append(headRow);
+sortable([...headRow.cells], (index, ascending) => {
+  Object.assign(state, { sortKey: keys[index], ascending });
+  sort();
+});
+
+function sort() {
+  const { sortKey, ascending } = state;
+  state.rows = sortKey === null ? state.shown
+    : [...state.shown].sort((a, b) => compare(value(sortKey, a), value(sortKey, b), ascending) || a - b);
+  fillTable(0);
+}
+
+function fillTable(first) {
+  state.first = first;
+  const rows = state.rows.slice(first, first + ROWS).map((trial) => {
+    const row = html("tr", { "data-trial": trial }, ...keys.map((key) => {
+      const text = shown(key, trial);
+      if (key === "id") return html("td", { class: "text" }, html("button", { type: "button", class: "id" }, text));
+      const kind = columns.get(key).format === "text" ? (text.length > 40 ? "text long" : "text") : "number";
+      return html("td", { class: kind }, text);
+    }));
+    row.classList.toggle("chosen", trial === state.chosen);
+    return row;
+  });
+  at("trials-table").tBodies[0].replaceChildren(...rows);
+  const [all, found] = [every.length, state.rows.length];
+  const part = found > ROWS ? `; the table shows ${first + 1} to ${first + rows.length}` : "";
+  const which = found === all ? `All ${all} trials` : `${found} of ${all} trials match the filter`;
+  at("count").textContent = `${which}${part}.`;
+  at("pages").hidden = found <= ROWS;
+  at("back").disabled = !first;
+  at("next").disabled = first + ROWS >= found;
+  at("pages").querySelector("span").textContent = `${first + 1} to ${first + rows.length} of ${found}`;
+}
+
+// --- Charts ---------------------------------------------------------------------------------------------------------
+
+function linear(low, high, from, to) {
+  if (low === high) [low, high] = [low - (Math.abs(low) * 0.1 || 1), high + (Math.abs(high) * 0.1 || 1)];
+  const count = Math.max(4, Math.abs(to - from) / 70); // ticks, so far apart in pixels
+  const power = 10 ** Math.floor(Math.log10((high - low) / count));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= (high - low) / count);
+  const ticks = [];
+  for (let k = Math.ceil(low / step); k * step <= high; k += 1) ticks.push(+(k * step).toPrecision(12));
+  return { low, high, ticks, at: (number) => from + ((number - low) / (high - low)) * (to - from) };
+}
+
+function logarithmic(low, high, from, to) {
+  const inner = linear(Math.log(low), Math.log(high), from, to);
+  const factors = high / low > 300 ? [1] : high / low > 30 ? [1, 3] : [1, 2, 5];
+  const powers = Array.from({ length: 40 }, (_, power) => 10 ** (power - 20));
+  const ticks = powers.flatMap((power) => factors.map((factor) => factor * power));
+  return { ticks: ticks.filter((tick) => tick >= low && tick <= high), at: (number) => inner.at(Math.log(number)) };
+}
+
+// Grid, ticks and names of the axes. `box` holds the ends of the axes in pixels.
+function frame(chart, box, x, y, xName, yName) {
+  const label = (number) => (number >= 1000 ? quantity(number) : String(number));
+  for (const tick of x.ticks) {
+    chart.append(svg("line", { class: "grid", x1: x.at(tick), x2: x.at(tick), y1: box.top, y2: box.bottom }),
+      svg("text", { x: x.at(tick), y: box.bottom + 16, "text-anchor": "middle" }, label(tick)));
+  }
+  for (const tick of y.ticks) {
+    chart.append(svg("line", { class: "grid", x1: box.left, x2: box.right, y1: y.at(tick), y2: y.at(tick) }),
+      svg("text", { x: box.left - 6, y: y.at(tick) + 4, "text-anchor": "end" }, label(tick)));
+  }
+  const middle = (box.top + box.bottom) / 2;
+  chart.append(svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }),
+    svg("text", { x: (box.left + box.right) / 2, y: box.bottom + 34, "text-anchor": "middle" }, xName),
+    svg("text", { x: 12, y: middle, transform: `rotate(-90 12 ${middle})`, "text-anchor": "middle" }, yName));
+}
+
+const paths = { o: "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z", s: "M-4 -4H4V4H-4Z", "^": "M0 -5L5 4H-5Z",
+  D: "M0 -5.5L5.5 0L0 5.5L-5.5 0Z", v: "M0 5L5 -4H-5Z" };
+const cross = "M-4 -4L4 4M4 -4L-4 4"; // of a failed trial
+const markerOf = (run, attributes = {}) =>
+  svg("path", { class: "point", d: paths[run.marker], fill: run.colour, ...attributes });
+
+function showTip(plot, lines, left, top) {
+  const tip = plot.querySelector(".tip") ?? plot.appendChild(html("div", { class: "tip" }));
+  tip.replaceChildren(...lines.map((line) => html("div", {}, line)));
+  tip.hidden = false;
+  tip.style.left = `${Math.max(0, Math.min(left + 12, plot.clientWidth - tip.offsetWidth))}px`;
+  tip.style.top = `${top > tip.offsetHeight + 14 ? top - tip.offsetHeight - 12 : top + 14}px`;
+}
+function hideTip(plot) {
+  const tip = plot.querySelector(".tip");
+  if (tip) tip.hidden = true;
+}
+
+// --- Scatter plot ---------------------------------------------------------------------------------------------------
+
+let points = []; // {trial, x, y} in pixels, from left to right
+let overlay = null; // rings around the chosen and the pointed network
+
+const ended = (trial) => ["done", "failed"].includes(value("status", trial));
+const heightOf = (yKey, trial) => (isError(yKey) && failed(trial) ? data.chance : value(yKey, trial));
+const drawable = (xKey, yKey) => (trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null;
+
+function ends(numbers) {
+  if (!numbers.length) return [0, 1];
+  return numbers.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
+}
+
+// The scales of the figure. They are those of all trials, whatever the filter shows. Errors far above the others, and
+// failed trials, lie in a strip above the axis.
+function scales(xKey, yKey, width) {
+  const known = every.filter(drawable(xKey, yKey));
+  const xs = known.map((trial) => value(xKey, trial));
+  const [low, high] = ends(xs);
+  let [least, most] = ends(known.map((trial) => heightOf(yKey, trial)));
+  if (isError(yKey)) [least, most] = [Math.min(least, data.limits[0]), data.limits[1]];
+  const above = (trial) => isError(yKey) && (failed(trial) || heightOf(yKey, trial) > most);
+  const strip = known.some(above);
+  const box = { left: 52, right: width - 12, top: strip ? 40 : 10, bottom: width < 480 ? 300 : 460 };
+  const log = low > 0 && high / low >= 20;
+  const x = (log ? logarithmic : linear)(low, high, box.left + 16, box.right - 16);
+  const y = linear(least, most, box.bottom - 8, box.top + 8);
+  const distinct = [...new Set(xs)].sort((a, b) => a - b);
+  if (distinct.length <= 8) x.ticks = distinct;
+  const equal = distinct.length <= 20 && distinct.length < 0.7 * xs.length;
+  const spread = equal ? Math.min(12, (box.right - box.left) / distinct.length / 4) : 0;
+  return { box, x, y, log, most, above, strip, spread };
+}
+
+function drawScatter() {
+  const plot = at("scatter");
+  if (!plot.clientWidth) return; // hidden, as in print
+  const focused = plot.contains(document.activeElement);
+  const [xKey, yKey] = [at("axis-x").value, at("axis-y").value];
+  const { box, x, y, log, most, above, strip, spread } = scales(xKey, yKey, plot.clientWidth);
+  const drawn = state.shown.filter(drawable(xKey, yKey));
+  const words = `${yKey} against ${xKey}, ${drawn.length} networks. Arrow keys go from one to the next, Enter shows it.`;
+  const chart = svg("svg", { class: "chart", width: plot.clientWidth, height: box.bottom + 42, tabindex: 0,
+    role: "application", "aria-label": words });
+  frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), yKey + (isError(yKey) ? ", %" : ""));
+  if (strip) {
+    chart.append(svg("rect", { class: "strip", x: box.left, y: 6, width: box.right - box.left, height: 28 }),
+      svg("text", { x: box.left - 6, y: 24, "text-anchor": "end" }, `> ${Math.round(most)}`));
+  }
+  points = drawn.map((trial) => { // equal numbers lie beside each other, each always at its own place
+    const aside = spread * (((trial * 0.618034) % 1) * 2 - 1);
+    return { trial, x: x.at(value(xKey, trial)) + aside, y: above(trial) ? 20 : y.at(heightOf(yKey, trial)) };
+  }).sort((a, b) => a.x - b.x || a.trial - b.trial);
+  for (const { trial, ...point } of points) {
+    const where = { transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`, "data-trial": trial };
+    chart.append(failed(trial) ? svg("path", { class: "failed", d: cross, stroke: runOf(trial).colour, ...where })
+      : markerOf(runOf(trial), where));
+  }
+  overlay = chart.appendChild(svg("g"));
+  plot.replaceChildren(chart);
+  if (focused) chart.focus();
+  const missing = state.shown.length - drawn.length;
+  at("scatter-note").textContent = [
+    strip ? `Grey strip: failed trials (×, at chance level, ${data.chance}%) and errors above ${most.toFixed(1)}%.` : "",
+    spread ? `Networks of one ${xKey} are spread a little sideways.` : "",
+    missing ? `Not drawn: ${missing} of ${state.shown.length}, which have not ended or have no ${xKey} or ${yKey}.` : "",
+  ].filter(Boolean).join(" ");
+  mark();
+}
+
+function mark() { // rings around the chosen and the pointed network
+  if (!overlay) return;
+  const ring = (trial, name) => points.filter((point) => point.trial === trial)
+    .map((point) => svg("circle", { class: name, cx: point.x, cy: point.y, r: 9 }));
+  overlay.replaceChildren(...ring(state.chosen, "ring"), ...ring(state.pointed, "pointer"));
+}
+
+function point(trial) { // show which network that is, or none
+  const found = points.find((one) => one.trial === trial);
+  state.pointed = found ? trial : null;
+  mark();
+  if (!found) return hideTip(at("scatter"));
+  const key = at("axis-x").value;
+  showTip(at("scatter"), [called(trial), outcome(trial), `${key} ${shown(key, trial)}`], found.x, found.y);
+}
+
+function nearest(event, reach) { // the network nearest to the pointer, if one is near
+  const chart = at("scatter").querySelector("svg").getBoundingClientRect();
+  let best = null, least = reach;
+  for (const one of points) {
+    const distance = Math.hypot(one.x - event.clientX + chart.left, one.y - event.clientY + chart.top);
+    if (distance < least) [best, least] = [one.trial, distance];
+  }
+  return best;
+}
+
+at("scatter").addEventListener("pointermove", (event) => point(nearest(event, 22)));
+at("scatter").addEventListener("pointerleave", () => point(null));
+at("scatter").addEventListener("focusout", () => point(null));
+at("scatter").addEventListener("click", (event) => {
+  const trial = nearest(event, 30);
+  if (trial !== null) choose(trial);
+});
+at("scatter").addEventListener("keydown", (event) => {
+  const now = points.findIndex((one) => one.trial === (state.pointed ?? state.chosen));
+  const steps = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, Home: 0, End: Infinity };
+  const to = steps[event.key];
+  if (to !== undefined && points.length) point(points[Math.max(0, Math.min(to, points.length - 1))].trial);
+  else if ((event.key === "Enter" || event.key === " ") && state.pointed !== null) choose(state.pointed);
+  else if (event.key === "Escape") point(null);
+  else return;
+  event.preventDefault();
+});
+
+// --- One network ----------------------------------------------------------------------------------------------------
+
+function choose(trial) {
+  state.chosen = trial;
+  for (const row of at("trials-table").tBodies[0].rows) {
+    row.classList.toggle("chosen", Number(row.dataset.trial) === trial);
+  }
+  mark();
+  const stages = data.stages.filter((stage) => value(`d${stage}`, trial) > 0);
+  const elsewhere = /^([dwbg]\d+|run|id|reason|detail)$/;
+  const facts = keys.filter((key) => !elsewhere.test(key) && shown(key, trial) !== "");
+  const reason = [value("reason", trial), value("detail", trial)].filter(Boolean).join(": ");
+  at("network").replaceChildren(
+    html("h3", {}, called(trial)),
+    ...(failed(trial) ? [html("p", { class: "failed" }, `Failed: ${reason}`)] : []),
+    html("h4", {}, "Width of each block", value("w_0", trial) === null ? "" : " (dashed: w_0 + w_a j, not quantised)"),
+    staircase(trial, stages), stageTable(trial, stages),
+    html("h4", {}, "Learning curve"), curve(data.histories[trial]),
+    html("dl", {}, ...facts.map((key) => html("div", { title: columns.get(key).help }, html("dt", {}, key),
+      html("dd", {}, shown(key, trial) + (isError(key) ? "%" : ""))))),
+  );
+}
+
+function stageTable(trial, stages) {
+  const names = { d: "depth d", w: "width w", b: "bottleneck b", g: "group width g" };
+  const row = (letter) => html("tr", {}, html("th", { scope: "row", class: "text" }, names[letter]),
+    ...stages.map((stage) => html("td", {}, shown(`${letter}${stage}`, trial))));
+  const numbers = stages.map((stage) => html("th", { scope: "col" }, String(stage)));
+  const head = html("thead", {}, html("tr", {}, html("th", { class: "text" }, "stage"), ...numbers));
+  return html("div", { class: "scroll" }, html("table", {}, head, html("tbody", {}, ...[..."dwbg"].map(row))));
+}
+
+// A bar for each block, as high as it is wide; stages in turn light and dark. For a RegNet a dashed line: the widths of
+// its blocks before quantisation ("Designing Network Design Spaces", equation 2).
+function staircase(trial, stages) {
+  const size = (stage) => [value(`d${stage}`, trial), value(`w${stage}`, trial)]; // depth, width
+  const blocks = stages.flatMap((stage) => Array(size(stage)[0]).fill({ stage, width: size(stage)[1] }));
+  const words = stages.map((stage) => size(stage).join(" of width ")).join(", ");
+  const box = { left: 52, right: 350, top: 18, bottom: 150 };
+  const chart = svg("svg", { class: "chart staircase", viewBox: "0 0 360 190", role: "img",
+    "aria-label": `Blocks: ${words}` });
+  const x = linear(0.5, blocks.length + 0.5, box.left, box.right);
+  const initial = value("w_0", trial), slope = value("w_a", trial);
+  const ideal = initial === null ? [] : blocks.map((_, j) => initial + slope * j);
+  const y = linear(0, Math.max(...ideal, ...blocks.map((block) => block.width)), box.bottom, box.top);
+  x.ticks = x.ticks.filter((tick) => Number.isInteger(tick) && tick > 0);
+  frame(chart, box, x, y, "block", "width, channels");
+  blocks.forEach(({ stage, width }, block) => chart.append(svg("rect", { class: stage % 2 ? "bar" : "bar odd",
+    x: x.at(block + 0.5), y: y.at(width), width: x.at(1) - x.at(0), height: box.bottom - y.at(width) })));
+  const corners = ideal.map((width, j) => `${x.at(j + 1)},${y.at(width)}`);
+  chart.append(svg("polyline", { class: "ideal", points: corners.join(" ") }));
+  let before = 0;
+  for (const stage of stages) {
+    const [depth, width] = size(stage);
+    const middle = { x: x.at(before + (depth + 1) / 2), y: y.at(width) - 4, "text-anchor": "middle" };
+    if (x.at(depth) - x.at(0) > 22) chart.append(svg("text", middle, String(width))); // else there is no room
+    before += depth;
+  }
+  return chart;
+}
+
+// Errors over the epochs: of the test images solid with dots, of the training images dashed.
+function curve(history) {
+  if (!history) return html("p", { class: "small" }, "No epochs are recorded for this network.");
+  const [epochs, test, train] = history;
+  const box = { left: 52, right: 350, top: 24, bottom: 150 };
+  const chart = svg("svg", { class: "chart curve", viewBox: "0 0 360 190", role: "img",
+    "aria-label": `Test error after each epoch, per cent: ${test.join(", ")}` });
+  const x = linear(Math.min(...epochs) - 0.3, Math.max(...epochs) + 0.3, box.left, box.right);
+  x.ticks = x.ticks.filter(Number.isInteger);
+  const y = linear(0, Math.max(...test, ...train), box.bottom, box.top);
+  frame(chart, box, x, y, "epoch", "error, %");
+  const line = (errors) => errors.map((error, i) => [error, i]).filter(([error]) => error !== null)
+    .map(([error, i]) => `${x.at(epochs[i]).toFixed(1)},${y.at(error).toFixed(1)}`).join(" ");
+  const [solid, dashed] = [{ class: "test" }, { class: "train" }];
+  chart.append(svg("polyline", { points: line(train), ...dashed }), svg("polyline", { points: line(test), ...solid }),
+    svg("line", { x1: 180, x2: 206, y1: 9, y2: 9, ...solid }), svg("text", { x: 211, y: 13 }, "test"),
+    svg("line", { x1: 258, x2: 284, y1: 9, y2: 9, ...dashed }), svg("text", { x: 289, y: 13 }, "training"));
+  test.forEach((error, i) => {
+    if (error !== null) chart.append(svg("circle", { class: "epoch", cx: x.at(epochs[i]), cy: y.at(error), r: 3 }));
+  });
+  return chart;
+}
+
+// --- Names at the steps of the EDF ----------------------------------------------------------------------------------
+
+function nameSteps(plot, area) {
+  const picture = plot.querySelector("svg"), view = picture.viewBox.baseVal;
+  const counts = (trial) => value("status", trial) === "done" || (failed(trial) && data.failures === "chance");
+  const step = (trial) => ({ trial, error: failed(trial) ? data.chance : value("error", trial) });
+  const curves = data.runs.map((run) => ({ name: run.name, steps: every
+    .filter((trial) => value("run", trial) === run.name && counts(trial)).map(step) })).filter((one) => one.steps.length);
+  const cursor = picture.appendChild(svg("line", { class: "cursor", visibility: "hidden",
+    y1: area.top * view.height, y2: area.bottom * view.height }));
+
+  // What lies below the pointer: an error, how many networks of each run are as good, and the step that is nearest.
+  function find(event) {
+    const size = picture.getBoundingClientRect();
+    const [left, top] = [event.clientX - size.left, event.clientY - size.top];
+    const right = (left / size.width - area.left) / (area.right - area.left);
+    const up = (area.bottom - top / size.height) / (area.bottom - area.top);
+    if (right < 0 || right > 1 || up < 0 || up > 1 || !curves.length) return null;
+    const error = area.low + right * (area.high - area.low), part = area.least + up * (area.most - area.least);
+    const best = curves.map(({ steps }) => steps.filter((one) => one.error <= error).length);
+    const off = curves.map(({ steps }, i) => Math.abs(best[i] / steps.length - part));
+    const { steps } = curves[off.indexOf(Math.min(...off))];
+    const near = steps.reduce((a, b) => (Math.abs(b.error - error) < Math.abs(a.error - error) ? b : a));
+    const parts = curves.map((one, i) =>
+      `${one.name}: ${((100 * best[i]) / one.steps.length).toFixed(1)}% (${best[i]} of ${one.steps.length})`);
+    const texts = [`error at most ${error.toFixed(2)}%`, ...parts, `nearest: ${called(near.trial)}, ${outcome(near.trial)}`];
+    return { left, top, texts, trial: near.trial, x: (left / size.width) * view.width };
+  }
+
+  plot.addEventListener("pointermove", (event) => {
+    const found = find(event);
+    cursor.setAttribute("visibility", found ? "visible" : "hidden");
+    if (!found) return hideTip(plot);
+    for (const end of ["x1", "x2"]) cursor.setAttribute(end, found.x);
+    showTip(plot, found.texts, found.left, found.top);
+  });
+  plot.addEventListener("pointerleave", () => {
+    cursor.setAttribute("visibility", "hidden");
+    hideTip(plot);
+  });
+  plot.addEventListener("click", (event) => {
+    const found = find(event);
+    if (!found) return;
+    choose(found.trial);
+    at("network").scrollIntoView({ block: "center" });
+  });
+}
+
+// --- Beginning ------------------------------------------------------------------------------------------------------
+
+function begin() {
+  at("explore").hidden = false;
+  for (const axis of ["x", "y"]) {
+    const varied = (values) => new Set(values.filter((one) => one !== null)).size > 1;
+    const choices = data.columns.filter(({ key, axis: own, values }) =>
+      own === axis && (key === "flops" || key === "error" || varied(values)));
+    at(`axis-${axis}`).append(...choices.map((column) => html("option", { title: column.help }, column.key)));
+    at(`axis-${axis}`).addEventListener("change", drawScatter);
+  }
+  const small = { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" };
+  at("legend").append(...data.runs.map((run) =>
+    html("li", {}, svg("svg", small, markerOf(run)), `${run.name}: ${run.progress}`)));
+  at("columns").append(...data.columns.map(({ key, help }) => html("div", {}, html("dt", {}, key), html("dd", {}, help))));
+  let wait;
+  at("expression").addEventListener("input", () => {
+    clearTimeout(wait);
+    wait = setTimeout(filter, 250);
+  });
+  at("filter").addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(wait);
+    filter();
+  });
+  at("clear").addEventListener("click", () => {
+    at("expression").value = "";
+    filter();
+  });
+  at("trials-table").addEventListener("click", (event) => {
+    const row = event.target.closest("tbody tr");
+    if (!row) return;
+    choose(Number(row.dataset.trial));
+    at("network").scrollIntoView({ block: "nearest" });
+  });
+  at("back").addEventListener("click", () => fillTable(state.first - ROWS));
+  at("next").addEventListener("click", () => fillTable(state.first + ROWS));
+  sort();
+  const done = every.filter((trial) => value("status", trial) === "done");
+  const best = done.sort((a, b) => value("error", a) - value("error", b));
+  choose(best[0] ?? every[0]);
+  let width = 0;
+  new ResizeObserver(() => { // fires at once, too
+    if (at("scatter").clientWidth !== width) drawScatter();
+    width = at("scatter").clientWidth;
+  }).observe(at("scatter"));
+  nameSteps(at("plot-edf"), data.edf);
+  const details = [...document.querySelectorAll("main details:not(#filter-help)")];
+  addEventListener("beforeprint", () => details.forEach((one) => { one.dataset.was = one.open; one.open = true; }));
+  addEventListener("afterprint", () => details.forEach((one) => { one.open = one.dataset.was === "true"; }));
+}
+
+begin();
+})();
