@@ -11,6 +11,7 @@ from designspace.analysis import Results
 from designspace.analysis import analyze as analyze_results
 from designspace.analysis.edf import check_level
 from designspace.analysis.results import Failures
+from designspace.analysis.study import Figures
 from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.support.errors import InputError, unknown
@@ -26,7 +27,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     failures, level, seed = _checked(config)
     common = Path(os.path.commonpath([folder.path.resolve() for folder in folders]))
     out = Path(str(config["out"])) if config["out"] is not None else _short(common)
-    show(folders, out, failures=failures, level=level, seed=seed)
+    show(folders, out, failures=failures, level=level, seed=seed, figures=config["figures"])
 
 
 def show(
@@ -36,13 +37,16 @@ def show(
     failures: Failures = "chance",
     level: float = 0.05,
     seed: int = 0,
+    figures: Figures = "standard",
 ) -> None:
     """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths."""
     for folder in folders:
         if folder.begun():
             folder.write_results()
     results = [Results.read(folder) for folder in folders]
-    found = analyze_results(results, out, provenance_of(folders), level=level, failures=failures, seed=seed)
+    found = analyze_results(
+        results, out, provenance_of(folders), level=level, failures=failures, seed=seed, figures=figures
+    )
     print_table("error, top-1, %", found.spaces.header, found.spaces.rows)
     if found.failed.rows:
         print()

@@ -5,6 +5,7 @@ Those of the papers are in `designspace.analysis.papers`.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -31,6 +32,53 @@ from designspace.analysis.results import Failures, Results
 from designspace.analysis.search import doubling, search_curve
 from designspace.analysis.tradeoffs import pareto
 from designspace.support.errors import InputError
+
+
+def figures_of(
+    results: Sequence[Results],
+    comparisons: Sequence[Comparison],
+    *,
+    every: bool = False,
+    level: float = 0.05,
+    failures: Failures = "chance",
+    seed: int = 0,
+) -> list[Drawing]:
+    """The figures of a report beside its EDFs, as far as the results have what they show.
+
+    Args:
+        results: of one or more runs.
+        comparisons: of all pairs of them that can be compared.
+        every: also those that take longer, a set for each run.
+        level: one minus the confidence of bands and intervals.
+        failures: see `Results.errors`.
+        seed: of bootstraps and forests.
+    """
+    finished = [one for one in results if one.errors(failures).size]
+    done = [one for one in finished if (one.table["status"] == "done").any()]
+    drawn = []
+    if comparisons:
+        drawn += [
+            effects_figure(finished, comparisons),
+            pair_figures(finished, level=level, failures=failures, seed=seed),
+        ]
+    if finished:
+        drawn.append(search_figure(finished, failures=failures))
+    if done:
+        drawn.append(pareto_figure(done))
+    staged = [one for one in done if one.num_stages]
+    if staged:
+        drawn.append(networks_figure(staged))
+    if any(one.histories for one in done):
+        drawn.append(curves_figure(done))
+    for place, one in enumerate(finished if every else (), start=1):
+        if metrics_of(one):
+            drawn.append(renamed(parameters_figure(one, failures=failures), f"parameters_{place}"))
+    return drawn
+
+
+def renamed(drawing: Drawing, name: str) -> Drawing:
+    """The same drawing, with files of another name."""
+    return dataclasses.replace(drawing, name=name)
 
 
 def pair_figures(

@@ -41,6 +41,7 @@ def render_report(
     spaces: Table,
     comparisons: Table,
     best: Sequence[Table],
+    best_values: Sequence[Table] = (),
     failed: Table,
     provenance: Mapping[str, str],
     failures: Failures = "chance",
@@ -59,6 +60,7 @@ def render_report(
         spaces: a row for each run.
         comparisons: a row for each pair of runs; one without rows is left out.
         best: the best networks, a table for each run.
+        best_values: what parameters the best networks have, a table for each run.
         failed: failed trials by reason; one without rows is left out.
         provenance: where it comes from.
         failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
@@ -90,6 +92,7 @@ def render_report(
         spaces=spaces,
         comparisons=comparisons,
         best=best,
+        best_values=best_values,
         failed=failed,
         treatment="count at chance level" if failures == "chance" else "are left out",
         provenance=provenance,

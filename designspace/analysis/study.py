@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-import pandas as pd
 from numpy.typing import ArrayLike
 
-from designspace.analysis import tables
+from designspace.analysis import overview, tables
 from designspace.analysis.compare import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
-from designspace.analysis.figures import Drawing, draw_edf, edf_caption, new_axes
+from designspace.analysis.figures import Drawing, draw_edf, edf_caption, edf_numbers, new_axes
 from designspace.analysis.figures.drawing import progress
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, unknown
 from designspace.support.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+Figures = Literal["standard", "all"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Analysis:
     """Failed trials by reason, with examples."""
     report: Path
     figures: tuple[Path, ...]
-    """``.svg``, ``.png`` and the ``.csv`` of their numbers."""
+    """``.svg`` and the ``.csv`` of their numbers; the EDFs first, also as ``.pdf`` and ``.png``."""
 
 
 def analyze(
@@ -54,8 +56,9 @@ def analyze(
     level: float = 0.05,
     failures: Failures = "chance",
     seed: int = 0,
+    figures: Figures = "standard",
 ) -> Analysis:
-    """Compare runs and write ``report.html`` and ``figures/edf.svg``, ``.png`` and ``.csv`` below ``out``.
+    """Compare runs and write ``report.html`` and its figures (``figures/edf.svg`` and others) below ``out``.
 
     The same inputs give the same bytes. Runs that are half done, have one trial or only failed ones are fine.
 
@@ -66,12 +69,15 @@ def analyze(
         level: significance level of bands and conclusions.
         failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
         seed: of the bootstrap.
+        figures: ``standard``, or ``all``: also error against every parameter, and their importance, for each run.
 
     Raises:
-        InputError: no runs, two with one name, or runs with different numbers of classes.
+        InputError: no runs, two with one name, or runs with different numbers of classes; an unknown choice of figures.
         RunError: a file cannot be written.
     """
     _check(results)
+    if figures not in get_args(Figures):
+        raise unknown("choice of figures", figures, get_args(Figures))
     edfs = _edfs(results, failures)
     comparisons = compare_all(results, level, failures=failures, seed=seed)
     sentences = [one.sentence() for one in comparisons]
@@ -87,25 +93,27 @@ def analyze(
         "edf",
         "Error EDF",
         plot_edf(results, level, failures=failures),
-        _edf_numbers(edfs, level),
+        edf_numbers(edfs, level),
         " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),
     )
-    figures: list[Drawing] = []  # further ones: each becomes a section of the report, and files
+    drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, failures=failures, seed=seed)
     html = render_report(
         results,
         title=f"Error distributions of {_listed([one.name for one in results])}",
         sentences=sentences,
         notes=notes,
         edf=picture,
-        figures=figures,
+        figures=drawn,
         spaces=spaces,
         comparisons=tables.comparison_table(comparisons),
         best=[tables.best_table(one) for one in results],
+        best_values=[tables.best_values_table(one, failures) for one in results if one.name in edfs],
         failed=failed,
         provenance=provenance,
         failures=failures,
     )
-    written = [path for one in (picture, *figures) for path in one.write(out / "figures", ("svg", "png", "csv"))]
+    written = [path for one in (picture, *drawn) for path in one.write(out / "figures", ("svg", "csv"))]
+    written += picture.write(out / "figures", ("pdf", "png"))
     report = out / "report.html"
     write_text(report, html)
     return Analysis(summaries, edfs, comparisons, tuple(sentences), notes, spaces, failed, report, tuple(written))
@@ -116,7 +124,7 @@ def plot_edf(
 ) -> Figure:
     """The figure of `analyze` alone: the error EDFs of some runs, with bands of confidence 1 - ``level``.
 
-    In a notebook, ``SVG(svg_text(figure))`` shows it; `designspace.analysis.figures.save_figure` writes it.
+    In a notebook, ``SVG(svg_text(figure))`` shows it; its own ``savefig`` writes it.
 
     Args:
         results: runs, or just errors in per cent by the name of their space.
@@ -140,16 +148,6 @@ def _edfs(results: Sequence[Results], failures: Failures) -> dict[str, EDF]:
     """The EDF of each run that has a trial that counts."""
     counted = {one.name: one.errors(failures) for one in results}
     return {name: edf(errors) for name, errors in counted.items() if errors.size}
-
-
-def _edf_numbers(edfs: Mapping[str, EDF], level: float) -> pd.DataFrame:
-    """The numbers of an EDF figure: one row for each network, errors ascending, with the band there."""
-    parts = []
-    for name, curve in edfs.items():
-        band = curve.band(level)
-        columns = {"error": curve.errors, "probability": curve.probabilities, "lower": band.lower, "upper": band.upper}
-        parts.append(pd.DataFrame({"space": name, **columns}))
-    return pd.concat(parts) if parts else pd.DataFrame(columns=["space", "error", "probability", "lower", "upper"])
 
 
 def _check(results: Sequence[Results]) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from designspace.analysis.best_values import best_values
 from designspace.analysis.compare import Comparison
+from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Failures, Results
 from designspace.support.text import duration, quantity
 
@@ -111,6 +113,16 @@ def best_table(results: Results, count: int = 5) -> Table:
         errors = (_error(row["final_error"]), _error(row["best_error"]))
         rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
+
+
+def best_values_table(results: Results, failures: Failures = "chance") -> Table:
+    """What parameters and complexities the best networks of one run have (empirical bootstrap)."""
+    rows = tuple(
+        (one.metric.axis_label, *map(short_number, (one.best, one.median, one.low, one.high)))
+        for one in best_values(results, failures=failures)
+    )
+    header = ("parameter", "of the best network", "median", "from", "to")
+    return Table(f"Best values of {results.name}", header, rows)
 
 
 def failure_table(results: Sequence[Results]) -> Table:

@@ -17,11 +17,11 @@ from designspace.analysis.edf import edf
 from designspace.analysis.figures import (
     draw_edf,
     edf_caption,
+    edf_numbers,
     error_limits,
+    finish,
     new_axes,
-    save_figure,
     svg_text,
-    write_numbers,
 )
 from designspace.support.errors import RunError
 
@@ -111,7 +111,7 @@ def test_one_network_and_none_can_be_drawn(tmp_path):
     for edfs in ({"A": edf([30.0])}, {}):
         figure, axes = new_axes()
         draw_edf(axes, edfs)
-        save_figure(figure, tmp_path / "edf")
+        finish("edf", "EDF", figure, edf_numbers(edfs), "Caption.", []).write(tmp_path)
     assert [text.get_text() for text in axes.texts] == ["no trial has finished"]
 
 
@@ -119,10 +119,13 @@ def test_files_have_the_same_bytes_twice_whatever_the_users_settings(edfs, tmp_p
     def hashes(folder):
         figure, axes = new_axes()
         draw_edf(axes, edfs)
-        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in save_figure(figure, folder / "edf.v1")]
+        written = finish("edf.v1", "EDF", figure, edf_numbers(edfs), "Caption.", []).write(folder)
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in written]
 
     first = hashes(tmp_path / "a")
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["edf.v1.png", "edf.v1.svg"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        f"edf.v1.{kind}" for kind in ("csv", "pdf", "png", "svg")
+    ]
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none"}):
         before = dict(mpl.rcParams)
         assert hashes(tmp_path / "b") == first
@@ -132,7 +135,7 @@ def test_files_have_the_same_bytes_twice_whatever_the_users_settings(edfs, tmp_p
 def test_a_figure_that_cannot_be_written_says_so(edfs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write"):
-        save_figure(new_axes()[0], tmp_path / "file" / "edf")
+        finish("edf", "EDF", new_axes()[0], edf_numbers(edfs), "Caption.", []).write(tmp_path / "file")
 
 
 def test_pyplot_is_not_imported():
@@ -145,7 +148,7 @@ def test_pyplot_is_not_imported():
 
 
 def test_numbers_are_written_so_that_the_curve_can_be_drawn_again(edfs, tmp_path):
-    write_numbers(tmp_path / "edf.csv", edfs, level=0.1)
+    finish("edf", "EDF", new_axes()[0], edf_numbers(edfs, level=0.1), "Caption.", []).write(tmp_path, ["csv"])
     with (tmp_path / "edf.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["space", "error", "probability", "lower", "upper"]

@@ -9,8 +9,6 @@ from designspace.analysis.figures.edf import (
     edf_caption,
     edf_numbers,
     error_limits,
-    save_figure,
-    write_numbers,
 )
 from designspace.analysis.figures.style import new_axes, new_grid, svg_text
 
@@ -23,7 +21,5 @@ __all__ = [
     "finish",
     "new_axes",
     "new_grid",
-    "save_figure",
     "svg_text",
-    "write_numbers",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +17,12 @@ from designspace.analysis.figures.style import (
     colour,
     dashes,
     plain,
-    rendered,
     short,
     style,
-    svg_text,
 )
-from designspace.support.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     from designspace.analysis.compare import Comparison
@@ -122,19 +117,6 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
     return " ".join(parts)
 
 
-def save_figure(figure: Figure, path_without_suffix: Path) -> tuple[Path, Path]:
-    """Write a figure as ``.svg`` and ``.png``, each whole or not at all and with the same bytes each time.
-
-    Raises:
-        RunError: a file cannot be written.
-    """
-    svg = path_without_suffix.with_name(path_without_suffix.name + ".svg")
-    png = path_without_suffix.with_name(path_without_suffix.name + ".png")
-    write_text(svg, svg_text(figure))
-    write_bytes(png, rendered(figure, "png"))
-    return svg, png
-
-
 def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
     """The numbers of an EDF figure: space, error, probability and the band there; one row a network, errors ascending.
 
@@ -147,15 +129,6 @@ def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
         numbers = (name, curve.errors, curve.probabilities, band.lower, band.upper)
         parts.append(pd.DataFrame(dict(zip(columns, numbers, strict=True))))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-
-
-def write_numbers(path: Path, edfs: Mapping[str, EDF], level: float = 0.05) -> None:
-    """Write `edf_numbers` as CSV.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    write_text(path, edf_numbers(edfs, level).to_csv(index=False, lineterminator="\n"))
 
 
 def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, dashes: object) -> Line2D:
