@@ -53,7 +53,7 @@ def test_a_scatter_shows_every_network_once(axes):
     assert lines_at(axes, "^")[0].tolist() == [5]
     assert lines_at(axes, "|")[0].tolist() == [6, 7]
     assert lines_at(axes, "|")[1].tolist() == [1, 1]  # the upper edge
-    assert axes.get_title(loc="left").endswith("2 failed (|), 1 above")
+    assert axes.get_title(loc="left").replace("\n", " ").endswith("2 failed (|), 1 above")
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("depth d1, blocks", "error (top-1, %)")
 
 
