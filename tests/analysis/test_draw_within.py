@@ -11,11 +11,13 @@ from test_metrics import quickstart, results_of
 from designspace.analysis.best_values import scatter
 from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
+from designspace.analysis.figures.importance import draw_importance
 from designspace.analysis.figures.networks import draw_fit_errors, draw_mean_line, draw_staircases
 from designspace.analysis.figures.scatter import draw_cost, draw_map, draw_pareto, draw_scatter
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import new_axes, new_grid, rendered, svg_text
 from designspace.analysis.figures.trends import draw_trend
+from designspace.analysis.importance import importance
 from designspace.analysis.lines import fit_population, mean_line
 from designspace.analysis.metrics import plane
 from designspace.analysis.networks import best_and_worst
@@ -51,7 +53,7 @@ def test_a_scatter_shows_every_network_once(axes):
     assert lines_at(axes, "^")[0].tolist() == [5]
     assert lines_at(axes, "|")[0].tolist() == [6, 7]
     assert lines_at(axes, "|")[1].tolist() == [1, 1]  # the upper edge
-    assert axes.get_title(loc="left").endswith("2 failed (|), 1 above")
+    assert axes.get_title(loc="left").replace("\n", " ").endswith("2 failed (|), 1 above")
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("depth d1, blocks", "error (top-1, %)")
 
 
@@ -204,6 +206,19 @@ def test_rank_correlations_are_drawn_by_epoch(axes):
     draw_epoch_ranks(axes, [ranks])
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), ranks.correlation)
     assert axes.get_legend().get_texts()[0].get_text() == "A, n = 5"
+
+
+def test_importances_are_bars_with_the_first_on_top(axes):
+    found = importance(quickstart("RegNetX"), repeats=2)
+    draw_importance(axes, found, most=4)
+    assert [bar.get_width() for bar in axes.patches] == [one.importance for one in found.parameters[:4]]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [one.metric.name for one in found.parameters[:4]]
+    assert axes.yaxis_inverted()
+    assert lines_at(axes, "D")[0].tolist() == [one.share for one in found.parameters[:4]]
+    title = axes.get_title(loc="left")
+    assert "first 4 of 6" in title
+    assert f"R² = {found.r_squared:.2f}" in title
+    assert ("explains next to nothing" in title) == (not found.explains)
 
 
 def test_populations_of_which_nothing_finished_draw_empty_axes():

@@ -52,7 +52,7 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
         failed = scatter.values[scatter.failed]
         draw_at_edge(ax, "x", failed, 1.0, marker="|", markersize=7)
         set_metric_axis(ax, "x", scatter.metric, scatter.values)
-        best, notes = scatter.best_value, []
+        best, text = scatter.best_value, ""
         if best is None:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         else:
@@ -61,12 +61,11 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
                 ax.axvline(end, color=GREY, linewidth=0.7, alpha=0.6, zorder=0.5)
             ax.axvline(best.median, color="black", linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
             numbers = [short_number(value) for value in (best.median, best.low, best.high)]
-            notes.append(f"best value {numbers[0]} ({100 * (1 - best.level):g}%: {numbers[1]} to {numbers[2]})")
-        if scatter.failed.any():
-            notes.append(f"{failed.size} failed (|)")
-        if far.any():
-            notes.append(f"{far.sum()} above")
-        ax.set_title(plain(", ".join(notes)), loc="left", fontsize=_SMALL, color=GREY)
+            text = f"best value {numbers[0]} ({100 * (1 - best.level):g}%: {numbers[1]} to {numbers[2]})"
+        others = [f"{failed.size} failed (|)"] if failed.size else []
+        others += [f"{far.sum()} above"] if far.any() else []
+        lines = [line for line in (text, ", ".join(others)) if line]
+        ax.set_title(plain("\n".join(lines)), loc="left", fontsize=_SMALL, color=GREY, pad=8)
 
 
 def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
