@@ -68,7 +68,7 @@ def runs():
 def test_it_is_well_formed_and_needs_nothing_beside_itself(runs, tmp_path):
     analyze(runs, tmp_path, {"commit": "abc"})
     page = page_of(tmp_path)
-    assert page.tags["svg"] == 1
+    assert page.tags["svg"] == 6  # EDFs, effects, pairs, search, Pareto fronts, networks
     assert not {"link", "img", "iframe", "object", "metadata"} & set(page.tags)
     assert all(value.startswith("#") for value in page.values("href", "xlink:href", "src"))
     assert not re.search(r"url\((?!#)|@import", (tmp_path / "report.html").read_text(encoding="utf-8"))

@@ -11,6 +11,9 @@ from designspace.analysis import Results, analyze
 from designspace.support.errors import InputError
 
 
+KINDS = ("csv", "svg")
+
+
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -18,12 +21,11 @@ def contents(folder):
 def test_it_writes_the_figure_its_numbers_and_the_report(tmp_path):
     runs = [make_results("A", [40.0 + i for i in range(12)]), make_results("B", [30.0 + i / 9 for i in range(12)])]
     found = analyze(runs, tmp_path / "new", {"commit": "abc"})
-    assert sorted(contents(tmp_path / "new")) == [
-        "figures/edf.csv",
-        "figures/edf.png",
-        "figures/edf.svg",
-        "report.html",
+    further = [
+        f"figures/{name}.{kind}" for name in ("effects", "networks", "pairs", "pareto", "search") for kind in KINDS
     ]
+    edf = [f"figures/edf.{kind}" for kind in (*KINDS, "pdf", "png")]
+    assert set(contents(tmp_path / "new")) == {"report.html", *edf, *further}
     assert all(path.is_file() for path in (found.report, *found.figures))
     assert found.sentences == tuple(one.sentence() for one in found.comparisons)
     assert found.comparisons[0].better == "B"
@@ -107,6 +109,7 @@ def test_the_numbers_of_the_figure_are_its_csv(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("figures", "none", "unknown choice of figures 'none'; there is: standard, all"),
         ("failures", "none", "unknown treatment of failures 'none'; there is: chance, exclude"),
         ("level", "high", "level must be a number between 0 and 1, as 0.05 for 5%, not 'high'"),
         ("level", 5, "level must be between 0 and 1"),
@@ -117,7 +120,14 @@ def test_the_numbers_of_the_figure_are_its_csv(tmp_path):
 )
 def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
     """Before it reads or writes anything: there is no such run."""
-    config = {"runs": [str(tmp_path / "none")], "out": None, "failures": "chance", "level": 0.05, "seed": 0}
+    config = {
+        "runs": [str(tmp_path / "none")],
+        "out": None,
+        "failures": "chance",
+        "level": 0.05,
+        "seed": 0,
+        "figures": "standard",
+    }
     with pytest.raises(InputError, match=message):
         command.run({**config, key: value}, [])
 
@@ -125,7 +135,14 @@ def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
 def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeypatch, capsys):
     run = make_results("A", [40.0, 41.0], failed=[("diverged", "nan"), ("diverged", "inf")], waiting=1)
     monkeypatch.setattr(command.Results, "read", lambda folder: run)
-    config = {"runs": str(tmp_path / "A"), "out": str(tmp_path / "out"), "failures": "exclude", "level": 0.1, "seed": 3}
+    config = {
+        "runs": str(tmp_path / "A"),
+        "out": str(tmp_path / "out"),
+        "failures": "exclude",
+        "level": 0.1,
+        "seed": 3,
+        "figures": "standard",
+    }
     command.run(config, [])
     said = capsys.readouterr().out
     for words in (

@@ -60,7 +60,7 @@ def test_comparisons_in_rows():
         ("A", "C", "3", "3", "1.00"),
         ("B", "C", "3", "3", "0.50"),
     ]
-    assert table.rows[0][5] == "-3.00"
+    assert table.rows[0][table.header.index("mean A - mean B")] == "-3.00"
     assert len(table.header) == len(table.rows[0])
 
 

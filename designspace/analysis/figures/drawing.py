@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Drawing:
 
     def svg(self) -> str:
         """The figure as SVG, the same text each time."""
+        return self._svg
+
+    @functools.cached_property
+    def _svg(self) -> str:
+        """Rendered once: the report and the file beside it need it both."""
         return svg_text(self.figure)
 
     def _repr_svg_(self) -> str:
@@ -59,7 +65,7 @@ class Drawing:
             if kind == "csv":
                 write_text(path, self.numbers.to_csv(index=False, lineterminator="\n"))
             else:
-                write_bytes(path, rendered(self.figure, kind))
+                write_bytes(path, self._svg.encode() if kind == "svg" else rendered(self.figure, kind))
             paths.append(path)
         return tuple(paths)
 
