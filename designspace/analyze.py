@@ -24,10 +24,10 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     if not paths:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
     folders = [RunFolder(Path(str(path))) for path in paths]
-    failures, level, seed = _checked(config)
+    failures, level, seed, figures = _checked(config)
     common = Path(os.path.commonpath([folder.path.resolve() for folder in folders]))
     out = Path(str(config["out"])) if config["out"] is not None else _short(common)
-    show(folders, out, failures=failures, level=level, seed=seed, figures=config["figures"])
+    show(folders, out, failures=failures, level=level, seed=seed, figures=figures)
 
 
 def show(
@@ -57,9 +57,9 @@ def show(
     print(f"\nfigure: {found.figures[0]}\nreport: {found.report}")
 
 
-def _checked(config: app.Config) -> tuple[Failures, float, int]:
-    """How failures count, the level and the seed that were typed."""
-    failures, level, seed = config["failures"], config["level"], config["seed"]
+def _checked(config: app.Config) -> tuple[Failures, float, int, Figures]:
+    """How failures count, the level, the seed and the choice of figures that were typed."""
+    failures, level, seed, figures = (config[key] for key in ("failures", "level", "seed", "figures"))
     if failures not in get_args(Failures):
         raise unknown("treatment of failures", failures, get_args(Failures))
     if isinstance(level, bool) or not isinstance(level, int | float):
@@ -67,7 +67,9 @@ def _checked(config: app.Config) -> tuple[Failures, float, int]:
     check_level(level)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
-    return failures, float(level), seed
+    if figures not in get_args(Figures):
+        raise unknown("choice of figures", figures, get_args(Figures))
+    return failures, float(level), seed, figures
 
 
 def provenance_of(folders: Sequence[RunFolder]) -> dict[str, str]:

@@ -5,6 +5,7 @@ Those of the papers are in `designspace.analysis.papers`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -20,10 +21,12 @@ from designspace.analysis.effects import best_of_k
 from designspace.analysis.figures import Drawing, finish, new_grid
 from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects, draw_paired
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
+from designspace.analysis.figures.importance import draw_importance
 from designspace.analysis.figures.networks import draw_staircases
 from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_scatter
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import plain, short
+from designspace.analysis.importance import importance
 from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
@@ -73,6 +76,8 @@ def figures_of(
     for place, one in enumerate(finished if every else (), start=1):
         if metrics_of(one):
             drawn.append(renamed(parameters_figure(one, failures=failures), f"parameters_{place}"))
+        with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
+            drawn.append(renamed(importance_figure(one, failures=failures, seed=seed), f"importance_{place}"))
     return drawn
 
 
@@ -155,6 +160,18 @@ def parameters_figure(results: Results, *, columns: int = 4, failures: Failures 
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results])
+
+
+def importance_figure(results: Results, *, failures: Failures = "chance", seed: int = 0) -> Drawing:
+    """Which parameters decide: importance by permutation on a forest, with how much that forest explains.
+
+    Raises:
+        InputError: too few finished trials, or errors or parameters that are all equal.
+    """
+    found = importance(results, failures=failures, seed=seed)
+    figure, ((ax,),) = new_grid(1, 1, width=5.4, height=1.4 + 0.28 * min(12, len(found.parameters)))
+    draw_importance(ax, found)
+    return finish("importance", f"Importance in {results.name}", figure, found.table(), found.sentence(), [results])
 
 
 def maps_figure(

@@ -67,6 +67,8 @@ def drawings(a, e, regnet):
     yield overview.effects_figure([a, e], compare_all([a, e]))
     yield overview.parameters_figure(regnet)
     yield overview.maps_figure(e)
+    if regnet.counts.finished >= 10:
+        yield overview.importance_figure(regnet)
     yield overview.networks_figure([a, e])
     yield overview.search_figure([a, regnet])
     yield overview.pareto_figure([a, e, regnet])

@@ -10,7 +10,6 @@ from designspace import analyze as command
 from designspace.analysis import Results, analyze
 from designspace.support.errors import InputError
 
-
 KINDS = ("csv", "svg")
 
 
