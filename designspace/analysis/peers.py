@@ -28,7 +28,7 @@ from typing import Any
 import pandas as pd
 
 from designspace.analysis.reading import COLUMNS, EMA, WHOLE_COLUMN, Source, missing_columns
-from designspace.networks.complexity import complexity
+from designspace.networks.complexity import complexity, totals
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import RegNetParameters
 from designspace.support.errors import InputError, RunError
@@ -58,7 +58,6 @@ _NOT_THE_REST = (
 """Parts of pycls's configuration that say nothing of how a network is trained, or have a column of their own."""
 _DETAIL_LENGTH = 300
 _LARGEST = 2**63
-_WHOLE = "a whole number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class _Job:
         """Numbers, of which each may be NaN (a loss that diverged); none where there is no list."""
         found = self._list(key)
         for place, value in enumerate(found):
-            if isinstance(value, bool) or not isinstance(value, int | float | None) or abs(value or 0) == math.inf:
+            if isinstance(value, bool) or not isinstance(value, int | float | None) or abs(value or 0) >= _LARGEST:
                 raise self.wrong(f"{key}[{place}]", value, "a number")
         return [math.nan if value is None else float(value) for value in found]
 
@@ -128,7 +127,7 @@ class _Job:
     def _as_whole(self, key: str, found: Any) -> int:
         exact = isinstance(found, int) or (isinstance(found, float) and found.is_integer())
         if isinstance(found, bool) or not exact or not 0 <= found < _LARGEST:
-            raise self.wrong(key, found, _WHOLE)
+            raise self.wrong(key, found, "a whole number")
         return int(found)
 
 
@@ -169,7 +168,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        if not path.suffix == ".json":
+        if path.suffix != ".json":
             raise InputError(f"{path} is no run: neither a folder nor JSON") from error
         raise RunError(f"{path} is not whole JSON ({error}); it may have been cut off or edited") from error
 
@@ -225,10 +224,9 @@ def _identity(job: _Job, candidates: Sequence[tuple[Network, int]], description:
         "activations": job.number(f"{prefix}acts"),
     }
     for network, resolution in candidates:
-        ours = complexity(network, resolution)
-        if math.isnan(told["params"]) or ours.params == told["params"]:
+        if math.isnan(told["params"]) or totals(network, resolution, ["params"])["params"] == told["params"]:
             known = {name: value for name, value in told.items() if not math.isnan(value)}
-            return {"id": network.id, **ours._asdict(), **known}
+            return {"id": network.id, **complexity(network, resolution)._asdict(), **known}
     return {"id": _digest(description), **told}
 
 

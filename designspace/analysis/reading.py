@@ -280,9 +280,10 @@ def _parse_all(data: bytes) -> pd.DataFrame | None:
 
     That parser forgives more than a table of results may: rows that are too short, ``nan``, spaces around numbers.
     """
-    header = _header(data)
-    if header is None:
+    surveyed = _survey(data)
+    if surveyed is None:
         return None
+    header, commas = surveyed
     texts = {column: str for column in header if not is_number(column)}
     blanks = {column: [""] for column in header if column not in texts}
     reals = {column: np.float64 for column in header if REAL_COLUMN.fullmatch(column)}
@@ -300,7 +301,7 @@ def _parse_all(data: bytes) -> pd.DataFrame | None:
             table = pd.concat(list(chunks))
     except (ValueError, OverflowError):  # pandas' own errors and UnicodeDecodeError are ValueErrors
         return None
-    if not isinstance(table.index, pd.RangeIndex) or _commas(data) != (len(table) + 1) * (len(header) - 1):
+    if not isinstance(table.index, pd.RangeIndex) or commas != (len(table) + 1) * (len(header) - 1):
         return None
     for column in blanks:
         values = _whole(table[column]) if WHOLE_COLUMN.fullmatch(column) else table[column]
@@ -311,30 +312,24 @@ def _parse_all(data: bytes) -> pd.DataFrame | None:
     return None if blank or not table[_key(header)].is_unique else table
 
 
-def _header(data: bytes) -> list[str] | None:
-    """The columns of a table that has nothing odd in its text; else None."""
+def _survey(data: bytes) -> tuple[list[str], int] | None:
+    """The columns of a table that has nothing odd in its text, and how many commas part its fields; else None."""
     if not data.endswith(b"\n") or b"\0" in data:
         return None
-    unquoted = _QUOTED.sub(b"", data) if b'"' in data else data
-    lower = unquoted.lower()
-    for odd in (b",nan", b",+nan", b",-nan", b", ", b" ,", b",\t", b"\t,", b'"'):
-        if odd in lower:
-            return None
     try:
         header = data[: data.index(b"\n")].decode("utf-8-sig").rstrip("\r").split(",")
     except UnicodeDecodeError:
         return None
-    return None if missing_columns(header) or len(set(header)) < len(header) else header
+    unquoted = _QUOTED.sub(b"", data) if b'"' in data else data
+    commas = unquoted.count(b",")
+    lower = unquoted.lower()
+    odd = any(text in lower for text in (b",nan", b",+nan", b",-nan", b", ", b" ,", b",\t", b"\t,", b'"'))
+    return None if odd or missing_columns(header) or len(set(header)) < len(header) else (header, commas)
 
 
 def _key(header: Sequence[str]) -> str:
     """The column that tells rows apart: a table that was merged from several runs may have an id twice."""
     return "trial" if "trial" in header else "id"
-
-
-def _commas(data: bytes) -> int:
-    """Commas between fields."""
-    return (_QUOTED.sub(b"", data) if b'"' in data else data).count(b",")
 
 
 def _whole(values: pd.Series) -> pd.Series | None:

@@ -176,6 +176,7 @@ def test_an_epoch_that_was_logged_twice_counts_with_its_greater_error(tmp_path):
         ("test_epoch", [3], "test_epoch must be an object"),
         ("test_epoch.epoch_ind", [1, 2, -3], r"epoch_ind\[2\] must be a whole number, not '-3'"),
         ("train_epoch.loss", [1, 2, math.inf], r"train_epoch\.loss\[2\] must be a number"),
+        ("train_epoch.loss", [1, 2, 10**400], r"train_epoch\.loss\[2\] must be a number"),
         ("complexity.flops", "many", "complexity.flops must be a number, not 'many'"),
         ("complexity.flops", 10**400, "complexity.flops must be a number, not '1000"),
         ("complexity.flops", math.nan, "complexity.flops must be a number, not 'nan'"),
