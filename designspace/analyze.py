@@ -23,15 +23,16 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     paths = config["runs"] if isinstance(config["runs"], list) else [config["runs"]]
     if not paths:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
-    folders = [RunFolder(Path(str(path))) for path in paths]
+    given = [Path(str(path)) for path in paths]
     failures, level, seed, figures = _checked(config)
-    common = Path(os.path.commonpath([folder.path.resolve() for folder in folders]))
+    runs = [path if path.is_file() else RunFolder(path) for path in given]
+    common = Path(os.path.commonpath([(path.parent if path.is_file() else path).resolve() for path in given]))
     out = Path(str(config["out"])) if config["out"] is not None else _short(common)
-    show(folders, out, failures=failures, level=level, seed=seed, figures=figures)
+    show(runs, out, failures=failures, level=level, seed=seed, figures=figures)
 
 
 def show(
-    folders: Sequence[RunFolder],
+    runs: Sequence[RunFolder | Path],
     out: Path,
     *,
     failures: Failures = "chance",
@@ -39,11 +40,15 @@ def show(
     seed: int = 0,
     figures: Figures = "standard",
 ) -> None:
-    """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths."""
+    """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths.
+
+    A run may also be a file of pycls's or of the NDS data.
+    """
+    folders = [one for one in runs if isinstance(one, RunFolder)]
     for folder in folders:
         if folder.begun():
             folder.write_results()
-    results = [Results.read(folder) for folder in folders]
+    results = [Results.read(one) for one in runs]
     found = analyze_results(
         results, out, provenance_of(folders), level=level, failures=failures, seed=seed, figures=figures
     )

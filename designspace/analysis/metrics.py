@@ -107,7 +107,7 @@ def values(results: Results, name: str | Metric) -> Column:
     wanted = metric(name)
     table = results.table
     if not wanted.column:
-        return _DERIVED[wanted.name](results)
+        return _derived(results, wanted.name)
     if wanted.column not in table.columns:
         raise unknown(f"metric of {results.name}", wanted.name, [one.name for one in available(results)])
     return table[wanted.column].to_numpy(np.float64)
@@ -245,6 +245,11 @@ def _stage_numbers(results: Results) -> range:
     return range(1, results.num_stages + 1)
 
 
+def _derived(results: Results, name: str) -> Column:
+    """A number that follows from the stages; NaN where their columns are not known (imported results)."""
+    return _DERIVED[name](results) if results.num_stages else np.full(len(results.table), np.nan)
+
+
 def _varies(column: Column) -> bool:
     """Whether a column has at least two different values."""
     finite = column[np.isfinite(column)]
@@ -253,11 +258,13 @@ def _varies(column: Column) -> bool:
 
 def _is_shared(results: Results, letter: str) -> bool:
     """Whether every network has one value in all its stages."""
-    return bool(np.isfinite(_DERIVED[letter](results)).all())
+    return bool(np.isfinite(_derived(results, letter)).all())
 
 
 def _depth(results: Results) -> Column:
-    return np.asarray(np.nansum(stage_columns(results, "d"), axis=1), np.float64)
+    """Blocks of all stages; NaN where none is known."""
+    depth = np.nansum(stage_columns(results, "d"), axis=1)
+    return np.where(depth > 0, depth, np.nan)
 
 
 def _stages(results: Results) -> Column:
@@ -267,7 +274,7 @@ def _stages(results: Results) -> Column:
 def _mean_width(results: Results) -> Column:
     """Mean over blocks, so that a deep stage counts more."""
     depths, widths = stage_columns(results, "d"), stage_columns(results, "w")
-    return np.asarray(np.nansum(depths * widths, axis=1) / np.nansum(depths, axis=1), np.float64)
+    return np.asarray(np.nansum(depths * widths, axis=1) / _depth(results), np.float64)
 
 
 def _last_width(results: Results) -> Column:

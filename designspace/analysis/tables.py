@@ -76,7 +76,7 @@ def space_table(summaries: Sequence[SpaceSummary]) -> Table:
         counts = (one.counts.asked, one.counts.done, one.counts.failed, one.counts.unfinished)
         errors = (one.min_error, one.mean_error, one.median_error)
         sizes = (one.median_flops, one.median_params, one.median_activations)
-        texts = (*map(str, counts), *map(_error, errors), *map(quantity, sizes), duration(one.train_s))
+        texts = (*map(str, counts), *map(_error, errors), *map(_size, sizes), duration(one.train_s))
         rows.append((one.name, *texts))
     return Table("Spaces", header, tuple(rows))
 
@@ -109,7 +109,7 @@ def best_table(results: Results, count: int = 5) -> Table:
     rows = []
     for row in results.best(count).to_dict("records"):
         stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
-        sizes = (quantity(row[column]) for column in ("flops", "params", "activations"))
+        sizes = (_size(row[column]) for column in ("flops", "params", "activations"))
         errors = (_error(row["final_error"]), _error(row["best_error"]))
         rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
@@ -145,7 +145,7 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
 
     One sentence each; empty where there is nothing to warn of.
     """
-    found = []
+    found = [f"{one.name}: {note}" for one in results for note in one.notes]
     for one in results:
         counts = one.counts
         if counts.failed:
@@ -159,6 +159,11 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
         lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if many)
         found.append(f"Not all networks were trained equally long, so errors are not comparable. Epochs: {lengths}.")
     return tuple(found)
+
+
+def _size(value: float) -> str:
+    """A complexity; ``-`` where it is not known, as for some imported networks."""
+    return "-" if pd.isna(value) else quantity(value)
 
 
 def _error(error: float | None) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from populations import golden_errors, make_results, make_table
@@ -11,6 +12,7 @@ from designspace.analysis import Results, analyze
 from designspace.support.errors import InputError
 
 KINDS = ("csv", "svg")
+PEERS = Path(__file__).parents[1] / "fixtures" / "peers"
 
 
 def contents(folder):
@@ -152,3 +154,12 @@ def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeyp
     ):
         assert words in said
     assert "90% confidence band" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "Vanilla.json", "DARTS_reruns_in.json"])
+def test_results_of_the_peers_are_analysed_like_our_own(name, tmp_path):
+    """Also where nothing is known of stages (the NDS data of architecture search)."""
+    command.show([PEERS / name], tmp_path, figures="all")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Random search" in text
+    assert (tmp_path / "figures" / "edf.csv").is_file()
