@@ -26,6 +26,8 @@ _ID = re.compile(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)')
 _PREAMBLE = re.compile(r"\A.*?(?=<svg\b)", re.DOTALL)
 _NOT_SHOWN = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')
+_WIDE = 7.0
+"""Figures of several panels, wider than so many inches, take the whole width of the page."""
 _MOST_NUMBERS = 60
 """So many rows of numbers stand below a figure; longer tables are in its CSV file alone."""
 
@@ -76,6 +78,7 @@ def render_report(
             "name": one.name,
             "title": one.title,
             "svg": Markup(inline_svg(one.svg(), one.name, f"{one.title}: {title}")),
+            "wide": one.figure.get_figwidth() > _WIDE,
             "caption": one.caption,
             "numbers": _numbers(one.numbers) if len(one.numbers) <= _MOST_NUMBERS else None,
             "rows": len(one.numbers),
