@@ -1,12 +1,27 @@
 """Results to numbers, figures and a report; no torch.
 
-`analyze` does all of it. The steps are in the modules: `results` (what finished), `edf`, `compare` (tests), `figures`,
+`analyze` does all of it. The steps: `results` and `reading` (what happened), a module for each question (`edf`,
+`comparison`, `best_values`, `lines` ...), `figures` (drawing), `overview` and `papers` (figures with their numbers),
 `tables` (text for a terminal) and `report`.
 """
 
-from designspace.analysis.compare import Comparison, compare_all
+from designspace.analysis.comparison import Comparison, compare, compare_all
 from designspace.analysis.edf import EDF
+from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.results import Counts, Results, read_table
 from designspace.analysis.study import Analysis, analyze, plot_edf
 
-__all__ = ["EDF", "Analysis", "Comparison", "Counts", "Results", "analyze", "compare_all", "plot_edf", "read_table"]
+__all__ = [
+    "EDF",
+    "Analysis",
+    "Comparison",
+    "Counts",
+    "Paired",
+    "Results",
+    "analyze",
+    "compare",
+    "compare_all",
+    "compare_paired",
+    "plot_edf",
+    "read_table",
+]

@@ -79,7 +79,7 @@ class EDF:
         The networks are resampled (multiplier bootstrap: each deviates with its weight times a standard normal
         number), and the half width is the quantile of the largest distance between the resampled EDF and this one.
         Where failed networks share the error of chance the band is narrower than that of `band`, which must allow for
-        continuous errors.
+        continuous errors; where all errors are equal it has no width, and only that of `band` says something.
 
         Networks that are weighted by bins of complexity are resampled *within* their bins, as the normalised EDF is
         the mean of the bins' EDFs, whatever their counts; a bin of one network is resampled with the next bin, so that

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from designspace.analysis.best_values import scatter
-from designspace.analysis.compare import Comparison
+from designspace.analysis.comparison import Comparison
 from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.difference import difference
 from designspace.analysis.edf import edf

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.compare import p_text
+from designspace.analysis.comparison import p_text
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate
 from designspace.analysis.results import Failures, Results
@@ -159,7 +159,7 @@ def compare_paired(a: Results, b: Results, level: float = 0.05, *, failures: Fai
             f"{a.name} and {b.name} have different numbers of classes "
             f"(chance level: {a.chance_error:g}% and {b.chance_error:g}%): their errors do not compare"
         )
-    both = _errors(a).merge(_errors(b), left_index=True, right_index=True, suffixes=("_a", "_b"))
+    both = _errors(a).add_suffix("_a").join(_errors(b).add_suffix("_b"), how="inner")
     ended = both[both["ended_a"] & both["ended_b"]]
     failed = ended["failed_a"] | ended["failed_b"]
     counted = ended[~failed] if failures == "exclude" else ended
@@ -230,12 +230,12 @@ def kendall(x: NDArray[np.float64], y: NDArray[np.float64], level: float = 0.05)
     n = x.size
     found = stats.kendalltau(x, y)
     tau = float(np.clip(found.statistic, -1, 1))
-    some = slice(None, None, -(-n // _PAIRS_OF))
-    sign_x, sign_y = (np.sign(one[some, None] - one[None, some]) for one in (x, y))
-    m = sign_x.shape[0]
+    ranks = [stats.rankdata(one[:: -(-n // _PAIRS_OF)]).astype(np.float32) for one in (x, y)]
+    m = ranks[0].size
+    signs = [np.sign(one[:, None] - one) for one in ranks]
     together, apart_x, apart_y = (
-        (first * second).sum(axis=1) / max(1, m - 1)
-        for first, second in ((sign_x, sign_y), (sign_x, sign_x), (sign_y, sign_y))
+        np.einsum("ij,ij->i", first, second).astype(np.float64) / max(1, m - 1)
+        for first, second in (signs, (signs[0], signs[0]), (signs[1], signs[1]))
     )
     mean_x, mean_y = float(apart_x.mean()), float(apart_y.mean())
     if not mean_x * mean_y:  # all equal among those 2,000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from numpy.typing import ArrayLike
 
 from designspace.analysis import overview, tables
-from designspace.analysis.compare import Comparison, compare_all
+from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_caption, edf_numbers, new_axes
 from designspace.analysis.figures.drawing import progress

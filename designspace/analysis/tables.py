@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.best_values import best_values
-from designspace.analysis.compare import Comparison
+from designspace.analysis.comparison import Comparison
 from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Failures, Results
 from designspace.support.text import duration, quantity

@@ -124,10 +124,10 @@ def part(name: str, folder: Path) -> None:
 def measure_million(folder: Path) -> None:
     """Reading, EDF, bands, comparison and best values of a million trials: each, and all of it."""
     import scipy.stats  # noqa: F401  (an import, which is counted apart)
-    from designspace.analysis.best_values import best_values
 
     from designspace.analysis import Results, read_table
-    from designspace.analysis.compare import compare
+    from designspace.analysis.best_values import best_values
+    from designspace.analysis.comparison import compare
     from designspace.analysis.edf import edf
 
     found: list[Results] = []

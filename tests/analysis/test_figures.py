@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from populations import make_results
 
-from designspace.analysis.compare import compare_all
+from designspace.analysis.comparison import compare_all
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import (
     draw_edf,

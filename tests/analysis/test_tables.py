@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from populations import make_results
 
-from designspace.analysis.compare import compare_all
+from designspace.analysis.comparison import compare_all
 from designspace.analysis.figures.drawing import progress
 from designspace.analysis.tables import (
     best_table,
@@ -60,7 +60,10 @@ def test_comparisons_in_rows():
         ("A", "C", "3", "3", "1.00"),
         ("B", "C", "3", "3", "0.50"),
     ]
-    assert table.rows[0][table.header.index("mean A - mean B")] == "-3.00"
+    assert table.rows[0][5:8] == ("0.29 to 1.00", "-3.00", "-5.27 to -0.73")
+    assert table.header[5:8] == ("interval of it", "mean A - mean B", "interval of it")
+    one = comparison_table(compare_all([make_results("A", [1]), make_results("B", [2])])).rows[0]
+    assert (one[5], one[7], one[9]) == ("0.00 to 1.00", "-", "-")
     assert len(table.header) == len(table.rows[0])
 
 

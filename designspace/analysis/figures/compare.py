@@ -12,7 +12,7 @@ from designspace.analysis.figures.style import GREY, colour, marker, plain, shor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from designspace.analysis.compare import Comparison
+    from designspace.analysis.comparison import Comparison
     from designspace.analysis.difference import Difference
     from designspace.analysis.effects import BestOfK, Estimate
     from designspace.analysis.paired import Paired
@@ -48,7 +48,7 @@ def draw_difference(
             ax.step(x, edge, where="post", color=colour(0), alpha=0.5, linewidth=0.7)
         ax.step(x, values, where="post", color=colour(0))
         ax.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
-        ends = 1.08 * max(float(np.abs(lower).max()), float(np.abs(upper).max()))
+        ends = 1.08 * max(float(np.abs(lower).max()), float(np.abs(upper).max())) or 1.0
         ax.set(xlim=(left - margin, right + margin), ylim=(-ends, ends))
         ax.set(xlabel="error (top-1, %)", ylabel="difference of the EDFs")
         ax.text(0.01, 0.98, f"{a} is ahead", transform=ax.transAxes, va="top", **_NOTE)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-    from designspace.analysis.compare import Comparison
+    from designspace.analysis.comparison import Comparison
     from designspace.analysis.edf import EDF
 
 
