@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import nbformat
@@ -15,23 +16,52 @@ from designspace.trials.folder import RunFolder
 ROOT = Path(__file__).parents[2]
 
 
+NAMES = ("edf", "design_process", "gallery", "best_models")
+
+
+def read(name):
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
 @pytest.fixture
 def notebook():
-    return nbformat.read(ROOT / "notebooks" / "edf.ipynb", as_version=4)
+    return read("edf")
 
 
-def test_it_is_committed_without_outputs(notebook):
+def test_all_notebooks_are_run_here():
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_committed_without_outputs(name):
+    notebook = read(name)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_it_holds_imports_and_calls_only(name):
+    """Whatever would be of use to others belongs into the library."""
+    code = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "code")
+    kinds = {type(node) for node in ast.walk(ast.parse(code))}
+    assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try, ast.If, ast.With}
+
+
+@pytest.mark.parametrize(("name", "figures"), [("design_process", 7), ("gallery", 27), ("best_models", 5)])
+def test_it_draws_the_published_study(name, figures, tmp_path, monkeypatch):
+    notebook = read(name)
+    run(notebook, monkeypatch, tmp_path)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/svg+xml" in output.get("data", {}) for output in outputs) == figures
+
+
 def run(notebook, monkeypatch, folder):
     """Run the notebook as a person would, from its folder, and give what its cells put out."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for a checkout that is not installed
     monkeypatch.setenv("IPYTHONDIR", str(folder))  # the user's own settings play no part
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/svg+xml" in output.get("data", {}) for output in outputs)
     return "".join(output.get("text", "") for output in outputs)
