@@ -348,6 +348,16 @@ def test_the_readme_s_own_space_runs(tmp_path):
     assert "group_width must be shared" in finished.stdout or "flops outside" in finished.stdout
 
 
+def test_the_readme_s_analysis_runs(tmp_path):
+    [code] = in_readme("What the results say")
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    finished = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "AnyNetXA and RegNetX" in finished.stdout
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {f"designing_2_overview.{kind}" for kind in ("svg", "pdf", "png", "csv")} < names
+
+
 def test_the_readme_s_ten_lines_run(tmp_path, fashion_mnist):
     [code] = in_readme("The library")
     assert len(code.strip().splitlines()) <= 12
