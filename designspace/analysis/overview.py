@@ -30,11 +30,15 @@ from designspace.analysis.importance import importance
 from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
+from designspace.analysis.papers.designing import complexity_of_networks
 from designspace.analysis.papers.panels import everything, hide_rest
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.search import doubling, search_curve
 from designspace.analysis.tradeoffs import pareto
 from designspace.support.errors import InputError
+
+MOST_PAIRS = 6
+"""So many pairs of runs are drawn at most."""
 
 
 def figures_of(
@@ -64,6 +68,8 @@ def figures_of(
             effects_figure(finished, comparisons),
             pair_figures(finished, level=level, failures=failures, seed=seed),
         ]
+    for place, (a, b) in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
+        drawn.append(renamed(paired_figure(a, b, failures=failures), f"paired_{place}"))
     if finished:
         drawn.append(search_figure(finished, failures=failures))
     if done:
@@ -73,12 +79,23 @@ def figures_of(
         drawn.append(networks_figure(staged))
     if any(one.histories for one in done):
         drawn.append(curves_figure(done))
+    if every and done:
+        drawn.append(complexity_of_networks(done))
     for place, one in enumerate(finished if every else (), start=1):
+        if {"d", "w_mean", "flops", "activations"} <= {metric.name for metric in metrics_of(one)}:
+            drawn.append(renamed(maps_figure(one), f"maps_{place}"))
         if metrics_of(one):
             drawn.append(renamed(parameters_figure(one, failures=failures), f"parameters_{place}"))
         with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
             drawn.append(renamed(importance_figure(one, failures=failures, seed=seed), f"importance_{place}"))
     return drawn
+
+
+def pairs_of_same_networks(results: Sequence[Results]) -> list[tuple[Results, Results]]:
+    """The pairs of runs that have at least five finished networks in common: one population under two recipes."""
+    ended = {one.name: set(one.table["id"][one.counted()]) for one in results}
+    unique = [one for one in results if len(ended[one.name]) == int(one.counted().sum())]
+    return [(a, b) for a, b in itertools.combinations(unique, 2) if len(ended[a.name] & ended[b.name]) >= 5]
 
 
 def renamed(drawing: Drawing, name: str) -> Drawing:
@@ -87,7 +104,12 @@ def renamed(drawing: Drawing, name: str) -> Drawing:
 
 
 def pair_figures(
-    results: Sequence[Results], *, level: float = 0.05, most: int = 6, failures: Failures = "chance", seed: int = 0
+    results: Sequence[Results],
+    *,
+    level: float = 0.05,
+    most: int = MOST_PAIRS,
+    failures: Failures = "chance",
+    seed: int = 0,
 ) -> Drawing:
     """For each pair of populations: the difference of their EDFs, and whose best of k networks is better.
 

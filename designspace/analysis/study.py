@@ -14,6 +14,7 @@ from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_caption, edf_numbers, new_axes
 from designspace.analysis.figures.drawing import progress
+from designspace.analysis.paired import compare_paired
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
@@ -81,6 +82,8 @@ def analyze(
     edfs = _edfs(results, failures)
     comparisons = compare_all(results, level, failures=failures, seed=seed)
     sentences = [one.sentence() for one in comparisons]
+    same = overview.pairs_of_same_networks(results)
+    sentences += [compare_paired(a, b, level, failures=failures).sentence() for a, b in same]
     sentences += [
         f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if one.name not in edfs
     ]

@@ -62,7 +62,7 @@ def page_of(folder):
 @pytest.fixture
 def runs():
     a = make_results("AnyNetXA", [40.0 + i for i in range(12)], failed=[("diverged", "loss is nan")], waiting=2)
-    return [a, make_results("RegNetX", [35.0 + i / 4 for i in range(14)])]
+    return [a, make_results("RegNetX", [35.0 + i / 4 for i in range(14)], tag="b")]
 
 
 def test_it_is_well_formed_and_needs_nothing_beside_itself(runs, tmp_path):

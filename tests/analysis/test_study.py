@@ -20,7 +20,10 @@ def contents(folder):
 
 
 def test_it_writes_the_figure_its_numbers_and_the_report(tmp_path):
-    runs = [make_results("A", [40.0 + i for i in range(12)]), make_results("B", [30.0 + i / 9 for i in range(12)])]
+    runs = [
+        make_results("A", [40.0 + i for i in range(12)]),
+        make_results("B", [30.0 + i / 9 for i in range(12)], tag="b"),
+    ]
     found = analyze(runs, tmp_path / "new", {"commit": "abc"})
     further = [
         f"figures/{name}.{kind}" for name in ("effects", "networks", "pairs", "pareto", "search") for kind in KINDS
@@ -163,3 +166,13 @@ def test_results_of_the_peers_are_analysed_like_our_own(name, tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Random search" in text
     assert (tmp_path / "figures" / "edf.csv").is_file()
+
+
+def test_runs_of_the_same_networks_are_compared_network_by_network(tmp_path):
+    """A population under two recipes: what does one say about the other?"""
+    errors = [40.0 + i for i in range(12)]
+    runs = [make_results("10 epochs", errors), make_results("50 epochs", [error - 8 for error in errors], epochs=50)]
+    found = analyze(runs, tmp_path, {})
+    assert any(one.startswith("The order of networks under 10 epochs predicts") for one in found.sentences)
+    assert (tmp_path / "figures" / "paired_1.csv").is_file()
+    assert "paired_1" in found.report.read_text(encoding="utf-8")
