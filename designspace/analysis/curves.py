@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from designspace.analysis.edf import check_level
+from designspace.analysis.paired import spearman
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 from designspace.trials.trial import EpochRecord
@@ -76,7 +76,7 @@ class EpochRanks:
     correlation: NDArray[np.float64]
     """Spearman's rank correlation of the error after that epoch with the final error; NaN where one is constant."""
     low: NDArray[np.float64]
-    """Lower end of the interval of the correlation, of confidence 1 - ``level``; NaN for fewer than 5 networks."""
+    """Lower end of the interval of the correlation, of confidence 1 - ``level``; NaN for fewer than 4 networks."""
     high: NDArray[np.float64]
     n: NDArray[np.int64]
     """Networks that count at that epoch."""
@@ -131,29 +131,10 @@ def epoch_ranks(results: Results, level: float = 0.05) -> EpochRanks:
             at.setdefault(record.epoch, []).append((record.test_error, final))
     epochs = sorted(at)
     pairs = [np.array(at[epoch]).T for epoch in epochs]
-    correlation, low, high = np.array([rank_correlation(early, final, level) for early, final in pairs]).T
+    found = [spearman(early, final, level) for early, final in pairs]
+    correlation, low, high = np.array([(one.value, one.low, one.high) for one in found]).T
     counts = np.array([len(at[epoch]) for epoch in epochs])
     return EpochRanks(results.name, np.array(epochs), correlation, low, high, counts, level)
-
-
-def rank_correlation(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> tuple[float, float, float]:
-    """Spearman's rank correlation, and its interval of confidence 1 - ``level``.
-
-    The interval is Fisher's, with Bonett and Wright's variance of a rank correlation (2000): (1 + r^2 / 2) / (n - 3).
-    NaN where a column is constant, or, for the interval, where there are fewer than 5 pairs.
-    """
-    from scipy.stats import norm, rankdata
-
-    ranks = [rankdata(column) for column in (a, b)]
-    n = len(ranks[0])
-    if n < 2 or min(np.ptp(ranks[0]), np.ptp(ranks[1])) == 0:
-        return math.nan, math.nan, math.nan
-    r = float(np.corrcoef(ranks)[0, 1])
-    if n < 5:
-        return r, math.nan, math.nan
-    middle = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12))
-    margin = float(norm.ppf(1 - level / 2)) * math.sqrt((1 + r * r / 2) / (n - 3))
-    return r, math.tanh(middle - margin), math.tanh(middle + margin)
 
 
 def _with_epochs(results: Results) -> dict[str, tuple[float, tuple[EpochRecord, ...]]]:

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.best_values import weighted_quantiles
-from designspace.analysis.curves import rank_correlation
 from designspace.analysis.metrics import counted, stage_columns
+from designspace.analysis.paired import spearman
 from designspace.analysis.results import Failures, Results
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.support.errors import InputError
@@ -59,7 +59,7 @@ class PopulationFits:
     def rank_correlation(self) -> float:
         """Spearman's correlation of e_fit and error over the done networks; NaN where one of them is constant."""
         done = ~self.failed
-        return rank_correlation(self.e_fit[done], self.errors[done])[0]
+        return spearman(self.e_fit[done], self.errors[done]).value
 
     def table(self) -> pd.DataFrame:
         """One row for each network."""

@@ -80,7 +80,7 @@ class Paired:
     @property
     def predicts(self) -> bool:
         """Whether the order under A is shown to go along with that under B."""
-        return self.spearman.low > 0
+        return self.spearman.value > 0 and self.spearman.p < self.level
 
     def sentence(self) -> str:
         """The conclusion in words, with the numbers it rests on and what was left out."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from populations import make_table
 
-from designspace.analysis.curves import epoch_ranks, learning_curves, rank_correlation
+from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 from designspace.trials.trial import EpochRecord
@@ -67,19 +67,6 @@ def test_trials_count_at_the_epochs_that_they_have():
     assert ranks.n.tolist() == [3, 2]
     assert ranks.correlation[1] == pytest.approx(1)
     assert math.isnan(ranks.low[0])  # too few for an interval
-
-
-def test_the_interval_covers_the_true_rank_correlation():
-    rng = np.random.default_rng(0)
-    truth, hits = 0.6, 0
-    true_rank = 6 / math.pi * math.asin(truth / 2)  # Spearman's of two normal variables of correlation 0.6
-    for _ in range(1000):
-        final = rng.normal(size=40)
-        early = truth * final + math.sqrt(1 - truth**2) * rng.normal(size=40)
-        r, low, high = rank_correlation(early, final)
-        assert low < r < high
-        hits += low <= true_rank <= high
-    assert hits / 1000 == pytest.approx(0.95, abs=0.02)
 
 
 def test_runs_without_epochs_are_refused():
