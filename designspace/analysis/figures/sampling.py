@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.figures.style import GREY, colour, dashes, marker, plain, short, style
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from designspace.analysis.reruns import Reruns
     from designspace.analysis.sample_size import DistanceBySize, SampleMinima
 
+Column = NDArray[np.float64]
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 
@@ -29,19 +30,7 @@ def draw_minima(ax: Axes, minima: SampleMinima) -> None:
     with style():
         for place, size in enumerate(minima.sizes):
             values = minima.minima[place]
-            weights = np.full(values.size, 100 / values.size)
-            ax.hist(
-                values,
-                edges,
-                weights=weights,
-                histtype="stepfilled",
-                facecolor=(*_rgb(place), 0.25),
-                edgecolor=colour(place),
-                linestyle=dashes(place),
-                linewidth=1.6,
-                hatch=_HATCHES[place % len(_HATCHES)],
-                label=f"n = {size}",
-            )
+            _draw_bars(ax, values, edges, np.full(values.size, 100 / values.size), place, f"n = {size}")
         ax.set(xlabel="least error of a sample (%)", ylabel="samples (%)")
         ax.legend(frameon=False, fontsize=8)
 
@@ -120,17 +109,8 @@ def draw_reruns(ax: Axes, repeated: Reruns, places: Sequence[tuple[str, float]] 
         low, high = float(everything.min()), float(everything.max())
         edges = np.linspace(low, high if high > low else low + 1, 13).tolist()
         for place, (name, id_, errors) in enumerate(chosen):
-            ax.hist(
-                errors,
-                edges,
-                histtype="stepfilled",
-                facecolor=(*_rgb(place), 0.25),
-                edgecolor=colour(place),
-                linestyle=dashes(place),
-                linewidth=1.6,
-                hatch=_HATCHES[place % len(_HATCHES)],
-                label=f"{name}: {id_}, {len(errors)} seeds, {errors.mean():.1f} ± {errors.std():.1f}",
-            )
+            label = f"{name}: {id_}, {len(errors)} seeds, {errors.mean():.1f} ± {errors.std():.1f}"
+            _draw_bars(ax, errors.to_numpy(), edges, np.ones(len(errors)), place, label)
         ax.set(xlabel="error (top-1, %)", ylabel="trainings")
         ax.legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1))
 
@@ -154,8 +134,19 @@ def _quantities() -> Formatter:
     return EngFormatter()
 
 
-def _rgb(place: int) -> tuple[float, float, float]:
-    """The colour of the space in that place as numbers."""
-    from matplotlib.colors import to_rgb
+def _draw_bars(ax: Axes, values: Column, edges: Sequence[float], weights: Column, place: int, label: str) -> None:
+    """Draw a filled histogram that colour, line and hatching tell from others."""
+    from matplotlib.colors import to_rgba
 
-    return to_rgb(colour(place))
+    ax.hist(
+        values,
+        edges,
+        weights=weights,
+        histtype="stepfilled",
+        facecolor=to_rgba(colour(place), 0.25),
+        edgecolor=colour(place),
+        linestyle=dashes(place),
+        linewidth=1.6,
+        hatch=_HATCHES[place % len(_HATCHES)],
+        label=label,
+    )
