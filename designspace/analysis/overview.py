@@ -21,6 +21,7 @@ from designspace.analysis.effects import best_of_k
 from designspace.analysis.figures import Drawing, finish, new_grid
 from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects, draw_paired
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
+from designspace.analysis.figures.drawing import NOT_DRAWN, TREATMENT
 from designspace.analysis.figures.importance import draw_importance
 from designspace.analysis.figures.networks import draw_staircases
 from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_scatter
@@ -65,7 +66,7 @@ def figures_of(
     drawn = []
     if comparisons:
         drawn += [
-            effects_figure(finished, comparisons),
+            effects_figure(finished, comparisons, failures=failures),
             pair_figures(finished, level=level, failures=failures, seed=seed),
         ]
     for place, (a, b) in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
@@ -149,10 +150,12 @@ def pair_figures(
         f"second, for k up to a third of them, with {100 * (1 - level):g}% intervals where k is small enough.{left_out}"
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("pairs", "Spaces against each other", figure, table, caption, results)
+    return finish("pairs", "Spaces against each other", figure, table, caption, results, TREATMENT[failures])
 
 
-def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]) -> Drawing:
+def effects_figure(
+    results: Sequence[Results], comparisons: Sequence[Comparison], *, failures: Failures = "chance"
+) -> Drawing:
     """The probability that a network of one space beats one of the other, for all pairs at once."""
     if not comparisons:
         raise InputError("a comparison needs two populations with finished trials")
@@ -161,7 +164,8 @@ def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]
     columns = ["a", "b", "n_a", "n_b", "effect", "effect_low", "effect_high", "effect_p_holm"]
     rows = [[getattr(one, column) for column in columns] for one in comparisons]
     caption = "Probability that a random network of the first space has the lower error, with its interval."
-    return finish("effects", "Effect sizes", figure, pd.DataFrame(rows, columns=columns), caption, results)
+    table = pd.DataFrame(rows, columns=columns)
+    return finish("effects", "Effect sizes", figure, table, caption, results, TREATMENT[failures])
 
 
 def parameters_figure(results: Results, *, columns: int = 4, failures: Failures = "chance") -> Drawing:
@@ -181,7 +185,7 @@ def parameters_figure(results: Results, *, columns: int = 4, failures: Failures 
         "interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results])
+    return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results], TREATMENT[failures])
 
 
 def importance_figure(results: Results, *, failures: Failures = "chance", seed: int = 0) -> Drawing:
@@ -193,7 +197,15 @@ def importance_figure(results: Results, *, failures: Failures = "chance", seed: 
     found = importance(results, failures=failures, seed=seed)
     figure, ((ax,),) = new_grid(1, 1, width=5.4, height=1.4 + 0.28 * min(12, len(found.parameters)))
     draw_importance(ax, found)
-    return finish("importance", f"Importance in {results.name}", figure, found.table(), found.sentence(), [results])
+    return finish(
+        "importance",
+        f"Importance in {results.name}",
+        figure,
+        found.table(),
+        found.sentence(),
+        [results],
+        TREATMENT[failures],
+    )
 
 
 def maps_figure(
@@ -208,7 +220,9 @@ def maps_figure(
         numbers.append(found.table().assign(panel=f"{x}, {y}"))
     caption = f"Networks of {results.name}, coloured by the rank of their error; the best one is ringed."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("maps", f"Where the good networks of {results.name} are", figure, table, caption, [results])
+    return finish(
+        "maps", f"Where the good networks of {results.name} are", figure, table, caption, [results], "drawn as crosses"
+    )
 
 
 def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
@@ -224,7 +238,7 @@ def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
         numbers.append(found.table().assign(space=one.name))
     caption = f"The {count} best and worst networks of each space: the width of each block."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("networks", "Best and worst networks", figure, table, caption, results)
+    return finish("networks", "Best and worst networks", figure, table, caption, results, NOT_DRAWN)
 
 
 def search_figure(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
@@ -235,7 +249,7 @@ def search_figure(results: Sequence[Results], *, failures: Failures = "chance") 
     draw_search(ax, curves)
     caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."
     numbers = pd.concat([one.table() for one in curves], ignore_index=True) if curves else pd.DataFrame()
-    return finish("search", "Random search", figure, numbers, caption, results)
+    return finish("search", "Random search", figure, numbers, caption, results, TREATMENT[failures])
 
 
 def pareto_figure(results: Sequence[Results]) -> Drawing:
@@ -250,7 +264,7 @@ def pareto_figure(results: Sequence[Results]) -> Drawing:
         numbers += [one.table().assign(complexity=complexity) for one in fronts]
     caption = "Error against complexity. On the steps are the networks that no smaller one beats (Pareto front)."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("pareto", "Error against complexity", figure, table, caption, results)
+    return finish("pareto", "Error against complexity", figure, table, caption, results, NOT_DRAWN)
 
 
 def curves_figure(results: Sequence[Results]) -> Drawing:
@@ -276,7 +290,7 @@ def curves_figure(results: Sequence[Results]) -> Drawing:
         "rank correlation of the error after each epoch with the final one."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("curves", "Learning curves", figure, table, caption, results)
+    return finish("curves", "Learning curves", figure, table, caption, results, NOT_DRAWN)
 
 
 def paired_figure(a: Results, b: Results, *, failures: Failures = "chance") -> Drawing:
@@ -288,4 +302,6 @@ def paired_figure(a: Results, b: Results, *, failures: Failures = "chance") -> D
     paired = compare_paired(a, b, failures=failures)
     figure, ((ax,),) = new_grid(1, 1, width=4.6, height=4.2)
     draw_paired(ax, paired)
-    return finish("paired", f"{a.name} and {b.name}", figure, paired.table(), paired.sentence(), [a, b])
+    return finish(
+        "paired", f"{a.name} and {b.name}", figure, paired.table(), paired.sentence(), [a, b], TREATMENT[failures]
+    )

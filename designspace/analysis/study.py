@@ -13,7 +13,7 @@ from designspace.analysis import overview, tables
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_caption, edf_numbers, new_axes
-from designspace.analysis.figures.drawing import progress
+from designspace.analysis.figures.drawing import TREATMENT, progress
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
@@ -97,7 +97,7 @@ def analyze(
         "Error EDF",
         plot_edf(results, level, failures=failures),
         edf_numbers(edfs, level),
-        " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),
+        " ".join([edf_caption(edfs, comparisons, level), *progress(results, TREATMENT[failures])]),
     )
     drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, failures=failures, seed=seed)
     html = render_report(
@@ -142,7 +142,7 @@ def plot_edf(
         draw_edf(axes, {name: edf(errors) for name, errors in results.items()}, level=level)
         return figure
     _check(results)
-    notes = progress(results)
+    notes = progress(results, TREATMENT[failures])
     draw_edf(axes, _edfs(results, failures), level=level, chance_error=results[0].chance_error, notes=notes)
     return figure
 

@@ -100,7 +100,7 @@ def test_the_same_results_give_the_same_bytes(drawn, runs):
 
 def test_every_figure_of_a_half_done_sweep_says_so(runs):
     half = half_done(runs[2])
-    note = "Half: 8 of 16 trials finished, 1 of them failed."
+    note = "Half: 8 of 16 trials finished, 1 of them failed, "
     for one in drawings(half, Results("E", runs[1].table, 90.0, runs[1].histories), half_of(half)):
         if "Half" in one.caption or half.name in one.caption:
             assert note in one.caption, one.name

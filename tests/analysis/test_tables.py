@@ -71,7 +71,7 @@ def test_notes_warn_of_what_is_missing_or_unequal():
     sound = make_results("B", [30])
     assert notes([sound]) == progress([sound]) == ()
     half = make_results("A", [30], failed=FAILED, running=1, epochs=5)
-    assert progress([sound, half]) == ("A: 5 of 6 trials finished, 4 of them failed.",)
+    assert progress([sound, half]) == ("A: 5 of 6 trials finished, 4 of them failed, counted at chance level.",)
     assert notes([half, sound]) == (
         "A: 4 of 6 trials failed, counted at chance level, 90%.",
         "A: 1 of 6 trials are unfinished and left out, so its EDF may change.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from designspace.analysis.figures.style import GREY, plain, rendered, style, svg_text
-from designspace.analysis.results import Results
+from designspace.analysis.results import Failures, Results
 from designspace.support.errors import unknown
 from designspace.support.files import write_bytes, write_text
 
@@ -70,15 +70,27 @@ class Drawing:
         return tuple(paths)
 
 
+TREATMENT: dict[Failures, str] = {"chance": "counted at chance level", "exclude": "left out"}
+"""What figures say became of failed trials."""
+NOT_DRAWN = "not drawn"
+"""What figures of single networks say: a failed one has no error of its own."""
+
+
 def finish(
-    name: str, title: str, figure: Figure, numbers: pd.DataFrame, caption: str, results: Sequence[Results]
+    name: str,
+    title: str,
+    figure: Figure,
+    numbers: pd.DataFrame,
+    caption: str,
+    results: Sequence[Results],
+    failed: str = TREATMENT["chance"],
 ) -> Drawing:
     """Make a `Drawing` of what was drawn from some results.
 
-    How far their runs are is written below the axes and after the caption, wherever trials failed or have not ended: no
-    figure of a sweep that is half done goes without that.
+    How far their runs are, and what became of failed trials, is written below the axes and after the caption, wherever
+    trials failed or have not ended: no figure of a sweep that is half done goes without that.
     """
-    notes = progress(results)
+    notes = progress(results, failed)
     if notes:
         written = "\n".join(textwrap.wrap(" ".join(notes), int(14 * figure.get_figwidth())))
         with style():
@@ -96,7 +108,10 @@ def settle(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def progress(results: Sequence[Results]) -> tuple[str, ...]:
-    """How far each run is that has failed or unfinished trials, a sentence each."""
-    incomplete = {one.name: one for one in results if one.counts.failed or one.counts.unfinished}
-    return tuple(f"{name}: {one.counts.sentence()}." for name, one in incomplete.items())
+def progress(results: Sequence[Results], failed: str = TREATMENT["chance"]) -> tuple[str, ...]:
+    """How far each run is that has failed or unfinished trials, and what became of the failed ones; a sentence each."""
+    notes = {}
+    for one in results:
+        if one.counts.failed or one.counts.unfinished:
+            notes[one.name] = f"{one.name}: {one.counts.sentence()}{f', {failed}' if one.counts.failed else ''}."
+    return tuple(notes.values())

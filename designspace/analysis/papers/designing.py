@@ -12,6 +12,7 @@ import pandas as pd
 
 from designspace.analysis.best_values import scatter
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
+from designspace.analysis.figures.drawing import NOT_DRAWN, TREATMENT
 from designspace.analysis.figures.networks import draw_fit_errors, draw_mean_line, draw_staircases
 from designspace.analysis.figures.scatter import draw_cost, draw_scatter
 from designspace.analysis.figures.search import draw_search
@@ -53,7 +54,9 @@ def overview(results: Results, metrics: Sequence[str] = ("d", "w4"), *, failures
         numbers.append(found.table().assign(panel=metric))
     caption = f"{results.name}: error EDF with its 95% band, and error against {' and '.join(metrics)}. {_BEST_VALUE}"
     table = pd.concat(numbers, ignore_index=True)
-    return finish("designing_2_overview", f"Statistics of {results.name}", figure, table, caption, [results])
+    return finish(
+        "designing_2_overview", f"Statistics of {results.name}", figure, table, caption, [results], TREATMENT[failures]
+    )
 
 
 def shared_parameters(
@@ -89,6 +92,7 @@ def shared_parameters(
         table,
         caption,
         list({id(r): r for r in [*results, trend_of]}.values()),
+        TREATMENT[failures],
     )
 
 
@@ -100,7 +104,9 @@ def good_and_bad(results: Results, count: int = 3) -> Drawing:
         draw_staircases(ax, stairs)
         ax.set_title(title, fontsize=10)
     caption = f"The {count} best (left) and worst (right) networks of {results.name}: the width of each block."
-    return finish("designing_6_good_and_bad", "Good and bad networks", figure, found.table(), caption, [results])
+    return finish(
+        "designing_6_good_and_bad", "Good and bad networks", figure, found.table(), caption, [results], NOT_DRAWN
+    )
 
 
 def orders(panels: Panels, *, failures: Failures = "chance") -> Drawing:
@@ -141,7 +147,15 @@ def line_fits(
         "fitted over actual width, against error: do networks that are closer to a line do better?"
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("designing_8_line_fits", "Quantised linear widths", figure, table, caption, [best_of, *populations])
+    return finish(
+        "designing_8_line_fits",
+        "Quantised linear widths",
+        figure,
+        table,
+        caption,
+        [best_of, *populations],
+        TREATMENT[failures],
+    )
 
 
 def regnet(panels: Panels, search_in: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
@@ -168,7 +182,7 @@ def regnet(panels: Panels, search_in: Sequence[Results], *, failures: Failures =
         "search to search (which goes to 0 where all networks are drawn)."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("designing_9_regnet", "RegNet", figure, table, caption, results)
+    return finish("designing_9_regnet", "RegNet", figure, table, caption, results, TREATMENT[failures])
 
 
 def generalisation(panels: Panels, *, failures: Failures = "chance") -> Drawing:
@@ -197,7 +211,9 @@ def parameter_trends(regimes: Sequence[Results], *, failures: Failures = "chance
         "line: its median; cross: the network of least error."
     )
     table = pd.concat([one.table() for one in found], ignore_index=True)
-    return finish("designing_11_trends", "Trends over flop regimes", figure, table, caption, regimes)
+    return finish(
+        "designing_11_trends", "Trends over flop regimes", figure, table, caption, regimes, TREATMENT[failures]
+    )
 
 
 def complexity_of_networks(populations: Sequence[Results]) -> Drawing:
@@ -222,7 +238,9 @@ def complexity_of_networks(populations: Sequence[Results]) -> Drawing:
     caption = f"How complexities tell measured costs, and each other, with least-squares fits. {'; '.join(told)}."
     tables = [fit.table().assign(panel=" ".join(pair)) for pair, fits in drawn for fit in fits]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return finish("designing_12_complexity", "Complexity, time and memory", figure, table, caption, populations)
+    return finish(
+        "designing_12_complexity", "Complexity, time and memory", figure, table, caption, populations, NOT_DRAWN
+    )
 
 
 def _fits(populations: Sequence[Results], complexity: str, cost: str) -> Sequence[CostFit]:
@@ -263,4 +281,4 @@ def best_models(results: Sequence[Results], title: str = "RegNetX") -> Drawing:
     numbers = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
     name = f"designing_15_best_{''.join(letter for letter in title.lower() if letter.isalnum())}"
     caption = f"The best {title} of each population: the width of each block, and the line it was made from."
-    return finish(name, f"Best {title}", figure, numbers, caption, results)
+    return finish(name, f"Best {title}", figure, numbers, caption, results, NOT_DRAWN)

@@ -15,6 +15,7 @@ from designspace.analysis.best_values import scatter
 from designspace.analysis.binned import binned_errors
 from designspace.analysis.edf import common_weights, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
+from designspace.analysis.figures.drawing import TREATMENT
 from designspace.analysis.figures.sampling import (
     draw_binned,
     draw_complexity_histograms,
@@ -66,7 +67,9 @@ def point_estimates(
     numbers = pd.concat(
         [minima.table().assign(panel="minima"), edf_numbers(samples).assign(panel="EDF")], ignore_index=True
     )
-    return finish("nds_2_point_estimates", "Point estimates mislead", figure, numbers, caption, [results])
+    return finish(
+        "nds_2_point_estimates", "Point estimates mislead", figure, numbers, caption, [results], TREATMENT[failures]
+    )
 
 
 def normalised_edfs(
@@ -102,7 +105,7 @@ def normalised_edfs(
         f"weighted likewise). {'. '.join(told)}."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish(name, "EDFs normalised by complexity", figure, table, caption, results)
+    return finish(name, "EDFs normalised by complexity", figure, table, caption, results, TREATMENT[failures])
 
 
 def error_against_complexity(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
@@ -118,7 +121,7 @@ def error_against_complexity(results: Sequence[Results], *, failures: Failures =
             numbers.append(found.table().assign(space=one.name, complexity=column))
     caption = "Error against complexity, a row for each space; dashed and shaded: the best value and its 95% interval."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_4_scatter", "Error against complexity", figure, table, caption, results)
+    return finish("nds_4_scatter", "Error against complexity", figure, table, caption, results, TREATMENT[failures])
 
 
 def complexity_histograms(results: Sequence[Results], name: str = "nds_5_complexity") -> Drawing:
@@ -136,7 +139,7 @@ def complexity_histograms(results: Sequence[Results], name: str = "nds_5_complex
         "not be compared by their raw EDFs."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish(name, "Distribution of complexity", figure, table, caption, results)
+    return finish(name, "Distribution of complexity", figure, table, caption, results, "drawn like the others")
 
 
 def sample_size(
@@ -165,7 +168,7 @@ def sample_size(
     numbers = pd.concat(
         [edf_numbers(samples).assign(panel="EDF"), distance.table().assign(panel="distance")], ignore_index=True
     )
-    return finish("nds_6_sample_size", "Sample size", figure, numbers, caption, [results])
+    return finish("nds_6_sample_size", "Sample size", figure, numbers, caption, [results], TREATMENT[failures])
 
 
 def families(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
@@ -209,7 +212,7 @@ def _edf_and_search(
     shaded = f"; shaded: {deviations:g} standard deviations from search to search" if deviations else ""
     caption = f"Left: error EDFs with 95% bands. Right: expected error of the best of k networks{shaded}."
     numbers = [edf_numbers(edfs).assign(panel="EDF"), *(one.table().assign(panel="search") for one in curves)]
-    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), caption, results)
+    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), caption, results, TREATMENT[failures])
 
 
 def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
@@ -235,7 +238,9 @@ def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chan
         f"quartiles over networks and the other setting. Best on average: {'; '.join(best)}."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_12_optimiser", "Learning rate and weight decay", figure, table, caption, results)
+    return finish(
+        "nds_12_optimiser", "Learning rate and weight decay", figure, table, caption, results, TREATMENT[failures]
+    )
 
 
 def rerun_histograms(results: Results, *, failures: Failures = "chance") -> Drawing:
@@ -249,7 +254,9 @@ def rerun_histograms(results: Results, *, failures: Failures = "chance") -> Draw
         f"networks' means one of {repeated.between:.2f} points: {100 * repeated.reliability:.0f}% of the variance of "
         "single trainings is due to the networks."
     )
-    return finish("nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results])
+    return finish(
+        "nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results], TREATMENT[failures]
+    )
 
 
 def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3), *, failures: Failures = "chance") -> Drawing:
@@ -284,7 +291,9 @@ def binned_complexity(results: Sequence[Results], bins: int = 6, *, failures: Fa
         numbers += [one.table().assign(space=name, complexity=column) for name, one in binned.items()]
     caption = f"Mean error and its standard deviation over networks, in {bins} ranges of each complexity."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_15_error_by_complexity", "Error by complexity", figure, table, caption, results)
+    return finish(
+        "nds_15_error_by_complexity", "Error by complexity", figure, table, caption, results, TREATMENT[failures]
+    )
 
 
 def data_sets(panels: Mapping[str, Sequence[Results]], *, failures: Failures = "chance") -> Drawing:

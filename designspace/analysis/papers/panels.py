@@ -8,6 +8,7 @@ import pandas as pd
 
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
+from designspace.analysis.figures.drawing import TREATMENT
 from designspace.analysis.results import Failures, Results
 from designspace.support.errors import InputError
 
@@ -67,7 +68,7 @@ def panel_edfs(
     told = f"{caption} Error EDFs with [n | min | mean] error in per cent" + (
         f"; shaded: {100 * (1 - level):g}% confidence bands." if bands else "."
     )
-    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), told, results)
+    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), told, results, TREATMENT[failures])
 
 
 def hide_rest(grid: object, used: int) -> None:
