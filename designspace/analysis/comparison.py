@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.difference import KS, Dominance, ks_test
@@ -189,6 +190,17 @@ def compare_all(
         if values.size:
             errors[one.name] = np.sort(values)
     return _compare_pairs(errors, level, seed)
+
+
+def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row for each pair, with every number of its comparison and what it concludes."""
+    rows = []
+    for one in comparisons:
+        row = asdict(one)
+        needed = row.pop("needed") or {"verdict": "decided", "more": 0, "power": math.nan}
+        concluded = {"differs": one.differs, "better": one.better or "", "dominance": one.dominance}
+        rows.append({**row, **concluded, **{f"needed_{key}": needed[key] for key in ("verdict", "more", "power")}})
+    return pd.DataFrame(rows)
 
 
 def _compare_pairs(errors: dict[str, NDArray[np.float64]], level: float, seed: int) -> tuple[Comparison, ...]:

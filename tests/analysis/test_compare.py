@@ -9,8 +9,20 @@ from hypothesis import strategies as st
 from populations import make_results
 from scipy import stats
 
-from designspace.analysis.comparison import compare, compare_all, holm
+from designspace.analysis.comparison import compare, compare_all, holm, numbers
 from designspace.support.errors import InputError
+
+
+class Errors:
+    """Results without a table, which would take longer to make than the comparison takes."""
+
+    chance_error = 90.0
+
+    def __init__(self, name, errors):
+        self.name, self._errors = name, errors
+
+    def errors(self, failures):
+        return self._errors
 
 
 def normal(seed, mean, n, sd=2.0):
@@ -91,7 +103,7 @@ def test_a_space_of_a_wider_spread_is_not_called_better_by_the_sizes_of_the_popu
     rng = np.random.default_rng(0)
     claims = 0
     for _ in range(200):
-        wide, narrow = make_results("W", 40 + 8 * rng.normal(size=30)), make_results("N", 40 + rng.normal(size=200))
+        wide, narrow = Errors("W", 40 + 8 * rng.normal(size=30)), Errors("N", 40 + rng.normal(size=200))
         claims += compare(wide, narrow).better is not None
     assert claims / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -135,6 +147,10 @@ def test_all_pairs_are_compared_with_holms_correction():
     assert [one.effect_p_holm for one in all_pairs] == holm([one.effect_p for one in all_pairs])
     assert all((one.needed is None) == one.differs for one in all_pairs)
     assert all("Holm-corrected over 3 pairs" in one.sentence() for one in all_pairs)
+    frame = numbers(all_pairs)
+    assert frame["effect"].tolist() == [one.effect for one in all_pairs]
+    assert frame["better"].tolist() == [one.better or "" for one in all_pairs]
+    assert set(frame["needed_verdict"]) <= {"decided", "more", "alike", "too many"}
     assert compare_all(runs[:1]) == ()
 
 
@@ -170,7 +186,7 @@ def test_the_test_of_one_space_against_itself_is_wrong_as_seldom_as_it_says():
     rng = np.random.default_rng(0)
     claims = 0
     for _ in range(200):
-        a, b, c = (make_results(name, rng.normal(40, 2, 12).clip(0, 100)) for name in "ABC")
+        a, b, c = (Errors(name, rng.normal(40, 2, 12)) for name in "ABC")
         claims += any(one.differs for one in compare_all([a, b, c]))
     assert claims / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -182,15 +198,3 @@ def test_two_large_populations_take_no_longer_than_a_person_waits():
     start = time.process_time()
     assert compare(*runs).n_a == 1_000_000
     assert time.process_time() - start < 3
-
-
-class Errors:
-    """Results of so many trials that their table would take longer to make than to compare."""
-
-    chance_error = 90.0
-
-    def __init__(self, name, errors):
-        self.name, self._errors = name, errors
-
-    def errors(self, failures):
-        return self._errors

@@ -110,7 +110,7 @@ def test_the_band_covers_as_often_as_it_says():
     skewed = stats.lognorm(0.6, 35, np.exp(1.5))
     covered = 0
     for seed in range(2000):
-        found = difference(edf(rng.normal(40, 3, 50)), edf(35 + rng.lognormal(1.5, 0.6, 50)), resamples=200, seed=seed)
+        found = difference(edf(rng.normal(40, 3, 50)), edf(35 + rng.lognormal(1.5, 0.6, 50)), resamples=150, seed=seed)
         truth = stats.norm.cdf(found.errors, 40, 3) - skewed.cdf(found.errors)
         before = np.concatenate([[0.0], found.values[:-1]])
         covered += max(np.abs(found.values - truth).max(), np.abs(before - truth).max()) <= found.half_width

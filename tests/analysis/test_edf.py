@@ -260,7 +260,7 @@ def test_the_bootstrap_band_covers_as_often_as_it_says(population):
             curve = edf(40 - 5 * weights.bins + rng.normal(0, 3, 50), weights)
             centres = 40 - 5 * np.flatnonzero(weights.used)
             truth = lambda e, centres=centres: stats.norm.cdf(e[:, None], centres, 3).mean(axis=1)  # noqa: E731
-        covered += covers(curve, curve.bootstrap_band(resamples=200, seed=seed), truth)
+        covered += covers(curve, curve.bootstrap_band(resamples=150, seed=seed), truth)
     assert 0.935 <= covered / 2000 <= (0.985 if population == "bins" else 0.965)
 
 
