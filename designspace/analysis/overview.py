@@ -14,6 +14,7 @@ import pandas as pd
 
 from designspace.analysis.best_values import scatter
 from designspace.analysis.comparison import Comparison
+from designspace.analysis.comparison import numbers as comparison_numbers
 from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.difference import difference
 from designspace.analysis.edf import edf
@@ -161,11 +162,10 @@ def effects_figure(
         raise InputError("a comparison needs two populations with finished trials")
     figure, ((ax,),) = new_grid(1, 1, width=6.4, height=1.4 + 0.3 * len(comparisons))
     draw_effects(ax, comparisons)
-    columns = ["a", "b", "n_a", "n_b", "effect", "effect_low", "effect_high", "effect_p_holm"]
-    rows = [[getattr(one, column) for column in columns] for one in comparisons]
     caption = "Probability that a random network of the first space has the lower error, with its interval."
-    table = pd.DataFrame(rows, columns=columns)
-    return finish("effects", "Effect sizes", figure, table, caption, results, TREATMENT[failures])
+    return finish(
+        "effects", "Effect sizes", figure, comparison_numbers(comparisons), caption, results, TREATMENT[failures]
+    )
 
 
 def parameters_figure(results: Results, *, columns: int = 4, failures: Failures = "chance") -> Drawing:
