@@ -249,7 +249,7 @@ def _probability(
     logit = math.log(value / (1 - value))
     half = spread * float(stdtrit(freedom, 1 - level / 2))
     low, high = (1 / (1 + math.exp(-min(max(end, -700), 700))) for end in (logit - half, logit + half))
-    if pairs * min(value, 1 - value) < _RARE:
+    if pairs * min(value, 1 - value) < _RARE - 1e-9:  # not by rounding
         ends = _binomial(value, pairs, level)
         low, high = min(low, ends[0]), max(high, ends[1])
     p = 2 * float(stdtr(freedom, -abs(value - 0.5) / math.sqrt(total)))
