@@ -1,6 +1,75 @@
 """Does 95% mean 95%? How often each band and interval of the analysis holds the truth, by simulation.
 
-Run with `make bench`, or alone; `--draws 200` is a quick look.
+Run with `make bench`, or alone; `--draws 200` is a quick look. Last figures, per cent, over 2,000 draws (standard error
+0.5; * is outside 94 to 96):
+
+    normal                  n = 16    n = 50   n = 100   n = 500
+    EDF, DKW                 96.0      96.0      96.4*     94.7
+    EDF, bootstrap           95.8      95.9      96.0      94.5
+    EDF, 8 bins              98.0*     96.5*     96.5*     94.3
+    difference of EDFs       95.2      94.9      95.5      95.2
+    mean                     95.5      94.8      95.5      95.2
+    median                   95.3      94.8      95.0      94.8
+    P(A better)              98.0*     95.5      95.5      94.9
+    best of 2                    -     95.5      95.3      95.2
+    best of 5                    -     98.6*     97.4*     95.6
+    best of 10                   -         -     98.2*     95.4
+    best of 50                   -         -         -     99.0*
+    Spearman                 98.0*     95.8      95.8      94.2
+    Kendall                  99.1*     96.2*     96.2*     94.4
+    paired mean              95.2      94.8      95.5      95.9
+
+    skewed                  n = 16    n = 50   n = 100   n = 500
+    EDF, DKW                 96.0      96.0      96.4*     94.7
+    EDF, bootstrap           95.8      95.9      96.0      94.5
+    EDF, 8 bins              98.0*     96.5*     96.5*     94.3
+    difference of EDFs       95.1      95.0      95.7      95.2
+    mean                     96.0*     95.0      95.9      94.5
+    median                   96.0      95.0      95.3      94.8
+    P(A better)              98.2*     95.9      95.9      94.8
+    best of 2                    -     97.0*     95.6      94.4
+    best of 5                    -     98.7*     98.0*     95.6
+    best of 10                   -         -    100.0*     97.7*
+    best of 50                   -         -         -    100.0*
+    Spearman                 97.7*     94.9      95.5      94.8
+    Kendall                  98.8*     95.8      95.7      95.0
+    paired mean              95.2      94.8      95.5      95.9
+
+    golden                  n = 16    n = 50   n = 100   n = 500
+    EDF, DKW                 96.9*     97.4*     97.0*     96.9*
+    EDF, bootstrap           96.0      95.1      94.7      94.1
+    EDF, 8 bins              96.2*     95.0      95.1      94.5
+    difference of EDFs       95.0      94.5      94.9      94.1
+    mean                     94.8      95.1      95.2      94.3
+    median                   92.2*     90.5*     92.6*     99.0*
+    P(A better)              98.1*     95.7      96.0      94.5
+    best of 2                    -     98.0*     96.9*     94.2
+    best of 5                    -    100.0*    100.0*     97.5*
+    best of 10                   -         -    100.0*    100.0*
+    best of 50                   -         -         -    100.0*
+    Spearman                 96.4*     95.1      95.0      95.2
+    Kendall                  97.5*     95.6      95.7      95.4
+    paired mean              95.0      94.8      95.5      93.8*
+
+    failing                 n = 16    n = 50   n = 100   n = 500
+    EDF, DKW                 96.5*     96.1*     95.7      95.5
+    EDF, bootstrap           96.2*     96.0*     95.5      95.4
+    EDF, 8 bins              97.7*     96.5*     96.0      95.6
+    difference of EDFs       95.7      96.0      94.8      94.7
+    mean                     96.9*     95.2      95.8      95.2
+    median                   97.4*     95.9      95.5      94.8
+    P(A better)              98.1*     96.3*     95.3      94.8
+    best of 2                    -     96.5*     95.3      94.8
+    best of 5                    -     99.1*     97.5*     95.0
+    best of 10                   -         -     99.1*     94.4
+    best of 50                   -         -         -     98.3*
+    Spearman                 97.0*     95.5      95.0      94.5
+    Kendall                  98.2*     96.4*     95.2      94.8
+    paired mean              95.3      95.0      94.8      94.5
+
+What misses, and why: for 16 networks, for k near n / 10 and within bins the intervals are wide on purpose; "golden" has
+32 distinct errors, so that the median of its space is one of two, which no interval for continuous errors can know.
+It takes some 4 minutes of processor time.
 """
 
 from __future__ import annotations
