@@ -132,8 +132,9 @@ def train_part(
     history = checkpoints.restore(checkpoint, model, optimiser, question) if checkpoint else ()
     if history and on_epoch:
         on_epoch(history)
+    restored = len(history)
     parallel = shard.parallel(model)
-    for epoch in range(len(history) + 1, recipe.epochs + 1):
+    for epoch in range(restored + 1, recipe.epochs + 1):
         generator = torch.Generator(images.device).manual_seed(_derived_seed(seed, name, epoch))
         record = _epoch(model, parallel, optimiser, recipe, images, shard, epoch, generator, should_stop)
         history = (*history, record)
@@ -142,7 +143,8 @@ def train_part(
         if on_epoch:
             on_epoch(history)
     model.eval()
-    return TrialResult.of_history(history, _device_name(images.device, shard.world), memory.bytes())
+    needed = memory.bytes() if len(history) > restored else None
+    return TrialResult.of_history(history, _device_name(images.device, shard.world), needed)
 
 
 def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE) -> float:

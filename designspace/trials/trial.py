@@ -155,8 +155,9 @@ class TrialResult:
     train_s: float
     """Seconds of all epochs together, those before an interruption included."""
     device: str
-    memory_bytes: int | None = None
-    """Memory that the training needed at its highest, beyond images and libraries; None where it was not measured."""
+    memory_bytes: int | None = dataclasses.field(default=None, compare=False)
+    """Memory that the training needed at its highest (since it was last gone on with), beyond images and libraries;
+    None where it was not measured. It says nothing of whether two results are the same."""
 
     @staticmethod
     def of_history(history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None) -> TrialResult:
