@@ -119,7 +119,7 @@ def train(root: Path) -> None:
     """Sample and train all runs; what is done already is not done again."""
     images = data.default_root()
     data.prepare("fashion_mnist", images)
-    origin = provenance("experiments/paper_figures/run.py", [])
+    origin = {**provenance("explore", []), "command": "python experiments/paper_figures/run.py"}
     launcher = Launcher(effort=Effort(), data_root=images, about=origin)
     for run in study():
         folder = RunFolder(root / run.name)

@@ -49,7 +49,7 @@ def test_it_holds_imports_and_calls_only(name):
     assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try, ast.If, ast.With}
 
 
-@pytest.mark.parametrize(("name", "figures"), [("design_process", 7), ("gallery", 27), ("best_models", 5)])
+@pytest.mark.parametrize(("name", "figures"), [("design_process", 7), ("gallery", 28), ("best_models", 5)])
 def test_it_draws_the_published_study(name, figures, tmp_path, monkeypatch):
     notebook = read(name)
     run(notebook, monkeypatch, tmp_path)
