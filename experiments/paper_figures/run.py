@@ -72,9 +72,9 @@ def study() -> Iterator[Run]:
 
     # "Designing Network Design Spaces", figure 7: the constraints that were not chosen.
     for parent, parameter in (("C", "width"), ("D", "depth")):
-        for order in ("shared", "non_increasing"):
+        for name, order in (("equal", "shared"), ("falling", "non_increasing")):
             space = small(f"AnyNetX{parent}").refine(Order(parameter, order))
-            yield Run(f"AnyNetX{parent}-{parameter}-{order}", space, 24)
+            yield Run(f"AnyNetX{parent}-{parameter}-{name}", space, 24)
 
     # Figure 9, middle: RegNetX with w_m = 2, and with w_0 = w_a.
     regnet = small("RegNetX")

@@ -154,7 +154,10 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None
     """A legend in columns: name, number of networks, least and mean error in per cent."""
     from matplotlib.transforms import ScaledTranslation
 
-    names = [short(name) for name in edfs]
+    # As wide as the panel allows: a wider legend would squeeze the axes.
+    panel = ax.figure.get_figwidth() / (ax.get_gridspec().ncols if ax.get_gridspec() else 1)  # type: ignore[union-attr]
+    longest = min(28, max(10, int((panel - 0.75) / 0.067) - 20))
+    names = [short(name, longest) for name in edfs]
     width = max(map(len, names))
     rows = zip(names, edfs.values(), strict=True)
     labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]

@@ -123,6 +123,8 @@ def draw_relative_ranks(ax: Axes, ranks: RelativeRanks, setting: str) -> None:
         ax.plot(by[setting], by["median"], color=colour(0), marker=marker(0))
         if (by[setting] > 0).all():
             ax.set_xscale("log")
+        ax.set_xticks(by[setting].to_numpy(), [f"{value:g}" for value in by[setting]])
+        ax.set_xticks([], minor=True)
         ax.set(xlabel=setting.replace("_", " "), ylabel="relative rank (0: best)", ylim=(-0.02, 1.02))
         ax.text(0.98, 0.96, f"{ranks.networks} networks", transform=ax.transAxes, ha="right", va="top", color=GREY)
 

@@ -139,7 +139,10 @@ def draw_cost(ax: Axes, fits: Sequence[CostFit]) -> None:
             ax.plot(fit.line_x, fit.line_y, color=colour(place) if place else "black", **line)
         if fits:
             set_metric_axis(ax, "x", fits[0].complexity, np.concatenate([fit.x for fit in fits]))
-            set_metric_axis(ax, "y", fits[0].cost, np.concatenate([fit.y for fit in fits]))
+            measured = np.concatenate([fit.y for fit in fits])
+            set_metric_axis(ax, "y", fits[0].cost, measured)
+            if ax.get_yscale() == "log":  # where a fitted line goes towards 0 it must not take the axis along
+                ax.set_ylim(measured.min() / 1.2, measured.max() * 1.2)
             ax.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
