@@ -247,6 +247,8 @@ def _stage_numbers(results: Results) -> range:
 
 def _derived(results: Results, name: str) -> Column:
     """A number that follows from the stages; NaN where their columns are not known (imported results)."""
+    if name == "d" and not results.num_stages and "depth" in results.table.columns:
+        return results.table["depth"].to_numpy(np.float64)
     return _DERIVED[name](results) if results.num_stages else np.full(len(results.table), np.nan)
 
 

@@ -74,15 +74,16 @@ def figures_of(
         drawn.append(renamed(paired_figure(a, b, failures=failures), f"paired_{place}"))
     if finished:
         drawn.append(search_figure(finished, failures=failures))
-    if done:
-        drawn.append(pareto_figure(done))
+    costed = [one for one in done if one.table["flops"].notna().any()]
+    if costed:
+        drawn.append(pareto_figure(costed))
     staged = [one for one in done if one.num_stages]
     if staged:
         drawn.append(networks_figure(staged))
     if any(one.histories for one in done):
         drawn.append(curves_figure(done))
-    if every and done:
-        drawn.append(complexity_of_networks(done))
+    if every and costed:
+        drawn.append(complexity_of_networks(costed))
     for place, one in enumerate(finished if every else (), start=1):
         if {"d", "w_mean", "flops", "activations"} <= {metric.name for metric in metrics_of(one)}:
             drawn.append(renamed(maps_figure(one), f"maps_{place}"))

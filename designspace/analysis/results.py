@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.reading import (
     COLUMNS,
@@ -104,8 +104,8 @@ class Results:
         The table gets the columns ``trial``, which tells its rows apart, and ``run``, where it has none. Ids may stand
         there twice only where ``trial`` is given. Networks without stages (of NAS spaces) may lack all columns of
         stages; activations may be NaN where another program did not count them, and so may flops and params of trials
-        that are not done. ``heldout_error`` is the error on
-        images that were held out of the training and of every choice; it may be NaN or not be there.
+        that are not done, or both of all trials. ``heldout_error`` is the error on images that were held out of the
+        training and of every choice; it may be NaN or not be there.
 
         Raises:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
@@ -134,6 +134,39 @@ class Results:
             if column not in table.columns:
                 table[column] = values
         return Results(name, table, 100 * (1 - 1 / num_classes), histories or {}, notes)
+
+    @staticmethod
+    def from_errors(
+        name: str, errors: ArrayLike, num_classes: int, columns: Mapping[str, ArrayLike] | None = None
+    ) -> Results:
+        """Results of which no more is known than errors, and perhaps some columns: a table of one's own.
+
+        Args:
+            name: of the population.
+            errors: top-1, per cent, one for each network; NaN for one that failed.
+            num_classes: classes that the networks tell apart.
+            columns: what else is known of each network, by the names of `read_table`: ``id``, ``flops``, ``params``,
+                ``activations``, ``depth``, ``w_0``, ``w_a``, ``w_m``, ``d1``, ``w1``, ``lr`` and so on.
+
+        Raises:
+            InputError: a column of another length; or as `from_table`.
+
+        >>> Results.from_errors("mine", [20.0, 30.0, float("nan")], 10).counts.sentence()
+        '3 of 3 trials finished, 1 of them failed'
+        """
+        final = np.asarray(errors, np.float64).ravel()
+        failed = np.isnan(final)
+        known = {key: np.asarray(values) for key, values in (columns or {}).items()}
+        for key, values in known.items():
+            if values.shape != final.shape:
+                raise InputError(f"{name}: the column {key} must have {final.size} values, not {values.shape}")
+        blank = {"flops": math.nan, "params": math.nan, "activations": math.nan, "radix": 0, "seed": 0, "epochs": 0}
+        table = pd.DataFrame({"id": [f"{name} {place}" for place in range(1, final.size + 1)]})
+        table = table.assign(**blank, train_s=math.nan, final_error=final, best_error=final, device="", detail="")
+        table = table.assign(status=np.where(failed, "failed", "done"), reason=np.where(failed, "error", ""))
+        for key, values in known.items():
+            table[key] = values.astype(str) if key == "id" else values
+        return Results.from_table(name, table, num_classes)
 
     @staticmethod
     def read(run: RunFolder | Path | str, *more: RunFolder | Path | str, name: str | None = None) -> Results:
@@ -351,10 +384,11 @@ def _check_rows(name: str, table: pd.DataFrame) -> None:
             if column == "heldout_error":  # which nobody must measure
                 wrong &= table[column].notna()
             checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
+    nothing_counted = bool(table[["flops", "params"]].isna().all(axis=None))
     for column in ("flops", "params", "activations"):
         wrong = ~((table[column] >= 0) & (table[column] < math.inf))
-        # Other programs do not always count activations, nor the rest before a network is built.
-        wrong &= table[column].notna() | (done if column != "activations" else False)
+        # Other programs do not always count activations, nor the rest before a network is built; some count nothing.
+        wrong &= table[column].notna() | (False if column == "activations" or nothing_counted else done)
         checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
     first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
     if first is not None:

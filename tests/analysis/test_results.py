@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from populations import make_results, make_table
+from populations import GOLDEN, make_results, make_table
 
+from designspace.analysis.best_values import best_values
 from designspace.analysis.results import COLUMNS, Counts, Results, read_table
+from designspace.analysis.study import analyze
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
@@ -354,3 +356,24 @@ def test_other_recipes_are_no_repeats():
             mean.mean_of_repeats(wrong)
     with pytest.raises(InputError, match="treatment of failures"):
         mean.mean_of_repeats(1, failures="drop")
+
+
+def test_errors_of_one_s_own_make_results(tmp_path):
+    """The 32 RegNetX of a table that another program wrote: errors, and the parameters that they were drawn by."""
+    table = pd.read_csv(GOLDEN)
+    known = {name: table[name] for name in ("depth", "w_0", "w_a", "w_m", "lr")}
+    real = Results.from_errors("RegNetX-400MF", table["top1_error"], 1000, known)
+    assert (real.counts, real.chance_error) == (Counts(32, 0, 0, 0), 99.9)
+    best = {one.metric.name: one.best for one in best_values(real)}
+    winner = table.loc[table["top1_error"].idxmin()]
+    assert best == {"d": winner["depth"], "w_0": winner["w_0"], "w_a": winner["w_a"], "w_m": winner["w_m"]}
+    bare = Results.from_errors("bare", [*(table["top1_error"] + 3), np.nan], 1000)
+    assert bare.counts == Counts(32, 1, 0, 0)
+    assert bare.errors()[-1] == 99.9
+    found = analyze([real, bare], tmp_path, {}, figures="all")
+    assert found.comparisons[0].better == "RegNetX-400MF"
+    assert not (tmp_path / "figures" / "pareto.csv").exists()  # nobody counted multiply-adds
+    with pytest.raises(InputError, match=r"the column flops must have 2 values, not \(1,\)"):
+        Results.from_errors("A", [1.0, 2.0], 10, {"flops": [1]})
+    with pytest.raises(InputError, match="from 0 to 100"):
+        Results.from_errors("A", [101.0], 10)
