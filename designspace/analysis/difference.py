@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.edf import EDF, check_level, largest_deviations, quantile_grid, upper_quantile
+from designspace.analysis.edf import EDF, check_level
+from designspace.analysis.resampling import largest_deviations, quantile_grid, upper_quantile
 
 Dominance = Literal["A", "B", "cross", "undecided"]
 

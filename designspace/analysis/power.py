@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.difference import ks_test
-from designspace.analysis.edf import check_level, deviations, edf, quantile_grid
+from designspace.analysis.edf import check_level, edf
+from designspace.analysis.resampling import deviations, quantile_grid
 from designspace.support.errors import InputError
 
 MOST = 20

@@ -84,8 +84,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.analysis.complexity_weights import complexity_weights
 from designspace.analysis.difference import difference
-from designspace.analysis.edf import EDF, complexity_weights, edf
+from designspace.analysis.edf import EDF, edf
 from designspace.analysis.effects import Estimate, best_of_k, mean_difference, median_difference, probability_lower
 from designspace.analysis.paired import kendall, mean_paired_difference, spearman
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from populations import golden_errors
 from scipy import stats
 
-from designspace.analysis.edf import common_range, common_weights, complexity_weights, edf, ks_distance
+from designspace.analysis.complexity_weights import common_range, common_weights, complexity_weights
+from designspace.analysis.edf import edf, ks_distance
 from designspace.support.errors import InputError
 
 # Few distinct values, so that ties are common.

@@ -13,7 +13,8 @@ import pandas as pd
 
 from designspace.analysis.best_values import scatter
 from designspace.analysis.binned import binned_errors
-from designspace.analysis.edf import common_weights, edf
+from designspace.analysis.complexity_weights import common_weights
+from designspace.analysis.edf import edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
 from designspace.analysis.figures.drawing import TREATMENT
 from designspace.analysis.figures.sampling import (
