@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from designspace.analysis.figures.style import rendered
 from designspace.analysis.report_data import as_json, edf_place, trial_data
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import Table
@@ -28,6 +29,9 @@ _NOT_SHOWN = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')
 _WIDE = 7.0
 """Figures of several panels, wider than so many inches, take the whole width of the page."""
+_LARGEST_SVG = 400_000
+"""Bytes; the file beside the page is an SVG all the same."""
+_SCREEN_DPI = 100
 _MOST_NUMBERS = 60
 """So many rows of numbers stand below a figure; longer tables are in its CSV file alone."""
 
@@ -77,7 +81,7 @@ def render_report(
         {
             "name": one.name,
             "title": one.title,
-            "svg": Markup(inline_svg(one.svg(), one.name, f"{one.title}: {title}")),
+            "picture": Markup(_picture(one, f"{one.title}: {title}")),
             "wide": one.figure.get_figwidth() > _WIDE,
             "caption": one.caption,
             "numbers": _numbers(one.numbers) if len(one.numbers) <= _MOST_NUMBERS else None,
@@ -104,6 +108,17 @@ def render_report(
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _picture(drawing: Drawing, label: str) -> str:
+    """A figure as an element: an SVG, or, where thousands of points make that too large, an image within the page."""
+    from markupsafe import escape
+
+    svg = drawing.svg()
+    if len(svg) <= _LARGEST_SVG:
+        return inline_svg(svg, drawing.name, label)
+    data = base64.b64encode(rendered(drawing.figure, "png", _SCREEN_DPI)).decode()
+    return f'<img alt="{escape(label)}" src="data:image/png;base64,{data}">'
 
 
 def inline_svg(svg: str, prefix: str, label: str) -> str:

@@ -255,3 +255,15 @@ def test_further_figures_are_sections_with_their_numbers(runs, tmp_path):
     for wanted in ("About short", "What long shows.", "figures/long.csv", "A <b>", "0.333333", "3 rows"):
         assert wanted in text
     assert "100 rows" not in text  # those are in the file alone
+
+
+def test_a_figure_of_thousands_of_points_is_an_image_within_the_page(runs, tmp_path, monkeypatch):
+    """So that a report of 1,000 trials stays below 5 MB; the file beside it stays vectors."""
+    monkeypatch.setattr("designspace.analysis.report._LARGEST_SVG", 60_000)
+    analyze(runs, tmp_path, {}, figures="all")
+    page = page_of(tmp_path)
+    sources = page.values("src")
+    assert sources
+    assert all(one.startswith("data:image/png;base64,iVBOR") for one in sources)
+    assert page.tags["img"] == len(sources) == len([one for one in page.values("alt") if "AnyNetXA and RegNetX" in one])
+    assert (tmp_path / "figures" / "parameters_1.svg").is_file()

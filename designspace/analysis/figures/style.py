@@ -98,12 +98,12 @@ def short(name: str, longest: int = 28) -> str:
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
 
 
-def rendered(figure: Figure, kind: str) -> bytes:
-    """The bytes of a figure as ``svg``, ``pdf`` or ``png``, without time or version in them."""
+def rendered(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
+    """The bytes of a figure as ``svg``, ``pdf`` or ``png`` (so many dots an inch), without time or version in them."""
     silent = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
     file = io.BytesIO()
     with style():
-        figure.savefig(file, format=kind, dpi=_DPI, metadata=silent[kind])
+        figure.savefig(file, format=kind, dpi=dpi, metadata=silent[kind])
     return file.getvalue()
 
 
