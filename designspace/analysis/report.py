@@ -32,8 +32,8 @@ _WIDE = 7.0
 _LARGEST_SVG = 400_000
 """Bytes; the file beside the page is an SVG all the same."""
 _SCREEN_DPI = 100
-_MOST_NUMBERS = 60
-"""So many rows of numbers stand below a figure; longer tables are in its CSV file alone."""
+_MOST_NUMBERS = (60, 12)
+"""Tables of so many rows and columns stand below their figure; larger ones are in its CSV file alone."""
 
 
 def render_report(
@@ -84,7 +84,7 @@ def render_report(
             "picture": Markup(_picture(one, f"{one.title}: {title}")),
             "wide": one.figure.get_figwidth() > _WIDE,
             "caption": one.caption,
-            "numbers": _numbers(one.numbers) if len(one.numbers) <= _MOST_NUMBERS else None,
+            "numbers": _numbers(one.numbers) if _is_small(one.numbers) else None,
             "rows": len(one.numbers),
         }
         for one in (edf, *figures)
@@ -133,6 +133,11 @@ def inline_svg(svg: str, prefix: str, label: str) -> str:
     head, separator, rest = body.partition(">")
     head = _SIZE.sub("", head).replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
     return head + separator + _ID.sub(f"{prefix}-", rest)
+
+
+def _is_small(numbers: pd.DataFrame) -> bool:
+    """Whether a table of numbers may stand on the page."""
+    return all(size <= most for size, most in zip(numbers.shape, _MOST_NUMBERS, strict=True))
 
 
 def _numbers(numbers: pd.DataFrame) -> Table:
