@@ -24,6 +24,7 @@ from slurm.sweeps import (
     workers,
 )
 
+PACKAGE = Path(__file__).parents[2] / "designspace"
 LONG = {"epochs": 10, "train_images": 768}
 """Changes of the recipe for trials of some seconds, during which things can happen."""
 
@@ -307,7 +308,11 @@ def test_beside_a_local_launch_whose_clock_is_an_hour_off(cluster, long_referenc
 
 def test_a_full_disk(cluster, reference, tmp_path):
     disk = _made(tmp_path / "disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], check=True)
+    # Room for the copy of the code, which a launch makes, and for little more. The disk counts in pages.
+    files = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    code_kib = sum(4 * -(-path.stat().st_size // 4096) for path in files)
+    size = f"size={code_kib + 244}k"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)], check=True)
     try:
         run = make_run(disk / "run", n=6)
         launch(run, "launcher.trials_per_task=3")
