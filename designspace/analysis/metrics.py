@@ -159,9 +159,7 @@ def counted(
     results: Results, failures: Failures = "chance", column: ErrorColumn = "final_error"
 ) -> tuple[NDArray[np.int64], Column]:
     """The places in the table of the trials that count, and their errors (per cent), failed ones at chance level."""
-    errors = results.errors(failures, column)
-    statuses = ["done", "failed"] if failures == "chance" else ["done"]
-    return np.flatnonzero(results.table["status"].isin(statuses)), errors
+    return np.flatnonzero(results.counted(failures)), results.errors(failures, column)
 
 
 @dataclass(frozen=True, eq=False)
