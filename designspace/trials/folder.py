@@ -31,6 +31,7 @@ RESULT_COLUMNS = (
     "status",
     "final_error",
     "best_error",
+    "heldout_error",
     "epochs",
     "train_s",
     "device",
@@ -40,6 +41,7 @@ RESULT_COLUMNS = (
 )
 
 _EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
+_LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in dataclasses.fields(EpochRecord))
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
 _TRIALS = "trials"
@@ -270,10 +272,10 @@ def _read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
     try:
         text = path.read_text(encoding="utf-8")
         header, *rows = csv.reader(io.StringIO(text), strict=True)
-        if header != ["id", *_EPOCH_COLUMNS] or not text.endswith("\n"):
+        if ["id", *_EPOCH_COLUMNS][: len(header)] != header or len(header) < _LEAST_COLUMNS or not text.endswith("\n"):
             raise ValueError(f"its columns must be id,{','.join(_EPOCH_COLUMNS)}, and its last line whole")
         for id_, epoch, *numbers in rows:
-            record = EpochRecord(int(epoch), *map(float, numbers))
+            record = EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]
             found.setdefault(id_, []).append(record)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error

@@ -14,6 +14,11 @@ from typing import Any
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
 
+POLICIES = (None, "autoaugment", "randaugment")
+PRECISIONS = ("float32", "bfloat16", "float16")
+_RATES = ("dropout", "drop_path", "drop_block", "ema_decay")  # 0 to below 1
+_PARTS = ("crop_area", "colour_jitter", "lighting", "erasing")  # 0 to 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -42,6 +47,44 @@ class Recipe:
     """Flip training images from left to right, each with probability 1/2."""
     crop_padding: int = 0
     """Pad training images by so many pixels and crop them back at a random place."""
+    crop_area: float = 1.0
+    """Least part of an image's area that a random resized crop takes (0.08 is usual on ImageNet); 1: no such crop."""
+    crop_size: int | None = None
+    """Side of the training images after the crop, in pixels; None for the data set's own."""
+    test_size: int | None = None
+    """Side of the centre of the test images that is used, in pixels; None for ``crop_size``."""
+    colour_jitter: float = 0.0
+    """Change brightness, contrast and saturation by factors up to so much from 1."""
+    lighting: float = 0.0
+    """Standard deviation of noise along the principal components of ImageNet's colours (AlexNet; 0.1 is usual)."""
+    policy: str | None = None
+    """``autoaugment`` (arXiv 1805.09501, ImageNet's policy), ``randaugment`` (arXiv 1909.13719), or None."""
+    randaugment_ops: int = 2
+    """Operations an image, N in the paper."""
+    randaugment_magnitude: float = 9.0
+    """Strength of them, M in the paper, 0 to 30."""
+    erasing: float = 0.0
+    """Probability that a rectangle of an image is erased (arXiv 1708.04896)."""
+    mixup: float = 0.0
+    """Alpha of mixup (arXiv 1710.09412): mix pairs of images and labels by weights of Beta(alpha, alpha); 0: none."""
+    dropout: float = 0.0
+    """Rate of dropout before the classifier."""
+    drop_path: float = 0.0
+    """Rate of stochastic depth in the last block; in those before it is smaller in proportion."""
+    drop_block: float = 0.0
+    """Rate of DropBlock in the last two stages."""
+    ema_decay: float = 0.0
+    """Keep an exponential moving average of the weights, of which each step takes in 1 - ``ema_decay``, and measure the
+    errors with it; 0: none."""
+    heldout_images: int = 0
+    """Train on so many images fewer, the same for every trial, and measure the error on them too: an error that may
+    choose among networks, epochs and recipes, where the test images must not."""
+    precision: str = "float32"
+    """``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast computes in them."""
+    accumulate: int = 1
+    """Take each batch in so many parts, one after the other, for want of memory. Batch-norm sees a part."""
+    sync_norm: bool = False
+    """Let batch-norm see all devices' parts of a batch together."""
     trainer: str | None = None
     """A training function of one's own, as ``package.module:function``, called as `designspace.training.train` is; None
     for that one."""
@@ -50,27 +93,45 @@ class Recipe:
     trained on 8 GPUs with batches of 1024)."""
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("devices", 1)):
+        whole = (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("heldout_images", 0), ("accumulate", 1))
+        for name, low in (*whole, ("randaugment_ops", 1), ("devices", 1)):
             _check_number(name, getattr(self, name), low, whole=True)
-        for name in ("train_images", "test_images"):
+        for name in ("train_images", "test_images", "crop_size", "test_size"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), 1, whole=True)
         if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", str(self.trainer)):
             raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
-        for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing"):
+        for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
             _check_number(name, getattr(self, name), 0)
-        for name in ("nesterov", "zero_init_residual", "flip"):
+        _check_number("randaugment_magnitude", self.randaugment_magnitude, 0)
+        for name in ("nesterov", "zero_init_residual", "flip", "sync_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
-        for name in ("momentum", "label_smoothing"):
+        for name in ("momentum", "label_smoothing", *_RATES):
             if getattr(self, name) >= 1:
                 raise InputError(f"recipe: {name} must be below 1, not {getattr(self, name)!r}")
+        for name in _PARTS:
+            if getattr(self, name) > 1:
+                raise InputError(f"recipe: {name} must be at most 1, not {getattr(self, name)!r}")
+        for name, allowed in (("policy", POLICIES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                choices = ", ".join("null" if choice is None else choice for choice in allowed)
+                raise InputError(f"recipe: {name} must be one of {choices}, not {getattr(self, name)!r}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise unless the fields fit each other."""
         if self.warmup_epochs > self.epochs:
             raise InputError(f"recipe: warmup_epochs {self.warmup_epochs:g} is more than epochs {self.epochs}")
-        if self.batch_size % self.devices:
-            raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by devices {self.devices}")
+        if self.batch_size % (self.devices * self.accumulate):
+            by = f"devices {self.devices}" + f" times accumulate {self.accumulate}" * (self.accumulate > 1)
+            raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by {by}")
         if self.nesterov and not self.momentum:
             raise InputError("recipe: nesterov needs a momentum above 0")
+        if not self.crop_area:
+            raise InputError("recipe: crop_area must be above 0, and 1 for no random resized crop")
+        if self.randaugment_magnitude > 30:
+            raise InputError(f"recipe: randaugment_magnitude must be 0 to 30, not {self.randaugment_magnitude!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, in order, as plain values."""
@@ -141,6 +202,8 @@ class EpochRecord:
     test_error: float
     wall_s: float
     """Seconds that the epoch took, evaluation included."""
+    heldout_error: float | None = None
+    """On the images that the recipe holds out of training; None where it holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +221,8 @@ class TrialResult:
     memory_bytes: int | None = dataclasses.field(default=None, compare=False)
     """Memory that the training needed at its highest (since it was last gone on with), beyond images and libraries;
     None where it was not measured. It says nothing of whether two results are the same."""
+    heldout_error: float | None = None
+    """After the last epoch, on the images that the recipe held out of training; None where it held none."""
 
     @staticmethod
     def of_history(history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None) -> TrialResult:
@@ -169,6 +234,7 @@ class TrialResult:
             train_s=round(sum(record.wall_s for record in history), 3),
             device=device,
             memory_bytes=memory_bytes,
+            heldout_error=history[-1].heldout_error,
         )
 
 

@@ -190,8 +190,12 @@ def test_recipes_that_differ_get_columns():
 def test_every_field_of_a_recipe_keeps_trials_apart():
     numbers = {"epochs": 20, "batch_size": 64, "lr": 0.2, "momentum": 0.8, "weight_decay": 0.0, "warmup_epochs": 1.0}
     numbers |= {"train_images": 7, "test_images": 7, "label_smoothing": 0.1, "crop_padding": 4, "devices": 2}
-    switches = {"nesterov": False, "zero_init_residual": True, "flip": False}
-    other = {"data": "cifar10", "trainer": "a.b:c", **numbers, **switches}
+    numbers |= {"crop_area": 0.5, "crop_size": 7, "test_size": 7, "colour_jitter": 0.4, "lighting": 0.1, "mixup": 0.2}
+    numbers |= {"randaugment_ops": 3, "randaugment_magnitude": 5.0, "erasing": 0.5, "dropout": 0.2, "drop_path": 0.1}
+    numbers |= {"drop_block": 0.1, "ema_decay": 0.9, "heldout_images": 7, "accumulate": 2}
+    switches = {"nesterov": False, "zero_init_residual": True, "flip": False, "sync_norm": True}
+    names = {"data": "cifar10", "trainer": "a.b:c", "policy": "autoaugment", "precision": "bfloat16"}
+    other = {**names, **numbers, **switches}
     for field in dataclasses.fields(Recipe):
         changed = Recipe(**{field.name: other[field.name]})
         table = merge([source("A", [30.0]), source("B", [30.0], changed)]).table
