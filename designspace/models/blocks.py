@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from designspace.models.drop import DropPath
+from designspace.models.fused import is_watched
+from designspace.models.fused_block import Unit, bottleneck, has_kernel
 from designspace.models.layers import ConvNorm, DenseAverage, SqueezeExcitation
 from designspace.models.split_attention import SplitAttention
 from designspace.networks import blocks
@@ -58,6 +60,19 @@ class Block(nn.Module):
         self.drop_path = DropPath(options.drop_path if self.adds else 0.0)
         self.relu: nn.Module = nn.ReLU(inplace=True) if projects else nn.Identity()
         self.ends_with_relu = projects
+        self.is_chain = self._is_chain()
+
+    def _layers(self) -> list[ConvNorm]:
+        """The convolutions with batch-norm, first the transform's, then the shortcut's."""
+        return [layer for layer in (*self.transform, self.shortcut) if isinstance(layer, ConvNorm)]
+
+    def _is_chain(self) -> bool:
+        """Whether the block is of the kind that `fused_block.bottleneck` runs."""
+        layers = self._layers()
+        shapes = [layer.conv.kernel_size[0] for layer in layers]
+        kinds = len(self.transform) == 3 and shapes in ([1, 3, 1], [1, 3, 1, 1])
+        plain = isinstance(self.shortcut, ConvNorm | nn.Identity) and self.ends_with_relu
+        return kinds and plain and all(not layer.drops and has_kernel(layer.conv) for layer in layers)
 
     def begin_as_shortcut(self) -> None:
         """Set the scale of the transform's last batch-norm to 0, if there is a shortcut that it is added to."""
@@ -67,6 +82,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_width, H, W) to (N, width, H', W')."""
+        if self.is_chain and not (self.training and self.drop_path.rate):
+            layers = self._layers()
+            units = [Unit(layer.conv, layer.norm) for layer in layers]
+            if all(unit.applies(x) for unit in units) and not any(is_watched(layer) for layer in layers):
+                return bottleneck(x, units)
         *before, last = self.transform
         y: Tensor = x
         for layer in before:

@@ -9,7 +9,6 @@ Everywhere else (GPUs, autocast, export, compilation, gradients in evaluation mo
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,8 +40,8 @@ def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
         and (norm.training or not torch.is_grad_enabled())
         and x.dtype == conv.weight.dtype == norm.weight.dtype == torch.float32
         and len(x) * _pixels(x, conv) > 1  # a single value has no variance: torch's layer says so
-        and not _is_watched(conv)
-        and not _is_watched(norm)
+        and not is_watched(conv)
+        and not is_watched(norm)
         and library() is not None
     )
 
@@ -56,7 +55,7 @@ def _pixels(x: Tensor, conv: nn.Conv2d) -> int:
     return count
 
 
-def _is_watched(layer: nn.Module) -> bool:
+def is_watched(layer: nn.Module) -> bool:
     """Whether somebody wants to see what goes through the layer itself."""
     return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
@@ -123,7 +122,7 @@ def _batch_statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     rows, width = x.numel() // x.shape[1], x.shape[1]
     mean, variance = x.new_empty(width), x.new_empty(width)
     scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
-    _call("norm_statistics", x, rows, width, mean, variance, scratch)
+    call("norm_statistics", x, rows, width, mean, variance, scratch)
     if norm.track_running_stats and norm.num_batches_tracked is not None and norm.momentum is not None:
         norm.num_batches_tracked.add_(1)
         running_mean, running_var = _running_statistics(norm)
@@ -191,7 +190,7 @@ class _ConvNorm(torch.autograd.Function):
         rows, width = maps.numel() // maps.shape[1], maps.shape[1]
         found = _Statistics(maps, norm)
         y = torch.empty_like(maps) if norm.training else maps
-        _call("norm_forward", maps, shortcut, found.scale, found.shift, y, rows, width, relu)
+        call("norm_forward", maps, shortcut, found.scale, found.shift, y, rows, width, relu)
         ctx.save_for_backward(x, conv_weight, maps, None if shortcut is None else y, *found.kept())
         ctx.conv, ctx.relu = conv, relu
         return y
@@ -207,7 +206,7 @@ class _ConvNorm(torch.autograd.Function):
         gradient = _passing(maps)
         of_norm = x.new_empty(2, width)
         scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
-        _call("norm_backward", dy, maps, y, *found, past_relu, gradient, *of_norm, scratch, rows, width, ctx.relu)
+        call("norm_backward", dy, maps, y, *found, past_relu, gradient, *of_norm, scratch, rows, width, ctx.relu)
         of_conv = _convolve_backward(ctx, gradient, x, conv_weight, ctx.conv)
         return *of_conv, *of_norm, past_relu, None, None, None
 
@@ -232,10 +231,10 @@ class _ConvSplitAttention(torch.autograd.Function):
         images, width, pixels = maps.shape[0], maps.shape[1] // radix, maps.shape[2] * maps.shape[3]
         found = _Statistics(maps, norm)
         pooled = x.new_empty(images, width, 1, 1)
-        _call("splits_pool", maps, found.scale, found.shift, pooled, images, pixels, radix, width)
+        call("splits_pool", maps, found.scale, found.shift, pooled, images, pixels, radix, width)
         weights = attention.weigh(pooled).contiguous()  # (N, radix * C', 1, 1)
         out = torch.empty_like(maps[:, :width], memory_format=torch.channels_last)
-        _call("splits_combine", maps, found.scale, found.shift, weights, out, images, pixels, radix, width)
+        call("splits_combine", maps, found.scale, found.shift, weights, out, images, pixels, radix, width)
         ctx.save_for_backward(x, conv_weight, maps, pooled, *found.kept(), *parameters)
         ctx.conv, ctx.attention = conv, attention
         return out
@@ -249,7 +248,7 @@ class _ConvSplitAttention(torch.autograd.Function):
         images, width, pixels = pooled.shape[0], pooled.shape[1], maps.shape[2] * maps.shape[3]
         radix = maps.shape[1] // width
         weights_gradient = x.new_empty(images, radix * width, 1, 1)
-        _call("splits_weight_gradient", dout, maps, scale, shift, weights_gradient, images, pixels, radix, width)
+        call("splits_weight_gradient", dout, maps, scale, shift, weights_gradient, images, pixels, radix, width)
         # The attention runs once more, on its few numbers, rather than keeping a graph within the graph.
         layers = (module for layer in ctx.attention.layers for module in layer.modules())
         with torch.enable_grad(), statistics_untouched(layers):
@@ -262,20 +261,15 @@ class _ConvSplitAttention(torch.autograd.Function):
         of_norm = x.new_empty(2, radix * width)
         scratch = x.new_empty(2 * (images + 1) * radix * width, dtype=torch.float64)
         shape = (images, pixels, radix, width)
-        _call("splits_backward", dout, maps, weights, even, *found, gradient, *of_norm, scratch, *shape)
+        call("splits_backward", dout, maps, weights, even, *found, gradient, *of_norm, scratch, *shape)
         of_conv = _convolve_backward(ctx, gradient, x, conv_weight, ctx.conv)
         return *of_conv, *of_norm, None, None, None, None, *map(of_parameter.get, parameters)
 
 
-def _call(name: str, *arguments: Tensor | int | None) -> None:
-    """Call a kernel: tensors as pointers to their data, all else as 64-bit whole numbers; it gets torch's threads."""
+def call(name: str, *arguments: Tensor | float | None) -> None:
+    """Call a kernel: tensors as pointers to their data, all else as numbers; it gets torch's threads."""
     kernels = library()
     assert kernels is not None
-    converted: list[Any] = []
-    for value in arguments:
-        if isinstance(value, Tensor):
-            converted.append(ctypes.c_void_p(value.data_ptr()))
-        else:
-            converted.append(None if value is None else ctypes.c_int64(value))
-    if getattr(kernels, name)(*converted, ctypes.c_int64(torch.get_num_threads())):
+    plain = [value.data_ptr() if isinstance(value, Tensor) else value for value in arguments]
+    if getattr(kernels, name)(*plain, torch.get_num_threads()):
         raise MemoryError(f"no memory is left for {name}")

@@ -177,4 +177,4 @@ def test_checkpointing_keeps_less():
             model(images(2, 3, 64, 64, dtype=torch.float32))
         return total
 
-    assert kept(True) < 0.5 * kept(False)
+    assert kept(True) < 0.7 * kept(False)

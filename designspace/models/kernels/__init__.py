@@ -1,4 +1,6 @@
-"""The compiled part of the training step on CPUs: `norm.c`, built with the machine's C compiler when first needed.
+"""The compiled part of the training step on CPUs: C files, built with the machine's C compiler when first needed.
+
+`norm.c` has batch-norm with what follows it, `pointwise.c` and `spatial.c` 1x1 and 3x3 convolutions with theirs.
 
 Everything works without it, in more passes over memory (`designspace.models.fused` says what is fused). Set
 ``DESIGNSPACE_KERNELS=0`` to do without.
@@ -27,10 +29,38 @@ KEPT_BYTES = 1 << 30
 LARGEST_KEPT_BYTES = 32 << 20
 """Larger pieces always go back at once; glibc allows no more."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_SOURCE = Path(__file__).with_name("norm.c")
+_FOLDER = Path(__file__).parent
+_SOURCES = ("norm", "pointwise", "spatial")
 # The OpenMP runtime is not linked: its symbols are found in the one that torch has loaded. A second runtime would have
 # threads of its own, which wait in busy loops on the cores that torch's threads need.
-_COMPILE = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+_COMPILE: tuple[str, ...] = (
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-fPIC",
+)
+if platform.machine() in ("x86_64", "AMD64"):
+    _COMPILE = (*_COMPILE, "-mprefer-vector-width=512")  # compilers shun the widest vectors, for older processors' sake
+_KINDS = {"*": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
+_SIGNATURES = {
+    "norm_statistics": "*nn***n",
+    "norm_forward": "*****nnnn",
+    "norm_backward": "************nnnn",
+    "splits_pool": "****nnnnn",
+    "splits_combine": "*****nnnnn",
+    "splits_weight_gradient": "*****nnnnn",
+    "splits_backward": "************nnnnn",
+    "pointwise_forward": "***nn*nnnnnnnn*****ddn*n",
+    "pointwise_backward": "*********nn***n*nnnnnnnnn",
+    "spatial_forward": "***nnn*nnnnnnn*****ddn*n",
+    "spatial_backward": "*********nnn***nnnnnnnn",
+    "join_forward": "****n*nnn",
+    "join_backward": "*********nnn",
+}
+"""The kernels' arguments: pointers, whole numbers and doubles. All give 0, or 1 if no memory was left."""
 
 
 @functools.cache
@@ -46,6 +76,8 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("training without compiled kernels, with other rounding than with them: %s", error)
         return None
+    for name, kinds in _SIGNATURES.items():
+        getattr(built, name).argtypes = [_KINDS[kind] for kind in kinds]
     _keep_freed_memory()
     return built
 
@@ -65,14 +97,16 @@ def _keep_freed_memory() -> None:
 
 def _built(compiler: str) -> Path:
     """The shared library, from the cache or built."""
-    path = default_root() / "kernels" / f"norm-{_key(compiler)}.so"
+    path = default_root() / "kernels" / f"kernels-{_key(compiler)}.so"
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        compiled, linked = Path(folder, "norm.o"), Path(folder, "norm.so")
-        _run(compiler, *_COMPILE, "-c", str(_SOURCE), "-o", str(compiled))
-        _run(compiler, "-shared", str(compiled), "-o", str(linked))
+        linked = Path(folder, "kernels.so")
+        compiled = [str(Path(folder, f"{name}.o")) for name in _SOURCES]
+        for name, to in zip(_SOURCES, compiled, strict=True):
+            _run(compiler, *_COMPILE, "-c", str(_FOLDER / f"{name}.c"), "-o", to)
+        _run(compiler, "-shared", *compiled, "-o", str(linked))
         linked.replace(path)  # whole or not at all: other workers build the same file at the same time
     return path
 
@@ -84,7 +118,8 @@ def _key(compiler: str) -> str:
     is in the cache, nothing is left that may fail in one process and not in another.
     """
     processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))]
-    parts = (_SOURCE.read_text(), " ".join(_COMPILE), compiler, platform.machine(), processor[0] if processor else "")
+    sources = "\0".join(path.read_text() for path in sorted(_FOLDER.glob("*.[ch]")))
+    parts = (sources, " ".join(_COMPILE), compiler, platform.machine(), processor[0] if processor else "")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

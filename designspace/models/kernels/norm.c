@@ -4,17 +4,11 @@
  * Sums do not depend on the number of threads: rows are cut into blocks by their number alone, each block is summed in
  * order, and blocks are added in order. Within a block, floats are summed over few rows, then doubles.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "common.h"
 
 #define BLOCKS 64       /* parts of a map, the unit of work of a thread */
 #define FLOAT_ROWS 256  /* rows that are summed in float32 */
 #define LINE 512        /* floats of several narrow rows that one inner loop takes; wider rows are taken alone */
-
-typedef int64_t whole;
-
-static whole smaller(whole a, whole b) { return a < b ? a : b; }
 
 /* Rows of a block: a number of its own for each map, so that the last block may be short or empty. */
 static whole block_rows(whole rows) { return (rows + BLOCKS - 1) / BLOCKS; }
@@ -115,22 +109,6 @@ int norm_forward(const float *x, const float *shortcut, const float *scale, cons
   free(a);
   free(b);
   return failed;
-}
-
-/* What turns gradients of the output into those of batch-norm's input, for each channel:
- * dx = scale * dz - scale * (sum of dz) / rows - scale * rstd^2 * (sum of dz (x - mean)) / rows * (x - mean)
- *    = scale * dz + slope * x + offset. Also the gradients of weight and bias. */
-static void norm_coefficients(const double *dz, const double *dz_x, const float *mean, const float *rstd,
-                              const float *scale, whole rows, whole width, float *slope, float *offset,
-                              float *weight_gradient, float *bias_gradient) {
-  for (whole c = 0; c < width; c++) {
-    const double product = dz_x[c] * rstd[c]; /* sum of dz * normalised x */
-    const double k = -(double)scale[c] * rstd[c] * product / rows;
-    slope[c] = (float)k;
-    offset[c] = (float)(-(double)scale[c] * dz[c] / rows - k * mean[c]);
-    weight_gradient[c] = (float)product;
-    bias_gradient[c] = (float)dz[c];
-  }
 }
 
 /* The backward pass of norm_forward on batch statistics.

@@ -1,0 +1,87 @@
+/* What the kernels share: vectors, parts of a map, and batch-norm's arithmetic.
+ *
+ * All maps are float32 and channels last: rows (pixels) of `width` channels. Sums do not depend on the number of
+ * threads: work is cut into BLOCKS by its amount alone, each block is summed in order, and blocks are added in order.
+ */
+#ifndef DESIGNSPACE_COMMON_H
+#define DESIGNSPACE_COMMON_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#else
+#define LANES 8
+#endif
+#define PAIR (2 * LANES) /* channels that a panel holds */
+#define INLINE static inline __attribute__((always_inline))
+
+typedef int64_t whole;
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t lanes __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* at any address */
+
+INLINE whole smaller(whole a, whole b) { return a < b ? a : b; }
+INLINE whole parts(whole count, whole size) { return (count + size - 1) / size; }
+INLINE vec load(const float *from) { return *(const loose *)from; }
+INLINE void store(float *to, vec value) { *(loose *)to = value; }
+INLINE vec all(float value) { return value - (vec){}; }
+
+/* The first `count` lanes, 1 or more; the others are 0, and memory behind them is not touched. */
+INLINE vec load_part(const float *from, whole count) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - smaller(count, LANES))), from);
+#else
+  if (count >= LANES) return load(from);
+  vec value = {};
+  for (whole i = 0; i < count; i++) value[i] = from[i];
+  return value;
+#endif
+}
+
+INLINE void store_part(float *to, vec value, whole count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, (__mmask16)(0xffffu >> (LANES - smaller(count, LANES))), (__m512)value);
+#else
+  if (count >= LANES) { store(to, value); return; }
+  for (whole i = 0; i < count; i++) to[i] = value[i];
+#endif
+}
+
+INLINE vec positive(vec value) { return (vec)((lanes)value & ~(value < 0)); } /* NaN stays NaN */
+INLINE vec where_positive(vec condition, vec value) { return (vec)((lanes)value & (condition > 0)); }
+
+/* Batch-norm of a map, as the kernels need it: y = x * scale + shift. All of them `width` floats. */
+typedef struct {
+  const float *mean, *rstd, *scale, *shift;
+} Norm;
+
+/* A batch-norm's four rows of numbers, one behind the other; all NULL for no batch-norm. */
+INLINE Norm norm_of(const float *rows, whole width) {
+  if (!rows) return (Norm){NULL, NULL, NULL, NULL};
+  return (Norm){rows, rows + width, rows + 2 * width, rows + 3 * width};
+}
+
+/* What turns gradients of a batch-norm's output into those of its input:
+ * dx = scale * dz - scale * (sum of dz) / rows - scale * rstd^2 * (sum of dz (x - mean)) / rows * (x - mean)
+ *    = scale * dz + slope * x + offset. Also the gradients of weight and bias. */
+INLINE void norm_coefficients(const double *dz, const double *dz_x, const float *mean, const float *rstd,
+                              const float *scale, whole rows, whole width, float *slope, float *offset,
+                              float *weight_gradient, float *bias_gradient) {
+  for (whole c = 0; c < width; c++) {
+    const double product = dz_x[c] * rstd[c]; /* sum of dz * normalised x */
+    const double k = -(double)scale[c] * rstd[c] * product / rows;
+    slope[c] = (float)k;
+    offset[c] = (float)(-(double)scale[c] * dz[c] / rows - k * mean[c]);
+    weight_gradient[c] = (float)product;
+    bias_gradient[c] = (float)dz[c];
+  }
+}
+
+#endif

@@ -1,0 +1,227 @@
+/* 1x1 convolutions and their batch-norms, forward and backward.
+ *
+ * A convolution reads maps as its predecessor left them, before their batch-norm, which it applies on the way; it sums
+ * the statistics of what it writes. So a map is written once and read once forward, and read twice backward. */
+#include "product.h"
+#include "tiles.h"
+
+/* Where output pixels come from, where the stride is above 1. */
+typedef struct {
+  whole out_height, out_width, in_height, in_width, stride;
+} Places;
+
+INLINE whole source(whole row, Places p) {
+  if (p.stride == 1) return row;
+  const whole image = row / (p.out_height * p.out_width), rest = row % (p.out_height * p.out_width);
+  return (image * p.in_height + rest / p.out_width * p.stride) * p.in_width + rest % p.out_width * p.stride;
+}
+
+/* Weights of (outputs, inputs) in panels, as product.h wants them: `rows` rows of `columns`. */
+static void pack(const float *w, whole row_step, whole column_step, whole rows, whole columns, float *panels) {
+  memset(panels, 0, sizeof(float) * parts(columns, PAIR) * rows * PAIR);
+  for (whole c = 0; c < columns; c++)
+    for (whole r = 0; r < rows; r++)
+      panels[(c / PAIR * rows + r) * PAIR + c % PAIR] = w[r * row_step + c * column_step];
+}
+
+/* A tile of the convolution's input: `count` rows of `pitch` floats, and 0 up to TILE rows. */
+static void fetch(const float *x, Norm norm, const whole *pixel, whole count, whole width, whole pitch, float *tile) {
+  for (whole c = 0; c < width; c += LANES) {
+    const whole part = smaller(LANES, width - c);
+    if (norm.scale) {
+      const vec scale = load_part(norm.scale + c, part), shift = load_part(norm.shift + c, part);
+      for (whole i = 0; i < count; i++)
+        store(tile + i * pitch + c, positive(load_part(x + pixel[i] * width + c, part) * scale + shift));
+    } else {
+      for (whole i = 0; i < count; i++) store(tile + i * pitch + c, load_part(x + pixel[i] * width + c, part));
+    }
+  }
+  memset(tile + count * pitch, 0, sizeof(float) * (TILE - count) * pitch);
+}
+
+/* y (rows, width) = the convolution of x, and the numbers of the batch-norm behind it. 0, or 1 if out of memory. */
+int pointwise_forward(const float *x, const float *x_norm, const float *w, whole w_out, whole w_in, float *y, whole rows,
+                      whole in_width, whole width, whole out_height, whole out_width, whole in_height,
+                      whole in_width_pixels, whole stride, const float *weight, const float *bias, float *running_mean,
+                      float *running_var, int64_t *batches, double eps, double momentum, whole training,
+                      float *norm_rows, whole threads) {
+  const Places places = {out_height, out_width, in_height, in_width_pixels, stride};
+  const Norm norm = norm_of(x_norm, in_width);
+  const whole vecs = parts(width, LANES), pitch = parts(in_width, LANES) * LANES, tiles = parts(rows, TILE);
+  float *panels = room(parts(width, PAIR) * in_width * PAIR);
+  double *sums = calloc(2 * BLOCKS * width, sizeof(double));
+  Slice *slice = malloc(sizeof(Slice) * vecs);
+  int failed = !panels || !sums || !slice;
+  if (!failed) {
+    pack(w, w_in, w_out, in_width, width, panels);
+    slices(slice, 1, width);
+  }
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
+    float *in = room(TILE * pitch), *out = room(TILE * vecs * LANES);
+    if (!in || !out) { failed = 1; free(in); free(out); continue; }
+    whole place[TILE], pixel[TILE];
+    const whole none = 0;
+    for (whole i = 0; i < TILE; i++) place[i] = i * pitch;
+    const Sums mine = {training ? sums + 2 * block * width : NULL, sums + (2 * block + 1) * width};
+    for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
+      const whole row = tile * TILE, count = smaller(TILE, rows - row);
+      for (whole i = 0; i < count; i++) pixel[i] = source(row + i, places);
+      fetch(x, norm, pixel, count, in_width, pitch, in);
+      const Factors factors = {in, place, &none, 1, panels, &none, in_width, 1, in_width, in_width};
+      product(&factors, count, vecs, out, vecs * LANES, 0);
+      emit(out, vecs * LANES, count, slice, vecs, y + row * width, width, mine);
+    }
+    free(in);
+    free(out);
+  }
+  if (!failed)
+    finish(sums, BLOCKS, rows, width,
+           (Learned){weight, bias, running_mean, running_var, batches, eps, momentum, training, norm_rows});
+  free(panels); free(sums); free(slice);
+  return failed;
+}
+
+/* From gradients dz behind the batch-norm to those of x, of the convolution's weights and of the batch-norm's.
+ *
+ * `sums` are those of dz and of dz * (y - mean). Where x has a batch-norm of its own, dx is the gradient behind that
+ * one, and `x_sums` are its sums; where not, dx is the gradient of x, plus `added`, or plus what it held if `keeps`. */
+int pointwise_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
+                       float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out,
+                       whole w_in, float *dw, float *dx, const float *added, whole keeps, double *x_sums, whole rows,
+                       whole in_width, whole width, whole out_height, whole out_width, whole in_height,
+                       whole in_width_pixels, whole stride, whole threads) {
+  const Places places = {out_height, out_width, in_height, in_width_pixels, stride};
+  const Norm norm = norm_of(x_norm, in_width), own = norm_of(y_norm, width);
+  const whole vecs = parts(width, LANES), in_vecs = parts(in_width, LANES), pitch = in_vecs * LANES;
+  const whole panels_out = parts(width, PAIR), padded = parts(in_width, ROWS) * ROWS, tiles = parts(rows, TILE);
+  const whole of_weight = padded * vecs * LANES;
+  float *panels = room(parts(in_width, PAIR) * width * PAIR), *slopes = room(2 * width);
+  float *weights = room(BLOCKS * of_weight);
+  double *of_x = calloc(2 * BLOCKS * in_width, sizeof(double));
+  Slice *slice = malloc(sizeof(Slice) * in_vecs);
+  whole *at = malloc(sizeof(whole) * 3 * (padded + panels_out));
+  int failed = !panels || !slopes || !weights || !of_x || !slice || !at;
+  whole *channel = at, *panel_at = at + padded, *panel_row = panel_at + panels_out;
+  if (!failed) {
+    memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
+    if (dx) pack(w, w_out, w_in, width, in_width, panels);
+    slices(slice, 1, in_width);
+    norm_coefficients(sums, sums + width, own.mean, own.rstd, own.scale, rows, width, slopes, slopes + width,
+                      weight_gradient, bias_gradient);
+    for (whole c = 0; c < padded; c++) channel[c] = smaller(c, in_width - 1);
+    for (whole p = 0; p < panels_out; p++) panel_at[p] = p * TILE * PAIR, panel_row[p] = p * PAIR;
+  }
+  const Slopes through = {own.scale, slopes, slopes + width};
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
+    float *in = room(TILE * pitch), *dy = room(panels_out * TILE * PAIR), *din = room(TILE * pitch);
+    if (!in || !dy || !din) { failed = 1; free(in); free(dy); free(din); continue; }
+    memset(dy, 0, sizeof(float) * panels_out * TILE * PAIR);
+    whole place[TILE], pixel[TILE];
+    const whole none = 0;
+    for (whole i = 0; i < TILE; i++) place[i] = i * PAIR;
+    const Sums mine = {of_x + 2 * block * in_width, of_x + (2 * block + 1) * in_width};
+    for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
+      const whole row = tile * TILE, count = smaller(TILE, rows - row);
+      for (whole i = 0; i < count; i++) pixel[i] = source(row + i, places);
+      fetch(x, norm, pixel, count, in_width, pitch, in);
+      for (whole v = 0; v < vecs; v++) {
+        const whole c = v * LANES, part = smaller(LANES, width - c);
+        float *to = dy + v / 2 * TILE * PAIR + v % 2 * LANES;
+        const Gradient of = gradient_of(through, c, part);
+        for (whole i = 0; i < count; i++)
+          store(to + i * PAIR, gradient(of, dz + (row + i) * width + c, y + (row + i) * width + c, part));
+      }
+      const Factors to_weight = {in, channel, &none, pitch, dy, &none, TILE, 1, count, count};
+      product(&to_weight, padded, vecs, weights + block * of_weight, vecs * LANES, 1);
+      if (!dx) continue;
+      const Factors to_input = {dy,    place,      panel_at, 1, panels, panel_row,
+                                width, panels_out, PAIR,     width - (panels_out - 1) * PAIR};
+      product(&to_input, count, in_vecs, din, pitch, 0);
+      pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, mine);
+    }
+    free(in); free(dy); free(din);
+  }
+  if (!failed) {
+    for (whole k = 0; k < in_width; k++)
+      for (whole n = 0; n < width; n++) {
+        float total = 0;
+        for (whole b = 0; b < BLOCKS; b++) total += weights[b * of_weight + k * vecs * LANES + n];
+        dw[n * w_out + k * w_in] = total;
+      }
+    if (x_sums) {
+      add_up(of_x, BLOCKS, 2 * in_width);
+      memcpy(x_sums, of_x, sizeof(double) * 2 * in_width);
+    }
+  }
+  free(panels); free(slopes); free(weights); free(of_x); free(slice); free(at);
+  return failed;
+}
+
+/* out = relu(y behind its batch-norm + shortcut); the shortcut may be NULL, or have a batch-norm of its own. */
+int join_forward(const float *y, const float *y_norm, const float *shortcut, const float *shortcut_norm, whole relu,
+                 float *out, whole rows, whole width, whole threads) {
+  const Norm own = norm_of(y_norm, width), other = norm_of(shortcut_norm, width);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (whole block = 0; block < BLOCKS; block++) {
+    const whole end = (block + 1) * rows / BLOCKS;
+    for (whole row = block * rows / BLOCKS; row < end; row += TILE)
+      for (whole c = 0; c < width; c += LANES) {
+        const whole count = smaller(LANES, width - c), last = smaller(row + TILE, end);
+        const vec scale = load_part(own.scale + c, count), shift = load_part(own.shift + c, count);
+        const vec factor = other.scale ? load_part(other.scale + c, count) : all(1);
+        const vec constant = other.scale ? load_part(other.shift + c, count) : (vec){};
+        for (whole at = row * width + c; at < last * width; at += width) {
+          vec value = load_part(y + at, count) * scale + shift;
+          if (shortcut) value += load_part(shortcut + at, count) * factor + constant;
+          store_part(out + at, relu ? positive(value) : value, count);
+        }
+      }
+  }
+  return 0;
+}
+
+/* The backward pass of join_forward: dz, the gradient past the ReLU, and its sums for the batch-norms. `out` is NULL
+ * where there was no ReLU. */
+int join_backward(const float *dout, const float *out, const float *y, const float *y_norm, const float *shortcut,
+                  const float *shortcut_norm, float *dz, double *sums, double *shortcut_sums, whole rows, whole width,
+                  whole threads) {
+  const Norm own = norm_of(y_norm, width), other = norm_of(shortcut_norm, width);
+  double *all_sums = calloc(3 * BLOCKS * width, sizeof(double));
+  if (!all_sums) return 1;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (whole block = 0; block < BLOCKS; block++) {
+    double *mine = all_sums + 3 * block * width;
+    const whole end = (block + 1) * rows / BLOCKS;
+    for (whole row = block * rows / BLOCKS; row < end; row += TILE)
+      for (whole c = 0; c < width; c += LANES) {
+        const whole count = smaller(LANES, width - c), last = smaller(row + TILE, end);
+        const vec mean = load_part(own.mean + c, count);
+        const vec mean_other = other.mean ? load_part(other.mean + c, count) : (vec){};
+        vec sum[2] = {}, moment[2] = {}, moment_other[2] = {};
+        FOUR_AT_A_TIME(i, u, last - row, {
+          const whole at = (row + i) * width + c;
+          vec value = load_part(dout + at, count);
+          if (out) value = where_positive(load_part(out + at, count), value);
+          store_part(dz + at, value, count);
+          sum[u % 2] += value;
+          moment[u % 2] += value * (load_part(y + at, count) - mean);
+          if (other.mean) moment_other[u % 2] += value * (load_part(shortcut + at, count) - mean_other);
+        });
+        for (whole l = 0; l < count; l++) {
+          mine[c + l] += sum[0][l] + sum[1][l];
+          mine[width + c + l] += moment[0][l] + moment[1][l];
+          mine[2 * width + c + l] += moment_other[0][l] + moment_other[1][l];
+        }
+      }
+  }
+  add_up(all_sums, BLOCKS, 3 * width);
+  memcpy(sums, all_sums, sizeof(double) * 2 * width);
+  if (shortcut_sums) {
+    memcpy(shortcut_sums, all_sums, sizeof(double) * width);
+    memcpy(shortcut_sums + width, all_sums + 2 * width, sizeof(double) * width);
+  }
+  free(all_sums);
+  return 0;
+}

@@ -1,0 +1,384 @@
+/* 3x3 convolutions, grouped or not, and their batch-norms, forward and backward: one image at a time.
+ *
+ * Groups of 1, 2, 4 or 8 channels that fit into a vector evenly are "narrow": a vector of outputs is made from a vector
+ * of inputs, whose channels are spread over their groups' lanes. All others are made of matrix products, group by group. */
+#include "product.h"
+#include "tiles.h"
+
+#define TAPS 9
+
+/* The shapes of a convolution, and where its pixels lie in images with a border of one pixel. */
+typedef struct {
+  whole images, in_height, in_width, in_channels, channels, groups, stride;
+  whole height, width, pixels, in_pixels; /* of the output; of the input */
+  whole group_in, group_out;
+  int narrow;
+  whole in_pitch, out_pitch;   /* floats of a pixel with border */
+  whole in_vecs, vecs;         /* of a tile's row */
+  whole in_row, row;           /* floats of a tile's row */
+} Shape;
+
+static Shape shape_of(whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
+                      whole stride) {
+  Shape s = {0};
+  s.images = images, s.in_height = in_height, s.in_width = in_width, s.in_channels = in_channels;
+  s.channels = channels, s.groups = groups, s.stride = stride;
+  s.height = (in_height - 1) / stride + 1;
+  s.width = (in_width - 1) / stride + 1;
+  s.pixels = s.height * s.width;
+  s.in_pixels = in_height * in_width;
+  s.group_in = in_channels / groups;
+  s.group_out = channels / groups;
+  s.narrow = s.group_in == s.group_out && s.group_in <= 8 && LANES % s.group_in == 0;
+  const whole blocks = s.narrow ? 1 : groups;
+  s.in_vecs = blocks * parts(in_channels / blocks, LANES);
+  s.vecs = blocks * parts(channels / blocks, LANES);
+  s.in_row = s.in_vecs * LANES;
+  s.row = s.vecs * LANES;
+  s.in_pitch = s.narrow ? s.in_row : in_channels;
+  s.out_pitch = s.narrow ? s.row : channels;
+  return s;
+}
+
+/* Spread over each group's lanes its channel number j. */
+INLINE vec spread(vec value, const int group, const int j) {
+  if (group == 1) return value;
+#if defined(__clang__)
+  vec out = value;
+  for (int l = 0; l < LANES; l++) out[l] = value[l / group * group + j];
+  return out;
+#else
+  lanes from = {};
+  for (int l = 0; l < LANES; l++) from[l] = l / group * group + j;
+  return __builtin_shuffle(value, from);
+#endif
+}
+
+/* Outputs of one vector of channels: weights lie as [tap][j][row]. */
+INLINE void narrow_rows(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps,
+                        const float *w, whole w_row, float *out, whole out_row, const int rows, const int group) {
+  vec sum[ROWS] = {};
+  for (whole t = 0; t < taps; t++) {
+    const float *weights = w + w_at[t] * group * w_row;
+    vec value[ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) value[r] = load(in + place[r] + at[t]);
+#pragma GCC unroll 8
+    for (int j = 0; j < group; j++) {
+      const vec weight = load(weights + j * w_row);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; r++) sum[r] += spread(value[r], group, j) * weight;
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++) store(out + r * out_row, sum[r]);
+}
+
+INLINE void narrow_all(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps,
+                       const float *w, whole w_row, whole count, float *out, whole out_row, const int group) {
+  for (whole c = 0; c < w_row; c += LANES) {
+    whole i = 0;
+    for (; count - i > ROWS / 2; i += ROWS)
+      narrow_rows(in + c, place + i, at, w_at, taps, w + c, w_row, out + i * out_row + c, out_row, ROWS, group);
+    if (i < count)
+      narrow_rows(in + c, place + i, at, w_at, taps, w + c, w_row, out + i * out_row + c, out_row, ROWS / 2, group);
+  }
+}
+
+static void narrow(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps, const float *w,
+                   whole w_row, whole count, float *out, whole out_row, whole group) {
+  switch (group) {
+    case 1: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 1); break;
+    case 2: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 2); break;
+    case 4: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 4); break;
+    default: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 8);
+  }
+}
+
+/* Add an image's part of the weights' gradient, [tap][j][row]: sums over pixels of input * output's gradient. */
+INLINE void narrow_weight_rows(const float *in, const whole *place, const whole *at, const float *dy,
+                               const whole *dy_place, whole count, float *dw, whole row, const int group) {
+  for (whole c = 0; c < row; c += LANES)
+    for (int first = 0; first < TAPS; first += 3) {
+      vec sum[3][8];
+      float *to = dw + (whole)first * group * row + c;
+#pragma GCC unroll 3
+      for (int t = 0; t < 3; t++)
+#pragma GCC unroll 8
+        for (int j = 0; j < group; j++) sum[t][j] = load(to + (t * group + j) * row);
+      for (whole i = 0; i < count; i++) {
+        const vec g = load(dy + dy_place[i] + c);
+#pragma GCC unroll 3
+        for (int t = 0; t < 3; t++) {
+          const vec value = load(in + place[i] + at[first + t] + c);
+#pragma GCC unroll 8
+          for (int j = 0; j < group; j++) sum[t][j] += spread(value, group, j) * g;
+        }
+      }
+#pragma GCC unroll 3
+      for (int t = 0; t < 3; t++)
+#pragma GCC unroll 8
+        for (int j = 0; j < group; j++) store(to + (t * group + j) * row, sum[t][j]);
+    }
+}
+
+static void narrow_weights(const float *in, const whole *place, const whole *at, const float *dy, const whole *dy_place,
+                           whole count, float *dw, whole row, whole group) {
+  switch (group) {
+    case 1: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 1); break;
+    case 2: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 2); break;
+    case 4: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 4); break;
+    default: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 8);
+  }
+}
+
+/* The strides, in floats, of a weight (outputs, inputs of a group, 3, 3). */
+typedef struct {
+  whole out, in, tap;
+} Strides;
+
+/* Floats of packed weights: forward, or backward (`turned`, inputs and outputs exchanged). */
+static whole packed_floats(const Shape *s, int turned) {
+  if (s->narrow) return TAPS * s->group_in * s->row;
+  const whole rows = TAPS * (turned ? s->group_out : s->group_in), columns = turned ? s->group_in : s->group_out;
+  return s->groups * parts(columns, PAIR) * PAIR * rows;
+}
+
+static void pack_weights(const Shape *s, const float *w, Strides at, int turned, float *packed) {
+  memset(packed, 0, sizeof(float) * packed_floats(s, turned));
+  const whole size = packed_floats(s, turned) / s->groups;
+  const whole depth = turned ? s->group_out : s->group_in, columns = turned ? s->group_in : s->group_out;
+  for (whole g = 0; g < s->groups; g++)
+    for (whole t = 0; t < TAPS; t++)
+      for (whole k = 0; k < depth; k++)
+        for (whole c = 0; c < columns; c++) {
+          const whole n = turned ? k : c, i = turned ? c : k;
+          const float value = w[(g * s->group_out + n) * at.out + i * at.in + t * at.tap];
+          if (s->narrow) packed[(t * depth + k) * s->row + g * columns + c] = value;
+          else packed[g * size + (c / PAIR * TAPS * depth + t * depth + k) * PAIR + c % PAIR] = value;
+        }
+}
+
+/* Fill the inside of an image with border: the activated input. */
+static void fill(const Shape *s, const float *x, Norm norm, float *in) {
+  for (whole c = 0; c < s->in_channels; c += LANES) {
+    const whole part = smaller(LANES, s->in_channels - c);
+    const vec scale = norm.scale ? load_part(norm.scale + c, part) : all(1);
+    const vec shift = norm.scale ? load_part(norm.shift + c, part) : (vec){};
+    for (whole row = 0; row < s->in_height; row++) {
+      const float *from = x + row * s->in_width * s->in_channels + c;
+      float *to = in + ((row + 1) * (s->in_width + 2) + 1) * s->in_pitch + c;
+      for (whole column = 0; column < s->in_width; column++, from += s->in_channels, to += s->in_pitch) {
+        const vec value = load_part(from, part);
+        store_part(to, norm.scale ? positive(value * scale + shift) : value, part);
+      }
+    }
+  }
+}
+
+/* Where each output pixel's window begins in the image with border, and where its taps lie behind that. */
+static void windows(const Shape *s, whole *place, whole *at) {
+  for (whole p = 0; p < s->pixels + ROWS; p++) {
+    const whole pixel = smaller(p, s->pixels - 1);
+    place[p] = (pixel / s->width * (s->in_width + 2) + pixel % s->width) * s->stride * s->in_pitch;
+  }
+  for (whole t = 0; t < TAPS; t++) at[t] = (t / 3 * (s->in_width + 2) + t % 3) * s->in_pitch;
+}
+
+/* y (images, height, width, channels) = the convolution of x, and the numbers of the batch-norm behind it. */
+int spatial_forward(const float *x, const float *x_norm, const float *w, whole w_out, whole w_in, whole w_tap, float *y,
+                    whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
+                    whole stride, const float *weight, const float *bias, float *running_mean, float *running_var,
+                    int64_t *batches, double eps, double momentum, whole training, float *norm_rows, whole threads) {
+  const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
+  const Norm norm = norm_of(x_norm, in_channels);
+  const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch, size = packed_floats(&s, 0) / groups;
+  float *packed = room(packed_floats(&s, 0));
+  double *sums = calloc(2 * BLOCKS * channels, sizeof(double));
+  Slice *slice = malloc(sizeof(Slice) * s.vecs);
+  whole *place = malloc(sizeof(whole) * (s.pixels + ROWS)), at[TAPS], rows_at[TAPS];
+  int failed = !packed || !sums || !slice || !place;
+  if (!failed) {
+    pack_weights(&s, w, (Strides){w_out, w_in, w_tap}, 0, packed);
+    slices(slice, s.narrow ? 1 : groups, s.narrow ? channels : s.group_out);
+    windows(&s, place, at);
+    for (whole t = 0; t < TAPS; t++) rows_at[t] = s.narrow ? t : t * s.group_in;
+  }
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
+    float *in = room(bordered), *out = room((s.pixels + ROWS) * s.row);
+    if (!in || !out) { failed = 1; free(in); free(out); continue; }
+    memset(in, 0, sizeof(float) * bordered);
+    const Sums mine = {training ? sums + 2 * block * channels : NULL, sums + (2 * block + 1) * channels};
+    for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
+      fill(&s, x + n * s.in_pixels * in_channels, norm, in);
+      if (s.narrow) narrow(in, place, at, rows_at, TAPS, packed, s.row, s.pixels, out, s.row, s.group_in);
+      for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
+        const Factors factors = {in + g * s.group_in, place, at, 1, packed + g * size, rows_at,
+                                 TAPS * s.group_in, TAPS, s.group_in, s.group_in};
+        product(&factors, s.pixels, s.vecs / groups, out + g * (s.row / groups), s.row, 0);
+      }
+      emit(out, s.row, s.pixels, slice, s.vecs, y + n * s.pixels * channels, channels, mine);
+    }
+    free(in);
+    free(out);
+  }
+  if (!failed)
+    finish(sums, BLOCKS, images * s.pixels, channels,
+           (Learned){weight, bias, running_mean, running_var, batches, eps, momentum, training, norm_rows});
+  free(packed); free(sums); free(slice); free(place);
+  return failed;
+}
+
+/* Pixels of the input in classes whose windows of the output's gradient have the same taps: one class for a stride of
+ * 1, four for 2 (even and odd rows and columns). */
+typedef struct {
+  whole count, taps;
+  whole *pixel, *place;       /* of the input; in the output's gradient with border */
+  whole at[TAPS], tap[TAPS];  /* where a tap's gradient lies behind the place; which tap it is */
+} Class;
+
+/* The taps by which outputs take in an input of that row or column, and how far the output is behind: 0 or 1. */
+static whole taps_of(whole parity, whole stride, whole *tap, whole *behind) {
+  if (stride == 1) {
+    for (whole k = 0; k < 3; k++) tap[k] = k, behind[k] = 2 - k;
+    return 3;
+  }
+  if (parity == 0) { tap[0] = 1, behind[0] = 1; return 1; }
+  tap[0] = 0, behind[0] = 2;
+  tap[1] = 2, behind[1] = 1;
+  return 2;
+}
+
+/* Make the classes, in tables of (in_pixels + 4 * ROWS) entries each. Gives their number. Strides are 1 or 2. */
+static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
+  whole number = 0;
+  const whole border = s->width + 2;
+  for (whole a = 0; a < s->stride; a++)
+    for (whole b = 0; b < s->stride; b++) {
+      Class *class = made + number++;
+      class->count = class->taps = 0;
+      class->pixel = pixel, class->place = place;
+      for (whole y = a; y < s->in_height; y += s->stride)
+        for (whole x = b; x < s->in_width; x += s->stride) {
+          *pixel++ = y * s->in_width + x;
+          *place++ = (y / s->stride * border + x / s->stride) * s->out_pitch;
+          class->count++;
+        }
+      for (whole i = 0; i < ROWS; i++) *pixel++ = 0, *place++ = 0; /* rows beyond, which nobody reads */
+      whole row[3], row_behind[3], column[3], column_behind[3];
+      const whole rows = taps_of(a, s->stride, row, row_behind), columns = taps_of(b, s->stride, column, column_behind);
+      for (whole i = 0; i < rows; i++)
+        for (whole j = 0; j < columns; j++) {
+          class->at[class->taps] = (row_behind[i] * border + column_behind[j]) * s->out_pitch;
+          class->tap[class->taps++] = row[i] * 3 + column[j];
+        }
+    }
+  return number;
+}
+
+/* From gradients dz behind the batch-norm to those of x, of the convolution's weights and of the batch-norm's; as
+ * pointwise_backward. dx may be NULL. */
+int spatial_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
+                     float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out, whole w_in,
+                     whole w_tap, float *dw, float *dx, double *x_sums, whole images, whole in_height, whole in_width,
+                     whole in_channels, whole channels, whole groups, whole stride, whole threads) {
+  const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
+  const Norm norm = norm_of(x_norm, in_channels), own = norm_of(y_norm, channels);
+  const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch;
+  const whole dy_bordered = (s.height + 2) * (s.width + 2) * s.out_pitch;
+  const whole padded = parts(s.group_in, ROWS) * ROWS, group_row = s.row / groups;
+  const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * TAPS * padded * group_row;
+  const whole size = packed_floats(&s, 1) / groups, panels = parts(s.group_out, PAIR);
+  const whole groups_made = s.narrow ? 1 : groups; /* that are padded to whole vectors */
+  float *packed = room(packed_floats(&s, 1)), *slopes = room(2 * channels), *weights = room(BLOCKS * of_weight);
+  double *of_x = calloc(2 * BLOCKS * in_channels, sizeof(double));
+  Slice *slice = malloc(sizeof(Slice) * (s.in_vecs + s.vecs)), *out_slice = slice + s.in_vecs;
+  whole *tables = malloc(sizeof(whole) * (2 * (s.pixels + ROWS) + 2 * (s.in_pixels + 4 * ROWS) + padded + s.height * 2));
+  int failed = !packed || !slopes || !weights || !of_x || !slice || !tables;
+  whole *place = tables, *dy_place = place + s.pixels + ROWS, *pixel = dy_place + s.pixels + ROWS;
+  whole *class_place = pixel + s.in_pixels + 4 * ROWS, *channel = class_place + s.in_pixels + 4 * ROWS;
+  whole *line_at = channel + padded, *line_row = line_at + s.height;
+  whole at[TAPS], number = 0;
+  Class class[4];
+  if (!failed) {
+    memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
+    pack_weights(&s, w, (Strides){w_out, w_in, w_tap}, 1, packed);
+    slices(slice, groups_made, in_channels / groups_made);
+    slices(out_slice, groups_made, channels / groups_made);
+    windows(&s, place, at);
+    number = classes(&s, class, pixel, class_place);
+    norm_coefficients(sums, sums + channels, own.mean, own.rstd, own.scale, images * s.pixels, channels, slopes,
+                      slopes + channels, weight_gradient, bias_gradient);
+    for (whole p = 0; p < s.pixels; p++)
+      dy_place[p] = ((p / s.width + 1) * (s.width + 2) + p % s.width + 1) * s.out_pitch;
+    for (whole c = 0; c < padded; c++) channel[c] = smaller(c, s.group_in - 1);
+    for (whole row = 0; row < s.height; row++) line_at[row] = place[row * s.width], line_row[row] = row * s.width;
+    if (!s.narrow)
+      for (whole i = 0; i < number; i++)
+        for (whole t = 0; t < class[i].taps; t++) class[i].tap[t] *= s.group_out;
+  }
+  const Slopes through = {own.scale, slopes, slopes + channels};
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
+    float *in = room(bordered), *dy = room(dy_bordered), *din = room((s.in_pixels + ROWS) * s.in_row);
+    float *lines = room(s.narrow ? 0 : groups * panels * s.pixels * PAIR); /* dy again, as panels for each group */
+    if (!in || !dy || !din || !lines) { failed = 1; free(in); free(dy); free(din); free(lines); continue; }
+    memset(in, 0, sizeof(float) * bordered);
+    memset(dy, 0, sizeof(float) * dy_bordered);
+    const Sums mine = {of_x + 2 * block * in_channels, of_x + (2 * block + 1) * in_channels};
+    float *dw_here = weights + block * of_weight;
+    for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
+      fill(&s, x + n * s.in_pixels * in_channels, norm, in);
+      for (whole v = 0; v < s.vecs; v++) {
+        const Slice k = out_slice[v];
+        const Gradient of = gradient_of(through, k.from, k.count);
+        const float *dz_here = dz + n * s.pixels * channels + k.from, *y_here = y + n * s.pixels * channels + k.from;
+        const whole in_group = v % (s.vecs / groups_made);
+        float *line = lines + (v / (s.vecs / groups_made) * panels + in_group / 2) * s.pixels * PAIR + in_group % 2 * LANES;
+        for (whole p = 0; p < s.pixels; p++) {
+          const vec value = gradient(of, dz_here + p * channels, y_here + p * channels, k.count);
+          store_part(dy + dy_place[p] + k.from, value, k.count);
+          if (!s.narrow) store(line + p * PAIR, value);
+        }
+      }
+      if (s.narrow) narrow_weights(in, place, at, dy, dy_place, s.pixels, dw_here, s.row, s.group_in);
+      for (whole g = 0; g < (s.narrow ? 0 : groups); g++)
+        for (whole t = 0; t < TAPS; t++) {
+          const Factors factors = {in + g * s.group_in + at[t], channel, line_at, stride * s.in_pitch,
+                                   lines + g * panels * s.pixels * PAIR, line_row, s.pixels, s.height, s.width, s.width};
+          product(&factors, padded, group_row / LANES, dw_here + (g * TAPS + t) * padded * group_row, group_row, 1);
+        }
+      for (whole i = 0; i < (dx ? number : 0); i++) {
+        const Class *k = class + i;
+        if (s.narrow) narrow(dy, k->place, k->at, k->tap, k->taps, packed, s.row, k->count, din, s.in_row, s.group_in);
+        for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
+          const Factors factors = {dy + g * s.group_out, k->place, k->at, 1, packed + g * size, k->tap,
+                                   TAPS * s.group_out, k->taps, s.group_out, s.group_out};
+          product(&factors, k->count, s.in_vecs / groups, din + g * (s.in_row / groups), s.in_row, 0);
+        }
+        pass_on(din, s.in_row, k->count, k->pixel, slice, s.in_vecs, x + n * s.in_pixels * in_channels, norm, NULL, 0,
+                dx + n * s.in_pixels * in_channels, in_channels, mine);
+      }
+    }
+    free(in); free(dy); free(din); free(lines);
+  }
+  if (!failed) {
+    for (whole g = 0; g < groups; g++)
+      for (whole t = 0; t < TAPS; t++)
+        for (whole k = 0; k < s.group_in; k++)
+          for (whole c = 0; c < s.group_out; c++) {
+            const whole from = s.narrow ? (t * s.group_in + k) * s.row + g * s.group_out + c
+                                        : ((g * TAPS + t) * padded + k) * group_row + c;
+            float total = 0;
+            for (whole b = 0; b < BLOCKS; b++) total += weights[b * of_weight + from];
+            dw[(g * s.group_out + c) * w_out + k * w_in + t * w_tap] = total;
+          }
+    if (x_sums) {
+      add_up(of_x, BLOCKS, 2 * in_channels);
+      memcpy(x_sums, of_x, sizeof(double) * 2 * in_channels);
+    }
+  }
+  free(packed); free(slopes); free(weights); free(of_x); free(slice); free(tables);
+  return failed;
+}

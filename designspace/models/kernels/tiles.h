@@ -1,0 +1,175 @@
+/* A tile: some pixels of a map in fast memory, on their way into or out of a convolution. */
+#ifndef DESIGNSPACE_TILES_H
+#define DESIGNSPACE_TILES_H
+
+#include "common.h"
+
+#define BLOCKS 8 /* parts of a batch, the unit of work of a thread */
+#define TILE 64  /* pixels that a 1x1 convolution takes at once */
+
+/* Memory that vectors may be read from beyond its end. */
+static float *room(whole floats) { return aligned_alloc(64, parts(floats + 4 * PAIR, 16) * 64); }
+
+/* Channels `from` to `from + count` of a map are those of one vector; `at` is where it lies in a tile's row. */
+typedef struct {
+  whole from, count, at;
+} Slice;
+
+/* The vectors of a tile whose groups of `width` channels are padded to whole vectors each. Gives their number. */
+static whole slices(Slice *slice, whole groups, whole width) {
+  const whole vecs = parts(width, LANES);
+  for (whole g = 0; g < groups; g++)
+    for (whole v = 0; v < vecs; v++)
+      slice[g * vecs + v] = (Slice){g * width + v * LANES, smaller(LANES, width - v * LANES), (g * vecs + v) * LANES};
+  return groups * vecs;
+}
+
+/* Batch statistics while they are summed: of a channel, its values and their squares. */
+typedef struct {
+  double *sum, *square;
+} Sums;
+
+/* Do `step` for i from 0 to count - 1, with u = i % 4 known to the compiler: four sums grow side by side. */
+#define FOUR_AT_A_TIME(i, u, count, step)                                   \
+  do {                                                                      \
+    whole first_ = 0;                                                       \
+    for (; first_ + 4 <= (count); first_ += 4)                              \
+      _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) {                 \
+        const whole i = first_ + u;                                         \
+        step                                                                \
+      }                                                                     \
+    for (whole i = first_; i < (count); i++) {                              \
+      const int u = 0;                                                      \
+      step                                                                  \
+    }                                                                       \
+  } while (0)
+
+/* Write a tile of `count` rows to a map, and add its channels' sums. Squares are taken around the tile's own mean, so
+ * that nothing is lost where the mean is large. */
+static void emit(const float *tile, whole tile_row, whole count, const Slice *slice, whole vecs, float *y, whole width,
+                 Sums sums) {
+  for (whole v = 0; v < vecs; v++) {
+    const Slice s = slice[v];
+    vec sum[4] = {}, square[4] = {};
+    FOUR_AT_A_TIME(i, u, count, {
+      const vec value = load(tile + i * tile_row + s.at);
+      store_part(y + i * width + s.from, value, s.count);
+      sum[u] += value;
+    });
+    if (!sums.sum) continue;
+    const vec total = (sum[0] + sum[1]) + (sum[2] + sum[3]), mean = total / (float)count;
+    FOUR_AT_A_TIME(i, u, count, {
+      const vec value = load(tile + i * tile_row + s.at) - mean;
+      square[u] += value * value;
+    });
+    const vec squares = (square[0] + square[1]) + (square[2] + square[3]);
+    for (whole l = 0; l < s.count; l++) {
+      sums.sum[s.from + l] += total[l];
+      sums.square[s.from + l] += squares[l] + (double)total[l] * total[l] / count;
+    }
+  }
+}
+
+/* What a batch-norm has and learns, and where its four rows of numbers go (see `norm_of`). */
+typedef struct {
+  const float *weight, *bias;
+  float *running_mean, *running_var;
+  int64_t *batches;
+  double eps, momentum;
+  whole training;
+  float *rows;
+} Learned;
+
+/* Turn the blocks' sums into a batch-norm's numbers, and let the running statistics take them in. In evaluation mode
+ * these are the numbers. */
+static void finish(const double *sums, whole blocks, whole count, whole width, Learned norm) {
+  float *mean = norm.rows, *rstd = mean + width, *scale = rstd + width, *shift = scale + width;
+  for (whole c = 0; c < width; c++) {
+    double centre, spread;
+    if (norm.training) {
+      double sum = 0, square = 0;
+      for (whole b = 0; b < blocks; b++) {
+        sum += sums[2 * b * width + c];
+        square += sums[(2 * b + 1) * width + c];
+      }
+      centre = sum / count;
+      spread = square / count - centre * centre;
+      if (spread < 0) spread = 0; /* NaN stays NaN */
+      norm.running_mean[c] += (float)(norm.momentum * (centre - norm.running_mean[c]));
+      norm.running_var[c] += (float)(norm.momentum * (spread * count / (count - 1) - norm.running_var[c]));
+    } else {
+      centre = norm.running_mean[c];
+      spread = norm.running_var[c];
+    }
+    const double inverse = 1 / sqrt(spread + norm.eps), factor = norm.weight[c] * inverse;
+    mean[c] = (float)centre;
+    rstd[c] = (float)inverse;
+    scale[c] = (float)factor;
+    shift[c] = (float)(norm.bias[c] - centre * factor);
+  }
+  if (norm.training && norm.batches) ++*norm.batches;
+}
+
+/* Gradients on their way through a batch-norm: that of its input is scale * dz + slope * y + offset. */
+typedef struct {
+  const float *scale, *slope, *offset;
+} Slopes;
+
+/* The same of one vector of channels. */
+typedef struct {
+  vec scale, slope, offset;
+} Gradient;
+
+INLINE Gradient gradient_of(Slopes slopes, whole c, whole count) {
+  return (Gradient){load_part(slopes.scale + c, count), load_part(slopes.slope + c, count),
+                    load_part(slopes.offset + c, count)};
+}
+
+INLINE vec gradient(Gradient of, const float *dz, const float *y, whole count) {
+  return of.scale * load_part(dz, count) + of.slope * load_part(y, count) + of.offset;
+}
+
+/* Take a tile of gradients past the ReLU and into the map `dx`; add the sums that the batch-norm before it needs. Where
+ * the convolution's input had no batch-norm, `added` is added, and with `keeps` what stood there. `pixel` says which
+ * pixels of the map the rows of the tile are. */
+static void pass_on(const float *tile, whole tile_row, whole count, const whole *pixel, const Slice *slice, whole vecs,
+                    const float *x, Norm norm, const float *added, int keeps, float *dx, whole width, Sums sums) {
+  for (whole v = 0; v < vecs; v++) {
+    const Slice s = slice[v];
+    if (!norm.scale) {
+      for (whole i = 0; i < count; i++) {
+        const whole at = pixel[i] * width + s.from;
+        vec value = load(tile + i * tile_row + s.at);
+        if (added) value += load_part(added + at, s.count);
+        if (keeps) value += load_part(dx + at, s.count);
+        store_part(dx + at, value, s.count);
+      }
+      continue;
+    }
+    const vec scale = load_part(norm.scale + s.from, s.count), shift = load_part(norm.shift + s.from, s.count);
+    const vec mean = load_part(norm.mean + s.from, s.count);
+    vec sum[4] = {}, moment[4] = {};
+    FOUR_AT_A_TIME(i, u, count, {
+      const whole at = pixel[i] * width + s.from;
+      const vec value = load_part(x + at, s.count);
+      const vec dz = where_positive(value * scale + shift, load(tile + i * tile_row + s.at));
+      store_part(dx + at, dz, s.count);
+      sum[u] += dz;
+      moment[u] += dz * (value - mean);
+    });
+    const vec total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    const vec moments = (moment[0] + moment[1]) + (moment[2] + moment[3]);
+    for (whole l = 0; l < s.count; l++) {
+      sums.sum[s.from + l] += total[l];
+      sums.square[s.from + l] += moments[l];
+    }
+  }
+}
+
+/* Add all blocks' rows of sums to the first ones. */
+static void add_up(double *sums, whole blocks, whole count) {
+  for (whole b = 1; b < blocks; b++)
+    for (whole i = 0; i < count; i++) sums[i] += sums[b * count + i];
+}
+
+#endif
