@@ -5,9 +5,14 @@ All randomness comes from the generator given, which must be one of the images' 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from designspace.support.errors import InputError
+from designspace.trials.trial import Recipe
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -34,3 +39,42 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     ``mean`` and ``std`` are (C, 1, 1) in the images' units, 0 to 255.
     """
     return images.to(torch.float32, memory_format=torch.channels_last).sub_(mean).div_(std)
+
+
+@dataclass(frozen=True, eq=False)
+class Augmentation:
+    """What becomes of images on their way from memory into a network. Made by `Augmentation.of`."""
+
+    flips: bool
+    padding: int
+    mean: Tensor
+    std: Tensor
+
+    @staticmethod
+    def of(recipe: Recipe, mean: Tensor, std: Tensor, size: int) -> Augmentation:
+        """Give the augmentation of a recipe.
+
+        Raises:
+            InputError: the recipe asks for more than flips and shifts.
+        """
+        if recipe.crop_area < 1 or recipe.policy or recipe.mixup or recipe.erasing:
+            raise InputError("this augmentation only flips and shifts")
+        return Augmentation(recipe.flip, recipe.crop_padding, mean, std)
+
+    def train(self, images: Tensor, generator: torch.Generator, part: slice = slice(None)) -> Tensor:
+        """Augment and normalise training images: uint8 (N, C, H, W) -> float32 (n, C, H, W), channels last."""
+        if self.flips:
+            images = flip(images, generator)
+        if self.padding:
+            images = pad_crop(images, self.padding, generator)
+        return normalise(images[part], self.mean, self.std)
+
+    def test(self, images: Tensor) -> Tensor:
+        """Normalise test images: uint8 (N, C, H, W) -> float32 (N, C, H, W), channels last."""
+        return normalise(images, self.mean, self.std)
+
+    def mix(
+        self, images: Tensor, labels: Tensor, num_classes: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Give what was given: there is no mixup."""
+        return images, labels

@@ -1,4 +1,4 @@
-"""Regularisers that switch parts of maps off while training. They draw from torch's global random state."""
+"""Regularisers that switch parts of maps off while training. They draw from a generator, or torch's global state."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class DropPath(nn.Module):
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = checked_rate("drop_path", rate)
+        self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop whole images' maps."""
         if not self.training or not self.rate:
             return x
         keep = 1 - self.rate
-        kept = torch.rand(len(x), 1, 1, 1, device=x.device) < keep
+        kept = torch.rand(len(x), 1, 1, 1, device=x.device, generator=self.generator) < keep
         return x * (kept.to(x.dtype) / keep)
 
     def extra_repr(self) -> str:
@@ -44,6 +45,7 @@ class DropBlock(nn.Module):
     def __init__(self, rate: float, block: int = 3) -> None:
         super().__init__()
         self.rate, self.block = checked_rate("drop_block", rate), block
+        self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop squares."""
@@ -54,7 +56,8 @@ class DropBlock(nn.Module):
         # The chance that a square begins at a pixel, so that about `rate` of all pixels are dropped (equation 1).
         begins = (height - block + 1) * (width - block + 1)
         chance = self.rate * height * width / (block**2 * begins)
-        corners = torch.rand(*x.shape[:2], height - block + 1, width - block + 1, device=x.device) < chance
+        size = (*x.shape[:2], height - block + 1, width - block + 1)
+        corners = torch.rand(size, device=x.device, generator=self.generator) < chance
         dropped = functional.max_pool2d(
             functional.pad(corners.to(x.dtype), (block - 1,) * 4), block, stride=1
         )  # (N, C, H, W): 1 in every square
@@ -64,6 +67,13 @@ class DropBlock(nn.Module):
     def extra_repr(self) -> str:
         """Its rate and size."""
         return f"rate={self.rate:.3g}, block={self.block}"
+
+
+def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Let all regularisers of a module draw from a generator of its device; None: from torch's global state."""
+    for module in model.modules():
+        if isinstance(module, DropPath | DropBlock):
+            module.generator = generator
 
 
 def checked_rate(name: str, rate: float) -> float:

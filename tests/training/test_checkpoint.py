@@ -7,8 +7,8 @@ import torch
 from designspace.models import AnyNet
 from designspace.support.errors import InputError, RunError
 from designspace.training import Interrupted, train, train_model
-from designspace.training.checkpoint import restore, save
-from designspace.training.optimiser import make_optimiser
+from designspace.training.checkpoint import read, save
+from designspace.training.state import State
 from designspace.trials.trial import EpochRecord
 
 
@@ -117,12 +117,12 @@ def test_a_checkpoint_from_before_a_field_is_of_the_recipe_with_its_default(netw
     path = tmp_path / "checkpoint.pt"
     before = {name: value for name, value in recipe.to_dict().items() if name != "devices"}
     model = AnyNet(network)
-    optimiser = make_optimiser(model, recipe)
-    save(path, model, optimiser, (EpochRecord(1, 0.1, 1.0, 50.0, 50.0, 1.0),), {"recipe": before, "seed": 0})
-    assert len(restore(path, model, optimiser, {"recipe": recipe.to_dict(), "seed": 0})) == 1
+    record = EpochRecord(1, 0.1, 1.0, 50.0, 50.0, 1.0)
+    save(path, State(model, recipe).state_dict(), (record,), {"recipe": before, "seed": 0})
+    assert read(path, {"recipe": recipe.to_dict(), "seed": 0})[1] == (record,)
     for other in (dataclasses.replace(recipe, devices=2), dataclasses.replace(recipe, epochs=9)):
         with pytest.raises(InputError, match="its recipe is"):
-            restore(path, model, optimiser, {"recipe": other.to_dict(), "seed": 0})
+            read(path, {"recipe": other.to_dict(), "seed": 0})
 
 
 def test_a_checkpoint_that_cannot_be_read_or_written(network, recipe, data, tmp_path):
