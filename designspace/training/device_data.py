@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from designspace.data.augment import flip, normalise, pad_crop
+from designspace.data.augment import Augmentation, normalise
 from designspace.data.images import ImageData
 from designspace.support.errors import InputError
 from designspace.trials.trial import Recipe
@@ -65,12 +65,9 @@ class DeviceData:
         With ``part``, only that part of the batch. The augmentation is drawn for the whole batch all the same, so what
         becomes of an image does not depend on how batches are divided.
         """
-        images = self.train_images[indices]
-        if recipe.flip:
-            images = flip(images, generator)
-        if recipe.crop_padding:
-            images = pad_crop(images, recipe.crop_padding, generator)
-        return normalise(images[part], self.mean, self.std), self.train_labels[indices[part]]
+        augmentation = Augmentation.of(recipe, self.mean, self.std, self.train_images.shape[-1])
+        images = augmentation.train(self.train_images.index_select(0, indices), generator, part)
+        return images, self.train_labels[indices[part]]
 
     def test_batch(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """Take test images, normalised: float32 (n, C, H, W) channels last, and labels (n,), n <= count at the end."""
