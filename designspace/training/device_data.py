@@ -84,7 +84,7 @@ class DeviceData:
         becomes of an image does not depend on how batches are divided.
         """
         augmentation = Augmentation.of(recipe, self.mean, self.std, self.train_images.shape[2])
-        images = self.train_images[indices.to(self.train_images.device)].to(self.device)
+        images = self.train_images.index_select(0, indices.to(self.train_images.device)).to(self.device)
         return augmentation.train(images, generator, part), self.train_labels[indices[part]]
 
 

@@ -26,7 +26,7 @@ def rows(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Gener
     """
     if images.device == device:
         for pick in picks:
-            yield images[pick]
+            yield images.index_select(0, pick)  # measured: faster than by brackets
         return
     yield from _ahead(images, [pick.cpu() for pick in picks], device)
 
