@@ -28,7 +28,7 @@ def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE, prepare: 
     Of several devices each takes a part of the images, with the batch-norm statistics of rank 0. ``prepare`` is how
     images are prepared; by default they are only normalised.
     """
-    every = torch.arange(len(data.test_images), device=data.device)
+    every = torch.arange(len(data.test_images))
     return _error(model, data, (data.test_images, data.test_labels), every, shard, prepare or data.normalise)
 
 
@@ -64,5 +64,5 @@ def _error(
         for pick, some in zip(picks, found, strict=True):
             x = prepare(some)
             logits = model(x if is_last else x.contiguous())
-            count += wrong(logits, labels[pick])
+            count += wrong(logits, labels[pick.to(data.device, non_blocking=True)])
     return 100 * int(shard.total(count)) / len(which)

@@ -25,9 +25,10 @@ _HELDOUT_SEED = 2
 class Feed:
     """The training images of a recipe on a device: a part of each batch, if several devices share them.
 
-    What is random is drawn for the whole batch, so what becomes of an image does not depend on the number of devices.
-    Two exceptions: mixup pairs images within a device's part (with the weights that the other devices use); and a
-    single GPU draws for several batches at once, for it would wait for the launch of so many small kernels.
+    What is random is drawn on the host, where nobody has to wait for it, and for the whole batch, so what becomes of an
+    image does not depend on the number of devices. Two exceptions: mixup pairs images within a device's part (with the
+    weights that the other devices use); and a single GPU draws for several batches at once, for it would wait for the
+    launch of so many small kernels.
 
     Raises:
         InputError: the images are too few for the recipe, cannot be shared, or cannot be prepared as it says.
@@ -57,14 +58,16 @@ class Feed:
             self._batches_at_once = max(1, min(self.steps, at_once // self._batch))
 
     def epoch(self, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor]]:
-        """Give an epoch's batches: images, float32 (n, C, S, S) channels last, and targets (see `Step`)."""
-        order = torch.randperm(self._count, generator=generator, device=self._data.device)
+        """Give an epoch's batches: images, float32 (n, C, S, S) channels last, and targets (see `Step`).
+
+        ``generator`` is one of the CPU.
+        """
+        order = torch.randperm(self._count, generator=generator)
         return self._batches(order if self._kept is None else self._kept[order], generator)
 
     def example(self) -> tuple[Tensor, Tensor]:
         """A batch like those of an epoch."""
-        some = torch.arange(self._batch, device=self._data.device)
-        return next(self._batches(some, torch.Generator(self._data.device).manual_seed(0)))
+        return next(self._batches(torch.arange(self._batch), torch.Generator().manual_seed(0)))
 
     def _batches(self, order: Tensor, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor]]:
         """Batches of images in an order, as many as it fills."""
@@ -76,14 +79,14 @@ class Feed:
         with closing(rows(data.train_images, chunks, data.device)) as source:
             for chunk, raw in zip(chunks, source, strict=True):
                 images = self.augmentation.train(raw, generator, part)
-                labels = data.train_labels[chunk[part]]
+                labels = data.train_labels[chunk[part].to(data.device, non_blocking=True)]
                 for start in range(0, len(images), size):
                     one = slice(start, start + size)
                     yield self.augmentation.mix(images[one], labels[one], data.num_classes, generator)
 
 
 def _split(data: DeviceData, recipe: Recipe) -> tuple[Tensor | None, Tensor | None]:
-    """The indices of the images to train on and of those held out; twice None where none are held out.
+    """The indices of the images to train on and of those held out, on the host; twice None where none are held out.
 
     Which ones depends on the labels alone; every class keeps its share (see `ImageData.subset`).
     """
@@ -100,4 +103,4 @@ def _split(data: DeviceData, recipe: Recipe) -> tuple[Tensor | None, Tensor | No
     )
     is_kept = torch.ones(len(labels), dtype=torch.bool)
     is_kept[chosen] = False
-    return is_kept.nonzero().squeeze(1).to(data.device), chosen.to(data.device)
+    return is_kept.nonzero().squeeze(1), chosen

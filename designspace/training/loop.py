@@ -215,8 +215,8 @@ class _Training:
 
     def _train(self, number: int, should_stop: ShouldStop | None) -> float:
         """Take the steps of an epoch, and give the learning rate of the last one."""
-        steps, device = self._feed.steps, self._data.device
-        generator = torch.Generator(device).manual_seed(_derived_seed(self._seed, self._name, number))
+        steps = self._feed.steps
+        generator = torch.Generator().manual_seed(_derived_seed(self._seed, self._name, number))
         # Devices drop each their own; the first one as a single device does.
         of_device = f"/{self._shard.rank}" if self._shard.rank else ""
         self._drops.manual_seed(_derived_seed(self._seed, f"{self._name}/drop{of_device}", number))

@@ -21,14 +21,14 @@ def rows(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Gener
 
     Args:
         images: uint8, (N, C, H, W): on the device, or on the host, perhaps mapped from a file.
-        picks: indices, each (n,), on the device.
+        picks: indices, each (n,), on the host.
         device: where the rows are to be.
     """
     if images.device == device:
         for pick in picks:
-            yield images.index_select(0, pick)  # measured: faster than by brackets
+            yield images.index_select(0, pick.to(device, non_blocking=True))
         return
-    yield from _ahead(images, [pick.cpu() for pick in picks], device)
+    yield from _ahead(images, picks, device)
 
 
 def _ahead(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Generator[Tensor]:

@@ -1,0 +1,64 @@
+import dataclasses
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.multiprocessing import spawn
+
+from designspace.models import AnyNet
+from designspace.training import DeviceData, train, train_on_devices
+from designspace.training.loop import train_part
+from designspace.training.shard import ALONE, Shard
+
+
+class Double(nn.Module):
+    """A network that computes in float64."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.inner = AnyNet(network, seed=4).double()
+
+    def forward(self, x):
+        return self.inner(x.double())
+
+
+def train_double(rank, world, folder, network, recipe, data):
+    """Be one of so many devices, and leave what was trained."""
+    torch.set_num_threads(1)
+    shard = ALONE if world == 1 else Shard(rank, world)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
+    model, seen = Double(network), []
+    asked = {"seed": 0, "checkpoint": None, "on_epoch": seen.append, "should_stop": None}
+    train_part(model, recipe, DeviceData.of(data), shard, **asked)
+    records = [dataclasses.replace(record, wall_s=0.0) for record in seen[-1]]
+    torch.save((model.state_dict(), records), f"{folder}/{world}-{rank}.pt")
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def test_two_devices_with_shared_norms_are_one_device(network, recipe, data, tmp_path):
+    """Weights, statistics and errors agree within float64's rounding, parts of batches included."""
+    recipe = dataclasses.replace(recipe, epochs=2, sync_norm=True)
+    train_double(0, 1, tmp_path, network, recipe, data)
+    spawn(train_double, (2, tmp_path, network, recipe, data), nprocs=2)
+    expected, history = torch.load(tmp_path / "1-0.pt", weights_only=False)
+    for rank in range(2):
+        found, records = torch.load(tmp_path / f"2-{rank}.pt", weights_only=False)
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-11, msg=name)
+        for one, other in zip(records, history, strict=True):
+            assert abs(one.train_loss - other.train_loss) < 1e-9
+            assert (one.train_error, one.test_error) == (other.train_error, other.test_error)
+
+
+def test_the_recipe_decides_whether_norms_are_shared(network, recipe, data):
+    losses = []
+    for fields in ({}, {"devices": 2, "sync_norm": True}, {"devices": 2}):
+        seen = []
+        asked = dataclasses.replace(recipe, epochs=1, **fields)
+        (train_on_devices if asked.devices > 1 else train)(network, asked, data, on_epoch=seen.append)
+        losses.append(seen[-1][0].train_loss)
+    assert abs(losses[0] - losses[1]) < 1e-4
+    assert abs(losses[0] - losses[2]) > 1e-3
