@@ -34,7 +34,7 @@ def save(path: Path, state: Mapping[str, Any], history: tuple[EpochRecord, ...],
     """
     content = io.BytesIO()
     records = [dataclasses.asdict(record) for record in history]
-    torch.save({"format": FORMAT, "question": question, "history": records, **state}, content)
+    torch.save({"format": FORMAT, "question": question, "history": records, **_on_host(state)}, content)
     data = content.getvalue()
     write_bytes(path, data + hashlib.sha256(data).digest())
 
@@ -83,6 +83,24 @@ def trained_weights(path: Path, question: dict[str, Any], epochs: int) -> dict[s
 def question_of(network: str, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Say what a training is of: a checkpoint is only ever continued by the training that wrote it."""
     return {"network": network, "recipe": recipe.to_dict(), "seed": seed}
+
+
+def _on_host(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the tensors of a state to the host: all at once, for waiting for each of them takes longer than an epoch."""
+    on_gpu: set[torch.device] = set()
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: copied(item) for key, item in value.items()}
+        if isinstance(value, torch.Tensor) and value.device.type == "cuda":
+            on_gpu.add(value.device)
+            return value.detach().to("cpu", non_blocking=True)
+        return value
+
+    found: dict[str, Any] = copied(state)
+    for device in on_gpu:
+        torch.cuda.synchronize(device)
+    return found
 
 
 class _Damaged(Exception):

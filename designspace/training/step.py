@@ -68,6 +68,8 @@ class Step:
             logits = self._model(images)
         if logits.dtype in _HALF.values():
             logits = logits.float()
+        if targets.is_floating_point():
+            targets = targets.to(logits.dtype)  # a module of one's own may compute in float64
         loss = functional.cross_entropy(logits, targets, label_smoothing=self._recipe.label_smoothing)
         if share < 1:
             loss = loss * share
@@ -84,7 +86,11 @@ class Step:
 
 
 def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContextManager[object]:
-    """Compute in the recipe's precision what torch holds safe to be computed so."""
+    """Compute in the recipe's precision what torch holds safe to be computed so.
+
+    In float32, too, newer GPUs round what they multiply in convolutions to ten bits ("TF32"): that is torch's default,
+    and it stays.
+    """
     if recipe.precision == "float32":
         return contextlib.nullcontext()
     # Each weight is used once a step, so there is nothing to keep; and what is kept outlives a captured step.
