@@ -7,6 +7,7 @@ times faster channels first, and sometimes channels last. Measuring leaves no tr
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
@@ -61,7 +62,7 @@ class Graphed:
         device = self._images.device
         before = torch.cuda.current_stream(device)
         # Of the same stream as the capture, for autograd remembers on which stream a gradient was first added up.
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream = _capture_stream(device)
         cause: Exception | None = None
         try:
             stream.wait_stream(before)
@@ -106,6 +107,12 @@ class Graphed:
         torch.cuda.synchronize(self._images.device)
         self._step.state.optimiser.zero_grad(set_to_none=True)  # the gradients lie in the graph's memory
         self._graph.reset()
+
+
+@functools.cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all captures on a device: cuBLAS keeps some tens of MB for each stream that it was used on."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def prepare(

@@ -63,7 +63,11 @@ class Feed:
         ``generator`` is one of the CPU.
         """
         order = torch.randperm(self._count, generator=generator)
-        return self._batches(order if self._kept is None else self._kept[order], generator)
+        if self._kept is not None:
+            order = self._kept[order]
+        if self._data.device.type == "cuda":
+            order = order.pin_memory()  # so that nobody waits while parts of it go to the device
+        return self._batches(order, generator)
 
     def example(self) -> tuple[Tensor, Tensor]:
         """A batch like those of an epoch."""

@@ -183,16 +183,20 @@ class _Training:
         """Draws what is dropped in a step."""
         set_generator(state.model, self._drops)
         self._graphed: Graphed | None = None
+        self._prepared_s = 0.0
 
     def prepare(self, epochs: int) -> None:
         """Capture the step, where that can be done, for so many epochs."""
         if self._data.device.type == "cuda" and self._shard.world == 1:
+            start = time.perf_counter()
             batch = self._feed.example()
             self._graphed = prepare(self._step, *batch, epochs * self._feed.steps, [self._drops])
+            self._prepared_s = time.perf_counter() - start
 
     def epoch(self, number: int, should_stop: ShouldStop | None) -> EpochRecord:
         """Train for one epoch, and measure the errors."""
-        start = time.perf_counter()
+        start = time.perf_counter() - self._prepared_s  # the first epoch pays for it
+        self._prepared_s = 0.0
         rate = self._train(number, should_stop)
         # Here a GPU is waited for, once an epoch.
         loss = float(self._shard.total(self._step.loss)) / self._shard.world / self._feed.steps

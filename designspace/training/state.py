@@ -106,7 +106,7 @@ class State:
     def _tensors(self) -> list[Tensor]:
         """All tensors that a step changes, but for those of the loss scale."""
         states = self.optimiser.state
-        momenta = [states[parameter].get("momentum_buffer") for parameter in self.model.parameters()]
+        momenta = [states.get(parameter, {}).get("momentum_buffer") for parameter in self.model.parameters()]
         averages = self.average.tensors if self.average is not None else []
         held = [momentum for momentum in momenta if momentum is not None]
         return [*self.model.parameters(), *self.model.buffers(), *held, *averages]

@@ -141,6 +141,7 @@ def fake_cuda(monkeypatch):
             FakeGraph.capturing.recorded.append((step, *arguments))
         return step.plainly(*arguments)
 
+    monkeypatch.setattr("designspace.training.capture._capture_stream", FakeStream)
     monkeypatch.setattr(Step, "plainly", Step.__call__, raising=False)
     monkeypatch.setattr(Step, "__call__", call)
     current = [FakeStream()]
