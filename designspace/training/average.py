@@ -37,16 +37,18 @@ class Average:
             ]
         pairs = list(zip(self.tensors, self._lives, strict=True))
         self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the module's values after a step."""
+        # A call for all of them: a network has hundreds.
         if self._averaged:
             averages, lives = map(list, zip(*self._averaged, strict=True))
             torch._foreach_lerp_(averages, lives, 1 - self._decay)
-        for copy, live in self._copied:
-            copy.copy_(live)
+        if self._counts:
+            copies, counts = map(list, zip(*self._counts, strict=True))
+            torch._foreach_copy_(copies, counts)
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:

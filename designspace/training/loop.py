@@ -32,7 +32,7 @@ from designspace.training.optimiser import learning_rate
 from designspace.training.shard import ALONE, Shard
 from designspace.training.state import Layout, State
 from designspace.training.step import Step
-from designspace.training.sync_norm import share_norms
+from designspace.training.sync_norm import shared_norms
 from designspace.trials.trial import EpochRecord, Recipe, TrialResult
 
 OnEpoch = Callable[[tuple[EpochRecord, ...]], None]
@@ -140,52 +140,59 @@ def train_part(
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
     memory = PeakMemory(images.device)
     model.to(device=images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if recipe.sync_norm and shard.world > 1:
-        share_norms(model, images.device)
-    state = State(model, recipe)
-    question = checkpoints.question_of(name, recipe, seed)
-    history: tuple[EpochRecord, ...] = ()
-    if checkpoint and (found := checkpoints.read(checkpoint, question)):
-        state.load_state_dict(found[0])
-        history = found[1]
-    if history and on_epoch:
-        on_epoch(history)
-    restored = len(history)
-    training = _Training(state, recipe, images, shard, name, seed)
-    try:
-        if restored < recipe.epochs:
-            training.prepare(recipe.epochs - restored)
-        for epoch in range(restored + 1, recipe.epochs + 1):
-            history = (*history, training.epoch(epoch, should_stop))
-            if checkpoint and shard.rank == 0:
-                checkpoints.save(checkpoint, state.state_dict(), history, question)
-            if on_epoch:
-                on_epoch(history)
-    finally:
-        training.release()
-    state.lay_out(Layout())
+    shared = recipe.sync_norm and shard.world > 1
+    with shared_norms(model, images.device) if shared else contextlib.nullcontext():
+        training = _Training(State(model, recipe), recipe, images, shard, name, seed)
+        try:
+            before, history = training.run(checkpoint, on_epoch, should_stop)
+        finally:
+            training.release()
     model.eval()
-    if state.average is not None:
-        state.average.give()
-    needed = memory.bytes() if len(history) > restored else None
+    needed = memory.bytes() if len(history) > before else None
     return TrialResult.of_history(history, _device_name(images.device, shard.world), needed)
 
 
 class _Training:
-    """What stays from epoch to epoch of a training on one device."""
+    """One device's part of a training: what stays from epoch to epoch."""
 
     def __init__(self, state: State, recipe: Recipe, data: DeviceData, shard: Shard, name: str, seed: int) -> None:
         self._state, self._recipe, self._data, self._shard = state, recipe, data, shard
         self._name, self._seed = name, seed
         self._feed = Feed(data, recipe, shard)
-        self._step = Step(state, shard.parallel(state.model), recipe)
         self._drops = torch.Generator(data.device)
         """Draws what is dropped in a step."""
         set_generator(state.model, self._drops)
         self._graphed: Graphed | None = None
         self._prepared_s = 0.0
 
-    def prepare(self, epochs: int) -> None:
+    def run(
+        self, checkpoint: Path | None, on_epoch: OnEpoch | None, should_stop: ShouldStop | None
+    ) -> tuple[int, tuple[EpochRecord, ...]]:
+        """Train to the last epoch. Gives how many epochs a checkpoint restored, and the history of all of them."""
+        question = checkpoints.question_of(self._name, self._recipe, self._seed)
+        history: tuple[EpochRecord, ...] = ()
+        if checkpoint and (found := checkpoints.read(checkpoint, question)):
+            self._state.load_state_dict(found[0])
+            history = found[1]
+        if history and on_epoch:
+            on_epoch(history)
+        restored = len(history)
+        # After the weights are restored, for all devices begin with those of the first one.
+        self._step = Step(self._state, self._shard.parallel(self._state.model), self._recipe)
+        if restored < self._recipe.epochs:
+            self._prepare(self._recipe.epochs - restored)
+        for number in range(restored + 1, self._recipe.epochs + 1):
+            history = (*history, self._epoch(number, should_stop))
+            if checkpoint and self._shard.rank == 0:
+                checkpoints.save(checkpoint, self._state.state_dict(), history, question)
+            if on_epoch:
+                on_epoch(history)
+        self._state.lay_out(Layout())
+        if self._state.average is not None:
+            self._state.average.give()
+        return restored, history
+
+    def _prepare(self, epochs: int) -> None:
         """Capture the step, where that can be done, for so many epochs."""
         if self._data.device.type == "cuda" and self._shard.world == 1:
             start = time.perf_counter()
@@ -193,7 +200,7 @@ class _Training:
             self._graphed = prepare(self._step, *batch, epochs * self._feed.steps, [self._drops])
             self._prepared_s = time.perf_counter() - start
 
-    def epoch(self, number: int, should_stop: ShouldStop | None) -> EpochRecord:
+    def _epoch(self, number: int, should_stop: ShouldStop | None) -> EpochRecord:
         """Train for one epoch, and measure the errors."""
         start = time.perf_counter() - self._prepared_s  # the first epoch pays for it
         self._prepared_s = 0.0

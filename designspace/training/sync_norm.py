@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,20 +11,33 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 
-def share_norms(module: nn.Module, device: torch.device) -> nn.Module:
-    """Let every batch-norm of a module take its statistics over all devices, and give the module.
+@contextlib.contextmanager
+def shared_norms(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Let every batch-norm of a module take its statistics over all devices, for the length of a block.
 
     Weights, statistics and their names stay. Torch's default process group must be set up.
     """
+    norms = [
+        (parent, name, child)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.BatchNorm2d)
+    ]
+    for parent, name, norm in norms:
+        setattr(parent, name, _shared(norm, device))
+    try:
+        yield
+    finally:
+        for parent, name, norm in norms:
+            setattr(parent, name, norm)  # it has the same tensors
+
+
+def _shared(norm: nn.BatchNorm2d, device: torch.device) -> nn.Module:
+    """A batch-norm over all devices with the tensors of another batch-norm."""
     if device.type == "cuda":
-        shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
         return shared
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, _SharedBatchNorm2d.of(child))
-        else:
-            share_norms(child, device)
-    return module
+    return _SharedBatchNorm2d.of(norm)
 
 
 class _SharedBatchNorm2d(nn.BatchNorm2d):

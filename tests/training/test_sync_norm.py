@@ -9,6 +9,7 @@ from designspace.models import AnyNet
 from designspace.training import DeviceData, train, train_on_devices
 from designspace.training.loop import train_part
 from designspace.training.shard import ALONE, Shard
+from designspace.training.sync_norm import shared_norms
 
 
 class Double(nn.Module):
@@ -61,3 +62,19 @@ def test_the_recipe_shares_norms_among_devices(network, recipe, data):
     shared = dataclasses.replace(recipe, devices=2, sync_norm=True)
     train_on_devices(network, shared, data, on_epoch=two.append)
     assert abs(one[-1][0].train_loss - two[-1][0].train_loss) < 1e-4
+
+
+def test_a_module_gets_its_own_norms_back_with_what_they_learned(network, monkeypatch):
+    """A single device shares with nobody, so the shared norm is the plain one, in another order of sums."""
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor: None)
+    model, plain = Double(network).train(), Double(network).train()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    x = torch.randn(6, 2, 10, 9, generator=torch.Generator().manual_seed(0))
+    with shared_norms(model, torch.device("cpu")):
+        assert not any(module is norm for module in model.modules() for norm in norms)
+        assert list(model.state_dict()) == list(plain.state_dict())
+        torch.testing.assert_close(model(x), plain(x))
+    assert [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)] == norms
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
