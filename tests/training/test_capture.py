@@ -154,6 +154,8 @@ def fake_cuda(monkeypatch):
         "current_stream": lambda device: current[0],
         "set_stream": lambda stream: current.__setitem__(0, stream),
         "synchronize": lambda device: None,
+        "get_sync_debug_mode": lambda: 0,
+        "set_sync_debug_mode": lambda mode: None,
         "get_rng_state": lambda device: torch.get_rng_state(),
         "set_rng_state": lambda state, device: torch.set_rng_state(state),
     }

@@ -195,6 +195,7 @@ def test_what_cannot_be_captured_is_trained_step_by_step(recipe, data, caplog):
     assert result.epochs == recipe.epochs
     assert "training without a CUDA graph, step by step" in caplog.text
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.cuda.get_sync_debug_mode() == 0
 
 
 class Hungry(nn.Module):
