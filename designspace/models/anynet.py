@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from designspace.models.blocks import Block, BlockOptions
-from designspace.models.drop import checked_rate
+from designspace.models.drop import Dropout, checked_rate, draws_from, generator_of
 from designspace.models.layers import ConvNorm, global_average, initialise
 from designspace.models.norms import statistics_untouched
 from designspace.networks.network import Network, Stem
@@ -102,10 +103,19 @@ def run_stage(stage: nn.Module, x: Tensor, *, checkpointing: bool) -> Tensor:
         def contexts(
             block: nn.Module = block,
         ) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-            return contextlib.nullcontext(), statistics_untouched(block.modules())
+            generator = generator_of(block.modules())
+            state = generator.get_state() if generator else None
+            return contextlib.nullcontext(), _once_more(block, generator, state)
 
         x = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
     return x
+
+
+@contextlib.contextmanager
+def _once_more(block: nn.Module, generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
+    """Within, a block computes what it did before: it drops the same, and its statistics take in nothing."""
+    with statistics_untouched(block.modules()), draws_from(generator, state):
+        yield
 
 
 class Head(nn.Module):
@@ -114,7 +124,7 @@ class Head(nn.Module):
     def __init__(self, in_width: int, head_width: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv = ConvNorm(in_width, head_width) if head_width else nn.Identity()
-        self.dropout = nn.Dropout(checked_rate("dropout", dropout))
+        self.dropout = Dropout(dropout)
         self.classifier = nn.Linear(head_width or in_width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

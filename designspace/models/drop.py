@@ -1,6 +1,13 @@
-"""Regularisers that switch parts of maps off while training. They draw from torch's global random state."""
+"""Regularisers that switch parts of maps off while training.
+
+They draw from the generator that `set_generator` gives them, and without one from torch's global random state.
+"""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +16,79 @@ from torch.nn import functional
 from designspace.support.errors import InputError
 
 
-class DropPath(nn.Module):
+class _Drop(nn.Module):
+    """What drops at a rate, 0 to below 1."""
+
+    generator: torch.Generator | None
+    """What decides what is dropped; None for the global random state."""
+
+    def __init__(self, name: str, rate: float) -> None:
+        super().__init__()
+        self.rate = checked_rate(name, rate)
+        self.generator = None
+
+    def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Draw numbers from 0 to below 1. float32."""
+        if self.generator is None:  # compilers do not know generators, not even none
+            return torch.rand(shape, device=device)
+        return torch.rand(shape, device=device, generator=self.generator)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: all but the generator, which cannot be copied and belongs to one training."""
+        return {**self.__dict__, "generator": None}
+
+    def extra_repr(self) -> str:
+        """Its rate."""
+        return f"rate={self.rate:.3g}"
+
+
+def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Let all that drops in a module draw from one generator, of the device that the module is on; None for the global.
+
+    The order of the draws is that of the forward pass, so a training that sets a generator of a known state at the
+    beginning of each epoch gives the same numbers when it is interrupted and resumed. Whoever captures the forward pass
+    in a CUDA graph has to register the generator with it (`torch.cuda.CUDAGraph.register_generator_state`).
+    """
+    for module in model.modules():
+        if isinstance(module, _Drop):
+            module.generator = generator
+
+
+@contextlib.contextmanager
+def draws_from(generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
+    """Within, a generator begins from a state that it had before; afterwards, it is where it was."""
+    if generator is None or state is None:
+        yield
+        return
+    before = generator.get_state()
+    generator.set_state(state)
+    try:
+        yield
+    finally:
+        generator.set_state(before)
+
+
+def generator_of(modules: Iterable[nn.Module]) -> torch.Generator | None:
+    """Give the generator that any of these draw from, if they do at all."""
+    drawing = (module for module in modules if isinstance(module, _Drop) and module.training and module.rate)
+    return next((module.generator for module in drawing), None)
+
+
+class Dropout(_Drop):
+    """Drop single values: any shape -> the same; what is kept is divided by 1 - rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__("dropout", rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop values, in training mode only."""
+        if not self.training or not self.rate:
+            return x
+        keep = 1 - self.rate
+        return x * ((self.uniform(x.shape, x.device) < keep).to(x.dtype) / keep)
+
+
+class DropPath(_Drop):
     """Stochastic depth (arXiv 1603.09382): for each image, drop a block's transform with probability ``rate``.
 
     (N, C, H, W) -> the same shape. What is kept is divided by 1 - rate, so that the mean stays. In evaluation mode,
@@ -17,33 +96,31 @@ class DropPath(nn.Module):
     """
 
     def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = checked_rate("drop_path", rate)
+        super().__init__("drop_path", rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop whole images' maps."""
         if not self.training or not self.rate:
             return x
         keep = 1 - self.rate
-        kept = torch.rand(len(x), 1, 1, 1, device=x.device) < keep
+        kept = self.uniform((len(x), 1, 1, 1), x.device) < keep
         return x * (kept.to(x.dtype) / keep)
 
-    def extra_repr(self) -> str:
-        """Its rate."""
-        return f"rate={self.rate:.3g}"
 
-
-class DropBlock(nn.Module):
+class DropBlock(_Drop):
     """Drop squares of neighbouring pixels (DropBlock, arXiv 1810.12890, algorithm 1), in each channel on its own.
 
     (N, C, H, W) -> the same shape. About a part ``rate`` of all pixels is dropped, in squares of ``block`` pixels a
     side (as the authors of ResNeSt have it, 3), or of the whole map's side where that is smaller; what is kept is
     scaled up so that the mean stays. In evaluation mode, nothing happens.
+
+    The rate stays the same, and each image has squares of its own. (In the code of ResNeSt's authors the rate grows
+    linearly from 0 over the epochs, and all images of a batch share their squares.)
     """
 
     def __init__(self, rate: float, block: int = 3) -> None:
-        super().__init__()
-        self.rate, self.block = checked_rate("drop_block", rate), block
+        super().__init__("drop_block", rate)
+        self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop squares."""
@@ -54,7 +131,8 @@ class DropBlock(nn.Module):
         # The chance that a square begins at a pixel, so that about `rate` of all pixels are dropped (equation 1).
         begins = (height - block + 1) * (width - block + 1)
         chance = self.rate * height * width / (block**2 * begins)
-        corners = torch.rand(*x.shape[:2], height - block + 1, width - block + 1, device=x.device) < chance
+        places = (len(x), x.shape[1], height - block + 1, width - block + 1)
+        corners = self.uniform(places, x.device) < chance
         dropped = functional.max_pool2d(
             functional.pad(corners.to(x.dtype), (block - 1,) * 4), block, stride=1
         )  # (N, C, H, W): 1 in every square
@@ -63,7 +141,7 @@ class DropBlock(nn.Module):
 
     def extra_repr(self) -> str:
         """Its rate and size."""
-        return f"rate={self.rate:.3g}, block={self.block}"
+        return f"{super().extra_repr()}, block={self.block}"
 
 
 def checked_rate(name: str, rate: float) -> float:

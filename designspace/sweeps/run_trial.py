@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from designspace.support.errors import InputError, RunError
@@ -62,15 +64,16 @@ def run_trial(
         on_epoch(history[-1])
 
     try:
-        result = train(
-            trial.network,
-            trial.recipe,
-            data,
-            seed=trial.seed,
-            checkpoint=folder.checkpoint,
-            on_epoch=keep,
-            should_stop=should_stop,
-        )
+        with _told_to(folder):
+            result = train(
+                trial.network,
+                trial.recipe,
+                data,
+                seed=trial.seed,
+                checkpoint=folder.checkpoint,
+                on_epoch=keep,
+                should_stop=should_stop,
+            )
     except (Interrupted, RunError):
         raise
     except Exception as error:
@@ -81,6 +84,25 @@ def run_trial(
     folder.write_result(result, trial.asked)
     folder.add_to_log(f"done: final error {result.final_error:.2f}%")
     return result
+
+
+@contextlib.contextmanager
+def _told_to(folder: TrialFolder) -> Iterator[None]:
+    """Write what the training says of itself, how it computes on a GPU for one, to the trial's log as well."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            folder.add_to_log(record.getMessage())
+
+    said, handler = logging.getLogger("designspace.training"), Handler(logging.INFO)
+    before = said.level
+    said.addHandler(handler)
+    said.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
+        said.removeHandler(handler)
 
 
 def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:

@@ -56,7 +56,7 @@ class Worker:
         self.settings = settings
         self.send = send
         self.is_spent = False
-        """Whether the process should not train anything more: an error on a GPU leaves its state undefined."""
+        """Whether the process should not train anything more: most errors on a GPU leave its state undefined."""
         self._stop = False
         self._parent = os.getppid()
         self._orphaned: float | None = None
@@ -127,13 +127,21 @@ class Worker:
         if not claim.is_ours():
             self.send(Event("held"))
             return
-        if self.settings.device == "cuda" and outcome.reason != "diverged":
+        if self.settings.device == "cuda" and not self._can_go_on_after(outcome):
             self.is_spent = True
             self.send(Event("leaving"))
         if note_attempt(folder, outcome, self.settings.max_retries, trial.asked):
             self.send(_failed(outcome))
         else:
             self.send(Event("retry", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))
+
+    def _can_go_on_after(self, failure: TrialFailure) -> bool:
+        """Whether a failure on a GPU left its state as it was: divergence does, and memory that ran out mostly."""
+        if failure.reason == "out of memory":
+            from designspace.training.failures import release_memory
+
+            return release_memory()
+        return failure.reason == "diverged"
 
     def _outcome(
         self, trial: Trial, folder: TrialFolder, claim: claims.Claim, should_stop: Callable[[], bool]

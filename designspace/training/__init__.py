@@ -3,8 +3,9 @@
 from designspace.training.best import load
 from designspace.training.device_data import DeviceData
 from designspace.training.distributed import train_on_devices
+from designspace.training.evaluation import evaluate
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
-from designspace.training.loop import evaluate, train, train_model
+from designspace.training.loop import train, train_model
 
 __all__ = [
     "DeviceData",

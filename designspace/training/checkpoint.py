@@ -6,11 +6,11 @@ import dataclasses
 import hashlib
 import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_bytes
@@ -22,60 +22,47 @@ FORMAT = 1
 _DIGEST_BYTES = 32
 
 
-def save(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    history: tuple[EpochRecord, ...],
-    question: dict[str, Any],
-) -> None:
+def save(path: Path, state: Mapping[str, Any], history: tuple[EpochRecord, ...], question: dict[str, Any]) -> None:
     """Write the state after the last epoch of ``history``, whole or not at all.
 
-    ``question`` is what the training is of (see `question_of`). The file is one of ``torch.save``, which ``torch.load``
-    reads, with its SHA-256 behind: ``torch.load`` itself does not notice flipped bits.
+    ``state`` is that of `State.state_dict`, and ``question`` what the training is of (see `question_of`). The file is
+    one of ``torch.save``, which ``torch.load`` reads, with its SHA-256 behind: ``torch.load`` itself does not notice
+    flipped bits.
 
     Raises:
         RunError: the file cannot be written; what stood at ``path`` is unchanged.
     """
-    state = {
-        "format": FORMAT,
-        "question": question,
-        "history": [dataclasses.asdict(record) for record in history],
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    write_bytes(path, content + hashlib.sha256(content).digest())
+    content = io.BytesIO()
+    records = [dataclasses.asdict(record) for record in history]
+    torch.save({"format": FORMAT, "question": question, "history": records, **_on_host(state)}, content)
+    data = content.getvalue()
+    write_bytes(path, data + hashlib.sha256(data).digest())
 
 
-def restore(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, question: dict[str, Any]
-) -> tuple[EpochRecord, ...]:
-    """Bring model and optimiser into the state of a checkpoint, and give its history.
+def read(path: Path, question: dict[str, Any]) -> tuple[dict[str, Any], tuple[EpochRecord, ...]] | None:
+    """Read the state of a training (see `State.load_state_dict`), on the CPU, and its history.
 
-    Where there is no file, or one that is damaged (which is logged), nothing changes and the history is empty.
+    Where there is no file, or one that is damaged (which is logged), the answer is None.
 
     Raises:
-        InputError: the checkpoint is of another network, recipe or seed; nothing changes.
+        InputError: the checkpoint is of another network, recipe or seed.
         RunError: the file is there but cannot be read.
     """
     try:
         state = _read(path)
     except FileNotFoundError:
-        return ()
+        return None
     except _Damaged as error:
         log.warning("%s %s; the trial starts afresh", path, error)
-        return ()
+        return None
     _check_question(path, state["question"], question)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    return tuple(EpochRecord(**record) for record in state["history"])
+    return state, tuple(EpochRecord(**record) for record in state["history"])
 
 
 def trained_weights(path: Path, question: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """Read the state dict of a training that is over, after so many epochs. Nothing in the file is executed.
+    """Read the state dict of a training that is over, after so many epochs: the averaged one, if weights were averaged.
+
+    Nothing in the file is executed.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -89,13 +76,31 @@ def trained_weights(path: Path, question: dict[str, Any], epochs: int) -> dict[s
     _check_question(path, state["question"], question)
     if len(state["history"]) != epochs:
         raise RunError(f"{path} is of epoch {len(state['history'])}, not of the last one, {epochs}")
-    weights: dict[str, Any] = state["model"]
+    weights: dict[str, Any] = state.get("average", state["model"])
     return weights
 
 
 def question_of(network: str, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Say what a training is of: a checkpoint is only ever continued by the training that wrote it."""
     return {"network": network, "recipe": recipe.to_dict(), "seed": seed}
+
+
+def _on_host(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the tensors of a state to the host: all at once, for waiting for each of them takes longer than an epoch."""
+    on_gpu: set[torch.device] = set()
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: copied(item) for key, item in value.items()}
+        if isinstance(value, torch.Tensor) and value.device.type == "cuda":
+            on_gpu.add(value.device)
+            return value.detach().to("cpu", non_blocking=True)
+        return value
+
+    found: dict[str, Any] = copied(state)
+    for device in on_gpu:
+        torch.cuda.synchronize(device)
+    return found
 
 
 class _Damaged(Exception):
@@ -122,6 +127,9 @@ def _read(path: Path) -> dict[str, Any]:
     for name in ("question", "history", "model", "optimiser"):
         if not isinstance(state.get(name), (list if name == "history" else dict)):
             raise _Damaged(f"is no checkpoint (it has no {name})")
+    recipe = state["question"].get("recipe") or {}
+    if recipe.get("ema_decay") and not isinstance(state.get("average"), dict):
+        raise _Damaged("is no checkpoint (it has no average)")
     return state
 
 

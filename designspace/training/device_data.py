@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from designspace.data.augment import flip, normalise, pad_crop
+from designspace.data.augment import Augmentation, normalise
 from designspace.data.images import ImageData
 from designspace.support.errors import InputError
 from designspace.trials.trial import Recipe
 
 _ALL = slice(None)
+_SHARE = 0.5
+"""Part of a GPU's free memory that images may take; the rest is for training."""
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceData:
-    """The images and labels of an `ImageData` as tensors on one device. Made by `DeviceData.of`."""
+    """The images and labels of an `ImageData` as tensors for one device. Made by `DeviceData.of`.
+
+    Images that would take more than half of a GPU's free memory stay on the host, and are read ahead batch by batch
+    (see `designspace.training.streaming.rows`). All else is on the device.
+    """
 
     name: str
     num_classes: int
@@ -36,7 +45,11 @@ class DeviceData:
 
     @staticmethod
     def of(data: ImageData, device: str | torch.device = "cpu") -> DeviceData:
-        """Copy a data set to a device, as bytes."""
+        """Bring a data set to a device, as bytes.
+
+        Arrays that cannot be written to, such as those mapped from a file, are not copied on a CPU: processes share
+        the file's pages.
+        """
 
         def per_channel(values: tuple[float, ...]) -> Tensor:
             return torch.tensor(values, device=device).mul_(255).view(-1, 1, 1)
@@ -44,9 +57,10 @@ class DeviceData:
         return DeviceData(
             data.name,
             data.num_classes,
-            train_images=torch.tensor(data.train_images, device=device),
+            # The test images go first: they are fewer.
+            test_images=_images_for(data.test_images, torch.device(device)),
+            train_images=_images_for(data.train_images, torch.device(device)),
             train_labels=torch.tensor(data.train_labels, device=device),
-            test_images=torch.tensor(data.test_images, device=device),
             test_labels=torch.tensor(data.test_labels, device=device),
             mean=per_channel(data.mean),
             std=per_channel(data.std),
@@ -54,8 +68,12 @@ class DeviceData:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
-        return self.train_images.device
+        """Where the training is to be."""
+        return self.mean.device
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring bytes to mean 0 and deviation 1: uint8 (N, C, H, W) -> float32, channels last."""
+        return normalise(images, self.mean, self.std)
 
     def train_batch(
         self, indices: Tensor, recipe: Recipe, generator: torch.Generator, part: slice = _ALL
@@ -65,17 +83,25 @@ class DeviceData:
         With ``part``, only that part of the batch. The augmentation is drawn for the whole batch all the same, so what
         becomes of an image does not depend on how batches are divided.
         """
-        images = self.train_images[indices]
-        if recipe.flip:
-            images = flip(images, generator)
-        if recipe.crop_padding:
-            images = pad_crop(images, recipe.crop_padding, generator)
-        return normalise(images[part], self.mean, self.std), self.train_labels[indices[part]]
+        augmentation = Augmentation.of(recipe, self.mean, self.std, self.train_images.shape[2])
+        images = self.train_images.index_select(0, indices.to(self.train_images.device)).to(self.device)
+        return augmentation.train(images, generator, part), self.train_labels[indices[part]]
 
-    def test_batch(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """Take test images, normalised: float32 (n, C, H, W) channels last, and labels (n,), n <= count at the end."""
-        images = self.test_images[start : start + count]
-        return normalise(images, self.mean, self.std), self.test_labels[start : start + count]
+
+def _images_for(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Images as a tensor on a device, or on the host where they are too many for it."""
+    if device.type == "cuda" and images.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]:
+        return _as_tensor(images).to(device)
+    if device.type not in ("cpu", "cuda"):
+        return torch.tensor(images, device=device)
+    return _as_tensor(images) if not images.flags.writeable else torch.tensor(images)
+
+
+def _as_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """A tensor that shares an array's memory, and is only read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(images))
 
 
 def on_device(data: ImageData | DeviceData, recipe: Recipe, device: str | torch.device | None) -> DeviceData:

@@ -6,7 +6,6 @@ them, so that a rank that is killed or crashes ends one trial, and not the proce
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -24,21 +23,20 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import distributed as dist
 
 from designspace.data.images import ImageData
 from designspace.networks.network import Network
-from designspace.support.errors import InputError, RunError
+from designspace.support.errors import InputError
 from designspace.training.device_data import DeviceData, images_for
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
+from designspace.training.mapped import MappedData
 from designspace.training.shard import Shard
 from designspace.trials.trial import Recipe, TrialResult
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _POLL_S = 0.1
 """How often ``should_stop`` is asked."""
 _GRACE_S = 0.5
@@ -92,7 +90,7 @@ def train_on_devices(
         raise InputError(f"{images.name}: a batch of all {batch} images cannot be shared by {recipe.devices} devices")
     ranks: list[_Rank] = []
     with tempfile.TemporaryDirectory(prefix="designspace-") as folder:
-        task = _Task(network, recipe, seed, device, checkpoint, Path(folder), _save(images, Path(folder)))
+        task = _Task(network, recipe, seed, device, checkpoint, Path(folder), MappedData.of(images, Path(folder)))
         try:
             for number in range(recipe.devices):
                 ranks.append(_Rank(Shard(number, recipe.devices), task))
@@ -119,24 +117,8 @@ class _Task:
     device: str
     checkpoint: Path | None
     folder: Path
-    """Holds the images, and the file by which the ranks find each other: no port that others might take."""
-    images: dict[str, Any]
-    """The fields of the images that are no arrays."""
-
-
-def _save(images: ImageData, folder: Path) -> dict[str, Any]:
-    """Write the arrays of a data set to files, which all ranks map into memory, and give the other fields.
-
-    Files, and not shared memory: containers often have only 64 MiB of that.
-    """
-    try:
-        for name in _ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(images, name))
-    except OSError as error:
-        raise RunError(f"cannot write the images to {folder}: {error.strerror or error}") from error
-    return {
-        field.name: getattr(images, field.name) for field in dataclasses.fields(images) if field.name not in _ARRAYS
-    }
+    """Holds images that are in no file yet, and a file by which the ranks find each other: others may take a port."""
+    images: MappedData
 
 
 class _Rank:
@@ -258,8 +240,7 @@ def _train(shard: Shard, task: _Task, channel: Connection) -> TrialResult:
         torch.cuda.set_device(device)
     elif sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # by default it asks for the address of the host's name
-    arrays = {name: np.load(task.folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    images = DeviceData.of(ImageData(**task.images, **arrays), device)
+    images = DeviceData.of(task.images.data(), device)
     if shard.world > 1:
         dist.init_process_group(
             _BACKENDS[task.device],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 from designspace.trials.trial import TrialFailure
@@ -46,3 +48,17 @@ def is_out_of_memory(exception: Exception) -> bool:
     return isinstance(exception, RuntimeError) and any(
         words in str(exception) for words in ("not enough memory", "can't allocate memory", "CUDA out of memory")
     )
+
+
+def release_memory() -> bool:
+    """Let go of what a training that ran out of memory left behind on a GPU; whether the GPU can still be used.
+
+    Call it where the exception is gone: its traceback holds the training's tensors.
+    """
+    gc.collect()
+    try:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    except (RuntimeError, AssertionError):  # the latter of a torch without CUDA
+        return False
+    return True

@@ -6,27 +6,33 @@ number of the epoch, so a trial gives the same numbers alone, beside others, or 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from designspace.data.images import ImageData
 from designspace.models import AnyNet
+from designspace.models.drop import set_generator
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
 from designspace.training import checkpoint as checkpoints
+from designspace.training.capture import Graphed, prepare
 from designspace.training.device_data import DeviceData, on_device
+from designspace.training.evaluation import evaluate, heldout_error
 from designspace.training.failures import Diverged, Interrupted
+from designspace.training.feed import Feed
 from designspace.training.memory import PeakMemory
-from designspace.training.optimiser import learning_rate, make_optimiser
+from designspace.training.optimiser import learning_rate
 from designspace.training.shard import ALONE, Shard
+from designspace.training.state import Layout, State
+from designspace.training.step import Step
+from designspace.training.sync_norm import shared_norms
 from designspace.trials.trial import EpochRecord, Recipe, TrialResult
 
 OnEpoch = Callable[[tuple[EpochRecord, ...]], None]
@@ -79,7 +85,14 @@ def train(
 def first_model(network: Network, recipe: Recipe, seed: int) -> AnyNet:
     """Build the module of a network with the first weights of a training."""
     weights = _derived_seed(seed, network.id, 0)
-    return AnyNet(network, seed=weights, zero_init_residual=recipe.zero_init_residual)
+    return AnyNet(
+        network,
+        seed=weights,
+        zero_init_residual=recipe.zero_init_residual,
+        dropout=recipe.dropout,
+        drop_path=recipe.drop_path,
+        drop_block=recipe.drop_block,
+    )
 
 
 def train_model(
@@ -127,125 +140,116 @@ def train_part(
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
     memory = PeakMemory(images.device)
     model.to(device=images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = make_optimiser(model, recipe)
-    question = checkpoints.question_of(name, recipe, seed)
-    history = checkpoints.restore(checkpoint, model, optimiser, question) if checkpoint else ()
-    if history and on_epoch:
-        on_epoch(history)
-    restored = len(history)
-    parallel = shard.parallel(model)
-    for epoch in range(restored + 1, recipe.epochs + 1):
-        generator = torch.Generator(images.device).manual_seed(_derived_seed(seed, name, epoch))
-        record = _epoch(model, parallel, optimiser, recipe, images, shard, epoch, generator, should_stop)
-        history = (*history, record)
-        if checkpoint and shard.rank == 0:
-            checkpoints.save(checkpoint, model, optimiser, history, question)
-        if on_epoch:
-            on_epoch(history)
+    shared = recipe.sync_norm and shard.world > 1
+    with shared_norms(model, images.device) if shared else contextlib.nullcontext():
+        training = _Training(State(model, recipe), recipe, images, shard, name, seed)
+        try:
+            before, history = training.run(checkpoint, on_epoch, should_stop)
+        finally:
+            training.release()
     model.eval()
-    needed = memory.bytes() if len(history) > restored else None
+    needed = memory.bytes() if len(history) > before else None
     return TrialResult.of_history(history, _device_name(images.device, shard.world), needed)
 
 
-def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE) -> float:
-    """Give the top-1 error on the test images, in per cent. The module is in evaluation mode afterwards.
+class _Training:
+    """One device's part of a training: what stays from epoch to epoch."""
 
-    Of several devices each takes a part of the images, with the batch-norm statistics of rank 0.
-    """
-    model.eval()
-    shard.share_buffers(model)
-    # On a CPU the maps of larger batches no longer fit its caches (measured: half as fast with 1000 as with 250).
-    batch = 250 if data.device.type == "cpu" else 1000
-    wrong = torch.zeros((), dtype=torch.int64, device=data.device)
-    count = len(data.test_images)
-    part = shard.part(count)
-    with torch.inference_mode():
-        for start in range(part.start, part.stop, batch):
-            images, labels = data.test_batch(start, min(batch, part.stop - start))
-            wrong += _wrong(model(images), labels)
-    return 100 * int(shard.total(wrong)) / count
+    def __init__(self, state: State, recipe: Recipe, data: DeviceData, shard: Shard, name: str, seed: int) -> None:
+        self._state, self._recipe, self._data, self._shard = state, recipe, data, shard
+        self._name, self._seed = name, seed
+        self._feed = Feed(data, recipe, shard)
+        self._drops = torch.Generator(data.device)
+        """Draws what is dropped in a step."""
+        set_generator(state.model, self._drops)
+        self._graphed: Graphed | None = None
+        self._prepared_s = 0.0
 
+    def run(
+        self, checkpoint: Path | None, on_epoch: OnEpoch | None, should_stop: ShouldStop | None
+    ) -> tuple[int, tuple[EpochRecord, ...]]:
+        """Train to the last epoch. Gives how many epochs a checkpoint restored, and the history of all of them."""
+        question = checkpoints.question_of(self._name, self._recipe, self._seed)
+        history: tuple[EpochRecord, ...] = ()
+        if checkpoint and (found := checkpoints.read(checkpoint, question)):
+            self._state.load_state_dict(found[0])
+            history = found[1]
+        if history and on_epoch:
+            on_epoch(history)
+        restored = len(history)
+        # After the weights are restored, for all devices begin with those of the first one.
+        self._step = Step(self._state, self._shard.parallel(self._state.model), self._recipe)
+        if restored < self._recipe.epochs:
+            self._prepare(self._recipe.epochs - restored)
+        for number in range(restored + 1, self._recipe.epochs + 1):
+            history = (*history, self._epoch(number, should_stop))
+            if checkpoint and self._shard.rank == 0:
+                checkpoints.save(checkpoint, self._state.state_dict(), history, question)
+            if on_epoch:
+                on_epoch(history)
+        self._state.lay_out(Layout())
+        if self._state.average is not None:
+            self._state.average.give()
+        return restored, history
 
-def _epoch(
-    model: nn.Module,
-    parallel: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    recipe: Recipe,
-    data: DeviceData,
-    shard: Shard,
-    epoch: int,
-    generator: torch.Generator,
-    should_stop: ShouldStop | None,
-) -> EpochRecord:
-    """Train for one epoch, through the wrapper that ``parallel`` is, and measure the test error."""
-    start = time.perf_counter()
-    sums = _train_epoch(parallel, optimiser, recipe, data, shard, epoch, generator, should_stop)
-    train_loss = float(sums.loss) / sums.steps
-    if not math.isfinite(train_loss):
-        raise Diverged(f"the training loss of epoch {epoch} is {train_loss}")
-    return EpochRecord(
-        epoch=epoch,
-        lr=sums.lr,
-        train_loss=train_loss,
-        train_error=100 * int(sums.wrong) / sums.images,
-        test_error=evaluate(model, data, shard),
-        wall_s=round(time.perf_counter() - start, 4),
-    )
+    def _prepare(self, epochs: int) -> None:
+        """Capture the step, where that can be done, for so many epochs."""
+        if self._data.device.type == "cuda" and self._shard.world == 1:
+            start = time.perf_counter()
+            batch = self._feed.example()
+            self._graphed = prepare(self._step, *batch, epochs * self._feed.steps, [self._drops])
+            self._prepared_s = time.perf_counter() - start
 
+    def _epoch(self, number: int, should_stop: ShouldStop | None) -> EpochRecord:
+        """Train for one epoch, and measure the errors."""
+        start = time.perf_counter() - self._prepared_s  # the first epoch pays for it
+        self._prepared_s = 0.0
+        rate = self._train(number, should_stop)
+        # Here a GPU is waited for, once an epoch.
+        loss = float(self._shard.total(self._step.loss)) / self._shard.world / self._feed.steps
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss of epoch {number} is {loss}")
+        wrong = int(self._shard.total(self._step.wrong))
+        average = self._state.average
+        with average.swapped() if average is not None else contextlib.nullcontext():
+            test = evaluate(self._state.model, self._data, self._shard, self._feed.augmentation.test)
+            heldout = heldout_error(self._state.model, self._data, self._feed, self._shard)
+        return EpochRecord(
+            epoch=number,
+            lr=rate,
+            train_loss=loss,
+            train_error=100 * wrong / self._feed.images,
+            test_error=test,
+            wall_s=round(time.perf_counter() - start, 4),
+            heldout_error=heldout,
+        )
 
-class _EpochSums(NamedTuple):
-    """Sums over an epoch's steps and all devices, kept on the device: reading them in every step would make us wait."""
+    def _train(self, number: int, should_stop: ShouldStop | None) -> float:
+        """Take the steps of an epoch, and give the learning rate of the last one."""
+        steps = self._feed.steps
+        generator = torch.Generator().manual_seed(_derived_seed(self._seed, self._name, number))
+        # Devices drop each their own; the first one as a single device does.
+        of_device = f"/{self._shard.rank}" if self._shard.rank else ""
+        self._drops.manual_seed(_derived_seed(self._seed, f"{self._name}/drop{of_device}", number))
+        self._step.begin()
+        run = self._graphed or self._step
+        rate = self._recipe.lr
+        with contextlib.closing(self._feed.epoch(generator)) as batches:
+            for step in range(steps):
+                if should_stop is not None and should_stop():
+                    raise Interrupted(f"in epoch {number}, before step {step + 1} of {steps}")
+                rate = learning_rate(self._recipe, (number - 1) * steps + step, steps)
+                self._state.set_learning_rate(rate)
+                run(*next(batches))
+        return rate
 
-    loss: Tensor
-    """Sum of the batches' mean losses. float64, shape ()."""
-    wrong: Tensor
-    """Images whose class was not the likeliest one. int64, shape ()."""
-    steps: int
-    images: int
-    lr: float
-    """Learning rate of the last step."""
-
-
-def _train_epoch(
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    recipe: Recipe,
-    data: DeviceData,
-    shard: Shard,
-    epoch: int,
-    generator: torch.Generator,
-    should_stop: ShouldStop | None,
-) -> _EpochSums:
-    """Take the steps of one epoch; images that do not fill a batch wait for another epoch's order."""
-    model.train()
-    count = len(data.train_images)
-    batch = min(recipe.batch_size, count)
-    steps = count // batch
-    order = torch.randperm(count, generator=generator, device=data.device)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=data.device)
-    wrong = torch.zeros((), dtype=torch.int64, device=data.device)
-    lr = recipe.lr
-    for step in range(steps):
-        if should_stop is not None and should_stop():
-            raise Interrupted(f"in epoch {epoch}, before step {step + 1} of {steps}")
-        lr = learning_rate(recipe, (epoch - 1) * steps + step, steps)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-        indices = order[step * batch : (step + 1) * batch]
-        images, labels = data.train_batch(indices, recipe, generator, shard.part(batch))
-        logits = model(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        loss_sum += loss.detach()
-        wrong += _wrong(logits.detach(), labels)
-    return _EpochSums(shard.total(loss_sum) / shard.world, shard.total(wrong), steps, steps * batch, lr)
-
-
-def _wrong(logits: Tensor, labels: Tensor) -> Tensor:
-    """Count the images whose likeliest class is not theirs: (N, num_classes), (N,) -> ()."""
-    return (logits.argmax(1) != labels).sum()
+    def release(self) -> None:
+        """Leave nothing of the training about the module, nor on the device."""
+        set_generator(self._state.model, None)
+        if self._graphed is not None:
+            self._graphed.release()
+            self._graphed = None
+            torch.cuda.empty_cache()
 
 
 def _check_fit(network: Network, data: DeviceData) -> None:

@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
+from torch.nn import functional
 
 from designspace.models import AnyNet
 from designspace.models.blocks import Block
-from designspace.models.drop import DropBlock, DropPath
+from designspace.models.drop import DropBlock, Dropout, DropPath, set_generator
 from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
@@ -24,6 +27,14 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean():
     assert y.mean().item() == pytest.approx(1, abs=0.02)
 
 
+def test_dropout_drops_values_and_keeps_the_mean():
+    x = torch.ones(300, 200)
+    y = Dropout(0.3)(x)
+    assert y.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert y.mean().item() == pytest.approx(1, abs=0.02)
+    assert not torch.equal(y[0], y[1])
+
+
 @pytest.mark.parametrize(("block", "side"), [(3, 16), (7, 28), (5, 5), (7, 4), (1, 9)])
 def test_drop_block_drops_squares_at_the_rate(block, side):
     x = torch.ones(128, 64, side, side)
@@ -40,7 +51,7 @@ def test_drop_block_drops_squares_at_the_rate(block, side):
     assert not torch.equal(dropped[:, 0], dropped[:, 1])  # each channel on its own
 
 
-@pytest.mark.parametrize("layer", [DropPath(0.5), DropBlock(0.5)])
+@pytest.mark.parametrize("layer", [DropPath(0.5), DropBlock(0.5), Dropout(0.5)])
 def test_nothing_is_dropped_in_evaluation(layer):
     x = torch.randn(4, 3, 8, 8)
     assert torch.equal(layer.eval()(x), x)
@@ -96,3 +107,76 @@ def test_a_dropped_block_is_its_shortcut():
     assert 15 < dropped.sum() < 49
     gradient = torch.autograd.grad(block(x.requires_grad_()).sum(), x)[0]
     assert gradient.isfinite().all()
+
+
+DROPPING = {"drop_path": 0.4, "drop_block": 0.2, "dropout": 0.5}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("layer", [DropPath(0.5), DropBlock(0.3), Dropout(0.5)])
+def test_a_layer_draws_from_its_generator_alone(layer):
+    x = torch.randn(8, 4, 9, 9)
+    set_generator(layer, generator(1))
+    state = torch.get_rng_state()
+    first, second = layer(x), layer(x)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(first, second)
+    set_generator(layer, generator(1))
+    assert torch.equal(layer(x), first)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    set_generator(layer, None)
+    without = layer(x)
+    assert not torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(0)
+    assert torch.equal(layer(x), without)
+
+
+def epoch(model, seed, steps=3):
+    """Train as a loop does that sets a generator every epoch."""
+    set_generator(model, generator(seed))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    model.train()
+    for step in range(steps):
+        x = torch.randn(6, 3, 16, 16, generator=generator(100 * seed + step))
+        functional.cross_entropy(model(x), torch.arange(6) % 5).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+
+def test_an_interrupted_training_is_the_same_to_the_bit():
+    straight = AnyNet(NETWORK, **DROPPING)
+    epoch(straight, 1)
+    state = copy.deepcopy(straight.state_dict())
+    epoch(straight, 2)
+    torch.rand(7)  # the global state is another then
+    resumed = AnyNet(NETWORK, seed=3, **DROPPING)
+    resumed.load_state_dict(state)
+    epoch(resumed, 2)
+    for name, weight in straight.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+    other = AnyNet(NETWORK, **DROPPING)
+    other.load_state_dict(state)
+    epoch(other, 3)
+    assert not torch.equal(other.head.classifier.weight, straight.head.classifier.weight)
+
+
+def test_checkpointing_drops_the_same_once_more():
+    plain, checkpointing = (AnyNet(NETWORK, checkpointing=given, **DROPPING) for given in (False, True))
+    for model in (plain, checkpointing):
+        epoch(model, 1)
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(weight, checkpointing.state_dict()[name]), name
+
+
+def test_a_copy_has_no_generator():
+    model = AnyNet(NETWORK, **DROPPING)
+    set_generator(model, generator())
+    twin = copy.deepcopy(model)
+    assert all(module.generator is None for module in twin.modules() if hasattr(module, "generator"))
+    assert sum(module.generator is not None for module in model.modules() if hasattr(module, "generator")) > 5
+    assert str(twin) == str(model)
+    assert torch.equal(twin.eval()(torch.ones(1, 3, 16, 16)), model.eval()(torch.ones(1, 3, 16, 16)))

@@ -134,6 +134,30 @@ def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, 
     assert claims.current(run.trial(run.ids()[0]).path) is None
 
 
+@pytest.mark.parametrize(
+    ("error", "usable", "spent"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", True, False),
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", False, True),
+        ("CUDA error: an illegal memory access was encountered", True, True),
+    ],
+)
+def test_a_worker_of_a_gpu_goes_on_where_only_memory_ran_out(
+    tmp_path, fashion_mnist, monkeypatch, error, usable, spent
+):
+    def load(*arguments):
+        raise RuntimeError(error)
+
+    monkeypatch.setattr("designspace.data.load", load)
+    monkeypatch.setattr("designspace.training.failures.release_memory", lambda: usable)
+    run = make_run(tmp_path / "run", n=1)
+    said = []
+    worker = Worker(Settings("cuda", str(fashion_mnist), max_retries=0), said.append)
+    worker.run(Order(Task(str(run.path), run.ids()[0])))
+    assert worker.is_spent == spent
+    assert [event.kind for event in said] == ["leaving"] * spent + ["failed"]
+
+
 def test_a_trainer_that_is_not_there_stops_everything(tmp_path, fashion_mnist):
     run = make_run(tmp_path / "run", n=2, trainer="nowhere:train")
     with pytest.raises(RunError, match="trainer nowhere:train cannot be imported .* is it on PYTHONPATH"):

@@ -6,9 +6,10 @@ import torch
 
 from designspace.models import AnyNet
 from designspace.support.errors import InputError, RunError
-from designspace.training import Interrupted, train, train_model
-from designspace.training.checkpoint import restore, save
-from designspace.training.optimiser import make_optimiser
+from designspace.training import DeviceData, Interrupted, evaluate, train, train_model
+from designspace.training.checkpoint import question_of, read, save, trained_weights
+from designspace.training.loop import first_model
+from designspace.training.state import State
 from designspace.trials.trial import EpochRecord
 
 
@@ -50,6 +51,56 @@ def test_resumed_is_the_same_as_uninterrupted_to_the_bit(network, recipe, data, 
     assert without_wall(seen[-1]) == without_wall(expected[-1])
     assert result.final_error == expected[-1][-1].test_error
     assert result.train_s == pytest.approx(sum(record.wall_s for record in seen[-1]), abs=1e-3)
+
+
+ALL_ON = {
+    "ema_decay": 0.8,
+    "heldout_images": 9,
+    "mixup": 0.3,
+    "accumulate": 2,
+    "dropout": 0.2,
+    "drop_path": 0.2,
+    "drop_block": 0.1,
+    "erasing": 0.3,
+    "warmup_epochs": 1.5,
+}
+
+
+@pytest.mark.parametrize(
+    "fields", [ALL_ON, {**ALL_ON, "precision": "bfloat16"}, {"ema_decay": 0.5, "precision": "float16"}]
+)
+def test_with_everything_on_resumed_is_the_same_after_every_epoch(network, recipe, data, tmp_path, fields):
+    recipe = dataclasses.replace(recipe, **fields)
+    whole, expected = first_model(network, recipe, 1), []
+    train_model(whole, recipe, data, seed=1, checkpoint=tmp_path / "whole.pt", on_epoch=expected.append)
+    path = tmp_path / "checkpoint.pt"
+    for _ in range(recipe.epochs - 1):
+        torch.manual_seed(0)  # nothing may come from there
+        with pytest.raises(Interrupted):
+            train_model(first_model(network, recipe, 1), recipe, data, seed=1, checkpoint=path, should_stop=Stop(6))
+    model, seen = first_model(network, recipe, 1), []
+    train_model(model, recipe, data, seed=1, checkpoint=path, on_epoch=seen.append)
+    assert [len(history) for history in seen] == [3, 4]
+    assert without_wall(seen[-1]) == without_wall(expected[-1])
+    assert weights(model) == weights(whole)
+    question = question_of(network.id, recipe, 1)
+    assert {name: tensor.numpy().tobytes() for name, tensor in trained_weights(path, question, 4).items()} == weights(
+        model
+    )
+    again = first_model(network, recipe, 1)
+    train_model(again, recipe, data, seed=1, checkpoint=path)
+    assert weights(again) == weights(model)
+
+
+def test_an_average_and_what_it_is_of_are_both_kept(network, recipe, data, tmp_path):
+    recipe = dataclasses.replace(recipe, ema_decay=0.9, epochs=2)
+    path = tmp_path / "checkpoint.pt"
+    result = train(network, recipe, data, checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    assert not torch.equal(state["model"]["head.classifier.weight"], state["average"]["head.classifier.weight"])
+    model = AnyNet(network)
+    model.load_state_dict(trained_weights(path, question_of(network.id, recipe, 0), 2))
+    assert evaluate(model, DeviceData.of(data)) == result.final_error
 
 
 def test_a_finished_training_is_not_repeated(network, recipe, data, tmp_path):
@@ -117,12 +168,12 @@ def test_a_checkpoint_from_before_a_field_is_of_the_recipe_with_its_default(netw
     path = tmp_path / "checkpoint.pt"
     before = {name: value for name, value in recipe.to_dict().items() if name != "devices"}
     model = AnyNet(network)
-    optimiser = make_optimiser(model, recipe)
-    save(path, model, optimiser, (EpochRecord(1, 0.1, 1.0, 50.0, 50.0, 1.0),), {"recipe": before, "seed": 0})
-    assert len(restore(path, model, optimiser, {"recipe": recipe.to_dict(), "seed": 0})) == 1
+    record = EpochRecord(1, 0.1, 1.0, 50.0, 50.0, 1.0)
+    save(path, State(model, recipe).state_dict(), (record,), {"recipe": before, "seed": 0})
+    assert read(path, {"recipe": recipe.to_dict(), "seed": 0})[1] == (record,)
     for other in (dataclasses.replace(recipe, devices=2), dataclasses.replace(recipe, epochs=9)):
         with pytest.raises(InputError, match="its recipe is"):
-            restore(path, model, optimiser, {"recipe": other.to_dict(), "seed": 0})
+            read(path, {"recipe": other.to_dict(), "seed": 0})
 
 
 def test_a_checkpoint_that_cannot_be_read_or_written(network, recipe, data, tmp_path):

@@ -1,0 +1,110 @@
+"""What a trial's epochs are fed with: which images in which order, augmented, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+
+import torch
+from torch import Tensor
+
+from designspace.data.augment import Augmentation
+from designspace.data.images import balanced
+from designspace.support.errors import InputError
+from designspace.training.device_data import DeviceData
+from designspace.training.shard import Shard
+from designspace.training.streaming import rows
+from designspace.trials.trial import Recipe
+
+_CHUNK_IMAGES = 4096
+_CHUNK_BYTES = 64 << 20
+"""On a GPU so many images are augmented at once, at most, or images of so many bytes when they are float32."""
+_HELDOUT_SEED = 2
+
+
+class Feed:
+    """The training images of a recipe on a device: a part of each batch, if several devices share them.
+
+    What is random is drawn on the host, where nobody has to wait for it, and for the whole batch, so what becomes of an
+    image does not depend on the number of devices. Two exceptions: mixup pairs images within a device's part (with the
+    weights that the other devices use); and a single GPU draws for several batches at once, for it would wait for the
+    launch of so many small kernels.
+
+    Raises:
+        InputError: the images are too few for the recipe, cannot be shared, or cannot be prepared as it says.
+    """
+
+    def __init__(self, data: DeviceData, recipe: Recipe, shard: Shard) -> None:
+        self._data = data
+        height = data.train_images.shape[2]
+        self.augmentation = Augmentation.of(recipe, data.mean, data.std, height)
+        self._kept, self.heldout = _split(data, recipe)
+        self._count = len(data.train_images) if self._kept is None else len(self._kept)
+        self._batch = min(recipe.batch_size, self._count)
+        if self._batch % shard.world:
+            raise InputError(
+                f"{data.name}: a batch of all {self._batch} images cannot be shared by {shard.world} devices"
+            )
+        self.steps = self._count // self._batch
+        """Steps an epoch: images that do not fill a batch wait for another epoch's order."""
+        self.images = self.steps * self._batch
+        """Images an epoch."""
+        self._part = shard.part(self._batch)
+        self._batches_at_once = 1
+        if data.device.type == "cuda" and shard.world == 1:
+            side = recipe.crop_size or height
+            image_bytes = 4 * data.train_images.shape[1] * max(side**2, data.train_images[0, 0].numel())
+            at_once = min(_CHUNK_IMAGES, _CHUNK_BYTES // image_bytes)
+            self._batches_at_once = max(1, min(self.steps, at_once // self._batch))
+
+    def epoch(self, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor]]:
+        """Give an epoch's batches: images, float32 (n, C, S, S) channels last, and targets (see `Step`).
+
+        ``generator`` is one of the CPU.
+        """
+        order = torch.randperm(self._count, generator=generator)
+        if self._kept is not None:
+            order = self._kept[order]
+        if self._data.device.type == "cuda":
+            order = order.pin_memory()  # so that nobody waits while parts of it go to the device
+        return self._batches(order, generator)
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        """A batch like those of an epoch."""
+        return next(self._batches(torch.arange(self._batch), torch.Generator().manual_seed(0)))
+
+    def _batches(self, order: Tensor, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor]]:
+        """Batches of images in an order, as many as it fills."""
+        data, batch = self._data, self._batch
+        whole = len(order) // batch * batch
+        chunks = order[:whole].split(batch * self._batches_at_once)  # type: ignore[no-untyped-call]
+        part = self._part if self._batches_at_once == 1 else slice(None)
+        size = self._part.stop - self._part.start
+        with closing(rows(data.train_images, chunks, data.device)) as source:
+            for chunk, raw in zip(chunks, source, strict=True):
+                images = self.augmentation.train(raw, generator, part)
+                labels = data.train_labels[chunk[part].to(data.device, non_blocking=True)]
+                for start in range(0, len(images), size):
+                    one = slice(start, start + size)
+                    yield self.augmentation.mix(images[one], labels[one], data.num_classes, generator)
+
+
+def _split(data: DeviceData, recipe: Recipe) -> tuple[Tensor | None, Tensor | None]:
+    """The indices of the images to train on and of those held out, on the host; twice None where none are held out.
+
+    Which ones depends on the labels alone; every class keeps its share (see `ImageData.subset`).
+    """
+    if not recipe.heldout_images:
+        return None, None
+    labels = data.train_labels.cpu().numpy()
+    if recipe.heldout_images >= len(labels):
+        raise InputError(
+            f"{data.name}: heldout_images must be below the number of training images, {len(labels)}, "
+            f"not {recipe.heldout_images}"
+        )
+    chosen = torch.from_numpy(
+        balanced(f"{data.name}: heldout_images", labels, recipe.heldout_images, seed=_HELDOUT_SEED)
+    )
+    is_kept = torch.ones(len(labels), dtype=torch.bool)
+    is_kept[chosen] = False
+    return is_kept.nonzero().squeeze(1), chosen

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch.nn import functional
+
+from designspace.data.augment import Augmentation
+from designspace.data.augment.mixing import draw_weight, mixup
+from designspace.trials.trial import Recipe
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count=12, channels=3):
+    images = torch.randn(count, channels, 5, 4, generator=generator()).contiguous(memory_format=torch.channels_last)
+    return images, torch.arange(count) % 5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_and_labels_are_mixed_alike(channels):
+    images, labels = batch(channels=channels)
+    before = images.clone()
+    mixed, targets = mixup(images, labels, 5, 0.7, generator(1))
+    assert torch.equal(images, before)
+    assert mixed.stride() == images.stride()
+    replay = generator(1)
+    weight = draw_weight(0.7, replay).item()
+    partners = torch.randperm(12, generator=replay)
+    assert sorted(partners.tolist()) == list(range(12))
+    for n, partner in enumerate(partners.tolist()):
+        torch.testing.assert_close(mixed[n], weight * images[n] + (1 - weight) * images[partner])
+        expected = torch.zeros(5)
+        expected[labels[n]] += weight
+        expected[labels[partner]] += 1 - weight
+        torch.testing.assert_close(targets[n], expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(alpha=st.floats(0.05, 5), smoothing=st.floats(0, 0.5), seed=st.integers(0, 999))
+def test_the_loss_is_the_papers(alpha, smoothing, seed):
+    """The weighted mean of the losses with either label, each smoothed."""
+    images, labels = batch()
+    _, targets = mixup(images, labels, 5, alpha, generator(seed))
+    replay = generator(seed)
+    weight = draw_weight(alpha, replay).item()
+    others = labels[torch.randperm(12, generator=replay)]
+    logits = torch.randn(12, 5, generator=generator(seed + 1))
+    loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    one, other = (functional.cross_entropy(logits, given, label_smoothing=smoothing) for given in (labels, others))
+    torch.testing.assert_close(loss, weight * one + (1 - weight) * other)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0, 3.0])
+def test_weights_are_of_the_beta_distribution(alpha):
+    source = generator(3)
+    weights = [draw_weight(alpha, source).item() for _ in range(1000)]
+    assert stats.kstest(weights, "beta", (alpha, alpha)).pvalue > 0.01
+
+
+def test_the_smallest_alpha_gives_a_weight():
+    source = generator()
+    weights = torch.stack([draw_weight(1e-4, source) for _ in range(50)])
+    assert weights.isfinite().all()
+    assert ((weights < 1e-6) | (weights > 1 - 1e-6)).float().mean() > 0.9
+
+
+def test_the_recipe_says_whether_images_are_mixed():
+    images, labels = batch()
+    mean = torch.zeros(3, 1, 1)
+    plain = Augmentation.of(Recipe(), mean, mean + 1, 5)
+    source = generator()
+    state = source.get_state()
+    same, unchanged = plain.mix(images, labels, 5, source)
+    assert same is images
+    assert unchanged is labels
+    assert torch.equal(source.get_state(), state)
+    mixing = Augmentation.of(Recipe(mixup=0.2), mean, mean + 1, 5)
+    first, second = (mixing.mix(images, labels, 5, generator(4)) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[0], mixing.mix(images, labels, 5, generator(5))[0])

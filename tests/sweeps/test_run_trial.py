@@ -1,0 +1,26 @@
+import logging
+
+from designspace.networks.network import Network, Stage, Stem
+from designspace.sweeps.run_trial import run_trial
+from designspace.trials.trial import Recipe, Trial, TrialResult
+from designspace.trials.trial_folder import TrialFolder
+
+
+def test_what_the_training_says_of_itself_is_in_the_trials_log(tmp_path):
+    said = logging.getLogger("designspace.training.capture")
+    before = logging.getLogger("designspace.training").level
+
+    def train(*arguments, **options):
+        said.info("a step is captured channels last (%s)", "1 ms")
+        said.debug("a detail")
+        return TrialResult(10.0, 9.0, 1, 2.0, "cpu")
+
+    trial = Trial(Network(Stem("cifar", 8), (Stage(1, 8, 1, 1, 4),)), Recipe(epochs=1))
+    folder = TrialFolder(tmp_path)
+    run_trial(folder, trial, train, None, lambda record: None, lambda: False, lambda: True)
+    said.info("somebody else's")
+    log = (tmp_path / "log.txt").read_text()
+    assert "a step is captured channels last (1 ms)" in log
+    assert "detail" not in log
+    assert "somebody" not in log
+    assert logging.getLogger("designspace.training").level == before

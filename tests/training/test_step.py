@@ -1,0 +1,171 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from designspace.models import AnyNet
+from designspace.training import evaluate, train_model
+from designspace.training.device_data import DeviceData
+from designspace.training.loop import _derived_seed
+from designspace.training.state import Layout, State
+from designspace.training.step import Step
+from designspace.trials.trial import Recipe
+
+
+def plain_module(seed=0):
+    """Without batch-norm, in float64: a batch's gradient is the mean of its images' gradients."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.ReLU(), nn.Linear(4 * 8 * 7, 3)).double()
+
+
+def batch(count=14, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 2, 10, 9, generator=generator, dtype=torch.float64)
+    return images, torch.randint(3, (count,), generator=generator)
+
+
+def values(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 16])
+@pytest.mark.parametrize("soft", [False, True])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(accumulate, soft):
+    """14 images in 4 parts: of unequal sizes."""
+    images, targets = batch()
+    if soft:
+        targets = functional.one_hot(targets, 3).double() * 0.7 + 0.1
+    whole, parts = plain_module(), plain_module()
+    steps = []
+    for module, recipe in ((whole, Recipe(batch_size=16)), (parts, Recipe(batch_size=16, accumulate=accumulate))):
+        step = Step(State(module, recipe), module, recipe)
+        step.begin()
+        for _ in range(3):
+            step(images, targets)
+        steps.append(step)
+    for name, value in parts.state_dict().items():
+        torch.testing.assert_close(value, whole.state_dict()[name], rtol=1e-10, atol=1e-12)
+    assert steps[0].wrong == steps[1].wrong
+    torch.testing.assert_close(steps[0].loss, steps[1].loss, rtol=1e-10, atol=0)
+
+
+def test_sums_begin_anew_and_a_mixed_image_is_of_its_main_class():
+    module, recipe = plain_module(), Recipe()
+    step = Step(State(module, recipe), module, recipe)
+    images, classes = batch()
+    targets = 0.6 * functional.one_hot(classes, 3) + 0.4 * functional.one_hot((classes + 1) % 3, 3)
+    expected = int((module(images).argmax(1) != classes).sum())
+    loss = functional.cross_entropy(module(images), targets.double())
+    for _ in range(2):
+        step.state.set_learning_rate(0.0)
+        step.begin()
+        step(images, targets.double())
+        assert int(step.wrong) == expected
+        assert float(step.loss) == pytest.approx(float(loss.detach()))
+
+
+def test_averages_are_those_of_a_plain_loop(network, recipe, data):
+    recipe = dataclasses.replace(recipe, ema_decay=0.9, epochs=2)
+    model, live = AnyNet(network, seed=1), AnyNet(network, seed=1).to(memory_format=torch.channels_last)
+    seen = []
+    train_model(model, recipe, data, on_epoch=seen.append)
+
+    images, averages, found = DeviceData.of(data), None, []
+    recipe = dataclasses.replace(recipe, ema_decay=0.0)
+    state = State(live, recipe)
+    step = Step(state, live, recipe)
+    from designspace.training.optimiser import learning_rate
+
+    averages = {name: value.double() for name, value in values(live).items()}
+    for epoch in (1, 2):
+        generator = torch.Generator().manual_seed(_derived_seed(0, network.id, epoch))
+        order = torch.randperm(70, generator=generator)
+        step.begin()
+        for number in range(4):
+            state.set_learning_rate(learning_rate(recipe, 4 * (epoch - 1) + number, 4))
+            step(*images.train_batch(order[16 * number : 16 * number + 16], recipe, generator))
+            for name, value in live.state_dict().items():
+                averages[name] = 0.9 * averages[name] + 0.1 * value.double()
+                if not value.is_floating_point():
+                    averages[name] = value.double()
+        averaged = copy.deepcopy(live)
+        averaged.load_state_dict({name: value.float() for name, value in averages.items()})
+        found.append(evaluate(averaged, images))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value.double(), averages[name], rtol=1e-5, atol=1e-6, msg=name)
+    assert [record.test_error for record in seen[-1]] == pytest.approx(found)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_learns_about_the_same(network, recipe, data, precision):
+    recipe = dataclasses.replace(recipe, crop_padding=0, flip=False, epochs=3)
+    exact, lower = [], []
+    train_model(AnyNet(network), recipe, data, on_epoch=exact.append)
+    model = AnyNet(network)
+    train_model(model, dataclasses.replace(recipe, precision=precision), data, on_epoch=lower.append)
+    assert lower[-1][0].train_loss == pytest.approx(exact[-1][0].train_loss, rel=0.05)
+    assert lower[-1][0].train_loss != exact[-1][0].train_loss
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_a_step_whose_loss_scale_is_too_large_changes_nothing_but_the_scale(network, data):
+    recipe = Recipe(data="stripes", precision="float16", batch_size=16, ema_decay=0.5)
+    model = AnyNet(network).train()
+    state = State(model, recipe)
+    step = Step(state, model, recipe)
+    images = DeviceData.of(data)
+    given = images.train_batch(torch.arange(16), recipe, torch.Generator())
+    state.scaler._scale.fill_(2.0**60)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    step(*given)
+    assert state.scaler.get_scale() == 2.0**59
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert not state.optimiser.state[parameter]["momentum_buffer"].any()
+    state.scaler._scale.fill_(1024.0)
+    step(*given)
+    assert state.scaler.get_scale() == 1024
+    moved = [not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()]
+    assert sum(moved) > len(moved) / 2
+
+
+@pytest.mark.parametrize("fields", [{}, {"ema_decay": 0.5}, {"ema_decay": 0.5, "precision": "float16"}])
+def test_what_a_snapshot_restores_goes_on_to_the_bit_in_any_layout(network, data, fields):
+    recipe = Recipe(data="stripes", batch_size=16, **fields)
+    model = AnyNet(network, seed=2).to(memory_format=torch.channels_last)
+    state = State(model, recipe)
+    step = Step(state, model, recipe)
+    given = DeviceData.of(data).train_batch(torch.arange(16), recipe, torch.Generator())
+    step.begin()
+    step(*given)
+    held, before = state.snapshot(), copy.deepcopy(state.state_dict())
+    expected = []
+    for failed in (False, True):
+        step(*given)
+        expected.append(copy.deepcopy(state.state_dict()))
+        if failed and state.scaler is not None:
+            state.scaler.scale(torch.zeros(()))  # as if it had ended between two calls
+        state.lay_out(Layout(channels_last=False))
+        assert all(weight.is_contiguous() for weight in model.parameters())
+        state.restore(held, after_failure=failed)
+        state.lay_out(Layout())
+        assert_same(state.state_dict(), before)
+    assert_same(*expected)
+
+
+def assert_same(one, other):
+    """Trees of dicts and lists with the same values, tensors to the bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list):
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert one == other
