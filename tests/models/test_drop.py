@@ -135,7 +135,7 @@ def test_a_layer_draws_from_its_generator_alone(layer):
     assert torch.equal(layer(x), without)
 
 
-def epoch(model, seed, steps=3):
+def epoch(model, seed, steps=2):
     """Train as a loop does that sets a generator every epoch."""
     set_generator(model, generator(seed))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
