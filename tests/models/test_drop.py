@@ -15,8 +15,12 @@ NETWORK = Network(Stem("cifar", 8), tuple(Stage(2, 16, 2, 1, 8) for _ in range(3
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _seeded_on_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # maps are small, and other tests run beside
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_drop_path_drops_whole_images_and_keeps_the_mean():
