@@ -150,8 +150,10 @@ def help_text(name: str, typed: Sequence[str] = ()) -> str:
         chosen = dict(word.split("=", 1) for word in _choices(typed, groups)).get(group, default)
         example = (configs_folder() / group / f"{chosen}.yaml").read_text(encoding="utf-8").rstrip()
         lines += ["", f"# {group}={chosen}:", example]
-    if "space:" in text:
-        lines += ["", "# every space:", (configs_folder() / "base" / "space.yaml").read_text(encoding="utf-8").rstrip()]
+    for kind, shown in (("recipe", "recipe" in groups or "experiment" in groups), ("space", "space:" in text)):
+        if shown:
+            base = (configs_folder() / "base" / f"{kind}.yaml").read_text(encoding="utf-8").rstrip()
+            lines += ["", f"# every {kind}:", base]
     return "\n".join(lines)
 
 

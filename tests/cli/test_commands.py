@@ -156,7 +156,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
     ("command", "arguments", "words"),
     [
         ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: fashion_mnist"]),
-        ("launch", ["run=x", "recipe=slow"], ["unknown recipe 'slow'; there is: quick, sweep"]),
+        (
+            "launch",
+            ["run=x", "recipe=slow"],
+            ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
+        ),
         ("launch", ["run=x", "launcher=cloud"], ["unknown launcher 'cloud'; there is: local, slurm"]),
         (
             "launch",
@@ -167,7 +171,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ("cancel", [], ["run=... must be given"]),
         ("explore", ["experiment=none"], ["unknown experiment 'none'; there is: quickstart"]),
         ("explore", ["spaces=[AnyNetXA,Nope]"], ["unknown space 'Nope'"]),
-        ("explore", ["recipe=slow"], ["unknown recipe 'slow'; there is: quick, sweep"]),
+        (
+            "explore",
+            ["recipe=slow"],
+            ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
+        ),
         ("explore", ["space=AnyNetXA"], ["Could not override 'space'"]),
         ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, watch"]),

@@ -15,8 +15,12 @@ NETWORK = Network(Stem("cifar", 8), tuple(Stage(2, 16, 2, 1, 8) for _ in range(3
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _seeded_on_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # maps are small, and other tests run beside
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_drop_path_drops_whole_images_and_keeps_the_mean():
@@ -135,7 +139,7 @@ def test_a_layer_draws_from_its_generator_alone(layer):
     assert torch.equal(layer(x), without)
 
 
-def epoch(model, seed, steps=3):
+def epoch(model, seed, steps=2):
     """Train as a loop does that sets a generator every epoch."""
     set_generator(model, generator(seed))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05)

@@ -30,13 +30,12 @@ def pad_crop(images: Tensor, padding: int, corners: Tensor, size: tuple[int, int
     ``corners`` are the windows' upper left ones in the padded images, int64 (N, 2): rows, columns.
     """
     padded = functional.pad(images, (padding,) * 4) if padding else images
-    if images.device.type == "cpu":
-        # numpy copies whole rows where torch copies pixels.
-        views = np.lib.stride_tricks.sliding_window_view(padded.numpy(), size, axis=(2, 3))
-        rows, columns = corners.numpy().T
-        return torch.from_numpy(views[np.arange(len(images)), :, rows, columns])
     windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # a view: (N, C, rows, columns, *size)
-    return windows[torch.arange(len(images), device=images.device), :, corners[:, 0], corners[:, 1]]
+    rows, columns = corners.unbind(1)
+    if images.device.type == "cpu":  # numpy copies whole rows where torch copies pixels
+        chosen = windows.numpy()[np.arange(len(images)), :, rows.numpy(), columns.numpy()]
+        return torch.from_numpy(chosen)
+    return windows[torch.arange(len(images), device=images.device), :, rows, columns]
 
 
 class Boxes(NamedTuple):

@@ -1,0 +1,93 @@
+"""The recipes that come with the program."""
+
+import re
+
+import pytest
+import torch
+import yaml
+
+from designspace.cli import app
+from designspace.data.augment import Augmentation
+from designspace.trials.trial import Recipe
+
+NAMES = app.options("recipe")
+SIZES = {"regnet_100": (3, 256), "resnest_270": (3, 256), "cifar": (3, 32), "cifar_best": (3, 32)}
+
+
+def recipe(name, *overrides):
+    config = app.compose("launch", [f"recipe={name}", "run=x", *overrides])
+    return Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
+
+
+def base():
+    return yaml.safe_load((app.configs_folder() / "base" / "recipe.yaml").read_text())
+
+
+def test_the_base_lists_every_field_with_its_default():
+    fields = Recipe().to_dict()
+    assert fields.pop("data") == "fashion_mnist"
+    assert base() == fields
+
+
+@pytest.mark.parametrize("name", ["base/recipe", *(f"recipe/{name}" for name in NAMES)])
+def test_help_shows_what_is_set_and_why(name):
+    text = (app.configs_folder() / f"{name}.yaml").read_text()
+    assert all(len(line) <= 130 for line in text.splitlines())
+    if name != "base/recipe":
+        assert text.startswith("# ")
+        shown = app.help_text("launch", [name.replace("/", "=")])
+        assert text.strip() in shown
+        assert "# every recipe:" in shown
+
+
+def test_help_of_commands_with_a_recipe_explains_every_field():
+    for command in ("launch", "explore"):
+        text = app.help_text(command)
+        for field in base():
+            assert re.search(rf"^{field}: ", text, re.M), field
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_fits_its_images(name):
+    channels, size = SIZES.get(name, (1, 28))
+    ours = recipe(name)
+    ones = torch.ones(channels, 1, 1)
+    images = torch.zeros(2, channels, size, size, dtype=torch.uint8)
+    augmentation = Augmentation.of(ours, ones, ones, size)
+    side = ours.crop_size or size
+    assert augmentation.train(images, torch.Generator().manual_seed(0)).shape == (2, channels, side, side)
+    assert augmentation.test(images).shape == (2, channels, side, side)
+
+
+def test_the_papers_sweep_is_the_default():
+    assert recipe("sweep") == Recipe()
+
+
+def test_quick_is_what_published_numbers_were_made_with():
+    assert recipe("quick") == Recipe(
+        batch_size=64,
+        lr=0.2,
+        weight_decay=5e-4,
+        warmup_epochs=1,
+        zero_init_residual=True,
+        train_images=2000,
+        test_images=2000,
+    )
+
+
+def test_published_recipes_have_the_learning_rates_of_their_batches():
+    for name, lr, images in (("regnet_100", 0.1, 128), ("resnest_270", 0.1, 256), ("cifar", 0.1, 128)):
+        ours = recipe(name)
+        assert ours.lr == pytest.approx(lr * ours.batch_size / images)
+    best = recipe("cifar_best")
+    assert best.ema_decay == pytest.approx(1 - 0.00025 * best.batch_size / best.epochs, abs=5e-5)
+
+
+def test_a_recipe_is_a_base_and_what_differs():
+    assert recipe("fashion").to_dict() == {
+        **recipe("cifar").to_dict(),
+        "epochs": 50,
+        "warmup_epochs": 1,
+        "crop_padding": 2,
+    }
+    assert recipe("regnet_100", "recipe.devices=1", "recipe.accumulate=8").accumulate == 8
