@@ -1,6 +1,17 @@
 """Images in: data sets by name, fetched or packed from folders, checked; and augmentation on the device."""
 
-from designspace.data.catalog import DataCounts, DataFacts, DataShape, counts, facts, load, names, prepare, shape
+from designspace.data.catalog import (
+    DataCounts,
+    DataFacts,
+    DataShape,
+    counts,
+    facts,
+    fetched_names,
+    load,
+    names,
+    prepare,
+    shape,
+)
 from designspace.data.images import ImageData
 from designspace.support.folders import default_root
 
@@ -12,6 +23,7 @@ __all__ = [
     "counts",
     "default_root",
     "facts",
+    "fetched_names",
     "load",
     "names",
     "prepare",

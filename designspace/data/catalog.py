@@ -75,9 +75,14 @@ _DATA_SETS = {
 }
 
 
+def fetched_names() -> list[str]:
+    """The names of the data sets that can be fetched, which are the same everywhere."""
+    return list(_DATA_SETS)
+
+
 def names(root: Path | None = None) -> list[str]:
     """The names of all data sets: those that can be fetched, and those packed below ``root`` (see `default_root`)."""
-    return [*_DATA_SETS, *packed.packed_names(default_root() if root is None else root)]
+    return [*fetched_names(), *packed.packed_names(default_root() if root is None else root)]
 
 
 def shape(name: str, root: Path | None = None) -> DataShape:
@@ -159,8 +164,8 @@ def _get(name: str, root: Path | None) -> _DataSet:
     if name not in packed.packed_names(root):
         error = unknown("data set", name, names(root))
         raise InputError(
-            f"{error}. Folders of images become data sets by: python -m designspace.prepare data=folder name=... from=... "
-            f"(packed in {root})"
+            f"{error}. Folders of images become data sets in {root} by: python -m designspace.prepare data=folder "
+            "name=... from=... size=..."
         )
     return _of_packed(root / name)
 

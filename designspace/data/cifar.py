@@ -161,7 +161,9 @@ def prepare(cifar: Cifar, root: Path) -> Path:
                 said.append(f"{path}: {one_line(error)}")
     for archive in cifar.archives:
         try:
-            receive_checked(folder / archive.file, ADDRESS + archive.file, LIMIT_BYTES, partial(_check, archive=archive))
+            receive_checked(
+                folder / archive.file, ADDRESS + archive.file, LIMIT_BYTES, partial(_check, archive=archive)
+            )
         except (NotThere, BadContent) as error:
             said.append(f"{ADDRESS}{archive.file}: {one_line(error)}")
         else:

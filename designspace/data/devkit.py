@@ -47,9 +47,7 @@ def _wordnet_ids(meta: bytes) -> dict[int, str]:
     from scipy.io import loadmat  # takes its time to import
 
     synsets = np.atleast_1d(loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
-    return {
-        int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets if int(synset["num_children"]) == 0
-    }
+    return {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets if int(synset["num_children"]) == 0}
 
 
 def _members(path: Path) -> dict[str, bytes]:

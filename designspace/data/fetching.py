@@ -62,6 +62,3 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         return f"{' '.join(error.cmd[:2])} said: {' '.join(error.stderr.split()) or f'exit code {error.returncode}'}"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-

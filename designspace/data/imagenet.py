@@ -52,8 +52,8 @@ def extract(
     """Lay ImageNet out below ``root``, and give the folder; what is there already stays, so that the same call goes on.
 
     Args:
-        archives: the paths of `TRAIN`, `VAL` and `DEVKIT`, or of a folder that holds them. One may be missing where what
-            is in it is laid out already.
+        archives: the paths of `TRAIN`, `VAL` and `DEVKIT`, or of a folder that holds them. One may be missing where
+            what is in it is laid out already.
         root: the folder of all data sets.
         check: compare the archives with their published MD5. It is no safeguard against an attacker, but there is no
             other published digest.
@@ -196,7 +196,9 @@ def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[IO[bytes]
 
 def _surprise(path: Path, member: tarfile.TarInfo, example: str) -> RunError:
     """The error for a member that has no place in an archive: another name, a link, a path that leads elsewhere."""
-    return RunError(f"{path} holds {member.name!r}, where only files such as {example} should be; nothing is made of it")
+    return RunError(
+        f"{path} holds {member.name!r}, where only files such as {example} should be; nothing is made of it"
+    )
 
 
 def _check_counts(folder: Path) -> None:

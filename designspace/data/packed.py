@@ -1,8 +1,8 @@
-"""Packed data sets: folders of images, decoded once (`designspace.data.packing`), as arrays that are mapped into memory.
+"""Packed data sets: folders of images, decoded once (`designspace.data.packing`), as arrays mapped into memory.
 
 ``<root>/<name>/`` holds for each split ``<split>_images.npy``, uint8 (N, 3, size, size), and ``<split>_labels.npy``,
-int64 (N,), which any program can read, and ``packed.json``, which says what they are. packed.json is written last: where
-it is, the data set is whole.
+int64 (N,), which any program can read, and ``packed.json``, which says what they are. packed.json is written last:
+where it is, the data set is whole.
 """
 
 from __future__ import annotations
@@ -141,14 +141,14 @@ def load(folder: Path) -> ImageData:
     """Give a packed data set; its images stay on the disk, mapped into memory, and nothing of them is read.
 
     The sizes of all files are checked, the labels by their SHA-256, and the images by the time when they were last
-    written. Where that is another than when they were packed, as after copying, all of them are read and checked; `check`
-    notes the new time, and then they need not be any more.
+    written. Where that is another than when they were packed, as after copying, all of them are read and checked;
+    `check` notes the new time, and then they need not be any more.
 
     Raises:
         RunError: a file is missing, cut off or changed; the error names it.
     """
     packed = read_packed(folder)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split in SPLITS:
         arrays[f"{split}_images"] = _images(folder, packed, split)
         arrays[f"{split}_labels"] = _labels(folder, packed, split)
@@ -183,7 +183,9 @@ def check(folder: Path, show: Callable[[int, int], None] = lambda finished, tota
         _check_pieces(folder, packed, split, count)
     now = {split: (folder / images_file(split)).stat().st_mtime_ns for split in SPLITS}
     if any(now[split] != packed.split(split).modified_ns for split in SPLITS):
-        splits = {split: dataclasses.replace(packed.split(split), modified_ns=now[split]) for split in SPLITS}
+        splits: dict[str, Any] = {
+            split: dataclasses.replace(packed.split(split), modified_ns=now[split]) for split in SPLITS
+        }
         packed = dataclasses.replace(packed, **splits)
         write_packed(folder, packed)
     return packed
@@ -196,7 +198,7 @@ def pieces(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 def digest(images: NDArray[np.uint8]) -> str:
     """The SHA-256 of the pixels of some images, in hex."""
-    return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
 def _check_pieces(folder: Path, packed: Packed, split: str, count: Callable[[int], None]) -> None:
@@ -206,8 +208,8 @@ def _check_pieces(folder: Path, packed: Packed, split: str, count: Callable[[int
         if digest(piece) != expected:
             first = number * PIECE
             raise RunError(
-                f"{folder / images_file(split)} is damaged: images {first} to {first + len(piece) - 1} are not what was "
-                f"packed; {_advice(folder)}"
+                f"{folder / images_file(split)} is damaged: images {first} to {first + len(piece) - 1} are not what "
+                f"was packed; {_advice(folder)}"
             )
         count(len(piece))
 
@@ -246,4 +248,6 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _advice(folder: Path) -> str:
     """What to do about a damaged data set."""
-    return f"delete {folder / PACKED} and pack it again: python -m designspace.prepare data=folder name={folder.name} ..."
+    return (
+        f"delete {folder / PACKED} and pack it again: python -m designspace.prepare data=folder name={folder.name} ..."
+    )

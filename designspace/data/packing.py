@@ -1,8 +1,8 @@
 """Packing: folders of images become a packed data set (`designspace.data.packed`), on all cores, once.
 
 While it goes on, everything lies in ``<root>/<name>/.packing-<digest of what is asked>/``: the files of images at their
-full size, filled piece by piece, and a journal of the pieces that are done. A call that finds such a folder goes on there;
-what the journal says is compared with the bytes. Files move to their places when all are whole, packed.json last.
+full size, filled piece by piece, and a journal of the pieces that are done. A call that finds such a folder goes on
+there; what the journal says is compared with the bytes. Files move to their places when all are whole, packed.json last.
 """
 
 from __future__ import annotations
@@ -113,15 +113,13 @@ def _packed_already(folder: Path, asked: str, size: int, show: Show) -> Packed:
     if held.asked != asked:
         what = "other images of " if held.size == size else ""
         raise InputError(
-            f"{folder} holds {what}{held.source} at size {held.size}, packed before; choose another name=..., or delete "
-            f"{folder / PACKED} to pack anew"
+            f"{folder} holds {what}{held.source} at size {held.size}, packed before; choose another name=..., or "
+            f"delete {folder / PACKED} to pack anew"
         )
     return packing_format.check(folder, show)
 
 
-def _fill(
-    splits: Mapping[str, ImageFolder], partial: Path, size: int, workers: int, show: Show, asked: str
-) -> None:
+def _fill(splits: Mapping[str, ImageFolder], partial: Path, size: int, workers: int, show: Show, asked: str) -> None:
     """Decode everything into the partial folder, so that in the end it holds the whole data set."""
     partial.mkdir(exist_ok=True)
     earlier = _read_journal(partial / _JOURNAL)
@@ -220,7 +218,7 @@ def _complete(
             unreadable=reasons,
         )
     mean, std = _moments(done["train"], described["train"].images * size * size)
-    source = f"{splits['train'].path} and {splits['test'].path}"
+    source = " and ".join(dict.fromkeys(str(splits[split].path) for split in SPLITS))
     classes = splits["train"].classes
     packed = Packed(asked=asked, source=source, size=size, classes=classes, mean=mean, std=std, **described)
     packing_format.write_packed(partial, packed)

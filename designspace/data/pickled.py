@@ -1,7 +1,7 @@
 """Reading pickles that hold nothing but plain values and arrays of bytes, without running anything that is in them.
 
-A pickle is a program, and `pickle.load` runs it. CIFAR's archives for Python are pickles, written by Python 2. Here the few
-names that they use stand for classes of this module, which only keep what they are given; any other name is refused.
+A pickle is a program, and `pickle.load` runs it. CIFAR's archives for Python are pickles, written by Python 2. Here the
+few names that they use stand for classes of this module, which only keep what they are given; any other is refused.
 """
 
 from __future__ import annotations

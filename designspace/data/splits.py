@@ -43,8 +43,8 @@ def find_splits(path: Path, heldout: float | None = None) -> dict[str, ImageFold
         raise InputError(f"{path} has {TRAIN} and {tests[0].name}, so heldout must be null, not {heldout!r}")
     if heldout is None:
         raise InputError(
-            f"{path} must hold {TRAIN}/<class>/<image> and one of {', '.join(TEST)} like it; or, with heldout=0.1 for a "
-            "tenth of them to test on, <class>/<image>"
+            f"{path} must hold {TRAIN}/<class>/<image> and one of {', '.join(TEST)} like it; or, with heldout=0.1 for "
+            "a tenth of them to test on, <class>/<image>"
         )
     return _held_out(ImageFolder.of(path), heldout)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from designspace.models.weights import gluon
-from designspace.support.download import Download, NotThere, receive
 from designspace.models.weights.files import read_state_dict
+from designspace.support.download import Download, NotThere, receive
 from designspace.support.errors import RunError
 from designspace.support.files import sha256_of, write_text
 from designspace.support.folders import default_root
