@@ -183,10 +183,8 @@ def check(folder: Path, show: Callable[[int, int], None] = lambda finished, tota
         _check_pieces(folder, packed, split, count)
     now = {split: (folder / images_file(split)).stat().st_mtime_ns for split in SPLITS}
     if any(now[split] != packed.split(split).modified_ns for split in SPLITS):
-        splits: dict[str, Any] = {
-            split: dataclasses.replace(packed.split(split), modified_ns=now[split]) for split in SPLITS
-        }
-        packed = dataclasses.replace(packed, **splits)
+        train, test = (dataclasses.replace(packed.split(split), modified_ns=now[split]) for split in SPLITS)
+        packed = dataclasses.replace(packed, train=train, test=test)
         write_packed(folder, packed)
     return packed
 

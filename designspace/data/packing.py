@@ -2,7 +2,8 @@
 
 While it goes on, everything lies in ``<root>/<name>/.packing-<digest of what is asked>/``: the files of images at their
 full size, filled piece by piece, and a journal of the pieces that are done. A call that finds such a folder goes on
-there; what the journal says is compared with the bytes. Files move to their places when all are whole, packed.json last.
+there; what the journal says is compared with the bytes. Files move to their places when all are whole, and packed.json
+is the last.
 """
 
 from __future__ import annotations
