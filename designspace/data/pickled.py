@@ -7,6 +7,7 @@ few names that they use stand for classes of this module, which only keep what t
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from typing import Any
 
@@ -92,6 +93,6 @@ def _array(kept: _Array) -> NDArray[np.uint8]:
         raise ValueError("an array in it is not described as numpy does") from error
     if name not in ("u1", b"u1") or not isinstance(content, bytes) or columns_first not in (0, 1):
         raise ValueError(f"an array in it is of {name!r}, not of uint8 ('u1')")
-    if min(shape, default=1) < 0 or int(np.prod(shape)) != len(content):
+    if min(shape, default=1) < 0 or math.prod(shape) != len(content):
         raise ValueError(f"an array in it has {len(content)} bytes, which do not make the shape {shape}")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if columns_first else "C")
