@@ -156,11 +156,13 @@ def check_name(name: object) -> str:
     return name
 
 
-def _get(name: str, root: Path | None) -> _DataSet:
+def _get(name: str | None, root: Path | None) -> _DataSet:
     """The data set of that name."""
     if name in _DATA_SETS:
         return _DATA_SETS[name]
     root = default_root() if root is None else root
+    if name is None:  # as configs/data/folder.yaml has it
+        raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}")
     if name not in packed.packed_names(root):
         error = unknown("data set", name, names(root))
         raise InputError(

@@ -3,8 +3,8 @@
     python experiments/benchmark_packing/benchmark.py                     # photographs of ImageNet's size, made here
     python experiments/benchmark_packing/benchmark.py <folder> [size]     # a folder of class folders
 
-Both do the same in turn, several times: decode alone, with the same draft setting and nothing else, and `pack`, from the
-listing of the folder to the last file on the disk. The ratio of their times is what the table is about.
+In turn, several times: decode alone, with the same draft setting and nothing else, and `pack`, from the listing of the
+folder to the last file on the disk. The ratio of their times is what the table is about.
 """
 
 from __future__ import annotations
