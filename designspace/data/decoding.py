@@ -103,7 +103,8 @@ def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
     with open(piece.file, "r+b") as file:  # noqa: PTH123
         file.seek(piece.offset)
         file.write(images.data)
-    return Decoded(piece.split, piece.start, digest(images), sources, *_whole(sums), tuple(unreadable))
+    total, squares = (tuple(int(value) for value in row) for row in sums)
+    return Decoded(piece.split, piece.start, digest(images), sources, total, squares, tuple(unreadable))
 
 
 def decode_all(work: Sequence[tuple[Piece, Decoded | None]], workers: int) -> Iterator[Decoded]:
@@ -176,11 +177,6 @@ def _sums(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
     channels = image.reshape(len(image), -1)
     squares = np.multiply(channels, channels, dtype=np.uint16)
     return np.stack([values.sum(axis=1, dtype=np.uint64) for values in (channels, squares)])
-
-
-def _whole(sums: NDArray[np.uint64]) -> Iterator[tuple[int, ...]]:
-    """Rows of an array as tuples of numbers that JSON can hold."""
-    return (tuple(int(value) for value in row) for row in sums)
 
 
 Show = Callable[[int, int], None]
