@@ -14,11 +14,10 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from designspace.data.image_folder import read_image
 from designspace.data.packed import CHANNELS, digest
+from designspace.data.shrinking import shrink_square
 from designspace.support.errors import RunError
 
 DRAFT = 2
@@ -62,21 +61,6 @@ class Decoded:
     """The images that cannot be read: place in the split, and reason. Their pixels are 0."""
 
 
-def decode_square(path: Path, size: int) -> Image.Image:
-    """Read an image, its shorter side shrunk or enlarged to ``size`` pixels, and of that the square in the middle.
-
-    Bilinear, over all pixels that a new one covers.
-
-    Raises:
-        RunError: it cannot be read; the error names it.
-    """
-    image = read_image(path, CHANNELS, least=DRAFT * size)
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-
-
 def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
     """Pack some images.
 
@@ -96,8 +80,8 @@ def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
     unreadable = []
     for i, path in enumerate(piece.paths):
         try:
-            images[i] = np.asarray(decode_square(Path(path), piece.size)).transpose(2, 0, 1)
-            sums += _sums(images[i])  # one by one, while it is in the processor's cache
+            image = read_image(Path(path), CHANNELS, least=DRAFT * piece.size)
+            shrink_square(image, images[i], sums)
         except RunError as error:
             unreadable.append((piece.start + i, str(error)))
     with open(piece.file, "r+b") as file:  # noqa: PTH123
@@ -170,13 +154,6 @@ def _holds(piece: Piece, sha256: str) -> bool:
     with open(piece.file, "rb") as file:  # noqa: PTH123
         file.seek(piece.offset)
         return hashlib.sha256(file.read(len(piece.paths) * CHANNELS * piece.size**2)).hexdigest() == sha256
-
-
-def _sums(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The sum of each channel of an image (C, H, W) over all pixels, and that of its squares, (2, C): exact."""
-    channels = image.reshape(len(image), -1)
-    squares = np.multiply(channels, channels, dtype=np.uint16)
-    return np.stack([values.sum(axis=1, dtype=np.uint64) for values in (channels, squares)])
 
 
 Show = Callable[[int, int], None]

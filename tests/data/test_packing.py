@@ -15,8 +15,8 @@ from PIL import Image
 
 from designspace import data
 from designspace.data import decoding, packed, packing
-from designspace.data.decoding import decode_square
 from designspace.data.packing import pack
+from designspace.data.shrinking import shrink_square
 from designspace.data.splits import find_splits
 from designspace.support.errors import InputError, RunError
 
@@ -68,6 +68,13 @@ def source(made, tmp_path):
 
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".npy"}
+
+
+def shrunk(image, size):
+    image.load()
+    out = np.zeros((3, size, size), np.uint8)
+    shrink_square(image, out, np.zeros((2, 3), np.uint64))
+    return out
 
 
 def naive(path, size):
@@ -133,13 +140,10 @@ def test_draft_decoding_does_not_show(tmp_path, size):
     path = tmp_path / "a.jpg"
     few = np.random.default_rng(0).integers(0, 256, (size[1] // 10, size[0] // 10, 3), np.uint8)
     Image.fromarray(few).resize(size, Image.Resampling.BICUBIC).save(path, quality=92)
-    image = Image.open(path)
-    image.load()
-    width, height = image.size
-    side = min(width, height)
-    box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-    reference = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, box=box)).astype(float)
-    error = ((np.asarray(decode_square(path, 32)) - reference) ** 2).mean()
+    with Image.open(path) as image:
+        reference = shrunk(image, 32)
+    drafted = shrunk(decoding.read_image(path, 3, least=decoding.DRAFT * 32), 32)
+    error = ((drafted - reference.astype(float)) ** 2).mean()
     assert error < 255**2 / 10**3.6  # 36 dB
 
 
@@ -154,8 +158,8 @@ def test_a_killed_call_goes_on(source, whole, tmp_path, monkeypatch):
         "from designspace.data import decoding, packed, packing\n"
         "from designspace.data.splits import find_splits\n"
         "packing.PIECE = packed.PIECE = 8\n"
-        "square = decoding.decode_square\n"
-        "decoding.decode_square = lambda *a: (time.sleep(0.02), square(*a))[1]\n"
+        "read = decoding.read_image\n"
+        "decoding.read_image = lambda *a, **b: (time.sleep(0.02), read(*a, **b))[1]\n"
         "packing.pack(find_splits(Path(sys.argv[1])), Path(sys.argv[2]), 16, 1)\n"
     )
     folder = tmp_path / "flowers"
@@ -174,8 +178,8 @@ def test_a_killed_call_goes_on(source, whole, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="unknown data set 'flowers'"):
         data.load("flowers", tmp_path)
     seen = []
-    square = decode_square
-    monkeypatch.setattr(decoding, "decode_square", lambda path, size: (seen.append(path), square(path, size))[1])
+    read = decoding.read_image
+    monkeypatch.setattr(decoding, "read_image", lambda path, *a, **b: (seen.append(path), read(path, *a, **b))[1])
     pack(find_splits(source), folder, 16, 1)
     assert len(seen) <= 170 - 8 * done
     assert content(folder) == content(whole / "flowers")
