@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace.data.image_folder import read_image
-from designspace.data.packed import CHANNELS, digest
+from designspace.data.packed import CHANNELS
 from designspace.data.shrinking import shrink_square
 from designspace.support.errors import RunError
 
@@ -77,6 +77,7 @@ def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
         return earlier
     images = np.zeros((len(piece.paths), CHANNELS, piece.size, piece.size), np.uint8)
     sums = np.zeros((2, CHANNELS), np.uint64)
+    content = hashlib.sha256()
     unreadable = []
     for i, path in enumerate(piece.paths):
         try:
@@ -84,11 +85,12 @@ def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
             shrink_square(image, images[i], sums)
         except RunError as error:
             unreadable.append((piece.start + i, str(error)))
+        content.update(images[i].data)  # while it is in the processor's cache
     with open(piece.file, "r+b") as file:  # noqa: PTH123
         file.seek(piece.offset)
         file.write(images.data)
     total, squares = (tuple(int(value) for value in row) for row in sums)
-    return Decoded(piece.split, piece.start, digest(images), sources, total, squares, tuple(unreadable))
+    return Decoded(piece.split, piece.start, content.hexdigest(), sources, total, squares, tuple(unreadable))
 
 
 def decode_all(work: Sequence[tuple[Piece, Decoded | None]], workers: int) -> Iterator[Decoded]:
