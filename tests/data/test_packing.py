@@ -1,7 +1,5 @@
 import fcntl
-import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -19,44 +17,6 @@ from designspace.data.packing import pack
 from designspace.data.shrinking import shrink_square
 from designspace.data.splits import find_splits
 from designspace.support.errors import InputError, RunError
-
-
-def picture(seed, width=40, height=30):
-    """Smooth noise."""
-    few = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
-    return Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def fill(folder, classes, count, seed=0):
-    for i, name in enumerate(classes):
-        for j in range(count):
-            path = folder / name / f"{j:03}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture(seed + 1000 * i + j, 20 + j % 30, 45 - j % 20).save(path, compress_level=1)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder of 75 + 20 images in two classes a split."""
-    folder = tmp_path_factory.mktemp("images") / "flowers"
-    fill(folder / "train", ["rose", "tulip"], 75)
-    fill(folder / "val", ["rose", "tulip"], 10, seed=500)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(made, tmp_path_factory):
-    """The folder of data sets with those images packed."""
-    root = tmp_path_factory.mktemp("root")
-    pack(find_splits(made), root / "flowers", 16, 2)
-    return root
-
-
-@pytest.fixture
-def root(whole, tmp_path):
-    """A copy of it, with the times of its files."""
-    shutil.copytree(whole, tmp_path / "root")
-    return tmp_path / "root"
 
 
 @pytest.fixture
@@ -102,24 +62,6 @@ def test_images_are_squares_of_the_right_class(made, whole):
                 width, height = image.size
             if (width - height) % 2 == 0:  # else the centre is between two pixels
                 assert abs(arrays[i].astype(int) - naive(path, 16)).max() <= 1
-
-
-def test_mean_deviation_and_facts_are_those_of_the_arrays(whole):
-    images = data.load("flowers", whole)
-    pixels = images.train_images / 255
-    np.testing.assert_allclose(images.mean, pixels.mean((0, 2, 3)), atol=1e-6)
-    np.testing.assert_allclose(images.std, pixels.std((0, 2, 3)), atol=1e-6)
-    assert data.facts("flowers", whole) == (images.mean, images.std, ("rose", "tulip"))
-    assert data.shape("flowers", whole) == (3, 16, 2)
-    assert data.counts("flowers", whole) == (150, 20)
-    assert data.names(whole)[-1] == "flowers"
-
-
-def test_a_subset_copies_only_itself(whole):
-    images = data.load("flowers", whole, train_images=10)
-    assert not isinstance(images.train_images, np.memmap)
-    assert len(images.train_images) == 10
-    assert isinstance(images.test_images, np.memmap)
 
 
 def test_one_process_or_two_give_the_same_bytes(made, whole, tmp_path):
@@ -205,7 +147,7 @@ def interrupted(monkeypatch, source, folder, size=16, after=1):
 def test_what_changed_since_an_interrupted_call_is_decoded_again(source, tmp_path, monkeypatch):
     folder = tmp_path / "flowers"
     interrupted(monkeypatch, source, folder, after=2)
-    picture(7).save(source / "train" / "rose" / "000.png")
+    Image.new("RGB", (40, 30), (9, 8, 7)).save(source / "train" / "rose" / "000.png")
     filling = next(folder.glob(".packing-*/train.filling"))
     with filling.open("r+b") as file:
         file.seek(128 + 70 * 768)  # in the second piece
@@ -298,79 +240,6 @@ def test_other_images_or_another_size_never_overwrite(source, root, made):
         pack(find_splits(source), root / "flowers", 16, 1)
 
 
-def damage_end(path):
-    os.truncate(path, path.stat().st_size - 1)
-
-
-def damage_longer(path):
-    with path.open("ab") as file:
-        file.write(b"x")
-
-
-def damage_pixel(path):
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
-
-
-def damage_head(path):
-    path.write_bytes(b"x" + path.read_bytes()[1:])
-
-
-@pytest.mark.parametrize("damage", [Path.unlink, damage_end, damage_longer, damage_pixel, damage_head])
-@pytest.mark.parametrize("file", ["train_images.npy", "test_images.npy", "train_labels.npy", "test_labels.npy"])
-def test_a_damaged_file_is_an_error_that_says_what_to_do(root, file, damage):
-    damage(root / "flowers" / file)
-    for read in (data.load, data.prepare):
-        with pytest.raises(
-            RunError, match=rf"{file}.*; delete .*packed.json and pack it again: .*data=folder name=flow"
-        ):
-            read("flowers", root)
-
-
-def test_an_edit_that_hides_its_time_is_found_by_prepare(root, made):
-    path = root / "flowers" / "train_images.npy"
-    before = path.stat()
-    damage_pixel(path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    data.load("flowers", root)
-    for check in (lambda: data.prepare("flowers", root), lambda: pack(find_splits(made), root / "flowers", 16, 1)):
-        with pytest.raises(RunError, match=r"train_images.npy is damaged: images 128 to 149 are not what was packed"):
-            check()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text[: len(text) // 2], "is not whole JSON"),
-        (lambda text: text.replace('"format": 1', '"format": 2'), "is of format 2, which this version does not know"),
-        (lambda text: "[]", "is damaged"),
-        (lambda text: text.replace('"images": 150', '"images": 0'), "is damaged .*whole numbers >= 1"),
-        (lambda text: text.replace('"images": 150', '"images": 1500'), "is damaged .*1500 images have 3 digests"),
-        (lambda text: text.replace('"size": 16', '"size": 32'), "train_images.npy is damaged: it must hold"),
-        (lambda text: text.replace('"classes"', '"klasses"'), "is damaged .*klasses"),
-    ],
-)
-def test_a_damaged_packed_json(root, change, message):
-    path = root / "flowers" / "packed.json"
-    path.write_text(change(path.read_text()))
-    with pytest.raises(RunError, match=message):
-        data.load("flowers", root)
-
-
-def test_a_copy_is_read_whole_until_prepare_has_seen_it(root, caplog):
-    for split in packed.SPLITS:
-        os.utime(root / "flowers" / f"{split}_images.npy")
-    with caplog.at_level(logging.INFO):
-        data.load("flowers", root)
-    assert "train_images.npy was touched since it was packed" in caplog.text
-    caplog.clear()
-    data.prepare("flowers", root)
-    with caplog.at_level(logging.INFO):
-        data.load("flowers", root)
-    assert caplog.text == ""
-
-
 def test_one_process_at_a_time(made, tmp_path):
     folder = tmp_path / "flowers"
     folder.mkdir()
@@ -429,10 +298,3 @@ def test_processes_end_with_the_one_that_started_them(source, tmp_path):
     while time.monotonic() < deadline and left():
         time.sleep(0.05)
     assert left() == []
-
-
-def test_packed_json_is_read_back(whole):
-    held = packed.read_packed(whole / "flowers")
-    assert json.loads((whole / "flowers" / "packed.json").read_text())["format"] == 1
-    assert held.classes == ("rose", "tulip")
-    assert len(held.train.sha256) == 3
