@@ -20,9 +20,9 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"], "devices": devices})
     settings = {key: value for key, value in config["space"].items() if key != "name"}
     spaces = [catalog.space(name, **settings) for name in config["spaces"]]
-    for space in spaces:
-        check_fit(space.template, recipe)
     root = Path(config["data"]["root"] or data.default_root())
+    for space in spaces:
+        check_fit(space.template, recipe, root)
     origin = provenance("explore", typed)
     launcher = Launcher.from_dict(config["launcher"], root, origin)
     data.prepare(config["data"]["name"], root)

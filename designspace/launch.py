@@ -20,10 +20,9 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     """Fix the plan, train what is not done, and say what came of it."""
     folder = RunFolder(Path(config["run"]))
     recipe, seed = _plan(folder, config, typed)
-    check_fit(folder.space().template, recipe)
-    launcher = Launcher.from_dict(
-        config["launcher"], Path(config["data"]["root"] or data.default_root()), provenance("launch", typed)
-    )
+    root = Path(config["data"]["root"] or data.default_root())
+    check_fit(folder.space().template, recipe, root)
+    launcher = Launcher.from_dict(config["launcher"], root, provenance("launch", typed))
     if config["dry_run"]:
         show_plan(folder, recipe, launcher)
         return

@@ -1,4 +1,4 @@
-"""Fetch a data set, check it, and lay it out."""
+"""Fetch a data set, check it, and lay it out; or pack folders of images of your own into one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,65 @@ from pathlib import Path
 
 from designspace import data
 from designspace.cli import app
+from designspace.cli.tables import image_counter
+from designspace.data import catalog, imagenet
+from designspace.data.loading import available_cores
+from designspace.data.packing import pack
+from designspace.data.splits import find_splits
+from designspace.support.errors import InputError
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Prepare the data set and say where it lies."""
-    name = config["data"]["name"]
+    chosen = config["data"]["name"]
+    name = app.as_typed("name", typed) or chosen
     root = Path(config["data"]["root"] or data.default_root())
-    data.prepare(name, root)
-    print(f"{name} is whole in {root}")
+    sources = [config["from"]] if isinstance(config["from"], str) else config["from"] or []
+    if name is None:
+        raise InputError("name=... must be given: what the packed data set is to be called, as name=flowers")
+    if chosen == imagenet.NAME:
+        _prepare_imagenet(config, sources, str(name), root)
+    elif not sources:
+        data.prepare(str(name), root)
+        print(f"{name} is whole in {root}")
+    elif len(sources) == 1:
+        _pack(config, Path(sources[0]), config["heldout"], str(name), root)
+    else:
+        raise InputError(f"from=... must be one folder, not {', '.join(map(str, sources))}")
+
+
+def _prepare_imagenet(config: app.Config, sources: Sequence[str], name: str, root: Path) -> None:
+    """Lay ImageNet out, and pack it if a size is given."""
+    with image_counter("images laid out") as show:
+        folder = imagenet.extract([Path(source) for source in sources], root, check=config["check"], show=show)
+    print(f"{imagenet.NAME} is whole in {folder}; python -m designspace.verify data=imagenet tests on it")
+    if config["size"] is None:
+        print("to train on it, pack it: the same command with size=160, or as many pixels as you need")
+    else:
+        _pack(config, folder, None, name, root)
+
+
+def _pack(config: app.Config, source: Path, heldout: float | None, name: str, root: Path) -> None:
+    """Pack a folder, and say what came of it and how to use it."""
+    catalog.check_name(name)
+    if config["size"] is None:
+        raise InputError("size=... must be given: height and width of the packed images in pixels, as size=64")
+    splits = find_splits(source, heldout)
+    workers = available_cores() if config["workers"] is None else config["workers"]
+    with image_counter("images packed") as show:
+        packed = pack(splits, root / name, config["size"], workers, show)
+    print(
+        f"{name} is whole in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images of "
+        f"{packed.size} x {packed.size} pixels in {len(packed.classes):,} classes, from {packed.source}"
+    )
+    choice = f"data={name}" if name == imagenet.NAME else f"data=folder data.name={name}"
+    print(
+        f"use it: python -m designspace.sample input=folder space.resolution={packed.size} "
+        f"space.num_classes={len(packed.classes)} ..., then python -m designspace.launch {choice} ..."
+    )
+    if unreadable := packed.train.unreadable + packed.test.unreadable:
+        print(f"warning: {len(unreadable)} images are left out, for they cannot be read:")
+        print("\n".join(f"  {line}" for line in [*unreadable[:20], *["..."] * (len(unreadable) > 20)]))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,24 @@ def image_progress(total: int) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+@contextmanager
+def image_counter(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many images are finished; the block gets a function that takes how many are, and of how many."""
+    with counting(what) as start:
+        count: Count | None = None
+        began, first = time.monotonic(), 0
+
+        def show(finished: int, total: int) -> None:
+            nonlocal count, began, first
+            if count is None:  # what was finished before says nothing of the speed
+                count, began, first = start(total), time.monotonic(), finished
+            speed = (finished - first) / max(time.monotonic() - began, 1e-9)
+            left = f", time left {duration((total - finished) / speed)}" if finished < total and speed else ""
+            count(finished, f"{speed:.0f} images/s{left}")
+
+        yield show
+
+
 LOG_EVERY_S = 30.0
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from designspace.data import fashion_mnist
+from designspace.data import cifar, fashion_mnist, packed
 from designspace.data.images import ImageData
-from designspace.support.errors import unknown
+from designspace.support.errors import InputError, unknown
 from designspace.support.folders import default_root
 
 
@@ -32,46 +34,85 @@ class DataFacts(NamedTuple):
     """Names of the classes, in the order of their numbers."""
 
 
+class DataCounts(NamedTuple):
+    """How many images there are."""
+
+    train: int
+    test: int
+
+
 class _DataSet(NamedTuple):
-    """A data set: its shape and facts, and how it is read and fetched (both take the folder of all data sets)."""
+    """A data set: what is known of it, and how it is read and fetched (both take the folder of all data sets)."""
 
     shape: DataShape
     facts: DataFacts
+    counts: DataCounts
     load: Callable[[Path], ImageData]
     prepare: Callable[[Path], Path]
+
+
+def _of_cifar(known: cifar.Cifar) -> _DataSet:
+    """One of the CIFARs."""
+    return _DataSet(
+        DataShape(3, 32, len(known.classes)),
+        DataFacts(known.mean, known.std, known.classes),
+        DataCounts(*known.images),
+        partial(cifar.load, known),
+        partial(cifar.prepare, known),
+    )
 
 
 _DATA_SETS = {
     "fashion_mnist": _DataSet(
         DataShape(1, 28, 10),
         DataFacts(fashion_mnist.MEAN, fashion_mnist.STD, fashion_mnist.CLASSES),
+        DataCounts(60_000, 10_000),
         fashion_mnist.load,
         fashion_mnist.prepare,
     ),
+    "cifar10": _of_cifar(cifar.CIFAR10),
+    "cifar100": _of_cifar(cifar.CIFAR100),
 }
 
 
-def names() -> list[str]:
-    """The names of all data sets."""
+def fetched_names() -> list[str]:
+    """The names of the data sets that can be fetched, which are the same everywhere."""
     return list(_DATA_SETS)
 
 
-def shape(name: str) -> DataShape:
-    """Channels, size in pixels and number of classes, without reading any file.
+def names(root: Path | None = None) -> list[str]:
+    """The names of all data sets: those that can be fetched, and those packed below ``root`` (see `default_root`)."""
+    return [*fetched_names(), *packed.packed_names(default_root() if root is None else root)]
+
+
+def shape(name: str, root: Path | None = None) -> DataShape:
+    """Channels, size in pixels and number of classes; of a packed data set below ``root``, as its packed.json says.
 
     Raises:
         InputError: there is no data set of that name; the error lists those that there are.
+        RunError: packed.json is damaged.
     """
-    return _get(name).shape
+    return _get(name, root).shape
 
 
-def facts(name: str) -> DataFacts:
-    """Mean, standard deviation and names of the classes, without reading any file.
+def facts(name: str, root: Path | None = None) -> DataFacts:
+    """Mean, standard deviation and names of the classes; of a packed data set below ``root``, as its packed.json says.
 
     Raises:
         InputError: there is no data set of that name; the error lists those that there are.
+        RunError: packed.json is damaged.
     """
-    return _get(name).facts
+    return _get(name, root).facts
+
+
+def counts(name: str, root: Path | None = None) -> DataCounts:
+    """How many training and test images there are, without reading any.
+
+    Raises:
+        InputError: there is no data set of that name; the error lists those that there are.
+        RunError: packed.json is damaged.
+    """
+    return _get(name, root).counts
 
 
 def load(
@@ -79,27 +120,70 @@ def load(
 ) -> ImageData:
     """Read a data set that `prepare` put under ``root`` (see `default_root`), or a subset of it.
 
-    Nothing is ever downloaded here. ``train_images`` and ``test_images`` are as in `ImageData.subset`.
+    Nothing is ever downloaded here. ``train_images`` and ``test_images`` are as in `ImageData.subset`. The images of a
+    packed data set stay on the disk, mapped into memory, unless there is a subset of them.
 
     Raises:
         InputError: there is no data set of that name, or it has not so many images.
-        RunError: a file is missing or is not what was published; the error names it and says how to get it.
+        RunError: a file is missing or is not what was published or packed; the error names it and says how to get it.
     """
-    return _get(name).load(default_root() if root is None else root).subset(train_images, test_images)
+    return _get(name, root).load(default_root() if root is None else root).subset(train_images, test_images)
 
 
 def prepare(name: str, root: Path | None = None) -> Path:
     """Fetch and check what is missing or damaged of a data set; give the folder where it lies.
 
+    A packed data set is checked, all of it.
+
     Raises:
         InputError: there is no data set of that name.
-        RunError: no source could be reached; the error says what each of them answered, and how to do it by hand.
+        RunError: no source could be reached; the error says what each of them answered, and how to do it by hand. Or a
+            packed data set is damaged.
     """
-    return _get(name).prepare(default_root() if root is None else root)
+    return _get(name, root).prepare(default_root() if root is None else root)
 
 
-def _get(name: str) -> _DataSet:
+def check_name(name: object) -> str:
+    """The name of a packed data set to be, if it can be one.
+
+    Raises:
+        InputError: it is none for a folder, or that of a data set that is fetched.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise InputError(f"name must be of letters, digits, _ . and -, as in name=flowers; not {name!r}")
+    if name in _DATA_SETS:
+        raise InputError(f"name={name} is that of a data set that is fetched; choose another")
+    return name
+
+
+def _get(name: str | None, root: Path | None) -> _DataSet:
     """The data set of that name."""
-    if name not in _DATA_SETS:
-        raise unknown("data set", name, _DATA_SETS)
-    return _DATA_SETS[name]
+    if name in _DATA_SETS:
+        return _DATA_SETS[name]
+    root = default_root() if root is None else root
+    if name is None:  # as configs/data/folder.yaml has it
+        raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}")
+    if name not in packed.packed_names(root):
+        error = unknown("data set", name, names(root))
+        raise InputError(
+            f"{error}. Folders of images become data sets in {root} by: python -m designspace.prepare data=folder "
+            "name=... from=... size=..."
+        )
+    return _of_packed(root / name)
+
+
+def _of_packed(folder: Path) -> _DataSet:
+    """A packed data set."""
+    held = packed.read_packed(folder)
+
+    def prepare(root: Path) -> Path:
+        packed.check(root / folder.name)
+        return root / folder.name
+
+    return _DataSet(
+        DataShape(packed.CHANNELS, held.size, len(held.classes)),
+        DataFacts(held.mean, held.std, held.classes),
+        DataCounts(held.train.images, held.test.images),
+        lambda root: packed.load(root / folder.name),
+        prepare,
+    )

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import logging
 import os
 import subprocess
 import tempfile
-import urllib.request
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.data.fetching import BadContent, cannot_fetch, one_line, receive_checked
 from designspace.data.images import ImageData
+from designspace.support.download import NotThere
 from designspace.support.errors import RunError
 from designspace.support.files import write_bytes
 
@@ -39,8 +40,6 @@ CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-CONNECT_S = 10
-"""Seconds without an answer after which an address counts as unreachable."""
 APT_S = 300
 """Seconds that an apt command may take."""
 
@@ -107,21 +106,13 @@ def prepare(root: Path) -> Path:
         try:
             log.info("fetching %s from %s", ", ".join(file.name for file in missing), source)
             fetch(folder, missing)
-        except (OSError, http.client.HTTPException, subprocess.SubprocessError, _BadContent) as error:
-            said.append(f"  {source}: {_one_line(error)}")
+        except (OSError, NotThere, subprocess.SubprocessError, BadContent) as error:
+            said.append(f"{source}: {one_line(error)}")
         missing = [file for file in missing if not _is_good(folder, file)]
     if missing:
-        wanted = "\n".join(f"  {file.name}.gz (unpacked: {file.size} bytes, SHA-256 {file.sha256})" for file in missing)
-        raise RunError(
-            f"cannot fetch {NAME}; what was tried:\n"
-            + "\n".join(said)
-            + f"\nPut these files into {folder} by hand, then run this again:\n{wanted}"
-        )
+        wanted = [f"{file.name}.gz (unpacked: {file.size} bytes, SHA-256 {file.sha256})" for file in missing]
+        raise cannot_fetch(NAME, said, folder, wanted)
     return folder
-
-
-class _BadContent(Exception):
-    """What a source gave is not the published file."""
 
 
 def _unpacked(packed: bytes, file: _File) -> bytes:
@@ -129,11 +120,11 @@ def _unpacked(packed: bytes, file: _File) -> bytes:
     try:
         content = gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:
-        raise _BadContent(f"{file.name}.gz is not a whole gzip file ({error})") from error
+        raise BadContent(f"{file.name}.gz is not a whole gzip file ({error})") from error
     if len(content) != file.size:
-        raise _BadContent(f"{file.name}.gz holds {len(content)} bytes, not {file.size}")
+        raise BadContent(f"{file.name}.gz holds {len(content)} bytes, not {file.size}")
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise _BadContent(f"{file.name}.gz is not the published file: its SHA-256 differs")
+        raise BadContent(f"{file.name}.gz is not the published file: its SHA-256 differs")
     return content
 
 
@@ -148,7 +139,7 @@ def _read(root: Path, part: str) -> NDArray[np.uint8]:
         raise RunError(f"{path} is missing; {advice}") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except _BadContent as error:
+    except BadContent as error:
         raise RunError(f"{path} is damaged: {error}; {advice}") from error
     return np.frombuffer(content, np.uint8, offset=file.header)
 
@@ -157,7 +148,7 @@ def _is_good(folder: Path, file: _File) -> bool:
     """Whether the file is there and is the published one."""
     try:
         _unpacked((folder / f"{file.name}.gz").read_bytes(), file)
-    except (OSError, _BadContent):
+    except (OSError, BadContent):
         return False
     return True
 
@@ -184,10 +175,16 @@ def _from_address(address: str) -> _Fetch:
 
     def fetch(folder: Path, files: list[_File]) -> None:
         for file in files:
-            with urllib.request.urlopen(f"{address}{file.name}.gz", timeout=CONNECT_S) as answer:
-                _keep(folder, file, answer.read(file.size + 1024))  # no packed file is much larger than its content
+            name = f"{file.name}.gz"
+            limit = file.size + 1024  # no packed file is much larger than its content
+            receive_checked(folder / name, address + name, limit, partial(_check, file=file))
 
     return fetch
+
+
+def _check(path: Path, file: _File) -> None:
+    """Raise unless a packed file is the published one."""
+    _unpacked(path.read_bytes(), file)
 
 
 def _from_debian(folder: Path, files: list[_File]) -> None:
@@ -220,10 +217,3 @@ def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=APT_S)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-
-
-def _one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    if isinstance(error, subprocess.CalledProcessError):
-        return f"{' '.join(error.cmd[:2])} said: {' '.join(error.stderr.split()) or f'exit code {error.returncode}'}"
-    return " ".join(str(error).split()) or type(error).__name__

@@ -26,11 +26,11 @@ def find_images(data: str, root: Path | None = None, images: int | None = None) 
         RunError: a prepared data set is missing or damaged.
     """
     root = default_root() if root is None else root
-    if data in names():
+    if data != IMAGENET and data in names(root):  # packed or not, ImageNet is tested on as its images are
         return load(data, root, test_images=images)
     folder = root / IMAGENET / "val" if data == IMAGENET else Path(data).expanduser()
     if not data or not folder.exists():
         wanted = f"{folder} is no folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
-        known = ", ".join([IMAGENET, *names()])
+        known = ", ".join(dict.fromkeys([IMAGENET, *names(root)]))
         raise InputError(f"{wanted}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {known}")
     return ImageFolder.of(folder).subset(images)

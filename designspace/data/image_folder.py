@@ -10,14 +10,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from designspace.data.images import balanced
-from designspace.models.presets import Preset
 from designspace.support.errors import InputError, RunError
+
+if TYPE_CHECKING:  # the processes that pack images need no torch
+    from designspace.models.presets import Preset
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """How the names of images end, in small or capital letters."""
@@ -101,8 +104,11 @@ class ImageFolder:
         return prepare_image(read_image(self.path / self.files[index], len(preset.mean)), preset)
 
 
-def read_image(path: Path, channels: int = 3) -> Image.Image:
+def read_image(path: Path, channels: int = 3, least: int | None = None) -> Image.Image:
     """Decode a file to red, green and blue (3 channels) or to grey (1).
+
+    With ``least``, a JPEG may be decoded at a half, a quarter or an eighth of its size, whose sides are no less pixels:
+    its decoder then does less work.
 
     Transparency is dropped, of 16 bits the upper 8 are kept, of several pictures the first is taken, and EXIF's
     orientation is not applied: as in the code that published weights come from.
@@ -114,6 +120,8 @@ def read_image(path: Path, channels: int = 3) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata, of which ImageNet has plenty
             with Image.open(path, formats=_FORMATS) as image:
+                if least is not None:
+                    image.draft(None, (least, least))
                 return _converted(image, _MODES[channels])
     except Exception as error:  # Pillow's readers raise whatever they stumble on
         raise RunError(f"cannot read {path}: {_reason(error)}") from error
@@ -141,6 +149,9 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range is unknown")
+    if image.mode == mode:
+        image.load()
+        return image
     return image.convert(mode)
 
 

@@ -14,7 +14,9 @@ from designspace.support.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A data set in memory: training and test images of one size, and their classes. Checked when made.
+    """A data set: training and test images of one size, and their classes. Checked when made.
+
+    Images may be arrays in memory or, of a packed data set, mapped from the disk (`numpy.memmap`).
 
     Raises:
         InputError: an array has another type or shape than its field says, or a label is no class.
@@ -73,17 +75,13 @@ class ImageData:
         Raises:
             InputError: there are not so many images.
         """
-        if train_images in (None, len(self.train_images)) and test_images in (None, len(self.test_images)):
-            return self
-        train = balanced(f"{self.name}: train_images", self.train_labels, train_images, seed=0)
-        test = balanced(f"{self.name}: test_images", self.test_labels, test_images, seed=1)
-        return dataclasses.replace(
-            self,
-            train_images=self.train_images[train],
-            train_labels=self.train_labels[train],
-            test_images=self.test_images[test],
-            test_labels=self.test_labels[test],
-        )
+        part: dict[str, Any] = {}
+        for split, count, seed in (("train", train_images, 0), ("test", test_images, 1)):
+            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            if count not in (None, len(images)):  # a split that is kept whole is not copied: it may be on the disk
+                chosen = balanced(f"{self.name}: {split}_images", labels, count, seed)
+                part |= {f"{split}_images": images[chosen], f"{split}_labels": labels[chosen]}
+        return dataclasses.replace(self, **part) if part else self
 
 
 def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:

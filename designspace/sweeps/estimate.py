@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 
 from designspace import data
 from designspace.spaces.population import Population
@@ -14,20 +15,22 @@ MULTIPLY_ADDS_PER_S = {"cpu": 16e9, "cuda": 1e12}
 V100 trains RegNetX-400MF at about this speed)."""
 ENOUGH = 5
 """So many ended trials tell more than these figures."""
-DEFAULT_IMAGES = (60_000, 10_000)
-"""Training and test images of a data set that the recipe does not limit."""
 
 
-def trial_seconds(run: RunFolder, population: Population, recipe: Recipe, device: str) -> float:
-    """The seconds that a trial takes on one worker: those of ended trials, or a guess from the multiply-adds."""
+def trial_seconds(
+    run: RunFolder, population: Population, recipe: Recipe, device: str, root: Path | None = None
+) -> float:
+    """The seconds that a trial takes on one worker: those of ended trials, or a guess from the multiply-adds.
+
+    ``root`` is the folder of all data sets (see `data.default_root`).
+    """
     states = run.states(population.ids)
     measured = [state.result.train_s for state in states if state.result]
     if len(measured) >= ENOUGH:
         return max(0.1, statistics.mean(measured))
-    train, test = (
-        limit or images for limit, images in zip((recipe.train_images, recipe.test_images), DEFAULT_IMAGES, strict=True)
-    )
-    _, size, _ = data.shape(recipe.data)
+    images = data.counts(recipe.data, root)
+    train, test = recipe.train_images or images.train, recipe.test_images or images.test
+    _, size, _ = data.shape(recipe.data, root)
     scale = (size / population.space.template.resolution) ** 2
     flops = float(population.columns["flops"].mean()) * scale
     # A step backward costs two forward.

@@ -42,19 +42,26 @@ PATIENCE = 3
 """So many looks in a row without a task for what is left mean that none will come."""
 
 
-def check_fit(template: Template, recipe: Recipe) -> None:
-    """Raise unless the recipe's images are what the networks were drawn for.
+def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> None:
+    """Raise unless the recipe's images, below ``root``, are what the networks were drawn for.
 
     Raises:
         InputError: an unknown data set, or images of other channels, size or classes.
     """
-    shape = data.shape(recipe.data)
+    shape = data.shape(recipe.data, root)
     wanted = (template.in_channels, template.resolution, template.num_classes)
     if wanted != shape:
         raise InputError(
             f"the networks were drawn for {describe(*wanted)}, but {recipe.data} has {describe(*shape)}. "
-            f"Sample a population for it: python -m designspace.sample input={recipe.data} run=..."
+            f"Sample a population for it: python -m designspace.sample {_input(recipe.data, shape)} run=..."
         )
+
+
+def _input(name: str, shape: data.DataShape) -> str:
+    """What to type for networks that fit a data set."""
+    if name in data.fetched_names():
+        return f"input={name}"
+    return f"input=folder space.resolution={shape.size} space.num_classes={shape.num_classes}"
 
 
 def describe(channels: int, size: int, classes: int) -> str:
@@ -92,7 +99,8 @@ class Launcher:
             raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit!r}")
         effort = Effort(max_retries=rest.pop("max_retries"), trial_timeout_s=None if limit is None else 60 * limit)
         slurm = Slurm.from_dict(rest) if name == "slurm" else None
-        return Launcher(**own, effort=effort, data_root=data_root.resolve(), about=about, slurm=slurm)
+        root = data_root.resolve()
+        return Launcher(**own, effort=effort, data_root=root, about={**about, "data_root": str(root)}, slurm=slurm)
 
     def places(self, runs: Sequence[RunFolder], recipe: Recipe) -> tuple[list[Slot], str]:
         """Where workers of the local pool run, and what there is to say about memory.
@@ -101,7 +109,7 @@ class Launcher:
             InputError: see `places.slots`.
         """
         places = slots(self.device, self.workers, self.workers_per_gpu, recipe.devices)
-        need = max(worker_bytes(run.population(), recipe, places[0].device) for run in runs)
+        need = max(worker_bytes(run.population(), recipe, places[0].device, self.data_root) for run in runs)
         return within_memory(places, need, is_fixed=self.workers is not None)
 
     def run_here(
@@ -149,7 +157,8 @@ class Launcher:
         }
 
         def trial_s() -> float:
-            return trial_seconds(run, run.population(), recipe, "cuda" if device == "cuda" else "cpu")
+            kind = "cuda" if device == "cuda" else "cpu"
+            return trial_seconds(run, run.population(), recipe, kind, self.data_root)
 
         return submit(
             run,

@@ -56,7 +56,7 @@ class Pack:
         tasks = [Task(work.run, id_) for id_ in launch.tasks()[index]]
         tasks = [task for task in tasks if not run.trial(task.id).state(asked_of(task.id, *plan)).has_ended]
         places = slots(work.device, work.workers, work.workers_per_gpu, plan[0].devices)
-        need = worker_bytes(run.population(), plan[0], places[0].device)
+        need = worker_bytes(run.population(), plan[0], places[0].device, Path(work.data_root))
         places, note = within_memory(places, need, is_fixed=work.workers is not None)
         print(f"{len(tasks)} trials, {len(places)} workers. {note}", flush=True)
         log = launch.jobs / f"workers_{index}.log"

@@ -97,11 +97,14 @@ def within_memory(places: list[Slot], need: float, *, is_fixed: bool) -> tuple[l
     return places[:fit], f"{words}: {fit} workers are started"
 
 
-def worker_bytes(population: Population, recipe: Recipe, device: str) -> float:
-    """An estimate of the host's memory that a worker needs for the largest network of a population, in bytes."""
-    channels, size, _ = data.shape(recipe.data)
-    # A data set whose size is not limited here is small (see `data.catalog`): some 70,000 images.
-    images = (recipe.train_images or 60_000) + (recipe.test_images or 10_000)
+def worker_bytes(population: Population, recipe: Recipe, device: str, root: Path | None = None) -> float:
+    """An estimate of the host's memory that a worker needs for the largest network of a population, in bytes.
+
+    ``root`` is the folder of all data sets (see `data.default_root`).
+    """
+    channels, size, _ = data.shape(recipe.data, root)
+    train, test = data.counts(recipe.data, root)
+    images = (recipe.train_images or train) + (recipe.test_images or test)
     need = BASE_BYTES[device] + 2.0 * images * channels * size * size
     if device == "cpu":
         need += BYTES_PER_ACTIVATION * float(population.columns["activations"].max()) * recipe.batch_size

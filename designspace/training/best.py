@@ -89,7 +89,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         "recipe": recipe.to_dict(),
         "provenance": _provenance(run),
     }
-    model.weights = _known(f"{population.space.name} {chosen.id}", recipe, about)
+    model.weights = _known(f"{population.space.name} {chosen.id}", recipe, about, _data_root(run))
     return model.eval()
 
 
@@ -152,9 +152,9 @@ def _weights(run: RunFolder, id_: str, result: TrialResult, recipe: Recipe, seed
         ) from error
 
 
-def _known(name: str, recipe: Recipe, about: dict[str, Any]) -> Known:
+def _known(name: str, recipe: Recipe, about: dict[str, Any], root: Path | None) -> Known:
     """What is known about the weights of a run's network."""
-    facts, size = data.facts(recipe.data), data.shape(recipe.data).size
+    facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
     return Known(
         name=name,
         preset=Preset(crop=size, resize=size, mean=facts.mean, std=facts.std),
@@ -163,6 +163,12 @@ def _known(name: str, recipe: Recipe, about: dict[str, Any]) -> Known:
         classes=facts.classes,
         about=about,
     )
+
+
+def _data_root(run: RunFolder) -> Path | None:
+    """Where the run's data sets are, as its last launch noted; None for the usual place."""
+    noted = [Path(told) for launch in run.launches() if (told := launch.about().get("data_root"))]
+    return next((root for root in reversed(noted) if root.is_dir()), None)
 
 
 def _provenance(run: RunFolder) -> list[dict[str, Any]]:

@@ -135,7 +135,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     ("arguments", "words"),
     [
         (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNeSt, AnyNetXA, AnyNetXB"]),
-        (["input=cifar1000"], ["unknown input 'cifar1000'; there is: cifar10, fashion_mnist, imagenet"]),
+        (["input=cifar1000"], ["unknown input 'cifar1000'; there is: cifar10, cifar100, fashion_mnist, folder"]),
         (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
         (["n"], ["'n' is not of the form key=value"]),
@@ -155,7 +155,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: fashion_mnist"]),
+        ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: cifar10, cifar100"]),
         (
             "launch",
             ["run=x", "recipe=slow"],

@@ -2,27 +2,41 @@ from pathlib import Path
 
 import pytest
 
-from designspace.data import default_root, facts, load, names, prepare, shape
+from designspace.data import counts, default_root, facts, fetched_names, load, names, prepare, shape
+from designspace.data.catalog import check_name
 from designspace.support.errors import InputError
 
 
-def test_shape_needs_no_files():
-    assert names() == ["fashion_mnist"]
-    assert shape("fashion_mnist") == (1, 28, 10)
+def test_shape_and_number_need_no_files(tmp_path):
+    assert names(tmp_path) == fetched_names() == ["fashion_mnist", "cifar10", "cifar100"]
+    assert [shape(name) for name in fetched_names()] == [(1, 28, 10), (3, 32, 10), (3, 32, 100)]
+    assert [counts(name) for name in fetched_names()] == [(60_000, 10_000), (50_000, 10_000), (50_000, 10_000)]
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../a", "a b", None, 3])
+def test_names_that_no_packed_data_set_can_have(name):
+    with pytest.raises(InputError, match="name must be of letters, digits"):
+        check_name(name)
+    with pytest.raises(InputError, match="name=cifar10 is that of a data set that is fetched"):
+        check_name("cifar10")
+    assert check_name("flowers-64_b.2") == "flowers-64_b.2"
 
 
 def test_facts_need_no_files_and_are_those_of_the_images(fashion_mnist):
     images = load("fashion_mnist", fashion_mnist)
     mean, std, classes = facts("fashion_mnist")
     assert (mean, std) == (images.mean, images.std)
+    assert counts("fashion_mnist") == (len(images.train_images), len(images.test_images))
     assert len(classes) == images.num_classes
     pixels = images.train_images / 255
     assert (pixels.mean(), pixels.std()) == (pytest.approx(mean[0], abs=1e-5), pytest.approx(std[0], abs=1e-5))
 
 
-@pytest.mark.parametrize("function", [shape, facts, load, prepare])
+@pytest.mark.parametrize("function", [shape, facts, counts, load, prepare])
 def test_unknown_name_lists_what_there_is(function):
-    with pytest.raises(InputError, match="unknown data set 'mnist'; there is: fashion_mnist"):
+    with pytest.raises(
+        InputError, match="unknown data set 'mnist'; there is: fashion_mnist, cifar10, .*data=folder name="
+    ):
         function("mnist")
 
 

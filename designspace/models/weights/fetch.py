@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from designspace.models.weights import gluon
-from designspace.models.weights.download import Download, NotThere, receive
 from designspace.models.weights.files import read_state_dict
+from designspace.support.download import Download, NotThere, receive
 from designspace.support.errors import RunError
-from designspace.support.files import write_text
+from designspace.support.files import sha256_of, write_text
 from designspace.support.folders import default_root
 
 
@@ -56,12 +56,6 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
         + "\nTo do it by hand, download one of these elsewhere, then give its path instead of the name, or put it into "
         + f"the cache as\n{wanted}"
     )
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def mismatch(path: Path, download: Download) -> str | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from torch import Tensor
 
 from designspace.models.presets import Preset
-from designspace.models.weights.download import Download
 from designspace.models.weights.fetch import fetch, mismatch
 from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert, detect, ends_of
 from designspace.models.weights.published import WeightFile, available, find
 from designspace.networks import catalog
+from designspace.support.download import Download
 from designspace.support.errors import InputError, RunError
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from designspace.models.presets import Preset
-from designspace.models.weights.download import Download
 from designspace.networks import catalog
+from designspace.support.download import Download
 from designspace.support.errors import InputError
 
 

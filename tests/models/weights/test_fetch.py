@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from designspace.models.weights import download as downloading
-from designspace.models.weights.download import Download
 from designspace.models.weights.fetch import fetch
+from designspace.support import download as downloading
+from designspace.support.download import Download
 from designspace.support.errors import InputError, RunError
 
 

@@ -13,9 +13,9 @@ import torch
 from designspace.models import AnyNet
 from designspace.models.presets import Preset
 from designspace.models.weights import find, load, published
-from designspace.models.weights.download import Download
 from designspace.models.weights.keys import key_map
 from designspace.networks import catalog
+from designspace.support.download import Download
 from designspace.support.errors import InputError, RunError
 
 NAME = "regnetx_200mf"

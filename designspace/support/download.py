@@ -24,7 +24,7 @@ TIMEOUT_S = 30
 """Seconds without an answer, or without another byte of it, after which an address counts as unreachable."""
 SCHEMES = ("https", "http", "file")
 LIMIT_BYTES = 8 << 30
-"""No file of weights is larger."""
+"""No file that is fetched is larger, unless more is known of it."""
 _CHUNK = 1 << 20
 _LENGTHS = {"sha256": 64, "sha1": 40}
 
@@ -85,13 +85,19 @@ class NotThere(Exception):
     """An address did not give the file; says why."""
 
 
-def receive(path: Path, download: Download) -> None:
+def receive(path: Path, download: Download, limit_bytes: int | None = None) -> None:
     """Write what an address gives into a file, as far as it goes.
 
+    Args:
+        path: the file.
+        download: the address.
+        limit_bytes: no more is received; None for `LIMIT_BYTES`.
+
     Raises:
-        NotThere: the address does not answer, or breaks off.
+        NotThere: the address does not answer, breaks off, or gives more than the limit.
         RunError: the file cannot be written.
     """
+    limit = LIMIT_BYTES if limit_bytes is None else limit_bytes
     with _opened(download.url) as answer:
         announced = answer.headers.get("Content-Length")
         size = int(announced) if announced and announced.isdecimal() else None
@@ -100,8 +106,8 @@ def receive(path: Path, download: Download) -> None:
         with atomic_writer(path) as file:
             for chunk in _chunks(answer):
                 received += file.write(chunk)
-                if received > LIMIT_BYTES:
-                    raise NotThere(f"it goes on after {quantity(LIMIT_BYTES)}B, and no weights are so large")
+                if received > limit:
+                    raise NotThere(f"it goes on after {quantity(limit)}B, and the file is not so large")
     if size is not None and received != size:
         raise NotThere(f"it broke off after {received:,} of {size:,} bytes")
 

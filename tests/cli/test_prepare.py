@@ -1,0 +1,120 @@
+"""Images of one's own from the command line, from their folder to a trained network."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_commands import designspace, fails
+
+from designspace import prepare
+from designspace.cli import app
+from designspace.data import imagenet, packed
+from designspace.training import load
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    """A folder of three classes of 20 images, each of its own colour."""
+    for label, name in enumerate(("daisy", "rose", "tulip")):
+        for i in range(20):
+            pixels = np.random.default_rng(20 * label + i).integers(0, 100, (24, 30, 3), np.uint8)
+            pixels[:, :, label] += 120
+            path = tmp_path / "flowers" / name / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return tmp_path / "flowers"
+
+
+def run(root, *typed):
+    """The command, in this process."""
+    words = [*typed, f"data.root={root}"]
+    prepare.run(app.compose("prepare", words), words)
+
+
+def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
+    (flowers / "rose" / "20.jpg").write_bytes(b"no image")
+    root = f"data.root={tmp_path / 'root'}"
+    packing = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=2", root]
+    finished = designspace("prepare", *packing, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    for words in (
+        "flowers is whole in",
+        "45 training and 15 test images of 16 x 16 pixels in 3 classes",
+        "warning: 1 images are left out",
+        "rose/20.jpg: it is no image that Pillow knows",
+        "sample input=folder space.resolution=16 space.num_classes=3",
+        "launch data=folder data.name=flowers",
+    ):
+        assert words in finished.stdout
+    assert "images packed 61/61" in finished.stderr
+    sample = ["space=RegNetX", "input=folder", "space.resolution=16", "space.num_classes=3", "n=1", "run=r"]
+    finished = designspace("sample", *sample, "space.stem=cifar", "space.flops=[1e5,4e6]", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    launch = [
+        "run=r",
+        "data=folder",
+        "data.name=flowers",
+        root,
+        "recipe=quick",
+        "recipe.epochs=2",
+        "launcher.workers=1",
+    ]
+    sizes = ["recipe.train_images=null", "recipe.test_images=null", "recipe.batch_size=16", "launcher.device=cpu"]
+    finished = designspace("launch", *launch, *sizes, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    model = load(tmp_path / "r")  # finds what is known of the images where the launch found them
+    assert model.weights.classes == ("daisy", "rose", "tulip")
+    assert model.weights.preset.mean == packed.read_packed(tmp_path / "root" / "flowers").mean
+    fails(
+        designspace("launch", "run=r", "data=folder", root, cwd=tmp_path), 2, "data.name=... must be given; there is: "
+    )
+    finished = designspace("launch", "run=r", "data=cifar100", root, cwd=tmp_path)
+    fails(finished, 2, "cifar100 has images of 3 channels, 32 x 32 pixels and 100 classes", "input=cifar100")
+
+
+def test_a_packed_data_set_is_checked_again_by_its_name(flowers, tmp_path, capsys):
+    run(tmp_path / "root", "data=folder", f"from={flowers}", "name=2020", "size=8", "heldout=0.25", "workers=1")
+    capsys.readouterr()
+    run(tmp_path / "root", "data=folder", "name=2020")
+    assert capsys.readouterr().out == f"2020 is whole in {tmp_path / 'root'}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["data=folder", "size=8"], "name=... must be given"),
+        (["data=folder", "name=a", "from=x"], "size=... must be given"),
+        (["data=folder", "name=a", "from=x", "size=8"], "x must hold train/<class>/<image>"),
+        (["data=folder", "name=a", "from=x", "size=8", "heldout=0.1"], "x is no folder"),
+        (["data=folder", "name=a", "from=[x,y]", "size=8"], "from=... must be one folder, not x, y"),
+        (["data=folder", "name=a/b", "from=x", "size=8"], "name must be of letters"),
+        (["data=cifar10", "from=x", "size=8"], "name=cifar10 is that of a data set that is fetched"),
+        (["data=folder", "name=a"], "unknown data set 'a'"),
+        (["data=imagenet", "from=[x.tar]"], "x.tar is no archive of ImageNet"),
+        (["data=imagenet"], "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz must be among from="),
+    ],
+)
+def test_bad_input(typed, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        run(tmp_path / "root", *typed)
+
+
+@pytest.mark.parametrize("name", ["", "imagenet-8"])
+def test_imagenet_is_laid_out_and_packed(flowers, tmp_path, monkeypatch, capsys, name):
+    def extract(archives, root, *, check, show):
+        """As if the archives held the flowers."""
+        assert ([str(path) for path in archives], check) == (["a.tar", "b.tar"], False)
+        show(120, 120)
+        folder = root / "imagenet"
+        for split in ("train", "val"):
+            (folder / split).parent.mkdir(parents=True, exist_ok=True)
+            (folder / split).symlink_to(flowers)
+        return folder
+
+    monkeypatch.setattr(imagenet, "extract", extract)
+    more = [f"name={name}"] if name else []
+    run(tmp_path / "root", "data=imagenet", "from=[a.tar,b.tar]", "check=false", "size=8", "workers=1", *more)
+    said = capsys.readouterr().out
+    assert "imagenet is whole in" in said
+    assert ("launch data=folder data.name=imagenet-8" if name else "launch data=imagenet") in said
+    assert packed.read_packed(tmp_path / "root" / (name or "imagenet")).train.images == 60

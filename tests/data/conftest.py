@@ -1,0 +1,48 @@
+"""Packed images that several tests share."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from designspace.data.packing import pack
+from designspace.data.splits import find_splits
+
+
+def picture(seed, width=40, height=30):
+    """Smooth noise."""
+    few = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
+    return Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def fill(folder, classes, count, seed=0):
+    for i, name in enumerate(classes):
+        for j in range(count):
+            path = folder / name / f"{j:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(seed + 1000 * i + j, 20 + j % 30, 45 - j % 20).save(path, compress_level=1)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder of 75 + 20 images in two classes a split."""
+    folder = tmp_path_factory.mktemp("images") / "flowers"
+    fill(folder / "train", ["rose", "tulip"], 75)
+    fill(folder / "val", ["rose", "tulip"], 10, seed=500)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(made, tmp_path_factory):
+    """The folder of data sets with those images packed."""
+    root = tmp_path_factory.mktemp("root")
+    pack(find_splits(made), root / "flowers", 16, 2)
+    return root
+
+
+@pytest.fixture
+def root(whole, tmp_path):
+    """A copy of it, with the times of its files."""
+    shutil.copytree(whole, tmp_path / "root")
+    return tmp_path / "root"

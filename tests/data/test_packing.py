@@ -1,0 +1,300 @@
+import fcntl
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from designspace import data
+from designspace.data import decoding, packed, packing
+from designspace.data.packing import pack
+from designspace.data.shrinking import shrink_square
+from designspace.data.splits import find_splits
+from designspace.support.errors import InputError, RunError
+
+
+@pytest.fixture
+def source(made, tmp_path):
+    """A copy of the images."""
+    shutil.copytree(made, tmp_path / "images")
+    return tmp_path / "images"
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".npy"}
+
+
+def shrunk(image, size):
+    image.load()
+    out = np.zeros((3, size, size), np.uint8)
+    shrink_square(image, out, np.zeros((2, 3), np.uint64))
+    return out
+
+
+def naive(path, size):
+    """The shorter side shrunk, then the centre cut out, by another way through Pillow."""
+    image = Image.open(path).convert("RGB")
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+
+
+def test_images_are_squares_of_the_right_class(made, whole):
+    images = data.load("flowers", whole)
+    splits = find_splits(made)
+    assert images.shape == (3, 16, 16)
+    assert images.num_classes == 2
+    for split, listed in splits.items():
+        arrays = getattr(images, f"{split}_images")
+        assert isinstance(arrays, np.memmap)
+        np.testing.assert_array_equal(getattr(images, f"{split}_labels"), listed.labels)
+        for i in range(0, len(listed), 7):
+            path = listed.path / listed.files[i]
+            with Image.open(path) as image:
+                width, height = image.size
+            if (width - height) % 2 == 0:  # else the centre is between two pixels
+                assert abs(arrays[i].astype(int) - naive(path, 16)).max() <= 1
+
+
+def test_one_process_or_two_give_the_same_bytes(made, whole, tmp_path):
+    said = []
+    pack(find_splits(made), tmp_path / "one", 16, 1, lambda *numbers: said.append(numbers))
+    assert content(tmp_path / "one") == content(whole / "flowers")
+    assert said[0] == (0, 170)
+    assert said[-1] == (170, 170)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        ".packing.lock",
+        "packed.json",
+        *("test_images.npy", "test_labels.npy", "train_images.npy", "train_labels.npy"),
+    ]
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (900, 900), (64, 64), (30, 200)])
+def test_draft_decoding_does_not_show(tmp_path, size):
+    path = tmp_path / "a.jpg"
+    few = np.random.default_rng(0).integers(0, 256, (size[1] // 10, size[0] // 10, 3), np.uint8)
+    Image.fromarray(few).resize(size, Image.Resampling.BICUBIC).save(path, quality=92)
+    with Image.open(path) as image:
+        reference = shrunk(image, 32)
+    drafted = shrunk(decoding.read_image(path, 3, least=decoding.DRAFT * 32), 32)
+    error = ((drafted - reference.astype(float)) ** 2).mean()
+    assert error < 255**2 / 10**3.6  # 36 dB
+
+
+def test_a_killed_call_goes_on(source, whole, tmp_path, monkeypatch):
+    """What is done is not done again, and the result is that of a call that was left alone."""
+    monkeypatch.setattr(packing, "PIECE", 8)
+    monkeypatch.setattr(packed, "PIECE", 8)
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from designspace.data import decoding, packed, packing\n"
+        "from designspace.data.splits import find_splits\n"
+        "packing.PIECE = packed.PIECE = 8\n"
+        "read = decoding.read_image\n"
+        "decoding.read_image = lambda *a, **b: (time.sleep(0.02), read(*a, **b))[1]\n"
+        "packing.pack(find_splits(Path(sys.argv[1])), Path(sys.argv[2]), 16, 1)\n"
+    )
+    folder = tmp_path / "flowers"
+    process = subprocess.Popen([sys.executable, script, source, folder])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        journals = list(folder.glob(".packing-*/journal.jsonl"))
+        if journals and journals[0].read_text().count("\n") >= 3:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = journals[0].read_text().count("\n")
+    with journals[0].open("a") as file:
+        file.write('{"split": "train", "sta')  # a line that was cut off
+    with pytest.raises(InputError, match="unknown data set 'flowers'"):
+        data.load("flowers", tmp_path)
+    seen = []
+    read = decoding.read_image
+    monkeypatch.setattr(decoding, "read_image", lambda path, *a, **b: (seen.append(path), read(path, *a, **b))[1])
+    pack(find_splits(source), folder, 16, 1)
+    assert len(seen) <= 170 - 8 * done
+    assert content(folder) == content(whole / "flowers")
+    packed.check(folder)
+
+
+def interrupted(monkeypatch, source, folder, size=16, after=1):
+    """Pack until so many pieces are done."""
+    real = packing.decode_all
+
+    def some(work, workers):
+        for i, decoded in enumerate(real(work, workers)):
+            if i == after:
+                raise KeyboardInterrupt
+            yield decoded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "decode_all", some)
+        with pytest.raises(KeyboardInterrupt):
+            pack(find_splits(source), folder, size, 1)
+
+
+def test_what_changed_since_an_interrupted_call_is_decoded_again(source, tmp_path, monkeypatch):
+    folder = tmp_path / "flowers"
+    interrupted(monkeypatch, source, folder, after=2)
+    Image.new("RGB", (40, 30), (9, 8, 7)).save(source / "train" / "rose" / "000.png")
+    filling = next(folder.glob(".packing-*/train.filling"))
+    with filling.open("r+b") as file:
+        file.seek(128 + 70 * 768)  # in the second piece
+        file.write(b"x")
+    pack(find_splits(source), folder, 16, 1)
+    pack(find_splits(source), tmp_path / "anew", 16, 1)
+    assert content(folder) == content(tmp_path / "anew")
+    assert not list(folder.glob(".packing-*/"))
+
+
+def test_another_size_after_an_interrupted_call_begins_anew(source, tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "flowers"
+    interrupted(monkeypatch, source, folder, size=24)
+    with caplog.at_level(logging.INFO):
+        pack(find_splits(source), folder, 16, 1)
+    assert "it was left from other images or another size" in caplog.text
+    assert data.shape("flowers", tmp_path).size == 16
+    assert not list(folder.glob(".packing-*/"))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("moves", range(7))
+def test_interrupted_at_the_end(source, tmp_path, monkeypatch, moves, broken):
+    """While files move to their places."""
+    if broken:
+        (source / "train" / "rose" / "003.png").write_bytes(b"")
+    folder = tmp_path / "flowers"
+    real, count = Path.replace, 0
+
+    def replace(self, target):
+        nonlocal count
+        if Path(target).parent == folder:
+            count += 1
+            if count > moves:
+                raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        if moves < 5:
+            with pytest.raises(KeyboardInterrupt):
+                pack(find_splits(source), folder, 8, 1)
+            assert not packed.is_packed(folder)
+    with monkeypatch.context() as patch:
+        if 0 < moves < 5:
+            patch.setattr(packing, "_fill", None)  # nothing is decoded again
+        pack(find_splits(source), folder, 8, 1)
+    packed.check(folder)
+    assert data.counts("flowers", tmp_path).train == 150 - broken
+
+
+def test_unreadable_images_are_left_out_and_named(source, whole, tmp_path):
+    for name in ("train/rose/000.png", "train/tulip/074.png", "val/rose/005.png"):
+        (source / name).write_bytes(b"no image")
+    found = pack(find_splits(source), tmp_path / "flowers", 16, 2)
+    assert (found.train.images, found.test.images) == (148, 19)
+    assert [line.split(": ")[0] for line in found.train.unreadable] == [
+        f"cannot read {source / 'train' / name}" for name in ("rose/000.png", "tulip/074.png")
+    ]
+    assert len(found.test.unreadable) == 1
+    part, all_ = data.load("flowers", tmp_path), data.load("flowers", whole)
+    np.testing.assert_array_equal(part.train_images, all_.train_images[1:-1])
+    np.testing.assert_array_equal(part.train_labels, all_.train_labels[1:-1])
+    np.testing.assert_array_equal(part.test_labels, np.delete(all_.test_labels, 5))
+    np.testing.assert_allclose(part.mean, (part.train_images / 255).mean((0, 2, 3)), atol=1e-6)
+    packed.check(tmp_path / "flowers")
+
+
+def test_a_class_without_a_readable_image_is_an_error(source, tmp_path):
+    for path in (source / "val" / "rose").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match=r"val: no image of the classes rose can be read; the first: cannot read .*000"):
+        pack(find_splits(source), tmp_path / "flowers", 16, 1)
+
+
+def test_the_same_again_only_checks(made, root, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in (root / "flowers").iterdir() if path.suffix}
+    monkeypatch.setattr(packing, "_fill", None)
+    said = []
+    pack(find_splits(made), root / "flowers", 16, 1, lambda *numbers: said.append(numbers))
+    assert said[-1] == (170, 170)
+    del before[root / "flowers" / ".packing.lock"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_other_images_or_another_size_never_overwrite(source, root, made):
+    with pytest.raises(InputError, match=r"flowers holds .*train and .*val at size 16, packed before; choose another"):
+        pack(find_splits(made), root / "flowers", 24, 1)
+    with pytest.raises(InputError, match="holds other images of"):
+        pack(find_splits(source), root / "flowers", 16, 1)
+
+
+def test_one_process_at_a_time(made, tmp_path):
+    folder = tmp_path / "flowers"
+    folder.mkdir()
+    with (folder / ".packing.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="another process is packing into .*flowers; wait"):
+            pack(find_splits(made), folder, 16, 1)
+    pack(find_splits(made), folder, 16, 1)
+
+
+def test_a_full_disk(made, full_disk):
+    with pytest.raises(RunError, match="train_images|needs room for|cannot"):
+        pack(find_splits(made), full_disk / "flowers", 64, 1)
+    assert not packed.is_packed(full_disk / "flowers")
+
+
+@pytest.mark.parametrize("size", [0, 7, 5000, 16.0, True, None, "16"])
+def test_bad_sizes(made, tmp_path, size):
+    with pytest.raises(InputError, match="size must be a whole number of pixels from 8 to 1024"):
+        pack(find_splits(made), tmp_path / "x", size, 1)
+    with pytest.raises(InputError, match="workers must be a whole number >= 1"):
+        pack(find_splits(made), tmp_path / "x", 16, 0)
+
+
+def test_processes_end_with_the_one_that_started_them(source, tmp_path):
+    """Also when that is killed: none writes on, none waits for ever."""
+    script = tmp_path / "packs.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        "    from designspace.data.packing import pack\n"
+        "    from designspace.data.splits import find_splits\n"
+        "    pack(find_splits(Path(sys.argv[1])), Path(sys.argv[2]), 512, 2)\n"
+    )
+    process = subprocess.Popen([sys.executable, script, source, tmp_path / "flowers"], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list((tmp_path / "flowers").glob(".packing-*/train.filling")):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+
+    def left():
+        """The processes of that session."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == process.pid and fields[0] != "Z":
+                found.append(path)
+        return found
+
+    while time.monotonic() < deadline and left():
+        time.sleep(0.05)
+    assert left() == []
