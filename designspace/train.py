@@ -20,20 +20,21 @@ from designspace.training.failures import Interrupted
 from designspace.training.into_folder import Training, train_into
 from designspace.training.start import choose, fitted
 from designspace.training.torchrun import OtherRankFailed, Ranks
+from designspace.training.verification import choose_device
 from designspace.trials.training_folder import Question, TrainingFolder
 from designspace.trials.trial import Recipe
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Train here, as one of torchrun's processes, or start as many of them as the recipe has devices."""
-    ranks = torchrun.of_environment(os.environ)
-    devices = config["recipe"]["devices"]
-    if config["dry_run"] or (ranks.world == 1 and devices > 1):
-        _plan(config, typed, ranks, config["device"] or "")
-        if not config["dry_run"]:
-            torchrun.check_devices(devices, config["device"])
-            torchrun.become(devices, "designspace.train", typed)
+    ranks, devices = torchrun.of_environment(os.environ), config["recipe"]["devices"]
+    if config["dry_run"]:
+        _plan(config, typed, ranks, show=True)
         return
+    if ranks.world == 1 and devices > 1:
+        _plan(config, typed, ranks, show=False)  # what is wrong is better said once
+        torchrun.check_devices(devices, config["device"])
+        raise SystemExit(torchrun.start(devices, "designspace.train", typed))
     try:
         _train(config, typed)
     except OtherRankFailed:
@@ -48,7 +49,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
 def _train(config: app.Config, typed: Sequence[str]) -> None:
     """Train, alone or with others, and say what came of it."""
     with torchrun.joined(config["device"]) as (ranks, device):
-        folder, training = ranks.together(lambda: _plan(config, typed, ranks, str(device)))
+        folder, training = ranks.together(lambda: _plan(config, typed, ranks, show=ranks.rank == 0))
         recipe = training.question.recipe
         with training_progress(recipe, training.images, silent=ranks.rank > 0) as (on_step, on_epoch):
             origin = provenance("train", typed)
@@ -59,8 +60,8 @@ def _train(config: app.Config, typed: Sequence[str]) -> None:
         print(f"the model is in {folder.path}: python -m designspace.verify model={folder.path} data={recipe.data}")
 
 
-def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, device: str) -> tuple[TrainingFolder, Training]:
-    """Find what was asked for, check that it goes together, and show it."""
+def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, *, show: bool) -> tuple[TrainingFolder, Training]:
+    """Find what was asked for, check that it goes together, and show it if that is wanted."""
     recipe = _recipe(config, typed, ranks.world)
     start = choose(
         config["model"], Path(config["run"]) if config["run"] else None, config["rank"], app.as_typed("id", typed)
@@ -71,9 +72,9 @@ def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, device: str) -
     question = Question(network, recipe, config["seed"], start.weights_in_words(config["weights"]))
     folder = TrainingFolder(Path(config["out"] or f"runs/{start.name}-{recipe.data}".replace(" ", "-")))
     folder.check(question)
-    if ranks.rank == 0:
+    if show:
         name = app.chosen("train", "recipe", typed)
-        print_summary(start.name, question, images, name, device, folder.path)
+        print_summary(start.name, question, images, name, choose_device(config["device"]), folder.path)
         usual = app.compose("train", [f"recipe={name}"])["recipe"]["batch_size"]
         if note := lr_note(recipe, usual, name, lr_typed=app.is_typed("recipe.lr", typed)):
             print(note)

@@ -17,7 +17,9 @@ from designspace.trials.training_folder import Question
 from designspace.trials.trial import EpochRecord, Recipe
 
 
-def print_summary(name: str, question: Question, images: ImageData, recipe_name: str, device: str, out: object) -> None:
+def print_summary(
+    name: str, question: Question, images: ImageData, recipe_name: str, device: object, out: object
+) -> None:
     """Print what is about to be trained, on what, and how."""
     network, recipe = question.network, question.recipe
     channels, height, width = images.shape

@@ -118,12 +118,14 @@ def _trained(
     """Train the module in place."""
     recipe, seed, images = training.question.recipe, training.question.seed, training.images
     record = _Record(folder, recipe, trained_images(recipe, images), on_epoch)
+    parent = os.getppid()
     with stop_signals() as signals:
 
         def asked() -> bool:
             if on_step:
                 on_step()
-            return signals.received is not None
+            # Processes of torchrun do not end with it.
+            return signals.received is not None or (ranks.world > 1 and os.getppid() != parent)
 
         stop = AgreedStop(ranks, asked)
         try:

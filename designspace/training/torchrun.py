@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
@@ -169,12 +170,40 @@ def of_environment(environment: Mapping[str, str]) -> Ranks:
     return Ranks(rank, world, local)
 
 
-def become(processes: int, module: str, arguments: Sequence[str]) -> NoReturn:
-    """Turn this process into a torchrun that starts a module in so many processes on this machine."""
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does itself, with a warning
+def start(processes: int, module: str, arguments: Sequence[str]) -> int:
+    """Start a module in so many processes on this machine, as torchrun does, and wait for them; gives an exit code.
+
+    Should one fail, the others are told to end; so they are by SIGINT and SIGTERM to this process. What goes wrong they
+    say themselves.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=os.urandom(8).hex(),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *start, "-m", module, *arguments])
+    logging.disable()  # torch's remarks on a process that failed would bury what that process said
+    try:
+        elastic_launch(launch, sys.executable)("-m", module, *arguments)
+    except ChildFailedError as error:
+        # The first to end says why; what ended by a signal has a negative code.
+        code = error.get_first_failure()[1].exitcode
+        return code if code > 0 else 128 - code
+    except SignalException as error:
+        return 128 + error.sigval
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
 
 
 def check_devices(processes: int, device: str | None) -> None:
@@ -184,17 +213,21 @@ def check_devices(processes: int, device: str | None) -> None:
         InputError: it has not, or a single device is named.
     """
     if device not in (None, "cpu", "cuda"):
-        raise InputError(f"device={device} is one device, but {processes} were asked for; choose cpu or cuda")
-    kind = choose_device(device).type
-    if kind == "cuda" and torch.cuda.device_count() < processes:
+        raise InputError(f"device={device} cannot be shared by {processes} processes; choose cpu or cuda")
+    if _kind(device) == "cuda" and torch.cuda.device_count() < processes:
         raise InputError(f"{processes} GPUs were asked for, but there are {torch.cuda.device_count()}")
 
 
 def _device_of(ranks: Ranks, device: str | None) -> torch.device:
     """The device of a process of several."""
     check_devices(ranks.local + 1, device)
-    kind = choose_device(device).type
-    return torch.device("cuda", ranks.local) if kind == "cuda" else torch.device(kind)
+    kind = _kind(device)
+    return torch.device(kind, ranks.local) if kind == "cuda" else torch.device(kind)
+
+
+def _kind(device: str | None) -> str:
+    """What kind of device is meant, without a touch of any: that would take memory on one that is another process's."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def is_lost_connection(error: BaseException) -> bool:
