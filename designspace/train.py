@@ -27,7 +27,8 @@ from designspace.trials.trial import Recipe
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Train here, as one of torchrun's processes, or start as many of them as the recipe has devices."""
-    ranks, devices = torchrun.of_environment(os.environ), config["recipe"]["devices"]
+    ranks = torchrun.of_environment(os.environ)
+    devices = _recipe(config, typed, ranks.world).devices
     if config["dry_run"]:
         _plan(config, typed, ranks, show=True)
         return
@@ -63,9 +64,8 @@ def _train(config: app.Config, typed: Sequence[str]) -> None:
 def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, *, show: bool) -> tuple[TrainingFolder, Training]:
     """Find what was asked for, check that it goes together, and show it if that is wanted."""
     recipe = _recipe(config, typed, ranks.world)
-    start = choose(
-        config["model"], Path(config["run"]) if config["run"] else None, config["rank"], app.as_typed("id", typed)
-    )
+    model, found = (None if config[key] is None else str(config[key]) for key in ("model", "run"))
+    start = choose(model, None if found is None else Path(found), config["rank"], app.as_typed("id", typed))
     root = Path(config["data"]["root"]) if config["data"]["root"] else None
     images = data.load(recipe.data, root)
     network = fitted(start.network, images.shape[0], images.num_classes, config["stem"])
