@@ -11,7 +11,7 @@ from designspace.cli.tables import Count, counting, print_table
 from designspace.data.images import ImageData
 from designspace.networks.complexity import complexity
 from designspace.support.text import duration, quantity
-from designspace.training.into_folder import steps_per_epoch, trained_images
+from designspace.training.into_folder import images_per_epoch, steps_per_epoch, trained_images
 from designspace.training.loop import OnEpoch
 from designspace.trials.training_folder import Question
 from designspace.trials.trial import EpochRecord, Recipe
@@ -60,8 +60,8 @@ class TrainingProgress:
     def __init__(self, recipe: Recipe, images: ImageData, count: Count | None) -> None:
         self._recipe = recipe
         self._count = count
-        self._batch = min(recipe.batch_size, trained_images(recipe, images))
         self._steps = steps_per_epoch(recipe, images)
+        self._images = images_per_epoch(recipe, images)
         self._record: EpochRecord | None = None
         self._epochs = 0
         self._begun = 0
@@ -108,7 +108,9 @@ class TrainingProgress:
         speed = (self._done - before) / max(time.monotonic() - began, 1e-9)
         left = self._recipe.epochs * self._steps - self._done
         left_s = left / speed if speed else None
-        return f", {speed * self._batch:.0f} images/s" + (f", time left {duration(left_s)}" if left else "")
+        return f", {speed * self._images / self._steps:.0f} images/s" + (
+            f", time left {duration(left_s)}" if left else ""
+        )
 
 
 @contextmanager

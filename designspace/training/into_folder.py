@@ -117,7 +117,7 @@ def _trained(
 ) -> TrialResult:
     """Train the module in place."""
     recipe, seed, images = training.question.recipe, training.question.seed, training.images
-    record = _Record(folder, recipe, trained_images(recipe, images), on_epoch)
+    record = _Record(folder, recipe, images_per_epoch(recipe, images), on_epoch)
     parent = os.getppid()
     with stop_signals() as signals:
 
@@ -161,10 +161,14 @@ def trained_images(recipe: Recipe, images: ImageData) -> int:
     return (recipe.train_images or len(images.train_images)) - recipe.heldout_images
 
 
+def images_per_epoch(recipe: Recipe, images: ImageData) -> int:
+    """Images that an epoch's steps take; those that do not fill a batch wait for another epoch's order."""
+    return steps_per_epoch(recipe, images) * min(recipe.batch_size, trained_images(recipe, images))
+
+
 def steps_per_epoch(recipe: Recipe, images: ImageData) -> int:
-    """Steps of an epoch; images that do not fill a batch are left out of it."""
-    count = trained_images(recipe, images)
-    return max(1, count // recipe.batch_size)
+    """Steps of an epoch: whole batches, or one of all images where they do not fill it."""
+    return max(1, trained_images(recipe, images) // recipe.batch_size)
 
 
 def _finished(folder: TrainingFolder, recipe: Recipe) -> TrialResult | None:
@@ -272,7 +276,7 @@ def _explained(error: Exception, folder: TrainingFolder, recipe: Recipe, ranks: 
 def _known(training: Training, source: str, licence: str, result: TrialResult, folder: TrainingFolder) -> Known:
     """What is known of the trained weights."""
     recipe, images = training.question.recipe, training.images
-    how = f"fine-tuned from {source}" if source else "trained from scratch"
+    how = f"{'fine-tuned' if source else 'trained from scratch'} on {trained_images(recipe, images):,} training images"
     about: Mapping[str, Any] = {
         "result": {
             "final_error": result.final_error,
@@ -293,7 +297,7 @@ def _known(training: Training, source: str, licence: str, result: TrialResult, f
     return Known(
         name=training.start.name,
         preset=preset_of(recipe, images.shape[1], images.mean, images.std),
-        origin=f"{how} on {trained_images(recipe, images):,} training images of {recipe.data}",
+        origin=f"{how} of {recipe.data}" + (f", from {source}" if source else ""),
         licence=licence,
         classes=training.classes,
         about=about,

@@ -111,7 +111,8 @@ def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: in
     kinds = {start.network.stem.kind, network.stem.kind}
     if len(kinds) > 1 and not kinds <= _ALIKE_STEMS:
         raise InputError(
-            f"weights for a {start.network.stem.kind} stem do not fit a {network.stem.kind} stem; leave one of both out"
+            f"weights for the stem {start.network.stem.kind} do not fit the stem {network.stem.kind}; "
+            "leave out weights=... or stem=..."
         )
     state, source, licence = _trained(start, network, which)
     state = weights.adapt_ends(state, num_classes=network.num_classes, in_channels=network.in_channels)
