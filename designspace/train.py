@@ -67,7 +67,7 @@ def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, *, show: bool)
     model, found = (None if config[key] is None else str(config[key]) for key in ("model", "run"))
     start = choose(model, None if found is None else Path(found), config["rank"], app.as_typed("id", typed))
     root = Path(config["data"]["root"]) if config["data"]["root"] else None
-    images = data.load(recipe.data, root)
+    images = data.load(recipe.data, root, recipe.train_images, recipe.test_images)
     network = fitted(start.network, images.shape[0], images.num_classes, config["stem"])
     question = Question(network, recipe, config["seed"], start.weights_in_words(config["weights"]))
     folder = TrainingFolder(Path(config["out"] or f"runs/{start.name}-{recipe.data}".replace(" ", "-")))

@@ -96,9 +96,9 @@ class TrainingProgress:
         if self._record is None:
             return f"epoch 1/{self._recipe.epochs}{self._speed()}"
         heldout = self._record.heldout_error
-        error = f"test error {self._record.test_error:.2f}%" if heldout is None else f"held-out error {heldout:.2f}%"
+        error = f"error {self._record.test_error:.1f}%" if heldout is None else f"held-out error {heldout:.1f}%"
         epoch = f"epoch {min(self._epochs + 1, self._recipe.epochs)}/{self._recipe.epochs}"
-        return f"{epoch}, loss {self._record.train_loss:.3f}, {error}{self._speed()}"
+        return f"{epoch}, loss {self._record.train_loss:.2f}, {error}{self._speed()}"
 
     def _speed(self) -> str:
         """Images a second since this process began, evaluation included, and the time that is left at that speed."""

@@ -24,7 +24,7 @@ from designspace.support.files import write_folder
 from designspace.training.best import heldout_result, measured_on, preset_of
 from designspace.training.device_data import DeviceData, on_device
 from designspace.training.events import EventFile
-from designspace.training.failures import Diverged, Interrupted, is_out_of_memory
+from designspace.training.failures import Diverged, Interrupted, advice
 from designspace.training.loop import OnEpoch, train_part
 from designspace.training.start import Start, Which, begin
 from designspace.training.stopping import stop_signals
@@ -157,8 +157,15 @@ def _trained(
 
 
 def trained_images(recipe: Recipe, images: ImageData) -> int:
-    """Training images that a recipe trains on: those held out are not."""
-    return (recipe.train_images or len(images.train_images)) - recipe.heldout_images
+    """Training images that a recipe trains on: those held out are not.
+
+    Raises:
+        InputError: there are none.
+    """
+    given = recipe.train_images or len(images.train_images)
+    if recipe.heldout_images >= given:
+        raise InputError(f"recipe: heldout_images {recipe.heldout_images} leaves none of {given} training images")
+    return given - recipe.heldout_images
 
 
 def images_per_epoch(recipe: Recipe, images: ImageData) -> int:
@@ -228,13 +235,27 @@ def _common(one: tuple[EpochRecord, ...], other: tuple[EpochRecord, ...]) -> tup
 
 def _seen_by_all(checkpoint: Path, ranks: Ranks) -> Path:
     """The checkpoint, which all processes must see alike to go on from one epoch."""
-    found = ranks.gather(checkpoint.stat().st_size if checkpoint.exists() else None)
-    if len(set(found)) > 1:
-        missing = ", ".join(str(rank) for rank, size in enumerate(found) if size != found[0])
+    found = ranks.gather(_last_bytes(checkpoint))
+    if others := [str(rank) for rank, content in enumerate(found) if content != found[0]]:
         if ranks.rank:
             raise OtherRankFailed
-        raise RunError(f"ranks {missing} see another {checkpoint} than rank 0: put out=... where all machines see it")
+        raise RunError(
+            f"{checkpoint} is not the same for rank {', '.join(others)} as for rank 0: put out=... where all machines "
+            "see it"
+        )
     return checkpoint
+
+
+def _last_bytes(path: Path) -> bytes:
+    """The end of a file, where a checkpoint has its digest; nothing where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(32, path.stat().st_size), os.SEEK_END)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _on_device(images: ImageData, recipe: Recipe, device: torch.device) -> DeviceData:
@@ -247,30 +268,14 @@ def _on_device(images: ImageData, recipe: Recipe, device: torch.device) -> Devic
 
 def _explained(error: Exception, folder: TrainingFolder, recipe: Recipe, ranks: Ranks) -> Exception:
     """What to raise for what ended a training: with words on what a person can do, where there is something."""
-    if isinstance(error, Diverged):
-        if ranks.rank:
-            return OtherRankFailed()
-        advice = (
-            f"a smaller recipe.lr than {recipe.lr:g} may help, or more recipe.warmup_epochs; choose another out=..."
-        )
-        explained: Exception = RunError(f"{error}; {advice}")
-    elif is_out_of_memory(error):
-        part = recipe.batch_size // (recipe.devices * recipe.accumulate)
-        explained = RunError(
-            f"out of memory with {part} images at a time. recipe.accumulate={2 * recipe.accumulate} takes half as many "
-            "at a time, and so does twice as many recipe.devices; a smaller recipe.batch_size wants a smaller "
-            "recipe.lr. Each is another training: choose another out=..."
-        )
-    elif isinstance(error, (InputError, RunError, OtherRankFailed)):
+    if isinstance(error, (InputError, RunError, OtherRankFailed)):
         return error
-    elif is_lost_connection(error):
+    if is_lost_connection(error) or (isinstance(error, Diverged) and ranks.rank):  # all see the same loss
         return OtherRankFailed()
-    else:
-        explained = error
     where = f"rank {ranks.rank}: " if ranks.rank else ""
-    text = "".join(traceback.format_exception(error)) if explained is error else str(explained)
-    folder.add_to_log(f"{where}{text}")
-    return RunError(f"{where}{explained}") if where and explained is not error else explained
+    words = advice(error, recipe)
+    folder.add_to_log(f"{where}{words or ''.join(traceback.format_exception(error))}")
+    return RunError(f"{where}{words}") if words else error
 
 
 def _known(training: Training, source: str, licence: str, result: TrialResult, folder: TrainingFolder) -> Known:

@@ -152,6 +152,7 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
         (("model=regnetx_200mf", "weights=nowhere.pt"), 1, "there is no file nowhere.pt"),
         (("model=tiny", "data.root=empty"), 1, "python -m designspace.prepare data=fashion_mnist"),
         (("model=tiny", "recipe.lr=1e20", "out=o"), 1, "a smaller recipe.lr than 1e+20 may help"),
+        (("model=tiny", "recipe.train_images=60001"), 2, "train_images must be 1 to 60000, not 60001"),
         (("model=tiny", "out=tiny"), 2, "tiny holds no training but other files; choose another folder with out="),
     ],
 )
@@ -243,8 +244,8 @@ def test_progress_in_words():
     progress.on_epoch((record, dataclasses.replace(record, epoch=2, heldout_error=60.0)))
     assert [done for done, _ in said] == [1, 2, 3, 4, 4, 5, 8]
     assert said[0][1].startswith("epoch 1/3, ")
-    assert said[3][1].startswith("epoch 2/3, loss 2.250, test error 70.00%, ")
-    assert said[6][1].startswith("epoch 3/3, loss 2.250, held-out error 60.00%, ")
+    assert said[3][1].startswith("epoch 2/3, loss 2.25, error 70.0%, ")
+    assert said[6][1].startswith("epoch 3/3, loss 2.25, held-out error 60.0%, ")
     assert "images/s, time left" in said[6][1]
 
 

@@ -177,6 +177,22 @@ def test_a_loss_that_diverges(folder, training):
     assert not (folder.path / "network.json").exists()
 
 
+class Pair(Ranks):
+    """Rank 0 or 1 of two, of which the other has no checkpoint."""
+
+    def gather(self, value):
+        return [value, b""] if self.rank == 0 else [b"another", value]
+
+
+def test_all_must_go_on_from_one_checkpoint(folder, training):
+    go(folder, with_recipe(training, epochs=1))
+    with pytest.raises(RunError, match=r"is not the same for rank 1 as for rank 0: put out=... where all machines see"):
+        into_folder._seen_by_all(folder.checkpoint, Pair(0, 2))
+    with pytest.raises(OtherRankFailed):
+        into_folder._seen_by_all(folder.checkpoint, Pair(1, 2))
+    assert into_folder._seen_by_all(folder.path / "none.pt", Ranks()) == folder.path / "none.pt"
+
+
 def fails(error):
     def train_part(*_, **__):
         raise error
@@ -225,3 +241,5 @@ def test_held_out_images_are_not_trained_on(training):
     assert (steps_per_epoch(recipe, training.images), images_per_epoch(recipe, training.images)) == (3, 48)
     large = dataclasses.replace(recipe, batch_size=1000)
     assert (steps_per_epoch(large, training.images), images_per_epoch(large, training.images)) == (1, 60)
+    with pytest.raises(InputError, match="heldout_images 70 leaves none of 70 training images"):
+        trained_images(dataclasses.replace(recipe, heldout_images=70), training.images)
