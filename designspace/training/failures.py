@@ -46,9 +46,9 @@ def advice(exception: Exception, recipe: Recipe) -> str | None:
     if is_out_of_memory(exception):
         images = recipe.batch_size // (recipe.devices * recipe.accumulate)
         return (
-            f"out of memory with {images} images at a time. recipe.accumulate={2 * recipe.accumulate} takes half as many "
-            "at a time, and so does twice as many recipe.devices; a smaller recipe.batch_size wants a smaller "
-            "recipe.lr. Each is another training: choose another out=..."
+            f"out of memory with {images} images at a time. recipe.accumulate={2 * recipe.accumulate} takes half as "
+            "many, and so does twice recipe.devices; a smaller recipe.batch_size wants a smaller recipe.lr. Each is "
+            "another training: choose another out=..."
         )
     return None
 

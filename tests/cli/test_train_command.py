@@ -206,6 +206,27 @@ def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here,
     assert (out / "log.txt").read_text().count("started on") == 2
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("devices", [1, 2])
+def test_on_gpus(here, devices):
+    """More than one talk through NCCL; killed after the first epoch, all go on."""
+    if torch.cuda.device_count() < devices:
+        pytest.skip(f"needs {devices} CUDA devices")
+    small = (*SMALL[:-1], "device=cuda", "recipe.epochs=100", f"recipe.devices={devices}", "model=tiny", "out=o")
+    command = [sys.executable, "-m", "designspace.train", *small]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (here / "o" / "history.csv").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert float(history(here / "o")[-1]["test_error"]) < 60
+    assert torch.cuda.get_device_name(0) in (here / "o" / "README.md").read_text()
+
+
 def test_ctrl_c_says_that_it_goes_on(here):
     command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.epochs=100000", "out=o"]
     with subprocess.Popen(
