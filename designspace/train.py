@@ -19,7 +19,7 @@ from designspace.training import torchrun
 from designspace.training.failures import Interrupted
 from designspace.training.into_folder import Training, train_into
 from designspace.training.start import choose, fitted
-from designspace.training.torchrun import OtherRankFailed, Ranks
+from designspace.training.torchrun import OtherRankFailed
 from designspace.training.verification import choose_device
 from designspace.trials.training_folder import Question, TrainingFolder
 from designspace.trials.trial import Recipe
@@ -28,12 +28,11 @@ from designspace.trials.trial import Recipe
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Train here, as one of torchrun's processes, or start as many of them as the recipe has devices."""
     ranks = torchrun.of_environment(os.environ)
-    devices = _recipe(config, typed, ranks.world).devices
     if config["dry_run"]:
-        _plan(config, typed, ranks, show=True)
+        _plan(config, typed, show=True)
         return
-    if ranks.world == 1 and devices > 1:
-        _plan(config, typed, ranks, show=False)  # what is wrong is better said once
+    if ranks is None and (devices := _recipe(config, typed).devices) > 1:
+        _plan(config, typed, show=False)  # what is wrong is better said once
         torchrun.check_devices(devices, config["device"])
         raise SystemExit(torchrun.start(devices, "designspace.train", typed))
     try:
@@ -41,7 +40,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     except OtherRankFailed:
         raise SystemExit(1) from None
     except (Interrupted, KeyboardInterrupt) as end:
-        if ranks.rank == 0:
+        if ranks is None or ranks.rank == 0:
             sys.stderr.write("\nstopped; the same command goes on from here\n")
         number = signal.SIGINT if isinstance(end, KeyboardInterrupt) else signal.SIGTERM
         raise SystemExit(128 + number) from None
@@ -50,7 +49,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
 def _train(config: app.Config, typed: Sequence[str]) -> None:
     """Train, alone or with others, and say what came of it."""
     with torchrun.joined(config["device"]) as (ranks, device):
-        folder, training = ranks.together(lambda: _plan(config, typed, ranks, show=ranks.rank == 0))
+        folder, training = ranks.together(lambda: _plan(config, typed, show=ranks.rank == 0))
         recipe = training.question.recipe
         with training_progress(recipe, training.images, silent=ranks.rank > 0) as (on_step, on_epoch):
             origin = provenance("train", typed)
@@ -61,9 +60,9 @@ def _train(config: app.Config, typed: Sequence[str]) -> None:
         print(f"the model is in {folder.path}: python -m designspace.verify model={folder.path} data={recipe.data}")
 
 
-def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, *, show: bool) -> tuple[TrainingFolder, Training]:
+def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> tuple[TrainingFolder, Training]:
     """Find what was asked for, check that it goes together, and show it if that is wanted."""
-    recipe = _recipe(config, typed, ranks.world)
+    recipe = _recipe(config, typed)
     model, found = (None if config[key] is None else str(config[key]) for key in ("model", "run"))
     start = choose(model, None if found is None else Path(found), config["rank"], app.as_typed("id", typed))
     root = Path(config["data"]["root"]) if config["data"]["root"] else None
@@ -81,16 +80,17 @@ def _plan(config: app.Config, typed: Sequence[str], ranks: Ranks, *, show: bool)
     return folder, Training(start, config["weights"], question, images, data.facts(recipe.data).classes)
 
 
-def _recipe(config: app.Config, typed: Sequence[str], world: int) -> Recipe:
-    """The recipe, on as many devices as there are processes."""
+def _recipe(config: app.Config, typed: Sequence[str]) -> Recipe:
+    """The recipe, on as many devices as torchrun has started processes."""
     recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
     if recipe.trainer is not None:
         raise InputError("recipe.trainer is for launch: train has a training function of its own")
-    if world == 1 or recipe.devices == world:
+    ranks = torchrun.of_environment(os.environ)
+    if ranks is None or recipe.devices == ranks.world:
         return recipe
     if app.is_typed("recipe.devices", typed):
-        raise InputError(f"recipe.devices={recipe.devices}, but torchrun started {world} processes; leave it out")
-    return dataclasses.replace(recipe, devices=world)
+        raise InputError(f"recipe.devices={recipe.devices}, but torchrun started {ranks.world} processes; leave it out")
+    return dataclasses.replace(recipe, devices=ranks.world)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def joined(device: str | None) -> Iterator[tuple[Ranks, torch.device]]:
         InputError: there is no such device here, or not every process has one, or the environment is not whole.
         OtherRankFailed: another process ended, or complained.
     """
-    ranks = of_environment(os.environ)
+    ranks = of_environment(os.environ) or Ranks()
     if ranks.world == 1:
         yield ranks, choose_device(device)
         return
@@ -148,14 +148,14 @@ def joined(device: str | None) -> Iterator[tuple[Ranks, torch.device]]:
     dist.destroy_process_group()  # not after an error: the others may be gone, and this would wait for them
 
 
-def of_environment(environment: Mapping[str, str]) -> Ranks:
-    """Read which process this is from what torchrun puts into the environment; the only one where that says nothing.
+def of_environment(environment: Mapping[str, str]) -> Ranks | None:
+    """Read which process this is from what torchrun puts into the environment; None where that says nothing.
 
     Raises:
         InputError: a part of it is missing or no number.
     """
     if not {"RANK", "WORLD_SIZE"} <= environment.keys():
-        return Ranks()
+        return None
     missing = [name for name in _VARIABLES if name not in environment]
     if missing:
         raise InputError(
@@ -215,7 +215,10 @@ def check_devices(processes: int, device: str | None) -> None:
     if device not in (None, "cpu", "cuda"):
         raise InputError(f"device={device} cannot be shared by {processes} processes; choose cpu or cuda")
     if _kind(device) == "cuda" and torch.cuda.device_count() < processes:
-        raise InputError(f"{processes} GPUs were asked for, but there are {torch.cuda.device_count()}")
+        raise InputError(
+            f"{processes} GPUs were asked for, but there are {torch.cuda.device_count()}; in the place of "
+            "recipe.devices, recipe.accumulate takes the parts of a batch one after the other"
+        )
 
 
 def _device_of(ranks: Ranks, device: str | None) -> torch.device:

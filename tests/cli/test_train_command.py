@@ -178,6 +178,10 @@ def test_torchrun_says_how_many_devices_there_are(here, capsys, monkeypatch):
     assert "recipe.devices=2, but torchrun started 4 processes; leave it out" in errors
     code, output, errors = typed(capsys, "model=tiny", "dry_run=true")
     assert "16 on each of 4 devices" in output
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    code, output, errors = typed(capsys, "model=tiny", "recipe.epochs=1", "out=o")
+    assert code == 0, errors
+    assert "for batches of 64 images\n" in output
 
 
 def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here, fashion_mnist):
