@@ -28,10 +28,11 @@ from designspace.trials.trial import Recipe
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Train here, as one of torchrun's processes, or start as many of them as the recipe has devices."""
     ranks = torchrun.of_environment(os.environ)
+    devices = _recipe(config, typed).devices  # what is wrong with it must be known before others are waited for
     if config["dry_run"]:
         _plan(config, typed, show=True)
         return
-    if ranks is None and (devices := _recipe(config, typed).devices) > 1:
+    if ranks is None and devices > 1:
         _plan(config, typed, show=False)  # what is wrong is better said once
         torchrun.check_devices(devices, config["device"])
         raise SystemExit(torchrun.start(devices, "designspace.train", typed))

@@ -147,6 +147,7 @@ def _trained(
         except Interrupted as interruption:
             if ranks.rank == 0:
                 folder.add_to_log(f"stopped {interruption}")
+            ranks.part()
             if signals.received == signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise

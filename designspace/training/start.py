@@ -43,7 +43,11 @@ class Start:
 
     def weights_in_words(self, which: Which) -> str:
         """Name the weights before they are fetched, as a folder's note of what was asked does."""
-        return f"{self.folder or self.name}: {which}" if which else "first weights"
+        if not which:
+            return "first weights"
+        if self.folder is not None:
+            return f"the trained weights of {self.folder}"
+        return "its published weights" if which is True else f"its weights from {which}"
 
 
 def choose(model: str | None, run: Path | None = None, rank: int | None = None, id_: str | None = None) -> Start:

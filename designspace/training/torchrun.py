@@ -54,6 +54,11 @@ class Ranks:
                 dist.all_gather_object(values, value, group=self.group)
         return values
 
+    def part(self) -> None:
+        """End the connections, once all have come to the same end."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
     def together(self, action: Callable[[], T]) -> T:
         """Do something in all processes: first in one of each machine, so that what it fetches is fetched once.
 
@@ -145,7 +150,7 @@ def joined(device: str | None) -> Iterator[tuple[Ranks, torch.device]]:
         dist.init_process_group("nccl" if where.type == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.world)
         group = dist.new_group(backend="gloo")
     yield dataclasses.replace(ranks, group=group), where
-    dist.destroy_process_group()  # not after an error: the others may be gone, and this would wait for them
+    ranks.part()  # not after an error: the others may be gone, and this would wait for them
 
 
 def of_environment(environment: Mapping[str, str]) -> Ranks | None:

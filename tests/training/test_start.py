@@ -36,6 +36,8 @@ def same(model, state):
 
 def test_a_published_name():
     assert choose("RegNetX-200MF") == Start("regnetx_200mf", catalog.get("regnetx_200mf"))
+    words = {which: choose("regnetx_200mf").weights_in_words(which) for which in (None, True, "timm")}
+    assert words == {None: "first weights", True: "its published weights", "timm": "its weights from timm"}
     with pytest.raises(InputError, match="regnetx_201mf"):
         choose("regnetx_201mf")
 
@@ -56,7 +58,7 @@ def test_first_weights_are_those_that_train_begins_with():
 def test_weights_of_a_model_folder(folder):
     start = choose(str(folder))
     assert (start.name, start.network, start.folder) == ("mine", NETWORK, folder)
-    assert start.weights_in_words(True) == f"{folder}: True"
+    assert start.weights_in_words(True) == f"the trained weights of {folder}"
     network = fitted(NETWORK, channels=3, num_classes=4, stem="cifar")
     model, source, licence = begin(start, network, True, RECIPE, 0)
     trained, fresh = AnyNet(NETWORK, seed=7).state_dict(), first_model(network, RECIPE, 0).state_dict()
