@@ -48,7 +48,7 @@ def _chosen(config: app.Config, id_: str | None) -> tuple[AnyNet, Known]:
 
 def _rank(known: Known) -> str:
     """Rank and error of a run's network in brackets."""
-    if "result" not in known.about:
+    if "selection" not in known.about:
         return ""
     chosen, error = known.about["selection"], known.about["result"]["final_error"]
     return f" (rank {chosen['rank']} of {chosen['done']} trained networks, error {error:.2f}%)"

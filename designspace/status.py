@@ -70,10 +70,12 @@ def find_runs(path: Path) -> list[RunFolder]:
 def _row(status: RunStatus) -> tuple[object, ...]:
     """A run in a table."""
     left = status.left_s
+    heldout = any(state.result and state.result.heldout_error is not None for state in status.states)
+    which = f"{status.best_id}, held-out images" if heldout else status.best_id
     return (
         status.name,
         *status.counts.values(),
-        "" if status.best_error is None else f"{status.best_error:.2f}% ({status.best_id})",
+        "" if status.best_error is None else f"{status.best_error:.2f}% ({which})",
         "" if status.trials_per_hour is None else f"{status.trials_per_hour:.0f}",
         duration(left),
         time.strftime("%a %d %b %H:%M", time.localtime(time.time() + left)) if left else "",

@@ -67,6 +67,7 @@ _NAMED = (
     Metric("memory_bytes", "memory_bytes", "training memory", "B", "log", whole=True, kind="cost"),
     Metric("final_error", "final_error", "error", "top-1, %", kind="error"),
     Metric("best_error", "best_error", "least error of all epochs", "top-1, %", kind="error"),
+    Metric("heldout_error", "heldout_error", "error on held-out images", "top-1, %", kind="error"),
 )
 METRICS = {metric.name: metric for metric in _NAMED}
 """The metrics that do not belong to one stage; `metric` gives those of stages (``d1``, ``w1``, ``b1``, ``g1``) too."""

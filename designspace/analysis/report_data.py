@@ -50,6 +50,7 @@ _FIRST = (
     Column("status", "status", "done, failed, running or waiting", "text"),
     Column("final_error", "error", "top-1 error of the last epoch, %", "error", "y"),
     Column("best_error", "best_error", "least top-1 error over the epochs, %; it flatters", "error", "y"),
+    Column("heldout_error", "heldout_error", "top-1 error on held-out images, %", "error", "y"),
     Column("flops", "flops", "multiply-adds", "quantity", "x"),
     Column("params", "params", "learned weights", "quantity", "x"),
     Column("activations", "activations", "output elements of convolutions and linear layers", "quantity", "x"),

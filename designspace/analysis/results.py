@@ -245,9 +245,22 @@ class Results:
         return counted.to_numpy(np.bool_)
 
     def best(self, count: int) -> pd.DataFrame:
-        """The rows of the ``count`` done trials of least final error; equal errors in the order of their ids."""
+        """The rows of the ``count`` done trials of least error; equal errors in the order of their ids.
+
+        The error is that on held-out images where all done trials have one (see `has_heldout`), so that the test images
+        choose nothing; else the final one.
+        """
         done = self.table[self.table["status"] == "done"]
-        return done.sort_values(["final_error", "id"], kind="stable").head(count)
+        column = "heldout_error" if self.has_heldout else "final_error"
+        return done.sort_values([column, "id"], kind="stable").head(count)
+
+    @property
+    def has_heldout(self) -> bool:
+        """Whether all done trials, at least one, measured their error on held-out images too."""
+        if "heldout_error" not in self.table.columns:
+            return False
+        known = self.table.loc[self.table["status"] == "done", "heldout_error"].notna()
+        return bool(len(known) and known.all())
 
     def where(self, condition: str, name: str | None = None) -> Results:
         """The trials that meet a condition, as ``"d4 >= 3 and flops < 1e6"``.

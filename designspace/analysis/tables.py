@@ -101,16 +101,28 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def best_table(results: Results, count: int = 5) -> Table:
-    """The networks of least final error of one run, with their stages."""
+    """The networks of least error of one run (see `Results.best`), with their stages."""
+    heldout = results.has_heldout
     header = (
-        *("id", "error, %", "best epoch, %", "depths d", "widths w", "ratios b", "group widths g", "radix"),
+        *(
+            "id",
+            *(["held-out error, %"] if heldout else []),
+            "error, %",
+            "best epoch, %",
+            "depths d",
+            "widths w",
+            "ratios b",
+            "group widths g",
+            "radix",
+        ),
         *("flops", "params", "activations", "training"),
     )
     rows = []
     for row in results.best(count).to_dict("records"):
         stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
         sizes = (_size(row[column]) for column in ("flops", "params", "activations"))
-        errors = (_error(row["final_error"]), _error(row["best_error"]))
+        told = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
+        errors = [_error(row[column]) for column in told]
         rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
 
@@ -154,6 +166,11 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
         if counts.unfinished:
             missing = f"{counts.unfinished} of {counts.asked} trials are unfinished"
             found.append(f"{one.name}: {missing} and left out, so its EDF may change.")
+        if one.has_heldout:
+            found.append(
+                f"{one.name}: networks are ranked by their error on held-out images (heldout_error in results.csv), so "
+                "the error on the test images of the best one does not flatter it."
+            )
     epochs = {one.name: _distinct(one, "epochs") for one in results}
     if len({length for lengths in epochs.values() for length in lengths}) > 1:
         lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if many)

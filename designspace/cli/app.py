@@ -96,6 +96,17 @@ def as_typed(key: str, typed: Sequence[str]) -> str | None:
     return None if text in ("null", "") else text
 
 
+def is_typed(key: str, typed: Sequence[str]) -> bool:
+    """Whether a value was typed for a key."""
+    return any(word.partition("=")[0].lstrip("+") == key for word in typed)
+
+
+def chosen(name: str, group: str, typed: Sequence[str]) -> str:
+    """What a command chooses from a group: what was typed, or the default."""
+    text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    return as_typed(group, typed) or text.split(f"- {group}:")[1].split()[0]
+
+
 def options(group: str) -> list[str]:
     """The names that a group of the configuration offers, for example ``space``."""
     return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))

@@ -39,22 +39,37 @@ def _result(about: Mapping[str, Any]) -> str:
     """The error, on what it was measured, and how the network was selected."""
     if "result" not in about:
         return ""
-    result, chosen = about["result"], about["selection"]
-    left = [f"{chosen[kind]} {kind}" for kind in ("failed", "unfinished") if chosen[kind]]
+    result, chosen = about["result"], about.get("selection")
+    heldout = "heldout_error" in result
     rows = [
         ("error after the last epoch", f"**{result['final_error']:.2f}%** (top-1)"),
+        *([("error on held-out images", f"{result['heldout_error']:.2f}%")] if heldout else []),
         ("least error of any epoch", f"{result['best_error']:.2f}%"),
         ("measured on", result["measured_on"]),
-        ("rank", f"{chosen['rank']} of {chosen['done']} trained networks"),
-        ("run", f"{chosen['run']}: {chosen['trials']} networks of {chosen['space']}{_in_brackets(left)}"),
     ]
     words = ["The weights are those after the last epoch."]
-    if chosen["done"] > 1:
-        words.append(
-            "The networks of the run were ranked by their error on these same images, so this one's error flatters "
-            f"it: expect more on images that played no part in choosing among {chosen['done']}."
-        )
+    if chosen:
+        left = [f"{chosen[kind]} {kind}" for kind in ("failed", "unfinished") if chosen[kind]]
+        rows += [
+            ("rank", f"{chosen['rank']} of {chosen['done']} trained networks"),
+            ("run", f"{chosen['run']}: {chosen['trials']} networks of {chosen['space']}{_in_brackets(left)}"),
+        ]
+        if chosen["done"] > 1:
+            words.append(_choice(chosen["done"], heldout=heldout))
     return _table(("", ""), rows) + "\n\n" + " ".join(words)
+
+
+def _choice(networks: int, *, heldout: bool) -> str:
+    """What choosing the best of so many networks does to the errors that are told."""
+    if heldout:
+        return (
+            "The networks of the run were ranked by their error on the held-out images, which flatters that of this "
+            f"one; the test images played no part in choosing among {networks}."
+        )
+    return (
+        "The networks of the run were ranked by their error on these same images, so this one's error flatters "
+        f"it: expect more on images that played no part in choosing among {networks}."
+    )
 
 
 def _usage(network: Network, known: Known) -> str:

@@ -47,6 +47,16 @@ def write_model(path: Path, model: AnyNet, known: Known) -> None:
     if there and (held := _held(path)) != network.id:
         what = "is no model folder" if held is None else f"holds another network, {held}"
         raise InputError(f"{path} {what}; it was left as it is. Choose another folder for {network.id}")
+    write_folder(path, model_files(model, known), stale=(ONNX, TORCH_EXPORT))
+
+
+def model_files(model: AnyNet, known: Known) -> dict[str, bytes]:
+    """The files of a model folder, in the order in which they are to be written.
+
+    Raises:
+        InputError: a weight is NaN or infinite.
+    """
+    network = model.network
     tensors = {key: _plain(value) for key, value in model.state_dict().items()}
     for key, tensor in tensors.items():
         if not tensor.isfinite().all():
@@ -62,7 +72,7 @@ def write_model(path: Path, model: AnyNet, known: Known) -> None:
     text = json.dumps(described, indent=2, allow_nan=False) + "\n"
     card = model_card(network, known)
     # network.json comes last: what it says of the weights holds once it is there.
-    write_folder(path, {CARD: card.encode(), WEIGHTS: content, NETWORK: text.encode()}, stale=(ONNX, TORCH_EXPORT))
+    return {CARD: card.encode(), WEIGHTS: content, NETWORK: text.encode()}
 
 
 def is_model_folder(path: Path) -> bool:
@@ -76,7 +86,7 @@ def read_model(path: Path) -> AnyNet:
     Raises:
         RunError: a file is missing, cut off, or does not hold what it should; the error names it and what in it.
     """
-    network, known, sha256 = _read_description(path / NETWORK)
+    network, known, sha256 = _described(path / NETWORK)
     source = path / WEIGHTS
     content = read_bytes(source)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -93,6 +103,16 @@ def read_model(path: Path) -> AnyNet:
     fill(model, tensors, source)
     model.weights = known
     return model.eval()
+
+
+def read_description(path: Path) -> tuple[Network, Known]:
+    """Read which network a model folder holds and what is known of it; the weights are not looked at.
+
+    Raises:
+        RunError: the description is missing, or does not hold together.
+    """
+    network, known, _ = _described(path / NETWORK)
+    return network, known
 
 
 def fill(model: AnyNet, tensors: Mapping[str, Any], source: Path) -> None:
@@ -132,12 +152,12 @@ def _others(keys: list[str]) -> str:
 def _held(path: Path) -> str | None:
     """The id of the network in a model folder; None if it is none."""
     try:
-        return _read_description(path / NETWORK)[0].id
+        return read_description(path)[0].id
     except RunError:
         return None
 
 
-def _read_description(path: Path) -> tuple[Network, Known, str]:
+def _described(path: Path) -> tuple[Network, Known, str]:
     """The network, what is known, and the SHA-256 of the weights, from network.json."""
     content = read_bytes(path)
     if len(content) > _MOST_JSON_BYTES:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,6 +77,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with a final newline; NaN is refused, for it is not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def add_to_log(path: Path, text: str) -> None:
+    """Add to a log what a person may want to read, with the time before it.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:

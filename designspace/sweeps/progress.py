@@ -22,7 +22,7 @@ class Progress:
     failed: int = 0
     """Trials that failed since the start."""
     best: float | None = None
-    """The least final error so far, in per cent."""
+    """The least error so far, in per cent: on held-out images where the recipe has some, else the final one."""
     left_s: float | None = None
     """Seconds until the end; None while that is unknown."""
     left: int = 0
@@ -70,14 +70,14 @@ class PoolProgress(Progress):
 
 
 def tasks_of(runs: Sequence[RunFolder]) -> tuple[list[Task], int, float | None]:
-    """What is still to do in some runs, turn about; how many trials have ended; and the best final error so far."""
+    """What is still to do in some runs, turn about; how many trials have ended; and the best error so far."""
     queues: list[list[Task]] = []
     finished, errors = 0, []
     for run in runs:
         states = run.states(run.population().ids)
         ended = [state for state in states if state.has_ended]
         finished += len(ended)
-        errors += [state.result.final_error for state in ended if state.result]
+        errors += [state.result.selection_error for state in ended if state.result]
         path = str(Path(run.path).resolve())
         queues.append([Task(path, state.id) for state in states if not state.has_ended])
     longest = max((len(queue) for queue in queues), default=0)

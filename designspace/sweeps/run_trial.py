@@ -60,7 +60,7 @@ def run_trial(
         if not is_ours():
             raise Interrupted("another process has taken the trial over")
         folder.write_history(history)
-        folder.add_to_log(_epoch_line(history[-1], trial.recipe))
+        folder.add_to_log(history[-1].in_words(trial.recipe.epochs))
         on_epoch(history[-1])
 
     try:
@@ -142,9 +142,3 @@ def note_attempt(
     if over:
         folder.write_failure(failure, asked)
     return over
-
-
-def _epoch_line(record: EpochRecord, recipe: Recipe) -> str:
-    """One epoch in words."""
-    errors = f"train error {record.train_error:.2f}%, test error {record.test_error:.2f}%"
-    return f"epoch {record.epoch}/{recipe.epochs}: loss {record.train_loss:.4f}, {errors}, {record.wall_s:.1f} s"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial_folder import STATUSES, TrialState
+from designspace.trials.trial_folder import STATUSES, TrialState, best_first
 
 RECENT = 50
 """So many trials tell the speed of a run."""
@@ -25,7 +25,7 @@ class RunStatus:
     reasons: dict[str, int]
     """Reason of failure -> number of trials."""
     best_error: float | None
-    """The least final error so far, in per cent."""
+    """The least error so far, in per cent: on held-out images where the recipe has some, else the final one."""
     best_id: str
     """The trial that has it; empty before the first."""
     trials_per_hour: float | None
@@ -72,14 +72,13 @@ def run_status(run: RunFolder) -> RunStatus:
     states = run.states(run.ids())
     counts = Counter(dict.fromkeys(STATUSES, 0))
     counts.update(state.status for state in states)
-    errors = [(state.result.final_error, state.id) for state in states if state.result]
-    best_error, best_id = min(errors, default=(None, ""))
+    best = next(iter(best_first(states)), None)
     return RunStatus(
         run.name,
         dict(counts),
         dict(Counter(state.failure.reason for state in states if state.failure)),
-        best_error,
-        best_id,
+        best.result.selection_error if best and best.result else None,
+        best.id if best else "",
         _speed(run, states),
         tuple(states),
     )

@@ -122,7 +122,7 @@ class Worker:
 
             outcome = self._outcome(trial, folder, claim, should_stop)
         if isinstance(outcome, TrialResult):
-            self.send(Event("done", epoch=outcome.epochs, error=outcome.final_error))
+            self.send(Event("done", epoch=outcome.epochs, error=outcome.selection_error))
             return
         if not claim.is_ours():
             self.send(Event("held"))

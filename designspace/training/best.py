@@ -14,6 +14,7 @@ from designspace.models import AnyNet
 from designspace.models.known import OWN_LICENCE, Known
 from designspace.models.presets import Preset
 from designspace.models.saved import fill, is_model_folder, read_model
+from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
@@ -33,7 +34,8 @@ def load(
 
     Args:
         path: a run folder or a model folder.
-        rank: the network with the least final error is 1, which is the default. For run folders only.
+        rank: the network with the least error is 1, which is the default: the error on held-out images where the
+            recipe has some, so that the test images choose nothing, else the final one. For run folders only.
         id: the network of this id, in the place of a rank. For run folders only.
         device: where the module is to be.
 
@@ -62,6 +64,24 @@ def load(
         raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
+def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> tuple[str, Network, Path, str]:
+    """Find one of a run's networks, without its weights: its name, itself, the run's folder, its id.
+
+    Args:
+        run: an existing run.
+        rank: as for `load`.
+        id_: in the place of a rank; its trial need not be done, or begun.
+
+    Raises:
+        InputError: there is no such rank or id.
+        RunError: a file is missing or damaged.
+    """
+    population = run.population()
+    if id_ is None or rank is not None or id_ not in population.ids:
+        id_ = _chosen(run, run.states(population.ids), rank, id_).id
+    return f"{population.space.name} {id_}", population[population.ids.index(id_)], run.path, id_
+
+
 def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     """The module of one of a run's networks."""
     population, plan = run.population(), run.plan()
@@ -76,7 +96,8 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         "result": {
             "final_error": chosen.result.final_error,
             "best_error": chosen.result.best_error,
-            "measured_on": f"{_count(recipe.test_images)} test images of {recipe.data}",
+            **heldout_result(chosen.result),
+            "measured_on": measured_on(recipe),
         },
         "selection": {"run": run.name, "space": population.space.name, **_selection(states, chosen)},
         "training": {
@@ -157,7 +178,7 @@ def _known(name: str, recipe: Recipe, about: dict[str, Any], root: Path | None) 
     facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
     return Known(
         name=name,
-        preset=Preset(crop=size, resize=size, mean=facts.mean, std=facts.std),
+        preset=preset_of(recipe, size, facts.mean, facts.std),
         origin=f"trained from scratch on {_count(recipe.train_images)} training images of {recipe.data}",
         licence=OWN_LICENCE,
         classes=facts.classes,
@@ -169,6 +190,21 @@ def _data_root(run: RunFolder) -> Path | None:
     """Where the run's data sets are, as its last launch noted; None for the usual place."""
     noted = [Path(told) for launch in run.launches() if (told := launch.about().get("data_root"))]
     return next((root for root in reversed(noted) if root.is_dir()), None)
+
+
+def preset_of(recipe: Recipe, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preset:
+    """How images must be prepared for what a recipe trained: those it was tested on are ``size`` pixels large."""
+    return Preset(crop=recipe.test_size or recipe.crop_size or size, resize=size, mean=mean, std=std)
+
+
+def measured_on(recipe: Recipe) -> str:
+    """Say on which images a recipe measures the error."""
+    return f"{_count(recipe.test_images)} test images of {recipe.data}"
+
+
+def heldout_result(result: TrialResult) -> dict[str, float]:
+    """The error on held-out images as a model's ``result`` tells it; nothing where none were held out."""
+    return {} if result.heldout_error is None else {"heldout_error": result.heldout_error}
 
 
 def _provenance(run: RunFolder) -> list[dict[str, Any]]:

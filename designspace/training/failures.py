@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-from designspace.trials.trial import TrialFailure
+from designspace.trials.trial import Recipe, TrialFailure
 
 
 class Diverged(Exception):
@@ -38,6 +38,21 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
     name = type(exception).__name__
     detail = lines[0] if reason in ("diverged", "worker died") else f"{name}: {lines[0]}" if lines else name
     return TrialFailure(reason, detail, epochs)
+
+
+def advice(exception: Exception, recipe: Recipe) -> str | None:
+    """What ended a training of one network, and what a person can do about it; None where nothing is known."""
+    if isinstance(exception, Diverged):
+        what = f"a smaller recipe.lr than {recipe.lr:g} may help, or more recipe.warmup_epochs"
+        return f"{exception}; {what}. That is another training: choose another out=..."
+    if is_out_of_memory(exception):
+        images = recipe.batch_size // (recipe.devices * recipe.accumulate)
+        return (
+            f"out of memory with {images} images at a time. recipe.accumulate={2 * recipe.accumulate} takes half as "
+            "many, and so does twice recipe.devices; a smaller recipe.batch_size wants a smaller recipe.lr. Each is "
+            "another training: choose another out=..."
+        )
+    return None
 
 
 def is_out_of_memory(exception: Exception) -> bool:

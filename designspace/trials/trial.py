@@ -205,6 +205,12 @@ class EpochRecord:
     heldout_error: float | None = None
     """On the images that the recipe holds out of training; None where it holds none."""
 
+    def in_words(self, epochs: int) -> str:
+        """Say in one line what the epoch did; ``epochs`` is how many there are to be."""
+        heldout = "" if self.heldout_error is None else f"held-out error {self.heldout_error:.2f}%, "
+        errors = f"train error {self.train_error:.2f}%, {heldout}test error {self.test_error:.2f}%"
+        return f"epoch {self.epoch}/{epochs}: loss {self.train_loss:.4f}, {errors}, {self.wall_s:.1f} s"
+
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
@@ -223,6 +229,11 @@ class TrialResult:
     None where it was not measured. It says nothing of whether two results are the same."""
     heldout_error: float | None = None
     """After the last epoch, on the images that the recipe held out of training; None where it held none."""
+
+    @property
+    def selection_error(self) -> float:
+        """The error that may choose among networks: on held-out images where there are any, else the final one."""
+        return self.final_error if self.heldout_error is None else self.heldout_error
 
     @staticmethod
     def of_history(history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None) -> TrialResult:

@@ -10,14 +10,13 @@ import dataclasses
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import atomic_writer, read_json, write_json, write_text
+from designspace.support.files import add_to_log, atomic_writer, read_json, write_json, write_text
 from designspace.trials import claims
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
 
@@ -51,8 +50,12 @@ class TrialState:
 
 
 def best_first(states: Iterable[TrialState]) -> list[TrialState]:
-    """The trials that are done, in order of their final error, and of their ids where that is the same."""
-    done = [(state.result.final_error, state.id, state) for state in states if state.result]
+    """The trials that are done, in order of their error, and of their ids where that is the same.
+
+    The error is that on held-out images where the recipe holds some out, so that the test images choose nothing; else
+    the final one (see `TrialResult.selection_error`).
+    """
+    done = [(state.result.selection_error, state.id, state) for state in states if state.result]
     return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
 
 
@@ -107,11 +110,7 @@ class TrialFolder:
         Raises:
             RunError: the file cannot be written.
         """
-        try:
-            with self.log.open("a", encoding="utf-8") as log:
-                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
-        except OSError as error:
-            raise RunError(f"cannot write {self.log}: {error.strerror or error}") from error
+        add_to_log(self.log, text)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The tries that ended badly so far."""

@@ -1,0 +1,115 @@
+"""A run whose recipe holds images out: they choose among its networks, from status to the report."""
+
+import csv
+import dataclasses
+
+import pytest
+from sweep_runs import make_run
+
+from designspace import analyze, status
+from designspace.analysis import Results
+from designspace.analysis.metrics import available
+from designspace.analysis.tables import best_table, notes
+from designspace.cli import app
+from designspace.models.card import model_card
+from designspace.models.known import Known
+from designspace.models.presets import Preset
+from designspace.sweeps.progress import Progress
+from designspace.sweeps.status import run_status
+from designspace.training.best import find
+from designspace.trials.trial import Trial, TrialResult
+from designspace.trials.trial_folder import TrialState, best_first
+
+ERRORS = ((30.0, 52.0), (20.0, 54.0), (10.0, 56.0), (40.0, 50.0))
+"""Held-out and final error of each network: the best on the one are the worst on the other."""
+
+
+def run_of(path, *, heldout):
+    """A run whose trials have ended so."""
+    run = make_run(path, n=len(ERRORS), heldout_images=100 * heldout)
+    recipe, seed = run.plan()
+    for network, (held, final) in zip(run.population(), ERRORS, strict=True):
+        result = TrialResult(final, final - 1, 2, 3.0, "cpu", heldout_error=held if heldout else None)
+        folder = run.trial(network.id)
+        folder.write_trial(Trial(network, recipe, seed))
+        folder.write_result(result, Trial(network, recipe, seed).asked)
+    return run
+
+
+@pytest.fixture(params=[True, False], ids=["held out", "not held out"])
+def heldout(request):
+    return request.param
+
+
+@pytest.fixture
+def run(tmp_path, heldout):
+    return run_of(tmp_path / "run", heldout=heldout)
+
+
+@pytest.fixture
+def order(run, heldout):
+    """The ids of the run's networks, the best first."""
+    ids = run.population().ids
+    return [ids[i] for i in sorted(range(len(ERRORS)), key=lambda i: ERRORS[i][not heldout])]
+
+
+def test_the_best_come_first_everywhere(run, order, heldout):
+    assert [state.id for state in best_first(run.states(run.ids()))] == order
+    assert [find(run, rank)[3] for rank in (None, 1, 2, 3, 4)] == [order[0], *order]
+    assert Results.read(run).best(4)["id"].tolist() == order
+    assert [row[0] for row in best_table(Results.read(run)).rows] == order
+    least = 10.0 if heldout else 50.0
+    found = run_status(run)
+    assert (found.best_id, found.best_error) == (order[0], least)
+    progress = Progress(4)
+    progress.look([run])
+    assert progress.best == least
+
+
+def test_equal_errors_are_in_the_order_of_ids():
+    result = TrialResult(50.0, 50.0, 1, 1.0, "cpu", heldout_error=40.0)
+    states = [
+        TrialState(id_, "done", dataclasses.replace(result, final_error=final)) for id_, final in (("b", 1), ("a", 2))
+    ]
+    assert [state.id for state in best_first(states)] == ["a", "b"]
+
+
+def test_analysis_of_either_error(run, heldout):
+    results = Results.read(run)
+    assert sorted(results.errors()) == [50, 52, 54, 56]
+    assert results.has_heldout == heldout
+    assert ("heldout_error" in {one.name for one in available(results)}) == heldout
+    header = best_table(results).header
+    assert ("held-out error, %" in header) == heldout
+    said = "\n".join(notes([results]))
+    assert ("run: networks are ranked by their error on held-out images" in said) == heldout
+    if heldout:
+        assert sorted(results.errors(column="heldout_error")) == [10, 20, 30, 40]
+
+
+def test_what_the_commands_say(run, order, heldout, capsys):
+    app.main("status", status.run, [f"run={run.path}"])
+    words = capsys.readouterr().out
+    best = f"10.00% ({order[0]}, held-out images)" if heldout else f"50.00% ({order[0]})"
+    assert best in words
+    app.main("analyze", analyze.run, [f"runs=[{run.path}]"])
+    words = capsys.readouterr().out
+    assert ("ranked by their error on held-out images (heldout_error in results.csv)" in words) == heldout
+    with run.results.open() as file:
+        rows = {row["id"]: row["heldout_error"] for row in csv.DictReader(file)}
+    ids = run.population().ids
+    assert rows == {id_: str(held) if heldout else "" for id_, (held, _) in zip(ids, ERRORS, strict=True)}
+    report = (run.path / "report.html").read_text()
+    assert ("top-1 error on held-out images, %" in report) == heldout
+
+
+def test_the_card_says_what_chose(run, order, heldout):
+    network = run.population()[run.ids().index(order[0])]
+    result = {"final_error": 56.0, "best_error": 55.0, "measured_on": "200 test images"}
+    result |= {"heldout_error": 10.0} if heldout else {}
+    chosen = {"rank": 1, "done": 4, "failed": 0, "unfinished": 0, "trials": 4, "run": "run", "space": "AnyNetXA"}
+    about = {"result": result, "selection": chosen}
+    card = model_card(network, Known("best", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "", about=about))
+    assert ("| error on held-out images | 10.00% |" in card) == heldout
+    assert ("the test images played no part in choosing among 4" in card) == heldout
+    assert ("so this one's error flatters it" in card) == (not heldout)

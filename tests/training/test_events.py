@@ -1,0 +1,111 @@
+"""Event files, read by a second implementation of their format: framed protocol buffers with CRC-32C sums."""
+
+import struct
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from designspace.support.errors import RunError
+from designspace.training.events import EventFile
+from designspace.trials.trial import EpochRecord
+
+
+def record(epoch, heldout=None, wall_s=2.0):
+    return EpochRecord(epoch, 0.1 / epoch, 1.5 / epoch, 50.0 / epoch, 60.0 / epoch, wall_s, heldout)
+
+
+def crc32c(data):
+    """Castagnoli's sum, bit by bit, masked as the format wants it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def events(path):
+    """The events of a file, each sum checked."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, found = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        content = data[12 : 12 + length]
+        assert struct.unpack("<I", data[8:12])[0] == crc32c(data[:8])
+        assert struct.unpack("<I", data[12 + length : 16 + length])[0] == crc32c(content)
+        found.append(Event.FromString(content))
+        data = data[16 + length :]
+    return found
+
+
+def curves(folder):
+    """What TensorBoard shows: the files in the order of their names; a beginning drops what is not before its step."""
+    shown = []
+    for path in sorted(folder.iterdir()):
+        assert "tfevents" in path.name
+        first, *rest = events(path)
+        assert first.file_version == "brain.Event:2"
+        for event in rest:
+            if event.HasField("session_log"):
+                shown = [one for one in shown if one[1] < event.step]
+            shown += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+    return {tag: [(step, value) for name, step, value in shown if name == tag] for tag, _, _ in shown}
+
+
+def write(folder, first, epochs, **options):
+    file = EventFile(folder, first)
+    for epoch in epochs:
+        file.add(record(epoch, **options), 1000)
+    file.close()
+
+
+def test_every_value_of_an_epoch(tmp_path):
+    before = time.time()
+    write(tmp_path / "events", 1, [1, 2], heldout=40.0)
+    expected = {
+        "loss/train": [(1, 1.5), (2, 0.75)],
+        "error/train": [(1, 50), (2, 25)],
+        "error/test": [(1, 60), (2, 30)],
+        "error/heldout": [(1, 40), (2, 40)],
+        "learning_rate": [(1, pytest.approx(0.1)), (2, pytest.approx(0.05))],
+        "images_per_s": [(1, 500), (2, 500)],
+    }
+    assert curves(tmp_path / "events") == expected
+    (path,) = (tmp_path / "events").iterdir()
+    assert all(before - 1 < event.wall_time < time.time() + 1 for event in events(path))
+
+
+def test_what_there_is_not_is_left_out(tmp_path):
+    write(tmp_path, 1, [1], wall_s=0.0)
+    assert sorted(curves(tmp_path)) == ["error/test", "error/train", "learning_rate", "loss/train"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=4))
+def test_an_epoch_that_is_done_again_is_shown_once(tmp_path_factory, sessions):
+    """Each session goes on from some epoch, not after the one that the last session reached, for so many epochs."""
+    folder = tmp_path_factory.mktemp("events")
+    reached = 0
+    for start, count in sessions:
+        first = min(start, reached + 1)
+        write(folder, first, range(first, first + count))
+        reached = first + count - 1
+    assert [step for step, _ in curves(folder)["loss/train"]] == list(range(1, reached + 1))
+
+
+def test_flushed_events_are_in_the_file(tmp_path):
+    file = EventFile(tmp_path, 1)
+    file.add(record(1), 10)
+    file.flush()
+    assert curves(tmp_path)["error/test"] == [(1, 60)]
+    file.close()
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "events").write_text("")
+    with pytest.raises(RunError, match="cannot write below"):
+        EventFile(tmp_path / "events", 1)

@@ -1,0 +1,131 @@
+"""What a training begins with."""
+
+import dataclasses
+
+import pytest
+import torch
+from sweep_runs import make_run
+
+from designspace.models import AnyNet, create_model
+from designspace.models.known import OWN_LICENCE, Known
+from designspace.models.presets import Preset
+from designspace.models.saved import write_model
+from designspace.models.weights.adapt import CLASSIFIER
+from designspace.networks import catalog
+from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError
+from designspace.training.loop import first_model
+from designspace.training.start import Start, begin, choose, fitted
+from designspace.trials.trial import Recipe
+
+RECIPE = Recipe()
+NETWORK = Network(Stem("imagenet", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder of six classes."""
+    known = Known("mine", Preset(24, 28), origin="a run of mine", licence="MIT")
+    write_model(tmp_path / "mine", AnyNet(NETWORK, seed=7), known)
+    return tmp_path / "mine"
+
+
+def same(model, state):
+    return {key for key, value in model.state_dict().items() if key in state and torch.equal(value, state[key])}
+
+
+def test_a_published_name():
+    assert choose("RegNetX-200MF") == Start("regnetx_200mf", catalog.get("regnetx_200mf"))
+    words = {which: choose("regnetx_200mf").weights_in_words(which) for which in (None, True, "timm")}
+    assert words == {None: "first weights", True: "its published weights", "timm": "its weights from timm"}
+    with pytest.raises(InputError, match="regnetx_201mf"):
+        choose("regnetx_201mf")
+
+
+def test_first_weights_are_those_that_train_begins_with():
+    start = choose("regnetx_200mf")
+    network = fitted(start.network, channels=1, num_classes=10, stem="cifar")
+    assert (network.stem, network.in_channels, network.num_classes) == (Stem("cifar", 32), 1, 10)
+    assert network.stages == start.network.stages
+    for which in (None, False):
+        model, source, licence = begin(start, network, which, RECIPE, 3)
+        state = first_model(network, RECIPE, 3).state_dict()
+        assert same(model, state) == set(state)
+        assert (source, licence) == ("", OWN_LICENCE)
+        assert start.weights_in_words(which) == "first weights"
+
+
+def test_weights_of_a_model_folder(folder):
+    start = choose(str(folder))
+    assert (start.name, start.network, start.folder) == ("mine", NETWORK, folder)
+    assert start.weights_in_words(True) == f"the trained weights of {folder}"
+    network = fitted(NETWORK, channels=3, num_classes=4, stem="cifar")
+    model, source, licence = begin(start, network, True, RECIPE, 0)
+    trained, fresh = AnyNet(NETWORK, seed=7).state_dict(), first_model(network, RECIPE, 0).state_dict()
+    assert same(model, trained) == set(trained) - set(CLASSIFIER)
+    assert set(CLASSIFIER) <= same(model, fresh)
+    assert source == "mine, a run of mine"
+    assert licence == "that of the weights it began with: MIT"
+    whole, _, _ = begin(start, NETWORK, True, RECIPE, 0)
+    assert same(whole, trained) == set(trained)
+    with pytest.raises(InputError, match="has weights of its own: weights=true, not weights=timm"):
+        begin(start, NETWORK, "timm", RECIPE, 0)
+
+
+def test_weights_of_a_file_for_another_number_of_channels(tmp_path):
+    torch.save(create_model("regnetx_200mf", seed=5).state_dict(), tmp_path / "weights.pt")
+    start = choose("regnetx_200mf")
+    network = fitted(start.network, channels=1, num_classes=10)
+    model, source, licence = begin(start, network, str(tmp_path / "weights.pt"), RECIPE, 0)
+    trained = create_model("regnetx_200mf", seed=5).state_dict()
+    changed = set(trained) - same(model, trained)
+    assert changed == {"stem.conv.weight", *CLASSIFIER}
+    torch.testing.assert_close(model.state_dict()["stem.conv.weight"], trained["stem.conv.weight"].sum(1, keepdim=True))
+    assert source == f"regnetx_200mf, {tmp_path / 'weights.pt'}"
+    assert "unknown" in licence
+
+
+def test_a_stem_of_another_shape_has_no_weights(folder):
+    start = choose(str(folder))
+    network = fitted(NETWORK, 3, 6, stem="deep")
+    assert begin(start, network, None, RECIPE, 0)[0].network == network
+    with pytest.raises(InputError, match="weights for the stem imagenet do not fit the stem deep"):
+        begin(start, network, True, RECIPE, 0)
+    with pytest.raises(InputError, match="unknown stem 'vit'"):
+        fitted(NETWORK, 3, 6, stem="vit")
+
+
+def test_a_network_of_a_run_that_is_not_trained(tmp_path):
+    run = make_run(tmp_path / "run", n=2)
+    population = run.population()
+    start = choose(None, run.path, id_=population.ids[1])
+    assert start.network == population[1]
+    assert (start.name, start.id) == (f"AnyNetXA {population.ids[1]}", population.ids[1])
+    with pytest.raises(InputError, match="no trained networks, so none of rank 1"):
+        choose(None, run.path)
+    with pytest.raises(InputError, match="has no network 'abc'"):
+        choose(None, run.path, id_="abc")
+    with pytest.raises(InputError, match="by rank or by id"):
+        choose(None, run.path, 1, population.ids[1])
+    with pytest.raises(InputError, match="is not done but waiting"):
+        begin(start, start.network, True, RECIPE, 0)
+
+
+def test_one_thing_must_be_named(folder, tmp_path):
+    for arguments in ((None, None), ("resnet50", tmp_path)):
+        with pytest.raises(InputError, match=r"either model=... or run=... must be given"):
+            choose(*arguments)
+    with pytest.raises(InputError, match=r"is no model folder .*for a run: run="):
+        choose(str(tmp_path))
+    with pytest.raises(InputError, match="a file of weights goes with a name: weights="):
+        choose(str(folder / "network.json"))
+    with pytest.raises(InputError, match="is no model folder"):
+        choose("runs/nothing")
+    with pytest.raises(InputError, match="is no run folder"):
+        choose(None, folder)
+
+
+def test_the_recipe_s_regularisers_are_in_the_module():
+    recipe = dataclasses.replace(RECIPE, zero_init_residual=True)
+    model, _, _ = begin(choose("resnet50"), NETWORK, None, recipe, 0)
+    assert not model.stages[0][0].transform.conv3.norm.weight.any()
