@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
 from designspace.sweeps.run_trial import note_attempt
+from designspace.sweeps.sharing import shared_gpus
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
@@ -105,6 +106,7 @@ class Pool:
         self._idle: list[Slot] = []
         self._stillborn = 0
         self._asked_to_stop = False
+        self._environment: Mapping[str, str] = {}
 
     def without_progress(self) -> list[tuple[Task, float]]:
         """Tasks that workers are at without having completed an epoch of them, and for how many seconds."""
@@ -130,22 +132,27 @@ class Pool:
         queue = _Queue(deque(tasks))
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._idle = list(self._places)
-        looked = time.monotonic()
-        try:
-            self._staff(queue)
-            while self._workers or queue.waiting or queue.held:
-                for key, _ in self._selector.select(timeout=LOOK_EVERY_S / 4):
-                    self._listen(key.data, queue)
-                if self._asked_to_stop:
-                    raise KeyboardInterrupt
-                if time.monotonic() - looked >= LOOK_EVERY_S:
-                    looked = time.monotonic()
-                    self._look_around(queue)
-                if queue.held and not queue.waiting and not self._workers and self._all_in_good_hands(queue):
-                    break
-        finally:
-            self.stop()
+        with shared_gpus(self._places) as self._environment:
+            try:
+                self._work(queue)
+            finally:
+                self.stop()
         return list(queue.held)
+
+    def _work(self, queue: _Queue) -> None:
+        """Keep workers busy until nothing is left that this pool should do."""
+        looked = time.monotonic()
+        self._staff(queue)
+        while self._workers or queue.waiting or queue.held:
+            for key, _ in self._selector.select(timeout=LOOK_EVERY_S / 4):
+                self._listen(key.data, queue)
+            if self._asked_to_stop:
+                raise KeyboardInterrupt
+            if time.monotonic() - looked >= LOOK_EVERY_S:
+                looked = time.monotonic()
+                self._look_around(queue)
+            if queue.held and not queue.waiting and not self._workers and self._all_in_good_hands(queue):
+                break
 
     def stop(self) -> None:
         """Let every worker end its step, write nothing half, and go; kill those that do not."""
@@ -168,7 +175,7 @@ class Pool:
     def _staff(self, queue: _Queue) -> None:
         """Start workers on idle slots while there is more to do than workers."""
         while self._idle and len(queue.waiting) > sum(worker.task is None for worker in self._workers):
-            worker = Process(self._idle.pop(0), self._settings, self._code, self._log)
+            worker = Process(self._idle.pop(0), self._settings, self._code, self._log, self._environment)
             self._workers.append(worker)
             self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
 

@@ -86,9 +86,9 @@ def _keep_freed_memory() -> None:
     """Let the C library keep memory that is freed, up to `KEPT_BYTES`, for what is allocated next.
 
     A training step frees all its maps and allocates them anew. By default they go back to the operating system and come
-    again page by page, each cleared first: up to a tenth of a step. Settings of one's own (``MALLOC_..._``) stay.
+    again page by page, each cleared first: up to a tenth of a step. Settings of one's own (``MALLOC_..._``, ``GLIBC_TUNABLES``) stay.
     """
-    if not any(name.startswith("MALLOC_") for name in os.environ):
+    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         with contextlib.suppress(AttributeError):  # another C library than glibc
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
