@@ -86,7 +86,8 @@ def _keep_freed_memory() -> None:
     """Let the C library keep memory that is freed, up to `KEPT_BYTES`, for what is allocated next.
 
     A training step frees all its maps and allocates them anew. By default they go back to the operating system and come
-    again page by page, each cleared first: up to a tenth of a step. Settings of one's own (``MALLOC_..._``, ``GLIBC_TUNABLES``) stay.
+    again page by page, each cleared first: up to a tenth of a step. Settings of one's own stay (``MALLOC_..._``,
+    ``GLIBC_TUNABLES``, which workers have).
     """
     if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         with contextlib.suppress(AttributeError):  # another C library than glibc
