@@ -27,9 +27,7 @@ _BLOCKS = 64  # as in norm.c
 def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
     """Whether `conv_norm` and `conv_split_attention` take these maps (N, C, H, W), convolution and batch-norm."""
     return (
-        not _is_traced()
-        and x.device.type == "cpu"
-        and type(x) is Tensor
+        kernels_run(x)
         and type(conv) is nn.Conv2d
         and type(norm) is nn.BatchNorm2d
         and conv.bias is None
@@ -42,8 +40,12 @@ def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
         and len(x) * _pixels(x, conv) > 1  # a single value has no variance: torch's layer says so
         and not is_watched(conv)
         and not is_watched(norm)
-        and library() is not None
     )
+
+
+def kernels_run(x: Tensor) -> bool:
+    """Whether kernels are there for maps like these, and plain execution goes on."""
+    return type(x) is Tensor and x.device.type == "cpu" and library() is not None and not _is_traced()
 
 
 def _pixels(x: Tensor, conv: nn.Conv2d) -> int:

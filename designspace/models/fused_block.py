@@ -28,20 +28,61 @@ def has_kernel(conv: nn.Conv2d) -> bool:
     return square and padded and stride in (1, 2) and (plain or (kernel == 3 and conv.dilation == (1, 1)))
 
 
-class Unit(NamedTuple):
-    """A convolution that has a kernel, and its batch-norm."""
+class Unit:
+    """A convolution that has a kernel, and its batch-norm.
 
-    conv: nn.Conv2d
-    norm: nn.BatchNorm2d
+    What is asked of modules in every step is asked of their dictionaries: a block of a small network takes a tenth of a
+    millisecond, and looking attributes up in the usual way would take as long.
+    """
+
+    __slots__ = ("conv", "is_spatial", "kernel", "norm", "stride", "width")
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        self.conv, self.norm = conv, norm
+        self.is_spatial = conv.kernel_size[0] == 3
+        self.kernel = "spatial" if self.is_spatial else "pointwise"
+        self.stride, self.width = conv.stride[0], conv.out_channels
 
     @property
     def learned(self) -> tuple[Tensor, Tensor, Tensor]:
         """What it learns: the convolution's weight, the batch-norm's weight and bias."""
-        return self.conv.weight, self.norm.weight, self.norm.bias
+        of_norm = self.norm._parameters
+        return self.conv._parameters["weight"], of_norm["weight"], of_norm["bias"]  # type: ignore[return-value]
 
-    def applies(self, x: Tensor) -> bool:
-        """Whether the kernel may run, on maps of this type and device."""
-        return fused.applies(x, *self) and self.norm.track_running_stats
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the batch-norm keeps: running mean, running variance, number of batches."""
+        kept = self.norm._buffers
+        return kept["running_mean"], kept["running_var"], kept["num_batches_tracked"]  # type: ignore[return-value]
+
+    def is_plain(self, *, gradients: bool) -> bool:
+        """Whether the two layers are such that the kernel does what they would do, and nobody is watching them."""
+        conv, norm = self.conv, self.norm
+        return (
+            (norm.training or not gradients)
+            and type(conv) is nn.Conv2d
+            and type(norm) is nn.BatchNorm2d
+            and conv._parameters["bias"] is None
+            and conv.padding_mode == "zeros"
+            and norm.momentum is not None
+            and norm.track_running_stats
+            and all(tensor is not None and tensor.dtype == torch.float32 for tensor in self.learned)
+            and all(tensor is not None for tensor in self.statistics)
+            and not fused.is_watched(conv)
+            and not fused.is_watched(norm)
+        )
+
+
+def applies(x: Tensor, units: Sequence[Unit]) -> bool:
+    """Whether the kernels take these maps (N, C, H, W) and units."""
+    stride = max(unit.stride for unit in units)
+    gradients = torch.is_grad_enabled()
+    return (
+        x.dtype == torch.float32
+        and fused.kernels_run(x)
+        and len(x) * (x.shape[2] + stride - 1) * (x.shape[3] + stride - 1) > stride * stride  # more than one value
+        and all(unit.is_plain(gradients=gradients) for unit in units)
+    )
 
 
 class _Map(NamedTuple):
@@ -55,16 +96,16 @@ class _Map(NamedTuple):
 
 def _new_map(count: int, width: int, height: int, breadth: int) -> Tensor:
     """An empty map (N, C, H, W), channels last, also where sides of 1 make several layouts the same."""
-    return torch.empty(count, height, breadth, width).permute(0, 3, 1, 2)
+    return torch.empty(count, height, breadth, width, dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
     """The numbers that a kernel wants of a convolution's shape."""
-    stride = unit.conv.stride[0]
-    if unit.conv.kernel_size[0] == 3:
-        return [len(x), x.shape[2], x.shape[3], x.shape[1], out.shape[1], unit.conv.groups, stride]
-    rows = len(out) * out.shape[2] * out.shape[3]
-    return [rows, x.shape[1], out.shape[1], out.shape[2], out.shape[3], x.shape[2], x.shape[3], stride]
+    count, in_width, in_height, in_breadth = x.shape
+    _, width, height, breadth = out.shape
+    if unit.is_spatial:
+        return [count, in_height, in_breadth, in_width, width, unit.conv.groups, unit.stride]
+    return [count * height * breadth, in_width, width, height, breadth, in_height, in_breadth, unit.stride]
 
 
 def _strides(weight: Tensor) -> tuple[int, ...]:
@@ -73,24 +114,28 @@ def _strides(weight: Tensor) -> tuple[int, ...]:
     return (outputs, inputs, taps) if weight.shape[2] == 3 else (outputs, inputs)
 
 
-def _kernel(unit: Unit) -> str:
-    return "spatial" if unit.conv.kernel_size[0] == 3 else "pointwise"
-
-
 def _run(x: Tensor, x_norm: Tensor | None, unit: Unit) -> _Map:
     """Convolve a map, behind its batch-norm and ReLU if ``x_norm`` is given."""
-    conv, norm = unit
-    stride = conv.stride[0]
-    height, breadth = ((side - 1) // stride + 1 for side in x.shape[2:])
-    raw = _new_map(len(x), conv.out_channels, height, breadth)
-    rows = x.new_empty(4, conv.out_channels)
-    statistics = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    norm, stride = unit.norm, unit.stride
+    count, _, height, breadth = x.shape
+    raw = _new_map(count, unit.width, (height - 1) // stride + 1, (breadth - 1) // stride + 1)
+    rows = torch.empty(4, unit.width, dtype=torch.float32)
+    weight, *of_norm = unit.learned
     learning = (norm.eps, norm.momentum, int(norm.training))
-    weight = conv.weight.detach()
     fused.call(
-        f"{_kernel(unit)}_forward",
-        *(x, x_norm, weight, *_strides(weight), raw, *_sizes(unit, x, raw)),
-        *(norm.weight, norm.bias, *statistics, *learning, rows),
+        f"{unit.kernel}_forward",
+        *(
+            x,
+            x_norm,
+            weight,
+            *_strides(weight),
+            raw,
+            *_sizes(unit, x, raw),
+            *of_norm,
+            *unit.statistics,
+            *learning,
+            rows,
+        ),
     )
     return _Map(raw, rows)
 
@@ -101,14 +146,15 @@ class _Gradients(NamedTuple):
     learned: tuple[Tensor, Tensor, Tensor]
     """Of `Unit.learned`."""
     x: Tensor | None
-    sums: Tensor
-    """Of the gradient behind the input's batch-norm, for that one: (2, C), float64."""
+    sums: Tensor | None
+    """Of the gradient behind the input's batch-norm, for that one, if there is one: (2, C), float64."""
 
     @property
-    def passed(self) -> Tensor:
-        """The gradient of an input that has one."""
+    def passed(self) -> tuple[Tensor, Tensor]:
+        """The gradient of an input behind a batch-norm, and its sums."""
         assert self.x is not None
-        return self.x
+        assert self.sums is not None
+        return self.x, self.sums
 
 
 def _run_backward(
@@ -127,19 +173,19 @@ def _run_backward(
 
     The gradient of ``x`` gets ``added`` added, or is itself added to ``into``.
     """
-    weight = unit.conv.weight.detach()
-    of_weight = torch.empty_like(weight)
-    of_norm = x.new_empty(2, unit.conv.out_channels)
+    weight = unit.learned[0]
+    of_weight = torch.empty_like(weight, requires_grad=False)
+    of_scale = torch.empty(unit.width, dtype=torch.float32)
+    of_shift = torch.empty(unit.width, dtype=torch.float32)
     of_x = into if into is not None else _new_map(*x.shape) if needs_x else None
-    x_sums = torch.empty(2, x.shape[1], dtype=torch.float64)
-    spatial = unit.conv.kernel_size[0] == 3
-    beyond = () if spatial else (added, int(into is not None))
+    x_sums = None if x_norm is None else torch.empty(2, x.shape[1], dtype=torch.float64)
+    beyond = () if unit.is_spatial else (added, int(into is not None))
     fused.call(
-        f"{_kernel(unit)}_backward",
-        *(dz, out.raw, out.norm, sums, of_norm[0], of_norm[1], x, x_norm, weight, *_strides(weight), of_weight, of_x),
-        *(*beyond, None if x_norm is None else x_sums, *_sizes(unit, x, out.raw)),
+        f"{unit.kernel}_backward",
+        *(dz, out.raw, out.norm, sums, of_scale, of_shift, x, x_norm, weight, *_strides(weight), of_weight, of_x),
+        *(*beyond, x_sums, *_sizes(unit, x, out.raw)),
     )
-    return _Gradients((of_weight, of_norm[0], of_norm[1]), of_x, x_sums)
+    return _Gradients((of_weight, of_scale, of_shift), of_x, x_sums)
 
 
 def _join(out: _Map, shortcut: Tensor | None, shortcut_norm: Tensor | None, *, relu: bool) -> Tensor:
@@ -201,9 +247,9 @@ class _Bottleneck(torch.autograd.Function):
         needs_x = ctx.needs_input_grad[0]
         dz, sums, side_sums = _join_backward(gradient, out, third, *(side[0] if side else (x, None)))
         of_third = _run_backward(dz, sums, third, *second, expand)
-        of_second = _run_backward(of_third.passed, of_third.sums, second, *first, spatial)
+        of_second = _run_backward(*of_third.passed, second, *first, spatial)
         added = None if side else dz
-        of_first = _run_backward(of_second.passed, of_second.sums, first, x, None, reduce, added=added, needs_x=needs_x)
+        of_first = _run_backward(*of_second.passed, first, x, None, reduce, added=added, needs_x=needs_x)
         learned = [*of_first.learned, *of_second.learned, *of_third.learned]
         if side:
             of_side = _run_backward(dz, side_sums, side[0], x, None, project[0], into=of_first.x, needs_x=needs_x)

@@ -50,16 +50,16 @@ class ConvNorm(nn.Sequential):
         self.has_relu = relu
         self.drops = drop_block > 0
         # Where torch's library is slow: groups of few channels, and images.
-        self.has_kernel = kernel == 3 and fused_block.has_kernel(conv) and (in_width // groups <= 8)
+        self.has_kernel = not drop_block and kernel == 3 and in_width // groups <= 8 and fused_block.has_kernel(conv)
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False) -> Tensor:
         """Map (N, in_width, H, W) to (N, out_width, H', W').
 
         ``shortcut``, a map like the output, is added before the ReLU; ``relu`` asks for one where the layer has none.
         """
+        if self.has_kernel and fused_block.applies(x, [unit := fused_block.Unit(self.conv, self.norm)]):
+            return fused_block.conv_norm(x, unit, self.has_relu or relu, shortcut)
         if not self.drops and fused.applies(x, self.conv, self.norm):
-            if self.has_kernel and self.norm.track_running_stats:
-                return fused_block.conv_norm(x, fused_block.Unit(self.conv, self.norm), self.has_relu or relu, shortcut)
             return fused.conv_norm(x, self.conv, self.norm, self.has_relu or relu, shortcut)
         x = self.norm(self.conv(x))  # (N, out_width, H', W')
         if self.drops:

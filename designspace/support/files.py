@@ -79,6 +79,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_first(path: Path, value: Any) -> None:
+    """Write a value as JSON, whole, where there is no file yet; of several writers at once the first one counts.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as file:
+            file.write(json.dumps(value, indent=2).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())  # noqa: PTH101
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def add_to_log(path: Path, text: str) -> None:
     """Add to a log what a person may want to read, with the time before it.
 

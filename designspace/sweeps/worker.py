@@ -61,6 +61,8 @@ class Worker:
         self._parent = os.getppid()
         self._orphaned: float | None = None
         self._runs: dict[str, _Run] = {}
+        self._kernels = ""
+        """What there is on this machine (`kernels.name`), once that was asked."""
         self._data: tuple[tuple[str, int | None, int | None, bool], DeviceData | ImageData] | None = None
 
     def stop(self, *_: object) -> None:
@@ -98,6 +100,8 @@ class Worker:
             if folder.state(trial.asked).has_ended:  # just before it could be claimed
                 self.send(Event("skipped"))
             elif not (claim.lost and self._is_over_with_lost_owner(folder, trial, claim.lost)):
+                if self.settings.device == "cpu" and trial.recipe.trainer is None:
+                    self._agree_on_kernels(run.folder)
                 self._train(task, trial, folder, claim)
         finally:
             claim.release()
@@ -110,6 +114,24 @@ class Worker:
         if over:
             self.send(_failed(failure))
         return over
+
+    def _agree_on_kernels(self, run: RunFolder) -> None:
+        """Train with the kernels that the run's first trial was trained with.
+
+        Raises:
+            RunError: this machine has not got them; the error says what to do.
+        """
+        from designspace.models import kernels
+
+        self._kernels = self._kernels or kernels.name()
+        settled = run.settle_kernels(self._kernels)
+        if settled != "torch" and self._kernels == "torch":
+            raise RunError(
+                f"the trials of {run.path} are trained with compiled kernels, and here is no C compiler (or "
+                "DESIGNSPACE_KERNELS=0 is set), so results would be rounded in another way. Install a compiler, or "
+                "train on machines that have one"
+            )
+        kernels.use(settled)
 
     def _train(self, task: Task, trial: Trial, folder: TrialFolder, claim: claims.Claim) -> None:
         """Train a trial that is this worker's."""

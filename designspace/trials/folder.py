@@ -21,7 +21,7 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_json, write_text, write_together
+from designspace.support.files import read_json, write_first, write_json, write_text, write_together
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import EpochRecord, Recipe, asked_of
 from designspace.trials.trial_folder import TrialFolder, TrialState
@@ -44,6 +44,7 @@ _EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 _LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in dataclasses.fields(EpochRecord))
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
+_KERNELS = "kernels.json"
 _TRIALS = "trials"
 _LAUNCHES = "launches"
 _CODE = "code"
@@ -166,6 +167,20 @@ class RunFolder:
             return Recipe.from_dict(held), seed
         except (yaml.YAMLError, InputError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is not whole ({error})") from error
+
+    def settle_kernels(self, here: str) -> str:
+        """Give the kernels that all trials of this run are trained with on CPUs: those of the first that was trained.
+
+        Kernels round in different ways, and a trial must give the same numbers on every machine of a cluster. ``here``
+        are this machine's; they are noted where none are yet.
+
+        Raises:
+            RunError: the file cannot be written or read.
+        """
+        path = self.path / _KERNELS
+        if not path.exists():
+            write_first(path, {"kernels": here})
+        return str(read_json(path)["kernels"])
 
     def trial(self, id_: str) -> TrialFolder:
         """The folder of a trial, which may not exist yet."""

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--plan",
         default="data=fashion_mnist recipe=quick recipe.batch_size=128 recipe.epochs=2 recipe.train_images=2000 "
-        "recipe.test_images=1000",
+        "recipe.test_images=1000 recipe.zero_init_residual=false",
         help="data and recipe, of designspace.launch",
     )
     parser.add_argument("--launcher", default="", help="of designspace.launch, as launcher.workers_per_gpu=4")

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,8 +102,8 @@ class Images(Dataset[tuple[Tensor, int]]):
 class Trial:
     """One network's training, its data already there."""
 
-    def __init__(self, network: Network, recipe: Recipe, steps: int, *, tricks: bool) -> None:
-        torch.manual_seed(0)
+    def __init__(self, network: Network, recipe: Recipe, steps: int, seed: int, *, tricks: bool) -> None:
+        torch.manual_seed(seed)
         self.recipe, self.tricks = recipe, tricks
         self.format = torch.channels_last if tricks else torch.contiguous_format
         self.model = build(network).to(DEVICE, memory_format=self.format)
@@ -165,13 +166,13 @@ def in_memory(images: Tensor, labels: Tensor, recipe: Recipe | None, mean: Tenso
         yield (some.float().div_(255) - mean) / std, labels[chosen]
 
 
-def train(network: Network, recipe: Recipe, images: data.ImageData, *, tricks: bool) -> dict[str, object]:
+def train(network: Network, recipe: Recipe, images: data.ImageData, seed: int = 0, *, tricks: bool) -> dict[str, Any]:
     """Train one network, and say what came of it."""
     start = time.perf_counter()
     arrays = (images.train_images, images.train_labels, images.test_images, images.test_labels)
-    x, y, test_x, test_y = (torch.from_numpy(array) for array in arrays)
+    x, y, test_x, test_y = (torch.tensor(array) for array in arrays)
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (images.mean, images.std))
-    trial = Trial(network, recipe, len(x) // recipe.batch_size, tricks=tricks)
+    trial = Trial(network, recipe, len(x) // recipe.batch_size, seed, tricks=tricks)
     if tricks:
         x, y, test_x, test_y, mean, std = (value.to(DEVICE) for value in (x, y, test_x, test_y, mean, std))
         for _ in range(recipe.epochs):

@@ -119,3 +119,17 @@ def test_what_is_not_finite_stays_so():
     module.train()(x).sum().backward()
     assert module.transform.conv1.conv.weight.grad.isnan().any()
     assert fused.library() is not None
+
+
+def test_layers_may_be_put_into_a_block_and_taken_out(monkeypatch):
+    module, x = block(8, 8, 16, 4, 2), images(0, 3, 8, 6, 6)
+    module(x)
+    other = shaken(ConvNorm(8, 8, 3, stride=2, groups=2), 1)
+    expected = copy.deepcopy(module)
+    expected.transform.conv2 = other
+    module.transform.conv2 = copy.deepcopy(other)
+    called = counted(monkeypatch)
+    assert torch.equal(module(x), expected(x))
+    assert "pointwise_forward" not in called
+    module.transform.conv2.norm = nn.Identity()
+    assert module(x).shape == (3, 16, 3, 3)

@@ -82,6 +82,21 @@ def library() -> ctypes.CDLL | None:
     return built
 
 
+def name() -> str:
+    """What trains here, as a run notes it: ``compiled`` or ``torch``."""
+    return "torch" if library() is None else "compiled"
+
+
+def use(kernels: str) -> None:
+    """Train with ``compiled`` kernels, if there is a compiler, or on ``torch``'s layers.
+
+    From now on, in this process and those that it starts; nothing may be in training meanwhile.
+    """
+    if kernels != name():
+        os.environ["DESIGNSPACE_KERNELS"] = "0" if kernels == "torch" else "1"
+        library.cache_clear()
+
+
 def _keep_freed_memory() -> None:
     """Let the C library keep memory that is freed, up to `KEPT_BYTES`, for what is allocated next.
 

@@ -1,0 +1,50 @@
+"""All trials of a run round alike, whatever machine they are trained on."""
+
+import json
+import shutil
+
+import pytest
+from sweep_runs import CPU, launch, make_run, numbers
+
+from designspace.models import kernels
+from designspace.support.errors import RunError
+
+pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no C compiler here")
+
+
+def kept(run):
+    return json.loads((run.path / "kernels.json").read_text())["kernels"]
+
+
+def test_a_run_that_began_without_a_compiler_goes_on_without(tmp_path, fashion_mnist, monkeypatch):
+    with_compiler, without, mixed = (make_run(tmp_path / name) for name in ("with", "without", "mixed"))
+    launch(with_compiler, fashion_mnist)
+    monkeypatch.setenv("DESIGNSPACE_KERNELS", "0")
+    launch(without, fashion_mnist)
+    launch(mixed, fashion_mnist, CPU[:1])
+    monkeypatch.delenv("DESIGNSPACE_KERNELS")
+    assert (kept(with_compiler), kept(without), kept(mixed)) == ("compiled", "torch", "torch")
+    for id_ in mixed.ids()[1:]:
+        shutil.rmtree(mixed.trial(id_).path)
+    launch(mixed, fashion_mnist)
+    assert numbers(mixed) == numbers(without) != numbers(with_compiler)
+
+
+def test_a_machine_without_a_compiler_does_not_go_on_with_what_one_with_it_began(tmp_path, fashion_mnist, monkeypatch):
+    run = make_run(tmp_path / "run")
+    run.settle_kernels("compiled")
+    assert run.settle_kernels("torch") == "compiled"
+    monkeypatch.setenv("DESIGNSPACE_KERNELS", "0")
+    with pytest.raises(RunError, match=r"compiled kernels, and here is no C compiler.*Install"):
+        launch(run, fashion_mnist)
+
+
+def test_kernels_are_switched_and_back(monkeypatch):
+    monkeypatch.setenv("DESIGNSPACE_KERNELS", "1")
+    try:
+        kernels.use("torch")
+        assert (kernels.name(), kernels.library()) == ("torch", None)
+        kernels.use("compiled")
+        assert kernels.name() == "compiled"
+    finally:
+        kernels.library.cache_clear()
