@@ -1,21 +1,12 @@
 """Fixtures that several rooms' tests share."""
 
-import json
 import os
 import resource
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def golden(name: str) -> list[Any]:
-    """The cases of a file of reference figures."""
-    return json.loads((GOLDEN / name).read_text())["cases"]
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,9 @@ class Block(nn.Module):
         shapes = [layer.conv.kernel_size[0] for layer in layers]
         kinds = len(self.transform) == 3 and shapes in ([1, 3, 1], [1, 3, 1, 1])
         plain = isinstance(self.shortcut, ConvNorm | nn.Identity) and self.ends_with_relu
-        return kinds and plain and all(not layer.drops and has_kernel(layer.conv) for layer in layers)
+        if not kinds or not plain or not _is_worth_it(layers[1].conv):
+            return False
+        return all(not layer.drops and has_kernel(layer.conv) for layer in layers)
 
     def _is_whole_chain(self) -> bool:
         """Whether the block is a chain, and nobody has put other layers into it since it was made."""
@@ -114,6 +116,17 @@ class Block(nn.Module):
         else:
             y = last(y, self.shortcut(x), relu=self.ends_with_relu)
         return y
+
+
+def _is_worth_it(conv: nn.Conv2d) -> bool:
+    """Whether `fused_block` is faster with a block of this 3x3 convolution than its layers are.
+
+    Measured by `experiments/benchmark_training/blocks.py` for blocks of every kind: narrow groups gain up to half, and
+    in wide maps the products of matrices that torch's library is made for count for most. It is a rule, not measured
+    anew in each process or run, so that a network gives the same numbers wherever it is trained.
+    """
+    inner, group = conv.in_channels, conv.in_channels // conv.groups
+    return inner <= 256 and (group <= 8 or (group <= 32 and inner <= 64))
 
 
 def _plain(

@@ -1,7 +1,8 @@
 """Does the fast way find the same networks? One network, trained with ten seeds by this package and by plain PyTorch.
 
 Plain is the tutorials' loop of plain.py: other code, other random numbers, the same recipe. So the two agree if their
-mean errors do, within the noise between seeds. ``python accuracy.py [recipe.epochs=10 ...]``; README.md has the figures.
+mean errors do, within the noise between seeds. README.md has the figures of
+``python accuracy.py [recipe.epochs=10 ...]``.
 """
 
 from __future__ import annotations

@@ -21,6 +21,13 @@ EVERYTHING = {
     "lighting": 0.1,
     "erasing": 0.5,
 }
+
+
+def on_a_gpu(test):
+    """Mark a test that needs a GPU."""
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")(test))
+
+
 PARTS = (
     {},
     {"flip": False},
@@ -250,7 +257,7 @@ def test_lighting_is_normal():
         assert stats.kstest(values, "norm", (0, 0.1)).pvalue > 0.01
 
 
-@pytest.mark.gpu
+@on_a_gpu
 @pytest.mark.parametrize("fields", PARTS)
 def test_a_gpu_gives_what_a_cpu_gives(fields):
     images = random_images(50)
@@ -266,7 +273,7 @@ def test_a_gpu_gives_what_a_cpu_gives(fields):
     torch.testing.assert_close(on_gpu.test(images.cuda()).cpu(), on_cpu.test(images), rtol=0, atol=1.5 / 50)
 
 
-@pytest.mark.gpu
+@on_a_gpu
 @pytest.mark.parametrize("fields", [*PARTS, {"mixup": 0.2}])
 def test_a_gpu_is_not_waited_for_and_its_generator_decides(fields):
     images, labels = random_images(50).cuda(), torch.arange(50, device="cuda") % 5

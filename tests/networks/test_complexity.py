@@ -2,9 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import golden
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import golden
 
 from designspace.networks import catalog
 from designspace.networks.blocks import attention_width, compatible_widths, widths_of_cardinality

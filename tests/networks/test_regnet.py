@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import golden
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import golden
 
 from designspace.networks.regnet import RegNetParameters, quantized_linear, sift
 from designspace.spaces.catalog import regnet_axes

@@ -3,9 +3,9 @@ import json
 import math
 
 import pytest
-from conftest import GOLDEN, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import GOLDEN, golden
 
 from designspace.networks.blocks import compatible_widths, widths_of_cardinality
 from designspace.networks.regnet import RegNetParameters

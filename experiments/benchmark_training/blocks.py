@@ -1,0 +1,68 @@
+"""Blocks as one operation (`designspace.models.fused_block`) against their layers, one after the other, on one core.
+
+Forward and backward of a batch of 128, the best of some runs; above a ratio of 1 the block is faster. This is what
+`designspace.models.blocks` decides by. Last figures: README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from designspace.models.blocks import Block
+from designspace.networks.network import Network, Stage, Stem
+
+BATCH = 128
+# (input width, width, inner width, group width, stride, pixels a side of the input)
+SHAPES = (
+    (16, 16, 16, 2, 1, 14),
+    (16, 16, 16, 8, 2, 28),
+    (24, 24, 24, 8, 1, 14),
+    (64, 64, 64, 16, 1, 7),
+    (64, 64, 32, 32, 1, 28),
+    (48, 576, 144, 4, 2, 7),
+    (32, 832, 208, 4, 2, 4),
+    (64, 64, 64, 64, 1, 14),
+    (128, 128, 128, 16, 1, 7),
+    (256, 256, 64, 64, 1, 7),
+    (256, 256, 256, 16, 1, 7),
+    (384, 384, 384, 32, 1, 4),
+    (512, 512, 512, 16, 1, 4),
+    (512, 512, 512, 512, 1, 4),
+)
+
+
+def milliseconds(block: Block, x: torch.Tensor, repeats: int = 5) -> float:
+    """A step forward and backward, at best."""
+    gradient = torch.randn_like(block(x))
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        block(x).backward(gradient)
+        best = min(best, time.perf_counter() - start)
+    return 1000 * best
+
+
+def main() -> None:
+    """Print a line a shape."""
+    torch.set_num_threads(1)
+    print("in  width inner group stride px | block ms layers ms ratio | chosen")
+    for in_width, width, inner, group, stride, side in SHAPES:
+        network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),))
+        block = Block(network, network.stages[0], in_width, first=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        x = torch.randn(BATCH, in_width, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
+        chosen = block.is_chain
+        block.is_chain = True
+        together = milliseconds(block, x)
+        block.is_chain = False
+        apart = milliseconds(block, x)
+        shape = f"{in_width:3d} {width:4d} {inner:4d} {group:4d} {stride:4d} {side:5d}"
+        print(
+            f"{shape} | {together:7.2f} {apart:7.2f} {apart / together:6.2f} | {'block' if chosen else 'layers'}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
