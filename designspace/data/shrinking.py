@@ -61,7 +61,7 @@ def shrink_square(image: Image.Image, out: NDArray[np.uint8], sums: NDArray[np.u
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """The compiled code, if there is any."""
-    library = build(Path(__file__).with_name("shrink.c"), _FLAGS)
+    library = build("shrink", [Path(__file__).with_name("shrink.c")], _FLAGS, ["-lm"])
     if library is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_double
         whole = ctypes.c_int
