@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from designspace.data import cifar, fashion_mnist, packed
+from designspace.data import cifar, fashion_mnist, imagenet, packed
 from designspace.data.images import ImageData
 from designspace.support.errors import InputError, unknown
 from designspace.support.folders import default_root
@@ -165,6 +165,11 @@ def _get(name: str | None, root: Path | None) -> _DataSet:
         raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}")
     if name not in packed.packed_names(root):
         error = unknown("data set", name, names(root))
+        if name == imagenet.NAME:
+            raise InputError(
+                f"{error}. ImageNet becomes one in {root} by: python -m designspace.prepare data=imagenet from=[...] "
+                "size=160, from the three archives that it is published as"
+            )
         raise InputError(
             f"{error}. Folders of images become data sets in {root} by: python -m designspace.prepare data=folder "
             "name=... from=... size=..."

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from designspace.models import fused
+from designspace.models.kernels import has_convolutions
 
 
 def has_kernel(conv: nn.Conv2d) -> bool:
@@ -80,7 +81,8 @@ def applies(x: Tensor, units: Sequence[Unit]) -> bool:
     return (
         x.dtype == torch.float32
         and fused.kernels_run(x)
-        and len(x) * (x.shape[2] + stride - 1) * (x.shape[3] + stride - 1) > stride * stride  # more than one value
+        and has_convolutions()
+        and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1  # a single value has no variance
         and all(unit.is_plain(gradients=gradients) for unit in units)
     )
 

@@ -103,7 +103,8 @@ def worker_bytes(population: Population, recipe: Recipe, device: str, root: Path
     ``root`` is the folder of all data sets (see `data.default_root`).
     """
     channels, size, _ = data.shape(recipe.data, root)
-    train, test = data.counts(recipe.data, root)
+    # Whole packed sets stay on the disk, and workers share what of them is in memory.
+    train, test = data.counts(recipe.data, root) if recipe.data in data.fetched_names() else (0, 0)
     images = (recipe.train_images or train) + (recipe.test_images or test)
     need = BASE_BYTES[device] + 2.0 * images * channels * size * size
     if device == "cpu":

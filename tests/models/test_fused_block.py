@@ -11,11 +11,11 @@ from torch import nn
 
 from designspace.models import AnyNet, fused
 from designspace.models.blocks import Block
-from designspace.models.kernels import library
+from designspace.models.kernels import has_convolutions
 from designspace.models.layers import ConvNorm
 from designspace.networks.network import Network, Stage, Stem
 
-pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler here")
+pytestmark = pytest.mark.skipif(not has_convolutions(), reason="no C compiler here, or a processor without AVX2")
 
 WIDTHS = (1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 33)
 
@@ -108,6 +108,12 @@ def test_a_frozen_or_traced_block_is_torchs(monkeypatch):
     with torch.no_grad():
         module.eval()(x)
     assert "spatial_forward" in called
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_single_value_has_no_variance(stride):
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        block(8, 8, 16, 4, stride)(images(0, 1, 8, stride, 1))
 
 
 def test_what_is_not_finite_stays_so():

@@ -48,3 +48,4 @@ def test_kernels_are_switched_and_back(monkeypatch):
         assert kernels.name() == "compiled"
     finally:
         kernels.library.cache_clear()
+        kernels.has_convolutions.cache_clear()

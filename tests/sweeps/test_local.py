@@ -334,6 +334,15 @@ def test_workers_as_far_as_memory_goes(monkeypatch):
     assert note.startswith("warning: 64 workers need about")
 
 
+def test_images_that_are_mapped_into_memory_are_shared(monkeypatch):
+    population, recipe = SPACE.sample(4), Recipe(data="large")
+    monkeypatch.setattr("designspace.data.shape", lambda name, root: (3, 160, 1000))
+    monkeypatch.setattr("designspace.data.counts", lambda name, root: (1_281_167, 50_000))
+    assert worker_bytes(population, recipe, "cpu") < 1e9
+    part = worker_bytes(population, Recipe(data="large", train_images=100_000), "cpu")
+    assert part - worker_bytes(population, recipe, "cpu") == 2.0 * 100_000 * 3 * 160**2
+
+
 def test_gpus_are_shared_out(monkeypatch):
     monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 4)
     assert slots() == [Slot("cuda", (i,)) for i in range(4)]

@@ -65,6 +65,13 @@ def library() -> ctypes.CDLL | None:
     return built
 
 
+@functools.cache
+def has_convolutions() -> bool:
+    """Whether the kernels of convolutions are there and were found fast on processors of this kind (x86 with AVX2)."""
+    kernels = library()
+    return kernels is not None and bool(kernels.convolutions_are_fast())
+
+
 def name() -> str:
     """What trains here, as a run notes it: ``compiled`` or ``torch``."""
     return "torch" if library() is None else "compiled"
@@ -78,6 +85,7 @@ def use(kernels: str) -> None:
     if kernels != name():
         os.environ["DESIGNSPACE_KERNELS"] = "0" if kernels == "torch" else "1"
         library.cache_clear()
+        has_convolutions.cache_clear()
 
 
 def _keep_freed_memory() -> None:

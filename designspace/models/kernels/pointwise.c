@@ -5,6 +5,15 @@
 #include "product.h"
 #include "tiles.h"
 
+/* Whether this processor has vectors that make these convolutions worth while. */
+int convolutions_are_fast(void) {
+#if defined(__AVX2__)
+  return 1;
+#else
+  return 0;
+#endif
+}
+
 /* Where output pixels come from, where the stride is above 1. */
 typedef struct {
   whole out_height, out_width, in_height, in_width, stride;
