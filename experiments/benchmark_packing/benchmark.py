@@ -13,9 +13,9 @@ shared x86-64 machine; Pillow 13.0, gcc 12):
     4,000 images of 0.9 kB, packed at 32 x 32, 2 processes            (a part of CIFAR-10 as JPEGs)
     pack            1.20 (0.96 to 1.26)         while the machine was busy
 
-An image at 160 x 160 takes 0.21 ms to shrink, 0.05 to digest and 0.06 to write beside 1.00 ms to decode, which makes 1.3.
-But the decoder itself takes 1.00 or 1.27 ms for the same file, as its buffers happen to lie in memory: in this benchmark
-it mostly has the better luck alone. Starting the processes and writing to the disk take 0.3 s of these runs of 2 s.
+An image at 160 x 160 takes 0.21 ms to shrink, 0.05 to digest and 0.06 to write beside 1.00 ms to decode, which makes
+1.3. But the decoder itself takes 1.00 or 1.27 ms for the same file, as its buffers happen to lie in memory: in this
+benchmark it mostly has the better luck alone. To start processes and to write to the disk take 0.3 s of runs of 2 s.
 
 Image by image, the best of 25 times each, on one core: 1.07 at 64 x 64, 1.17 at 160 x 160, 1.26 at 224 x 224.
 """
