@@ -28,6 +28,7 @@ def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
     """Whether `conv_norm` and `conv_split_attention` take these maps (N, C, H, W), convolution and batch-norm."""
     return (
         kernels_run(x)
+        and x.dim() == 4
         and type(conv) is nn.Conv2d
         and type(norm) is nn.BatchNorm2d
         and conv.bias is None
@@ -37,6 +38,8 @@ def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
         and norm.running_mean is not None
         and (norm.training or not torch.is_grad_enabled())
         and x.dtype == conv.weight.dtype == norm.weight.dtype == torch.float32
+        and conv.weight.is_cpu
+        and norm.weight.is_cpu
         and len(x) * _pixels(x, conv) > 1  # a single value has no variance: torch's layer says so
         and not is_watched(conv)
         and not is_watched(norm)

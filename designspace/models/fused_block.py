@@ -67,19 +67,25 @@ class Unit:
             and conv.padding_mode == "zeros"
             and norm.momentum is not None
             and norm.track_running_stats
-            and all(tensor is not None and tensor.dtype == torch.float32 for tensor in self.learned)
-            and all(tensor is not None for tensor in self.statistics)
+            and all(tensor is not None and tensor.dtype == torch.float32 and tensor.is_cpu for tensor in self.learned)
+            and all(tensor is not None and tensor.is_cpu for tensor in self.statistics)
+            and not (self.is_spatial and self.learned[0].stride(2) != 3 * self.learned[0].stride(3))
             and not fused.is_watched(conv)
             and not fused.is_watched(norm)
         )
 
 
 def applies(x: Tensor, units: Sequence[Unit]) -> bool:
-    """Whether the kernels take these maps (N, C, H, W) and units."""
+    """Whether the kernels take these maps (N, C, H, W) and units, of which the first reads them.
+
+    Kernels believe what they are told of shapes and places. What does not fit is left to torch's layers, which say so.
+    """
     stride = max(unit.stride for unit in units)
     gradients = torch.is_grad_enabled()
     return (
         x.dtype == torch.float32
+        and x.dim() == 4
+        and x.shape[1] == units[0].conv.in_channels
         and fused.kernels_run(x)
         and has_convolutions()
         and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1  # a single value has no variance

@@ -105,6 +105,18 @@ def test_split_attention_equals_torch(count, radix, cardinality, part, side):
     assert_same(module, [images(side, count, width, side, side + 2)])
 
 
+def assert_threads_change_nothing(everything, threads):
+    """What a function gives is the same to the bit with one thread and with more."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = everything()
+        torch.set_num_threads(threads)
+        assert all(torch.equal(got, alone) for got, alone in zip(everything(), expected, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_number_of_threads_changes_no_bit(threads):
     x = images(0, 6, 40, 17, 19).contiguous(memory_format=torch.channels_last)
@@ -118,14 +130,7 @@ def test_the_number_of_threads_changes_no_bit(threads):
         (y.sum() + (z * x[:, :20]).sum()).backward()
         return y.detach(), z.detach(), maps.grad, learned.weight.grad, learned.running_var
 
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        expected = everything()
-        torch.set_num_threads(threads)
-        assert all(torch.equal(got, alone) for got, alone in zip(everything(), expected, strict=True))
-    finally:
-        torch.set_num_threads(before)
+    assert_threads_change_nothing(everything, threads)
 
 
 def counted(monkeypatch):

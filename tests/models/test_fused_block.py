@@ -1,12 +1,13 @@
 """Blocks and convolutions by the kernels of their own, beside torch's layers in float64."""
 
+import contextlib
 import copy
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fused import assert_same, counted, images, shaken
+from test_fused import assert_same, assert_threads_change_nothing, counted, images, shaken
 from torch import nn
 
 from designspace.models import AnyNet, fused
@@ -69,14 +70,7 @@ def test_the_number_of_threads_changes_no_bit(threads):
         y.square().sum().backward()
         return [y.detach(), maps.grad, *(p.grad for p in module.parameters()), *module.buffers()]
 
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        expected = everything()
-        torch.set_num_threads(threads)
-        assert all(torch.equal(got, alone) for got, alone in zip(everything(), expected, strict=True))
-    finally:
-        torch.set_num_threads(before)
+    assert_threads_change_nothing(everything, threads)
 
 
 def test_networks_of_plain_bottlenecks_run_block_by_block(monkeypatch):
@@ -114,6 +108,29 @@ def test_a_frozen_or_traced_block_is_torchs(monkeypatch):
 def test_a_single_value_has_no_variance(stride):
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         block(8, 8, 16, 4, stride)(images(0, 1, 8, stride, 1))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 5, 8, 8), (4, 8, 8)])
+def test_maps_that_do_not_fit_are_an_error_and_never_read(shape):
+    for module in (block(4, 8, 8, 4, 1), ConvNorm(4, 8, 3, groups=2)):
+        with pytest.raises((RuntimeError, ValueError)):
+            module(torch.randn(shape))
+
+
+def test_weights_elsewhere_are_never_read(monkeypatch):
+    called = counted(monkeypatch)
+    module = ConvNorm(8, 8, 3, groups=2)
+    module.conv.to("meta")
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # whatever torch's layers make of it
+        module(images(0, 3, 8, 6, 6))
+    assert called == []
+
+
+def test_weights_in_an_odd_order_are_convolved_too():
+    module = block(8, 8, 8, 4, 1)
+    conv = module.transform.conv2.conv
+    conv.weight = nn.Parameter(conv.weight.detach().transpose(2, 3).contiguous().transpose(2, 3))
+    assert_same(module, [images(0, 3, 8, 6, 6)])
 
 
 def test_what_is_not_finite_stays_so():
