@@ -84,9 +84,9 @@ def applies(x: Tensor, units: Sequence[Unit]) -> bool:
     gradients = torch.is_grad_enabled()
     return (
         x.dtype == torch.float32
+        and fused.kernels_run(x)  # first: while torch traces, a shape is no number
         and x.dim() == 4
         and x.shape[1] == units[0].conv.in_channels
-        and fused.kernels_run(x)
         and has_convolutions()
         and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1  # a single value has no variance
         and all(unit.is_plain(gradients=gradients) for unit in units)
