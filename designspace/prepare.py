@@ -58,11 +58,9 @@ def _pack(config: app.Config, source: Path, heldout: float | None, name: str, ro
         f"{name} is whole in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images of "
         f"{packed.size} x {packed.size} pixels in {len(packed.classes):,} classes, from {packed.source}"
     )
-    choice = f"data={name}" if name == imagenet.NAME else f"data=folder data.name={name}"
-    print(
-        f"use it: python -m designspace.sample input=folder space.resolution={packed.size} "
-        f"space.num_classes={len(packed.classes)} ..., then python -m designspace.launch {choice} ..."
-    )
+    if len(packed.classes) == 1:
+        print("warning: all images are of one class, so no network can learn anything from them")
+    print(f"use it: python -m designspace.sample data={name} ..., or python -m designspace.train data={name} model=...")
     if unreadable := packed.train.unreadable + packed.test.unreadable:
         print(f"warning: {len(unreadable)} images are left out, for they cannot be read:")
         print("\n".join(f"  {line}" for line in [*unreadable[:20], *["..."] * (len(unreadable) > 20)]))

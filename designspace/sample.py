@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from designspace.cli import app
+from designspace import data
+from designspace.cli import app, data_words
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import print_table
+from designspace.data.of_run import data_of
 from designspace.spaces import catalog, size
+from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.population import Population, read_space
 from designspace.spaces.space import DesignSpace
+from designspace.support.errors import InputError
 from designspace.support.text import exact, quantity
+from designspace.trials.data_note import DataNote, read_note, write_note
 from designspace.trials.folder import RunFolder
 
 
@@ -21,12 +28,79 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     if config["count"]:
         show_size(space)
         return
+    name = named_data(space, config["data"], typed)
     population = space.sample(config["n"], config["seed"])
     folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
     folder.create(population, provenance("sample", typed))
+    if name is not None and (read_note(folder.path) is None or _names_data(typed)):
+        root = config["data"]["root"]
+        write_note(folder.path, DataNote(name, str(Path(root).expanduser().resolve()) if root else None))
     show(population)
+    if not config["file"] and (note := budget_note(population, typed)):
+        print(note)
     print(f"{len(population)} networks are in {folder.path / 'population.csv'}")
-    print(f"train them: python -m designspace.launch run={folder.path}")
+    show_next(folder, config["data"]["root"])
+
+
+def named_data(space: DesignSpace, chosen: Mapping[str, Any], typed: Sequence[str]) -> str | None:
+    """Return the data set that the networks of a space are for; None if it was described but not named.
+
+    Raises:
+        InputError: the data set that was typed has other images, or one class alone.
+    """
+    template, name = space.template, chosen["name"]
+    if template.num_classes < 2:
+        raise InputError(f"{space.name}: nothing can be learned from images of one class; there must be 2 or more")
+    if name is None:
+        return None
+    shape = data.shape(name, Path(chosen["root"]) if chosen["root"] else None)
+    is_scaled = name == "imagenet"  # its recipes crop it to any size
+    fits = (template.in_channels, template.num_classes) == (shape.channels, shape.num_classes)
+    if fits and (template.resolution == shape.size or is_scaled):
+        return str(name)
+    if any(app.is_typed(key, typed) for key in ("data", "data.name")):
+        drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
+        raise InputError(
+            f"data={name} has {shape.in_words()}, but the networks of {space.name} would be for "
+            f"{drawn_for.in_words()}; leave space.in_channels, space.resolution and space.num_classes out, or data"
+        )
+    return None
+
+
+def _names_data(typed: Sequence[str]) -> bool:
+    """Whether a data set was typed."""
+    return any(app.is_typed(key, typed) for key in ("data", "data.name", "input"))
+
+
+def budget_note(population: Population, typed: Sequence[str]) -> str:
+    """Say what would suit the images better, where it was not typed; an empty text if there is nothing to say."""
+    space = population.space
+    template = space.template
+    is_small = template.resolution <= data_words.SMALL
+    hints = []
+    if is_small and template.stem.kind != "cifar" and not app.is_typed("space.stem", typed):
+        hints.append(f"the {template.stem.kind} stem shrinks images that are small already: space.stem=cifar does not")
+    limited = {constraint.quantity for constraint in space.constraints if isinstance(constraint, Band)}
+    is_limited = limited or any(app.is_typed(f"space.{key}", typed) for key in QUANTITIES)
+    if not is_limited and space.name not in data_words.WITHOUT_BUDGET:
+        column = population.columns["flops"]
+        low, high = (quantity(float(cost)) for cost in (column.min(), column.max()))
+        band = "[{:g}e6,{:g}e6]".format(*(cost / 1e6 for cost in data_words.budget(template.resolution)))
+        hints.append(f"no limit was set on cost, {low} to {high} multiply-adds: space.flops={band} would suit the images")
+    return f"note: {'; '.join(hints)}" if hints else ""
+
+
+def show_next(folder: RunFolder, root: str | None) -> None:
+    """Print the commands that train the networks."""
+    launch = f"python -m designspace.launch run={shlex.quote(str(folder.path))}"
+    try:
+        source = data_of(folder, root=Path(root) if root else None)
+    except InputError as error:
+        print(f"to train them: {error}")
+        return
+    if not data.is_prepared(source.name, source.root):
+        print(f"prepare the images first: {data.how_to_prepare(source.name)}")
+    print(f"train them: {launch}")
 
 
 def show_size(space: DesignSpace) -> None:

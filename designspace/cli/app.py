@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from designspace.cli import data_words
 from designspace.support.errors import InputError, RunError
 
 Config = dict[str, Any]
@@ -72,6 +73,7 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
     for word in overrides:
         if word.startswith("-"):
             raise InputError(f"unknown option {word!r}; there is --help, and key=value for every key it lists")
+    overrides = data_words.understood(name, overrides, options)
     plain_keys = _plain_keys(name)
     by_hand = [word for word in overrides if word.partition("=")[0] in plain_keys]
     try:

@@ -22,6 +22,11 @@ class DataShape(NamedTuple):
     """Height and width of an image, in pixels."""
     num_classes: int
 
+    def in_words(self) -> str:
+        """Describe the images."""
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"images of {channels}, {self.size} x {self.size} pixels and {self.num_classes} classes"
+
 
 class DataFacts(NamedTuple):
     """What a network that was trained on a data set must be told with, wherever it goes."""
@@ -39,6 +44,12 @@ class DataCounts(NamedTuple):
 
     train: int
     test: int
+
+
+IMAGENET_SHAPE = DataShape(3, 224, imagenet.CLASSES)
+"""Of ImageNet as the papers train on it."""
+IMAGENET_COUNTS = DataCounts(imagenet.TRAIN_IMAGES, imagenet.VAL_IMAGES)
+"""Images of ImageNet as it was published (ILSVRC 2012)."""
 
 
 class _DataSet(NamedTuple):
@@ -85,13 +96,33 @@ def names(root: Path | None = None) -> list[str]:
     return [*fetched_names(), *packed.packed_names(default_root() if root is None else root)]
 
 
-def shape(name: str, root: Path | None = None) -> DataShape:
+def is_prepared(name: str, root: Path | None = None) -> bool:
+    """Return whether a data set lies below ``root``, by a look at its folder alone."""
+    folder = (default_root() if root is None else root) / name
+    return folder.is_dir() if name in _DATA_SETS else packed.is_packed(folder)
+
+
+def how_to_prepare(name: str) -> str:
+    """Return the command that prepares a data set."""
+    command = "python -m designspace.prepare"
+    if name in _DATA_SETS:
+        return f"{command} data={name}"
+    if name == imagenet.NAME:
+        return f"{command} data=imagenet from=<its three archives> size=224"
+    return f"{command} from=<folder of images> name={name} size=<pixels>"
+
+
+def shape(name: str | None, root: Path | None = None) -> DataShape:
     """Channels, size in pixels and number of classes; of a packed data set below ``root``, as its packed.json says.
+
+    ImageNet has 224 pixels where it is not packed.
 
     Raises:
         InputError: there is no data set of that name; the error lists those that there are.
         RunError: packed.json is damaged.
     """
+    if name == imagenet.NAME and not is_prepared(name, root):
+        return IMAGENET_SHAPE
     return _get(name, root).shape
 
 
@@ -112,6 +143,8 @@ def counts(name: str, root: Path | None = None) -> DataCounts:
         InputError: there is no data set of that name; the error lists those that there are.
         RunError: packed.json is damaged.
     """
+    if name == imagenet.NAME and not is_prepared(name, root):
+        return IMAGENET_COUNTS
     return _get(name, root).counts
 
 
@@ -162,7 +195,7 @@ def _get(name: str | None, root: Path | None) -> _DataSet:
         return _DATA_SETS[name]
     root = default_root() if root is None else root
     if name is None:  # as configs/data/folder.yaml has it
-        raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}")
+        raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}. Or type data=<name> alone")
     if name not in packed.packed_names(root):
         error = unknown("data set", name, names(root))
         if name == imagenet.NAME:
