@@ -8,32 +8,46 @@ from pathlib import Path
 from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.provenance import provenance
+from designspace.cli.recipes import usable
+from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
+from designspace.support.errors import InputError
 from designspace.sweeps.launch import Launcher, check_fit
+from designspace.sweeps.preflight import check_launch, check_training
+from designspace.trials.data_note import DataNote, write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
-    """Fetch the images, sample, train what is not done, analyse."""
-    devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
-    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"], "devices": devices})
+    """Fetch the images, sample, check everything, train what is not done, analyse."""
+    name, root = config["data"]["name"], Path(config["data"]["root"] or data.default_root()).expanduser()
+    if name is None:
+        raise InputError("data=... must be given: the name of a data set, as data=cifar10 or data=pets")
     settings = {key: value for key, value in config["space"].items() if key != "name"}
-    spaces = [catalog.space(name, **settings) for name in config["spaces"]]
-    root = Path(config["data"]["root"] or data.default_root())
+    spaces = [catalog.space(each, **settings) for each in config["spaces"]]
+    devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
+    given = Recipe.from_dict({**config["recipe"], "data": name, "devices": devices})
+    recipe, note = usable(given, DataSource(name, root), typed)
     for space in spaces:
         check_fit(space.template, recipe, root)
     origin = provenance("explore", typed)
     launcher = Launcher.from_dict(config["launcher"], root, origin)
-    data.prepare(config["data"]["name"], root)
+    data.prepare(name, root)
+    populations = {space.name: space.sample(config["n"], config["seed"]) for space in spaces}
+    for population in populations.values():
+        check_training(recipe, population.space.network_columns(population.columns), root)
     folders = []
-    for space in spaces:
-        folder = RunFolder(Path(config["run"]) / space.name)
-        folder.create(space.sample(config["n"], config["seed"]), origin)
-        folder.write_plan(recipe, config["seed"])
+    for space_name, population in populations.items():
+        folder = RunFolder(Path(config["run"]) / space_name)
+        folder.create(population, origin)
+        write_note(folder.path, DataNote(name, str(root.resolve()) if config["data"]["root"] else None))
         folders.append(folder)
+    forecast = check_launch(folders, recipe, config["seed"], launcher)
+    for line in filter(None, (note, *forecast.notes)):
+        print(line)
     print(f"{config['name']}: {config['n']} networks from each of {len(folders)} spaces, in {config['run']}")
-    launch.train(folders, recipe, launcher, wait=True)
+    launch.train(folders, recipe, config["seed"], launcher, wait=True)
     analyze.show(folders, Path(config["run"]))
 
 

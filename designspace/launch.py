@@ -2,53 +2,58 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from designspace import data
 from designspace.cli import app
+from designspace.cli.forecast import print_forecast
 from designspace.cli.provenance import provenance
+from designspace.cli.recipes import Chosen, chosen_for
 from designspace.cli.tables import progress_bar
-from designspace.sweeps.launch import Launcher, check_fit
-from designspace.sweeps.progress import Progress, tasks_of
+from designspace.sweeps.launch import Launcher
+from designspace.sweeps.preflight import Forecast, check_launch
+from designspace.sweeps.progress import Progress
+from designspace.trials.data_note import DataNote, write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
-    """Fix the plan, train what is not done, and say what came of it."""
+    """Check everything, fix the plan, train what is not done, and say what came of it."""
     folder = RunFolder(Path(config["run"]))
-    recipe, seed = _plan(folder, config, typed)
-    root = Path(config["data"]["root"] or data.default_root())
-    check_fit(folder.space().template, recipe, root)
-    launcher = Launcher.from_dict(config["launcher"], root, provenance("launch", typed))
+    chosen = chosen_for(folder, config, typed)
+    launcher = Launcher.from_dict(config["launcher"], chosen.root, provenance("launch", typed))
+    forecast = check_launch([folder], chosen.recipe, chosen.seed, launcher)
+    for note in (*chosen.notes, *forecast.notes):
+        print(note)
     if config["dry_run"]:
-        show_plan(folder, recipe, launcher)
+        show_plan(folder, chosen, launcher, forecast)
         return
-    folder.write_plan(recipe, seed)
-    if train([folder], recipe, launcher, wait=config["wait"]):
+    if root := config["data"]["root"]:
+        write_note(folder.path, DataNote(chosen.recipe.data, str(Path(root).expanduser().resolve())))
+    if train([folder], chosen.recipe, chosen.seed, launcher, wait=config["wait"]):
         print(f"results are in {folder.results}")
         print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
 
 
-def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, wait: bool) -> bool:
+def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Launcher, *, wait: bool) -> bool:
     """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
 
-    Gives whether results were gathered, and not only tasks submitted.
+    Recipe and seed become those of the runs: here at once, on SLURM when it has accepted tasks. Gives whether results
+    were gathered, and not only tasks submitted.
     """
     if launcher.slurm is None:
+        for folder in folders:
+            folder.write_plan(recipe, seed)
         with progress_bar() as show:
             say_end(launcher.run_here(folders, recipe, show, print))
         return True
-    if missing := launcher.missing_data(recipe):
-        print(f"warning: as seen from here, {missing}")
-    made = {folder: launcher.submit(folder, recipe) for folder in folders}
+    made = {folder: launcher.submit(folder, recipe, seed) for folder in folders}
     for folder, submission in made.items():
         print(f"{folder.name}: {submission.in_words()}")
     if wait:
         with progress_bar() as show:
-            say_end(launcher.follow(made, recipe, show))
+            say_end(launcher.follow(made, recipe, seed, show))
         return True
     if left := sum(len(submission.left) for submission in made.values()):
         print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
@@ -58,16 +63,19 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
     return False
 
 
-def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
-    """Say what a launch would do."""
-    if launcher.slurm is None:
-        places, note = launcher.places([folder], recipe)
-        tasks, ended, _ = tasks_of([folder])
-        print(f"{len(tasks)} trials on {len(places)} workers ({places[0].device}); {ended} have ended. {note}")
-        return
-    made = launcher.submit(folder, recipe, dry_run=True)
-    print(f"{made.in_words()}; nothing was submitted")
-    if made.script:
+def show_plan(folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: Forecast) -> None:
+    """Say what a launch would do; on SLURM, also ask whether it would take the tasks."""
+    made = None
+    if launcher.slurm is not None:
+        made = launcher.submit(folder, chosen.recipe, chosen.seed, dry_run=True)
+        print(f"{made.in_words()}; nothing was submitted")
+    elif forecast.slots:
+        workers = f"on {len(forecast.slots)} workers ({forecast.slots[0].device})"
+        print(f"{forecast.waiting} trials {workers}; {forecast.finished} have ended. Nothing was started")
+    else:
+        print(f"0 trials on 0 workers; {forecast.finished} have ended. Nothing is left to train")
+    print_forecast(folder, chosen.recipe, chosen.seed, launcher.data_root, forecast)
+    if made is not None and made.script:
         print(f"the script of the first array:\n\n{made.script}")
 
 
@@ -77,18 +85,6 @@ def say_end(progress: Progress) -> None:
         print(f"{progress.failed} trials failed; results.csv says why. designspace.retry makes them wait again")
     if progress.left:
         print(f"{progress.left} trials have not ended: other launches are at work on them, or the same command goes on")
-
-
-def _plan(folder: RunFolder, config: app.Config, typed: Sequence[str]) -> tuple[Recipe, int]:
-    """The recipe and seed that were typed, or those that the run already has."""
-    held = folder.plan()
-    if held and not any(word.lstrip("+").startswith(("recipe", "data=", "data.name", "seed")) for word in typed):
-        recipe, seed = held
-    else:
-        recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
-        seed = config["seed"]
-    devices = config["launcher"]["gpus_per_trial"]
-    return (recipe if devices is None else dataclasses.replace(recipe, devices=devices)), seed
 
 
 if __name__ == "__main__":

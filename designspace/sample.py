@@ -86,7 +86,9 @@ def budget_note(population: Population, typed: Sequence[str]) -> str:
         column = population.columns["flops"]
         low, high = (quantity(float(cost)) for cost in (column.min(), column.max()))
         band = "[{:g}e6,{:g}e6]".format(*(cost / 1e6 for cost in data_words.budget(template.resolution)))
-        hints.append(f"no limit was set on cost, {low} to {high} multiply-adds: space.flops={band} would suit the images")
+        hints.append(
+            f"no limit was set on cost, {low} to {high} multiply-adds: space.flops={band} would suit the images"
+        )
     return f"note: {'; '.join(hints)}" if hints else ""
 
 

@@ -12,15 +12,19 @@ from pathlib import Path
 from designspace import data
 from designspace.cli import app
 from designspace.cli.provenance import provenance
-from designspace.cli.training import lr_note, print_summary, training_progress
+from designspace.cli.recipes import usable
+from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
+from designspace.data.of_run import DataSource, data_of
 from designspace.support.errors import InputError
 from designspace.support.text import duration
+from designspace.sweeps.preflight import check_training
 from designspace.training import torchrun
 from designspace.training.failures import Interrupted
 from designspace.training.into_folder import Training, train_into
 from designspace.training.start import choose, fitted
 from designspace.training.torchrun import OtherRankFailed
 from designspace.training.verification import choose_device
+from designspace.trials.folder import RunFolder
 from designspace.trials.training_folder import Question, TrainingFolder
 from designspace.trials.trial import Recipe
 
@@ -28,8 +32,11 @@ from designspace.trials.trial import Recipe
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Train here, as one of torchrun's processes, or start as many of them as the recipe has devices."""
     ranks = torchrun.of_environment(os.environ)
-    devices = _recipe(config, typed).devices  # what is wrong with it must be known before others are waited for
+    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"] or ""})
+    devices = _on_ranks(recipe, typed).devices  # what is wrong with it must be known before others are waited for
     if config["dry_run"]:
+        if ranks is None and devices > 1:
+            torchrun.check_devices(devices, config["device"])
         _plan(config, typed, show=True)
         return
     if ranks is None and devices > 1:
@@ -63,12 +70,15 @@ def _train(config: app.Config, typed: Sequence[str]) -> None:
 
 def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> tuple[TrainingFolder, Training]:
     """Find what was asked for, check that it goes together, and show it if that is wanted."""
-    recipe = _recipe(config, typed)
     model, found = (None if config[key] is None else str(config[key]) for key in ("model", "run"))
     start = choose(model, None if found is None else Path(found), config["rank"], app.as_typed("id", typed))
-    root = Path(config["data"]["root"]) if config["data"]["root"] else None
-    images = data.load(recipe.data, root, recipe.train_images, recipe.test_images)
-    network = fitted(start.network, images.shape[0], images.num_classes, config["stem"])
+    source = _source(config, typed)
+    given = Recipe.from_dict({**config["recipe"], "data": source.name})
+    recipe, images_note = usable(_on_ranks(given, typed), source, typed)
+    shape = data.shape(recipe.data, source.root)
+    network = fitted(start.network, shape.channels, shape.num_classes, config["stem"])
+    check_training(recipe, network, source.root)
+    images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
     question = Question(network, recipe, config["seed"], start.weights_in_words(config["weights"]))
     folder = TrainingFolder(Path(config["out"] or f"runs/{start.name}-{recipe.data}".replace(" ", "-")))
     folder.check(question)
@@ -76,14 +86,28 @@ def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> tuple[Trai
         name = app.chosen("train", "recipe", typed)
         print_summary(start.name, question, images, name, choose_device(config["device"]), folder.path)
         usual = app.compose("train", [f"recipe={name}"])["recipe"]["batch_size"]
-        if note := lr_note(recipe, usual, name, lr_typed=app.is_typed("recipe.lr", typed)):
+        notes = (
+            images_note,
+            stem_note(network, recipe.crop_size or shape.size, is_typed=app.is_typed("stem", typed)),
+            lr_note(recipe, usual, name, lr_typed=app.is_typed("recipe.lr", typed)),
+        )
+        for note in filter(None, notes):
             print(note)
-    return folder, Training(start, config["weights"], question, images, data.facts(recipe.data, root).classes)
+    return folder, Training(start, config["weights"], question, images, data.facts(recipe.data, source.root).classes)
 
 
-def _recipe(config: app.Config, typed: Sequence[str]) -> Recipe:
-    """The recipe, on as many devices as torchrun has started processes."""
-    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
+def _source(config: app.Config, typed: Sequence[str]) -> DataSource:
+    """The data set that was typed, or that of the run that the network is from, or the default."""
+    name, root = config["data"]["name"], config["data"]["root"]
+    typed_root = Path(root).expanduser() if root else None
+    if config["run"] is not None:
+        is_named = name is None or any(app.is_typed(key, typed) for key in ("data", "data.name"))
+        return data_of(RunFolder(Path(str(config["run"]))), name if is_named else None, typed_root)
+    return DataSource(name, typed_root or data.default_root())
+
+
+def _on_ranks(recipe: Recipe, typed: Sequence[str]) -> Recipe:
+    """The recipe on as many devices as torchrun has started processes."""
     if recipe.trainer is not None:
         raise InputError("recipe.trainer is for launch: train has a training function of its own")
     ranks = torchrun.of_environment(os.environ)

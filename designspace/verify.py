@@ -8,14 +8,17 @@ from pathlib import Path
 import designspace
 from designspace.cli import app
 from designspace.cli.tables import image_progress, print_table
-from designspace.data.find import find_images
+from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
+from designspace.data.of_run import data_of
 from designspace.models import AnyNet, zoo
+from designspace.models.saved import is_model_folder, read_description
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.training.verdict import differences, published_figure, verdict
 from designspace.training.verification import check_classes, choose_device, preset_for, verify
+from designspace.trials.folder import RunFolder
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -23,7 +26,9 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     name, tolerance, device = str(config["model"]), config["tolerance"], choose_device(config["device"])
     if not isinstance(tolerance, int | float) or not tolerance >= 0:
         raise InputError(f"tolerance must be a number of points >= 0, not {tolerance!r}")
-    images = find_images(str(config["data"]), Path(config["root"]) if config["root"] else None, config["images"])
+    root = Path(config["root"]) if config["root"] else None
+    named, root = (str(config["data"]), root) if config["data"] is not None else _trained_on(Path(name), root)
+    images = find_images(named, root, config["images"])
     model = load(name, config["weights"], images)
     weights = getattr(model, "weights", None)
     own = preset_for(images, weights.preset if weights else None)
@@ -66,6 +71,15 @@ def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> Any
     check_classes(catalog.get(name), images)  # before anything is fetched
     published: AnyNet = zoo.create_model(name, pretrained=True if weights is None else str(weights))
     return published
+
+
+def _trained_on(path: Path, root: Path | None) -> tuple[str, Path | None]:
+    """The data set that a run or a model folder was trained on, with the folder that it is in; else ImageNet."""
+    if RunFolder(path).exists():
+        source = data_of(RunFolder(path), root=root)
+        return source.name, source.root
+    recipe = read_description(path)[1].about.get("recipe", {}) if is_model_folder(path) else {}
+    return str(recipe.get("data", IMAGENET)), root
 
 
 if __name__ == "__main__":

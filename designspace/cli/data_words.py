@@ -18,8 +18,8 @@ _NAMELESS = (None, "folder", "sampled")
 SMALL = 64
 """Images of at most so many pixels a side get networks for small images: a stem of stride 1 and a budget."""
 _BUDGET_PER_PIXEL = {True: (2550.0, 4460.0), False: (7175.0, 7972.0)}
-"""Least and most multiply-adds per pixel of small images, and of others: those of Fashion-MNIST's band, 2 to 3.5 million
-at 28 x 28, and of the paper's, 360 to 400 million at 224 x 224."""
+"""Least and most multiply-adds per pixel, of small images and of others: of Fashion-MNIST's band (2 to 3.5 million at
+28 x 28) and of the paper's (360 to 400 million at 224 x 224)."""
 WITHOUT_BUDGET = ("Vanilla", "ResNet", "ResNeXt-A", "ResNeXt-B")
 """Spaces whose networks cost more than a small budget, and whose paper has none."""
 
@@ -88,9 +88,7 @@ def _named(words: Sequence[str], groups: Sequence[str]) -> tuple[str | None, lis
     return named, [word for word in words if _key(word) not in ("data", "data.name")]
 
 
-def _networks_for(
-    name: str, command: str, words: Sequence[str], options: Callable[[str], list[str]]
-) -> list[str]:
+def _networks_for(name: str, command: str, words: Sequence[str], options: Callable[[str], list[str]]) -> list[str]:
     """Words for networks that suit a data set; what was typed comes later, and wins."""
     group = _INPUTS[command]
     typed = _value(words, group)

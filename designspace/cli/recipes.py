@@ -11,6 +11,7 @@ from designspace import data
 from designspace.cli import app
 from designspace.data.of_run import DataSource, data_of
 from designspace.support.errors import InputError
+from designspace.sweeps.launch import check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
@@ -50,9 +51,8 @@ def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chos
     else:
         recipe, note = usable(Recipe.from_dict({**config["recipe"], "data": source.name}), source, typed)
         notes += [note] if note else []
-        if plan is not None and not app.is_typed("recipe.devices", typed):
-            recipe = dataclasses.replace(recipe, devices=plan[0].devices)
-    recipe = _on_devices(recipe, config["launcher"]["gpus_per_trial"], run, has_plan=plan is not None)
+    recipe = _on_devices(recipe, config["launcher"]["gpus_per_trial"], run, typed)
+    check_fit(run.space().template, recipe, source.root)
     run.check_plan(recipe, seed)
     return Chosen(recipe, seed, source.root, tuple(notes))
 
@@ -78,13 +78,18 @@ def _typed_fields(typed: Sequence[str]) -> list[str]:
     return [key.removeprefix("recipe.") for key in dict.fromkeys(keys) if key.startswith("recipe.")]
 
 
-def _on_devices(recipe: Recipe, devices: int | None, run: RunFolder, *, has_plan: bool) -> Recipe:
+def _on_devices(recipe: Recipe, devices: int | None, run: RunFolder, typed: Sequence[str]) -> Recipe:
     """The recipe on ``launcher.gpus_per_trial`` devices, if that was typed."""
     if devices is None or devices == recipe.devices:
         return recipe
-    if has_plan:
+    if app.is_typed("recipe.devices", typed):
         raise InputError(
-            f"launcher.gpus_per_trial={devices}, but the trials of {run.path} are trained on recipe.devices="
+            f"launcher.gpus_per_trial={devices} and recipe.devices={recipe.devices} contradict each other; "
+            "leave one out"
+        )
+    if run.plan() is not None and not app.is_typed("recipe", typed):
+        raise InputError(
+            f"launcher.gpus_per_trial={devices}, but {run.path} is already being trained with recipe.devices="
             f"{recipe.devices}, and all trials of a run are trained alike; leave launcher.gpus_per_trial out"
         )
     return dataclasses.replace(recipe, devices=devices)

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from designspace.cli.data_words import SMALL
 from designspace.cli.tables import Count, counting, print_table
 from designspace.data.images import ImageData
+from designspace.networks.blocks import halved, stem_layers
 from designspace.networks.complexity import complexity
+from designspace.networks.network import Network
 from designspace.support.text import duration, quantity
 from designspace.training.into_folder import images_per_epoch, steps_per_epoch, trained_images
 from designspace.training.loop import OnEpoch
@@ -51,6 +54,25 @@ def lr_note(recipe: Recipe, usual_batch: int, recipe_name: str, *, lr_typed: boo
     return (
         f"note: the learning rate stays {recipe.lr:g}, which {recipe_name} has for batches of {usual_batch:,}; in "
         f"proportion to the batch (arXiv 1706.02677, section 2.1) it would be recipe.lr={scaled:g}"
+    )
+
+
+def stem_note(network: Network, side: int, *, is_typed: bool) -> str | None:
+    """What to bear in mind where a network for large images gets small ones; None where it does not.
+
+    Args:
+        network: what is trained.
+        side: of its images, in pixels.
+        is_typed: whether the stem was chosen.
+    """
+    last = stem_layers(network.stem.kind, network.in_channels, network.stem.width, side)[1]
+    for stage in network.stages:
+        last = halved(last, stage.stride)
+    if is_typed or network.stem.kind == "cifar" or side > SMALL:
+        return None
+    return (
+        f"note: at {side} x {side} pixels the {network.stem.kind} stem and the stages leave maps of {last} x {last} "
+        "pixels; stem=cifar, of stride 1, suits small images better"
     )
 
 

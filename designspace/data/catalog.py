@@ -25,7 +25,8 @@ class DataShape(NamedTuple):
     def in_words(self) -> str:
         """Describe the images."""
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
-        return f"images of {channels}, {self.size} x {self.size} pixels and {self.num_classes} classes"
+        classes = "1 class" if self.num_classes == 1 else f"{self.num_classes} classes"
+        return f"images of {channels}, {self.size} x {self.size} pixels and {classes}"
 
 
 class DataFacts(NamedTuple):

@@ -13,6 +13,7 @@ from designspace.networks.blocks import PLAIN_CONVS, Int
 from designspace.networks.complexity import (
     Column,
     Complexity,
+    NetworkColumns,
     StageColumns,
     totals,
 )
@@ -100,17 +101,21 @@ class DesignSpace:
 
     def count(self, columns: Columns, quantities: Sequence[str]) -> None:
         """Add the named costs of realised columns to them, those that are not there yet: an int64 column each."""
+        counted = totals(
+            self.network_columns(columns),
+            self.template.resolution,
+            [q for q in quantities if q not in columns],
+        )
+        columns.update({quantity: np.asarray(value, np.int64) for quantity, value in counted.items()})
+
+    def network_columns(self, columns: Columns) -> NetworkColumns:
+        """The networks of realised columns, for what looks at all of them in one pass."""
         stages = tuple(
             StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
             for i, stride in enumerate(self.template.strides, start=1)
         )
         whole = {name: _one_or_column(columns[name]) for name in self.whole_axes()}
-        counted = totals(
-            self.template.columns(stages, **whole),
-            self.template.resolution,
-            [q for q in quantities if q not in columns],
-        )
-        columns.update({quantity: np.asarray(value, np.int64) for quantity, value in counted.items()})
+        return self.template.columns(stages, **whole)
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """The network of one row of realised columns."""

@@ -31,7 +31,7 @@ def trial_seconds(
     images = data.counts(recipe.data, root)
     train, test = recipe.train_images or images.train, recipe.test_images or images.test
     _, size, _ = data.shape(recipe.data, root)
-    scale = (size / population.space.template.resolution) ** 2
+    scale = ((recipe.crop_size or size) / population.space.template.resolution) ** 2
     flops = float(population.columns["flops"].mean()) * scale
     # A step backward costs two forward.
     return max(0.1, recipe.epochs * flops * (3 * train + test) / MULTIPLY_ADDS_PER_S[device])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace import data
+from designspace.spaces.population import Population
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
@@ -49,24 +50,17 @@ def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> N
         InputError: an unknown data set, or images of other channels, size or classes.
     """
     shape = data.shape(recipe.data, root)
-    wanted = (template.in_channels, template.resolution, template.num_classes)
-    if wanted != shape:
-        raise InputError(
-            f"the networks were drawn for {describe(*wanted)}, but {recipe.data} has {describe(*shape)}. "
-            f"Sample a population for it: python -m designspace.sample {_input(recipe.data, shape)} run=..."
-        )
-
-
-def _input(name: str, shape: data.DataShape) -> str:
-    """What to type for networks that fit a data set."""
-    if name in data.fetched_names():
-        return f"input={name}"
-    return f"input=folder space.resolution={shape.size} space.num_classes={shape.num_classes}"
-
-
-def describe(channels: int, size: int, classes: int) -> str:
-    """Images in words."""
-    return f"images of {channels} channel{'s' if channels > 1 else ''}, {size} x {size} pixels and {classes} classes"
+    drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
+    if drawn_for in (shape, shape._replace(size=recipe.crop_size or shape.size)):
+        return
+    crop = ""
+    if drawn_for == shape._replace(size=drawn_for.size):  # only the size differs
+        crop = f"Or recipe.crop_area=0.08 recipe.crop_size={drawn_for.size} cuts and scales images to that size. "
+    raise InputError(
+        f"the networks were drawn for {drawn_for.in_words()}, but {recipe.data} has {shape.in_words()}. {crop}"
+        f"Sample a population for it: python -m designspace.sample data={recipe.data}"
+        f"{f' space.resolution={shape.size}' if crop and recipe.data == 'imagenet' else ''} run=..."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,37 +96,31 @@ class Launcher:
         root = data_root.resolve()
         return Launcher(**own, effort=effort, data_root=root, about={**about, "data_root": str(root)}, slurm=slurm)
 
-    def places(self, runs: Sequence[RunFolder], recipe: Recipe) -> tuple[list[Slot], str]:
+    def places(self, populations: Sequence[Population], recipe: Recipe) -> tuple[list[Slot], str]:
         """Where workers of the local pool run, and what there is to say about memory.
 
         Raises:
             InputError: see `places.slots`.
         """
         places = slots(self.device, self.workers, self.workers_per_gpu, recipe.devices)
-        need = max(worker_bytes(run.population(), recipe, places[0].device, self.data_root) for run in runs)
+        need = max(worker_bytes(each, recipe, places[0].device, self.data_root) for each in populations)
         return within_memory(places, need, is_fixed=self.workers is not None)
 
     def run_here(
         self, runs: Sequence[RunFolder], recipe: Recipe, show: Show, say: Callable[[str], None]
     ) -> PoolProgress:
         """Train what is not done with the local pool; see `run_local`."""
-        places, note = self.places(runs, recipe)
+        places, note = self.places([run.population() for run in runs], recipe)
         if note:
             say(note)
         return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about)
 
-    def missing_data(self, recipe: Recipe) -> str:
-        """Why a recipe's images cannot be read from here; empty if they can. Nodes may see other disks."""
-        try:
-            data.load(recipe.data, self.data_root)
-        except RunError as error:
-            return str(error)
-        return ""
-
     def submit(
-        self, run: RunFolder, recipe: Recipe, *, only: Sequence[str] | None = None, dry_run: bool = False
+        self, run: RunFolder, recipe: Recipe, seed: int, *, only: Sequence[str] | None = None, dry_run: bool = False
     ) -> Submission:
         """Submit tasks for what is not done, not queued and not running; see `slurm.submit`.
+
+        The run's recipe and seed are fixed once SLURM has accepted tasks.
 
         Raises:
             InputError: fewer GPUs a task than a trial needs; or as `slurm.submit`.
@@ -162,6 +150,7 @@ class Launcher:
 
         return submit(
             run,
+            (recipe, seed),
             self.slurm,
             work,
             {**self.about, **origin()},
@@ -171,7 +160,7 @@ class Launcher:
             dry_run=dry_run,
         )
 
-    def follow(self, made: Mapping[RunFolder, Submission], recipe: Recipe, show: Show) -> Progress:
+    def follow(self, made: Mapping[RunFolder, Submission], recipe: Recipe, seed: int, show: Show) -> Progress:
         """Watch what was submitted of some runs to its end, and submit what found no room then; see `follow`."""
         from designspace.sweeps.slurm import queued
 
@@ -183,7 +172,7 @@ class Launcher:
                 if any(launch.is_cancelled for launch in launches):
                     left[run] = ()
                 elif ids:
-                    submission = self.submit(run, recipe, only=ids)
+                    submission = self.submit(run, recipe, seed, only=ids)
                     left[run] = submission.left
                     launches.extend([submission.launch] if submission.launch else [])
             return any(left.values()) or any(queued(run) for run in left)

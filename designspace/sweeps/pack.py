@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from designspace.sweeps.run_trial import note_attempt
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import TrialFailure, asked_of
+from designspace.trials.trial import Recipe, TrialFailure, asked_of
+
+PLAN_WAIT_S = 120.0
+"""How long a task waits for the run's recipe. NFS may hide a new file for up to 60 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +54,7 @@ class Pack:
     def __call__(self, index: int) -> str:
         """Train what is left of pack ``index`` and say how many trials that were."""
         work, run, launch = self.work, RunFolder(Path(self.work.run)), LaunchFolder(Path(self.work.launch))
-        plan = run.plan()
-        if plan is None:
-            raise RunError(f"{run.path} has no recipe")
+        plan = _plan_of(run)
         tasks = [Task(work.run, id_) for id_ in launch.tasks()[index]]
         tasks = [task for task in tasks if not run.trial(task.id).state(asked_of(task.id, *plan)).has_ended]
         places = slots(work.device, work.workers, work.workers_per_gpu, plan[0].devices)
@@ -97,3 +99,17 @@ class Pack:
         retries = self.work.effort.max_retries
         note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
         claim.release()
+
+
+def _plan_of(run: RunFolder) -> tuple[Recipe, int]:
+    """The recipe and seed of a run. A launch writes them once its tasks are accepted, and file systems show them late.
+
+    Raises:
+        RunError: there are none.
+    """
+    deadline = time.monotonic() + PLAN_WAIT_S
+    while (plan := run.plan()) is None:
+        if time.monotonic() > deadline:
+            raise RunError(f"{run.path} has no recipe; its launch ended before it wrote one. Launch it again")
+        time.sleep(0.5)
+    return plan

@@ -14,6 +14,9 @@ TIMEOUT_S = 60.0
 OVER = frozenset({"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE"})
 """States of which nothing more is to be expected."""
 
+_REFUSES = re.compile("invalid|unrecognized|unknown|denied|permitted|exceed|satisfied|violates", re.IGNORECASE)
+"""What sbatch says of a script that it would not take at any time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -67,6 +70,22 @@ def cancel(names: Sequence[str]) -> None:
     """
     for name in names:
         _ask(["scancel", "--quiet", "--me", f"--name={name}"])
+
+
+def refusal(script: str) -> str:
+    """Return why sbatch would not take a script; an empty text if it would, as far as can be told without submitting.
+
+    Raises:
+        RunError: SLURM does not answer.
+    """
+    try:
+        command = ["sbatch", "--test-only"]
+        answer = subprocess.run(command, input=script, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise RunError(f"SLURM does not answer: sbatch took more than {TIMEOUT_S:.0f} s") from error
+    words = " ".join(line for line in answer.stderr.splitlines() if line.startswith("sbatch:")) or answer.stderr.strip()
+    # What is only busy or down now would wait in the queue.
+    return words if answer.returncode and _REFUSES.search(words) else ""
 
 
 def _job(line: str) -> Job:

@@ -22,6 +22,7 @@ from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.trial import Recipe
 
 FOR_EVER = 1_000_000
 """submitit ends a task that was requeued too often; we end trials that make no progress, and the task goes on."""
@@ -159,6 +160,7 @@ class Submission:
 
 def submit(
     run: RunFolder,
+    plan: tuple[Recipe, int],
     settings: Slurm,
     work: Mapping[str, Any],
     about: Mapping[str, Any],
@@ -171,7 +173,8 @@ def submit(
     """Submit tasks for what has not ended, is not queued and is not running.
 
     Args:
-        run: a run folder with a population and a plan.
+        run: a run folder with a population.
+        plan: recipe and seed of its trials. They become the run's once SLURM has accepted tasks.
         settings: how to submit.
         work: fields of `Work` besides the folders.
         about: what to note about the launch.
@@ -181,7 +184,7 @@ def submit(
         dry_run: change nothing; only say what would be submitted.
 
     Raises:
-        InputError: there is no SLURM here, or it refuses the tasks.
+        InputError: there is no SLURM here, it refuses the tasks, or another launch fixed another recipe.
         RunError: SLURM does not answer, or the folder cannot be written.
     """
     if not scheduler.is_here():
@@ -198,12 +201,16 @@ def submit(
         sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
         if claim is None:
             made = executor(settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, f"ds-{run.name}", sizes[0])
-            return dataclasses.replace(planned, script=_script(made, sizes[0]))
+            script = _script(made, sizes[0])
+            if refusal := scheduler.refusal(script):
+                raise InputError(f"SLURM would refuse the tasks: {refusal}")
+            return dataclasses.replace(planned, script=script)
+        run.check_plan(*plan)
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(packs)
         job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, **work)
-        accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim)
+        accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim, lambda: run.write_plan(*plan))
         refused = tuple(id_ for pack in packs[accepted:] for id_ in pack)
         return dataclasses.replace(
             planned,
@@ -236,11 +243,18 @@ def _pack(
 
 
 def _submit_arrays(
-    launch: LaunchFolder, settings: Slurm, work: Work, code: Path, sizes: Sequence[int], claim: claims.Claim
+    launch: LaunchFolder,
+    settings: Slurm,
+    work: Work,
+    code: Path,
+    sizes: Sequence[int],
+    claim: claims.Claim,
+    fix_plan: Callable[[], None],
 ) -> tuple[int, tuple[str, ...]]:
     """Submit a launch's arrays, each noted before it is submitted, and give how many tasks SLURM accepted, and its ids.
 
-    What a limit refuses after the first array is left for later.
+    What a limit refuses after the first array is left for later. ``fix_plan`` is called once the first is accepted: its
+    tasks wait for the plan. If it raises, they are cancelled.
     """
     run_name = re.sub(r"[^\w.-]", "_", Path(work.run).name)  # squeue takes names with commas between
     about, names = launch.about(), [f"ds-{run_name}-{launch.token}-{k}" for k in range(len(sizes))]
@@ -272,6 +286,13 @@ def _submit_arrays(
             raise InputError(f"SLURM refused the tasks: {_reason(words)}{hint}") from error
         arrays.append(Array(name, first, count, jobs[0].job_id.split("_")[0]))
         launch.write_about({**about, "arrays": [dataclasses.asdict(array) for array in arrays]})
+        if len(arrays) == 1:
+            try:
+                fix_plan()
+            except (InputError, RunError):
+                scheduler.cancel([name])
+                launch.cancel("a launch whose recipe could not be fixed")
+                raise
     launch.note(ended=True)  # the submitting, not the tasks
     return sum(array.count for array in arrays), tuple(array.job_id for array in arrays)
 

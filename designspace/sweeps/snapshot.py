@@ -21,8 +21,7 @@ def snapshot(parent: Path) -> Path:
         InputError: Python could not import from there.
         RunError: the copy cannot be written.
     """
-    if os.pathsep in str(parent.resolve()):
-        raise InputError(f"{parent.resolve()}: a run folder's path must have no {os.pathsep!r} in it")
+    check_path(parent)
     sources = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     contents = {path.relative_to(PACKAGE): path.read_bytes() for path in sources}
     digest = hashlib.sha256()
@@ -45,6 +44,16 @@ def snapshot(parent: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return place
+
+
+def check_path(parent: Path) -> None:
+    """Raise unless Python can import from below ``parent``.
+
+    Raises:
+        InputError: the path has a sign in it that separates paths.
+    """
+    if os.pathsep in str(parent.resolve()):
+        raise InputError(f"{parent.resolve()}: a run folder's path must have no {os.pathsep!r} in it")
 
 
 def environment(code: Path) -> dict[str, str]:

@@ -141,16 +141,9 @@ class RunFolder:
         """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
-        held, wanted = self.plan(), {**recipe.to_dict(), "seed": seed}
-        there = wanted if held is None else {**held[0].to_dict(), "seed": held[1]}
-        if there != wanted:
-            differences = [
-                f"{key} is {there[key]!r} there and {wanted[key]!r} here" for key in wanted if there[key] != wanted[key]
-            ]
-            raise InputError(
-                f"{self.path} is already being trained with another recipe ({'; '.join(differences)}). "
-                "Leave the recipe out to go on with that one, or sample into another folder with run=..."
-            )
+        plan = self.plan()
+        if plan is not None and plan != (recipe, seed):
+            raise InputError(f"{self.path} {_differences(*plan, recipe, seed)}")
 
     def plan(self) -> tuple[Recipe, int] | None:
         """The recipe and the seed of all trials, or None before the first launch.
@@ -272,6 +265,36 @@ class RunFolder:
             {self.history: _csv_text([["id", *_EPOCH_COLUMNS], *epochs]), self.results: _csv_text([header, *rows])}
         )
         return self.results
+
+
+def _differences(recipe: Recipe, seed: int, other: Recipe, other_seed: int) -> str:
+    """Say how a run is trained, and in which fields something else differs from that."""
+    fields = [name for name, value in recipe.to_dict().items() if value != getattr(other, name)]
+    pairs = {f"recipe.{name}": (getattr(recipe, name), getattr(other, name)) for name in fields}
+    if seed != other_seed:
+        pairs["seed"] = (seed, other_seed)
+    words = "; ".join(
+        f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
+    )
+    if list(pairs) == ["seed"]:
+        return (
+            f"is already being trained with another seed ({words}). Leave seed out to resume, or train the same "
+            "networks with this seed in another folder: sample them there with run=..."
+        )
+    if list(pairs) == ["recipe.data"]:
+        return (
+            f"is already being trained on {recipe.data} ({words}). Leave data out to resume, or sample for "
+            f"{other.data} into another folder with run=..."
+        )
+    return (
+        f"is already being trained with another recipe ({words}). Leave the recipe out to resume with that one, or "
+        "sample into another folder with run=..."
+    )
+
+
+def _typed(value: Any) -> str:
+    """A value of a recipe as a person types it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _csv_text(rows: Sequence[Sequence[Any]]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from designspace.data.augment import geometry, steps
 from designspace.data.augment.mixing import mixup
+from designspace.data.recipe_fit import check_augmentation
 from designspace.support.errors import InputError
 from designspace.trials.trial import Recipe
 
@@ -49,7 +50,7 @@ class Augmentation:
             InputError: the recipe does not fit itself or the images: two kinds of crops, a crop larger than the padded
                 images, colours of images without.
         """
-        _check(recipe, len(mean), size)
+        check_augmentation(recipe, len(mean), size)
         normalise = steps.Normalise(mean, std)
         chain: list[steps.Step] = []
         if recipe.flip:
@@ -164,21 +165,3 @@ def _in_slices(function: Callable[[slice], Tensor], images: Tensor, pixels: int)
         piece = slice(start, start + length)
         result[piece] = function(piece)
     return result
-
-
-def _check(recipe: Recipe, channels: int, size: int) -> None:
-    """Raise unless the recipe fits itself and images of so many channels and pixels a side."""
-    if recipe.crop_area < 1 and recipe.crop_padding:
-        raise InputError(
-            f"recipe: crop_area {recipe.crop_area:g} and crop_padding {recipe.crop_padding} are two kinds of crops; "
-            "set crop_area=1 or crop_padding=0"
-        )
-    if recipe.crop_area == 1 and (recipe.crop_size or 0) > size + 2 * recipe.crop_padding:
-        raise InputError(
-            f"recipe: crop_size {recipe.crop_size} is more than the images have ({size} pixels a side, and "
-            f"crop_padding {recipe.crop_padding}); only random resized crops (crop_area below 1) scale images up"
-        )
-    for name, allowed in (("policy", (1, 3)), ("colour_jitter", (1, 3)), ("lighting", (3,))):
-        if getattr(recipe, name) and channels not in allowed:
-            wanted = " or ".join(str(number) for number in allowed)
-            raise InputError(f"recipe: {name} is for images of {wanted} channels, and these have {channels}")

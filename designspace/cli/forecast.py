@@ -1,0 +1,60 @@
+"""What a person at the terminal sees of a launch before it begins."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from designspace.support.text import duration, quantity
+from designspace.sweeps.preflight import Forecast
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
+
+_SHOWN = ("epochs", "batch_size", "lr", "weight_decay")
+"""Fields of a recipe that are always shown; the others are where they differ from the papers' sweep."""
+_ELSEWHERE = ("data", "train_images", "test_images", "heldout_images")
+
+
+def print_forecast(run: RunFolder, recipe: Recipe, seed: int, root: Path, forecast: Forecast) -> None:
+    """Print networks, images, recipe, workers and the expected time of a launch."""
+    population, images = forecast.populations[0], forecast.images
+    costs = [
+        f"{quantity(float(column.min()))} to {quantity(float(column.max()))} {name}"
+        for name, column in (
+            ("multiply-adds", population.columns["flops"]),
+            ("parameters", population.columns["params"]),
+        )
+    ]
+    shape = images.shape
+    heldout = f", {recipe.heldout_images:,} held-out" if recipe.heldout_images else ""
+    rows = [
+        ("networks", f"{len(population):,} of {population.space.name}: {', '.join(costs)}"),
+        (
+            "data",
+            f"{recipe.data}, in {root}: {images.train:,} training{heldout} and {images.test:,} test images of "
+            f"{shape.channels} x {shape.size} x {shape.size}, {shape.num_classes} classes",
+        ),
+        ("recipe", ", ".join(f"{name} {value}" for name, value in _fields(recipe).items())),
+        ("recipe of the run", "as above" if run.plan() else "none yet; the launch fixes this one"),
+        ("seed", seed),
+        ("steps", f"{images.steps:,} an epoch, of {images.batch:,} images"),
+    ]
+    if forecast.slots:
+        rows += [
+            ("workers", f"{len(forecast.slots)}, {forecast.slots[0].device}"),
+            ("expected time", f"{duration(forecast.left_s)}, about {duration(forecast.trial_s)} a trial"),
+        ]
+    width = max(len(name) for name, _ in rows)
+    print()
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+    print()
+
+
+def _fields(recipe: Recipe) -> dict[str, object]:
+    """The values of a recipe that tell it from others."""
+    return {
+        field.name: getattr(recipe, field.name)
+        for field in dataclasses.fields(recipe)
+        if field.name in _SHOWN or (field.name not in _ELSEWHERE and getattr(recipe, field.name) != field.default)
+    }

@@ -1,0 +1,28 @@
+"""Whether images can be augmented as a recipe says; without torch, so that it is known before anything is loaded."""
+
+from __future__ import annotations
+
+from designspace.support.errors import InputError
+from designspace.trials.trial import Recipe
+
+
+def check_augmentation(recipe: Recipe, channels: int, size: int) -> None:
+    """Raise unless the augmentation of a recipe fits itself and images of so many channels and pixels a side.
+
+    Raises:
+        InputError: two kinds of crops, a crop larger than the padded images, or colours of images without.
+    """
+    if recipe.crop_area < 1 and recipe.crop_padding:
+        raise InputError(
+            f"recipe: crop_area {recipe.crop_area:g} and crop_padding {recipe.crop_padding} are two kinds of crops; "
+            "set crop_area=1 or crop_padding=0"
+        )
+    if recipe.crop_area == 1 and (recipe.crop_size or 0) > size + 2 * recipe.crop_padding:
+        raise InputError(
+            f"recipe: crop_size {recipe.crop_size} is more than the images have ({size} pixels a side, and "
+            f"crop_padding {recipe.crop_padding}); only random resized crops (crop_area below 1) scale images up"
+        )
+    for name, allowed in (("policy", (1, 3)), ("colour_jitter", (1, 3)), ("lighting", (3,))):
+        if getattr(recipe, name) and channels not in allowed:
+            wanted = " or ".join(str(number) for number in allowed)
+            raise InputError(f"recipe: {name} is for images of {wanted} channels, and these have {channels}")

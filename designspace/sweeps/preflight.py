@@ -1,0 +1,213 @@
+"""What must hold before a training fixes anything: recipe, networks and images fit, and workers can train here.
+
+Everything that would make all trials of a launch fail is looked for here, before the run's recipe is written, so that a
+launch that fails leaves the choice of the recipe open. A dry run is this check.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from designspace import data
+from designspace.data.recipe_fit import check_augmentation
+from designspace.networks.complexity import NetworkColumns, network_layers
+from designspace.networks.network import Network
+from designspace.spaces.population import Population
+from designspace.support.errors import InputError, RunError
+from designspace.sweeps import snapshot
+from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.launch import Launcher, check_fit
+from designspace.sweeps.process import Slot
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
+
+_IMPORT_S = 300
+"""Time that importing a trainer may take, with torch from a slow disk."""
+_CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a launch of some runs is about to do."""
+
+    waiting: int
+    """Trials that have not finished."""
+    finished: int
+    populations: tuple[Population, ...]
+    images: Images
+    slots: tuple[Slot, ...] = ()
+    """Where workers of the local pool run; none on SLURM, or where nothing is left to do."""
+    trial_s: float | None = None
+    """Seconds that a trial takes on one worker; None on SLURM, or where nothing is left to do."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all trials have finished; None where that is not known."""
+        if self.trial_s is None or not self.slots:
+            return None
+        return self.trial_s * -(-self.waiting // len(self.slots))
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images that a recipe takes of its data set."""
+
+    shape: data.DataShape
+    train: int
+    """Images to train on, those held out not among them."""
+    test: int
+    batch: int
+    """Images per step."""
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch: images that do not fill a batch wait for the next epoch."""
+        return self.train // self.batch
+
+
+def check_training(recipe: Recipe, networks: Network | NetworkColumns, root: Path | None = None) -> Images:
+    """Raise unless networks can learn by a recipe from the images that its data set has, by arithmetic alone.
+
+    Args:
+        recipe: how to train, and on which data set.
+        networks: one network, or all of a population.
+        root: the folder of all data sets; None for the usual one.
+
+    Raises:
+        InputError: fewer images than the recipe takes or holds out, a batch that devices cannot share, an augmentation
+            that does not fit the images, one class, or batch-norm over a single value.
+        RunError: the description of the data set is damaged.
+    """
+    name, shape, counts = recipe.data, data.shape(recipe.data, root), data.counts(recipe.data, root)
+    if shape.num_classes < 2:
+        raise InputError(f"{name} has images of one class: nothing can be learned from them; prepare 2 classes or more")
+    for key, count, what in (("train_images", counts.train, "training"), ("test_images", counts.test, "test")):
+        given = getattr(recipe, key)
+        if given is not None and given > count:
+            raise InputError(
+                f"{name} has {count:,} {what} images: recipe.{key} must be 1 to {count}, not {given}; null takes all"
+            )
+    train = (recipe.train_images or counts.train) - recipe.heldout_images
+    if train < 1:
+        raise InputError(
+            f"{name}: recipe.heldout_images={recipe.heldout_images} leaves none of "
+            f"{recipe.train_images or counts.train:,} training images"
+        )
+    check_augmentation(recipe, shape.channels, shape.size)
+    batch = min(recipe.batch_size, train)
+    if batch % recipe.devices:
+        raise InputError(
+            f"{name}: a batch of all {batch} training images cannot be shared by {recipe.devices} devices; "
+            f"take recipe.batch_size={max(1, batch // recipe.devices) * recipe.devices}, or fewer devices"
+        )
+    if recipe.trainer is None:  # one's own may train something else
+        _check_norms(recipe, networks, recipe.crop_size or shape.size, batch)
+    return Images(shape, train, recipe.test_images or counts.test, batch)
+
+
+def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Launcher) -> Forecast:
+    """Raise unless a launch can train what is left of some runs, and say what it is about to do. Changes nothing.
+
+    Raises:
+        InputError: another recipe or seed than a run has, images or recipe that do not fit the networks (see
+            `check_training`), a data set or a trainer that is not there, or workers that cannot be had.
+        RunError: the images, or a file of a run, are damaged or missing.
+    """
+    for run in runs:
+        run.check_plan(recipe, seed)
+    populations = tuple(run.population() for run in runs)
+    states = [state for run, each in zip(runs, populations, strict=True) for state in run.states(each.ids)]
+    waiting = sum(not state.has_ended for state in states)
+    for each in populations:
+        images = _check_population(each, recipe, launcher.data_root)
+    forecast = {"waiting": waiting, "finished": len(states) - waiting, "populations": populations, "images": images}
+    if not waiting:
+        return Forecast(**forecast)
+    notes = [_check_images(recipe, launcher)]
+    if recipe.trainer is not None:
+        notes.append(_check_trainer(recipe.trainer, launcher))
+    for run in runs:
+        snapshot.check_path(run.code)
+    if launcher.slurm is not None:
+        return Forecast(**forecast, notes=tuple(filter(None, notes)))
+    slots, memory = launcher.places(populations, recipe)
+    trial_s = max(
+        trial_seconds(run, each, recipe, slots[0].device, launcher.data_root)
+        for run, each in zip(runs, populations, strict=True)
+    )
+    return Forecast(**forecast, slots=tuple(slots), trial_s=trial_s, notes=tuple(filter(None, [*notes, memory])))
+
+
+def _check_population(population: Population, recipe: Recipe, root: Path) -> Images:
+    """Raise unless a population fits the recipe and its images."""
+    check_fit(population.space.template, recipe, root)
+    return check_training(recipe, population.space.network_columns(population.columns), root)
+
+
+def _check_norms(recipe: Recipe, networks: Network | NetworkColumns, side: int, batch: int) -> None:
+    """Raise where batch-norm would see a single value of each channel: in one image, with maps of 1 x 1."""
+    part = batch // recipe.devices
+    part //= min(recipe.accumulate, part)
+    if part * (recipe.devices if recipe.sync_norm else 1) > 1:
+        return
+    norms = (layer for layer in network_layers(networks, side) if layer.kind == "batch_norm")
+    if not any(np.any((np.asarray(layer.size) == 1) & (np.asarray(layer.repeats) > 0)) for layer in norms):
+        return
+    parts = [f"recipe.{key}={getattr(recipe, key)}" for key in ("accumulate", "devices") if getattr(recipe, key) > 1]
+    shared = f" in parts by {' and '.join(parts)}" if parts else ""
+    has_radix = bool(np.any(networks.radix))
+    raise InputError(
+        f"batches of {batch}{shared} are one image at a time, and batch-norm needs two or more in networks with "
+        f"{'split attention (radix)' if has_radix else 'final maps of 1 x 1 pixels'}: take "
+        f"{'fewer parts, or ' if parts else ''}recipe.batch_size={2 * recipe.devices * recipe.accumulate} or more, "
+        "and at least as many images"
+    )
+
+
+def _check_images(recipe: Recipe, launcher: Launcher) -> str:
+    """Raise unless the images can be read; on SLURM, where nodes may see other disks, give a warning."""
+    try:
+        data.load(recipe.data, launcher.data_root)
+    except (InputError, RunError) as error:
+        if launcher.slurm is None:
+            raise
+        return (
+            f"warning: as seen from here, {error}. Prepare it before the tasks start, unless their nodes have it in "
+            f"{launcher.data_root}"
+        )
+    return ""
+
+
+def _check_trainer(trainer: str, launcher: Launcher) -> str:
+    """Raise unless workers can import a trainer; on SLURM, where ``setup`` may add to the path, give a warning."""
+    module, _, name = trainer.partition(":")
+    environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _CALLABLE, module, name],
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_S,
+        )
+        words = done.stderr.strip().splitlines()[-1:] or [f"{name} is not a function"]
+        if done.returncode == 0:
+            return ""
+    except subprocess.TimeoutExpired:
+        words = [f"it took more than {_IMPORT_S} s"]
+    here = Path(module.split(".")[0])
+    is_here = here.with_suffix(".py").is_file() or here.is_dir()
+    hint = "; for this folder: PYTHONPATH=. python -m designspace.launch ..." if is_here else ""
+    message = f"recipe: trainer {trainer} cannot be imported ({words[0]}); is it on PYTHONPATH?{hint}"
+    if launcher.slurm is not None and launcher.slurm.setup:
+        return f"warning: as seen from here, {message}"
+    raise InputError(message)
