@@ -69,12 +69,12 @@ def show_plan(folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: F
     if launcher.slurm is not None:
         made = launcher.submit(folder, chosen.recipe, chosen.seed, dry_run=True)
         print(f"{made.in_words()}; nothing was submitted")
-    elif forecast.slots:
-        workers = f"on {len(forecast.slots)} workers ({forecast.slots[0].device})"
+    elif forecast.workers:
+        workers = f"on {forecast.workers} workers ({forecast.device})"
         print(f"{forecast.waiting} trials {workers}; {forecast.finished} have ended. Nothing was started")
     else:
         print(f"0 trials on 0 workers; {forecast.finished} have ended. Nothing is left to train")
-    print_forecast(folder, chosen.recipe, chosen.seed, launcher.data_root, forecast)
+    print_forecast(folder, chosen, forecast, is_local=made is None)
     if made is not None and made.script:
         print(f"the script of the first array:\n\n{made.script}")
 

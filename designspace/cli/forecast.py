@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
+from designspace.cli.recipes import Chosen
 from designspace.support.text import duration, quantity
 from designspace.sweeps.preflight import Forecast
 from designspace.trials.folder import RunFolder
@@ -15,9 +15,9 @@ _SHOWN = ("epochs", "batch_size", "lr", "weight_decay")
 _ELSEWHERE = ("data", "train_images", "test_images", "heldout_images")
 
 
-def print_forecast(run: RunFolder, recipe: Recipe, seed: int, root: Path, forecast: Forecast) -> None:
+def print_forecast(run: RunFolder, chosen: Chosen, forecast: Forecast, *, is_local: bool) -> None:
     """Print networks, images, recipe, workers and the expected time of a launch."""
-    population, images = forecast.populations[0], forecast.images
+    recipe, population, images = chosen.recipe, forecast.populations[0], forecast.images
     costs = [
         f"{quantity(float(column.min()))} to {quantity(float(column.max()))} {name}"
         for name, column in (
@@ -31,19 +31,27 @@ def print_forecast(run: RunFolder, recipe: Recipe, seed: int, root: Path, foreca
         ("networks", f"{len(population):,} of {population.space.name}: {', '.join(costs)}"),
         (
             "data",
-            f"{recipe.data}, in {root}: {images.train:,} training{heldout} and {images.test:,} test images of "
+            f"{recipe.data}, in {chosen.root}: {images.train:,} training{heldout} and {images.test:,} test images of "
             f"{shape.channels} x {shape.size} x {shape.size}, {shape.num_classes} classes",
         ),
         ("recipe", ", ".join(f"{name} {value}" for name, value in _fields(recipe).items())),
         ("recipe of the run", "as above" if run.plan() else "none yet; the launch fixes this one"),
-        ("seed", seed),
+        ("seed", chosen.seed),
         ("steps", f"{images.steps:,} an epoch, of {images.batch:,} images"),
     ]
-    if forecast.slots:
-        rows += [
-            ("workers", f"{len(forecast.slots)}, {forecast.slots[0].device}"),
-            ("expected time", f"{duration(forecast.left_s)}, about {duration(forecast.trial_s)} a trial"),
-        ]
+    if forecast.workers:
+        each = f"about {duration(forecast.trial_s)} per trial"
+        if is_local:
+            whole = forecast.trial_s * -(-forecast.waiting // forecast.workers)
+            rows += [
+                ("workers", f"{forecast.workers} ({forecast.device})"),
+                ("expected time", f"{duration(whole)}, {each}"),
+            ]
+        else:
+            rows += [
+                ("workers", f"{forecast.workers} ({forecast.device}) per task"),
+                ("expected time", f"{each} on one worker"),
+            ]
     width = max(len(name) for name, _ in rows)
     print()
     for name, value in rows:

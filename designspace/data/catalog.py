@@ -198,12 +198,12 @@ def _get(name: str | None, root: Path | None) -> _DataSet:
     if name is None:  # as configs/data/folder.yaml has it
         raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}. Or type data=<name> alone")
     if name not in packed.packed_names(root):
-        error = unknown("data set", name, names(root))
         if name == imagenet.NAME:
             raise InputError(
-                f"{error}. ImageNet becomes one in {root} by: python -m designspace.prepare data=imagenet from=[...] "
-                "size=160, from the three archives that it is published as"
+                f"{name} is not prepared in {root}; its three published archives become a data set by: "
+                "python -m designspace.prepare data=imagenet from=[...] size=224"
             )
+        error = unknown("data set", name, names(root))
         raise InputError(
             f"{error}. Folders of images become data sets in {root} by: python -m designspace.prepare data=folder "
             "name=... from=... size=..."

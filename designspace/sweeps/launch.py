@@ -115,6 +115,25 @@ class Launcher:
             say(note)
         return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about)
 
+    def on_slurm(self, recipe: Recipe) -> tuple[str, int]:
+        """The device of a task's workers, cpu or cuda, and how many they are, as far as can be told here.
+
+        Raises:
+            InputError: fewer GPUs per task than a trial needs, or as `places.check`.
+        """
+        assert self.slurm is not None
+        gpus = self.slurm.gpus
+        # Where GPUs were asked for and are not found, a task must not train on its CPUs without a word.
+        device = "cuda" if gpus and self.device == "auto" else self.device
+        check(device, self.workers, self.workers_per_gpu, recipe.devices)
+        if device == "cuda" and 0 < gpus < recipe.devices:
+            raise InputError(f"a trial is trained on {recipe.devices} GPUs, but launcher.gpus_per_task is {gpus}")
+        if device == "cuda":
+            workers = gpus * self.workers_per_gpu // recipe.devices
+        else:
+            workers = (self.slurm.cpus_per_task or 1) // recipe.devices
+        return "cuda" if device == "cuda" else "cpu", self.workers or max(1, workers)
+
     def submit(
         self, run: RunFolder, recipe: Recipe, seed: int, *, only: Sequence[str] | None = None, dry_run: bool = False
     ) -> Submission:
@@ -128,25 +147,17 @@ class Launcher:
         from designspace.sweeps.slurm import submit
 
         assert self.slurm is not None
-        gpus = self.slurm.gpus
-        # Where GPUs were asked for and are not found, a task must not train on its CPUs without a word.
-        device = "cuda" if gpus and self.device == "auto" else self.device
-        check(device, self.workers, self.workers_per_gpu, recipe.devices)
-        if device == "cuda" and 0 < gpus < recipe.devices:
-            raise InputError(f"a trial is trained on {recipe.devices} GPUs, but launcher.gpus_per_task is {gpus}")
-        cores = self.slurm.cpus_per_task or 1
-        workers = max(1, gpus * self.workers_per_gpu // recipe.devices if device == "cuda" else cores // recipe.devices)
+        device, workers = self.on_slurm(recipe)
         work = {
             "data_root": str(self.data_root),
-            "device": device,
+            "device": "auto" if device == "cpu" and self.device == "auto" else device,
             "workers": self.workers,
             "workers_per_gpu": self.workers_per_gpu,
             "effort": self.effort,
         }
 
         def trial_s() -> float:
-            kind = "cuda" if device == "cuda" else "cpu"
-            return trial_seconds(run, run.population(), recipe, kind, self.data_root)
+            return trial_seconds(run, run.population(), recipe, device, self.data_root)
 
         return submit(
             run,
@@ -155,7 +166,7 @@ class Launcher:
             work,
             {**self.about, **origin()},
             trial_s,
-            self.workers or workers,
+            workers,
             only=only,
             dry_run=dry_run,
         )

@@ -24,7 +24,6 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
-from designspace.sweeps.process import Slot
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
@@ -42,18 +41,13 @@ class Forecast:
     finished: int
     populations: tuple[Population, ...]
     images: Images
-    slots: tuple[Slot, ...] = ()
-    """Where workers of the local pool run; none on SLURM, or where nothing is left to do."""
-    trial_s: float | None = None
-    """Seconds that a trial takes on one worker; None on SLURM, or where nothing is left to do."""
+    workers: int = 0
+    """Workers of the local pool, or of each array task on SLURM; 0 where nothing is left to do."""
+    device: str = "cpu"
+    """Of the workers: cpu or cuda."""
+    trial_s: float = 0.0
+    """Seconds that a trial takes on one worker."""
     notes: tuple[str, ...] = ()
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until all trials have finished; None where that is not known."""
-        if self.trial_s is None or not self.slots:
-            return None
-        return self.trial_s * -(-self.waiting // len(self.slots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +131,16 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
     for run in runs:
         snapshot.check_path(run.code)
     if launcher.slurm is not None:
-        return Forecast(**forecast, notes=tuple(filter(None, notes)))
-    slots, memory = launcher.places(populations, recipe)
+        device, workers = launcher.on_slurm(recipe)
+    else:
+        slots, memory = launcher.places(populations, recipe)
+        device, workers = slots[0].device, len(slots)
+        notes.append(memory)
     trial_s = max(
-        trial_seconds(run, each, recipe, slots[0].device, launcher.data_root)
+        trial_seconds(run, each, recipe, device, launcher.data_root)
         for run, each in zip(runs, populations, strict=True)
     )
-    return Forecast(**forecast, slots=tuple(slots), trial_s=trial_s, notes=tuple(filter(None, [*notes, memory])))
+    return Forecast(**forecast, workers=workers, device=device, trial_s=trial_s, notes=tuple(filter(None, notes)))
 
 
 def _check_population(population: Population, recipe: Recipe, root: Path) -> Images:
