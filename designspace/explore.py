@@ -1,4 +1,4 @@
-"""Sample several spaces, train all their networks and compare them: the whole study in one command."""
+"""Sample several spaces, train their networks, compare them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.spaces import catalog
+from designspace.support.text import counted
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
@@ -32,7 +33,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         folder.create(space.sample(config["n"], config["seed"]), origin)
         folder.write_plan(recipe, config["seed"])
         folders.append(folder)
-    print(f"{config['name']}: {config['n']} networks from each of {len(folders)} spaces, in {config['run']}")
+    each = f"{counted(config['n'], 'network')} from each of {counted(len(folders), 'space')}"
+    print(f"{config['name']}: {each}, in {config['run']}")
     launch.train(folders, recipe, launcher, wait=True)
     analyze.show(folders, Path(config["run"]))
 

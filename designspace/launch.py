@@ -1,4 +1,4 @@
-"""Train every network of a run, here or on SLURM; the same command again goes on where it was."""
+"""Train all networks of a run, here or on SLURM; again, to resume."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from designspace import data
 from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import progress_bar
+from designspace.support.text import command, counted
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.sweeps.progress import Progress, tasks_of
 from designspace.trials.folder import RunFolder
@@ -29,7 +30,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     folder.write_plan(recipe, seed)
     if train([folder], recipe, launcher, wait=config["wait"]):
         print(f"results are in {folder.results}")
-        print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
+        print(f"look at them: {command('analyze', runs=[folder.path])}")
 
 
 def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, wait: bool) -> bool:
@@ -51,10 +52,10 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
             say_end(launcher.follow(made, recipe, show))
         return True
     if left := sum(len(submission.left) for submission in made.values()):
-        print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
+        print(f"{counted(left, 'trial')} found no room: the same command again submits more, and so does wait=true")
     for folder, submission in made.items():
         if submission.trials or submission.queued:
-            print(f"follow them: python -m designspace.status run={folder.path} watch=true")
+            print(f"follow them: {command('status', run=folder.path, watch='true')}")
     return False
 
 
@@ -63,7 +64,8 @@ def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
     if launcher.slurm is None:
         places, note = launcher.places([folder], recipe)
         tasks, ended, _ = tasks_of([folder])
-        print(f"{len(tasks)} trials on {len(places)} workers ({places[0].device}); {ended} have ended. {note}")
+        where = f"{counted(len(places), 'worker')} ({places[0].device})"
+        print(f"{counted(len(tasks), 'trial')} on {where}; {ended} ended before. {note}".rstrip())
         return
     made = launcher.submit(folder, recipe, dry_run=True)
     print(f"{made.in_words()}; nothing was submitted")
@@ -74,9 +76,11 @@ def show_plan(folder: RunFolder, recipe: Recipe, launcher: Launcher) -> None:
 def say_end(progress: Progress) -> None:
     """Say what is not as it should be at the end of a launch."""
     if progress.failed:
-        print(f"{progress.failed} trials failed; results.csv says why. designspace.retry makes them wait again")
+        failed = counted(progress.failed, "trial")
+        print(f"{failed} failed; results.csv says why. designspace.retry makes them wait again")
     if progress.left:
-        print(f"{progress.left} trials have not ended: other launches are at work on them, or the same command goes on")
+        left = f"{counted(progress.left, 'trial')} {'has' if progress.left == 1 else 'have'} not ended"
+        print(f"{left}: other launches are at work on them, or the same command goes on")
 
 
 def _plan(folder: RunFolder, config: app.Config, typed: Sequence[str]) -> tuple[Recipe, int]:

@@ -1,4 +1,4 @@
-"""Draw a population of networks from a design space into a run folder."""
+"""Draw a population of networks from a design space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from designspace.cli.tables import print_table
 from designspace.spaces import catalog, size
 from designspace.spaces.population import Population, read_space
 from designspace.spaces.space import DesignSpace
-from designspace.support.text import exact, quantity
+from designspace.support.text import command, counted, exact, quantity
 from designspace.trials.folder import RunFolder
 
 
@@ -25,8 +25,9 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
     folder.create(population, provenance("sample", typed))
     show(population)
-    print(f"{len(population)} networks are in {folder.path / 'population.csv'}")
-    print(f"train them: python -m designspace.launch run={folder.path}")
+    number = len(population)
+    print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
+    print(f"train them: {command('launch', run=folder.path)}")
 
 
 def show_size(space: DesignSpace) -> None:

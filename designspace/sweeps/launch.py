@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from designspace import data
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import counted
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.local import Effort, Pool
@@ -66,7 +67,7 @@ def _input(name: str, shape: data.DataShape) -> str:
 
 def describe(channels: int, size: int, classes: int) -> str:
     """Images in words."""
-    return f"images of {channels} channel{'s' if channels > 1 else ''}, {size} x {size} pixels and {classes} classes"
+    return f"images of {counted(channels, 'channel')}, {size} x {size} pixels and {counted(classes, 'class')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
