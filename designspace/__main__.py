@@ -37,7 +37,7 @@ def overview() -> str:
             "usage: designspace COMMAND [key=value ...]",
             "       python -m designspace COMMAND [key=value ...]",
             *listed,
-            "\ndesignspace COMMAND --help says what a command takes; --version says which version this is.",
+            "\nCOMMAND --help says what a command takes; --version says which version this is.",
         ]
     )
 

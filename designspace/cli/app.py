@@ -201,12 +201,6 @@ def group_words(words: Sequence[str], choosable: Sequence[str]) -> list[str]:
 
 def known_keys(name: str, words: Sequence[str] = ()) -> list[str]:
     """Return every key of the command's configuration with some choices from groups, with dots."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        config = hydra_compose(name, overrides=list(words))
     keys: list[str] = []
 
     def walk(node: Mapping[str, Any], prefix: str) -> None:
@@ -215,8 +209,24 @@ def known_keys(name: str, words: Sequence[str] = ()) -> list[str]:
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
 
-    walk(OmegaConf.to_container(config, resolve=False), "")
+    walk(defaults(name, words), "")
     return keys
+
+
+def defaults(name: str, words: Sequence[str] = ()) -> Config:
+    """Return the command's configuration with some choices from groups; what must be given is ``???``."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        config = hydra_compose(name, overrides=list(words))
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException:  # a default that is made from what must be given
+        plain = OmegaConf.to_container(config, resolve=False)
+    return dict(plain)
 
 
 def _end(name: str, error: Exception, code: int) -> None:
