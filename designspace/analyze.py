@@ -1,4 +1,4 @@
-"""Compare runs by the EDFs of their errors: figure, numbers, tables, report.html."""
+"""Compare runs by the EDFs of their errors: figures and report.html."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from designspace.analysis import analyze as analyze_results
 from designspace.analysis.edf import check_level
 from designspace.analysis.results import Failures
 from designspace.analysis.study import Figures
+from designspace.analysis.tables import Table
 from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.support.errors import InputError, unknown
@@ -52,14 +53,25 @@ def show(
     found = analyze_results(
         results, out, provenance_of(folders), level=level, failures=failures, seed=seed, figures=figures
     )
-    print_table("error, top-1, %", found.spaces.header, found.spaces.rows)
+    show_spaces(found.spaces)
     if found.failed.rows:
         print()
-        print_table(found.failed.title, found.failed.header[:3], [row[:3] for row in found.failed.rows])
+        rows = [row[:3] for row in found.failed.rows]
+        print_table(found.failed.title, found.failed.header[:3], rows, texts=(0, 1))
     for title, lines in (("what it says", found.sentences), ("what to bear in mind", found.notes)):
         if lines:
             print("\n".join([f"\n{title}", *(f"- {line}" for line in lines)]))
     print(f"\nfigure: {found.figures[0]}\nreport: {found.report}")
+
+
+def show_spaces(spaces: Table) -> None:
+    """Print the table of the runs as two that fit a terminal: trials and errors, then what the networks cost."""
+    names = {"min error, %": "min", "mean error, %": "mean", "median error, %": "median"}
+    names |= {"median flops": "flops", "median params": "params", "median activations": "activations"}
+    for title, first in (("trials, and error, top-1, %", 1), ("medians of the networks, and training in all", 8)):
+        columns = [0, *range(first, 8 if first == 1 else len(spaces.header))]
+        header = [names.get(spaces.header[i], spaces.header[i]) for i in columns]
+        print_table(title, header, [[row[i] for i in columns] for row in spaces.rows])
 
 
 def _checked(config: app.Config) -> tuple[Failures, float, int, Figures]:

@@ -1,4 +1,4 @@
-"""Tell everything that is at work on a run to end: SLURM tasks and local launches, wherever they are."""
+"""Tell everything at work on a run to end, on SLURM and here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     """Cancel, and say what was told to end."""
     for folder in find_runs(Path(config["run"])):
         told = cancel(folder)
-        print(f"{folder.name}: {'; '.join(told) if told else 'nothing is at work on it'}")
+        print(f"{folder.path}: {'; '.join(told) if told else 'nothing is at work on it'}")
 
 
 if __name__ == "__main__":

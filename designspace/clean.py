@@ -8,7 +8,7 @@ from pathlib import Path
 from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.status import find_runs
-from designspace.support.text import quantity
+from designspace.support.text import command, counted, quantity
 from designspace.sweeps.upkeep import KINDS, delete, leftovers
 
 
@@ -21,12 +21,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
             (kind, len(found[kind]), f"{quantity(sum(size for _, size in found[kind]))}B", KINDS[kind])
             for kind in KINDS
         ]
-        print_table(f"{folder.name}: what could be deleted", ("kind", "files", "size", "what it is"), rows)
+        print_table(
+            f"{folder.path}: what could be deleted", ("kind", "files", "size", "what it is"), rows, texts=(0, 3)
+        )
         if named:
             count, size = delete(found, named)
-            print(f"{count} files, {quantity(size)}B, were deleted")
+            print(f"{counted(count, 'file')}, {quantity(size)}B, {'was' if count == 1 else 'were'} deleted")
         else:
-            print(f"delete some: python -m designspace.clean run={folder.path} delete=[{','.join(KINDS)}]")
+            print(f"delete some: {command('clean', run=folder.path, delete=list(KINDS))}")
 
 
 if __name__ == "__main__":

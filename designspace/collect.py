@@ -1,4 +1,4 @@
-"""Gather results into results.csv, those of copies of the run from elsewhere too."""
+"""Gather results into results.csv, also from copies of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample several spaces, train all their networks and compare them: the whole study in one command."""
+"""Sample several spaces, train their networks, compare them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from designspace.cli.recipes import usable
 from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
 from designspace.support.errors import InputError
+from designspace.support.text import counted
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.sweeps.preflight import check_launch, check_training
 from designspace.trials.data_note import DataNote, write_note
@@ -46,7 +47,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     forecast = check_launch(folders, recipe, config["seed"], launcher)
     for line in filter(None, (note, *forecast.notes)):
         print(line)
-    print(f"{config['name']}: {config['n']} networks from each of {len(folders)} spaces, in {config['run']}")
+    each = f"{counted(config['n'], 'network')} from each of {counted(len(folders), 'space')}"
+    print(f"{config['name']}: {each}, in {config['run']}")
     launch.train(folders, recipe, config["seed"], launcher, wait=True)
     analyze.show(folders, Path(config["run"]))
 

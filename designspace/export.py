@@ -1,4 +1,4 @@
-"""Write a trained network as a folder that stands alone: weights, network.json, a model card; also as ONNX."""
+"""Write a trained network as a folder that stands alone, or as ONNX."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from designspace.models.known import Known, of_published
 from designspace.models.saved import ONNX, TORCH_EXPORT, write_model
 from designspace.models.zoo import create_model
 from designspace.support.errors import InputError
+from designspace.support.text import counted
 from designspace.training import load
 
 
@@ -19,7 +20,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     """Write the folder, and say where it is and how to load it."""
     if config["onnx"]:
         check_onnx_packages()  # before anything is written
-    model, known = _chosen(config, app.as_typed("id", typed))
+    model, known = _chosen(config)
     folder = Path(config["to"])
     write_model(folder, model, known)
     crop = known.preset.crop
@@ -34,14 +35,15 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
 
 
-def _chosen(config: app.Config, id_: str | None) -> tuple[AnyNet, Known]:
+def _chosen(config: app.Config) -> tuple[AnyNet, Known]:
     """The model that was asked for, and what is known about it."""
     if (config["run"] is None) == (config["model"] is None):
         raise InputError("either run=... or model=... must be given, and not both; see --help")
     if config["model"] is not None:
         model = create_model(config["model"], config["weights"])
         return model, model.weights or of_published(config["model"], None)
-    model = load(config["run"], rank=config["rank"] if id_ is None else None, id=id_)
+    id_ = config["id"]
+    model = load(Path(config["run"]), rank=config["rank"] if id_ is None else None, id=id_)
     assert model.weights is not None
     return model, model.weights
 
@@ -51,7 +53,7 @@ def _rank(known: Known) -> str:
     if "selection" not in known.about:
         return ""
     chosen, error = known.about["selection"], known.about["result"]["final_error"]
-    return f" (rank {chosen['rank']} of {chosen['done']} trained networks, error {error:.2f}%)"
+    return f" (rank {chosen['rank']} of {counted(chosen['done'], 'trained network')}, error {error:.2f}%)"
 
 
 def _compared(path: Path, model: AnyNet, crop: int) -> str:

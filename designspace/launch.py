@@ -1,4 +1,4 @@
-"""Train every network of a run, here or on SLURM; the same command again goes on where it was."""
+"""Train all networks of a run, here or on SLURM; again, to resume."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from designspace.cli.forecast import print_forecast
 from designspace.cli.provenance import provenance
 from designspace.cli.recipes import Chosen, chosen_for
 from designspace.cli.tables import progress_bar
+from designspace.support.text import command, counted
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
@@ -33,7 +34,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         write_note(folder.path, DataNote(chosen.recipe.data, str(Path(root).expanduser().resolve())))
     if train([folder], chosen.recipe, chosen.seed, launcher, wait=config["wait"]):
         print(f"results are in {folder.results}")
-        print(f"look at them: python -m designspace.analyze runs=[{folder.path}]")
+        print(f"look at them: {command('analyze', runs=[folder.path])}")
 
 
 def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Launcher, *, wait: bool) -> bool:
@@ -56,10 +57,10 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Lau
             say_end(launcher.follow(made, recipe, seed, show))
         return True
     if left := sum(len(submission.left) for submission in made.values()):
-        print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
+        print(f"{counted(left, 'trial')} found no room: the same command again submits more, and so does wait=true")
     for folder, submission in made.items():
         if submission.trials or submission.queued:
-            print(f"follow them: python -m designspace.status run={folder.path} watch=true")
+            print(f"follow them: {command('status', run=folder.path, watch='true')}")
     return False
 
 
@@ -70,10 +71,10 @@ def show_plan(folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: F
         made = launcher.submit(folder, chosen.recipe, chosen.seed, dry_run=True)
         print(f"{made.in_words()}; nothing was submitted")
     elif forecast.workers:
-        workers = f"on {forecast.workers} workers ({forecast.device})"
-        print(f"{forecast.waiting} trials {workers}; {forecast.finished} have ended. Nothing was started")
+        where = f"{counted(forecast.workers, 'worker')} ({forecast.device})"
+        print(f"{counted(forecast.waiting, 'trial')} on {where}; {forecast.finished} ended before. Nothing was started")
     else:
-        print(f"0 trials on 0 workers; {forecast.finished} have ended. Nothing is left to train")
+        print(f"0 trials on 0 workers; {forecast.finished} ended before. Nothing is left to train")
     print_forecast(folder, chosen, forecast, is_local=made is None)
     if made is not None and made.script:
         print(f"the script of the first array:\n\n{made.script}")
@@ -82,9 +83,11 @@ def show_plan(folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: F
 def say_end(progress: Progress) -> None:
     """Say what is not as it should be at the end of a launch."""
     if progress.failed:
-        print(f"{progress.failed} trials failed; results.csv says why. designspace.retry makes them wait again")
+        failed = counted(progress.failed, "trial")
+        print(f"{failed} failed; results.csv says why. designspace.retry makes them wait again")
     if progress.left:
-        print(f"{progress.left} trials have not ended: other launches are at work on them, or the same command goes on")
+        left = f"{counted(progress.left, 'trial')} {'has' if progress.left == 1 else 'have'} not ended"
+        print(f"{left}: other launches are at work on them, or the same command goes on")
 
 
 if __name__ == "__main__":

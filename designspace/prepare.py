@@ -1,4 +1,4 @@
-"""Fetch a data set, check it, and lay it out; or pack folders of images of your own into one."""
+"""Fetch a data set, or pack folders of images of your own into one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from designspace.data.loading import available_cores
 from designspace.data.packing import pack
 from designspace.data.splits import find_splits
 from designspace.support.errors import InputError
+from designspace.support.text import counted
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Prepare the data set and say where it lies."""
     chosen = config["data"]["name"]
-    name = app.as_typed("name", typed) or chosen
+    name = config["name"] or chosen
     root = Path(config["data"]["root"] or data.default_root())
-    sources = [config["from"]] if isinstance(config["from"], str) else config["from"] or []
+    sources = config["from"] or []
     if name is None:
         raise InputError("name=... must be given: what the packed data set is to be called, as name=flowers")
     if chosen == imagenet.NAME:
@@ -56,13 +57,15 @@ def _pack(config: app.Config, source: Path, heldout: float | None, name: str, ro
         packed = pack(splits, root / name, config["size"], workers, show)
     print(
         f"{name} is whole in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images of "
-        f"{packed.size} x {packed.size} pixels in {len(packed.classes):,} classes, from {packed.source}"
+        f"{packed.size} x {packed.size} pixels in {counted(len(packed.classes), 'class')}, from {packed.source}"
     )
     if len(packed.classes) == 1:
         print("warning: all images are of one class, so no network can learn anything from them")
     print(f"use it: python -m designspace.sample data={name} ..., or python -m designspace.train data={name} model=...")
     if unreadable := packed.train.unreadable + packed.test.unreadable:
-        print(f"warning: {len(unreadable)} images are left out, for they cannot be read:")
+        one = len(unreadable) == 1
+        left_out = f"{counted(len(unreadable), 'image')} {'is' if one else 'are'} left out"
+        print(f"warning: {left_out}, because {'it' if one else 'they'} cannot be read:")
         print("\n".join(f"  {line}" for line in [*unreadable[:20], *["..."] * (len(unreadable) > 20)]))
 
 

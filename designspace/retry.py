@@ -7,16 +7,20 @@ from pathlib import Path
 
 from designspace.cli import app
 from designspace.status import find_runs
+from designspace.support.text import command, counted
 from designspace.sweeps.upkeep import retry
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Retry, and say which trials wait now."""
     for folder in find_runs(Path(config["run"])):
-        waiting = retry(folder, config["reason"], app.as_typed("trial", typed))
-        print(f"{folder.name}: {len(waiting)} trials wait again{': ' if waiting else ''}{', '.join(waiting)}")
+        waiting = retry(folder, config["reason"], config["trial"])
+        verb = "waits" if len(waiting) == 1 else "wait"
+        print(
+            f"{folder.path}: {counted(len(waiting), 'trial')} {verb} again{': ' if waiting else ''}{', '.join(waiting)}"
+        )
         if waiting:
-            print(f"train them: python -m designspace.launch run={folder.path}")
+            print(f"train them: {command('launch', run=folder.path)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Draw a population of networks from a design space into a run folder."""
+"""Draw a population of networks from a design space."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.population import Population, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
-from designspace.support.text import exact, quantity
+from designspace.support.text import command, counted, exact, quantity
 from designspace.trials.data_note import DataNote, read_note, write_note
 from designspace.trials.folder import RunFolder
 
@@ -38,7 +37,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     show(population)
     if not config["file"] and (note := budget_note(population, typed)):
         print(note)
-    print(f"{len(population)} networks are in {folder.path / 'population.csv'}")
+    number = len(population)
+    print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
     show_next(folder, config["data"]["root"])
 
 
@@ -94,7 +94,6 @@ def budget_note(population: Population, typed: Sequence[str]) -> str:
 
 def show_next(folder: RunFolder, root: str | None) -> None:
     """Print the commands that train the networks."""
-    launch = f"python -m designspace.launch run={shlex.quote(str(folder.path))}"
     try:
         source = data_of(folder, root=Path(root) if root else None)
     except InputError as error:
@@ -102,7 +101,7 @@ def show_next(folder: RunFolder, root: str | None) -> None:
         return
     if not data.is_prepared(source.name, source.root):
         print(f"prepare the images first: {data.how_to_prepare(source.name)}")
-    print(f"train them: {launch}")
+    print(f"train them: {command('launch', run=folder.path)}")
 
 
 def show_size(space: DesignSpace) -> None:

@@ -1,4 +1,4 @@
-"""Train one network with a full recipe, from scratch or from weights, on one device or many; gives a model folder."""
+"""Train one network with a full recipe; the result is a model folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from designspace.cli.recipes import usable
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
 from designspace.data.of_run import DataSource, data_of
 from designspace.support.errors import InputError
-from designspace.support.text import duration
+from designspace.support.text import command, counted, duration
 from designspace.sweeps.preflight import check_training
 from designspace.training import torchrun
 from designspace.training.failures import Interrupted
@@ -64,14 +64,15 @@ def _train(config: app.Config, typed: Sequence[str]) -> None:
             result = train_into(folder, training, ranks, device, origin, on_step=on_step, on_epoch=on_epoch)
     if ranks.rank == 0:
         heldout = "" if result.heldout_error is None else f", held-out error {result.heldout_error:.2f}%"
-        print(f"error {result.final_error:.2f}%{heldout}; {result.epochs} epochs in {duration(result.train_s)}")
-        print(f"the model is in {folder.path}: python -m designspace.verify model={folder.path} data={recipe.data}")
+        epochs = f"{counted(result.epochs, 'epoch')} in {duration(result.train_s)}"
+        print(f"error {result.final_error:.2f}%{heldout}; {epochs}")
+        print(f"the model is in {folder.path}: {command('verify', model=folder.path, data=recipe.data)}")
 
 
 def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> tuple[TrainingFolder, Training]:
     """Find what was asked for, check that it goes together, and show it if that is wanted."""
     model, found = (None if config[key] is None else str(config[key]) for key in ("model", "run"))
-    start = choose(model, None if found is None else Path(found), config["rank"], app.as_typed("id", typed))
+    start = choose(model, None if found is None else Path(found), config["rank"], config["id"])
     source = _source(config, typed)
     given = Recipe.from_dict({**config["recipe"], "data": source.name})
     recipe, images_note = usable(_on_ranks(given, typed), source, typed)

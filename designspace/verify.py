@@ -1,4 +1,4 @@
-"""Measure top-1 and top-5 of a published or own model, and compare with the published figure."""
+"""Measure a model's top-1 and top-5, and compare with the paper's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from designspace.models import AnyNet, zoo
 from designspace.models.saved import is_model_folder, read_description
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import counted
 from designspace.training.verdict import differences, published_figure, verdict
 from designspace.training.verification import check_classes, choose_device, preset_for, verify
 from designspace.trials.folder import RunFolder
@@ -41,18 +42,22 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         ("data", images.path if isinstance(images, ImageFolder) else images.name),
         ("top-1", f"{found.top1:.2f}%"),
         ("top-5", f"{found.top5:.2f}%"),
-        ("images", f"{found.images:,} in {images.num_classes:,} classes"),
+        ("images", f"{found.images:,} in {counted(images.num_classes, 'class')}"),
     ]
     if isinstance(images, ImageFolder):
         rows.append(("prepared", f"resize {used.resize}, crop {used.crop}, {used.interpolation}"))
     rows.append(("weights", weights.origin if weights else "none: as before any training"))
     if weights:
         rows.append(("licence", weights.licence))
-    print_table("", ("model", name), rows)
+    print_table("", ("model", name), rows, texts=(0, 1))
     if weights and (figure := published_figure(name, weights)):
         print(f"\n{verdict(found, figure, tolerance, differences(found, images, used, own))}")
     if found.unreadable:
-        left_out = f"{len(found.unreadable)} of {total} images are left out, for they cannot be read:"
+        one = len(found.unreadable) == 1
+        left_out = (
+            f"{len(found.unreadable)} of {counted(total, 'image')} {'is' if one else 'are'} left out, because "
+            f"{'it' if one else 'they'} cannot be read:"
+        )
         raise RunError("\n  ".join([left_out, *found.unreadable[:20], *["..."] * (len(found.unreadable) > 20)]))
 
 

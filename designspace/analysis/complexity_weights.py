@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.support.errors import InputError
+from designspace.support.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +58,11 @@ class ComplexityWeights:
             parts.append(f"{len(self.empty)} empty")
         if self.dropped:
             lost = int(self.counts[list(self.dropped)].sum())
-            parts.append(f"{len(self.dropped)} dropped ({lost} networks), as another population has none there")
+            parts.append(
+                f"{len(self.dropped)} dropped ({counted(lost, 'network')}), as another population has none there"
+            )
         if self.outside:
-            parts.append(f"{self.outside} of {self.weights.size} networks outside the range")
+            parts.append(f"{self.outside} of {counted(self.weights.size, 'network')} outside the range")
         return "; ".join(parts)
 
     def table(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.results import ErrorColumn, Failures, Results
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, suggest
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,7 @@ def relative_ranks(
     """
     for setting in settings:
         if setting not in results.table.columns:
-            raise InputError(
-                f"{results.name} has no column {setting!r}; there is: {', '.join(map(str, results.table.columns))}"
-            )
+            raise InputError(f"{results.name} has no column {setting!r}; {suggest(setting, results.table.columns)}")
     counted = results.table[results.counted(failures)]
     table = counted[["id", *settings]].assign(error=results.errors(failures, column))
     trained = table.groupby("id")["error"].transform("count")

@@ -15,6 +15,7 @@ from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate
 from designspace.analysis.results import Failures, Results
 from designspace.support.errors import InputError, unknown
+from designspace.support.text import counted
 
 PARTS = (0.1, 0.25)
 """Parts of the networks that count as the best ones."""
@@ -85,7 +86,7 @@ class Paired:
     def sentence(self) -> str:
         """The conclusion in words, with the numbers it rests on and what was left out."""
         if math.isnan(self.spearman.value):
-            order = f"{self.a} and {self.b}: no order to compare among {self.n} networks with equal errors"
+            order = f"{self.a} and {self.b}: no order to compare among {counted(self.n, 'network')} with equal errors"
         else:
             rho, tau = (f"{one.value:.2f}{_interval(one)}" for one in (self.spearman, self.kendall))
             verb = "predicts" if self.predicts else "is not shown to predict"

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import from_cell
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import EpochRecord, Recipe
 from designspace.trials.trial_folder import STATUSES
@@ -272,7 +273,17 @@ def read_table(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     table = _parse_all(data)
-    return _parse_by_line(path, data) if table is None else table
+    if table is None:
+        table = _parse_by_line(path, data)
+    return _without_marks(table) if b"'" in data else table
+
+
+def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts are those that were written, without the marks that spreadsheets need."""
+    for column in ("device", "reason", "detail"):
+        if column in table.columns:
+            table[column] = table[column].map(from_cell)
+    return table
 
 
 def _parse_all(data: bytes) -> pd.DataFrame | None:

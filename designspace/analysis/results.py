@@ -24,6 +24,7 @@ from designspace.analysis.reading import (
     read_table,
 )
 from designspace.support.errors import InputError, unknown
+from designspace.support.text import counted
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
@@ -70,7 +71,7 @@ class Counts:
         '12 of 16 trials finished, 1 of them failed'
         """
         failed = f", {self.failed} of them failed" if self.failed else ""
-        return f"{self.finished} of {self.asked} trials finished{failed}"
+        return f"{self.finished} of {counted(self.asked, 'trial')} finished{failed}"
 
 
 @dataclass(frozen=True, eq=False)

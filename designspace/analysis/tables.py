@@ -14,7 +14,7 @@ from designspace.analysis.best_values import best_values
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Failures, Results
-from designspace.support.text import duration, quantity
+from designspace.support.text import counted, duration, quantity
 
 _EXAMPLES = 3
 _DETAIL_LENGTH = 300
@@ -162,9 +162,10 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
         counts = one.counts
         if counts.failed:
             how = f"counted at chance level, {one.chance_error:g}%" if failures == "chance" else "left out"
-            found.append(f"{one.name}: {counts.failed} of {counts.asked} trials failed, {how}.")
+            found.append(f"{one.name}: {counts.failed} of {counted(counts.asked, 'trial')} failed, {how}.")
         if counts.unfinished:
-            missing = f"{counts.unfinished} of {counts.asked} trials are unfinished"
+            are = "is" if counts.unfinished == 1 else "are"
+            missing = f"{counts.unfinished} of {counted(counts.asked, 'trial')} {are} unfinished"
             found.append(f"{one.name}: {missing} and left out, so its EDF may change.")
         if one.has_heldout:
             found.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import re
 import sys
@@ -9,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from designspace.cli import data_words
-from designspace.support.errors import InputError, RunError
+from designspace.cli import data_words, terminal, typed
+from designspace.cli.provenance import DISTRIBUTION
+from designspace.support.errors import InputError, RunError, closest, suggest, unknown
 
 Config = dict[str, Any]
 """What the user typed, over the defaults: plain nested dicts, lists and numbers."""
@@ -38,16 +40,19 @@ def main(
         arguments: what was typed after the command's name; the process's own arguments unless given.
         resumes: whether the same command, after Ctrl-C, goes on where it was.
     """
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    terminal.protect()
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
-        if any(word in ("-h", "--help") for word in typed):
-            print(help_text(name, typed))
-        elif "--cfg" in typed:
-            print(as_yaml(compose(name, [word for word in typed if word != "--cfg"])), end="")
+        if any(word in ("-h", "--help", "help") for word in words):
+            from designspace.cli.help import help_text
+
+            print(help_text(name, words))
+        elif "--version" in words:
+            print(version())
         else:
-            run(compose(name, typed), typed)
+            run(compose(name, words), words)
     except InputError as error:
         _end(name, error, 2)
     except (RunError, OSError) as error:
@@ -57,56 +62,65 @@ def main(
         raise SystemExit(130) from None
 
 
-def compose(name: str, overrides: Sequence[str]) -> Config:
-    """The configuration of a command with some overrides, in Hydra's syntax.
+def version() -> str:
+    """Return the name of the package and its version."""
+    return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
+
+
+def compose(name: str, words: Sequence[str]) -> Config:
+    """Return the configuration of a command with what was typed: paths and names as text, the rest in Hydra's syntax.
 
     Raises:
-        InputError: an override that cannot be read, or a name that does not exist; the error lists what does.
+        InputError: a word that cannot be read, or a name that does not exist; the error lists what does.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for word in overrides:
-        if word.startswith("-"):
-            raise InputError(f"unknown option {word!r}; there is --help, and key=value for every key it lists")
-    overrides = data_words.understood(name, overrides, options)
-    plain_keys = _plain_keys(name)
-    by_hand = [word for word in overrides if word.partition("=")[0] in plain_keys]
+    for i, word in enumerate(words):
+        if word.startswith("-") or "=" not in word:
+            raise _not_a_pair(name, words[i:])
+        if word.startswith(("hydra.", "hydra/")):
+            raise _unknown_key(name, typed.split_word(word)[0], known_keys(name))
+    words = data_words.understood(name, words, options)
+    texts, others = typed.split(words, _choosable(name))
+    stand_ins: dict[str, Any] = {}  # Hydra and OmegaConf see these in the place of texts, which may hold anything
     try:
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-            config = hydra_compose(name, overrides=[word for word in overrides if word not in by_hand])
-        for override in OverridesParser.create().parse_overrides(by_hand):
-            OmegaConf.update(config, override.key_or_group, override.value())
+            config = hydra_compose(name, overrides=others)
+        for key, value in texts.items():
+            stand_in = f"\0{key}\0"
+            stand_ins[stand_in] = "null" if value is None and OmegaConf.is_missing(config, key) else value
+            OmegaConf.update(config, key, stand_in)
         plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(name, overrides, error) from error
-    return plain
+        raise _explain(name, words, error) from error
+    return dict(_with_texts(plain, stand_ins))
 
 
-def as_typed(key: str, typed: Sequence[str]) -> str | None:
-    """The text that was typed for a key, None for none or null: Hydra reads the id ``60e881614052`` as a number.
+def _with_texts(node: Any, texts: Mapping[str, Any]) -> Any:
+    """Return a configuration with the texts that were typed in their places."""
+    if isinstance(node, dict):
+        return {key: _with_texts(value, texts) for key, value in node.items()}
+    if not isinstance(node, str) or "\0" not in node:
+        return node
+    if node in texts:
+        return texts[node]
+    return re.sub("\0[^\0]+\0", lambda found: str(texts[found[0]]), node)  # as in runs/${name}
 
-    >>> as_typed("id", ["run=a", "id=60e881614052"]), as_typed("id", ["id=null"])
-    ('60e881614052', None)
-    """
-    given = [value for name, _, value in (word.partition("=") for word in typed) if name.lstrip("+") == key]
-    text = given[-1].strip("'\"") if given else "null"
-    return None if text in ("null", "") else text
 
-
-def is_typed(key: str, typed: Sequence[str]) -> bool:
+def is_typed(key: str, words: Sequence[str]) -> bool:
     """Whether a value was typed for a key."""
-    return any(word.partition("=")[0].lstrip("+") == key for word in typed)
+    return any(word.partition("=")[0].lstrip("+") == key for word in words)
 
 
-def chosen(name: str, group: str, typed: Sequence[str]) -> str:
+def chosen(name: str, group: str, words: Sequence[str]) -> str:
     """What a command chooses from a group: what was typed, or the default."""
     text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    return as_typed(group, typed) or text.split(f"- {group}:")[1].split()[0]
+    given = [value for key, value in map(typed.split_word, words) if key == group]
+    return given[-1] if given else text.split(f"- {group}:")[1].split()[0]
 
 
 def options(group: str) -> list[str]:
@@ -114,7 +128,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))
 
 
-def _groups(name: str) -> list[str]:
+def groups(name: str) -> list[str]:
     """The groups that a command's configuration chooses from."""
     text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     folders = [folder.name for folder in configs_folder().iterdir() if folder.is_dir()]
@@ -123,109 +137,97 @@ def _groups(name: str) -> list[str]:
 
 def _choosable(name: str) -> list[str]:
     """The keys by which a command chooses from groups: its own, and those of its choices, such as ``input@space``."""
-    own = _groups(name)
+    own = groups(name)
     files = [path for group in own for path in (configs_folder() / group).glob("*.yaml")]
     return own + re.findall(r"^ *- /([\w@]+):", "\n".join(path.read_text(encoding="utf-8") for path in files), re.M)
 
 
-def _plain_keys(name: str) -> list[str]:
-    """The keys of a command that are no choice from a group, though a group of that name exists for other commands.
-
-    Hydra would take them for the group all the same.
-    """
-    import yaml
-
-    keys = yaml.safe_load((configs_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
-    return [key for key, value in keys.items() if options(key) and key != "defaults" and not isinstance(value, dict)]
-
-
-def as_yaml(config: Mapping[str, Any]) -> str:
-    """A configuration as YAML."""
-    import yaml
-
-    return yaml.safe_dump(dict(config), sort_keys=False)
+def _not_a_pair(name: str, words: Sequence[str]) -> InputError:
+    """Return the error for a word that is no ``key=value``, the first of some, with what may have been meant."""
+    word, known = words[0], [*known_keys(name), *groups(name)]
+    if word.startswith("-"):
+        near = closest(word.strip("-").partition("=")[0].replace("-", "_"), known)
+        meant = f"did you mean {near[0]}=...? " if near else ""
+        return InputError(f"unknown option {word!r}; {meant}there is --help, and key=value for every key it lists")
+    joined = f"{word}.{words[1]}" if len(words) > 1 else ""
+    if joined.partition("=")[0] in known:
+        meant = f"; did you mean {joined}?"
+    else:
+        meant = "".join(f"; did you mean {near}=...?" for near in closest(word, known)[:1])
+    return InputError(f"{word!r} is not of the form key=value{meant or '; see --help'}")
 
 
-def help_text(name: str, typed: Sequence[str] = ()) -> str:
-    """The command's configuration file, which says what every key means, and the groups that it chooses from.
-
-    Of each group it shows the choice that was typed, or the default.
-    """
-    text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    groups = _groups(name)
-    choices = [f"  {group + '=':<12}{' '.join(options(group))}" for group in groups]
-    lines = [f"usage: python -m designspace.{name} [key=value ...]   (--cfg prints the whole configuration)", ""]
-    if choices:
-        lines += ["choose from (with --help, a choice shows its own keys):", *choices, ""]
-    lines += ["keys, with their defaults:", "", text.rstrip()]
-    for group in groups:
-        default = text.split(f"- {group}:")[1].split()[0]
-        chosen = dict(word.split("=", 1) for word in _choices(typed, groups)).get(group, default)
-        example = (configs_folder() / group / f"{chosen}.yaml").read_text(encoding="utf-8").rstrip()
-        lines += ["", f"# {group}={chosen}:", example]
-    for kind, shown in (("recipe", "recipe" in groups or "experiment" in groups), ("space", "space:" in text)):
-        if shown:
-            base = (configs_folder() / "base" / f"{kind}.yaml").read_text(encoding="utf-8").rstrip()
-            lines += ["", f"# every {kind}:", base]
-    return "\n".join(lines)
-
-
-def _explain(name: str, overrides: Sequence[str], error: Exception) -> InputError:
-    """Hydra's refusal in words that list what there is."""
+def _explain(name: str, words: Sequence[str], error: Exception) -> InputError:
+    """Return Hydra's refusal in words that list what there is."""
     from hydra.errors import OverrideParseException
 
-    groups = _choosable(name)
-    for word in overrides:
-        key, _, value = word.lstrip("+~").partition("=")
+    choosable = _choosable(name)
+    pairs = [typed.split_word(word) for word in words]
+    for key, value in pairs:
         group = key.split("@")[0]
-        if key in groups and value and value not in options(group):
-            return InputError(f"unknown {group} {value!r}; there is: {', '.join(options(group))}")
-    known = _known_keys(name, _choices(overrides, groups))
-    for word in overrides:
-        key = word.lstrip("+~").partition("=")[0]
-        if "=" in word and known and key not in known and key not in groups:
-            parent = key.rpartition(".")[0]
-            siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
-            siblings += [group for group in _groups(name) if group not in siblings and "." not in siblings[0]]
-            return InputError(f"unknown option {key!r}; there is: {', '.join(siblings)}")
-        if "=" not in word:
-            return InputError(f"{word!r} is not of the form key=value; see --help")
-    if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
-        return InputError(
-            f"cannot read {error.override}; a value with spaces, accents or signs such as = ( ) needs "
-            f"quotes that the shell passes on: {key}='\"{value}\"'"
-        )
+        if key in choosable and value and value not in options(group):
+            return unknown(group, value, options(group))
+    known = known_keys(name, group_words(words, choosable))
+    for key, value in pairs:
+        if key not in known and key not in choosable:
+            return _unknown_key(name, key, known)
+        if inner := [k for k in known if k.startswith(f"{key}.") and key not in choosable]:
+            near = [k for k in closest(key, known) if k not in (key, *inner)]
+            meant = f"did you mean {near[0]}={value}? " if near else ""
+            return InputError(f"{key} has no value of its own; {meant}its keys are: {', '.join(inner)}")
+    if isinstance(error, OverrideParseException) or "multirun" in str(error):
+        word = str(getattr(error, "override", "")) or next((w for w in words if str(w) in str(error)), words[0])
+        key = word.partition("=")[0]
+        return InputError(f"cannot read {word}; {key} takes a number, a word, or a list as [a,b]: see --help")
     missing = getattr(error, "full_key", None)
     if missing and "Missing mandatory value" in str(error):
         return InputError(f"{missing}=... must be given; see --help")
     return InputError(" ".join(str(error).split()))
 
 
-def _choices(words: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """Those of the words that choose from one of the groups what it has."""
+def _unknown_key(name: str, key: str, known: Sequence[str]) -> InputError:
+    """Return the error for a key that a command does not have: what is close to it, or what stands beside it."""
+    parent = key.rpartition(".")[0]
+    siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
+    siblings += [group for group in groups(name) if group not in siblings and "." not in siblings[0]]
+    near = closest(key, siblings) or not closest(key, known)
+    return InputError(f"unknown option {key!r}; {suggest(key, siblings if near else known)}")
+
+
+def group_words(words: Sequence[str], choosable: Sequence[str]) -> list[str]:
+    """Return those of the words that choose from one of the groups what it has."""
     pairs = ((word, *word.partition("=")[::2]) for word in words)
-    return [word for word, key, value in pairs if key in groups and value in options(key.split("@")[0])]
+    return [word for word, key, value in pairs if key in choosable and value in options(key.split("@")[0])]
 
 
-def _known_keys(name: str, choices: Sequence[str]) -> list[str]:
-    """Every key of the command's configuration with some choices, with dots."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        config = hydra_compose(name, overrides=list(choices))
+def known_keys(name: str, words: Sequence[str] = ()) -> list[str]:
+    """Return every key of the command's configuration with some choices from groups, with dots."""
     keys: list[str] = []
 
-    def walk(node: Any, prefix: str) -> None:
+    def walk(node: Mapping[str, Any], prefix: str) -> None:
         for key, value in node.items():
             keys.append(f"{prefix}{key}")
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
 
-    walk(OmegaConf.to_container(config, resolve=False), "")
+    walk(defaults(name, words), "")
     return keys
+
+
+def defaults(name: str, words: Sequence[str] = ()) -> Config:
+    """Return the command's configuration with some choices from groups; what must be given is ``???``."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        config = hydra_compose(name, overrides=list(words))
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException:  # a default that is made from what must be given
+        plain = OmegaConf.to_container(config, resolve=False)
+    return dict(plain)
 
 
 def _end(name: str, error: Exception, code: int) -> None:

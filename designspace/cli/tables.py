@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from designspace.support.text import duration
+from designspace.cli import terminal
+from designspace.support.text import duration, printable
 
 if TYPE_CHECKING:  # a command that only prints tables spares the imports of sweeps
     from designspace.sweeps.progress import Progress
@@ -16,25 +20,87 @@ if TYPE_CHECKING:  # a command that only prints tables spares the imports of swe
 T = TypeVar("T")
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; the first column is left-aligned, the others right."""
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, texts: Collection[int] = (0,)
+) -> None:
+    """Print a table no wider than the terminal; where it does not fit, as several tables that share the first column.
+
+    A word is never broken. A column of words that is too wide by itself is wrapped. Empty columns are left out.
+
+    Args:
+        title: stands above the table; may be empty.
+        header: names of the columns.
+        rows: values; None stands for an empty cell.
+        texts: positions of the columns that hold words and are left-aligned; the others hold numbers.
+    """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    # Into a file or a pipe, lines may be long: nobody wants a table cut at 80 characters there.
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+    cells = [["" if cell is None else _one_line(str(cell)) for cell in row] for row in (header, *rows)]
+    filled = [i for i in range(len(header)) if i == 0 or not rows or any(row[i] for row in cells[1:])]
+    widths = {i: max(cell_len(row[i]) for row in cells) for i in filled}
+    width = _width()
+    wide = sum(widths.values()) + 2 * len(
+        widths
+    )  # more than the terminal has where words are long, which rich must not squeeze
+    console = Console(file=terminal.raw(sys.stdout), highlight=False, markup=False, width=max(width, wide))
+    if title:
+        console.print(Text(_one_line(title), style="bold"), soft_wrap=True)
+    for columns in _in_width(widths, width, texts):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+        for i in columns:
+            table.add_column(cells[0][i], justify="left" if i in texts else "right", no_wrap=True)
+        for row in cells[1:]:
+            room = {i: width - sum(widths[j] + 2 for j in columns if j != i) for i in columns if i in texts}
+            table.add_row(*("\n".join(_wrapped(row[i], room[i])) if i in texts else row[i] for i in columns))
+        with console.capture() as lines:
+            console.print(table)
+        for line in lines.get().splitlines():
+            console.print(line.rstrip(), soft_wrap=True)
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Return the lines of a cell; words longer than the room stay whole."""
+    return textwrap.wrap(text, max(room, _LEAST_ROOM), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _one_line(text: str) -> str:
+    """Return a cell's text, without what would leave its line or be obeyed by the terminal."""
+    return printable(text.replace("\n", " ").replace("\t", " "))
+
+
+def _width() -> int:
+    """Return the width of the terminal; $COLUMNS, where that is set; a lot, where a file or a pipe takes long lines."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
+def _in_width(widths: Mapping[int, int], width: int, texts: Collection[int]) -> list[list[int]]:
+    """Return the columns of each table to print: the first column, and as many others as fit beside it."""
+    first, *others = widths
+    tables: list[list[int]] = [[first]]
+    for i in others:
+        used = sum(widths[j] + 2 for j in tables[-1])
+        needed = min(widths[i], _LEAST_ROOM) if i in texts else widths[i]
+        if used + needed > width and len(tables[-1]) > 1:
+            tables.append([first])
+        tables[-1].append(i)
+    return tables
+
+
+_LEAST_ROOM = 30
+"""Characters that a column of words needs at least beside other columns."""
 
 
 def repeat(show: Callable[[], T], is_over: Callable[[T], bool], every_s: float = 5.0) -> None:
     """Show something again and again until it is over; on a terminal each time in the place of the last."""
     while True:
         if sys.stdout.isatty():
-            sys.stdout.write("\x1b[H\x1b[2J")
+            terminal.raw(sys.stdout).write("\x1b[H\x1b[2J")
         began = time.monotonic()
         shown = show()
         sys.stdout.flush()
@@ -59,7 +125,9 @@ def counting(what: str) -> Iterator[Callable[[int], Count]]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
-    with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+    console = Console(file=terminal.raw(sys.stderr))
+    with Bar(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        terminal.protect()  # what is printed above the bar passes through rich, and must be safe before
 
         def start(total: int) -> Count:
             if bar.disable:

@@ -13,7 +13,7 @@ from designspace.data.images import ImageData
 from designspace.networks.blocks import halved, stem_layers
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
-from designspace.support.text import duration, quantity
+from designspace.support.text import counted, duration, quantity
 from designspace.training.into_folder import images_per_epoch, steps_per_epoch, trained_images
 from designspace.training.loop import OnEpoch
 from designspace.trials.training_folder import Question
@@ -37,13 +37,16 @@ def print_summary(
             "complexity",
             f"{flops} multiply-adds, {params} parameters, {activations} activations at {side} x {side} pixels",
         ),
-        ("data", f"{images.name}: {kinds} of {channels} x {height} x {width}, {images.num_classes} classes"),
-        ("recipe", f"{recipe_name}: {recipe.epochs} epochs of {steps_per_epoch(recipe, images)} steps"),
+        ("data", f"{images.name}: {kinds} of {channels} x {height} x {width}, {counted(images.num_classes, 'class')}"),
+        (
+            "recipe",
+            f"{recipe_name}: {counted(recipe.epochs, 'epoch')} of {counted(steps_per_epoch(recipe, images), 'step')}",
+        ),
         ("learning rate", f"{recipe.lr:g} at its highest, for batches of {_batch(recipe)}"),
         ("device", f"{recipe.devices} x {device}" if recipe.devices > 1 else device),
         ("folder", out),
     ]
-    print_table("", ("model", name), rows)
+    print_table("", ("model", name), rows, texts=(0, 1))
 
 
 def lr_note(recipe: Recipe, usual_batch: int, recipe_name: str, *, lr_typed: bool) -> str | None:
@@ -159,7 +162,7 @@ def _batch(recipe: Recipe) -> str:
     """A batch, and how it is shared."""
     parts = recipe.devices * recipe.accumulate
     if parts == 1:
-        return f"{recipe.batch_size:,} images"
+        return counted(recipe.batch_size, "image")
     turns = f", {recipe.accumulate} times one after the other" if recipe.accumulate > 1 else ""
     devices = f" on each of {recipe.devices} devices" if recipe.devices > 1 else ""
     return f"{recipe.batch_size:,} images: {recipe.batch_size // parts:,}{devices}{turns}"

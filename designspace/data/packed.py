@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from designspace.data.images import ImageData
 from designspace.support.errors import RunError
 from designspace.support.files import read_json, sha256_of, write_json
+from designspace.support.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Packed:
             raise ValueError(f"size, images and classes must be whole numbers >= 1, not {numbers}")
         for split in (self.train, self.test):
             if len(split.sha256) != math.ceil(split.images / PIECE):
-                raise ValueError(f"{split.images} images have {len(split.sha256)} digests")
+                raise ValueError(f"{counted(split.images, 'image')} have {counted(len(split.sha256), 'digest')}")
         if len(self.mean) != CHANNELS or len(self.std) != CHANNELS:
             raise ValueError(f"mean and std need {CHANNELS} numbers")
 

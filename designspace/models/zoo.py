@@ -15,7 +15,7 @@ from designspace.models.norms import freeze_norms
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, suggest
 from designspace.support.text import quantity
 
 Pretrained = bool | str | Path | Sequence[str]
@@ -70,6 +70,8 @@ def create_model(
     )
     if out_indices is not None and not features:
         raise InputError("out_indices chooses maps of a backbone: add features=True")
+    if isinstance(out_indices, int | str):
+        raise InputError(f"out_indices must be a list of indices, as [{out_indices}], not {out_indices!r}")
     model = _built(network, options)
     if pretrained is not False and pretrained is not None:
         _fill(model, catalog.canonical_name(name), pretrained, sha256)
@@ -85,7 +87,11 @@ def _built(network: Network, options: dict[str, Any]) -> AnyNet:
     allowed = ("seed", *(AnyNet.__init__.__kwdefaults__ or ()))
     for option in options:
         if option not in allowed:
-            raise InputError(f"unknown option {option!r} of a model; there is: {', '.join(allowed)}")
+            named = create_model.__kwdefaults__ or ()
+            raise InputError(f"unknown option {option!r} of a model; {suggest(option, (*allowed, *named))}")
+    stride = options.get("output_stride")
+    if stride is not None and (isinstance(stride, bool) or not isinstance(stride, int)):
+        raise InputError(f"output_stride must be a whole number, as 16, not {stride!r}")
     return AnyNet(network, **options)
 
 

@@ -9,4 +9,4 @@ from pathlib import Path
 def default_root() -> Path:
     """The folder of all that is fetched: ``$DESIGNSPACE_DATA``, or ``~/.cache/designspace`` where that is not set."""
     given = os.environ.get("DESIGNSPACE_DATA")
-    return Path(given) if given else Path.home() / ".cache" / "designspace"
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "designspace"

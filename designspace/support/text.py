@@ -1,7 +1,9 @@
-"""Counts and times as people say them."""
+"""Counts, times and names as people read them, at a terminal, in a shell, in a spreadsheet."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from decimal import Decimal
 
 
@@ -40,3 +42,90 @@ def duration(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
     return f"{whole} s"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count and its noun, in the singular or the plural.
+
+    >>> counted(1, "trial"), counted(2000, "image"), counted(0, "class")
+    ('1 trial', '2,000 images', '0 classes')
+    """
+    plural = f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move a terminal's cursor, start its commands or reorder its text, and bytes that are not UTF-8."""
+
+
+def printable(text: str) -> str:
+    r"""Return text in which every character that a terminal would obey, and not show, is spelt out.
+
+    >>> printable("a\x1b[2Jb\r\u202ec\udce9 and é")
+    'a\\x1b[2Jb\\x0d\\u202ec\\xe9 and é'
+    """
+    return _UNSAFE.sub(_spelt, text)
+
+
+def is_printable(text: str) -> bool:
+    """Return whether text can be typed and shown as it is: no control characters, and all of it UTF-8."""
+    return not (_UNSAFE.search(text) or "\n" in text or "\t" in text)
+
+
+def _spelt(found: re.Match[str]) -> str:
+    """Return the escape of a character; of a byte that is not UTF-8, that of the byte."""
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def command(name: str, **values: object) -> str:
+    r"""Return a command to type in a shell; of a list, its items.
+
+    >>> print(command("launch", run="runs/my run"))
+    python -m designspace.launch 'run=runs/my run'
+    >>> print(command("analyze", runs=["a", "b,c"]))
+    python -m designspace.analyze 'runs=[a,"b,c"]'
+    """
+    words = [f"{key}={_listed(value) if isinstance(value, list) else _text(value)}" for key, value in values.items()]
+    return shlex.join(["python", "-m", f"designspace.{name}", *words])
+
+
+def _text(value: object) -> str:
+    """Return a value as it is typed: not like a path in the home folder, a list or a text in quotes."""
+    text = str(value)
+    return f"./{text}" if text.startswith(("~", "'", '"', "[")) else text
+
+
+def _listed(items: list[object]) -> str:
+    """Return a list as it is typed: one item alone, several in brackets, in quotes where they hold a list's signs."""
+    texts = [_text(item) for item in items]
+    if len(texts) == 1:
+        return texts[0]
+    quoted = [
+        '"{}"'.format(text.replace('"', '\\"')) if re.search(r"[\[\],'\"]|^\s|\s$|^$", text) else text for text in texts
+    ]
+    return f"[{','.join(quoted)}]"
+
+
+_FORMULA = re.compile("'*[=+@\t\r-]")
+"""Beginnings of texts that a spreadsheet would take for a formula, and of those that are marked as text already."""
+
+
+def to_cell(value: object) -> object:
+    """Return a value for a CSV file: a text that a spreadsheet would run as a formula gets an apostrophe before it.
+
+    >>> to_cell("=1+1"), to_cell("diverged"), to_cell(-1.5)
+    ("'=1+1", 'diverged', -1.5)
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def from_cell(text: str) -> str:
+    """Return the text that `to_cell` was given.
+
+    >>> from_cell("'=1+1"), from_cell("'tis"), from_cell(str(to_cell("'=")))
+    ('=1+1', "'tis", "'=")
+    """
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

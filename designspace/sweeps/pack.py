@@ -15,6 +15,7 @@ from pathlib import Path
 from submitit.helpers import DelayedSubmission
 
 from designspace.support.errors import RunError
+from designspace.support.text import counted
 from designspace.sweeps import snapshot
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Task
@@ -60,7 +61,7 @@ class Pack:
         places = slots(work.device, work.workers, work.workers_per_gpu, plan[0].devices)
         need = worker_bytes(run.population(), plan[0], places[0].device, Path(work.data_root))
         places, note = within_memory(places, need, is_fixed=work.workers is not None)
-        print(f"{len(tasks)} trials, {len(places)} workers. {note}", flush=True)
+        print(f"{counted(len(tasks), 'trial')}, {counted(len(places), 'worker')}. {note}", flush=True)
         log = launch.jobs / f"workers_{index}.log"
         code = snapshot.PACKAGE.parent
         self._pool = Pool(places, Path(work.data_root), [launch], code, lambda task, event: None, work.effort, log)
@@ -71,7 +72,7 @@ class Pack:
             # From the last one, which is likely to wait still: thousands of tasks must not each read all of a run.
             if all(run.trial(id_).state().has_ended for id_ in reversed(run.ids())):
                 run.write_results()
-            return f"{len(tasks)} trials"
+            return counted(len(tasks), "trial")
         print("told to end; what is unfinished goes on from its checkpoint", flush=True)
         raise SystemExit(128 + signal.SIGTERM)
 

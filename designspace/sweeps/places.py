@@ -9,6 +9,7 @@ from pathlib import Path
 from designspace import data
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError
+from designspace.support.text import counted
 from designspace.sweeps.process import Slot
 from designspace.trials.trial import Recipe
 
@@ -90,11 +91,11 @@ def within_memory(places: list[Slot], need: float, *, is_fixed: bool) -> tuple[l
     fit = max(1, int(0.9 * free / need))
     if fit >= len(places):
         return places, ""
-    wanted = f"{len(places)} workers need about {len(places) * need / 1e9:.1f} GB of memory"
+    wanted = f"{counted(len(places), 'worker')} need about {len(places) * need / 1e9:.1f} GB of memory"
     words = f"{wanted}, and {free / 1e9:.1f} GB are free"
     if is_fixed:
         return places, f"warning: {words}; launcher.workers={fit} would fit"
-    return places[:fit], f"{words}: {fit} workers are started"
+    return places[:fit], f"{words}: {counted(fit, 'worker')} {'is' if fit == 1 else 'are'} started"
 
 
 def worker_bytes(population: Population, recipe: Recipe, device: str, root: Path | None = None) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import submitit
 
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import counted
 from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.pack import Pack, Work
 from designspace.sweeps.slurm_settings import Slurm
@@ -150,12 +151,12 @@ class Submission:
 
     def in_words(self) -> str:
         """What was submitted, in a sentence."""
-        before = f"{self.ended} had ended before, {self.queued} are queued or running"
+        before = f"{self.ended} had ended before, {self.queued} {'is' if self.queued == 1 else 'are'} queued or running"
         if not self.tasks:
             return f"nothing to submit; {before}"
         ids = f" as job {', '.join(self.job_ids)}" if self.job_ids else ""
-        each = f"{self.tasks} task{'s' if self.tasks > 1 else ''} of up to {self.trials_per_task} trials"
-        return f"{self.trials} trials in {each}{ids}; {before}"
+        each = f"{counted(self.tasks, 'task')} of up to {counted(self.trials_per_task, 'trial')}"
+        return f"{counted(self.trials, 'trial')} in {each}{ids}; {before}"
 
 
 def submit(

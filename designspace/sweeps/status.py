@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import counted
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial_folder import STATUSES, TrialState, best_first
 
 RECENT = 50
 """So many trials tell the speed of a run."""
+COPIED = 0.1
+"""A trial whose files tell less than this part of its training time was copied, not trained, when they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,11 @@ class RunStatus:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until all have ended, at the speed so far; None while that is unknown."""
+        """Seconds until all have ended, at the speed so far; None while that is unknown, or nothing runs."""
         left = self.counts["running"] + self.counts["waiting"]
         if not left:
             return 0.0
-        return left / self.trials_per_hour * 3600 if self.trials_per_hour else None
+        return left / self.trials_per_hour * 3600 if self.trials_per_hour and self.counts["running"] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +126,20 @@ def tasks_in_queue(run: RunFolder) -> str:
         f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()
     )
     parts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    return f"{run.name}: SLURM has {len(tasks)} tasks for {len(trials)} trials: {parts}"
+    return f"{run.name}: SLURM has {counted(len(tasks), 'task')} for {counted(len(trials), 'trial')}: {parts}"
 
 
 def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
-    """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count."""
+    """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count.
+
+    Copied trials do not count, since their files say when they were copied.
+    """
     recent = sorted((state for state in states if state.has_ended), key=lambda state: state.ended)[-RECENT:]
-    begun = [start for state in recent if (start := run.trial(state.id).begun) is not None]
+    begun = [(start, state) for state in recent if (start := run.trial(state.id).begun) is not None]
+    copied = {s.id for start, s in begun if s.result and s.ended - start < COPIED * s.result.train_s}
+    if copied:  # failures that were copied cannot be told from trials that failed at once
+        begun = [(start, state) for start, state in begun if state.result and state.id not in copied]
     if not begun:
         return None
-    span = recent[-1].ended - min(begun)
-    return len(recent) / span * 3600 if span > 0 else None
+    span = max(state.ended for _, state in begun) - min(start for start, _ in begun)
+    return len(begun) / span * 3600 if span > 0 else None

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, unknown
+from designspace.support.text import counted
 from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
 from designspace.trials import claims
@@ -59,7 +60,8 @@ def cancel(run: RunFolder) -> list[str]:
             launch.cancel(who)
             if known:
                 scheduler.cancel(names)
-            told.append(f"{len(jobs) if known else 'unknown'} SLURM tasks of launch {launch.token}")
+            tasks = counted(len(jobs), "SLURM task") if known else "unknown SLURM tasks"
+            told.append(f"{tasks} of launch {launch.token}")
         elif not _has_ended(launch):
             launch.cancel(who)
             told.append(f"launch {launch.token} on {_owner(about).host}, process {_owner(about).pid}")
@@ -74,7 +76,7 @@ def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -
     """
     ids = run.ids()
     if reason is not None and reason not in FAILURE_REASONS:
-        raise InputError(f"unknown reason {reason!r}; there is: {', '.join(FAILURE_REASONS)}")
+        raise unknown("reason", reason, FAILURE_REASONS)
     if trial is not None and trial not in ids:
         raise InputError(f"{run.path} has no trial {trial!r}")
     failed = [state for state in run.states(ids if trial is None else (trial,)) if state.failure]
@@ -118,7 +120,7 @@ def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
     """
     for kind in kinds:
         if kind not in KINDS:
-            raise InputError(f"unknown kind {kind!r}; there is: {', '.join(KINDS)}")
+            raise unknown("kind", kind, KINDS)
     files = [entry for kind in kinds for entry in found[kind]]
     for path, _ in files:
         path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from designspace.models.presets import Preset
 from designspace.models.saved import fill, is_model_folder, read_model
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import command
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe, TrialResult
@@ -148,7 +149,7 @@ def _chosen(run: RunFolder, states: list[TrialState], rank: int | None, id_: str
         )
         raise InputError(
             f"{run.path} has {len(done) or 'no'} trained network{'s' if len(done) != 1 else ''}, so none of rank "
-            f"{rank} ({how}); train more: python -m designspace.launch run={run.path}"
+            f"{rank} ({how}); train more: {command('launch', run=run.path)}"
         )
     if not all(state.has_ended for state in states):
         which = "best" if rank == 1 else f"rank {rank}"
@@ -169,7 +170,7 @@ def _weights(run: RunFolder, id_: str, result: TrialResult, recipe: Recipe, seed
             ) from error
         raise RunError(
             f"{folder.checkpoint} is missing; was it deleted by designspace.clean? To train this network again, "
-            f"delete {folder.path} and go on: python -m designspace.launch run={run.path}"
+            f"delete {folder.path} and go on: {command('launch', run=run.path)}"
         ) from error
 
 

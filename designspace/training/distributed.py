@@ -28,7 +28,7 @@ from torch import distributed as dist
 
 from designspace.data.images import ImageData
 from designspace.networks.network import Network
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, unknown
 from designspace.training.device_data import DeviceData, images_for
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
@@ -102,7 +102,7 @@ def train_on_devices(
 def _check_devices(recipe: Recipe, device: str) -> None:
     """Raise unless there are the devices that the recipe asks for."""
     if device not in _BACKENDS:
-        raise InputError(f"unknown device {device!r}; there is: {', '.join(_BACKENDS)}")
+        raise unknown("device", device, _BACKENDS)
     if device == "cuda" and torch.cuda.device_count() < recipe.devices:
         raise InputError(f"the recipe trains on {recipe.devices} GPUs, but there are {torch.cuda.device_count()}")
 

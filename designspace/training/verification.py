@@ -18,6 +18,7 @@ from designspace.models import AnyNet
 from designspace.models.presets import Preset
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import counted
 from designspace.training.failures import is_out_of_memory
 
 OnBatch = Callable[[int, int], None]
@@ -149,7 +150,9 @@ def check_classes(network: Network, images: ImageFolder | ImageData) -> None:
     what, hint = images.name if isinstance(images, ImageData) else f"folder {images.path}", ""
     if isinstance(images, ImageFolder) and "val" in images.classes:
         hint = f"; for the validation images below it, give {images.path / 'val'}"
-    raise InputError(f"{what} has {images.num_classes} classes, but the model tells {network.num_classes} apart{hint}")
+    raise InputError(
+        f"{what} has {counted(images.num_classes, 'class')}, but the model tells {network.num_classes} apart{hint}"
+    )
 
 
 def _check_channels(network: Network | None, images: ImageFolder | ImageData, preset: Preset) -> None:

@@ -22,6 +22,7 @@ from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Populatio
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_first, write_json, write_text, write_together
+from designspace.support.text import to_cell
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import EpochRecord, Recipe, asked_of
 from designspace.trials.trial_folder import TrialFolder, TrialState
@@ -298,9 +299,9 @@ def _typed(value: Any) -> str:
 
 
 def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV."""
+    """Return rows as CSV; texts that a spreadsheet would run as formulas are marked as texts."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([map(to_cell, row) for row in rows])
     return text.getvalue()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks.network import Network
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, suggest, unknown
 
 POLICIES = (None, "autoaugment", "randaugment")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -147,7 +147,7 @@ class Recipe:
         known = [field.name for field in dataclasses.fields(Recipe)]
         for name in fields:
             if name not in known:
-                raise InputError(f"recipe: unknown option {name!r}; there is: {', '.join(known)}")
+                raise InputError(f"recipe: unknown option {name!r}; {suggest(name, known)}")
         return Recipe(**fields)
 
 
@@ -265,7 +265,7 @@ class TrialFailure:
 
     def __post_init__(self) -> None:
         if self.reason not in FAILURE_REASONS:
-            raise InputError(f"unknown failure reason {self.reason!r}; there is: {', '.join(FAILURE_REASONS)}")
+            raise unknown("failure reason", self.reason, FAILURE_REASONS)
 
 
 @dataclass(frozen=True, slots=True)

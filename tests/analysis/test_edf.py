@@ -161,7 +161,7 @@ def test_populations_to_be_compared_share_the_bins_that_all_of_them_fill():
     assert (a.dropped, b.dropped, b.empty) == ((1,), (), (1,))
     assert a.weights.tolist() == pytest.approx([1 / 4, 1 / 4, 0, 1 / 2])
     assert b.weights.tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 6, 1 / 6, 1 / 6])
-    assert "1 dropped (1 networks), as another population has none there" in a.sentence()
+    assert "1 dropped (1 network), as another population has none there" in a.sentence()
     assert common_weights([[0, 4], [2, 9]], bins=1)[0].edges.tolist() == [2, 4] == list(common_range([[0, 4], [2, 9]]))
 
 

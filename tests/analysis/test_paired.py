@@ -127,7 +127,7 @@ def test_one_network_equal_errors_and_perfect_order():
     one = compare_paired(make_results("A", [30.0]), make_results("B", [20.0]))
     assert math.isnan(one.spearman.value)
     assert math.isnan(one.mean_difference.low)
-    assert one.sentence().startswith("A and B: no order to compare among 1 networks with equal errors. Of the best 10%")
+    assert one.sentence().startswith("A and B: no order to compare among 1 network with equal errors. Of the best 10%")
     flat = compare_paired(make_results("A", [30.0] * 5), make_results("B", [30.0] * 5))
     assert (flat.wilcoxon_p, flat.mean_difference.p) == (1, 1)
     two = compare_paired(make_results("A", [30.0, 40]), make_results("B", [30.0, 50]))

@@ -90,7 +90,7 @@ def test_impossible_searches_are_refused():
         search_curve(make_results("A", [30, 40]), [3])
     with pytest.raises(InputError, match="not 0"):
         search_curve(make_results("A", [30, 40]), [0], replace=True)
-    with pytest.raises(InputError, match="A has no trial to search among: 0 of 1 trials"):
+    with pytest.raises(InputError, match="A has no trial to search among: 0 of 1 trial"):
         search_curve(make_results("A", [], waiting=1))
     with pytest.raises(InputError, match="all of them finite"):
         best_of_k([np.nan], [1])

@@ -54,14 +54,6 @@ def test_the_commands_are_listed(tmp_path):
     assert set(commands()) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("name", commands())
-def test_help_shows_every_key(name):
-    text = app.help_text(name)
-    assert text.startswith(f"usage: python -m designspace.{name}")
-    for key in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines():
-        assert key in text
-
-
 @pytest.mark.parametrize("name", [*(f"AnyNetX{letter}" for letter in "ABCDE"), "RegNetX", "RegNetY"])
 def test_sample_writes_every_space(name, tmp_path):
     finished = designspace("sample", f"space={name}", "n=25", cwd=tmp_path)
@@ -134,10 +126,16 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNeSt, AnyNetXA, AnyNetXB"]),
-        (["input=cifar1000"], ["unknown input 'cifar1000'; there is: cifar10, cifar100, fashion_mnist, folder"]),
+        (
+            ["space=AnyNetXZ"],
+            ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? there is: AnyNetXA, AnyNetXB, AnyNetXC and 16 more"],
+        ),
+        (
+            ["input=cifar1000"],
+            ["unknown input 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100, fashion_mnist, folder"],
+        ),
         (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
-        (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
+        (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
         (["n=0"], ["n must be a whole number of networks >= 1, not 0"]),
@@ -155,7 +153,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: cifar10, cifar100"]),
+        (
+            "launch",
+            ["run=x", "data=cifar1000"],
+            ["unknown data 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100"],
+        ),
         (
             "launch",
             ["run=x", "recipe=slow"],
@@ -165,7 +167,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         (
             "launch",
             ["run=x", "launcher=slurm", "launcher.partitoin=a"],
-            ["launcher.partitoin'; there is: ", "launcher.time"],
+            ["unknown option 'launcher.partitoin'; did you mean launcher.partition? there is: launcher.partition"],
         ),
         ("retry", ["run=nowhere"], ["nowhere is no run folder"]),
         ("cancel", [], ["run=... must be given"]),
@@ -176,11 +178,25 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
             ["recipe=slow"],
             ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
         ),
-        ("explore", ["space=AnyNetXA"], ["Could not override 'space'"]),
+        (
+            "explore",
+            ["space=AnyNetXA"],
+            ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"],
+        ),
         ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, watch"]),
         ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; there is: recipe, data, launcher, run"]),
-        ("status", ["run=a b/é"], ["cannot read run=a b/é; a value with spaces", "run='\"a b/é\"'"]),
+        ("status", ["run=a b/é"], ["a b/é is no run folder"]),
+        ("status", ["run="], ["run= is empty; leave it out, or type a value"]),
+        ("status", ["run=~nobody_here/x"], ["there is no user 'nobody_here' here", "run=./~nobody_here/x"]),
+        ("status", ["run=a\x1b[2Jb"], ["run=a\\x1b[2Jb holds control characters"]),
+        ("status", ["run=a", "~run"], ["'~run' is not of the form key=value"]),
+        ("status", ["run=a", "trials=fialed"], ["unknown status 'fialed'; did you mean failed?"]),
+        ("launch", ["run=x", "workers=2"], ["unknown option 'workers'; did you mean launcher.workers?"]),
+        ("launch", ["launcher", "workers=2"], ["'launcher' is not of the form", "did you mean launcher.workers=2?"]),
+        ("launch", ["run=x", "--seed=2"], ["unknown option '--seed=2'; did you mean seed=...?"]),
+        ("launch", ["run=x", "seed=1,2"], ["cannot read seed=1,2; seed takes a number"]),
+        ("launch", ["run=x", "hydra.run.dir=y"], ["unknown option 'hydra.run.dir'"]),
         ("launch", [], ["run=... must be given"]),
         ("status", ["run=nowhere"], ["nowhere is no run folder and holds none"]),
         ("analyze", ["runs=[]"], ["runs is empty"]),

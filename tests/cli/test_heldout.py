@@ -90,8 +90,9 @@ def test_analysis_of_either_error(run, heldout):
 def test_what_the_commands_say(run, order, heldout, capsys):
     app.main("status", status.run, [f"run={run.path}"])
     words = capsys.readouterr().out
-    best = f"10.00% ({order[0]}, held-out images)" if heldout else f"50.00% ({order[0]})"
+    best = f"{'10.00%' if heldout else '50.00%'}  {order[0]}"
     assert best in words
+    assert ("held-out images" in words) == heldout
     app.main("analyze", analyze.run, [f"runs=[{run.path}]"])
     words = capsys.readouterr().out
     assert ("ranked by their error on held-out images (heldout_error in results.csv)" in words) == heldout

@@ -39,7 +39,7 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
     for words in (
         "flowers is whole in",
         "45 training and 15 test images of 16 x 16 pixels in 3 classes",
-        "warning: 1 images are left out",
+        "warning: 1 image is left out",
         "rose/20.jpg: it is no image that Pillow knows",
         "sample input=folder space.resolution=16 space.num_classes=3",
         "launch data=folder data.name=flowers",

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from designspace.cli import app
+from designspace.cli.help import help_text, read_comments
 from designspace.data.augment import Augmentation
 from designspace.trials.trial import Recipe
 
@@ -35,16 +36,18 @@ def test_help_shows_what_is_set_and_why(name):
     assert all(len(line) <= 130 for line in text.splitlines())
     if name != "base/recipe":
         assert text.startswith("# ")
-        shown = app.help_text("launch", [name.replace("/", "=")])
-        assert text.strip() in shown
-        assert "# every recipe:" in shown
+        shown = " ".join(help_text("launch", [name.replace("/", "=")]).split())
+        comments = read_comments(app.configs_folder() / f"{name}.yaml")
+        assert " ".join(comments.about.split()) in shown
+        for key, why in comments.keys.items():
+            assert why in shown, key
 
 
 def test_help_of_commands_with_a_recipe_explains_every_field():
-    for command in ("launch", "explore"):
-        text = app.help_text(command)
+    for command in ("launch", "explore", "train"):
+        text = help_text(command)
         for field in base():
-            assert re.search(rf"^{field}: ", text, re.M), field
+            assert re.search(rf"^  recipe\.{field}=\S*(  +\w|$)", text, re.M), field
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -80,11 +80,11 @@ def test_a_published_network_at_28_pixels(here, capsys):
     assert "cifar stem; it begins with first weights" in lines["network"]
     assert "14.9 M multiply-adds, 2.32 M parameters, 151 k activations at 28 x 28 pixels" in lines["complexity"]
     assert "64 training and 200 test images of 1 x 28 x 28, 10 classes" in lines["data"]
-    assert "quick: 1 epochs of 1 steps" in lines["recipe"]
+    assert "quick: 1 epoch of 1 step" in lines["recipe"]
     model = designspace.load(out)
     assert model.network.stem == Stem("cifar", 32)
     error = model.weights.about["result"]["final_error"]
-    assert f"error {error:.2f}%; 1 epochs in" in output
+    assert f"error {error:.2f}%; 1 epoch in" in output
     assert errors.startswith("epoch 1/1: loss ")
     asked = json.loads((out / "train.json").read_text())
     assert asked["provenance"]["command"].startswith("python -m designspace.train recipe=quick recipe.epochs=3")

@@ -135,7 +135,7 @@ def test_broken_images_are_named_at_the_end(capsys, folder, mine):
     code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
     assert code == 1
     assert rows(output)["images"] == "22 in 6 classes"
-    assert "designspace.verify: 2 of 24 images are left out, for they cannot be read:\n" in errors
+    assert "designspace.verify: 2 of 24 images are left out, because they cannot be read:\n" in errors
     assert f"\n  cannot read {folder}/class 4/22.jpg: it is no image that Pillow knows\n" in errors
 
 

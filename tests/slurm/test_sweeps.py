@@ -130,7 +130,7 @@ def test_time_limits_shorter_than_the_trial(cluster, tmp_path, fashion_mnist, mo
     assert_as_if_undisturbed(long, whole, tries=6)
     log = next(long.path.glob("launches/*/jobs/*_log.out")).read_text()
     assert "Caught signal SIGUSR2" in log
-    assert log.count("1 trials, 1 workers") == long.trial(id_).log.read_text().count(" started on ") >= 2
+    assert log.count("1 trial, 1 worker") == long.trial(id_).log.read_text().count(" started on ") >= 2
     assert long.trial(id_).attempts() == ()  # every task ended an epoch, so none was in vain
     failure = stuck.states((id_,))[0].failure
     assert (failure.reason, failure.epochs) == ("time limit", 1)
@@ -219,7 +219,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
     for reason in kinds.values():
         assert reason in shown
     plan_faults(tmp_path / "faults", {}, monkeypatch)
-    assert "1 trials wait again" in command("retry", run, "reason=out of memory")
+    assert "1 trial waits again" in command("retry", run, "reason=out of memory")
     assert "4 trials wait again" in command("retry", run)
     launch(run)
     wait_for_end(run, cluster)
@@ -230,7 +230,7 @@ def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path):
     cluster = make_cluster(max_array=4)
     run = make_run(tmp_path / "run", n=10)
     said = launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=2")
-    assert re.search(r"10 trials in 10 tasks of up to 1 trials as job \d+, \d+, \d+;", said), said
+    assert re.search(r"10 trials in 10 tasks of up to 1 trial as job \d+, \d+, \d+;", said), said
     assert len(cluster.queue()) == 10
     most = 0
 

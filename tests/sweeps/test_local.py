@@ -390,7 +390,20 @@ def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
         os.utime(folder.path / "result.json", (start + 60, start + 60))
     status = run_status(run)
     assert status.trials_per_hour == pytest.approx(120)
-    assert status.left_s == pytest.approx(30)
+    assert status.left_s is None  # nothing runs, so there is no end to expect
+    last = run.trial(run.population().ids[4])
+    last.path.mkdir(parents=True)
+    claims.take(last.path)
+    assert run_status(run).left_s == pytest.approx(30)
+
+
+def test_copied_trials_say_nothing_of_the_speed(tmp_path):
+    """A copy's files are as old as the copy: trials of a minute each seem to take no time at all."""
+    run = make_run(tmp_path / "copied", n=3)
+    for i, id_ in enumerate(run.population().ids[:2]):
+        run.trial(id_).write_trial(Trial(run.population()[i], RECIPE, 0))
+        run.trial(id_).write_result(TrialResult(50.0, 50.0, 2, 60.0, "cpu"))
+    assert run_status(run).trials_per_hour is None
 
 
 def test_messages_read_back():

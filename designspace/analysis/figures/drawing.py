@@ -15,6 +15,7 @@ from designspace.analysis.figures.style import GREY, plain, rendered, style, svg
 from designspace.analysis.results import Failures, Results
 from designspace.support.errors import unknown
 from designspace.support.files import write_bytes, write_text
+from designspace.support.text import to_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ class Drawing:
                 raise unknown("format", kind, FORMATS)
             path = folder / f"{self.name}.{kind}"
             if kind == "csv":
-                write_text(path, self.numbers.to_csv(index=False, lineterminator="\n"))
+                write_text(path, _csv_text(self.numbers))
             else:
                 write_bytes(path, self._svg.encode() if kind == "svg" else rendered(self.figure, kind))
             paths.append(path)
@@ -115,3 +116,10 @@ def progress(results: Sequence[Results], failed: str = TREATMENT["chance"]) -> t
         if one.counts.failed or one.counts.unfinished:
             notes[one.name] = f"{one.name}: {one.counts.sentence()}{f', {failed}' if one.counts.failed else ''}."
     return tuple(notes.values())
+
+
+def _csv_text(numbers: pd.DataFrame) -> str:
+    """Return numbers as CSV; texts that a spreadsheet would run as formulas are marked as texts."""
+    texts = {name: numbers[name].map(to_cell) for name in numbers.columns if numbers[name].dtype == object}
+    marked = numbers.assign(**texts).rename(columns=to_cell)
+    return marked.to_csv(index=False, lineterminator="\n")

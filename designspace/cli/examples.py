@@ -1,0 +1,44 @@
+"""Three examples of each command, for its help; the tests compose every one of them."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "explore": (
+        "experiment=quickstart",
+        "experiment=quickstart n=48 launcher.workers=4",
+        "name=mine spaces=[RegNetX,RegNetY] n=32",
+    ),
+    "prepare": (
+        "data=fashion_mnist",
+        "data=folder from=~/photos name=flowers size=64",
+        "data=imagenet from=~/downloads size=160",
+    ),
+    "sample": (
+        "space=RegNetX input=fashion_mnist n=16 run=runs/x",
+        "space=RegNetX space.flops=[2e9,3e9] regime=auto",
+        "file=mine.yaml n=100 run=runs/mine",
+    ),
+    "launch": (
+        "run=runs/small recipe=quick",
+        "run=runs/small launcher.workers=4",
+        "run=runs/small launcher=slurm dry_run=true",
+    ),
+    "status": ("run=runs/small", "run=runs trials=failed", "run=runs/small watch=true"),
+    "analyze": ("runs=runs/small", "'runs=[runs/a,runs/b]' out=compared", "runs=runs/small figures=all"),
+    "train": (
+        "run=runs/small rank=1 recipe=fashion",
+        "model=resnet50 weights=true recipe.lr=0.01",
+        "model=regnetx_200mf stem=cifar dry_run=true",
+    ),
+    "verify": (
+        "model=regnetx_400mf images=1000",
+        "model=runs/best data=fashion_mnist",
+        "model=resnest50 data=/data/imagenet/val",
+    ),
+    "export": ("run=runs/small to=best", "run=runs/small rank=2 to=second onnx=true", "model=resnest50 to=resnest50"),
+    "collect": ("run=runs/small", "run=runs/whole 'others=[/mnt/a/x,/mnt/b/x]'", "run=runs/small others=/mnt/a/run"),
+    "retry": ("run=runs/small", 'run=runs/small reason="out of memory"', "run=runs/small trial=60e881614052"),
+    "cancel": ("run=runs/small", "run=runs", "run=~/runs/small"),
+    "clean": ("run=runs/small", "run=runs/small delete=temporary", "run=runs delete=checkpoints keep_best=3"),
+}
+"""Command -> what to type after it."""

@@ -1,0 +1,46 @@
+"""What reaches the terminal: text that is shown, never characters that a terminal obeys.
+
+Names of folders and classes, error texts, logs and provenance may come from anybody. What a command prints, including
+errors, logs and warnings, passes through `SafeStream`; only our own tables and progress bars write to the stream below.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO, cast
+
+from designspace.support.text import printable
+
+
+class SafeStream:
+    """A stream of text that spells out what a terminal would obey (see `printable`)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.raw = stream
+
+    def write(self, text: str) -> int:
+        """Write text; return its length."""
+        self.raw.write(printable(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
+def protect() -> None:
+    """Let whatever this process prints from now on pass through a `SafeStream`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, SafeStream):
+            setattr(sys, name, SafeStream(stream))
+
+
+def raw(stream: TextIO) -> TextIO:
+    """Return the stream below a `SafeStream`, for escapes of our own."""
+    return cast(TextIO, stream.raw) if isinstance(stream, SafeStream) else stream
