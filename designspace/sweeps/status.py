@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def run_status(run: RunFolder) -> RunStatus:
 def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
     """Read what a trial is at."""
     folder = run.trial(state.id)
-    history = folder.read_history()
+    history = folder.known_history()
     where = ""
     if state.claim is not None and state.claim.owner is not None:
         owner = state.claim.owner
@@ -101,7 +102,7 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
         f"{state.failure.reason}: {state.failure.detail}" if state.failure else "",
         len(folder.attempts()),
         where,
-        folder.log if folder.log.exists() else None,
+        folder.log if os.path.lexists(folder.log) else None,
     )
 
 
@@ -128,7 +129,7 @@ def tasks_in_queue(run: RunFolder) -> str:
 
 def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
     """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count."""
-    recent = sorted((state for state in states if state.has_ended), key=lambda state: state.ended)[-RECENT:]
+    recent = sorted((state for state in states if state.ended), key=lambda state: state.ended)[-RECENT:]
     begun = [start for state in recent if (start := run.trial(state.id).begun) is not None]
     if not begun:
         return None
