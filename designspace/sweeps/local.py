@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from designspace.support.errors import InputError, RunError, concerns_all, in_words
+from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all, in_words
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
 from designspace.sweeps.run_trial import note_attempt
@@ -112,7 +113,7 @@ class Pool:
         self._stillborn = 0
         self._left_out = 0
         self._has_worked = False
-        self._plans: dict[str, tuple[Recipe, int] | None] = {}
+        self._plans: dict[str, tuple[Recipe, int]] = {}
         self._asked_to_stop = False
         self._environment: Mapping[str, str] = {}
 
@@ -310,9 +311,9 @@ class Pool:
     def _folder_of(self, task: Task) -> tuple[TrialFolder, str]:
         """The folder of a task's trial, and its `Trial.asked`."""
         run = RunFolder(Path(task.run))
-        if task.run not in self._plans:  # read once: it never changes
-            self._plans[task.run] = run.plan()
-        plan = self._plans[task.run]
+        plan = self._plans.get(task.run) or run.plan()
+        if plan is not None:
+            self._plans[task.run] = plan  # it never changes
         return run.trial(task.id), asked_of(task.id, *plan) if plan else ""
 
 

@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from designspace.support.errors import RunError, concerns_all
+from designspace.support.errors import RunError
+from designspace.support.file_errors import concerns_all
 from designspace.sweeps.trainer import BadResult, checked_history, checked_result
 from designspace.trials.claims import ClaimLost
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, is_hopeless

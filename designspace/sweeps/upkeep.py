@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from designspace.support.errors import InputError, RunError, in_words
+from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import in_words
 from designspace.support.removal import files_below, remove, remove_empty_folders
 from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from designspace.support.errors import InputError, RunError, concerns_all, in_words, may_pass
+from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all, in_words, may_pass
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.run_trial import note_attempt, run_trial
 from designspace.sweeps.trainer import trainer_of

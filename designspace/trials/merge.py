@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from designspace.support.errors import InputError, RunError, concerns_all
+from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all
 from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
 

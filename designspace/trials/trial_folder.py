@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from designspace.support.errors import InputError, RunError, concerns_all
+from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all
 from designspace.support.files import (
     add_to_log,
     atomic_writer,
