@@ -39,6 +39,12 @@ def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:
         raise InputError(
             f"recipe: trainer {recipe.trainer} cannot be imported ({error}); is it on PYTHONPATH?"
         ) from error
+    except (Exception, SystemExit) as error:  # whatever its module does when it is imported
+        raise InputError(
+            f"recipe: trainer {recipe.trainer} cannot be imported ({type(error).__name__}: {_short(error)})"
+        ) from error
+    if not callable(found):
+        raise InputError(f"recipe: trainer {recipe.trainer} is {_short(found)}, not a function")
     return found
 
 

@@ -25,7 +25,7 @@ from designspace.trials.trial_folder import TrialState, best_first
 log = logging.getLogger(__name__)
 
 KINDS = {
-    "temporary": "half-written files of processes that were killed",
+    "temporary": "half-written files of processes that were killed; damaged ones that a retry set aside",
     "claims": "claims of processes that are gone",
     "failed": "checkpoints of failed trials; a retry would begin anew",
     "checkpoints": "checkpoints of done trials, but for the best ones: their weights",
@@ -270,9 +270,9 @@ def _has_ended(launch: LaunchFolder) -> bool:
 
 
 def _old(folder: Path) -> list[Sized]:
-    """Temporary files that nobody can still be writing."""
+    """Temporary files that nobody can still be writing, and damaged ones that were set aside so long ago."""
     with contextlib.suppress(FileNotFoundError):
-        files = [(path, path.lstat()) for path in folder.glob(".*.tmp")]
+        files = [(path, path.lstat()) for pattern in (".*.tmp", "*.damaged") for path in folder.glob(pattern)]
         return [
             (path, info.st_size)
             for path, info in files

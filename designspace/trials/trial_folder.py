@@ -112,7 +112,8 @@ class TrialFolder:
             with guarded(self.path, claim.check):
                 yield claim
         finally:
-            claim.release()
+            with contextlib.suppress(OSError):  # nobody beats it any more, so others find it abandoned
+                claim.release()
 
     def write_trial(self, trial: Trial) -> None:
         """Write what is asked of this trial."""
@@ -216,6 +217,8 @@ class TrialFolder:
         Raises:
             RunError: a file cannot be read or written.
         """
+        if link := next((path for path in (other.path, other.path.parent) if path.is_symlink()), None):
+            raise RunError(f"{link} is a link, and what it leads to is not in that run folder")
         ours = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
         try:
             for name in (*sorted(ours), _RESULT, _ERROR):

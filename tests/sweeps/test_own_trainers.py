@@ -2,12 +2,15 @@
 
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
 
 from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError
 from designspace.sweeps.run_trial import run_trial
+from designspace.sweeps.trainer import trainer_of
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
@@ -92,3 +95,21 @@ def test_whatever_a_trainer_raises_is_a_failure(folder, raised):
     failure = outcome(folder, train)
     assert failure.detail.startswith(f"the trainer raised {type(raised).__name__}")
     assert "Traceback" in folder.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def other(): ...", "has no attribute 'train'"),
+        ("raise ValueError('no')", "ValueError: ValueError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("def train(:", "SyntaxError"),
+        ("train = 3", "is 3, not a function"),
+    ],
+)
+def test_a_trainer_that_cannot_be_had_is_wrong_input(tmp_path, monkeypatch, code, words):
+    (tmp_path / "broken_trainer.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_trainer", raising=False)
+    with pytest.raises(InputError, match=f"recipe: trainer broken_trainer:train .*{words}"):
+        trainer_of(Recipe(trainer="broken_trainer:train"), "cpu")
