@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import socket
 import time
@@ -20,6 +21,10 @@ from designspace.trials.trial_folder import TrialFolder
 if TYPE_CHECKING:
     from designspace.data import ImageData
     from designspace.training import DeviceData
+
+
+LONGEST_DETAIL = 1000
+"""Characters of what a trainer raised that stand in tables; all of it is in the trial's log."""
 
 
 def run_trial(
@@ -67,9 +72,9 @@ def run_trial(
             )
         result = checked_result(returned, trial.recipe)
         folder.write_result(result, trial.asked)
-    except (Interrupted, ClaimLost, KeyboardInterrupt):
+    except (Interrupted, ClaimLost):
         raise
-    except BaseException as error:  # a custom trainer may raise anything, SystemExit too
+    except BaseException as error:  # a custom trainer may raise anything, SystemExit too; workers get no Ctrl-C
         if concerns_all(error):
             raise
         if not isinstance(error, (BadResult, RunError)):
@@ -83,11 +88,15 @@ def _failure(error: BaseException, epochs: int) -> TrialFailure:
     """Put what ended a trial into the words of a results table."""
     from designspace.training import failure_of
 
-    if isinstance(error, (BadResult, RunError)):
-        return TrialFailure("error", str(error), epochs)
-    if isinstance(error, Exception):
-        return failure_of(error, epochs)
-    return TrialFailure("error", f"the trainer raised {type(error).__name__}: {error}", epochs)
+    try:
+        if isinstance(error, Exception) and not isinstance(error, (BadResult, RunError)):
+            failure = failure_of(error, epochs)
+        else:
+            words = f"the trainer raised {type(error).__name__}: {error}"
+            failure = TrialFailure("error", str(error) if isinstance(error, Exception) else words, epochs)
+    except Exception:  # a custom exception may have a text that cannot be had
+        failure = TrialFailure("error", f"the trainer raised {type(error).__name__}", epochs)
+    return dataclasses.replace(failure, detail=failure.detail[:LONGEST_DETAIL])
 
 
 @contextlib.contextmanager

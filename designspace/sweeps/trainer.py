@@ -78,9 +78,9 @@ def checked_history(history: object, recipe: Recipe) -> tuple[EpochRecord, ...]:
     return tuple(dataclasses.replace(record, **_numbers(who, record)) for record in history)
 
 
-def _numbers(who: str, value: TrialResult | EpochRecord) -> dict[str, int | float | None]:
+def _numbers(who: str, value: TrialResult | EpochRecord) -> dict[str, Any]:
     """The numbers of a value as plain ones: NumPy's are numbers too, but JSON knows none of them."""
-    found: dict[str, int | float | None] = {}
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         name, number = field.name, getattr(value, field.name)
         if name == "device":
@@ -91,7 +91,7 @@ def _numbers(who: str, value: TrialResult | EpochRecord) -> dict[str, int | floa
         kind = numbers.Integral if name in _COUNTS else numbers.Real
         highest = 100 if name in _ERRORS else math.inf
         lowest = 1 if name in ("epochs", "epoch") else -math.inf if name in ("train_loss", "lr") else 0
-        is_number = isinstance(number, kind) and not isinstance(number, bool) and math.isfinite(number)
+        is_number = not isinstance(number, bool) and isinstance(number, kind) and math.isfinite(number)
         if not is_number or not lowest <= number <= highest:
             what = "a whole number" if name in _COUNTS else "a finite number"
             limits = f" from {lowest} to {highest}" if highest == 100 else f" of at least {lowest}" * (lowest >= 0)

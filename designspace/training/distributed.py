@@ -220,8 +220,9 @@ def _run_rank(shard: Shard, task: _Task, channel: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     threading.Thread(target=_end_with_parent, args=(task.folder,), daemon=True).start()
     try:
-        guard = task.checkpoint is not None and task.check is not None
-        with guarded(task.checkpoint.parent, task.check) if guard else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if task.checkpoint is not None and task.check is not None:
+                stack.enter_context(guarded(task.checkpoint.parent, task.check))
             _answer(shard, task, channel)
     except (SystemExit, ClaimLost):
         os._exit(_TOLD_TO_END)  # at once: the others notice as soon as the interpreter begins to shut down

@@ -229,7 +229,10 @@ class RunFolder:
         path = self.path / _KERNELS
         if not path.exists():
             write_first(path, json.dumps({"kernels": here}, indent=2) + "\n")
-        return str(read_json(path)["kernels"])
+        try:
+            return str(read_json(path)["kernels"])
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
 
     def trial(self, id_: str) -> TrialFolder:
         """The folder of a trial, which may not exist yet.

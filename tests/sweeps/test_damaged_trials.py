@@ -35,6 +35,7 @@ def link_elsewhere(trial):
 STARTS_ANEW = {
     "half a history": written("history.jsonl", b'{"epoch": 1, "lr"'),
     "no attempts": written("attempts.json", b""),
+    "a folder for a log": folder_instead_of("log.txt"),
     "half a checkpoint": written("checkpoint.pt", b"PK\3\4"),
 }
 A_ROW = {

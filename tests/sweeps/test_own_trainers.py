@@ -11,6 +11,7 @@ from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
 from designspace.sweeps.run_trial import run_trial
 from designspace.sweeps.trainer import trainer_of
+from designspace.training import Diverged
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
@@ -95,6 +96,23 @@ def test_whatever_a_trainer_raises_is_a_failure(folder, raised):
     failure = outcome(folder, train)
     assert failure.detail.startswith(f"the trainer raised {type(raised).__name__}")
     assert "Traceback" in folder.log.read_text()
+
+
+class Silent(Exception):
+    """What cannot say what is wrong."""
+
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize("raised", [ValueError("x" * 10_000_000), Silent(), Diverged("x" * 10_000)])
+def test_what_a_trainer_raises_may_say_nothing_or_far_too_much(folder, raised):
+    def train(*arguments, **options):
+        raise raised
+
+    failure = outcome(folder, train)
+    assert type(raised).__name__ in failure.detail or failure.reason == "diverged"
+    assert len(failure.detail) <= 1000
 
 
 @pytest.mark.parametrize(
