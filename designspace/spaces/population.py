@@ -19,7 +19,7 @@ from designspace.spaces.identity import CHUNK, Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_together
+from designspace.support.files import read_json, write_text, write_together
 
 POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
@@ -98,16 +98,17 @@ class Population:
             RunError: a file cannot be written.
         """
         story = self._story()
-        if extends is not None:
-            story["extends"] = extends._story()
+        until_then = story if extends is None else {**story, "extends": extends._story()}
         write_together(  # the last one takes its place first
             {
                 folder / POPULATION_FILE: self.csv_pieces(),
-                folder / SAMPLING_FILE: json.dumps(story, indent=2) + "\n",
+                folder / SAMPLING_FILE: _story_text(until_then),
                 folder / SPACE_FILE: yaml.safe_dump(self.space.to_dict(), sort_keys=False),
                 **{folder / name: text for name, text in (beside or {}).items()},
             }
         )
+        if extends is not None:
+            write_text(folder / SAMPLING_FILE, _story_text(story))
 
     def _story(self) -> dict[str, Any]:
         """How the population was drawn, as sampling.json says it."""
@@ -151,6 +152,11 @@ class Population:
                 raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
             if not right:
                 raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
+
+
+def _story_text(story: Mapping[str, Any]) -> str:
+    """The content of sampling.json."""
+    return json.dumps(story, indent=2) + "\n"
 
 
 def read_ids(folder: Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import concerns_all
+from designspace.support.file_errors import concerns_all, may_pass
 from designspace.support.files import (
     add_to_log,
     atomic_writer,
@@ -181,20 +181,37 @@ class TrialFolder:
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts that ended badly so far; none where the file is damaged, which is logged."""
-        path = self.path / _ATTEMPTS
         try:
-            if not os.path.lexists(path):
-                return ()
+            return self._read_attempts()
+        except RunError as error:
+            log.warning("%s; its attempts count as none", error)
+            return ()
+
+    def _read_attempts(self) -> tuple[Attempt, ...]:
+        """Read attempts.json; none if there is no such file. Raises `RunError` if it is damaged."""
+        path = self.path / _ATTEMPTS
+        if not os.path.lexists(path):
+            return ()
+        try:
             return tuple(
                 Attempt(**{**fields, "failure": TrialFailure(**fields["failure"])}) for fields in read_json(path)
             )
-        except (RunError, TypeError, KeyError, InputError) as error:
-            log.warning("%s does not hold attempts (%s); they count as none", path, error)
-            return ()
+        except (TypeError, KeyError, InputError) as error:
+            raise RunError(f"{path} does not hold attempts ({error})") from error
 
     def add_attempt(self, attempt: Attempt) -> tuple[Attempt, ...]:
-        """Note a try that ended badly, and give all so far. Only the owner of the trial's claim may."""
-        attempts = (*self.attempts(), attempt)
+        """Note an attempt that ended badly, and give all so far. Only the owner of the trial's claim may.
+
+        Raises:
+            RunError: the file cannot be written, or not be read at the moment.
+        """
+        try:
+            before = self._read_attempts()
+        except RunError as error:
+            if may_pass(error):  # what it holds must not be lost
+                raise
+            before = ()
+        attempts = (*before, attempt)
         write_json(self.path / _ATTEMPTS, [dataclasses.asdict(attempt) for attempt in attempts])
         return attempts
 

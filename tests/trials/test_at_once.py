@@ -71,10 +71,19 @@ def test_whoever_is_killed_while_sampling_leaves_what_the_same_command_completes
         else:
             assert not before
         run.create(POPULATIONS[8], {"command": "second"})
-        assert contents(run) == contents(whole)
+        assert run.population() == POPULATIONS[8]
+        assert {**contents(run), "sampling.json": b""} == {**contents(whole), "sampling.json": b""}
         if not was_killed:
             break
     assert number > 8  # four files, each created and renamed, and the claim
+
+
+def test_an_extended_population_has_the_files_of_one_that_was_sampled_at_once(tmp_path):
+    extended, whole = RunFolder(tmp_path / "extended"), RunFolder(tmp_path / "whole")
+    for n in (3, 5, 8):
+        extended.create(POPULATIONS[n], {})
+    whole.create(POPULATIONS[8], {})
+    assert contents(extended) == contents(whole)
 
 
 def test_another_command_may_follow_one_that_was_killed(tmp_path, short_lease):
@@ -91,7 +100,7 @@ def test_another_command_may_follow_one_that_was_killed(tmp_path, short_lease):
 
 @pytest.mark.parametrize("sizes", [(5, 8), (8, 5), (8, 8), (5, 8, 3)])
 def test_of_several_samples_at_once_the_largest_stays(sizes, tmp_path):
-    for number in range(10):
+    for number in range(6):
         run = RunFolder(tmp_path / f"run{number}")
         if number % 2:
             run.create(POPULATIONS[3], {})
@@ -103,7 +112,7 @@ def test_of_several_samples_at_once_the_largest_stays(sizes, tmp_path):
 
 
 def test_of_two_samples_with_other_seeds_one_is_refused(tmp_path):
-    for number in range(10):
+    for number in range(6):
         run = RunFolder(tmp_path / f"run{number}")
         codes = at_once(lambda: run.create(POPULATIONS[5], {}), lambda: run.create(SEED_1, {}))  # noqa: B023
         assert sorted(codes) == [0, 2]
@@ -112,7 +121,7 @@ def test_of_two_samples_with_other_seeds_one_is_refused(tmp_path):
 
 def test_of_two_plans_one_counts(tmp_path):
     recipes = [Recipe(epochs=epochs) for epochs in (3, 4, 5)]
-    for number in range(10):
+    for number in range(6):
         run = RunFolder(tmp_path / f"run{number}")
         run.create(POPULATIONS[3], {})
         codes = at_once(*(lambda recipe=recipe: run.write_plan(recipe, 0) for recipe in recipes))  # noqa: B023
