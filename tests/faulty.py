@@ -1,9 +1,11 @@
 """Trainers that go wrong on purpose, for workers of the tests to use (`Recipe.trainer`)."""
 
+import errno
 import fcntl
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -78,12 +80,26 @@ def _die_while_writing():
     files.os.fsync = die
 
 
+def _fail_next_write(number):
+    """Let the next file that is written end in an error of the system."""
+    fsync = files.os.fsync
+
+    def fail(handle):
+        files.os.fsync = fsync
+        raise OSError(number, os.strerror(number))
+
+    files.os.fsync = fail
+
+
 KINDS = {
     "raise": _raise,
     "diverge": _diverge,
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "die while writing": _die_while_writing,
+    "io error": lambda: _fail_next_write(errno.EIO),
+    "full disk": lambda: _fail_next_write(errno.ENOSPC),
+    "system exit": lambda: sys.exit(3),
     "exit": lambda: os._exit(3),
     "exit quietly": lambda: os._exit(0),
     "memory": lambda: torch.empty(10**15),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -18,7 +19,7 @@ from designspace.spaces.identity import CHUNK, Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_together
+from designspace.support.files import read_json, write_text, write_together
 
 POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
@@ -80,20 +81,38 @@ class Population:
             text = [_column_text(self.columns[name][part]) for name in names]
             yield "\n".join(map(",".join, zip(self.ids[part], *text, strict=True))) + "\n"
 
-    def write(self, folder: Path) -> None:
+    def write(
+        self, folder: Path, *, extends: Population | None = None, beside: Mapping[str, str] | None = None
+    ) -> None:
         """Write population.csv, space.yaml and sampling.json, all or none.
+
+        population.csv takes its place last and decides what the folder holds. Until then sampling.json fits both the
+        old table and the new one, so that whoever is killed in between leaves a population that can be read.
+
+        Args:
+            folder: where to write.
+            extends: the population that is there and that this one begins with.
+            beside: further texts, by the names of their files, which take their places before population.csv.
 
         Raises:
             RunError: a file cannot be written.
         """
-        story = {"format": 1, "seed": self.seed, "n": len(self), "drawn": self.drawn, "rejected": dict(self.rejected)}
-        write_together(
+        story = self._story()
+        until_then = story if extends is None else {**story, "extends": extends._story()}
+        write_together(  # the last one takes its place first
             {
                 folder / POPULATION_FILE: self.csv_pieces(),
-                folder / SAMPLING_FILE: json.dumps(story, indent=2) + "\n",
+                folder / SAMPLING_FILE: _story_text(until_then),
                 folder / SPACE_FILE: yaml.safe_dump(self.space.to_dict(), sort_keys=False),
+                **{folder / name: text for name, text in (beside or {}).items()},
             }
         )
+        if extends is not None:
+            write_text(folder / SAMPLING_FILE, _story_text(story))
+
+    def _story(self) -> dict[str, Any]:
+        """How the population was drawn, as sampling.json says it."""
+        return {"format": 1, "seed": self.seed, "n": len(self), "drawn": self.drawn, "rejected": dict(self.rejected)}
 
     @staticmethod
     def read(folder: Path) -> Population:
@@ -106,14 +125,19 @@ class Population:
         if not path.is_file():
             raise RunError(f"there is no population in {folder} ({POPULATION_FILE} is missing); sample one first")
         space = read_space(folder / SPACE_FILE)
-        story = read_json(folder / SAMPLING_FILE)
+        ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS])
+        story = read_json(folder / SAMPLING_FILE)  # after the table, which fits it whenever it was read (see `write`)
         try:
+            if "extends" in story and story["n"] != len(ids) == story["extends"]["n"]:
+                story = story["extends"]  # whoever extended the population was killed before its last file
             seed, n, drawn, rejected = (story[key] for key in ("seed", "n", "drawn", "rejected"))
         except (TypeError, KeyError) as error:
             raise RunError(f"{folder / SAMPLING_FILE} lacks {error}") from error
-        ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS])
         if len(ids) != n:
-            raise RunError(f"{path} holds {len(ids)} networks, but {SAMPLING_FILE} says {n}; it may have been cut off")
+            raise RunError(
+                f"{path} holds {len(ids)} networks, but {SAMPLING_FILE} says {n}; it may have been cut off. "
+                "The command that sampled it, typed again, writes it anew"
+            )
         population = Population(space, seed, ids, columns, drawn, rejected)
         population._check_ids(path)
         return population
@@ -128,6 +152,11 @@ class Population:
                 raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
             if not right:
                 raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
+
+
+def _story_text(story: Mapping[str, Any]) -> str:
+    """The content of sampling.json."""
+    return json.dumps(story, indent=2) + "\n"
 
 
 def read_ids(folder: Path) -> tuple[str, ...]:

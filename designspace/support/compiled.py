@@ -1,6 +1,9 @@
 """Small C files, built with the machine's own compiler when first needed and kept in the folder of all that is fetched.
 
 Everything works without them, more slowly. Set ``DESIGNSPACE_KERNELS=0`` to do without.
+
+A library runs as soon as it is loaded, and anybody can compute its name. So it is loaded only if it and its folder
+belong to this user or to root and nobody else may write them; elsewhere it is built anew, where that is so.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,6 +24,8 @@ from pathlib import Path
 from designspace.support.folders import default_root
 
 log = logging.getLogger(__name__)
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def build(
@@ -41,21 +47,96 @@ def build(
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         return None
+    reasons = []
     try:
-        path = default_root() / "kernels" / f"{name}-{_key(sources, flags, compiler)}.so"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                new = Path(folder) / path.name
-                compiled = [str(Path(folder) / f"{source.stem}.o") for source in sources]
-                for source, to in zip(sources, compiled, strict=True):
-                    _run(compiler, *flags, "-fPIC", "-c", str(source), "-o", to)
-                _run(compiler, "-shared", *compiled, "-o", str(new), *libraries)
-                new.replace(path)  # whole or not at all: other processes build the same file at the same time
-        return ctypes.CDLL(str(path))
+        file = f"{name}-{_key(sources, flags, compiler)}.so"
+        for folder in _folders():
+            try:
+                _prepare(folder)
+                return _loaded(folder / file) or _built(folder / file, sources, flags, libraries, compiler)
+            except (OSError, subprocess.SubprocessError) as error:
+                reasons.append(str(error))
+        with tempfile.TemporaryDirectory(prefix="designspace-") as own:  # it stays loaded when its file is gone
+            return _built(Path(own) / file, sources, flags, libraries, compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("going on without compiled %s: %s", name, error)
+        reasons.append(str(error))
+    log.warning("going on without compiled %s: %s", name, "; ".join(dict.fromkeys(reasons)))
+    return None
+
+
+def _folders() -> list[Path]:
+    """Where libraries may be kept, the usual folder first, then one of this user's own on this machine."""
+    own = Path(tempfile.gettempdir()) / f"designspace-{os.geteuid()}"
+    try:
+        return [default_root() / "kernels", own]
+    except RuntimeError:  # there is no home folder
+        return [own]
+
+
+def _prepare(folder: Path) -> None:
+    """Make a folder that only this user may write, unless there is one.
+
+    Raises:
+        OSError: it belongs to somebody else, others may write it, or it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)  # made under a umask that lets a group write
+        found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or not _is_ours(found):
+        raise PermissionError(f"{folder} is not a folder that only you can write")
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Whether nobody but this user and root can have written something."""
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & _OTHERS_WRITE
+
+
+def _loaded(path: Path) -> ctypes.CDLL | None:
+    """Load a library; None if there is none here that may be trusted, or it is damaged."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
         return None
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or not _is_ours(found):
+            log.warning("%s could have been written by others, and is built anew", path)
+            return None
+        return ctypes.CDLL(f"/proc/self/fd/{handle}")  # this very file, whatever becomes of its name
+    except OSError as error:
+        log.warning("%s cannot be loaded, and is built anew (%s)", path, error)
+        return None
+    finally:
+        os.close(handle)
+
+
+def _built(
+    path: Path, sources: Sequence[Path], flags: Sequence[str], libraries: Sequence[str], compiler: str
+) -> ctypes.CDLL:
+    """Build a library, put it into its place and load it.
+
+    Raises:
+        OSError, SubprocessError: it cannot be built, written or loaded.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        new = Path(folder) / path.name
+        compiled = [str(Path(folder) / f"{source.stem}.o") for source in sources]
+        for source, to in zip(sources, compiled, strict=True):
+            _run(compiler, *flags, "-fPIC", "-c", str(source), "-o", to)
+        _run(compiler, "-shared", *compiled, "-o", str(new), *libraries)
+        new.chmod(0o755)  # the umask may let others write
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        new.replace(path)  # whole or not at all: other processes build the same file at the same time
+    loaded = _loaded(path)
+    if loaded is None:
+        raise OSError(f"{path} cannot be loaded")
+    return loaded
 
 
 def _key(sources: Sequence[Path], flags: Sequence[str], compiler: str) -> str:

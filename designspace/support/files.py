@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from designspace.support.errors import RunError
+
+_checks: dict[Path, Callable[[], None]] = {}
+"""What to call before a file below a folder is changed (see `guarded`)."""
+
+
+@contextlib.contextmanager
+def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, call ``check`` right before this module changes a file below ``folder``.
+
+    What it raises ends the write and leaves the file as it was. So a process that stood still while another took its
+    work over cannot put an old file in the place of a new one, whichever code writes it.
+    """
+    key = folder.resolve()
+    before = _checks.get(key)
+    _checks[key] = check
+    try:
+        yield
+    finally:
+        if before is None:
+            del _checks[key]
+        else:
+            _checks[key] = before
+
+
+def check_of(path: Path) -> Callable[[], None] | None:
+    """Return the check that guards a file, for a process that writes it on behalf of this one; None if none does."""
+    place = path.parent.resolve()
+    return next((_checks[folder] for folder in (place, *place.parents) if folder in _checks), None)
+
+
+def check_guard(path: Path) -> None:
+    """Call the check that guards a file, if one does; it raises where the file must not be changed any more."""
+    if _checks and (check := check_of(path)):
+        check()
 
 
 @contextlib.contextmanager
@@ -37,6 +72,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a run folder is shared with one's group
+        check_guard(path)
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -79,33 +115,49 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_first(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole, where there is no file yet; of several writers at once the first one counts.
+def write_first(path: Path, text: str) -> None:
+    """Write a text, whole, where there is no file yet; of several writers at once the first one counts.
 
     Raises:
         RunError: the file cannot be written.
     """
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as file:
-            file.write(json.dumps(value, indent=2).encode() + b"\n")
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, 0o666 & ~_umask())  # noqa: PTH101
+            check_guard(path)
             with contextlib.suppress(FileExistsError):
-                os.link(file.name, path)
+                _link(file.name, path, text)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _link(name: str, path: Path, text: str) -> None:
+    """Give a file a second name that must be new; where the file system has no links, create a file of that name."""
+    try:
+        os.link(name, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
 
 
 def add_to_log(path: Path, text: str) -> None:
     """Add to a log what a person may want to read, with the time before it.
 
     Raises:
-        RunError: the file cannot be written.
+        RunError: the file cannot be written, or is a link, which may lead anywhere.
     """
+    check_guard(path)
+    line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n"
     try:
-        with path.open("a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
+        # Without O_NONBLOCK, opening a named pipe would wait for somebody to read it.
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        with os.fdopen(handle, "a", encoding="utf-8") as log:
+            log.write(line)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -129,8 +181,10 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir() and any(path.iterdir()):
             for name in stale:
+                check_guard(path / name)
                 (path / name).unlink(missing_ok=True)
             for name in files:
+                check_guard(path / name)
                 (temporary / name).replace(path / name)
         else:
             temporary.replace(path)

@@ -236,9 +236,13 @@ def run_local(
     launches: list[LaunchFolder] = []
     try:
         if tasks:
-            code = snapshot.snapshot(runs[0].code).resolve()
-            note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
-            launches += [run.new_launch(note) for run in runs]
+            with runs[0].launching():  # whoever deletes old launches must not take the copy for one of theirs
+                code = snapshot.snapshot(runs[0].code).resolve()
+                note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
+                launches.append(runs[0].new_launch(note))
+            for run in runs[1:]:
+                with run.launching():
+                    launches.append(run.new_launch(note))
             pool = Pool(places, data_root, launches, code, on_event, effort)
             with _stops_on_sigterm(pool):
                 progress.left = len(pool.run(tasks))

@@ -7,16 +7,18 @@ worker takes the dead one's place, and the trial is tried again or is marked as 
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import signal
 import subprocess
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all, in_words
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
 from designspace.sweeps.run_trial import note_attempt
@@ -24,8 +26,10 @@ from designspace.sweeps.sharing import shared_gpus
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import TrialFailure, asked_of
+from designspace.trials.trial import Recipe, TrialFailure, asked_of
 from designspace.trials.trial_folder import TrialFolder
+
+log = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """How long a worker may take to end its step when it is told to stop."""
@@ -61,6 +65,8 @@ class _Queue:
     """Somebody else is at work on them."""
     watch: claims.Watch = field(default_factory=claims.Watch)
     abandoned: dict[Task, str] = field(default_factory=dict)
+    unusable: Counter[Task] = field(default_factory=Counter)
+    """How often a task's files could not be used."""
 
     def next(self) -> Order | None:
         """The next task, with what is known of its claim."""
@@ -105,6 +111,9 @@ class Pool:
         self._workers: list[Process] = []
         self._idle: list[Slot] = []
         self._stillborn = 0
+        self._left_out = 0
+        self._has_worked = False
+        self._plans: dict[str, tuple[Recipe, int]] = {}
         self._asked_to_stop = False
         self._environment: Mapping[str, str] = {}
 
@@ -198,6 +207,11 @@ class Pool:
 
     def _take(self, task: Task, event: Event, queue: _Queue) -> None:
         """Put a task where its event says that it belongs, and pass the event on."""
+        if event.kind == "unusable":
+            self._leave_out(task, event.detail, queue)
+            return
+        if event.kind not in ("started", "held"):
+            self._has_worked = True
         if event.kind == "retry":
             queue.waiting.append(task)
         if event.kind == "held":
@@ -224,17 +238,39 @@ class Pool:
 
     def _mourn(self, worker: Process, task: Task, code: int, queue: _Queue) -> None:
         """Note that a worker died at a task, which is then tried again or has failed."""
-        folder, asked = _folder_of(task)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        claim = claims.take(folder.path)  # the dead worker's, if no other launch was faster
-        if claim is None:
+        try:
+            folder, asked = self._folder_of(task)
+            with folder.claimed() as claim:  # the dead worker's, if no other launch was faster
+                if claim is None:
+                    queue.held.add(task)
+                    return
+                failure, outside = _failure_of(worker, code, epochs=len(folder.known_history()))
+                over = note_attempt(folder, failure, self._effort.max_retries, asked, outside=outside)
+        except claims.ClaimLost:
             queue.held.add(task)
+        except (RunError, OSError) as error:
+            if concerns_all(error):
+                raise
+            self._leave_out(task, in_words(error), queue)
+        else:
+            detail = f"{failure.reason}: {failure.detail}"
+            self._take(task, Event("failed" if over else "retry", epoch=failure.epochs, detail=detail), queue)
+
+    def _leave_out(self, task: Task, why: str, queue: _Queue) -> None:
+        """Try a task again whose files cannot be used, or leave it, once that was so too often, to another launch.
+
+        Raises:
+            RunError: so it was with the first tasks, and none could be worked at.
+        """
+        queue.unusable[task] += 1
+        if queue.unusable[task] <= self._effort.max_retries:
+            queue.waiting.append(task)
             return
-        failure, outside = _failure_of(worker, code, epochs=len(folder.read_history()))
-        over = note_attempt(folder, failure, self._effort.max_retries, asked, outside=outside)
-        claim.release()
-        detail = f"{failure.reason}: {failure.detail}"
-        self._take(task, Event("failed" if over else "retry", epoch=failure.epochs, detail=detail), queue)
+        log.warning("trial %s is left out: %s", task.id, why)
+        self._on_event(task, Event("failed", detail=f"error: {why}"))
+        self._left_out += 1
+        if self._left_out >= STILLBORN and not self._has_worked:
+            raise RunError(why)
 
     def _look_around(self, queue: _Queue) -> None:
         """See to what no worker says."""
@@ -247,35 +283,47 @@ class Pool:
                 worker.is_over_time = True
                 worker.kill()
         for task in list(queue.held):
-            folder, asked = _folder_of(task)
-            held = queue.watch.look(folder.path)
-            if folder.state(asked).has_ended:
-                queue.held.remove(task)
-                self._on_event(task, Event("skipped"))
-            elif held is None or queue.watch.is_abandoned(held):
-                queue.held.remove(task)
-                queue.waiting.append(task)
-                queue.abandoned[task] = held.key if held else ""
+            self._look_at(task, queue)
         self._staff(queue)
+
+    def _look_at(self, task: Task, queue: _Queue) -> None:
+        """See whether a task that somebody else is at has ended or was abandoned."""
+        try:
+            folder, asked = self._folder_of(task)
+            held = queue.watch.look(folder.path)
+            has_ended = folder.state(asked).has_ended
+        except (RunError, OSError) as error:
+            queue.held.remove(task)
+            self._leave_out(task, in_words(error), queue)
+            return
+        if has_ended:
+            queue.held.remove(task)
+            self._take(task, Event("skipped"), queue)
+        elif held is None or queue.watch.is_abandoned(held):
+            queue.held.remove(task)
+            queue.waiting.append(task)
+            queue.abandoned[task] = held.key if held else ""
 
     def _all_in_good_hands(self, queue: _Queue) -> bool:
         """Whether somebody is seen to be at work on each task that is held."""
-        return all(queue.watch.was_seen_alive(_folder_of(task)[0].path) for task in queue.held)
+        return all(queue.watch.was_seen_alive(self._folder_of(task)[0].path) for task in queue.held)
 
-
-def _folder_of(task: Task) -> tuple[TrialFolder, str]:
-    """The folder of a task's trial, and its `Trial.asked`."""
-    run = RunFolder(Path(task.run))
-    plan = run.plan()
-    return run.trial(task.id), asked_of(task.id, *plan) if plan else ""
+    def _folder_of(self, task: Task) -> tuple[TrialFolder, str]:
+        """The folder of a task's trial, and its `Trial.asked`."""
+        run = RunFolder(Path(task.run))
+        plan = self._plans.get(task.run) or run.plan()
+        if plan is not None:
+            self._plans[task.run] = plan  # it never changes
+        return run.trial(task.id), asked_of(task.id, *plan) if plan else ""
 
 
 def _free(task: Task | None) -> None:
     """Give up the claim of a worker that was killed because it did not stop: no try of the trial's failed."""
-    with contextlib.suppress(OSError, RunError):  # a full disk must not keep the pool from stopping the others
-        claim = claims.take(_folder_of(task)[0].path) if task else None
-        if claim:
-            claim.release()
+    # A full disk must not keep the pool from stopping the others.
+    with contextlib.suppress(OSError, RunError, claims.ClaimLost):
+        if task:
+            with RunFolder(Path(task.run)).trial(task.id).claimed():
+                pass
 
 
 def _cause(code: int) -> str:

@@ -52,8 +52,9 @@ class Event:
     kind: str
     """``ready``; ``started``, when the images are there and the task's trial begins; ``epoch``, when it completed one;
     ``done`` or ``failed`` when it ended; ``retry`` when a try failed and another is due; ``skipped`` when the trial had
-    ended before; ``held`` when somebody else is at work on it; ``leaving``, when the worker takes no more tasks, and
-    what it has is for another; ``broken``, when it cannot train anything (no data, no such device, a full disk)."""
+    ended before; ``held`` when somebody else is at work on it; ``unusable`` when its files cannot be read or written,
+    so that this cannot be noted in them; ``leaving``, when the worker takes no more tasks, and what it has is for
+    another; ``broken``, when it cannot train anything (no data, no such device, a full disk)."""
     epoch: int = 0
     """Epochs that the trial had completed by then."""
     error: float | None = None

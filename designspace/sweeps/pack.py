@@ -21,7 +21,7 @@ from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Task
 from designspace.sweeps.places import slots, within_memory, worker_bytes
 from designspace.sweeps.run_trial import note_attempt
-from designspace.trials import claims
+from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import Recipe, TrialFailure, asked_of
@@ -90,16 +90,18 @@ class Pack:
         """Note that a task's whole time was not enough for an epoch of a trial, or that it was pre-empted so early."""
         run = RunFolder(Path(task.run))
         folder, plan = run.trial(task.id), run.plan()
-        claim = claims.take(folder.path)
-        if claim is None or plan is None:
+        if plan is None:
             return
-        failure = TrialFailure(
-            "time limit", f"no epoch ended within {seconds / 60:.0f} minutes of a task", len(folder.read_history())
-        )
+        words = f"no epoch ended within {seconds / 60:.0f} minutes of a task"
+        failure = TrialFailure("time limit", words, len(folder.known_history()))
         pre_empted = seconds < self.work.limit_s
         retries = self.work.effort.max_retries
-        note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
-        claim.release()
+        try:
+            with folder.claimed() as claim:
+                if claim is not None:
+                    note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
+        except (RunError, OSError, ClaimLost) as error:  # the task's other trials have still to be noted
+            print(f"{folder.path}: {error}", flush=True)
 
 
 def _plan_of(run: RunFolder) -> tuple[Recipe, int]:

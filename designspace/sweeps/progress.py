@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from designspace.sweeps.messages import Event, Task
 from designspace.sweeps.status import run_status
 from designspace.trials.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -77,6 +80,9 @@ def tasks_of(runs: Sequence[RunFolder]) -> tuple[list[Task], int, float | None]:
         states = run.states(run.population().ids)
         ended = [state for state in states if state.has_ended]
         finished += len(ended)
+        for state in ended:
+            if state.is_damaged and state.failure:
+                log.warning("%s; so the trial counts as failed (designspace.retry makes it wait)", state.failure.detail)
         errors += [state.result.selection_error for state in ended if state.result]
         path = str(Path(run.path).resolve())
         queues.append([Task(path, state.id) for state in states if not state.has_ended])

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
+import dataclasses
 import logging
 import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from designspace.support.errors import InputError, RunError
-from designspace.trials.trial import (
-    Attempt,
-    EpochRecord,
-    Recipe,
-    Trial,
-    TrialFailure,
-    TrialResult,
-    is_hopeless,
-)
+from designspace.support.errors import RunError
+from designspace.support.file_errors import concerns_all
+from designspace.sweeps.trainer import BadResult, checked_history, checked_result
+from designspace.trials.claims import ClaimLost
+from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, is_hopeless
 from designspace.trials.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
@@ -29,43 +23,45 @@ if TYPE_CHECKING:
     from designspace.training import DeviceData
 
 
+LONGEST_DETAIL = 1000
+"""Characters of what a trainer raised that stand in tables; all of it is in the trial's log."""
+
+
 def run_trial(
     folder: TrialFolder,
     trial: Trial,
-    train: Callable[..., TrialResult],
+    train: Callable[..., object],
     data: DeviceData | ImageData,
     on_epoch: Callable[[EpochRecord], None],
     should_stop: Callable[[], bool],
-    is_ours: Callable[[], bool],
 ) -> TrialResult | TrialFailure:
     """Train one trial, keeping its folder up to date, and give what came of it.
 
-    ``train`` is called as `designspace.training.train` is (see `trainer_of`), with ``data``.
+    ``train`` is called as `designspace.training.train` is (see `trainer_of`), with ``data``. The trial is this
+    process's (see `TrialFolder.claimed`).
 
     A result is on disk then; what to do about a failure is the caller's choice (see `note_attempt`).
 
     Raises:
-        Interrupted: ``should_stop`` said so, or the trial is no longer this process's by ``is_ours``; it goes on from
-            its checkpoint next time.
-        RunError: the folder cannot be written.
+        Interrupted: ``should_stop`` said so; the trial goes on from its checkpoint next time.
+        ClaimLost: another process has taken the trial over.
+        RunError: the disk is full, say: whatever would stop other trials as well.
     """
-    from designspace.training import Interrupted, failure_of
+    from designspace.training import Interrupted
 
-    folder.write_trial(trial)
     done: tuple[EpochRecord, ...] = ()
 
     def keep(history: tuple[EpochRecord, ...]) -> None:
         nonlocal done
-        done = history
-        if not is_ours():
-            raise Interrupted("another process has taken the trial over")
-        folder.write_history(history)
-        folder.add_to_log(history[-1].in_words(trial.recipe.epochs))
-        on_epoch(history[-1])
+        done = checked_history(history, trial.recipe)
+        folder.write_history(done)
+        folder.add_to_log(done[-1].in_words(trial.recipe.epochs))
+        on_epoch(done[-1])
 
     try:
+        folder.write_trial(trial)
         with _told_to(folder):
-            result = train(
+            returned = train(
                 trial.network,
                 trial.recipe,
                 data,
@@ -74,16 +70,33 @@ def run_trial(
                 on_epoch=keep,
                 should_stop=should_stop,
             )
-    except (Interrupted, RunError):
+        result = checked_result(returned, trial.recipe)
+        folder.write_result(result, trial.asked)
+    except (Interrupted, ClaimLost):
         raise
-    except Exception as error:
-        folder.add_to_log("".join(traceback.format_exception(error)))
-        return failure_of(error, epochs=len(done))
-    if not is_ours():
-        raise Interrupted("another process has taken the trial over")
-    folder.write_result(result, trial.asked)
+    except BaseException as error:  # a custom trainer may raise anything, SystemExit too; workers get no Ctrl-C
+        if concerns_all(error):
+            raise
+        if not isinstance(error, (BadResult, RunError)):
+            folder.add_to_log("".join(traceback.format_exception(error)))
+        return _failure(error, len(done))
     folder.add_to_log(f"done: final error {result.final_error:.2f}%")
     return result
+
+
+def _failure(error: BaseException, epochs: int) -> TrialFailure:
+    """Put what ended a trial into the words of a results table."""
+    from designspace.training import failure_of
+
+    try:
+        if isinstance(error, Exception) and not isinstance(error, (BadResult, RunError)):
+            failure = failure_of(error, epochs)
+        else:
+            words = f"the trainer raised {type(error).__name__}: {error}"
+            failure = TrialFailure("error", str(error) if isinstance(error, Exception) else words, epochs)
+    except Exception:  # a custom exception may have a text that cannot be had
+        failure = TrialFailure("error", f"the trainer raised {type(error).__name__}", epochs)
+    return dataclasses.replace(failure, detail=failure.detail[:LONGEST_DETAIL])
 
 
 @contextlib.contextmanager
@@ -103,26 +116,6 @@ def _told_to(folder: TrialFolder) -> Iterator[None]:
     finally:
         said.setLevel(before)
         said.removeHandler(handler)
-
-
-def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:
-    """The function that trains a network: this package's for one or more devices, or the one that the recipe names.
-
-    Raises:
-        InputError: there is no such function.
-    """
-    if recipe.trainer is None:
-        from designspace.training import train, train_on_devices
-
-        return train if recipe.devices == 1 else functools.partial(train_on_devices, device=device)
-    module, _, name = recipe.trainer.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"recipe: trainer {recipe.trainer} cannot be imported ({error}); is it on PYTHONPATH?"
-        ) from error
-    return found
 
 
 def note_attempt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def run_status(run: RunFolder) -> RunStatus:
 def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
     """Read what a trial is at."""
     folder = run.trial(state.id)
-    history = folder.read_history()
+    history = folder.known_history()
     where = ""
     if state.claim is not None and state.claim.owner is not None:
         owner = state.claim.owner
@@ -104,7 +105,7 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
         f"{state.failure.reason}: {state.failure.detail}" if state.failure else "",
         len(folder.attempts()),
         where,
-        folder.log if folder.log.exists() else None,
+        folder.log if os.path.lexists(folder.log) else None,
     )
 
 
@@ -134,7 +135,7 @@ def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
 
     Copied trials do not count, since their files say when they were copied.
     """
-    recent = sorted((state for state in states if state.has_ended), key=lambda state: state.ended)[-RECENT:]
+    recent = sorted((state for state in states if state.ended), key=lambda state: state.ended)[-RECENT:]
     begun = [(start, state) for state in recent if (start := run.trial(state.id).begun) is not None]
     copied = {s.id for start, s in begun if s.result and s.ended - start < COPIED * s.result.train_s}
     if copied:  # failures that were copied cannot be told from trials that failed at once

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import logging
+import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from designspace.support.errors import InputError, unknown
+from designspace.support.errors import InputError, RunError, unknown
+from designspace.support.file_errors import in_words
+from designspace.support.removal import files_below, remove, remove_empty_folders
 from designspace.support.text import counted
 from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
@@ -17,10 +21,12 @@ from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import FAILURE_REASONS
-from designspace.trials.trial_folder import best_first
+from designspace.trials.trial_folder import TrialState, best_first
+
+log = logging.getLogger(__name__)
 
 KINDS = {
-    "temporary": "half-written files of processes that were killed",
+    "temporary": "half-written files of processes that were killed; damaged ones that a retry set aside",
     "claims": "claims of processes that are gone",
     "failed": "checkpoints of failed trials; a retry would begin anew",
     "checkpoints": "checkpoints of done trials, but for the best ones: their weights",
@@ -31,8 +37,21 @@ KINDS = {
 OLD_S = 3600.0
 """A half-written file that has not changed for so long is given up; clocks may differ by less."""
 
-Leftovers = Mapping[str, Sequence[tuple[Path, int]]]
-"""Kind -> paths and their sizes in bytes."""
+Sized = tuple[Path, int]
+"""A file and its size in bytes."""
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What a run no longer needed when it was looked at."""
+
+    run: RunFolder
+    keep_best: int
+    files: Mapping[str, Sequence[Sized]]
+    """Kind -> files."""
+
+    def __getitem__(self, kind: str) -> Sequence[Sized]:
+        return self.files[kind]
 
 
 def cancel(run: RunFolder) -> list[str]:
@@ -64,7 +83,7 @@ def cancel(run: RunFolder) -> list[str]:
             told.append(f"{tasks} of launch {launch.token}")
         elif not _has_ended(launch):
             launch.cancel(who)
-            told.append(f"launch {launch.token} on {_owner(about).host}, process {_owner(about).pid}")
+            told.append(f"launch {launch.token}{_where(about)}")
     return told
 
 
@@ -81,57 +100,164 @@ def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -
         raise InputError(f"{run.path} has no trial {trial!r}")
     failed = [state for state in run.states(ids if trial is None else (trial,)) if state.failure]
     chosen = [state.id for state in failed if state.failure and reason in (None, state.failure.reason)]
-    for id_ in chosen:
-        run.trial(id_).forget_failure()
-    return chosen
+    return [id_ for id_ in chosen if _retry(run, id_)]
+
+
+def _retry(run: RunFolder, id_: str) -> bool:
+    """Make a failed trial wait again; False where somebody else was faster, or its files cannot be changed."""
+    folder = run.trial(id_)
+    try:
+        with folder.claimed(has_ended=True) as claim:
+            if claim is None or not run.states([id_])[0].failure:
+                return False
+            folder.forget_failure()
+    except claims.ClaimLost:
+        return False
+    except (RunError, OSError) as error:
+        log.warning("trial %s cannot be retried: %s", id_, in_words(error))
+        return False
+    return True
 
 
 def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
-    """What a run no longer needs, by kind. Nothing that may belong to somebody at work is among it."""
-    found: dict[str, list[tuple[Path, int]]] = {kind: [] for kind in KINDS}
+    """List what a run no longer needs, by kind. Nothing that may belong to somebody at work is among it.
+
+    Links are not followed: what is on their other side is not the run's.
+    """
+    found: dict[str, list[Sized]] = {kind: [] for kind in KINDS}
     states = run.states(run.ids())
-    kept = {state.id for state in best_first(states)[:keep_best]}
-    at_work = False
+    best = _best(states, keep_best)
     for state in states:
-        folder = run.trial(state.id)
-        held = claims.current(folder.path)
-        gone = held is not None and held.owner is not None and held.owner.is_gone
-        if held and not gone and not state.has_ended:
-            at_work = True  # perhaps: clocks of other machines cannot be asked
-            continue
-        if held:
-            found["claims"] += [_sized(path) for path in folder.path.iterdir() if claims.is_claim(path.name)]
-        found["temporary"] += _old(folder.path)
-        kind = "failed" if state.failure else "checkpoints" if state.result and state.id not in kept else None
-        if kind and folder.checkpoint.exists():
-            found[kind].append(_sized(folder.checkpoint))
+        for kind, files in _of_trial(run, state, best).items():
+            found[kind] += files
     found["temporary"] += _old(run.path)
-    if not at_work and all(_has_ended(launch) for launch in run.launches()):
-        files = (path for parent in (run.launches_path, run.code) for path in parent.rglob("*") if path.is_file())
-        found["launches"] = [_sized(path) for path in files if not claims.is_claim(path.name)]
-    return found
+    found["launches"] += _of_launches(run, states)
+    return Leftovers(run, keep_best, found)
 
 
 def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
     """Delete leftovers of some kinds, and give how many files and bytes those were.
 
+    Each is looked at once more, while nobody else can begin to work with it: a trial under its claim, launches while
+    none can begin. What cannot be deleted is logged.
+
     Raises:
-        InputError: a kind that there is not; nothing is deleted then.
+        InputError: a kind that does not exist; nothing is deleted then.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
-    files = [entry for kind in kinds for entry in found[kind]]
-    for path, _ in files:
-        path.unlink(missing_ok=True)
-    for parent in {path.parent for path, _ in files if "launches" in kinds}:
-        _remove_empty(parent)
-    return len(files), sum(size for _, size in files)
+    run = found.run
+    listed = {entry[0] for kind in kinds if kind != "launches" for entry in found[kind]}
+    trials = sorted({path.parent for path in listed if path.parent != run.path})
+    removed = _remove(run, [entry for kind in kinds for entry in found[kind] if entry[0].parent == run.path])
+    best = _best(run.states(run.ids()), found.keep_best) if trials else set()
+    for path in trials:
+        with _going_on(path):
+            removed += _delete_of_trial(run, path.name, best, listed, kinds)
+    if "launches" in kinds and found["launches"]:
+        with _going_on(run.launches_path), run.launching():
+            removed += _remove(run, _of_launches(run, run.states(run.ids())))
+            for folder in (run.launches_path, run.code):
+                remove_empty_folders(folder)
+    return len(removed), sum(removed)
+
+
+def _delete_of_trial(run: RunFolder, id_: str, best: set[str], listed: set[Path], kinds: Sequence[str]) -> list[int]:
+    """Delete what a trial still does not need, and give the sizes."""
+    folder = run.trial(id_)
+    state = run.states([id_])[0]
+    # Taking the claim of an owner that is gone and giving it up removes both.
+    claimed = [entry for entry in _left_claims(folder.path, state) if "claims" in kinds and entry[0] in listed]
+    with folder.claimed(has_ended=state.has_ended) as claim:
+        if claim is None:
+            return []
+        files = _of_trial(run, run.states([id_])[0], best)
+        wanted = [entry for kind in kinds if kind in files and kind != "claims" for entry in files[kind]]
+        removed = _remove(run, [entry for entry in wanted if entry[0] in listed])
+    return removed + [size for _, size in claimed]
+
+
+def _remove(run: RunFolder, files: Sequence[Sized]) -> list[int]:
+    """Remove files of a run, and give the sizes of those that were there."""
+    sizes = []
+    for path, size in files:
+        with _going_on(path):
+            if remove(path, run.path):
+                sizes.append(size)
+    return sizes
+
+
+@contextlib.contextmanager
+def _going_on(path: Path) -> Iterator[None]:
+    """Say what could not be deleted, and go on with the rest."""
+    try:
+        yield
+    except claims.ClaimLost as error:
+        log.warning("%s is left as it is: %s", path, error)
+    except (RunError, OSError) as error:
+        log.warning("%s cannot be deleted: %s", path, in_words(error))
+
+
+def _best(states: Sequence[TrialState], count: int) -> set[str]:
+    """Ids of the best trials, whose weights stay."""
+    return {state.id for state in best_first(states)[:count]}
+
+
+def _of_trial(run: RunFolder, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:
+    """What a trial no longer needs, by kind; nothing while somebody may be at work on it."""
+    folder = run.trial(state.id)
+    if state.is_damaged or folder.path.is_symlink() or folder.path.parent.is_symlink():
+        return {}
+    if not state.has_ended and _may_be_at_work(claims.current(folder.path)):
+        return {}
+    found = {"claims": _left_claims(folder.path, state), "temporary": _old(folder.path)}
+    kind = "failed" if state.failure else "checkpoints" if state.result and state.id not in best else None
+    if kind and folder.checkpoint.is_file() and not folder.checkpoint.is_symlink():
+        found[kind] = [_sized(folder.checkpoint)]
+    return found
+
+
+def _of_launches(run: RunFolder, states: Sequence[TrialState]) -> list[Sized]:
+    """The files of launches, and of the code that they ran, if all of them are known to have ended."""
+    if any(not state.has_ended and _may_be_at_work(state.claim) for state in states):
+        return []  # clocks of other machines cannot be asked
+    if not all(_has_ended(launch) for launch in run.launches()):
+        return []
+    files = (entry for parent in (run.launches_path, run.code) for entry in files_below(parent))
+    return [entry for entry in files if not claims.is_claim(entry[0].name)]
+
+
+def _left_claims(folder: Path, state: TrialState) -> list[Sized]:
+    """Claims on a trial that processes left behind which are gone, or that had ended the trial."""
+    held = claims.current(folder)
+    if _may_be_at_work(held) and not state.has_ended:
+        return []
+    return [_sized(path) for path in folder.iterdir() if claims.is_claim(path.name)] if held else []
+
+
+def _may_be_at_work(held: claims.Held | None) -> bool:
+    """Whether the owner of a claim is not known to be gone."""
+    return held is not None and not (held.owner is not None and held.owner.is_gone)
 
 
 def _owner(about: Mapping[str, Any]) -> claims.Owner:
-    """The process that launched."""
-    return claims.Owner(**about["owner"])
+    """The process that launched.
+
+    Raises:
+        RunError: launch.json does not say.
+    """
+    try:
+        return claims.Owner(**about["owner"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"a launch.json does not say who launched ({error})") from error
+
+
+def _where(about: Mapping[str, Any]) -> str:
+    """Where a launch runs, in words; empty if its files do not say."""
+    with contextlib.suppress(RunError):
+        return f" on {_owner(about).host}, process {_owner(about).pid}"
+    return ""
 
 
 def _has_ended(launch: LaunchFolder) -> bool:
@@ -140,22 +266,24 @@ def _has_ended(launch: LaunchFolder) -> bool:
     names = [array["name"] for array in about.get("arrays") or []]
     if names and (not scheduler.is_here() or scheduler.queue(names)):
         return False
-    return bool(about.get("ended")) or _owner(about).is_gone
+    with contextlib.suppress(RunError):
+        return bool(about.get("ended")) or _owner(about).is_gone
+    return False
 
 
-def _old(folder: Path) -> list[tuple[Path, int]]:
-    """Temporary files that nobody can still be writing."""
-    return [_sized(path) for path in folder.glob(".*.tmp") if time.time() - path.stat().st_mtime > OLD_S]
-
-
-def _sized(path: Path) -> tuple[Path, int]:
+def _old(folder: Path) -> list[Sized]:
+    """Temporary files that nobody can still be writing, and damaged ones that were set aside so long ago."""
     with contextlib.suppress(FileNotFoundError):
-        return path, path.stat().st_size
+        files = [(path, path.lstat()) for pattern in (".*.tmp", "*.damaged") for path in folder.glob(pattern)]
+        return [
+            (path, info.st_size)
+            for path, info in files
+            if stat.S_ISREG(info.st_mode) and time.time() - info.st_mtime > OLD_S
+        ]
+    return []
+
+
+def _sized(path: Path) -> Sized:
+    with contextlib.suppress(FileNotFoundError):
+        return path, path.lstat().st_size
     return path, 0
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder of a launch that holds nothing any more, and those around it."""
-    while folder.name and folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder = folder.parent

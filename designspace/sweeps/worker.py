@@ -13,13 +13,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all, in_words, may_pass
 from designspace.sweeps.messages import Event, Order, Settings, Task
-from designspace.sweeps.run_trial import note_attempt, run_trial, trainer_of
+from designspace.sweeps.run_trial import note_attempt, run_trial
+from designspace.sweeps.trainer import trainer_of
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
@@ -31,6 +33,21 @@ if TYPE_CHECKING:
 
 ORPHAN_S = 30.0
 """A worker whose parent is gone and that does not come to the end of its step is ended after so long."""
+
+
+class CannotWork(BaseException):
+    """A worker can train nothing here; says why. What collects failures of trials must not take it for one."""
+
+
+@contextlib.contextmanager
+def _for_all_trials() -> Iterator[None]:
+    """What cannot be done in the block can be done for no trial, unless a disk or file server fails for a moment."""
+    try:
+        yield
+    except (InputError, RunError, OSError) as error:
+        if may_pass(error):
+            raise
+        raise CannotWork(in_words(error)) from error
 
 
 class _Run:
@@ -81,35 +98,51 @@ class Worker:
         """Run one task and say how it ended; a trial that has ended or that somebody else works on is left alone.
 
         Raises:
-            Interrupted: the worker was told to end, or another process has taken the trial over.
+            CannotWork: nothing can be trained here.
+            Interrupted: the worker was told to end.
+            ClaimLost: another process has taken the trial over.
         """
-        task = order.task
-        if task.run not in self._runs:
-            self._runs[task.run] = _Run(Path(task.run))
-        run = self._runs[task.run]
-        trial, folder = run.trial(task.id), run.folder.trial(task.id)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            run = self._run_of(order.task)
+            self._run(order, run, run.trial(order.task.id))
+        except (RunError, OSError) as error:
+            if concerns_all(error):
+                raise CannotWork(in_words(error)) from error
+            self.send(Event("unusable", detail=in_words(error)))
+
+    def _run_of(self, task: Task) -> _Run:
+        """What is known of a task's run."""
+        with _for_all_trials():
+            if task.run not in self._runs:
+                self._runs[task.run] = _Run(Path(task.run))
+            return self._runs[task.run]
+
+    def _run(self, order: Order, run: _Run, trial: Trial) -> None:
+        """Run a trial, if it is still to be run.
+
+        Raises:
+            RunError, OSError: files of this trial cannot be read or written; besides as of `run`.
+        """
+        folder = run.folder.trial(trial.id)
         if folder.state(trial.asked).has_ended:
             self.send(Event("skipped"))
             return
-        claim = claims.take(folder.path, order.abandoned)
-        if claim is None:
-            self.send(Event("held"))
-            return
-        try:
-            if folder.state(trial.asked).has_ended:  # just before it could be claimed
+        with folder.claimed(order.abandoned) as claim:
+            if claim is None:
+                self.send(Event("held"))
+            elif folder.state(trial.asked).has_ended:  # just before it could be claimed
                 self.send(Event("skipped"))
             elif not (claim.lost and self._is_over_with_lost_owner(folder, trial, claim.lost)):
-                if self.settings.device == "cpu" and trial.recipe.trainer is None:
-                    self._agree_on_kernels(run.folder)
-                self._train(task, trial, folder, claim)
-        finally:
-            claim.release()
+                with _for_all_trials():
+                    if self.settings.device == "cpu" and trial.recipe.trainer is None:
+                        self._agree_on_kernels(run.folder)
+                    trainer = trainer_of(trial.recipe, self.settings.device)
+                self._train(trial, folder, claim, trainer)
 
     def _is_over_with_lost_owner(self, folder: TrialFolder, trial: Trial, owner: claims.Owner) -> bool:
         """Note that the trial's former owner was lost; True if that was once too often."""
         words = f"process {owner.pid} on {owner.host} was lost"
-        failure = TrialFailure("worker died", words, epochs=len(folder.read_history()))
+        failure = TrialFailure("worker died", words, epochs=len(folder.known_history()))
         over = note_attempt(folder, failure, self.settings.max_retries, trial.asked, host=owner.host, outside=True)
         if over:
             self.send(_failed(failure))
@@ -133,7 +166,7 @@ class Worker:
             )
         kernels.use(settled)
 
-    def _train(self, task: Task, trial: Trial, folder: TrialFolder, claim: claims.Claim) -> None:
+    def _train(self, trial: Trial, folder: TrialFolder, claim: claims.Claim, trainer: Callable[..., object]) -> None:
         """Train a trial that is this worker's."""
         where = f"on {claim.owner.host}, process {claim.owner.pid}, {self.settings.device}"
         folder.add_to_log(f"started {where}{f', SLURM job {claim.owner.job}' if claim.owner.job else ''}")
@@ -142,13 +175,11 @@ class Worker:
             def should_stop() -> bool:
                 return is_lost() or self.should_stop()
 
-            outcome = self._outcome(trial, folder, claim, should_stop)
+            outcome = self._outcome(trial, folder, trainer, should_stop)
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.selection_error))
             return
-        if not claim.is_ours():
-            self.send(Event("held"))
-            return
+        claim.check()
         if self.settings.device == "cuda" and not self._can_go_on_after(outcome):
             self.is_spent = True
             self.send(Event("leaving"))
@@ -166,21 +197,21 @@ class Worker:
         return failure.reason == "diverged"
 
     def _outcome(
-        self, trial: Trial, folder: TrialFolder, claim: claims.Claim, should_stop: Callable[[], bool]
+        self, trial: Trial, folder: TrialFolder, trainer: Callable[..., object], should_stop: Callable[[], bool]
     ) -> TrialResult | TrialFailure:
         """Load the images if need be, and train."""
         from designspace.training import failure_of
 
-        before = len(folder.read_history())
-        trainer = trainer_of(trial.recipe, self.settings.device)
+        before = len(folder.known_history())
         try:
-            images = self._images(trial.recipe)
-        except (InputError, RunError, OSError):
-            raise  # so it would be with every trial
+            with _for_all_trials():
+                images = self._images(trial.recipe)
+        except (RunError, OSError):
+            raise
         except Exception as error:  # a GPU without memory, say
             return failure_of(error, epochs=before)
         self.send(Event("started", epoch=before))
-        return run_trial(folder, trial, trainer, images, self._said, should_stop, claim.is_ours)
+        return run_trial(folder, trial, trainer, images, self._said, should_stop)
 
     def _end_if_hung(self) -> None:
         """End a process that nobody is left to end."""
@@ -237,14 +268,14 @@ def main() -> None:
                 if worker.should_stop():
                     raise Interrupted
                 worker.run(Order.from_line(line))
-            except Interrupted:
+            except (Interrupted, claims.ClaimLost):
                 if worker.should_stop():
                     send(Event("leaving"))
                     break
                 send(Event("held"))
             if worker.is_spent:
                 break
-    except (InputError, RunError, OSError) as error:
+    except CannotWork as error:
         send(Event("broken", detail=str(error)))
         raise SystemExit(1) from error
 

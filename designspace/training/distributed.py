@@ -6,6 +6,7 @@ them, so that a rank that is killed or crashes ends one trial, and not the proce
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -29,11 +30,13 @@ from torch import distributed as dist
 from designspace.data.images import ImageData
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, unknown
+from designspace.support.files import check_of, guarded
 from designspace.training.device_data import DeviceData, images_for
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
 from designspace.training.mapped import MappedData
 from designspace.training.shard import Shard
+from designspace.trials.claims import ClaimLost
 from designspace.trials.trial import Recipe, TrialResult
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -89,8 +92,11 @@ def train_on_devices(
     if batch % recipe.devices:
         raise InputError(f"{images.name}: a batch of all {batch} images cannot be shared by {recipe.devices} devices")
     ranks: list[_Rank] = []
+    check = check_of(checkpoint) if checkpoint else None
     with tempfile.TemporaryDirectory(prefix="designspace-") as folder:
-        task = _Task(network, recipe, seed, device, checkpoint, Path(folder), MappedData.of(images, Path(folder)))
+        task = _Task(
+            network, recipe, seed, device, checkpoint, Path(folder), MappedData.of(images, Path(folder)), check
+        )
         try:
             for number in range(recipe.devices):
                 ranks.append(_Rank(Shard(number, recipe.devices), task))
@@ -119,6 +125,8 @@ class _Task:
     folder: Path
     """Holds images that are in no file yet, and a file by which the ranks find each other: others may take a port."""
     images: MappedData
+    check: Callable[[], None] | None
+    """What guards the checkpoint in the calling process (see `guarded`): rank 0 writes it."""
 
 
 class _Rank:
@@ -212,8 +220,11 @@ def _run_rank(shard: Shard, task: _Task, channel: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     threading.Thread(target=_end_with_parent, args=(task.folder,), daemon=True).start()
     try:
-        _answer(shard, task, channel)
-    except SystemExit:
+        with contextlib.ExitStack() as stack:
+            if task.checkpoint is not None and task.check is not None:
+                stack.enter_context(guarded(task.checkpoint.parent, task.check))
+            _answer(shard, task, channel)
+    except (SystemExit, ClaimLost):
         os._exit(_TOLD_TO_END)  # at once: the others notice as soon as the interpreter begins to shut down
 
 

@@ -3,7 +3,8 @@
 A claim is a file ``claim.<k>.json`` in the trial's folder. Creating it with O_EXCL decides who has it, also on NFS. Its
 owner touches it every `BEAT_S` seconds. A claim whose owner is gone is never removed by others: who takes the trial
 over creates the next one, k + 1, and of several that try one succeeds. The claim with the highest number counts, and an
-owner that finds a higher one than its own has lost the trial and stops.
+owner that finds a higher one than its own has lost the trial and stops. It looks right before it changes any of the
+trial's files (see `Claim.check`), for it may have stood still for any length of time.
 
 An owner is gone when its process is known to have ended, or when its claim did not change for `LEASE_S` seconds of the
 *observer's* own clock (see `Watch`): clocks of different hosts are never compared.
@@ -25,6 +26,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from designspace.support.errors import RunError
+from designspace.support.files import guarded
+
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
@@ -33,6 +37,13 @@ BEAT_S = 5.0
 """How often an owner touches its claim."""
 
 _NAME = re.compile(r"claim\.(\d+)\.json")
+
+
+class ClaimLost(BaseException):
+    """Another process has taken over what this one had a claim on.
+
+    Like ``KeyboardInterrupt`` this is not an ``Exception``: what collects failures must not take it for one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +120,21 @@ class Claim:
         held = current(self.path.parent)
         return held is not None and held.number == self._number and held.owner == self.owner
 
+    def check(self) -> None:
+        """Raise `ClaimLost` unless the trial is still this claim's."""
+        if not self.is_ours():
+            raise ClaimLost(f"another process has taken over the work on {self.path.parent}")
+
     def release(self) -> None:
-        """Give the trial up. Older claims, of owners that are gone, go first."""
-        for number in range(1, self._number + 1):
-            _path(self.path.parent, number).unlink(missing_ok=True)
+        """Give the trial up. Older claims, of owners that are gone, go first.
+
+        Where the claim was lost, the files of its numbers may be somebody else's by now, and stay.
+        """
+        if not self.is_ours():
+            return
+        for number in sorted(_numbers(self.path.parent)):
+            if number <= self._number:
+                _path(self.path.parent, number).unlink(missing_ok=True)
 
 
 @dataclass(slots=True)
@@ -192,10 +214,15 @@ def take(folder: Path, abandoned: str = "") -> Claim | None:
 def current(folder: Path) -> Held | None:
     """The claim on a trial that counts; None if there is none."""
     try:
-        numbers = [int(match[1]) for entry in os.scandir(folder) if (match := _NAME.fullmatch(entry.name))]
+        numbers = _numbers(folder)
     except FileNotFoundError:
         return None
     return _read(_path(folder, max(numbers)), max(numbers)) if numbers else None
+
+
+def _numbers(folder: Path) -> list[int]:
+    """The numbers of all claims in a folder."""
+    return [int(match[1]) for entry in os.scandir(folder) if (match := _NAME.fullmatch(entry.name))]
 
 
 def is_claim(name: str) -> bool:
@@ -234,7 +261,12 @@ def beating(claim: Claim, also: Callable[[], None] | None = None) -> Iterator[Ca
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[Claim]:
-    """Wait until this process has the claim on a folder, and keep it during the block."""
+    """Wait until this process has the claim on a folder, and keep it during the block.
+
+    Raises:
+        OSError: the folder cannot be written.
+        RunError: the block was about to change a file of the folder after another process had taken the claim over.
+    """
     watch, abandoned, said = Watch(), "", False
     while (claim := take(folder, abandoned)) is None:
         held = watch.look(folder)
@@ -244,8 +276,10 @@ def alone(folder: Path) -> Iterator[Claim]:
             log.info("waiting for process %d on %s, which is at %s", held.owner.pid, held.owner.host, folder)
         time.sleep(0.2)
     try:
-        with beating(claim):
+        with beating(claim), guarded(folder, claim.check):
             yield claim
+    except ClaimLost as error:
+        raise RunError(f"{error}; this one stood still for too long and stops") from error
     finally:
         claim.release()
 

@@ -7,12 +7,16 @@ Status is derived from the files that exist. Reading never writes or deletes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
+import json
+import logging
 import os
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +25,9 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_first, write_json, write_text, write_together
+from designspace.support.files import read_json, write_first, write_together
 from designspace.support.text import to_cell
+from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import EpochRecord, Recipe, asked_of
 from designspace.trials.trial_folder import TrialFolder, TrialState
@@ -49,6 +54,9 @@ _KERNELS = "kernels.json"
 _TRIALS = "trials"
 _LAUNCHES = "launches"
 _CODE = "code"
+_ID = re.compile(r"[0-9a-f]{12}")
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -78,19 +86,56 @@ class RunFolder:
             InputError: the folder holds another population, which stays as it is.
             RunError: a file cannot be read or written.
         """
-        if self.exists():
-            held = Population.read(self.path)
-            if held == population:
+        with contextlib.suppress(RunError):  # damaged, or being written: looked at again below
+            if self.exists() and Population.read(self.path) == population:
                 return
-            if not held.begins(population):
-                raise InputError(
-                    f"{self.path} already holds another population: {len(held)} networks of {held.space.name} with "
-                    f"seed {held.seed}{'' if held.space == population.space else ' and other settings'}, and "
-                    f"{len(population)} of {population.space.name} with seed {population.seed} were asked for. "
-                    "It was left as it is; choose another folder with run=..."
-                )
-        population.write(self.path)
-        write_json(self.path / _PROVENANCE, dict(provenance))
+        with self._alone(self.path):
+            held = self._beginning_of(population) if self.exists() else None
+            if held != population:
+                text = json.dumps(dict(provenance), indent=2, allow_nan=False) + "\n"
+                population.write(self.path, extends=held, beside={_PROVENANCE: text})
+
+    def _beginning_of(self, population: Population) -> Population | None:
+        """Return the population that is here and that another begins with; None if it is damaged and is to be replaced.
+
+        Raises:
+            InputError: this is not the beginning of that population.
+            RunError: the files cannot be read, and there is no telling whether it is.
+        """
+        try:
+            held = Population.read(self.path)
+        except RunError:
+            ids = self.ids()
+            if not ids or ids != population.ids[: len(ids)]:
+                raise
+            return None  # ids are digests of the networks, so these are the networks that were asked for
+        if held.begins(population):
+            return held
+        asked = f"{len(population)} of {population.space.name} with seed {population.seed} were asked for"
+        if population.begins(held):
+            asked = f"{asked}, which are the first of them"
+        raise InputError(
+            f"{self.path} already holds another population: {len(held)} networks of {held.space.name} with "
+            f"seed {held.seed}{'' if held.space == population.space else ' and other settings'}, and {asked}. "
+            "It was left as it is; choose another folder with run=..."
+        )
+
+    @contextlib.contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """Have a folder of the run for this process alone while the block runs; others wait for it.
+
+        Raises:
+            RunError: the folder cannot be written, is a link, or another process has taken it over.
+        """
+        if folder != self.path and folder.is_symlink():
+            raise RunError(f"{folder} is a link, and what is in a run folder must lie there; replace it with a folder")
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(claims.alone(folder))
+            except OSError as error:
+                raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+            yield
 
     def population(self) -> Population:
         """Read the population.
@@ -110,9 +155,12 @@ class RunFolder:
         """The ids of the population, without a look at its networks.
 
         Raises:
-            RunError: there is no population here, or the table cannot be read.
+            RunError: there is no population here, or the table cannot be read, or holds what cannot be an id.
         """
-        return read_ids(self.path)
+        ids = read_ids(self.path)
+        for id_ in ids:
+            self._check_id(id_)
+        return ids
 
     def space(self) -> DesignSpace:
         """Read the space that the population comes from."""
@@ -132,7 +180,8 @@ class RunFolder:
         self.check_plan(recipe, seed)
         if self.plan() is None:
             wanted = {**recipe.to_dict(), "seed": seed}
-            write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
+            write_first(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
+        self.check_plan(recipe, seed)  # another launch may have been first, with another recipe
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
         """Raise unless networks may be trained like this here: there is no plan, or this one.
@@ -173,18 +222,31 @@ class RunFolder:
         """
         path = self.path / _KERNELS
         if not path.exists():
-            write_first(path, {"kernels": here})
-        return str(read_json(path)["kernels"])
+            write_first(path, json.dumps({"kernels": here}, indent=2) + "\n")
+        try:
+            return str(read_json(path)["kernels"])
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
 
     def trial(self, id_: str) -> TrialFolder:
-        """The folder of a trial, which may not exist yet."""
+        """The folder of a trial, which may not exist yet.
+
+        Raises:
+            RunError: ``id_`` cannot be an id.
+        """
+        self._check_id(id_)
         return TrialFolder(self._trials / id_)
+
+    def _check_id(self, id_: str) -> None:
+        """Raise unless a text can be an id: anything else might be a path that leads out of the run folder."""
+        if not _ID.fullmatch(id_):
+            raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which is 12 hex digits")
 
     def states(self, ids: Sequence[str]) -> list[TrialState]:
         """What became of each trial.
 
         Raises:
-            RunError: a result is cut off or was edited, or is of another recipe or seed than the run's.
+            RunError: a result is of another recipe or seed than the run's.
         """
         plan = self.plan()
         begun = self.begun()
@@ -199,6 +261,8 @@ class RunFolder:
             return {entry.name for entry in os.scandir(self._trials)}
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise RunError(f"cannot read {self._trials}: {error.strerror or error}") from error
 
     @property
     def launches_path(self) -> Path:
@@ -211,10 +275,24 @@ class RunFolder:
         return LaunchFolder.create(self.launches_path, {**about, "folder": self._folder_number()})
 
     def launches(self) -> list[LaunchFolder]:
-        """All launches of this run, the oldest first. Those that came with a copy of another run's folder are not."""
+        """All launches of this run, the oldest first.
+
+        Those that came with a copy of another run's folder are not among them, nor those whose files are damaged, which
+        are logged, nor what is a link.
+        """
         number = self._folder_number()
-        found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*"))]
-        return [launch for launch in found if launch.exists() and launch.about().get("folder", number) == number]
+        if self.launches_path.is_symlink():
+            return []
+        found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if not path.is_symlink()]
+        return [launch for launch in found if launch.exists() and _belongs_to(launch, number)]
+
+    def launching(self) -> contextlib.AbstractContextManager[None]:
+        """Have the right to begin a launch, or to delete what launches left, for this process alone.
+
+        Raises:
+            RunError: the folder cannot be written, or is a link.
+        """
+        return self._alone(self.launches_path)
 
     def _folder_number(self) -> int:
         """What tells this folder from a copy of it, on any machine that sees it, under whatever name: its inode."""
@@ -246,13 +324,13 @@ class RunFolder:
         """The epochs so far of each trial that has completed one.
 
         From the trials' own files, or, where those are not there (a run that was published without them), from
-        history.csv.
+        history.csv. A trial whose file is damaged has none.
 
         Raises:
-            RunError: a file is cut off or was edited.
+            RunError: history.csv is cut off or was edited.
         """
         if begun := self.begun():
-            found = {id_: self.trial(id_).read_history() for id_ in self.ids() if id_ in begun}
+            found = {id_: self.trial(id_).known_history() for id_ in self.ids() if id_ in begun}
             return {id_: history for id_, history in found.items() if history}
         return _read_histories(self.history) if self.history.exists() else {}
 
@@ -296,6 +374,15 @@ def _differences(recipe: Recipe, seed: int, other: Recipe, other_seed: int) -> s
 def _typed(value: Any) -> str:
     """A value of a recipe as a person types it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _belongs_to(launch: LaunchFolder, number: int) -> bool:
+    """Whether a launch is of the run folder with that inode; False where that cannot be read."""
+    try:
+        return bool(launch.about().get("folder", number) == number)
+    except (RunError, TypeError, ValueError) as error:
+        log.warning("launch %s is left out: %s", launch.path.name, error)
+        return False
 
 
 def _csv_text(rows: Sequence[Sequence[Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -73,8 +74,10 @@ class LaunchFolder:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the launch was told to end."""
-        return (self.path / _CANCEL).exists()
+        """Whether the launch was told to end; not known, and so False, while the folder cannot be read."""
+        with contextlib.suppress(OSError):
+            return (self.path / _CANCEL).exists()
+        return False
 
     @property
     def cancelled_by(self) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from designspace.support.errors import InputError
-from designspace.trials import claims
+from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import concerns_all
+from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
 
     All must hold populations of one space and seed, of which one begins with the other, and one recipe. The target may
     be new; it gets the largest population. A done trial takes the place of a failed one; else what is there stays, and
-    so does what is being trained.
+    so does what is being trained. A trial whose files cannot be read or written is left out, which is logged.
 
     Raises:
         InputError: another space, seed or recipe; nothing is changed by that folder or those after it.
@@ -60,18 +64,25 @@ def _take_over(target: RunFolder, other: RunFolder, ids: Sequence[str]) -> Taken
     """Copy the ended trials that the target lacks."""
     taken = known = unequal = 0
     for theirs, mine in zip(other.states(ids), target.states(ids), strict=True):
-        if not theirs.has_ended:
+        if theirs.is_damaged and theirs.failure:
+            log.warning("trial %s was not taken over: %s", theirs.id, theirs.failure.detail)
+        if theirs.is_damaged or not theirs.has_ended:
             continue
         if mine.has_ended and not (mine.failure and theirs.result):
             known += 1
             unequal += bool(mine.result and theirs.result and mine.result.final_error != theirs.result.final_error)
             continue
-        mine_now = target.trial(theirs.id)
-        mine_now.path.mkdir(parents=True, exist_ok=True)
-        claim = claims.take(mine_now.path)
-        if claim is None:  # somebody trains it here; what they come to counts
+        try:
+            with target.trial(theirs.id).claimed(has_ended=mine.has_ended) as claim:
+                if claim is None:  # somebody trains it here; what they come to counts
+                    continue
+                target.trial(theirs.id).copy_from(other.trial(theirs.id))
+        except ClaimLost:
             continue
-        mine_now.copy_from(other.trial(theirs.id))
-        claim.release()
+        except (RunError, OSError) as error:
+            if concerns_all(error):
+                raise
+            log.warning("trial %s was not taken over: %s", theirs.id, error)
+            continue
         taken += 1
     return Taken(taken, known, unequal)

@@ -7,18 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import add_to_log, atomic_writer, read_json, write_json, write_text
+from designspace.support.file_errors import concerns_all, may_pass
+from designspace.support.files import (
+    add_to_log,
+    atomic_writer,
+    check_guard,
+    guarded,
+    read_json,
+    write_json,
+    write_text,
+)
 from designspace.trials import claims
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
+
+log = logging.getLogger(__name__)
 
 STATUSES = ("done", "failed", "running", "waiting")
 
@@ -41,7 +55,9 @@ class TrialState:
     claim: claims.Held | None = None
     """Who is, or was last, at work on a trial that has not ended."""
     ended: float = 0.0
-    """When it ended, in seconds since 1970."""
+    """When it ended, in seconds since 1970; 0 if that is not known."""
+    is_damaged: bool = False
+    """Whether files of the trial cannot be read: it counts as failed, and ``failure`` says what is wrong with them."""
 
     @property
     def has_ended(self) -> bool:
@@ -67,6 +83,38 @@ class TrialFolder:
         self.checkpoint = path / "checkpoint.pt"
         self.log = path / "log.txt"
 
+    @contextlib.contextmanager
+    def claimed(self, abandoned: str = "", *, has_ended: bool = False) -> Iterator[claims.Claim | None]:
+        """Have the trial for this process alone while the block runs; None where somebody else has it, or may have.
+
+        Whatever is written into the folder during the block, by whichever code (see `files.guarded`), is written only
+        while the claim holds.
+
+        Args:
+            abandoned: the claim that was found abandoned (see `claims.take`).
+            has_ended: whether the trial has ended, so that a claim on it is one that was left behind.
+
+        Raises:
+            ClaimLost: a file was about to be changed after another process had taken the trial over.
+            OSError: the folder cannot be written.
+            RunError: the folder is a link, and what is written there would not be in the run.
+        """
+        if link := next((path for path in (self.path, self.path.parent) if path.is_symlink()), None):
+            raise RunError(f"{link} is a link, and what is in a run folder must lie there; replace it with a folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if has_ended and (held := claims.current(self.path)):
+            abandoned = held.key
+        claim = claims.take(self.path, abandoned)
+        if claim is None:
+            yield None
+            return
+        try:
+            with guarded(self.path, claim.check):
+                yield claim
+        finally:
+            with contextlib.suppress(OSError):  # nobody beats it any more, so others find it abandoned
+                claim.release()
+
     def write_trial(self, trial: Trial) -> None:
         """Write what is asked of this trial."""
         asked = {
@@ -89,12 +137,23 @@ class TrialFolder:
             RunError: the file is cut off or was edited.
         """
         path = self.path / _HISTORY
-        if not path.exists():
-            return ()
         try:
-            return tuple(EpochRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return tuple(EpochRecord(**json.loads(line)) for line in lines)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
         except (ValueError, TypeError) as error:
             raise RunError(f"{path} is not whole ({error})") from error
+
+    def known_history(self) -> tuple[EpochRecord, ...]:
+        """Return `read_history`, or no epochs where the file is damaged, which is logged."""
+        try:
+            return self.read_history()
+        except RunError as error:
+            log.warning("%s; its epochs count as unknown", error)
+            return ()
 
     def write_result(self, result: TrialResult, asked: str = "") -> None:
         """Write the result: from now on the trial is done. ``asked`` is its `Trial.asked`."""
@@ -107,15 +166,31 @@ class TrialFolder:
     def add_to_log(self, text: str) -> None:
         """Add to log.txt what a person may want to read, with the time before it.
 
+        A log that cannot be written stops nothing, and is told in the log of the program, unless nothing else can be
+        written either.
+
         Raises:
-            RunError: the file cannot be written.
+            RunError: the disk is full.
         """
-        add_to_log(self.log, text)
+        try:
+            add_to_log(self.log, text)
+        except RunError as error:
+            if concerns_all(error):
+                raise
+            log.warning("%s", error)
 
     def attempts(self) -> tuple[Attempt, ...]:
-        """The tries that ended badly so far."""
+        """The attempts that ended badly so far; none where the file is damaged, which is logged."""
+        try:
+            return self._read_attempts()
+        except RunError as error:
+            log.warning("%s; its attempts count as none", error)
+            return ()
+
+    def _read_attempts(self) -> tuple[Attempt, ...]:
+        """Read attempts.json; none if there is no such file. Raises `RunError` if it is damaged."""
         path = self.path / _ATTEMPTS
-        if not path.exists():
+        if not os.path.lexists(path):
             return ()
         try:
             return tuple(
@@ -125,15 +200,33 @@ class TrialFolder:
             raise RunError(f"{path} does not hold attempts ({error})") from error
 
     def add_attempt(self, attempt: Attempt) -> tuple[Attempt, ...]:
-        """Note a try that ended badly, and give all so far. Only the owner of the trial's claim may."""
-        attempts = (*self.attempts(), attempt)
+        """Note an attempt that ended badly, and give all so far. Only the owner of the trial's claim may.
+
+        Raises:
+            RunError: the file cannot be written, or not be read at the moment.
+        """
+        try:
+            before = self._read_attempts()
+        except RunError as error:
+            if may_pass(error):  # what it holds must not be lost
+                raise
+            before = ()
+        attempts = (*before, attempt)
         write_json(self.path / _ATTEMPTS, [dataclasses.asdict(attempt) for attempt in attempts])
         return attempts
 
     def forget_failure(self) -> None:
-        """Make a failed trial one that waits, with all its tries before it."""
-        (self.path / _ATTEMPTS).unlink(missing_ok=True)
-        (self.path / _ERROR).unlink(missing_ok=True)
+        """Make a failed trial one that waits, with all its attempts before it. Only the owner of its claim may.
+
+        A result that cannot be read, or whatever else stands where a file belongs, is set aside under another name.
+        """
+        for name in (_TRIAL, _HISTORY, self.checkpoint.name, self.log.name, _ATTEMPTS, _RESULT, _ERROR):
+            path = self.path / name
+            check_guard(path)
+            if name in (_ATTEMPTS, _ERROR) and path.is_file() and not path.is_symlink():
+                path.unlink()
+            elif os.path.lexists(path) and (name == _RESULT or path.is_symlink() or not path.is_file()):
+                path.rename(path.with_name(f"{name}.{os.urandom(3).hex()}.damaged"))
 
     def copy_from(self, other: TrialFolder) -> None:
         """Take over the files of the same trial in another run; its result comes last, so that half a copy is none.
@@ -141,11 +234,13 @@ class TrialFolder:
         Raises:
             RunError: a file cannot be read or written.
         """
+        if link := next((path for path in (other.path, other.path.parent) if path.is_symlink()), None):
+            raise RunError(f"{link} is a link, and what it leads to is not in that run folder")
         ours = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
         try:
             for name in (*sorted(ours), _RESULT, _ERROR):
-                if (other.path / name).exists():
-                    with (other.path / name).open("rb") as source, atomic_writer(self.path / name) as file:
+                if os.path.lexists(other.path / name):
+                    with _opened(other.path / name) as source, atomic_writer(self.path / name) as file:
                         shutil.copyfileobj(source, file)
             if (self.path / _RESULT).exists():
                 (self.path / _ERROR).unlink(missing_ok=True)
@@ -155,23 +250,44 @@ class TrialFolder:
     @property
     def begun(self) -> float | None:
         """When it was last begun or gone on with, in seconds since 1970; None before."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             return (self.path / _TRIAL).stat().st_mtime
         return None
 
     def state(self, asked: str = "") -> TrialState:
         """What became of the trial, from the files that exist. ``asked`` is its `Trial.asked`, if that is known.
 
+        A trial whose files cannot be read is one that failed, and says why; so it stops no other.
+
         Raises:
-            RunError: a result is cut off or was edited, or is of another recipe or seed.
+            ForeignResult: a result is of another recipe or seed.
         """
         id_ = self.path.name
-        if found := _read_value(self.path / _RESULT, TrialResult, asked):
-            return TrialState(id_, "done", result=found[0], ended=found[1])
-        if found := _read_value(self.path / _ERROR, TrialFailure, asked):
-            return TrialState(id_, "failed", failure=found[0], ended=found[1])
-        held = claims.current(self.path)
+        try:
+            if found := _read_value(self.path / _RESULT, TrialResult, asked):
+                return TrialState(id_, "done", result=found[0], ended=found[1])
+            if found := _read_value(self.path / _ERROR, TrialFailure, asked):
+                return TrialState(id_, "failed", failure=found[0], ended=found[1])
+            held = claims.current(self.path)
+        except ForeignResult:
+            raise
+        except (RunError, OSError) as error:
+            words = error if isinstance(error, RunError) else f"cannot read {self.path}: {error.strerror or error}"
+            return TrialState(id_, "failed", failure=TrialFailure("error", str(words)), is_damaged=True)
         return TrialState(id_, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+
+
+class ForeignResult(RunError):
+    """A result of another recipe or seed than its run's: somebody put it there, so it is not for us to replace."""
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to be copied. A link may lead to what its owner did not mean to give, and a pipe never ends."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
@@ -188,7 +304,11 @@ def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
         told = fields.pop("asked", "")
         value = kind(**fields)
     except (ValueError, AttributeError, TypeError, InputError) as error:
-        raise RunError(f"{path} does not hold a whole {kind.__name__} ({error}); remove it to try again") from error
+        raise RunError(
+            f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry tries it again"
+        ) from error
     if asked and told and told != asked:
-        raise RunError(f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run")
+        raise ForeignResult(
+            f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run"
+        )
     return value, written

@@ -66,6 +66,9 @@ def test_what_is_done_is_not_done_again(undisturbed, fashion_mnist):
         ("kill", 0, 3),
         ("die while writing", 0, 1),
         ("die while writing", 1, 1),
+        ("io error", 0, 1),
+        ("io error", 1, 2),
+        ("system exit", 1, 1),
         ("exit", 0, 2),
         ("exit quietly", 1, 1),
         ("memory", 1, 1),
@@ -91,6 +94,7 @@ def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
     [
         ("raise", 2, "error", "ValueError: on purpose"),
         ("diverge", 1, "diverged", "the loss is nan, on purpose"),
+        ("io error", 2, "error", "checkpoint.pt: Input/output error"),
         ("segfault", 2, "worker died", "SIGSEGV"),
         ("kill", 4, "worker died", "SIGKILL"),
         ("memory", 2, "out of memory", "RuntimeError: "),
@@ -115,6 +119,17 @@ def test_a_trial_that_always_fails_is_a_row_with_its_reason(
     assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, "")
     assert numbers(run)[1] == numbers(undisturbed)[1]
     assert launch(run, fashion_mnist).finished == 2  # and is not tried again
+
+
+def test_a_full_disk_ends_the_launch_and_counts_against_no_trial(undisturbed, tmp_path, fashion_mnist, monkeypatch):
+    run = make_run(tmp_path / "run", trainer="faulty:train")
+    first = run.ids()[0]
+    plan_faults(tmp_path / "faults", {first: {"kind": "full disk", "epoch": 1, "times": 1}}, monkeypatch)
+    with pytest.raises(RunError, match="cannot write .*: No space left on device"):
+        launch(run, fashion_mnist)
+    assert run.trial(first).attempts() == ()
+    launch(run, fashion_mnist)
+    assert numbers(run) == numbers(undisturbed)
 
 
 def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, fashion_mnist, monkeypatch):

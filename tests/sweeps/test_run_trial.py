@@ -17,7 +17,7 @@ def test_what_the_training_says_of_itself_is_in_the_trials_log(tmp_path):
 
     trial = Trial(Network(Stem("cifar", 8), (Stage(1, 8, 1, 1, 4),)), Recipe(epochs=1))
     folder = TrialFolder(tmp_path)
-    run_trial(folder, trial, train, None, lambda record: None, lambda: False, lambda: True)
+    run_trial(folder, trial, train, None, lambda record: None, lambda: False)
     said.info("somebody else's")
     log = (tmp_path / "log.txt").read_text()
     assert "a step is captured channels last (1 ms)" in log

@@ -76,12 +76,16 @@ def test_reading_changes_nothing(run):
 
 
 @pytest.mark.parametrize("content", ['{"final_error": 12.5, "best', '{"final_error": 12.5}', "[]", ""])
-def test_a_result_that_is_not_whole_is_named(run, content):
-    id_ = run.population().ids[0]
-    run.trial(id_).write_result(RESULT)
-    (run.trial(id_).path / "result.json").write_text(content)
-    with pytest.raises(RunError, match=r"result\.json"):
-        run.table()
+def test_a_result_that_is_not_whole_is_a_row_that_says_so(run, content):
+    first, second = run.population().ids[:2]
+    for id_ in (first, second):
+        run.trial(id_).write_result(RESULT)
+    (run.trial(first).path / "result.json").write_text(content)
+    header, rows = run.table()
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["status"] for row in table] == ["failed", "done", "waiting", "waiting"]
+    assert table[0]["reason"] == "error"
+    assert "result.json does not hold a whole TrialResult" in table[0]["detail"]
 
 
 def test_history_reads_back_and_a_cut_one_is_named(run):
@@ -94,6 +98,7 @@ def test_history_reads_back_and_a_cut_one_is_named(run):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(RunError, match=r"history\.jsonl is not whole"):
         trial.read_history()
+    assert trial.known_history() == ()
 
 
 def test_what_was_asked_is_written(run):

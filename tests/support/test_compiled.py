@@ -1,0 +1,138 @@
+"""Libraries run when they are loaded: one that others could have written is built anew where they cannot."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from designspace.support import compiled
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None, reason="libraries are built on Linux, with a compiler"
+)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A C file, and folders of this test's own for what is built."""
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("DESIGNSPACE_KERNELS", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    path = tmp_path / "five.c"
+    path.write_text("int five(void) { return 5; }\n")
+    return path
+
+
+@pytest.fixture
+def evil(tmp_path):
+    """A library that notes in a file that it ran."""
+    ran = tmp_path / "ran"
+    code = f'#include <stdio.h>\n__attribute__((constructor)) static void f(void) {{ fclose(fopen("{ran}", "w")); }}\n'
+    (tmp_path / "evil.c").write_text(code)
+    words = ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "evil.so"), str(tmp_path / "evil.c")]
+    subprocess.run(words, check=True)
+    yield tmp_path / "evil.so"
+    assert not ran.exists()
+
+
+def build(source):
+    library = compiled.build("five", [source], ["-O1"])
+    assert library.five() == 5
+    return library
+
+
+def built(tmp_path):
+    return sorted(path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("five-*.so"))
+
+
+def test_a_library_is_built_once(source, tmp_path):
+    build(source)
+    (path,) = (tmp_path / "data" / "kernels").iterdir()
+    before = path.stat().st_mtime_ns
+    build(source)
+    assert path.stat().st_mtime_ns == before
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_whatever_the_umask_is_only_its_owner_can_write_a_library(source, tmp_path):
+    before = os.umask(0)
+    try:
+        build(source)
+    finally:
+        os.umask(before)
+    (path,) = (tmp_path / "data" / "kernels").iterdir()
+    assert path.stat().st_mode & 0o022 == 0
+    assert path.parent.stat().st_mode & 0o022 == 0
+
+
+def replaced(path, evil):
+    path.unlink()
+    shutil.copy(evil, path)
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_a_library_that_others_may_write_is_built_anew(source, evil, tmp_path, mode):
+    build(source)
+    (path,) = (tmp_path / "data" / "kernels").iterdir()
+    replaced(path, evil)
+    path.chmod(mode)
+    build(source)
+    assert path.stat().st_mode & 0o022 == 0
+
+
+def test_a_link_in_the_place_of_a_library_is_replaced(source, evil, tmp_path):
+    build(source)
+    (path,) = (tmp_path / "data" / "kernels").iterdir()
+    path.unlink()
+    path.symlink_to(evil)
+    build(source)
+    assert not path.is_symlink()
+    assert evil.exists()
+
+
+def test_a_damaged_library_is_built_anew(source, tmp_path):
+    build(source)
+    (path,) = (tmp_path / "data" / "kernels").iterdir()
+    for damage in (b"", b"\x7fELF", path.read_bytes()[:100]):
+        path.unlink()
+        path.write_bytes(damage)
+        build(source)
+    path.unlink()
+    path.mkdir()
+    build(source)
+    assert path.is_file()
+
+
+def test_a_folder_that_leads_elsewhere_is_not_used(source, evil, tmp_path):
+    build(source)
+    kernels = tmp_path / "data" / "kernels"
+    (path,) = kernels.iterdir()
+    replaced(path, evil)
+    kernels.rename(tmp_path / "elsewhere")
+    kernels.symlink_to(tmp_path / "elsewhere")
+    build(source)
+    assert built(tmp_path) == ["elsewhere", "temporary"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_belongs_to_somebody_else_is_not_loaded(source, evil, tmp_path):
+    build(source)
+    kernels = tmp_path / "data" / "kernels"
+    (path,) = kernels.iterdir()
+    replaced(path, evil)
+    os.chown(path, 12345, 12345)
+    build(source)
+    assert path.stat().st_uid == 0
+    replaced(path, evil)
+    os.chown(kernels, 12345, 12345)
+    build(source)
+    assert built(tmp_path) == ["data", "temporary"]
+    (own,) = (tmp_path / "temporary").iterdir()
+    (path,) = own.iterdir()
+    replaced(path, evil)
+    os.chown(own, 12345, 12345)
+    build(source)  # for this process alone
+    assert list((tmp_path / "temporary").iterdir()) == [own]

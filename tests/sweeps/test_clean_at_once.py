@@ -1,0 +1,101 @@
+"""`clean` beside what begins meanwhile: what was listed as no longer needed may be needed when it is deleted."""
+
+import os
+import threading
+
+import pytest
+from sweep_runs import RECIPE, make_run
+
+from designspace.sweeps import snapshot
+from designspace.sweeps.launch import origin
+from designspace.sweeps.upkeep import KINDS, delete, leftovers, retry
+from designspace.trials import claims
+from designspace.trials.trial import Trial, TrialFailure
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A failed trial with its checkpoint, and the code and log of a launch that has ended."""
+    run = make_run(tmp_path / "run", n=2)
+    folder, trial = run.trial(run.ids()[0]), Trial(run.population()[0], RECIPE, 0)
+    folder.write_trial(trial)
+    folder.checkpoint.write_bytes(bytes(1000))
+    folder.write_failure(TrialFailure("error", "no", epochs=1), trial.asked)
+    snapshot.snapshot(run.code)
+    run.new_launch({**origin(), "ended": True})
+    return run
+
+
+def test_the_checkpoint_of_a_trial_that_waits_again_stays(run):
+    found = leftovers(run)
+    assert len(found["failed"]) == 1
+    retry(run)
+    assert delete(found, ["failed"]) == (0, 0)
+    assert run.trial(run.ids()[0]).checkpoint.exists()
+
+
+def test_a_trial_that_somebody_has_begun_to_work_on_stays(run):
+    found = leftovers(run)
+    retry(run)
+    with run.trial(run.ids()[0]).claimed() as claim:
+        delete(found, list(KINDS))
+        assert claim.is_ours()
+    assert run.trial(run.ids()[0]).checkpoint.exists()
+
+
+def test_the_code_of_a_launch_that_has_begun_meanwhile_stays(run):
+    found = leftovers(run)
+    assert found["launches"]
+    launch = run.new_launch({**origin(), "launcher": "local"})
+    assert delete(found, ["launches"]) == (0, 0)
+    assert launch.exists()
+    assert list(run.code.iterdir())
+
+
+def test_deleting_waits_for_a_launch_that_is_beginning(run):
+    found = leftovers(run)
+    with run.launching():
+        deleting = threading.Thread(target=delete, args=(found, ["launches"]))
+        deleting.start()
+        snapshot.snapshot(run.code)
+        deleting.join(0.5)
+        assert deleting.is_alive()
+        run.new_launch({**origin(), "launcher": "local"})
+    deleting.join(10)
+    assert not deleting.is_alive()
+    assert list(run.code.iterdir())
+    assert len(run.launches()) == 2
+
+
+def test_all_of_it_is_deleted_where_nobody_is_at_work(run):
+    count, size = delete(leftovers(run), list(KINDS))
+    assert count > 100
+    assert size > 100_000
+    assert not run.code.exists()
+    assert run.launches() == []
+    assert leftovers(run).files == {kind: [] for kind in KINDS}
+    assert delete(leftovers(run), list(KINDS)) == (0, 0)
+
+
+def test_what_cannot_be_deleted_stops_nothing(run, monkeypatch, caplog):
+    unlink = os.unlink
+
+    def fail(name, **options):
+        if name == "checkpoint.pt":
+            raise OSError(5, "Input/output error")
+        unlink(name, **options)
+
+    monkeypatch.setattr("designspace.support.removal.os.unlink", fail)
+    delete(leftovers(run), list(KINDS))
+    assert "checkpoint.pt cannot be deleted" in caplog.text
+    assert not run.code.exists()
+
+
+def test_claims_that_were_left_on_ended_trials_are_deleted(run):
+    folder = run.trial(run.ids()[0])
+    claim = claims.take(folder.path)
+    claim.path.write_text(claim.path.read_text().replace(claims._machine(), "another machine"))
+    found = leftovers(run)
+    assert [path for path, _ in found["claims"]] == [claim.path]
+    assert delete(found, ["claims"])[0] == 1
+    assert claims.current(folder.path) is None

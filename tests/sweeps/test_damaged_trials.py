@@ -1,0 +1,172 @@
+"""Files of one trial that are damaged: it is a row that says so, or starts anew, and all others go on."""
+
+import os
+import shutil
+
+import pytest
+from sweep_runs import launch, make_run
+
+from designspace import analyze, clean, collect, status
+from designspace.cli import app
+from designspace.support.errors import RunError
+from designspace.sweeps.status import trial_status
+from designspace.sweeps.upkeep import delete, leftovers, retry
+from designspace.training import load
+from designspace.trials.trial import EpochRecord, TrialFailure, TrialResult
+
+RESULT = TrialResult(12.5, 12.25, 2, 3.5, "cpu")
+
+
+def folder_instead_of(name):
+    return lambda trial: (trial.path / name).mkdir()
+
+
+def written(name, content):
+    return lambda trial: (trial.path / name).write_bytes(content)
+
+
+def link_elsewhere(trial):
+    outside = trial.path.parents[2] / "outside"
+    outside.mkdir()
+    trial.path.rmdir()
+    trial.path.symlink_to(outside)
+
+
+STARTS_ANEW = {
+    "half a history": written("history.jsonl", b'{"epoch": 1, "lr"'),
+    "no attempts": written("attempts.json", b""),
+    "a folder for a log": folder_instead_of("log.txt"),
+    "half a checkpoint": written("checkpoint.pt", b"PK\3\4"),
+}
+A_ROW = {
+    "no result": written("result.json", b""),
+    "no failure": written("error.json", b"{}"),
+    "a folder for a result": folder_instead_of("result.json"),
+    "a folder for a checkpoint": folder_instead_of("checkpoint.pt"),
+    "a folder for a claim": folder_instead_of("claim.1.json"),
+}
+LEFT_OUT = {
+    "a folder for attempts and what is asked": lambda trial: [
+        folder_instead_of(name)(trial) for name in ("attempts.json", "trial.json")
+    ],
+    "a link out of the run": link_elsewhere,
+}
+
+
+def test_damaged_trials_stop_no_other(tmp_path, fashion_mnist, monkeypatch, capsys):
+    damages = {**STARTS_ANEW, **A_ROW, **LEFT_OUT}
+    run = make_run(tmp_path / "run", n=len(damages) + 3)
+    ids = dict(zip(damages, run.ids(), strict=False))
+    for what, damage in damages.items():
+        run.trial(ids[what]).path.mkdir(parents=True)
+        damage(run.trial(ids[what]))
+    (run.path / "trials" / run.ids()[-1]).write_text("a file")
+    progress = launch(run, fashion_mnist)
+    states = {state.id: state for state in run.states(run.ids())}
+    assert [states[id_].status for id_ in run.ids()[-3:]] == ["done", "done", "failed"]
+    assert {states[ids[what]].status for what in STARTS_ANEW} == {"done"}
+    assert {states[ids[what]].status for what in A_ROW} == {"failed"}
+    assert {states[ids[what]].status for what in LEFT_OUT} == {"waiting"}
+    assert progress.failed == 1 + len(LEFT_OUT)  # of those that were tried
+    assert list((tmp_path / "outside").iterdir()) == []
+    rows = dict(zip(run.ids(), run.table()[1], strict=True))
+    assert "does not hold a whole TrialResult" in rows[ids["no result"]][-1]
+    assert "checkpoint.pt: Is a directory" in rows[ids["a folder for a checkpoint"]][-1]
+    assert trial_status(run, states[ids["no result"]]).detail.startswith("error: ")
+    for command, words in (
+        (status, ["trials=all"]),
+        (clean, []),
+        (collect, []),
+    ):
+        app_run(command, [f"run={run.path}", *words])
+    app_run(analyze, [f"runs=[{run.path}]", f"out={tmp_path / 'out'}"])
+    best = load(run.path)
+    assert best.weights.about["selection"]["done"] == 2 + len(STARTS_ANEW)
+    waiting = retry(run)
+    assert set(waiting) == {ids[what] for what in A_ROW if what != "a folder for a claim"}
+    assert {state.status for state in run.states(waiting)} == {"waiting"}
+    launch(run, fashion_mnist)
+    assert {state.status for state in run.states(waiting)} == {"done"}
+
+
+def app_run(command, words):
+    """Run a command in this process."""
+    name = command.__name__.rpartition(".")[2]
+    command.run(app.compose(name, words), words)
+
+
+def test_where_no_trial_can_be_written_the_launch_ends(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=4)
+    (tmp_path / "elsewhere").mkdir()
+    (run.path / "trials").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="trials is a link, and what is in a run folder must lie there"):
+        launch(run, fashion_mnist)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_history_that_is_damaged_is_left_out_of_the_curves(tmp_path):
+    run = make_run(tmp_path / "run", n=2)
+    for id_ in run.ids():
+        run.trial(id_).write_history((EpochRecord(1, 0.1, 2.0, 70.0, 65.0, 1.0),))
+        run.trial(id_).write_result(RESULT)
+    (run.trial(run.ids()[0]).path / "history.jsonl").write_text("{")
+    assert list(run.histories()) == [run.ids()[1]]
+    run.write_results()
+
+
+def test_damaged_trials_of_another_folder_are_not_taken_over(tmp_path, capsys):
+    from designspace.trials.merge import merge
+
+    here, there = make_run(tmp_path / "here"), make_run(tmp_path / "there")
+    secret = tmp_path / "secret"
+    secret.write_text("nobody else's")
+    for id_ in there.ids()[:3]:
+        there.trial(id_).write_result(RESULT)
+    damaged, linked, whole, _ = there.ids()
+    (there.trial(damaged).path / "result.json").write_text("{")
+    (there.trial(linked).path / "log.txt").symlink_to(secret)
+    (taken,) = merge(here, [there], {})
+    assert taken.taken == 1
+    assert [state.status for state in here.states(here.ids())] == ["waiting", "waiting", "done", "waiting"]
+    assert not any("nobody" in path.read_text() for path in here.path.rglob("log.txt"))
+    assert here.states([whole])[0].result == RESULT
+
+
+def test_nothing_is_written_or_deleted_through_links(tmp_path):
+    run = make_run(tmp_path / "run", n=3)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("checkpoint.pt", "attempts.json", ".old.tmp", "claim.1.json"):
+        (outside / name).write_text("[]")
+        os.utime(outside / name, (0, 0))
+    failed, done, linked = run.ids()
+    run.trial(linked).path.parent.mkdir()
+    run.trial(linked).path.symlink_to(outside)
+    (outside / "error.json").write_text('{"reason": "error", "detail": "", "epochs": 0}')
+    run.trial(failed).write_failure(TrialFailure("error", "no"))
+    run.trial(failed).log.symlink_to(outside / "profile")
+    (run.path / "code").symlink_to(outside)
+    shutil.rmtree(run.path / "launches", ignore_errors=True)
+    (run.path / "launches").symlink_to(outside)
+    before = {path.name: path.stat().st_mtime_ns for path in outside.iterdir()}
+    found = leftovers(run, keep_best=0)
+    assert not any(found[kind] for kind in found.files)
+    delete(found, list(found.files))
+    assert retry(run) == [failed]
+    run.trial(done).log.parent.mkdir()
+    run.trial(done).log.symlink_to(outside / "profile")
+    run.trial(done).add_to_log("started")
+    with pytest.raises(RunError, match="launches is a link"), run.launching():
+        pass
+    assert {path.name: path.stat().st_mtime_ns for path in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize("id_", ["../../outside", "/etc", "..", "abc", "", "0123456789AB", "0123456789abc"])
+def test_ids_are_ids_only(tmp_path, id_):
+    run = make_run(tmp_path / "run", n=2)
+    table = run.path / "population.csv"
+    header, first, second = table.read_text().splitlines()
+    table.write_text("\n".join([header, first, ",".join([id_, *second.split(",")[1:]])]) + "\n")
+    for command in (leftovers, retry, lambda run: run.trial(id_)):
+        with pytest.raises(RunError, match="is not an id, which is 12 hex digits"):
+            command(run)

@@ -1,0 +1,133 @@
+"""Trainers that give what cannot be a result: the trial failed and says why, and the worker goes on."""
+
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from designspace.networks.network import Network, Stage, Stem
+from designspace.support.errors import InputError
+from designspace.sweeps.run_trial import run_trial
+from designspace.sweeps.trainer import trainer_of
+from designspace.training import Diverged
+from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.trial_folder import TrialFolder
+
+TRIAL = Trial(Network(Stem("cifar", 8), (Stage(1, 8, 1, 1, 4),)), Recipe(epochs=2, trainer="mine:train"))
+GOOD = {"final_error": 10.0, "best_error": 9.0, "epochs": 2, "train_s": 2.0, "device": "cpu"}
+
+
+def outcome(folder, train):
+    return run_trial(folder, TRIAL, train, None, lambda record: None, lambda: False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with TrialFolder(tmp_path / "trial").claimed():
+        yield TrialFolder(tmp_path / "trial")
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "returned None, not a TrialResult"),
+        (math.nan, "returned nan, not a TrialResult"),
+        ({"final_error": 10.0}, r"returned \{'final_error': 10.0\}, not a TrialResult"),
+        ("x" * 10_000_000, r"returned 'xxx.*\.\.\., not a TrialResult"),
+        ({"final_error": math.nan}, "returned final_error nan, which must be a finite number from 0 to 100"),
+        ({"final_error": math.inf}, "returned final_error inf"),
+        ({"best_error": -math.inf}, "returned best_error -inf"),
+        ({"final_error": -1.0}, "returned final_error -1.0"),
+        ({"final_error": 100.5}, "returned final_error 100.5"),
+        ({"final_error": "10"}, "returned final_error '10'"),
+        ({"final_error": None}, "returned final_error None"),
+        ({"final_error": True}, "returned final_error True"),
+        ({"heldout_error": math.nan}, "returned heldout_error nan"),
+        ({"train_s": math.inf}, "returned train_s inf, which must be a finite number of at least 0"),
+        ({"epochs": 2.5}, "returned epochs 2.5, which must be a whole number of at least 1"),
+        ({"epochs": 1}, "returned a result after 1 epochs, and the recipe has 2"),
+        ({"memory_bytes": "much"}, "returned memory_bytes 'much'"),
+    ],
+)
+def test_what_cannot_be_a_result_is_a_failure_that_says_so(folder, returned, words):
+    if isinstance(returned, dict) and "returned {" not in words.replace("\\", ""):
+        returned = TrialResult(**{**GOOD, **returned})
+    failure = outcome(folder, lambda *arguments, **options: returned)
+    assert isinstance(failure, TrialFailure)
+    assert failure.reason == "error"
+    assert re.search(f"^trainer mine:train {words}", failure.detail)
+    assert len(failure.detail) < 300
+    assert folder.state().status == "running"
+
+
+def test_numbers_of_numpy_are_numbers(folder):
+    numbers = {"final_error": np.float32(12.5), "best_error": np.float64(12.25), "epochs": np.int64(2)}
+    result = outcome(folder, lambda *arguments, **options: TrialResult(**{**GOOD, **numbers}))
+    assert result == TrialResult(12.5, 12.25, 2, 2.0, "cpu")
+    assert folder.state().result == result
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ((EpochRecord(1, 0.1, 2.0, 50.0, math.nan, 0.1),), "told of test_error nan"),
+        ((EpochRecord(1, 0.1, math.inf, 50.0, 50.0, 0.1),), "told of train_loss inf"),
+        ((EpochRecord(0, 0.1, 2.0, 50.0, 50.0, 0.1),), "told of epoch 0"),
+        ((), r"told of \(\), not a tuple of EpochRecord"),
+        (None, "told of None, not a tuple of EpochRecord"),
+        ([{"epoch": 1}], r"told of \{'epoch': 1\}, not an EpochRecord"),
+    ],
+)
+def test_epochs_that_cannot_be_are_a_failure_too(folder, told, words):
+    failure = outcome(folder, lambda *arguments, on_epoch, **options: on_epoch(told))
+    assert re.search(f"^trainer mine:train {words}", failure.detail)
+    assert folder.read_history() == ()
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), GeneratorExit(), BaseException("no"), type("Own", (BaseException,), {})()]
+)
+def test_whatever_a_trainer_raises_is_a_failure(folder, raised):
+    def train(*arguments, **options):
+        raise raised
+
+    failure = outcome(folder, train)
+    assert failure.detail.startswith(f"the trainer raised {type(raised).__name__}")
+    assert "Traceback" in folder.log.read_text()
+
+
+class Silent(Exception):
+    """What cannot say what is wrong."""
+
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize("raised", [ValueError("x" * 10_000_000), Silent(), Diverged("x" * 10_000)])
+def test_what_a_trainer_raises_may_say_nothing_or_far_too_much(folder, raised):
+    def train(*arguments, **options):
+        raise raised
+
+    failure = outcome(folder, train)
+    assert type(raised).__name__ in failure.detail or failure.reason == "diverged"
+    assert len(failure.detail) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def other(): ...", "has no attribute 'train'"),
+        ("raise ValueError('no')", "ValueError: ValueError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("def train(:", "SyntaxError"),
+        ("train = 3", "is 3, not a function"),
+    ],
+)
+def test_a_trainer_that_cannot_be_had_is_wrong_input(tmp_path, monkeypatch, code, words):
+    (tmp_path / "broken_trainer.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_trainer", raising=False)
+    with pytest.raises(InputError, match=f"recipe: trainer broken_trainer:train .*{words}"):
+        trainer_of(Recipe(trainer="broken_trainer:train"), "cpu")
