@@ -235,8 +235,9 @@ def run_local(
 
     launches: list[LaunchFolder] = []
     try:
+        # Also if nothing is left to train: after every launch the copy is whole.
+        code = snapshot.snapshot(runs[0].code).resolve()
         if tasks:
-            code = snapshot.snapshot(runs[0].code).resolve()
             note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
             launches += [run.new_launch(note) for run in runs]
             pool = Pool(places, data_root, launches, code, on_event, effort)
