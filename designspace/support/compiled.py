@@ -17,9 +17,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from designspace.support.errors import InputError, RunError
+from designspace.support.files import write_bytes
 from designspace.support.folders import default_root
 
 log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def build(
@@ -42,20 +46,61 @@ def build(
     if compiler is None:
         return None
     try:
-        path = default_root() / "kernels" / f"{name}-{_key(sources, flags, compiler)}.so"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                new = Path(folder) / path.name
-                compiled = [str(Path(folder) / f"{source.stem}.o") for source in sources]
-                for source, to in zip(sources, compiled, strict=True):
-                    _run(compiler, *flags, "-fPIC", "-c", str(source), "-o", to)
-                _run(compiler, "-shared", *compiled, "-o", str(new), *libraries)
-                new.replace(path)  # whole or not at all: other processes build the same file at the same time
-        return ctypes.CDLL(str(path))
+        file = f"{name}-{_key(sources, flags, compiler)}.so"
+        with tempfile.TemporaryDirectory(prefix="designspace-") as folder:
+            path = _kept(file)
+            if path is None or not _is_whole(path):
+                new = Path(folder) / file
+                _compile(new, compiler, sources, flags, libraries)
+                path = _keep(new, path)
+            return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("going on without compiled %s: %s", name, error)
         return None
+
+
+def _kept(file: str) -> Path | None:
+    """Where a library is kept for other processes; None if there is no folder for it."""
+    try:
+        return default_root() / "kernels" / file
+    except InputError as error:
+        log.warning("compiled code is not kept: %s", error)
+        return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is a library as `_keep` wrote it: it ends with the SHA-256 of what comes before.
+
+    A library that a full disk or a crash cut off may load all the same, and crash where a page is missing.
+    """
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    return hashlib.sha256(content[:-_DIGEST_BYTES]).digest() == content[-_DIGEST_BYTES:]
+
+
+def _keep(new: Path, path: Path | None) -> Path:
+    """Keep a new library, whole or not at all, and return where it is to be loaded from.
+
+    Other processes build the same file at the same time. Where it cannot be kept it is loaded from where it is.
+    """
+    if path is None:
+        return new
+    content = new.read_bytes()
+    try:
+        write_bytes(path, content + hashlib.sha256(content).digest())
+    except RunError as error:
+        log.warning("%s; every process builds it anew", error)
+        return new
+    return path
+
+
+def _compile(new: Path, compiler: str, sources: Sequence[Path], flags: Sequence[str], libraries: Sequence[str]) -> None:
+    """Build a library from C files, with what lies between in its folder."""
+    objects = [str(new.with_name(f"{source.stem}.o")) for source in sources]
+    for source, to in zip(sources, objects, strict=True):
+        _run(compiler, *flags, "-fPIC", "-c", str(source), "-o", to)
+    _run(compiler, "-shared", *objects, "-o", str(new), *libraries)
 
 
 def _key(sources: Sequence[Path], flags: Sequence[str], compiler: str) -> str:
