@@ -42,6 +42,24 @@ def alone(network, recipe, data, **options):
         return really_train(network, recipe, data, **options)
 
 
+def held(network, recipe, data, *, on_epoch, should_stop, **options):
+    """Train, and after an epoch wait while there is a file "hold" in $FAULTS: the test decides when trials go on."""
+    gate = Path(os.environ["FAULTS"]) / "hold"
+    has_epoch = False
+
+    def keep(history):
+        nonlocal has_epoch
+        on_epoch(history)
+        has_epoch = True
+
+    def stop():
+        while has_epoch and gate.exists() and not should_stop():
+            time.sleep(0.05)
+        return should_stop()
+
+    return really_train(network, recipe, data, on_epoch=keep, should_stop=stop, **options)
+
+
 def slow(network, recipe, data, *, should_stop, **options):
     """Train, and take four seconds more for every step."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
+
+from designspace.cli import WAITING
 from designspace.cli.data_words import SMALL
 from designspace.cli.tables import Count, counting, print_table
 from designspace.data.images import ImageData
@@ -44,9 +48,18 @@ def print_summary(
         ),
         ("learning rate", f"{recipe.lr:g} at its highest, for batches of {_batch(recipe)}"),
         ("device", f"{recipe.devices} x {device}" if recipe.devices > 1 else device),
+        *_waiting(recipe, device),
         ("folder", out),
     ]
     print_table("", ("model", name), rows, texts=(0, 1))
+
+
+def _waiting(recipe: Recipe, device: object) -> list[tuple[str, object]]:
+    """What to say of several threads on a CPU: how they wait for each other."""
+    if recipe.devices > 1 or str(device) != "cpu" or torch.get_num_threads() == 1:
+        return []
+    set_to = ", ".join(f"{name}={os.environ[name]}" for name in WAITING if name in os.environ)
+    return [("threads", f"{torch.get_num_threads()}; how they wait for each other: {set_to}")]
 
 
 def lr_note(recipe: Recipe, usual_batch: int, recipe_name: str, *, lr_typed: bool) -> str | None:

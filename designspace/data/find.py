@@ -8,6 +8,7 @@ from designspace.data import default_root, load, names
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.support.errors import InputError
+from designspace.support.folders import expanded
 
 IMAGENET = "imagenet"
 
@@ -28,7 +29,7 @@ def find_images(data: str, root: Path | None = None, images: int | None = None) 
     root = default_root() if root is None else root
     if data != IMAGENET and data in names(root):  # packed or not, ImageNet is tested on as its images are
         return load(data, root, test_images=images)
-    folder = root / IMAGENET / "val" if data == IMAGENET else Path(data).expanduser()
+    folder = root / IMAGENET / "val" if data == IMAGENET else expanded(data)
     if not data or not folder.exists():
         wanted = f"{folder} is no folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
         known = ", ".join(dict.fromkeys([IMAGENET, *names(root)]))

@@ -19,6 +19,7 @@ from typing import IO, NamedTuple
 from designspace.data.devkit import read_devkit
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_json
+from designspace.support.folders import expanded
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _given(archives: Sequence[Path]) -> dict[Archive, Path]:
     """The archives among some paths."""
     found = {}
     for path in archives:
-        path = path.expanduser()
+        path = expanded(path)
         candidates = [path / archive.file for archive in (TRAIN, VAL, DEVKIT)] if path.is_dir() else [path]
         for candidate in candidates:
             archive = next((a for a in (TRAIN, VAL, DEVKIT) if a.file == candidate.name), None)

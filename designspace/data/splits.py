@@ -9,6 +9,7 @@ import numpy as np
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import balanced
 from designspace.support.errors import InputError
+from designspace.support.folders import expanded
 
 TRAIN = "train"
 TEST = ("val", "test", "validation")
@@ -27,7 +28,7 @@ def find_splits(path: Path, heldout: float | None = None) -> dict[str, ImageFold
     Raises:
         InputError: the folder is not laid out so, the two have not the same classes, or ``heldout`` is out of range.
     """
-    path = path.expanduser().resolve()
+    path = expanded(path).resolve()
     tests = [path / name for name in TEST if (path / name).is_dir()]
     has_splits = (path / TRAIN).is_dir() and bool(tests)
     if has_splits and heldout is None:

@@ -3,7 +3,9 @@
 Everything works without them, more slowly. Set ``DESIGNSPACE_KERNELS=0`` to do without.
 
 A library runs as soon as it is loaded, and anybody can compute its name. So it is loaded only if it and its folder
-belong to this user or to root and nobody else may write them; elsewhere it is built anew, where that is so.
+belong to this user or to root and nobody else may write them; elsewhere it is built anew, where that is so. A library
+that a full disk or a crash cut off may load all the same, and crash where a page is missing. So a library ends with the
+SHA-256 of what comes before, which loaders ignore.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from designspace.support.errors import InputError
 from designspace.support.folders import default_root
 
 log = logging.getLogger(__name__)
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def build(
@@ -69,7 +73,7 @@ def _folders() -> list[Path]:
     own = Path(tempfile.gettempdir()) / f"designspace-{os.geteuid()}"
     try:
         return [default_root() / "kernels", own]
-    except RuntimeError:  # there is no home folder
+    except InputError:  # there is no home folder
         return [own]
 
 
@@ -105,12 +109,22 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
         if not stat.S_ISREG(found.st_mode) or not _is_ours(found):
             log.warning("%s could have been written by others, and is built anew", path)
             return None
+        if not _is_whole(handle):
+            log.warning("%s is damaged, and is built anew", path)
+            return None
         return ctypes.CDLL(f"/proc/self/fd/{handle}")  # this very file, whatever becomes of its name
     except OSError as error:
         log.warning("%s cannot be loaded, and is built anew (%s)", path, error)
         return None
     finally:
         os.close(handle)
+
+
+def _is_whole(handle: int) -> bool:
+    """Whether an open file ends with the SHA-256 of what comes before."""
+    with open(handle, "rb", closefd=False) as file:
+        content = file.read()
+    return hashlib.sha256(content[:-_DIGEST_BYTES]).digest() == content[-_DIGEST_BYTES:]
 
 
 def _built(
@@ -128,7 +142,9 @@ def _built(
             _run(compiler, *flags, "-fPIC", "-c", str(source), "-o", to)
         _run(compiler, "-shared", *compiled, "-o", str(new), *libraries)
         new.chmod(0o755)  # the umask may let others write
-        with new.open("rb") as file:
+        with new.open("ab") as file:
+            file.write(hashlib.sha256(new.read_bytes()).digest())
+            file.flush()
             os.fsync(file.fileno())
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
@@ -148,7 +164,8 @@ def _key(sources: Sequence[Path], flags: Sequence[str], compiler: str) -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line for line in lines if line.startswith(("flags", "Feat"))), "")
     texts = [path.read_text() for path in (*sources, *sorted(sources[0].parent.glob("*.h")))]
-    parts = (*texts, " ".join(flags), compiler, platform.machine(), processor)
+    # The first part sets these files apart from those of earlier versions, which had no digest at their end.
+    parts = ("ends with its SHA-256", *texts, " ".join(flags), compiler, platform.machine(), processor)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

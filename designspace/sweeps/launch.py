@@ -235,11 +235,13 @@ def run_local(
 
     launches: list[LaunchFolder] = []
     try:
-        if tasks:
-            with runs[0].launching():  # whoever deletes old launches must not take the copy for one of theirs
-                code = snapshot.snapshot(runs[0].code).resolve()
-                note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
+        with runs[0].launching():  # whoever deletes old launches must not take the copy for one of theirs
+            # Also if nothing is left to train: after every launch the copy is whole.
+            code = snapshot.snapshot(runs[0].code).resolve()
+            note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
+            if tasks:
                 launches.append(runs[0].new_launch(note))
+        if tasks:
             for run in runs[1:]:
                 with run.launching():
                     launches.append(run.new_launch(note))

@@ -122,7 +122,8 @@ script ends by itself in its time of grace is not requeued. So wait for what com
 def _own_setup(jobs: Path, code: Path) -> Iterator[str]:
     """Shell lines of a task's script: where the code is, and what to do when the task ends badly."""
     # Before whatever the user's own lines have put there.
-    yield f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1"
+    yield f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    yield "export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1"
     # Since 22.05 srun does not take this over by itself.
     yield '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'
     killed = shlex.quote(str(jobs / "killed"))

@@ -15,7 +15,7 @@ PACKAGES = "slurm-wlm munge slurmdbd mariadb-server faketime"
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue"]
 ACCOUNTING_PROGRAMS = ["slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "sacct", "sacctmgr"]
 DEFAULT_PARTITION = "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP"
-START_S = 120.0  # far more than any daemon needs on a busy machine
+START_S = 300.0  # far more than any daemon needs on a busy machine
 
 
 class Cluster:
@@ -168,8 +168,8 @@ class Cluster:
     def report_down(self, node: int) -> None:
         """Tell SLURM that a node is down, as a health check does: its jobs are requeued at once.
 
-        By itself SLURM notices after some 30 seconds that a node is silent, and only after 75 to 95 that one that is
-        back has lost its jobs.
+        By itself SLURM notices after SlurmdTimeout that a node is silent, which is long here, since on a busy machine a
+        daemon that lives may be silent for a while.
         """
         self.run("scontrol", "update", f"NodeName=n{node}", "State=DOWN", "Reason=crashed")
 

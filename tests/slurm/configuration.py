@@ -75,7 +75,7 @@ SelectTypeParameters=CR_Core
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,bf_interval=2,sched_interval=5
 SlurmdParameters=config_overrides
-SlurmdTimeout=15
+SlurmdTimeout=120
 KillWait=5
 MinJobAge=300
 ReturnToService=2

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from sweep_runs import plan_faults
 
 from slurm.cluster import Cluster
 
@@ -45,3 +47,12 @@ def make_cluster(
             return cluster
 
         yield make
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file for which trials of the trainer "faulty:held" wait after an epoch, until the test unlinks it."""
+    folder = tmp_path / "held"
+    plan_faults(folder, {}, monkeypatch)
+    (folder / "hold").touch()
+    return folder / "hold"

@@ -74,7 +74,7 @@ def daemons(folder: Path) -> set[int]:
     return _with_environment(lambda variables: mark in variables)
 
 
-def end(find: Callable[[], set[int]], timeout_s: float = 20.0) -> None:
+def end(find: Callable[[], set[int]], timeout_s: float = 120.0) -> None:
     """Kill what `find` finds, until it finds nothing: a process may fork while others are killed."""
     limit = time.monotonic() + timeout_s
     while pids := find():

@@ -9,11 +9,14 @@ from sweep_runs import curves, numbers, starts
 
 from designspace.sweeps.status import run_status
 
+LONG_S = 900.0
+"""Longer than anything here takes, also on a busy machine: only what never comes takes so long."""
+
 
 def command(name, run, *arguments, check=True, **options):
     """Run a command of designspace on a run folder, and give what it said."""
     words = [sys.executable, "-m", f"designspace.{name}", f"run={run.path}", *arguments]
-    finished = subprocess.run(words, capture_output=True, text=True, timeout=600, **options)
+    finished = subprocess.run(words, capture_output=True, text=True, timeout=2 * LONG_S, **options)
     if check:
         assert finished.returncode == 0, finished.stderr
     return finished.stdout + finished.stderr
@@ -24,22 +27,32 @@ def launch(run, *arguments, **options):
     return command("launch", run, "launcher=slurm", "launcher.cpus_per_task=1", *arguments, **options)
 
 
-def wait_until(condition, timeout_s, what):
+def wait_until(condition, what):
     """Poll a condition that does not depend on the cluster."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + LONG_S
     while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {timeout_s} s"
+        assert time.monotonic() < deadline, f"no {what} within {LONG_S} s"
         time.sleep(0.2)
 
 
-def wait_for_end(run, cluster, timeout_s=240):
+def wait_for_trials_at_work(run, count):
+    """Wait until some trials are at work and have completed an epoch."""
+
+    def under_way():
+        running = [state.id for state in run.states(run.ids()) if state.status == "running"]
+        return sum(bool(run.trial(id_).read_history()) for id_ in running)
+
+    wait_until(lambda: under_way() >= count, f"{count} trials at work")
+
+
+def wait_for_end(run, cluster):
     """Wait until every trial has ended and no task is left; the tasks' logs tell why if that does not come."""
 
     def over():
         return run_status(run).left_s == 0 and not cluster.queue()
 
     try:
-        cluster.wait_until(over, timeout_s, "the run's end")
+        cluster.wait_until(over, LONG_S, "the run's end")
     except TimeoutError as error:
         logs = sorted(run.path.glob("launches/*/jobs/*.out")) + sorted(run.path.glob("launches/*/jobs/*.log"))
         tails = [f"{path.name}: {path.read_text()[-800:]}" for path in logs]

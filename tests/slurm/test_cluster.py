@@ -11,7 +11,7 @@ import pytest
 from slurm.cluster import Cluster
 from slurm.processes import daemons, job_processes, parents, step_daemons
 
-SOON = 60.0  # seconds; enough for what takes a few, on a busy machine
+SOON = 300.0  # seconds; far more than anything here takes, also on a busy machine
 SESSIONS = "setsid sleep 600 & sleep 600 & wait"  # a process of the job leaves its session
 
 
@@ -29,10 +29,15 @@ def all_processes(cluster: Cluster) -> set[int]:
 
 
 def test_an_array_runs_on_several_nodes(cluster):
-    job = submit(cluster, "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES; sleep 4", "--array=0-7", "--gres=gpu:1")
+    gate = cluster.folder / "gate"
+    gate.touch()
+    wait = f"while [ -e {gate} ]; do sleep 0.2; done"
+    job = submit(cluster, f"echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES; {wait}", "--array=0-7", "--gres=gpu:1")
 
-    wait_for_state(cluster, f"{job}_7", "RUNNING")
+    for task in range(8):
+        wait_for_state(cluster, f"{job}_{task}", "RUNNING")
     assert {name for name, _ in cluster.queue()} == {f"{job}_{task}" for task in range(8)}
+    gate.unlink()
     cluster.wait_until(lambda: not cluster.queue(), SOON, "the array is over")
 
     places = [(cluster.folder / f"{job}_{task}.txt").read_text().strip() for task in range(8)]
@@ -59,10 +64,14 @@ def test_the_jobs_of_a_crashed_node_run_again(cluster):
 
 
 def test_jobs_outlive_their_slurmd(cluster):
-    job = submit(cluster, "echo begun; sleep 3; echo over", "--nodelist=n3", "--array=1")
+    gate = cluster.folder / "gate"
+    gate.touch()
+    wait = f"while [ -e {gate} ]; do sleep 0.2; done"
+    job = submit(cluster, f"echo begun; {wait}; echo over", "--nodelist=n3", "--array=1")
     output = cluster.folder / f"{job}_1.txt"
     cluster.wait_until(lambda: output.exists() and "begun" in output.read_text(), SOON, "the job has begun")
     cluster.kill_node(3)
+    gate.unlink()
     cluster.wait_until(lambda: "over" in output.read_text(), SOON, "the job has written")
     cluster.start_node(3)
     cluster.wait_until(lambda: not cluster.queue(), SOON, "the job is over")

@@ -16,6 +16,8 @@ from slurm.sweeps import assert_as_if_undisturbed, command, launch, tasks_at_wor
 
 TRIALS = int(os.environ.get("DISTURB_TRIALS", 60))
 SECONDS = float(os.environ.get("DISTURB_S", 60))
+LEAST = 5
+"""More disturbances than this, however slow the machine is."""
 SEED = int(os.environ.get("DISTURB_SEED", 0))
 RECIPE = {"epochs": 4, "train_images": 512}
 PACKS = ("launcher.trials_per_task=10", "launcher.array_parallelism=6", "launcher.max_retries=5")
@@ -65,15 +67,15 @@ def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, fashion_mnist, m
     launch(run, *PACKS)
     done: dict[str, int] = {}
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end and run_status(run).left_s != 0:
+    while (time.monotonic() < end or sum(done.values()) <= LEAST) and run_status(run).left_s != 0:
         way = chance.choices(list(ways), [weight for weight, _ in ways.values()])[0]
         ways[way][1]()
         done[way] = done.get(way, 0) + 1
         time.sleep(chance.uniform(0, 3))
     cluster.heal()
-    wait_until(lambda: not workers(run), 60, "end of the workers")
+    wait_until(lambda: not workers(run), "end of the workers")
     launch(run, *PACKS, "wait=true")
     print(done)
-    assert sum(done.values()) > 5
+    assert sum(done.values()) > LEAST
     assert list((tmp_path / "faults").glob("*.clash")) == []  # nothing was trained twice at a time
     assert_as_if_undisturbed(run, whole, tries=100 * TRIALS)

@@ -14,19 +14,23 @@ from sweep_runs import make_run, plan_faults
 from designspace.sweeps.status import run_status
 from designspace.trials.folder import RunFolder
 from slurm.sweeps import (
+    LONG_S,
     assert_as_if_undisturbed,
     begun,
     command,
     launch,
     tasks_at_work,
     wait_for_end,
+    wait_for_trials_at_work,
     wait_until,
     workers,
 )
 
 PACKAGE = Path(__file__).parents[2] / "designspace"
 LONG = {"epochs": 10, "train_images": 768}
-"""Changes of the recipe for trials of some seconds, during which things can happen."""
+"""Changes of the recipe for trials of several epochs, between which things can happen."""
+HELD = {**LONG, "trainer": "faulty:held"}
+"""The same, of trials that wait after an epoch for the fixture `gate`: what happens to them does so in their midst."""
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +49,8 @@ def long_reference(tmp_path_factory, fashion_mnist):
     return run
 
 
-def test_forty_trials_over_four_nodes(cluster, reference, tmp_path):
-    run = make_run(tmp_path / "run", n=40)
+def test_forty_trials_over_four_nodes(cluster, reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=40, trainer="faulty:held")
     limits = ("launcher.array_parallelism=4", "launcher.trials_per_task=5")
     planned = launch(run, *limits, "launcher.memory=1", "launcher.setup=[echo hello]", "dry_run=true")
     for line in ("#SBATCH --array=0-7%4", "#SBATCH --mem=1024M", "#SBATCH --cpus-per-task=1", "echo hello"):
@@ -54,21 +58,25 @@ def test_forty_trials_over_four_nodes(cluster, reference, tmp_path):
     assert not (run.path / "launches").exists()
     said = launch(run, *limits, "launcher.sbatch=[exclusive]")
     assert "40 trials in 8 tasks of up to 5 trials" in said
-    most, nodes = 0, set()
+    again = launch(run, *limits)  # all are queued or running by now
+    assert "nothing to submit; 0 had ended before, 40 are queued or running" in again
+
+    def running_on():
+        lines = cluster.run("squeue", "-h", "-r", "-t", "running", "-o", "%N").splitlines()
+        return sorted(line.strip() for line in lines)
+
+    cluster.wait_until(lambda: running_on() == ["n1", "n2", "n3", "n4"], LONG_S, "a task on each node")
+    gate.unlink()
+    most = 0
 
     def look():
         nonlocal most
-        rows = [line.split() for line in cluster.run("squeue", "-h", "-r", "-t", "running", "-o", "%i %N").splitlines()]
-        most = max(most, len(rows))
-        nodes.update(node for _, node in rows)
+        most = max(most, len(running_on()))
         return run_status(run).left_s == 0
 
-    again = launch(run, *limits)  # all are queued or running by now
-    assert "nothing to submit; 0 had ended before, 40 are queued or running" in again
-    cluster.wait_until(look, 240, "the end of 40 trials")
+    cluster.wait_until(look, LONG_S, "the end of 40 trials")
     wait_for_end(run, cluster)
-    assert most == 4
-    assert nodes == {"n1", "n2", "n3", "n4"}
+    assert most <= 4
     assert_as_if_undisturbed(run, reference)
     assert run.results.read_text().count(",done,") == 40
     assert "nothing to submit; 40 had ended before" in launch(run)
@@ -85,29 +93,31 @@ def test_a_task_s_trials_go_on_when_its_workers_are_killed(cluster, reference, t
     assert_as_if_undisturbed(run, reference, tries=6 + len(faults))
 
 
-def test_a_task_whose_own_process_is_killed_is_requeued(cluster, long_reference, tmp_path):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+def test_a_task_whose_own_process_is_killed_is_requeued(cluster, long_reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=3")
-    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    wait_for_trials_at_work(run, 2)
     os.kill(tasks_at_work(run)[0], signal.SIGKILL)
+    gate.unlink()
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference, tries=8)
 
 
-def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=2", "launcher.array_parallelism=2")
-    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
-    cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "RUNNING"))
+    wait_for_trials_at_work(run, 2)  # of two tasks; the third one waits for the end of either
     cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "PENDING"))
-    wait_until(lambda: len(cluster.queue()) <= 1, 60, "end of cancelled tasks")
+    cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "RUNNING"))
+    wait_until(lambda: len(cluster.queue()) == 1 and begun(run, "running") == 1, "end of cancelled tasks")
     said = launch(run, "launcher.trials_per_task=1")  # what lost its task, and nothing else
-    assert re.search(r"[34] trials in [34] tasks", said), said
-    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    assert "4 trials in 4 tasks" in said
+    wait_for_trials_at_work(run, 2)
     assert "SLURM tasks of launch" in command("cancel", run)
-    wait_until(lambda: not cluster.queue() and not workers(run), 60, "end of all tasks")
+    wait_until(lambda: not cluster.queue() and not workers(run), "end of all tasks")
     assert begun(run, "running") == 0
     assert "nothing is at work on it" in command("cancel", run)
+    gate.unlink()
     launch(run)
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference, tries=20)
@@ -124,45 +134,48 @@ def test_time_limits_shorter_than_the_trial(cluster, tmp_path, fashion_mnist, mo
     sweep_runs.launch(whole, fashion_mnist)
     (id_,) = long.ids()
     plan_faults(tmp_path / "faults", {id_: {"kind": "hang", "epoch": 1, "times": -1}}, monkeypatch)
-    launch(long, "launcher.time=2")
+    launch(long, "launcher.time=2", "launcher.max_retries=20")  # a busy machine may need a whole task to begin
     launch(stuck, "launcher.time=2", "launcher.max_retries=0")
-    wait_for_end(long, cluster, timeout_s=420)
-    assert_as_if_undisturbed(long, whole, tries=6)
+    wait_for_end(long, cluster)
+    assert_as_if_undisturbed(long, whole, tries=20)
     log = next(long.path.glob("launches/*/jobs/*_log.out")).read_text()
     assert "Caught signal SIGUSR2" in log
-    assert log.count("1 trial, 1 worker") == long.trial(id_).log.read_text().count(" started on ") >= 2
-    assert long.trial(id_).attempts() == ()  # every task ended an epoch, so none was in vain
+    assert log.count("1 trial, 1 worker") >= long.trial(id_).log.read_text().count(" started on ") >= 2
+    # Tasks that ended an epoch, which on an idle machine are all, were not in vain.
+    assert {attempt.failure.reason for attempt in long.trial(id_).attempts()} <= {"time limit"}
     failure = stuck.states((id_,))[0].failure
     assert (failure.reason, failure.epochs) == ("time limit", 1)
     assert "no epoch ended within" in failure.detail
 
 
-def test_a_node_crashes_and_comes_back(cluster, long_reference, tmp_path):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+def test_a_node_crashes_and_comes_back(cluster, long_reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=2", "launcher.sbatch=[exclusive]")
-    cluster.wait_until(lambda: begun(run, "running") >= 3, 60, "trials at work")
+    wait_for_trials_at_work(run, 3)
     node = cluster.run("squeue", "-h", "-t", "running", "-o", "%N").splitlines()[0]
     cluster.crash_node(int(node[1:]))
     cluster.report_down(int(node[1:]))
     cluster.start_node(int(node[1:]))
+    gate.unlink()
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference, tries=9)
 
 
-def test_two_copies_of_a_task_after_a_node_was_lost_from_sight(cluster, long_reference, tmp_path):
+def test_two_copies_of_a_task_after_a_node_was_lost_from_sight(cluster, long_reference, tmp_path, gate):
     """SLURM takes a node for dead whose tasks live on, and starts them again elsewhere."""
-    run = make_run(tmp_path / "run", n=6, **LONG)
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=3", "launcher.sbatch=[exclusive]")
-    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    wait_for_trials_at_work(run, 2)
     node = int(cluster.run("squeue", "-h", "-t", "running", "-o", "%N").splitlines()[0][1:])
     cluster.kill_node(node)
     cluster.report_down(node)
+    gate.unlink()
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference)
 
 
 @pytest.mark.parametrize("grace", [0, 8])
-def test_pre_emption(grace, make_cluster, long_reference, tmp_path):
+def test_pre_emption(grace, make_cluster, long_reference, tmp_path, gate):
     """Jobs of a partition that comes first take the nodes; ours is requeued and goes on."""
     cluster = make_cluster(
         nodes=2,
@@ -170,33 +183,37 @@ def test_pre_emption(grace, make_cluster, long_reference, tmp_path):
         "PartitionName=high Nodes=ALL PriorityTier=9 PreemptMode=OFF",
         extra="PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE",
     )
-    run = make_run(tmp_path / "run", n=6, **LONG)
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=3", "launcher.partition=low", "launcher.sbatch=[exclusive]")
-    cluster.wait_until(lambda: begun(run, "running") == 2, 60, "trials at work")
+    wait_for_trials_at_work(run, 2)
     cluster.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 5")
-    wait_until(lambda: not workers(run), 90, "end of the pre-empted tasks")
+    wait_until(lambda: not workers(run), "end of the pre-empted tasks")
+    gate.unlink()
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference, tries=8)
     assert [run.trial(id_).attempts() for id_ in run.ids()] == 6 * [()]
 
 
-def test_slurmctld_restarts(cluster, long_reference, tmp_path):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+def test_slurmctld_restarts(cluster, long_reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=3")
-    cluster.wait_until(lambda: begun(run, "running") >= 2, 60, "trials at work")
+    wait_for_trials_at_work(run, 2)
     cluster.restart_controller(down_s=5)
+    gate.unlink()
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference)
 
 
-def test_without_accounting(make_cluster, long_reference, tmp_path):
+def test_without_accounting(make_cluster, long_reference, tmp_path, gate):
     cluster = make_cluster(accounting=False)
-    run = make_run(tmp_path / "run", n=6, **LONG)
+    run = make_run(tmp_path / "run", n=6, **HELD)
     launch(run, "launcher.trials_per_task=2")
-    cluster.wait_until(lambda: begun(run, "running") >= 3, 60, "trials at work")
+    wait_for_trials_at_work(run, 3)
     cluster.run("scancel", next(id_ for id_, state in cluster.queue() if state == "RUNNING"))
+    wait_until(lambda: begun(run, "running") == 2, "end of the cancelled task")
     os.kill(workers(run)[0], signal.SIGKILL)
-    wait_until(lambda: not cluster.queue(), 240, "end of the tasks")
+    gate.unlink()
+    wait_until(lambda: not cluster.queue(), "end of the tasks")
     said = launch(run, "wait=true")
     assert "results are in" in said
     wait_for_end(run, cluster)
@@ -209,7 +226,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
     kinds["segfault"] = "worker died"
     faults = {id_: {"kind": kind, "epoch": 1, "times": -1} for id_, kind in zip(run.ids(), kinds, strict=False)}
     plan_faults(tmp_path / "faults", faults, monkeypatch)
-    effort = ("launcher.max_retries=1", "launcher.trial_timeout_min=0.25")
+    effort = ("launcher.max_retries=1", "launcher.trial_timeout_min=0.5")
     said = launch(run, "launcher.trials_per_task=4", *effort, "wait=true")
     assert "5 trials failed" in said
     states = run.states(run.ids())
@@ -226,12 +243,13 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
     assert_as_if_undisturbed(run, reference, tries=40)
 
 
-def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path):
+def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path, gate):
     cluster = make_cluster(max_array=4)
-    run = make_run(tmp_path / "run", n=10)
+    run = make_run(tmp_path / "run", n=10, trainer="faulty:held")
     said = launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=2")
     assert re.search(r"10 trials in 10 tasks of up to 1 trial as job \d+, \d+, \d+;", said), said
     assert len(cluster.queue()) == 10
+    gate.unlink()
     most = 0
 
     def look():
@@ -239,18 +257,19 @@ def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path):
         most = max(most, sum(state == "RUNNING" for _, state in cluster.queue()))
         return run_status(run).left_s == 0
 
-    cluster.wait_until(look, 240, "the end of three arrays")
+    cluster.wait_until(look, LONG_S, "the end of three arrays")
     wait_for_end(run, cluster)
     assert most <= 2  # over all arrays
     assert_as_if_undisturbed(run, reference)
 
 
-def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path):
-    run = make_run(tmp_path / "run", n=10)
+def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=10, trainer="faulty:held")
     said = launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
     assert "4 trials in 4 tasks" in said
     assert "6 trials found no room" in said
     assert "nothing to submit" in launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
+    gate.unlink()
     said = launch(run, "launcher.max_submitted=5", "launcher.trials_per_task=2", "wait=true")
     assert "results are in" in said
     wait_for_end(run, cluster)
@@ -290,20 +309,25 @@ def test_editing_the_code_changes_no_queued_trial(cluster, reference, tmp_path):
     assert_as_if_undisturbed(run, reference)
 
 
-def test_beside_a_local_launch_whose_clock_is_an_hour_off(cluster, long_reference, tmp_path):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+def test_beside_a_local_launch_whose_clock_is_an_hour_off(cluster, long_reference, tmp_path, gate):
+    run = make_run(tmp_path / "run", n=6, **HELD)
     skewed = {**os.environ, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
     here = [sys.executable, "-m", "designspace.launch", f"run={run.path}", "launcher.workers=1"]
     launch(run, "launcher.trials_per_task=3")
     local = subprocess.Popen(
         ["faketime", "-f", "+1h", *here], env=skewed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    said, _ = local.communicate(timeout=300)
+
+    def trained_in():
+        logs = [run.trial(id_).log for id_ in run.begun()]
+        return {"job" if "SLURM job" in log.read_text() else "here" for log in logs if log.exists()}
+
+    wait_until(lambda: trained_in() == {"job", "here"}, "trials at work in both")
+    gate.unlink()
+    said, _ = local.communicate(timeout=LONG_S)
     assert local.returncode == 0, said
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, long_reference)
-    jobs = {"job" if "SLURM job" in run.trial(id_).log.read_text() else "here" for id_ in run.ids()}
-    assert jobs == {"job", "here"}  # both did something
 
 
 def test_a_full_disk(cluster, reference, tmp_path):
@@ -316,7 +340,7 @@ def test_a_full_disk(cluster, reference, tmp_path):
     try:
         run = make_run(disk / "run", n=6)
         launch(run, "launcher.trials_per_task=3")
-        wait_until(lambda: not cluster.queue(), 120, "end of the tasks")
+        wait_until(lambda: not cluster.queue(), "end of the tasks")
         assert begun(run, "failed") == 0
         assert begun(run, "waiting") > 0
         logs = "".join(path.read_text() for path in run.path.glob("launches/*/jobs/*_log.out"))

@@ -1,6 +1,9 @@
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -8,30 +11,162 @@ from designspace.support.errors import RunError
 from designspace.sweeps import snapshot
 
 
-def test_the_copy_is_what_is_imported(tmp_path):
-    place = snapshot.snapshot(tmp_path / "code")
-    assert snapshot.snapshot(tmp_path / "code") == place  # the same code, the same copy
-    assert [path.name for path in (tmp_path / "code").iterdir()] == [place.name]
-    (place / "designspace" / "__init__.py").write_text("marked = True")
-    checkout = snapshot.PACKAGE.parent
-    command = [sys.executable, "-c", "import designspace; print(designspace.marked)"]
-    # Not even from inside the checkout is that one taken.
-    said = subprocess.run(
-        command, cwd=checkout, env={**os.environ, **snapshot.environment(place)}, capture_output=True, text=True
-    )
-    assert said.stdout == "True\n", said.stderr
+@pytest.fixture
+def copy(tmp_path):
+    return snapshot.snapshot(tmp_path / "code")
 
 
-def test_other_code_is_another_copy(tmp_path, monkeypatch):
-    first = snapshot.snapshot(tmp_path / "code")
-    monkeypatch.setattr(snapshot, "PACKAGE", first / "designspace")
-    assert snapshot.snapshot(tmp_path / "again").name == first.name
-    with (first / "designspace" / "__init__.py").open("a") as file:
+def files(folder):
+    """Every file below a folder with its content; a link or a folder without files is there as well."""
+    paths = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink() or not any(path.iterdir())]
+    whole = {path for path in paths if path.is_file() and not path.is_symlink()}
+    return {str(path.relative_to(folder)): path.read_bytes() if path in whole else None for path in paths}
+
+
+def imported_from(place, code="import designspace; print(designspace.__file__)", **variables):
+    """What a Python process says that imports the package from a copy, and is started inside the checkout."""
+    environment = {**os.environ, **snapshot.environment(place), **variables}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=snapshot.PACKAGE.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_copy_is_what_is_imported(copy):
+    assert snapshot.snapshot(copy.parent) == copy  # the same code, the same copy
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    assert imported_from(copy) == str(copy / "designspace" / "__init__.py")
+
+
+def test_other_code_is_another_copy(copy, tmp_path, monkeypatch):
+    checkout = Path(shutil.copytree(copy / "designspace", tmp_path / "checkout" / "designspace"))
+    monkeypatch.setattr(snapshot, "PACKAGE", checkout)
+    assert snapshot.snapshot(copy.parent) == copy
+    with (checkout / "__init__.py").open("a") as file:
         file.write("# edited\n")
-    assert snapshot.snapshot(tmp_path / "again").name != first.name
+    assert snapshot.snapshot(copy.parent) != copy
 
 
 def test_a_full_disk_leaves_no_half_copy(full_disk):
     with pytest.raises(RunError, match="No space left"):
         snapshot.snapshot(full_disk / "code")
     assert list((full_disk / "code").iterdir()) == []
+
+
+def test_no_byte_code_is_written_into_a_copy(copy):
+    before = files(copy)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    worker = subprocess.run(
+        [sys.executable, "-m", "designspace.sweeps.worker", '{"device": "cpu", "data_root": "", "max_retries": 0}'],
+        env={**environment, **snapshot.environment(copy)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert '"ready"' in worker.stdout, worker.stderr
+    assert files(copy) == before
+
+
+def _truncate_byte_code(copy):
+    """What a full disk left in the copies of earlier versions."""
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(copy)], check=True)
+    for path in copy.rglob("*.pyc"):
+        os.truncate(path, path.stat().st_size // 2)
+
+
+def _replace_by_link(path, target):
+    path.rename(target)
+    path.symlink_to(target)
+
+
+DAMAGE = {
+    "a file is missing": lambda copy: (copy / "designspace/sweeps/messages.py").unlink(),
+    "a folder is missing": lambda copy: shutil.rmtree(copy / "designspace/networks"),
+    "a file is cut off": lambda copy: os.truncate(copy / "designspace/sweeps/messages.py", 100),
+    "one byte differs": lambda copy: _change_first_byte(copy / "designspace/__init__.py"),
+    "byte code is cut off": _truncate_byte_code,
+    "a stranger's module": lambda copy: (copy / "sitecustomize.py").write_text("raise SystemExit('ran')"),
+    "a stranger's package": lambda copy: shutil.copytree(copy / "designspace", copy / "numpy"),
+    "a compiled module that would be preferred": lambda copy: (copy / "designspace/launch.so").write_bytes(b"x"),
+    "a file is a link": lambda copy: _replace_by_link(copy / "designspace/launch.py", copy.parent.parent / "launch.py"),
+    "a folder is a link": lambda copy: _replace_by_link(copy / "designspace/data", copy.parent.parent / "data"),
+    "a file is a folder": lambda copy: (
+        (copy / "designspace/launch.py").unlink(),
+        (copy / "designspace/launch.py").mkdir(),
+    ),
+    "a folder is a file": lambda copy: (shutil.rmtree(copy / "designspace/data"), (copy / "designspace/data").touch()),
+    "a file is a pipe": lambda copy: (
+        (copy / "designspace/launch.py").unlink(),
+        os.mkfifo(copy / "designspace/launch.py"),
+    ),
+    "it is a link": lambda copy: _replace_by_link(copy, copy.parent.parent / "elsewhere"),
+    "it is a file": lambda copy: (shutil.rmtree(copy), copy.touch()),
+    "it is empty": lambda copy: (shutil.rmtree(copy), copy.mkdir()),
+}
+
+
+def _change_first_byte(path):
+    content = path.read_bytes()
+    path.write_bytes(b"#" + content[1:])
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_copy_that_differs_is_repaired(damage, copy):
+    whole = files(copy)
+    damage(copy)
+    assert snapshot.snapshot(copy.parent) == copy
+    assert files(copy) == whole
+    assert not copy.is_symlink()
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    assert imported_from(copy) == str(copy / "designspace" / "__init__.py")
+
+
+def test_what_a_link_points_to_is_never_touched(copy, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("years of work")
+    (copy / "designspace" / "precious").symlink_to(tmp_path / "precious")
+    shutil.rmtree(copy / "designspace" / "data")
+    (copy / "designspace" / "data").symlink_to(tmp_path / "precious")
+    snapshot.snapshot(copy.parent)
+    assert files(tmp_path / "precious") == {"thesis.tex": b"years of work"}
+
+
+def test_launches_that_repair_at_once_all_get_a_whole_copy_and_tasks_miss_no_file(copy):
+    """While eight launches repair a copy again and again, a file that was whole is there at every moment."""
+    whole = files(copy)
+    for name in ("sweeps/messages.py", "sweeps/worker.py", "launch.py"):
+        (copy / "designspace" / name).write_text("damaged")
+    (copy / "designspace" / "__pycache__").mkdir()
+    results, absences, is_over = [], [], threading.Event()
+
+    def look():
+        while not is_over.is_set():
+            if not (copy / "designspace" / "launch.py").is_file():
+                absences.append(1)
+
+    def repair():
+        results.append(snapshot.snapshot(copy.parent))
+
+    watcher = threading.Thread(target=look)
+    launches = [threading.Thread(target=repair) for _ in range(8)]
+    watcher.start()
+    for thread in launches:
+        thread.start()
+    for thread in launches:
+        thread.join()
+    is_over.set()
+    watcher.join()
+    assert results == [copy] * 8
+    assert absences == []
+    assert files(copy) == whole
+
+
+def test_a_repair_that_the_disk_has_no_room_for_says_so(copy, monkeypatch):
+    (copy / "designspace" / "launch.py").write_text("damaged")
+
+    def write(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(RunError, match="cannot write .*No space left on device"):
+        snapshot.snapshot(copy.parent)

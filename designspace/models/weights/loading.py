@@ -19,6 +19,7 @@ from designspace.models.weights.published import WeightFile, available, find
 from designspace.networks import catalog
 from designspace.support.download import Download
 from designspace.support.errors import InputError, RunError
+from designspace.support.folders import expanded
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def load(
             raise InputError("sha256 and source belong to an address or a path: of published weights both are known")
         return _published(find(name, which), cache)
     if isinstance(which, Path) or (isinstance(which, str) and "://" not in which):
-        return _local(name, Path(which).expanduser(), sha256, source, (num_classes, in_channels))
+        return _local(name, expanded(which), sha256, source, (num_classes, in_channels))
     addresses = [which] if isinstance(which, str) else list(which) if isinstance(which, Sequence) else []
     if not addresses:
         raise InputError(f"which weights? True, a source, an address or a path; not {which!r}")
