@@ -11,11 +11,23 @@ from designspace.cli.tables import image_progress, print_table
 from designspace.data.find import find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
+from designspace.data.listing import in_words
 from designspace.models import AnyNet, zoo
+from designspace.models.weights import SOURCES
+from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import as_utf8
 from designspace.training.verdict import differences, published_figure, verdict
-from designspace.training.verification import check_classes, choose_device, preset_for, verify
+from designspace.training.verification import (
+    check_classes,
+    choose_device,
+    known_classes,
+    match_classes,
+    matching_in_words,
+    preset_for,
+    verify,
+)
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -25,7 +37,10 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         raise InputError(f"tolerance must be a number of points >= 0, not {tolerance!r}")
     images = find_images(str(config["data"]), Path(config["root"]) if config["root"] else None, config["images"])
     model = load(name, config["weights"], images)
-    weights = getattr(model, "weights", None)
+    weights, known = getattr(model, "weights", None), known_classes(model)
+    classes = matching_in_words(images, known)
+    present = len(set(images.labels.tolist() if isinstance(images, ImageFolder) else images.test_labels.tolist()))
+    images = match_classes(images, model.network, known)
     own = preset_for(images, weights.preset if weights else None)
     used = preset_for(images, own, config["crop"], config["resize"], config["interpolation"])
     total = len(images) if isinstance(images, ImageFolder) else len(images.test_images)
@@ -33,12 +48,15 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         speed = {"batch_size": config["batch_size"], "workers": config["workers"]}
         found = verify(model, images, used, device=device, on_batch=show, **speed)
     rows = [
-        ("data", images.path if isinstance(images, ImageFolder) else images.name),
+        ("data", as_utf8(str(images.path)) if isinstance(images, ImageFolder) else images.name),
         ("top-1", f"{found.top1:.2f}%"),
         ("top-5", f"{found.top5:.2f}%"),
-        ("images", f"{found.images:,} in {images.num_classes:,} classes"),
+        ("images", f"{found.images:,} in {present:,} classes"),
+        ("classes", classes),
     ]
     if isinstance(images, ImageFolder):
+        if images.left_out:
+            rows.append(("left out", in_words(images.left_out)))
         rows.append(("prepared", f"resize {used.resize}, crop {used.crop}, {used.interpolation}"))
     rows.append(("weights", weights.origin if weights else "none: as before any training"))
     if weights:
@@ -63,7 +81,11 @@ def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> Any
         raise InputError(f"{name} is a file; if it holds weights: model=<name of the network> weights={name}")
     if "/" in name:
         raise InputError(f"{name} is no folder of a model or of a run")
-    check_classes(catalog.get(name), images)  # before anything is fetched
+    network = catalog.get(name)
+    if weights is None or weights.partition(":")[0] in SOURCES:  # before anything is fetched
+        match_classes(images, network, IMAGENET_CLASSES)
+    elif "://" in weights:
+        check_classes(network, images)
     published: AnyNet = zoo.create_model(name, pretrained=True if weights is None else str(weights))
     return published
 
