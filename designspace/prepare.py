@@ -68,6 +68,11 @@ def _pack(config: app.Config, source: Path, heldout: float | None, name: str, ro
             print(f"left out of {as_utf8(str(images.path))}: {in_words(images.left_out)}")
     if note := numbering(packed.classes):
         print(note)
+    if len(packed.classes) == 1:
+        print(
+            f"warning: {packed.classes[0]} is the only class folder; a network can be trained on two classes or more, "
+            "each a folder of its own"
+        )
     choice = f"data={name}" if name == imagenet.NAME else f"data=folder data.name={name}"
     print(
         f"use it: python -m designspace.sample input=folder space.resolution={packed.size} "

@@ -29,8 +29,8 @@ def find_splits(path: Path, heldout: float | None = None, recorded: Sequence[str
         recorded: an order of the classes that was recorded before (see `designspace.data.classes.in_order`).
 
     Raises:
-        InputError: the folder is not laid out so, the two do not have the same classes or have one only, or
-            ``heldout`` is out of range.
+        InputError: the folder is not laid out so, the two do not have the same classes, or ``heldout`` is
+            out of range.
         RunError: a folder cannot be read.
     """
     path = path.expanduser().resolve()
@@ -52,7 +52,7 @@ def find_splits(path: Path, heldout: float | None = None, recorded: Sequence[str
 
 
 def _check_classes(train: ImageFolder, test: ImageFolder) -> None:
-    """Raise unless training and test images have the same classes, and more than one."""
+    """Raise unless training and test images have the same classes."""
     lacks = []
     for images, others in ((train, test), (test, train)):
         if missing := unmatched(others.classes, images.classes):
@@ -62,23 +62,12 @@ def _check_classes(train: ImageFolder, test: ImageFolder) -> None:
             f"training and test images must have the same class folders, but {' and '.join(lacks)}; "
             "add images of these classes, or leave their folders out of both"
         )
-    _check_count(train)
-
-
-def _check_count(images: ImageFolder) -> None:
-    """Raise if there is one class only, of which nothing can be learned."""
-    if images.num_classes < 2:
-        raise InputError(
-            f"{as_utf8(str(images.path))} has one class folder only, {images.classes[0]}; a classifier needs at least "
-            "two, each with images of one class"
-        )
 
 
 def _held_out(images: ImageFolder, heldout: float) -> dict[str, ImageFolder]:
     """Part the images of one folder of class folders."""
     if isinstance(heldout, bool) or not isinstance(heldout, int | float) or not 0 < heldout < 1:
         raise InputError(f"heldout must be a part of the images, above 0 and below 1, or null; not {heldout!r}")
-    _check_count(images)
     count = max(1, round(heldout * len(images)))
     chosen = balanced(f"{images.path}: images", images.labels, count, seed=2)
     rest = np.delete(np.arange(len(images)), chosen)

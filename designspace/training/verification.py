@@ -172,8 +172,8 @@ def match_classes(images: ImageFolder | ImageData, network: Network, known: Sequ
 def matching_in_words(images: ImageFolder | ImageData, known: Sequence[str]) -> str:
     """Say how the classes of images are matched with those of a model (see `match_classes`)."""
     if not known or not images.classes:
-        order = "in the order of their folders" if isinstance(images, ImageFolder) else f"as in {images.name}"
-        return f"numbered {order}: the model has no names for its classes"
+        order = "in the order of the folders" if isinstance(images, ImageFolder) else f"as in {images.name}"
+        return f"{order}: the model has no names for its own"
     count = "all" if len(images.classes) == len(known) else f"{len(images.classes):,} of the model's {len(known):,}"
     by_number = unmatched(images.classes, known)
     return f"{count}, {'the folders are named by their numbers' if by_number else 'matched by name'}"
