@@ -49,7 +49,10 @@ def as_utf8(text: str) -> str:
     >>> as_utf8("caf\udce9/1.png") == "caf\\xe9/1.png"
     True
     """
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which is the name of no file
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def first_few(names: Sequence[str], most: int) -> str:
