@@ -10,6 +10,7 @@ from typing import get_args
 from designspace.analysis import Results
 from designspace.analysis import analyze as analyze_results
 from designspace.analysis.edf import check_level
+from designspace.analysis.origin import origin_of
 from designspace.analysis.results import Failures
 from designspace.analysis.study import Figures
 from designspace.analysis.tables import Table
@@ -50,17 +51,32 @@ def show(
         if folder.begun():
             folder.write_results()
     results = [Results.read(one) for one in runs]
+    origins = [origin_of(run, one) for run, one in zip(runs, results, strict=True)]
     found = analyze_results(
-        results, out, provenance_of(folders), level=level, failures=failures, seed=seed, figures=figures
+        results,
+        out,
+        provenance_of(folders),
+        origins=origins,
+        level=level,
+        failures=failures,
+        seed=seed,
+        figures=figures,
     )
     show_spaces(found.spaces)
     if found.failed.rows:
         print()
         rows = [row[:3] for row in found.failed.rows]
         print_table(found.failed.title, found.failed.header[:3], rows, texts=(0, 1))
-    for title, lines in (("what it says", found.sentences), ("what to bear in mind", found.notes)):
+    for title, lines in (
+        ("what was trained", found.trained),
+        ("what it says", found.sentences),
+        ("what to bear in mind", found.notes),
+    ):
         if lines:
             print("\n".join([f"\n{title}", *(f"- {line}" for line in lines)]))
+    for one, origin in zip(results, origins, strict=True):
+        if len(one.best(1)) and (line := origin.loading(str(one.best(1)["id"].iloc[0]))):
+            print(f"\nthe best network of {one.name}, in Python: {line}")
     print(f"\nfigure: {found.figures[0]}\nreport: {found.report}")
 
 

@@ -9,11 +9,14 @@ from designspace import data
 from designspace.cli import app
 from designspace.cli.tables import image_counter
 from designspace.data import catalog, imagenet
+from designspace.data.classes import numbering
+from designspace.data.listing import in_words
 from designspace.data.loading import available_cores
+from designspace.data.packed import is_packed, read_packed
 from designspace.data.packing import pack
 from designspace.data.splits import find_splits
 from designspace.support.errors import InputError
-from designspace.support.text import counted
+from designspace.support.text import as_utf8, counted
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -51,7 +54,8 @@ def _pack(config: app.Config, source: Path, heldout: float | None, name: str, ro
     catalog.check_name(name)
     if config["size"] is None:
         raise InputError("size=... must be given: height and width of the packed images in pixels, as size=64")
-    splits = find_splits(source, heldout)
+    recorded = read_packed(root / name).classes if is_packed(root / name) else ()
+    splits = find_splits(source, heldout, recorded)
     workers = available_cores() if config["workers"] is None else config["workers"]
     with image_counter("images packed") as show:
         packed = pack(splits, root / name, config["size"], workers, show)
@@ -59,8 +63,16 @@ def _pack(config: app.Config, source: Path, heldout: float | None, name: str, ro
         f"{name} is whole in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images of "
         f"{packed.size} x {packed.size} pixels in {counted(len(packed.classes), 'class')}, from {packed.source}"
     )
+    for split, images in splits.items():
+        if images.left_out and (split == "train" or images.path != splits["train"].path):
+            print(f"left out of {as_utf8(str(images.path))}: {in_words(images.left_out)}")
+    if note := numbering(packed.classes):
+        print(note)
     if len(packed.classes) == 1:
-        print("warning: all images are of one class, so no network can learn anything from them")
+        print(
+            f"warning: {packed.classes[0]} is the only class folder; a network can be trained on two classes or more, "
+            "each a folder of its own"
+        )
     print(f"use it: python -m designspace.sample data={name} ..., or python -m designspace.train data={name} model=...")
     if unreadable := packed.train.unreadable + packed.test.unreadable:
         one = len(unreadable) == 1

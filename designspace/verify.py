@@ -11,14 +11,25 @@ from designspace.cli.tables import image_progress, print_table
 from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
+from designspace.data.listing import in_words
 from designspace.data.of_run import data_of
 from designspace.models import AnyNet, zoo
 from designspace.models.saved import is_model_folder, read_description
+from designspace.models.weights import SOURCES
+from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
-from designspace.support.text import counted
+from designspace.support.text import as_utf8, counted
 from designspace.training.verdict import differences, published_figure, verdict
-from designspace.training.verification import check_classes, choose_device, preset_for, verify
+from designspace.training.verification import (
+    check_classes,
+    choose_device,
+    known_classes,
+    match_classes,
+    matching_in_words,
+    preset_for,
+    verify,
+)
 from designspace.trials.folder import RunFolder
 
 
@@ -31,7 +42,10 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     named, root = (str(config["data"]), root) if config["data"] is not None else _trained_on(Path(name), root)
     images = find_images(named, root, config["images"])
     model = load(name, config["weights"], images)
-    weights = getattr(model, "weights", None)
+    weights, known = getattr(model, "weights", None), known_classes(model)
+    classes = matching_in_words(images, known)
+    present = len(set(images.labels.tolist() if isinstance(images, ImageFolder) else images.test_labels.tolist()))
+    images = match_classes(images, model.network, known)
     own = preset_for(images, weights.preset if weights else None)
     used = preset_for(images, own, config["crop"], config["resize"], config["interpolation"])
     total = len(images) if isinstance(images, ImageFolder) else len(images.test_images)
@@ -39,12 +53,15 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         speed = {"batch_size": config["batch_size"], "workers": config["workers"]}
         found = verify(model, images, used, device=device, on_batch=show, **speed)
     rows = [
-        ("data", images.path if isinstance(images, ImageFolder) else images.name),
+        ("data", as_utf8(str(images.path)) if isinstance(images, ImageFolder) else images.name),
         ("top-1", f"{found.top1:.2f}%"),
         ("top-5", f"{found.top5:.2f}%"),
-        ("images", f"{found.images:,} in {counted(images.num_classes, 'class')}"),
+        ("images", f"{found.images:,} in {counted(present, 'class')}"),
+        ("classes", classes),
     ]
     if isinstance(images, ImageFolder):
+        if images.left_out:
+            rows.append(("left out", in_words(images.left_out)))
         rows.append(("prepared", f"resize {used.resize}, crop {used.crop}, {used.interpolation}"))
     rows.append(("weights", weights.origin if weights else "none: as before any training"))
     if weights:
@@ -73,7 +90,11 @@ def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> Any
         raise InputError(f"{name} is a file; if it holds weights: model=<name of the network> weights={name}")
     if "/" in name:
         raise InputError(f"{name} is no folder of a model or of a run")
-    check_classes(catalog.get(name), images)  # before anything is fetched
+    network = catalog.get(name)
+    if weights is None or weights.partition(":")[0] in SOURCES:  # before anything is fetched
+        match_classes(images, network, IMAGENET_CLASSES)
+    elif "://" in weights:
+        check_classes(network, images)
     published: AnyNet = zoo.create_model(name, pretrained=True if weights is None else str(weights))
     return published
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from designspace.analysis.figures.style import rendered
+from designspace.analysis.origin import Origin, origin_table
 from designspace.analysis.report_data import as_json, edf_place, trial_data
 from designspace.analysis.results import Failures, Results
-from designspace.analysis.tables import Table
+from designspace.analysis.tables import BEST, Table
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from designspace.analysis.figures import Drawing
 
 _ID = re.compile(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)')
@@ -42,6 +46,8 @@ def render_report(
     title: str,
     sentences: Sequence[str],
     notes: Sequence[str],
+    trained: Sequence[str] = (),
+    origins: Sequence[Origin] = (),
     edf: Drawing,
     figures: Sequence[Drawing] = (),
     spaces: Table,
@@ -61,6 +67,8 @@ def render_report(
         title: of the page.
         sentences: what it says.
         notes: what to bear in mind.
+        trained: what was trained, in sentences.
+        origins: the same in full, for each run; where there are any, as many as ``results``.
         edf: the figure at the top, with one axes: errors against cumulative probability.
         figures: more of them, a section each; their names must differ.
         spaces: a row for each run.
@@ -95,10 +103,12 @@ def render_report(
         title=title,
         sentences=sentences,
         notes=notes,
+        trained=trained,
+        origin=origin_table(origins),
         figures=sections,
         spaces=spaces,
         comparisons=comparisons,
-        best=best,
+        best=list(zip(best, _loading(results, origins), strict=True)),
         best_values=best_values,
         failed=failed,
         treatment="count at chance level" if failures == "chance" else "are left out",
@@ -108,6 +118,21 @@ def render_report(
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _loading(results: Sequence[Results], origins: Sequence[Origin]) -> list[Markup]:
+    """For each run the lines of Python that load its best networks, the best one first, escaped for HTML."""
+    from markupsafe import Markup
+
+    if not origins:
+        return [Markup()] * len(results)
+    texts = []
+    for one, origin in zip(results, origins, strict=True):
+        ids = one.best(BEST)["id"]
+        lines = [f"model = {line}" for id_ in ids if (line := origin.loading(str(id_)))]
+        text = "\n".join(["import designspace\n", *lines]) if lines else ""
+        texts.append(Markup(html.escape(text, quote=False)))  # quotes stay, to be read and copied
+    return texts
 
 
 def _picture(drawing: Drawing, label: str) -> str:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from designspace.analysis import overview, tables
+from designspace.analysis import origin, overview, tables
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_caption, edf_numbers, new_axes
 from designspace.analysis.figures.drawing import TREATMENT, progress
+from designspace.analysis.origin import Origin
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.errors import InputError, unknown
-from designspace.support.files import write_text
+from designspace.support.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +41,8 @@ class Analysis:
     """The conclusion of each comparison, or how far a space is that cannot be compared."""
     notes: tuple[str, ...]
     """What to bear in mind: failures, unfinished trials, unequal training."""
+    trained: tuple[str, ...]
+    """What was trained on what, by whom and when, where that was given."""
     spaces: Table
     """The table that a command prints."""
     failed: Table
@@ -54,6 +57,7 @@ def analyze(
     out: Path,
     provenance: Mapping[str, str],
     *,
+    origins: Sequence[Origin] = (),
     level: float = 0.05,
     failures: Failures = "chance",
     seed: int = 0,
@@ -67,6 +71,8 @@ def analyze(
         results: one or more runs with different names and one number of classes.
         out: the folder to write to; it is made where it does not exist.
         provenance: what the report says of its origin, in that order.
+        origins: what was trained, one for each of ``results`` (see `origin_of`); without them the report says nothing
+            of it.
         level: significance level of bands and conclusions.
         failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
         seed: of the bootstrap.
@@ -89,7 +95,8 @@ def analyze(
     ]
     summaries = tuple(tables.summarize(one, failures) for one in results)
     spaces = tables.space_table(summaries)
-    notes = tables.notes(results, failures)
+    notes = tables.notes(results, failures) + origin.unequal(origins)
+    trained = origin.sentences(origins)
     failed = tables.failure_table(results)
 
     picture = Drawing(
@@ -105,6 +112,8 @@ def analyze(
         title=f"Error distributions of {_listed([one.name for one in results])}",
         sentences=sentences,
         notes=notes,
+        trained=trained,
+        origins=origins,
         edf=picture,
         figures=drawn,
         spaces=spaces,
@@ -118,8 +127,10 @@ def analyze(
     written = [path for one in (picture, *drawn) for path in one.write(out / "figures", ("svg", "csv"))]
     written += picture.write(out / "figures", ("pdf", "png"))
     report = out / "report.html"
-    write_text(report, html)
-    return Analysis(summaries, edfs, comparisons, tuple(sentences), notes, spaces, failed, report, tuple(written))
+    write_bytes(report, html.encode(errors="backslashreplace"))  # a run's name may not be UTF-8
+    return Analysis(
+        summaries, edfs, comparisons, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
+    )
 
 
 def plot_edf(

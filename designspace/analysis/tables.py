@@ -16,6 +16,8 @@ from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Failures, Results
 from designspace.support.text import counted, duration, quantity
 
+BEST = 5
+"""Networks of each run that a report names."""
 _EXAMPLES = 3
 _DETAIL_LENGTH = 300
 
@@ -100,7 +102,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     return Table("Comparisons", header, tuple(rows), text_columns=2)
 
 
-def best_table(results: Results, count: int = 5) -> Table:
+def best_table(results: Results, count: int = BEST) -> Table:
     """The networks of least error of one run (see `Results.best`), with their stages."""
     heldout = results.has_heldout
     header = (

@@ -140,7 +140,8 @@ def _load(cifar: Cifar, path: Path, archive: Archive) -> ImageData:
     images, labels = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
     if (len(images), len(test[0])) != cifar.images:
         raise BadContent(f"it holds {len(images)} and {len(test[0])} images, not {cifar.images}")
-    return ImageData(cifar.name, images, labels, *test, len(cifar.classes), cifar.mean, cifar.std)
+    classes = cifar.classes
+    return ImageData(cifar.name, images, labels, *test, len(classes), cifar.mean, cifar.std, classes)
 
 
 def prepare(cifar: Cifar, root: Path) -> Path:

@@ -86,6 +86,7 @@ def load(root: Path) -> ImageData:
         num_classes=10,
         mean=MEAN,
         std=STD,
+        classes=CLASSES,
     )
 
 

@@ -1,14 +1,19 @@
 """Images in a folder of class folders, read one by one and prepared as a preset says.
 
-``<folder>/<class>/<image>``, also deeper; a class's number is the place of its name among the sorted names.
+``<folder>/<class>/<image>``, also deeper; a class's number is the place of its name in the order of
+`designspace.data.classes`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import logging
 import os
+import stat
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +21,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from designspace.data import classes as class_names
 from designspace.data.images import balanced
+from designspace.data.listing import BESIDE_CLASSES, CAN_READ_AVIF, EXTENSIONS, Listing, of_two_classes
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import as_utf8, first_few
 
 if TYPE_CHECKING:  # the processes that pack images need no torch
     from designspace.models.presets import Preset
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""How the names of images end, in small or capital letters."""
-_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")  # by content; some others make Pillow start programs
+log = logging.getLogger(__name__)
+
+_FORMATS = (  # by content; some others make Pillow start programs
+    *("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF"),
+    *(("AVIF",) if CAN_READ_AVIF else ()),
+)
+_SIXTEEN_BITS = ("PNG", "PPM")
+"""Formats whose grey values of 16 bits old versions of Pillow give as 32 bits."""
+_ORIENTATION = 0x0112
+"""The number of EXIF's field."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its orientation."""
 _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MODES = {1: "L", 3: "RGB"}
 
@@ -43,6 +68,8 @@ class ImageFolder:
     """Paths below `path`, class by class."""
     labels: NDArray[np.int64]
     """Shape (N,), values 0 to number of classes - 1, in rising order."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of files of each kind that are not among the images (see `designspace.data.listing.in_words`)."""
 
     def __post_init__(self) -> None:
         ordered = np.array_equal(self.labels, np.sort(self.labels).clip(0, len(self.classes) - 1))
@@ -52,29 +79,39 @@ class ImageFolder:
             )
 
     @staticmethod
-    def of(path: Path) -> ImageFolder:
+    def of(path: Path, recorded: Sequence[str] = ()) -> ImageFolder:
         """List a folder of class folders. Links are followed; names that begin with a dot are left out.
 
+        Args:
+            path: the folder.
+            recorded: an order of the classes that was recorded before (see `designspace.data.classes.in_order`).
+
         Raises:
-            InputError: there is no such folder, it has no class folders, or a class has no images.
+            InputError: there is no such folder, it has no class folders, a class has no images, or its name is not
+                UTF-8.
+            RunError: a folder cannot be read.
         """
+        name = as_utf8(str(path))
         if not path.is_dir():
-            raise InputError(f"{path} is {'a file' if path.exists() else 'no folder'}; images lie in a {_LAYOUT}")
-        classes = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not _is_hidden(entry.name))
-        if not classes:
-            raise _flat(path)
-        listed = [list(_images_below(path / name)) for name in classes]
-        if empty := [name for name, files in zip(classes, listed, strict=True) if not files]:
-            more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
+            raise InputError(f"{name} is {'a file' if path.exists() else 'no folder'}; images lie in a {_LAYOUT}")
+        listing = Listing(path)
+        if not listing.images:
+            raise _flat(name, listing.left_out[BESIDE_CLASSES])
+        class_names.check_names(listing.images, name)
+        classes = class_names.in_order(listing.images, recorded)
+        if empty := [name for name in classes if not listing.images[name]]:
             raise InputError(
-                f"{path}: no images in the class folders {', '.join(empty[:10])}{more}; "
+                f"{name}: no images in the class folders {first_few(empty, 10)}; "
                 f"images are files that end in {' '.join(EXTENSIONS)}"
             )
+        if pairs := listing.in_two_classes():
+            log.warning("%s: %s", name, of_two_classes(pairs))
         return ImageFolder(
             path,
-            tuple(classes),
-            files=tuple(os.path.relpath(file, path) for files in listed for file in files),
-            labels=np.repeat(np.arange(len(classes)), [len(files) for files in listed]),
+            classes,
+            files=tuple(os.path.relpath(file, path) for name in classes for file in listing.images[name]),
+            labels=np.repeat(np.arange(len(classes)), [len(listing.images[name]) for name in classes]),
+            left_out=dict(listing.left_out),
         )
 
     def __len__(self) -> int:
@@ -92,8 +129,31 @@ class ImageFolder:
         Raises:
             InputError: there are not so many.
         """
-        chosen = balanced(f"{self.path}: images", self.labels, images, seed=1)
-        return ImageFolder(self.path, self.classes, tuple(self.files[i] for i in chosen), self.labels[chosen])
+        chosen = balanced(f"{as_utf8(str(self.path))}: images", self.labels, images, seed=1)
+        return self.part(chosen)
+
+    def part(self, chosen: NDArray[np.int64]) -> ImageFolder:
+        """Keep the images of these indices, which are in rising order."""
+        files = tuple(self.files[i] for i in chosen)
+        return dataclasses.replace(self, files=files, labels=self.labels[chosen])
+
+    def with_classes(self, classes: Sequence[str], whose: str) -> ImageFolder:
+        """Number the classes as they are in another list, which may have more of them.
+
+        Args:
+            classes: names of the classes, in the order of their numbers.
+            whose: what has them, for the error.
+
+        Raises:
+            InputError: a class folder is not among them.
+        """
+        if tuple(classes) == self.classes:
+            return self
+        numbers = np.array(class_names.places(self.classes, classes, f"folder {as_utf8(str(self.path))}", whose))
+        labels = numbers[self.labels]
+        order = np.argsort(labels, kind="stable")
+        files = tuple(self.files[i] for i in order)
+        return dataclasses.replace(self, classes=tuple(classes), files=files, labels=labels[order])
 
     def read(self, index: int, preset: Preset) -> NDArray[np.uint8]:
         """Read and prepare an image: uint8 (C, crop, crop), C = 3, or 1 where the preset is one of grey images.
@@ -110,21 +170,26 @@ def read_image(path: Path, channels: int = 3, least: int | None = None) -> Image
     With ``least``, a JPEG may be decoded at a half, a quarter or an eighth of its size, whose sides are no less pixels:
     its decoder then does less work.
 
-    Transparency is dropped, of 16 bits the upper 8 are kept, of several pictures the first is taken, and EXIF's
-    orientation is not applied: as in the code that published weights come from.
+    The image is upright, as EXIF's orientation says. Transparency is dropped, of 16 bits the upper 8 are kept, and of
+    several pictures the first is taken, as in the code that published weights come from.
 
     Raises:
-        RunError: the file cannot be read, is no image, is cut off, or is larger than Pillow decodes.
+        RunError: the file cannot be read, is not an image, is cut off, or is larger than Pillow decodes.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for ever
+            raise ValueError("it is not a regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata, of which ImageNet has plenty
             with Image.open(path, formats=_FORMATS) as image:
                 if least is not None:
                     image.draft(None, (least, least))
-                return _converted(image, _MODES[channels])
+                image.load()
+                turn = _UPRIGHT.get(_orientation(image))
+                converted = _converted(image, _MODES[channels])
+                return converted if turn is None else converted.transpose(turn)
     except Exception as error:  # Pillow's readers raise whatever they stumble on
-        raise RunError(f"cannot read {path}: {_reason(error)}") from error
+        raise RunError(f"cannot read {as_utf8(str(path))}: {_reason(error)}") from error
 
 
 def prepare_image(image: Image.Image, preset: Preset) -> NDArray[np.uint8]:
@@ -143,51 +208,32 @@ def prepare_image(image: Image.Image, preset: Preset) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation of a decoded image; a TIFF was turned by Pillow already, and has 1."""
+    with contextlib.suppress(Exception):  # damaged metadata are no reason to leave an image out
+        return int(image.getexif().get(_ORIENTATION, 1))
+    return 1
+
+
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     """Convert to ``L`` or ``RGB``."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BITS):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ValueError(f"its pixels are {kind} numbers, whose range is unknown")
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, whose range is unknown")
-    if image.mode == mode:
-        image.load()
-        return image
-    return image.convert(mode)
-
-
-def _images_below(folder: Path) -> Iterator[str]:
-    """The paths of all images in a folder and below it, each folder once, in order."""
-    seen = set()
-    for path, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        real = os.path.realpath(path)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_hidden(name))
-        if real not in seen:
-            yield from (
-                os.path.join(path, name)  # noqa: PTH118 - there may be a million
-                for name in sorted(files)
-                if name.lower().endswith(EXTENSIONS) and not _is_hidden(name)
-            )
-        seen.add(real)
+    return image if image.mode == mode else image.convert(mode)
 
 
 _LAYOUT = "folder of class folders, as <folder>/<class>/<image>"
 
 
-def _flat(path: Path) -> InputError:
+def _flat(path: str, count: int) -> InputError:
     """The error for a folder without class folders."""
-    count = sum(1 for _ in _images_below(path))
     return InputError(
         f"{path} has {count} images but no class folders; it must be a {_LAYOUT}"
         + ("; ImageNet's validation images are published flat: move each into the folder of its class" if count else "")
     )
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _reason(error: Exception) -> str:

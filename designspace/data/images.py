@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.data.classes import places
 from designspace.support.errors import InputError
 
 
@@ -36,6 +38,8 @@ class ImageData:
     """Mean of each channel over the training images, where 255 is 1."""
     std: tuple[float, ...]
     """Standard deviation of each channel, where 255 is 1; above 0."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of their numbers; empty where they are not known."""
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -64,6 +68,24 @@ class ImageData:
         """Channels, height and width of an image."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
+
+    def with_classes(self, classes: Sequence[str], whose: str) -> ImageData:
+        """Number the classes as they are in another list, which may have more of them.
+
+        Args:
+            classes: names of the classes, in the order of their numbers.
+            whose: what has them, for the error.
+
+        Raises:
+            InputError: a class is not among them.
+        """
+        if tuple(classes) == self.classes:
+            return self
+        numbers = np.array(places(self.classes, classes, self.name, whose))
+        train, test = numbers[self.train_labels], numbers[self.test_labels]
+        return dataclasses.replace(
+            self, classes=tuple(classes), num_classes=len(classes), train_labels=train, test_labels=test
+        )
 
     def subset(self, train_images: int | None = None, test_images: int | None = None) -> ImageData:
         """Keep so many images of each split, in their order; None keeps all.

@@ -157,7 +157,8 @@ def load(folder: Path) -> ImageData:
             path = folder / images_file(split)
             log.info("%s was touched since it was packed: reading all of it; designspace.prepare ends that", path)
             _check_pieces(folder, packed, split, lambda images: None)
-    return ImageData(folder.name, num_classes=len(packed.classes), mean=packed.mean, std=packed.std, **arrays)
+    classes, mean, std = packed.classes, packed.mean, packed.std
+    return ImageData(folder.name, num_classes=len(classes), mean=mean, std=std, classes=classes, **arrays)
 
 
 def check(folder: Path, show: Callable[[int, int], None] = lambda finished, total: None) -> Packed:

@@ -1,9 +1,9 @@
 """Packing: folders of images become a packed data set (`designspace.data.packed`), on all cores, once.
 
-While it goes on, everything lies in ``<root>/<name>/.packing-<digest of what is asked>/``: the files of images at their
-full size, filled piece by piece, and a journal of the pieces that are done. A call that finds such a folder goes on
-there; what the journal says is compared with the bytes. Files move to their places when all are whole, and packed.json
-is the last.
+While it goes on, everything lies in ``<root>/<name>/.packing-<version>-<digest of what is asked>/``: the files of
+images at their full size, filled piece by piece, and a journal of the pieces that are done. A call that finds such a
+folder goes on there; what the journal says is compared with the bytes. Files move to their places when all are whole,
+and packed.json is the last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from designspace.data.image_folder import ImageFolder
 from designspace.data.packed import CHANNELS, PACKED, PIECE, SPLITS, Packed, PackedSplit, images_file, labels_file
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import atomic_writer, sha256_of, write_bytes
-from designspace.support.text import quantity
+from designspace.support.text import as_utf8, first_few, quantity
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ _FILLING = "filling"
 """How the name of a file of images ends while it has room for all images, readable or not."""
 _JOURNAL = "journal.jsonl"
 _PARTIAL = ".packing-"
+_DECODING = 2
+"""Changes whenever images are decoded to other pixels, so that no call goes on with those of an earlier version."""
 _LOCK = ".packing.lock"
 _SIZES = (8, 1024)
 """The least and largest size of packed images, in pixels."""
@@ -74,7 +76,7 @@ def pack(
         with _locked(folder):
             if packing_format.is_packed(folder):
                 return _packed_already(folder, asked, size, show)
-            partial = folder / f"{_PARTIAL}{asked[:12]}"
+            partial = folder / f"{_PARTIAL}{_DECODING}-{asked[:12]}"
             for other in folder.glob(f"{_PARTIAL}*"):
                 if other.is_dir() and other != partial:
                     log.info("removing %s: it was left from other images or another size", other)
@@ -201,8 +203,9 @@ def _complete(
         reasons = tuple(reason for decoded in done[split] for _, reason in decoded.unreadable)
         labels = np.delete(images.labels, bad)
         if lost := set(range(images.num_classes)).difference(labels.tolist()):
-            named = ", ".join(images.classes[label] for label in sorted(lost)[:10])
-            raise RunError(f"{images.path}: no image of the classes {named} can be read; the first: {reasons[0]}")
+            named = first_few([images.classes[label] for label in sorted(lost)], 10)
+            where = as_utf8(str(images.path))
+            raise RunError(f"{where}: no image of the classes {named} can be read; the first: {reasons[0]}")
         digests = tuple(decoded.sha256 for decoded in done[split])
         if bad:
             path, digests = _leave_out(path, bad, partial / images_file(split))
@@ -219,7 +222,7 @@ def _complete(
             unreadable=reasons,
         )
     mean, std = _moments(done["train"], described["train"].images * size * size)
-    source = " and ".join(dict.fromkeys(str(splits[split].path) for split in SPLITS))
+    source = " and ".join(dict.fromkeys(as_utf8(str(splits[split].path)) for split in SPLITS))
     classes = splits["train"].classes
     packed = Packed(asked=asked, source=source, size=size, classes=classes, mean=mean, std=std, **described)
     packing_format.write_packed(partial, packed)

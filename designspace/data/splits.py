@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from designspace.data.classes import unmatched
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import balanced
 from designspace.support.errors import InputError
 from designspace.support.folders import expanded
+from designspace.support.text import as_utf8, first_few
 
 TRAIN = "train"
 TEST = ("val", "test", "validation")
 """The folder of test images: the first of these that there is."""
 
 
-def find_splits(path: Path, heldout: float | None = None) -> dict[str, ImageFolder]:
+def find_splits(path: Path, heldout: float | None = None, recorded: Sequence[str] = ()) -> dict[str, ImageFolder]:
     """List the training and test images of a folder, by ``train`` and ``test``.
 
     Args:
@@ -24,30 +27,42 @@ def find_splits(path: Path, heldout: float | None = None) -> dict[str, ImageFold
             validation), or with ``heldout`` as ``<path>/<class>/<image>``.
         heldout: the part of the images that is for testing, above 0 and below 1: of every class its share, always the
             same images as long as the files of the folder are the same.
+        recorded: an order of the classes that was recorded before (see `designspace.data.classes.in_order`).
 
     Raises:
-        InputError: the folder is not laid out so, the two have not the same classes, or ``heldout`` is out of range.
+        InputError: the folder is not laid out so, the two do not have the same classes, or ``heldout`` is
+            out of range.
+        RunError: a folder cannot be read.
     """
     path = expanded(path).resolve()
     tests = [path / name for name in TEST if (path / name).is_dir()]
     has_splits = (path / TRAIN).is_dir() and bool(tests)
     if has_splits and heldout is None:
-        train, test = ImageFolder.of(path / TRAIN), ImageFolder.of(tests[0])
-        if train.classes != test.classes:
-            differ = sorted(set(train.classes) ^ set(test.classes))
-            raise InputError(
-                f"{train.path} and {test.path} must have the same class folders; only one of them has "
-                f"{', '.join(differ[:10])}{f' and {len(differ) - 10} more' if len(differ) > 10 else ''}"
-            )
-        return {"train": train, "test": test}
+        train, test = ImageFolder.of(path / TRAIN, recorded), ImageFolder.of(tests[0], recorded)
+        _check_classes(train, test)
+        return {"train": train, "test": test.with_classes(train.classes, str(train.path))}
+    folder = as_utf8(str(path))
     if has_splits:
-        raise InputError(f"{path} has {TRAIN} and {tests[0].name}, so heldout must be null, not {heldout!r}")
+        raise InputError(f"{folder} has {TRAIN} and {tests[0].name}, so heldout must be null, not {heldout!r}")
     if heldout is None:
         raise InputError(
-            f"{path} must hold {TRAIN}/<class>/<image> and one of {', '.join(TEST)} like it; or, with heldout=0.1 for "
-            "a tenth of them to test on, <class>/<image>"
+            f"{folder} must hold {TRAIN}/<class>/<image> and one of {', '.join(TEST)} like it; or, with heldout=0.1 "
+            "for a tenth of them to test on, <class>/<image>"
         )
-    return _held_out(ImageFolder.of(path), heldout)
+    return _held_out(ImageFolder.of(path, recorded), heldout)
+
+
+def _check_classes(train: ImageFolder, test: ImageFolder) -> None:
+    """Raise unless training and test images have the same classes."""
+    lacks = []
+    for images, others in ((train, test), (test, train)):
+        if missing := unmatched(others.classes, images.classes):
+            lacks.append(f"{as_utf8(str(images.path))} has no {first_few(missing, 10)}")
+    if lacks:
+        raise InputError(
+            f"training and test images must have the same class folders, but {' and '.join(lacks)}; "
+            "add images of these classes, or leave their folders out of both"
+        )
 
 
 def _held_out(images: ImageFolder, heldout: float) -> dict[str, ImageFolder]:
@@ -60,9 +75,7 @@ def _held_out(images: ImageFolder, heldout: float) -> dict[str, ImageFolder]:
     for what, part in (("testing", chosen), ("training", rest)):
         lost = np.setdiff1d(np.arange(images.num_classes), images.labels[part])
         if len(lost):
-            named = ", ".join(images.classes[label] for label in lost[:10])
-            raise InputError(f"{images.path}: heldout={heldout:g} leaves no image for {what} of the classes {named}")
-    return {
-        split: ImageFolder(images.path, images.classes, tuple(images.files[i] for i in part), images.labels[part])
-        for split, part in (("train", rest), ("test", chosen))
-    }
+            named = first_few([images.classes[label] for label in lost], 10)
+            path = as_utf8(str(images.path))
+            raise InputError(f"{path}: heldout={heldout:g} leaves no image for {what} of the classes {named}")
+    return {"train": images.part(rest), "test": images.part(chosen)}

@@ -10,6 +10,7 @@ from typing import Any
 
 from designspace.models.presets import Preset
 from designspace.models.weights import Weights
+from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
 from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
@@ -72,8 +73,10 @@ class Known:
         return Known(fields["name"], preset, fields["origin"], fields["licence"], classes, {**fields["about"]})
 
 
-def of_published(name: str, weights: Weights | None, in_channels: int = 3) -> Known:
+def of_published(name: str, weights: Weights | None, in_channels: int = 3, num_classes: int = 1000) -> Known:
     """What is known about a published network with some weights; without any it has its first ones.
+
+    Published weights are for ImageNet's classes, unless the classifier is one for other classes.
 
     Where the weights are adapted to another number of channels, so are mean and deviation of the images: the one of
     grey images is the mean of the three, and others take them in turn.
@@ -85,7 +88,8 @@ def of_published(name: str, weights: Weights | None, in_channels: int = 3) -> Kn
         preset = _of_channels(preset, in_channels)
         return Known(name, preset, "first weights, drawn at random: **not trained**", OWN_LICENCE)
     about = {} if weights.about is None else {"published": weights.about.to_dict()}
-    return Known(name, _of_channels(weights.preset, in_channels), weights.origin, weights.licence, about=about)
+    classes = IMAGENET_CLASSES if about and num_classes == len(IMAGENET_CLASSES) else ()
+    return Known(name, _of_channels(weights.preset, in_channels), weights.origin, weights.licence, classes, about)
 
 
 def _of_channels(preset: Preset, count: int) -> Preset:

@@ -72,7 +72,8 @@ def model_files(model: AnyNet, known: Known) -> dict[str, bytes]:
     text = json.dumps(described, indent=2, allow_nan=False) + "\n"
     card = model_card(network, known)
     # network.json comes last: what it says of the weights holds once it is there.
-    return {CARD: card.encode(), WEIGHTS: content, NETWORK: text.encode()}
+    # A path or a name in it may not be UTF-8.
+    return {CARD: card.encode(errors="backslashreplace"), WEIGHTS: content, NETWORK: text.encode()}
 
 
 def is_model_folder(path: Path) -> bool:

@@ -101,7 +101,7 @@ def _fill(model: AnyNet, name: str, pretrained: Pretrained, sha256: str | None) 
     found = weights.load(name, pretrained, sha256=sha256, num_classes=classes, in_channels=channels)
     state = weights.adapt_ends(found.state, num_classes=classes, in_channels=channels)
     model.load_state_dict({**model.state_dict(), **state})  # a classifier that was left out stays as it began
-    model.weights = of_published(name, found, channels)
+    model.weights = of_published(name, found, channels, classes)
 
 
 def entry_point(name: str) -> Callable[..., Any]:

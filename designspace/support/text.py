@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from decimal import Decimal
 
 
@@ -129,3 +130,25 @@ def from_cell(text: str) -> str:
     ('=1+1', "'tis", "'=")
     """
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def as_utf8(text: str) -> str:
+    r"""A text that any file and terminal takes: bytes of a file's name that are not UTF-8 become escapes.
+
+    >>> as_utf8("caf\udce9/1.png") == "caf\\xe9/1.png"
+    True
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which is the name of no file
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> first_few(["a", "b", "c"], 2), first_few(["a", "b"], 2)
+    ('a, b and 1 more', 'a, b')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

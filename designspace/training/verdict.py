@@ -57,8 +57,8 @@ def verdict(found: Verification, figure: Figure, tolerance: float, differences: 
         return f"top-1 is within {tolerance:g} points of {published}"
     return (
         f"top-1 is {abs(points):.2f} points {'below' if points < 0 else 'above'} {published}: check that "
-        "these are the weights of that figure, and that each image lies in its own class's folder (the folders, "
-        "sorted by name, are classes 0, 1, 2 ...)"
+        'these are the weights of that figure, and that each image lies in its own class\'s folder ("classes" '
+        "above says how folders and classes are matched)"
     )
 
 

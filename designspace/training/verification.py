@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from designspace.data.augment import normalise
+from designspace.data.classes import unmatched
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.loading import Batch, batches
 from designspace.models import AnyNet
+from designspace.models.known import Known
 from designspace.models.presets import Preset
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
-from designspace.support.text import counted
+from designspace.support.text import as_utf8, counted
 from designspace.training.failures import is_out_of_memory
 
 OnBatch = Callable[[int, int], None]
@@ -49,6 +51,7 @@ def verify(
 ) -> Verification:
     """Measure top-1 and top-5 in float32. The module is on the device and in evaluation mode afterwards.
 
+    Classes are matched by name where the model has names for its own (see `match_classes`).
     Where logits are equal, the class with the lower number is the likelier one.
 
     Args:
@@ -69,7 +72,7 @@ def verify(
     preset = preset_for(images) if preset is None else preset
     network = model.network if isinstance(model, AnyNet) else None  # other modules say too little of themselves
     if network is not None:
-        check_classes(network, images)
+        images = match_classes(images, network, known_classes(model))
     _check_channels(network, images, preset)
     device = choose_device(device)
     model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -139,6 +142,43 @@ def preset_for(
     return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std)
 
 
+def known_classes(model: nn.Module) -> tuple[str, ...]:
+    """The names of a model's classes, in the order of its logits; empty where they are not known."""
+    weights: Known | None = getattr(model, "weights", None)
+    return weights.classes if weights else ()
+
+
+def match_classes(images: ImageFolder | ImageData, network: Network, known: Sequence[str]) -> ImageFolder | ImageData:
+    """Give classes the numbers that a network has for them, which may tell more classes apart than there are here.
+
+    Args:
+        images: which images.
+        network: tells the classes apart.
+        known: the names of the network's classes, in the order of its logits. Without any, the classes of the images
+            keep their numbers, and there must be as many of them.
+
+    Raises:
+        InputError: there are classes that the network does not know; the error names some.
+    """
+    if not known or not images.classes:
+        check_classes(network, images)
+        return images
+    try:
+        return images.with_classes(known, "the model")
+    except InputError as error:
+        raise InputError(f"{error}{_hint(images)}") from error
+
+
+def matching_in_words(images: ImageFolder | ImageData, known: Sequence[str]) -> str:
+    """Say how the classes of images are matched with those of a model (see `match_classes`)."""
+    if not known or not images.classes:
+        order = "in the order of the folders" if isinstance(images, ImageFolder) else f"as in {images.name}"
+        return f"{order}: the model has no names for its own"
+    count = "all" if len(images.classes) == len(known) else f"{len(images.classes):,} of the model's {len(known):,}"
+    by_number = unmatched(images.classes, known)
+    return f"{count}, {'the folders are named by their numbers' if by_number else 'matched by name'}"
+
+
 def check_classes(network: Network, images: ImageFolder | ImageData) -> None:
     """Raise unless a network tells as many classes apart as the images have.
 
@@ -147,12 +187,18 @@ def check_classes(network: Network, images: ImageFolder | ImageData) -> None:
     """
     if network.num_classes == images.num_classes:
         return
-    what, hint = images.name if isinstance(images, ImageData) else f"folder {images.path}", ""
-    if isinstance(images, ImageFolder) and "val" in images.classes:
-        hint = f"; for the validation images below it, give {images.path / 'val'}"
+    what = images.name if isinstance(images, ImageData) else f"folder {as_utf8(str(images.path))}"
     raise InputError(
-        f"{what} has {counted(images.num_classes, 'class')}, but the model tells {network.num_classes} apart{hint}"
+        f"{what} has {counted(images.num_classes, 'class')}, but the model tells {network.num_classes} apart"
+        f"{_hint(images)}"
     )
+
+
+def _hint(images: ImageFolder | ImageData) -> str:
+    """What to give instead of a folder that holds the folders of images."""
+    if isinstance(images, ImageFolder) and "val" in images.classes:
+        return f"; for the validation images below it, give {as_utf8(str(images.path / 'val'))}"
+    return ""
 
 
 def _check_channels(network: Network | None, images: ImageFolder | ImageData, preset: Preset) -> None:

@@ -1,5 +1,7 @@
 """Images of one's own from the command line, from their folder to a trained network."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,10 @@ from test_commands import designspace, fails
 
 from designspace import prepare
 from designspace.cli import app
+from designspace.data import classes as class_names
 from designspace.data import imagenet, packed
+from designspace.data.packing import pack
+from designspace.data.splits import find_splits
 from designspace.training import load
 
 
@@ -69,6 +74,50 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
     )
     finished = designspace("launch", "run=r", "data=cifar100", root, cwd=tmp_path)
     fails(finished, 2, "cifar100 has images of 3 channels, 32 x 32 pixels and 100 classes", "input=cifar100")
+
+
+def test_what_is_left_out_and_how_classes_are_numbered_is_told(flowers, tmp_path, capsys):
+    for name, number in (("daisy", "1"), ("rose", "2"), ("tulip", "10")):
+        (flowers / name).rename(flowers / number)
+    (flowers / "1" / "x.heic").write_bytes(b"")
+    typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
+    run(tmp_path / "root", *typed)
+    output = capsys.readouterr().out
+    assert f"left out of {flowers}: 1 .heic\n" in output
+    assert "classes 0 to 2: 1 is class 0, 2 is class 1, 10 is class 2" in output
+    assert packed.read_packed(tmp_path / "root" / "flowers").classes == ("1", "2", "10")
+
+
+def test_a_set_that_was_packed_in_another_order_keeps_it(flowers, tmp_path, capsys, monkeypatch):
+    for name, number in (("daisy", "1"), ("rose", "2"), ("tulip", "10")):
+        (flowers / name).rename(flowers / number)
+    typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
+    monkeypatch.setattr(class_names, "in_order", lambda names, recorded=(): tuple(sorted(names)))  # as once it was
+    run(tmp_path / "root", *typed)
+    monkeypatch.undo()
+    before = packed.read_packed(tmp_path / "root" / "flowers")
+    assert before.classes == ("1", "10", "2")
+    run(tmp_path / "root", *typed)
+    assert packed.read_packed(tmp_path / "root" / "flowers") == before
+    assert "classes 0 to 2: 1 is class 0, 10 is class 1\n" in capsys.readouterr().out
+
+
+def test_one_class_alone_is_told(flowers, tmp_path, capsys):
+    for name in ("rose", "tulip"):
+        (flowers / name).rename(tmp_path / name)
+    typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "workers=1"]
+    run(tmp_path / "root", *typed, "heldout=0.25")
+    assert "warning: daisy is the only class folder; a network can be trained on two" in capsys.readouterr().out
+
+
+def test_a_folder_whose_path_is_not_utf8(flowers, tmp_path, capsys):
+    strange = tmp_path / os.fsdecode(b"caf\xe9")
+    flowers.rename(strange)
+    (strange / "rose" / os.fsdecode(b"\xe9.jpg")).write_bytes(b"no image")
+    packed_set = pack(find_splits(strange, 0.25), tmp_path / "root" / "flowers", 16, 1)
+    assert packed_set.source == f"{tmp_path}/caf\\xe9"
+    (reason,) = packed_set.train.unreadable + packed_set.test.unreadable
+    assert reason.startswith(f"cannot read {tmp_path}/caf\\xe9/rose/\\xe9.jpg: ")
 
 
 def test_a_packed_data_set_is_checked_again_by_its_name(flowers, tmp_path, capsys):

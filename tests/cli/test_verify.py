@@ -82,6 +82,7 @@ def test_any_folder_of_class_folders(capsys, folder, mine):
         "top-1": f"{found.top1:.2f}%",
         "top-5": f"{found.top5:.2f}%",
         "images": "24 in 6 classes",
+        "classes": "in the order of the folders: the model has no names for its own",
         "prepared": "resize 28, crop 24, bicubic",
         "weights": "a run of mine",
         "licence": "MIT",
@@ -184,7 +185,68 @@ def test_bad_input(capsys, folder, mine, arguments, words):
 def test_a_network_of_other_classes(capsys, folder):
     code, _, errors = typed(capsys, "model=regnetx_200mf", f'data="{folder}"', "crop=32")
     assert code == 2, errors
-    assert f"folder {folder} has 6 classes, but the model tells 1000 apart" in errors
+    words = "6 classes, and 6 of them are not among the 1000 of the model: class 0, class 1, class 2, class 3, class 4"
+    assert f"folder {folder} has {words} and 1 more; the model has n01440764, " in errors
+
+
+CLASSES = tuple(f"class {i}" for i in (3, 0, 4, 1, 5, 2))
+
+
+def test_classes_are_matched_by_name(capsys, folder, tmp_path):
+    """The model has its classes in another order than the folders', as one that was trained elsewhere may."""
+    network = AnyNet(NETWORK, seed=5)
+    write_model(tmp_path / "named", network, Known("mine", PRESET, "a run of mine", "MIT", CLASSES))
+    listed = ImageFolder.of(folder)
+    numbers = [CLASSES.index(f"class {label}") for label in listed.labels]
+    expected = measure(network, ImageFolder.of(folder).with_classes(CLASSES, "the model"), PRESET, workers=0)
+    assert sorted(numbers) == listed.with_classes(CLASSES, "the model").labels.tolist()
+    code, output, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
+    assert code == 0, errors
+    assert rows(output)["top-1"] == f"{expected.top1:.2f}%"
+    assert rows(output)["classes"] == "all, matched by name"
+    network.weights = Known("mine", PRESET, "a run of mine", "MIT", CLASSES)
+    assert measure(network, listed, PRESET, workers=0) == expected
+
+
+def test_some_of_a_model_s_classes(capsys, folder, tmp_path):
+    write_model(tmp_path / "named", model(), Known("mine", PRESET, "a run of mine", "MIT", CLASSES))
+    for name in ("class 0", "class 3"):
+        (folder / name).rename(tmp_path / name)
+    code, output, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
+    assert code == 0, errors
+    assert rows(output)["images"] == "16 in 4 classes"
+    assert rows(output)["classes"] == "4 of the model's 6, matched by name"
+    (folder / "class 1").rename(folder / "class 9")
+    code, _, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
+    assert code == 2
+    assert "1 of them are not among the 6 of the model: class 9; the model has class 3, class 0, " in errors
+
+
+def test_what_is_left_out_is_told(capsys, folder, mine):
+    (folder / "class 0" / "x.heic").write_bytes(b"")
+    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
+    assert code == 0, errors
+    assert rows(output)["left"].split() == ["out", "1", ".heic"]
+
+
+@pytest.mark.parametrize("names", [[f"{i}" for i in range(1000)], [f"name {i}" for i in range(1000)]])
+def test_published_weights_are_for_imagenet_s_classes(capsys, folder, tmp_path, names, monkeypatch):
+    """Numbers are its classes, as in ImageNetV2; other names are refused before any weights are fetched."""
+    monkeypatch.setattr(verify.zoo, "create_model", _stop)
+    for name in names:
+        (tmp_path / "thousand" / name).mkdir(parents=True)
+        os.link(folder / "class 0" / "0.jpg", tmp_path / "thousand" / name / f"{name}.jpg")
+    if names[0] == "0":
+        with pytest.raises(RuntimeError, match="would fetch"):
+            verify.load("regnetx_200mf", None, ImageFolder.of(tmp_path / "thousand"))
+    else:
+        code, _, errors = typed(capsys, "model=regnetx_200mf", f"data={tmp_path / 'thousand'}")
+        assert code == 2
+        assert "1000 of them are not among the 1000 of the model: name 0, name 1, " in errors
+
+
+def _stop(*args, **options):
+    raise RuntimeError("would fetch")
 
 
 def test_weights_of_another_network(capsys, folder, tmp_path):

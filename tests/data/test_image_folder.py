@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from designspace.data.find import find_images
-from designspace.data.image_folder import EXTENSIONS, ImageFolder, prepare_image, read_image
+from designspace.data.image_folder import ImageFolder, prepare_image, read_image
+from designspace.data.listing import CAN_READ_AVIF, EXTENSIONS
 from designspace.data.loading import available_cores, batches
 from designspace.models.presets import Preset
 from designspace.support.errors import InputError, RunError
@@ -60,14 +61,14 @@ def test_files_and_labels_belong_together(folder):
 
 def test_it_lists_what_torchvision_lists(folder):
     content = (folder / "B" / "z.png").read_bytes()
-    for i, extension in enumerate((*EXTENSIONS, ".JPEG", ".Png", ".gif", ".txt", "")):
+    for i, extension in enumerate((*EXTENSIONS, ".JPEG", ".Png", ".GIF", ".txt", "")):
         path = folder / "c" / f"{i % 3}" / f"image {i}{extension}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (folder / "README.txt").write_text("no class")
     from torchvision.datasets import ImageFolder as Theirs
 
-    theirs = Theirs(str(folder))
+    theirs = Theirs(str(folder), is_valid_file=lambda path: path.lower().endswith(EXTENSIONS))
     ours = ImageFolder.of(folder)
     assert list(ours.classes) == theirs.classes
     assert [(str(folder / file), label) for file, label in zip(ours.files, ours.labels, strict=True)] == theirs.samples
@@ -168,13 +169,10 @@ def test_decoding_gives_torchvision_s_pixels(tmp_path):
 
     transparent = picture().convert("RGBA")
     transparent.putalpha(90)
-    turned = Image.Exif()
-    turned[0x0112] = 6  # orientation: a quarter turn, which is not applied
     written = [
         put(tmp_path / "colour.jpg", quality=90),
         put(tmp_path / "grey.jpg", picture(mode="L")),
         put(tmp_path / "four inks.jpg", picture(mode="CMYK")),
-        put(tmp_path / "turned.jpg", exif=turned),
         put(tmp_path / "palette.png", picture(mode="P")),
         put(tmp_path / "transparent palette.png", picture(mode="P"), transparency=bytes(range(256))),
         put(tmp_path / "transparent.png", transparent),
@@ -203,6 +201,91 @@ def test_grey_models_get_grey_images(tmp_path):
     assert np.array_equal(np.asarray(read_image(path, 1)), np.asarray(picture().convert("L")))
     grey = Preset(8, 9, mean=(0.5,), std=(0.5,))
     assert ImageFolder.of(tmp_path).read(0, grey).shape == (1, 8, 8)
+
+
+def marked(width=48, height=32):
+    """An image that tells its orientation: red in the corner above on the left, green beside it, blue below."""
+    pixels = np.full((height, width, 3), 128, np.uint8)
+    pixels[: height // 2, : width // 2] = 255, 0, 0
+    pixels[: height // 2, width // 2 :] = 0, 255, 0
+    pixels[height // 2 :, : width // 2] = 0, 0, 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", *([".avif"] if CAN_READ_AVIF else [])])
+def test_images_are_upright_as_exif_says(tmp_path, suffix, orientation):
+    """Stored turned, as a camera does; the tag tells how to turn it back."""
+    stored = marked() if orientation == 1 else marked().transpose(INVERSE[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = put(tmp_path / f"a{suffix}", stored, exif=exif, **({} if suffix in (".png", ".tiff") else {"quality": 95}))
+    for channels, least in ((3, None), (3, 16), (1, None), (1, 8)):
+        image = read_image(path, channels, least)
+        shrunk = np.asarray(image.resize((48, 32))).astype(int)
+        assert image.width > image.height
+        assert abs(shrunk[4:-4, 4:-4] - np.asarray(marked().convert(image.mode))[4:-4, 4:-4]).mean() < 12
+
+
+INVERSE = {
+    **{2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM},
+    **{5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE},
+    8: Image.Transpose.ROTATE_270,
+}
+"""What undoes the turn that each orientation asks for."""
+
+
+def test_orientation_is_applied_in_every_mode(tmp_path):
+    for mode, suffix in (("P", "png"), ("LA", "png"), ("RGBA", "png"), ("I;16", "png"), ("CMYK", "jpg"), ("1", "png")):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image = Image.fromarray(np.ones((10, 12), np.uint16)) if mode == "I;16" else picture().convert(mode)
+        assert read_image(put(tmp_path / f"{mode[0]}.{suffix}", image, exif=exif)).size == (10, 12)
+
+
+def test_damaged_metadata_are_no_reason_to_leave_an_image_out(tmp_path):
+    for i, exif in enumerate(
+        (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0rubbish", b"", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
+    ):
+        assert read_image(put(tmp_path / f"{i}.jpg", exif=exif)).size == (12, 10)
+    exif = Image.Exif()
+    for value in (0, 9, 60000):
+        exif[0x0112] = value
+        assert read_image(put(tmp_path / "odd.jpg", exif=exif)).size == (12, 10)
+
+
+def test_only_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(RunError, match="pipe.jpg: it is not a regular file"):
+        read_image(tmp_path / "pipe.jpg")
+
+
+def test_grey_values_of_32_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((3, 3), 70000, np.int32)).save(tmp_path / "deep.tiff")
+    with pytest.raises(RunError, match="its pixels are 32-bit numbers, whose range is unknown"):
+        read_image(tmp_path / "deep.tiff")
+    values = np.array([[0, 255, 256, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.pgm")
+    assert np.asarray(read_image(tmp_path / "deep.pgm", 1)).tolist() == [[0, 0, 1, 255]]
+
+
+def test_numbered_classes_are_in_numerical_order(tmp_path):
+    for number in range(12):
+        put(tmp_path / str(number) / "0.png")
+    listed = ImageFolder.of(tmp_path)
+    assert [int(file.split("/")[0]) for file in listed.files] == listed.labels.tolist() == list(range(12))
+    recorded = tuple(sorted(listed.classes))
+    assert ImageFolder.of(tmp_path, recorded).classes == recorded
+
+
+def test_classes_take_the_numbers_of_another_list(folder):
+    listed = ImageFolder.of(folder).with_classes(("x", "ä", "b", "B"), "the model")
+    assert listed.files == ("ä/1.png", "ä/2.png", "ä/3.png", "b/x.png", "b/y.png", "B/z.png")
+    assert listed.labels.tolist() == [1, 1, 1, 2, 2, 3]
+    with pytest.raises(
+        InputError, match="3 classes, and 1 of them are not among the 2 of the model: ä; the model has b, B"
+    ):
+        ImageFolder.of(folder).with_classes(("b", "B"), "the model")
 
 
 def test_sixteen_bits_keep_the_upper_eight(tmp_path):

@@ -296,3 +296,12 @@ def test_the_card_says_what_the_network_is_and_how_to_feed_it(folder, model):
     params = sum(parameter.numel() for parameter in model.parameters())
     assert f"{params / 1000:.2f} k parameters" in card
     assert "error" not in card  # none was measured
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path, model):
+    """A run's or a class's name may be any bytes; a training must not be lost at its end for it."""
+    strange = "caf\udce9"
+    known = dataclasses.replace(KNOWN, name=strange, classes=("a", strange, "c"))
+    write_model(tmp_path / "model", model, known)
+    assert read_model(tmp_path / "model").weights.classes == ("a", strange, "c")
+    assert "caf\\udce9" in (tmp_path / "model" / "README.md").read_text()
