@@ -136,7 +136,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     [
         (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; there is: AnyNeSt, AnyNetXA, AnyNetXB"]),
         (["input=cifar1000"], ["unknown input 'cifar1000'; there is: cifar10, cifar100, fashion_mnist, folder"]),
-        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
+        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, data, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
@@ -155,7 +155,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; there is: cifar10, cifar100"]),
+        (
+            "launch",
+            ["run=x", "data=cifar1000"],
+            ["unknown data set 'cifar1000'; there is: fashion_mnist, cifar10, cifar100"],
+        ),
         (
             "launch",
             ["run=x", "recipe=slow"],
@@ -177,7 +181,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
             ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
         ),
         ("explore", ["space=AnyNetXA"], ["Could not override 'space'"]),
-        ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
+        ("prepare", ["data=cifar1000"], ["unknown data set 'cifar1000'"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, watch"]),
         ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; there is: recipe, data, launcher, run"]),
         ("status", ["run=a b/é"], ["cannot read run=a b/é; a value with spaces", "run='\"a b/é\"'"]),
