@@ -31,7 +31,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     population = space.sample(config["n"], config["seed"])
     folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
     folder.create(population, provenance("sample", typed))
-    if name is not None and (read_note(folder.path) is None or _names_data(typed)):
+    if name is not None and (_names_data(typed) or read_note(folder.path) is None):
         root = config["data"]["root"]
         write_note(folder.path, DataNote(name, str(Path(root).expanduser().resolve()) if root else None))
     show(population)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from designspace import data
-from designspace.data.catalog import DataShape
 from designspace.support.errors import InputError
+
+if TYPE_CHECKING:
+    from designspace.data import DataShape
 
 _WITH_DATA = ("explore", "launch", "prepare", "sample", "train")
 """Commands whose configuration has the group ``data``."""
@@ -46,10 +48,10 @@ def understood(command: str, words: Sequence[str], options: Callable[[str], list
     name, others = _named(words, options("data"))
     if name is None and command in _INPUTS:
         given = _value(others, _INPUTS[command])
-        if given is not None and given not in data.fetched_names() and given != "imagenet":
+        if given is not None and (given in _NAMELESS or given not in options("data")):
             return [*others, "data=folder"]  # images that are described and not named
         if given is None and _value(others, "data") == "folder":
-            data.shape(None)  # says that a name is missing
+            _shape(None, words)  # says that a name is missing
         name = given
     if name is None:
         return list(others)
@@ -57,14 +59,8 @@ def understood(command: str, words: Sequence[str], options: Callable[[str], list
     if command in _INPUTS:
         return [*chosen, *_networks_for(name, command, others, options)]
     if command != "prepare":  # which may be about to make it
-        data.shape(name, root_of(words))
+        _shape(name, words)  # says what there is, if not this
     return [*chosen, *others]
-
-
-def root_of(words: Sequence[str]) -> Path | None:
-    """Return the folder of data sets that was typed; None for the usual one."""
-    typed = _value(words, "data.root")
-    return None if typed is None else Path(typed).expanduser()
 
 
 def budget(size: int) -> list[float]:
@@ -97,7 +93,7 @@ def _networks_for(name: str, command: str, words: Sequence[str], options: Callab
     words = [word for word in words if _key(word) != group]
     if name in options("input") and name != "folder":
         return [f"{group}={name}", *words]
-    shape = data.shape(name, root_of(words))
+    shape = _shape(name, words)
     return [f"{group}=folder", *_own_images(shape, _value(words, "space")), *words]
 
 
@@ -121,6 +117,14 @@ def _for_verify(words: Sequence[str]) -> list[str]:
     kept = [word for word in words if _key(word) != "data.name" and not (name is not None and _key(word) == "data")]
     kept = [f"root={word.partition('=')[2]}" if _key(word) == "data.root" else word for word in kept]
     return kept if name is None else [f"data={name}", *kept]
+
+
+def _shape(name: str | None, words: Sequence[str]) -> DataShape:
+    """The shape of a data set, in the folder of data sets that was typed or in the usual one."""
+    from designspace import data  # brings numpy, whose 0.1 s a command without images spares
+
+    typed = _value(words, "data.root")
+    return data.shape(name, None if typed is None else Path(typed).expanduser())
 
 
 def _key(word: str) -> str:

@@ -187,6 +187,8 @@ def check_name(name: object) -> str:
         raise InputError(f"name must be of letters, digits, _ . and -, as in name=flowers; not {name!r}")
     if name in _DATA_SETS:
         raise InputError(f"name={name} is that of a data set that is fetched; choose another")
+    if name in ("folder", "sampled"):  # data=<name> would be another choice
+        raise InputError(f"name={name} has a meaning of its own in data=...; choose another")
     return name
 
 

@@ -6,6 +6,7 @@ launch that fails leaves the choice of the recipe open. A dry run is this check.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -122,9 +123,9 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
     waiting = sum(not state.has_ended for state in states)
     for each in populations:
         images = _check_population(each, recipe, launcher.data_root)
-    forecast = {"waiting": waiting, "finished": len(states) - waiting, "populations": populations, "images": images}
+    forecast = Forecast(waiting=waiting, finished=len(states) - waiting, populations=populations, images=images)
     if not waiting:
-        return Forecast(**forecast)
+        return forecast
     notes = [_check_images(recipe, launcher)]
     if recipe.trainer is not None:
         notes.append(_check_trainer(recipe.trainer, launcher))
@@ -140,7 +141,8 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
         trial_seconds(run, each, recipe, device, launcher.data_root)
         for run, each in zip(runs, populations, strict=True)
     )
-    return Forecast(**forecast, workers=workers, device=device, trial_s=trial_s, notes=tuple(filter(None, notes)))
+    said = tuple(filter(None, notes))
+    return dataclasses.replace(forecast, workers=workers, device=device, trial_s=trial_s, notes=said)
 
 
 def _check_population(population: Population, recipe: Recipe, root: Path) -> Images:

@@ -202,11 +202,7 @@ def submit(
         size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
         sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
         if claim is None:
-            made = executor(settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, f"ds-{run.name}", sizes[0])
-            script = _script(made, sizes[0])
-            if refusal := scheduler.refusal(script):
-                raise InputError(f"SLURM would refuse the tasks: {refusal}")
-            return dataclasses.replace(planned, script=script)
+            return dataclasses.replace(planned, script=_acceptable_script(run, settings, sizes[0]))
         run.check_plan(*plan)
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
@@ -313,6 +309,20 @@ def _trials_per_task(count: int, trial_s: float, settings: Slurm) -> int:
     spread = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else lasting
     fitting = math.ceil(count / settings.max_submitted) if settings.max_submitted else 1
     return min(count, max(min(lasting, spread), fitting))
+
+
+def _acceptable_script(run: RunFolder, settings: Slurm, count: int) -> str:
+    """The batch script of an array, as a launch would submit it.
+
+    Raises:
+        InputError: SLURM would refuse it.
+        RunError: SLURM does not answer.
+    """
+    jobs = run.launches_path / "TIME-TOKEN" / "jobs"
+    script = _script(executor(settings, jobs, run.code, f"ds-{run.name}", count), count)
+    if refusal := scheduler.refusal(script):
+        raise InputError(f"SLURM would refuse the tasks: {refusal}")
+    return script
 
 
 def _script(made: submitit.SlurmExecutor, count: int) -> str:

@@ -11,6 +11,6 @@ from designspace.trials.trial import Recipe
 
 if __name__ == "__main__":
     path, *words = sys.argv[1:]
-    config = compose("launch", [f"run={path}", *words])
+    config = compose("launch", [f"run={path}", "data=fashion_mnist", *words])
     recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
     RunFolder(Path(path)).write_plan(recipe, config["seed"])

@@ -134,7 +134,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
             ["input=cifar1000"],
             ["unknown input 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100, fashion_mnist, folder"],
         ),
-        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
+        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, data, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
@@ -156,7 +156,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         (
             "launch",
             ["run=x", "data=cifar1000"],
-            ["unknown data 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100"],
+            ["unknown data set 'cifar1000'; did you mean cifar100? there is: fashion_mnist, cifar10, cifar100"],
         ),
         (
             "launch",
@@ -183,7 +183,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
             ["space=AnyNetXA"],
             ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"],
         ),
-        ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
+        ("prepare", ["data=cifar1000"], ["unknown data set 'cifar1000'; did you mean cifar100?"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, watch"]),
         ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; there is: recipe, data, launcher, run"]),
         ("status", ["run=a b/é"], ["a b/é is no run folder"]),

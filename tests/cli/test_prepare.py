@@ -46,8 +46,8 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
         "45 training and 15 test images of 16 x 16 pixels in 3 classes",
         "warning: 1 image is left out",
         "rose/20.jpg: it is no image that Pillow knows",
-        "sample input=folder space.resolution=16 space.num_classes=3",
-        "launch data=folder data.name=flowers",
+        "sample data=flowers",
+        "train data=flowers",
     ):
         assert words in finished.stdout
     assert "images packed 61/61" in finished.stderr
@@ -69,11 +69,10 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
     model = load(tmp_path / "r")  # finds what is known of the images where the launch found them
     assert model.weights.classes == ("daisy", "rose", "tulip")
     assert model.weights.preset.mean == packed.read_packed(tmp_path / "root" / "flowers").mean
-    fails(
-        designspace("launch", "run=r", "data=folder", root, cwd=tmp_path), 2, "data.name=... must be given; there is: "
-    )
+    finished = designspace("launch", "run=r", root, cwd=tmp_path)  # the run knows its data set
+    assert finished.returncode == 0, finished.stderr
     finished = designspace("launch", "run=r", "data=cifar100", root, cwd=tmp_path)
-    fails(finished, 2, "cifar100 has images of 3 channels, 32 x 32 pixels and 100 classes", "input=cifar100")
+    fails(finished, 2, "cifar100 has images of 3 channels, 32 x 32 pixels and 100 classes", "data=cifar100")
 
 
 def test_what_is_left_out_and_how_classes_are_numbered_is_told(flowers, tmp_path, capsys):
@@ -165,5 +164,5 @@ def test_imagenet_is_laid_out_and_packed(flowers, tmp_path, monkeypatch, capsys,
     run(tmp_path / "root", "data=imagenet", "from=[a.tar,b.tar]", "check=false", "size=8", "workers=1", *more)
     said = capsys.readouterr().out
     assert "imagenet is whole in" in said
-    assert ("launch data=folder data.name=imagenet-8" if name else "launch data=imagenet") in said
+    assert f"sample data={name or 'imagenet'} " in said
     assert packed.read_packed(tmp_path / "root" / (name or "imagenet")).train.images == 60

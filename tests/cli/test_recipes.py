@@ -16,7 +16,7 @@ SIZES = {"regnet_100": (3, 256), "resnest_270": (3, 256), "cifar": (3, 32), "cif
 
 
 def recipe(name, *overrides):
-    config = app.compose("launch", [f"recipe={name}", "run=x", *overrides])
+    config = app.compose("launch", [f"recipe={name}", "data=fashion_mnist", "run=x", *overrides])
     return Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sweep_runs
-from sweep_runs import make_run, plan_faults
+from sweep_runs import SPACE, make_run, plan_faults
 
 from designspace.sweeps.status import run_status
 from designspace.trials.folder import RunFolder
@@ -291,6 +291,20 @@ def test_slurm_refuses(cluster, tmp_path):
     said = launch(run, "launcher.time=1", check=False)
     assert "it must be at least 2 minutes" in said
     assert begun(run, "waiting") == 2
+
+
+def test_a_launch_that_slurm_refuses_fixes_no_recipe(cluster, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create(SPACE.sample(2), {})
+    said = launch(run, "launcher.partition=gpu", "dry_run=true", check=False)
+    assert "SLURM would refuse the tasks: " in said
+    assert "nvalid partition" in said
+    assert "SLURM refused the tasks: " in launch(run, "launcher.partition=gpu", check=False)
+    assert run.plan() is None
+    launch(run, "recipe=quick", "recipe.epochs=1", "recipe.train_images=256")
+    assert run.plan()[0].epochs == 1
+    wait_for_end(run, cluster)
+    assert begun(run, "done") == 2
 
 
 def test_editing_the_code_changes_no_queued_trial(cluster, reference, tmp_path):

@@ -1,0 +1,30 @@
+"""Small data sets and commands in this process, for tests of several commands."""
+
+import numpy as np
+from PIL import Image
+
+from designspace.cli import app
+from designspace.data.packing import pack
+from designspace.data.splits import find_splits
+
+
+def pack_noise(root, name, classes=3, size=16, train=20, test=10):
+    """Pack a data set of noise below ``root``: so many classes, each of so many images."""
+    noise = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", test)):
+        for label in range(classes):
+            folder = root / f"{name}_images" / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(noise.integers(0, 256, (size, size, 3), np.uint8)).save(folder / f"{number}.png")
+    pack(find_splits(root / f"{name}_images", None), root / name, size, 1, lambda finished, total: None)
+
+
+def typed(capsys, command, run, *arguments):
+    """Run a command here and give its exit code, output and errors."""
+    code = 0
+    try:
+        app.main(command, run, list(arguments))
+    except SystemExit as end:
+        code = end.code
+    return code, *capsys.readouterr()

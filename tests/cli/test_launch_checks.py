@@ -1,0 +1,157 @@
+"""A launch that fails before its first trial fixes no recipe; a dry run refuses what the launch refuses."""
+
+import os
+
+import pytest
+from data_sets import pack_noise, typed
+
+from designspace import launch, sample
+from designspace.sweeps import snapshot
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
+
+QUICK = ["recipe=quick", "recipe.epochs=1", "launcher.workers=1"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    for name in ("pets", "dogs"):
+        pack_noise(root, name)
+    return root
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, root, capsys):
+    """A folder with a run of two networks, some of which have split attention."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    words = ["data=pets", "space=RegNetX", "space.radix=2", "n=2", "run=r"]
+    assert typed(capsys, "sample", sample.run, *words)[0] == 0
+    return tmp_path
+
+
+def launched(capsys, *words):
+    return typed(capsys, "launch", launch.run, "run=r", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["recipe.train_images=61"], 2, "recipe.train_images must be 1 to 60, not 61"),
+        (["recipe.test_images=31"], 2, "recipe.test_images must be 1 to 30, not 31"),
+        (["recipe.heldout_images=60"], 2, "recipe.heldout_images=60 leaves none of 60"),
+        (["recipe.warmup_epochs=2"], 2, "warmup_epochs 2 is more than epochs 1"),
+        (["recipe.batch_size=1"], 2, "one image at a time"),
+        (["recipe.batch_size=4", "recipe.accumulate=4"], 2, "one image at a time"),
+        (["recipe.batch_size=64", "launcher.gpus_per_trial=64"], 2, "cannot be shared by 64 devices"),
+        (["recipe.crop_area=0.1", "recipe.crop_padding=4"], 2, "two kinds of crops"),
+        (["recipe.trainer=nowhere:train"], 2, "trainer nowhere:train cannot be imported (ModuleNotFoundError"),
+        (["recipe.trainer=mine:trian"], 2, "has no attribute 'trian'"),
+        (["recipe.trainer=mine:number"], 2, "number is not a function"),
+        (["recipe.trainer=local:train"], 2, "is it on PYTHONPATH?; for this folder: PYTHONPATH=. python -m"),
+        (["data.root=empty"], 2, "unknown data set 'pets'"),
+        (["data=cifar10"], 2, "the networks were drawn for images of 3 channels, 16 x 16 pixels and 3 classes"),
+        (["launcher.workers=0"], 2, "workers must be a whole number >= 1"),
+        (["launcher.device=cuda"], 2, "PyTorch finds no GPU here"),
+        (["seed=-1"], 2, "seed must be a whole number >= 0"),
+    ],
+)
+def test_what_fails_before_the_first_trial_fixes_no_recipe(words, code, message, capsys, here, monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 0)
+    (here / "path").mkdir()
+    (here / "path" / "mine.py").write_text("number = 1\ndef train(): pass\n")
+    (here / "local.py").write_text("def train(): pass\n")
+    for more in (["dry_run=true"], []):
+        given, _, errors = launched(capsys, *QUICK, *words, *more)
+        assert given == code, errors
+        assert message in errors
+        assert len(errors.splitlines()) == 1
+    assert RunFolder(here / "r").plan() is None
+    assert not (here / "r" / "launches").exists()
+
+
+def test_damaged_images_and_impossible_paths(capsys, here, root, monkeypatch):
+    monkeypatch.setattr("designspace.data.load", lambda *_: (_ for _ in ()).throw(OSError(5, "damaged")))
+    assert launched(capsys, *QUICK)[0] == 1
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="a run folder's path must have no ':' in it"):
+        snapshot.check_path(here / f"a{os.pathsep}b")
+    assert RunFolder(here / "r").plan() is None
+
+
+def test_slurm_is_asked_before_the_recipe_is_fixed(capsys, here, monkeypatch):
+    """The commands stand for a cluster without the partition gpu; on a real one, see tests/slurm."""
+    refusal = "echo 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1"
+    for name, script in {"sbatch": refusal, "scontrol": "", "squeue": "", "srun": "", "scancel": ""}.items():
+        path = here / "path" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here / 'path'}{os.pathsep}{os.environ['PATH']}")
+    slurm = ["launcher=slurm", "launcher.partition=gpu"]
+    for more in (["dry_run=true"], []):
+        code, _, errors = launched(capsys, *slurm, *more)
+        assert code == 2
+        assert "Invalid partition name specified" in errors
+    assert RunFolder(here / "r").plan() is None
+
+
+def test_a_dry_run_shows_everything(capsys, here):
+    code, told, errors = launched(capsys, *QUICK, "recipe.heldout_images=10", "dry_run=true")
+    assert code == 0, errors
+    lines = {line.strip().split("  ")[0]: line for line in told.splitlines()}
+    assert told.startswith("note: pets has fewer images than recipe.train_images=2000, recipe.test_images=2000")
+    assert "2 trials on 1 workers (cpu); 0 have ended" in told
+    assert "2 of RegNetX: " in lines["networks"]
+    assert "50 training, 10 held-out and 30 test images of 3 x 16 x 16, 3 classes" in lines["data"]
+    for words in ("epochs 1,", "batch_size 64", "lr 0.2", "weight_decay 0.0005", "warmup_epochs 1"):
+        assert words in lines["recipe"]
+    assert "none yet" in lines["recipe of the run"]
+    assert "1 an epoch, of 50 images" in lines["steps"]
+    assert " s, about " in lines["expected time"]
+    assert RunFolder(here / "r").plan() is None
+
+
+def test_what_counts_as_typing_a_recipe(capsys, here):
+    code, _, errors = launched(capsys, *QUICK, "seed=3")
+    assert code == 0, errors
+    plan = RunFolder(here / "r").plan()
+    assert (plan[0].train_images, plan[0].test_images, plan[0].epochs, plan[1]) == (None, None, 1, 3)
+    for words in (
+        [],
+        ["data=pets"],
+        ["data=folder", "data.name=pets"],
+        ["seed=3"],
+        ["recipe.epochs=1"],
+        ["recipe.lr=0.2", "data=pets"],
+        ["launcher.gpus_per_trial=1"],
+        ["recipe=quick", "recipe.epochs=1", "seed=3"],
+    ):
+        for more in (["dry_run=true"], []):
+            assert launched(capsys, *words, *more)[0] == 0, words
+    for words, message in (
+        (["seed=4"], "r is already being trained with another seed (seed is 3 there and 4 here). Leave seed out"),
+        (["data=dogs"], "r is already being trained on pets (recipe.data is pets there and dogs here). Leave data out"),
+        (["recipe.epochs=2"], "another recipe (recipe.epochs is 1 there and 2 here). Leave the recipe out"),
+        (["recipe=quick"], "another recipe (recipe.epochs is 1 there and 10 here)"),
+        (["recipe=quick", "recipe.epochs=1", "recipe.flip=false"], "(recipe.flip is true there and false here)"),
+        (
+            ["launcher.gpus_per_trial=2"],
+            "launcher.gpus_per_trial=2, but r is already being trained with recipe.devices=1",
+        ),
+        (["launcher.gpus_per_trial=2", "recipe.devices=4"], "contradict each other"),
+    ):
+        for more in (["dry_run=true"], []):
+            code, _, errors = launched(capsys, *words, *more)
+            assert code == 2, words
+            assert message in errors
+    assert RunFolder(here / "r").plan() == plan
+
+
+def test_gpus_per_trial_choose_the_devices_of_a_new_recipe(capsys, here):
+    words = ["recipe.batch_size=4", "launcher.gpus_per_trial=2", "launcher.device=cpu", "dry_run=true"]
+    told = launched(capsys, *words)[1]
+    assert "devices 2" in told
+    assert Recipe().devices == 1

@@ -1,0 +1,101 @@
+"""What is checked before a training fixes anything."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from designspace.data import catalog as data_catalog
+from designspace.data.catalog import DataCounts, DataShape
+from designspace.networks import catalog as networks
+from designspace.networks.network import Network, Stage, Stem
+from designspace.spaces import catalog
+from designspace.support.errors import InputError
+from designspace.sweeps.launch import check_fit
+from designspace.sweeps.preflight import Images, check_training
+from designspace.trials.trial import Recipe
+
+SMALL = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 8}
+NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1)
+LAST_PIXEL = dataclasses.replace(NETWORK, stages=(Stage(1, 16, 28, 1, 8),))
+SPLIT = dataclasses.replace(NETWORK, radix=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": 60_001}, "has 60,000 training images: recipe.train_images must be 1 to 60000, not 60001"),
+        ({"test_images": 20_000}, "has 10,000 test images: recipe.test_images must be 1 to 10000, not 20000"),
+        ({"heldout_images": 60_000}, "recipe.heldout_images=60000 leaves none of 60,000 training images"),
+        ({"heldout_images": 500, "train_images": 500}, "recipe.heldout_images=500 leaves none of 500 training images"),
+        ({"devices": 4, "train_images": 10}, "a batch of all 10 training images cannot be shared by 4 devices"),
+        ({"crop_size": 40}, "crop_size 40 is more than the images have"),
+        ({"crop_area": 0.1, "crop_padding": 4}, "are two kinds of crops"),
+        ({"policy": "autoaugment", "lighting": 0.1}, "lighting is for images of 3 channels, and these have 1"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_its_images(changes, message):
+    with pytest.raises(InputError, match=message):
+        check_training(Recipe(**changes), NETWORK)
+
+
+@pytest.mark.parametrize("network", [LAST_PIXEL, SPLIT], ids=["last maps of one pixel", "split attention"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 1},
+        {"batch_size": 4, "accumulate": 4},
+        {"batch_size": 4, "devices": 4},
+        {"batch_size": 8, "devices": 2, "accumulate": 4},
+        {"train_images": 1},
+        {"train_images": 501, "heldout_images": 500},
+        {"train_images": 5, "accumulate": 4},
+    ],
+    ids=str,
+)
+def test_batch_norm_needs_two_values(network, changes):
+    assert check_training(Recipe(**changes), NETWORK)
+    with pytest.raises(InputError, match="one image at a time, and batch-norm needs two or more in networks with"):
+        check_training(Recipe(**changes), network)
+    assert check_training(Recipe(**changes, trainer="mine:train"), network)
+
+
+def test_devices_that_share_statistics_see_more_than_one_image():
+    assert check_training(Recipe(batch_size=4, devices=4, sync_norm=True), SPLIT)
+    with pytest.raises(InputError, match=r"in parts by recipe.devices=4: take fewer parts, or recipe.batch_size=8"):
+        check_training(Recipe(batch_size=4, devices=4), SPLIT)
+
+
+@pytest.mark.parametrize("name", ["AnyNetXA", "AnyNeSt"])
+def test_one_network_of_a_population_is_enough(name):
+    space = catalog.space(name, **SMALL, radix=[0, 2])
+    population = space.sample(20)
+    columns = space.network_columns(population.columns)
+    with pytest.raises(InputError, match="split attention"):
+        check_training(Recipe(batch_size=1), columns)
+    plain = {**population.columns, "radix": np.zeros(20, np.int64)}
+    assert check_training(Recipe(batch_size=1), space.network_columns(plain))
+
+
+def test_what_is_taken_of_the_images():
+    recipe = Recipe(train_images=1000, heldout_images=100, test_images=50, batch_size=64)
+    images = check_training(recipe, NETWORK)
+    assert images == Images(DataShape(1, 28, 10), train=900, test=50, batch=64)
+    assert images.steps == 14
+
+
+def test_images_of_one_class(monkeypatch):
+    monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 16, 1))
+    monkeypatch.setattr("designspace.data.counts", lambda name, root: DataCounts(10, 10))
+    with pytest.raises(InputError, match="one has images of one class"):
+        check_training(Recipe(data="one"), networks.get("resnet50"))
+
+
+def test_networks_fit_the_images_as_they_are_cropped(tmp_path, monkeypatch):
+    template = catalog.space("AnyNetXB").template
+    check_fit(template, Recipe(data="imagenet"), tmp_path)  # not packed here: of the size in the papers
+    monkeypatch.setattr(data_catalog, "shape", lambda name, root: DataShape(3, 160, 1000))
+    monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 160, 1000))
+    check_fit(template, Recipe(data="imagenet", crop_area=0.08, crop_size=224), tmp_path)
+    with pytest.raises(InputError, match=r"crop_size=224 cuts and scales .* data=imagenet space.resolution=160 run="):
+        check_fit(template, Recipe(data="imagenet"), tmp_path)
