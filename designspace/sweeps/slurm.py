@@ -16,7 +16,7 @@ from typing import Any
 import submitit
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.text import counted
+from designspace.support.text import counted, is_printable
 from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.pack import Pack, Work
 from designspace.sweeps.slurm_settings import Slurm
@@ -187,8 +187,7 @@ def submit(
     """
     if not scheduler.is_here():
         raise InputError("launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
-    if "%" in str(run.path.resolve()):
-        raise InputError(f"{run.path.resolve()}: SLURM has a meaning of its own for % in paths; rename the folder")
+    check_path(run.path.resolve())
     if not dry_run:
         run.launches_path.mkdir(exist_ok=True)
     with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
@@ -198,7 +197,9 @@ def submit(
         size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
         sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
         if claim is None:
-            made = executor(settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, f"ds-{run.name}", sizes[0])
+            made = executor(
+                settings, run.launches_path / "TIME-TOKEN" / "jobs", run.code, _job_name(run.name), sizes[0]
+            )
             return dataclasses.replace(planned, script=_script(made, sizes[0]))
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
@@ -214,6 +215,24 @@ def submit(
             trials=planned.trials - len(refused),
             left=refused + planned.left,
         )
+
+
+def check_path(path: Path) -> None:
+    """Raise unless SLURM takes a path as it is: it expands % in names of logs, and a backslash stops it from doing so.
+
+    Raises:
+        InputError: the path holds something else than what is written into a batch script and read back unchanged.
+    """
+    if signs := [sign for sign in "%\\" if sign in str(path)]:
+        listed = " and ".join(signs)
+        raise InputError(f"{path}: SLURM has a meaning of its own for {listed} in paths; rename the folder")
+    if not is_printable(str(path)):
+        raise InputError(f"{path}: a batch script cannot hold this path, which is not all text; rename the folder")
+
+
+def _job_name(run: str, *parts: object) -> str:
+    """Return the name of a job of a run: of plain signs only, since squeue takes names with commas between."""
+    return "-".join(map(str, ("ds", re.sub(r"[^\w.-]", "_", run, flags=re.ASCII), *parts)))
 
 
 def _pack(
@@ -243,8 +262,8 @@ def _submit_arrays(
 
     What a limit refuses after the first array is left for later.
     """
-    run_name = re.sub(r"[^\w.-]", "_", Path(work.run).name)  # squeue takes names with commas between
-    about, names = launch.about(), [f"ds-{run_name}-{launch.token}-{k}" for k in range(len(sizes))]
+    run_name = Path(work.run).name
+    about, names = launch.about(), [_job_name(run_name, launch.token, k) for k in range(len(sizes))]
     arrays: list[Array] = []
     for name, count in zip(names, sizes, strict=True):
         first = sum(array.count for array in arrays)

@@ -126,8 +126,14 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["space=AnyNetXZ"], ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? there is: AnyNetXA, AnyNetXB, AnyNetXC and 16 more"]),
-        (["input=cifar1000"], ["unknown input 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100, fashion_mnist, folder"]),
+        (
+            ["space=AnyNetXZ"],
+            ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? there is: AnyNetXA, AnyNetXB, AnyNetXC and 16 more"],
+        ),
+        (
+            ["input=cifar1000"],
+            ["unknown input 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100, fashion_mnist, folder"],
+        ),
         (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
         (["n"], ["'n' is not of the form key=value"]),
@@ -147,7 +153,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("launch", ["run=x", "data=cifar1000"], ["unknown data 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100"]),
+        (
+            "launch",
+            ["run=x", "data=cifar1000"],
+            ["unknown data 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100"],
+        ),
         (
             "launch",
             ["run=x", "recipe=slow"],
@@ -168,7 +178,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
             ["recipe=slow"],
             ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
         ),
-        ("explore", ["space=AnyNetXA"], ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"]),
+        (
+            "explore",
+            ["space=AnyNetXA"],
+            ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"],
+        ),
         ("prepare", ["data=cifar1000"], ["unknown data 'cifar1000'"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, watch"]),
         ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; there is: recipe, data, launcher, run"]),
@@ -180,6 +194,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ("status", ["run=a", "trials=fialed"], ["unknown status 'fialed'; did you mean failed?"]),
         ("launch", ["run=x", "workers=2"], ["unknown option 'workers'; did you mean launcher.workers?"]),
         ("launch", ["launcher", "workers=2"], ["'launcher' is not of the form", "did you mean launcher.workers=2?"]),
+        ("launch", ["run=x", "launcher.gres=gpu:1"], ["unknown option 'launcher.gres'; it goes with launcher=slurm"]),
         ("launch", ["run=x", "--seed=2"], ["unknown option '--seed=2'; did you mean seed=...?"]),
         ("launch", ["run=x", "seed=1,2"], ["cannot read seed=1,2; seed takes a number"]),
         ("launch", ["run=x", "hydra.run.dir=y"], ["unknown option 'hydra.run.dir'"]),
