@@ -9,6 +9,7 @@ from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.spaces import catalog
+from designspace.support.errors import InputError
 from designspace.support.text import counted
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
@@ -20,6 +21,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
     recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"], "devices": devices})
     settings = {key: value for key, value in config["space"].items() if key != "name"}
+    if not config["spaces"]:
+        raise InputError("spaces is empty; give names of design spaces, as spaces=[AnyNetXA,RegNetX]")
     spaces = [catalog.space(name, **settings) for name in config["spaces"]]
     root = Path(config["data"]["root"] or data.default_root())
     for space in spaces:
