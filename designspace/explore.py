@@ -26,6 +26,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     if name is None:
         raise InputError("data=... must be given: the name of a data set, as data=cifar10 or data=pets")
     settings = {key: value for key, value in config["space"].items() if key != "name"}
+    if not config["spaces"]:
+        raise InputError("spaces is empty; give names of design spaces, as spaces=[AnyNetXA,RegNetX]")
     spaces = [catalog.space(each, **settings) for each in config["spaces"]]
     devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
     given = Recipe.from_dict({**config["recipe"], "data": name, "devices": devices})

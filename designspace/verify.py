@@ -55,7 +55,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     rows = [
         ("data", as_utf8(str(images.path)) if isinstance(images, ImageFolder) else images.name),
         ("top-1", f"{found.top1:.2f}%"),
-        ("top-5", f"{found.top5:.2f}%"),
+        *([("top-5", f"{found.top5:.2f}%")] if images.num_classes > 5 else []),
         ("images", f"{found.images:,} in {counted(present, 'class')}"),
         ("classes", classes),
     ]

@@ -187,7 +187,10 @@ def _explain(name: str, words: Sequence[str], error: Exception) -> InputError:
 
 def _unknown_key(name: str, key: str, known: Sequence[str]) -> InputError:
     """Return the error for a key that a command does not have: what is close to it, or what stands beside it."""
-    parent = key.rpartition(".")[0]
+    parent, _, last = key.rpartition(".")
+    for option in options(parent) if parent in groups(name) else ():
+        if re.search(rf"^{re.escape(last)}:", (configs_folder() / parent / f"{option}.yaml").read_text("utf-8"), re.M):
+            return InputError(f"unknown option {key!r}; it goes with {parent}={option}, which was not typed")
     siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
     siblings += [group for group in groups(name) if group not in siblings and "." not in siblings[0]]
     near = closest(key, siblings) or not closest(key, known)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from designspace.support.text import printable
 
@@ -43,4 +43,4 @@ def protect() -> None:
 
 def raw(stream: TextIO) -> TextIO:
     """Return the stream below a `SafeStream`, for escapes of our own."""
-    return cast(TextIO, stream.raw) if isinstance(stream, SafeStream) else stream
+    return stream.raw if isinstance(stream, SafeStream) else stream

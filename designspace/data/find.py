@@ -7,7 +7,7 @@ from pathlib import Path
 from designspace.data import default_root, load, names
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, closest
 from designspace.support.folders import expanded
 
 IMAGENET = "imagenet"
@@ -32,6 +32,10 @@ def find_images(data: str, root: Path | None = None, images: int | None = None) 
     folder = root / IMAGENET / "val" if data == IMAGENET else expanded(data)
     if not data or not folder.exists():
         wanted = f"{folder} is no folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
-        known = ", ".join(dict.fromkeys([IMAGENET, *names(root)]))
-        raise InputError(f"{wanted}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {known}")
+        known = list(dict.fromkeys([IMAGENET, *names(root)]))
+        meant = "".join(f"did you mean {near}? " for near in closest(data, known)[:1] if data != IMAGENET)
+        listed = ", ".join(known)
+        raise InputError(
+            f"{wanted}{meant}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {listed}"
+        )
     return ImageFolder.of(folder).subset(images)

@@ -16,7 +16,7 @@ from typing import Any
 import submitit
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.text import counted
+from designspace.support.text import counted, is_printable
 from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.pack import Pack, Work
 from designspace.sweeps.slurm_settings import Slurm
@@ -191,8 +191,7 @@ def submit(
     """
     if not scheduler.is_here():
         raise InputError("launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
-    if "%" in str(run.path.resolve()):
-        raise InputError(f"{run.path.resolve()}: SLURM has a meaning of its own for % in paths; rename the folder")
+    check_path(run.path.resolve())
     if not dry_run:
         run.launches_path.mkdir(exist_ok=True)
     with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
@@ -218,6 +217,24 @@ def submit(
             trials=planned.trials - len(refused),
             left=refused + planned.left,
         )
+
+
+def check_path(path: Path) -> None:
+    """Raise unless SLURM takes a path as it is: it expands % in names of logs, and a backslash stops it from doing so.
+
+    Raises:
+        InputError: the path holds something else than what is written into a batch script and read back unchanged.
+    """
+    if signs := [sign for sign in "%\\" if sign in str(path)]:
+        listed = " and ".join(signs)
+        raise InputError(f"{path}: SLURM has a meaning of its own for {listed} in paths; rename the folder")
+    if not is_printable(str(path)):
+        raise InputError(f"{path}: a batch script cannot hold this path, which is not all text; rename the folder")
+
+
+def _job_name(run: str, *parts: object) -> str:
+    """Return the name of a job of a run: of plain signs only, since squeue takes names with commas between."""
+    return "-".join(map(str, ("ds", re.sub(r"[^\w.-]", "_", run, flags=re.ASCII), *parts)))
 
 
 def _pack(
@@ -254,8 +271,8 @@ def _submit_arrays(
     What a limit refuses after the first array is left for later. ``fix_plan`` is called once the first is accepted: its
     tasks wait for the plan. If it raises, they are cancelled.
     """
-    run_name = re.sub(r"[^\w.-]", "_", Path(work.run).name)  # squeue takes names with commas between
-    about, names = launch.about(), [f"ds-{run_name}-{launch.token}-{k}" for k in range(len(sizes))]
+    run_name = Path(work.run).name
+    about, names = launch.about(), [_job_name(run_name, launch.token, k) for k in range(len(sizes))]
     arrays: list[Array] = []
     for name, count in zip(names, sizes, strict=True):
         first = sum(array.count for array in arrays)
@@ -319,7 +336,7 @@ def _acceptable_script(run: RunFolder, settings: Slurm, count: int) -> str:
         RunError: SLURM does not answer.
     """
     jobs = run.launches_path / "TIME-TOKEN" / "jobs"
-    script = _script(executor(settings, jobs, run.code, f"ds-{run.name}", count), count)
+    script = _script(executor(settings, jobs, run.code, _job_name(run.name), count), count)
     if refusal := scheduler.refusal(script):
         raise InputError(f"SLURM would refuse the tasks: {refusal}")
     return script

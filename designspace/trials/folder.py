@@ -26,7 +26,7 @@ from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Populatio
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_first, write_together
-from designspace.support.text import to_cell
+from designspace.support.text import printable, to_cell
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import EpochRecord, Recipe, asked_of
@@ -72,8 +72,8 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
+        """The folder's own name, as it can be shown."""
+        return printable(self.path.resolve().name)
 
     def exists(self) -> bool:
         """Whether there is a population here."""

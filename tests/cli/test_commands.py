@@ -194,6 +194,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ("status", ["run=a", "trials=fialed"], ["unknown status 'fialed'; did you mean failed?"]),
         ("launch", ["run=x", "workers=2"], ["unknown option 'workers'; did you mean launcher.workers?"]),
         ("launch", ["launcher", "workers=2"], ["'launcher' is not of the form", "did you mean launcher.workers=2?"]),
+        ("launch", ["run=x", "launcher.gres=gpu:1"], ["unknown option 'launcher.gres'; it goes with launcher=slurm"]),
         ("launch", ["run=x", "--seed=2"], ["unknown option '--seed=2'; did you mean seed=...?"]),
         ("launch", ["run=x", "seed=1,2"], ["cannot read seed=1,2; seed takes a number"]),
         ("launch", ["run=x", "hydra.run.dir=y"], ["unknown option 'hydra.run.dir'"]),

@@ -1,6 +1,7 @@
 import pytest
 
-from designspace.support.text import duration, quantity
+from designspace.support.errors import closest, suggest
+from designspace.support.text import counted, duration, from_cell, is_printable, printable, quantity, to_cell
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,75 @@ def test_quantities_have_three_digits(value, text):
 )
 def test_durations_have_two_units(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"), [(1, "image", "1 image"), (0, "class", "0 classes"), (2, "batch", "2 batches")]
+)
+def test_counts_have_singular_and_plural(count, noun, text):
+    assert counted(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    "code", [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x202E, 0x2028, 0x2067, 0xDC80]
+)
+def test_what_a_terminal_obeys_is_spelt_out(code):
+    assert not is_printable(f"a{chr(code)}b")
+    shown = printable(f"a{chr(code)}b")
+    assert chr(code) not in shown
+    assert shown.isprintable()
+
+
+def test_text_stays_as_it_is():
+    text = "Zürich, 東京, naïve 👩‍🔬 1\t2\n"
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "plain", "'tis", "", "a=b", "'"]
+)
+def test_cells_are_never_formulas_and_read_back(text):
+    cell = to_cell(text)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert from_cell(cell) == text
+
+
+def test_numbers_in_cells_stay_numbers():
+    assert to_cell(-1.5) == -1.5
+    assert to_cell(None) is None
+
+
+NAMES = [
+    "recipe.epochs",
+    "recipe.batch_size",
+    "launcher.workers",
+    "launcher.workers_per_gpu",
+    "in_channels",
+    "num_classes",
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        *(
+            ("batchsize", "recipe.batch_size"),
+            ("recipe.batchSize", "recipe.batch_size"),
+            ("workers", "launcher.workers"),
+        ),
+        *(("in_chans", "in_channels"), ("n_classes", "num_classes"), ("epoch", "recipe.epochs")),
+    ],
+)
+def test_the_closest_name_comes_first(given, meant):
+    assert closest(given, NAMES)[0] == meant
+    assert suggest(given, NAMES).startswith(f"did you mean {meant}? there is: ")
+
+
+def test_names_that_are_close_to_nothing():
+    assert closest("x", NAMES) == []
+    assert suggest("colour", NAMES) == f"there is: {', '.join(NAMES)}"
+
+
+def test_a_long_list_is_cut_where_a_name_is_close():
+    names = [f"network{i}" for i in range(30)]
+    assert suggest("netwrk7", names) == "did you mean network7? there is: network7, network17, network27 and 27 more"

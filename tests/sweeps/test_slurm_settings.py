@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from sweep_runs import make_run
 
@@ -5,7 +7,7 @@ from designspace.cli import app
 from designspace.support.errors import InputError
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.launch import Launcher
-from designspace.sweeps.slurm import _trials_per_task
+from designspace.sweeps.slurm import _job_name, _trials_per_task, check_path
 from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials.trial import TrialResult
 
@@ -114,3 +116,31 @@ def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path):
         run.trial(id_).path.mkdir(parents=True)
         run.trial(id_).write_result(TrialResult(50.0, 50.0, 2, 12.0, "cpu"))
     assert trial_seconds(run, population, recipe, "cpu") == 12.0
+
+
+@pytest.mark.parametrize("name", ["o'brien", "a b", "a,b", 'x"y', "[x]", "$z", "{y}", "ä", "2024_01_15", "a=b", "~"])
+def test_paths_that_slurm_takes(name):
+    check_path(Path("/runs") / name)
+    assert _job_name(name, "token", 0).isascii()
+    assert "," not in _job_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("100%j", "a meaning of its own for % in paths; rename the folder"),
+        ("back\\slash", r"a meaning of its own for \\ in paths"),
+        ("%\\", r"for % and \\ in paths"),
+        ("caf\udce9", "a batch script cannot hold this path"),
+        ("two\nlines", "a batch script cannot hold this path"),
+    ],
+)
+def test_paths_that_slurm_does_not_take(name, message):
+    with pytest.raises(InputError, match=message):
+        check_path(Path("/runs") / name)
+
+
+def test_partitions_and_accounts_that_look_like_numbers():
+    words = ["run=x", "launcher=slurm", "launcher.partition=2024_01", "launcher.account=1e3", "launcher.qos=true"]
+    slurm = app.compose("launch", words)["launcher"]
+    assert (slurm["partition"], slurm["account"], slurm["qos"], slurm["gres"]) == ("2024_01", "1e3", "true", None)

@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from designspace.analysis.reading import read_table
+from designspace.analysis.results import Results
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials import claims
@@ -65,6 +67,19 @@ def test_status_follows_from_the_files(run):
     assert (table[1]["reason"], table[1]["detail"]) == ("diverged", "loss is nan in epoch 2, of 10")
     with run.write_results().open() as file:
         assert [row["id"] for row in csv.DictReader(file)] == [done, failed, running, waiting]
+
+
+@pytest.mark.parametrize("detail", ["=cmd|' /C calc'!A0", "+1", "-2 is negative", "@SUM(A1)", "'=1", "it's fine"])
+def test_no_text_in_the_results_is_a_formula(run, detail):
+    id_ = run.population().ids[0]
+    run.trial(id_).write_failure(TrialFailure("error", detail))
+    path = run.write_results()
+    with path.open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+    assert dict(zip(*[run.table()[0], run.table()[1][0]], strict=True))["detail"] == detail
+    assert read_table(path)["detail"][0] == detail
+    assert Results.read(path.parent).table["detail"][0] == detail
 
 
 def test_reading_changes_nothing(run):

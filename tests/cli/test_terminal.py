@@ -1,0 +1,115 @@
+"""What reaches the terminal: tables that fit, and nothing that a terminal obeys."""
+
+import io
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from designspace.cli import terminal
+from designspace.cli.tables import print_table
+
+HOSTILE = "a\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202egnp.exe\x7f\udce9"
+OBEYED = ("\x1b", "\x07", "\x9b", "\r", "\u202e", "\x7f")
+ROWS = [("AnyNetXA", 16, 16, 0, 0, "12.31", "18.40", "16.22", "2.51 M"), ("RegNetX", 16, 2, 1, 13, "9.1", "9", "9", "")]
+HEADER = ("space", "asked", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %", "flops")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_table_fits_the_terminal_and_breaks_no_word(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_table("runs", HEADER, ROWS)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= columns for line in lines)
+    for words in (*HEADER, *(str(cell) for row in ROWS for cell in row)):
+        assert any(words in line for line in lines)
+    assert sum(line.startswith("AnyNetXA ") for line in lines) == sum(line.startswith("space ") for line in lines)
+
+
+def test_into_a_pipe_a_row_is_a_line(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table("", HEADER, ROWS)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_sentences_are_wrapped_and_paths_stay_whole(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    path = "/a/folder/" + "with/a/long/name/" * 5
+    print_table("", ("what", "it is"), [("words", "one two three " * 12), ("folder", path)], texts=(0, 1))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(path in line for line in lines)
+    assert all(len(line) <= 60 for line in lines if path not in line)
+
+
+def test_empty_columns_are_left_out(capsys):
+    print_table("", ("run", "time left", "done"), [("a", None, 1), ("b", "", 2)])
+    assert "time left" not in capsys.readouterr().out
+
+
+def test_tables_show_what_a_terminal_would_obey(capsys):
+    print_table(HOSTILE, ("name", HOSTILE), [(HOSTILE, "two\nlines")])
+    text = capsys.readouterr().out
+    assert not any(sign in text for sign in OBEYED)
+    assert "a\\x1b[2J" in text
+    assert "\\xe9" in text
+    assert "two lines" in text
+
+
+def test_a_safe_stream_shows_what_a_terminal_would_obey():
+    inner = io.StringIO()
+    stream = terminal.SafeStream(inner)
+    print(HOSTILE, "é\tfine\n", file=stream)
+    stream.writelines([HOSTILE])
+    text = inner.getvalue()
+    assert not any(sign in text for sign in OBEYED)
+    assert "é\tfine\n" in text
+    assert terminal.raw(stream) is inner
+    assert terminal.raw(inner) is inner
+
+
+@pytest.mark.parametrize("how", ["print", "log", "warning", "error", "bug", "table", "bar"])
+def test_whatever_a_command_says_is_safe(how, tmp_path):
+    """A command that says a hostile text in every way that there is, through the frame of all commands."""
+    code = f"""
+import logging, sys, warnings
+from designspace.cli import app
+from designspace.cli.tables import counting, print_table
+from designspace.support.errors import InputError
+text = {HOSTILE!r}
+def bar():
+    sys.stderr.isatty = lambda: True
+    with counting("things") as start:
+        start(2)(1, "words")
+        print(text)
+def fail(error): raise error
+ways = {{
+    "print": lambda: print(text),
+    "log": lambda: logging.getLogger("designspace.x").warning(text),
+    "warning": lambda: warnings.warn(text),
+    "error": lambda: fail(InputError(text)),
+    "bug": lambda: fail(KeyError(text)),
+    "table": lambda: print_table(text, ["name"], [[text]]),
+    "bar": bar,
+}}
+app.main("status", lambda config, words: ways[{how!r}](), ["run=x"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    said = (done.stdout + done.stderr).decode()
+    assert "[2J" in said
+    owned = said.replace("\x1b[2K", "").replace("\x1b[?25", "")  # a bar's own
+    for sign in ("\x1b[2J", "\x1b]", "\x9b", "\u202e", "\x07"):
+        assert sign not in owned
+    assert "Traceback" not in said or how == "bug"
+    assert done.returncode == {"error": 2, "bug": 1}.get(how, 0)
+
+
+def test_protection_is_put_on_once(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    terminal.protect()
+    first = sys.stdout
+    terminal.protect()
+    assert sys.stdout is first
+    logging.StreamHandler(sys.stderr).emit(logging.LogRecord("x", 30, "", 0, HOSTILE, (), None))
+    assert "\x1b" not in terminal.raw(sys.stderr).getvalue()
