@@ -287,16 +287,22 @@ def test_analyze_writes_the_same_bytes_twice(finished_run, tmp_path):
     assert files["a"] == files["b"]
 
 
-def test_a_result_cut_in_half_is_named_and_nothing_is_lost(finished_run, tmp_path):
-    subprocess.run(["cp", "-r", str(finished_run), str(tmp_path / "run")], check=True)
-    result = next((tmp_path / "run").glob("trials/*/result.json"))
-    result.write_bytes(result.read_bytes()[:20])
-    before = (tmp_path / "run" / "results.csv").read_bytes()
-    for command, key in (("analyze", "runs"), ("status", "run")):
-        fails(
-            designspace(command, f"{key}=run", cwd=tmp_path), 1, str(result.name), "does not hold a whole TrialResult"
-        )
-    assert (tmp_path / "run" / "results.csv").read_bytes() == before
+def test_a_result_cut_in_half_is_a_failed_trial_that_can_be_retried(finished_run, fashion_mnist, tmp_path):
+    run = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(finished_run), str(run)], check=True)
+    result = next(run.glob("trials/*/result.json"))
+    whole = result.read_bytes()
+    result.write_bytes(whole[:20])
+    for command, key in (("status", "run"), ("collect", "run"), ("analyze", "runs")):
+        finished = designspace(command, f"{key}=run", cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+    row = next(line for line in (run / "results.csv").read_text().splitlines() if line.startswith(result.parent.name))
+    assert ",failed,," in row
+    assert "result.json does not hold a whole TrialResult" in row
+    assert result.parent.name in designspace("retry", "run=run", cwd=tmp_path).stdout
+    again = designspace("launch", "run=run", f"data.root={fashion_mnist}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(result.read_text())["final_error"] == json.loads(whole)["final_error"]
 
 
 def test_a_results_table_cut_in_half_is_named(finished_run, tmp_path):
