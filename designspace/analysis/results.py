@@ -23,6 +23,7 @@ from designspace.analysis.reading import (
     read_runs,
     read_table,
 )
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
@@ -111,8 +112,7 @@ class Results:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
         """
         _check_name(name)
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
-            raise InputError(f"{name}: num_classes must be a whole number >= 2, not {num_classes!r}")
+        num_classes = whole(f"{name}: num_classes", num_classes, 2)
         missing = missing_columns(table.columns)
         if missing:
             raise InputError(f"{name}: the table of results lacks the columns {', '.join(missing)}")
@@ -315,8 +315,7 @@ class Results:
         Raises:
             InputError: ``count`` is below 1.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"{self.name}: the number of repeats must be a whole number >= 1, not {count!r}")
+        count = whole(f"{self.name}: the number of repeats", count, 1)
         if failures not in get_args(Failures):
             raise unknown("treatment of failures", failures, get_args(Failures))
         table = _mean_of_repeats(self.table, count, self.chance_error if failures == "chance" else math.nan)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.support.checks import plain
 from designspace.support.errors import InputError
 
 
@@ -88,6 +89,7 @@ def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int)
     """The indices of ``count`` images with each class in its share, in order."""
     if count is None:
         return np.arange(len(labels))
+    count = plain(count)
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(labels):
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
     # Raw bits, for they never change between versions of numpy; `Generator.permutation` may.

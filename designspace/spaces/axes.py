@@ -193,7 +193,7 @@ def choice(values: Sequence[float]) -> Axis:
 
 def powers_of_two(low: int, high: int) -> Axis:
     """The powers of two from low to high, all equally likely, which is log-uniform among them."""
-    return choice([2**k for k in range(low.bit_length() - 1, high.bit_length()) if low <= 2**k <= high])
+    return choice([2**k for k in range(int(high).bit_length()) if low <= 2**k <= high])
 
 
 def _bounds(low: float, high: float, step: float) -> tuple[Decimal, Decimal, Decimal]:

@@ -20,6 +20,7 @@ import yaml
 
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
+from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_first, write_json, write_text, write_together
 from designspace.trials.launches import LaunchFolder
@@ -130,7 +131,7 @@ class RunFolder:
         """
         self.check_plan(recipe, seed)
         if self.plan() is None:
-            wanted = {**recipe.to_dict(), "seed": seed}
+            wanted = {**recipe.to_dict(), "seed": plain(seed)}
             write_text(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
@@ -139,8 +140,7 @@ class RunFolder:
         Raises:
             InputError: the folder holds another recipe or seed, or the seed is none.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
+        seed = whole("seed", seed, 0)
         held, wanted = self.plan(), {**recipe.to_dict(), "seed": seed}
         there = wanted if held is None else {**held[0].to_dict(), "seed": held[1]}
         if there != wanted:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks.network import Network
+from designspace.support.checks import make_plain, number, whole
 from designspace.support.errors import InputError
 
 POLICIES = (None, "autoaugment", "randaugment")
@@ -93,17 +94,24 @@ class Recipe:
     trained on 8 GPUs with batches of 1024)."""
 
     def __post_init__(self) -> None:
-        whole = (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("heldout_images", 0), ("accumulate", 1))
-        for name, low in (*whole, ("randaugment_ops", 1), ("devices", 1)):
-            _check_number(name, getattr(self, name), low, whole=True)
+        make_plain(self)
+        whole_numbers = (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("crop_padding", 0),
+            ("heldout_images", 0),
+            ("accumulate", 1),
+        )
+        for name, low in (*whole_numbers, ("randaugment_ops", 1), ("devices", 1)):
+            whole(f"recipe: {name}", getattr(self, name), low)
         for name in ("train_images", "test_images", "crop_size", "test_size"):
             if getattr(self, name) is not None:
-                _check_number(name, getattr(self, name), 1, whole=True)
+                whole(f"recipe: {name}", getattr(self, name), 1)
         if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", str(self.trainer)):
             raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
-            _check_number(name, getattr(self, name), 0)
-        _check_number("randaugment_magnitude", self.randaugment_magnitude, 0)
+            number(f"recipe: {name}", getattr(self, name), 0)
+        number("recipe: randaugment_magnitude", self.randaugment_magnitude, 0)
         for name in ("nesterov", "zero_init_residual", "flip", "sync_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
@@ -205,6 +213,9 @@ class EpochRecord:
     heldout_error: float | None = None
     """On the images that the recipe holds out of training; None where it holds none."""
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
     def in_words(self, epochs: int) -> str:
         """Say in one line what the epoch did; ``epochs`` is how many there are to be."""
         heldout = "" if self.heldout_error is None else f"held-out error {self.heldout_error:.2f}%, "
@@ -229,6 +240,9 @@ class TrialResult:
     None where it was not measured. It says nothing of whether two results are the same."""
     heldout_error: float | None = None
     """After the last epoch, on the images that the recipe held out of training; None where it held none."""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
     @property
     def selection_error(self) -> float:
@@ -296,10 +310,3 @@ def is_hopeless(attempts: Sequence[Attempt], max_retries: int) -> bool:
     stuck = [attempt for attempt in attempts if attempt.failure.epochs >= last.epochs]
     outside = sum(attempt.outside for attempt in stuck)
     return len(stuck) - outside + outside // KILLS_PER_RETRY > max_retries
-
-
-def _check_number(name: str, value: Any, low: float, *, whole: bool = False) -> None:
-    """Raise unless ``value`` is a finite number of at least ``low``."""
-    kind = int if whole else (int, float)
-    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < float("inf"):
-        raise InputError(f"recipe: {name} must be {'a whole number' if whole else 'a number'} >= {low}, not {value!r}")

@@ -140,7 +140,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
         (["space.widht=5"], ["unknown option 'space.widht'", "space.resolution"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
-        (["n=0"], ["n must be a whole number of networks >= 1, not 0"]),
+        (["n=0"], ["n must be a whole number >= 1, not 0"]),
         (["n=many"], ["not 'many'"]),
         (["seed=-1"], ["seed must be a whole number >= 0, not -1"]),
         (["space.flops=[3]"], ["flops must be [least, most], not [3]"]),

@@ -119,7 +119,7 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
         ({"droppath": 0.1}, "unknown option 'droppath' of a model; there is: seed, zero_init_residual, drop_path"),
         ({"out_indices": (1,)}, "out_indices chooses maps of a backbone: add features=True"),
         ({"sha256": "0" * 64}, "sha256 is for a file"),
-        ({"num_classes": 0}, "num_classes must be an int >= 1, not 0"),
+        ({"num_classes": 0}, "num_classes must be a whole number >= 1, not 0"),
         ({"pretrained": "timmm"}, "timmm"),
         ({"pretrained": "timm:nothing"}, "there are no weights 'timm:nothing' for regnety_200mf; there are: pycls:dds"),
         ({"pretrained": 3}, "which weights?"),

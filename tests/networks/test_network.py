@@ -49,15 +49,15 @@ def test_an_unknown_field_is_named():
     [
         (lambda: Stem("alexnet"), "unknown stem 'alexnet'; there is: imagenet, cifar, resnet, deep"),
         (lambda: Stem("deep", 33), "even, not 33"),
-        (lambda: Stage(0, 8), "depth must be an int >= 1, not 0"),
-        (lambda: Stage(1, 8.0), "width must be an int >= 1, not 8.0"),
+        (lambda: Stage(0, 8), "depth must be a whole number >= 1, not 0"),
+        (lambda: Stage(1, 8.0), "width must be a whole number >= 1, not 8.0"),
         (lambda: Stage(1, 8, bottleneck_ratio=0), "bottleneck_ratio must be a positive number, not 0"),
         (lambda: small(block="plain"), "unknown block 'plain'"),
         (lambda: small(stages=()), "at least one Stage"),
         (lambda: small(stages=(Stage(1, 16, 2, 1, 5),)), r"stage 1 .* group_width 5 must divide the inner width 16"),
         (lambda: small(radix=8), "group_width 4 must be divisible by radix 8"),
         (lambda: small(block="basic"), "neither bottleneck nor groups"),
-        (lambda: small(num_classes=True), "num_classes must be an int >= 1, not True"),
+        (lambda: small(num_classes=True), "num_classes must be a whole number >= 0, not True"),
         (lambda: catalog.get("regnetx_401mf"), "unknown network 'regnetx_401mf'; there is: regnetx_200mf"),
     ],
 )
