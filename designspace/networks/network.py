@@ -108,6 +108,7 @@ class Network:
     head_width: int = 0
     """Channels of a 1x1 convolution before the pooling; 0 for none."""
     num_classes: int = 1000
+    """Outputs of the classifier; 0 for none, so that the pooled features are the output."""
     in_channels: int = 3
 
     def __post_init__(self) -> None:
