@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.support.checks import whole
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class ComplexityWeights:
+@dataclass(frozen=True, eq=False, repr=False)
+class ComplexityWeights(Outlined):
     """Weights that make a population's complexity uniform over bins ("On Network Design Spaces", section 4.2)."""
 
     weights: NDArray[np.float64]  # (n,)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from designspace.analysis.best_networks import BestNetworks
 from designspace.analysis.reading import (
     COLUMNS,
     RECIPE_COLUMNS,
@@ -23,6 +25,7 @@ from designspace.analysis.reading import (
     read_runs,
     read_table,
 )
+from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
 from designspace.trials.trial import EpochRecord
@@ -91,6 +94,18 @@ class Results:
     by that and `designspace.analysis.reading.EMA`."""
     notes: tuple[str, ...] = ()
     """What a reader must know of how the results were read or put together, one sentence each."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """The run folders that they were read from, by the column ``run``."""
+
+    def __repr__(self) -> str:
+        done = self.table.loc[self.table["status"] == "done", "final_error"]
+        errors = f"; error {done.min():.2f}% to {done.max():.2f}%, mean {done.mean():.2f}%" if len(done) else ""
+        return f"Results({self.name!r}: {self.counts.sentence()}{errors})"
+
+    def _repr_html_(self) -> str:
+        columns = [*(c for c in ("id", "status", *get_args(ErrorColumn)) if c in self.table.columns), *QUANTITIES]
+        table: str = self.best(5)[columns].to_html(index=False, float_format="{:.2f}".format)
+        return f"<div>{html.escape(repr(self))}; the best ones:</div>{table}"
 
     @staticmethod
     def from_table(
@@ -189,9 +204,10 @@ class Results:
             RunError: a run's files are missing or not whole.
         """
         source = read_runs([run, *more])
-        return Results.from_table(
+        results = Results.from_table(
             source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
         )
+        return replace(results, folders=source.folders)
 
     @property
     def counts(self) -> Counts:
@@ -244,15 +260,18 @@ class Results:
         counted = self.table["status"].isin(["done", "failed"] if failures == "chance" else ["done"])
         return counted.to_numpy(np.bool_)
 
-    def best(self, count: int) -> pd.DataFrame:
+    def best(self, count: int = 1) -> BestNetworks:
         """The rows of the ``count`` done trials of least error; equal errors in the order of their ids.
+
+        ``results.best().load()`` gives the best network as a trained module (see `BestNetworks.load`).
 
         The error is that on held-out images where all done trials have one (see `has_heldout`), so that the test images
         choose nothing; else the final one.
         """
         done = self.table[self.table["status"] == "done"]
         column = "heldout_error" if self.has_heldout else "final_error"
-        return done.sort_values([column, "id"], kind="stable").head(count)
+        ranked = done.sort_values([column, "id"], kind="stable").head(whole("count", count, 0))
+        return BestNetworks.of(ranked, self.folders)
 
     @property
     def has_heldout(self) -> bool:
@@ -321,12 +340,13 @@ class Results:
         table = _mean_of_repeats(self.table, count, self.chance_error if failures == "chance" else math.nan)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
-        return Results(_check_name(name), table, self.chance_error, {}, self.notes)
+        return Results(_check_name(name), table, self.chance_error, {}, self.notes, self.folders)
 
     def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
         """Some of the trials, which are checked already."""
         table = self.table[mask].reset_index(drop=True)
-        return Results(_check_name(name), table, self.chance_error, histories_of(table, self.histories), self.notes)
+        histories = histories_of(table, self.histories)
+        return Results(_check_name(name), table, self.chance_error, histories, self.notes, self.folders)
 
 
 def _said(value: Any) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.support.checks import plain
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class ImageData:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageData(Outlined):
     """A data set: training and test images of one size, and their classes. Checked when made.
 
     Images may be arrays in memory or, of a packed data set, mapped from the disk (`numpy.memmap`).

@@ -15,6 +15,7 @@ from typing import Any
 
 from designspace.networks import blocks
 from designspace.support.checks import make_plain, number, whole
+from designspace.support.display import html_table, some
 from designspace.support.errors import InputError, unknown
 
 STEMS = ("imagenet", "cifar", "resnet", "deep")
@@ -146,6 +147,30 @@ class Network:
             )
         if self.radix and stage.group_width % self.radix:
             raise InputError(f"{where}: group_width {stage.group_width} must be divisible by radix {self.radix}")
+
+    def __repr__(self) -> str:
+        blocks_ = "" if self.block == "bottleneck" else f"{self.block}, "
+        parts = [f"d={some(self._of_stages('depth'))}, w={some(self._of_stages('width'))}"]
+        if self.block not in blocks.PLAIN_CONVS:
+            parts += [f"b={self._shared('bottleneck_ratio')}", f"g={self._shared('group_width')}"]
+            parts += [f"{name}={value:g}" for name, value in (("se", self.se_ratio), ("radix", self.radix)) if value]
+        stem = f"{self.stem.kind} stem of {self.stem.width}"
+        return f"Network({self.id}: {blocks_}{stem}, {', '.join(parts)}, {self.num_classes} classes)"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, *self._of_stages(name)[:24]) for name in ("depth", "width", "stride", "bottleneck_ratio")]
+        rows += [("group_width", *self._of_stages("group_width")[:24])]
+        return html_table(repr(self), rows)
+
+    def _of_stages(self, name: str) -> list[Any]:
+        """One parameter of each stage, rounded for people."""
+        values = [getattr(stage, name) for stage in self.stages]
+        return [f"{value:g}" if isinstance(value, float) else value for value in values]
+
+    def _shared(self, name: str) -> str:
+        """One parameter of the stages: its value where they share it, else all values."""
+        values = self._of_stages(name)
+        return str(values[0]) if len(set(values)) == 1 else some(values)
 
     @property
     def depth(self) -> int:

@@ -43,6 +43,15 @@ def tidy_pattern(pattern: str) -> str:
     return "".join(part if part.startswith("[") else re.sub(r"[-. ]", "_", part) for part in parts)
 
 
+def without_tag(name: str) -> str:
+    """The name without timm's tag of weights.
+
+    >>> without_tag("regnety_016.tv2_in1k"), without_tag("RegNetX-1.6GF")
+    ('regnety_016', 'RegNetX-1.6GF')
+    """
+    return re.sub(r"\.[a-z]\w*$", "", name)
+
+
 def read_name(name: str) -> str:
     """The name in the table's form, as far as it can be read.
 
@@ -55,10 +64,8 @@ def read_name(name: str) -> str:
     given = tidy(name)
     if found := _REGNET.fullmatch(given):
         letter, number, unit, hundreds, suffix = found.groups()
-        size = (
-            int(hundreds) * 100 if hundreds else round(float(number.replace("_", ".")) * (1000 if unit == "g" else 1))
-        )
-        base = f"regnet{letter}_{REGNET_SIZES.get(size, given.partition('_')[2])}"
+        megaflops = float(number.replace("_", ".")) * (1000 if unit == "g" else 1) if number else 100 * int(hundreds)
+        base = f"regnet{letter}_{REGNET_SIZES.get(round(megaflops), given.partition('_')[2])}"
         as_torchvision = name.startswith(f"regnet_{letter}_") and base in _TORCHVISION_WIDTHS
         return f"{base}_tv" if suffix or as_torchvision else base
     if found := _RESNEST.fullmatch(given):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.support.display import some
 from designspace.support.errors import InputError, unknown
 
 Words = NDArray[np.uint64]
@@ -51,6 +52,12 @@ class Axis:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    def __repr__(self) -> str:
+        if self.bounds is None:
+            return f"Axis({self.kind} of {some(self.to_dict()['values'])})"
+        low, high, step = (f"{bound:f}" for bound in self.bounds)
+        return f"Axis({self.kind} from {low} to {high} by {step})"
 
     @property
     def settings(self) -> int:

@@ -50,7 +50,7 @@ def test_every_network_is_a_function_that_says_what_it_is():
 def test_names_are_found_by_pattern_and_as_the_papers_write_them():
     assert list_models("regnety_*gf") == [n for n in list_models() if n.startswith("regnety") and n.endswith("gf")]
     assert create_model("RegNetX-4.0GF", num_classes=2).network.stages == catalog.get("regnetx_4_0gf").stages
-    with pytest.raises(InputError, match="unknown network 'resnest51'; there is: regnetx_200mf"):
+    with pytest.raises(InputError, match="unknown network 'resnest51'; did you mean resnest50"):
         create_model("resnest51")
 
 

@@ -113,7 +113,7 @@ def test_names_of_other_programs_are_understood(name, meant):
         ("regnety_016.tv2_in1k", "regnety_1_6gf"),
         ("resnet50d", "resnet50"),
         ("resnext101_32x8d", "resnext101_32x4d"),
-        ("resnest50_fast_9s1x64d", "resnest50_fast_1s1x64d"),
+        ("resnest50_fast_9s1x64d", "resnest50_fast_4s1x64d"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):

@@ -17,6 +17,7 @@ from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert, detect, ends_of, without_wrapper
 from designspace.models.weights.published import WeightFile, available, find
 from designspace.networks import catalog
+from designspace.support.display import Outlined
 from designspace.support.download import Download
 from designspace.support.errors import InputError, RunError
 
@@ -27,8 +28,8 @@ PUBLISHED_ENDS = (1000, 3)
 """Classes and channels of all published weights."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Weights:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Weights(Outlined):
     """Weights of a network, and what is known of them."""
 
     state: dict[str, Tensor]
