@@ -52,8 +52,8 @@ Count = Callable[[int, str], None]
 def counting(what: str) -> Iterator[Callable[[int], Count]]:
     """Show how many of something are finished while the block runs.
 
-    The block gets a function that takes the total and gives a `Count`. On a terminal and in a notebook that moves a bar,
-    elsewhere (a log file) it writes a line every half minute and at the end.
+    The block gets a function that takes the total and gives a `Count`. On a terminal and in a notebook that moves a
+    bar, elsewhere (a log file) it writes a line every half minute and at the end.
     """
     if in_notebook():
         yield lambda total: NotebookBar(what, total).update
