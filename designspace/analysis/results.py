@@ -103,7 +103,8 @@ class Results:
         return f"Results({self.name!r}: {self.counts.sentence()}{errors})"
 
     def _repr_html_(self) -> str:
-        columns = [*(c for c in ("id", "status", *get_args(ErrorColumn)) if c in self.table.columns), *QUANTITIES]
+        errors = ["final_error", *(["heldout_error"] if self.has_heldout else [])]
+        columns = ["id", *errors, "epochs", *QUANTITIES, *(["train_s"] if self.table["train_s"].notna().any() else [])]
         table: str = self.best(5)[columns].to_html(index=False, float_format="{:.2f}".format)
         return f"<div>{html.escape(repr(self))}; the best ones:</div>{table}"
 
