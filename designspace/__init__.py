@@ -1,56 +1,78 @@
 """Explore network design spaces: sample populations of convolutional networks, train them, compare them.
 
-The library in a few names; each is imported when it is first used, so that sampling never loads torch.
+>>> import designspace as ds
+>>> space = ds.space("RegNetX", stem="cifar", resolution=32, num_classes=10, flops=[20e6, 25e6])
+>>> population = space.sample(n=3)
+>>> population[0]
+Network(45c2b0d1a018: cifar stem of 32, d=[1, 2, 4, 6], w=[64, 112, 200, 344], b=1, g=4, 10 classes)
+
+- `space`, `DesignSpace`, `Population`, `Network`, `complexity`: which networks there are, and what they cost
+- `AnyNet`, `create_model`, `list_models`: networks as torch modules, and the published ones
+- `Recipe`, `load_data`, `train_network`, `load`: train a network, and load one of a run
+- `Results`, `compare`, `plot_edf`, `edf`: what came of a run, and whether one space is better than another
+
+A name is imported when it is first used, so that sampling never loads torch.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from designspace.support.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from designspace.analysis import plot_edf
+    from designspace.analysis import Results, compare, edf, plot_edf
     from designspace.data import load as load_data
-    from designspace.models import AnyNet
+    from designspace.models import AnyNet, create_model, list_models
     from designspace.networks.complexity import complexity
     from designspace.networks.network import Network
     from designspace.spaces.catalog import space
     from designspace.spaces.population import Population
-    from designspace.training import load
-    from designspace.training import train as train_network
+    from designspace.spaces.space import DesignSpace
+    from designspace.training import load, train_model, train_network
     from designspace.trials.trial import Recipe
 
 __all__ = [
     "AnyNet",
+    "DesignSpace",
     "Network",
     "Population",
     "Recipe",
+    "Results",
+    "compare",
     "complexity",
+    "create_model",
+    "edf",
+    "list_models",
     "load",
     "load_data",
     "plot_edf",
     "space",
+    "train_model",
     "train_network",
 ]
-
-_HOMES = {
-    "AnyNet": ("designspace.models", "AnyNet"),
-    "Network": ("designspace.networks.network", "Network"),
-    "Population": ("designspace.spaces.population", "Population"),
-    "Recipe": ("designspace.trials.trial", "Recipe"),
-    "complexity": ("designspace.networks.complexity", "complexity"),
-    "load": ("designspace.training", "load"),
-    "load_data": ("designspace.data", "load"),
-    "plot_edf": ("designspace.analysis", "plot_edf"),
-    "space": ("designspace.spaces.catalog", "space"),
-    "train_network": ("designspace.training", "train"),
-}
 __version__ = "0.1.0"
 
+_HOMES = {
+    "AnyNet": "designspace.models",
+    "DesignSpace": "designspace.spaces.space",
+    "Network": "designspace.networks.network",
+    "Population": "designspace.spaces.population",
+    "Recipe": "designspace.trials.trial",
+    "Results": "designspace.analysis",
+    "compare": "designspace.analysis",
+    "complexity": "designspace.networks.complexity",
+    "create_model": "designspace.models",
+    "edf": "designspace.analysis.edf",
+    "list_models": "designspace.models",
+    "load": "designspace.training",
+    "load_data": "designspace.data:load",
+    "plot_edf": "designspace.analysis",
+    "space": "designspace.spaces.catalog",
+    "train_model": "designspace.training",
+    "train_network": "designspace.training",
+}
+_ROOMS = ("analysis", "data", "models", "networks", "spaces", "training", "trials")
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'designspace' has no attribute {name!r}; there is: {', '.join(sorted(_HOMES))}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(module), attribute)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES, _ROOMS)

@@ -8,8 +8,9 @@
 from designspace.analysis.comparison import Comparison, compare, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.paired import Paired, compare_paired
+from designspace.analysis.plotting import plot_edf
 from designspace.analysis.results import Counts, Results, read_table
-from designspace.analysis.study import Analysis, analyze, plot_edf
+from designspace.analysis.study import Analysis, analyze
 
 __all__ = [
     "EDF",

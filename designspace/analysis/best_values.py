@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from designspace.analysis.edf import check_level
 from designspace.analysis.metrics import Column, Metric, counted, metric, metrics_of, values
 from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
@@ -46,8 +47,8 @@ class BestValue:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BestValues:
+@dataclass(frozen=True, slots=True, repr=False)
+class BestValues(Outlined):
     """The best values of several metrics of one population, in the order asked for."""
 
     name: str
@@ -69,8 +70,8 @@ class BestValues:
         return table
 
 
-@dataclass(frozen=True, eq=False)
-class Scatter:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scatter(Outlined):
     """Error against one metric, network by network, with the best value."""
 
     name: str

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class BinnedErrors:
+@dataclass(frozen=True, eq=False, repr=False)
+class BinnedErrors(Outlined):
     """Mean and spread of the errors of the networks in each range of a complexity; empty bins are NaN."""
 
     edges: NDArray[np.float64]  # (bins + 1,)

@@ -21,6 +21,7 @@ from designspace.analysis.edf import check_level
 from designspace.analysis.effects import mean_difference, median_difference, probability_lower
 from designspace.analysis.power import NetworksNeeded, could_show, networks_needed
 from designspace.analysis.results import Failures, Results
+from designspace.support.display import html_table
 from designspace.support.errors import InputError
 
 
@@ -101,6 +102,19 @@ class Comparison:
     def could_show(self) -> bool:
         """Whether so many networks could show any difference: the least p is that of two EDFs that do not overlap."""
         return could_show(self.n_a, self.n_b, self.level, self.pairs)
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.sentence()})"
+
+    def _repr_html_(self) -> str:
+        sides = f"{self.a}, n = {self.n_a}; {self.b}, n = {self.n_b}"
+        rows = [
+            ("compared", sides),
+            ("probability of a lower error", f"{self.effect:.2f} ({self.effect_low:.2f} to {self.effect_high:.2f})"),
+            ("difference of the means", f"{self.mean_difference:+.2f} ({self.mean_low:+.2f} to {self.mean_high:+.2f})"),
+            ("Kolmogorov-Smirnov", f"D = {self.ks:.2f}, {p_text(self.ks_p_holm)}"),
+        ]
+        return html_table(self.sentence(), rows)
 
     def sentence(self) -> str:
         """The conclusion in words, with the numbers it rests on."""

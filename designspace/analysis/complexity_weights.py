@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from designspace.support.checks import whole
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.support.text import counted
 
 
-@dataclass(frozen=True, eq=False)
-class ComplexityWeights:
+@dataclass(frozen=True, eq=False, repr=False)
+class ComplexityWeights(Outlined):
     """Weights that make a population's complexity uniform over bins ("On Network Design Spaces", section 4.2)."""
 
     weights: NDArray[np.float64]  # (n,)
@@ -101,8 +103,7 @@ def common_weights(
         InputError: as in `complexity_weights`; or no bin has networks of all populations.
     """
     columns = _columns(complexities)
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise InputError(f"bins must be a whole number >= 1, not {bins!r}")
+    bins = whole("bins", bins, 1)
     low, high = common_range(columns) if range is None else range
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise InputError(f"the range of complexity must be two finite numbers, the lower one first, not {range!r}")

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from designspace.analysis.edf import check_level
 from designspace.analysis.paired import spearman
 from designspace.analysis.results import Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.trials.trial import EpochRecord
 
 
-@dataclass(frozen=True, eq=False)
-class LearningCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class LearningCurve(Outlined):
     """The errors of one network, epoch by epoch."""
 
     trial: str
@@ -39,8 +40,8 @@ class LearningCurve:
         return int(self.epochs[place]), float(self.test_errors[place])
 
 
-@dataclass(frozen=True, eq=False)
-class LearningCurves:
+@dataclass(frozen=True, eq=False, repr=False)
+class LearningCurves(Outlined):
     """Learning curves of some networks of a population."""
 
     name: str
@@ -66,8 +67,8 @@ class LearningCurves:
         return pd.concat(tables, ignore_index=True)
 
 
-@dataclass(frozen=True, eq=False)
-class EpochRanks:
+@dataclass(frozen=True, eq=False, repr=False)
+class EpochRanks(Outlined):
     """How well the errors after each epoch rank the networks, compared with their final errors."""
 
     name: str

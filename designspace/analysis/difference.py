@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from designspace.analysis.edf import EDF, check_level
 from designspace.analysis.resampling import largest_deviations, quantile_grid, upper_quantile
+from designspace.support.display import Outlined
 
 Dominance = Literal["A", "B", "cross", "undecided"]
 
@@ -44,8 +45,8 @@ class KS:
         return "A" if a else "B" if b else "undecided"
 
 
-@dataclass(frozen=True, eq=False)
-class Difference:
+@dataclass(frozen=True, eq=False, repr=False)
+class Difference(Outlined):
     """F_A - F_B, exactly, with a simultaneous confidence band: above 0 where A has more networks up to an error."""
 
     errors: NDArray[np.float64]  # (m,)

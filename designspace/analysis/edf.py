@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.complexity_weights import ComplexityWeights
 from designspace.analysis.resampling import largest_deviations, quantile_grid, upper_quantile
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class EDF:
+@dataclass(frozen=True, eq=False, repr=False)
+class EDF(Outlined):
     """The error EDF F(e) of a population: the part of its networks with an error of at most e.
 
     Equation 1 of "Designing Network Design Spaces" (section 3.1), with "at most" for "less than", so that F is the
@@ -96,8 +97,8 @@ class EDF:
         return pd.DataFrame({"error": self.errors, "probability": self.probabilities})
 
 
-@dataclass(frozen=True, eq=False)
-class Band:
+@dataclass(frozen=True, eq=False, repr=False)
+class Band(Outlined):
     """A simultaneous confidence band around an `EDF`, at each of its errors; left of them it is [0, half_width]."""
 
     lower: NDArray[np.float64]  # (n,)

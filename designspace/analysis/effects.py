@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 _TRUSTED = 10
@@ -36,8 +37,8 @@ class Estimate:
     level: float = 0.05
 
 
-@dataclass(frozen=True, eq=False)
-class BestOfK:
+@dataclass(frozen=True, eq=False, repr=False)
+class BestOfK(Outlined):
     """The probability that the best of k networks of A has a lower error than the best of k of B, for some k."""
 
     k: NDArray[np.int64]  # (ks,)

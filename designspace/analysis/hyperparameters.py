@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError, suggest
 
 
-@dataclass(frozen=True, eq=False)
-class RelativeRanks:
+@dataclass(frozen=True, eq=False, repr=False)
+class RelativeRanks(Outlined):
     """How the settings of a recipe rank against each other, network by network."""
 
     settings: tuple[str, ...]

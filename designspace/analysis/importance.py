@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from designspace.analysis.metrics import Metric, counted, metric, parameters_of, values
 from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class PairShare:
     """Part of the variance of the forest's predictions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Importances:
+@dataclass(frozen=True, slots=True, repr=False)
+class Importances(Outlined):
     """The importance of the parameters of one population."""
 
     name: str

@@ -15,6 +15,7 @@ from designspace.analysis.metrics import counted, stage_columns
 from designspace.analysis.paired import spearman
 from designspace.analysis.results import Failures, Results
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 W_M = (1.5, 3.0)
@@ -39,8 +40,8 @@ class LineFit:
     widths: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class PopulationFits:
+@dataclass(frozen=True, eq=False, repr=False)
+class PopulationFits(Outlined):
     """The quantised-linear fits of a population, network by network."""
 
     name: str
@@ -68,8 +69,8 @@ class PopulationFits:
         return pd.DataFrame(columns | fitted)
 
 
-@dataclass(frozen=True, eq=False)
-class MeanLine:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanLine(Outlined):
     """A straight line w_j = slope (j + 1) through the widths of good networks, blocks counted from j = 0."""
 
     name: str

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import unknown
 
 Scale = Literal["linear", "log"]
@@ -163,8 +164,8 @@ def counted(
     return np.flatnonzero(results.counted(failures)), results.errors(failures, column)
 
 
-@dataclass(frozen=True, eq=False)
-class Plane:
+@dataclass(frozen=True, eq=False, repr=False)
+class Plane(Outlined):
     """Where the finished networks of a population lie in two metrics, and how good each is."""
 
     name: str

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from designspace.analysis.lines import LineFit, fit_line, stages_of_row
 from designspace.analysis.results import Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 _REGNET = ("w_0", "w_a", "w_m")
 
 
-@dataclass(frozen=True, slots=True)
-class Staircase:
+@dataclass(frozen=True, slots=True, repr=False)
+class Staircase(Outlined):
     """One network, drawn as width against block (figures 6, 8, 15 and 16 of "Designing Network Design Spaces")."""
 
     trial: str
@@ -53,8 +54,8 @@ class Staircase:
         return table
 
 
-@dataclass(frozen=True, slots=True)
-class Staircases:
+@dataclass(frozen=True, slots=True, repr=False)
+class Staircases(Outlined):
     """The best and the worst networks of one population."""
 
     name: str

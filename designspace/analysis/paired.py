@@ -14,6 +14,7 @@ from designspace.analysis.comparison import p_text
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate
 from designspace.analysis.results import Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import counted
 
@@ -39,8 +40,8 @@ class BestKept:
         return self.kept / self.networks
 
 
-@dataclass(frozen=True, eq=False)
-class Paired:
+@dataclass(frozen=True, eq=False, repr=False)
+class Paired(Outlined):
     """Networks that two runs, A and B, have in common, with their errors under both. Intervals: 1 - ``level`` each."""
 
     a: str

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import from_cell
 from designspace.trials.folder import RunFolder
@@ -68,8 +69,8 @@ _EXACT: dict[str, Any] = (
 _UNION = " + "
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
+@dataclass(frozen=True, eq=False, repr=False)
+class Source(Outlined):
     """What the files of a run say: a table with the columns ``trial`` and ``run`` that is not checked yet."""
 
     name: str
@@ -79,6 +80,8 @@ class Source:
     """By the column ``trial``."""
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was read, one sentence each."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """The run folders among what was read, by the column ``run``."""
 
 
 def is_number(column: str) -> bool:
@@ -107,12 +110,14 @@ def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
     """
     paths = [run.path if isinstance(run, RunFolder) else Path(run) for run in runs]
     names = _labels(paths)
-    return merge(
+    merged = merge(
         [
             replace(source, name=name, table=source.table.assign(run=name))
             for source, name in zip(map(_read_run, paths), names, strict=True)
         ]
     )
+    folders = {name: path.resolve() for name, path in zip(names, paths, strict=True) if path.is_dir()}
+    return replace(merged, folders=folders)
 
 
 def _read_run(path: Path) -> Source:

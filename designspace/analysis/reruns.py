@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class Reruns:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reruns(Outlined):
     """The errors of networks that were trained more than once."""
 
     errors: pd.DataFrame

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from designspace.analysis.best_networks import BestNetworks
 from designspace.analysis.reading import (
     COLUMNS,
     RECIPE_COLUMNS,
@@ -23,6 +25,8 @@ from designspace.analysis.reading import (
     read_runs,
     read_table,
 )
+from designspace.spaces.constraints import QUANTITIES
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import counted
 from designspace.trials.trial import EpochRecord
@@ -91,6 +95,19 @@ class Results:
     by that and `designspace.analysis.reading.EMA`."""
     notes: tuple[str, ...] = ()
     """What a reader must know of how the results were read or put together, one sentence each."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """The run folders that they were read from, by the column ``run``."""
+
+    def __repr__(self) -> str:
+        done = self.table.loc[self.table["status"] == "done", "final_error"]
+        errors = f"; error {done.min():.2f}% to {done.max():.2f}%, mean {done.mean():.2f}%" if len(done) else ""
+        return f"Results({self.name!r}: {self.counts.sentence()}{errors})"
+
+    def _repr_html_(self) -> str:
+        errors = ["final_error", *(["heldout_error"] if self.has_heldout else [])]
+        columns = ["id", *errors, "epochs", *QUANTITIES, *(["train_s"] if self.table["train_s"].notna().any() else [])]
+        table: str = self.best(5)[columns].to_html(index=False, float_format="{:.2f}".format)
+        return f"<div>{html.escape(repr(self))}; the best ones:</div>{table}"
 
     @staticmethod
     def from_table(
@@ -112,8 +129,7 @@ class Results:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
         """
         _check_name(name)
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
-            raise InputError(f"{name}: num_classes must be a whole number >= 2, not {num_classes!r}")
+        num_classes = whole(f"{name}: num_classes", num_classes, 2)
         missing = missing_columns(table.columns)
         if missing:
             raise InputError(f"{name}: the table of results lacks the columns {', '.join(missing)}")
@@ -190,9 +206,10 @@ class Results:
             RunError: a run's files are missing or not whole.
         """
         source = read_runs([run, *more])
-        return Results.from_table(
+        results = Results.from_table(
             source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
         )
+        return replace(results, folders=source.folders)
 
     @property
     def counts(self) -> Counts:
@@ -245,15 +262,18 @@ class Results:
         counted = self.table["status"].isin(["done", "failed"] if failures == "chance" else ["done"])
         return counted.to_numpy(np.bool_)
 
-    def best(self, count: int) -> pd.DataFrame:
+    def best(self, count: int = 1) -> BestNetworks:
         """The rows of the ``count`` done trials of least error; equal errors in the order of their ids.
+
+        ``results.best().load()`` gives the best network as a trained module (see `BestNetworks.load`).
 
         The error is that on held-out images where all done trials have one (see `has_heldout`), so that the test images
         choose nothing; else the final one.
         """
         done = self.table[self.table["status"] == "done"]
         column = "heldout_error" if self.has_heldout else "final_error"
-        return done.sort_values([column, "id"], kind="stable").head(count)
+        ranked = done.sort_values([column, "id"], kind="stable").head(whole("count", count, 0))
+        return BestNetworks.of(ranked, self.folders)
 
     @property
     def has_heldout(self) -> bool:
@@ -316,19 +336,19 @@ class Results:
         Raises:
             InputError: ``count`` is below 1.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"{self.name}: the number of repeats must be a whole number >= 1, not {count!r}")
+        count = whole(f"{self.name}: the number of repeats", count, 1)
         if failures not in get_args(Failures):
             raise unknown("treatment of failures", failures, get_args(Failures))
         table = _mean_of_repeats(self.table, count, self.chance_error if failures == "chance" else math.nan)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
-        return Results(_check_name(name), table, self.chance_error, {}, self.notes)
+        return Results(_check_name(name), table, self.chance_error, {}, self.notes, self.folders)
 
     def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
         """Some of the trials, which are checked already."""
         table = self.table[mask].reset_index(drop=True)
-        return Results(_check_name(name), table, self.chance_error, histories_of(table, self.histories), self.notes)
+        histories = histories_of(table, self.histories)
+        return Results(_check_name(name), table, self.chance_error, histories, self.notes, self.folders)
 
 
 def _said(value: Any) -> str:

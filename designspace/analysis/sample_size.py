@@ -13,11 +13,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class SampleMinima:
+@dataclass(frozen=True, eq=False, repr=False)
+class SampleMinima(Outlined):
     """The least errors of many samples of some sizes, all drawn from one population."""
 
     sizes: tuple[int, ...]
@@ -55,8 +56,8 @@ def sample_minima(errors: ArrayLike, sizes: Sequence[int], repeats: int = 5000, 
     return SampleMinima(tuple(sizes), minima)
 
 
-@dataclass(frozen=True, eq=False)
-class DistanceBySize:
+@dataclass(frozen=True, eq=False, repr=False)
+class DistanceBySize(Outlined):
     """How far the EDF of a sample is from that of the whole population, by the size of the sample."""
 
     n: int

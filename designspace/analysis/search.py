@@ -15,11 +15,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class SearchCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchCurve(Outlined):
     """The best error of k networks drawn at random, for several k."""
 
     name: str

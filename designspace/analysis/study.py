@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
-
-from numpy.typing import ArrayLike
+from typing import Literal, get_args
 
 from designspace.analysis import origin, overview, tables
 from designspace.analysis.comparison import Comparison, compare_all
-from designspace.analysis.edf import EDF, edf
-from designspace.analysis.figures import Drawing, draw_edf, edf_caption, edf_numbers, new_axes
+from designspace.analysis.edf import EDF
+from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
 from designspace.analysis.figures.drawing import TREATMENT, progress
 from designspace.analysis.origin import Origin
 from designspace.analysis.paired import compare_paired
+from designspace.analysis.plotting import check_together, edfs_of, plot_edf
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
-from designspace.support.errors import InputError, unknown
+from designspace.support.display import Outlined
+from designspace.support.errors import unknown
 from designspace.support.files import write_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 Figures = Literal["standard", "all"]
 
 
-@dataclass(frozen=True)
-class Analysis:
+@dataclass(frozen=True, repr=False)
+class Analysis(Outlined):
     """What `analyze` found and where it wrote it."""
 
     summaries: tuple[SpaceSummary, ...]
@@ -82,10 +78,10 @@ def analyze(
         InputError: no runs, two with one name, or runs with different numbers of classes; an unknown choice of figures.
         RunError: a file cannot be written.
     """
-    _check(results)
+    check_together(results)
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
-    edfs = _edfs(results, failures)
+    edfs = edfs_of(results, failures)
     comparisons = compare_all(results, level, failures=failures, seed=seed)
     sentences = [one.sentence() for one in comparisons]
     same = overview.pairs_of_same_networks(results)
@@ -131,51 +127,6 @@ def analyze(
     return Analysis(
         summaries, edfs, comparisons, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
     )
-
-
-def plot_edf(
-    results: Sequence[Results] | Mapping[str, ArrayLike], level: float = 0.05, *, failures: Failures = "chance"
-) -> Figure:
-    """The figure of `analyze` alone: the error EDFs of some runs, with bands of confidence 1 - ``level``.
-
-    In a notebook, ``SVG(svg_text(figure))`` shows it; its own ``savefig`` writes it.
-
-    Args:
-        results: runs, or just errors in per cent by the name of their space.
-        level: significance level of the bands.
-        failures: whether failed trials of a run count at ``chance`` level or not at all (``exclude``).
-
-    Raises:
-        InputError: no runs, two with one name, or runs with different numbers of classes.
-    """
-    figure, axes = new_axes(height=4.4 + 0.17 * len(results))  # the legend has a line for each
-    if isinstance(results, Mapping):
-        draw_edf(axes, {name: edf(errors) for name, errors in results.items()}, level=level)
-        return figure
-    _check(results)
-    notes = progress(results, TREATMENT[failures])
-    draw_edf(axes, _edfs(results, failures), level=level, chance_error=results[0].chance_error, notes=notes)
-    return figure
-
-
-def _edfs(results: Sequence[Results], failures: Failures) -> dict[str, EDF]:
-    """The EDF of each run that has a trial that counts."""
-    counted = {one.name: one.errors(failures) for one in results}
-    return {name: edf(errors) for name, errors in counted.items() if errors.size}
-
-
-def _check(results: Sequence[Results]) -> None:
-    """Raise unless the runs can stand in one figure."""
-    if not results:
-        raise InputError("there is no run to analyse")
-    names = [one.name for one in results]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two runs have the name {name!r}; give them different ones")
-    chances = {one.name: one.chance_error for one in results}
-    if len(set(chances.values())) > 1:
-        listed = ", ".join(f"{name} {chance:g}%" for name, chance in chances.items())
-        raise InputError(f"these runs have different numbers of classes (chance level: {listed}): compare them apart")
 
 
 def _listed(names: Sequence[str]) -> str:

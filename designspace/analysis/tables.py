@@ -14,6 +14,7 @@ from designspace.analysis.best_values import best_values
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.text import counted, duration, quantity
 
 BEST = 5
@@ -22,8 +23,8 @@ _EXAMPLES = 3
 _DETAIL_LENGTH = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+@dataclass(frozen=True, slots=True, repr=False)
+class Table(Outlined):
     """A table of text. Nothing in it is escaped or coloured: that is for who prints it."""
 
     title: str

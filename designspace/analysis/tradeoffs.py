@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from designspace.analysis.edf import check_level
 from designspace.analysis.metrics import Column, Metric, metric, short_number, values
 from designspace.analysis.results import Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError, unknown
 
 Form = Literal["sqrt", "linear", "affine", "sqrt+linear"]
@@ -25,8 +26,8 @@ _TERMS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Pareto:
+@dataclass(frozen=True, eq=False, repr=False)
+class Pareto(Outlined):
     """Errors of the done networks against one complexity, and which of them no other beats in both."""
 
     name: str
@@ -53,8 +54,8 @@ class Pareto:
         return pd.DataFrame(columns | {"on_front": self.on_front})
 
 
-@dataclass(frozen=True, eq=False)
-class CostFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class CostFit(Outlined):
     """How a cost grows with a complexity: correlation and a fit (figure 12 of "Designing Network Design Spaces")."""
 
     name: str

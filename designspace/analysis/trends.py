@@ -20,11 +20,12 @@ from designspace.analysis.metrics import (
     values,
 )
 from designspace.analysis.results import Failures, Results
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class Trend:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trend(Outlined):
     """The values of one parameter in several populations (figure 11 of "Designing Network Design Spaces")."""
 
     metric: Metric

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from designspace.cli import terminal
+from designspace.support.notebook import NotebookBar, in_notebook
 from designspace.support.text import duration, printable
 
 if TYPE_CHECKING:  # a command that only prints tables spares the imports of sweeps
@@ -117,9 +118,12 @@ Count = Callable[[int, str], None]
 def counting(what: str) -> Iterator[Callable[[int], Count]]:
     """Show how many of something are finished while the block runs.
 
-    The block gets a function that takes the total and gives a `Count`. On a terminal that moves a bar, elsewhere (a log
-    file) it writes a line every half minute and at the end.
+    The block gets a function that takes the total and gives a `Count`. On a terminal and in a notebook that moves a
+    bar, elsewhere (a log file) it writes a line every half minute and at the end.
     """
+    if in_notebook():
+        yield lambda total: NotebookBar(what, total).update
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.data.classes import places
+from designspace.support.checks import plain
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class ImageData:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageData(Outlined):
     """A data set: training and test images of one size, and their classes. Checked when made.
 
     Images may be arrays in memory or, of a packed data set, mapped from the disk (`numpy.memmap`).
@@ -110,6 +112,7 @@ def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int)
     """The indices of ``count`` images with each class in its share, in order."""
     if count is None:
         return np.arange(len(labels))
+    count = plain(count)
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(labels):
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
     # Raw bits, for they never change between versions of numpy; `Generator.permutation` may.

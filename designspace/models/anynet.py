@@ -16,6 +16,7 @@ from designspace.models.drop import Dropout, checked_rate, draws_from, generator
 from designspace.models.layers import ConvNorm, global_average, initialise
 from designspace.models.norms import statistics_untouched
 from designspace.networks.network import Network, Stem
+from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ DROP_BLOCK_STAGES = 2
 class AnyNet(nn.Module):
     """The torch module of a `Network`: images (N, in_channels, H, W) -> logits (N, num_classes).
 
-    Stem, stages, head ("Designing Network Design Spaces", section 3.2). `designspace.networks.complexity` counts its
+    Stem, stages, head ("Designing Network Design Spaces", section 3.2). With ``num_classes=0`` the output is the pooled
+    features (N, width of the last stage). `designspace.networks.complexity` counts its
     multiply-adds, parameters and activations to the digit. Images may have any size.
 
     Args:
@@ -71,7 +73,7 @@ class AnyNet(nn.Module):
             self.stem = _stem(network.stem, network.in_channels)
             self.stages = _stages(network, options)
             self.head = Head(network.stages[-1].width, network.head_width, network.num_classes, dropout)
-        initialise(self, torch.Generator().manual_seed(seed))
+        initialise(self, torch.Generator().manual_seed(whole("seed", seed)))
         if zero_init_residual:
             for module in self.modules():
                 if isinstance(module, Block):
@@ -119,13 +121,16 @@ def _once_more(block: nn.Module, generator: torch.Generator | None, state: Tenso
 
 
 class Head(nn.Module):
-    """An optional 1x1 convolution, global average pool, linear classifier: (N, in_width, H, W) -> (N, num_classes)."""
+    """An optional 1x1 convolution, global average pool, linear classifier: (N, in_width, H, W) -> (N, num_classes).
+
+    Without classes there is no classifier: the output is the pooled features, (N, head_width or in_width).
+    """
 
     def __init__(self, in_width: int, head_width: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv = ConvNorm(in_width, head_width) if head_width else nn.Identity()
         self.dropout = Dropout(dropout)
-        self.classifier = nn.Linear(head_width or in_width, num_classes)
+        self.classifier = nn.Linear(head_width or in_width, num_classes) if num_classes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_width, H, W) to logits (N, num_classes)."""

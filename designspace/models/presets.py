@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, unknown
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -51,8 +52,9 @@ class Preset:
         (320, 280)
         """
         for name, side in (("crop", crop), ("resize", resize)):
-            if side is not None and (not isinstance(side, int) or isinstance(side, bool)):
-                raise InputError(f"{name} must be a whole number of pixels, not {side!r}")
+            if side is not None:
+                whole(name, side)
+        crop, resize = plain(crop), plain(resize)
         if crop is not None and crop >= 1 and resize is None:
             resize = round(self.resize * crop / self.crop)
         return dataclasses.replace(

@@ -15,10 +15,28 @@ from designspace.models.norms import freeze_norms
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, suggest
 from designspace.support.text import quantity
 
 Pretrained = bool | str | Path | Sequence[str]
+
+_SYNONYMS = {
+    "in_chans": "in_channels",
+    "channels": "in_channels",
+    "classes": "num_classes",
+    "features_only": "features",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_path",
+    "stochastic_depth_prob": "drop_path",
+    "drop_block_rate": "drop_block",
+    "weights": "pretrained",
+    "checkpoint_path": "pretrained",
+    "grad_checkpointing": "checkpointing",
+    "zero_init_last": "zero_init_residual",
+    "norm_layer": "frozen_norm",
+}
+"""What timm and torchvision call our options."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -46,7 +64,8 @@ def create_model(
             network; ``"timm"``, ``"torchvision:IMAGENET1K_V2"`` and so on for what
             `designspace.models.weights.available` lists; or a file's path, its URL, or several URLs of it.
         sha256: of the file at a path or URL, or how it begins.
-        num_classes: outputs of the classifier. With weights that have another number, the classifier begins afresh.
+        num_classes: outputs of the classifier. With weights that have another number, the classifier begins afresh. 0
+            for no classifier: the module then gives the pooled features.
         in_channels: channels of the images. Weights of the stem are adapted to another number: a grey image gives what
             it would give in three equal channels.
         features: give the maps of the stages instead of logits.
@@ -83,15 +102,18 @@ def create_model(
 
 
 def _built(network: Network, options: dict[str, Any]) -> AnyNet:
-    """Build the module, with a clear word where an option is none of its."""
+    """Build the module.
+
+    Raises:
+        InputError: there is no such option; the error names the one that was probably meant.
+    """
     allowed = ("seed", *(AnyNet.__init__.__kwdefaults__ or ()))
     for option in options:
         if option not in allowed:
-            named = create_model.__kwdefaults__ or ()
-            raise InputError(f"unknown option {option!r} of a model; {suggest(option, (*allowed, *named))}")
-    stride = options.get("output_stride")
-    if stride is not None and (isinstance(stride, bool) or not isinstance(stride, int)):
-        raise InputError(f"output_stride must be a whole number, as 16, not {stride!r}")
+            every = ("pretrained", *(create_model.__kwdefaults__ or ()), *allowed)
+            raise InputError(f"unknown option {option!r} of a model; {suggest(_SYNONYMS.get(option, option), every)}")
+    if options.get("output_stride") is not None:
+        options["output_stride"] = whole("output_stride", options["output_stride"], 1)
     return AnyNet(network, **options)
 
 

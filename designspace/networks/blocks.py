@@ -195,11 +195,12 @@ def _bottleneck_layers(shape: BlockShape, out_size: int) -> Iterator[Layer]:
 
 
 def head_layers(in_width: Int, head_width: int, num_classes: int, size: int) -> Iterator[Layer]:
-    """The optional 1x1 convolution, and the classifier on the pooled map."""
+    """The optional 1x1 convolution, and the classifier on the pooled map, unless there are no classes."""
     if head_width:
         yield from _conv_norm(in_width, head_width, size)
         in_width = head_width
-    yield Layer("conv", in_width, num_classes, 1, bias=True)
+    if num_classes:
+        yield Layer("conv", in_width, num_classes, 1, bias=True)
 
 
 def _conv_norm(

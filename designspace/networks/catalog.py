@@ -9,13 +9,14 @@ whose shapes the paper does not print.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import fnmatch
-import re
 from typing import NamedTuple
 
 from designspace.networks.network import Network, Stage, Stem
+from designspace.networks.published_names import read_name, tidy_pattern, without_tag
 from designspace.networks.regnet import RegNetParameters
-from designspace.support.errors import unknown
+from designspace.support.errors import InputError, unknown
 
 # name: depth, w_0, w_a, w_m, group width. All have b = 1, a stem of width 32 and four stages of stride 2.
 _REGNETX = {
@@ -147,22 +148,24 @@ def names(pattern: str = "*") -> list[str]:
         *_RESNETS,
         *_RESNESTS,
     ]
-    return [name for name in everything if fnmatch.fnmatch(name, _tidy(pattern))]
+    return [name for name in everything if fnmatch.fnmatchcase(name, tidy_pattern(pattern))]
 
 
 def canonical_name(name: str) -> str:
-    """The name as this table has it: also ``RegNetX-1.6GF`` and ``regnety_4gf`` are understood.
+    """The name as this table has it; the names of the papers, pycls, timm and torchvision are understood too.
 
     Raises:
-        InputError: there is no such network; the error lists those that there are.
+        InputError: there is no such network; the error names the nearest one, or lists all.
 
-    >>> canonical_name("RegNetY-4.0GF"), canonical_name("regnetx_8gf")
-    ('regnety_4_0gf', 'regnetx_8_0gf')
+    >>> canonical_name("RegNetY-4.0GF"), canonical_name("regnetx_080"), canonical_name("ResNeSt-50")
+    ('regnety_4_0gf', 'regnetx_8_0gf', 'resnest50')
     """
-    tidy = re.sub(r"^(regnet[xy]_[48])gf", r"\1_0gf", _tidy(name))
-    if tidy not in _PUBLISHED:
-        raise unknown("network", name, names())
-    return tidy
+    understood = read_name(name) if isinstance(name, str) else ""
+    if understood in _PUBLISHED:
+        return understood
+    if nearest := difflib.get_close_matches(read_name(without_tag(name)) if understood else "", names(), 1):
+        raise InputError(f"unknown network {name!r}; did you mean {nearest[0]}? list_models() lists all names")
+    raise unknown("network", name, names())
 
 
 def published(name: str) -> Published:
@@ -200,11 +203,6 @@ def get(name: str) -> Network:
         )
     family, _, size = name.partition("_")
     return _regnet(_REGNETX[size]) if family == "regnetx" else _regnet(_REGNETY[size], se_ratio=0.25)
-
-
-def _tidy(name: str) -> str:
-    """Lower case, and an underscore for every dot, hyphen and space."""
-    return re.sub(r"[-. ]", "_", name.lower())
 
 
 def _regnet(parameters: tuple[int, int, float, float, int], se_ratio: float = 0.0) -> Network:

@@ -24,7 +24,7 @@ from designspace.networks.blocks import (
     stem_layers,
 )
 from designspace.networks.network import Network
-from designspace.support.errors import InputError
+from designspace.support.checks import whole
 
 Column = NDArray[Any]
 """Numbers, one for each network of a population. Shape (n,)."""
@@ -101,8 +101,7 @@ def totals(network: Network | NetworkColumns, resolution: int, quantities: Itera
     Raises:
         InputError: ``resolution`` is not a positive number of pixels.
     """
-    if resolution < 1:
-        raise InputError(f"resolution must be at least 1 pixel, not {resolution}")
+    resolution = whole("resolution", resolution, 1)  # also because NumPy's small integers would overflow below
     counted: dict[str, Int] = dict.fromkeys(quantities, 0)
     for layer in network_layers(network, resolution):
         for quantity in counted:

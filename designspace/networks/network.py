@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks import blocks
+from designspace.support.checks import make_plain, number, whole
+from designspace.support.display import html_table, some
 from designspace.support.errors import InputError, unknown
 
 STEMS = ("imagenet", "cifar", "resnet", "deep")
@@ -36,9 +38,10 @@ class Stem:
     """Channels that the stem gives to the first stage. A deep stem's first two convolutions have half as many."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.kind not in STEMS:
             raise unknown("stem", self.kind, STEMS)
-        _check_integer("stem width", self.width, 1)
+        whole("stem width", self.width, 1)
         if self.kind == "deep" and self.width % 2:
             raise InputError(f"the width of a deep stem is twice that of its first convolution: even, not {self.width}")
 
@@ -59,11 +62,10 @@ class Stage:
     """g: channels in a group of the 3x3 convolution. A divisor of the inner width."""
 
     def __post_init__(self) -> None:
-        _check_integer("depth", self.depth, 1)
-        _check_integer("width", self.width, 1)
-        _check_integer("stride", self.stride, 1)
-        _check_integer("group_width", self.group_width, 1)
-        if not 0 < self.bottleneck_ratio < float("inf"):
+        make_plain(self)
+        for name in ("depth", "width", "stride", "group_width"):
+            whole(name, getattr(self, name), 1)
+        if not number("bottleneck_ratio", self.bottleneck_ratio) > 0:
             raise InputError(f"bottleneck_ratio must be a positive number, not {self.bottleneck_ratio!r}")
 
     @property
@@ -107,9 +109,11 @@ class Network:
     head_width: int = 0
     """Channels of a 1x1 convolution before the pooling; 0 for none."""
     num_classes: int = 1000
+    """Outputs of the classifier; 0 for none, so that the pooled features are the output."""
     in_channels: int = 3
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.block not in BLOCKS:
             raise unknown("block", self.block, BLOCKS)
         if self.shortcut not in SHORTCUTS:
@@ -118,18 +122,15 @@ class Network:
             raise unknown("downsampling", self.downsampling, DOWNSAMPLINGS)
         if not isinstance(self.stages, tuple) or not self.stages:
             raise InputError(f"stages must be a tuple of at least one Stage, not {self.stages!r}")
-        if not 0 <= self.se_ratio < float("inf"):
-            raise InputError(f"se_ratio must be 0 or a positive number, not {self.se_ratio!r}")
-        _check_integer("radix", self.radix, 0)
-        _check_integer("head_width", self.head_width, 0)
-        _check_integer("num_classes", self.num_classes, 1)
-        _check_integer("in_channels", self.in_channels, 1)
-        for number, stage in enumerate(self.stages, start=1):
-            self._check_stage(number, stage)
+        number("se_ratio", self.se_ratio, 0)
+        for name, low in (("radix", 0), ("head_width", 0), ("num_classes", 0), ("in_channels", 1)):
+            whole(name, getattr(self, name), low)
+        for position, stage in enumerate(self.stages, start=1):
+            self._check_stage(position, stage)
 
-    def _check_stage(self, number: int, stage: Stage) -> None:
+    def _check_stage(self, position: int, stage: Stage) -> None:
         """Raise where a stage's block could not be built."""
-        where = f"stage {number} ({stage})"
+        where = f"stage {position} ({stage})"
         if self.block in blocks.PLAIN_CONVS:
             if stage.bottleneck_ratio != 1 or stage.group_width != stage.width:
                 raise InputError(
@@ -146,6 +147,30 @@ class Network:
             )
         if self.radix and stage.group_width % self.radix:
             raise InputError(f"{where}: group_width {stage.group_width} must be divisible by radix {self.radix}")
+
+    def __repr__(self) -> str:
+        blocks_ = "" if self.block == "bottleneck" else f"{self.block}, "
+        parts = [f"d={some(self._of_stages('depth'))}, w={some(self._of_stages('width'))}"]
+        if self.block not in blocks.PLAIN_CONVS:
+            parts += [f"b={self._shared('bottleneck_ratio')}", f"g={self._shared('group_width')}"]
+            parts += [f"{name}={value:g}" for name, value in (("se", self.se_ratio), ("radix", self.radix)) if value]
+        stem = f"{self.stem.kind} stem of {self.stem.width}"
+        return f"Network({self.id}: {blocks_}{stem}, {', '.join(parts)}, {self.num_classes} classes)"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, *self._of_stages(name)[:24]) for name in ("depth", "width", "stride", "bottleneck_ratio")]
+        rows += [("group_width", *self._of_stages("group_width")[:24])]
+        return html_table(repr(self), rows)
+
+    def _of_stages(self, name: str) -> list[Any]:
+        """One parameter of each stage, rounded for people."""
+        values = [getattr(stage, name) for stage in self.stages]
+        return [f"{value:g}" if isinstance(value, float) else value for value in values]
+
+    def _shared(self, name: str) -> str:
+        """One parameter of the stages: its value where they share it, else all values."""
+        values = self._of_stages(name)
+        return str(values[0]) if len(set(values)) == 1 else some(values)
 
     @property
     def depth(self) -> int:
@@ -204,9 +229,3 @@ def _without_defaults(value: Any) -> dict[str, Any]:
             content = int(content)
         fields[field.name] = content
     return fields
-
-
-def _check_integer(name: str, value: object, low: int) -> None:
-    """Raise unless ``value`` is an int of at least ``low`` (numpy integers are not: they break JSON and hashing)."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise InputError(f"{name} must be an int >= {low}, not {value!r}")

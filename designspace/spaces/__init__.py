@@ -1,1 +1,50 @@
 """Which networks: axes, constraints, design spaces and the populations drawn from them. No torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from designspace.support.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
+    from designspace.spaces.constraints import Band, Cap, Order
+    from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
+    from designspace.spaces.population import Population
+    from designspace.spaces.space import DesignSpace
+    from designspace.spaces.template import Template
+
+__all__ = [
+    "AnyNetAxes",
+    "Axis",
+    "Band",
+    "Cap",
+    "DesignSpace",
+    "Order",
+    "Population",
+    "RegNetAxes",
+    "Template",
+    "choice",
+    "log_uniform",
+    "powers_of_two",
+    "uniform",
+]
+
+_HOMES = {
+    "AnyNetAxes": "designspace.spaces.parameters",
+    "Axis": "designspace.spaces.axes",
+    "Band": "designspace.spaces.constraints",
+    "Cap": "designspace.spaces.constraints",
+    "DesignSpace": "designspace.spaces.space",
+    "Order": "designspace.spaces.constraints",
+    "Population": "designspace.spaces.population",
+    "RegNetAxes": "designspace.spaces.parameters",
+    "Template": "designspace.spaces.template",
+    "choice": "designspace.spaces.axes",
+    "log_uniform": "designspace.spaces.axes",
+    "powers_of_two": "designspace.spaces.axes",
+    "uniform": "designspace.spaces.axes",
+}
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES, ["catalog"])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.support.display import some
 from designspace.support.errors import InputError, unknown
 
 Words = NDArray[np.uint64]
@@ -51,6 +52,12 @@ class Axis:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    def __repr__(self) -> str:
+        if self.bounds is None:
+            return f"Axis({self.kind} of {some(self.to_dict()['values'])})"
+        low, high, step = (f"{bound:f}" for bound in self.bounds)
+        return f"Axis({self.kind} from {low} to {high} by {step})"
 
     @property
     def settings(self) -> int:
@@ -193,7 +200,7 @@ def choice(values: Sequence[float]) -> Axis:
 
 def powers_of_two(low: int, high: int) -> Axis:
     """The powers of two from low to high, all equally likely, which is log-uniform among them."""
-    return choice([2**k for k in range(low.bit_length() - 1, high.bit_length()) if low <= 2**k <= high])
+    return choice([2**k for k in range(int(high).bit_length()) if low <= 2**k <= high])
 
 
 def _bounds(low: float, high: float, step: float) -> tuple[Decimal, Decimal, Decimal]:

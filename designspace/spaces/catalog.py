@@ -21,6 +21,7 @@ from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
 from designspace.spaces.regime import auto_axes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
+from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, unknown
 
 Limits = Sequence[float] | None
@@ -240,8 +241,7 @@ def _nds(name: str) -> DesignSpace:
 
 def _strides(own: tuple[int, ...], stages: int | None, strides: Sequence[int] | None) -> tuple[int, ...]:
     """The strides that were asked for: as given, or the space's own, cut or continued with 2."""
-    if stages is not None and (isinstance(stages, bool) or not isinstance(stages, int) or stages < 1):
-        raise InputError(f"stages must be a whole number >= 1, not {stages!r}")
+    stages = None if stages is None else whole("stages", stages, 1)
     if strides is None:
         return (*own, *(2,) * (stages or 0))[: stages or len(own)]
     given = tuple(_list("strides", strides))
@@ -252,25 +252,25 @@ def _strides(own: tuple[int, ...], stages: int | None, strides: Sequence[int] | 
 
 def _list(name: str, values: Sequence[Any]) -> list[Any]:
     """Values of an axis or of all stages as a list."""
-    if not isinstance(values, (list, tuple)):
+    listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
+    if not isinstance(listed, (list, tuple, range)):
         raise InputError(f"{name} must be a list, as [1,2], not {values!r}")
-    return list(values)
+    return [plain(value) for value in listed]
 
 
 def _radix_axis(radix: Sequence[int] | int) -> Axis:
     """The axis of one or several radices."""
-    values = [radix] if isinstance(radix, int) else list(radix)
-    if any(isinstance(value, bool) or not isinstance(value, int) or value < 0 for value in values):
-        raise InputError(f"radix must be whole numbers >= 0, not {values}")
-    return choice(values)
+    values = [plain(radix)] if isinstance(plain(radix), int) else _list("radix", radix)  # type: ignore[arg-type]
+    return choice([whole("radix", value, 0) for value in values])
 
 
 def _band(quantity: str, limits: Sequence[float]) -> Band:
     """The band between two limits."""
-    if not isinstance(limits, (list, tuple)) or len(limits) != 2:
+    values = limits.tolist() if hasattr(limits, "tolist") else limits  # an array or a Series
+    if not isinstance(values, (list, tuple)) or len(values) != 2:
         raise InputError(f"{quantity} must be [least, most], not {limits!r}")
     try:
-        low, high = (float(limit) for limit in limits)
+        low, high = (float(limit) for limit in values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{quantity} must be two numbers, not {list(limits)!r}") from error
+        raise InputError(f"{quantity} must be two numbers, not {list(values)!r}") from error
     return Band(quantity, low, high)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from designspace.support.checks import make_plain
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import quantity
 
@@ -49,6 +50,7 @@ class Band:
     high: float
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.quantity not in QUANTITIES:
             raise unknown("complexity", self.quantity, QUANTITIES)
         if not 0 <= self.low <= self.high or math.isinf(self.low):
@@ -80,6 +82,7 @@ class Cap:
     power: float
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.quantity not in QUANTITIES[1:]:
             raise unknown("complexity to cap", self.quantity, QUANTITIES[1:])
         if not all(math.isfinite(value) for value in (self.constant, self.factor, self.power)):

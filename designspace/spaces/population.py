@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import html
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from designspace.networks.complexity import Column
 from designspace.networks.network import Network
@@ -20,6 +23,10 @@ from designspace.spaces.parameters import Columns
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_text, write_together
+from designspace.support.text import quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
@@ -29,7 +36,10 @@ COMPLEXITY_COLUMNS = ("flops", "params", "activations")
 
 @dataclass(frozen=True)
 class Population:
-    """An immutable, ordered set of networks, unique by id."""
+    """An immutable, ordered set of networks, unique by id.
+
+    ``population[0]`` is a `Network`, ``population[:3]`` a smaller population, `to_frame` a pandas table.
+    """
 
     space: DesignSpace
     seed: int
@@ -44,8 +54,42 @@ class Population:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Network:
-        return self.space.network({name: column[index] for name, column in self.columns.items()})
+    def __repr__(self) -> str:
+        flops = self.columns.get("flops", ())
+        cost = f"; {quantity(min(flops))} to {quantity(max(flops))} multiply-adds" if len(flops) else ""
+        count = f"{len(self)} network{'s' * (len(self) != 1)}"
+        return f"Population({count} of {self.space.name}, seed {self.seed}{cost})"
+
+    def _repr_html_(self) -> str:
+        table: str = self[:5].to_frame()._repr_html_()  # type: ignore[operator]
+        return f"<div>{html.escape(repr(self))}{'; the first ones:' * (len(self) > 5)}</div>{table}"
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Network: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Population: ...
+
+    def __getitem__(self, index: Any) -> Network | Population:
+        """The network in a place, or the part of the population that a slice, a list of places or a mask chooses.
+
+        A part keeps the story of how the whole was drawn.
+        """
+        if not isinstance(index, slice) and np.ndim(index) == 0:
+            return self.space.network({name: column[index] for name, column in self.columns.items()})
+        places = np.arange(len(self))[index]
+        columns = {name: column[places] for name, column in self.columns.items()}
+        return dataclasses.replace(self, ids=tuple(self.ids[place] for place in places), columns=columns)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The population as a table: one row for each network, its columns those of population.csv, ids as the index.
+
+        Whole numbers are int64, others float64.
+        """
+        import pandas as pd  # half a second that sampling need not pay
+
+        columns = {name: self.columns[name].copy() for name in self.column_names()}
+        return pd.DataFrame(columns, index=pd.Index(self.ids, name="id"))
 
     def __iter__(self) -> Iterator[Network]:
         return (self[index] for index in range(len(self)))

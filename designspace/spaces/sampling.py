@@ -12,6 +12,7 @@ from designspace.spaces.parameters import Columns
 from designspace.spaces.population import Population
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
+from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 BLOCK = 1 << 14
@@ -43,8 +44,7 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
         InputError: n is not a whole number >= 1.
         InfeasibleError: the constraints leave fewer than n networks, or next to none.
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise InputError(f"n must be a whole number of networks >= 1, not {n!r}")
+    n, seed = whole("n", n, 1), whole("seed", seed, 0)
     streams, identifier = Streams(seed), Identifier(space)
     seen: dict[str, None] = {}
     parts: list[Columns] = []

@@ -23,6 +23,7 @@ from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import QUANTITIES, Constraint, Order
 from designspace.spaces.parameters import REGNET_COLUMNS, WHOLE, AnyNetAxes, Columns, RegNetAxes, named_axes
 from designspace.spaces.template import Template
+from designspace.support.display import html_table
 from designspace.support.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -66,6 +67,23 @@ class DesignSpace:
             )
         if self.avd_first is not None and not set(self.avd_first.values.tolist()) <= {0, 1}:
             raise InputError(f"{self.name}: avd_first is 0 or 1, not {self.avd_first.values.tolist()}")
+
+    def __repr__(self) -> str:
+        template = self.template
+        size = f"{template.in_channels} x {template.resolution} x {template.resolution}"
+        limits = f", {len(self.constraints)} constraint{'s' * (len(self.constraints) != 1)}" if self.constraints else ""
+        axes = len(named_axes(self.axes)) + len(self.whole_axes())
+        return (
+            f"DesignSpace({self.name!r}: {self.num_stages} stages, {axes} axes{limits}; "
+            f"images of {size}, {template.num_classes} classes)"
+        )
+
+    def _repr_html_(self) -> str:
+        axes = {**named_axes(self.axes), **self.whole_axes()}
+        rows = [(name, repr(axis).removeprefix("Axis(").removesuffix(")")) for name, axis in axes.items()]
+        return html_table(
+            repr(self), [*rows, *(("constraint", _in_words(constraint)) for constraint in self.constraints)]
+        )
 
     @property
     def num_stages(self) -> int:
@@ -190,6 +208,13 @@ FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes
 def _axis(name: str, described: Any) -> Any:
     """An axis as it was described; None for a w_a that is w_0."""
     return None if (name, described) == ("w_a", "w_0") else Axis.from_dict(described)
+
+
+def _in_words(constraint: Constraint) -> str:
+    """What a constraint demands."""
+    if isinstance(constraint, Order):
+        return f"{constraint.parameter} {constraint.order.replace('_', '-')}"
+    return str(constraint).replace(" outside ", " from ").replace(" above ", " at most ")  # these say what it rejects
 
 
 def _is_plain(space: DesignSpace) -> bool:

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from designspace.spaces.axes import Words
-from designspace.support.errors import InputError
+from designspace.support.checks import whole
 
 
 class Streams:
@@ -22,9 +22,7 @@ class Streams:
     """
 
     def __init__(self, seed: int) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
-        self._seed = seed
+        self._seed = whole("seed", seed, 0)
         self._generators: dict[str, np.random.PCG64] = {}
 
     def next(self, name: str, count: int) -> Words:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from designspace.networks.blocks import Int
 from designspace.networks.complexity import Column, NetworkColumns, StageColumns, StemColumns
 from designspace.networks.network import Network, Stage, Stem
+from designspace.support.checks import make_plain, plain, whole
 from designspace.support.errors import InputError
 
 AVD = ("avg_pool_after", "avg_pool_before")
@@ -31,10 +32,12 @@ class Template:
     """Side of the square images that complexity is counted at, in pixels."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        object.__setattr__(self, "strides", tuple(plain(stride) for stride in self.strides))
         if not self.strides:
             raise InputError("a space needs at least one stage")
-        if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 1:
-            raise InputError(f"resolution must be a whole number of pixels >= 1, not {self.resolution!r}")
+        whole("resolution", self.resolution, 1)
+        whole("num_classes", self.num_classes, 1)
         # A network of the least shape checks all other fields.
         self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)
 

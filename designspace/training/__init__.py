@@ -6,6 +6,7 @@ from designspace.training.distributed import train_on_devices
 from designspace.training.evaluation import evaluate
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import train, train_model
+from designspace.training.network import train_network
 
 __all__ = [
     "DeviceData",
@@ -17,5 +18,6 @@ __all__ = [
     "load",
     "train",
     "train_model",
+    "train_network",
     "train_on_devices",
 ]

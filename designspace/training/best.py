@@ -15,6 +15,7 @@ from designspace.models.known import OWN_LICENCE, Known
 from designspace.models.presets import Preset
 from designspace.models.saved import fill, is_model_folder, read_model
 from designspace.networks.network import Network
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import command
 from designspace.training.checkpoint import question_of, trained_weights
@@ -140,8 +141,7 @@ def _chosen(run: RunFolder, states: list[TrialState], rank: int | None, id_: str
             raise InputError(f"the trial of network {id_} in {run.path} is not done but {state.status}{why}")
         return state
     rank = 1 if rank is None else rank
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise InputError(f"rank must be a whole number >= 1, not {rank!r}")
+    rank = whole("rank", rank, 1)
     done = best_first(states)
     if len(done) < rank:
         how = ", ".join(

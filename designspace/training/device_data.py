@@ -12,6 +12,7 @@ from torch import Tensor
 
 from designspace.data.augment import Augmentation, normalise
 from designspace.data.images import ImageData
+from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.trials.trial import Recipe
 
@@ -20,8 +21,8 @@ _SHARE = 0.5
 """Part of a GPU's free memory that images may take; the rest is for training."""
 
 
-@dataclass(frozen=True, eq=False)
-class DeviceData:
+@dataclass(frozen=True, eq=False, repr=False)
+class DeviceData(Outlined):
     """The images and labels of an `ImageData` as tensors for one device. Made by `DeviceData.of`.
 
     Images that would take more than half of a GPU's free memory stay on the host, and are read ahead batch by batch

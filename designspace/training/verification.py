@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from designspace.models import AnyNet
 from designspace.models.known import Known
 from designspace.models.presets import Preset
 from designspace.networks.network import Network
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import as_utf8, counted
 from designspace.training.failures import is_out_of_memory
@@ -67,8 +67,8 @@ def verify(
         InputError: the images do not fit the model, or a number is out of range.
         RunError: the model gives NaN, no image can be read, memory ran out, or a process that reads images died.
     """
-    _check("batch_size", batch_size, 1)
-    _check("workers", 0 if workers is None else workers, 0)
+    batch_size = whole("batch_size", batch_size, 1)
+    workers = None if workers is None else whole("workers", workers, 0)
     preset = preset_for(images) if preset is None else preset
     network = model.network if isinstance(model, AnyNet) else None  # other modules say too little of themselves
     if network is not None:
@@ -245,9 +245,3 @@ def _clear_errors(batch_size: int) -> Iterator[None]:
         if "DataLoader worker" in first_line:  # raised wherever we are, for torch learns of it by a signal
             raise RunError(f"a process that reads images died ({first_line}); try fewer workers") from error
         raise
-
-
-def _check(name: str, value: Any, least: int) -> None:
-    """Raise unless a value is a whole number of at least so much."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} must be a whole number >= {least}, not {value!r}")

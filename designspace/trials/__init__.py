@@ -1,1 +1,25 @@
 """What is asked of a network and what happened to it, in memory and on disk. No torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from designspace.support.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from designspace.trials.folder import RunFolder
+    from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+
+__all__ = ["EpochRecord", "Recipe", "RunFolder", "Trial", "TrialFailure", "TrialResult"]
+
+_HOMES = {
+    "EpochRecord": "designspace.trials.trial",
+    "Recipe": "designspace.trials.trial",
+    "RunFolder": "designspace.trials.folder",
+    "Trial": "designspace.trials.trial",
+    "TrialFailure": "designspace.trials.trial",
+    "TrialResult": "designspace.trials.trial",
+}
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES, [])

@@ -24,6 +24,7 @@ import yaml
 
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
+from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_first, write_together
 from designspace.support.text import printable, to_cell
@@ -179,7 +180,7 @@ class RunFolder:
         """
         self.check_plan(recipe, seed)
         if self.plan() is None:
-            wanted = {**recipe.to_dict(), "seed": seed}
+            wanted = {**recipe.to_dict(), "seed": plain(seed)}
             write_first(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
         self.check_plan(recipe, seed)  # another launch may have been first, with another recipe
 
@@ -189,8 +190,7 @@ class RunFolder:
         Raises:
             InputError: the folder holds another recipe or seed, or the seed is none.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
+        seed = whole("seed", seed, 0)
         plan = self.plan()
         if plan is not None and plan != (recipe, seed):
             raise InputError(f"{self.path} {_differences(*plan, recipe, seed)}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.networks.network import Network
+from designspace.support.checks import make_plain, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import add_to_log, read_json, write_json, write_text
 from designspace.trials.trial import EpochRecord, Recipe
@@ -35,8 +36,8 @@ class Question:
     """With which weights it begins, in words."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
-            raise InputError(f"seed must be a whole number >= 0, not {self.seed!r}")
+        make_plain(self)
+        whole("seed", self.seed, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks.network import Network
+from designspace.support.checks import make_plain, number, whole
 from designspace.support.errors import InputError, suggest, unknown
 
 POLICIES = (None, "autoaugment", "randaugment")
@@ -22,88 +23,117 @@ _PARTS = ("crop_area", "colour_jitter", "lighting", "erasing")  # 0 to 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How every network of a run is trained. The defaults are the papers' 10-epoch sweep on a small data set."""
+    """How every network of a run is trained. The defaults are the papers' 10-epoch sweep on a small data set.
+
+    Args:
+        data: name of the data set.
+        train_images: train on this many images, the same for every trial; None for all.
+        test_images: measure the error on this many test images, the same for every trial; None for all.
+        epochs: times that the training images are gone through.
+        batch_size: images per step, on all devices together.
+        lr: learning rate at its highest, for the batch size above (it is not scaled).
+        momentum: of stochastic gradient descent; 0 for none.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: on convolution and linear weights; never on batch-norm or biases.
+        warmup_epochs: epochs of linear warm-up before the half-period cosine.
+        label_smoothing: part of each label's probability that is spread over all classes.
+        zero_init_residual: begin with blocks that add nothing to their shortcut (arXiv 1706.02677, section 5.1).
+        flip: flip training images from left to right, each with probability 1/2.
+        crop_padding: pad training images by this many pixels and crop them back at a random place.
+        crop_area: least part of an image's area that a random resized crop takes (0.08 is usual on ImageNet); 1: no
+            such crop.
+        crop_size: side of the training images after the crop, in pixels; None for the data set's own.
+        test_size: side of the centre of the test images that is used, in pixels; None for ``crop_size``.
+        colour_jitter: change brightness, contrast and saturation by factors that differ from 1 by up to this much.
+        lighting: standard deviation of noise along the principal components of ImageNet's colours (AlexNet; 0.1 is
+            usual).
+        policy: ``autoaugment`` (arXiv 1805.09501, ImageNet's policy), ``randaugment`` (arXiv 1909.13719), or None.
+        randaugment_ops: operations an image, N in the paper.
+        randaugment_magnitude: strength of them, M in the paper, 0 to 30.
+        erasing: probability that a rectangle of an image is erased (arXiv 1708.04896).
+        mixup: alpha of mixup (arXiv 1710.09412): mix pairs of images and labels by weights of Beta(alpha, alpha); 0:
+            none.
+        dropout: rate of dropout before the classifier.
+        drop_path: rate of stochastic depth in the last block; in those before it is smaller in proportion.
+        drop_block: rate of DropBlock in the last two stages.
+        ema_decay: keep an exponential moving average of the weights, of which each step takes in 1 - ``ema_decay``, and
+            measure the errors with it; 0: none.
+        heldout_images: train on this many images fewer, the same for every trial, and measure the error on them too: an
+            error that may choose among networks, epochs and recipes, where the test images must not.
+        precision: ``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast computes in them.
+        accumulate: take each batch in this many parts, one after the other, to save memory. Batch-norm sees a part.
+        sync_norm: let batch-norm see all devices' parts of a batch together.
+        trainer: your own training function, as ``package.module:function``, called as `designspace.training.train` is;
+            None for that one.
+        devices: devices that share each batch. Batch-norm sees its device's part, so this is a part of what is asked
+            (the papers trained on 8 GPUs with batches of 1024).
+
+    Raises:
+        InputError: a value is out of range, or values do not fit each other.
+
+    >>> Recipe(epochs=1, lr=0.2)
+    Recipe(epochs=1, lr=0.2)
+    """
 
     data: str = "fashion_mnist"
-    """Name of the data set."""
     train_images: int | None = None
-    """Train on this many images, the same for every trial; None for all."""
     test_images: int | None = None
-    """Measure the error on this many test images, the same for every trial; None for all."""
     epochs: int = 10
     batch_size: int = 128
     lr: float = 0.1
-    """Learning rate at its highest, for the batch size above (it is not scaled)."""
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-5
-    """On convolution and linear weights; never on batch-norm or biases."""
     warmup_epochs: float = 0.0
-    """Epochs of linear warm-up before the half-period cosine."""
     label_smoothing: float = 0.0
     zero_init_residual: bool = False
-    """Begin with blocks that add nothing to their shortcut (arXiv 1706.02677, section 5.1)."""
     flip: bool = True
-    """Flip training images from left to right, each with probability 1/2."""
     crop_padding: int = 0
-    """Pad training images by so many pixels and crop them back at a random place."""
     crop_area: float = 1.0
-    """Least part of an image's area that a random resized crop takes (0.08 is usual on ImageNet); 1: no such crop."""
     crop_size: int | None = None
-    """Side of the training images after the crop, in pixels; None for the data set's own."""
     test_size: int | None = None
-    """Side of the centre of the test images that is used, in pixels; None for ``crop_size``."""
     colour_jitter: float = 0.0
-    """Change brightness, contrast and saturation by factors up to so much from 1."""
     lighting: float = 0.0
-    """Standard deviation of noise along the principal components of ImageNet's colours (AlexNet; 0.1 is usual)."""
     policy: str | None = None
-    """``autoaugment`` (arXiv 1805.09501, ImageNet's policy), ``randaugment`` (arXiv 1909.13719), or None."""
     randaugment_ops: int = 2
-    """Operations an image, N in the paper."""
     randaugment_magnitude: float = 9.0
-    """Strength of them, M in the paper, 0 to 30."""
     erasing: float = 0.0
-    """Probability that a rectangle of an image is erased (arXiv 1708.04896)."""
     mixup: float = 0.0
-    """Alpha of mixup (arXiv 1710.09412): mix pairs of images and labels by weights of Beta(alpha, alpha); 0: none."""
     dropout: float = 0.0
-    """Rate of dropout before the classifier."""
     drop_path: float = 0.0
-    """Rate of stochastic depth in the last block; in those before it is smaller in proportion."""
     drop_block: float = 0.0
-    """Rate of DropBlock in the last two stages."""
     ema_decay: float = 0.0
-    """Keep an exponential moving average of the weights, of which each step takes in 1 - ``ema_decay``, and measure the
-    errors with it; 0: none."""
     heldout_images: int = 0
-    """Train on so many images fewer, the same for every trial, and measure the error on them too: an error that may
-    choose among networks, epochs and recipes, where the test images must not."""
     precision: str = "float32"
-    """``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast computes in them."""
     accumulate: int = 1
-    """Take each batch in so many parts, one after the other, for want of memory. Batch-norm sees a part."""
     sync_norm: bool = False
-    """Let batch-norm see all devices' parts of a batch together."""
     trainer: str | None = None
-    """A training function of one's own, as ``package.module:function``, called as `designspace.training.train` is; None
-    for that one."""
     devices: int = 1
-    """Devices that share each batch. Batch-norm sees its device's part, so this is a part of what is asked (the papers
-    trained on 8 GPUs with batches of 1024)."""
+
+    def __repr__(self) -> str:
+        """Name the fields that differ from their defaults."""
+        changed = (f"{f.name}={v!r}" for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default)
+        return f"Recipe({', '.join(changed)})"
 
     def __post_init__(self) -> None:
-        whole = (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("heldout_images", 0), ("accumulate", 1))
-        for name, low in (*whole, ("randaugment_ops", 1), ("devices", 1)):
-            _check_number(name, getattr(self, name), low, whole=True)
+        make_plain(self)
+        whole_numbers = (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("crop_padding", 0),
+            ("heldout_images", 0),
+            ("accumulate", 1),
+        )
+        for name, low in (*whole_numbers, ("randaugment_ops", 1), ("devices", 1)):
+            whole(f"recipe: {name}", getattr(self, name), low)
         for name in ("train_images", "test_images", "crop_size", "test_size"):
             if getattr(self, name) is not None:
-                _check_number(name, getattr(self, name), 1, whole=True)
+                whole(f"recipe: {name}", getattr(self, name), 1)
         if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", str(self.trainer)):
             raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
-            _check_number(name, getattr(self, name), 0)
-        _check_number("randaugment_magnitude", self.randaugment_magnitude, 0)
+            number(f"recipe: {name}", getattr(self, name), 0)
+        number("recipe: randaugment_magnitude", self.randaugment_magnitude, 0)
         for name in ("nesterov", "zero_init_residual", "flip", "sync_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
@@ -205,6 +235,9 @@ class EpochRecord:
     heldout_error: float | None = None
     """On the images that the recipe holds out of training; None where it holds none."""
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
     def in_words(self, epochs: int) -> str:
         """Say in one line what the epoch did; ``epochs`` is how many there are to be."""
         heldout = "" if self.heldout_error is None else f"held-out error {self.heldout_error:.2f}%, "
@@ -229,6 +262,9 @@ class TrialResult:
     None where it was not measured. It says nothing of whether two results are the same."""
     heldout_error: float | None = None
     """After the last epoch, on the images that the recipe held out of training; None where it held none."""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
     @property
     def selection_error(self) -> float:
@@ -296,10 +332,3 @@ def is_hopeless(attempts: Sequence[Attempt], max_retries: int) -> bool:
     stuck = [attempt for attempt in attempts if attempt.failure.epochs >= last.epochs]
     outside = sum(attempt.outside for attempt in stuck)
     return len(stuck) - outside + outside // KILLS_PER_RETRY > max_retries
-
-
-def _check_number(name: str, value: Any, low: float, *, whole: bool = False) -> None:
-    """Raise unless ``value`` is a finite number of at least ``low``."""
-    kind = int if whole else (int, float)
-    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < float("inf"):
-        raise InputError(f"recipe: {name} must be {'a whole number' if whole else 'a number'} >= {low}, not {value!r}")

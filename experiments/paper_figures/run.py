@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from designspace import data
+from designspace.analysis import Results, plot_edf
+from designspace.analysis.figures import svg_text
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import progress_bar
 from designspace.spaces import catalog
 from designspace.spaces.axes import choice
 from designspace.spaces.constraints import Order
 from designspace.spaces.space import DesignSpace
+from designspace.support.files import write_text
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.local import Effort
 from designspace.trials.folder import RunFolder
@@ -142,6 +145,8 @@ def publish(root: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for name in (*PUBLISHED, folder.results.name, folder.history.name):
             shutil.copyfile(path / name, target / name)
+    runs = [Results.read(HERE / "runs" / name) for name in ("AnyNetXA", "RegNetX")]
+    write_text(HERE / "figures" / "edf.svg", svg_text(plot_edf(runs)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,7 +139,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
         (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
-        (["n=0"], ["n must be a whole number of networks >= 1, not 0"]),
+        (["n=0"], ["n must be a whole number >= 1, not 0"]),
         (["n=many"], ["not 'many'"]),
         (["seed=-1"], ["seed must be a whole number >= 0, not -1"]),
         (["space.flops=[3]"], ["flops must be [least, most], not [3]"]),
@@ -394,10 +395,11 @@ def test_the_readme_s_analysis_runs(tmp_path):
 def test_the_readme_s_ten_lines_run(tmp_path, fashion_mnist):
     [code] = in_readme("The library")
     assert len(code.strip().splitlines()) <= 12
-    environment = {**os.environ, "DESIGNSPACE_DATA": str(fashion_mnist)}
+    # One thread: on a busy machine several would wait for each other at every layer.
+    environment = {**os.environ, "DESIGNSPACE_DATA": str(fashion_mnist), "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert finished.returncode == 0, finished.stderr
-    assert "error" in finished.stdout
+    assert 10 < float(re.fullmatch(r"best error: ([\d.]+)%\n", finished.stdout)[1]) < 30  # it has learned something
     assert (tmp_path / "edf.svg").read_text().startswith("<?xml")

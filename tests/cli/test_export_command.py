@@ -134,7 +134,7 @@ def test_a_published_network_is_written_like_any(tmp_path):
         (["to=a"], "either run=... or model=... must be given"),
         (["to=a", "run=r", "model=resnet50"], "and not both"),
         (["run=nowhere", "to=a"], "nowhere is neither a run folder"),
-        (["model=resnet51", "to=a"], "unknown network 'resnet51'; there is: regnetx_200mf"),
+        (["model=resnet51", "to=a"], "unknown network 'resnet51'; did you mean resnet50"),
         (["run=nowhere"], "to=... must be given"),
         (["run=RUN", "rank=9", "to=a"], "has 2 trained networks, so none of rank 9"),
         (["run=RUN", "id=abc", "to=a"], "has no network 'abc'"),

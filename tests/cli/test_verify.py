@@ -155,7 +155,7 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; there is: regnetx_200mf"),
+        (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; did you mean resnest50"),
         (["model=MINE/none", "data=FOLDER"], "mine/none is no folder of a model or of a run"),
         (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
         (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),

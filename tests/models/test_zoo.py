@@ -13,6 +13,7 @@ from designspace.models import AnyNet, Backbone, create_model, list_models
 from designspace.models.norms import FrozenBatchNorm2d
 from designspace.models.weights.keys import key_map
 from designspace.networks import catalog
+from designspace.networks.complexity import complexity
 from designspace.support.errors import InputError, RunError
 
 
@@ -49,7 +50,7 @@ def test_every_network_is_a_function_that_says_what_it_is():
 def test_names_are_found_by_pattern_and_as_the_papers_write_them():
     assert list_models("regnety_*gf") == [n for n in list_models() if n.startswith("regnety") and n.endswith("gf")]
     assert create_model("RegNetX-4.0GF", num_classes=2).network.stages == catalog.get("regnetx_4_0gf").stages
-    with pytest.raises(InputError, match="unknown network 'resnest51'; there is: regnetx_200mf"):
+    with pytest.raises(InputError, match="unknown network 'resnest51'; did you mean resnest50"):
         create_model("resnest51")
 
 
@@ -100,6 +101,19 @@ def test_a_fine_tuned_model_comes_back(tmp_path):
         create_model("resnest14", tmp_path / "tuned.pth")
 
 
+@pytest.mark.parametrize("name", ["regnety_200mf", "resnest14"])
+def test_without_classes_a_model_gives_its_pooled_features(name, tmp_path):
+    whole = create_model(name, seed=1)
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    model = create_model(name, tmp_path / "whole.pth", num_classes=0, in_channels=1)
+    x = images(2, 1, 64, 64)
+    features = model.eval()(x)
+    assert features.shape == (2, model.network.stages[-1].width)
+    assert torch.allclose(whole.eval().head.classifier(features), whole(x.expand(-1, 3, -1, -1)), atol=1e-5)
+    assert complexity(model.network).params == sum(p.numel() for p in model.parameters())
+    assert not any("classifier" in key for key in model.state_dict())
+
+
 def test_a_backbone_takes_the_weights_and_what_is_known(weights):
     options = {"features": True, "out_indices": (2, 4), "frozen_norm": True, "output_stride": 16, "drop_path": 0.1}
     backbone = create_model("regnety_200mf", weights, **options)
@@ -116,10 +130,15 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"droppath": 0.1}, "unknown option 'droppath' of a model; there is: seed, zero_init_residual, drop_path"),
+        ({"droppath": 0.1}, "unknown option 'droppath' of a model; did you mean drop_path? There is: pretrained"),
+        ({"in_chans": 1}, "unknown option 'in_chans' of a model; did you mean in_channels?"),
+        ({"features_only": True}, "unknown option 'features_only' of a model; did you mean features?"),
+        ({"drop_path_rate": 0.1}, "unknown option 'drop_path_rate' of a model; did you mean drop_path?"),
+        ({"weights": "DEFAULT"}, "unknown option 'weights' of a model; did you mean pretrained?"),
+        ({"xyz": 1}, "unknown option 'xyz' of a model; there is: pretrained, sha256, num_classes, in_channels"),
         ({"out_indices": (1,)}, "out_indices chooses maps of a backbone: add features=True"),
         ({"sha256": "0" * 64}, "sha256 is for a file"),
-        ({"num_classes": 0}, "num_classes must be an int >= 1, not 0"),
+        ({"num_classes": -1}, "num_classes must be a whole number >= 0, not -1"),
         ({"pretrained": "timmm"}, "timmm"),
         ({"pretrained": "timm:nothing"}, "there are no weights 'timm:nothing' for regnety_200mf; there are: pycls:dds"),
         ({"pretrained": 3}, "which weights?"),

@@ -139,5 +139,5 @@ def test_compatible_widths_of_columns_are_those_of_each_row(rows):
 
 
 def test_resolution_must_be_positive():
-    with pytest.raises(InputError, match="resolution must be at least 1 pixel, not 0"):
+    with pytest.raises(InputError, match="resolution must be a whole number >= 1, not 0"):
         complexity(catalog.get("resnet50"), 0)

@@ -49,16 +49,16 @@ def test_an_unknown_field_is_named():
     [
         (lambda: Stem("alexnet"), "unknown stem 'alexnet'; there is: imagenet, cifar, resnet, deep"),
         (lambda: Stem("deep", 33), "even, not 33"),
-        (lambda: Stage(0, 8), "depth must be an int >= 1, not 0"),
-        (lambda: Stage(1, 8.0), "width must be an int >= 1, not 8.0"),
+        (lambda: Stage(0, 8), "depth must be a whole number >= 1, not 0"),
+        (lambda: Stage(1, 8.0), "width must be a whole number >= 1, not 8.0"),
         (lambda: Stage(1, 8, bottleneck_ratio=0), "bottleneck_ratio must be a positive number, not 0"),
         (lambda: small(block="plain"), "unknown block 'plain'"),
         (lambda: small(stages=()), "at least one Stage"),
         (lambda: small(stages=(Stage(1, 16, 2, 1, 5),)), r"stage 1 .* group_width 5 must divide the inner width 16"),
         (lambda: small(radix=8), "group_width 4 must be divisible by radix 8"),
         (lambda: small(block="basic"), "neither bottleneck nor groups"),
-        (lambda: small(num_classes=True), "num_classes must be an int >= 1, not True"),
-        (lambda: catalog.get("regnetx_401mf"), "unknown network 'regnetx_401mf'; there is: regnetx_200mf"),
+        (lambda: small(num_classes=True), "num_classes must be a whole number >= 0, not True"),
+        (lambda: catalog.get("regnetx_401mf"), "unknown network 'regnetx_401mf'; did you mean regnetx_400mf"),
     ],
 )
 def test_bad_values_say_what_was_given_and_what_is_allowed(make, message):
@@ -69,3 +69,70 @@ def test_bad_values_say_what_was_given_and_what_is_allowed(make, message):
 def test_names_match_patterns():
     assert len(catalog.names("regnet?_*f")) == 24
     assert catalog.names("resnest2*") == ["resnest26", "resnest200", "resnest269"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ResNeSt-50", "resnest50"),
+        ("resnest_50", "resnest50"),
+        ("ResNeSt 269", "resnest269"),
+        ("resnest50d", "resnest50"),
+        ("resnest101e", "resnest101"),
+        ("resnest50d_4s2x40d", "resnest50_fast_4s2x40d"),
+        ("ResNeSt-50-fast-1s4x24d", "resnest50_fast_1s4x24d"),
+        ("ResNet-50", "resnet50"),
+        ("ResNeXt-50-32x4d", "resnext50_32x4d"),
+        ("regnetx_002", "regnetx_200mf"),
+        ("regnety_032", "regnety_3_2gf"),
+        ("regnety_320", "regnety_32gf"),
+        ("regnetx_004_tv", "regnetx_400mf_tv"),
+        ("regnety_080_tv", "regnety_8_0gf_tv"),
+        ("regnet_y_400mf", "regnety_400mf"),
+        ("regnet_x_400mf", "regnetx_400mf_tv"),
+        ("regnet_y_8gf", "regnety_8_0gf_tv"),
+        ("RegNet-X-400MF", "regnetx_400mf"),
+        ("RegNetX-400MF", "regnetx_400mf"),
+        ("REGNETX_1.6GF", "regnetx_1_6gf"),
+        ("RegNetX 16GF", "regnetx_16gf"),
+        ("regnetx400mf", "regnetx_400mf"),
+        ("RegNetY-12.0GF", "regnety_12gf"),
+        ("regnetx/RegNetX-400MF", "regnetx_400mf"),
+        ("dds_baselines/regnety/RegNetY-1.6GF_dds_8gpu.yaml", "regnety_1_6gf"),
+    ],
+)
+def test_names_of_other_programs_are_understood(name, meant):
+    assert catalog.canonical_name(name) == meant
+    assert catalog.get(name) == catalog.get(meant)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("regnetx_402mf", "regnetx_400mf"),
+        ("regnety_016.tv2_in1k", "regnety_1_6gf"),
+        ("resnet50d", "resnet50"),
+        ("resnext101_32x8d", "resnext101_32x4d"),
+        ("resnest50_fast_9s1x64d", "resnest50_fast_4s1x64d"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
+    with pytest.raises(InputError, match=f"unknown network '{name}'; did you mean {nearest}"):
+        catalog.canonical_name(name)
+    with pytest.raises(InputError, match="unknown network 3; there is: regnetx_200mf"):
+        catalog.canonical_name(3)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("regnety_[2-8]00mf", ["regnety_200mf", "regnety_400mf", "regnety_600mf", "regnety_800mf"]),
+        ("RegNetY-[24]00MF", ["regnety_200mf", "regnety_400mf"]),
+        ("regnetx_[!0-9]*", []),
+        ("resnest[0-9][0-9]", ["resnest14", "resnest26", "resnest50"]),
+        ("regnetx-?.?gf", [f"regnetx_{size}gf" for size in ("1_6", "3_2", "4_0", "6_4", "8_0")]),
+        ("*[*", []),
+    ],
+)
+def test_patterns_of_names(pattern, names):
+    assert catalog.names(pattern) == names

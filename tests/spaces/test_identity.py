@@ -71,5 +71,5 @@ def test_a_row_that_is_no_network_is_refused_in_its_turn():
     columns["d2"] = np.array([1, 0, 1])
     ids = Identifier(space).ids(columns)
     assert len(next(ids)) == 12
-    with pytest.raises(InputError, match="depth must be an int >= 1, not 0"):
+    with pytest.raises(InputError, match="depth must be a whole number >= 1, not 0"):
         next(ids)

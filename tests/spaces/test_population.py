@@ -75,7 +75,7 @@ def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
     fields[1] = "0"
     lines[5] = ",".join(fields)
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(RunError, match="line 6: depth must be an int >= 1, not 0; the file was changed"):
+    with pytest.raises(RunError, match="line 6: depth must be a whole number >= 1, not 0; the file was changed"):
         Population.read(tmp_path)
 
 

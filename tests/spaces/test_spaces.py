@@ -170,7 +170,7 @@ def test_other_numbers_of_stages(stages):
         ({"stages": 0}, "stages must be a whole number >= 1, not 0"),
         ({"stages": 4, "strides": [2, 2]}, "strides .* are 2, but stages is 4"),
         ({"stem": "big"}, "unknown stem 'big'"),
-        ({"radix": [1, 1.5]}, "radix must be whole numbers >= 0"),
+        ({"radix": [1, 1.5]}, "radix must be a whole number >= 0, not 1.5"),
         ({"flops": [1]}, "flops must be \\[least, most\\], not \\[1\\]"),
         ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
         ({"params": ["a", "b"]}, "params must be two numbers"),
@@ -178,8 +178,8 @@ def test_other_numbers_of_stages(stages):
         ({"group_width": 8}, "group_width must be a list, as \\[1,2\\], not 8"),
         ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
         ({"block": "V", "radix": 2}, "a single block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"),
-        ({"resolution": 0}, "resolution must be a whole number of pixels >= 1, not 0"),
-        ({"num_classes": "ten"}, "num_classes must be an int >= 1, not 'ten'"),
+        ({"resolution": 0}, "resolution must be a whole number >= 1, not 0"),
+        ({"num_classes": "ten"}, "num_classes must be a whole number >= 1, not 'ten'"),
     ],
 )
 def test_bad_settings(fields, message):
@@ -199,7 +199,7 @@ def test_bad_refinements():
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, "5", True])
 def test_n_must_be_a_number_of_networks(n):
-    with pytest.raises(InputError, match="n must be a whole number of networks >= 1"):
+    with pytest.raises(InputError, match="n must be a whole number >= 1"):
         catalog.space("AnyNetXA").sample(n)
 
 

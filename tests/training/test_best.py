@@ -49,6 +49,13 @@ def ranked(run):
     ]
 
 
+def test_the_best_of_the_results_can_be_loaded(trained):
+    results = designspace.Results.read(trained.path)
+    for rank, id_ in enumerate(ranked(trained), start=1):
+        assert results.best(2).load(rank).network.id == id_
+    assert results.where("final_error < 101").best().load().network.id == ranked(trained)[0]
+
+
 def test_a_loaded_network_has_the_error_of_its_trial(trained, fashion_mnist):
     images = data.load("fashion_mnist", fashion_mnist, RECIPE.train_images, RECIPE.test_images)
     for rank, id_ in enumerate(ranked(trained), start=1):

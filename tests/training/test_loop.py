@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import designspace
 from designspace.models import AnyNet
 from designspace.support.errors import InputError
 from designspace.training import DeviceData, Diverged, Interrupted, evaluate, train, train_model
@@ -99,6 +100,18 @@ class _Double(nn.Module):
 
     def forward(self, x):
         return self.inner(x.double())
+
+
+def test_the_library_gives_the_trained_module_too(network, recipe, data, capsys):
+    alone = designspace.train_network(network, recipe, data, seed=np.int64(3))
+    histories = []
+    result, model = designspace.train_network(
+        network, recipe, data, seed=3, on_epoch=histories.append, progress=True, return_model=True
+    )
+    assert dataclasses.replace(result, train_s=0) == dataclasses.replace(alone, train_s=0)
+    assert result.final_error == evaluate(model, DeviceData.of(data))
+    assert not model.training
+    assert len(histories) == recipe.epochs == len(capsys.readouterr().out.splitlines())
 
 
 def test_trained_module_is_the_users_own(network, recipe, data):

@@ -219,7 +219,7 @@ def test_presets_for_images(seven, trained):
     for values in ({"crop": 0}, {"crop": -3}, {"crop": 300, "resize": 299}, {"interpolation": "nearest"}):
         with pytest.raises(InputError):
             preset_for(seven, **values)
-    with pytest.raises(InputError, match="crop must be a whole number of pixels, not 'big'"):
+    with pytest.raises(InputError, match="crop must be a whole number, not 'big'"):
         preset_for(seven, crop="big")
 
 

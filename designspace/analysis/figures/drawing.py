@@ -36,6 +36,9 @@ class Drawing:
     caption: str
     """What it shows, of how many networks, and how to read it."""
 
+    def __repr__(self) -> str:
+        return f"Drawing({self.name!r}: {self.title}; {len(self.numbers)} rows of numbers)"
+
     def svg(self) -> str:
         """The figure as SVG, the same text each time."""
         return self._svg

@@ -38,6 +38,7 @@ def draw_edf(
     chance_error: float | None = None,
     title: str = "",
     notes: Sequence[str] = (),
+    legend_inside: bool = False,
 ) -> None:
     """Draw error EDFs as in figures 2, 5, 7 and 9 of "Designing Network Design Spaces".
 
@@ -52,6 +53,7 @@ def draw_edf(
         chance_error: per cent; errors of at least so much do not count when the axis is chosen.
         title: what to write above the axes.
         notes: sentences to write below the title.
+        legend_inside: put the legend within the axes, where below them is no room.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
@@ -63,11 +65,11 @@ def draw_edf(
             lines.append(_draw_curve(ax, curve, (low, high), shade, dashes(place)))
         ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
         if lines:
-            _draw_legend(ax, edfs, lines)
+            _draw_legend(ax, edfs, lines, legend_inside)
         else:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
         written = [*_outside(edfs, high), *notes]
-        letters = int(19 * ax.get_position().width * ax.figure.get_figwidth())  # type: ignore[union-attr]
+        letters = int(19 * ax.get_position().width * _width(ax))
         above = textwrap.wrap(" ".join(written), letters)
         ax.set_title(plain("\n".join(above)), loc="left", fontsize=7.5, color=GREY)
         # Not as the axes' own title, which would stand on the line of the notes.
@@ -150,12 +152,12 @@ def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, 
         ax.step(x, edge, where="post", color=colour, alpha=0.45, linewidth=0.6)
 
 
-def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None:
+def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D], inside: bool) -> None:
     """A legend in columns: name, number of networks, least and mean error in per cent."""
     from matplotlib.transforms import ScaledTranslation
 
     # As wide as the panel allows: a wider legend would squeeze the axes.
-    panel = ax.figure.get_figwidth() / (ax.get_gridspec().ncols if ax.get_gridspec() else 1)  # type: ignore[union-attr]
+    panel = _width(ax) / (ax.get_gridspec().ncols if ax.get_gridspec() else 1)  # type: ignore[union-attr]
     longest = min(28, max(10, int((panel - 0.75) / 0.067) - 20))
     names = [short(name, longest) for name in edfs]
     width = max(map(len, names))
@@ -165,20 +167,17 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D]) -> None
     # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
     # It stands below the axes and their label, for within them it would hide the start of the worst curve.
     below = ScaledTranslation(-0.06, -0.42, ax.figure.dpi_scale_trans)  # inches, whatever the size of the axes
-    legend = ax.legend(
-        lines,
-        ["-"] * len(lines),
-        title=title,
-        prop=LEGEND_FONT,
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=ax.transAxes + below,
-        alignment="right",
-    )
+    outside: dict[str, Any] = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + below, "frameon": False}
+    place: dict[str, Any] = {"loc": "lower right"} if inside else {"loc": "upper left", **outside}
+    legend = ax.legend(lines, ["-"] * len(lines), title=title, prop=LEGEND_FONT, alignment="right", **place)
     legend.get_title().set(**LEGEND_FONT)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(plain(label))
+
+
+def _width(ax: Axes) -> float:
+    """Width of the whole figure that axes are in, inches."""
+    return float(ax.figure.figure.get_figwidth())  # type: ignore[union-attr]
 
 
 def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:

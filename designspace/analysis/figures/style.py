@@ -69,10 +69,10 @@ def new_grid(
     rows: int, columns: int, *, width: float = 3.4, height: float = 3.0, sharex: Any = False, sharey: Any = False
 ) -> tuple[Figure, NDArray[Any]]:
     """A figure of several axes, each of that size in inches: the figure, and its axes of shape (rows, columns)."""
-    from matplotlib.figure import Figure  # a third of a second that numbers alone need not pay
+    from designspace.analysis.figures.shown import ShownFigure  # matplotlib takes a third of a second to import
 
     with style():
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        figure = ShownFigure(figsize=(width * columns, height * rows), layout="constrained")
         return figure, np.asarray(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey))
 
 

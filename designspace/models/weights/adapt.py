@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -20,26 +21,28 @@ def adapt_ends(state: Mapping[str, Tensor], *, num_classes: int, in_channels: in
     """Our state dict for a model with other ends; what is changed is logged. The given state dict stays as it is.
 
     With another number of classes the classifier is left out of the result, so that the model keeps its own, untrained
-    one: nothing of another task's classes is of use. With one channel the stem's weights of red, green and blue are
-    summed, so that a grey image gives what it gives three times over as red, green and blue. With any other number
-    they are repeated in turn and scaled by 3 / in_channels, which keeps the scale of the stem's outputs.
+    one: nothing of another task's classes is of use. With no classes (0) there is no classifier.
+
+    With one channel the stem's weights of red, green and blue are summed, so that a grey image gives what it gives
+    three times over as red, green and blue. With any other number they are repeated in turn and scaled by
+    3 / in_channels, which keeps the scale of the stem's outputs.
 
     Raises:
-        InputError: there is no number of channels or classes below 1, or the weights are not of three channels and
-            should be adapted to others.
+        InputError: the number of channels is below 1, that of classes below 0, or the weights are not of three channels
+            and should be adapted to others.
     """
-    if num_classes < 1 or in_channels < 1:
-        raise InputError(f"a model has at least one class and one channel; not {num_classes} and {in_channels}")
+    num_classes, in_channels = whole("num_classes", num_classes, 0), whole("in_channels", in_channels, 1)
     result = dict(state)
-    published = len(state[CLASSIFIER[0]])  # (classes, width)
+    published = len(state[CLASSIFIER[0]]) if CLASSIFIER[0] in state else 0  # (classes, width)
     if num_classes != published:
-        log.warning(
-            "the classifier is new and must be trained: the weights are for %d classes, the model has %d",
-            published,
-            num_classes,
-        )
+        if num_classes:
+            log.warning(
+                "the classifier is new and must be trained: the weights are for %d classes, the model has %d",
+                published,
+                num_classes,
+            )
         for key in CLASSIFIER:
-            del result[key]
+            result.pop(key, None)
     stem = next(key for key in _STEMS if key in state)
     result[stem] = _adapt_stem(state[stem], in_channels)
     return result

@@ -15,10 +15,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from designspace.models.weights import gluon
+from designspace.models.weights.wrappers import is_bookkeeping, state_dict_in
 from designspace.support.errors import RunError
 
-NESTS = ("model_state", "state_dict", "model")
-"""Where checkpoints keep the weights: pycls; timm and many others; torchvision, DeiT and this project's own."""
 _HEADER_BYTES = 100_000_000
 """What safetensors itself allows as a header."""
 
@@ -27,9 +26,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The weights in a file, by the names that they have there: contiguous, in memory, float32, all finite.
 
     What kind of file it is follows from its content: one of ``torch.save`` (old or new format), safetensors, or MXNet's
-    ``.params``, also as the only one in a zip archive. From a checkpoint the weights are taken (``model_state``,
-    ``state_dict`` or ``model``, in this order) and the rest is left: never an average over epochs (``ema_state``), for
-    it is not what the published errors are of.
+    ``.params``, also as the only one in a zip archive. From a checkpoint the weights are taken (see
+    `designspace.models.weights.wrappers.NESTS`) and the rest is left. An average over epochs is taken only where there
+    is nothing else, since it is not what the published errors are of.
 
     Raises:
         RunError: the file cannot be read, is damaged, asks for code to be run, or holds what cannot be weights.
@@ -136,10 +135,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _nested(content: Any) -> dict[Any, Any]:
     """The state dict in what a checkpoint holds."""
-    for nest in NESTS:
-        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
-            content = content[nest]
-            break
+    content = state_dict_in(content)
     if not isinstance(content, Mapping):
         raise RunError(f"it holds one {type(content).__name__}, not a dict of tensors by name")
     return dict(content)
@@ -147,6 +143,7 @@ def _nested(content: Any) -> dict[Any, Any]:
 
 def _checked(content: dict[Any, Any], size: int) -> dict[str, Tensor]:
     """The tensors as float32 (counters as int64), each with memory of its own."""
+    content = {key: value for key, value in content.items() if not is_bookkeeping(key)}
     if not any(isinstance(value, Tensor) for value in content.values()):
         inside = f" but {', '.join(str(key) for key in list(content)[:5])}" if content else ""
         raise RunError(f"there are no tensors in it{inside}")

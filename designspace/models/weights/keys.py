@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from designspace.models.anynet import AnyNet
+from designspace.models.weights.adapt import CLASSIFIER
 from designspace.models.weights.names import FAMILIES, Names
+from designspace.models.weights.wrappers import unwrapped
 from designspace.networks import catalog
 from designspace.support.errors import InputError, unknown
 
@@ -27,16 +29,16 @@ def convert(
 ) -> dict[str, Tensor]:
     """Bring a published state dict into the form of our module, `AnyNet(catalog.get(name))`.
 
-    Every key of the model must be there, with its published shape, and no other; the keys may all begin with
-    ``module.``, as those that ``DataParallel`` wrote. Batch-norms' counters of batches may be missing, and are then 0.
-    Weights of pycls expect blue, green, red images: their first convolution is turned round, so that the result takes
-    red, green, blue ones as all others do. Types stay as they are; tensors may be shared with ``state_dict``.
+    Every key of the model must be there, with its published shape, and no other; the keys may have a prefix, such as
+    ``module.`` (see `designspace.models.weights.wrappers`). Batch-norms' counters of batches may be missing, and are
+    then 0. Weights of pycls expect blue, green, red images: their first convolution is turned round, so that the result
+    takes red, green, blue ones as all others do. Types stay as they are; tensors may be shared with ``state_dict``.
 
     Args:
         state_dict: what the source's module gives as ``state_dict()``; from Gluon, its parameters by structural name.
         name: a network of `designspace.networks.catalog`.
         source: whose keys they are, one of `SOURCES` (``designspace`` for our own, which are only checked).
-        num_classes: of the model that they are from, which may be a fine-tuned one.
+        num_classes: of the model that they are from, which may be a fine-tuned one; 0 if it had no classifier.
         in_channels: the same.
 
     Raises:
@@ -44,9 +46,10 @@ def convert(
             are wrong (the error names them).
     """
     name = catalog.canonical_name(name)
-    names = key_map(name, source)
-    given = without_wrapper(state_dict)
-    if problems := _problems(given, name, source, shapes(name, num_classes, in_channels)):
+    wanted = shapes(name, num_classes, in_channels)
+    names = {ours: theirs for ours, theirs in key_map(name, source).items() if ours in wanted}
+    given = without_wrapper(state_dict, name)
+    if problems := _problems(given, name, source, wanted):
         raise InputError(f"these are not the weights of {name} as {source} has them: {problems}{_advice(name, source)}")
     result = {ours: given.get(theirs, torch.tensor(0)) for ours, theirs in names.items()}
     if _is_bgr(name, source):
@@ -79,10 +82,14 @@ def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
     Raises:
         InputError: they are nobody's; the error says what is wrong with them for the source that fits best.
     """
-    given = set(without_wrapper(state_dict))
+    state_dict = without_wrapper(state_dict, name)
+    given = set(state_dict)
     differences = {}
     for source in sources(name):
-        expected = set(key_map(name, source).values())
+        names = key_map(name, source)
+        expected = set(names.values())
+        if given.isdisjoint(names[key] for key in CLASSIFIER):  # of a model that gives features
+            expected -= {names[key] for key in CLASSIFIER}
         needed = {key for key in expected if not key.endswith(_COUNTER)}
         differences[source] = len(needed - given) + len(given - expected)
     best = min(differences, key=lambda source: differences[source])
@@ -96,9 +103,11 @@ def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
 
 def ends_of(state_dict: Mapping[str, Tensor], name: str, source: str) -> tuple[int, int]:
     """The number of classes and of channels that a state dict seems to be for; the published ones where it is odd."""
-    names, given = key_map(name, source), without_wrapper(state_dict)
-    classifier, stem = given.get(names["head.classifier.weight"]), given.get(next(iter(names.values())))
+    names, given = key_map(name, source), without_wrapper(state_dict, name)
+    classifier, stem = given.get(names[CLASSIFIER[0]]), given.get(next(iter(names.values())))
     classes = classifier.shape[0] if isinstance(classifier, Tensor) and classifier.dim() == 2 else 1000
+    if given.keys().isdisjoint(names[key] for key in CLASSIFIER):
+        classes = 0
     channels = stem.shape[1] if isinstance(stem, Tensor) and stem.dim() == 4 else 3
     return classes, channels
 
@@ -111,11 +120,19 @@ def shapes(name: str, num_classes: int = 1000, in_channels: int = 3) -> Mapping[
         return {key: tuple(value.shape) for key, value in AnyNet(network).state_dict().items()}
 
 
-def without_wrapper(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The same tensors without the ``module.`` that DataParallel puts before all keys."""
-    if state_dict and all(str(key).startswith("module.") for key in state_dict):
-        return {key.removeprefix("module."): value for key, value in state_dict.items()}
-    return state_dict
+def without_wrapper(state_dict: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
+    """The same tensors without the prefix of their keys; see `designspace.models.weights.wrappers.unwrapped`."""
+    return unwrapped(state_dict, name, _layouts(catalog.canonical_name(name)))
+
+
+@functools.cache
+def _layouts(name: str) -> tuple[Mapping[str, None], ...]:
+    """For each source, the keys that weights of a network cannot lack: in order, without classifier and counters."""
+    maps = (key_map(name, source) for source in sources(name))
+    return tuple(
+        {theirs: None for ours, theirs in names.items() if ours not in CLASSIFIER and not ours.endswith(_COUNTER)}
+        for names in maps
+    )
 
 
 def _names(name: str, source: str) -> Names | None:
@@ -160,9 +177,9 @@ def _translate(key: str, names: Names) -> str:
 
 def _problems(state_dict: Mapping[str, Tensor], name: str, source: str, wanted: Mapping[str, tuple[int, ...]]) -> str:
     """What is wrong with a state dict: missing keys, surplus keys, wrong shapes; empty if nothing is."""
-    given = without_wrapper(state_dict)
+    given = without_wrapper(state_dict, name)
     names = _names(name, source)
-    expected = {theirs: wanted[ours] for ours, theirs in key_map(name, source).items()}
+    expected = {theirs: wanted[ours] for ours, theirs in key_map(name, source).items() if ours in wanted}
     optional = {key for key in expected if key.endswith(_COUNTER)}
     allowed = expected.keys() if names is None or names.counts_batches else expected.keys() - optional
     kinds = {

@@ -14,9 +14,10 @@ from torch import Tensor
 from designspace.models.presets import Preset
 from designspace.models.weights.fetch import fetch, mismatch
 from designspace.models.weights.files import read_state_dict
-from designspace.models.weights.keys import SOURCES, convert, detect, ends_of
+from designspace.models.weights.keys import SOURCES, convert, detect, ends_of, without_wrapper
 from designspace.models.weights.published import WeightFile, available, find
 from designspace.networks import catalog
+from designspace.support.display import Outlined
 from designspace.support.download import Download
 from designspace.support.errors import InputError, RunError
 from designspace.support.folders import expanded
@@ -28,8 +29,8 @@ PUBLISHED_ENDS = (1000, 3)
 """Classes and channels of all published weights."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Weights:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Weights(Outlined):
     """Weights of a network, and what is known of them."""
 
     state: dict[str, Tensor]
@@ -65,7 +66,8 @@ def load(
             a file.
         sha256: for an address or a path: what the file's SHA-256 is, or how it begins.
         source: for an address or a path: whose keys the file has, one of `SOURCES`. It is found out if not given.
-        num_classes: what a file of yours may have in the place of the published number, as a fine-tuned model does.
+        num_classes: what a file of yours may have instead of the published number, as a fine-tuned model does; 0 for
+            a model without classifier.
         in_channels: the same.
         cache: the folder of all that is fetched; None for `designspace.support.folders.default_root`.
 
@@ -130,8 +132,9 @@ def _own(
     ends: tuple[int, int] = PUBLISHED_ENDS,
 ) -> Weights:
     """What is in a file, in the form of our module, with the published ends or those given."""
-    state_dict = read_state_dict(path)
+    content = read_state_dict(path)
     try:
+        state_dict = without_wrapper(content, name)
         source = source or detect(state_dict, name)
         found = ends_of(state_dict, name, source)
         classes, channels = (

@@ -1,0 +1,52 @@
+"""The best trials of some results, as a table from which each can be loaded as a trained module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from designspace.support.checks import whole
+from designspace.support.errors import InputError
+
+
+class BestNetworks(pd.DataFrame):
+    """Rows of the done trials of least error, the best first. `load` gives one of them as a trained module."""
+
+    _metadata = ("folders",)
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame  # a part of this table is a table like any other
+
+    @staticmethod
+    def of(table: pd.DataFrame, folders: Mapping[str, Path]) -> BestNetworks:
+        """Make one of a table of results and the folders of its runs, by the values of its column ``run``."""
+        best = BestNetworks(table)
+        best.folders = dict(folders)
+        return best
+
+    def load(self, rank: int = 1, *, device: Any = "cpu") -> Any:
+        """Load a network as `designspace.load` does: the trained module, in evaluation mode.
+
+        Args:
+            rank: its place in this table, from 1.
+            device: where the module is to be.
+
+        Raises:
+            InputError: there is no such place, or the results were not read from a run folder, which alone has weights.
+            RunError: a file of the run is missing or damaged.
+        """
+        import designspace  # torch is imported only where a network is loaded
+
+        if self.empty:
+            raise InputError("no trial is done, so there is no network to load")
+        row = self.iloc[whole("rank", rank, 1, len(self)) - 1]
+        if row["run"] not in self.folders:
+            raise InputError(
+                f"{row['run']} was not read from a run folder, so there are no weights to load; "
+                "read one with Results.read(<folder of designspace.sample>)"
+            )
+        return designspace.load(self.folders[row["run"]], id=row["id"], device=device)

@@ -1,0 +1,153 @@
+"""The EDF figure in one call, from results or from plain errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from designspace.analysis.edf import EDF, edf
+from designspace.analysis.figures import draw_edf, new_axes
+from designspace.analysis.figures.drawing import TREATMENT, progress
+from designspace.analysis.results import Failures, Results
+from designspace.support.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Run = Results | Path | str
+"""Results, or what `Results.read` takes: a run folder, a sweep.json."""
+Plotted = Run | Sequence[Run] | Mapping[str, Run | ArrayLike]
+
+
+@overload
+def plot_edf(
+    results: Plotted, level: float = 0.05, *, failures: Failures = "chance", bands: bool = True, ax: None = None
+) -> Figure: ...
+
+
+@overload
+def plot_edf(
+    results: Plotted, level: float = 0.05, *, failures: Failures = "chance", bands: bool = True, ax: Axes
+) -> Axes: ...
+
+
+def plot_edf(
+    results: Plotted,
+    level: float = 0.05,
+    *,
+    failures: Failures = "chance",
+    bands: bool = True,
+    ax: Axes | None = None,
+) -> Figure | Axes:
+    """Draw the error EDFs of some runs, with bands of confidence 1 - ``level``.
+
+    A notebook shows the figure where it is the last line of a cell; its ``savefig`` writes it.
+
+    Args:
+        results: a run, several runs, or runs or errors (per cent) by the name of their space. A run is a `Results` or
+            the path of a run folder; errors are a list, an array or a Series. Of plain errors, None and NaN are left
+            out, and the figure says so; `Results.from_errors` counts them at chance level.
+        level: significance level of the bands.
+        failures: whether failed trials of a run count at ``chance`` level or not at all (``exclude``).
+        bands: whether to draw the confidence bands.
+        ax: axes of your own to draw into.
+
+    Returns:
+        A new figure, or ``ax`` if it was given.
+
+    Raises:
+        InputError: no runs, two with one name, runs with different numbers of classes, or errors that are not numbers.
+        RunError: a run cannot be read.
+
+    >>> figure = plot_edf({"AnyNetXA": [30.1, 28.4, 33.0], "RegNetX": [27.5, 28.0, None]})
+    """
+    curves, notes, chance_error = _curves(results, failures)
+    figure = None
+    if ax is None:
+        figure, axes = new_axes(height=4.4 + 0.17 * len(curves))  # the legend has a line for each
+    else:
+        axes = ax
+    own = ax is not None
+    draw_edf(axes, curves, bands, level=level, chance_error=chance_error, notes=notes, legend_inside=own)
+    return axes if figure is None else figure
+
+
+def edfs_of(results: Iterable[Results], failures: Failures) -> dict[str, EDF]:
+    """Return the EDF of each run that has a trial that counts."""
+    counted = {one.name: one.errors(failures) for one in results}
+    return {name: edf(errors) for name, errors in counted.items() if errors.size}
+
+
+def check_together(results: Sequence[Results]) -> None:
+    """Raise unless runs can stand in one figure.
+
+    Raises:
+        InputError: no runs, two with one name, or runs with different numbers of classes.
+    """
+    if not results:
+        raise InputError("there is no run to analyse")
+    names = [one.name for one in results]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two runs have the name {name!r}; give them different ones")
+    chances = {one.name: one.chance_error for one in results}
+    if len(set(chances.values())) > 1:
+        listed = ", ".join(f"{name} {chance:g}%" for name, chance in chances.items())
+        raise InputError(f"these runs have different numbers of classes (chance level: {listed}): compare them apart")
+
+
+def _curves(results: Plotted, failures: Failures) -> tuple[dict[str, EDF], list[str], float | None]:
+    """The EDFs to draw by name, what the figure says of missing errors, and the error of chance where it is known."""
+    runs: list[Results] = []
+    errors: dict[str, NDArray[np.float64]] = {}
+    notes = []
+    for name, value in _named(results):
+        if isinstance(value, Results | Path | str):
+            run = value if isinstance(value, Results) else Results.read(value)
+            runs.append(run if name is None else replace(run, name=name))
+        else:
+            given = _errors(str(name), value)
+            errors[str(name)] = given[np.isfinite(given)]
+            if missing := given.size - errors[str(name)].size:
+                notes.append(f"{name}: {missing} of {given.size} errors missing, left out.")
+    if runs or not errors:
+        check_together(runs)
+    of_runs = edfs_of(runs, failures)
+    of_errors = {name: edf(values) for name, values in errors.items() if values.size}
+    order = [run.name for run in runs if run.name in of_runs] + list(of_errors)
+    notes = [*progress(runs, TREATMENT[failures]), *notes] if runs else notes
+    return {name: (of_runs | of_errors)[name] for name in order}, notes, runs[0].chance_error if runs else None
+
+
+def _named(results: Plotted) -> list[tuple[str | None, Any]]:
+    """Each run or list of errors with the name that was given to it, if any."""
+    if isinstance(results, Results | Path | str):
+        return [(None, results)]
+    if isinstance(results, Mapping | pd.DataFrame):
+        return [(str(name), value) for name, value in results.items()]
+    given = list(results) if isinstance(results, Iterable) else [results]
+    for value in given:
+        if not isinstance(value, Results | Path | str):
+            raise InputError(
+                f"plot_edf takes runs, or errors by the name of their space, as plot_edf({{'mine': [24.1, 22.8]}}); "
+                f"not {type(value).__name__}"
+            )
+    return [(None, value) for value in given]
+
+
+def _errors(name: str, values: Any) -> NDArray[np.float64]:
+    """Errors as an array, NaN where there is none."""
+    try:
+        array = np.asarray(values if hasattr(values, "__array__") else list(values), np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: errors must be numbers in per cent, not {values!r}"[:200]) from error
+    if array.ndim != 1 or not array.size:
+        raise InputError(f"{name}: errors must be a list of at least one number, not of shape {array.shape}")
+    return array

@@ -1,0 +1,81 @@
+"""Reads the names that papers, pycls, timm and torchvision give to the published networks."""
+
+from __future__ import annotations
+
+import re
+
+REGNET_SIZES = {  # multiply-adds in millions: how the table writes them
+    200: "200mf",
+    400: "400mf",
+    600: "600mf",
+    800: "800mf",
+    1600: "1_6gf",
+    3200: "3_2gf",
+    4000: "4_0gf",
+    6400: "6_4gf",
+    8000: "8_0gf",
+    12000: "12gf",
+    16000: "16gf",
+    32000: "32gf",
+}
+_REGNET = re.compile(r"regnet_?([xy])_?(?:(\d+(?:_\d+)?)_?([mg])f|(\d{3}))(_tv)?")
+_RESNEST = re.compile(r"resnest_?(\d+)[de]?(?:_fast)?(?:_(\d+s\d+x\d+d))?")
+_RESNET = re.compile(r"(resnet|resnext)_?(\d+)(_\d+x\d+d)?")
+
+
+def tidy(name: str) -> str:
+    """Lower case, with an underscore for every dot, hyphen and space; without a folder, or the rest of a file's name.
+
+    >>> tidy("RegNetX-1.6GF"), tidy("regnetx/RegNetX-400MF_dds_8gpu.yaml")
+    ('regnetx_1_6gf', 'regnetx_400mf')
+    """
+    last = re.sub(r"(_dds_\d+gpu)?(\.yaml)?$", "", name.strip().rpartition("/")[2], flags=re.IGNORECASE)
+    return re.sub(r"[-. ]+", "_", last.lower())
+
+
+def tidy_pattern(pattern: str) -> str:
+    """A shell pattern of names, tidied like a name; what stands in brackets keeps its hyphens.
+
+    >>> tidy_pattern("RegNetY-[2-8]00MF")
+    'regnety_[2-8]00mf'
+    """
+    parts = re.split(r"(\[[^]]*\])", pattern.lower())
+    return "".join(part if part.startswith("[") else re.sub(r"[-. ]", "_", part) for part in parts)
+
+
+def without_tag(name: str) -> str:
+    """The name without timm's tag of weights.
+
+    >>> without_tag("regnety_016.tv2_in1k"), without_tag("RegNetX-1.6GF")
+    ('regnety_016', 'RegNetX-1.6GF')
+    """
+    return re.sub(r"\.[a-z]\w*$", "", name)
+
+
+def read_name(name: str) -> str:
+    """The name in the table's form, as far as it can be read.
+
+    timm names a RegNet by its hundreds of megaflops, torchvision writes ``regnet_x``. Where torchvision's widths differ
+    from pycls's, its name means its own widths, which end in ``_tv`` here.
+
+    >>> [read_name(name) for name in ("regnety_032", "regnet_x_400mf", "RegNetY-4GF", "ResNeSt-50", "resnest101e")]
+    ['regnety_3_2gf', 'regnetx_400mf_tv', 'regnety_4_0gf', 'resnest50', 'resnest101']
+    """
+    given = tidy(name)
+    if found := _REGNET.fullmatch(given):
+        letter, number, unit, hundreds, suffix = found.groups()
+        megaflops = float(number.replace("_", ".")) * (1000 if unit == "g" else 1) if number else 100 * int(hundreds)
+        base = f"regnet{letter}_{REGNET_SIZES.get(round(megaflops), given.partition('_')[2])}"
+        as_torchvision = name.startswith(f"regnet_{letter}_") and base in _TORCHVISION_WIDTHS
+        return f"{base}_tv" if suffix or as_torchvision else base
+    if found := _RESNEST.fullmatch(given):
+        depth, variant = found.groups()
+        return f"resnest{depth}_fast_{variant}" if variant else f"resnest{depth}"
+    if found := _RESNET.fullmatch(given):
+        family, depth, groups = found.groups()
+        return f"{family}{depth}{groups or ''}"
+    return given
+
+
+_TORCHVISION_WIDTHS = ("regnetx_400mf", "regnety_800mf", "regnety_8_0gf")
+"""Networks that torchvision builds with other widths."""

@@ -1,0 +1,109 @@
+"""Training one network from Python: the library's `designspace.train_network`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, overload
+
+import torch
+
+from designspace.data.images import ImageData
+from designspace.models import AnyNet
+from designspace.networks.network import Network
+from designspace.support.checks import whole
+from designspace.support.notebook import NotebookBar, in_notebook
+from designspace.training.device_data import DeviceData
+from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_model
+from designspace.trials.trial import EpochRecord, Recipe, TrialResult
+
+
+@overload
+def train_network(
+    network: Network,
+    recipe: Recipe,
+    data: ImageData | DeviceData,
+    *,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    checkpoint: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+    progress: bool | None = None,
+    return_model: Literal[False] = False,
+) -> TrialResult: ...
+
+
+@overload
+def train_network(
+    network: Network,
+    recipe: Recipe,
+    data: ImageData | DeviceData,
+    *,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    checkpoint: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+    progress: bool | None = None,
+    return_model: Literal[True],
+) -> tuple[TrialResult, AnyNet]: ...
+
+
+def train_network(
+    network: Network,
+    recipe: Recipe,
+    data: ImageData | DeviceData,
+    *,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    checkpoint: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+    progress: bool | None = None,
+    return_model: bool = False,
+) -> TrialResult | tuple[TrialResult, AnyNet]:
+    """Train a network from its first weights, and return what came of it.
+
+    The numbers are those that a trial of the same network, recipe and seed has in a run.
+
+    Args:
+        network: what to train, such as ``population[0]``.
+        recipe: how to train it.
+        data: the data set that the recipe names, as `designspace.load_data` gives it.
+        seed: decides everything random, together with the network.
+        device: where to train; by default where ``data`` is, or the CPU.
+        checkpoint: a file to write after each epoch, and to resume from if it exists.
+        on_epoch: called with the history so far after each epoch.
+        should_stop: asked before every step; `Interrupted` is raised when it says yes.
+        progress: whether to show a line per epoch, in a notebook a bar. None for a bar in a notebook and nothing
+            elsewhere.
+        return_model: return ``(result, model)``: the trained `AnyNet` too, in evaluation mode on the device.
+
+    Raises:
+        InputError: the data do not fit the network or the recipe, or the checkpoint is of another training.
+        Diverged: the training loss of an epoch is not finite.
+        RunError: the checkpoint cannot be read or written.
+    """
+    seed = whole("seed", seed, 0)
+    bar = NotebookBar("epochs", recipe.epochs) if in_notebook() and progress is not False else None
+
+    def after_epoch(history: tuple[EpochRecord, ...]) -> None:
+        if bar is not None:
+            bar.update(len(history), history[-1].in_words(recipe.epochs))
+        elif progress:
+            print(history[-1].in_words(recipe.epochs), flush=True)
+        if on_epoch is not None:
+            on_epoch(history)
+
+    model = first_model(network, recipe, seed)
+    result = train_model(
+        model,
+        recipe,
+        data,
+        seed=seed,
+        device=device,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        on_epoch=after_epoch,
+        should_stop=should_stop,
+    )
+    return (result, model) if return_model else result
