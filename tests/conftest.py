@@ -20,6 +20,17 @@ def fashion_mnist() -> Path:
 
 
 @pytest.fixture
+def one_thread():
+    """One thread of torch's: maps are small, and other tests run beside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def full_disk(tmp_path):
     """A folder that holds 64 KiB: a file system of its own, or for an ordinary user a limit on the size of files."""
     if os.geteuid() == 0:

@@ -1,12 +1,14 @@
 """Networks as torch modules: `AnyNet` builds every `designspace.networks.network.Network`.
 
 Every published network is a function of this module: ``from designspace.models import resnest50``.
+They are plain torch; `fuse` makes one fast on CPUs.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from designspace.models.anynet import AnyNet
+from designspace.models.cpu import fuse, unfuse
 from designspace.models.features import Backbone
 from designspace.models.zoo import create_model, entry_point, list_models
 
@@ -16,6 +18,6 @@ if TYPE_CHECKING:
         """Tell type checkers of the functions below."""
 
 
-__all__ = ["AnyNet", "Backbone", "create_model", "list_models", *list_models()]
+__all__ = ["AnyNet", "Backbone", "create_model", "fuse", "list_models", "unfuse", *list_models()]
 
 globals().update({name: entry_point(name) for name in list_models()})

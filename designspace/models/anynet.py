@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from designspace.models.blocks import Block, BlockOptions
-from designspace.models.drop import Dropout, checked_rate, draws_from, generator_of
+from designspace.models.checkpointing import CheckpointedSequential
+from designspace.models.drop import Dropout, checked_rate
 from designspace.models.layers import ConvNorm, global_average, initialise
-from designspace.models.norms import statistics_untouched
 from designspace.networks.network import Network, Stem
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
@@ -65,13 +62,12 @@ class AnyNet(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.checkpointing = checkpointing
         self.weights: Known | None = None  # what is known of its values, if they are not its first ones
         options = _block_options(network, drop_path, drop_block, output_stride)
         # torch's layers draw weights of their own as they are made; these are dropped, and the state is given back.
         with torch.random.fork_rng(devices=[]):
             self.stem = _stem(network.stem, network.in_channels)
-            self.stages = _stages(network, options)
+            self.stages = _stages(network, options, CheckpointedSequential if checkpointing else nn.Sequential)
             self.head = Head(network.stages[-1].width, network.head_width, network.num_classes, dropout)
         initialise(self, torch.Generator().manual_seed(whole("seed", seed)))
         if zero_init_residual:
@@ -81,43 +77,8 @@ class AnyNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
-        x = self.stem(suitable_format(x))
-        for stage in self.stages:
-            x = run_stage(stage, x, checkpointing=self.checkpointing and self.training)
-        logits: Tensor = self.head(x)
+        logits: Tensor = self.head(self.stages(self.stem(x)))
         return logits
-
-
-def suitable_format(x: Tensor) -> Tensor:
-    """Lay float32 images on a CPU channels last, where every layer behind is faster; leave all others as they are."""
-    if not torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype == torch.float32:
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
-
-
-def run_stage(stage: nn.Module, x: Tensor, *, checkpointing: bool) -> Tensor:
-    """Run a stage: (N, in_width, H, W) -> (N, width, H', W'); ``checkpointing`` its blocks if gradients are wanted."""
-    if not checkpointing or not torch.is_grad_enabled():
-        out: Tensor = stage(x)
-        return out
-    for block in stage.children():
-
-        def contexts(
-            block: nn.Module = block,
-        ) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-            generator = generator_of(block.modules())
-            state = generator.get_state() if generator else None
-            return contextlib.nullcontext(), _once_more(block, generator, state)
-
-        x = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-    return x
-
-
-@contextlib.contextmanager
-def _once_more(block: nn.Module, generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
-    """Within, a block computes what it did before: it drops the same, and its statistics take in nothing."""
-    with statistics_untouched(block.modules()), draws_from(generator, state):
-        yield
 
 
 class Head(nn.Module):
@@ -159,8 +120,8 @@ def _stem(stem: Stem, in_channels: int) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _stages(network: Network, options: list[BlockOptions]) -> nn.Sequential:
-    """All stages, each a sequence of blocks; ``options`` has an entry for every block."""
+def _stages(network: Network, options: list[BlockOptions], sequence: type[nn.Sequential]) -> nn.Sequential:
+    """All stages, each a ``sequence`` of blocks; ``options`` has an entry for every block."""
     stages = []
     in_width = network.stem.width
     of_block = iter(options)
@@ -169,7 +130,7 @@ def _stages(network: Network, options: list[BlockOptions]) -> nn.Sequential:
         for number in range(stage.depth):
             blocks.append(Block(network, stage, in_width, first=number == 0, options=next(of_block)))
             in_width = stage.width
-        stages.append(nn.Sequential(*blocks))
+        stages.append(sequence(*blocks))
     return nn.Sequential(*stages)
 
 

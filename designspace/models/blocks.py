@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from designspace.models import fused_block
 from designspace.models.drop import DropPath
-from designspace.models.fused import is_watched
-from designspace.models.fused_block import Unit, has_kernel
 from designspace.models.layers import ConvNorm, DenseAverage, SqueezeExcitation
 from designspace.models.split_attention import SplitAttention
 from designspace.networks import blocks
@@ -59,39 +56,7 @@ class Block(nn.Module):
         if projects and not same_shape:
             self.shortcut = _projection(network.shortcut, in_width, stage.width, stride, options)
         self.drop_path = DropPath(options.drop_path if self.adds else 0.0)
-        self.relu: nn.Module = nn.ReLU(inplace=True) if projects else nn.Identity()
-        self.ends_with_relu = projects
-        self._chain = tuple(layer for layer in (*self.transform, self.shortcut) if isinstance(layer, ConvNorm))
-        self.is_chain = self._is_chain()
-        self._kept_units: tuple[Unit, ...] = ()
-
-    def _is_chain(self) -> bool:
-        """Whether the block is of the kind that `fused_block.bottleneck` runs."""
-        layers = self._chain
-        shapes = [layer.conv.kernel_size[0] for layer in layers]
-        kinds = len(self.transform) == 3 and shapes in ([1, 3, 1], [1, 3, 1, 1])
-        plain = isinstance(self.shortcut, ConvNorm | nn.Identity) and self.ends_with_relu
-        if not kinds or not plain or not _is_worth_it(layers[1].conv):
-            return False
-        return all(not layer.drops and has_kernel(layer.conv) for layer in layers)
-
-    def _is_whole_chain(self) -> bool:
-        """Whether the block is a chain, and nobody has put other layers into it since it was made."""
-        there = (*self.transform._modules.values(), self._modules["shortcut"])
-        return self.is_chain and all(layer is made for layer, made in zip(there, self._chain, strict=False))
-
-    def _units(self) -> tuple[Unit, ...]:
-        """A chain's convolutions and batch-norms as they are now: a batch-norm may have been frozen meanwhile."""
-        layers, kept = self._chain, self._kept_units
-        if (
-            not all(
-                unit.conv is layer._modules["conv"] and unit.norm is layer._modules["norm"]
-                for unit, layer in zip(kept, layers, strict=False)
-            )
-            or not kept
-        ):
-            self._kept_units = kept = tuple(Unit(layer.conv, layer.norm) for layer in layers)
-        return kept
+        self.relu: nn.Module = nn.ReLU() if projects else nn.Identity()
 
     def begin_as_shortcut(self) -> None:
         """Set the scale of the transform's last batch-norm to 0, if there is a shortcut that it is added to."""
@@ -101,32 +66,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_width, H, W) to (N, width, H', W')."""
-        if self._is_whole_chain() and not (self.training and self.drop_path.rate):
-            units = self._units()
-            if fused_block.applies(x, units) and not any(is_watched(layer) for layer in self._chain):
-                return fused_block.bottleneck(x, units)
-        *before, last = self.transform
-        y: Tensor = x
-        for layer in before:
-            y = layer(y)
-        if not self.adds:
-            y = last(y)
-        elif self.training and self.drop_path.rate:
-            y = self.relu(self.drop_path(last(y)) + self.shortcut(x))
-        else:
-            y = last(y, self.shortcut(x), relu=self.ends_with_relu)
-        return y
-
-
-def _is_worth_it(conv: nn.Conv2d) -> bool:
-    """Whether `fused_block` is faster with a block of this 3x3 convolution than its layers are.
-
-    Measured by `experiments/benchmark_training/blocks.py` for blocks of every kind: narrow groups gain up to half, and
-    in wide maps the products of matrices that torch's library is made for count for most. It is a rule, not measured
-    anew in each process or run, so that a network gives the same numbers wherever it is trained.
-    """
-    inner, group = conv.in_channels, conv.in_channels // conv.groups
-    return inner <= 256 and (group <= 8 or (group <= 32 and inner <= 64))
+        y = self.transform(x)
+        if self.adds:
+            y = self.drop_path(y) + self.shortcut(x)
+        out: Tensor = self.relu(y)
+        return out
 
 
 def _plain(

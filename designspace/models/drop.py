@@ -19,19 +19,11 @@ from designspace.support.errors import InputError
 class _Drop(nn.Module):
     """What drops at a rate, 0 to below 1."""
 
-    generator: torch.Generator | None
-    """What decides what is dropped; None for the global random state."""
-
     def __init__(self, name: str, rate: float) -> None:
         super().__init__()
         self.rate = checked_rate(name, rate)
-        self.generator = None
-
-    def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Draw numbers from 0 to below 1. float32."""
-        if self.generator is None:  # compilers do not know generators, not even none
-            return torch.rand(shape, device=device)
-        return torch.rand(shape, device=device, generator=self.generator)
+        self.generator: torch.Generator | None = None
+        """What decides what is dropped; None for the global random state."""
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has: all but the generator, which cannot be copied and belongs to one training."""
@@ -84,8 +76,7 @@ class Dropout(_Drop):
         """Drop values, in training mode only."""
         if not self.training or not self.rate:
             return x
-        keep = 1 - self.rate
-        return x * ((self.uniform(x.shape, x.device) < keep).to(x.dtype) / keep)
+        return drop_values(x, self.rate, self.generator)
 
 
 class DropPath(_Drop):
@@ -102,9 +93,7 @@ class DropPath(_Drop):
         """Drop whole images' maps."""
         if not self.training or not self.rate:
             return x
-        keep = 1 - self.rate
-        kept = self.uniform((len(x), 1, 1, 1), x.device) < keep
-        return x * (kept.to(x.dtype) / keep)
+        return drop_images(x, self.rate, self.generator)
 
 
 class DropBlock(_Drop):
@@ -126,22 +115,53 @@ class DropBlock(_Drop):
         """Drop squares."""
         if not self.training or not self.rate:
             return x
-        height, width = x.shape[2], x.shape[3]
-        block = min(self.block, height, width)
-        # The chance that a square begins at a pixel, so that about `rate` of all pixels are dropped (equation 1).
-        begins = (height - block + 1) * (width - block + 1)
-        chance = self.rate * height * width / (block**2 * begins)
-        places = (len(x), x.shape[1], height - block + 1, width - block + 1)
-        corners = self.uniform(places, x.device) < chance
-        dropped = functional.max_pool2d(
-            functional.pad(corners.to(x.dtype), (block - 1,) * 4), block, stride=1
-        )  # (N, C, H, W): 1 in every square
-        kept = 1 - dropped
-        return x * (kept * (kept.numel() / kept.sum().clamp(min=1)))
+        return drop_squares(x, self.rate, self.block, self.generator)
 
     def extra_repr(self) -> str:
         """Its rate and size."""
         return f"{super().extra_repr()}, block={self.block}"
+
+
+# torch.fx keeps calls of these as they are: their shapes are numbers only when they run.
+torch.fx.wrap("drop_values")
+torch.fx.wrap("drop_images")
+torch.fx.wrap("drop_squares")
+
+
+def drop_values(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Do what `Dropout` does in training."""
+    keep = 1 - rate
+    return x * ((_uniform(list(x.shape), x.device, generator) < keep).to(x.dtype) / keep)
+
+
+def drop_images(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Do what `DropPath` does in training."""
+    keep = 1 - rate
+    kept = _uniform([x.shape[0], 1, 1, 1], x.device, generator) < keep
+    return x * (kept.to(x.dtype) / keep)
+
+
+def drop_squares(x: Tensor, rate: float, block: int, generator: torch.Generator | None) -> Tensor:
+    """Do what `DropBlock` does in training."""
+    height, width = x.shape[2], x.shape[3]
+    block = min(block, height, width)
+    # The chance that a square begins at a pixel, so that about `rate` of all pixels are dropped (equation 1).
+    begins = (height - block + 1) * (width - block + 1)
+    chance = rate * height * width / (block**2 * begins)
+    places = [x.shape[0], x.shape[1], height - block + 1, width - block + 1]
+    corners = _uniform(places, x.device, generator) < chance
+    dropped = functional.max_pool2d(
+        functional.pad(corners.to(x.dtype), (block - 1,) * 4), block, stride=1
+    )  # (N, C, H, W): 1 in every square
+    kept = 1 - dropped
+    return x * (kept * (kept.numel() / kept.sum().clamp(min=1)))
+
+
+def _uniform(shape: list[int], device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Draw numbers from 0 to below 1. float32."""
+    if generator is None:  # compilers do not know generators, not even none
+        return torch.rand(shape, device=device)
+    return torch.rand(shape, device=device, generator=generator)
 
 
 def checked_rate(name: str, rate: float) -> float:

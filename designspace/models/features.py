@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from designspace.models.anynet import AnyNet, run_stage, stem_stride, suitable_format
+from designspace.models.anynet import AnyNet, stem_stride
 from designspace.support.errors import InputError
 
 
@@ -75,7 +75,6 @@ class Backbone(nn.Module):
         features = _features(model)
         indices = _checked(out_indices, len(features))
         self.network = model.network
-        self.checkpointing = model.checkpointing
         self.stem = model.stem
         self.stages = nn.Sequential(*list(model.stages)[: max(indices)])
         self.feature_info = FeatureInfo(features, indices)
@@ -84,7 +83,6 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map images (N, in_channels, H, W) to maps (N, channels, H', W')."""
-        x = suitable_format(x)
         maps = []
         if hasattr(self.stem, "pool"):
             *before, pool = self.stem.children()
@@ -96,7 +94,7 @@ class Backbone(nn.Module):
             x = self.stem(x)
             maps.append(x)
         for stage in self.stages:
-            x = run_stage(stage, x, checkpointing=self.checkpointing and self.training)
+            x = stage(x)
             maps.append(x)
         return [maps[index] for index in self.out_indices]
 

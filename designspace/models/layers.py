@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from designspace.models import fused, fused_block
 from designspace.models.drop import DropBlock
 
 
 class ConvNorm(nn.Sequential):
-    """A padded convolution without bias, its batch-norm and, if wanted, a ReLU.
+    """A padded convolution without bias, its batch-norm and, by default, a ReLU.
 
     (N, in_width, H, W) -> (N, out_width, H', W') with H' = H / stride, rounded up. ``drop_block`` is the rate of a
     `DropBlock` behind the batch-norm.
     """
 
-    conv: nn.Conv2d
-    norm: nn.BatchNorm2d
-    drop: DropBlock
-    relu: nn.ReLU
+    if TYPE_CHECKING:  # TorchScript reads annotations, and does not know these
+        conv: nn.Conv2d
+        norm: nn.BatchNorm2d
 
     def __init__(
         self,
@@ -45,32 +44,8 @@ class ConvNorm(nn.Sequential):
         if drop_block:
             layers["drop"] = DropBlock(drop_block)
         if relu:
-            layers["relu"] = nn.ReLU(inplace=True)  # batch-norm's backward pass reads its input, so its output may go
+            layers["relu"] = nn.ReLU()  # not in place: a hook may keep what the batch-norm gave
         super().__init__(layers)
-        self.has_relu = relu
-        self.drops = drop_block > 0
-        # Where torch's library is slow: groups of few channels, and images.
-        self.has_kernel = not drop_block and kernel == 3 and in_width // groups <= 8 and fused_block.has_kernel(conv)
-
-    def forward(self, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False) -> Tensor:
-        """Map (N, in_width, H, W) to (N, out_width, H', W').
-
-        ``shortcut``, a map like the output, is added before the ReLU; ``relu`` asks for one where the layer has none.
-        """
-        if self.has_kernel and fused_block.applies(x, [unit := fused_block.Unit(self.conv, self.norm)]):
-            return fused_block.conv_norm(x, unit, self.has_relu or relu, shortcut)
-        if not self.drops and fused.applies(x, self.conv, self.norm):
-            return fused.conv_norm(x, self.conv, self.norm, self.has_relu or relu, shortcut)
-        x = self.norm(self.conv(x))  # (N, out_width, H', W')
-        if self.drops:
-            x = self.drop(x)
-        if shortcut is not None:
-            x = x.add_(shortcut)  # in place: no backward pass reads the batch-norm's output
-        if self.has_relu:
-            x = self.relu(x)
-        elif relu:
-            x = functional.relu_(x)
-        return x
 
 
 class DenseAverage(nn.Module):
@@ -120,14 +95,15 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, width: int, squeezed: int) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(width, squeezed, 1)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.excite = nn.Conv2d(squeezed, width, 1)
+        self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` (N, width, H, W) by one factor in 0..1 for each image and channel."""
         hidden = self.relu(self.squeeze(global_average(x)))  # (N, squeezed, 1, 1)
-        scale: Tensor = self.excite(hidden).sigmoid()
-        return x * scale
+        scaled: Tensor = x * self.sigmoid(self.excite(hidden))
+        return scaled
 
 
 @torch.no_grad()

@@ -154,7 +154,7 @@ class Worker:
         Raises:
             RunError: this machine has not got them; the error says what to do.
         """
-        from designspace.models import kernels
+        from designspace.models.cpu import kernels
 
         self._kernels = self._kernels or kernels.name()
         settled = run.settle_kernels(self._kernels)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from designspace.models import cpu
 from designspace.training.device_data import DeviceData
 from designspace.training.feed import Feed
 from designspace.training.shard import ALONE, Shard
@@ -60,7 +61,8 @@ def _error(
     first = next(telling, None)
     is_last = first is None or first.is_contiguous(memory_format=torch.channels_last)
     count = torch.zeros((), dtype=torch.int64, device=data.device)
-    with torch.inference_mode(), closing(rows(images, picks, data.device)) as found:
+    kernels = cpu.fused(model) if data.device.type == "cpu" else nullcontext()
+    with kernels, torch.inference_mode(), closing(rows(images, picks, data.device)) as found:
         for pick, some in zip(picks, found, strict=True):
             x = prepare(some)
             logits = model(x if is_last else x.contiguous())

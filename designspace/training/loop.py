@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from designspace.data.images import ImageData
-from designspace.models import AnyNet
+from designspace.models import AnyNet, cpu
 from designspace.models.drop import set_generator
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
@@ -140,8 +140,12 @@ def train_part(
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
     memory = PeakMemory(images.device)
     model.to(device=images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shared = recipe.sync_norm and shard.world > 1
-    with shared_norms(model, images.device) if shared else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if recipe.sync_norm and shard.world > 1:
+            stack.enter_context(shared_norms(model, images.device))
+        if images.device.type == "cpu":
+            cpu.keep_freed_memory()
+            stack.enter_context(cpu.fused(model))
         training = _Training(State(model, recipe), recipe, images, shard, name, seed)
         try:
             before, history = training.run(checkpoint, on_epoch, should_stop)

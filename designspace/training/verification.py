@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from designspace.data.classes import unmatched
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.loading import Batch, batches
-from designspace.models import AnyNet
+from designspace.models import AnyNet, cpu
 from designspace.models.known import Known
 from designspace.models.presets import Preset
 from designspace.networks.network import Network
@@ -83,6 +83,7 @@ def verify(
     with (
         closing(_batches(images, preset, batch_size, workers)) as source,
         _clear_errors(batch_size),
+        cpu.fused(model) if device.type == "cpu" else nullcontext(),
         torch.inference_mode(),
         torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
     ):

@@ -45,9 +45,9 @@ def model_of(program: str):  # type: ignore[no-untyped-def]
         return originals.official_resnest("resnest50")
     if program == "timm":
         return originals.timm_model("resnest50")
-    from designspace.models import create_model
+    from designspace.models import create_model, fuse
 
-    return create_model("resnest50")
+    return fuse(create_model("resnest50"))
 
 
 def measure(program: str, batch: int, threads: int, channels_last: bool) -> None:

@@ -1,7 +1,7 @@
-"""Blocks as one operation (`designspace.models.fused_block`) against their layers, one after the other, on one core.
+"""Blocks as one operation (`cpu.plans.ChainPlan`) against their layers, one after the other, on one core.
 
 Forward and backward of a batch of 128, the best of some runs; above a ratio of 1 the block is faster. This is what
-`designspace.models.blocks` decides by. Last figures: README.md beside this file.
+`designspace.models.cpu.plans.is_worth_it` decides by. Last figures: README.md beside this file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import time
 
 import torch
 
+from designspace.models import fuse
 from designspace.models.blocks import Block
+from designspace.models.cpu.plans import ChainPlan, TailPlan
 from designspace.networks.network import Network, Stage, Stem
 
 BATCH = 128
@@ -52,10 +54,11 @@ def main() -> None:
         network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),))
         block = Block(network, network.stages[0], in_width, first=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         x = torch.randn(BATCH, in_width, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
-        chosen = block.is_chain
-        block.is_chain = True
+        plan = fuse(block).plan  # type: ignore[attr-defined]
+        chosen = isinstance(plan.plans[0], ChainPlan)
+        plan.plans = [ChainPlan.of(block, always=True)]
         together = milliseconds(block, x)
-        block.is_chain = False
+        plan.plans = [TailPlan.of(block)]
         apart = milliseconds(block, x)
         shape = f"{in_width:3d} {width:4d} {inner:4d} {group:4d} {stride:4d} {side:5d}"
         print(

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from designspace.models import AnyNet, fused, kernels
+from designspace.models import AnyNet, fuse
+from designspace.models.cpu import convolutions, kernels, passes
 from designspace.models.layers import ConvNorm
 from designspace.models.split_attention import SplitAttention
 from designspace.networks import catalog
@@ -60,6 +61,8 @@ def identity(width):
 def run(module, inputs, dtype, **arguments):
     """Output, gradients of inputs and parameters, and buffers, of sum(output * fixed numbers)."""
     module = copy.deepcopy(module).to(dtype)
+    if dtype == torch.float32:
+        fuse(module)
     inputs = [x.to(dtype).clone(memory_format=torch.channels_last).requires_grad_() for x in inputs]
     output = module(*inputs, **arguments)
     (output * images(7, *output.shape).to(dtype)).sum().backward()
@@ -76,12 +79,27 @@ def assert_same(module, inputs, **arguments):
         torch.testing.assert_close(got.double(), expected.double(), rtol=1e-3, atol=1e-4 * scale)
 
 
+class Joined(nn.Module):
+    """A `ConvNorm` with a shortcut that is added before its ReLU: by `passes.conv_norm`, and in float64 by torch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.conv, self.norm, self.has_relu = layer.conv, layer.norm, len(layer) == 3
+
+    def forward(self, x, shortcut=None):
+        if x.dtype == torch.float32:
+            return passes.conv_norm(x, self.conv, self.norm, self.has_relu, shortcut)
+        y = self.norm(self.conv(x))
+        y = y if shortcut is None else y + shortcut
+        return y.relu() if self.has_relu else y
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 700), st.integers(1, 9), st.booleans(), st.booleans(), st.integers(0, 99))
 def test_norm_with_what_follows_equals_torch(count, width, side, relu, adds, seed):
     if count * side * side == 1:
         count = 2
-    module = shaken(ConvNorm(width, width, 3, groups=width, relu=relu), seed)
+    module = Joined(shaken(ConvNorm(width, width, 3, groups=width, relu=relu), seed))
     module.conv.weight.data *= torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]])  # the kernels are in question, not it
     x, shortcut = images(seed, count, width, side, side + 1), images(seed + 1, count, width, side, side + 1)
     assert_same(module, [x, shortcut] if adds else [x])
@@ -89,7 +107,7 @@ def test_norm_with_what_follows_equals_torch(count, width, side, relu, adds, see
 
 def test_a_large_mean_loses_no_digits():
     x = 1e3 + images(0, 4, 16, 32, 32)
-    got = fused.conv_norm(x, identity(16), nn.BatchNorm2d(16), relu=False)
+    got = passes.conv_norm(x, identity(16), nn.BatchNorm2d(16), relu=False)
     expected = functional.batch_norm(x.double(), None, None, training=True)
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-4)  # x itself has 6e-5 of rounding
 
@@ -124,9 +142,9 @@ def test_the_number_of_threads_changes_no_bit(threads):
 
     def everything():
         learned, maps = copy.deepcopy(norm), x.clone().requires_grad_()
-        y = fused.conv_norm(maps, identity(40), learned, True, x)
-        attention = fused.Attention(lambda pooled: torch.cat([pooled, -pooled], 1), ())
-        z = fused.conv_split_attention(maps, identity(40), copy.deepcopy(splits), 2, attention)
+        y = passes.conv_norm(maps, identity(40), learned, True, x)
+        attention = passes.Attention(lambda pooled: torch.cat([pooled, -pooled], 1), ())
+        z = passes.conv_split_attention(maps, identity(40), copy.deepcopy(splits), 2, attention)
         (y.sum() + (z * x[:, :20]).sum()).backward()
         return y.detach(), z.detach(), maps.grad, learned.weight.grad, learned.running_var
 
@@ -135,8 +153,9 @@ def test_the_number_of_threads_changes_no_bit(threads):
 
 def counted(monkeypatch):
     """Names of the kernels that are called from now on."""
-    called, call = [], fused.call
-    monkeypatch.setattr(fused, "call", lambda name, *arguments: (called.append(name), call(name, *arguments)))
+    called, call = [], passes.call
+    for module in (passes, convolutions):
+        monkeypatch.setattr(module, "call", lambda name, *arguments: (called.append(name), call(name, *arguments)))
     return called
 
 
@@ -148,7 +167,7 @@ def test_a_whole_network_learns_alike_and_uses_the_kernels(monkeypatch):
 
 
 def test_evaluation_without_gradients_is_fused_too(monkeypatch):
-    model = shaken(AnyNet(NETWORK)).eval()
+    model = fuse(shaken(AnyNet(NETWORK)).eval())
     x = images(0, 3, 3, 16, 16)
     with torch.enable_grad():
         expected = copy.deepcopy(model).double()(x.double())
@@ -163,7 +182,7 @@ def test_evaluation_without_gradients_is_fused_too(monkeypatch):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_what_hooks_of_the_convolution_see_stays_as_it_was(training):
-    layer, kept = shaken(ConvNorm(4, 4)).train(training), []
+    layer, kept = fuse(shaken(ConvNorm(4, 4))).train(training), []
     layer.conv.register_forward_hook(lambda module, inputs, output: kept.append((output, output.clone())))
     with torch.no_grad():
         layer(images(0, 2, 4, 5, 5))
@@ -172,7 +191,7 @@ def test_what_hooks_of_the_convolution_see_stays_as_it_was(training):
 
 def test_gradients_that_are_kept_are_not_written_over():
     """Gradients of maps pass through memory that is used again, which nobody else may hold."""
-    model, kept = AnyNet(NETWORK), []
+    model, kept = fuse(AnyNet(NETWORK)), []
 
     def keep(module, inputs, outputs):
         kept.extend((gradient, gradient.clone()) for gradient in (*inputs, *outputs) if gradient is not None)
@@ -188,7 +207,7 @@ def test_gradients_that_are_kept_are_not_written_over():
 @pytest.mark.parametrize("case", ["hook", "half", "autocast", "evaluation with gradients", "frozen weights", "vmap"])
 def test_what_the_kernels_cannot_do_is_done_by_torch(case, monkeypatch):
     called = counted(monkeypatch)
-    layer = shaken(ConvNorm(4, 8))
+    layer = fuse(shaken(ConvNorm(4, 8)))
     x = images(0, 2, 4, 5, 5).contiguous(memory_format=torch.channels_last)
     reference = copy.deepcopy(layer)
     if case == "hook":
@@ -225,7 +244,7 @@ def test_what_the_kernels_cannot_do_is_done_by_torch(case, monkeypatch):
 
 
 def test_frozen_attention_lets_the_rest_learn():
-    module = SplitAttention(8, radix=2, cardinality=1)
+    module = fuse(SplitAttention(8, radix=2, cardinality=1))
     for part in (module.squeeze, module.norm, module.attend):
         part.requires_grad_(False)
     x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
@@ -235,7 +254,7 @@ def test_frozen_attention_lets_the_rest_learn():
 
 
 def test_a_backward_pass_may_be_repeated():
-    module = SplitAttention(8, radix=2, cardinality=1)
+    module = fuse(SplitAttention(8, radix=2, cardinality=1))
     x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
     loss = module(x).square().sum()
     loss.backward(retain_graph=True)
@@ -247,10 +266,10 @@ def test_a_backward_pass_may_be_repeated():
 def test_nan_is_passed_on():
     x = images(0, 2, 4, 5, 5)
     x[0, 1] = float("nan")
-    out = ConvNorm(4, 4)(x.contiguous(memory_format=torch.channels_last))
+    out = fuse(ConvNorm(4, 4))(x.contiguous(memory_format=torch.channels_last))
     assert out.isnan().any()
     norm = nn.BatchNorm2d(4)
-    assert fused.conv_norm(x, identity(4), norm, True)[:, 1].isnan().all()
+    assert passes.conv_norm(x, identity(4), norm, True)[:, 1].isnan().all()
     assert norm.running_var[1].isnan()
 
 
@@ -259,7 +278,7 @@ def test_threads_may_train_side_by_side():
     results = {}
 
     def train(key):
-        model = AnyNet(NETWORK)
+        model = fuse(AnyNet(NETWORK))
         model(x).square().sum().backward()
         results[key] = model.stem.conv.weight.grad
 
@@ -273,9 +292,10 @@ def test_threads_may_train_side_by_side():
 
 SCRIPT = """
 import torch
-from designspace.models import AnyNet, kernels
+from designspace.models import AnyNet, fuse
+from designspace.models.cpu import kernels
 from designspace.networks import catalog
-model = AnyNet(catalog.get("regnetx_200mf"))
+model = fuse(AnyNet(catalog.get("regnetx_200mf")))
 model(torch.randn(2, 3, 32, 32)).sum().backward()
 print(kernels.library() is not None, model.stem.conv.weight.grad.isfinite().all().item())
 """
@@ -294,14 +314,14 @@ def test_training_works_with_and_without_a_compiler(environment, compiled, tmp_p
 
 def test_published_networks_take_the_fast_way(monkeypatch):
     called = counted(monkeypatch)
-    AnyNet(catalog.get("regnety_200mf"))(images(0, 2, 3, 32, 32)).sum().backward()
+    fuse(AnyNet(catalog.get("regnety_200mf")))(images(0, 2, 3, 32, 32)).sum().backward()
     assert called.count("norm_backward") == called.count("norm_forward") > 20
     assert called.count("spatial_backward") == called.count("spatial_forward")
 
 
 def test_a_users_default_dtype_is_no_matter():
     x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
-    module = SplitAttention(8, radix=2, cardinality=1)
+    module = fuse(SplitAttention(8, radix=2, cardinality=1))
     expected = copy.deepcopy(module)(x)
     torch.set_default_dtype(torch.float64)
     try:

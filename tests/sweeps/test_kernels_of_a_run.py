@@ -6,7 +6,7 @@ import shutil
 import pytest
 from sweep_runs import CPU, launch, make_run, numbers
 
-from designspace.models import kernels
+from designspace.models.cpu import kernels
 from designspace.support.errors import RunError
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no C compiler here")

@@ -26,7 +26,7 @@ def test_the_peak_counts_and_not_what_is_left():
 def test_what_was_freed_before_does_not_count():
     """The C library keeps freed memory for later, which is not the next training's need."""
     found = peak(
-        "from designspace.models.kernels import library; library()  # from now on much is kept\n"
+        "from designspace.models.cpu import keep_freed_memory; keep_freed_memory()  # from now on much is kept\n"
         "blocks = [np.ones(MIB, np.uint8) for _ in range(128)]; del blocks\n"
         "memory = PeakMemory(torch.device(device)); block = np.ones(32 * MIB, np.uint8)"
     )

@@ -4,7 +4,8 @@ Batch-norm and ReLU are applied by whatever reads a map: the next convolution, o
 statistics are summed by the convolution that writes it. So the block 1x1, 3x3, 1x1 with its shortcut moves about half
 the bytes that its layers move one after the other, and grouped 3x3 convolutions with narrow groups, which torch's
 library is slow at, have kernels of their own (`kernels/spatial.c`). The same kernels serve single convolutions
-(`conv_norm`). The gradients are those of the definition; second derivatives are not to be had.
+(`single`). The gradients are those of the definition. The callers check that the layers are as made
+(`designspace.models.cpu.checks`), since kernels read memory as they are told.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from designspace.models import fused
-from designspace.models.kernels import has_convolutions
+from designspace.models.cpu.passes import call, first_derivative_only
 
 
 def has_kernel(conv: nn.Conv2d) -> bool:
@@ -36,13 +35,13 @@ class Unit:
     millisecond, and looking attributes up in the usual way would take as long.
     """
 
-    __slots__ = ("conv", "is_spatial", "kernel", "norm", "stride", "width")
+    __slots__ = ("conv", "groups", "is_spatial", "kernel", "norm", "stride", "width")
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self.conv, self.norm = conv, norm
         self.is_spatial = conv.kernel_size[0] == 3
         self.kernel = "spatial" if self.is_spatial else "pointwise"
-        self.stride, self.width = conv.stride[0], conv.out_channels
+        self.stride, self.width, self.groups = conv.stride[0], conv.out_channels, conv.groups
 
     @property
     def learned(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,42 +54,6 @@ class Unit:
         """What the batch-norm keeps: running mean, running variance, number of batches."""
         kept = self.norm._buffers
         return kept["running_mean"], kept["running_var"], kept["num_batches_tracked"]  # type: ignore[return-value]
-
-    def is_plain(self, *, gradients: bool) -> bool:
-        """Whether the two layers are such that the kernel does what they would do, and nobody is watching them."""
-        conv, norm = self.conv, self.norm
-        return (
-            (norm.training or not gradients)
-            and type(conv) is nn.Conv2d
-            and type(norm) is nn.BatchNorm2d
-            and conv._parameters["bias"] is None
-            and conv.padding_mode == "zeros"
-            and norm.momentum is not None
-            and norm.track_running_stats
-            and all(tensor is not None and tensor.dtype == torch.float32 and tensor.is_cpu for tensor in self.learned)
-            and all(tensor is not None and tensor.is_cpu for tensor in self.statistics)
-            and not (self.is_spatial and self.learned[0].stride(2) != 3 * self.learned[0].stride(3))
-            and not fused.is_watched(conv)
-            and not fused.is_watched(norm)
-        )
-
-
-def applies(x: Tensor, units: Sequence[Unit]) -> bool:
-    """Whether the kernels take these maps (N, C, H, W) and units, of which the first reads them.
-
-    Kernels believe what they are told of shapes and places. What does not fit is left to torch's layers, which say so.
-    """
-    stride = max(unit.stride for unit in units)
-    gradients = torch.is_grad_enabled()
-    return (
-        x.dtype == torch.float32
-        and fused.kernels_run(x)  # first: while torch traces, a shape is no number
-        and x.dim() == 4
-        and x.shape[1] == units[0].conv.in_channels
-        and has_convolutions()
-        and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1  # a single value has no variance
-        and all(unit.is_plain(gradients=gradients) for unit in units)
-    )
 
 
 class _Map(NamedTuple):
@@ -112,7 +75,7 @@ def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
     count, in_width, in_height, in_breadth = x.shape
     _, width, height, breadth = out.shape
     if unit.is_spatial:
-        return [count, in_height, in_breadth, in_width, width, unit.conv.groups, unit.stride]
+        return [count, in_height, in_breadth, in_width, width, unit.groups, unit.stride]
     return [count * height * breadth, in_width, width, height, breadth, in_height, in_breadth, unit.stride]
 
 
@@ -130,7 +93,7 @@ def _run(x: Tensor, x_norm: Tensor | None, unit: Unit) -> _Map:
     rows = torch.empty(4, unit.width, dtype=torch.float32)
     weight, *of_norm = unit.learned
     learning = (norm.eps, norm.momentum, int(norm.training))
-    fused.call(
+    call(
         f"{unit.kernel}_forward",
         *(
             x,
@@ -172,6 +135,7 @@ def _run_backward(
     x: Tensor,
     x_norm: Tensor | None,
     unit: Unit,
+    weight: Tensor,
     *,
     added: Tensor | None = None,
     into: Tensor | None = None,
@@ -179,16 +143,16 @@ def _run_backward(
 ) -> _Gradients:
     """The backward pass of `_run`, from ``dz``, the gradient behind the unit's batch-norm, and its sums.
 
+    ``weight`` is the convolution's, as it was saved: torch then complains if somebody changed it in place meanwhile.
     The gradient of ``x`` gets ``added`` added, or is itself added to ``into``.
     """
-    weight = unit.learned[0]
     of_weight = torch.empty_like(weight, requires_grad=False)
     of_scale = torch.empty(unit.width, dtype=torch.float32)
     of_shift = torch.empty(unit.width, dtype=torch.float32)
     of_x = into if into is not None else _new_map(*x.shape) if needs_x else None
     x_sums = None if x_norm is None else torch.empty(2, x.shape[1], dtype=torch.float64)
     beyond = () if unit.is_spatial else (added, int(into is not None))
-    fused.call(
+    call(
         f"{unit.kernel}_backward",
         *(dz, out.raw, out.norm, sums, of_scale, of_shift, x, x_norm, weight, *_strides(weight), of_weight, of_x),
         *(*beyond, x_sums, *_sizes(unit, x, out.raw)),
@@ -200,7 +164,7 @@ def _join(out: _Map, shortcut: Tensor | None, shortcut_norm: Tensor | None, *, r
     """Batch-norm, plus the shortcut (behind its own batch-norm if it has one), and a ReLU."""
     joined = _new_map(*out.raw.shape)
     rows, width = out.raw.numel() // out.raw.shape[1], out.raw.shape[1]
-    fused.call("join_forward", out.raw, out.norm, shortcut, shortcut_norm, int(relu), joined, rows, width)
+    call("join_forward", out.raw, out.norm, shortcut, shortcut_norm, int(relu), joined, rows, width)
     return joined
 
 
@@ -213,7 +177,7 @@ def _join_backward(
     rows, width = out.raw.numel() // out.raw.shape[1], out.raw.shape[1]
     sums = torch.empty(2, 2, width, dtype=torch.float64)
     other = None if shortcut_norm is None else sums[1]
-    fused.call(
+    call(
         "join_backward",
         *(gradient, joined, out.raw, out.norm, shortcut, shortcut_norm, dz, sums[0], other, rows, width),
     )
@@ -242,53 +206,54 @@ class _Bottleneck(torch.autograd.Function):
         third = _run(*second, expand)
         side = _run(x, None, project[0]) if project else None
         out = _join(third, *(side or (x, None)), relu=True)
-        ctx.save_for_backward(x, out, *first, *second, *third, *(side or ()))
+        ctx.save_for_backward(*learned[::3], x, out, *first, *second, *third, *(side or ()))
         ctx.units = units
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, out, *tensors = ctx.saved_tensors
+        count = len(ctx.units)
+        reduce, spatial, expand, *project = zip(ctx.units, ctx.saved_tensors[:count], strict=True)
+        x, out, *tensors = ctx.saved_tensors[count:]
         first, second, third, *side = (_Map(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
-        reduce, spatial, expand, *project = ctx.units
         needs_x = ctx.needs_input_grad[0]
         dz, sums, side_sums = _join_backward(gradient, out, third, *(side[0] if side else (x, None)))
-        of_third = _run_backward(dz, sums, third, *second, expand)
-        of_second = _run_backward(*of_third.passed, second, *first, spatial)
+        of_third = _run_backward(dz, sums, third, *second, *expand)
+        of_second = _run_backward(*of_third.passed, second, *first, *spatial)
         added = None if side else dz
-        of_first = _run_backward(*of_second.passed, first, x, None, reduce, added=added, needs_x=needs_x)
+        of_first = _run_backward(*of_second.passed, first, x, None, *reduce, added=added, needs_x=needs_x)
         learned = [*of_first.learned, *of_second.learned, *of_third.learned]
         if side:
-            of_side = _run_backward(dz, side_sums, side[0], x, None, project[0], into=of_first.x, needs_x=needs_x)
+            of_side = _run_backward(dz, side_sums, side[0], x, None, *project[0], into=of_first.x, needs_x=needs_x)
             learned += of_side.learned
         return of_first.x, None, *learned
 
 
-def conv_norm(x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None = None) -> Tensor:
-    """A convolution that has a kernel, as `fused.conv_norm` has it: (N, C, H, W) -> (N, C', H', W'), channels last."""
+def single(x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None = None) -> Tensor:
+    """Do with one unit what `passes.conv_norm` does: (N, C, H, W) -> (N, C', H', W'), channels last."""
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
-    out: Tensor = _ConvNorm.apply(x, unit, relu, shortcut, *unit.learned)  # type: ignore[no-untyped-call]
+    out: Tensor = _Single.apply(x, unit, relu, shortcut, *unit.learned)  # type: ignore[no-untyped-call]
     return out
 
 
-class _ConvNorm(torch.autograd.Function):
-    """See `conv_norm`. Keeps input, output, and the convolved maps."""
+class _Single(torch.autograd.Function):
+    """See `single`. Keeps input, output, and the convolved maps."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None, *learned: Tensor) -> Tensor:
         maps = _run(x, None, unit)
         out = _join(maps, shortcut, None, relu=relu)
-        ctx.save_for_backward(x, out if relu else None, *maps)
+        ctx.save_for_backward(learned[0], x, out if relu else None, *maps)
         ctx.unit, ctx.has_shortcut = unit, shortcut is not None
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, out, *maps = ctx.saved_tensors
+        weight, x, out, *maps = ctx.saved_tensors
         dz, sums, _ = _join_backward(gradient, out, _Map(*maps), None, None)
-        found = _run_backward(dz, sums, _Map(*maps), x, None, ctx.unit, needs_x=ctx.needs_input_grad[0])
-        return found.x, None, None, dz if ctx.has_shortcut else None, *found.learned
+        of = _run_backward(dz, sums, _Map(*maps), x, None, ctx.unit, weight, needs_x=ctx.needs_input_grad[0])
+        return of.x, None, None, dz if ctx.has_shortcut else None, *of.learned

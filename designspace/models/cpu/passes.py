@@ -1,84 +1,53 @@
-"""A convolution, its batch-norm and what follows in one go, on CPUs: torch's numbers, in half the memory traffic.
+"""A convolution by torch, then its batch-norm and what follows in as few passes over memory as there can be.
 
 A training step of these networks moves more bytes than its convolutions need: batch-norm, ReLU, the addition of a
 shortcut and split attention each read and write whole maps several times, and each writes fresh memory, which has to be
-cleared first. `conv_norm` and `conv_split_attention` do it in as few passes as there can be, and keep less for the
-backward pass. They only apply where `applies` says so: float32 maps on a CPU, in training mode or without gradients.
-Everywhere else (GPUs, autocast, export, compilation, gradients in evaluation mode) torch's own layers run.
+cleared first. `conv_norm` and `conv_split_attention` avoid that, and keep less for the backward pass. The numbers are
+torch's up to rounding. The callers check that the layers are as made (`designspace.models.cpu.checks`).
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from designspace.models.kernels import library
+from designspace.models.cpu.kernels import library
 from designspace.models.norms import statistics_untouched
 
 _BLOCKS = 64  # as in norm.c
 
-
-def applies(x: Tensor, conv: nn.Module, norm: nn.Module) -> bool:
-    """Whether `conv_norm` and `conv_split_attention` take these maps (N, C, H, W), convolution and batch-norm."""
-    return (
-        kernels_run(x)
-        and x.dim() == 4
-        and type(conv) is nn.Conv2d
-        and type(norm) is nn.BatchNorm2d
-        and conv.bias is None
-        and conv.padding_mode == "zeros"
-        and norm.affine
-        and norm.momentum is not None
-        and norm.running_mean is not None
-        and (norm.training or not torch.is_grad_enabled())
-        and x.dtype == conv.weight.dtype == norm.weight.dtype == torch.float32
-        and conv.weight.is_cpu
-        and norm.weight.is_cpu
-        and len(x) * _pixels(x, conv) > 1  # a single value has no variance: torch's layer says so
-        and not is_watched(conv)
-        and not is_watched(norm)
-    )
+Backward = Callable[..., tuple[Tensor | None, ...]]
 
 
-def kernels_run(x: Tensor) -> bool:
-    """Whether kernels are there for maps like these, and plain execution goes on."""
-    return type(x) is Tensor and x.device.type == "cpu" and library() is not None and not _is_traced()
+def first_derivative_only(backward: Backward) -> Backward:
+    """Make a backward pass raise where torch would differentiate it again, or map it over several gradients.
 
+    `torch.autograd.function.once_differentiable` raises only if the incoming gradient itself requires one. A gradient
+    penalty on the output's sum does not have such a gradient, and would silently be constant.
+    """
 
-def _pixels(x: Tensor, conv: nn.Conv2d) -> int:
-    """Pixels of one map that the convolution gives."""
-    count = 1
-    for axis in (0, 1):
-        covered = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
-        count *= (x.shape[2 + axis] + 2 * int(conv.padding[axis]) - covered) // conv.stride[axis] + 1
-    return count
+    @functools.wraps(backward)
+    def checked(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "compiled kernels give first derivatives only, one gradient at a time; for create_graph=True or "
+                "batched gradients, call designspace.models.unfuse(model) before the forward pass"
+            )
+        return backward(ctx, *gradients)
 
-
-def is_watched(layer: nn.Module) -> bool:
-    """Whether somebody wants to see what goes through the layer itself."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
-
-
-def _is_traced() -> bool:
-    """Whether something else than plain execution goes on, which needs torch's own operators."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        or torch.is_autocast_enabled("cpu")
-        or torch._C._are_functorch_transforms_active()
-    )
+    return checked
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, relu: bool, shortcut: Tensor | None = None) -> Tensor:
     """Convolution, batch-norm, plus a shortcut, and a ReLU: (N, C, H, W) -> (N, C', H', W'), channels last.
 
-    In training mode running statistics are kept up as `nn.BatchNorm2d` does; second derivatives are not to be had.
+    In training mode running statistics are updated as `nn.BatchNorm2d` does.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
@@ -138,8 +107,8 @@ def _batch_statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel, as they were found so far. (C,) each."""
-    assert norm.running_mean is not None, "see applies"
-    assert norm.running_var is not None, "see applies"
+    assert norm.running_mean is not None, "see checks"
+    assert norm.running_var is not None, "see checks"
     return norm.running_mean, norm.running_var
 
 
@@ -149,15 +118,19 @@ def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
 
 
-def _convolve_backward(
-    ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, conv: nn.Conv2d
-) -> tuple[Tensor | None, Tensor | None]:
+def _convolve_backward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of the convolution's input and weight."""
     wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+    stride, padding, dilation, groups = ctx.geometry
     of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], conv.groups, wanted
+        gradient, x, weight, None, stride, padding, dilation, False, [0, 0], groups, wanted
     )
     return of_x, of_weight
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
+    """What a convolution's backward pass must know of it, as it is in the forward pass."""
+    return conv.stride, conv.padding, conv.dilation, conv.groups
 
 
 _memory = threading.local()
@@ -166,7 +139,7 @@ _memory = threading.local()
 def _passing(like: Tensor) -> Tensor:
     """A map like another, channels last, in memory that the thread's next call takes again.
 
-    For gradients that the next step uses up: fresh memory for each would cost more than filling it.
+    For gradients that the next step uses up: fresh memory for each would cost more than filling it. `release` frees it.
     """
     held = getattr(_memory, "held", None)
     if held is None or held.numel() < like.numel():
@@ -174,6 +147,11 @@ def _passing(like: Tensor) -> Tensor:
     count, width, height, breadth = like.shape
     map_: Tensor = held[: like.numel()].view(count, height, breadth, width).permute(0, 3, 1, 2)
     return map_
+
+
+def release() -> None:
+    """Free the memory that this thread keeps for gradients."""
+    _memory.__dict__.clear()
 
 
 class _ConvNorm(torch.autograd.Function):
@@ -197,11 +175,11 @@ class _ConvNorm(torch.autograd.Function):
         y = torch.empty_like(maps) if norm.training else maps
         call("norm_forward", maps, shortcut, found.scale, found.shift, y, rows, width, relu)
         ctx.save_for_backward(x, conv_weight, maps, None if shortcut is None else y, *found.kept())
-        ctx.conv, ctx.relu = conv, relu
+        ctx.geometry, ctx.relu = _geometry(conv), relu
         return y
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, conv_weight, maps, y, mean, rstd, scale, shift = ctx.saved_tensors
         found = (mean, rstd, scale, shift)
@@ -212,7 +190,7 @@ class _ConvNorm(torch.autograd.Function):
         of_norm = x.new_empty(2, width)
         scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
         call("norm_backward", dy, maps, y, *found, past_relu, gradient, *of_norm, scratch, rows, width, ctx.relu)
-        of_conv = _convolve_backward(ctx, gradient, x, conv_weight, ctx.conv)
+        of_conv = _convolve_backward(ctx, gradient, x, conv_weight)
         return *of_conv, *of_norm, past_relu, None, None, None
 
 
@@ -241,11 +219,11 @@ class _ConvSplitAttention(torch.autograd.Function):
         out = torch.empty_like(maps[:, :width], memory_format=torch.channels_last)
         call("splits_combine", maps, found.scale, found.shift, weights, out, images, pixels, radix, width)
         ctx.save_for_backward(x, conv_weight, maps, pooled, *found.kept(), *parameters)
-        ctx.conv, ctx.attention = conv, attention
+        ctx.geometry, ctx.attention = _geometry(conv), attention
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         x, conv_weight, maps, pooled, mean, rstd, scale, shift, *parameters = ctx.saved_tensors
         found = (mean, rstd, scale, shift)
@@ -267,7 +245,7 @@ class _ConvSplitAttention(torch.autograd.Function):
         scratch = x.new_empty(2 * (images + 1) * radix * width, dtype=torch.float64)
         shape = (images, pixels, radix, width)
         call("splits_backward", dout, maps, weights, even, *found, gradient, *of_norm, scratch, *shape)
-        of_conv = _convolve_backward(ctx, gradient, x, conv_weight, ctx.conv)
+        of_conv = _convolve_backward(ctx, gradient, x, conv_weight)
         return *of_conv, *of_norm, None, None, None, None, *map(of_parameter.get, parameters)
 
 

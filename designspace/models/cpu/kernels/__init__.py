@@ -2,7 +2,7 @@
 
 `norm.c` has batch-norm with what follows it, `pointwise.c` and `spatial.c` 1x1 and 3x3 convolutions with theirs.
 
-Everything works without it, in more passes over memory (`designspace.models.fused` says what is fused). Set
+Everything works without it, in more passes over memory (`designspace.models.cpu.modules` says what is fused). Set
 ``DESIGNSPACE_KERNELS=0`` to do without.
 """
 
@@ -61,7 +61,6 @@ def library() -> ctypes.CDLL | None:
         return None
     for name, kinds in _SIGNATURES.items():
         getattr(built, name).argtypes = [_KINDS[kind] for kind in kinds]
-    _keep_freed_memory()
     return built
 
 
@@ -88,7 +87,7 @@ def use(kernels: str) -> None:
         has_convolutions.cache_clear()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let the C library keep memory that is freed, up to `KEPT_BYTES`, for what is allocated next.
 
     A training step frees all its maps and allocates them anew. By default they go back to the operating system and come

@@ -1,0 +1,263 @@
+"""How kernels run a layer, split attention or a block, as long as it is as it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from designspace.models.blocks import Block
+from designspace.models.cpu import convolutions, kernels, passes
+from designspace.models.cpu.checks import Layer, Untouched, runs_plainly
+from designspace.models.cpu.convolutions import Unit, has_kernel
+from designspace.models.drop import DropPath
+from designspace.models.layers import ConvNorm
+from designspace.models.split_attention import SplitAttention
+
+
+class Fused:
+    """A module that kernels may run. Its class derives from this one and from its plain class, in this order."""
+
+    def look(self) -> Any:
+        """Look at the module as it is now, and return the plan of how to run it; None if kernels cannot."""
+        raise NotImplementedError
+
+    @property
+    def plan(self) -> Any:
+        """What `look` returned; copies and unpickled modules come without, and look again."""
+        if "_plan" not in self.__dict__:
+            self.__dict__["_plan"] = self.look()
+        return self.__dict__["_plan"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has."""
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+
+def plain_class(module: nn.Module | None) -> type[Any]:
+    """The class that a module has when it is not fused."""
+    return type(module).__bases__[1] if isinstance(module, Fused) else type(module)
+
+
+class LayerPlan:
+    """A `ConvNorm` by a kernel of its own, or by torch's convolution and one pass for all that follows.
+
+    Args:
+        layer: its convolution and batch-norm.
+        relu: whether it has a ReLU.
+        untouched: what the kernel replaces.
+    """
+
+    def __init__(self, layer: Layer, relu: bool, untouched: Untouched) -> None:
+        self._layer, self._relu, self._untouched = layer, relu, untouched
+        conv = layer.conv
+        # Torch's library is slow with groups of few channels, and with images.
+        is_narrow = conv.kernel_size == (3, 3) and conv.in_channels // conv.groups <= 8
+        own = is_narrow and has_kernel(conv) and kernels.has_convolutions()
+        self._unit = Unit(conv, layer.norm) if own else None
+
+    @staticmethod
+    def of(module: nn.Module | None, root: nn.Module, others: Sequence[nn.Module] = ()) -> LayerPlan | None:
+        """Plan a layer that ``root`` runs; its kernel replaces ``others``, too."""
+        if module is None or (layer := _layer(module)) is None:
+            return None
+        untouched = Untouched(root, (*others, *([] if module is root else [module]), *module.children()))
+        return LayerPlan(layer, _has_relu(module), untouched) if untouched.still() else None
+
+    def is_ready(self) -> bool:
+        """Whether the layer is as it was."""
+        return self._untouched.still() and self._layer.is_ready(gradients=torch.is_grad_enabled())
+
+    def output_shape(self, x: Tensor) -> tuple[int, int, int, int] | None:
+        """The shape of what `run` gives for ``x`` (N, C, H, W); None if torch's layers must run."""
+        return self._layer.output_shape(x) if runs_plainly(x) and self.is_ready() else None
+
+    def run(self, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False) -> Tensor:
+        """Run the layer, add a shortcut of the output's shape, and apply a ReLU if the layer has one or ``relu``."""
+        if self._unit is not None:
+            return convolutions.single(x, self._unit, self._relu or relu, shortcut)
+        return passes.conv_norm(x, self._layer.conv, self._layer.norm, self._relu or relu, shortcut)
+
+
+class AttentionPlan:
+    """Split attention without writing a split to memory."""
+
+    def __init__(self, module: SplitAttention, layer: Layer) -> None:
+        parts = (*module.children(), *module.splits.children())
+        self._module, self._layer, self._untouched = module, layer, Untouched(module, parts)
+        self._attention = passes.Attention(module.weigh, (module.squeeze, module.norm, module.attend))
+
+    @staticmethod
+    def of(module: SplitAttention) -> AttentionPlan | None:
+        """Plan a module."""
+        gate = nn.Softmax if module.radix > 1 else nn.Sigmoid
+        expected = [ConvNorm, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, gate]
+        if [plain_class(part) for part in module.children()] != expected or "weigh" in module.__dict__:
+            return None
+        layer = _layer(module.splits)
+        if layer is None or not _has_relu(module.splits) or layer.conv.out_channels != module.width * module.radix:
+            return None
+        plan = AttentionPlan(module, layer)
+        return plan if plan._untouched.still() else None
+
+    def applies(self, x: Tensor) -> bool:
+        """Whether `run` does what the module does with ``x``."""
+        return (
+            runs_plainly(x)
+            and self._untouched.still()
+            and self._layer.is_ready(gradients=torch.is_grad_enabled())
+            and self._layer.output_shape(x) is not None
+        )
+
+    def run(self, x: Tensor) -> Tensor:
+        """Run the module."""
+        layer = self._layer
+        return passes.conv_split_attention(x, layer.conv, layer.norm, self._module.radix, self._attention)
+
+
+class ChainPlan:
+    """A block 1x1, 3x3, 1x1 with its shortcut as one operation."""
+
+    def __init__(self, block: Block, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+        self._units = tuple(Unit(layer.conv, layer.norm) for layer in layers)
+        self._stride = max(unit.stride for unit in self._units)
+        self._in_width = layers[0].conv.in_channels
+        below = [part for part in block.modules() if part is not block]
+        self._untouched = Untouched(block, below)
+
+    @staticmethod
+    def of(block: Block, *, always: bool = False) -> ChainPlan | None:
+        """Plan a block of the right kind, where that is faster, or ``always``."""
+        *parts, shortcut = (*block.transform.children(), block.shortcut)
+        if len(parts) != 3 or type(block.relu) is not nn.ReLU or not block.adds:
+            return None
+        projects = type(shortcut) is not nn.Identity
+        modules = [*parts, shortcut] if projects else parts
+        layers = [layer for layer in map(_layer, modules) if layer is not None]
+        if (
+            len(layers) < len(modules)
+            or [_has_relu(module) for module in modules] != [True, True, False, False][: len(modules)]
+        ):
+            return None
+        if not _is_chain(layers) or not (always or is_worth_it(layers[1].conv)) or not kernels.has_convolutions():
+            return None
+        plan = ChainPlan(block, layers)
+        return plan if plan._untouched.still() else None
+
+    def applies(self, x: Tensor) -> bool:
+        """Whether `run` does what the block does with ``x``."""
+        gradients = torch.is_grad_enabled()
+        count, width, height, breadth = x.shape
+        return (
+            width == self._in_width
+            and count * -(-height // self._stride) * -(-breadth // self._stride) > 1  # a single value has no variance
+            and self._untouched.still()
+            and all(layer.is_ready(gradients=gradients) for layer in self._layers)
+        )
+
+    def run(self, x: Tensor) -> Tensor:
+        """Run the block."""
+        return convolutions.bottleneck(x, self._units)
+
+
+class TailPlan:
+    """A block whose last batch-norm, shortcut and ReLU are one pass; what comes before runs by itself."""
+
+    def __init__(self, block: Block, last: LayerPlan, relu: bool) -> None:
+        self._block, self._last, self._relu = block, last, relu
+
+    @staticmethod
+    def of(block: Block) -> TailPlan | None:
+        """Plan a block."""
+        if not block.adds or type(block.transform) is not nn.Sequential or not len(block.transform):
+            return None
+        if type(block.relu) not in (nn.ReLU, nn.Identity):
+            return None
+        last = LayerPlan.of(block.transform[-1], block, (block.transform, block.drop_path, block.relu))
+        if last is None or _has_relu(block.transform[-1]):
+            return None
+        return TailPlan(block, last, type(block.relu) is nn.ReLU)
+
+    def applies(self, x: Tensor) -> bool:
+        """Whether `run` does what the block does with ``x``."""
+        return self._last.is_ready()
+
+    def run(self, x: Tensor) -> Tensor:
+        """Run the block."""
+        *before, last = self._block.transform
+        y: Tensor = x
+        for layer in before:
+            y = layer(y)
+        shortcut = self._block.shortcut(x)
+        shape = self._last.output_shape(y)
+        if shape is not None and runs_plainly(shortcut) and shortcut.shape == shape:
+            return self._last.run(y, shortcut, relu=self._relu)
+        out: Tensor = self._block.relu(last(y) + shortcut)
+        return out
+
+
+class BlockPlan:
+    """A block as one operation, or its end in one pass."""
+
+    def __init__(self, drop_path: DropPath, chain: ChainPlan | None, tail: TailPlan) -> None:
+        self._drop_path = drop_path
+        self.plans: list[ChainPlan | TailPlan] = [tail] if chain is None else [chain, tail]
+        """The first that applies is taken."""
+
+    @staticmethod
+    def of(block: Block) -> BlockPlan | None:
+        """Plan a block."""
+        tail = TailPlan.of(block)
+        if tail is None or type(block.drop_path) is not DropPath:
+            return None
+        return BlockPlan(block.drop_path, ChainPlan.of(block), tail)
+
+    def choose(self, x: Tensor) -> ChainPlan | TailPlan | None:
+        """Return the plan that runs the block for ``x``; None if torch's layers must."""
+        if not runs_plainly(x) or (self._drop_path.training and self._drop_path.rate):
+            return None
+        return next((plan for plan in self.plans if plan.applies(x)), None)
+
+
+def _layer(module: nn.Module) -> Layer | None:
+    """The convolution and batch-norm of a `ConvNorm`; None if it is not one, or has other layers behind them."""
+    if plain_class(module) is not ConvNorm:
+        return None
+    parts = list(module.children())
+    if [type(part) for part in parts] not in ([nn.Conv2d, nn.BatchNorm2d], [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]):
+        return None
+    return Layer.of(parts[0], parts[1])
+
+
+def _has_relu(module: nn.Module) -> bool:
+    """Whether a `ConvNorm` ends with a ReLU."""
+    return len(list(module.children())) == 3
+
+
+def _is_chain(layers: Sequence[Layer]) -> bool:
+    """Whether kernels run these layers, the last of four as a shortcut, and their maps fit together."""
+    convs = [layer.conv for layer in layers]
+    if not all(has_kernel(conv) for conv in convs) or [conv.kernel_size[0] for conv in convs[:3]] != [1, 3, 1]:
+        return False
+    reduce, spatial, expand = convs[:3]
+    stride = reduce.stride[0] * spatial.stride[0] * expand.stride[0]
+    fits = reduce.out_channels == spatial.in_channels and spatial.out_channels == expand.in_channels
+    if len(convs) == 3:
+        return fits and stride == 1 and expand.out_channels == reduce.in_channels
+    shortcut = convs[3]
+    ends = (shortcut.in_channels, shortcut.out_channels) == (reduce.in_channels, expand.out_channels)
+    return fits and ends and shortcut.kernel_size == (1, 1) and shortcut.stride[0] == stride
+
+
+def is_worth_it(conv: nn.Conv2d) -> bool:
+    """Whether `ChainPlan` is faster with a block of this 3x3 convolution than its layers are.
+
+    Measured by `experiments/benchmark_training/blocks.py` for blocks of every kind: narrow groups gain up to half, and
+    in wide maps the products of matrices that torch's library is made for count for most. It is a rule, not measured
+    anew in each process or run, so that a network gives the same numbers wherever it is trained.
+    """
+    inner, group = conv.in_channels, conv.in_channels // conv.groups
+    return inner <= 256 and (group <= 8 or (group <= 32 and inner <= 64))
