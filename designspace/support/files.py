@@ -14,6 +14,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from designspace.support.errors import RunError
+from designspace.support.reading import read_bytes, read_json
+
+__all__ = [
+    "add_to_log",
+    "atomic_writer",
+    "read_bytes",
+    "read_json",
+    "sha256_of",
+    "write_bytes",
+    "write_first",
+    "write_folder",
+    "write_json",
+    "write_text",
+    "write_together",
+]
 
 
 @contextlib.contextmanager
@@ -141,36 +156,10 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        RunError: the file is missing or unreadable.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-
-
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        RunError: the file is missing, unreadable or not whole JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RunError(f"{path} is not whole JSON ({error}); it may have been cut off or edited") from error
 
 
 def _umask() -> int:
