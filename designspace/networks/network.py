@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks import blocks
-from designspace.support.checks import make_plain, mapping, number, text, whole
+from designspace.support.checks import at_most, make_plain, mapping, number, text, whole
 from designspace.support.errors import InputError, unknown
 from designspace.support.reading import parse_json
 from designspace.support.text import shown
@@ -49,7 +49,7 @@ class Stem:
         make_plain(self)
         if text("stem kind", self.kind) not in STEMS:
             raise unknown("stem", self.kind, STEMS)
-        whole("stem width", self.width, 1, MAX_WIDTH)
+        at_most("stem width", whole("stem width", self.width, 1), MAX_WIDTH)
         if self.kind == "deep" and self.width % 2:
             raise InputError(f"the width of a deep stem is twice that of its first convolution: even, not {self.width}")
 
@@ -71,8 +71,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        for name, high in (("depth", MAX_DEPTH), ("width", MAX_WIDTH), ("stride", 1024), ("group_width", None)):
-            whole(name, getattr(self, name), 1, high)
+        for name, high in (("depth", MAX_DEPTH), ("width", MAX_WIDTH), ("stride", 1024), ("group_width", MAX_WIDTH**2)):
+            at_most(name, whole(name, getattr(self, name), 1), high)
         if not number("bottleneck_ratio", self.bottleneck_ratio) > 0:
             raise InputError(f"bottleneck_ratio must be a positive number, not {self.bottleneck_ratio!r}")
 
@@ -128,9 +128,9 @@ class Network:
             raise InputError(f"stages must be a tuple of at least one Stage, not {shown(self.stages)}")
         if len(self.stages) > MAX_STAGES:
             raise InputError(f"a network has at most {MAX_STAGES} stages, not {len(self.stages):,}")
-        number("se_ratio", self.se_ratio, 0, MAX_RATIO)
+        at_most("se_ratio", number("se_ratio", self.se_ratio, 0), MAX_RATIO)
         for name, low in (("radix", 0), ("head_width", 0), ("num_classes", 0), ("in_channels", 1)):
-            whole(name, getattr(self, name), low, MAX_RATIO if name == "radix" else MAX_WIDTH)
+            at_most(name, whole(name, getattr(self, name), low), MAX_RATIO if name == "radix" else MAX_WIDTH)
         for position, stage in enumerate(self.stages, start=1):
             self._check_stage(position, stage)
 
@@ -185,9 +185,9 @@ class Network:
         """
         try:
             fields = parse_json(content)
+            return Network.from_dict(fields)
         except ValueError as error:
             raise InputError(f"not the JSON of a network ({error}): {content[:200]}") from error
-        return Network.from_dict(fields)
 
     @staticmethod
     def from_dict(fields: Any) -> Network:

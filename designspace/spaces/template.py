@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from designspace.networks.blocks import Int
 from designspace.networks.complexity import Column, NetworkColumns, StageColumns, StemColumns
 from designspace.networks.network import MAX_STAGES, Network, Stage, Stem
-from designspace.support.checks import make_plain, plain, whole
+from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
@@ -47,7 +47,7 @@ class Template:
                 f"not {shown(self.strides)}"
             )
         object.__setattr__(self, "strides", tuple(plain(stride) for stride in listed))
-        whole("resolution", self.resolution, 1, MAX_RESOLUTION)
+        at_most("resolution", whole("resolution", self.resolution, 1), MAX_RESOLUTION)
         whole("num_classes", self.num_classes, 1)
         # A network of the least shape checks all other fields.
         self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)

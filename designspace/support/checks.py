@@ -64,6 +64,16 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     return float(given) if isinstance(given, float) else int(given)
 
 
+def at_most(name: str, value: float, high: float) -> None:
+    """Raise unless a number is at most ``high``: a limit that nobody meets but who types or edits nonsense.
+
+    Raises:
+        InputError: it is higher.
+    """
+    if value > high:
+        raise InputError(f"{name} must be at most {high:,}, not {shown(value)}")
+
+
 def text(name: str, value: Any, most: int = 200) -> str:
     """Return a text of at most ``most`` characters.
 
@@ -123,6 +133,21 @@ def mapping(
         if key not in value:
             raise InputError(f"{name}: {key} is missing; it has {', '.join(value) or 'no keys'}"[:300])
     return value
+
+
+def from_fields(kind: Any, fields: Any) -> Any:
+    """Return the dataclass whose fields a mapping holds.
+
+    Raises:
+        InputError: a field is missing or unknown, or the class refuses a value.
+    """
+    known = dataclasses.fields(kind)
+    needed = [
+        field.name
+        for field in known
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    return kind(**mapping(kind.__name__, fields, [field.name for field in known], needed))
 
 
 def _is_finite(value: float) -> bool:

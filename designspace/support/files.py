@@ -17,6 +17,7 @@ from designspace.support.errors import RunError
 from designspace.support.reading import read_bytes, read_json
 
 __all__ = [
+    "WriteError",
     "add_to_log",
     "atomic_writer",
     "read_bytes",
@@ -29,6 +30,10 @@ __all__ = [
     "write_text",
     "write_together",
 ]
+
+
+class WriteError(RunError):
+    """A file cannot be written: a full disk, no permission, a read-only file system."""
 
 
 @contextlib.contextmanager
@@ -45,7 +50,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -57,7 +62,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+            raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
         raise
 
 
@@ -109,7 +114,7 @@ def write_first(path: Path, value: Any) -> None:
             with contextlib.suppress(FileExistsError):
                 os.link(file.name, path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def add_to_log(path: Path, text: str) -> None:
@@ -122,7 +127,7 @@ def add_to_log(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
@@ -150,7 +155,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
         else:
             temporary.replace(path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
