@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +13,19 @@ from designspace.analysis import Results
 from designspace.analysis import analyze as analyze_results
 from designspace.analysis.edf import check_level
 from designspace.analysis.origin import origin_of
+from designspace.analysis.reading import labels
 from designspace.analysis.results import Failures
 from designspace.analysis.study import Figures
 from designspace.analysis.tables import Table
 from designspace.cli import app
 from designspace.cli.tables import print_table
-from designspace.support.errors import InputError, unknown
+from designspace.spaces.population import POPULATION_FILE
+from designspace.status import find_runs
+from designspace.support.errors import InputError, RunError, unknown
+from designspace.support.files import WriteError
 from designspace.trials.folder import RunFolder
+
+log = logging.getLogger("designspace.analyze")
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -27,10 +35,44 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
     given = [Path(str(path)) for path in paths]
     failures, level, seed, figures = _checked(config)
-    runs = [path if path.is_file() else RunFolder(path) for path in given]
-    common = Path(os.path.commonpath([(path.parent if path.is_file() else path).resolve() for path in given]))
+    runs = expanded(given)
+    folders = [run.path if isinstance(run, RunFolder) else run.parent for run in runs]
+    if any(path not in folders and path.is_dir() for path in given):  # folders of runs: the report is for all of them
+        folders = [path.parent if path.is_file() else path for path in given if path.exists()]
+    common = Path(os.path.commonpath([path.resolve() for path in folders]))
     out = Path(str(config["out"])) if config["out"] is not None else _short(common)
     show(runs, out, failures=failures, level=level, seed=seed, figures=figures)
+
+
+def expanded(given: Sequence[Path]) -> list[RunFolder | Path]:
+    """Return the runs at some paths: run folders, files, and folders of runs, also by a pattern as ``runs/*``.
+
+    Raises:
+        InputError: there is no run at a path.
+    """
+    runs: dict[Path, RunFolder | Path] = {}
+    for path in given:
+        is_pattern = not path.exists() and any(sign in str(path) for sign in "*?[")
+        matches = sorted(Path().glob(str(path))) if is_pattern and not path.is_absolute() else [path]
+        if is_pattern and path.is_absolute():
+            matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        if not matches:
+            raise InputError(f"no run folder or file matches {path}")
+        for match in matches:
+            if match.is_dir() and not RunFolder(match).exists():
+                if is_pattern and not any(match.rglob(POPULATION_FILE)):
+                    continue  # reports and figures lie beside runs
+                found: list[RunFolder | Path] = list(find_runs(match))
+            else:
+                found = [match if match.is_file() else RunFolder(match)]
+            for run in found:
+                place = (run.path if isinstance(run, RunFolder) else run).resolve()
+                runs.setdefault(place, run)
+    if not runs:
+        raise InputError(
+            f"no run folder is in {', '.join(map(str, given))}; make one with python -m designspace.sample"
+        )
+    return list(runs.values())
 
 
 def show(
@@ -49,19 +91,25 @@ def show(
     folders = [one for one in runs if isinstance(one, RunFolder)]
     for folder in folders:
         if folder.begun():
-            folder.write_results()
-    results = [Results.read(one) for one in runs]
+            try:
+                folder.write_results()
+            except WriteError as error:  # somebody else's run, or one on a disk that is mounted for reading
+                log.warning("%s; %s is analysed as its trials say", error, folder.name)
+    results = _named_apart([Results.read(one) for one in runs], runs)
     origins = [origin_of(run, one) for run, one in zip(runs, results, strict=True)]
-    found = analyze_results(
-        results,
-        out,
-        provenance_of(folders),
-        origins=origins,
-        level=level,
-        failures=failures,
-        seed=seed,
-        figures=figures,
-    )
+    try:
+        found = analyze_results(
+            results,
+            out,
+            provenance_of(folders),
+            origins=origins,
+            level=level,
+            failures=failures,
+            seed=seed,
+            figures=figures,
+        )
+    except WriteError as error:
+        raise RunError(f"{error}; choose a folder for the report with out=...") from error
     show_spaces(found.spaces)
     if found.failed.rows:
         print()
@@ -88,6 +136,14 @@ def show_spaces(spaces: Table) -> None:
         columns = [0, *range(first, 8 if first == 1 else len(spaces.header))]
         header = [names.get(spaces.header[i], spaces.header[i]) for i in columns]
         print_table(title, header, [[row[i] for i in columns] for row in spaces.rows])
+
+
+def _named_apart(results: Sequence[Results], runs: Sequence[RunFolder | Path]) -> list[Results]:
+    """Results of runs with equal names, named with as much of their paths as tells them apart."""
+    if len({result.name for result in results}) == len(results):
+        return list(results)
+    paths = [run.path if isinstance(run, RunFolder) else run for run in runs]
+    return [dataclasses.replace(result, name=name) for result, name in zip(results, labels(paths), strict=True)]
 
 
 def _checked(config: app.Config) -> tuple[Failures, float, int, Figures]:

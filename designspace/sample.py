@@ -13,7 +13,8 @@ from designspace.cli.tables import print_table
 from designspace.data.of_run import data_of
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
-from designspace.spaces.population import Population, read_space
+from designspace.spaces.own import read_own
+from designspace.spaces.population import Population
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, exact, quantity
@@ -23,7 +24,7 @@ from designspace.trials.folder import RunFolder
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Sample, write, and say what was drawn; or only count."""
-    space = read_space(Path(config["file"])) if config["file"] else catalog.space(**config["space"])
+    space = own_space(config, typed) if config["file"] else catalog.space(**config["space"])
     if config["count"]:
         show_size(space)
         return
@@ -102,6 +103,37 @@ def show_next(folder: RunFolder, root: str | None) -> None:
     if not data.is_prepared(source.name, source.root):
         print(f"prepare the images first: {data.how_to_prepare(source.name)}")
     print(f"train them: {command('launch', run=folder.path)}")
+
+
+SHAPE = ("in_channels", "num_classes", "resolution")
+"""What the images demand of networks: it must hold in a file too."""
+USUAL = ("stem", "stem_width", "flops")
+"""What a choice of images brings along, unless the file says otherwise."""
+
+
+def own_space(config: app.Config, typed: Sequence[str]) -> DesignSpace:
+    """Read the space of a file, and complete it by what was typed about images, stem and limits.
+
+    Raises:
+        InputError: the file describes no space, or disagrees with what was typed.
+    """
+    if app.is_typed("space", typed):
+        raise InputError("file=... and space=... are two spaces; leave one of them out")
+    if config["regime"] != "paper":
+        raise InputError("regime=auto chooses the ranges of axes, and file=... has its own; leave one of them out")
+    values = config["space"]
+    told = {name: value for name, value in values.items() if app.is_typed(f"space.{name}", typed)}
+    usual = {}
+    if any(app.is_typed(key, typed) for key in ("input", "data", "data.name")):
+        told = {**{name: values[name] for name in SHAPE}, **told}
+        usual = {name: values[name] for name in USUAL if name not in told}
+    space = read_own(Path(str(config["file"])), told, usual)
+    template = space.template
+    print(
+        f"{space.name}, from {config['file']}: for images of {template.in_channels} channels and {template.resolution} "
+        f"x {template.resolution} pixels in {template.num_classes} classes, {template.stem.kind} stem"
+    )
+    return space
 
 
 def show_size(space: DesignSpace) -> None:

@@ -5,6 +5,7 @@ What is read here is not checked for sense yet; `Results.from_table` does that.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -19,8 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from designspace.support.csv_text import ID, as_commas, looks_changed, why_not_an_id
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, RunError
+from designspace.support.reading import read_bytes
 from designspace.support.text import from_cell
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import EpochRecord, Recipe
@@ -109,7 +112,7 @@ def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
         RunError: a run's files are missing or not whole.
     """
     paths = [run.path if isinstance(run, RunFolder) else Path(run) for run in runs]
-    names = _labels(paths)
+    names = labels(paths)
     merged = merge(
         [
             replace(source, name=name, table=source.table.assign(run=name))
@@ -131,7 +134,7 @@ def _read_run(path: Path) -> Source:
     return read_folder(RunFolder(path))
 
 
-def _labels(paths: Sequence[Path]) -> list[str]:
+def labels(paths: Sequence[Path]) -> list[str]:
     """A name for each run: its folder's, with as much of the path before it as tells equal names apart."""
     parts = [path.resolve().with_suffix("" if path.is_file() else path.suffix).parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
@@ -273,13 +276,14 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    data = read_bytes(path)
+    with contextlib.suppress(UnicodeDecodeError, csv.Error):  # what is wrong there is said below
+        data = as_commas(data)
     table = _parse_all(data)
-    if table is None:
-        table = _parse_by_line(path, data)
+    table = _parse_by_line(path, data) if table is None else table
+    changed = next((place for place, id_ in enumerate(table["id"]) if looks_changed(id_)), None)
+    if changed is not None and any(ID.fullmatch(id_) for id_ in table["id"]):
+        raise RunError(f"{path}, row {changed + 1}: {why_not_an_id(table['id'][changed])}")
     return _without_marks(table) if b"'" in data else table
 
 

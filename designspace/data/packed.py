@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from designspace.data.images import ImageData
 from designspace.support.errors import RunError
-from designspace.support.files import read_json, sha256_of, write_json
-from designspace.support.text import counted
+from designspace.support.files import sha256_of, write_json
+from designspace.support.reading import read_json_object
+from designspace.support.text import counted, shown
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +87,19 @@ class Packed:
 
     def __post_init__(self) -> None:
         numbers = (self.size, self.train.images, self.test.images, len(self.classes))
-        if not all(isinstance(number, int) and number >= 1 for number in numbers):
-            raise ValueError(f"size, images and classes must be whole numbers >= 1, not {numbers}")
+        if not all(type(number) is int and 1 <= number < 2**40 for number in numbers) or self.size > 1 << 16:
+            raise ValueError(f"size, images and classes must be whole numbers >= 1, not {shown(numbers)}")
+        for name in ("asked", "source"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be text, not {shown(getattr(self, name))}")
+        names = [*self.classes, *self.train.sha256, *self.test.sha256, self.train.labels_sha256]
+        if not all(isinstance(name, str) for name in names) or len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes and digests must be texts, and classes differ from each other")
         for split in (self.train, self.test):
             if len(split.sha256) != math.ceil(split.images / PIECE):
                 raise ValueError(f"{counted(split.images, 'image')} have {counted(len(split.sha256), 'digest')}")
+        if not all(_is_part(number) for number in (*self.mean, *self.std)) or not all(self.std):
+            raise ValueError("mean and std must be numbers from 0 to 1")
         if len(self.mean) != CHANNELS or len(self.std) != CHANNELS:
             raise ValueError(f"mean and std need {CHANNELS} numbers")
 
@@ -102,6 +111,15 @@ class Packed:
     def image_bytes(self) -> int:
         """Bytes of an image."""
         return CHANNELS * self.size * self.size
+
+
+MAX_BYTES = 256 << 20
+"""The largest packed.json that is read: it may name all images that were left out."""
+
+
+def _is_part(number: object) -> bool:
+    """Whether a value is a number from 0 to 1."""
+    return isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1
 
 
 def is_packed(folder: Path) -> bool:
@@ -121,7 +139,7 @@ def read_packed(folder: Path) -> Packed:
         RunError: it is missing, damaged, or of another version of this program.
     """
     path = folder / PACKED
-    fields = read_json(path)
+    fields = read_json_object(path, MAX_BYTES)
     try:
         version = fields.pop("format")
         if version == FORMAT:
@@ -129,8 +147,8 @@ def read_packed(folder: Path) -> Packed:
                 fields[split] = PackedSplit(**_tuples(fields[split]))
             return Packed(**_tuples(fields))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}); {_advice(folder)}") from error
-    raise RunError(f"{path} is of format {version}, which this version does not know; {_advice(folder)}")
+        raise RunError(f"{path} is damaged ({str(error)[:300]}); {_advice(folder)}") from error
+    raise RunError(f"{path} is of format {shown(version)}, which this version does not know; {_advice(folder)}")
 
 
 def write_packed(folder: Path, packed: Packed) -> None:

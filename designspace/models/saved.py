@@ -25,6 +25,8 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_bytes, write_folder
+from designspace.support.reading import read_json_object
+from designspace.support.text import shown
 
 FORMAT = 1
 WEIGHTS, NETWORK, CARD = "weights.safetensors", "network.json", "README.md"
@@ -160,17 +162,14 @@ def _held(path: Path) -> str | None:
 
 def _described(path: Path) -> tuple[Network, Known, str]:
     """The network, what is known, and the SHA-256 of the weights, from network.json."""
-    content = read_bytes(path)
-    if len(content) > _MOST_JSON_BYTES:
-        raise RunError(f"{path} has {len(content):,} bytes: that is no description of a network")
+    fields = read_json_object(path, _MOST_JSON_BYTES)
     try:
-        fields = json.loads(content)
         if fields["format"] != FORMAT:
-            raise RunError(f"{path} has format {fields['format']}, and this version reads format {FORMAT}")
-        network = Network.from_json(json.dumps(fields["network"]))
+            raise RunError(f"{path} has format {shown(fields['format'])}, and this version reads format {FORMAT}")
+        network = Network.from_dict(fields["network"])
         if fields["id"] != network.id:
-            raise RunError(f"{path} was edited: its id is {fields['id']}, but its network's is {network.id}")
+            raise RunError(f"{path} was edited: its id is {shown(fields['id'])}, but its network's is {network.id}")
         return network, Known.from_dict(fields, network), fields["weights_sha256"]
     except (ValueError, KeyError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
-        said = f"it has no {error}" if isinstance(error, KeyError) else error
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:300]
         raise RunError(f"{path} does not describe a model ({said})") from error

@@ -71,7 +71,8 @@ def compatible_widths(width: Int, bottleneck_ratio: Real, group_width: Int) -> t
 
     The group width is cut to the inner width, and the inner width rounded to its nearest multiple of the group width,
     half to even ("Designing Network Design Spaces", appendix D; the rounding is pycls's, torchvision's differs).
-    An inverted bottleneck (b < 1) rounds to a multiple of both the group width and 1/b.
+    An inverted bottleneck (b < 1) rounds to a multiple of both the group width and 1/b. Where the inner width that
+    follows from the new width is not that multiple (b = 0.3 or 1.2, say), the nearest one is taken for which it is.
     """
     # Whole numbers stay floats on the way, which hold them exactly and divide far faster than integers.
     ratio = np.asarray(bottleneck_ratio, np.float64)
@@ -85,9 +86,52 @@ def compatible_widths(width: Int, bottleneck_ratio: Real, group_width: Int) -> t
     inner = np.maximum(multiple, np.rint(inner / multiple) * multiple)
     new_width = np.floor(inner * ratio + 1e-9).astype(np.int64)
     groups_of = groups_of.astype(np.int64)
+    new_width, groups_of = _mended(new_width, groups_of, inner, ratio)
     if isinstance(width, int):
         return int(new_width), int(groups_of)
     return new_width, groups_of
+
+
+_STEPS = 1000
+"""Multiples to either side that are tried before the groups are changed instead."""
+
+
+def _mended(
+    new_width: Any, group_width: Any, inner: Any, ratio: Any, groups: Any = None, splits: Any = 1
+) -> tuple[Any, Any]:
+    """Mend the widths whose inner width is not a multiple of their group width: (width, group width).
+
+    The inner width becomes the nearest multiple of the group width that a width has, upwards first: one for which
+    round(round(inner * b) / b) = inner. With ``groups``, their number stays instead of their width, which is a multiple
+    of ``splits``. Where no multiple is near, the group width becomes the greatest common divisor of itself and the
+    inner width.
+    """
+    # Whole ratios and those from 2 on always fit.
+    if not np.any((ratio < 2) & (ratio != np.rint(ratio))):
+        return new_width, group_width
+    misfits = (new_width < 1) | (inner_width(new_width, ratio) % group_width != 0)
+    if not np.any(misfits):
+        return new_width, group_width
+    shape = np.shape(misfits)
+    multiple = group_width if groups is None else groups * splits
+    given = (new_width, group_width, inner, ratio, multiple, splits)
+    columns = [np.array(np.broadcast_to(column, shape)).ravel() for column in given]
+    width, groups_of, inner, ratio, multiple, splits = columns
+    rows = np.flatnonzero(misfits)
+    for step in (step * sign for step in range(_STEPS) for sign in (1, -1)):
+        count = np.maximum(1, np.rint(inner[rows] / multiple[rows])).astype(np.int64) + step
+        wanted = count * multiple[rows]
+        candidate = np.maximum(1, np.rint(wanted * ratio[rows])).astype(np.int64)
+        fits = (count >= 1) & (inner_width(candidate, ratio[rows]) == wanted)
+        width[rows[fits]] = candidate[fits]
+        if groups is not None:
+            groups_of[rows[fits]] = count[fits] * splits[rows[fits]]
+        rows = rows[~fits]
+        if not len(rows):
+            break
+    width[rows] = np.maximum(1, width[rows])
+    groups_of[rows] = np.gcd(groups_of[rows], inner_width(width[rows], ratio[rows]))
+    return width.reshape(shape), groups_of.reshape(shape)
 
 
 def halved(size: int, stride: int) -> int:
@@ -108,6 +152,7 @@ def widths_of_cardinality(width: Int, bottleneck_ratio: Real, cardinality: Int, 
     groups = np.maximum(1, np.minimum(cardinality, inner // splits))
     group_width = np.maximum(1, np.rint(inner / (groups * splits))).astype(np.int64) * splits
     new_width = np.rint(group_width * groups * ratio).astype(np.int64)
+    new_width, group_width = _mended(new_width, group_width, inner, ratio, groups, splits)
     if isinstance(width, int):
         return int(new_width), int(group_width)
     return new_width, group_width

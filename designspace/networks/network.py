@@ -14,14 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks import blocks
-from designspace.support.checks import make_plain, number, whole
+from designspace.support.checks import at_most, make_plain, mapping, number, text, whole
 from designspace.support.display import html_table, some
 from designspace.support.errors import InputError, unknown
+from designspace.support.reading import parse_json
+from designspace.support.text import shown
 
 STEMS = ("imagenet", "cifar", "resnet", "deep")
 BLOCKS = ("bottleneck", "bottleneck_linear", *blocks.PLAIN_CONVS)
 SHORTCUTS = ("conv", "avg_pool")
 DOWNSAMPLINGS = ("conv", "avg_pool_before", "avg_pool_after")
+MAX_STAGES = 100
+MAX_DEPTH = 10_000
+"""Blocks of a stage. This and the other limits are far above all that is built; a damaged file may ask for more."""
+MAX_WIDTH = 1 << 20
+"""Channels of a stem, a stage or a head, and classes and channels of the images."""
+MAX_RATIO = 64
+"""Bottleneck ratios are 1/64 to 64, and squeeze-and-excitation ratios and radices at most 64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,9 @@ class Stem:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if self.kind not in STEMS:
+        if text("stem kind", self.kind) not in STEMS:
             raise unknown("stem", self.kind, STEMS)
-        whole("stem width", self.width, 1)
+        at_most("stem width", whole("stem width", self.width, 1), MAX_WIDTH)
         if self.kind == "deep" and self.width % 2:
             raise InputError(f"the width of a deep stem is twice that of its first convolution: even, not {self.width}")
 
@@ -63,8 +72,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        for name in ("depth", "width", "stride", "group_width"):
-            whole(name, getattr(self, name), 1)
+        for name, high in (("depth", MAX_DEPTH), ("width", MAX_WIDTH), ("stride", 1024), ("group_width", MAX_WIDTH**2)):
+            at_most(name, whole(name, getattr(self, name), 1), high)
         if not number("bottleneck_ratio", self.bottleneck_ratio) > 0:
             raise InputError(f"bottleneck_ratio must be a positive number, not {self.bottleneck_ratio!r}")
 
@@ -114,17 +123,16 @@ class Network:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if self.block not in BLOCKS:
-            raise unknown("block", self.block, BLOCKS)
-        if self.shortcut not in SHORTCUTS:
-            raise unknown("shortcut", self.shortcut, SHORTCUTS)
-        if self.downsampling not in DOWNSAMPLINGS:
-            raise unknown("downsampling", self.downsampling, DOWNSAMPLINGS)
+        for name, known in (("block", BLOCKS), ("shortcut", SHORTCUTS), ("downsampling", DOWNSAMPLINGS)):
+            if text(name, getattr(self, name)) not in known:
+                raise unknown(name, getattr(self, name), known)
         if not isinstance(self.stages, tuple) or not self.stages:
-            raise InputError(f"stages must be a tuple of at least one Stage, not {self.stages!r}")
-        number("se_ratio", self.se_ratio, 0)
+            raise InputError(f"stages must be a tuple of at least one Stage, not {shown(self.stages)}")
+        if len(self.stages) > MAX_STAGES:
+            raise InputError(f"a network has at most {MAX_STAGES} stages, not {len(self.stages):,}")
+        at_most("se_ratio", number("se_ratio", self.se_ratio, 0), MAX_RATIO)
         for name, low in (("radix", 0), ("head_width", 0), ("num_classes", 0), ("in_channels", 1)):
-            whole(name, getattr(self, name), low)
+            at_most(name, whole(name, getattr(self, name), low), MAX_RATIO if name == "radix" else MAX_WIDTH)
         for position, stage in enumerate(self.stages, start=1):
             self._check_stage(position, stage)
 
@@ -195,23 +203,42 @@ class Network:
         return canonical_json(self)
 
     @staticmethod
-    def from_json(text: str) -> Network:
+    def from_json(content: str) -> Network:
         """The network that `to_json` wrote.
 
         Raises:
             InputError: the text is not JSON, or has a field that no network has.
         """
         try:
-            fields = json.loads(text)
-            stages = tuple(Stage(**stage) for stage in fields.pop("stages"))
-            return Network(stem=Stem(**fields.pop("stem")), stages=stages, **fields)
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
-            raise InputError(f"not the JSON of a network ({error}): {text[:200]}") from error
+            fields = parse_json(content)
+            return Network.from_dict(fields)
+        except ValueError as error:
+            raise InputError(f"not the JSON of a network ({error}): {content[:200]}") from error
+
+    @staticmethod
+    def from_dict(fields: Any) -> Network:
+        """The network of the value that the JSON of `to_json` stands for.
+
+        Raises:
+            InputError: a field is missing, unknown or out of range.
+        """
+        given = dict(mapping("network", fields, _names(Network), ["stem", "stages"]))
+        stages = given.pop("stages")
+        if not isinstance(stages, list) or len(stages) > MAX_STAGES:
+            raise InputError(f"stages must be a list of at most {MAX_STAGES} stages, not {shown(stages)}")
+        needed = ["depth", "width"]
+        parts = tuple(Stage(**mapping("stage", stage, _names(Stage), needed)) for stage in stages)
+        return Network(stem=Stem(**mapping("stem", given.pop("stem"), _names(Stem))), stages=parts, **given)
 
 
 def canonical_json(value: Network | Stage | Stem) -> str:
     """See `Network.to_json`; a network's text holds those of its stages."""
     return json.dumps(_without_defaults(value), sort_keys=True, separators=(",", ":"))
+
+
+def _names(kind: Any) -> list[str]:
+    """The names of the fields of a dataclass."""
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _without_defaults(value: Any) -> dict[str, Any]:

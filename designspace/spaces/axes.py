@@ -7,8 +7,9 @@ that a column of draws depends on the words alone: not on the machine's logarith
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.support.checks import mapping, number, plain, whole
 from designspace.support.display import some
 from designspace.support.errors import InputError, unknown
+from designspace.support.text import shown
 
 Words = NDArray[np.uint64]
 """Random words, one for each draw. Shape (n,)."""
@@ -26,6 +29,12 @@ DIGITS = 30
 """Decimal digits of the probabilities, before they become 64-bit thresholds."""
 GUIDE_BITS = 14
 """A word's first bits, which alone decide most draws."""
+MAX_VALUES = 100_000
+"""The most values on a grid of steps: its probabilities take a second then."""
+MAX_CHOICES = 4096
+"""The most values of a choice, all of which stand in space.yaml."""
+MAX_VALUE = 2**53
+"""No value is larger, so that all whole numbers are exact in float64."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,14 @@ class Axis:
     """For a choice: how often each value was named, which is its weight. Empty where all were named once."""
 
     def __post_init__(self) -> None:
+        if self.kind not in _KEYS:
+            raise unknown("kind of axis", self.kind, _KEYS)
         if not self.grid:
             raise InputError("an axis needs at least one value")
+        if not all(isinstance(value, Decimal) and abs(value) <= MAX_VALUE for value in self.grid):
+            raise InputError(
+                f"the values of an axis are made by log_uniform, uniform or choice, not {shown(self.grid)}"
+            )
         if any(a >= b for a, b in zip(self.grid, self.grid[1:], strict=False)):
             raise InputError(f"the values of an axis must rise, not {[float(value) for value in self.grid][:10]}")
 
@@ -164,14 +179,17 @@ class Axis:
             InputError: an unknown kind, or bounds that make no grid.
         """
         makers: dict[str, Callable[..., Axis]] = {"log_uniform": log_uniform, "uniform": uniform, "choice": choice}
-        rest = dict(fields)
-        kind = rest.pop("kind", None)
-        if kind not in makers:
-            raise unknown("kind of axis", kind, makers)
-        try:
-            return makers[kind](**rest)
-        except TypeError as error:
-            raise InputError(f"axis {dict(fields)}: {error}") from error
+        kind = mapping("an axis", fields, needed=["kind"])["kind"]
+        if not isinstance(kind, str) or kind not in makers:
+            raise InputError(f"unknown kind of axis {shown(kind)}; there is: {', '.join(makers)}")
+        keys = _KEYS[kind]
+        rest = dict(mapping(f"{kind} axis", fields, ["kind", *keys], [key for key in keys if key != "step"]))
+        del rest["kind"]
+        return makers[kind](**rest)
+
+
+_KEYS = {"log_uniform": ("low", "high", "step"), "uniform": ("low", "high", "step"), "choice": ("values",)}
+"""Kind of axis -> the keys that describe it; ``step`` is 1 unless given."""
 
 
 def log_uniform(low: float, high: float, step: float = 1) -> Axis:
@@ -191,22 +209,45 @@ def uniform(low: float, high: float, step: float = 1) -> Axis:
     return Axis("uniform", _grid(*bounds), bounds)
 
 
-def choice(values: Sequence[float]) -> Axis:
+def choice(values: Iterable[float]) -> Axis:
     """The given values, all equally likely; one that is given twice is twice as likely as the others."""
-    given = Counter(Decimal(str(value)) for value in values)
+    listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
+    if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
+        raise InputError(f"values must be a list of numbers, as [1, 2, 4], not {shown(listed)}")
+    some = list(itertools.islice(listed, MAX_CHOICES + 1))
+    if len(some) > MAX_CHOICES:
+        raise InputError(f"values must be a list of at most {MAX_CHOICES:,} numbers; use low, high and step for more")
+    given = Counter(_exact("each of values", value) for value in some)
     grid = tuple(sorted(given))
     return Axis("choice", grid, counts=() if len(grid) == given.total() else tuple(given[value] for value in grid))
 
 
 def powers_of_two(low: int, high: int) -> Axis:
     """The powers of two from low to high, all equally likely, which is log-uniform among them."""
-    return choice([2**k for k in range(int(high).bit_length()) if low <= 2**k <= high])
+    low, high = whole("low", low, 1, MAX_VALUE), whole("high", high, 1, MAX_VALUE)
+    return choice([2**k for k in range(high.bit_length()) if low <= 2**k <= high])
+
+
+def _exact(name: str, value: Any) -> Decimal:
+    """A number as it is written: 0.1 is a tenth."""
+    given = plain(value)
+    if isinstance(given, Decimal):
+        given = float(given) if given != given.to_integral_value() else int(given)
+    if abs(number(name, given)) > MAX_VALUE:
+        raise InputError(f"{name} must be at most 2^53, about 9e15, not {shown(given)}")
+    return Decimal(str(given))
 
 
 def _bounds(low: float, high: float, step: float) -> tuple[Decimal, Decimal, Decimal]:
     """Exact bounds, checked."""
-    low_, high_, step_ = (Decimal(str(value)) for value in (low, high, step))
-    if not (step_ > 0 and low_ <= high_ and (high_ - low_) % step_ == 0):
+    low_, high_, step_ = (_exact(name, value) for name, value in (("low", low), ("high", high), ("step", step)))
+    if not step_ > 0:
+        raise InputError(f"step must be above 0, not {step}")
+    if low_ <= high_ and (high_ - low_) / step_ >= MAX_VALUES:
+        raise InputError(
+            f"{low} to {high} by {step} are {(high_ - low_) / step_:.2e} values; an axis has {MAX_VALUES:,} at most"
+        )
+    if not (low_ <= high_ and (high_ - low_) % step_ == 0):
         raise InputError(f"an axis needs low <= high, a whole number of steps apart, not {low} to {high} by {step}")
     return low_, high_, step_
 

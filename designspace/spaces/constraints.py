@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from designspace.support.checks import make_plain
+from designspace.support.checks import make_plain, mapping, number, text
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import quantity
 
@@ -31,9 +31,9 @@ class Order:
     order: str
 
     def __post_init__(self) -> None:
-        if self.parameter not in STAGE_PARAMETERS:
+        if text("parameter", self.parameter) not in STAGE_PARAMETERS:
             raise unknown("parameter", self.parameter, STAGE_PARAMETERS)
-        if self.order not in ORDERS:
+        if text("order", self.order) not in ORDERS:
             raise unknown("order", self.order, ORDERS)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,9 +51,12 @@ class Band:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if self.quantity not in QUANTITIES:
+        if text("complexity", self.quantity) not in QUANTITIES:
             raise unknown("complexity", self.quantity, QUANTITIES)
-        if not 0 <= self.low <= self.high or math.isinf(self.low):
+        number(f"the least {self.quantity} of a band", self.low, 0)
+        if self.high != math.inf:  # no upper limit
+            number(f"the most {self.quantity} of a band", self.high, 0)
+        if self.low > self.high:
             raise InputError(f"a {self.quantity} band needs 0 <= low <= high, not {self.low} to {self.high}")
 
     def __str__(self) -> str:
@@ -83,10 +86,10 @@ class Cap:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if self.quantity not in QUANTITIES[1:]:
+        if text("complexity to cap", self.quantity) not in QUANTITIES[1:]:
             raise unknown("complexity to cap", self.quantity, QUANTITIES[1:])
-        if not all(math.isfinite(value) for value in (self.constant, self.factor, self.power)):
-            raise InputError(f"a cap needs finite numbers, not {self.constant}, {self.factor}, {self.power}")
+        for name in ("constant", "factor", "power"):
+            number(f"the {name} of a cap", getattr(self, name))
 
     def __str__(self) -> str:
         start = f"{quantity(self.constant)} + " if self.constant else ""
@@ -113,15 +116,20 @@ def from_dict(fields: Mapping[str, Any]) -> Constraint:
     Raises:
         InputError: an unknown kind, or fields that do not fit it.
     """
-    rest = dict(fields)
-    kind = rest.pop("kind", None)
-    try:
-        if kind == "band":
-            return Band(**rest)
-        if kind == "cap":
-            return Cap(**rest)
-        if kind in ORDERS:
-            return Order(order=kind, **rest)
-    except TypeError as error:
-        raise InputError(f"constraint {dict(fields)}: {error}") from error
-    raise unknown("kind of constraint", kind, [*ORDERS, "band", "cap"])
+    every = ("kind", "parameter", "quantity", "low", "high", "constant", "factor", "power")
+    kind = text("kind of constraint", mapping("a constraint", fields, every, ["kind"])["kind"])
+    if kind not in _KEYS:
+        raise unknown("kind of constraint", kind, _KEYS)
+    rest = dict(mapping(f"{kind} constraint", fields, ("kind", *_KEYS[kind]), _KEYS[kind]))
+    del rest["kind"]
+    if kind in ORDERS:
+        return Order(order=kind, **rest)
+    return Band(**rest) if kind == "band" else Cap(**rest)
+
+
+_KEYS = {
+    **dict.fromkeys(ORDERS, ("parameter",)),
+    "band": ("quantity", "low", "high"),
+    "cap": ("quantity", "constant", "factor", "power"),
+}
+"""Kind of constraint -> the keys that describe it."""

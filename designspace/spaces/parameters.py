@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from numpy.typing import NDArray
 
 from designspace.networks.blocks import Int, compatible_widths, widths_of_cardinality
 from designspace.networks.complexity import Column
+from designspace.networks.network import MAX_DEPTH, MAX_RATIO, MAX_WIDTH
+from designspace.networks.regnet import WIDTH_STEP
 from designspace.spaces.axes import Axis
 from designspace.spaces.constraints import STAGE_PARAMETERS
 from designspace.support.errors import InputError
+from designspace.support.text import shown
 
 Columns = dict[str, Column]
 """Column name -> one entry for each network. Stage parameters are d1..dk, w1..wk, b1..bk, g1..gk."""
@@ -39,7 +43,7 @@ class AnyNetAxes:
     cardinality: Axis | None = None
 
     def __post_init__(self) -> None:
-        _check_groups(self)
+        _check_axes(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,63 @@ class RegNetAxes:
     cardinality: Axis | None = None
 
     def __post_init__(self) -> None:
-        _check_groups(self)
+        _check_axes(self)
 
 
-def _check_groups(axes: AnyNetAxes | RegNetAxes) -> None:
-    """Raise unless exactly one of group width and cardinality is given."""
+_WHOLE_RANGES = {
+    "depth": (1, MAX_DEPTH),
+    "width": (1, MAX_WIDTH),
+    "group_width": (1, MAX_WIDTH),
+    "cardinality": (1, MAX_WIDTH),
+    "w_0": (WIDTH_STEP, MAX_WIDTH),
+    "radix": (0, MAX_RATIO),
+    "stem_width": (1, MAX_WIDTH),
+    "avd_first": (0, 1),
+}
+"""Parameters that are whole numbers, and their least and highest values."""
+_REAL_RANGES = {"bottleneck_ratio": (1 / MAX_RATIO, MAX_RATIO), "w_a": (0, MAX_WIDTH), "w_m": (1.001, MAX_RATIO)}
+MAX_REGNET_DEPTH = 1000
+"""Blocks of a RegNet: draws are quantised block by block, many at a time."""
+
+
+def check_axis(name: str, axis: Any) -> None:
+    """Raise unless an axis holds values that its parameter may take.
+
+    Raises:
+        InputError: it is no axis, or has a value that no network can have.
+    """
+    if not isinstance(axis, Axis):
+        raise InputError(f"{name} must be an axis (log_uniform, uniform, choice or powers_of_two), not {shown(axis)}")
+    lowest, highest = axis.grid[0], axis.grid[-1]
+    if name in _WHOLE_RANGES:
+        low, high = _WHOLE_RANGES[name]
+        odd = next((value for value in axis.grid if value != value.to_integral_value()), None)
+        outside = next((value for value in (lowest, highest) if not low <= value <= high), odd)
+        if outside is not None:
+            raise InputError(f"{name} takes whole numbers from {low} to {high}, not {_short(outside)}")
+    else:
+        low_, high_ = _REAL_RANGES[name]
+        outside = next((value for value in (lowest, highest) if not low_ <= value <= high_), None)
+        if outside is not None:
+            raise InputError(f"{name} takes numbers from {low_:g} to {high_}, not {_short(outside)}")
+    if name == "w_0" and (odd := next((value for value in axis.grid if value % WIDTH_STEP), None)) is not None:
+        raise InputError(f"w_0 takes multiples of {WIDTH_STEP}, not {_short(odd)}")
+
+
+def _short(value: Decimal) -> str:
+    """A value of an axis for a message."""
+    return str(value) if value != value.to_integral_value() else str(int(value))
+
+
+def _check_axes(axes: AnyNetAxes | RegNetAxes) -> None:
+    """Raise unless all axes fit their parameters, and there is exactly one of group width and cardinality."""
+    for name, axis in ((field.name, getattr(axes, field.name)) for field in dataclasses.fields(axes)):
+        if axis is not None or name not in ("group_width", "cardinality", "w_a"):
+            check_axis(name, axis)
     if (axes.group_width is None) == (axes.cardinality is None):
         raise InputError("a space needs an axis for group_width or for cardinality, and not for both")
+    if isinstance(axes, RegNetAxes) and axes.depth.grid[-1] > MAX_REGNET_DEPTH:
+        raise InputError(f"a RegNet's depth is at most {MAX_REGNET_DEPTH}, not {_short(axes.depth.grid[-1])}")
 
 
 def named_axes(axes: AnyNetAxes | RegNetAxes) -> dict[str, Axis]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import html
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,13 @@ from designspace.networks.network import Network
 from designspace.spaces.identity import CHUNK, Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.space import DesignSpace
+from designspace.support.checks import mapping, whole
+from designspace.support.csv_text import check_id, decimal_point, open_table
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_text, write_together
-from designspace.support.text import quantity
+from designspace.support.files import write_text, write_together
+from designspace.support.reading import read_json
+from designspace.support.text import quantity, shown
+from designspace.support.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,6 +183,7 @@ class Population:
             seed, n, drawn, rejected = (story[key] for key in ("seed", "n", "drawn", "rejected"))
         except (TypeError, KeyError) as error:
             raise RunError(f"{folder / SAMPLING_FILE} lacks {error}") from error
+        _check_story(folder / SAMPLING_FILE, (seed, n, drawn), rejected)
         if len(ids) != n:
             raise RunError(
                 f"{path} holds {len(ids)} networks, but {SAMPLING_FILE} says {n}; it may have been cut off. "
@@ -207,16 +214,23 @@ def read_ids(folder: Path) -> tuple[str, ...]:
     """Read the ids of a population, and nothing else of it.
 
     Raises:
-        RunError: the table is missing or cannot be read.
+        RunError: the table is missing or cannot be read, or has something else for an id.
     """
     path = folder / POPULATION_FILE
+    if not path.exists():
+        raise RunError(f"there is no population in {folder} ({POPULATION_FILE} is missing)")
     try:
-        with path.open(encoding="utf-8") as file:
-            ids = [line.split(",", 1)[0] for line in file]
-    except OSError as error:
-        raise RunError(f"there is no population in {folder} ({path.name}: {error.strerror or error})") from error
+        file, parted_by = open_table(path)
+        with file:
+            ids = [line.split(parted_by, 1)[0].strip('"\r\n') for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
     if not ids or ids[0] != "id":
         raise RunError(f"{path}, line 1: the first column must be id")
+    while ids and not ids[-1]:
+        ids.pop()
+    for line, id_ in enumerate(ids[1:], start=2):
+        check_id(path, line, id_)
     return tuple(ids[1:])
 
 
@@ -227,10 +241,20 @@ def read_space(path: Path) -> DesignSpace:
         RunError: it is missing, unreadable, or describes no space.
     """
     try:
-        return DesignSpace.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, InputError, TypeError) as error:
+        return DesignSpace.from_dict(read_yaml(path))
+    except InputError as error:
+        said = str(error)
+        raise RunError(said if said.startswith(str(path)) else f"{path}: {said}") from error
+
+
+def _check_story(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
+    """Raise unless a sampling.json holds numbers where they belong."""
+    try:
+        for key, value in zip(("seed", "n", "drawn"), numbers, strict=True):
+            whole(key, value, 0)
+        for reason, count in mapping("rejected", rejected).items():
+            whole(f"rejected: {reason[:80]}", count, 0)
+    except InputError as error:
         raise RunError(f"{path}: {error}") from error
 
 
@@ -240,15 +264,21 @@ def _read_table(path: Path, names: list[str]) -> tuple[tuple[str, ...], Columns]
     ids: list[str] = []
     parts: list[list[Column]] = []
     try:
-        with path.open(encoding="utf-8") as file:
-            table = csv.reader(file)
+        file, parted_by = open_table(path)
+        with file:
+            table = csv.reader(file, delimiter=parted_by)
             if next(table, None) != header:
                 raise RunError(f"{path}, line 1: the columns must be {','.join(header)}")
             while rows := list(itertools.islice(table, CHUNK)):
+                while rows and len(rows) < CHUNK and not rows[-1]:  # blank lines at the end
+                    rows.pop()
+                if not rows:
+                    break
                 for line, row in enumerate(rows, start=len(ids) + 2):
                     if len(row) != len(header):
                         fields = f"{len(row)} fields where {len(header)} are needed"
                         raise RunError(f"{path}, line {line}: {fields}; it may be cut off")
+                    check_id(path, line, row[0])
                 texts = list(zip(*rows, strict=True))
                 ids += texts[0]
                 parts.append([_column(path, name, text) for name, text in zip(names, texts[1:], strict=True)])
@@ -261,14 +291,20 @@ def _read_table(path: Path, names: list[str]) -> tuple[tuple[str, ...], Columns]
 
 def _column(path: Path, name: str, text: Sequence[str]) -> Column:
     """Numbers as int64 where all are whole, else as float64."""
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         return np.array([int(value) for value in text], np.int64)
-    except ValueError:
-        pass
     try:
-        return np.array([float(value) for value in text], np.float64)
-    except ValueError as error:
-        raise RunError(f"{path}, column {name}: {error}") from error
+        column = np.array([float(decimal_point(value)) for value in text], np.float64)
+    except ValueError:
+        odd = next(value for value in text if not _NUMBER.fullmatch(decimal_point(value)))
+        raise RunError(f"{path}, column {name}: {shown(odd)} is not a number") from None
+    if not (np.abs(column) < 2**63).all():  # nor infinite, nor NaN
+        odd = next(value for value in text if not abs(float(decimal_point(value))) < 2**63)
+        raise RunError(f"{path}, column {name}: {shown(odd)} is not a number that can be")
+    return column
+
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
 def _column_text(column: Column) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,32 @@ from designspace.networks.complexity import (
     StageColumns,
     totals,
 )
-from designspace.networks.network import Network, Stage, Stem
-from designspace.spaces import constraints as constraints_
+from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import QUANTITIES, Constraint, Order
-from designspace.spaces.parameters import REGNET_COLUMNS, WHOLE, AnyNetAxes, Columns, RegNetAxes, named_axes
+from designspace.spaces.parameters import (
+    REGNET_COLUMNS,
+    WHOLE,
+    AnyNetAxes,
+    Columns,
+    RegNetAxes,
+    check_axis,
+    named_axes,
+)
 from designspace.spaces.template import Template
 from designspace.support.display import html_table
-from designspace.support.errors import InputError, unknown
+from designspace.support.errors import InputError
+from designspace.support.text import shown
 
 if TYPE_CHECKING:
     from designspace.spaces.membership import Membership
     from designspace.spaces.population import Population
+
+
+MAX_NAME = 100
+"""Characters of a space's name, which is its run folder's too."""
+MAX_COST = 4e18
+"""The highest count of multiply-adds that a space may have; columns of costs are int64."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,13 @@ class DesignSpace:
     constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
+        check_name(self.name)
+        for what, value, kind in (("axes", self.axes, AnyNetAxes | RegNetAxes), ("template", self.template, Template)):
+            if not isinstance(value, kind):
+                raise InputError(f"{self.name}: {what} must be {_kinds(kind)}, not {shown(value)}")
+        for name in WHOLE:
+            if name == "radix" or getattr(self, name) is not None:
+                check_axis(name, getattr(self, name))
         orders = [c for c in self.constraints if isinstance(c, Order)]
         if orders and isinstance(self.axes, RegNetAxes):
             raise InputError(f"{self.name}: a RegNet's stages follow from its line; {orders[0].order} does not apply")
@@ -65,8 +87,7 @@ class DesignSpace:
             raise InputError(
                 f"{self.name}: a {self.template.block} block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"
             )
-        if self.avd_first is not None and not set(self.avd_first.values.tolist()) <= {0, 1}:
-            raise InputError(f"{self.name}: avd_first is 0 or 1, not {self.avd_first.values.tolist()}")
+        _check_costs(self)
 
     def __repr__(self) -> str:
         template = self.template
@@ -178,36 +199,60 @@ class DesignSpace:
         Raises:
             InputError: a field is missing, unknown or out of range.
         """
-        if not isinstance(fields, Mapping):
-            raise InputError(f"a design space is described by name, family and axes, not by {fields!r}")
-        rest = dict(fields)
-        try:
-            family = rest.pop("family")
-            if family not in FAMILIES:
-                raise unknown("family", family, FAMILIES)
-            template = dict(rest.pop("template", {}))
-            if "stem" in template:
-                template["stem"] = Stem(**template["stem"])
-            if "strides" in template:
-                template["strides"] = tuple(template["strides"])
-            return DesignSpace(
-                name=rest.pop("name"),
-                axes=FAMILIES[family](**{name: _axis(name, axis) for name, axis in rest.pop("axes").items()}),
-                template=Template(**template),
-                constraints=tuple(constraints_.from_dict(constraint) for constraint in rest.pop("constraints", ())),
-                **{name: Axis.from_dict(rest.pop(name)) for name in WHOLE if name in rest},
-                **rest,
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"not the description of a design space: {error!r}") from error
+        from designspace.spaces.description import space_from_dict  # it makes spaces, so the import goes that way
+
+        return space_from_dict(fields)
 
 
-FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
+def _kinds(kind: Any) -> str:
+    """The names of classes, for a message."""
+    return " or ".join(one.__name__ for one in getattr(kind, "__args__", (kind,)))
 
 
-def _axis(name: str, described: Any) -> Any:
-    """An axis as it was described; None for a w_a that is w_0."""
-    return None if (name, described) == ("w_a", "w_0") else Axis.from_dict(described)
+_UNFIT = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+
+
+def check_name(name: Any) -> None:
+    """Raise unless a space's name can be that of a folder too.
+
+    Raises:
+        InputError: it is empty, too long, or has a path separator or a control character in it.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"name must be text, not {shown(name)}; in YAML, write a number in quotes: name: '2024'")
+    if not name.strip() or len(name) > MAX_NAME or name.startswith(".") or _UNFIT.search(name):
+        raise InputError(
+            f"name must be text of 1 to {MAX_NAME} characters that can name a folder, without / and \\ and not "
+            f"beginning with a point, not {shown(name)}"
+        )
+
+
+def _check_costs(space: DesignSpace) -> None:
+    """Raise where the costs of the largest networks may not fit into 64 bits.
+
+    The bound is generous: all blocks have the highest width on the first stage's map. It is 4e15 for the paper's
+    RegNetX at 224 pixels, and int64 ends at 9e18.
+    """
+    axes, template = space.axes, space.template
+    if isinstance(axes, RegNetAxes):
+        depth = float(axes.depth.grid[-1])
+        slope = axes.w_0 if axes.w_a is None else axes.w_a
+        width = (float(axes.w_0.grid[-1]) + float(slope.grid[-1]) * depth) * float(axes.w_m.grid[-1]) ** 0.5
+    else:
+        depth = float(axes.depth.grid[-1]) * space.num_stages
+        width = float(axes.width.grid[-1])
+    inner = width * max(1.0, 1 / float(axes.bottleneck_ratio.grid[0]))
+    stem = float(space.stem_width.grid[-1]) if space.stem_width else template.stem.width
+    side = template.resolution / (1 if template.stem.kind == "cifar" else 2)
+    blocks = depth * 9 * (width + inner + stem) ** 2 * max(1.0, float(space.radix.grid[-1])) * (1 + template.se_ratio)
+    total = (side / template.strides[0] + 1) ** 2 * blocks
+    total += template.resolution**2 * 49 * template.in_channels * stem
+    total += (width + template.num_classes) * (template.head_width + template.num_classes)
+    if total > MAX_COST:
+        raise InputError(
+            f"{space.name}: its largest networks may cost {total:.0e} multiply-adds, and up to {MAX_COST:.0e} can be "
+            "counted; lower the widths, depths or the resolution"
+        )
 
 
 def _in_words(constraint: Constraint) -> str:

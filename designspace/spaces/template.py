@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 
 from designspace.networks.blocks import Int
 from designspace.networks.complexity import Column, NetworkColumns, StageColumns, StemColumns
-from designspace.networks.network import Network, Stage, Stem
-from designspace.support.checks import make_plain, plain, whole
+from designspace.networks.network import MAX_STAGES, Network, Stage, Stem
+from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError
+from designspace.support.text import shown
 
 AVD = ("avg_pool_after", "avg_pool_before")
 """Down-sampling by the value of ``avd_first`` (ResNeSt's name for it)."""
+
+
+MAX_RESOLUTION = 1 << 16
+"""The longest side of images, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,16 @@ class Template:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        object.__setattr__(self, "strides", tuple(plain(stride) for stride in self.strides))
-        if not self.strides:
-            raise InputError("a space needs at least one stage")
-        whole("resolution", self.resolution, 1)
+        if not isinstance(self.stem, Stem):
+            raise InputError(f"stem must be a Stem, not {shown(self.stem)}")
+        listed = list(self.strides) if isinstance(self.strides, list | tuple | range) else []
+        if not 1 <= len(listed) <= MAX_STAGES:
+            raise InputError(
+                f"strides must be a list with the stride of each stage, 1 to {MAX_STAGES} of them, as [2, 2, 2, 2], "
+                f"not {shown(self.strides)}"
+            )
+        object.__setattr__(self, "strides", tuple(plain(stride) for stride in listed))
+        at_most("resolution", whole("resolution", self.resolution, 1), MAX_RESOLUTION)
         whole("num_classes", self.num_classes, 1)
         # A network of the least shape checks all other fields.
         self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from designspace.support.errors import InputError
+from designspace.support.text import shown
 
 
 def plain(value: Any) -> Any:
@@ -44,7 +47,7 @@ def whole(name: str, value: Any, low: int | None = None, high: int | None = None
     """
     given = plain(value)
     if not isinstance(given, int) or isinstance(given, bool) or not _within(given, low, high):
-        raise InputError(f"{name} must be a whole number{_range(low, high)}, not {given!r}")
+        raise InputError(f"{name} must be a whole number{_range(low, high)}, not {shown(given)}")
     return given
 
 
@@ -56,9 +59,103 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     """
     given = plain(value)
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not math.isfinite(given) or not _within(given, low, high):
-        raise InputError(f"{name} must be a number{_range(low, high)}, not {given!r}")
+    if not is_number or not _is_finite(given) or not _within(given, low, high):
+        raise InputError(f"{name} must be a number{_range(low, high)}, not {shown(given)}")
     return float(given) if isinstance(given, float) else int(given)
+
+
+def at_most(name: str, value: float, high: float) -> None:
+    """Raise unless a number is at most ``high``: a limit that nobody meets but who types or edits nonsense.
+
+    Raises:
+        InputError: it is higher.
+    """
+    if value > high:
+        raise InputError(f"{name} must be at most {high:,}, not {shown(value)}")
+
+
+def text(name: str, value: Any, most: int = 200) -> str:
+    """Return a text of at most ``most`` characters.
+
+    Raises:
+        InputError: it is something else, or longer.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, not {shown(value)}")
+    if len(value) > most:
+        raise InputError(f"{name} must be text of at most {most:,} characters, not {shown(value)}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return true or false.
+
+    Raises:
+        InputError: it is something else.
+    """
+    given = plain(value)
+    if not isinstance(given, bool):
+        raise InputError(f"{name} must be true or false, not {shown(given)}")
+    return given
+
+
+def mapping(
+    name: str, value: Any, allowed: Iterable[str] | None = None, needed: Iterable[str] = ()
+) -> Mapping[str, Any]:
+    """Return a mapping whose keys are known.
+
+    Args:
+        name: of what it describes, for messages.
+        value: the mapping.
+        allowed: its possible keys; None for any text.
+        needed: keys that it must have.
+
+    Raises:
+        InputError: it is something else, or a key is unknown or missing.
+
+    >>> mapping("depth", {"kind": "uniform", "lo": 1}, ["kind", "low", "high"])
+    Traceback (most recent call last):
+    designspace.support.errors.InputError: depth: unknown key 'lo'; did you mean 'low'? choose from: kind, low, high
+    """
+    names = None if allowed is None else list(allowed)
+    required = list(needed)
+    if not isinstance(value, Mapping):
+        keys = names if names is not None else required
+        described = f" with {', '.join(keys)}" if keys else ""
+        raise InputError(f"{name} must be a mapping{described}, not {shown(value)}")
+    for key in value:
+        if not isinstance(key, str) or (names is not None and key not in names):
+            close = difflib.get_close_matches(str(key)[:100], names or [], 1)
+            hint = f"; did you mean {close[0]!r}? choose" if close else "; choose"
+            listed = ", ".join(names or ["texts"])
+            raise InputError(f"{name}: unknown key {shown(key)}{hint} from: {listed}")
+    for key in required:
+        if key not in value:
+            raise InputError(f"{name}: {key} is missing; it has {', '.join(value) or 'no keys'}"[:300])
+    return value
+
+
+def from_fields(kind: Any, fields: Any) -> Any:
+    """Return the dataclass whose fields a mapping holds.
+
+    Raises:
+        InputError: a field is missing or unknown, or the class refuses a value.
+    """
+    known = dataclasses.fields(kind)
+    needed = [
+        field.name
+        for field in known
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    return kind(**mapping(kind.__name__, fields, [field.name for field in known], needed))
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is finite as a float: an int of 400 digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _within(value: float, low: float | None, high: float | None) -> bool:

@@ -15,6 +15,27 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from designspace.support.errors import RunError
+from designspace.support.reading import read_bytes, read_json
+
+__all__ = [
+    "WriteError",
+    "add_to_log",
+    "atomic_writer",
+    "read_bytes",
+    "read_json",
+    "sha256_of",
+    "write_bytes",
+    "write_first",
+    "write_folder",
+    "write_json",
+    "write_text",
+    "write_together",
+]
+
+
+class WriteError(RunError):
+    """A file cannot be written: a full disk, no permission, a read-only file system."""
+
 
 _checks: dict[Path, Callable[[], None]] = {}
 """What to call before a file below a folder is changed (see `guarded`)."""
@@ -65,7 +86,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -78,7 +99,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+            raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
         raise
 
 
@@ -131,7 +152,7 @@ def write_first(path: Path, text: str) -> None:
             with contextlib.suppress(FileExistsError):
                 _link(file.name, path, text)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _link(name: str, path: Path, text: str) -> None:
@@ -159,7 +180,7 @@ def add_to_log(path: Path, text: str) -> None:
         with os.fdopen(handle, "a", encoding="utf-8") as log:
             log.write(line)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
@@ -189,42 +210,16 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
         else:
             temporary.replace(path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        RunError: the file is missing or unreadable.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        RunError: the file is missing, unreadable or not whole JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RunError(f"{path} is not whole JSON ({error}); it may have been cut off or edited") from error
 
 
 def _umask() -> int:

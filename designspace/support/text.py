@@ -6,6 +6,10 @@ import re
 import shlex
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
+
+MAX_SHOWN = 60
+"""Characters of a value that a message shows."""
 
 
 def quantity(value: float) -> str:
@@ -152,3 +156,40 @@ def first_few(names: Sequence[str], most: int) -> str:
     """
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: its ``repr``, shortened.
+
+    >>> shown("x" * 1000), shown({"a": [1, 2]}), shown(10**400)
+    ("'xxxxxxxxxxxxxxxxxxxxxxxx...' (1,000 characters)", "{'a': [1, 2]}", 'a number of more than 60 digits')
+    """
+    if isinstance(value, str):
+        if len(value) <= MAX_SHOWN:
+            return repr(value)
+        return f"{value[:24] + '...'!r} ({len(value):,} characters)"
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if abs(value) < 10**MAX_SHOWN else f"a number of more than {MAX_SHOWN} digits"
+    if isinstance(value, list | tuple | dict | set):
+        # The text of nested aliases may be longer than memory, so nothing large or deep is turned into text.
+        text = repr(value) if _is_small(value) else ""
+        kind = {list: "list", dict: "mapping"}.get(type(value), type(value).__name__)
+        many = f"{len(value):,} value{'' if len(value) == 1 else 's'}"
+        return text if text and len(text) <= 2 * MAX_SHOWN else f"a {kind} of {many}"
+    text = repr(value)
+    return text if len(text) <= 2 * MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _is_small(value: Any, depth: int = 3) -> bool:
+    """Whether a value is quickly written down: few entries, nested three deep at most."""
+    if isinstance(value, dict):
+        parts: list[Any] = [*value.keys(), *value.values()] if len(value) <= 12 else []
+    elif isinstance(value, list | tuple | set):
+        parts = list(value) if len(value) <= 12 else []
+    else:
+        return not (isinstance(value, str) and len(value) > MAX_SHOWN) and not (
+            isinstance(value, int) and abs(value) >= 10**MAX_SHOWN
+        )
+    return len(value) <= 12 and depth > 0 and all(_is_small(part, depth - 1) for part in parts)

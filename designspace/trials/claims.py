@@ -25,18 +25,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from designspace.support.checks import from_fields, text, whole
 from designspace.support.errors import RunError
 from designspace.support.files import guarded
+from designspace.support.reading import parse_json, read_with_time
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 """A claim that does not change for so long is abandoned. NFS may show a change up to 30 s late."""
+MAX_BYTES = 1 << 16
+"""The largest claim that is read."""
 BEAT_S = 5.0
 """How often an owner touches its claim."""
 
-_NAME = re.compile(r"claim\.(\d+)\.json")
+_NAME = re.compile(r"claim\.([1-9]\d{0,8})\.json")
 
 
 class ClaimLost(BaseException):
@@ -60,6 +65,11 @@ class Owner:
     """Its SLURM job, as ``12_3``; empty outside SLURM."""
     token: str
     """Random: no two claims have the same."""
+
+    def __post_init__(self) -> None:
+        whole("pid", self.pid, 1, 2**31 - 1)
+        for name in ("host", "born", "machine", "job", "token"):
+            text(name, getattr(self, name))
 
     @staticmethod
     def here() -> Owner:
@@ -307,15 +317,27 @@ def _create(folder: Path, number: int, lost: Owner | None) -> Claim | None:
 def _read(path: Path, number: int) -> Held | None:
     """Read a claim. Opening it first makes an NFS client ask the server for its present state."""
     try:
-        with path.open("rb") as file:
-            touched, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
-    except FileNotFoundError:
-        return None
+        content, touched = read_with_time(path, MAX_BYTES)
+    except RunError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        if isinstance(error.__cause__, OSError):  # a file server that does not answer, say
+            raise error.__cause__ from None
+        return Held(path, number, None, path.lstat().st_mtime_ns)  # whatever it is, nobody can be asked
     try:
-        owner = Owner(**json.loads(text))
-    except (ValueError, TypeError):
+        owner = owner_from(parse_json(content))
+    except ValueError:
         owner = None
     return Held(path, number, owner, touched)
+
+
+def owner_from(fields: Any) -> Owner:
+    """Return the owner that a claim or a launch.json describes.
+
+    Raises:
+        InputError: a field is missing, unknown or of the wrong kind.
+    """
+    return from_fields(Owner, fields)  # type: ignore[no-any-return]
 
 
 def _born(pid: int) -> str:

@@ -24,10 +24,13 @@ import yaml
 
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
-from designspace.support.checks import plain, whole
+from designspace.support.checks import mapping, plain, text, whole
+from designspace.support.csv_text import as_commas, looks_changed, why_not_an_id
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import read_json, write_first, write_together
+from designspace.support.files import write_first, write_together
+from designspace.support.reading import read_bytes, read_json, read_json_object
 from designspace.support.text import printable, to_cell
+from designspace.support.yaml_text import read_yaml
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import EpochRecord, Recipe, asked_of
@@ -170,7 +173,7 @@ class RunFolder:
     def provenance(self) -> dict[str, Any]:
         """What is known about how the population came to be; empty if nothing is."""
         path = self.path / _PROVENANCE
-        return dict(read_json(path)) if path.exists() else {}
+        return read_json_object(path) if path.exists() else {}
 
     def write_plan(self, recipe: Recipe, seed: int) -> None:
         """Write how all networks are to be trained.
@@ -205,10 +208,10 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            held = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-            seed = held.pop("seed")
+            held = dict(mapping("recipe", read_yaml(path), needed=["seed"]))
+            seed = whole("seed", held.pop("seed"), 0)
             return Recipe.from_dict(held), seed
-        except (yaml.YAMLError, InputError, KeyError, TypeError, ValueError) as error:
+        except InputError as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
     def settle_kernels(self, here: str) -> str:
@@ -224,8 +227,8 @@ class RunFolder:
         if not path.exists():
             write_first(path, json.dumps({"kernels": here}, indent=2) + "\n")
         try:
-            return str(read_json(path)["kernels"])
-        except (KeyError, TypeError) as error:
+            return text("kernels", mapping("kernels", read_json(path), needed=["kernels"])["kernels"])
+        except InputError as error:
             raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
 
     def trial(self, id_: str) -> TrialFolder:
@@ -396,15 +399,15 @@ def _read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
     """Read a history.csv."""
     found: dict[str, list[EpochRecord]] = {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = as_commas(read_bytes(path)).decode("utf-8-sig")
         header, *rows = csv.reader(io.StringIO(text), strict=True)
         if ["id", *_EPOCH_COLUMNS][: len(header)] != header or len(header) < _LEAST_COLUMNS or not text.endswith("\n"):
             raise ValueError(f"its columns must be id,{','.join(_EPOCH_COLUMNS)}, and its last line whole")
-        for id_, epoch, *numbers in rows:
+        for id_, epoch, *numbers in filter(None, rows):
+            if looks_changed(id_):
+                raise ValueError(why_not_an_id(id_))
             record = EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]
             found.setdefault(id_, []).append(record)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path} does not hold epochs ({error})") from error
     return {id_: tuple(history) for id_, history in found.items()}

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from designspace.support.files import read_json, write_json
+from designspace.support.checks import mapping, text, whole
+from designspace.support.csv_text import ID
+from designspace.support.errors import InputError, RunError
+from designspace.support.files import write_json
+from designspace.support.reading import read_json, read_json_object
+from designspace.support.text import shown
+from designspace.trials import claims
 
 _ABOUT = "launch.json"
 _TASKS = "tasks.json"
@@ -53,7 +59,7 @@ class LaunchFolder:
 
     def about(self) -> dict[str, Any]:
         """What is known about the launch."""
-        return dict(read_json(self.path / _ABOUT))
+        return _checked(self.path / _ABOUT, read_json_object(self.path / _ABOUT))
 
     def write_about(self, about: Mapping[str, Any]) -> None:
         """Write what is known about the launch."""
@@ -66,7 +72,12 @@ class LaunchFolder:
     def tasks(self) -> list[list[str]]:
         """Which trials each of the scheduler's tasks has; none for a local launch."""
         path = self.path / _TASKS
-        return list(read_json(path)) if path.exists() else []
+        if not path.exists():
+            return []
+        tasks = read_json(path)
+        if not isinstance(tasks, list) or not all(isinstance(task, list) and all(map(_is_id, task)) for task in tasks):
+            raise RunError(f"{path} does not hold lists of ids, one for each task; it may have been edited")
+        return tasks
 
     def cancel(self, who: str) -> None:
         """Tell the launch to end, wherever it runs."""
@@ -82,4 +93,42 @@ class LaunchFolder:
     @property
     def cancelled_by(self) -> str:
         """Who told it to end; empty if nobody did."""
-        return str(read_json(self.path / _CANCEL)["by"]) if self.is_cancelled else ""
+        return str(read_json_object(self.path / _CANCEL).get("by", "somebody"))[:200] if self.is_cancelled else ""
+
+
+_KINDS = {
+    "owner": dict,
+    "arrays": list,
+    "launcher": str,
+    "folder": int,
+    "workers": int,
+    "code": str,
+    "user": str,
+    "data_root": str,
+    "ended": bool,
+}
+"""What stands in launch.json where the program reads it, and of which kind it is."""
+
+
+def _checked(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """What is known about a launch, if all that the program reads of it is of the right kind."""
+    for key, kind in _KINDS.items():
+        if about.get(key) is not None and not isinstance(about[key], kind):
+            raise RunError(f"{path}: {key} must be of type {kind.__name__}, not {shown(about[key])}")
+    try:
+        if "owner" in about:
+            claims.owner_from(about["owner"])
+        for array in about.get("arrays") or []:
+            given = mapping("arrays", array, ("name", "first", "count", "job_id"), ("name", "first", "count"))
+            for key in ("name", "job_id"):
+                text(f"arrays: {key}", given.get(key, ""), 400)
+            for key in ("first", "count"):
+                whole(f"arrays: {key}", given[key], 0, 1_000_000)
+    except InputError as error:
+        raise RunError(f"{path}: {error}") from error
+    return about
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a value can be the id of a trial."""
+    return isinstance(value, str) and ID.fullmatch(value) is not None

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all
 from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -35,29 +37,57 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
     so does what is being trained. A trial whose files cannot be read or written is left out, which is logged.
 
     Raises:
-        InputError: another space, seed or recipe; nothing is changed by that folder or those after it.
+        InputError: another space, seed or recipe; nothing is changed then.
         RunError: a folder cannot be read or written.
     """
+    offered = [(other, other.population(), other.plan()) for other in others]
+    _check_all(target, offered)
     found = []
-    for other in others:
-        population, plan = other.population(), other.plan()
-        if plan is not None:
-            target.check_plan(*plan)
+    for other, population, plan in offered:
         mine = target.population() if target.exists() else None
         if mine is None or len(mine) < len(population):
             target.create(population, provenance)
-        elif not population.begins(mine):
-            raise InputError(
-                f"{other.path} holds {len(population)} networks of {population.space.name}, seed {population.seed}, "
-                f"which {target.path} ({mine.space.name}, seed {mine.seed}) does not begin with; "
-                "compare different populations with designspace.analyze runs=[...]"
-            )
         if plan is None:
             found.append(Taken())
             continue
         target.write_plan(*plan)
         found.append(_take_over(target, other, population.ids))
     return found
+
+
+_Offer = tuple[RunFolder, Population, tuple[Recipe, int] | None]
+"""Another folder, its population and its plan."""
+
+
+def _check_all(target: RunFolder, offered: Sequence[_Offer]) -> None:
+    """Raise unless all folders belong together, before anything is written.
+
+    Raises:
+        InputError: two of them have another space, seed or recipe.
+    """
+    longest, holder = (target.population(), target) if target.exists() else (None, None)
+    first_plan = None
+    for other, population, plan in offered:
+        if longest is None or holder is None:
+            longest, holder = population, other
+        short, long, its = (
+            (population, longest, holder) if len(population) <= len(longest) else (longest, population, other)
+        )
+        if not short.begins(long):
+            raise InputError(
+                f"{other.path} holds {len(population)} networks of {population.space.name}, seed {population.seed}, "
+                f"and {holder.path} {len(longest)} of {longest.space.name}, seed {longest.seed}: neither begins with "
+                "the other; compare different populations with designspace.analyze runs=[...]. Nothing was written"
+            )
+        longest, holder = long, its
+        if plan is not None:
+            target.check_plan(*plan)
+            if first_plan is not None and first_plan[1] != plan:
+                raise InputError(
+                    f"{other.path} was trained with another recipe or seed than {first_plan[0].path}; "
+                    "nothing was written"
+                )
+            first_plan = first_plan or (other, plan)
 
 
 def _take_over(target: RunFolder, other: RunFolder, ids: Sequence[str]) -> Taken:

@@ -19,9 +19,13 @@ from designspace.networks.network import Network
 from designspace.support.checks import make_plain, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import add_to_log, read_json, write_json, write_text
+from designspace.support.reading import read_text
+from designspace.support.text import shown
 from designspace.trials.trial import EpochRecord, Recipe
 
 FORMAT = 1
+MAX_HISTORY_BYTES = 32 << 20
+"""The largest history.csv that is read."""
 _EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 
 
@@ -77,7 +81,9 @@ class TrainingFolder:
             if any(not name.startswith((".", "claim.")) for name in others):
                 raise InputError(f"{self.path} holds no training but other files; choose another folder with out=...")
             return
-        differences = [f"{name} is {was!r} there and {now!r} here" for name, was, now in self._compared(question)]
+        differences = [
+            f"{name} is {shown(was)} there and {shown(now)} here" for name, was, now in self._compared(question)
+        ]
         if differences:
             raise InputError(
                 f"{self.path} holds another training ({'; '.join(differences)}). It was left as it is; choose another "
@@ -96,7 +102,10 @@ class TrainingFolder:
 
     def provenance(self) -> dict[str, Any]:
         """What is known of the command that began the training."""
-        return dict(self._held()["provenance"])
+        provenance = self._held().get("provenance")
+        if not isinstance(provenance, dict):
+            raise RunError(f"{self._asked} does not say where the training comes from")
+        return provenance
 
     def write_history(self, history: tuple[EpochRecord, ...]) -> None:
         """Write a line of CSV for each epoch so far."""
@@ -114,7 +123,7 @@ class TrainingFolder:
         if not self.history.exists():
             return ()
         try:
-            header, *rows = csv.reader(self.history.read_text(encoding="utf-8").splitlines(), strict=True)
+            header, *rows = csv.reader(read_text(self.history, MAX_HISTORY_BYTES).splitlines(), strict=True)
             if tuple(header) != _EPOCH_COLUMNS:
                 raise ValueError(f"its columns must be {', '.join(_EPOCH_COLUMNS)}")
             return tuple(_record(row) for row in rows)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks.network import Network
-from designspace.support.checks import make_plain, number, whole
+from designspace.support.checks import flag, make_plain, number, text, whole
 from designspace.support.errors import InputError, suggest, unknown
 
 POLICIES = (None, "autoaugment", "randaugment")
@@ -129,7 +129,11 @@ class Recipe:
         for name in ("train_images", "test_images", "crop_size", "test_size"):
             if getattr(self, name) is not None:
                 whole(f"recipe: {name}", getattr(self, name), 1)
-        if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", str(self.trainer)):
+        text("recipe: data", self.data)
+        for name in ("trainer", "policy", "precision"):
+            if getattr(self, name) is not None:
+                text(f"recipe: {name}", getattr(self, name))
+        if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", self.trainer):
             raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
             number(f"recipe: {name}", getattr(self, name), 0)
@@ -237,6 +241,14 @@ class EpochRecord:
 
     def __post_init__(self) -> None:
         make_plain(self)
+        whole("epoch", self.epoch, 1)
+        number("train_loss", self.train_loss)
+        for name in ("lr", "wall_s"):
+            number(name, getattr(self, name), 0)
+        for name in ("train_error", "test_error"):
+            number(name, getattr(self, name), 0, 100)
+        if self.heldout_error is not None:
+            number("heldout_error", self.heldout_error, 0, 100)
 
     def in_words(self, epochs: int) -> str:
         """Say in one line what the epoch did; ``epochs`` is how many there are to be."""
@@ -265,6 +277,15 @@ class TrialResult:
 
     def __post_init__(self) -> None:
         make_plain(self)
+        for name in ("final_error", "best_error"):
+            number(name, getattr(self, name), 0, 100)
+        if self.heldout_error is not None:
+            number("heldout_error", self.heldout_error, 0, 100)
+        whole("epochs", self.epochs, 0)
+        number("train_s", self.train_s, 0)
+        text("device", self.device)
+        if self.memory_bytes is not None:
+            whole("memory_bytes", self.memory_bytes, 0, 2**63 - 1)
 
     @property
     def selection_error(self) -> float:
@@ -285,6 +306,8 @@ class TrialResult:
         )
 
 
+MAX_DETAIL = 100_000
+"""Characters of what is told about a failure."""
 FAILURE_REASONS = ("diverged", "out of memory", "time limit", "worker died", "error")
 
 
@@ -300,8 +323,10 @@ class TrialFailure:
     """Epochs that it had completed."""
 
     def __post_init__(self) -> None:
-        if self.reason not in FAILURE_REASONS:
+        if text("reason of failure", self.reason) not in FAILURE_REASONS:
             raise unknown("failure reason", self.reason, FAILURE_REASONS)
+        text("detail", self.detail, MAX_DETAIL)
+        whole("epochs", self.epochs, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +339,11 @@ class Attempt:
     """Seconds since 1970."""
     outside: bool = False
     """Whether something outside seems to have ended it (kill -9, a lost machine), not the trial itself."""
+
+    def __post_init__(self) -> None:
+        text("host", self.host)
+        number("ended", self.ended)
+        flag("outside", self.outside)
 
 
 KILLS_PER_RETRY = 10

@@ -18,17 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from designspace.support.checks import from_fields, mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, may_pass
-from designspace.support.files import (
-    add_to_log,
-    atomic_writer,
-    check_guard,
-    guarded,
-    read_json,
-    write_json,
-    write_text,
-)
+from designspace.support.files import add_to_log, atomic_writer, check_guard, guarded, write_json, write_text
+from designspace.support.reading import parse_json, read_json, read_text, read_with_time
+from designspace.support.text import shown
 from designspace.trials import claims
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
 
@@ -41,6 +36,10 @@ _RESULT = "result.json"
 _ERROR = "error.json"
 _HISTORY = "history.jsonl"
 _ATTEMPTS = "attempts.json"
+MAX_VALUE_BYTES = 1 << 20
+"""The largest file of a result, a failure or attempts that is read."""
+MAX_HISTORY_BYTES = 32 << 20
+"""The largest history of a trial that is read: 100,000 epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +136,12 @@ class TrialFolder:
             RunError: the file is cut off or was edited.
         """
         path = self.path / _HISTORY
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return tuple(EpochRecord(**json.loads(line)) for line in lines)
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return ()
-        except OSError as error:
-            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-        except (ValueError, TypeError) as error:
+        try:
+            lines = read_text(path, MAX_HISTORY_BYTES).splitlines()
+            return tuple(from_fields(EpochRecord, parse_json(line)) for line in lines)
+        except ValueError as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
     def known_history(self) -> tuple[EpochRecord, ...]:
@@ -193,10 +190,11 @@ class TrialFolder:
         if not os.path.lexists(path):
             return ()
         try:
-            return tuple(
-                Attempt(**{**fields, "failure": TrialFailure(**fields["failure"])}) for fields in read_json(path)
-            )
-        except (TypeError, KeyError, InputError) as error:
+            listed = read_json(path, MAX_VALUE_BYTES)
+            if not isinstance(listed, list):
+                raise InputError(f"a list is needed, not {shown(listed)}")
+            return tuple(_attempt(fields) for fields in listed)
+        except InputError as error:
             raise RunError(f"{path} does not hold attempts ({error})") from error
 
     def add_attempt(self, attempt: Attempt) -> tuple[Attempt, ...]:
@@ -292,18 +290,15 @@ def _opened(path: Path) -> BinaryIO:
 
 def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
     """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a status reads some 10,000 of these)
-            text, written = file.read(), os.fstat(file.fileno()).st_mtime
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
+    written = written_ns / 1e9
     try:
-        fields = json.loads(text)
+        fields = dict(mapping(kind.__name__, parse_json(text)))
         told = fields.pop("asked", "")
-        value = kind(**fields)
-    except (ValueError, AttributeError, TypeError, InputError) as error:
+        value = from_fields(kind, fields)
+    except ValueError as error:
         raise RunError(
             f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry tries it again"
         ) from error
@@ -312,3 +307,9 @@ def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
             f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run"
         )
     return value, written
+
+
+def _attempt(fields: Any) -> Attempt:
+    """The attempt that some plain values describe."""
+    given = dict(mapping("attempt", fields, needed=["failure"]))
+    return from_fields(Attempt, {**given, "failure": from_fields(TrialFailure, given["failure"])})

@@ -86,7 +86,7 @@ def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
         (lambda line: "", "line 3: 0 fields where 2. are needed"),
         (
             lambda line: line.rpartition(",")[0] + ",many",
-            "column activations: could not convert string to float: 'many'",
+            "column activations: 'many' is not a number",
         ),
     ],
     ids=["one field more", "empty line", "no number"],

@@ -276,8 +276,8 @@ def test_a_space_of_ones_own_in_ten_lines():
     ("change", "message"),
     [
         ("family: cnn", "unknown family 'cnn'; there is: anynet, regnet"),
-        ("axis: {}", "unexpected keyword argument 'axis'"),
-        ("axes: {depth: {kind: uniform, low: 1, high: 8}}", "missing 2 required positional arguments"),
+        ("axis: {}", "unknown key 'axis'; did you mean 'axes'"),
+        ("axes: {depth: {kind: uniform, low: 1, high: 8}}", "axes: width is missing"),
         ("constraints: [{kind: even}]", "unknown kind of constraint 'even'; there is: shared, non_decreasing"),
         ("constraints: [{kind: shared, parameter: colour}]", "unknown parameter 'colour'"),
         ("constraints: [{kind: shared, parameter: cardinality}]", "the space has no such axis"),

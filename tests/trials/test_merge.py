@@ -79,9 +79,9 @@ def test_a_done_trial_takes_the_place_of_a_failed_one(tmp_path):
 
 def test_other_populations_and_recipes_are_refused(tmp_path):
     here = make(tmp_path / "a")
-    with pytest.raises(InputError, match="does not begin with; compare different populations"):
+    with pytest.raises(InputError, match="neither begins with the other; compare different populations"):
         merge(here, [make(tmp_path / "b", n=3, seed=1)], {})
-    with pytest.raises(InputError, match="already holds another population"):
+    with pytest.raises(InputError, match="neither begins with the other"):
         merge(here, [make(tmp_path / "c", n=9, seed=1)], {})
     other = RunFolder(tmp_path / "d")
     other.create(SPACE.sample(4), {})

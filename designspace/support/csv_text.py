@@ -1,0 +1,97 @@
+"""CSV files as spreadsheets save them: with a byte-order mark, quoted cells, semicolons, decimal commas."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from designspace.support.errors import RunError
+from designspace.support.reading import check_regular
+
+ID = re.compile(r"[0-9a-f]{12}")
+"""The id of a network: 12 hex digits."""
+MAX_CELL = 100_000
+"""Characters of a cell."""
+
+_LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,]+([eE][+-]?\d+)?|[iI]nf(inity)?|∞")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+
+
+def separator(header: str) -> str:
+    """Return what parts the cells of a table, read off its first line: a comma, a semicolon or a tab.
+
+    >>> separator("id,d1,w1"), separator('"id";"d1";"w1"')
+    (',', ';')
+    """
+    return max(",;\t", key=header.count)
+
+
+def open_table(path: Path) -> tuple[io.TextIOWrapper, str]:
+    """Open a CSV file for reading: the file, at its beginning, and its separator.
+
+    Raises:
+        RunError: it is missing, or not a regular file.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    check_regular(path)
+    try:
+        file = path.open(encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        header = file.readline(MAX_CELL)
+        file.seek(0)
+        return file, separator(header)
+    except BaseException:
+        file.close()
+        raise
+
+
+def as_commas(data: bytes) -> bytes:
+    """Return a CSV file's bytes with commas for semicolons or tabs, and points for decimal commas; others unchanged."""
+    header = data[: data.find(b"\n") + 1 or len(data)].decode("utf-8", "replace")
+    parted_by = separator(header)
+    if parted_by == ",":
+        return data
+    text = io.StringIO()
+    rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=parted_by)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([decimal_point(cell) for cell in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def decimal_point(cell: str) -> str:
+    """Return a cell with a decimal point for a decimal comma.
+
+    >>> decimal_point("3,2"), decimal_point("1,000,000"), decimal_point("a,b")
+    ('3.2', '1,000,000', 'a,b')
+    """
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
+
+
+def check_id(path: Path, line: int, id_: str) -> None:
+    """Raise where a cell that should hold an id holds something else.
+
+    Raises:
+        RunError: it says so, and that spreadsheets change ids that look like numbers.
+    """
+    if not ID.fullmatch(id_):
+        raise RunError(f"{path}, line {line}: {why_not_an_id(id_)}")
+
+
+def why_not_an_id(id_: str) -> str:
+    """Say what is wrong with a text that is not an id."""
+    said = f"{id_[:40]!r} is not an id, which has 12 hex digits"
+    if _LIKE_A_NUMBER.fullmatch(id_):
+        said += (
+            "; a spreadsheet changes ids that look like numbers (zeros at the front, 1e5...) when it saves a file: "
+            "restore the file from a copy, and import its first column as text"
+        )
+    return said
+
+
+def looks_changed(id_: str) -> bool:
+    """Whether a text is what a spreadsheet makes of an id: a number that is not 12 hex digits."""
+    return not ID.fullmatch(id_) and _LIKE_A_NUMBER.fullmatch(id_) is not None

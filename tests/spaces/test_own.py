@@ -1,0 +1,229 @@
+"""Spaces in files of one's own: what may stand there, what completes it, and what is refused in words."""
+
+import copy
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from designspace.networks.complexity import complexity
+from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
+from designspace.spaces.own import read_own
+from designspace.spaces.parameters import AnyNetAxes
+from designspace.spaces.population import Population
+from designspace.spaces.space import DesignSpace
+from designspace.support.errors import InputError, RunError
+
+MINE = {
+    "name": "Mine",
+    "family": "anynet",
+    "axes": {
+        "depth": {"kind": "uniform", "low": 1, "high": 4},
+        "width": {"kind": "log_uniform", "low": 16, "high": 128, "step": 16},
+        "bottleneck_ratio": {"kind": "choice", "values": [1, 2]},
+        "group_width": {"kind": "choice", "values": [8, 16]},
+    },
+}
+
+
+def described(**changes):
+    """MINE with other values, by dotted keys."""
+    fields = copy.deepcopy(MINE)
+    for key, value in changes.items():
+        *outer, last = key.split("__")
+        inner = fields
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"axes__width": {"kind": "choice", "values": [-16, 32]}},
+            "width takes whole numbers from 1 to 1048576, not -16",
+        ),
+        ({"axes__width": {"kind": "choice", "values": [0, 32]}}, "not 0"),
+        ({"axes__width": {"kind": "choice", "values": [16.5, 32]}}, "not 16.5"),
+        ({"axes__depth__low": 0}, "depth takes whole numbers from 1"),
+        ({"axes__depth__high": 60_000}, "depth takes whole numbers from 1 to 10000, not 60000"),
+        ({"axes__depth__high": 10**9}, "1.00e.9 values; an axis has 100,000 at most"),
+        ({"axes__depth__high": float("inf")}, "axes.depth: high must be a number, not inf"),
+        ({"axes__depth__high": float("nan")}, "high must be a number, not nan"),
+        ({"axes__depth__high": 10**400}, "high must be a number"),
+        ({"axes__depth__high": "4"}, "high must be a number, not '4'"),
+        ({"axes__depth__step": 0}, "step must be above 0"),
+        ({"axes__depth__step": -1}, "step must be above 0"),
+        ({"axes__depth__low": 5}, "low <= high"),
+        ({"axes__depth": {"kind": "uniform", "low": 1, "hihg": 4}}, "unknown key 'hihg'; did you mean 'high'"),
+        ({"axes__depth": {"kind": "uniform", "low": 1}}, "axes.depth: uniform axis: high is missing"),
+        ({"axes__depth": {"kind": ["x"]}}, "unknown kind of axis"),
+        ({"axes__depth": [1, 2]}, "axes.depth: an axis must be a mapping"),
+        ({"axes__group_width__values": [True, 8]}, "each of values must be a number, not True"),
+        ({"axes__group_width__values": ["8"]}, "each of values must be a number, not '8'"),
+        ({"axes__group_width__values": [[8]]}, "each of values must be a number"),
+        ({"axes__group_width__values": []}, "at least one value"),
+        ({"axes__group_width__values": "8"}, "values must be a list of numbers"),
+        ({"axes__group_width__values": [0, 8]}, "group_width takes whole numbers"),
+        ({"axes__bottleneck_ratio__values": [0]}, "bottleneck_ratio takes numbers"),
+        ({"axes__bottleneck_ratio__values": [-1]}, "bottleneck_ratio takes numbers"),
+        ({"axes__dept": 1}, "axes: unknown key 'dept'; did you mean 'depth'"),
+        ({"constraints": {"kind": "non_decreasing"}}, "constraints must be a list"),
+        (
+            {"constraints": [{"kind": "band", "quantity": "flops"}]},
+            "constraints, number 1: band constraint: low is missing",
+        ),
+        ({"constraints": [{"kind": "band", "quantity": "flops", "low": "x", "high": 1}]}, "must be a number"),
+        ({"constraints": [{"kind": "rising", "parameter": "width"}]}, "unknown kind of constraint"),
+        ({"template": {"strides": [2] * 60_000}}, "strides must be a list"),
+        ({"template": {"resolution": -1}}, "template: resolution must be a whole number >= 1"),
+        ({"template": {"resolutoin": 32}}, "unknown key 'resolutoin'; did you mean 'resolution'"),
+        ({"template": {"stem": "cifar"}}, "template.stem must be a mapping with kind, width"),
+        ({"template": {"se_ratio": True}}, "se_ratio must be a number"),
+        ({"name": "../up"}, "name must be text"),
+        ({"name": "a/b"}, "name must be text"),
+        ({"name": ""}, "name must be text"),
+        ({"name": 2024}, "in quotes"),
+        ({"family": "cnn"}, "unknown family 'cnn'"),
+        ({"axes__width__high": 1048576, "axes__width__step": 1048560}, "multiply-adds"),
+    ],
+)
+def test_nonsense_is_refused_in_words(changes, words):
+    with pytest.raises(InputError, match=words) as caught:
+        DesignSpace.from_dict(described(**changes))
+    assert len(str(caught.value)) < 400
+    assert "__init__" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fields", [None, [], "x", 1, {}, {"name": "x"}, {1: 2}])
+def test_what_describes_no_space_is_refused(fields):
+    with pytest.raises(InputError, match="a space"):
+        DesignSpace.from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: uniform(1, 1e9),
+        lambda: uniform(1, float("inf")),
+        lambda: log_uniform(1, 10**400),
+        lambda: uniform(1, 4, step=-1),
+        lambda: choice([True]),
+        lambda: choice(range(10**9)),
+        lambda: powers_of_two(0, 8),
+        lambda: powers_of_two(1, 2**400),
+        lambda: Axis("choice", (16.5,)),
+        lambda: AnyNetAxes(uniform(0, 4), uniform(8, 64, 8), choice([1]), choice([8])),
+        lambda: AnyNetAxes([1, 2], uniform(8, 64, 8), choice([1]), choice([8])),
+        lambda: AnyNetAxes(uniform(1, 4), choice([16.5]), choice([1]), choice([8])),
+    ],
+)
+def test_python_is_told_the_same(make):
+    with pytest.raises(InputError):
+        make()
+
+
+def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(described(axes__depth__high=10**9)))
+    code = "from pathlib import Path; from designspace.spaces.own import read_own; read_own(Path('mine.yaml'), {}, {})"
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
+    )
+    assert "an axis has 100,000 at most" in finished.stderr
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(described(**changes)))
+    return path
+
+
+SHAPE = {"resolution": 32, "num_classes": 10, "in_channels": 1}
+
+
+def test_what_a_file_leaves_open_is_completed(tmp_path):
+    space = read_own(written(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+    template = space.template
+    assert (template.resolution, template.num_classes, template.in_channels) == (32, 10, 1)
+    assert (template.stem.kind, template.stem.width) == ("cifar", 16)
+    assert [(c.quantity, c.low, c.high) for c in space.constraints] == [("flops", 2e6, 9e9)]
+    assert read_own(written(tmp_path), {}, {}) == DesignSpace.from_dict(MINE)
+
+
+def test_the_file_wins_over_what_is_usual(tmp_path):
+    band = {"kind": "band", "quantity": "flops", "low": 1, "high": 2}
+    path = written(tmp_path, template={"stem": {"kind": "deep", "width": 64}}, constraints=[band])
+    space = read_own(path, SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+    assert (space.template.stem.kind, space.template.stem.width) == ("deep", 64)
+    assert [(c.low, c.high) for c in space.constraints] == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "words"),
+    [
+        (
+            {"template": {"resolution": 64}},
+            {"resolution": 32},
+            "resolution would be 32, but the file says template.resolution: 64",
+        ),
+        ({"template": {"stem": {"kind": "deep"}}}, {"stem": "cifar"}, "template.stem.kind: 'deep'"),
+        ({}, {"block": "V"}, "write it into the file, as template.block"),
+        ({}, {"group_width": [8]}, "write it into the file, as axes.group_width"),
+        ({}, {"stages": 3}, "stages would be 3"),
+        ({}, {"flops": 3}, r"flops must be \[least, most\]"),
+        ({"radix": {"kind": "choice", "values": [2]}}, {"radix": 4}, "radix would be 4"),
+        (
+            {"constraints": [{"kind": "band", "quantity": "flops", "low": 1, "high": 2}]},
+            {"flops": [3, 4]},
+            r"flops would be \[3, 4\], but the file says constraints: \[1, 2\]",
+        ),
+    ],
+)
+def test_a_disagreement_is_told(tmp_path, changes, told, words):
+    with pytest.raises(InputError, match=words):
+        read_own(written(tmp_path, **changes), told, {})
+
+
+def test_equal_values_agree(tmp_path):
+    path = written(tmp_path, template={"resolution": 32}, radix={"kind": "choice", "values": [2]})
+    space = read_own(path, {"resolution": 32, "radix": [2], "stages": 4, "params": [1e5, 1e9]}, {})
+    assert space.template.resolution == 32
+    assert space.radix.values.tolist() == [2]
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: [1")
+    with pytest.raises(InputError, match=r"mine\.yaml: line 1"):
+        read_own(tmp_path / "mine.yaml", {}, {})
+    with pytest.raises(RunError, match="No such file"):
+        read_own(tmp_path / "none.yaml", {}, {})
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.6, 0.75, 0.123, 1.2, 1.5])
+@pytest.mark.parametrize("groups", ["group_width", "cardinality"])
+def test_bottlenecks_of_any_ratio_are_networks(ratio, groups, tmp_path):
+    fields = described(axes__bottleneck_ratio__values=[ratio, 1])
+    del fields["axes"]["group_width"]
+    fields["axes"][groups] = {"kind": "choice", "values": [1, 8, 16]}
+    space = DesignSpace.from_dict(fields)
+    population = space.sample(40)
+    population.write(tmp_path)
+    assert Population.read(tmp_path) == population
+    for i, network in enumerate(population):
+        assert space.contains(network)
+        assert network.id == population.ids[i]
+        assert tuple(complexity(network)) == tuple(population.columns[q][i] for q in ("flops", "params", "activations"))
+        for stage in network.stages:
+            assert stage.inner_width % stage.group_width == 0
+    widths = np.concatenate([population.columns[f"w{i}"] for i in range(1, 5)])
+    assert widths.max() < 128 * 1.3
