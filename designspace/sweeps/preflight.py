@@ -205,7 +205,7 @@ def _check_trainer(trainer: str, launcher: Launcher) -> str:
         words = [f"it took more than {_IMPORT_S} s"]
     here = Path(module.split(".")[0])
     is_here = here.with_suffix(".py").is_file() or here.is_dir()
-    hint = "; for this folder: PYTHONPATH=. python -m designspace.launch ..." if is_here else ""
+    hint = " For this folder: PYTHONPATH=. python -m designspace.launch ..." if is_here else ""
     message = f"recipe: trainer {trainer} cannot be imported ({words[0]}); is it on PYTHONPATH?{hint}"
     if launcher.slurm is not None and launcher.slurm.setup:
         return f"warning: as seen from here, {message}"

@@ -50,7 +50,7 @@ def launched(capsys, *words):
         (["recipe.trainer=nowhere:train"], 2, "trainer nowhere:train cannot be imported (ModuleNotFoundError"),
         (["recipe.trainer=mine:trian"], 2, "has no attribute 'trian'"),
         (["recipe.trainer=mine:number"], 2, "number is not a function"),
-        (["recipe.trainer=local:train"], 2, "is it on PYTHONPATH?; for this folder: PYTHONPATH=. python -m"),
+        (["recipe.trainer=local:train"], 2, "is it on PYTHONPATH? For this folder: PYTHONPATH=. python -m"),
         (["data.root=empty"], 2, "unknown data set 'pets'"),
         (["data=cifar10"], 2, "the networks were drawn for images of 3 channels, 16 x 16 pixels and 3 classes"),
         (["launcher.workers=0"], 2, "workers must be a whole number >= 1"),
