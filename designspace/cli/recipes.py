@@ -60,16 +60,16 @@ def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chos
 def usable(recipe: Recipe, source: DataSource, typed: Sequence[str]) -> tuple[Recipe, str]:
     """Take all images where a recipe's own number of them, which nobody typed, is more than there are; and say so."""
     counts = data.counts(source.name, source.root)
-    changes = {
-        key: None
+    keys = [
+        key
         for key, count in (("train_images", counts.train), ("test_images", counts.test))
         if (getattr(recipe, key) or 0) > count and not app.is_typed(f"recipe.{key}", typed)
-    }
-    if not changes:
+    ]
+    if not keys:
         return recipe, ""
-    values = ", ".join(f"recipe.{key}={getattr(recipe, key)}" for key in changes)
+    values = ", ".join(f"recipe.{key}={getattr(recipe, key)}" for key in keys)
     note = f"note: {source.name} has fewer images than {values} of the recipe: all of them are used"
-    return dataclasses.replace(recipe, **changes), note
+    return Recipe.from_dict({**recipe.to_dict(), **dict.fromkeys(keys)}), note
 
 
 def _typed_fields(typed: Sequence[str]) -> list[str]:

@@ -8,9 +8,6 @@ Status is derived from the files that exist. Reading never writes or deletes.
 from __future__ import annotations
 
 import contextlib
-import csv
-import dataclasses
-import io
 import json
 import logging
 import os
@@ -25,13 +22,13 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, plain, text, whole
-from designspace.support.csv_text import as_commas, looks_changed, why_not_an_id
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_first, write_together
-from designspace.support.reading import read_bytes, read_json, read_json_object
-from designspace.support.text import printable, to_cell
+from designspace.support.reading import read_json, read_json_object
+from designspace.support.text import printable
 from designspace.support.yaml_text import read_yaml
 from designspace.trials import claims
+from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import EpochRecord, Recipe, asked_of
 from designspace.trials.trial_folder import TrialFolder, TrialState
@@ -50,8 +47,6 @@ RESULT_COLUMNS = (
     "detail",
 )
 
-_EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
-_LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in dataclasses.fields(EpochRecord))
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
 _KERNELS = "kernels.json"
@@ -335,17 +330,12 @@ class RunFolder:
         if begun := self.begun():
             found = {id_: self.trial(id_).known_history() for id_ in self.ids() if id_ in begun}
             return {id_: history for id_, history in found.items() if history}
-        return _read_histories(self.history) if self.history.exists() else {}
+        return read_histories(self.history) if self.history.exists() else {}
 
     def write_results(self) -> Path:
         """Gather the results of all trials into results.csv, and their epochs into history.csv; gives the former."""
         header, rows = self.table()
-        epochs = [
-            [id_, *dataclasses.astuple(record)] for id_, history in self.histories().items() for record in history
-        ]
-        write_together(
-            {self.history: _csv_text([["id", *_EPOCH_COLUMNS], *epochs]), self.results: _csv_text([header, *rows])}
-        )
+        write_together({self.history: histories_csv(self.histories()), self.results: csv_text([header, *rows])})
         return self.results
 
 
@@ -386,31 +376,6 @@ def _belongs_to(launch: LaunchFolder, number: int) -> bool:
     except (RunError, TypeError, ValueError) as error:
         log.warning("launch %s is left out: %s", launch.path.name, error)
         return False
-
-
-def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as CSV; texts that a spreadsheet would run as formulas are marked as texts."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([map(to_cell, row) for row in rows])
-    return text.getvalue()
-
-
-def _read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
-    """Read a history.csv."""
-    found: dict[str, list[EpochRecord]] = {}
-    try:
-        text = as_commas(read_bytes(path)).decode("utf-8-sig")
-        header, *rows = csv.reader(io.StringIO(text), strict=True)
-        if ["id", *_EPOCH_COLUMNS][: len(header)] != header or len(header) < _LEAST_COLUMNS or not text.endswith("\n"):
-            raise ValueError(f"its columns must be id,{','.join(_EPOCH_COLUMNS)}, and its last line whole")
-        for id_, epoch, *numbers in filter(None, rows):
-            if looks_changed(id_):
-                raise ValueError(why_not_an_id(id_))
-            record = EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]
-            found.setdefault(id_, []).append(record)
-    except (ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{path} does not hold epochs ({error})") from error
-    return {id_: tuple(history) for id_, history in found.items()}
 
 
 def _tidy(value: float) -> float:
