@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from designspace.support.checks import from_fields, mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import add_to_log, atomic_writer, read_json, write_json, write_text
-from designspace.support.reading import parse_json, read_text, read_with_time
+from designspace.support.reading import is_missing, parse_json, read_text, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
@@ -185,9 +184,12 @@ class TrialFolder:
 
 def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
     """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
-    if not os.path.lexists(path):
-        return None
-    text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
+    try:
+        text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
+    except RunError as error:
+        if is_missing(error):
+            return None
+        raise
     written = written_ns / 1e9
     try:
         fields = dict(mapping(kind.__name__, parse_json(text)))
