@@ -59,13 +59,7 @@ def expanded(given: Sequence[Path]) -> list[RunFolder | Path]:
         if not matches:
             raise InputError(f"no run folder or file matches {path}")
         for match in matches:
-            if match.is_dir() and not RunFolder(match).exists():
-                if is_pattern and not any(match.rglob(POPULATION_FILE)):
-                    continue  # reports and figures lie beside runs
-                found: list[RunFolder | Path] = list(find_runs(match))
-            else:
-                found = [match if match.is_file() else RunFolder(match)]
-            for run in found:
+            for run in _runs_at(match, is_pattern=is_pattern):
                 place = (run.path if isinstance(run, RunFolder) else run).resolve()
                 runs.setdefault(place, run)
     if not runs:
@@ -73,6 +67,15 @@ def expanded(given: Sequence[Path]) -> list[RunFolder | Path]:
             f"no run folder is in {', '.join(map(str, given))}; make one with python -m designspace.sample"
         )
     return list(runs.values())
+
+
+def _runs_at(path: Path, *, is_pattern: bool) -> Sequence[RunFolder | Path]:
+    """The runs at a path; none where a pattern matches a report or figures, which lie beside runs."""
+    if path.is_file():
+        return [path] if not is_pattern or path.suffix == ".json" else []
+    if RunFolder(path).exists() or not path.is_dir():
+        return [RunFolder(path)]
+    return [] if is_pattern and not any(path.rglob(POPULATION_FILE)) else find_runs(path)
 
 
 def show(

@@ -141,6 +141,11 @@ def from_fields(kind: Any, fields: Any) -> Any:
     Raises:
         InputError: a field is missing or unknown, or the class refuses a value.
     """
+    if isinstance(fields, dict):
+        try:  # the quick way, for a history may have thousands of lines
+            return kind(**fields)
+        except TypeError:
+            pass  # what is wrong is said below
     known = dataclasses.fields(kind)
     needed = [
         field.name

@@ -48,6 +48,11 @@ def read_with_time(path: Path, most: int | None = None) -> tuple[bytes, int]:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def is_missing(error: RunError) -> bool:
+    """Whether a file could not be read because there is none."""
+    return isinstance(error.__cause__, FileNotFoundError)
+
+
 def check_regular(path: Path) -> None:
     """Raise `RunError` unless a path is a regular file, which can be opened without waiting."""
     try:

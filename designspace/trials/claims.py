@@ -30,7 +30,7 @@ from typing import Any
 from designspace.support.checks import from_fields, text, whole
 from designspace.support.errors import RunError
 from designspace.support.files import guarded
-from designspace.support.reading import parse_json, read_with_time
+from designspace.support.reading import is_missing, parse_json, read_with_time
 
 log = logging.getLogger(__name__)
 
@@ -319,7 +319,7 @@ def _read(path: Path, number: int) -> Held | None:
     try:
         content, touched = read_with_time(path, MAX_BYTES)
     except RunError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        if is_missing(error):
             return None
         if isinstance(error.__cause__, OSError):  # a file server that does not answer, say
             raise error.__cause__ from None

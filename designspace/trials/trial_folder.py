@@ -22,7 +22,7 @@ from designspace.support.checks import from_fields, mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, may_pass
 from designspace.support.files import add_to_log, atomic_writer, check_guard, guarded, write_json, write_text
-from designspace.support.reading import parse_json, read_json, read_text, read_with_time
+from designspace.support.reading import is_missing, parse_json, read_json, read_text, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
@@ -290,9 +290,12 @@ def _opened(path: Path) -> BinaryIO:
 
 def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
     """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
-    if not os.path.lexists(path):
-        return None
-    text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
+    try:
+        text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
+    except RunError as error:
+        if is_missing(error):
+            return None
+        raise
     written = written_ns / 1e9
     try:
         fields = dict(mapping(kind.__name__, parse_json(text)))

@@ -103,8 +103,19 @@ def test_sample_takes_a_space_of_ones_own(tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert len((tmp_path / "runs" / "Mine" / "population.csv").read_text().splitlines()) == 6
     (tmp_path / "mine.yaml").write_text(MINE.replace("uniform", "normal"))
-    fails(designspace("sample", "file=mine.yaml", cwd=tmp_path), 1, "mine.yaml: unknown kind of axis 'normal'")
+    fails(
+        designspace("sample", "file=mine.yaml", cwd=tmp_path), 2, "mine.yaml: axes.depth: unknown kind of axis 'normal'"
+    )
     fails(designspace("sample", "file=nothing.yaml", cwd=tmp_path), 1, "cannot read nothing.yaml")
+    (tmp_path / "mine.yaml").write_text(MINE)
+    fails(designspace("sample", "file=mine.yaml", "space=ResNet", cwd=tmp_path), 2, "are two spaces")
+    more = ["input=cifar10", "space.flops=[1e6,9e8]", "n=3", "run=completed"]
+    finished = designspace("sample", "file=mine.yaml", *more, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "32 x 32 pixels in 10 classes, cifar stem" in finished.stdout
+    (tmp_path / "mine.yaml").write_text(MINE + "template: {resolution: 64}\n")
+    told = designspace("sample", "file=mine.yaml", *more, cwd=tmp_path)
+    fails(told, 2, "resolution would be 32, but the file says template.resolution: 64")
 
 
 @pytest.mark.parametrize("command", ["sample", "status", "analyze", "collect", "clean"])

@@ -92,3 +92,15 @@ def test_other_populations_and_recipes_are_refused(tmp_path):
     space.create(catalog.space("AnyNetXB", flops=(360e6, 400e6)).sample(2), {})
     with pytest.raises(InputError, match="2 networks of AnyNetXB"):
         merge(here, [space], {})
+
+
+def test_what_is_refused_leaves_nothing_behind(tmp_path):
+    first, other = make(tmp_path / "a"), RunFolder(tmp_path / "d")
+    other.create(SPACE.sample(4), {})
+    other.write_plan(Recipe(epochs=5), 0)
+    new = RunFolder(tmp_path / "new")
+    with pytest.raises(InputError, match="trained with another recipe or seed than"):
+        merge(new, [first, other], {})
+    with pytest.raises(InputError, match="neither begins with the other"):
+        merge(new, [first, make(tmp_path / "b", n=3, seed=1)], {})
+    assert not new.path.exists()
