@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import re
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.cli import data_words, terminal, typed
-from designspace.cli.provenance import DISTRIBUTION
+from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.support.errors import InputError, RunError, closest, suggest, unknown
 
 Config = dict[str, Any]
@@ -64,7 +63,7 @@ def main(
 
 def version() -> str:
     """Return the name of the package and its version."""
-    return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
+    return f"{DISTRIBUTION} {version_of(DISTRIBUTION)}"
 
 
 def compose(name: str, words: Sequence[str]) -> Config:

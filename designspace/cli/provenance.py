@@ -19,15 +19,15 @@ def provenance(command: str, typed: Sequence[str]) -> dict[str, str]:
         "command": shlex.join(["python", "-m", f"designspace.{command}", *typed]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
-        "designspace": _version(DISTRIBUTION),
+        "designspace": version_of(DISTRIBUTION),
         "python": platform.python_version(),
-        "numpy": _version("numpy"),
-        "torch": _version("torch"),
+        "numpy": version_of("numpy"),
+        "torch": version_of("torch"),
         "platform": f"{platform.system()} {platform.machine()}",
     }
 
 
-def _version(distribution: str) -> str:
+def version_of(distribution: str) -> str:
     """The installed version, read without importing the package."""
     try:
         return importlib.metadata.version(distribution)
