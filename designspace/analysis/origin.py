@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,10 +89,14 @@ def origin_of(run: RunFolder | Path, results: Results) -> Origin:
     """
     if not isinstance(run, RunFolder):
         return Origin(results.name, _of_table(results))
-    space, plan = run.space(), run.plan()
-    side = f"{space.template.resolution} x {space.template.resolution} pixels"
-    facts = {"networks": f"{len(results.table):,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
-    facts |= _of_recipe(*plan, side) if plan else {**_of_table(results), "resolution": side}
+    facts: dict[str, str] = {}
+    with contextlib.suppress(RunError):  # a run that was published as its table alone
+        space = run.space()
+        side = space.template.resolution
+        facts = {"networks": f"{len(results.table):,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
+        facts["resolution"] = f"{side} x {side} pixels"
+    plan = run.plan()
+    facts |= _of_recipe(*plan, facts.get("resolution", "")) if plan else _of_table(results)
     return Origin(results.name, {**facts, **_of_launches(run)}, run)
 
 
@@ -131,9 +136,10 @@ def literal(text: str) -> str:
 
 def _of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
     """The facts that a recipe tells; ``side`` is the size of the networks' images."""
-    facts = {"data set": recipe.data, "resolution": side}
+    sizes = [side] if side else []
     for name, size in (("trained on crops of", recipe.crop_size), ("tested on", recipe.test_size)):
-        facts["resolution"] += f", {name} {size} x {size}" if size else ""
+        sizes += [f"{name} {size} x {size}"] if size else []
+    facts = {"data set": recipe.data, "resolution": ", ".join(sizes)}
     for name, count in (("training images", recipe.train_images), ("test images", recipe.test_images)):
         facts[name] = "all" if count is None else f"{count:,}"
     if recipe.heldout_images:

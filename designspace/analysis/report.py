@@ -108,7 +108,7 @@ def render_report(
         figures=sections,
         spaces=spaces,
         comparisons=comparisons,
-        best=list(zip(best, _loading(results, origins), strict=True)),
+        best=list(zip(best, _loading(results, origins), strict=False)),
         best_values=best_values,
         failed=failed,
         treatment="count at chance level" if failures == "chance" else "are left out",
