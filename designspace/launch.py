@@ -10,6 +10,8 @@ from designspace import data
 from designspace.cli import app
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import progress_bar
+from designspace.support.errors import RunError
+from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.sweeps.progress import Progress, tasks_of
 from designspace.trials.folder import RunFolder
@@ -36,6 +38,9 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
     """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
 
     Gives whether results were gathered, and not only tasks submitted.
+
+    Raises:
+        RunError: tasks on SLURM ended before their trials did.
     """
     if launcher.slurm is None:
         with progress_bar() as show:
@@ -48,7 +53,12 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, launcher: Launcher, *, w
         print(f"{folder.name}: {submission.in_words()}")
     if wait:
         with progress_bar() as show:
-            say_end(launcher.follow(made, recipe, show))
+            progress = launcher.follow(made, recipe, show)
+        ended = [ended_tasks(folder, folder.states(folder.ids())) for folder in folders]
+        progress.left -= sum(tasks.trials for tasks in ended)
+        say_end(progress)
+        if causes := [tasks.in_words for tasks in ended if tasks.trials]:
+            raise RunError("\n".join(causes))
         return True
     if left := sum(len(submission.left) for submission in made.values()):
         print(f"{left} trials found no room: the same command again submits more, or wait=true does as it becomes free")
@@ -76,7 +86,7 @@ def say_end(progress: Progress) -> None:
     if progress.failed:
         print(f"{progress.failed} trials failed; results.csv says why. designspace.retry makes them wait again")
     if progress.left:
-        print(f"{progress.left} trials have not ended: other launches are at work on them, or the same command goes on")
+        print(f"{progress.left} trials have no result yet: another launch is at work on them")
 
 
 def _plan(folder: RunFolder, config: app.Config, typed: Sequence[str]) -> tuple[Recipe, int]:

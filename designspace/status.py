@@ -34,7 +34,7 @@ def show(folders: Sequence[RunFolder], kinds: str | None) -> list[RunStatus]:
     if failures:
         print_table("failed", ("run", "reason", "trials"), failures)
     for folder, status in zip(folders, statuses, strict=True):
-        if status.left_s != 0 and (line := tasks_in_queue(folder)):
+        if status.left_s != 0 and (line := tasks_in_queue(folder, status.states)):
             print(line)
     if kinds:
         show_trials(folders, statuses, kinds)
