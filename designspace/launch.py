@@ -10,7 +10,9 @@ from designspace.cli.forecast import print_forecast
 from designspace.cli.provenance import provenance
 from designspace.cli.recipes import Chosen, chosen_for
 from designspace.cli.tables import progress_bar
+from designspace.support.errors import RunError
 from designspace.support.text import command, counted
+from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
@@ -42,6 +44,9 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Lau
 
     Recipe and seed become those of the runs: here at once, on SLURM when it has accepted tasks. Gives whether results
     were gathered, and not only tasks submitted.
+
+    Raises:
+        RunError: tasks on SLURM ended before their trials did.
     """
     if launcher.slurm is None:
         for folder in folders:
@@ -54,7 +59,12 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Lau
         print(f"{folder.name}: {submission.in_words()}")
     if wait:
         with progress_bar() as show:
-            say_end(launcher.follow(made, recipe, seed, show))
+            progress = launcher.follow(made, recipe, seed, show)
+        ended = [ended_tasks(folder, folder.states(folder.ids())) for folder in folders]
+        progress.left -= sum(tasks.trials for tasks in ended)
+        say_end(progress)
+        if causes := [tasks.in_words for tasks in ended if tasks.trials]:
+            raise RunError("\n".join(causes))
         return True
     if left := sum(len(submission.left) for submission in made.values()):
         print(f"{counted(left, 'trial')} found no room: the same command again submits more, and so does wait=true")
@@ -86,8 +96,8 @@ def say_end(progress: Progress) -> None:
         failed = counted(progress.failed, "trial")
         print(f"{failed} failed; results.csv says why. designspace.retry makes them wait again")
     if progress.left:
-        left = f"{counted(progress.left, 'trial')} {'has' if progress.left == 1 else 'have'} not ended"
-        print(f"{left}: other launches are at work on them, or the same command goes on")
+        left = f"{counted(progress.left, 'trial')} {'has' if progress.left == 1 else 'have'} no result yet"
+        print(f"{left}: another launch is at work on {'it' if progress.left == 1 else 'them'}")
 
 
 if __name__ == "__main__":

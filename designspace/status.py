@@ -41,7 +41,7 @@ def show(runs: Mapping[str, RunFolder], kinds: str | None) -> list[RunStatus]:
     for name, status in statuses.items():
         if status.left_s == 0:
             continue
-        if line := tasks_in_queue(runs[name]):
+        if line := tasks_in_queue(runs[name], status.states):
             print(line)
         elif not status.counts["running"]:
             print(f"{name}: no trial is running; to train the rest: {command('launch', run=runs[name].path)}")

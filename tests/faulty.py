@@ -43,17 +43,26 @@ def alone(network, recipe, data, **options):
 
 
 def held(network, recipe, data, *, on_epoch, should_stop, **options):
-    """Train, and after an epoch wait while there is a file "hold" in $FAULTS: the test decides when trials go on."""
+    """Train, and wait while there is a file "hold" in $FAULTS: the test decides when trials go on.
+
+    They wait after their first epoch, or after as many as the file says.
+    """
     gate = Path(os.environ["FAULTS"]) / "hold"
-    has_epoch = False
+    epochs = 0
 
     def keep(history):
-        nonlocal has_epoch
+        nonlocal epochs
         on_epoch(history)
-        has_epoch = True
+        epochs = len(history)
+
+    def is_held():
+        try:
+            return epochs >= int(gate.read_text() or 1)
+        except FileNotFoundError:
+            return False
 
     def stop():
-        while has_epoch and gate.exists() and not should_stop():
+        while is_held() and not should_stop():
             time.sleep(0.05)
         return should_stop()
 

@@ -62,7 +62,7 @@ class Pack:
         need = worker_bytes(run.population(), plan[0], places[0].device, Path(work.data_root))
         places, note = within_memory(places, need, is_fixed=work.workers is not None)
         print(f"{counted(len(tasks), 'trial')}, {counted(len(places), 'worker')}. {note}", flush=True)
-        log = launch.jobs / f"workers_{index}.log"
+        log = launch.task_log(index)
         code = snapshot.PACKAGE.parent
         self._pool = Pool(places, Path(work.data_root), [launch], code, lambda task, event: None, work.effort, log)
         # SLURM ends a job with SIGTERM first: leave the trials in good order and wait for the end.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
+from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial_folder import STATUSES, TrialState, best_first
 
@@ -109,8 +110,8 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
     )
 
 
-def tasks_in_queue(run: RunFolder) -> str:
-    """What SLURM has of a run's tasks, in words; nothing if the run was never launched there."""
+def tasks_in_queue(run: RunFolder, states: Sequence[TrialState]) -> str:
+    """What SLURM has of a run's tasks, in words, or how they ended; nothing if the run was never launched there."""
     if not any(launch.about().get("arrays") for launch in run.launches()):
         return ""
     from designspace.sweeps.slurm import queued  # submitit is loaded where it is used
@@ -121,8 +122,7 @@ def tasks_in_queue(run: RunFolder) -> str:
         return f"{run.name}: queue unknown ({error})"
     tasks = {job.id: job for job in trials.values()}
     if not tasks:
-        logs = [launch.jobs for launch in run.launches() if launch.about().get("arrays")][-1]
-        return f"{run.name}: SLURM has no tasks of this run any more; what the last ones said is in {logs}"
+        return ended_tasks(run, states).in_words or f"{run.name}: SLURM has no tasks of this run any more"
     kinds = Counter(
         f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()
     )

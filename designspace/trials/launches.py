@@ -32,6 +32,10 @@ class LaunchFolder:
         self.jobs = path / "jobs"
         """What the scheduler's jobs read and write: submitted functions, their output."""
 
+    def task_log(self, index: int) -> Path:
+        """What workers of an array task say besides results; it exists once the task has begun to train."""
+        return self.jobs / f"workers_{index}.log"
+
     @staticmethod
     def create(parent: Path, about: Mapping[str, Any]) -> LaunchFolder:
         """Begin a launch.

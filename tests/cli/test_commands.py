@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from interrupts import start_interruptible
 
 from designspace.__main__ import commands
 from designspace.cli import app
@@ -346,13 +347,13 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, fashion_mni
         assert designspace("sample", *SMALL, "n=4", f"run={name}", cwd=tmp_path).returncode == 0
         command = [sys.executable, "-m", "designspace.launch", f"run={name}", *epochs, f"data.root={fashion_mnist}"]
         if name == "stopped":
-            process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+            process = start_interruptible(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
             history = tmp_path / name / "trials"
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while not list(history.glob("*/history.jsonl")) and time.monotonic() < deadline:
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=60)[1].strip().endswith("the same command goes on from here")
+            assert process.communicate(timeout=600)[1].strip().endswith("the same command goes on from here")
             assert process.returncode == 130
             running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
             assert not any("designspace.sweeps.worker" in line and str(os.getpid()) in line for line in running)

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from interrupts import start_interruptible
 from sweep_runs import make_run
 
 import designspace
@@ -188,17 +189,17 @@ def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here,
     command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.devices=2", "out=o"]
     out = here / "o"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not (out / "history.csv").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=600)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert errors.endswith("\nstopped; the same command goes on from here\n")
     assert len(history(out)) < 3
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     recipe = dataclasses.replace(RECIPE, devices=2)
     images = load_data("fashion_mnist", fashion_mnist)
@@ -223,9 +224,9 @@ def test_on_gpus(here, devices):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=600)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert float(history(here / "o")[-1]["test_error"]) < 60
     assert torch.cuda.get_device_name(0) in (here / "o" / "README.md").read_text()
@@ -233,12 +234,12 @@ def test_on_gpus(here, devices):
 
 def test_ctrl_c_says_that_it_goes_on(here):
     command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.epochs=100000", "out=o"]
-    with subprocess.Popen(
+    with start_interruptible(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     ) as process:
         assert process.stderr.readline().startswith("epoch 1/100000: loss")
         process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=600)[1]
     assert process.returncode == 130
     assert errors.endswith("\nstopped; the same command goes on from here\n")
     assert "Traceback" not in errors

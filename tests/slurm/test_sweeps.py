@@ -282,6 +282,25 @@ def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path, gate):
     assert_as_if_undisturbed(other, reference)
 
 
+@pytest.mark.parametrize(
+    ("setup", "said_why"),
+    [
+        ("set -e,module load nothing", "module: command not found"),
+        ("export PATH=/nowhere", "srun: command not found"),
+        ("exit 3", "There is nothing in the log"),
+    ],
+)
+def test_tasks_that_end_before_they_start(setup, said_why, cluster, reference, tmp_path):
+    run = make_run(tmp_path / "run", n=4)
+    said = launch(run, "launcher.trials_per_task=2", f"launcher.setup=[{setup}]", "wait=true", check=False)
+    for words in (said, command("status", run)):
+        assert "2 array tasks ended before any training began" in " ".join(words.split())
+        assert said_why in words
+        assert "other launch" not in words
+    assert "results are in" in launch(run, "wait=true")
+    assert_as_if_undisturbed(run, reference)
+
+
 def test_slurm_refuses(cluster, tmp_path):
     run = make_run(tmp_path / "run", n=2)
     said = launch(run, "launcher.partition=gpu", check=False)

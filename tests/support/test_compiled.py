@@ -1,5 +1,6 @@
 """Libraries run when they are loaded: one that others could have written is built anew where they cannot."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -136,3 +137,39 @@ def test_what_belongs_to_somebody_else_is_not_loaded(source, evil, tmp_path):
     os.chown(own, 12345, 12345)
     build(source)  # for this process alone
     assert list((tmp_path / "temporary").iterdir()) == [own]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: bytes(len(content)),
+        lambda content: content[:100] + b"x" + content[101:],
+        lambda content: content[:-32],
+    ],
+    ids=["half of it", "a byte short", "zeros", "another byte", "without its digest"],
+)
+def test_a_library_that_is_not_whole_is_built_anew(damage, source, tmp_path):
+    build(source)
+    (path,) = (tmp_path / "data" / "kernels").iterdir()
+    whole = path.read_bytes()
+    path.unlink()  # this process has it loaded: what follows must be another file
+    path.write_bytes(damage(whole))
+    build(source)
+    assert path.read_bytes()[-32:] == hashlib.sha256(path.read_bytes()[:-32]).digest()
+    assert list((tmp_path / "data" / "kernels").iterdir()) == [path]
+
+
+@pytest.mark.parametrize("reason", ["a file where a folder would be", "no home folder"])
+def test_where_a_library_cannot_be_kept_it_is_used_all_the_same(reason, source, tmp_path, monkeypatch):
+    if reason == "no home folder":
+        monkeypatch.delenv("DESIGNSPACE_DATA")
+        monkeypatch.setattr("pathlib.Path.home", _no_home)
+    else:
+        (tmp_path / "data").write_text("")
+    build(source)
+
+
+def _no_home():
+    raise RuntimeError("Could not determine home directory.")

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from sweep_runs import curves, launch, make_run, numbers, starts
+from sweep_runs import curves, launch, make_run, numbers, plan_faults, starts
 
 from designspace.sweeps.status import run_status
 
@@ -27,7 +27,7 @@ def start(run):
 
 
 def wait_for(condition, what):
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, f"no {what}"
         time.sleep(0.05)
@@ -36,7 +36,7 @@ def wait_for(condition, what):
 def test_two_launches_never_train_a_trial_twice(undisturbed, tmp_path):
     run = make_run(tmp_path / "run", n=6, **LONG)
     both = [start(run), start(run)]
-    said = [process.communicate(timeout=300)[0] for process in both]
+    said = [process.communicate(timeout=900)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert numbers(run) == numbers(undisturbed)
     assert curves(run) == curves(undisturbed)
@@ -44,17 +44,21 @@ def test_two_launches_never_train_a_trial_twice(undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_a_launch_that_is_ended_goes_on(sent, undisturbed, tmp_path, fashion_mnist):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+def test_a_launch_that_is_ended_goes_on(sent, undisturbed, tmp_path, fashion_mnist, monkeypatch):
+    run = make_run(tmp_path / "run", n=6, trainer="faulty:held", **LONG)
+    plan_faults(tmp_path / "held", {}, monkeypatch)
+    gate = tmp_path / "held" / "hold"
+    gate.write_text("2")
     process = start(run)
     first = run.trial(run.ids()[0])
     wait_for(lambda: len(first.read_history()) >= 2, "epochs")
     process.send_signal(sent)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == (130 if sent == signal.SIGTERM else -sent), said
     wait_for(lambda: run_status(run).counts["running"] == 0, "end of the worker")  # it notices that its pool is gone
     assert list(first.path.glob("claim*")) == []
     done = len(first.read_history())
+    gate.unlink()
     assert launch(run, fashion_mnist).failed == 0
     assert numbers(run) == numbers(undisturbed)
     assert curves(run) == curves(undisturbed)

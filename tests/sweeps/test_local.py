@@ -81,7 +81,7 @@ def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
     run = make_run(tmp_path / "run", trainer="faulty:train")
     first = run.ids()[0]
     plan_faults(tmp_path / "faults", {first: {"kind": kind, "epoch": epoch, "times": times}}, monkeypatch)
-    progress = launch(run, fashion_mnist, effort=Effort(trial_timeout_s=12 if kind == "hang" else None))
+    progress = launch(run, fashion_mnist, effort=Effort(trial_timeout_s=20 if kind == "hang" else None))
     assert (progress.finished, progress.failed) == (4, 0)
     assert numbers(run) == numbers(undisturbed)
     assert curves(run) == curves(undisturbed)
@@ -108,7 +108,10 @@ def test_a_trial_that_always_fails_is_a_row_with_its_reason(
     run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
     bad = run.ids()[0]
     plan_faults(tmp_path / "faults", {bad: {"kind": kind, "epoch": 1, "times": -1}}, monkeypatch)
-    assert launch(run, fashion_mnist, effort=Effort(max_retries=1, trial_timeout_s=10)).failed == 1
+    assert (
+        launch(run, fashion_mnist, effort=Effort(max_retries=1, trial_timeout_s=20 if kind == "hang" else None)).failed
+        == 1
+    )
     failed, done = run.states(run.ids())
     assert (failed.failure.reason, failed.failure.epochs, done.status) == (reason, 1, "done")
     assert detail in failed.failure.detail

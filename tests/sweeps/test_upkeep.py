@@ -135,14 +135,14 @@ def test_a_local_launch_is_cancelled_from_anywhere(tmp_path, fashion_mnist):
     assert cancel(run) == []
     words = [sys.executable, "-m", "designspace.launch", f"run={run.path}", "launcher.workers=1"]
     launched = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not run_status(run).counts["running"]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     told = cancel(run)
     assert len(told) == 1
     assert f"process {launched.pid}" in told[0]
-    _, said = launched.communicate(timeout=60)
+    _, said = launched.communicate(timeout=600)
     assert launched.returncode == 1
     assert "designspace.launch: cancelled by" in said
     assert run_status(run).counts["running"] == 0

@@ -29,7 +29,7 @@ def saw(tmp_path_factory):
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode in (1, 3), done.stderr  # of whom is noticed first
