@@ -15,6 +15,7 @@ from designspace.support.errors import InputError
 class BestNetworks(pd.DataFrame):
     """Rows of the done trials of least error, the best first. `load` gives one of them as a trained module."""
 
+    folders: dict[str, Path]
     _metadata = ("folders",)
 
     @property

@@ -23,11 +23,12 @@ class NotebookBar:
 
     def update(self, finished: int, words: str) -> None:
         """Show how many are finished."""
-        from IPython.display import HTML, display
+        from IPython import display
 
         text = html.escape(f"{self._what} {finished}/{self._total}, {words}")
-        bar = HTML(f'<progress value="{finished}" max="{self._total}"></progress> <code>{text}</code>')
+        shown: Any = display  # IPython has no types
+        bar = shown.HTML(f'<progress value="{finished}" max="{self._total}"></progress> <code>{text}</code>')
         if self._handle is None:
-            self._handle = display(bar, display_id=True)
+            self._handle = shown.display(bar, display_id=True)
         else:
             self._handle.update(bar)

@@ -177,7 +177,7 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D], inside:
 
 def _width(ax: Axes) -> float:
     """Width of the whole figure that axes are in, inches."""
-    return float(ax.figure.figure.get_figwidth())  # type: ignore[union-attr]
+    return float(ax.figure.figure.get_figwidth())
 
 
 def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
