@@ -21,6 +21,8 @@ Model = TypeVar("Model", bound=nn.Module)
 class FusedConvNorm(Fused, ConvNorm):
     """A `ConvNorm` that applies batch-norm and ReLU in one pass, or has a kernel of its own."""
 
+    plain = ConvNorm
+
     def look(self) -> LayerPlan | None:
         """See `Fused.look`."""
         return LayerPlan.of(self, self)
@@ -29,11 +31,13 @@ class FusedConvNorm(Fused, ConvNorm):
         """Do what `ConvNorm` does."""
         if not torch.compiler.is_compiling() and (plan := self.plan) is not None and plan.output_shape(x) is not None:
             return cast(Tensor, plan.run(x))
-        return super().forward(x)
+        return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
 
 
 class FusedSplitAttention(Fused, SplitAttention):
     """A `SplitAttention` that writes no split to memory."""
+
+    plain = SplitAttention
 
     def look(self) -> AttentionPlan | None:
         """See `Fused.look`."""
@@ -49,6 +53,8 @@ class FusedSplitAttention(Fused, SplitAttention):
 class FusedBlock(Fused, Block):
     """A `Block` that is one operation, or whose last batch-norm, shortcut and ReLU are one pass."""
 
+    plain = Block
+
     def look(self) -> BlockPlan | None:
         """See `Fused.look`."""
         return BlockPlan.of(self)
@@ -61,9 +67,7 @@ class FusedBlock(Fused, Block):
 
 
 _FUSED: dict[type[nn.Module], type[Any]] = {
-    ConvNorm: FusedConvNorm,
-    SplitAttention: FusedSplitAttention,
-    Block: FusedBlock,
+    kind.plain: kind for kind in (FusedConvNorm, FusedSplitAttention, FusedBlock)
 }
 
 
@@ -112,7 +116,7 @@ def _exchange(model: nn.Module) -> list[nn.Module]:
     modules = [module for module in model.modules() if plain_class(module) in _FUSED]
     if not modules or kernels.library() is None:
         return []
-    exchanged = []
+    exchanged: list[nn.Module] = []
     for module in reversed(modules):  # children first: the plan of a block holds the classes of its layers
         was_plain = not isinstance(module, Fused)
         if was_plain and "forward" not in module.__dict__:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,10 @@ from designspace.models.split_attention import SplitAttention
 
 
 class Fused:
-    """A module that kernels may run. Its class derives from this one and from its plain class, in this order."""
+    """A module that kernels may run."""
+
+    plain: ClassVar[type[nn.Module]]
+    """Its class when it is not fused."""
 
     def look(self) -> Any:
         """Look at the module as it is now, and return the plan of how to run it; None if kernels cannot."""
@@ -38,7 +41,8 @@ class Fused:
 
 def plain_class(module: nn.Module | None) -> type[Any]:
     """The class that a module has when it is not fused."""
-    return type(module).__bases__[1] if isinstance(module, Fused) else type(module)
+    plain: type[Any] = type(module).__dict__.get("plain", type(module))  # a subclass of a fused class is its own
+    return plain
 
 
 class LayerPlan:
