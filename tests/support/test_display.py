@@ -60,7 +60,7 @@ def test_html_is_whole_and_escaped():
         def handle_endtag(self, tag):
             assert self.open.pop() == tag
 
-    name = "<script>alert(1)</script>"
+    name = "<script>alert(1)<b>"
     axes = AnyNetAxes(uniform(1, 3), uniform(8, 32, 8), choice([1]), choice([8]))
     space = DesignSpace(name, axes)
     results = Results.from_errors(name, [20.0, 30.0], 10, {"id": ["<script>", "b"]})
