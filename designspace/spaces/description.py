@@ -56,7 +56,8 @@ def template_from_dict(fields: Any) -> Template:
     if "stem" in values:
         stem = mapping("template.stem", values["stem"], [field.name for field in dataclasses.fields(Stem)])
         values["stem"] = _in_words("template.stem", lambda parts: Stem(**parts), stem)
-    return _in_words("template", lambda parts: Template(**parts), values)
+    template: Template = _in_words("template", lambda parts: Template(**parts), values)
+    return template
 
 
 def _axes(kind: type[AnyNetAxes] | type[RegNetAxes], fields: Any) -> AnyNetAxes | RegNetAxes:
@@ -68,7 +69,8 @@ def _axes(kind: type[AnyNetAxes] | type[RegNetAxes], fields: Any) -> AnyNetAxes 
     for name, described in given.items():
         is_w_0 = name == "w_a" and isinstance(described, str) and described == "w_0"
         axes[name] = None if is_w_0 else _in_words(f"axes.{name}", Axis.from_dict, described)
-    return _in_words("axes", lambda parts: kind(**parts), axes)
+    made: AnyNetAxes | RegNetAxes = _in_words("axes", lambda parts: kind(**parts), axes)
+    return made
 
 
 def _in_words(where: str, make: Any, described: Any) -> Any:

@@ -337,7 +337,8 @@ def owner_from(fields: Any) -> Owner:
     Raises:
         InputError: a field is missing, unknown or of the wrong kind.
     """
-    return from_fields(Owner, fields)  # type: ignore[no-any-return]
+    owner: Owner = from_fields(Owner, fields)
+    return owner
 
 
 def _born(pid: int) -> str:

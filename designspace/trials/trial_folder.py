@@ -315,4 +315,5 @@ def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
 def _attempt(fields: Any) -> Attempt:
     """The attempt that some plain values describe."""
     given = dict(mapping("attempt", fields, needed=["failure"]))
-    return from_fields(Attempt, {**given, "failure": from_fields(TrialFailure, given["failure"])})
+    attempt: Attempt = from_fields(Attempt, {**given, "failure": from_fields(TrialFailure, given["failure"])})
+    return attempt
