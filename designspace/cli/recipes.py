@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from designspace import data
 from designspace.cli import app
@@ -60,7 +61,7 @@ def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chos
 def usable(recipe: Recipe, source: DataSource, typed: Sequence[str]) -> tuple[Recipe, str]:
     """Take all images where a recipe's own number of them, which nobody typed, is more than there are; and say so."""
     counts = data.counts(source.name, source.root)
-    changes = {
+    changes: dict[str, Any] = {
         key: None
         for key, count in (("train_images", counts.train), ("test_images", counts.test))
         if (getattr(recipe, key) or 0) > count and not app.is_typed(f"recipe.{key}", typed)
