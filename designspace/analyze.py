@@ -73,8 +73,9 @@ def _runs_at(path: Path, *, is_pattern: bool) -> Sequence[RunFolder | Path]:
     """The runs at a path; none where a pattern matches a report or figures, which lie beside runs."""
     if path.is_file():
         return [path] if not is_pattern or path.suffix == ".json" else []
-    if RunFolder(path).exists() or not path.is_dir():
-        return [RunFolder(path)]
+    run = RunFolder(path)
+    if run.exists() or run.results.is_file() or not path.is_dir():  # a published run may have its table alone
+        return [run]
     return [] if is_pattern and not any(path.rglob(POPULATION_FILE)) else find_runs(path)
 
 

