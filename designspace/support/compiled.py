@@ -104,20 +104,20 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
+    library = None
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or not _is_ours(found):
             log.warning("%s could have been written by others, and is built anew", path)
-            return None
-        if not _is_whole(handle):
+        elif not _is_whole(handle):
             log.warning("%s is damaged, and is built anew", path)
-            return None
-        return ctypes.CDLL(f"/proc/self/fd/{handle}")  # this very file, whatever becomes of its name
+        else:
+            library = ctypes.CDLL(f"/proc/self/fd/{handle}")  # this very file, whatever becomes of its name
     except OSError as error:
         log.warning("%s cannot be loaded, and is built anew (%s)", path, error)
-        return None
-    finally:
+    if library is None:  # otherwise it stays open: the loader takes a second file of the same name for the first
         os.close(handle)
+    return library
 
 
 def _is_whole(handle: int) -> bool:

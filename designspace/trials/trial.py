@@ -243,8 +243,13 @@ class EpochRecord:
     def __post_init__(self) -> None:
         make_plain(self)
         whole("epoch", self.epoch, 1)
-        limits = {"train_loss": (None, None), "lr": (0, None), "wall_s": (0, None)}
-        limits |= dict.fromkeys(("train_error", "test_error"), (0, 100))
+        limits: dict[str, tuple[float | None, float | None]] = {
+            "train_loss": (None, None),
+            "lr": (0, None),
+            "wall_s": (0, None),
+            "train_error": (0, 100),
+            "test_error": (0, 100),
+        }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not (isinstance(value, float) and math.isnan(value)):  # other programs do not tell all of them

@@ -173,3 +173,11 @@ def test_where_a_library_cannot_be_kept_it_is_used_all_the_same(reason, source, 
 
 def _no_home():
     raise RuntimeError("Could not determine home directory.")
+
+
+def test_libraries_that_are_loaded_one_after_another_are_not_confused(source, tmp_path):
+    build(source)
+    other = tmp_path / "six.c"
+    other.write_text("int six(void) { return 6; }\n")
+    assert compiled.build("six", [other], ["-O1"]).six() == 6
+    assert build(source)
