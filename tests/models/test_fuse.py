@@ -250,6 +250,7 @@ def test_patched_classes_count(monkeypatch):
     assert len(calls) == sum(isinstance(module, nn.ReLU) for module in model.modules())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # torch uses it itself
 def test_forward_derivatives_are_torchs():
     model = fuse(unusual(NETWORK).eval())
     reference = unfuse(copy.deepcopy(model))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_legacy_batchedtensor
 from torch.nn import functional
 
 from designspace.models.cpu.kernels import library
@@ -34,7 +35,8 @@ def first_derivative_only(backward: Backward) -> Backward:
 
     @functools.wraps(backward)
     def checked(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        is_mapped = torch._C._are_functorch_transforms_active() or any(map(is_legacy_batchedtensor, gradients))
+        if torch.is_grad_enabled() or is_mapped:
             raise RuntimeError(
                 "compiled kernels give first derivatives only, one gradient at a time; for create_graph=True or "
                 "batched gradients, call designspace.models.unfuse(model) before the forward pass"
