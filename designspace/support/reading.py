@@ -93,7 +93,7 @@ def parse_json(content: bytes | str) -> Any:
             json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text and cannot be written
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except UnicodeError as error:
+    except (UnicodeEncodeError, UnicodeDecodeError) as error:
         raise ValueError(f"it holds a text that is not Unicode ({error.reason})") from None
     except ValueError as error:
         if str(error).startswith("Exceeds the limit"):  # of digits; what Python says of it is meant for programmers

@@ -103,7 +103,7 @@ def test_a_dry_run_shows_everything(capsys, here):
     assert code == 0, errors
     lines = {line.strip().split("  ")[0]: line for line in told.splitlines()}
     assert told.startswith("note: pets has fewer images than recipe.train_images=2000, recipe.test_images=2000")
-    assert "2 trials on 1 workers (cpu); 0 have ended" in told
+    assert "2 trials on 1 worker (cpu); 0 ended before" in told
     assert "2 of RegNetX: " in lines["networks"]
     assert "50 training, 10 held-out and 30 test images of 3 x 16 x 16, 3 classes" in lines["data"]
     for words in ("epochs 1,", "batch_size 64", "lr 0.2", "weight_decay 0.0005", "warmup_epochs 1"):
