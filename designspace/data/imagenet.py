@@ -110,7 +110,7 @@ def _checked(given: dict[Archive, Path], needed: Sequence[Archive], folder: Path
     if not check:
         return given
     record = folder / _CHECKED
-    known = read_json(record) if record.is_file() else {}
+    known = read_json(record, file_names=True) if record.is_file() else {}
     for archive in needed:
         path = given[archive].resolve()
         status = path.stat()

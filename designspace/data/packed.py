@@ -139,7 +139,7 @@ def read_packed(folder: Path) -> Packed:
         RunError: it is missing, damaged, or of another version of this program.
     """
     path = folder / PACKED
-    fields = read_json_object(path, MAX_BYTES)
+    fields = read_json_object(path, MAX_BYTES, file_names=True)
     try:
         version = fields.pop("format")
         if version == FORMAT:

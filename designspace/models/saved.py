@@ -162,7 +162,7 @@ def _held(path: Path) -> str | None:
 
 def _described(path: Path) -> tuple[Network, Known, str]:
     """The network, what is known, and the SHA-256 of the weights, from network.json."""
-    fields = read_json_object(path, _MOST_JSON_BYTES)
+    fields = read_json_object(path, _MOST_JSON_BYTES, file_names=True)
     try:
         if fields["format"] != FORMAT:
             raise RunError(f"{path} has format {shown(fields['format'])}, and this version reads format {FORMAT}")

@@ -222,16 +222,17 @@ def read_ids(folder: Path) -> tuple[str, ...]:
     try:
         file, parted_by = open_table(path)
         with file:
-            ids = [line.split(parted_by, 1)[0].strip('"\r\n') for line in file]
+            ids = [line.split(parted_by, 1)[0].strip('"\r\n') if line.strip() else None for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     if not ids or ids[0] != "id":
         raise RunError(f"{path}, line 1: the first column must be id")
-    while ids and not ids[-1]:
+    while ids and ids[-1] is None:  # blank lines at the end
         ids.pop()
-    for line, id_ in enumerate(ids[1:], start=2):
+    texts = [id_ or "" for id_ in ids[1:]]
+    for line, id_ in enumerate(texts, start=2):
         check_id(path, line, id_)
-    return tuple(ids[1:])
+    return tuple(texts)
 
 
 def read_space(path: Path) -> DesignSpace:

@@ -79,8 +79,12 @@ def read_text(path: Path, most: int | None = None) -> str:
 # JSON
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, *, file_names: bool = False) -> Any:
     """Return the value of a JSON text.
+
+    Args:
+        content: the text.
+        file_names: whether its texts may hold bytes of file names that are not UTF-8, as Python escapes them.
 
     Raises:
         ValueError: it is cut off, nested too deeply, holds NaN or infinity, a number of thousands of digits, half of
@@ -90,7 +94,8 @@ def parse_json(content: bytes | str) -> Any:
         text = content if isinstance(content, str) else content.decode()
         value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text and cannot be written
+            # Half of a surrogate pair is no text and cannot be written.
+            json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape" if file_names else "strict")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
@@ -102,26 +107,26 @@ def parse_json(content: bytes | str) -> Any:
     return value
 
 
-def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, most: int = MAX_JSON_BYTES, *, file_names: bool = False) -> Any:
+    """Read a JSON file; for ``file_names`` see `parse_json`.
 
     Raises:
         RunError: the file is missing, unreadable, too large, or not whole JSON (see `parse_json`).
     """
     content = read_bytes(path, most)
     try:
-        return parse_json(content)
+        return parse_json(content, file_names=file_names)
     except ValueError as error:
         raise RunError(f"{path} is not whole JSON ({error}); it may have been cut off or edited") from error
 
 
-def read_json_object(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
+def read_json_object(path: Path, most: int = MAX_JSON_BYTES, *, file_names: bool = False) -> dict[str, Any]:
+    """Read a JSON file that holds an object; for ``file_names`` see `parse_json`.
 
     Raises:
         RunError: as `read_json`, or it holds something else.
     """
-    value = read_json(path, most)
+    value = read_json(path, most, file_names=file_names)
     if not isinstance(value, dict):
         raise RunError(f"{path} must hold an object, {{...}}, not {shown(value)}; it may have been edited")
     return value

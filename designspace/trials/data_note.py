@@ -31,7 +31,7 @@ def read_note(run: Path) -> DataNote | None:
     path = run / DATA_FILE
     if not path.exists():
         return None
-    fields = read_json(path)
+    fields = read_json(path, file_names=True)
     try:
         note = DataNote(**fields)
     except TypeError as error:

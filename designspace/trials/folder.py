@@ -168,7 +168,7 @@ class RunFolder:
     def provenance(self) -> dict[str, Any]:
         """What is known about how the population came to be; empty if nothing is."""
         path = self.path / _PROVENANCE
-        return read_json_object(path) if path.exists() else {}
+        return read_json_object(path, file_names=True) if path.exists() else {}
 
     def write_plan(self, recipe: Recipe, seed: int) -> None:
         """Write how all networks are to be trained.
@@ -238,7 +238,7 @@ class RunFolder:
     def _check_id(self, id_: str) -> None:
         """Raise unless a text can be an id: anything else might be a path that leads out of the run folder."""
         if not _ID.fullmatch(id_):
-            raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which is 12 hex digits")
+            raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
 
     def states(self, ids: Sequence[str]) -> list[TrialState]:
         """What became of each trial.

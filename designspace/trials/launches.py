@@ -63,7 +63,7 @@ class LaunchFolder:
 
     def about(self) -> dict[str, Any]:
         """What is known about the launch."""
-        return _checked(self.path / _ABOUT, read_json_object(self.path / _ABOUT))
+        return _checked(self.path / _ABOUT, read_json_object(self.path / _ABOUT, file_names=True))
 
     def write_about(self, about: Mapping[str, Any]) -> None:
         """Write what is known about the launch."""
@@ -97,7 +97,11 @@ class LaunchFolder:
     @property
     def cancelled_by(self) -> str:
         """Who told it to end; empty if nobody did."""
-        return str(read_json_object(self.path / _CANCEL).get("by", "somebody"))[:200] if self.is_cancelled else ""
+        return (
+            str(read_json_object(self.path / _CANCEL, file_names=True).get("by", "somebody"))[:200]
+            if self.is_cancelled
+            else ""
+        )
 
 
 _KINDS = {

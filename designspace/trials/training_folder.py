@@ -140,7 +140,7 @@ class TrainingFolder:
 
     def _held(self) -> dict[str, Any]:
         """The content of train.json."""
-        held = read_json(self._asked)
+        held = read_json(self._asked, file_names=True)
         if not isinstance(held, dict) or held.get("format") != FORMAT or not isinstance(held.get("recipe"), dict):
             raise RunError(f"{self._asked} does not say what was asked, or in a format other than {FORMAT}")
         return held

@@ -152,7 +152,7 @@ def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeyp
     for words in (
         "diverged",
         "- A: 2 of 5 trials failed, left out.",
-        "- A: 1 of 5 trials are unfinished",
+        "- A: 1 of 5 trials is unfinished",
         "report.html",
     ):
         assert words in said

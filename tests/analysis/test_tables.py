@@ -74,7 +74,7 @@ def test_notes_warn_of_what_is_missing_or_unequal():
     assert progress([sound, half]) == ("A: 5 of 6 trials finished, 4 of them failed, counted at chance level.",)
     assert notes([half, sound]) == (
         "A: 4 of 6 trials failed, counted at chance level, 90%.",
-        "A: 1 of 6 trials are unfinished and left out, so its EDF may change.",
+        "A: 1 of 6 trials is unfinished and left out, so its EDF may change.",
         "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5; B 10.",
     )
     assert notes([half], "exclude")[0] == "A: 4 of 6 trials failed, left out."

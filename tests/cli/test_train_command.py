@@ -38,6 +38,12 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(autouse=True)
+def _a_wide_terminal(monkeypatch):
+    """Where no row of a table is wrapped, however long the folder's name is."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(autouse=True)
 def _one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -41,6 +41,12 @@ def written(path, network=NETWORK, preset=PRESET, **about):
     return path
 
 
+@pytest.fixture(autouse=True)
+def _a_wide_terminal(monkeypatch):
+    """Where no row of a table is wrapped, however long the folder's name is."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Six classes of four images of many colours."""
@@ -161,7 +167,7 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
         (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
         (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),
         (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
-        (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; there is: model, data, root, weights"),
+        (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; did you mean data?"),
         (["model=MINE", "root=MINE"], "mine/imagenet/val is no folder"),
         (["data=FOLDER"], "model=... must be given"),
         (["model=MINE", "data=FOLDER/.."], "no images in the class folders mine;"),

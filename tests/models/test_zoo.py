@@ -130,7 +130,7 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"droppath": 0.1}, "unknown option 'droppath' of a model; did you mean drop_path? There is: pretrained"),
+        ({"droppath": 0.1}, "unknown option 'droppath' of a model; did you mean drop_path?"),
         ({"in_chans": 1}, "unknown option 'in_chans' of a model; did you mean in_channels?"),
         ({"features_only": True}, "unknown option 'features_only' of a model; did you mean features?"),
         ({"drop_path_rate": 0.1}, "unknown option 'drop_path_rate' of a model; did you mean drop_path?"),

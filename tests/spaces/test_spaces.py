@@ -166,7 +166,7 @@ def test_other_numbers_of_stages(stages):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "AnyNetXF"}, "unknown space 'AnyNetXF'; there is: AnyNetXA, AnyNetXB"),
+        ({"name": "AnyNetXF"}, "unknown space 'AnyNetXF'; did you mean AnyNetXA"),
         ({"stages": 0}, "stages must be a whole number >= 1, not 0"),
         ({"stages": 4, "strides": [2, 2]}, "strides .* are 2, but stages is 4"),
         ({"stem": "big"}, "unknown stem 'big'"),

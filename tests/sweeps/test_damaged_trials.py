@@ -168,5 +168,5 @@ def test_ids_are_ids_only(tmp_path, id_):
     header, first, second = table.read_text().splitlines()
     table.write_text("\n".join([header, first, ",".join([id_, *second.split(",")[1:]])]) + "\n")
     for command in (leftovers, retry, lambda run: run.trial(id_)):
-        with pytest.raises(RunError, match="is not an id, which is 12 hex digits"):
+        with pytest.raises(RunError, match="is not an id, which has 12 hex digits"):
             command(run)
