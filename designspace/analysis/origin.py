@@ -108,10 +108,13 @@ def origin_table(origins: Sequence[Origin]) -> Table:
 
 
 def sentences(origins: Sequence[Origin]) -> tuple[str, ...]:
-    """What was trained, one line for all runs of which the same is said."""
+    """What was trained, one line for all runs of which the same is said; a run is named with its space."""
     names: dict[str, list[str]] = {}
     for origin in origins:
-        names.setdefault(origin.sentence(), []).append(origin.name)
+        networks = origin.facts.get("networks", "")
+        is_named_so = not networks or networks.endswith(f" of {origin.name}")
+        name = origin.name if is_named_so else f"{origin.name} ({networks})"
+        names.setdefault(origin.sentence(), []).append(name)
     return tuple(f"{first_few(runs, _MOST)}: {sentence}" for sentence, runs in names.items())
 
 
