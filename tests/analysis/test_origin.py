@@ -136,7 +136,9 @@ def test_runs_stand_side_by_side_and_differences_are_named(tmp_path):
     assert note.endswith("their errors differ for that too: batch size, augmentation.")
     assert origin.unequal([*origins[:1], Origin("imported")]) == ()
     assert len(origin.sentences(origins)) == 2
-    assert origin.sentences([origins[0], Origin("c", origins[0].facts)])[0].startswith("a (4 of RegNetX), c (4 of RegNetX): fashion_mnist")
+    assert origin.sentences([origins[0], Origin("c", origins[0].facts)])[0].startswith(
+        "a (4 of RegNetX), c (4 of RegNetX): fashion_mnist"
+    )
     found = analyze(results, tmp_path / "out", {}, origins=origins)
     page = found.report.read_text(encoding="utf-8")
     loading = [f'designspace.load("{tmp_path}/a", id="{id_}")' for id_ in runs[0].ids()]

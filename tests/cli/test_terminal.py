@@ -113,3 +113,10 @@ def test_protection_is_put_on_once(monkeypatch):
     assert sys.stdout is first
     logging.StreamHandler(sys.stderr).emit(logging.LogRecord("x", 30, "", 0, HOSTILE, (), None))
     assert "\x1b" not in terminal.raw(sys.stderr).getvalue()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = f"{sys.executable} -m designspace.launch --help | head -n 1"
+    finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.stdout.startswith("usage: python -m designspace.launch")
+    assert finished.stderr == ""
