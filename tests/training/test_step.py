@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from designspace.models import AnyNet
+from designspace.models import AnyNet, fuse
 from designspace.training import evaluate, train_model
 from designspace.training.device_data import DeviceData
 from designspace.training.loop import _derived_seed
@@ -69,7 +69,7 @@ def test_sums_begin_anew_and_a_mixed_image_is_of_its_main_class():
 
 def test_averages_are_those_of_a_plain_loop(network, recipe, data):
     recipe = dataclasses.replace(recipe, ema_decay=0.9, epochs=2)
-    model, live = AnyNet(network, seed=1), AnyNet(network, seed=1).to(memory_format=torch.channels_last)
+    model, live = AnyNet(network, seed=1), fuse(AnyNet(network, seed=1).to(memory_format=torch.channels_last))
     seen = []
     train_model(model, recipe, data, on_epoch=seen.append)
 
