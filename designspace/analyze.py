@@ -35,7 +35,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
     given = [Path(str(path)) for path in paths]
     failures, level, seed, figures = _checked(config)
-    runs = expanded(given)
+    runs = runs_at(given)
     folders = [run.path if isinstance(run, RunFolder) else run.parent for run in runs]
     if any(path not in folders and path.is_dir() for path in given):  # folders of runs: the report is for all of them
         folders = [path.parent if path.is_file() else path for path in given if path.exists()]
@@ -44,7 +44,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     show(runs, out, failures=failures, level=level, seed=seed, figures=figures)
 
 
-def expanded(given: Sequence[Path]) -> list[RunFolder | Path]:
+def runs_at(given: Sequence[Path]) -> list[RunFolder | Path]:
     """Return the runs at some paths: run folders, files, and folders of runs, also by a pattern as ``runs/*``.
 
     Raises:

@@ -33,13 +33,13 @@ def runs(drawn, tmp_path, monkeypatch):
 @pytest.mark.parametrize("typed", [["runs"], ["runs/*"], ["runs/a", "runs/b"], ["runs", "runs/a"], ["{runs}/*"]])
 def test_folders_of_runs_and_patterns_are_taken(runs, typed):
     given = [analyze.Path(text.format(runs=runs)) for text in typed]
-    assert [run.path.resolve() for run in analyze.expanded(given)] == [runs / "a", runs / "b"]
+    assert [run.path.resolve() for run in analyze.runs_at(given)] == [runs / "a", runs / "b"]
 
 
 @pytest.mark.parametrize("typed", ["none/*", "runs/figures", "runs/f*"])
 def test_where_no_run_is_that_is_said(runs, typed):
     with pytest.raises(InputError, match="no run"):
-        analyze.expanded([analyze.Path(typed)])
+        analyze.runs_at([analyze.Path(typed)])
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

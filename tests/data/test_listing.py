@@ -1,5 +1,7 @@
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,9 +128,19 @@ def test_names_that_are_not_utf8(folder):
         ImageFolder.of(folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_may_not_be_read(folder):
-    (folder / "b").chmod(0)
-    with pytest.raises(RunError, match="cannot list the folder .*set/b: Permission denied"):
-        ImageFolder.of(folder)
-    (folder / "b").chmod(0o755)
+def test_a_folder_that_may_not_be_read():
+    with tempfile.TemporaryDirectory() as parent:  # pytest's own folders are closed to the user that root becomes
+        Path(parent).chmod(0o755)
+        folder = Path(parent) / "set"
+        for name in "ab":
+            put(folder / name / "0.png")
+        (folder / "b").chmod(0)
+        user = os.geteuid()
+        if user == 0:  # root may read every folder
+            os.seteuid(65534)
+        try:
+            with pytest.raises(RunError, match="cannot list the folder .*set/b: Permission denied"):
+                ImageFolder.of(folder)
+        finally:
+            os.seteuid(user)
+            (folder / "b").chmod(0o755)
