@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that was typed, as ``python -m designspace.COMMAND`` does.
 
     Raises:
-        SystemExit: as the command ends; with 2 if there is no such command.
+        SystemExit: with the exit code of the command; 2 if the command does not exist.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):

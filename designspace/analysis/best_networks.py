@@ -37,7 +37,7 @@ class BestNetworks(pd.DataFrame):
             device: where the module is to be.
 
         Raises:
-            InputError: there is no such place, or the results were not read from a run folder, which alone has weights.
+            InputError: the rank is out of range, or the results were not read from a run folder and have no weights.
             RunError: a file of the run is missing or damaged.
         """
         import designspace  # torch is imported only where a network is loaded

@@ -53,7 +53,7 @@ def draw_edf(
         chance_error: per cent; errors of at least so much do not count when the axis is chosen.
         title: what to write above the axes.
         notes: sentences to write below the title.
-        legend_inside: put the legend within the axes, where below them is no room.
+        legend_inside: put the legend within the axes, if there is no room below them.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
