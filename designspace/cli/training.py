@@ -58,7 +58,7 @@ def _waiting(recipe: Recipe, device: object) -> list[tuple[str, object]]:
     """What to say of several threads on a CPU: how they wait for each other."""
     if recipe.devices > 1 or str(device) != "cpu" or torch.get_num_threads() == 1:
         return []
-    set_to = ", ".join(f"{name}={os.environ[name]}" for name in WAITING if name in os.environ)
+    set_to = ", ".join(f"{name}={os.environ[name]}" for name in (*WAITING, "KMP_BLOCKTIME") if name in os.environ)
     return [("threads", f"{torch.get_num_threads()}; how they wait for each other: {set_to}")]
 
 
