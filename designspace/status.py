@@ -13,7 +13,7 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.text import command, duration
 from designspace.sweeps.status import RunStatus, TrialStatus, run_status, tasks_in_queue, trial_status
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial_folder import STATUSES
+from designspace.trials.trial_folder import STATUSES, check_none_edited
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -24,8 +24,9 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     runs = {_label(folder.path, Path(config["run"])): folder for folder in find_runs(Path(config["run"]))}
     if config["watch"]:
         repeat(lambda: show(runs, kinds), lambda statuses: all(status.left_s == 0 for status in statuses))
-    else:
-        show(runs, kinds)
+        return
+    for status in show(runs, kinds):
+        check_none_edited(status.states)
 
 
 def show(runs: Mapping[str, RunFolder], kinds: str | None) -> list[RunStatus]:

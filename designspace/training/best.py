@@ -21,7 +21,7 @@ from designspace.support.text import command
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe, TrialResult
-from designspace.trials.trial_folder import TrialState, best_first
+from designspace.trials.trial_folder import TrialState, best_first, check_none_edited
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +142,7 @@ def _chosen(run: RunFolder, states: list[TrialState], rank: int | None, id_: str
         return state
     rank = 1 if rank is None else rank
     rank = whole("rank", rank, 1)
+    check_none_edited(states)
     done = best_first(states)
     if len(done) < rank:
         how = ", ".join(

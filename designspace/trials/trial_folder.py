@@ -57,6 +57,9 @@ class TrialState:
     """When it ended, in seconds since 1970; 0 if that is not known."""
     is_damaged: bool = False
     """Whether files of the trial cannot be read: it counts as failed, and ``failure`` says what is wrong with them."""
+    is_edited: bool = False
+    """Whether they are whole but hold a value that no training gives, as an error of -1: somebody changed them, so
+    nobody knows where the trial stands among the others."""
 
     @property
     def has_ended(self) -> bool:
@@ -72,6 +75,18 @@ def best_first(states: Iterable[TrialState]) -> list[TrialState]:
     """
     done = [(state.result.selection_error, state.id, state) for state in states if state.result]
     return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
+
+
+def check_none_edited(states: Iterable[TrialState]) -> None:
+    """Raise unless the trials' order is known, which a result that somebody edited leaves open.
+
+    Raises:
+        RunError: a result holds a value that no training gives.
+    """
+    edited = [state.failure.detail for state in states if state.is_edited and state.failure]
+    if edited:
+        more = f"; and {len(edited) - 1} more like it" if len(edited) > 1 else ""
+        raise RunError(f"the order of the trials is not known: {edited[0]}{more}")
 
 
 class TrialFolder:
@@ -271,8 +286,15 @@ class TrialFolder:
             raise
         except (RunError, OSError) as error:
             words = error if isinstance(error, RunError) else f"cannot read {self.path}: {error.strerror or error}"
-            return TrialState(id_, "failed", failure=TrialFailure("error", str(words)), is_damaged=True)
+            failure = TrialFailure("error", str(words))
+            return TrialState(
+                id_, "failed", failure=failure, is_damaged=True, is_edited=isinstance(error, ImpossibleValue)
+            )
         return TrialState(id_, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+
+
+class ImpossibleValue(RunError):
+    """A result that is whole and holds a value of the wrong type or range, which no interrupted write leaves behind."""
 
 
 class ForeignResult(RunError):
@@ -302,7 +324,8 @@ def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
         told = fields.pop("asked", "")
         value = from_fields(kind, fields)
     except ValueError as error:
-        raise RunError(
+        is_whole = text.rstrip().endswith(b"}")  # a file that was cut off does not
+        raise (ImpossibleValue if is_whole and kind is TrialResult else RunError)(
             f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry tries it again"
         ) from error
     if asked and told and told != asked:

@@ -1,6 +1,7 @@
 """Files of one trial that are damaged: it is a row that says so, or starts anew, and all others go on."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -87,6 +88,23 @@ def test_damaged_trials_stop_no_other(tmp_path, fashion_mnist, monkeypatch, caps
     assert {state.status for state in run.states(waiting)} == {"waiting"}
     launch(run, fashion_mnist)
     assert {state.status for state in run.states(waiting)} == {"done"}
+
+
+@pytest.mark.parametrize("value", ["-1", "NaN", '"x"', "1e400", "[]", "101"])
+def test_an_edited_error_leaves_the_order_open(tmp_path, capsys, value):
+    run = make_run(tmp_path / "run", n=3)
+    for id_ in run.ids():
+        run.trial(id_).write_result(RESULT)
+    edited = run.trial(run.ids()[1]).path / "result.json"
+    edited.write_text(edited.read_text().replace("12.5", value))
+    said = f"the order of the trials is not known: {edited} does not hold a whole TrialResult"
+    with pytest.raises(RunError, match=re.escape(said)):
+        load(run.path)
+    with pytest.raises(RunError, match=re.escape(said)):
+        app_run(status, [f"run={run.path}"])
+    assert "2       1" in capsys.readouterr().out  # the table comes first: done and failed trials
+    app_run(collect, [f"run={run.path}"])
+    assert retry(run) == [run.ids()[1]]
 
 
 def app_run(command, words):
