@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) < 2 or words[1] not in commands():
-            print(overview())
+            from designspace.cli.terminal import while_read
+
+            with while_read():
+                print(overview())
             return
         words = [words[1], "--help"]  # help COMMAND
     if words[0] == "--version":

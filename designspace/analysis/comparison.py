@@ -10,16 +10,27 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from designspace.analysis.blocks import block_test
 from designspace.analysis.difference import KS, Dominance, ks_test
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import mean_difference, median_difference, probability_lower
 from designspace.analysis.power import NetworksNeeded, could_show, networks_needed
+from designspace.analysis.preconditions import (
+    Precondition,
+    by_network,
+    independent,
+    may_conclude,
+    random_part,
+    same_budget,
+    same_training,
+    shared_networks,
+)
+from designspace.analysis.preconditions.looks import level_at, part_of_information
 from designspace.analysis.results import Failures, Results
 from designspace.support.display import html_table
 from designspace.support.errors import InputError
@@ -70,17 +81,33 @@ class Comparison:
     effect_p_holm: float = math.nan
     """``effect_p`` after Holm's correction; decides, where they differ, whether one is better."""
     needed: NetworksNeeded | None = None
-    """What would decide it; None where the spaces differ as it is."""
+    """What would decide it; None where the spaces differ as it is, or trials are unfinished."""
+    preconditions: tuple[Precondition, ...] = ()
+    """What the claim rests on, and whether it holds."""
+    shared: int = 0
+    """Networks that both populations have, where they are enough to be tested as pairs; else 0."""
+    part: float = 1.0
+    """The part of the information that is there: below 1 while trials are unfinished."""
+    may_conclude: bool = True
+    """Whether the finished trials are a random part of their populations, as far as can be seen."""
+
+    @property
+    def threshold(self) -> float:
+        """What a corrected p value must be below: the level, and less while trials are unfinished (see `looks`)."""
+        return level_at(self.part, self.level) if self.may_conclude else 0.0
 
     @property
     def differs(self) -> bool:
-        """Whether the two spaces are shown to have different distributions of errors."""
-        return self.ks_p_holm < self.level
+        """Whether the two spaces are shown to have different distributions of errors.
+
+        Where networks are shared, the test of pairs decides; else the Kolmogorov-Smirnov test.
+        """
+        return (self.effect_p_holm if self.shared else self.ks_p_holm) < self.threshold
 
     @property
     def better(self) -> str | None:
         """The space that is shown to be better, if one is."""
-        if not self.differs or not self.effect_p_holm < self.level:
+        if not self.differs or not self.effect_p_holm < self.threshold:
             return None
         return self.a if self.effect > 0.5 else self.b
 
@@ -91,7 +118,7 @@ class Comparison:
         It is ``undecided`` wherever the spaces are not shown to differ.
         """
         sides = KS(self.ks, self.ks_p, self.a_above_p, self.b_above_p)
-        return sides.dominance(self.level / self.pairs) if self.differs else "undecided"
+        return sides.dominance(self.threshold / self.pairs) if self.differs else "undecided"
 
     @property
     def cliffs_delta(self) -> float:
@@ -121,27 +148,44 @@ class Comparison:
         one = self.turned() if self.better == self.b else self
         holm = f" Holm-corrected over {self.pairs} pairs" if self.pairs > 1 else ""
         test = f"KS D = {self.ks:.2f}, {p_text(self.ks_p_holm)}{holm}"
+        if self.shared:
+            test = f"{self.shared} networks in pairs, {p_text(self.effect_p_holm)}{holm}"
         sizes = f"n = {one.n_a} and {one.n_b}"
         percent = f"{100 * self.level:g}%"
+        so_far = "So far, " if self.part < 1 else ""
+        ours, theirs = one.titles
         if self.better:
             probability = f"{one.effect:.2f}" if one.effect < 0.995 else "above 0.99"  # 1.00 would say that it is sure
             crossing = f" The curves cross, though: {one.b} is ahead somewhere." if self.dominance == "cross" else ""
             return (
-                f"{one.a} is better than {one.b}: a random network of it has the lower error "
+                f"{so_far}{ours} is better than {theirs}: a random network of it has the lower error "
                 f"with probability {probability} ({test}, {sizes}).{crossing}"
             )
         if self.differs:
             crossing = ": the curves cross, each is ahead somewhere" if self.dominance == "cross" else ""
             return (
-                f"{one.a} and {one.b} differ ({test}, {sizes}), but neither is shown to be better at {percent}"
+                f"{so_far}{ours} and {theirs} differ ({test}, {sizes}), but neither is shown to be better at {percent}"
                 f"{crossing}; a random network of {one.a} has the lower error with probability {one.effect:.2f} "
                 f"({one.effect_low:.2f} to {one.effect_high:.2f})."
             )
+        if not self.may_conclude:
+            return (
+                f"{one.a} and {one.b}: nothing to conclude so far; the finished networks are not a random part of them."
+            )
         few = "" if self.could_show else "; so few networks could not have shown one"
         outlook = f": {self.needed.sentence()}" if self.needed else ""
-        return (
-            f"{one.a} and {one.b}: no difference shown at {percent} ({test}{few}). Not decided with {sizes}{outlook}."
+        shown = f"no difference shown {'so far' if so_far else f'at {percent}'}"
+        return f"{ours} and {theirs}: {shown} ({test}{few}). Not decided with {sizes}{outlook}."
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """The names of A and B, each with what else differs between the two than the space, in brackets."""
+        sides = [check.sides for check in self.preconditions if any(check.sides)]
+        told = ["; ".join(pair) for pair in zip(*sides, strict=True)] if sides else ["", ""]
+        ours, theirs = (
+            f"{name} ({words})" if words else name for name, words in zip((self.a, self.b), told, strict=True)
         )
+        return ours, theirs
 
     def turned(self) -> Comparison:
         """The same comparison with A and B in the other order."""
@@ -163,26 +207,22 @@ class Comparison:
             median_low=-self.median_high,
             median_high=-self.median_low,
             needed=self.needed and replace(self.needed, n_a=self.needed.n_b, n_b=self.needed.n_a),
+            preconditions=tuple(check.turned() for check in self.preconditions),
         )
 
 
 def compare(a: Results, b: Results, level: float = 0.05, *, failures: Failures = "chance", seed: int = 0) -> Comparison:
     """Compare the errors of two populations; failed trials count at chance level unless ``failures`` says otherwise.
 
-    Only the networks needed depend on ``seed``, and only where a pair is not decided.
+    Only the networks needed, and the test of populations with common networks, depend on ``seed``.
 
     Raises:
         InputError: one of them has no finished trial, both have one name, or ``level`` is not between 0 and 1.
     """
-    check_level(level)
-    errors = {}
     for results in (a, b):
-        errors[results.name] = np.sort(results.errors(failures))
-        if not errors[results.name].size:
+        if not results.counted(failures).any():
             raise InputError(f"{results.name} has no trial to compare: {results.counts.sentence()}")
-    if a.name == b.name:
-        raise InputError(f"two runs have the name {a.name!r}; give them different ones")
-    return _compare_pairs(errors, level, seed)[0]
+    return compare_all([a, b], level, failures=failures, seed=seed)[0]
 
 
 def compare_all(
@@ -190,61 +230,71 @@ def compare_all(
 ) -> tuple[Comparison, ...]:
     """Compare all pairs of populations that have a trial to compare, with Holm's correction over the pairs.
 
-    Both tests are corrected, each over all pairs. Fewer than two such populations give no comparison.
+    Both tests are corrected, each over all pairs. Fewer than two such populations give no comparison. What a claim
+    rests on is checked first (see `preconditions`): of a half-done sweep only a random part counts, and its claims need
+    smaller p values; networks that two populations share are compared with each other.
 
     Raises:
         InputError: two of them have one name, or ``level`` is not between 0 and 1.
     """
     check_level(level)
-    errors: dict[str, NDArray[np.float64]] = {}
-    for one in results:
-        values = one.errors(failures)
-        if values.size and one.name in errors:
-            raise InputError(f"two runs have the name {one.name!r}; give them different ones")
-        if values.size:
-            errors[one.name] = np.sort(values)
-    return _compare_pairs(errors, level, seed)
-
-
-def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row for each pair, with every number of its comparison and what it concludes."""
-    rows = []
-    for one in comparisons:
-        row = asdict(one)
-        needed = row.pop("needed") or {"verdict": "decided", "more": 0, "power": math.nan}
-        concluded = {"differs": one.differs, "better": one.better or "", "dominance": one.dominance}
-        rows.append({**row, **concluded, **{f"needed_{key}": needed[key] for key in ("verdict", "more", "power")}})
-    return pd.DataFrame(rows)
-
-
-def _compare_pairs(errors: dict[str, NDArray[np.float64]], level: float, seed: int) -> tuple[Comparison, ...]:
-    """All pairs of populations of ascending errors, with Holm's correction, and what the undecided ones need."""
-    pairs = [_compare(a, b, errors, level) for a, b in itertools.combinations(errors, 2)]
+    counting: dict[str, Results] = {}
+    for population in (random_part(by_network(one, failures)) for one in results):
+        if not population.counted(failures).any():
+            continue
+        if population.name in counting:
+            raise InputError(f"two runs have the name {population.name!r}; give them different ones")
+        counting[population.name] = population
+    pairs = [_compare(a, b, level, failures, seed) for a, b in itertools.combinations(counting.values(), 2)]
     ks = holm([pair.ks_p for pair in pairs])
     effects = holm([pair.effect_p for pair in pairs])
     found = []
     for pair, ks_p, effect_p in zip(pairs, ks, effects, strict=True):
         one = replace(pair, pairs=len(pairs), ks_p_holm=ks_p, effect_p_holm=effect_p)
-        if not one.differs:
-            needed = networks_needed(errors[one.a], errors[one.b], level, len(pairs), seed=seed)
-            one = replace(one, needed=needed)
+        if not one.differs and one.part == 1 and not one.shared:
+            a, b = (np.sort(counting[name].errors(failures)) for name in (one.a, one.b))
+            one = replace(one, needed=networks_needed(a, b, level, len(pairs), seed=seed))
         found.append(one)
     return tuple(found)
 
 
-def _compare(a: str, b: str, errors: dict[str, NDArray[np.float64]], level: float) -> Comparison:
-    """The numbers of one pair, not corrected."""
-    first, second = errors[a], errors[b]
+def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row for each pair, with every number of its comparison, its conditions, and what it concludes."""
+    rows = []
+    for one in comparisons:
+        row = {field.name: getattr(one, field.name) for field in fields(one)}
+        needed, checks = row.pop("needed"), row.pop("preconditions")
+        more = {"verdict": "decided", "more": 0, "power": math.nan}
+        if needed:
+            more = {key: getattr(needed, key) for key in more}
+        broken = "; ".join(check.name for check in checks if not check.holds)
+        concluded = {"differs": one.differs, "better": one.better or "", "dominance": one.dominance, "not_met": broken}
+        rows.append({**row, **concluded, **{f"needed_{key}": value for key, value in more.items()}})
+    return pd.DataFrame(rows)
+
+
+def _compare(a: Results, b: Results, level: float, failures: Failures, seed: int) -> Comparison:
+    """Return the numbers of one pair, not corrected, and the conditions of its claim."""
+    ours, theirs = a.errors(failures), b.errors(failures)
+    first, second = np.sort(ours), np.sort(theirs)
     ks = ks_test(first, second)
-    effect = probability_lower(first, second, level)
-    mean, median = mean_difference(first, second, level), median_difference(first, second, level)
+    shared = shared_networks(a, b, failures)
+    effect, mean = probability_lower(first, second, level), mean_difference(first, second, level)
+    ks_p = ks.p
+    if shared.are_many:
+        blocks = block_test(ours, theirs, shared.pairs, level, seed=seed)
+        effect, mean, ks_p = blocks.effect, blocks.mean, blocks.ks_p
+    median = median_difference(first, second, level)
+    counts = a.counts, b.counts
+    is_done = not any(each.unfinished for each in counts)
+    part = part_of_information((first.size, counts[0].asked), (second.size, counts[1].asked))
     return Comparison(
-        a=a,
-        b=b,
+        a=a.name,
+        b=b.name,
         n_a=first.size,
         n_b=second.size,
         ks=ks.distance,
-        ks_p=ks.p,
+        ks_p=ks_p,
         a_above_p=ks.a_above_p,
         b_above_p=ks.b_above_p,
         effect=effect.value,
@@ -258,6 +308,10 @@ def _compare(a: str, b: str, errors: dict[str, NDArray[np.float64]], level: floa
         median_low=median.low,
         median_high=median.high,
         level=level,
+        preconditions=(independent(a, b, shared), same_budget(a, b), same_training(a, b)),
+        shared=len(shared.pairs) if shared.are_many else 0,
+        part=1.0 if is_done else part,
+        may_conclude=may_conclude(a) and may_conclude(b),
     )
 
 

@@ -118,15 +118,6 @@ def sentences(origins: Sequence[Origin]) -> tuple[str, ...]:
     return tuple(f"{first_few(runs, _MOST)}: {sentence}" for sentence, runs in names.items())
 
 
-def unequal(origins: Sequence[Origin]) -> tuple[str, ...]:
-    """What to bear in mind where runs were not trained alike: a sentence, or none."""
-    known = [origin for origin in origins if any(name in origin.facts for name in _OF_TRAINING)]
-    differ = [name for name in _OF_TRAINING if len({origin.facts.get(name) for origin in known}) > 1]
-    if not differ:
-        return ()
-    return (f"The runs were not trained alike, so their errors differ for that too: {', '.join(differ)}.",)
-
-
 def literal(text: str) -> str:
     r"""A text as Python writes it, between double quotes and with escapes for what is not UTF-8.
 

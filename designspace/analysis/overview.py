@@ -34,6 +34,7 @@ from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.designing import complexity_of_networks
 from designspace.analysis.papers.panels import everything, hide_rest
+from designspace.analysis.preconditions import same_training
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.search import doubling, search_curve
 from designspace.analysis.tradeoffs import pareto
@@ -95,10 +96,20 @@ def figures_of(
 
 
 def pairs_of_same_networks(results: Sequence[Results]) -> list[tuple[Results, Results]]:
-    """The pairs of runs that have at least five finished networks in common: one population under two recipes."""
+    """Return the pairs of runs with five finished networks or more in common, trained under other recipes or seeds."""
     ended = {one.name: set(one.table["id"][one.counted()]) for one in results}
     unique = [one for one in results if len(ended[one.name]) == int(one.counted().sum())]
-    return [(a, b) for a, b in itertools.combinations(unique, 2) if len(ended[a.name] & ended[b.name]) >= 5]
+    return [
+        (a, b)
+        for a, b in itertools.combinations(unique, 2)
+        if len(ended[a.name] & ended[b.name]) >= 5 and not _are_same_trials(a, b)
+    ]
+
+
+def _are_same_trials(a: Results, b: Results) -> bool:
+    """Whether networks in common were trained with one recipe and seed: to compare a trial with itself says nothing."""
+    seeds = [set(one.table["seed"]) for one in (a, b)]
+    return seeds[0] == seeds[1] and same_training(a, b).holds
 
 
 def renamed(drawing: Drawing, name: str) -> Drawing:
@@ -135,7 +146,7 @@ def pair_figures(
     numbers = []
     for axes, (a, b) in zip(grid, drawn, strict=True):
         errors = a.errors(failures), b.errors(failures)
-        gap = difference(edf(errors[0]), edf(errors[1]), level, seed=seed)
+        gap = difference(edf(errors[0]), edf(errors[1]), level / len(pairs), seed=seed)
         # Close to all networks, two fixed minima are compared, and the probability goes to 0 or 1 whatever the spaces.
         largest = max(1, min(errors[0].size, errors[1].size) // 3)
         chances = best_of_k(*errors, doubling(largest), level)
@@ -145,10 +156,13 @@ def pair_figures(
             gap.table().assign(a=a.name, b=b.name, panel="difference"),
             chances.table().assign(a=a.name, b=b.name, panel="best of k"),
         ]
+    over = (
+        f" (Bonferroni's, so that {100 * (1 - level):g}% is kept over all {len(pairs)} pairs)" if len(pairs) > 1 else ""
+    )
     left_out = f" Of {len(pairs)} pairs the first {most} are drawn." if len(pairs) > most else ""
     caption = (
-        f"Left: difference of two EDFs with its simultaneous {100 * (1 - level):g}% band; where the band leaves 0, the "
-        "spaces differ. Right: probability that the best of k networks of the first space beats the best of k of the "
+        f"Left: difference of two EDFs with its simultaneous {100 * (1 - level / len(pairs)):.3g}% band{over}. Right: "
+        "probability that the best of k networks of the first space beats the best of k of the "
         f"second, for k up to a third of them, with {100 * (1 - level):g}% intervals where k is small enough.{left_out}"
     )
     table = pd.concat(numbers, ignore_index=True)

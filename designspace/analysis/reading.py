@@ -85,6 +85,8 @@ class Source(Outlined):
     """What a reader must know of how it was read, one sentence each."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """The run folders among what was read, by the column ``run``."""
+    training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The values of each field of the recipe that is known, None for a blank."""
 
 
 def is_number(column: str) -> bool:
@@ -121,6 +123,19 @@ def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
     )
     folders = {name: path.resolve() for name, path in zip(names, paths, strict=True) if path.is_dir()}
     return replace(merged, folders=folders)
+
+
+def training_of(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each field of the recipe that a table has a column for, ascending, None for a blank."""
+    return {name: distinct_values(table[column]) for name, column in RECIPE_COLUMNS.items() if column in table.columns}
+
+
+def distinct_values(column: pd.Series) -> tuple[Any, ...]:
+    """Return the different values of a column, ascending, with None for a blank."""
+    plain = {None if value == "" or value != value else value for value in column.unique().tolist()}
+    return tuple(
+        sorted(plain, key=lambda value: (value is None, isinstance(value, str), 0 if value is None else value))
+    )
 
 
 def _read_run(path: Path) -> Source:
@@ -210,7 +225,8 @@ def merge(sources: Sequence[Source]) -> Source:
         table, more = _count_once(_tell_differences(table))
         notes += more
         histories = histories_of(table, histories)
-    return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes))
+    training = training_of(table)
+    return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes), training=training)
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:

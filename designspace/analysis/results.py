@@ -97,6 +97,8 @@ class Results:
     """What a reader must know of how the results were read or put together, one sentence each."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """The run folders that they were read from, by the column ``run``."""
+    training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The values of each field of the recipe that is known of all trials, also of fields that have no column."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
@@ -209,13 +211,13 @@ class Results:
         results = Results.from_table(
             source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
         )
-        return replace(results, folders=source.folders)
+        return replace(results, folders=source.folders, training=source.training)
 
     @property
     def counts(self) -> Counts:
         """How many trials are done, failed, running and waiting."""
-        status = self.table["status"]
-        return Counts(**{one: int((status == one).sum()) for one in STATUSES})
+        numbers = self.table["status"].value_counts()
+        return Counts(**{status: int(numbers.get(status, 0)) for status in STATUSES})
 
     @property
     def num_stages(self) -> int:
@@ -254,12 +256,16 @@ class Results:
     def counted(self, failures: Failures = "chance") -> NDArray[np.bool_]:  # (trials,)
         """Which rows of the table count: those whose `errors` are given.
 
+        They are finished, and true in the column ``counts`` where there is one (see `preconditions.random_part`).
+
         Raises:
             InputError: a ``failures`` that does not exist.
         """
         if failures not in get_args(Failures):
             raise unknown("treatment of failures", failures, get_args(Failures))
         counted = self.table["status"].isin(["done", "failed"] if failures == "chance" else ["done"])
+        if "counts" in self.table.columns:
+            counted &= self.table["counts"]
         return counted.to_numpy(np.bool_)
 
     def best(self, count: int = 1) -> BestNetworks:
@@ -342,13 +348,12 @@ class Results:
         table = _mean_of_repeats(self.table, count, self.chance_error if failures == "chance" else math.nan)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
-        return Results(_check_name(name), table, self.chance_error, {}, self.notes, self.folders)
+        return replace(self, name=_check_name(name), table=table, histories={})
 
     def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
         """Some of the trials, which are checked already."""
         table = self.table[mask].reset_index(drop=True)
-        histories = histories_of(table, self.histories)
-        return Results(_check_name(name), table, self.chance_error, histories, self.notes, self.folders)
+        return replace(self, name=_check_name(name), table=table, histories=histories_of(table, self.histories))
 
 
 def _said(value: Any) -> str:

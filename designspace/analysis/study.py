@@ -15,6 +15,7 @@ from designspace.analysis.figures.drawing import TREATMENT, progress
 from designspace.analysis.origin import Origin
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.plotting import check_together, edfs_of, plot_edf
+from designspace.analysis.preconditions import by_network, random_part
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import SpaceSummary, Table
@@ -79,6 +80,7 @@ def analyze(
         RunError: a file cannot be written.
     """
     check_together(results)
+    results = [random_part(by_network(one, failures)) for one in results]
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
     edfs = edfs_of(results, failures)
@@ -91,7 +93,8 @@ def analyze(
     ]
     summaries = tuple(tables.summarize(one, failures) for one in results)
     spaces = tables.space_table(summaries)
-    notes = tables.notes(results, failures) + origin.unequal(origins)
+    notes = tables.notes(results, failures)
+    notes += tuple(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
     trained = origin.sentences(origins)
     failed = tables.failure_table(results)
 

@@ -176,8 +176,8 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
                 "the error on the test images of the best one does not flatter it."
             )
     epochs = {one.name: _distinct(one, "epochs") for one in results}
-    if len({length for lengths in epochs.values() for length in lengths}) > 1:
-        lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if many)
+    if any(len(lengths) > 1 for lengths in epochs.values()):
+        lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if len(many) > 1)
         found.append(f"Not all networks were trained equally long, so errors are not comparable. Epochs: {lengths}.")
     return tuple(found)
 

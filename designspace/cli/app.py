@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import signal
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,18 +45,15 @@ def main(
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
-        if any(word in ("-h", "--help", "help") for word in words):
-            from designspace.cli.help import help_text
+        with terminal.while_read():
+            if any(word in ("-h", "--help", "help") for word in words):
+                from designspace.cli.help import help_text
 
-            print(help_text(name, words))
-        elif "--version" in words:
-            print(version())
-        else:
-            run(compose(name, words), words)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
-        raise SystemExit(128 + signal.SIGPIPE) from None
+                print(help_text(name, words))
+            elif "--version" in words:
+                print(version())
+            else:
+                run(compose(name, words), words)
     except InputError as error:
         _end(name, error, 2)
     except (RunError, OSError) as error:
@@ -155,8 +151,11 @@ def _not_a_pair(name: str, words: Sequence[str]) -> InputError:
         meant = f"did you mean {near[0]}=...? " if near else ""
         return InputError(f"unknown option {word!r}; {meant}there is --help, and key=value for every key it lists")
     joined = f"{word}.{words[1]}" if len(words) > 1 else ""
+    folder = next((key for key in ("run", "runs", "model") if key in known and Path(word).exists()), None)
     if joined.partition("=")[0] in known:
         meant = f"; did you mean {joined}?"
+    elif folder:
+        meant = f"; did you mean {shlex.quote(f'{folder}={word}')}?"
     else:
         meant = "".join(f"; did you mean {near}=...?" for near in closest(word, known)[:1])
     return InputError(f"{word!r} is not of the form key=value{meant or '; see --help'}")

@@ -6,8 +6,11 @@ errors, logs and warnings, passes through `SafeStream`; only our own tables and 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from designspace.support.text import printable
@@ -44,3 +47,14 @@ def protect() -> None:
 def raw(stream: TextIO) -> TextIO:
     """Return the stream below a `SafeStream`, for escapes of our own."""
     return stream.raw if isinstance(stream, SafeStream) else stream
+
+
+@contextlib.contextmanager
+def while_read() -> Iterator[None]:
+    """Run a block that prints, and end the process as SIGPIPE would if the reader (such as head) has seen enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        raise SystemExit(128 + signal.SIGPIPE) from None

@@ -51,7 +51,7 @@ def split(words: Sequence[str], groups: Collection[str]) -> tuple[dict[str, Any]
     for word in words:
         key, value = split_word(word)
         if key in groups or key not in PATHS | NAMES:
-            others.append(f"{key}={value}")
+            others.append(f"{key}={_whole(value)}")
         elif key in LISTS:
             values[key] = [_text(key, item) for item in _items(value)]
         else:
@@ -75,6 +75,12 @@ def split_word(word: str) -> tuple[str, str]:
     if not equals or not key or key.startswith("~"):
         raise InputError(f"{word!r} is not of the form key=value; see --help")
     return key, value
+
+
+def _whole(value: str) -> str:
+    """Return a value, and a whole number without its exponent: ``1e3`` is a number of networks like ``1000``."""
+    exponent = re.fullmatch(r"\d{1,9}(\.\d{1,9})?[eE]\+?\d{1,2}", value)
+    return f"{float(value):.0f}" if exponent and float(value).is_integer() else value
 
 
 def _text(key: str, text: str) -> str | bool | None:

@@ -268,7 +268,7 @@ def _band(quantity: str, limits: Sequence[float]) -> Band:
     """The band between two limits."""
     values = limits.tolist() if hasattr(limits, "tolist") else limits  # an array or a Series
     if not isinstance(values, (list, tuple)) or len(values) != 2:
-        raise InputError(f"{quantity} must be [least, most], not {limits!r}")
+        raise InputError(f"{quantity} must be [least, most], as [2e6,4e6], not {limits!r}")
     try:
         low, high = (float(limit) for limit in values)
     except (TypeError, ValueError) as error:

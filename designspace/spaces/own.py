@@ -100,7 +100,7 @@ def _check_other(fields: Mapping[str, Any], name: str, value: Any, completed: di
 def _band(name: str, value: Any) -> dict[str, Any]:
     """The ends of a limit."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise InputError(f"{name} must be [least, most], not {shown(value)}")
+        raise InputError(f"{name} must be [least, most], as [2e6,4e6], not {shown(value)}")
     return {"low": value[0], "high": value[1]}
 
 

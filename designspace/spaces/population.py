@@ -28,7 +28,7 @@ from designspace.support.csv_text import check_id, decimal_point, open_table
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_text, write_together
 from designspace.support.reading import read_json
-from designspace.support.text import quantity, shown
+from designspace.support.text import command, quantity, shown
 from designspace.support.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Population:
         """
         path = folder / POPULATION_FILE
         if not path.is_file():
-            raise RunError(f"there is no population in {folder} ({POPULATION_FILE} is missing); sample one first")
+            raise no_population(folder)
         space = read_space(folder / SPACE_FILE)
         ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS])
         story = read_json(folder / SAMPLING_FILE)  # after the table, which fits it whenever it was read (see `write`)
@@ -210,6 +210,14 @@ def _story_text(story: Mapping[str, Any]) -> str:
     return json.dumps(story, indent=2) + "\n"
 
 
+def no_population(folder: Path) -> RunError:
+    """Return the error for a folder that is not a run folder."""
+    return RunError(
+        f"there is no population in {folder} ({POPULATION_FILE} is missing); "
+        f"sample one first: {command('sample', space='RegNetX', run=folder)}"
+    )
+
+
 def read_ids(folder: Path) -> tuple[str, ...]:
     """Read the ids of a population, and nothing else of it.
 
@@ -218,7 +226,7 @@ def read_ids(folder: Path) -> tuple[str, ...]:
     """
     path = folder / POPULATION_FILE
     if not path.exists():
-        raise RunError(f"there is no population in {folder} ({POPULATION_FILE} is missing)")
+        raise no_population(folder)
     try:
         file, parted_by = open_table(path)
         with file:

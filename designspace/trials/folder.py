@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, read_ids, read_space
+from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, no_population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, plain, text, whole
 from designspace.support.errors import InputError, RunError
@@ -162,7 +162,13 @@ class RunFolder:
         return ids
 
     def space(self) -> DesignSpace:
-        """Read the space that the population comes from."""
+        """Read the space that the population comes from.
+
+        Raises:
+            RunError: there is no population here, or its space cannot be read.
+        """
+        if not self.exists() and not (self.path / SPACE_FILE).exists():
+            raise no_population(self.path)
         return read_space(self.path / SPACE_FILE)
 
     def provenance(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def make_table(
     for place, status in enumerate(statuses):
         done = status == "done"
         reason, detail = failed[place - len(errors)] if status == "failed" else ("", "")
-        row: dict[str, object] = {"id": f"{tag}{place:011x}"}
+        row: dict[str, object] = {"id": f"{tag}{place:0{12 - len(tag)}x}"}
         for letter, values in (("d", (1, 2, 7, 12)), ("w", (32, 64, 160, 384)), ("b", (1, 1, 1, 1)), ("g", (16,) * 4)):
             if vary is not None:
                 values = _drawn(letter, rng)
@@ -54,8 +55,13 @@ def _drawn(letter: str, rng: np.random.Generator) -> list[int]:
 
 
 def make_results(name: str, errors: Sequence[float], **others: Any) -> Results:
-    """`Results` of ten classes: name, errors, then the arguments of `make_table`."""
+    """`Results` of ten classes: name, errors, then the arguments of `make_table`. All names have the same networks."""
     return Results.from_table(name, make_table(errors, **others), num_classes=10)
+
+
+def independent_results(name: str, errors: Sequence[float], **others: Any) -> Results:
+    """As `make_results`, but each name has networks of its own."""
+    return make_results(name, errors, **{"tag": f"{zlib.crc32(name.encode()) % 16**6:06x}", **others})
 
 
 def golden_errors() -> np.ndarray:

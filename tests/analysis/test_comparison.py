@@ -6,23 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from populations import make_results
+from populations import independent_results as make_results
 from scipy import stats
 
 from designspace.analysis.comparison import compare, compare_all, holm, numbers
+from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
 
-class Errors:
-    """Results without a table, which would take longer to make than the comparison takes."""
-
-    chance_error = 90.0
-
-    def __init__(self, name, errors):
-        self.name, self._errors = name, errors
-
-    def errors(self, failures):
-        return self._errors
+def own(name, errors):
+    """Return results of which nothing but errors is known."""
+    return Results.from_errors(name, errors, 10)
 
 
 def normal(seed, mean, n, sd=2.0):
@@ -103,7 +97,7 @@ def test_a_space_of_a_wider_spread_is_not_called_better_by_the_sizes_of_the_popu
     rng = np.random.default_rng(0)
     claims = 0
     for _ in range(200):
-        wide, narrow = Errors("W", 40 + 8 * rng.normal(size=30)), Errors("N", 40 + rng.normal(size=200))
+        wide, narrow = own("W", 40 + 8 * rng.normal(size=30)), own("N", 40 + rng.normal(size=200))
         claims += compare(wide, narrow).better is not None
     assert claims / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -186,14 +180,14 @@ def test_the_test_of_one_space_against_itself_is_wrong_as_seldom_as_it_says():
     rng = np.random.default_rng(0)
     claims = 0
     for _ in range(200):
-        a, b, c = (Errors(name, rng.normal(40, 2, 12)) for name in "ABC")
+        a, b, c = (own(name, rng.normal(40, 2, 12)) for name in "ABC")
         claims += any(one.differs for one in compare_all([a, b, c]))
     assert claims / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_two_large_populations_take_no_longer_than_a_person_waits():
     rng = np.random.default_rng(0)
-    runs = [Errors(name, rng.normal(40, 3, 1_000_000)) for name in "AB"]
+    runs = [own(name, rng.normal(40, 3, 1_000_000)) for name in "AB"]
     compare(*runs)
     start = time.process_time()
     assert compare(*runs).n_a == 1_000_000

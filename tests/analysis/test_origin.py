@@ -9,6 +9,7 @@ from populations import make_results
 
 from designspace.analysis import analyze, origin
 from designspace.analysis.origin import Origin, literal, origin_of, origin_table
+from designspace.analysis.preconditions import same_training
 from designspace.analysis.results import Results
 from designspace.spaces import catalog
 from designspace.trials.claims import Owner
@@ -132,9 +133,10 @@ def test_runs_stand_side_by_side_and_differences_are_named(tmp_path):
     table = origin_table([*origins, Origin("imported")])
     assert table.header == ("", "a", "b", "imported")
     assert ("batch size", "128", "64", "-") in table.rows
-    (note,) = origin.unequal(origins)
-    assert note.endswith("their errors differ for that too: batch size, augmentation.")
-    assert origin.unequal([*origins[:1], Origin("imported")]) == ()
+    assert same_training(*results).sentence == (
+        "a and b were not trained alike (batch_size 128 against 64; mixup 0 against 0.2), so their errors differ for "
+        "that too."
+    )
     assert len(origin.sentences(origins)) == 2
     assert origin.sentences([origins[0], Origin("c", origins[0].facts)])[0].startswith(
         "a (4 of RegNetX), c (4 of RegNetX): fashion_mnist"
@@ -143,7 +145,6 @@ def test_runs_stand_side_by_side_and_differences_are_named(tmp_path):
     page = found.report.read_text(encoding="utf-8")
     loading = [f'designspace.load("{tmp_path}/a", id="{id_}")' for id_ in runs[0].ids()]
     assert not any(line in page for line in loading)  # no trial is done
-    assert note in found.notes
     for words in (*found.trained, '<th scope="col">b</th>', "flips, mixup 0.2", "0123456789ab"):
         assert words in page
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from populations import make_results
+import pandas as pd
+from populations import make_results, make_table
 
 from designspace.analysis.comparison import compare_all
 from designspace.analysis.figures.drawing import progress
+from designspace.analysis.results import Results
 from designspace.analysis.tables import (
     best_table,
     comparison_table,
@@ -75,6 +77,9 @@ def test_notes_warn_of_what_is_missing_or_unequal():
     assert notes([half, sound]) == (
         "A: 4 of 6 trials failed, counted at chance level, 90%.",
         "A: 1 of 6 trials is unfinished and left out, so its EDF may change.",
-        "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5; B 10.",
+    )
+    table = pd.concat([make_table([30], epochs=5, tag="b"), make_table([31], epochs=10)])
+    assert notes([Results.from_table("A", table, 10)]) == (
+        "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5, 10.",
     )
     assert notes([half], "exclude")[0] == "A: 4 of 6 trials failed, left out."

@@ -154,7 +154,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
         (["n=0"], ["n must be a whole number >= 1, not 0"]),
         (["n=many"], ["not 'many'"]),
         (["seed=-1"], ["seed must be a whole number >= 0, not -1"]),
-        (["space.flops=[3]"], ["flops must be [least, most], not [3]"]),
+        (["space.flops=[3]"], ["flops must be [least, most], as [2e6,4e6], not [3]"]),
         (["space.flops=[1,2]"], ["only 0 of the 500 networks", "1,015,808  flops outside 1 to 2"]),
     ],
 )
@@ -206,6 +206,8 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ("status", ["run=a", "~run"], ["'~run' is not of the form key=value"]),
         ("status", ["run=a", "trials=fialed"], ["unknown status 'fialed'; did you mean failed?"]),
         ("launch", ["run=x", "workers=2"], ["unknown option 'workers'; did you mean launcher.workers?"]),
+        ("status", ["."], ["'.' is not of the form key=value; did you mean run=.?"]),
+        ("analyze", ["."], ["did you mean runs=.?"]),
         ("launch", ["launcher", "workers=2"], ["'launcher' is not of the form", "did you mean launcher.workers=2?"]),
         ("launch", ["run=x", "launcher.gres=gpu:1"], ["unknown option 'launcher.gres'; it goes with launcher=slurm"]),
         ("launch", ["run=x", "--seed=2"], ["unknown option '--seed=2'; did you mean seed=...?"]),
@@ -399,7 +401,7 @@ def test_the_readme_s_analysis_runs(tmp_path):
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     finished = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    assert "RegNetX is better than AnyNetXA" in finished.stdout
+    assert "RegNetX (median params 81.5 k) is better than AnyNetXA" in finished.stdout
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {f"designing_2_overview.{kind}" for kind in ("svg", "pdf", "png", "csv")} < names
 

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import os
+import signal
 import subprocess
 import sys
 
@@ -120,3 +122,14 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert finished.stdout.startswith("usage: python -m designspace.launch")
     assert finished.stderr == ""
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["sample", "--help"]])
+def test_a_reader_that_has_left(words, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "designspace", *words], stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")

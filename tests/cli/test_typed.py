@@ -149,3 +149,12 @@ def test_another_run_is_never_read(tmp_path):
     assert "20240115" not in text
     shutil.move(tmp_path / "20240115", tmp_path / "~")
     assert designspace("status", "run=./~")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "read_as"),
+    [("1e3", "1000"), ("2.5E2", "250"), ("1.5e0", "1.5e0"), ("1e-3", "1e-3"), ("1e999", "1e999")],
+)
+def test_a_whole_number_may_have_an_exponent(typed_as, read_as):
+    assert typed.split([f"n={typed_as}"], ()) == ({}, [f"n={read_as}"])
+    assert typed.split([f"run={typed_as}"], ()) == ({"run": typed_as}, [])

@@ -171,7 +171,7 @@ def test_other_numbers_of_stages(stages):
         ({"stages": 4, "strides": [2, 2]}, "strides .* are 2, but stages is 4"),
         ({"stem": "big"}, "unknown stem 'big'"),
         ({"radix": [1, 1.5]}, "radix must be a whole number >= 0, not 1.5"),
-        ({"flops": [1]}, "flops must be \\[least, most\\], not \\[1\\]"),
+        ({"flops": [1]}, "flops must be \\[least, most\\], as \\[2e6,4e6\\], not \\[1\\]"),
         ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
         ({"params": ["a", "b"]}, "params must be two numbers"),
         ({"block": "Z"}, "unknown block 'Z'; there is: X, R, V, VR"),

@@ -145,3 +145,8 @@ def test_what_was_asked_is_written(run):
 def test_bad_recipes(fields, message):
     with pytest.raises(InputError, match=message):
         Recipe.from_dict(fields)
+
+
+def test_a_folder_without_a_population_says_how_to_sample_one(tmp_path):
+    with pytest.raises(RunError, match=f"sample one first: .*designspace.sample space=RegNetX run={tmp_path}"):
+        RunFolder(tmp_path).space()

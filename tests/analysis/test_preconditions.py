@@ -1,0 +1,266 @@
+"""What a claim rests on: shared networks, budget, training, finished at random, looks. Error rates by simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from populations import make_results, make_table
+
+from designspace.analysis import paired
+from designspace.analysis.blocks import block_test
+from designspace.analysis.comparison import compare, compare_all, numbers
+from designspace.analysis.overview import pairs_of_same_networks
+from designspace.analysis.preconditions import (
+    by_network,
+    finished_at_random,
+    may_conclude,
+    random_part,
+    same_budget,
+    same_training,
+    shared_networks,
+)
+from designspace.analysis.preconditions.looks import level_at, part_of_information
+from designspace.analysis.results import Results
+
+
+def population(name, errors, *, flops=None, tag=None, unfinished=(), **columns):
+    """Results with errors, where ``unfinished`` are places whose trial waits; columns of the table by name."""
+    table = make_table(errors, **({} if tag is None else {"tag": tag}), vary=columns.pop("vary", None))
+    if tag is None:
+        table["id"] = [f"{name} {place}" for place in range(len(errors))]
+    if flops is not None:
+        table["flops"] = np.asarray(flops)
+    for column, values in columns.items():
+        table[column] = values
+    waits = table.index.isin(list(unfinished))
+    table.loc[waits, "status"] = "waiting"
+    table.loc[waits, ["final_error", "best_error"]] = np.nan
+    return Results.from_table(name, table, 10)
+
+
+def within(share, level, repeats, errors=3):
+    """Whether a share of repeats is at most a level, within some Monte-Carlo errors."""
+    return share <= level + errors * np.sqrt(level * (1 - level) / repeats)
+
+
+# Budget and training
+
+
+def test_other_budgets_stand_in_the_claim():
+    rng = np.random.default_rng(0)
+    small = population("Small", rng.normal(44, 1, 48), flops=rng.uniform(0.9e6, 1.1e6, 48))
+    large = population("Large", rng.normal(40, 1, 48), flops=rng.uniform(1.8e6, 2.2e6, 48))
+    check = same_budget(small, large)
+    assert not check.holds
+    assert list(check.evidence) == ["flops"]
+    said = compare(small, large).sentence()
+    assert said.startswith("Large (median flops 2")
+    assert " is better than Small (median flops 1" in said
+    assert "different budgets (median flops " in check.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds"), [(0.9e6, 1.1e6, True), (0.95e6, 1.2e6, False), (1.0e6, 1.25e6, False)]
+)
+def test_budgets_differ_by_their_medians_or_by_a_test(low, high, holds):
+    rng = np.random.default_rng(1)
+    a = population("A", rng.normal(40, 1, 400), flops=rng.uniform(0.9e6, 1.1e6, 400))
+    assert same_budget(a, population("B", rng.normal(40, 1, 400), flops=rng.uniform(low, high, 400))).holds == holds
+
+
+def test_unknown_complexities_are_not_compared():
+    a, b = (Results.from_errors(name, [30.0, 31.0, 32.0], 10) for name in "AB")
+    assert same_budget(a, b).holds
+
+
+def test_another_recipe_stands_in_the_claim():
+    rng = np.random.default_rng(0)
+    a = population("ResNet", rng.normal(40, 1, 40), tag="a", lr=0.18, weight_decay=5e-5, batch_size=128)
+    b = population("Other", rng.normal(44, 1, 40), tag="a", lr=0.02, weight_decay=5e-5, batch_size=128)
+    one = compare(a, b)
+    assert one.sentence().startswith("ResNet (lr 0.18) is better than Other (lr 0.02): ")
+    assert one.turned().titles == ("Other (lr 0.02)", "ResNet (lr 0.18)")
+    assert numbers([one])["not_met"].tolist() == ["independent networks; same training"]
+
+
+def test_what_another_program_does_not_say_is_no_difference():
+    a = population("A", [30.0] * 5, lr=0.1)
+    assert same_training(a, population("B", [30.0] * 5, lr=np.nan)).holds
+    assert same_training(a, population("B", [30.0] * 5)).holds
+
+
+def test_epochs_are_compared_where_no_recipe_is_known():
+    a, b = population("A", [30.0] * 5, epochs=10), population("B", [30.0] * 5, epochs=25)
+    assert same_training(a, b).sides == ("epochs 10", "epochs 25")
+
+
+# Shared networks
+
+
+def test_networks_are_shared_by_id_or_by_structure():
+    errors = np.linspace(30, 40, 20)
+    a, b = population("A", errors, vary=1), population("B", errors[::-1].copy(), vary=1)
+    assert shared_networks(a, b).kind == "structures"
+    assert shared_networks(a, b).pairs.tolist() == [[place, place] for place in range(20)]
+    same = population("C", errors, vary=2, tag="c"), population("D", errors, vary=3, tag="c")
+    assert shared_networks(*same).kind == "networks"
+    assert not shared_networks(a, population("E", errors, vary=4)).are_many
+
+
+@pytest.mark.parametrize("shared", [0.3, 0.9])
+@pytest.mark.parametrize("noise", [0.3, 3.0])
+def test_shared_networks_keep_the_level(shared, noise):
+    """Errors of networks with a part of their own (sd 1) and noise of training, of spaces that are alike."""
+    rng = np.random.default_rng(5)
+    n, repeats, claims, covered = 40, 300, 0, 0
+    pairs = np.repeat(np.arange(int(shared * n))[:, None], 2, axis=1)
+    for repeat in range(repeats):
+        networks = rng.normal(40, 1, (2, n))
+        networks[1, : len(pairs)] = networks[0, : len(pairs)]
+        a, b = networks + rng.normal(0, noise, (2, n))
+        found = block_test(a, b, pairs, seed=repeat)
+        claims += found.effect.p < 0.05
+        covered += found.mean.low <= 0 <= found.mean.high
+    assert within(claims / repeats, 0.05, repeats)
+    assert within(1 - covered / repeats, 0.05, repeats)
+
+
+def test_pairs_find_what_whole_populations_cannot():
+    """A gain of 0.15 standard deviations with errors that correlate by 0.9: Kolmogorov and Smirnov find it in 1%."""
+    rng = np.random.default_rng(6)
+    repeats, n, found = 100, 100, {"blocks": 0, "t": 0}
+    pairs = np.repeat(np.arange(n)[:, None], 2, axis=1)
+    for repeat in range(repeats):
+        networks = rng.normal(40, np.sqrt(0.9), n)
+        a, b = networks + rng.normal(0, np.sqrt(0.1), (2, n)) + np.array([[0.15], [0]])
+        found["blocks"] += block_test(a, b, pairs, seed=repeat).effect.p < 0.05
+        change = a - b
+        found["t"] += abs(change.mean()) / (change.std(ddof=1) / np.sqrt(n)) > 1.984
+    assert found["blocks"] >= found["t"] - 10
+
+
+def test_a_trial_is_not_compared_with_itself():
+    errors = np.linspace(30, 40, 12)
+    a, b = population("A", errors, tag="a"), population("B", errors, tag="a")
+    assert pairs_of_same_networks([a, b]) == []
+    other = population("C", errors + 1, tag="a", seed=1)
+    assert pairs_of_same_networks([a, other]) == [(a, other)]
+    assert "Spearman" in paired.compare_paired(a, other).sentence()
+    assert compare(a, b).sentence().startswith("A and B: no difference shown at 5% (12 networks in pairs, p = 1.00)")
+
+
+# Networks, not trainings
+
+
+def repeated(name, networks, noise, seeds, rng):
+    """Results of networks of given true errors, each trained with some seeds."""
+    tables = [
+        make_table(networks + rng.normal(0, noise, len(networks)), seed=seed).assign(trial=str(seed))
+        for seed in range(seeds)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table["id"] = name + table["id"]
+    table["trial"] = table["id"] + "@" + table["trial"]
+    return Results.from_table(name, table, 10)
+
+
+def test_repeated_networks_count_once():
+    rng = np.random.default_rng(9)
+    repeats, claims = 100, 0
+    for _ in range(repeats):
+        a, b = (repeated(name, rng.normal(40, 3, 32), 1, 3, rng) for name in "AB")
+        one = compare(a, b)
+        claims += one.differs
+    assert (one.n_a, one.n_b) == (32, 32)
+    assert within(claims / repeats, 0.05, repeats)
+
+
+def test_the_note_says_what_was_averaged():
+    results = by_network(repeated("A", np.linspace(30, 40, 6), 1, 2, np.random.default_rng(0)))
+    assert results.notes == (
+        "6 networks were trained more than once; each counts with the mean of its first 2 errors.",
+    )
+    assert by_network(results) is results
+
+
+# Half-done sweeps
+
+
+def test_small_networks_first_are_no_random_part():
+    rng = np.random.default_rng(2)
+    flops = rng.lognormal(14, 0.6, 100)
+    late = flops > np.median(flops)
+    results = population("A", rng.normal(40, 1, 100), flops=flops, unfinished=np.flatnonzero(late))
+    check = finished_at_random(results)
+    assert not check.holds
+    assert "not a random part of the population: median flops" in check.sentence
+    assert not may_conclude(results)
+    other = population("B", rng.normal(50, 1, 100))
+    assert compare(results, other).sentence() == (
+        "A and B: nothing to conclude so far; the finished networks are not a random part of them."
+    )
+
+
+def test_of_a_biased_part_the_finished_beginning_counts():
+    rng = np.random.default_rng(3)
+    flops = np.concatenate([rng.lognormal(14, 0.6, 40), np.full(30, 1e5), np.full(30, 1e8)])
+    results = population("A", rng.normal(40, 1, 100), flops=flops, unfinished=[*range(40, 70, 2), *range(70, 100)])
+    part = random_part(results)
+    assert part.errors().tolist() == results.errors()[:40].tolist()
+    assert "Only the first 40 networks of the population count" in part.notes[-1]
+    assert random_part(part) is part or random_part(part).errors().size == 40
+    better = compare(results, population("B", rng.normal(60, 1, 100), flops=flops))
+    assert better.n_a == 40
+    assert better.sentence().startswith("So far, A ")
+
+
+def test_a_random_part_counts_as_it_is():
+    rng = np.random.default_rng(4)
+    results = population("A", rng.normal(40, 1, 60), unfinished=range(30, 60), flops=rng.permutation(60) + 4e6)
+    assert finished_at_random(results).holds
+    assert random_part(results) is results
+    assert random_part(make_results("A", [30.0] * 5)).notes == ()
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.7])
+def test_censoring_by_cost_makes_no_claims(strength):
+    """One space; in A cheap networks end first, and errors fall with the logarithm of the cost."""
+    rng = np.random.default_rng(7)
+    repeats, n, claims = 60, 100, 0
+    for _ in range(repeats):
+        size = rng.normal(0, 1, (2, n))
+        errors = 40 - np.sqrt(strength) * size + np.sqrt(1 - strength) * rng.normal(0, 1, (2, n))
+        flops = np.exp(14 + 0.6 * size)
+        ends = np.arange(n) / n + rng.exponential(1, n) * flops[0] / np.exp(14)
+        late = np.flatnonzero(ends > np.median(ends))
+        a = population("A", errors[0], flops=flops[0], unfinished=late)
+        claims += compare(a, population("B", errors[1], flops=flops[1])).better is not None
+    assert within(claims / repeats, 0.05, repeats)
+
+
+# Looks
+
+
+def test_the_boundary_of_a_look():
+    assert level_at(1.0, 0.05) == 0.05
+    assert level_at(0.0, 0.05) == 0
+    assert level_at(0.5, 0.05) == pytest.approx(0.00152, abs=2e-5)
+    assert part_of_information((50, 100), (100, 100)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("n", [100])
+def test_ten_looks_keep_the_level(n):
+    rng = np.random.default_rng(8)
+    repeats, claims = 60, 0
+    for _ in range(repeats):
+        errors = rng.normal(40, 2, (2, n))
+        looks = (
+            compare_all(
+                [
+                    population(name, values, unfinished=range(end, n), vary=None, activations=3_000, flops=[4e6] * n)
+                    for name, values in zip("AB", errors, strict=True)
+                ]
+            )[0].differs
+            for end in range(n // 10, n + 1, n // 10)
+        )
+        claims += any(looks)
+    assert within(claims / repeats, 0.05, repeats)
