@@ -15,6 +15,7 @@ from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.own import read_own
 from designspace.spaces.population import Population
+from designspace.spaces.seeds import drawn_with_same_seed, independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, exact, quantity
@@ -37,6 +38,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         write_note(folder.path, DataNote(name, str(Path(root).expanduser().resolve()) if root else None))
     show(population)
     if not config["file"] and (note := budget_note(population, typed)):
+        print(note)
+    if note := shared_seed_note(folder, population):
         print(note)
     number = len(population)
     print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
@@ -91,6 +94,18 @@ def budget_note(population: Population, typed: Sequence[str]) -> str:
             f"no limit was set on cost, {low} to {high} multiply-adds: space.flops={band} would suit the images"
         )
     return f"note: {'; '.join(hints)}" if hints else ""
+
+
+def shared_seed_note(folder: RunFolder, population: Population) -> str:
+    """Say which run beside this one shares its random words; returns an empty text if there is none."""
+    other = drawn_with_same_seed(folder.path, population.space, population.seed)
+    if other is None:
+        return ""
+    return (
+        f"note: {other} was drawn from another space with seed {population.seed} too, so the two populations share "
+        "random words and are not independent; for an independent one, sample into another folder (run=...) with "
+        f"seed={independent_seed(population.space, population.seed)}"
+    )
 
 
 def show_next(folder: RunFolder, root: str | None) -> None:

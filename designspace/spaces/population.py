@@ -235,6 +235,19 @@ def read_ids(folder: Path) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def read_seed(folder: Path) -> int:
+    """Read the seed that a population was drawn with, and nothing else of it.
+
+    Raises:
+        RunError: sampling.json is missing or cannot be read, or holds no seed.
+    """
+    path = folder / SAMPLING_FILE
+    try:
+        return whole("seed", mapping("sampling", read_json(path), needed=["seed"])["seed"], 0)
+    except InputError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
 def read_space(path: Path) -> DesignSpace:
     """Read a space.yaml.
 
