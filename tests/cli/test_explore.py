@@ -95,3 +95,17 @@ def test_sample_says_which_run_shares_its_random_words(tmp_path, capsys):
     seed = int(line.rpartition("seed=")[2])
     assert draw("space=RegNetY", f"run={tmp_path}/c", f"seed={seed}") == []
     assert draw("space=RegNetX", f"run={tmp_path}/other/d") == []
+
+
+def test_sample_says_where_duplicates_matter(tmp_path, capsys):
+    def draw(*words):
+        typed = ["n=150", "space=RegNetX", "input=fashion_mnist", "space.flops=[2e6,3.5e6]", *words]
+        sample.run(app.compose("sample", typed), typed)
+        return [line for line in capsys.readouterr().out.splitlines() if "flatter than the law" in line]
+
+    assert draw(f"run={tmp_path}/few") == []
+    [line] = draw(f"run={tmp_path}/many", "regime=auto", "n=700")
+    population = Population.read(tmp_path / "many")
+    duplicates = population.columns["draws"].sum() - len(population)
+    assert line.startswith(f"note: {duplicates / population.columns['draws'].sum():.0%} of the accepted draws gave")
+    assert "edf(results.errors(), results.draws())" in line
