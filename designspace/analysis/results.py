@@ -255,8 +255,8 @@ class Results:
         """The number of draws that gave each network, in the order of `errors`.
 
         A population holds each network once, however often it was drawn, so it is flatter than its space.
-        ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself; the two hardly differ where few
-        draws were duplicates (see `designspace.spaces.population.Population`).
+        ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself. The two hardly differ where
+        few draws were duplicates (see `designspace.spaces.population.Population`).
 
         Args:
             failures: as for `errors`.

@@ -109,3 +109,10 @@ def test_sample_says_where_duplicates_matter(tmp_path, capsys):
     duplicates = population.columns["draws"].sum() - len(population)
     assert line.startswith(f"note: {duplicates / population.columns['draws'].sum():.0%} of the accepted draws gave")
     assert "edf(results.errors(), results.draws())" in line
+
+
+def test_the_law_of_pycls_is_drawn_from_and_written(tmp_path):
+    typed = ["space=AnyNetXA", "space.law=pycls", "n=20", f"run={tmp_path}/pycls"]
+    sample.run(app.compose("sample", typed), typed)
+    space = Population.read(tmp_path / "pycls").space
+    assert (space.axes.depth.law, space.axes.width.law, space.axes.group_width.law) == ("pycls", "pycls", None)

@@ -48,6 +48,7 @@ def test_seeds_are_whole_numbers_below_2_63_that_depend_on_the_seed_and_the_spac
     spaces = [
         *(catalog.space(name, flops=flops) for name in catalog.NAMES for flops in (None, BAND)),
         catalog.space("RegNetX", radix=2),
+        catalog.space("RegNetX", law="pycls"),
         catalog.space("RegNetX", stem="cifar"),
         catalog.space("RegNetX", resolution=32),
         dataclasses.replace(catalog.space("RegNetX"), name="Mine"),
