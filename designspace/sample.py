@@ -97,14 +97,14 @@ def budget_note(population: Population, typed: Sequence[str]) -> str:
 
 
 NOTABLE_DUPLICATES = 0.05
-"""Part of the accepted draws from which on it is said that duplicates make a population flatter than its space."""
+"""Share of duplicates among the accepted draws above which `sample` says what they do to a population."""
 
 
 def duplicates_note(population: Population) -> str:
     """Say that many draws were duplicates, and what that does; returns an empty text if they were few."""
     duplicates = population.rejected.get(DUPLICATE, 0)
-    part = duplicates / (len(population) + duplicates)
-    if part <= NOTABLE_DUPLICATES:
+    share = duplicates / (len(population) + duplicates)
+    if share <= NOTABLE_DUPLICATES:
         return ""
     remedy = (
         f"weights by the column {DRAWS} make up for it: edf(results.errors(), results.draws())"
@@ -112,7 +112,7 @@ def duplicates_note(population: Population) -> str:
         else f"a new run folder would have the column {DRAWS}, which makes up for it"
     )
     return (
-        f"note: {part:.0%} of the accepted draws gave an earlier network again, so the population is flatter than the "
+        f"note: {share:.0%} of the accepted draws gave an earlier network again, so the population is flatter than the "
         f"law of the space; {remedy}"
     )
 

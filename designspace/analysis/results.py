@@ -252,7 +252,7 @@ class Results:
         return np.where(done, known, self.chance_error)[counted]
 
     def draws(self, failures: Failures = "chance") -> NDArray[np.float64]:  # (finished trials,)
-        """The number of draws that gave each network, in the order of `errors`.
+        """Return the number of draws that gave each network, in the order of `errors`.
 
         A population holds each network once, however often it was drawn, so it is flatter than its space.
         ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself. The two hardly differ where

@@ -39,9 +39,9 @@ SPACE_FILE = "space.yaml"
 SAMPLING_FILE = "sampling.json"
 COMPLEXITY_COLUMNS = ("flops", "params", "activations")
 DRAWS = "draws"
-"""The column of how many draws gave each network."""
+"""Column with the number of draws that gave each network."""
 DUPLICATE = "duplicate of an earlier network"
-"""Why draws were dropped that gave a network of the population once more."""
+"""Reason for dropping a draw that gave a network of the population once more."""
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ class Population:
         if DRAWS not in self.columns:
             return
         draws = self.columns[DRAWS]
-        if draws.dtype.kind != "i" or (draws < 1).any():
-            odd = next(value for value in draws.tolist() if value != int(value) or value < 1)
+        odd = next((value for value in draws.tolist() if value != int(value) or value < 1), None)
+        if odd is not None:
             raise RunError(f"{path}, column {DRAWS}: {odd} is not a whole number >= 1; the file was changed")
         accepted = len(self) + self.rejected.get(DUPLICATE, 0)
         if draws.sum() != accepted:

@@ -45,12 +45,16 @@ def drawn_with_same_seed(folder: Path, space: DesignSpace, seed: int) -> Path | 
     Returns:
         The first such folder by name; None if there is none. Folders that cannot be read are passed over.
     """
-    for other in sorted(folder.resolve().parent.iterdir()):
-        if other == folder.resolve() or not (other / POPULATION_FILE).is_file():
-            continue
-        with contextlib.suppress(RunError):
+    try:
+        others = sorted((folder.parent if folder.name not in ("", "..") else folder.resolve().parent).iterdir())
+    except OSError:  # a parent that may be entered and not listed
+        return None
+    for other in others:
+        with contextlib.suppress(RunError, OSError):
+            if other.resolve() == folder.resolve() or not (other / POPULATION_FILE).is_file():
+                continue
             if read_seed(other) == seed and read_space(other / SPACE_FILE) != space:
-                return folder.parent / other.name
+                return other
     return None
 
 

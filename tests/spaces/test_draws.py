@@ -141,6 +141,16 @@ def test_what_they_cannot_be_is_noticed(tmp_path, old, new, message):
         Population.read(tmp_path)
 
 
+def test_whole_numbers_that_another_program_wrote_with_a_point_are_read(tmp_path):
+    population = SMALL.sample(50, seed=1)
+    population.write(tmp_path)
+    path = tmp_path / "population.csv"
+    path.write_text(
+        "\n".join(f"{line}.0" if i else line for i, line in enumerate(path.read_text().splitlines())) + "\n"
+    )
+    assert Population.read(tmp_path) == population
+
+
 def test_an_extension_that_was_interrupted_can_be_read(tmp_path):
     """sampling.json of both sizes beside either table."""
     small, large = SMALL.sample(50, seed=1), SMALL.sample(80, seed=1)

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_the_seed_must_be_a_whole_number(seed):
         independent_seed(catalog.space("RegNetX"), seed)
 
 
-def test_a_run_beside_another_of_its_seed_is_found(tmp_path):
+def test_a_run_beside_another_of_its_seed_is_found(tmp_path, monkeypatch):
     regnet, anynet = (catalog.space(name, flops=BAND) for name in ("RegNetX", "AnyNetXA"))
     for folder, space, seed in (("a", anynet, 0), ("b", regnet, 1), ("c", regnet, 0), ("d", regnet, 0)):
         space.sample(2, seed).write(tmp_path / folder)
@@ -98,5 +99,7 @@ def test_a_run_beside_another_of_its_seed_is_found(tmp_path):
     assert drawn_with_same_seed(tmp_path / "c", regnet, 0) == tmp_path / "a"
     assert drawn_with_same_seed(tmp_path / "a", anynet, 0) == tmp_path / "c"
     assert drawn_with_same_seed(tmp_path / "b", regnet, 1) is None
+    monkeypatch.chdir(tmp_path / "c")
+    assert drawn_with_same_seed(Path(), regnet, 0) == tmp_path / "a"
     (tmp_path / "a" / "sampling.json").write_text("[]")
     assert drawn_with_same_seed(tmp_path / "c", regnet, 0) is None  # a damaged folder, and one of the same space
