@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from designspace.cli.provenance import provenance
 from designspace.cli.recipes import usable
 from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
-from designspace.support.errors import InputError
+from designspace.spaces.population import Population, read_seed
+from designspace.spaces.seeds import independent_seed
+from designspace.spaces.space import DesignSpace
+from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.sweeps.preflight import check_launch, check_training
@@ -28,7 +32,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     settings = {key: value for key, value in config["space"].items() if key != "name"}
     if not config["spaces"]:
         raise InputError("spaces is empty; give names of design spaces, as spaces=[AnyNetXA,RegNetX]")
-    spaces = [catalog.space(each, **settings) for each in config["spaces"]]
+    named = (catalog.space(each, **settings) for each in config["spaces"])
+    spaces = list({space.name: space for space in named}.values())  # one that is listed twice is one run
     devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
     given = Recipe.from_dict({**config["recipe"], "data": name, "devices": devices})
     recipe, note = usable(given, DataSource(name, root), typed)
@@ -37,22 +42,47 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     origin = provenance("explore", typed)
     launcher = Launcher.from_dict(config["launcher"], root, origin)
     data.prepare(name, root)
-    populations = {space.name: space.sample(config["n"], config["seed"]) for space in spaces}
-    for population in populations.values():
+    folders = [RunFolder(Path(config["run"]) / space.name) for space in spaces]
+    populations = [
+        space.sample(config["n"], population_seed(folder, space, config["seed"]))
+        for folder, space in zip(folders, spaces, strict=True)
+    ]
+    for population in populations:
         check_training(recipe, population.space.network_columns(population.columns), root)
-    folders = []
-    for space_name, population in populations.items():
-        folder = RunFolder(Path(config["run"]) / space_name)
+    for folder, population in zip(folders, populations, strict=True):
         folder.create(population, origin)
         write_note(folder.path, DataNote(name, str(root.resolve()) if config["data"]["root"] else None))
-        folders.append(folder)
     forecast = check_launch(folders, recipe, config["seed"], launcher)
-    for line in filter(None, (note, *forecast.notes)):
+    for line in filter(None, (note, shared_seed_note(populations), *forecast.notes)):
         print(line)
     each = f"{counted(config['n'], 'network')} from each of {counted(len(folders), 'space')}"
     print(f"{config['name']}: {each}, in {config['run']}")
     launch.train(folders, recipe, config["seed"], launcher, wait=True)
     analyze.show(folders, Path(config["run"]))
+
+
+def population_seed(folder: RunFolder, space: DesignSpace, seed: int) -> int:
+    """Return the seed to draw a space's population with: one of its own, so that populations are independent.
+
+    A run that an earlier version drew with the typed seed itself keeps that, so that it is resumed and extended.
+    """
+    if folder.exists():
+        with contextlib.suppress(RunError):  # `RunFolder.create` says what is wrong with a damaged run, or mends it
+            if read_seed(folder.path) == seed:
+                return seed
+    return independent_seed(space, seed)
+
+
+def shared_seed_note(populations: Sequence[Population]) -> str:
+    """Say that an earlier version drew several of the populations with one seed; returns an empty text if not."""
+    seeds = [population.seed for population in populations]
+    names = [population.space.name for population in populations if seeds.count(population.seed) > 1]
+    if not names:
+        return ""
+    return (
+        f"note: an earlier version drew {', '.join(names)} with one seed, so these populations share random words and "
+        "are not independent; another study (name=...) draws each with a seed of its own"
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from designspace.data.of_run import data_of
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.own import read_own
-from designspace.spaces.population import Population
+from designspace.spaces.population import DRAWS, DUPLICATE, Population
+from designspace.spaces.seeds import drawn_with_same_seed, independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, exact, quantity
@@ -31,12 +32,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     name = named_data(space, config["data"], typed)
     population = space.sample(config["n"], config["seed"])
     folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
-    folder.create(population, provenance("sample", typed))
+    population = folder.create(population, provenance("sample", typed))
     if name is not None and (_names_data(typed) or read_note(folder.path) is None):
         root = config["data"]["root"]
         write_note(folder.path, DataNote(name, str(Path(root).expanduser().resolve()) if root else None))
     show(population)
     if not config["file"] and (note := budget_note(population, typed)):
+        print(note)
+    for note in filter(None, (duplicates_note(population), shared_seed_note(folder, population))):
         print(note)
     number = len(population)
     print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
@@ -91,6 +94,39 @@ def budget_note(population: Population, typed: Sequence[str]) -> str:
             f"no limit was set on cost, {low} to {high} multiply-adds: space.flops={band} would suit the images"
         )
     return f"note: {'; '.join(hints)}" if hints else ""
+
+
+NOTABLE_DUPLICATES = 0.05
+"""Share of duplicates among the accepted draws above which `sample` says what they do to a population."""
+
+
+def duplicates_note(population: Population) -> str:
+    """Say that many draws were duplicates, and what that does; returns an empty text if they were few."""
+    duplicates = population.rejected.get(DUPLICATE, 0)
+    share = duplicates / (len(population) + duplicates)
+    if share <= NOTABLE_DUPLICATES:
+        return ""
+    remedy = (
+        f"weights by the column {DRAWS} make up for it: edf(results.errors(), results.draws())"
+        if DRAWS in population.columns
+        else f"a new run folder would have the column {DRAWS}, which makes up for it"
+    )
+    return (
+        f"note: {share:.0%} of the accepted draws gave an earlier network again, so the population is flatter than the "
+        f"law of the space; {remedy}"
+    )
+
+
+def shared_seed_note(folder: RunFolder, population: Population) -> str:
+    """Say which run beside this one shares its random words; returns an empty text if there is none."""
+    other = drawn_with_same_seed(folder.path, population.space, population.seed)
+    if other is None:
+        return ""
+    return (
+        f"note: {other} was drawn from another space with seed {population.seed} too, so the two populations share "
+        "random words and are not independent; for an independent one, sample into another folder (run=...) with "
+        f"seed={independent_seed(population.space, population.seed)}"
+    )
 
 
 def show_next(folder: RunFolder, root: str | None) -> None:

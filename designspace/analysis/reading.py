@@ -50,7 +50,7 @@ ALWAYS_TOLD = ("lr", "weight_decay", "batch_size")
 """Fields of the recipe that a table has where they are known, also where one value is shared by all trials."""
 
 WHOLE_COLUMN = re.compile(
-    r"[dwg][1-9]\d*|radix|flops|params|activations|seed|epochs|depth|repeats"
+    r"[dwg][1-9]\d*|radix|flops|params|activations|draws|seed|epochs|depth|repeats"
     r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices"
 )
 REAL_COLUMN = re.compile(

@@ -253,6 +253,32 @@ class Results:
             )
         return np.where(done, known, self.chance_error)[counted]
 
+    def draws(self, failures: Failures = "chance") -> NDArray[np.float64]:  # (finished trials,)
+        """Return the number of draws that gave each network, in the order of `errors`.
+
+        A population holds each network once, however often it was drawn, so it is flatter than its space.
+        ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself. The two hardly differ where
+        few draws were duplicates (see `designspace.spaces.population.Population`).
+
+        Args:
+            failures: as for `errors`.
+
+        Raises:
+            InputError: a ``failures`` that does not exist, or the draws of a trial's network are not known.
+        """
+        counted = self.counted(failures)
+        known = (
+            self.table["draws"].to_numpy(np.float64) if "draws" in self.table.columns else np.full(counted.size, 0.0)
+        )
+        values: NDArray[np.float64] = known[counted]
+        unknown_here = int((~(values >= 1)).sum())
+        if unknown_here:
+            raise InputError(
+                f"{self.name}: the draws of {unknown_here} of {values.size} networks are not known, since an earlier "
+                "version or another program sampled them; sampled again into a new folder they are"
+            )
+        return values
+
     def counted(self, failures: Failures = "chance") -> NDArray[np.bool_]:  # (trials,)
         """Which rows of the table count: those whose `errors` are given.
 

@@ -17,7 +17,7 @@ import numpy as np
 from designspace.networks.network import Stem
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import QUANTITIES, Band, Cap, Order
-from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
+from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, with_law
 from designspace.spaces.regime import auto_axes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
@@ -62,8 +62,9 @@ def anynet_axes() -> AnyNetAxes:
 def regnet_axes() -> RegNetAxes:
     """RegNet: d < 64, w_0 and w_a <= 256, 1.5 <= w_m <= 3, log-uniform; b and g as in AnyNetX (section 3.3).
 
-    The paper gives no lower end for w_0 and w_a nor the grids; those are pycls's: from 8, w_0 by 8, w_a by 0.1,
-    w_m by 0.001.
+    The paper gives no lower end for w_0 and w_a nor the grids. These ends and grids are pycls's: from 8, w_0 by 8, w_a
+    by 0.1, w_m by 0.001. The probabilities of the values are not, unless the law is ``pycls``: pycls rounds up, and
+    here numbers are rounded to the nearest value (see `designspace.spaces.axes.log_uniform`).
     """
     return RegNetAxes(
         depth=log_uniform(1, 63),
@@ -96,6 +97,7 @@ def space(
     group_width: Sequence[int] | None = None,
     radix: Sequence[int] | int | None = None,
     regime: str = "paper",
+    law: str | None = None,
     flops: Limits = None,
     params: Limits = None,
     activations: Limits = None,
@@ -118,6 +120,7 @@ def space(
         radix: splits of split attention (ResNeSt), or several to choose from as one more axis; 0 for none.
         regime: ``paper`` for the paper's axes, ``auto`` for axes that suit the limits on flops
             (`designspace.spaces.regime`).
+        law: ``pycls`` for pycls's probabilities of all log-uniform axes (`designspace.spaces.axes.log_uniform`).
         flops: least and most multiply-adds.
         params: least and most parameters.
         activations: least and most activations.
@@ -136,6 +139,8 @@ def space(
         resolution=resolution,
     )
     axes = auto_axes(regime, base.axes, None if flops is None else _band("flops", flops), template)
+    if law is not None:
+        axes = with_law(axes, law)
     result = dataclasses.replace(
         base,
         axes=_with_choices(name, axes, bottleneck_ratio, group_width),

@@ -93,7 +93,8 @@ def _check_other(fields: Mapping[str, Any], name: str, value: Any, completed: di
         if value != fields["name"]:
             raise _disagreement(name, value, f"name: {shown(fields['name'])}")
     elif name != "regime" or value != "paper":
-        where = f"axes.{name}" if name in _IN_AXES else "axes" if name == "regime" else "template.block"
+        parts = {"regime": "axes", "law": "law of each log_uniform axis", "block": "template.block"}
+        where = f"axes.{name}" if name in _IN_AXES else parts[name]
         raise InputError(f"space.{name}={value} cannot be given with file=...; write it into the file, as {where}")
 
 

@@ -124,6 +124,20 @@ def named_axes(axes: AnyNetAxes | RegNetAxes) -> dict[str, Axis]:
     return {f.name: axis for f in dataclasses.fields(axes) if (axis := getattr(axes, f.name)) is not None}
 
 
+def with_law(axes: AnyNetAxes | RegNetAxes, law: str) -> AnyNetAxes | RegNetAxes:
+    """Return axes whose log-uniform ones follow another law (see `designspace.spaces.axes.log_uniform`).
+
+    Raises:
+        InputError: an unknown law, or none of the axes is log-uniform.
+    """
+    changed: dict[str, Any] = {
+        name: axis.with_law(law) for name, axis in named_axes(axes).items() if axis.kind == "log_uniform"
+    }
+    if not changed:
+        raise InputError(f"law={shown(law)} is for log-uniform axes, and the space has none; leave law out")
+    return dataclasses.replace(axes, **changed)
+
+
 def groups_axis(axes: AnyNetAxes | RegNetAxes) -> Axis:
     """The axis of group widths or of cardinalities, whichever there is."""
     axis = axes.group_width or axes.cardinality

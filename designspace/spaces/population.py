@@ -38,6 +38,10 @@ POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
 SAMPLING_FILE = "sampling.json"
 COMPLEXITY_COLUMNS = ("flops", "params", "activations")
+DRAWS = "draws"
+"""Column with the number of draws that gave each network."""
+DUPLICATE = "duplicate of an earlier network"
+"""Reason for dropping a draw that gave a network of the population once more."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,20 @@ class Population:
     """An immutable, ordered set of networks, unique by id.
 
     ``population[0]`` is a `Network`, ``population[:3]`` a smaller population, `to_frame` a pandas table.
+
+    Distinct networks are a flatter sample than the space's own law: each counts once, however likely it is. The column
+    ``draws`` makes up for that. It counts, among the draws that met the constraints up to the one that gave the last
+    network, those that gave each network: at least 1, and together all of them. Networks weighed by it follow the law
+    of the space (but for the last network, which has one draw by construction). In a larger population of the same
+    seed, which counts further draws, the first networks have as many or more. Populations that versions before the
+    column wrote lack it.
     """
 
     space: DesignSpace
     seed: int
     ids: tuple[str, ...]
     columns: Columns
-    """Realised parameters and complexity, by column name; each of shape (n,)."""
+    """Realised parameters, complexity and ``draws``, by column name; each of shape (n,)."""
     drawn: int
     """Draws up to the last network, rejected ones included."""
     rejected: Mapping[str, int]
@@ -105,8 +116,9 @@ class Population:
         if not isinstance(other, Population):
             return NotImplemented
         ours, theirs = ((p.space, p.seed, p.ids, p.drawn, dict(p.rejected)) for p in (self, other))
-        return ours == theirs and all(
-            np.array_equal(self.columns[name], other.columns[name]) for name in self.column_names()
+        names = self.column_names()
+        return (ours, names) == (theirs, other.column_names()) and all(
+            np.array_equal(self.columns[name], other.columns[name]) for name in names
         )
 
     def begins(self, other: Population) -> bool:
@@ -116,7 +128,14 @@ class Population:
 
     def column_names(self) -> list[str]:
         """The columns of population.csv after the id."""
-        return [*self.space.column_names(), *COMPLEXITY_COLUMNS]
+        counted = [DRAWS] if DRAWS in self.columns else []
+        return [*self.space.column_names(), *COMPLEXITY_COLUMNS, *counted]
+
+    def with_columns_of(self, other: Population) -> Population:
+        """Return this population with the columns that another one has: without ``draws`` if that lacks it."""
+        if DRAWS in other.columns or DRAWS not in self.columns:
+            return self
+        return dataclasses.replace(self, columns={name: self.columns[name] for name in self.columns if name != DRAWS})
 
     def to_csv(self) -> str:
         """The table of the realised networks, one row each; whole numbers are written without a point."""
@@ -175,7 +194,7 @@ class Population:
         if not path.is_file():
             raise no_population(folder)
         space = read_space(folder / SPACE_FILE)
-        ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS])
+        ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS], optional=DRAWS)
         story = read_json(folder / SAMPLING_FILE)  # after the table, which fits it whenever it was read (see `write`)
         try:
             if "extends" in story and story["n"] != len(ids) == story["extends"]["n"]:
@@ -191,6 +210,7 @@ class Population:
             )
         population = Population(space, seed, ids, columns, drawn, rejected)
         population._check_ids(path)
+        population._check_draws(path)
         return population
 
     def _check_ids(self, path: Path) -> None:
@@ -203,6 +223,21 @@ class Population:
                 raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
             if not right:
                 raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
+
+    def _check_draws(self, path: Path) -> None:
+        """Raise where the column of draws does not fit the number of duplicates that sampling.json says."""
+        if DRAWS not in self.columns:
+            return
+        draws = self.columns[DRAWS]
+        odd = next((value for value in draws.tolist() if value != int(value) or value < 1), None)
+        if odd is not None:
+            raise RunError(f"{path}, column {DRAWS}: {odd} is not a whole number >= 1; the file was changed")
+        accepted = len(self) + self.rejected.get(DUPLICATE, 0)
+        if draws.sum() != accepted:
+            raise RunError(
+                f"{path}, column {DRAWS}: the sum is {draws.sum()}, but {SAMPLING_FILE} says {accepted}: {len(self)} "
+                f"networks and {accepted - len(self)} duplicates; the file was changed"
+            )
 
 
 def _story_text(story: Mapping[str, Any]) -> str:
@@ -243,6 +278,19 @@ def read_ids(folder: Path) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def read_seed(folder: Path) -> int:
+    """Read the seed that a population was drawn with, and nothing else of it.
+
+    Raises:
+        RunError: sampling.json is missing or cannot be read, or holds no seed.
+    """
+    path = folder / SAMPLING_FILE
+    try:
+        return whole("seed", mapping("sampling", read_json(path), needed=["seed"])["seed"], 0)
+    except InputError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
 def read_space(path: Path) -> DesignSpace:
     """Read a space.yaml.
 
@@ -267,8 +315,8 @@ def _check_story(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
         raise RunError(f"{path}: {error}") from error
 
 
-def _read_table(path: Path, names: list[str]) -> tuple[tuple[str, ...], Columns]:
-    """The ids and number columns of a population.csv, each line checked."""
+def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str, ...], Columns]:
+    """The ids and number columns of a population.csv, each line checked; the optional column stands last."""
     header = ["id", *names]
     ids: list[str] = []
     parts: list[list[Column]] = []
@@ -276,8 +324,11 @@ def _read_table(path: Path, names: list[str]) -> tuple[tuple[str, ...], Columns]
         file, parted_by = open_table(path)
         with file:
             table = csv.reader(file, delimiter=parted_by)
-            if next(table, None) != header:
-                raise RunError(f"{path}, line 1: the columns must be {','.join(header)}")
+            given = next(table, None)
+            if given == [*header, optional]:
+                names, header = [*names, optional], given
+            if given != header:
+                raise RunError(f"{path}, line 1: the columns must be {','.join(header)}[,{optional}]")
             while rows := list(itertools.islice(table, CHUNK)):
                 while rows and len(rows) < CHUNK and not rows[-1]:  # blank lines at the end
                     rows.pop()

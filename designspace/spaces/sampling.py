@@ -9,7 +9,7 @@ import numpy as np
 from designspace.spaces.drawing import draw
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import Columns
-from designspace.spaces.population import Population
+from designspace.spaces.population import DRAWS, DUPLICATE, Population
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
 from designspace.support.checks import whole
@@ -38,7 +38,8 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     """Draw networks until there are n distinct ones.
 
     The population depends on (space, seed) alone: a larger n extends it, on any machine. Draws that realise to a
-    network already in the population are dropped and counted as duplicates.
+    network already in the population are dropped, and counted as duplicates and in the column ``draws`` of that network
+    (see `Population`).
 
     Raises:
         InputError: n is not a whole number >= 1.
@@ -46,22 +47,23 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     """
     n, seed = whole("n", n, 1), whole("seed", seed, 0)
     streams, identifier = Streams(seed), Identifier(space)
-    seen: dict[str, None] = {}
+    draws: dict[str, int] = {}
     parts: list[Columns] = []
     rejected: Counter[str] = Counter()
     drawn, last_new = 0, 0
-    while len(seen) < n:
+    while len(draws) < n:
         if drawn - last_new >= PATIENCE:
-            raise InfeasibleError(space, n, len(seen), drawn, dict(rejected))
+            raise InfeasibleError(space, n, len(draws), drawn, dict(rejected))
         block = draw(space, streams, BLOCK)
         new, duplicates, end = [], 0, BLOCK
         for i, id_ in enumerate(identifier.ids(block.accepted)):
-            if id_ in seen:
+            if id_ in draws:
+                draws[id_] += 1
                 duplicates += 1
                 continue
-            seen[id_] = None
+            draws[id_] = 1
             new.append(i)
-            if len(seen) == n:
+            if len(draws) == n:
                 end = int(block.rows[i]) + 1
                 break
         if new:
@@ -69,9 +71,10 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
         counts = np.bincount(block.fate[:end], minlength=len(block.reasons) + 1).tolist()
         for reason, count in zip(block.reasons, counts[1:], strict=True):
             rejected[reason] += count
-        rejected["duplicate of an earlier network"] += duplicates
+        rejected[DUPLICATE] += duplicates
         drawn += end
         parts.append({name: column[new] for name, column in block.accepted.items()})
     # Column by column, each taken out of its parts: a large population is never in memory twice.
     columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-    return Population(space, seed, tuple(seen), columns, drawn, dict(rejected))
+    columns[DRAWS] = np.fromiter(draws.values(), np.int64, len(draws))
+    return Population(space, seed, tuple(draws), columns, drawn, dict(rejected))

@@ -78,21 +78,27 @@ class RunFolder:
         """Whether there is a population here."""
         return (self.path / POPULATION_FILE).exists()
 
-    def create(self, population: Population, provenance: Mapping[str, Any]) -> None:
-        """Write a population here, or extend one that it begins with.
+    def create(self, population: Population, provenance: Mapping[str, Any]) -> Population:
+        """Write a population here, or extend one that it begins with; returns it as it is here now.
+
+        A folder of a version before the column ``draws`` stays without it, also when it is extended: a launch that runs
+        that version's code reads the table.
 
         Raises:
             InputError: the folder holds another population, which stays as it is.
             RunError: a file cannot be read or written.
         """
         with contextlib.suppress(RunError):  # damaged, or being written: looked at again below
-            if self.exists() and Population.read(self.path) == population:
-                return
+            if self.exists() and (held := Population.read(self.path)) == population.with_columns_of(held):
+                return held
         with self._alone(self.path):
-            held = self._beginning_of(population) if self.exists() else None
-            if held != population:
+            there = self._beginning_of(population) if self.exists() else None
+            if there is not None:
+                population = population.with_columns_of(there)
+            if there != population:
                 text = json.dumps(dict(provenance), indent=2, allow_nan=False) + "\n"
-                population.write(self.path, extends=held, beside={_PROVENANCE: text})
+                population.write(self.path, extends=there, beside={_PROVENANCE: text})
+        return population
 
     def _beginning_of(self, population: Population) -> Population | None:
         """Return the population that is here and that another begins with; None if it is damaged and is to be replaced.

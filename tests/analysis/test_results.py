@@ -6,6 +6,7 @@ import pytest
 from populations import GOLDEN, make_results, make_table
 
 from designspace.analysis.best_values import best_values
+from designspace.analysis.edf import edf
 from designspace.analysis.results import COLUMNS, Counts, Results, read_table
 from designspace.analysis.study import analyze
 from designspace.spaces import catalog
@@ -377,3 +378,30 @@ def test_errors_of_one_s_own_make_results(tmp_path):
         Results.from_errors("A", [1.0, 2.0], 10, {"flops": [1]})
     with pytest.raises(InputError, match="from 0 to 100"):
         Results.from_errors("A", [101.0], 10)
+
+
+def test_the_draws_of_each_network_weigh_an_edf():
+    table = make_table([30.0, 20.0], failed=FAILED, running=1).assign(draws=[3, 1, 2, 2, 9])
+    results = Results.from_table("A", table, num_classes=10)
+    assert results.draws().tolist() == [3, 1, 2, 2]
+    assert results.draws(failures="exclude").tolist() == [3, 1]
+    assert edf(results.errors(), results.draws())(30.0) == 0.5
+    assert edf(results.errors("exclude"), results.draws("exclude"))(20.0) == 0.25
+
+
+@pytest.mark.parametrize("columns", [{}, {"draws": [1, np.nan]}, {"draws": [0, 1]}], ids=["none", "blank", "zero"])
+def test_draws_that_are_not_known_are_not_made_up(columns):
+    results = Results.from_table("A", make_table([30.0, 20.0]).assign(**columns), num_classes=10)
+    with pytest.raises(InputError, match=r"A: the draws of [12] of 2 networks are not known, .*sampled again"):
+        results.draws()
+
+
+def test_draws_go_from_a_run_folder_to_its_results_and_back(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    population = catalog.space("RegNetX", stem="cifar", resolution=28, flops=[2e6, 2.2e6], regime="auto").sample(60)
+    run.create(population, {})
+    table = Results.read(run).table
+    assert table["draws"].tolist() == population.columns["draws"].tolist()
+    assert table["draws"].dtype == np.int64
+    run.write_results()
+    pd.testing.assert_series_equal(read_table(run.results)["draws"], table["draws"])

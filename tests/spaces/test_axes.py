@@ -15,6 +15,9 @@ from designspace.support.errors import InputError
 AXES = {
     "depth": log_uniform(1, 16),
     "width": log_uniform(8, 1024, 8),
+    "depth of pycls": log_uniform(1, 16, law="pycls"),
+    "width of pycls": log_uniform(8, 1024, 8, law="pycls"),
+    "from above its step": log_uniform(24, 64, 8, law="pycls"),
     "tenths": uniform(1.5, 3, 0.1),
     "ratio": choice([1, 2, 4]),
     "group": powers_of_two(1, 32),
@@ -40,6 +43,37 @@ def test_log_uniform_is_a_rounded_log_uniform_number():
     rounded = np.floor(real / 8 + 0.5) * 8
     observed = [np.sum(rounded == value) for value in axis.values]
     assert stats.chisquare(observed, axis.probabilities * 200_000).pvalue > 1e-3
+
+
+def quantized_by_pycls(low, high, step, count):
+    """`log_uniform` of pycls's sweep/random.py."""
+    ends = -math.log(high), -math.log(low - min(step, low / 2))
+    return np.ceil(np.exp(-np.random.default_rng(0).uniform(*ends, count)) / step) * step
+
+
+@pytest.mark.parametrize("bounds", [(1, 16, 1), (8, 1024, 8), (24, 64, 8), (0.5, 16, 0.5)])
+def test_the_law_of_pycls_is_that_of_pycls(bounds):
+    axis = log_uniform(*bounds, law="pycls")
+    drawn = quantized_by_pycls(*bounds, 200_000)
+    observed = [np.sum(drawn == value) for value in axis.values]
+    assert sum(observed) == 200_000
+    assert stats.chisquare(observed, axis.probabilities * 200_000).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("bounds", "pycls", "rounded"), [((1, 16), 0.2, 0.314), ((8, 1024, 8), 0.125, 0.198), ((8, 256, 8), 1 / 6, 0.263)]
+)
+def test_the_least_value_is_rarer_by_the_law_of_pycls(bounds, pycls, rounded):
+    assert log_uniform(*bounds, law="pycls").probabilities[0] == pytest.approx(pycls, abs=1e-12)
+    assert log_uniform(*bounds).probabilities[0] == pytest.approx(rounded, abs=5e-4)
+
+
+def test_a_law_is_described_where_it_is_not_the_usual_one():
+    usual, pycls = log_uniform(8, 64, 8), log_uniform(8, 64, 8, law="pycls")
+    assert usual.to_dict() == {"kind": "log_uniform", "low": 8, "high": 64, "step": 8}
+    assert pycls.to_dict() == {**usual.to_dict(), "law": "pycls"}
+    assert Axis.from_dict({**usual.to_dict(), "law": None}) == usual == pycls.with_law(None) != pycls
+    assert repr(pycls) == "Axis(log_uniform from 8 to 64 by 8, law pycls)"
 
 
 def test_decimal_grids_are_exact():
@@ -127,6 +161,16 @@ def test_an_axis_reads_back(axis):
         (lambda: log_uniform(8, 4), "low <= high"),
         (lambda: log_uniform(1, 16, 4), "a whole number of steps apart, not 1 to 16 by 4"),
         (lambda: log_uniform(0, 16), "low > step / 2"),
+        (lambda: log_uniform(0, 16, law="pycls"), "needs low > 0, not low=0"),
+        (
+            lambda: log_uniform(1, 16, law="pycsl"),
+            "the law of a log_uniform axis can be pycls, or null for rounding, not 'pycsl'",
+        ),
+        (lambda: uniform(1, 16).with_law("pycls"), "the law of a uniform axis can be null alone, not 'pycls'"),
+        (
+            lambda: Axis.from_dict({"kind": "uniform", "low": 1, "high": 2, "law": "pycls"}),
+            "uniform axis: unknown key 'law'",
+        ),
         (lambda: choice([]), "at least one value"),
         (lambda: Axis.from_dict({"kind": "normal"}), "unknown kind of axis 'normal'; there is: log_uniform"),
         (lambda: Axis.from_dict({"kind": "uniform", "lo": 3}), "uniform axis: unknown key 'lo'; did you mean 'low'"),

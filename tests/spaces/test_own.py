@@ -178,6 +178,7 @@ def test_the_file_wins_over_what_is_usual(tmp_path):
         ),
         ({"template": {"stem": {"kind": "deep"}}}, {"stem": "cifar"}, "template.stem.kind: 'deep'"),
         ({}, {"block": "V"}, "write it into the file, as template.block"),
+        ({}, {"law": "pycls"}, "write it into the file, as law of each log_uniform axis"),
         ({}, {"group_width": [8]}, "write it into the file, as axes.group_width"),
         ({}, {"stages": 3}, "stages would be 3"),
         ({}, {"flops": 3}, r"flops must be \[least, most\]"),

@@ -30,7 +30,7 @@ def test_the_table_opens_with_no_knowledge_of_ours(population, tmp_path):
     table = pd.read_csv(tmp_path / "population.csv")
     expected = ["id", *(f"{letter}{i}" for letter in "dwbg" for i in (1, 2, 3, 4))]
     assert list(table.columns)[:17] == expected
-    assert {"radix", "flops", "params", "activations"} <= set(table.columns)
+    assert {"radix", "flops", "params", "activations", "draws"} <= set(table.columns)
     assert table["flops"].between(360e6, 400e6).all()
     assert table.drop(columns=["id", "w_a", "w_m"], errors="ignore").dtypes.eq("int64").all()
 
@@ -86,7 +86,7 @@ def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
         (lambda line: "", "line 3: 0 fields where 2. are needed"),
         (
             lambda line: line.rpartition(",")[0] + ",many",
-            "column activations: 'many' is not a number",
+            "column draws: 'many' is not a number",
         ),
     ],
     ids=["one field more", "empty line", "no number"],

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import json
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from designspace.networks import catalog as catalog_of_networks
 from designspace.networks.blocks import compatible_widths
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Stem
-from designspace.spaces import catalog
+from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
 from designspace.spaces.drawing import draw
@@ -84,9 +85,10 @@ def brute_force(space, names, axes):
     return {key: weight / total for key, weight in weights.items()}
 
 
-def test_refinements_are_the_parent_conditioned_on_the_full_support():
+@pytest.mark.parametrize("law", [None, "pycls"])
+def test_refinements_are_the_parent_conditioned_on_the_full_support(law):
     """A two-stage AnyNetXE small enough to list: draws against the definition, repair and ties included."""
-    axes = AnyNetAxes(log_uniform(1, 3), log_uniform(8, 32, 8), choice([1, 2]), choice([4, 16]))
+    axes = AnyNetAxes(log_uniform(1, 3, law=law), log_uniform(8, 32, 8, law=law), choice([1, 2]), choice([4, 16]))
     orders = [
         Order("bottleneck_ratio", "shared"),
         Order("group_width", "shared"),
@@ -135,6 +137,11 @@ def test_ids_are_pinned():
     }
 
 
+def test_ids_of_the_law_of_pycls_are_pinned():
+    found = {name: catalog.space(name, flops=BAND, law="pycls").sample(2).ids for name in ("AnyNetXE", "RegNetX")}
+    assert found == {"AnyNetXE": ("405ca1077b43", "e8922b6cf1bb"), "RegNetX": ("2a346f0b06e5", "d78b01549857")}
+
+
 def test_a_band_that_no_network_meets_fails_with_a_table_of_reasons():
     with pytest.raises(InfeasibleError, match="only 0 of the 5 networks") as caught:
         catalog.space("AnyNetXA", flops=(1, 2)).sample(5)
@@ -154,6 +161,25 @@ def test_a_space_with_too_few_networks_says_so():
 def test_a_space_reads_back(name):
     space = catalog.space(name, flops=BAND, params=(1e6, 1e7))
     assert DesignSpace.from_dict(space.to_dict()) == space
+
+
+@pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX", "RegNetXConstrained", "AnyNeSt"])
+def test_the_law_of_pycls_changes_how_likely_networks_are_and_not_which_there_are(name):
+    rounded, pycls = catalog.space(name), catalog.space(name, law="pycls")
+    assert pycls != rounded
+    assert DesignSpace.from_dict(pycls.to_dict()) == pycls
+    assert size.settings(pycls) == size.settings(rounded)
+    before, after = named_axes(rounded.axes), named_axes(pycls.axes)
+    for axis_name, axis in before.items():
+        assert after[axis_name].grid == axis.grid
+        assert after[axis_name].law == ("pycls" if axis.kind == "log_uniform" else None)
+    assert all(rounded.contains(network) for network in pycls.sample(5))
+    assert '"law"' not in json.dumps(rounded.to_dict())
+
+
+def test_the_law_of_pycls_goes_with_ranges_that_suit_the_budget():
+    space = catalog.space("RegNetX", law="pycls", regime="auto", flops=(3e9, 4e9))
+    assert {axis.law for axis in named_axes(space.axes).values() if axis.kind == "log_uniform"} == {"pycls"}
 
 
 @pytest.mark.parametrize("stages", [1, 3, 5])
@@ -179,6 +205,8 @@ def test_other_numbers_of_stages(stages):
         ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
         ({"block": "V", "radix": 2}, "a single block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"),
         ({"resolution": 0}, "resolution must be a whole number >= 1, not 0"),
+        ({"law": "pycsl"}, "the law of a log_uniform axis can be pycls, or null for rounding, not 'pycsl'"),
+        ({"name": "Vanilla", "law": "pycls"}, "law='pycls' is for log-uniform axes, and the space has none"),
         ({"num_classes": "ten"}, "num_classes must be a whole number >= 1, not 'ten'"),
     ],
 )
