@@ -68,6 +68,8 @@ _LAST = (
     Column("seed", "seed", "of initialisation, order and augmentation", "whole"),
 )
 _WORDS = (
+    Column("draws", "draws", "draws of the space that gave this network", "whole"),
+    Column("counts", "counts", "whether its error counts in the figures", "text"),
     Column("reason", "reason", "why the trial failed", "text"),
     Column("detail", "detail", "what was recorded of the failure", "text"),
 )
