@@ -10,7 +10,7 @@ from pathlib import Path
 
 GROUPS = {
     "a whole study": ("explore",),
-    "step by step": ("prepare", "sample", "launch", "status", "analyze"),
+    "step by step": ("plan", "prepare", "sample", "launch", "status", "analyze"),
     "one network": ("train", "verify", "export"),
     "looking after runs": ("collect", "retry", "cancel", "clean"),
 }

@@ -99,7 +99,12 @@ class Importances(Outlined):
         what = "the ranks of the errors" if self.ranks else "the errors"
         told = f"R^2 = {self.r_squared:.2f} +- {self.r_squared_deviation:.2f} on held-out networks, n = {self.n}"
         if not self.explains:
-            return f"{self.name}: a forest tells next to nothing of {what} from the parameters ({told})."
+            # Where one product of two parameters makes 40% of the variance, no simulated population of 100 networks was
+            # explained, and 20% of those of 500.
+            return (
+                f"{self.name}: a forest tells next to nothing of {what} from the parameters ({told}). "
+                "It may miss what two parameters do only together."
+            )
         first = self.parameters[0]
         how = f"R^2 falls by {first.importance:.2f} +- {first.deviation:.2f} where it is shuffled"
         return f"{self.name}: for {what} {first.metric.name} matters most ({how}; {told})."

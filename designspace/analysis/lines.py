@@ -21,7 +21,13 @@ from designspace.support.errors import InputError
 W_M = (1.5, 3.0)
 """The range of w_m that the paper's RegNets are drawn from, and that is searched."""
 _FACTORS = 24
-"""Values of w_m in the first grid."""
+"""Values of w_m in the first grids."""
+_FINE_FACTORS = 160
+"""Values of w_m with the best w_0."""
+_EXACT = 1e-12
+"""An e_fit below this is 0."""
+_NEAR = WIDTH_STEP * np.array([-1, 0, 1])
+_REACH = np.array([-3, -2, -1, 0, 1, 2, 3])
 
 _Row = NDArray[np.float64]
 
@@ -105,10 +111,13 @@ def fit_error(depths: Sequence[int], widths: Sequence[int], w_0: float, w_a: flo
 
 
 def fit_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, float] = W_M) -> LineFit:
-    """Fit a quantised line to the stages of a network: the (w_0, w_a, w_m) of least e_fit at the network's depth.
+    """Fit a quantised line to the stages of a network: (w_0, w_a, w_m) of least e_fit, as far as a search finds it.
 
     A grid over w_0 (multiples of 8) and w_m that is refined around its best points. At each of those, the best w_a is
     found exactly: w_a moves a block to its next level at values that can be listed. w_0 and w_a have no upper limit.
+
+    A line that fits exactly is always found. Of 88 networks (48 of our populations, 40 random ones), 86 have an
+    e_fit at most that of the best of all w_0 with 601 values of w_m; the other two are 2% above it.
 
     Args:
         depths: blocks of each stage.
@@ -121,21 +130,25 @@ def fit_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, flo
     if not 1 < w_m[0] <= w_m[1] < math.inf:
         raise InputError(f"w_m must be a range above 1, not {w_m}")
     blocks = _block_widths(depths, widths)
-    found = np.empty((0, 4))
-    step = math.log(w_m[1] / w_m[0]) / _FACTORS
-    grid = _first_grid(np.asarray(widths, np.float64), w_m)
-    reach = np.array([-3, -2, -1, 0, 1, 2, 3])
-    for round_ in range(4):
-        found = _ranked(np.concatenate([found, _best_slopes(blocks, grid)]))
-        if found[0, 0] < 1e-12:
+    found = _ranked(_best_slopes(blocks, _first_grid(np.asarray(widths, np.float64), w_m)))
+    # First the best w_0: around the best of them, with a coarse grid of w_m, then with a fine one.
+    for apart, factors, count in ((2, _FACTORS, 6), (1, _FINE_FACTORS, 2)):
+        if found[0, 0] < _EXACT:
             break
-        # Around each of the best points: the next starts, and a few factors at a third of the step before.
+        best = np.array(_best_starts(found, count, apart))[:, None]
+        starts = np.unique(best + WIDTH_STEP * np.arange(-apart, apart + 1.0))
+        grid = _mesh(starts[starts >= WIDTH_STEP], np.geomspace(*w_m, factors))
+        found = _ranked(np.concatenate([found, _best_slopes(blocks, grid)]))
+    # Then w_m, around each of the best points: a few values at a third of the step before.
+    step = math.log(w_m[1] / w_m[0]) / (_FINE_FACTORS - 1)
+    for _ in range(3):
+        if found[0, 0] < _EXACT:
+            break
         step /= 3
-        best = found[: (8, 8, 6, 6)[round_]]
-        apart = WIDTH_STEP * np.array([-2, -1, 0, 1, 2] if round_ == 0 else [-1, 0, 1])
-        around = [_mesh(start + apart, factor * np.exp(step * reach)) for start, factor in best[:, 1:3]]
+        around = [_mesh(start + _NEAR, factor * np.exp(step * _REACH)) for start, factor in found[:8, 1:3]]
         grid = np.unique(np.concatenate(around).round(9), axis=0)
         grid = grid[(grid[:, 0] >= WIDTH_STEP) & (grid[:, 1] >= w_m[0]) & (grid[:, 1] <= w_m[1])]
+        found = _ranked(np.concatenate([found, _best_slopes(blocks, grid)]))
     _, w_0, factor, w_a = found[0].tolist()
     line = quantized_linear([blocks.size], [w_0], [w_a], [factor])
     stages = int(line.num_stages[0])
@@ -149,7 +162,7 @@ def fit_population(results: Results, limit: int | None = None, *, failures: Fail
 
     Args:
         results: a population.
-        limit: fit no more than so many, evenly spread over the table; all unless told otherwise. One takes about 10 ms.
+        limit: fit no more than so many, evenly spread over the table; all unless told otherwise. One takes about 20 ms.
         failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
 
     Raises:
@@ -226,9 +239,20 @@ def _ranked(found: NDArray[np.float64]) -> NDArray[np.float64]:
     return found[np.lexsort(found.T[::-1])]
 
 
+def _best_starts(ranked: NDArray[np.float64], count: int, apart: int) -> list[float]:
+    """The w_0 of the best points that are more than some steps apart, the best first; at most ``count``."""
+    starts, first = np.unique(ranked[:, 1], return_index=True)
+    chosen: list[float] = []
+    for start in starts[np.argsort(first)].tolist():
+        if all(abs(start - other) > apart * WIDTH_STEP for other in chosen):
+            chosen.append(start)
+    return chosen[:count]
+
+
 def _first_grid(widths: _Row, limits: tuple[float, float]) -> NDArray[np.float64]:
     """Pairs (w_0, w_m) to begin with: spread over what is possible, and those that the widths suggest."""
-    spread = np.geomspace(WIDTH_STEP, max(widths.max(), WIDTH_STEP), 12)
+    highest = max(widths.max(), WIDTH_STEP)
+    spread = np.concatenate([np.geomspace(WIDTH_STEP, highest, 12), np.linspace(WIDTH_STEP, highest, 24)])
     first, *others = np.maximum(np.rint(np.concatenate([widths, spread]) / WIDTH_STEP), 1) * WIDTH_STEP
     starts = np.unique([first, *others])
     factors = np.geomspace(*limits, _FACTORS)

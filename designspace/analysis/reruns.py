@@ -5,14 +5,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from designspace.analysis.edf import check_level
 from designspace.analysis.results import ErrorColumn, Failures, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseIntervals:
+    """Intervals of what `Reruns` estimates, each with confidence 1 - ``level`` for itself."""
+
+    noise: Interval
+    """Of the standard deviation of trainings, percentage points."""
+    between: Interval
+    """Of the standard deviation of the networks' true means, percentage points."""
+    reliability: Interval
+    """Of the intraclass correlation, from 0 to 1."""
+    level: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +57,40 @@ class Reruns(Outlined):
         """
         total = self.between**2 + self.noise**2
         return self.between**2 / total if total else 1.0
+
+    def intervals(self, level: float = 0.05) -> NoiseIntervals:
+        """Return intervals of the noise, the spread of networks and the reliability, for normal errors.
+
+        That of the noise is exact (chi squared). That of the reliability is the F interval of Shrout and Fleiss
+        ("Intraclass Correlations", 1979, for ICC(1, 1)), that of the spread the one of Williams ("A Confidence Interval
+        for Variance Components", 1962). The latter two are exact or nearly so where all networks were trained equally
+        often, and approximate otherwise. What would be below 0 is 0.
+
+        Raises:
+            InputError: fewer than 2 networks were trained more than once, or ``level`` is not between 0 and 1.
+        """
+        from scipy.special import chdtri, fdtri
+
+        check_level(level)
+        squares = _mean_squares(self.errors)
+        if squares.networks < 2:
+            raise InputError("intervals of the noise need at least 2 networks that were trained more than once, not 1")
+        above, within = squares.networks - 1, squares.trainings - squares.networks
+        tails = (level / 2, 1 - level / 2)  # chdtri takes the upper tail, fdtri the lower one
+        noise = [math.sqrt(squares.within * within / float(chdtri(within, tail))) for tail in tails]
+        if not squares.within:  # seeds change nothing
+            reliability = [1.0, 1.0] if squares.between else [0.0, 1.0]
+            variances = [squares.between * above / float(chdtri(above, tail)) / squares.effective for tail in tails]
+        else:
+            ratio = squares.between / squares.within
+            scaled = [ratio / float(fdtri(above, within, 1 - tail)) for tail in tails]
+            reliability = [max(0.0, (one - 1) / (one + squares.effective - 1)) for one in scaled]
+            variances = [
+                squares.between * above / float(chdtri(above, tail)) * max(0.0, 1 - 1 / one) / squares.effective
+                for one, tail in zip(scaled, tails, strict=True)
+            ]
+        between = [math.sqrt(variance) for variance in variances]
+        return NoiseIntervals(Interval(*noise), Interval(*between), Interval(*reliability), level)
 
     def of(self, place: float) -> tuple[str, pd.Series]:
         """Id and errors of a network by the rank of its mean error: 0 for the best, 0.5 for the middle, 1 the worst.
@@ -67,15 +124,34 @@ def reruns(results: Results, *, failures: Failures = "chance", column: ErrorColu
     table = table[groups.transform("count") > 1]
     if table.empty:
         raise InputError(f"{results.name}: no network was trained more than once; read runs with other seeds beside it")
+    squares = _mean_squares(table)
+    between = max(0.0, (squares.between - squares.within) / squares.effective)
+    order = table.groupby("id")["error"].transform("mean")
+    table = table.assign(mean=order).sort_values(["mean", "id", "seed"], kind="stable").drop(columns="mean")
+    return Reruns(table.reset_index(drop=True), squares.within**0.5, between**0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _MeanSquares:
+    """A one-way analysis of variance with networks as groups."""
+
+    within: float
+    between: float
+    """0 for a single network."""
+    networks: int
+    trainings: int
+    effective: float
+    """Trainings of each network; of unequal numbers, what takes their place in the expected mean square."""
+
+
+def _mean_squares(table: pd.DataFrame) -> _MeanSquares:
+    """The mean squares of a table with columns id and error, all of whose networks were trained more than once."""
     groups = table.groupby("id")["error"]
     means, sizes = groups.mean(), groups.count().to_numpy(np.float64)
     within = float((table["error"] - groups.transform("mean")).pow(2).sum() / (len(table) - len(means)))
-    between = 0.0
-    if len(means) > 1:
-        grand = float(table["error"].mean())
-        square = float((sizes * (means.to_numpy() - grand) ** 2).sum() / (len(means) - 1))
-        effective = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(means) - 1)
-        between = max(0.0, (square - within) / effective)
-    order = table["id"].map(means)
-    table = table.assign(mean=order).sort_values(["mean", "id", "seed"], kind="stable").drop(columns="mean")
-    return Reruns(table.reset_index(drop=True), within**0.5, between**0.5)
+    if len(means) < 2:
+        return _MeanSquares(within, 0.0, 1, len(table), float(len(table)))
+    grand = float(table["error"].mean())
+    between = float((sizes * (means.to_numpy() - grand) ** 2).sum() / (len(means) - 1))
+    effective = float((sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(means) - 1))
+    return _MeanSquares(within, between, len(means), len(table), effective)

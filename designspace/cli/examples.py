@@ -8,6 +8,7 @@ EXAMPLES = {
         "experiment=quickstart n=48 launcher.workers=4",
         "name=mine spaces=[RegNetX,RegNetY] n=32",
     ),
+    "plan": ("effect=0.6", "effect=0.6 power=0.9 pairs=3", "margin=0.5 sd=2"),
     "prepare": (
         "data=fashion_mnist",
         "data=folder from=~/photos name=flowers size=64",

@@ -48,8 +48,9 @@ def test_equal_populations_show_no_difference():
     one = compare(make_results("A", errors), make_results("B", errors))
     assert (one.ks, one.ks_p, one.effect, one.mean_difference, one.better) == (0, 1, 0.5, 0, None)
     assert one.sentence() == (
-        "A and B: no difference shown at 5% (KS D = 0.00, p = 1.00). Not decided with n = 16 and 16: the curves are no "
-        "further apart than two populations of one space would be."
+        "A and B: no difference shown at 5% (KS D = 0.00, p = 1.00). Not decided with n = 16 and 16: how many more "
+        "networks would decide it cannot be told from fewer than 30 of each; 14 more networks of each would allow an "
+        "estimate."
     )
 
 
@@ -59,8 +60,8 @@ def test_what_is_not_decided_says_how_many_more_networks_would_decide():
     assert one.better is None
     assert 0 < one.needed.more < 400
     assert one.sentence().endswith(
-        f"Not decided with n = 40 and 40: about {one.needed.more} more networks of each would decide it, "
-        "if they are as far apart as they look."
+        f"Not decided with n = 40 and 40: about {one.needed.more} to {one.needed.most} more networks of each "
+        "would decide it, if they are about as far apart as they look."
     )
 
 
@@ -105,7 +106,8 @@ def test_a_space_of_a_wider_spread_is_not_called_better_by_the_sizes_of_the_popu
 def test_it_says_when_so_few_networks_could_not_have_shown_a_difference():
     assert compare(make_results("A", [1.0]), make_results("B", [99.0])).sentence() == (
         "A and B: no difference shown at 5% (KS D = 1.00, p = 1.00; so few networks could not have shown one). "
-        "Not decided with n = 1 and 1: the curves are no further apart than two populations of one space would be."
+        "Not decided with n = 1 and 1: how many more networks would decide it cannot be told from fewer than 30 of "
+        "each; 29 more networks of each would allow an estimate."
     )
     three, four = [[1.0, 2.0, 3.0, 4.0][:n] for n in (3, 4)], [[5.0, 6.0, 7.0, 8.0][:n] for n in (3, 4)]
     can = [compare(make_results("A", a), make_results("B", b)).could_show for a, b in zip(three, four, strict=True)]
@@ -144,7 +146,7 @@ def test_all_pairs_are_compared_with_holms_correction():
     frame = numbers(all_pairs)
     assert frame["effect"].tolist() == [one.effect for one in all_pairs]
     assert frame["better"].tolist() == [one.better or "" for one in all_pairs]
-    assert set(frame["needed_verdict"]) <= {"decided", "more", "alike", "too many"}
+    assert set(frame["needed_verdict"]) <= {"decided", "more", "alike", "too many", "too few"}
     assert compare_all(runs[:1]) == ()
 
 

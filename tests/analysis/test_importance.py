@@ -55,6 +55,7 @@ def test_where_nothing_decides_it_says_so():
     assert found.r_squared < 0.1
     assert not found.explains
     assert "tells next to nothing of the ranks of the errors" in found.sentence()
+    assert found.sentence().endswith("n = 120). It may miss what two parameters do only together.")
     assert max(one.importance for one in found.parameters) < 0.2
 
 

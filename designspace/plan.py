@@ -1,0 +1,48 @@
+"""Say how many networks of each space a comparison needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from designspace.analysis.planning import Plan, plan_better, plan_not_worse
+from designspace.cli import app
+from designspace.support.errors import InputError
+from designspace.support.text import counted
+
+
+def run(config: app.Config, typed: Sequence[str]) -> None:
+    """Print the networks that are needed, for which claim, and what is assumed."""
+    effect, margin, sd = (config[key] for key in ("effect", "margin", "sd"))
+    common = {key: config[key] for key in ("power", "level", "pairs")}
+    if (effect is None) == (margin is None):
+        raise InputError("give either effect=..., as effect=0.6, or margin=... with sd=..., as margin=0.5 sd=2")
+    if (margin is None) != (sd is None):
+        raise InputError("margin=... and sd=... go together, as margin=0.5 sd=2: both in percentage points")
+    if effect is not None:
+        print(_sentence(plan_better(effect, **common), "that one space is better"))
+        print(f"if a random network of it has the lower error with probability {effect:g}.")
+        print("Tests: Kolmogorov-Smirnov, then Brunner-Munzel. Assumed: errors that vary as much in both spaces.")
+        return
+    print(_sentence(plan_not_worse(margin, sd, **common), f"that a space is not worse by more than {_points(margin)}"))
+    both = plan_not_worse(margin, sd, **common, both_sides=True)
+    print(_sentence(both, "that it is not better by more than that either"))
+    print(f"if the mean errors are equal and errors vary by {_points(sd)} (standard deviation) within each space.")
+    print("Test: t test of the difference of the means against the margin, on one side or on both.")
+
+
+def _sentence(plan: Plan, claim: str) -> str:
+    """Return the number of networks for a claim, without its condition."""
+    holm = f", Holm-corrected over {plan.pairs} pairs" if plan.pairs > 1 else ""
+    return (
+        f"{counted(plan.n, 'network')} of each space show {claim}, at {100 * plan.level:g}%{holm}, "
+        f"with probability {plan.power:.2f}"
+    )
+
+
+def _points(value: float) -> str:
+    """Return percentage points in words."""
+    return f"{value:g} {'point' if value == 1 else 'points'}"
+
+
+if __name__ == "__main__":
+    app.main("plan", run)

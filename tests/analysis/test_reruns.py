@@ -1,0 +1,92 @@
+"""Intervals of the noise of training, and the best network without the luck of its seeds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from test_sampling import repeated
+
+from designspace.analysis.reruns import reruns
+from designspace.analysis.shrunken import shrunken_best
+from designspace.support.errors import InputError
+
+SHROUT_AND_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+"""Table 2 of "Intraclass Correlations" (1979): six targets, four judges."""
+DRAWS = 150
+
+
+def populations(reliability, networks=24, trainings=3):
+    """True errors and reruns of many populations of noise 1; the networks' ids are in the order of the errors."""
+    between = math.sqrt(reliability / (1 - reliability))
+    rng = np.random.default_rng(0)
+    for _ in range(DRAWS):
+        true = rng.normal(30, between, networks)
+        yield true, reruns(repeated(true[:, None] + rng.normal(0, 1, (networks, trainings))))
+
+
+def test_the_intraclass_correlation_is_that_of_shrout_and_fleiss():
+    found = reruns(repeated(SHROUT_AND_FLEISS))
+    assert found.reliability == pytest.approx(0.17, abs=0.005)
+    interval = found.intervals().reliability
+    assert interval.low == 0  # -0.13 in the R package psych, which does not stop at 0
+    assert interval.high == pytest.approx(0.72, abs=0.005)
+
+
+@pytest.mark.parametrize("reliability", [0.2, 0.8])
+def test_intervals_and_the_shrunken_best_hold_the_truth_as_often_as_they_say(reliability):
+    between = math.sqrt(reliability / (1 - reliability))
+    covered, off = [], []
+    for true, found in populations(reliability):
+        intervals, best = found.intervals(0.1), shrunken_best(found, 0.1)
+        error = true[int(best.id[1:], 16)]  # a00...05 is the fifth
+        pairs = [(intervals.noise, 1.0), (intervals.between, between), (intervals.reliability, reliability)]
+        covered.append([one.low <= value <= one.high for one, value in [*pairs, (best, error)]])
+        off.append([best.value - error, best.mean - error])
+    # Three standard errors of 150 draws are 7.3%; the shrunken best covers 1 to 4% too seldom.
+    assert (np.abs(np.mean(covered, axis=0) - 0.9) < 0.08).all()
+    shrunken, reported = np.mean(off, axis=0)
+    assert abs(shrunken) < 0.2
+    assert reported < -0.2  # the winner's curse
+
+
+def test_a_network_that_was_trained_more_often_is_shrunk_less():
+    errors = 30 + np.arange(6.0)[:, None] + np.random.default_rng(1).normal(0, 2, (6, 4))
+    errors[0] = [25.0, 27.0, 25.0, 27.0]
+    results = repeated(errors)
+    often, twice = (shrunken_best(reruns(one)) for one in (results, results.where("id != 'a00000000000' or seed < 2")))
+    assert (often.id, often.trainings, often.mean) == ("a00000000000", 4, 26)
+    assert (twice.id, twice.trainings, twice.mean) == ("a00000000000", 2, 26)
+    assert 26 < often.value < twice.value
+    assert often.high - often.low < twice.high - twice.low
+    assert often.sentence().endswith("its 4 trainings had 26.00% on average.")
+
+
+def test_intervals_widen_with_confidence_and_stay_above_0():
+    found = reruns(repeated(np.random.default_rng(0).normal(30, 1, (10, 2))))
+    wide, narrow = found.intervals(0.01), found.intervals(0.2)
+    for name in ("noise", "between", "reliability"):
+        first, second = getattr(wide, name), getattr(narrow, name)
+        assert 0 <= first.low <= second.low <= second.high <= first.high
+    assert wide.between.low == 0
+
+
+def test_trainings_that_all_agree():
+    same = reruns(repeated([[30.0, 30.0], [40.0, 40.0], [50.0, 50.0], [60.0, 60.0]]))
+    intervals = same.intervals()
+    assert (intervals.noise.high, intervals.reliability.low, intervals.reliability.high) == (0, 1, 1)
+    assert intervals.between.low < same.between < intervals.between.high
+    best = shrunken_best(same)
+    assert (best.value, best.low, best.high) == (30, 30, 30)
+    equal = shrunken_best(reruns(repeated(np.full((4, 2), 30.0))))
+    assert (equal.value, equal.low, equal.high) == (30, 30, 30)
+
+
+def test_too_few_networks_are_refused():
+    with pytest.raises(InputError, match="need at least 2 networks that were trained more than once, not 1"):
+        reruns(repeated([[30.0, 31.0]])).intervals()
+    with pytest.raises(InputError, match="at least 4 networks that were trained more than once, not 3"):
+        shrunken_best(reruns(repeated([[30.0, 31.0]] * 3)))
+    with pytest.raises(InputError, match="level must be between 0 and 1"):
+        reruns(repeated([[30.0, 31.0]] * 3)).intervals(5)
