@@ -264,7 +264,7 @@ def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     for one in comparisons:
         row = {field.name: getattr(one, field.name) for field in fields(one)}
         needed, checks = row.pop("needed"), row.pop("preconditions")
-        more = {"verdict": "decided", "more": 0, "power": math.nan}
+        more = {"verdict": "decided", "more": 0, "most": 0, "power": math.nan}
         if needed:
             more = {key: getattr(needed, key) for key in more}
         broken = "; ".join(check.name for check in checks if not check.holds)
