@@ -35,13 +35,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
     given = [Path(str(path)) for path in paths]
     failures, level, seed, figures = _checked(config)
+    match = config["match"]
     runs = runs_at(given)
     folders = [run.path if isinstance(run, RunFolder) else run.parent for run in runs]
     if any(path not in folders and path.is_dir() for path in given):  # folders of runs: the report is for all of them
         folders = [path.parent if path.is_file() else path for path in given if path.exists()]
     common = Path(os.path.commonpath([path.resolve() for path in folders]))
     out = Path(str(config["out"])) if config["out"] is not None else _short(common)
-    show(runs, out, failures=failures, level=level, seed=seed, figures=figures)
+    show(runs, out, failures=failures, level=level, seed=seed, figures=figures, match=match)
 
 
 def runs_at(given: Sequence[Path]) -> list[RunFolder | Path]:
@@ -87,6 +88,7 @@ def show(
     level: float = 0.05,
     seed: int = 0,
     figures: Figures = "standard",
+    match: str | None = "auto",
 ) -> None:
     """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths.
 
@@ -111,6 +113,7 @@ def show(
             failures=failures,
             seed=seed,
             figures=figures,
+            match=match,
         )
     except WriteError as error:
         raise RunError(f"{error}; choose a folder for the report with out=...") from error

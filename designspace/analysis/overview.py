@@ -19,7 +19,7 @@ from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.difference import difference
 from designspace.analysis.edf import edf
 from designspace.analysis.effects import best_of_k
-from designspace.analysis.figures import Drawing, finish, new_grid
+from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
 from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects, draw_paired
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
 from designspace.analysis.figures.drawing import NOT_DRAWN, TREATMENT
@@ -29,6 +29,7 @@ from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_sca
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import plain, short
 from designspace.analysis.importance import importance
+from designspace.analysis.matched import Matched, normalised
 from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
@@ -181,6 +182,32 @@ def effects_figure(
     return finish(
         "effects", "Effect sizes", figure, comparison_numbers(comparisons), caption, results, TREATMENT[failures]
     )
+
+
+def matched_figures(
+    results: Sequence[Results], matched: Sequence[Matched], *, level: float = 0.05, failures: Failures = "chance"
+) -> list[Drawing]:
+    """Draw the EDFs of the pairs that were matched, weighed as if both had the same complexities, a panel each."""
+    if not matched:
+        return []
+    named = {one.name: one for one in results}
+    shown = matched[:MOST_PAIRS]
+    columns = min(3, len(shown))
+    figure, grid = new_grid(-(-len(shown) // columns), columns, width=4.4, height=3.6)
+    hide_rest(grid, len(shown))
+    numbers = []
+    for ax, pair in zip(grid.flat, shown, strict=False):
+        curves = normalised([named[pair.a], named[pair.b]], pair.match, failures)
+        draw_edf(ax, curves, level=level, chance_error=results[0].chance_error, title=f"at equal {pair.match}")
+        numbers.append(edf_numbers(curves, level).assign(match=pair.match, a=pair.a, b=pair.b))
+    left_out = f" Of {len(matched)} pairs the first {MOST_PAIRS} are drawn." if len(matched) > MOST_PAIRS else ""
+    caption = (
+        "Error EDFs whose networks are weighed as if both populations had the same complexities (arXiv 1905.13214, "
+        f"section 4.2). {' '.join(pair.sentence() for pair in shown)}{left_out}"
+    )
+    table = pd.concat(numbers, ignore_index=True)
+    drawn = [one for one in results if any(one.name in (pair.a, pair.b) for pair in shown)]
+    return [finish("matched", "At equal complexity", figure, table, caption, drawn, TREATMENT[failures])]
 
 
 def parameters_figure(results: Results, *, columns: int = 4, failures: Failures = "chance") -> Drawing:

@@ -12,6 +12,7 @@ from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
 from designspace.analysis.figures.drawing import TREATMENT, progress
+from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.plotting import check_together, edfs_of, plot_edf
@@ -34,6 +35,8 @@ class Analysis(Outlined):
     edfs: Mapping[str, EDF]
     """The spaces with a trial that counts; the others are in `summaries` only."""
     comparisons: tuple[Comparison, ...]
+    matched: tuple[Matched, ...]
+    """Pairs compared at equal complexity: those whose budgets differ, or all (see ``match``)."""
     sentences: tuple[str, ...]
     """The conclusion of each comparison, or how far a space is that cannot be compared."""
     notes: tuple[str, ...]
@@ -59,6 +62,7 @@ def analyze(
     failures: Failures = "chance",
     seed: int = 0,
     figures: Figures = "standard",
+    match: str | None = "auto",
 ) -> Analysis:
     """Compare runs and write ``report.html`` and its figures (``figures/edf.svg`` and others) below ``out``.
 
@@ -74,9 +78,12 @@ def analyze(
         failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
         seed: of the bootstrap.
         figures: ``standard``, or ``all``: also error against every parameter, and their importance, for each run.
+        match: ``flops``, ``params``, ``activations`` or ``train_s``: compare all pairs at equal ones, too; ``auto``:
+            those pairs whose budgets differ, by what differs; None: no pair.
 
     Raises:
-        InputError: no runs, two with one name, or runs with different numbers of classes; an unknown choice of figures.
+        InputError: no runs, two with one name, or runs with different numbers of classes; an unknown choice of figures
+            or of ``match``.
         RunError: a file cannot be written.
     """
     check_together(results)
@@ -85,7 +92,8 @@ def analyze(
         raise unknown("choice of figures", figures, get_args(Figures))
     edfs = edfs_of(results, failures)
     comparisons = compare_all(results, level, failures=failures, seed=seed)
-    sentences = [one.sentence() for one in comparisons]
+    matched, refused = match_all(results, comparisons, match, failures=failures)
+    sentences = [one.sentence() for one in comparisons] + [pair.sentence() for pair in matched]
     same = overview.pairs_of_same_networks(results)
     sentences += [compare_paired(a, b, level, failures=failures).sentence() for a, b in same]
     sentences += [
@@ -94,6 +102,7 @@ def analyze(
     summaries = tuple(tables.summarize(one, failures) for one in results)
     spaces = tables.space_table(summaries)
     notes = tables.notes(results, failures)
+    notes += refused
     notes += tuple(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
     trained = origin.sentences(origins)
     failed = tables.failure_table(results)
@@ -106,6 +115,7 @@ def analyze(
         " ".join([edf_caption(edfs, comparisons, level), *progress(results, TREATMENT[failures])]),
     )
     drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, failures=failures, seed=seed)
+    drawn[:0] = overview.matched_figures(results, matched, level=level, failures=failures)
     html = render_report(
         results,
         title=f"Error distributions of {_listed([one.name for one in results])}",
@@ -128,7 +138,7 @@ def analyze(
     report = out / "report.html"
     write_bytes(report, html.encode(errors="backslashreplace"))  # a run's name may not be UTF-8
     return Analysis(
-        summaries, edfs, comparisons, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
+        summaries, edfs, comparisons, matched, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
     )
 
 

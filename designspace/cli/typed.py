@@ -20,7 +20,7 @@ PATHS = frozenset({"run", "runs", "others", "out", "to", "from", "file", "root",
 NAMES = frozenset(
     {
         *("id", "trial", "name", "data.name", "data", "model", "weights", "reason", "trials", "delete", "spaces"),
-        *("device", "stem", "interpolation", "failures", "figures", "recipe.trainer"),
+        *("device", "stem", "interpolation", "failures", "figures", "match", "recipe.trainer"),
         *("launcher.partition", "launcher.account", "launcher.qos", "launcher.constraint", "launcher.gres"),
         *("launcher.setup", "launcher.sbatch"),
     }

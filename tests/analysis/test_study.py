@@ -131,6 +131,7 @@ def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
         "level": 0.05,
         "seed": 0,
         "figures": "standard",
+        "match": "auto",
     }
     with pytest.raises(InputError, match=message):
         command.run({**config, key: value}, [])
@@ -146,6 +147,7 @@ def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeyp
         "level": 0.1,
         "seed": 3,
         "figures": "standard",
+        "match": "auto",
     }
     command.run(config, [])
     said = capsys.readouterr().out
