@@ -198,7 +198,14 @@ def matched_figures(
     numbers = []
     for ax, pair in zip(grid.flat, shown, strict=False):
         curves = normalised([named[pair.a], named[pair.b]], pair.match, failures)
-        draw_edf(ax, curves, level=level, chance_error=results[0].chance_error, title=f"at equal {pair.match}")
+        draw_edf(
+            ax,
+            curves,
+            level=level,
+            chance_error=results[0].chance_error,
+            title=f"at equal {pair.match}",
+            places=[list(named).index(name) for name in curves],
+        )
         numbers.append(edf_numbers(curves, level).assign(match=pair.match, a=pair.a, b=pair.b))
     left_out = f" Of {len(matched)} pairs the first {MOST_PAIRS} are drawn." if len(matched) > MOST_PAIRS else ""
     caption = (

@@ -39,6 +39,7 @@ def draw_edf(
     title: str = "",
     notes: Sequence[str] = (),
     legend_inside: bool = False,
+    places: Sequence[int] | None = None,
 ) -> None:
     """Draw error EDFs as in figures 2, 5, 7 and 9 of "Designing Network Design Spaces".
 
@@ -54,11 +55,12 @@ def draw_edf(
         title: what to write above the axes.
         notes: sentences to write below the title.
         legend_inside: put the legend within the axes, if there is no room below them.
+        places: the number of each space among all of a report, which decides its colour and dashes; in order if None.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
     with style():
-        for place, curve in enumerate(edfs.values()):
+        for place, curve in zip(range(len(edfs)) if places is None else places, edfs.values(), strict=True):
             shade = colour(place)
             if bands:
                 _draw_band(ax, curve, (low, high), level, shade)
