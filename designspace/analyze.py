@@ -35,14 +35,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
     given = [Path(str(path)) for path in paths]
     failures, level, seed, figures = _checked(config)
-    match = config["match"]
+    match, margin = config["match"], config["margin"]
     runs = runs_at(given)
     folders = [run.path if isinstance(run, RunFolder) else run.parent for run in runs]
     if any(path not in folders and path.is_dir() for path in given):  # folders of runs: the report is for all of them
         folders = [path.parent if path.is_file() else path for path in given if path.exists()]
     common = Path(os.path.commonpath([path.resolve() for path in folders]))
     out = Path(str(config["out"])) if config["out"] is not None else _short(common)
-    show(runs, out, failures=failures, level=level, seed=seed, figures=figures, match=match)
+    show(runs, out, failures=failures, level=level, seed=seed, figures=figures, match=match, margin=margin)
 
 
 def runs_at(given: Sequence[Path]) -> list[RunFolder | Path]:
@@ -89,6 +89,7 @@ def show(
     seed: int = 0,
     figures: Figures = "standard",
     match: str | None = "auto",
+    margin: float | None = None,
 ) -> None:
     """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths.
 
@@ -114,6 +115,7 @@ def show(
             seed=seed,
             figures=figures,
             match=match,
+            margin=margin,
         )
     except WriteError as error:
         raise RunError(f"{error}; choose a folder for the report with out=...") from error

@@ -175,7 +175,9 @@ class Comparison:
         few = "" if self.could_show else "; so few networks could not have shown one"
         outlook = f": {self.needed.sentence()}" if self.needed else ""
         shown = f"no difference shown {'so far' if so_far else f'at {percent}'}"
-        return f"{ours} and {theirs}: {shown} ({test}{few}). Not decided with {sizes}{outlook}."
+        interval = f"{one.mean_difference:+.2f} points ({one.mean_low:+.2f} to {one.mean_high:+.2f})"
+        means = "" if math.isnan(one.mean_low) else f" The means differ by {interval}."
+        return f"{ours} and {theirs}: {shown} ({test}{few}). Not decided with {sizes}{outlook}.{means}"
 
     @property
     def titles(self) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
 from designspace.analysis.figures.drawing import TREATMENT, progress
+from designspace.analysis.margins import within_margins
 from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
 from designspace.analysis.paired import compare_paired
@@ -63,6 +64,7 @@ def analyze(
     seed: int = 0,
     figures: Figures = "standard",
     match: str | None = "auto",
+    margin: float | None = None,
 ) -> Analysis:
     """Compare runs and write ``report.html`` and its figures (``figures/edf.svg`` and others) below ``out``.
 
@@ -80,6 +82,7 @@ def analyze(
         figures: ``standard``, or ``all``: also error against every parameter, and their importance, for each run.
         match: ``flops``, ``params``, ``activations`` or ``train_s``: compare all pairs at equal ones, too; ``auto``:
             those pairs whose budgets differ, by what differs; None: no pair.
+        margin: percentage points: also say which spaces are not worse than others by more than that.
 
     Raises:
         InputError: no runs, two with one name, or runs with different numbers of classes; an unknown choice of figures
@@ -94,6 +97,8 @@ def analyze(
     comparisons = compare_all(results, level, failures=failures, seed=seed)
     matched, refused = match_all(results, comparisons, match, failures=failures)
     sentences = [one.sentence() for one in comparisons] + [pair.sentence() for pair in matched]
+    if margin is not None:
+        sentences += [pair.sentence() for pair in within_margins(results, comparisons, margin, failures=failures)]
     same = overview.pairs_of_same_networks(results)
     sentences += [compare_paired(a, b, level, failures=failures).sentence() for a, b in same]
     sentences += [

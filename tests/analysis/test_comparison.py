@@ -50,7 +50,7 @@ def test_equal_populations_show_no_difference():
     assert one.sentence() == (
         "A and B: no difference shown at 5% (KS D = 0.00, p = 1.00). Not decided with n = 16 and 16: how many more "
         "networks would decide it cannot be told from fewer than 30 of each; 14 more networks of each would allow an "
-        "estimate."
+        f"estimate. The means differ by +0.00 points ({one.mean_low:+.2f} to {one.mean_high:+.2f})."
     )
 
 
@@ -59,10 +59,10 @@ def test_what_is_not_decided_says_how_many_more_networks_would_decide():
     one = compare(make_results("A", a), make_results("B", a + 1.7))
     assert one.better is None
     assert 0 < one.needed.more < 400
-    assert one.sentence().endswith(
+    assert (
         f"Not decided with n = 40 and 40: about {one.needed.more} to {one.needed.most} more networks of each "
         "would decide it, if they are about as far apart as they look."
-    )
+    ) in one.sentence()
 
 
 def test_a_constant_error_breaks_no_test():

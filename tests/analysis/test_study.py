@@ -132,6 +132,7 @@ def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
         "seed": 0,
         "figures": "standard",
         "match": "auto",
+        "margin": None,
     }
     with pytest.raises(InputError, match=message):
         command.run({**config, key: value}, [])
@@ -148,6 +149,7 @@ def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeyp
         "seed": 3,
         "figures": "standard",
         "match": "auto",
+        "margin": None,
     }
     command.run(config, [])
     said = capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""Is one space not worse than another by more than a margin? That a test finds no difference does not say so.
+
+Sharing a parameter between stages, as from AnyNetXA to C in "Designing Network Design Spaces", is such a claim: the
+space is smaller and its networks as good. Two one-sided tests of the difference of the means (Schuirmann, Journal of
+Pharmacokinetics and Biopharmaceutics 15, 1987).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from designspace.analysis.blocks import block_test
+from designspace.analysis.comparison import Comparison
+from designspace.analysis.effects import mean_difference
+from designspace.analysis.preconditions import shared_networks
+from designspace.analysis.results import Failures, Results
+from designspace.support.checks import number
+from designspace.support.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class WithinMargin:
+    """How far the mean errors of two populations are apart, beside a margin. Percentage points throughout."""
+
+    a: str
+    b: str
+    margin: float
+    """Largest acceptable loss of mean error."""
+    difference: float
+    """Mean error of A less that of B."""
+    low: float
+    """Lower one-sided bound of the difference, of confidence 1 - ``level`` over all pairs."""
+    high: float
+    """Upper one-sided bound."""
+    level: float
+    pairs: int = 1
+    """Pairs that are asked about together (Bonferroni)."""
+
+    @property
+    def a_not_worse(self) -> bool:
+        """Whether A is shown not to be worse than B by more than the margin."""
+        return self.high < self.margin
+
+    @property
+    def b_not_worse(self) -> bool:
+        """Whether B is shown not to be worse than A by more than the margin."""
+        return self.low > -self.margin
+
+    def sentence(self) -> str:
+        """The conclusion in words, with the numbers it rests on."""
+        points = f"{self.margin:g} {'point' if self.margin == 1 else 'points'}"
+        over = f", over {self.pairs} pairs" if self.pairs > 1 else ""
+        numbers = (
+            f"means {self.difference:+.2f} apart, one-sided {100 * (1 - self.level):g}% bounds {self.low:+.2f} and "
+            f"{self.high:+.2f}{over}"
+        )
+        if self.a_not_worse and self.b_not_worse:
+            return f"{self.a} and {self.b} are equal within {points} ({numbers})."
+        if not (self.a_not_worse or self.b_not_worse):
+            claim = f"{self.a} or {self.b} is not worse than the other by more than {points}"
+            return f"That {claim} is not shown ({numbers})."
+        first, second = (self.a, self.b) if self.a_not_worse else (self.b, self.a)
+        return f"{first} is not worse than {second} by more than {points} ({numbers})."
+
+
+def within_margins(
+    results: Sequence[Results],
+    comparisons: Sequence[Comparison],
+    margin: float,
+    *,
+    failures: Failures = "chance",
+) -> tuple[WithinMargin, ...]:
+    """Ask of all pairs whether one is not worse than the other by more than a margin.
+
+    Networks that both have count as pairs, as in `compare`. Nothing is said of pairs with unfinished trials.
+
+    Args:
+        results: the populations.
+        comparisons: their comparisons.
+        margin: largest acceptable loss of mean error, percentage points.
+        failures: see `Results.errors`.
+
+    Raises:
+        InputError: the margin is not above 0.
+    """
+    if not number("margin", margin) > 0:
+        raise InputError(f"margin must be above 0 percentage points, as margin=0.5, not {margin!r}")
+    named = {one.name: one for one in results}
+    done = [pair for pair in comparisons if pair.part == 1 and not np.isnan(pair.mean_low)]
+    found = []
+    for pair in done:
+        a, b = named[pair.a], named[pair.b]
+        ours, theirs = a.errors(failures), b.errors(failures)
+        level = 2 * pair.level / len(done)  # an interval of 1 - 2 alpha has two one-sided bounds of 1 - alpha
+        shared = shared_networks(a, b, failures)
+        mean = (
+            block_test(ours, theirs, shared.pairs, level).mean
+            if shared.are_many
+            else mean_difference(np.sort(ours), np.sort(theirs), level)
+        )
+        found.append(WithinMargin(a.name, b.name, margin, mean.value, mean.low, mean.high, pair.level, len(done)))
+    return tuple(found)
