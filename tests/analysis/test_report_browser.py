@@ -257,6 +257,9 @@ def test_the_steps_of_the_edf_have_names(page):
     across = place["left"] + (place["right"] - place["left"]) * (20.6 - place["low"]) / (place["high"] - place["low"])
     down = place["bottom"] - (place["bottom"] - place["top"]) * 0.85
     picture = page.driver.find_element(By.CSS_SELECTOR, "#plot-edf svg")
+    page.run(
+        "arguments[0].scrollIntoView({block: 'center'})", picture
+    )  # offsets are from the centre of what is visible
     spot = (round((across - 0.5) * size[0]), round((down - 0.5) * size[1]))
     ActionChains(page.driver).move_to_element_with_offset(picture, *spot).click().perform()
     tip = text_of(page, "#plot-edf .tip")
