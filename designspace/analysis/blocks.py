@@ -61,7 +61,7 @@ def block_test(
         left -= some
     p, ks_p = ((1 + at_least) / (1 + PERMUTATIONS)).tolist()
     units = order.size - len(pairs)
-    return BlockTest(_effect(value, error, units, p, level), _mean(a, b, pairs, level), ks_p)
+    return BlockTest(_effect(value, error, units, p, level), mean_difference_of_pairs(a, b, pairs, level), ks_p)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +122,17 @@ def _effect(value: float, error: float, units: int, p: float, level: float) -> E
     return Estimate(value, low, high, p, level)
 
 
-def _mean(a: NDArray[np.float64], b: NDArray[np.float64], pairs: NDArray[np.int64], level: float) -> Estimate:
-    """Return the difference of the means with the variance in which pairs are units."""
+def mean_difference_of_pairs(
+    a: NDArray[np.float64], b: NDArray[np.float64], pairs: NDArray[np.int64], level: float = 0.05
+) -> Estimate:
+    """Estimate the mean of A less the mean of B, with the variance in which each pair is one unit.
+
+    Args:
+        a: errors of the first population, shape (n_a,).
+        b: errors of the second one, shape (n_b,).
+        pairs: places of the same network in ``a`` and in ``b``, shape (pairs, 2).
+        level: one minus the confidence of the interval.
+    """
     from scipy.special import stdtr, stdtrit
 
     value = float(a.mean() - b.mean())

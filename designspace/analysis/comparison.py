@@ -3,6 +3,7 @@
 The Kolmogorov-Smirnov test follows "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214, section 4.1).
 It answers whether two spaces differ. Only where it says so is it asked which of them is better, by the probability
 that a random network of one has the lower error: so there is one claim for each pair, and not the luckier of two tests.
+Networks that both populations have are compared as pairs instead (see `blocks`).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Comparison:
     ks: float
     """Kolmogorov-Smirnov statistic D: the largest distance between the two EDFs."""
     ks_p: float
-    """Exact up to 10,000 networks; on the safe side where errors are equal."""
+    """Exact up to 10,000 networks; on the safe side where errors are equal. By permutation if networks are shared."""
     a_above_p: float
     """One-sided KS test: small where A has more networks up to some error than B."""
     b_above_p: float
@@ -61,11 +62,13 @@ class Comparison:
     effect_low: float
     effect_high: float
     effect_p: float
-    """Two-sided p value of ``effect`` = 1/2, for populations of any shape (Brunner and Munzel)."""
+    """Two-sided p value of ``effect`` = 1/2, for populations of any shape (Brunner and Munzel).
+
+    By permutation if networks are shared."""
     mean_difference: float
     """Mean error of A less that of B, percentage points."""
     mean_low: float
-    """Lower end of Welch's interval of the difference."""
+    """Lower end of Welch's interval of the difference; of that of `mean_difference_of_pairs` if networks are shared."""
     mean_high: float
     median_difference: float
     """Median error of A less that of B, percentage points."""
@@ -247,7 +250,11 @@ def compare_all(
         if population.name in counting:
             raise InputError(f"two runs have the name {population.name!r}; give them different ones")
         counting[population.name] = population
-    pairs = [_compare(a, b, level, failures, seed) for a, b in itertools.combinations(counting.values(), 2)]
+    are_random = {name: may_conclude(population) for name, population in counting.items()}
+    pairs = [
+        replace(_compare(a, b, level, failures, seed), may_conclude=are_random[a.name] and are_random[b.name])
+        for a, b in itertools.combinations(counting.values(), 2)
+    ]
     ks = holm([pair.ks_p for pair in pairs])
     effects = holm([pair.effect_p for pair in pairs])
     found = []
@@ -313,7 +320,6 @@ def _compare(a: Results, b: Results, level: float, failures: Failures, seed: int
         preconditions=(independent(a, b, shared), same_budget(a, b), same_training(a, b)),
         shared=len(shared.pairs) if shared.are_many else 0,
         part=1.0 if is_done else part,
-        may_conclude=may_conclude(a) and may_conclude(b),
     )
 
 

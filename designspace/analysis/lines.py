@@ -162,7 +162,7 @@ def fit_population(results: Results, limit: int | None = None, *, failures: Fail
 
     Args:
         results: a population.
-        limit: fit no more than so many, evenly spread over the table; all unless told otherwise. One takes about 20 ms.
+        limit: maximum number of networks to fit, spread evenly over the table; None fits all. One takes about 20 ms.
         failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
 
     Raises:

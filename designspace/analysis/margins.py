@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.analysis.blocks import block_test
+from designspace.analysis.blocks import mean_difference_of_pairs
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.effects import mean_difference
 from designspace.analysis.preconditions import shared_networks
@@ -97,7 +97,7 @@ def within_margins(
         level = 2 * pair.level / len(done)  # an interval of 1 - 2 alpha has two one-sided bounds of 1 - alpha
         shared = shared_networks(a, b, failures)
         mean = (
-            block_test(ours, theirs, shared.pairs, level).mean
+            mean_difference_of_pairs(ours, theirs, shared.pairs, level)
             if shared.are_many
             else mean_difference(np.sort(ours), np.sort(theirs), level)
         )

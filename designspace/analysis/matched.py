@@ -30,7 +30,7 @@ BINS = 8
 """Bins of complexity of the weighed EDFs."""
 STRATUM = 12
 """Networks of both populations in a stratum of the test. With strata of 12, populations of one law of error given
-complexity, 0.3 or 0.6 apart in ln c, are called different in 5 to 6% (n = 50, 100) and 3 to 5% (n = 500; se 1.1)."""
+complexity, 0.3 or 0.6 apart in ln c, are called different in 5 to 6% (n = 50, 100) and 3 to 6% (n = 500; se 1.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
     return replace(merged, folders=folders)
 
 
-def training_of(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
+def recipe_values(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
     """Return the values of each field of the recipe that a table has a column for, ascending, None for a blank."""
     return {name: distinct_values(table[column]) for name, column in RECIPE_COLUMNS.items() if column in table.columns}
 
@@ -225,7 +225,7 @@ def merge(sources: Sequence[Source]) -> Source:
         table, more = _count_once(_tell_differences(table))
         notes += more
         histories = histories_of(table, histories)
-    training = training_of(table)
+    training = recipe_values(table)
     return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes), training=training)
 
 

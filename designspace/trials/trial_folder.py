@@ -58,8 +58,9 @@ class TrialState:
     is_damaged: bool = False
     """Whether files of the trial cannot be read: it counts as failed, and ``failure`` says what is wrong with them."""
     is_edited: bool = False
-    """Whether they are whole but hold a value that no training gives, as an error of -1: somebody changed them, so
-    nobody knows where the trial stands among the others."""
+    """Whether its result is whole but holds a value that no training gives, such as an error of -1.
+
+    Somebody changed it, so the rank of the trial is unknown."""
 
     @property
     def has_ended(self) -> bool:

@@ -106,6 +106,15 @@ def test_networks_are_shared_by_id_or_by_structure():
     assert not shared_networks(a, population("E", errors, vary=4)).are_many
 
 
+def test_other_numbers_of_stages_share_no_structures():
+    four = population("A", np.linspace(30, 40, 12), vary=1)
+    table = four.table.drop(columns=[f"{letter}4" for letter in "dwbg"]).assign(id=[f"B {i}" for i in range(12)])
+    three = Results.from_table("B", table.drop(columns=["trial", "run"]), 10)
+    for a, b in ((four, three), (three, four)):
+        assert len(shared_networks(a, b).pairs) == 0
+        assert "no difference shown" in compare(a, b).sentence()
+
+
 @pytest.mark.parametrize("shared", [0.3, 0.9])
 @pytest.mark.parametrize("noise", [0.3, 3.0])
 def test_shared_networks_keep_the_level(shared, noise):
@@ -207,10 +216,21 @@ def test_of_a_biased_part_the_finished_beginning_counts():
     part = random_part(results)
     assert part.errors().tolist() == results.errors()[:40].tolist()
     assert "Only the first 40 networks of the population count" in part.notes[-1]
-    assert random_part(part) is part or random_part(part).errors().size == 40
+    assert random_part(part) is part
     better = compare(results, population("B", rng.normal(60, 1, 100), flops=flops))
     assert better.n_a == 40
     assert better.sentence().startswith("So far, A ")
+
+
+def test_a_beginning_that_is_all_there_is_counts_without_a_note():
+    """Trials in order: what looks different from the rest is so by chance, and is a random part all the same."""
+    flops = np.concatenate([np.linspace(1e6, 2e6, 20), np.linspace(3e6, 4e6, 20)])
+    results = population("A", np.linspace(30, 40, 40), flops=flops, unfinished=range(20, 40))
+    assert not finished_at_random(results).holds
+    part = random_part(results)
+    assert part.errors().tolist() == results.errors().tolist()
+    assert part.notes == ()
+    assert may_conclude(part)
 
 
 def test_a_random_part_counts_as_it_is():

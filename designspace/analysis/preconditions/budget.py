@@ -27,22 +27,26 @@ def same_budget(a: Results, b: Results) -> Precondition:
     complexities were 0.3 apart in ln c were called different spaces in 74% of comparisons of 100 networks each.
     Complexities that are not known are not compared.
     """
-    sides: list[tuple[str, str]] = []
+    medians: dict[str, tuple[str, str]] = {}
     evidence = {}
     for name in QUANTITIES:
-        ours, theirs = (_known(results, name) for results in (a, b))
-        if ours is None or theirs is None or not _differ(ours, theirs):
+        values = [_known(results, name) for results in (a, b)]
+        if values[0] is None or values[1] is None or not _differ(values[0], values[1]):
             continue
-        medians = float(np.median(ours)), float(np.median(theirs))
-        sides.append((f"median {name} {quantity(medians[0])}", f"median {name} {quantity(medians[1])}"))
-        evidence[name] = medians[0] / medians[1] if medians[1] else float("inf")
-    if not sides:
+        first, second = float(np.median(values[0])), float(np.median(values[1]))
+        medians[name] = quantity(first), quantity(second)
+        evidence[name] = first / second if second else float("inf")
+    if not medians:
         return Precondition(NAME, True)
-    listed = "; ".join(f"{first} against {second.removeprefix('median ').split(' ', 1)[1]}" for first, second in sides)
-    sentence = (
-        f"{a.name} and {b.name} have different budgets ({listed}), which may explain a difference of their errors."
+    listed = "; ".join(f"median {name} {ours} against {theirs}" for name, (ours, theirs) in medians.items())
+    named, (ours, theirs) = next(iter(medians.items()))
+    return Precondition(
+        NAME,
+        False,
+        f"{a.name} and {b.name} have different budgets ({listed}), which may explain a difference of their errors.",
+        (f"median {named} {ours}", f"median {named} {theirs}"),
+        evidence,
     )
-    return Precondition(NAME, False, sentence, (_said(sides, 0), _said(sides, 1)), evidence)
 
 
 def _known(results: Results, name: str) -> NDArray[np.float64] | None:
@@ -66,8 +70,3 @@ def _ratio(x: np.float64, y: np.float64) -> float:
     """Return the larger number over the smaller one."""
     low, high = sorted((float(x), float(y)))
     return high / low if low > 0 else 1.0 if high == low else float("inf")
-
-
-def _said(sides: list[tuple[str, str]], which: int) -> str:
-    """Return what stands beside one name: the first complexity that differs."""
-    return sides[0][which]

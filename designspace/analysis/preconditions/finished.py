@@ -16,7 +16,7 @@ NAME = "finished at random"
 P = 0.05
 """Significance level of the rank test of each complexity, finished against unfinished."""
 FEWEST = 8
-"""The shortest part of a population from which something is concluded in the place of all finished trials."""
+"""Minimum number of networks at the beginning of a population from which something is concluded."""
 
 
 def finished_at_random(results: Results) -> Precondition:
@@ -55,21 +55,22 @@ def finished_at_random(results: Results) -> Precondition:
 def random_part(results: Results) -> Results:
     """Return results of which only a random part of the population counts, with a note where that is not all finished.
 
-    Where finished trials are not a random part, the first networks of each run count, up to the first that has not
+    Where finished trials are not like the others, the first networks of each run count, up to the first that has not
     finished: launches take trials in the population's order, and any beginning of a population is a random sample.
     """
     check = finished_at_random(results)
-    if check.holds:
+    if check.holds or "counts" in results.table.columns:
         return results
     counts = _before_the_first_unfinished(results)
-    finished = int(results.counted().sum())
-    if int((counts & results.counted()).sum()) < FEWEST:
-        advice = "wait before you conclude anything."
-        return replace(results, notes=(*results.notes, f"{_without_name(check, results)} So {advice}"))
-    used = counted(int((counts & results.counted()).sum()), "network")
-    note = f"{_without_name(check, results)} Only the first {used} of the population count, which have all finished."
-    table = results.table.assign(counts=counts)
-    return replace(results, table=table, notes=(*results.notes, note)) if int(counts.sum()) < finished else results
+    used, finished = int((counts & results.counted()).sum()), int(results.counted().sum())
+    said = check.sentence.removeprefix(f"{results.name}: ")  # the name stands before a note anyway
+    if used < FEWEST:
+        return replace(results, notes=(*results.notes, f"{said} Wait before you conclude anything."))
+    notes = results.notes
+    if used < finished:
+        networks = counted(used, "network")
+        notes = (*notes, f"{said} Only the first {networks} of the population count, which have all finished.")
+    return replace(results, table=results.table.assign(counts=counts), notes=notes)
 
 
 def may_conclude(results: Results) -> bool:
@@ -77,17 +78,7 @@ def may_conclude(results: Results) -> bool:
     return "counts" in results.table.columns or finished_at_random(results).holds
 
 
-def share_finished(results: Results) -> float:
-    """Return the part of the population whose errors count."""
-    return float(results.counted().mean())
-
-
 def _before_the_first_unfinished(results: Results) -> NDArray[np.bool_]:
     """Return which trials stand before the first unfinished one of their run."""
     unfinished = ~results.table["status"].isin(["done", "failed"])
     return np.asarray(unfinished.groupby(results.table["run"], sort=False).cumsum() == 0)
-
-
-def _without_name(check: Precondition, results: Results) -> str:
-    """Return what a check says, without the name that stands before a note anyway."""
-    return check.sentence.removeprefix(f"{results.name}: ")

@@ -14,7 +14,7 @@ from designspace.support.text import counted
 
 NAME = "independent networks"
 A_FEW = 5
-"""So many networks in common change no test; from here on they are pairs."""
+"""Number of networks in common from which they are tested as pairs; fewer change no test."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +34,12 @@ class Shared:
 
 def shared_networks(a: Results, b: Results, failures: Failures = "chance") -> Shared:
     """Find the networks that two populations share, by id, or else by structure (X and Y, radix 0 and 2)."""
-    ours, theirs = (results.table[results.counted(failures)] for results in (a, b))
-    by_id = Shared(_pairs(pd.Index(ours["id"]), pd.Index(theirs["id"])), "networks")
-    by_structure = Shared(_pairs(_structures(ours), _structures(theirs)), "structures")
+    tables = [results.table[results.counted(failures)] for results in (a, b)]
+    by_id = Shared(_pairs(*(pd.Index(table["id"]) for table in tables)), "networks")
+    columns = [_structure_columns(table) for table in tables]
+    if not columns[0] or columns[0] != columns[1]:  # networks of other numbers of stages have other structures
+        return by_id
+    by_structure = Shared(_pairs(*(pd.MultiIndex.from_frame(table[columns[0]]) for table in tables)), "structures")
     return by_structure if len(by_structure.pairs) > len(by_id.pairs) else by_id
 
 
@@ -60,10 +63,7 @@ def _pairs(ours: pd.Index, theirs: pd.Index) -> NDArray[np.int64]:
     return np.column_stack([np.flatnonzero(place >= 0), place[place >= 0]]).astype(np.int64)
 
 
-def _structures(table: pd.DataFrame) -> pd.Index:
-    """Return depths, widths, ratios and group widths of each network; an empty index for networks without stages."""
-    columns = [column for column in table.columns if column[:1] in "dwbg" and column[1:].isdigit()]
-    if not columns:
-        return pd.Index([])
-    radix = ["radix"] if table["radix"].nunique() > 1 else []
-    return pd.MultiIndex.from_frame(table[[*sorted(columns), *radix]])
+def _structure_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of depths, widths, ratios and group widths, and radix if it varies; none without stages."""
+    columns = sorted(column for column in table.columns if column[:1] in "dwbg" and column[1:].isdigit())
+    return [*columns, "radix"] if columns and table["radix"].nunique() > 1 else columns

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from designspace.analysis.preconditions.precondition import Precondition
-from designspace.analysis.reading import distinct_values
-from designspace.analysis.reading import training_of as told_by
+from designspace.analysis.reading import distinct_values, recipe_values
 from designspace.analysis.results import Results
 
 NAME = "same training"
@@ -21,7 +20,7 @@ def same_training(a: Results, b: Results) -> Precondition:
 
     Epochs are those that the done trials completed, too, for tables without a recipe.
     """
-    ours, theirs = training_of(a), training_of(b)
+    ours, theirs = _known(a), _known(b)
     differ = [name for name in ours if name in theirs and ours[name] != theirs[name]]
     if not differ:
         return Precondition(NAME, True)
@@ -31,10 +30,10 @@ def same_training(a: Results, b: Results) -> Precondition:
     return Precondition(NAME, False, sentence, sides, {"fields": len(differ)})
 
 
-def training_of(results: Results) -> dict[str, tuple[Any, ...]]:
+def _known(results: Results) -> dict[str, tuple[Any, ...]]:
     """Return the values of each field of the recipe that is known, and the epochs of the done trials."""
     table = results.table
-    known = {**results.training, **told_by(table)}
+    known = {**results.training, **recipe_values(table)}
     done = table.loc[table["status"] == "done", "epochs"]
     if "epochs" not in known and len(done) and (done > 0).all():
         known["epochs"] = distinct_values(done)
