@@ -12,10 +12,10 @@ from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
 from designspace.analysis.figures.drawing import TREATMENT, progress
-from designspace.analysis.margins import within_margins
+from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
-from designspace.analysis.paired import compare_paired
+from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import check_together, edfs_of, plot_edf
 from designspace.analysis.preconditions import by_network, random_part
 from designspace.analysis.report import render_report
@@ -96,29 +96,21 @@ def analyze(
     edfs = edfs_of(results, failures)
     comparisons = compare_all(results, level, failures=failures, seed=seed)
     matched, refused = match_all(results, comparisons, match, failures=failures)
-    sentences = [one.sentence() for one in comparisons] + [pair.sentence() for pair in matched]
-    if margin is not None:
-        sentences += [pair.sentence() for pair in within_margins(results, comparisons, margin, failures=failures)]
-    same = overview.pairs_of_same_networks(results)
-    sentences += [compare_paired(a, b, level, failures=failures).sentence() for a, b in same]
+    margins = () if margin is None else within_margins(results, comparisons, margin, failures=failures)
+    paired = [compare_paired(a, b, level, failures=failures) for a, b in overview.pairs_of_same_networks(results)]
+    claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
+    sentences = [claim.sentence() for claim in claims]
     sentences += [
         f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if one.name not in edfs
     ]
     summaries = tuple(tables.summarize(one, failures) for one in results)
     spaces = tables.space_table(summaries)
-    notes = tables.notes(results, failures)
-    notes += refused
-    notes += tuple(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
+    unmet = tuple(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
+    notes = (*tables.notes(results, failures), *refused, *unmet)
     trained = origin.sentences(origins)
     failed = tables.failure_table(results)
 
-    picture = Drawing(
-        "edf",
-        "Error EDF",
-        plot_edf(results, level, failures=failures),
-        edf_numbers(edfs, level),
-        " ".join([edf_caption(edfs, comparisons, level), *progress(results, TREATMENT[failures])]),
-    )
+    picture = _edf_drawing(results, edfs, comparisons, level, failures)
     drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, failures=failures, seed=seed)
     drawn[:0] = overview.matched_figures(results, matched, level=level, failures=failures)
     html = render_report(
@@ -144,6 +136,23 @@ def analyze(
     write_bytes(report, html.encode(errors="backslashreplace"))  # a run's name may not be UTF-8
     return Analysis(
         summaries, edfs, comparisons, matched, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
+    )
+
+
+def _edf_drawing(
+    results: Sequence[Results],
+    edfs: Mapping[str, EDF],
+    comparisons: Sequence[Comparison],
+    level: float,
+    failures: Failures,
+) -> Drawing:
+    """Draw the EDFs of all runs, with their numbers and what they show."""
+    return Drawing(
+        "edf",
+        "Error EDF",
+        plot_edf(results, level, failures=failures),
+        edf_numbers(edfs, level),
+        " ".join([edf_caption(edfs, comparisons, level), *progress(results, TREATMENT[failures])]),
     )
 
 
