@@ -10,7 +10,7 @@ from pathlib import Path
 
 GROUPS = {
     "a whole study": ("explore",),
-    "step by step": ("plan", "prepare", "sample", "launch", "status", "analyze"),
+    "step by step": ("plan", "prepare", "sample", "launch", "status", "analyze", "retrain"),
     "one network": ("train", "verify", "export"),
     "looking after runs": ("collect", "retry", "cancel", "clean"),
 }

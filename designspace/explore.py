@@ -9,7 +9,7 @@ from pathlib import Path
 from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.provenance import provenance
-from designspace.cli.recipes import usable
+from designspace.cli.recipes import usable, with_seeds
 from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
 from designspace.spaces.population import Population, read_seed
@@ -21,6 +21,7 @@ from designspace.sweeps.launch import Launcher, check_fit
 from designspace.sweeps.preflight import check_launch, check_training
 from designspace.trials.data_note import DataNote, write_note
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 
@@ -52,12 +53,13 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     for folder, population in zip(folders, populations, strict=True):
         folder.create(population, origin)
         write_note(folder.path, DataNote(name, str(root.resolve()) if config["data"]["root"] else None))
-    forecast = check_launch(folders, recipe, config["seed"], launcher)
+    plans = {folder: with_seeds(folder, Plan(recipe, config["seed"]), config["seeds"]) for folder in folders}
+    forecast = check_launch(plans, launcher)
     for line in filter(None, (note, shared_seed_note(populations), *forecast.notes)):
         print(line)
     each = f"{counted(config['n'], 'network')} from each of {counted(len(folders), 'space')}"
     print(f"{config['name']}: {each}, in {config['run']}")
-    launch.train(folders, recipe, config["seed"], launcher, wait=True)
+    launch.train(plans, launcher, wait=True)
     analyze.show(folders, Path(config["run"]))
 
 

@@ -53,7 +53,9 @@ def _rank(known: Known) -> str:
     if "selection" not in known.about:
         return ""
     chosen, error = known.about["selection"], known.about["result"]["final_error"]
-    return f" (rank {chosen['rank']} of {counted(chosen['done'], 'trained network')}, error {error:.2f}%)"
+    seeds = known.about.get("seeds")
+    mean = f", {seeds['kind']} {seeds['final_mean']:.2f}%" if seeds else ""
+    return f" (rank {chosen['rank']} of {counted(chosen['done'], 'trained network')}, error {error:.2f}%{mean})"
 
 
 def _compared(path: Path, model: AnyNet, crop: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from designspace.cli import app
@@ -16,9 +16,10 @@ from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
+from designspace.sweeps.status import run_status
 from designspace.trials.data_note import DataNote, write_note
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.plan import Plan
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -26,7 +27,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     folder = RunFolder(Path(config["run"]))
     chosen = chosen_for(folder, config, typed)
     launcher = Launcher.from_dict(config["launcher"], chosen.root, provenance("launch", typed))
-    forecast = check_launch([folder], chosen.recipe, chosen.seed, launcher)
+    forecast = check_launch({folder: chosen.plan}, launcher)
     for note in (*chosen.notes, *forecast.notes):
         print(note)
     if config["dry_run"]:
@@ -34,33 +35,44 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         return
     if root := config["data"]["root"]:
         write_note(folder.path, DataNote(chosen.recipe.data, str(Path(root).expanduser().resolve())))
-    if train([folder], chosen.recipe, chosen.seed, launcher, wait=config["wait"]):
+    if train({folder: chosen.plan}, launcher, wait=config["wait"]):
         print(f"results are in {folder.results}")
         print(f"look at them: {command('analyze', runs=[folder.path])}")
 
 
-def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Launcher, *, wait: bool) -> bool:
+def train(
+    plans: Mapping[RunFolder, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None
+) -> bool:
     """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
 
-    Recipe and seed become those of the runs: here at once, on SLURM when it has accepted tasks. Gives whether results
-    were gathered, and not only tasks submitted.
+    The plans become those of the runs: here at once, on SLURM when it has accepted tasks.
+
+    Args:
+        plans: how the networks of each run are trained: all with one recipe.
+        launcher: how to train.
+        wait: whether to follow tasks on SLURM to their end.
+        only: keys of the trials to train; by default all.
+
+    Returns:
+        Whether results were gathered, and not only tasks submitted.
 
     Raises:
         RunError: tasks on SLURM ended before their trials did.
     """
     if launcher.slurm is None:
-        for folder in folders:
-            folder.write_plan(recipe, seed)
+        for folder, plan in plans.items():
+            folder.write_plan(plan.recipe, plan.seed, plan.repeats)
+        recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
-            say_end(launcher.run_here(folders, recipe, show, print))
+            say_end(launcher.run_here(list(plans), recipe, show, print, only))
         return True
-    made = {folder: launcher.submit(folder, recipe, seed) for folder in folders}
+    made = {folder: launcher.submit(folder, plan, only=only) for folder, plan in plans.items()}
     for folder, submission in made.items():
         print(f"{folder.name}: {submission.in_words()}")
     if wait:
         with progress_bar() as show:
-            progress = launcher.follow(made, recipe, seed, show)
-        ended = [ended_tasks(folder, folder.states(folder.ids())) for folder in folders]
+            progress = launcher.follow(made, plans, show, only)
+        ended = [ended_tasks(folder, run_status(folder, only).states) for folder in plans]
         progress.left -= sum(tasks.trials for tasks in ended)
         say_end(progress)
         if causes := [tasks.in_words for tasks in ended if tasks.trials]:
@@ -74,11 +86,13 @@ def train(folders: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Lau
     return False
 
 
-def show_plan(folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: Forecast) -> None:
-    """Say what a launch would do; on SLURM, also ask whether it would take the tasks."""
+def show_plan(
+    folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: Forecast, only: Collection[str] | None = None
+) -> None:
+    """Say what a launch would do, of all trials or of those with some keys; ask SLURM whether it would take them."""
     made = None
     if launcher.slurm is not None:
-        made = launcher.submit(folder, chosen.recipe, chosen.seed, dry_run=True)
+        made = launcher.submit(folder, chosen.plan, only=only, dry_run=True)
         print(f"{made.in_words()}; nothing was submitted")
     elif forecast.workers:
         where = f"{counted(forecast.workers, 'worker')} ({forecast.device})"

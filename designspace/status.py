@@ -13,24 +13,33 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.text import command, duration
 from designspace.sweeps.status import RunStatus, TrialStatus, run_status, tasks_in_queue, trial_status
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial_folder import STATUSES, check_none_edited
+from designspace.trials.trial_folder import STATUSES, TrialState, check_none_edited
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Print a row for each run, what failed and what is queued, and the trials that were asked for."""
-    kinds = config["trials"]
+    kinds, trial = config["trials"], config["trial"]
     if kinds is not None and kinds not in ("all", *STATUSES):
         raise unknown("status", kinds, (*STATUSES, "all"))
     runs = {_label(folder.path, Path(config["run"])): folder for folder in find_runs(Path(config["run"]))}
     if config["watch"]:
-        repeat(lambda: show(runs, kinds), lambda statuses: all(status.left_s == 0 for status in statuses))
+        repeat(lambda: show(runs, kinds, trial), lambda statuses: all(status.left_s == 0 for status in statuses))
         return
-    for status in show(runs, kinds):
+    for status in show(runs, kinds, trial):
         check_none_edited(status.states)
 
 
-def show(runs: Mapping[str, RunFolder], kinds: str | None) -> list[RunStatus]:
-    """Print where runs stand, by the names to give them, and return it."""
+def show(runs: Mapping[str, RunFolder], kinds: str | None, trial: str | None = None) -> list[RunStatus]:
+    """Print where runs stand, by the names to give them, and return it.
+
+    Args:
+        runs: by the names to give them.
+        kinds: list trials of this status too, or ``all``.
+        trial: list this trial too, by its key, or all trials of a network, by its id.
+
+    Raises:
+        InputError: no run has that trial.
+    """
     statuses = {name: run_status(folder) for name, folder in runs.items()}
     header = ("run", "done", "failed", "running", "waiting", "trials/h", "time left")
     print_table("", header, [_row(name, status) for name, status in statuses.items()])
@@ -46,25 +55,36 @@ def show(runs: Mapping[str, RunFolder], kinds: str | None) -> list[RunStatus]:
             print(line)
         elif not status.counts["running"]:
             print(f"{name}: no trial is running; to train the rest: {command('launch', run=runs[name].path)}")
+    if trial:
+        chosen = [
+            (name, state)
+            for name, status in statuses.items()
+            for state in status.states
+            if trial in (state.key, state.id)
+        ]
+        if not chosen:
+            raise InputError(f"{', '.join(str(run.path) for run in runs.values())}: there is no trial {trial!r}")
+        show_trials(f"trials: {trial}", runs, chosen)
     if kinds:
-        show_trials(runs, statuses, kinds)
+        chosen = [
+            (name, state)
+            for name, status in statuses.items()
+            for state in status.states
+            if kinds in ("all", state.status)
+        ]
+        show_trials(f"trials: {kinds}", runs, chosen)
     return list(statuses.values())
 
 
-def show_trials(runs: Mapping[str, RunFolder], statuses: Mapping[str, RunStatus], kinds: str) -> None:
-    """Print the trials of some status or all: a table, and below it where each ran, why it failed, and its log."""
-    trials = [
-        (name, trial_status(runs[name], state))
-        for name, status in statuses.items()
-        for state in status.states
-        if kinds in ("all", state.status)
-    ]
+def show_trials(title: str, runs: Mapping[str, RunFolder], states: Sequence[tuple[str, TrialState]]) -> None:
+    """Print some trials of runs: a table, and below it where each ran, why it failed, and its log."""
+    trials = [(name, trial_status(runs[name], state)) for name, state in states]
     header = ("run", "trial", "status", "epochs", "error", "tries")
-    print_table(f"\ntrials: {kinds}", header, [_trial_row(name, trial) for name, trial in trials], texts=(0, 1, 2))
+    print_table(f"\n{title}", header, [_trial_row(name, trial) for name, trial in trials], texts=(0, 1, 2))
     for _, trial in trials:
         told = [("where", trial.where), ("reason", trial.detail), ("log", trial.log)]
         if lines := [f"  {what + ':':<8}{words}" for what, words in told if words]:
-            print("\n".join([trial.id, *lines]))
+            print("\n".join([trial.key, *lines]))
 
 
 def find_runs(path: Path) -> list[RunFolder]:
@@ -115,14 +135,15 @@ def _row(name: str, status: RunStatus) -> tuple[object, ...]:
 def _best_row(name: str, status: RunStatus) -> tuple[object, ...]:
     """Return a run's row of its best trial, and when all of them may be expected."""
     heldout = any(state.result and state.result.heldout_error is not None for state in status.states)
+    source = ", ".join(filter(None, [status.best_kind, "held-out images" if heldout else ""]))
     end = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + status.left_s)) if status.left_s else None
-    return (name, f"{status.best_error:.2f}%", status.best_id, "held-out images" if heldout else None, end)
+    return (name, f"{status.best_error:.2f}%", status.best_id, source or None, end)
 
 
 def _trial_row(name: str, trial: TrialStatus) -> tuple[object, ...]:
     """Return a trial's row."""
     error = None if trial.error is None else f"{trial.error:.2f}%"
-    return (name, trial.id, trial.status, trial.epochs, error, trial.tries or None)
+    return (name, trial.key, trial.status, trial.epochs, error, trial.tries or None)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def make_run(path, n=4, recipe=RECIPE, **changes):
 
 def launch(run, root, places=CPU, effort=None):
     """Train what is not done, here."""
-    return run_local([run], run.plan()[0].epochs, places, root, lambda progress: lambda: None, effort)
+    return run_local([run], run.plan().recipe.epochs, places, root, lambda progress: lambda: None, effort)
 
 
 def numbers(run):

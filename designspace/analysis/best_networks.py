@@ -12,6 +12,29 @@ from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 
+def ranked_networks(table: pd.DataFrame, column: str, chance_error: float) -> pd.DataFrame:
+    """Return one row for each network that has a result, the best one first: the first of the trials that rank it.
+
+    It is the order of `designspace.trials.ranking.ranking`, from a table with the column ``fresh``.
+
+    Args:
+        table: of results.
+        column: of the errors that rank.
+        chance_error: the error of a failed trial.
+    """
+    networks = ["run", "id"]
+    finished = table[table["status"].isin(["done", "failed"])]
+    done, fresh = finished["status"] == "done", finished["fresh"] == "yes"
+    keys = [finished[name] for name in networks]
+    ranking = finished[fresh == (fresh & done).groupby(keys).transform("any")]
+    errors = ranking[column].where(ranking["status"] == "done", chance_error)
+    grouped = errors.groupby([ranking[name] for name in networks])
+    ranking = ranking.assign(mean_error=grouped.transform("mean"), trainings=grouped.transform("size"))
+    first = ranking[ranking["status"] == "done"].drop_duplicates(networks)
+    order = first.assign(is_not_fresh=first["fresh"] != "yes")
+    return order.sort_values(["is_not_fresh", "mean_error", "id"], kind="stable").drop(columns="is_not_fresh")
+
+
 class BestNetworks(pd.DataFrame):
     """Rows of the done trials of least error, the best first. `load` gives one of them as a trained module."""
 
@@ -50,4 +73,5 @@ class BestNetworks(pd.DataFrame):
                 f"{row['run']} was not read from a run folder, so there are no weights to load; "
                 "read one with Results.read(<folder of designspace.sample>)"
             )
-        return designspace.load(self.folders[row["run"]], id=row["id"], device=device)
+        trial = f"{row['id']}-s{int(row['seed'])}" if "fresh" in self.columns else row["id"]
+        return designspace.load(self.folders[row["run"]], id=trial, device=device)

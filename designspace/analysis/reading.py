@@ -173,9 +173,9 @@ def read_folder(folder: RunFolder) -> Source:
     else:
         population = folder.population()
         num_classes, table = population.space.template.num_classes, _frame(folder.path, *folder.table(population))
-    told: dict[str, Any] = {"trial": table["id"], "run": folder.name}
+    told: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
     if (plan := folder.plan()) is not None:
-        told |= recipe_columns(plan[0].to_dict())
+        told |= recipe_columns(plan.recipe.to_dict())
     return Source(folder.name, table.assign(**told), num_classes, folder.histories())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.analysis.best_networks import BestNetworks
+from designspace.analysis.best_networks import BestNetworks, ranked_networks
 from designspace.analysis.conditions import rows_that_meet
 from designspace.analysis.reading import (
     COLUMNS,
@@ -300,8 +300,13 @@ class Results:
         ``results.best().load()`` gives the best network as a trained module (see `BestNetworks.load`).
 
         The error is that on held-out images where all done trials have one (see `has_heldout`), so that the test images
-        choose nothing; else the final one.
+        choose nothing; else the final one. Results of a run that was asked for several seeds have one row for each
+        network, ranked as `designspace.load` does, with the columns ``mean_error`` and ``trainings``.
         """
+        if "fresh" in self.table.columns:
+            column = "heldout_error" if self.has_heldout else "final_error"
+            networks = ranked_networks(self.table, column, self.chance_error)
+            return BestNetworks.of(networks.head(whole("count", count, 0)), self.folders)
         done = self.table[self.table["status"] == "done"]
         column = "heldout_error" if self.has_heldout else "final_error"
         ranked = done.sort_values([column, "id"], kind="stable").head(whole("count", count, 0))

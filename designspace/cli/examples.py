@@ -21,11 +21,16 @@ EXAMPLES = {
     ),
     "launch": (
         "run=runs/small recipe=quick",
-        "run=runs/small launcher.workers=4",
+        "run=runs/small launcher.workers=4 seeds=3",
         "run=runs/small launcher=slurm dry_run=true",
     ),
     "status": ("run=runs/small", "run=runs trials=failed", "run=runs/small watch=true"),
     "analyze": ("runs=runs/small", "'runs=[runs/a,runs/b]' out=compared", "runs=runs/small figures=all"),
+    "retrain": (
+        "run=runs/small",
+        "run=runs/small top=10 seeds=5",
+        "run=runs/small launcher=slurm wait=true",
+    ),
     "train": (
         "run=runs/small rank=1 recipe=fashion",
         "model=resnet50 weights=true recipe.lr=0.01",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from designspace.cli.recipes import Chosen
-from designspace.support.text import duration, quantity
+from designspace.support.text import counted, duration, quantity
 from designspace.sweeps.preflight import Forecast
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 _SHOWN = ("epochs", "batch_size", "lr", "weight_decay")
@@ -36,7 +37,7 @@ def print_forecast(run: RunFolder, chosen: Chosen, forecast: Forecast, *, is_loc
         ),
         ("recipe", ", ".join(f"{name} {value}" for name, value in _fields(recipe).items())),
         ("recipe of the run", "as above" if run.plan() else "none yet; the launch fixes this one"),
-        ("seed", chosen.seed),
+        _seeds(chosen.plan, forecast),
         ("steps", f"{images.steps:,} an epoch, of {images.batch:,} images"),
     ]
     if forecast.workers:
@@ -57,6 +58,16 @@ def print_forecast(run: RunFolder, chosen: Chosen, forecast: Forecast, *, is_loc
     for name, value in rows:
         print(f"  {name:<{width}}  {value}")
     print()
+
+
+def _seeds(plan: Plan, forecast: Forecast) -> tuple[str, str]:
+    """Return the row of the seeds: one, or several with the number of trials that they make."""
+    if not plan.repeats:
+        return "seed", str(plan.seed)
+    fresh = counted(len(plan.repeats.fresh), "network")
+    more = f"; fresh seeds for {fresh} that {'were' if len(plan.repeats.fresh) > 1 else 'was'} chosen by error"
+    trials = f"; {counted(forecast.waiting + forecast.finished, 'trial')} in all"
+    return "seeds", f"{', '.join(map(str, plan.seeds))}{more if plan.repeats.fresh else ''}{trials}"
 
 
 def _fields(recipe: Recipe) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The recipe and the seed that a person chose for a run: what was typed, over what the run has."""
+"""The recipe and the seeds that a person chose for a run: what was typed, over what the run has."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from designspace import data
 from designspace.cli import app
 from designspace.data.of_run import DataSource, data_of
 from designspace.support.errors import InputError
+from designspace.support.text import command
 from designspace.sweeps.launch import check_fit
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan, further_seeds
 from designspace.trials.trial import Recipe
 
 
@@ -20,19 +22,23 @@ from designspace.trials.trial import Recipe
 class Chosen:
     """How a run is to be trained."""
 
-    recipe: Recipe
-    seed: int
+    plan: Plan
     root: Path
     """The folder of all data sets."""
     notes: tuple[str, ...] = ()
     """What the user should know of values that nobody typed."""
 
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of all trials."""
+        return self.plan.recipe
+
 
 def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chosen:
-    """Return the recipe and the seed for the trials of a run.
+    """Return the recipe and the seeds for the trials of a run.
 
-    A run that has a recipe keeps it, and its seed and data set, as far as nothing else is typed. Single values, such as
-    ``recipe.epochs=5``, stand for the run's recipe with these values, ``recipe=quick`` for all of that one.
+    A run that has a recipe keeps it, and its seeds and data set, as far as nothing else is typed. Single values, such
+    as ``recipe.epochs=5``, stand for the run's recipe with these values, ``recipe=quick`` for all of that one.
 
     Raises:
         InputError: what was typed is not what the run is trained with, or cannot be.
@@ -44,17 +50,46 @@ def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chos
     notes = []
     if source.is_guess:
         notes.append(f"note: {source.name} is the only data set here that fits the networks of {run.path}; it is used")
-    seed = config["seed"] if plan is None or app.is_typed("seed", typed) else plan[1]
+    seed = config["seed"] if plan is None or app.is_typed("seed", typed) else plan.seed
     if plan is not None and not app.is_typed("recipe", typed):
         fields = {key: config["recipe"][key] for key in _typed_fields(typed)}
-        recipe = dataclasses.replace(plan[0], data=source.name, **fields)
+        recipe = dataclasses.replace(plan.recipe, data=source.name, **fields)
     else:
         recipe, note = usable(Recipe.from_dict({**config["recipe"], "data": source.name}), source, typed)
         notes += [note] if note else []
     recipe = _on_devices(recipe, config["launcher"]["gpus_per_trial"], run, typed)
     check_fit(run.space().template, recipe, source.root)
     run.check_plan(recipe, seed)
-    return Chosen(recipe, seed, source.root, tuple(notes))
+    chosen = with_seeds(run, Plan(recipe, seed), config["seeds"])
+    asked = len(chosen.seeds)
+    if app.is_typed("seeds", typed) and asked > config["seeds"]:
+        notes.append(f"note: {run.path} was asked for {asked} seeds before, and keeps them")
+    return Chosen(chosen, source.root, tuple(notes))
+
+
+def plan_of(run: RunFolder) -> Chosen:
+    """Return how a run is trained already, with its data set where the run notes it.
+
+    Raises:
+        InputError: the run has not been launched.
+        RunError: a file of the run is damaged.
+    """
+    plan = run.plan()
+    if plan is None:
+        raise InputError(f"no network of {run.path} has been trained yet; first: {command('launch', run=run.path)}")
+    return Chosen(plan, data_of(run, plan.recipe.data).root)
+
+
+def with_seeds(run: RunFolder, plan: Plan, count: int) -> Plan:
+    """Return a plan with ``count`` seeds of all networks, or more where the run was asked for more.
+
+    Raises:
+        InputError: there is no such number of seeds.
+        RunError: a file of the run is damaged.
+    """
+    before = run.plan()
+    repeats = further_seeds(plan.seed, count)
+    return dataclasses.replace(plan, repeats=before.repeats.with_more(repeats) if before else repeats)
 
 
 def usable(recipe: Recipe, source: DataSource, typed: Sequence[str]) -> tuple[Recipe, str]:

@@ -37,7 +37,7 @@ def data_of(run: RunFolder, name: str | None = None, root: Path | None = None) -
         RunError: a file of the run is missing or damaged.
     """
     plan, note = run.plan(), read_note(run.path)
-    known = name or (plan[0].data if plan else None) or (note.name if note else None)
+    known = name or (plan.recipe.data if plan else None) or (note.name if note else None)
     if known:
         return DataSource(known, root or _root(run, known))
     root = root or default_root()

@@ -54,9 +54,33 @@ def _result(about: Mapping[str, Any]) -> str:
             ("rank", f"{chosen['rank']} of {chosen['done']} trained networks"),
             ("run", f"{chosen['run']}: {chosen['trials']} networks of {chosen['space']}{_in_brackets(left)}"),
         ]
-        if chosen["done"] > 1:
-            words.append(_choice(chosen["done"], heldout=heldout))
+    if seeds := about.get("seeds"):
+        rows.insert(1, (seeds["kind"], _spread(seeds, "final_mean" if heldout else "mean")))
+        words.append(_figures(seeds, about["training"]["seed"]))
+    elif chosen and chosen["done"] > 1:
+        words.append(_choice(chosen["done"], heldout=heldout))
     return _table(("", ""), rows) + "\n\n" + " ".join(words)
+
+
+def _spread(seeds: Mapping[str, Any], mean: str) -> str:
+    """Return a mean over seeds with the standard deviation, where that is of the same errors."""
+    deviation = seeds["standard_deviation"]
+    spread = "" if deviation is None or mean == "final_mean" else f" (standard deviation {deviation:.2f})"
+    return f"{seeds[mean]:.2f}%{spread}"
+
+
+def _figures(seeds: Mapping[str, Any], seed: int) -> str:
+    """Say which of a model's errors is which, where its network was trained with several seeds."""
+    model = f"This model is the training with seed {seed}, and {seeds['kind'].removeprefix('mean ')} "
+    if seeds["fresh"]:
+        return (
+            f"{model}the network has the mean above, which is the figure to quote for the network: these seeds played "
+            "no part in choosing it. The error that had chosen it is flattered by the luck of its seed."
+        )
+    return (
+        f"{model}the network has the mean above, by which it was chosen: a mean over seeds owes less to luck than the "
+        "error of one training does, but the choice still flatters it."
+    )
 
 
 def _choice(networks: int, *, heldout: bool) -> str:

@@ -33,8 +33,8 @@ class Known:
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the logits; empty if they are not known."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What more there is to say, as plain JSON values in sections: ``result``, ``selection``, ``training``,
-    ``recipe``, ``provenance``, ``published``."""
+    """What more there is to say, as plain JSON values in sections: ``result``, ``seeds``, ``selection``,
+    ``training``, ``recipe``, ``provenance``, ``published``."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""

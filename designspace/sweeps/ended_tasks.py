@@ -59,12 +59,12 @@ def ended_tasks(run: RunFolder, states: Sequence[TrialState]) -> EndedTasks:
     jobs = {str(array.get("job_id")) for launch in launches for array in launch.about().get("arrays", [])}
     last: dict[str, _ArrayTask] = {}
     for launch in launches:
-        for index, ids in enumerate(launch.tasks()):
-            last.update(dict.fromkeys(ids, _ArrayTask(launch, index)))
-    left = [state.id for state in states if not state.has_ended and not _is_elsewhere(state, jobs)]
+        for index, keys in enumerate(launch.tasks()):
+            last.update(dict.fromkeys(keys, _ArrayTask(launch, index)))
+    left = [state.key for state in states if not state.has_ended and not _is_elsewhere(state, jobs)]
     if not left or not launches:
         return EndedTasks()
-    tasks = list(dict.fromkeys(last[id_] for id_ in left if id_ in last))
+    tasks = list(dict.fromkeys(last[key] for key in left if key in last))
     trials = "1 trial has" if len(left) == 1 else f"{len(left)} trials have"
     words = f"{run.name}: {trials} no result, and SLURM has no tasks of this run any more"
     return EndedTasks(len(left), f"{words}{_ending(tasks)} The same launch again submits what is left")

@@ -24,7 +24,7 @@ def trial_seconds(
 
     ``root`` is the folder of all data sets (see `data.default_root`).
     """
-    states = run.states(population.ids)
+    states = run.states(run.trial_keys())
     measured = [state.result.train_s for state in states if state.result]
     if len(measured) >= ENOUGH:
         return max(0.1, statistics.mean(measured))

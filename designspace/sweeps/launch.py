@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 if TYPE_CHECKING:  # submitit is loaded where it is used
@@ -107,13 +108,18 @@ class Launcher:
         return within_memory(places, need, is_fixed=self.workers is not None)
 
     def run_here(
-        self, runs: Sequence[RunFolder], recipe: Recipe, show: Show, say: Callable[[str], None]
+        self,
+        runs: Sequence[RunFolder],
+        recipe: Recipe,
+        show: Show,
+        say: Callable[[str], None],
+        only: Collection[str] | None = None,
     ) -> PoolProgress:
         """Train what is not done with the local pool; see `run_local`."""
         places, note = self.places([run.population() for run in runs], recipe)
         if note:
             say(note)
-        return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about)
+        return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about, only)
 
     def on_slurm(self, recipe: Recipe) -> tuple[str, int]:
         """The device of a task's workers, cpu or cuda, and how many they are, as far as can be told here.
@@ -135,11 +141,11 @@ class Launcher:
         return "cuda" if device == "cuda" else "cpu", self.workers or max(1, workers)
 
     def submit(
-        self, run: RunFolder, recipe: Recipe, seed: int, *, only: Sequence[str] | None = None, dry_run: bool = False
+        self, run: RunFolder, plan: Plan, *, only: Collection[str] | None = None, dry_run: bool = False
     ) -> Submission:
         """Submit tasks for what is not done, not queued and not running; see `slurm.submit`.
 
-        The run's recipe and seed are fixed once SLURM has accepted tasks.
+        The plan becomes that of the run once SLURM has accepted tasks.
 
         Raises:
             InputError: fewer GPUs a task than a trial needs; or as `slurm.submit`.
@@ -147,7 +153,7 @@ class Launcher:
         from designspace.sweeps.slurm import submit
 
         assert self.slurm is not None
-        device, workers = self.on_slurm(recipe)
+        device, workers = self.on_slurm(plan.recipe)
         work = {
             "data_root": str(self.data_root),
             "device": "auto" if device == "cpu" and self.device == "auto" else device,
@@ -157,11 +163,11 @@ class Launcher:
         }
 
         def trial_s() -> float:
-            return trial_seconds(run, run.population(), recipe, device, self.data_root)
+            return trial_seconds(run, run.population(), plan.recipe, device, self.data_root)
 
         return submit(
             run,
-            (recipe, seed),
+            plan,
             self.slurm,
             work,
             {**self.about, **origin()},
@@ -171,7 +177,13 @@ class Launcher:
             dry_run=dry_run,
         )
 
-    def follow(self, made: Mapping[RunFolder, Submission], recipe: Recipe, seed: int, show: Show) -> Progress:
+    def follow(
+        self,
+        made: Mapping[RunFolder, Submission],
+        plans: Mapping[RunFolder, Plan],
+        show: Show,
+        only: Collection[str] | None = None,
+    ) -> Progress:
         """Watch what was submitted of some runs to its end, and submit what found no room then; see `follow`."""
         from designspace.sweeps.slurm import queued
 
@@ -179,16 +191,16 @@ class Launcher:
         launches = [submission.launch for submission in made.values() if submission.launch]
 
         def has_more() -> bool:
-            for run, ids in left.items():
+            for run, keys in left.items():
                 if any(launch.is_cancelled for launch in launches):
                     left[run] = ()
-                elif ids:
-                    submission = self.submit(run, recipe, seed, only=ids)
+                elif keys:
+                    submission = self.submit(run, plans[run], only=keys)
                     left[run] = submission.left
                     launches.extend([submission.launch] if submission.launch else [])
             return any(left.values()) or any(queued(run) for run in left)
 
-        return follow(list(made), show, has_more)
+        return follow(list(made), show, has_more, only=only)
 
 
 def origin() -> dict[str, Any]:
@@ -208,6 +220,7 @@ def run_local(
     show: Show,
     effort: Effort | None = None,
     about: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
 ) -> PoolProgress:
     """Train what is not done in some runs with the local pool, then gather each run's results.csv.
 
@@ -219,12 +232,13 @@ def run_local(
         show: takes the progress before the start, and gives what to call when it changed.
         effort: retries and time limits.
         about: what to note of the launch.
+        only: keys of the trials to train; by default all.
 
     Raises:
         RunError: no worker could work, a folder could not be written, or the launch was cancelled.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is unfinished goes on from its checkpoint next time.
     """
-    tasks, finished, best = tasks_of(runs)
+    tasks, finished, best = tasks_of(runs, only)
     progress = PoolProgress(tasks, epochs, finished, best)
     refresh = show(progress)
     refresh()
@@ -270,7 +284,13 @@ def _stops_on_sigterm(pool: Pool) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def follow(runs: Sequence[RunFolder], show: Show, has_more: Callable[[], bool], poll_s: float = 5.0) -> Progress:
+def follow(
+    runs: Sequence[RunFolder],
+    show: Show,
+    has_more: Callable[[], bool],
+    poll_s: float = 5.0,
+    only: Collection[str] | None = None,
+) -> Progress:
     """Watch runs that tasks elsewhere are at until nothing more happens, then gather each run's results.csv.
 
     Args:
@@ -278,13 +298,14 @@ def follow(runs: Sequence[RunFolder], show: Show, has_more: Callable[[], bool], 
         show: as for `run_local`.
         has_more: whether any task is pending or running, or may still be submitted.
         poll_s: how often to look, at least.
+        only: keys of the trials to watch; by default all.
     """
-    progress = Progress(sum(len(run.ids()) for run in runs))
+    progress = Progress(sum(len(run.trial_keys()) if only is None else len(only) for run in runs))
     refresh = show(progress)
     without = 0
     while True:
         began = time.monotonic()
-        progress.look(runs)
+        progress.look(runs, only)
         refresh()
         if progress.left <= 0:
             break

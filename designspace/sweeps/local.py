@@ -26,7 +26,8 @@ from designspace.sweeps.sharing import shared_gpus
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import Recipe, TrialFailure, asked_of
+from designspace.trials.plan import Plan
+from designspace.trials.trial import TrialFailure
 from designspace.trials.trial_folder import TrialFolder
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Pool:
         self._stillborn = 0
         self._left_out = 0
         self._has_worked = False
-        self._plans: dict[str, tuple[Recipe, int]] = {}
+        self._plans: dict[str, Plan] = {}
         self._asked_to_stop = False
         self._environment: Mapping[str, str] = {}
 
@@ -266,7 +267,7 @@ class Pool:
         if queue.unusable[task] <= self._effort.max_retries:
             queue.waiting.append(task)
             return
-        log.warning("trial %s is left out: %s", task.id, why)
+        log.warning("trial %s is left out: %s", task.key, why)
         self._on_event(task, Event("failed", detail=f"error: {why}"))
         self._left_out += 1
         if self._left_out >= STILLBORN and not self._has_worked:
@@ -313,8 +314,8 @@ class Pool:
         run = RunFolder(Path(task.run))
         plan = self._plans.get(task.run) or run.plan()
         if plan is not None:
-            self._plans[task.run] = plan  # it never changes
-        return run.trial(task.id), asked_of(task.id, *plan) if plan else ""
+            self._plans[task.run] = plan  # recipe and first seed never change; repeats that are added change no trial
+        return run.trial(task.key), plan.fingerprint(task.key) if plan else ""
 
 
 def _free(task: Task | None) -> None:
@@ -322,7 +323,7 @@ def _free(task: Task | None) -> None:
     # A full disk must not keep the pool from stopping the others.
     with contextlib.suppress(OSError, RunError, claims.ClaimLost):
         if task:
-            with RunFolder(Path(task.run)).trial(task.id).claimed():
+            with RunFolder(Path(task.run)).trial(task.key).claimed():
                 pass
 
 

@@ -23,7 +23,8 @@ class Task:
 
     run: str
     """Path of the run folder."""
-    id: str
+    key: str
+    """Of the trial (see `designspace.trials.plan`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ class Order:
 
     def to_line(self) -> bytes:
         """The message as one line."""
-        return json.dumps({"run": self.task.run, "id": self.task.id, "abandoned": self.abandoned}).encode() + b"\n"
+        return json.dumps({"run": self.task.run, "key": self.task.key, "abandoned": self.abandoned}).encode() + b"\n"
 
     @staticmethod
     def from_line(line: bytes | str) -> Order:
         """The order of a line."""
         fields = json.loads(line)
-        return Order(Task(fields["run"], fields["id"]), fields["abandoned"])
+        return Order(Task(fields["run"], fields["key"]), fields["abandoned"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from designspace.sweeps.run_trial import note_attempt
 from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import Recipe, TrialFailure, asked_of
+from designspace.trials.plan import Plan
+from designspace.trials.trial import TrialFailure
 
 PLAN_WAIT_S = 120.0
 """How long a task waits for the run's recipe. NFS may hide a new file for up to 60 s."""
@@ -56,10 +57,10 @@ class Pack:
         """Train what is left of pack ``index`` and say how many trials that were."""
         work, run, launch = self.work, RunFolder(Path(self.work.run)), LaunchFolder(Path(self.work.launch))
         plan = _plan_of(run)
-        tasks = [Task(work.run, id_) for id_ in launch.tasks()[index]]
-        tasks = [task for task in tasks if not run.trial(task.id).state(asked_of(task.id, *plan)).has_ended]
-        places = slots(work.device, work.workers, work.workers_per_gpu, plan[0].devices)
-        need = worker_bytes(run.population(), plan[0], places[0].device, Path(work.data_root))
+        tasks = [Task(work.run, key) for key in launch.tasks()[index]]
+        tasks = [task for task in tasks if not run.trial(task.key).state(plan.fingerprint(task.key)).has_ended]
+        places = slots(work.device, work.workers, work.workers_per_gpu, plan.recipe.devices)
+        need = worker_bytes(run.population(), plan.recipe, places[0].device, Path(work.data_root))
         places, note = within_memory(places, need, is_fixed=work.workers is not None)
         print(f"{counted(len(tasks), 'trial')}, {counted(len(places), 'worker')}. {note}", flush=True)
         log = launch.task_log(index)
@@ -70,7 +71,7 @@ class Pack:
         with contextlib.suppress(KeyboardInterrupt):
             self._pool.run(tasks)
             # From the last one, which is likely to wait still: thousands of tasks must not each read all of a run.
-            if all(run.trial(id_).state().has_ended for id_ in reversed(run.ids())):
+            if all(run.trial(key).state().has_ended for key in reversed(run.trial_keys())):
                 run.write_results()
             return counted(len(tasks), "trial")
         print("told to end; what is unfinished goes on from its checkpoint", flush=True)
@@ -89,7 +90,7 @@ class Pack:
     def _note_no_progress(self, task: Task, seconds: float) -> None:
         """Note that a task's whole time was not enough for an epoch of a trial, or that it was pre-empted so early."""
         run = RunFolder(Path(task.run))
-        folder, plan = run.trial(task.id), run.plan()
+        folder, plan = run.trial(task.key), run.plan()
         if plan is None:
             return
         words = f"no epoch ended within {seconds / 60:.0f} minutes of a task"
@@ -99,16 +100,16 @@ class Pack:
         try:
             with folder.claimed() as claim:
                 if claim is not None:
-                    note_attempt(folder, failure, retries, asked_of(task.id, *plan), outside=pre_empted)
+                    note_attempt(folder, failure, retries, plan.fingerprint(task.key), outside=pre_empted)
         except (RunError, OSError, ClaimLost) as error:  # the task's other trials have still to be noted
             print(f"{folder.path}: {error}", flush=True)
 
 
-def _plan_of(run: RunFolder) -> tuple[Recipe, int]:
-    """The recipe and seed of a run. A launch writes them once its tasks are accepted, and file systems show them late.
+def _plan_of(run: RunFolder) -> Plan:
+    """Return the plan of a run. A launch writes it once its tasks are accepted, and file systems show it late.
 
     Raises:
-        RunError: there are none.
+        RunError: there is none.
     """
     deadline = time.monotonic() + PLAN_WAIT_S
     while (plan := run.plan()) is None:

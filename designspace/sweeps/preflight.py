@@ -10,7 +10,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 _CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])))"
@@ -106,18 +107,28 @@ def check_training(recipe: Recipe, networks: Network | NetworkColumns, root: Pat
     return Images(shape, train, recipe.test_images or counts.test, batch)
 
 
-def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher: Launcher) -> Forecast:
+def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Collection[str] | None = None) -> Forecast:
     """Raise unless a launch can train what is left of some runs, and say what it is about to do. Changes nothing.
+
+    Args:
+        plans: how the networks of each run are to be trained: all with one recipe.
+        launcher: how to train.
+        only: keys of the trials to train; by default all.
 
     Raises:
         InputError: another recipe or seed than a run has, images or recipe that do not fit the networks (see
             `check_training`), a data set or a trainer that is not there, or workers that cannot be had.
         RunError: the images, or a file of a run, are damaged or missing.
     """
-    for run in runs:
-        run.check_plan(recipe, seed)
-    populations = tuple(run.population() for run in runs)
-    states = [state for run, each in zip(runs, populations, strict=True) for state in run.states(each.ids)]
+    for run, plan in plans.items():
+        run.check_plan(plan.recipe, plan.seed)
+    recipe = next(iter(plans.values())).recipe
+    populations = tuple(run.population() for run in plans)
+    states = [
+        state
+        for run, plan in plans.items()
+        for state in run.states([key for key in run.trial_keys(plan) if only is None or key in only])
+    ]
     waiting = sum(not state.has_ended for state in states)
     for each in populations:
         images = _check_population(each, recipe, launcher.data_root)
@@ -127,7 +138,7 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
     notes = [_check_images(recipe, launcher)]
     if recipe.trainer is not None:
         notes.append(_check_trainer(recipe.trainer, launcher))
-    for run in runs:
+    for run in plans:
         snapshot.check_path(run.code)
     if launcher.slurm is not None:
         device, workers = launcher.on_slurm(recipe)
@@ -137,7 +148,7 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
         notes.append(memory)
     trial_s = max(
         trial_seconds(run, each, recipe, device, launcher.data_root)
-        for run, each in zip(runs, populations, strict=True)
+        for run, each in zip(plans, populations, strict=True)
     )
     said = tuple(filter(None, notes))
     return dataclasses.replace(forecast, workers=workers, device=device, trial_s=trial_s, notes=said)

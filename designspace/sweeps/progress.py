@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,9 @@ class Progress:
     left: int = 0
     """Trials that were left to another launch, or that no task has."""
 
-    def look(self, runs: Sequence[RunFolder]) -> None:
-        """Bring it up to date from the files."""
-        statuses = [run_status(run) for run in runs]
+    def look(self, runs: Sequence[RunFolder], only: Collection[str] | None = None) -> None:
+        """Bring it up to date from the files: for all trials of the runs, or for those with some keys."""
+        statuses = [run_status(run, only) for run in runs]
         self.total = sum(status.total for status in statuses)
         self.failed = sum(status.counts["failed"] for status in statuses)
         self.finished = sum(status.counts["done"] for status in statuses) + self.failed
@@ -72,12 +72,17 @@ class PoolProgress(Progress):
             self.left_s = self._owed / self._seen * (time.monotonic() - self._started)
 
 
-def tasks_of(runs: Sequence[RunFolder]) -> tuple[list[Task], int, float | None]:
-    """What is still to do in some runs, turn about; how many trials have ended; and the best error so far."""
+def tasks_of(runs: Sequence[RunFolder], only: Collection[str] | None = None) -> tuple[list[Task], int, float | None]:
+    """Return what is still to do in some runs, turn about; how many trials have ended; and the best error so far.
+
+    Args:
+        runs: the run folders.
+        only: keys of the trials that count; by default all.
+    """
     queues: list[list[Task]] = []
     finished, errors = 0, []
     for run in runs:
-        states = run.states(run.population().ids)
+        states = run.states([key for key in run.trial_keys() if only is None or key in only])
         ended = [state for state in states if state.has_ended]
         finished += len(ended)
         for state in ended:
@@ -85,7 +90,7 @@ def tasks_of(runs: Sequence[RunFolder]) -> tuple[list[Task], int, float | None]:
                 log.warning("%s; so the trial counts as failed (designspace.retry makes it wait)", state.failure.detail)
         errors += [state.result.selection_error for state in ended if state.result]
         path = str(Path(run.path).resolve())
-        queues.append([Task(path, state.id) for state in states if not state.has_ended])
+        queues.append([Task(path, state.key) for state in states if not state.has_ended])
     longest = max((len(queue) for queue in queues), default=0)
     tasks = [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
     return tasks, finished, min(errors, default=None)

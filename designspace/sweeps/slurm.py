@@ -8,7 +8,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.plan import Plan
 
 FOR_EVER = 1_000_000
 """submitit ends a task that was requeued too often; we end trials that make no progress, and the task goes on."""
@@ -66,7 +66,7 @@ def queued(run: RunFolder) -> dict[str, scheduler.Job]:
     for launch, arrays in launches:
         here = [(array, job) for array in arrays for job in by_name.get(array.name, ())]
         tasks = launch.tasks() if here else []
-        found.update({id_: job for array, job in here for id_ in tasks[array.first + job.index]})
+        found.update({key: job for array, job in here for key in tasks[array.first + job.index]})
     return found
 
 
@@ -162,27 +162,27 @@ class Submission:
 
 def submit(
     run: RunFolder,
-    plan: tuple[Recipe, int],
+    plan: Plan,
     settings: Slurm,
     work: Mapping[str, Any],
     about: Mapping[str, Any],
     trial_s: Callable[[], float],
     workers: int,
     *,
-    only: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
     dry_run: bool = False,
 ) -> Submission:
     """Submit tasks for what has not ended, is not queued and is not running.
 
     Args:
         run: a run folder with a population.
-        plan: recipe and seed of its trials. They become the run's once SLURM has accepted tasks.
+        plan: how its networks are trained. It becomes the run's once SLURM has accepted tasks.
         settings: how to submit.
         work: fields of `Work` besides the folders.
         about: what to note about the launch.
         trial_s: estimates the seconds that a trial takes on one worker.
         workers: workers of a task, as far as can be told here.
-        only: of these trials; by default all.
+        only: keys of the trials to submit; by default all.
         dry_run: change nothing; only say what would be submitted.
 
     Raises:
@@ -195,20 +195,24 @@ def submit(
     if not dry_run:
         run.launches_path.mkdir(exist_ok=True)
     with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
-        planned, packs = _pack(run, settings, trial_s, workers, only)
+        planned, packs = _pack(run, plan, settings, trial_s, workers, only)
         if not packs:
             return planned
         size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
         sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
         if claim is None:
             return dataclasses.replace(planned, script=_acceptable_script(run, settings, sizes[0]))
-        run.check_plan(*plan)
+        run.check_plan(plan.recipe, plan.seed)
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(packs)
         job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, **work)
-        accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim, lambda: run.write_plan(*plan))
-        refused = tuple(id_ for pack in packs[accepted:] for id_ in pack)
+
+        def fix_plan() -> None:
+            run.write_plan(plan.recipe, plan.seed, plan.repeats)
+
+        accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim, fix_plan)
+        refused = tuple(key for pack in packs[accepted:] for key in pack)
         return dataclasses.replace(
             planned,
             launch=launch,
@@ -238,23 +242,49 @@ def _job_name(run: str, *parts: object) -> str:
 
 
 def _pack(
-    run: RunFolder, settings: Slurm, trial_s: Callable[[], float], workers: int, only: Sequence[str] | None
+    run: RunFolder,
+    plan: Plan,
+    settings: Slurm,
+    trial_s: Callable[[], float],
+    workers: int,
+    only: Collection[str] | None,
 ) -> tuple[Submission, list[list[str]]]:
-    """What there is to submit, and the trials of each task."""
-    states = run.states(run.ids())
+    """Return what there is to submit, and the trials of each task."""
+    states = run.states([key for key in run.trial_keys(plan) if only is None or key in only])
     others = queued(run)
-    chosen = {state.id for state in states} if only is None else set(only)
-    todo = [s.id for s in states if s.status == "waiting" and s.id not in others and s.id in chosen]
+    todo = [state.key for state in states if state.status == "waiting" and state.key not in others]
     ended = sum(state.has_ended for state in states)
     planned = Submission(ended=ended, queued=len(states) - ended - len(todo))
     if not todo:
         return planned, []
     each = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings)
-    packs = [todo[i : i + each] for i in range(0, len(todo), each)][: _room(settings)]
-    count = sum(map(len, packs))
+    count = min(len(todo), each * _room(settings))
+    packs = _packs(todo[:count], each, settings.array_parallelism)
     return dataclasses.replace(
         planned, trials_per_task=each, tasks=len(packs), trials=count, left=tuple(todo[count:])
     ), packs
+
+
+def _packs(trials: Sequence[str], each: int, parallelism: int | None) -> list[list[str]]:
+    """Share trials out among tasks, of up to ``each`` trials.
+
+    Without a limit on the tasks that run at once, packs are consecutive: SLURM starts tasks in their order. Under such
+    a limit, P tasks run side by side for a long time. Were their packs consecutive, the finished trials would lie in P
+    places of the population, so that most of them would not belong to its finished beginning, on which what is said of
+    a half-done run rests. Therefore each group of P tasks takes the next trials in turns.
+
+    >>> _packs("abcdefgh", 2, 2)
+    [['a', 'c'], ['b', 'd'], ['e', 'g'], ['f', 'h']]
+    >>> _packs("abcdefgh", 3, None)
+    [['a', 'b', 'c'], ['d', 'e', 'f'], ['g', 'h']]
+    """
+    packs = []
+    group = each * (parallelism or 1)
+    for first in range(0, len(trials), group):
+        part = trials[first : first + group]
+        tasks = math.ceil(len(part) / each)
+        packs += [list(part[j::tasks]) for j in range(tasks)]
+    return packs
 
 
 def _submit_arrays(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
 from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial_folder import STATUSES, TrialState, best_first
+from designspace.trials.plan import Plan
+from designspace.trials.ranking import RankedNetwork, ranking
+from designspace.trials.trial_folder import STATUSES, TrialState
 
 RECENT = 50
 """So many trials tell the speed of a run."""
@@ -30,13 +32,16 @@ class RunStatus:
     reasons: dict[str, int]
     """Reason of failure -> number of trials."""
     best_error: float | None
-    """The least error so far, in per cent: on held-out images where the recipe has some, else the final one."""
+    """The error of the best network so far, in per cent: on held-out images where the recipe has some, else the final
+    one; the mean over the seeds that rank it (see `designspace.trials.ranking`)."""
     best_id: str
-    """The trial that has it; empty before the first."""
+    """The trial of the best network whose weights `designspace.load` gives; empty before the first."""
     trials_per_hour: float | None
     """Ended trials per hour, over the last of them; None before the first."""
     states: tuple[TrialState, ...]
-    """Of each trial, in the order of the population."""
+    """Of each trial, in the order in which they are trained."""
+    best_kind: str = ""
+    """What the best error is the mean of; empty where it is that of a single training."""
 
     @property
     def total(self) -> int:
@@ -56,7 +61,7 @@ class RunStatus:
 class TrialStatus:
     """What one trial is at, or how it ended."""
 
-    id: str
+    key: str
     status: str
     epochs: int
     """Epochs completed."""
@@ -72,26 +77,40 @@ class TrialStatus:
     """None before it has begun."""
 
 
-def run_status(run: RunFolder) -> RunStatus:
-    """Read where a run stands from its files, changing none."""
-    states = run.states(run.ids())
+def run_status(run: RunFolder, only: Collection[str] | None = None) -> RunStatus:
+    """Read where a run stands from its files, changing none.
+
+    Args:
+        run: the run folder.
+        only: count these trials; by default all of the run.
+    """
+    plan = run.plan()
+    every = run.states(run.trial_keys(plan))
+    states = every if only is None else [state for state in every if state.key in only]
     counts = Counter(dict.fromkeys(STATUSES, 0))
     counts.update(state.status for state in states)
-    best = next(iter(best_first(states)), None)
+    best = next(iter(ranked_networks(run, every, plan)), None)
     return RunStatus(
         run.name,
         dict(counts),
         dict(Counter(state.failure.reason for state in states if state.failure)),
-        best.result.selection_error if best and best.result else None,
-        best.id if best else "",
+        best.mean if best else None,
+        best.state.key if best else "",
         _speed(run, states),
         tuple(states),
+        best.kind() if best and len(best.errors) > 1 else "",
     )
+
+
+def ranked_networks(run: RunFolder, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:
+    """Return the networks that have a result, the best one first."""
+    # Only means over several seeds need the space: a damaged space.yaml must not hide where a run stands.
+    return ranking(states, plan, run.space().template.num_classes if plan and plan.repeats else 2)
 
 
 def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
     """Read what a trial is at."""
-    folder = run.trial(state.id)
+    folder = run.trial(state.key)
     history = folder.known_history()
     where = ""
     if state.claim is not None and state.claim.owner is not None:
@@ -99,7 +118,7 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
         where = f"{owner.host}, process {owner.pid}{f', job {owner.job}' if owner.job else ''}"
         where += "" if state.status == "running" else " (gone)"
     return TrialStatus(
-        state.id,
+        state.key,
         state.status,
         state.result.epochs if state.result else len(history),
         state.result.final_error if state.result else history[-1].test_error if history else None,
@@ -136,10 +155,10 @@ def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
     Copied trials do not count, since their files say when they were copied.
     """
     recent = sorted((state for state in states if state.ended), key=lambda state: state.ended)[-RECENT:]
-    begun = [(start, state) for state in recent if (start := run.trial(state.id).begun) is not None]
-    copied = {s.id for start, s in begun if s.result and s.ended - start < COPIED * s.result.train_s}
+    begun = [(start, state) for state in recent if (start := run.trial(state.key).begun) is not None]
+    copied = {s.key for start, s in begun if s.result and s.ended - start < COPIED * s.result.train_s}
     if copied:  # failures that were copied cannot be told from trials that failed at once
-        begun = [(start, state) for start, state in begun if state.result and state.id not in copied]
+        begun = [(start, state) for start, state in begun if state.result and state.key not in copied]
     if not begun:
         return None
     span = max(state.ended for _, state in begun) - min(start for start, _ in begun)

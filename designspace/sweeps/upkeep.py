@@ -17,11 +17,12 @@ from designspace.support.removal import files_below, remove, remove_empty_folder
 from designspace.support.text import counted
 from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
+from designspace.sweeps.status import ranked_networks
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.trial import FAILURE_REASONS
-from designspace.trials.trial_folder import TrialState, best_first
+from designspace.trials.trial_folder import TrialState
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ KINDS = {
     "temporary": "half-written files of processes that were killed; damaged ones that a retry set aside",
     "claims": "claims of processes that are gone",
     "failed": "checkpoints of failed trials; a retry would begin anew",
-    "checkpoints": "checkpoints of done trials, but for the best ones: their weights",
+    "checkpoints": "checkpoints of done trials, except of the best networks: their weights",
     "launches": "scripts, logs and copies of the code of launches that have ended",
 }
 """What can be deleted, and what it is."""
@@ -88,33 +89,33 @@ def cancel(run: RunFolder) -> list[str]:
 
 
 def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -> list[str]:
-    """Make failed trials wait again, all or those of a reason or an id, and give their ids.
+    """Make failed trials wait again, all or those of a reason or a key, and give their keys.
 
     Raises:
         InputError: there is no such reason or no such trial.
     """
-    ids = run.ids()
+    keys = run.trial_keys()
     if reason is not None and reason not in FAILURE_REASONS:
         raise unknown("reason", reason, FAILURE_REASONS)
-    if trial is not None and trial not in ids:
+    if trial is not None and trial not in keys:
         raise InputError(f"{run.path} has no trial {trial!r}")
-    failed = [state for state in run.states(ids if trial is None else (trial,)) if state.failure]
-    chosen = [state.id for state in failed if state.failure and reason in (None, state.failure.reason)]
-    return [id_ for id_ in chosen if _retry(run, id_)]
+    failed = [state for state in run.states(keys if trial is None else (trial,)) if state.failure]
+    chosen = [state.key for state in failed if state.failure and reason in (None, state.failure.reason)]
+    return [key for key in chosen if _retry(run, key)]
 
 
-def _retry(run: RunFolder, id_: str) -> bool:
+def _retry(run: RunFolder, key: str) -> bool:
     """Make a failed trial wait again; False where somebody else was faster, or its files cannot be changed."""
-    folder = run.trial(id_)
+    folder = run.trial(key)
     try:
         with folder.claimed(has_ended=True) as claim:
-            if claim is None or not run.states([id_])[0].failure:
+            if claim is None or not run.states([key])[0].failure:
                 return False
             folder.forget_failure()
     except claims.ClaimLost:
         return False
     except (RunError, OSError) as error:
-        log.warning("trial %s cannot be retried: %s", id_, in_words(error))
+        log.warning("trial %s cannot be retried: %s", key, in_words(error))
         return False
     return True
 
@@ -125,8 +126,8 @@ def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
     Links are not followed: what is on their other side is not the run's.
     """
     found: dict[str, list[Sized]] = {kind: [] for kind in KINDS}
-    states = run.states(run.ids())
-    best = _best(states, keep_best)
+    states = run.states(run.trial_keys())
+    best = _best(run, states, keep_best)
     for state in states:
         for kind, files in _of_trial(run, state, best).items():
             found[kind] += files
@@ -151,28 +152,28 @@ def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
     listed = {entry[0] for kind in kinds if kind != "launches" for entry in found[kind]}
     trials = sorted({path.parent for path in listed if path.parent != run.path})
     removed = _remove(run, [entry for kind in kinds for entry in found[kind] if entry[0].parent == run.path])
-    best = _best(run.states(run.ids()), found.keep_best) if trials else set()
+    best = _best(run, run.states(run.trial_keys()), found.keep_best) if trials else set()
     for path in trials:
         with _going_on(path):
             removed += _delete_of_trial(run, path.name, best, listed, kinds)
     if "launches" in kinds and found["launches"]:
         with _going_on(run.launches_path), run.launching():
-            removed += _remove(run, _of_launches(run, run.states(run.ids())))
+            removed += _remove(run, _of_launches(run, run.states(run.trial_keys())))
             for folder in (run.launches_path, run.code):
                 remove_empty_folders(folder)
     return len(removed), sum(removed)
 
 
-def _delete_of_trial(run: RunFolder, id_: str, best: set[str], listed: set[Path], kinds: Sequence[str]) -> list[int]:
+def _delete_of_trial(run: RunFolder, key: str, best: set[str], listed: set[Path], kinds: Sequence[str]) -> list[int]:
     """Delete what a trial still does not need, and give the sizes."""
-    folder = run.trial(id_)
-    state = run.states([id_])[0]
+    folder = run.trial(key)
+    state = run.states([key])[0]
     # Taking the claim of an owner that is gone and giving it up removes both.
     claimed = [entry for entry in _left_claims(folder.path, state) if "claims" in kinds and entry[0] in listed]
     with folder.claimed(has_ended=state.has_ended) as claim:
         if claim is None:
             return []
-        files = _of_trial(run, run.states([id_])[0], best)
+        files = _of_trial(run, run.states([key])[0], best)
         wanted = [entry for kind in kinds if kind in files and kind != "claims" for entry in files[kind]]
         removed = _remove(run, [entry for entry in wanted if entry[0] in listed])
     return removed + [size for _, size in claimed]
@@ -199,14 +200,14 @@ def _going_on(path: Path) -> Iterator[None]:
         log.warning("%s cannot be deleted: %s", path, in_words(error))
 
 
-def _best(states: Sequence[TrialState], count: int) -> set[str]:
-    """Ids of the best trials, whose weights stay."""
-    return {state.id for state in best_first(states)[:count]}
+def _best(run: RunFolder, states: Sequence[TrialState], count: int) -> set[str]:
+    """Return the ids of the best networks, the weights of whose trials stay."""
+    return {network.id for network in ranked_networks(run, states, run.plan())[:count]}
 
 
 def _of_trial(run: RunFolder, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:
     """What a trial no longer needs, by kind; nothing while somebody may be at work on it."""
-    folder = run.trial(state.id)
+    folder = run.trial(state.key)
     if state.is_damaged or folder.path.is_symlink() or folder.path.parent.is_symlink():
         return {}
     if not state.has_ended and _may_be_at_work(claims.current(folder.path)):

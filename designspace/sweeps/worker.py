@@ -24,6 +24,7 @@ from designspace.sweeps.run_trial import note_attempt, run_trial
 from designspace.sweeps.trainer import trainer_of
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import id_of
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
@@ -60,10 +61,12 @@ class _Run:
         plan = self.folder.plan()
         if plan is None:
             raise RunError(f"{path} has no recipe; launch it first")
-        self._recipe, self._seed = plan
+        self._plan = plan
 
-    def trial(self, id_: str) -> Trial:
-        return Trial(self._population[self._rows[id_]], self._recipe, self._seed)
+    def trial(self, key: str) -> Trial:
+        """Return what is to be trained; the key alone tells the seed, so repeats that are added later are known."""
+        network = self._population[self._rows[id_of(key)]]
+        return Trial(network, self._plan.recipe, self._plan.seed_of(key))
 
 
 class Worker:
@@ -104,7 +107,7 @@ class Worker:
         """
         try:
             run = self._run_of(order.task)
-            self._run(order, run, run.trial(order.task.id))
+            self._run(order, run, run.trial(order.task.key))
         except (RunError, OSError) as error:
             if concerns_all(error):
                 raise CannotWork(in_words(error)) from error
@@ -123,7 +126,7 @@ class Worker:
         Raises:
             RunError, OSError: files of this trial cannot be read or written; besides as of `run`.
         """
-        folder = run.folder.trial(trial.id)
+        folder = run.folder.trial(order.task.key)
         if folder.state(trial.asked).has_ended:
             self.send(Event("skipped"))
             return

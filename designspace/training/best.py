@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,16 @@ from designspace.models.known import OWN_LICENCE, Known
 from designspace.models.presets import Preset
 from designspace.models.saved import fill, is_model_folder, read_model
 from designspace.networks.network import Network
+from designspace.spaces.population import Population
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import command
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan, id_of, is_key
+from designspace.trials.ranking import RankedNetwork, ranking
 from designspace.trials.trial import Recipe, TrialResult
-from designspace.trials.trial_folder import TrialState, best_first, check_none_edited
+from designspace.trials.trial_folder import TrialState, check_none_edited
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +42,11 @@ def load(
     Args:
         path: a run folder or a model folder.
         rank: the network with the least error is 1, which is the default: the error on held-out images where the
-            recipe has some, so that the test images choose nothing, else the final one. For run folders only.
-        id: the network of this id, in the place of a rank. For run folders only.
+            recipe has some, so that the test images choose nothing, else the final one. Of networks that were trained
+            with several seeds, the mean counts, and those with fresh seeds come first (see
+            `designspace.trials.ranking.ranking`). For run folders only.
+        id: the network of this id, instead of a rank: where it was trained with several seeds, the first of those that
+            rank it. Or the key of one trial, as ``60e881614052-s1``. For run folders only.
         device: where the module is to be.
 
     Returns:
@@ -67,7 +75,7 @@ def load(
 
 
 def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> tuple[str, Network, Path, str]:
-    """Find one of a run's networks, without its weights: its name, itself, the run's folder, its id.
+    """Find one of a run's networks, without its weights: its name, itself, the run's folder, its id or a trial's key.
 
     Args:
         run: an existing run.
@@ -78,22 +86,111 @@ def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> tup
         InputError: there is no such rank or id.
         RunError: a file is missing or damaged.
     """
-    population = run.population()
-    if id_ is None or rank is not None or id_ not in population.ids:
-        id_ = _chosen(run, run.states(population.ids), rank, id_).id
-    return f"{population.space.name} {id_}", population[population.ids.index(id_)], run.path, id_
+    population, plan = run.population(), run.plan()
+    if id_ is None or rank is not None or _key(plan, id_) not in run.trial_keys(plan):
+        trials = _Trials.of(run, population, plan)
+        id_ = trials.chosen(rank, id_).key
+    network = id_of(id_)
+    return f"{population.space.name} {network}", population[population.ids.index(network)], run.path, id_
+
+
+def _key(plan: Plan | None, id_: str) -> str:
+    """Return the key of the trial that an id or a key names; the first seed may be named too, as ``<id>-s0``."""
+    if plan is None or not is_key(id_):
+        return id_
+    return plan.key(id_of(id_), plan.seed_of(id_))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trials:
+    """The trials of a run and the order of its networks."""
+
+    run: RunFolder
+    plan: Plan | None
+    states: list[TrialState]
+    networks: list[RankedNetwork]
+    """Those that have a result, the best one first."""
+
+    @staticmethod
+    def of(run: RunFolder, population: Population, plan: Plan | None) -> _Trials:
+        """Read them."""
+        states = run.states(run.trial_keys(plan))
+        return _Trials(run, plan, states, ranking(states, plan, population.space.template.num_classes))
+
+    def network(self, id_: str) -> RankedNetwork | None:
+        """Return a network with its errors; None if it has no result."""
+        return next((network for network in self.networks if network.id == id_), None)
+
+    def chosen(self, rank: int | None, id_: str | None) -> TrialState:
+        """Return the trial that was asked for, which is done.
+
+        Raises:
+            InputError: there is no such rank or id, or its trial is not done.
+            RunError: somebody edited a result, so that the order is not known.
+        """
+        if rank is not None and id_ is not None:
+            raise InputError(f"choose by rank or by id, not by both: rank={rank}, id={id_}")
+        if id_ is not None:
+            return self._named(id_)
+        return self._of_rank(whole("rank", 1 if rank is None else rank, 1))
+
+    def _named(self, id_: str) -> TrialState:
+        """Return the trial of a key, or the one that stands for the network of an id."""
+        if network := self.network(id_):
+            return network.state
+        key = _key(self.plan, id_)
+        state = next((state for state in self.states if state.key == key), None)
+        if state is None:
+            count = len({state.id for state in self.states})
+            raise InputError(f"{self.run.path} has no network {id_!r}; population.csv lists the ids of its {count}")
+        if state.status != "done":
+            why = f" ({state.failure.reason}: {state.failure.detail})" if state.failure else ""
+            raise InputError(f"the trial of network {id_} in {self.run.path} is not done but {state.status}{why}")
+        return state
+
+    def _of_rank(self, rank: int) -> TrialState:
+        """Return the trial that stands for the network of a rank."""
+        path, states = self.run.path, self.states
+        check_none_edited(states)
+        if len(self.networks) < rank:
+            how = ", ".join(
+                f"{sum(state.status == status for state in states)} {status}"
+                for status in ("failed", "running", "waiting")
+            )
+            count = len(self.networks)
+            raise InputError(
+                f"{path} has {count or 'no'} trained network{'s' if count != 1 else ''}, so none of rank "
+                f"{rank} ({how}); train more: {command('launch', run=path)}"
+            )
+        if not all(state.has_ended for state in states):
+            which = "best" if rank == 1 else f"rank {rank}"
+            done = sum(state.status == "done" for state in states)
+            log.warning("%s: %s of %d of %d trials; others have not ended", path, which, done, len(states))
+        return self.networks[rank - 1].state
+
+    def selection(self, chosen: TrialState) -> dict[str, int]:
+        """Return among how many a network was chosen, and how many were no choice."""
+        ranked = [network.id for network in self.networks]
+        others = [state for state in self.states if state.key == state.id and state.id not in set(ranked)]
+        return {
+            "rank": ranked.index(chosen.id) + 1 if chosen.id in ranked else 0,
+            "done": len(ranked),
+            "failed": sum(state.failure is not None for state in others),
+            "unfinished": sum(not state.has_ended for state in others),
+            "trials": len(ranked) + len(others),
+        }
 
 
 def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
-    """The module of one of a run's networks."""
+    """Return the module of one of a run's networks."""
     population, plan = run.population(), run.plan()
-    states = run.states(population.ids)
-    chosen = _chosen(run, states, rank, id_)
+    trials = _Trials.of(run, population, plan)
+    chosen = trials.chosen(rank, id_)
     if plan is None or chosen.result is None:
         raise RunError(f"{run.path} has results but no recipe.yaml")
-    recipe, seed = plan
+    recipe = plan.recipe
     model = AnyNet(population[population.ids.index(chosen.id)])
-    fill(model, _weights(run, chosen.id, chosen.result, recipe, seed), run.trial(chosen.id).checkpoint)
+    fill(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
     about = {
         "result": {
             "final_error": chosen.result.final_error,
@@ -101,9 +198,10 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
             **heldout_result(chosen.result),
             "measured_on": measured_on(recipe),
         },
-        "selection": {"run": run.name, "space": population.space.name, **_selection(states, chosen)},
+        **_seeds(trials.network(chosen.id)),
+        "selection": {"run": run.name, "space": population.space.name, **trials.selection(chosen)},
         "training": {
-            "seed": seed,
+            "seed": plan.seed_of(chosen.key),
             "epochs": chosen.result.epochs,
             "train_s": chosen.result.train_s,
             "device": chosen.result.device,
@@ -116,53 +214,27 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     return model.eval()
 
 
-def _selection(states: list[TrialState], chosen: TrialState) -> dict[str, int]:
-    """Among how many a network was chosen, and how many were no choice."""
-    done = best_first(states)
-    return {
-        "rank": done.index(chosen) + 1,
-        "done": len(done),
-        "failed": sum(state.failure is not None for state in states),
-        "unfinished": sum(not state.has_ended for state in states),
-        "trials": len(states),
+def _seeds(network: RankedNetwork | None) -> dict[str, Any]:
+    """Return what is known of a network's errors over several seeds, as a section; nothing for a single training."""
+    if network is None or (len(network.errors) == 1 and not network.is_fresh):
+        return {}
+    section = {
+        "kind": network.kind(),
+        "fresh": network.is_fresh,
+        "number": len(network.errors),
+        "mean": network.mean,
+        "standard_deviation": network.deviation,
+        "final_mean": statistics.fmean(network.final_errors),
     }
+    return {"seeds": section}
 
 
-def _chosen(run: RunFolder, states: list[TrialState], rank: int | None, id_: str | None) -> TrialState:
-    """The trial that was asked for, which is done."""
-    if rank is not None and id_ is not None:
-        raise InputError(f"choose by rank or by id, not by both: rank={rank}, id={id_}")
-    if id_ is not None:
-        state = next((state for state in states if state.id == id_), None)
-        if state is None:
-            raise InputError(f"{run.path} has no network {id_!r}; population.csv lists the ids of its {len(states)}")
-        if state.status != "done":
-            why = f" ({state.failure.reason}: {state.failure.detail})" if state.failure else ""
-            raise InputError(f"the trial of network {id_} in {run.path} is not done but {state.status}{why}")
-        return state
-    rank = 1 if rank is None else rank
-    rank = whole("rank", rank, 1)
-    check_none_edited(states)
-    done = best_first(states)
-    if len(done) < rank:
-        how = ", ".join(
-            f"{sum(state.status == status for state in states)} {status}" for status in ("failed", "running", "waiting")
-        )
-        raise InputError(
-            f"{run.path} has {len(done) or 'no'} trained network{'s' if len(done) != 1 else ''}, so none of rank "
-            f"{rank} ({how}); train more: {command('launch', run=run.path)}"
-        )
-    if not all(state.has_ended for state in states):
-        which = "best" if rank == 1 else f"rank {rank}"
-        log.warning("%s: %s of %d of %d trials; others have not ended", run.path, which, len(done), len(states))
-    return done[rank - 1]
-
-
-def _weights(run: RunFolder, id_: str, result: TrialResult, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """The state dict of a trial that is done."""
-    folder = run.trial(id_)
+def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[str, Any]:
+    """Return the state dict of a trial that is done."""
+    folder, recipe = run.trial(key), plan.recipe
     try:
-        return trained_weights(folder.checkpoint, question_of(id_, recipe, seed), result.epochs)
+        question = question_of(id_of(key), recipe, plan.seed_of(key))
+        return trained_weights(folder.checkpoint, question, result.epochs)
     except FileNotFoundError as error:
         if recipe.trainer:
             raise RunError(

@@ -8,10 +8,10 @@ Status is derived from the files that exist. Reading never writes or deletes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, no_population, read_ids, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, plain, text, whole
+from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_first, write_together
 from designspace.support.reading import read_json, read_json_object
@@ -30,9 +31,12 @@ from designspace.support.yaml_text import read_yaml
 from designspace.trials import claims
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import EpochRecord, Recipe, asked_of
+from designspace.trials.plan import NO_REPEATS, Plan, Repeats, is_key
+from designspace.trials.repeats import with_repeats, write_repeats
+from designspace.trials.trial import EpochRecord, Recipe
 from designspace.trials.trial_folder import TrialFolder, TrialState
 
+REPEAT_COLUMNS = ("trial", "fresh")
 RESULT_COLUMNS = (
     "seed",
     "status",
@@ -53,7 +57,6 @@ _KERNELS = "kernels.json"
 _TRIALS = "trials"
 _LAUNCHES = "launches"
 _CODE = "code"
-_ID = re.compile(r"[0-9a-f]{12}")
 
 log = logging.getLogger(__name__)
 
@@ -182,17 +185,28 @@ class RunFolder:
         path = self.path / _PROVENANCE
         return read_json_object(path, file_names=True) if path.exists() else {}
 
-    def write_plan(self, recipe: Recipe, seed: int) -> None:
-        """Write how all networks are to be trained.
+    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats = NO_REPEATS) -> None:
+        """Write how all networks are to be trained; repeats are added to those that the run has.
 
         Raises:
             InputError: the folder holds another recipe or seed, which stays as it is.
+            RunError: a file cannot be read or written.
         """
         self.check_plan(recipe, seed)
         if self.plan() is None:
-            wanted = {**recipe.to_dict(), "seed": plain(seed)}
-            write_first(self.path / _RECIPE, yaml.safe_dump(wanted, sort_keys=False))
+            fields = {**recipe.to_dict(), "seed": plain(seed)}
+            write_first(self.path / _RECIPE, yaml.safe_dump(fields, sort_keys=False))
         self.check_plan(recipe, seed)  # another launch may have been first, with another recipe
+        if not repeats or self._with_more(repeats) == self.plan():
+            return
+        with self._alone(self.path):  # two launches at once add to one file
+            write_repeats(self.path, self._with_more(repeats).repeats)
+
+    def _with_more(self, repeats: Repeats) -> Plan:
+        """Return the plan of the run with more repeats."""
+        plan = self.plan()
+        assert plan is not None
+        return dataclasses.replace(plan, repeats=plan.repeats.with_more(repeats))
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
         """Raise unless networks may be trained like this here: there is no plan, or this one.
@@ -202,24 +216,40 @@ class RunFolder:
         """
         seed = whole("seed", seed, 0)
         plan = self.plan()
-        if plan is not None and plan != (recipe, seed):
-            raise InputError(f"{self.path} {_differences(*plan, recipe, seed)}")
+        if plan is not None and (words := plan.differences(recipe, seed)):
+            raise InputError(f"{self.path} {words}")
 
-    def plan(self) -> tuple[Recipe, int] | None:
-        """The recipe and the seed of all trials, or None before the first launch.
+    def plan(self) -> Plan | None:
+        """Return the recipe and the seeds of all trials, or None before the first launch.
 
         Raises:
-            RunError: the file is not whole.
+            RunError: a file is not whole.
         """
         path = self.path / _RECIPE
         if not path.exists():
             return None
         try:
-            held = dict(mapping("recipe", read_yaml(path), needed=["seed"]))
-            seed = whole("seed", held.pop("seed"), 0)
-            return Recipe.from_dict(held), seed
+            fields = dict(mapping("recipe", read_yaml(path), needed=["seed"]))
+            plan = Plan(seed=whole("seed", fields.pop("seed"), 0), recipe=Recipe.from_dict(fields))
         except InputError as error:
             raise RunError(f"{path} is not whole ({error})") from error
+        return with_repeats(plan, self.path)
+
+    def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
+        """Return the keys of all trials that the run was asked for, in the order in which they are trained.
+
+        Args:
+            plan: how the networks are to be trained; by default the run's own plan.
+
+        Raises:
+            RunError: see `ids`; or repeats of a network that is not in the population.
+        """
+        plan, ids = plan or self.plan(), self.ids()
+        if plan is None:
+            return ids
+        if strangers := set(plan.repeats.fresh).difference(ids):
+            raise RunError(f"{self.path} has repeats of {min(strangers)}, which is not a network of its population")
+        return plan.keys(ids)
 
     def settle_kernels(self, here: str) -> str:
         """Give the kernels that all trials of this run are trained with on CPUs: those of the first that was trained.
@@ -238,22 +268,23 @@ class RunFolder:
         except InputError as error:
             raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
 
-    def trial(self, id_: str) -> TrialFolder:
-        """The folder of a trial, which may not exist yet.
+    def trial(self, key: str) -> TrialFolder:
+        """Return the folder of a trial, which may not exist yet.
 
         Raises:
-            RunError: ``id_`` cannot be an id.
+            RunError: ``key`` cannot be the key of a trial.
         """
-        self._check_id(id_)
-        return TrialFolder(self._trials / id_)
+        if not is_key(key):
+            raise RunError(f"{self.path}: {key[:40]!r} is not an id, which has 12 hex digits, nor one with -s<seed>")
+        return TrialFolder(self._trials / key)
 
     def _check_id(self, id_: str) -> None:
         """Raise unless a text can be an id: anything else might be a path that leads out of the run folder."""
-        if not _ID.fullmatch(id_):
+        if not ID.fullmatch(id_):
             raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
 
-    def states(self, ids: Sequence[str]) -> list[TrialState]:
-        """What became of each trial.
+    def states(self, keys: Sequence[str]) -> list[TrialState]:
+        """Return what became of each of some trials.
 
         Raises:
             RunError: a result is of another recipe or seed than the run's.
@@ -261,12 +292,12 @@ class RunFolder:
         plan = self.plan()
         begun = self.begun()
         return [
-            self.trial(id_).state(asked_of(id_, *plan) if plan else "") if id_ in begun else TrialState(id_, "waiting")
-            for id_ in ids
+            self.trial(key).state(plan.fingerprint(key) if plan else "") if key in begun else TrialState(key, "waiting")
+            for key in keys
         ]
 
     def begun(self) -> set[str]:
-        """Ids of the trials that have a folder."""
+        """Return the keys of the trials that have a folder."""
         try:
             return {entry.name for entry in os.scandir(self._trials)}
         except FileNotFoundError:
@@ -314,24 +345,29 @@ class RunFolder:
         return self.path / _CODE
 
     def table(self, population: Population | None = None) -> tuple[list[str], list[list[Any]]]:
-        """The results table: its column names, and one row for each network, finished or not.
+        """Return the results table: its column names, and one row for each trial, finished or not.
 
-        An empty string stands for a value that there is not.
+        An empty string stands for a value that there is not. A run with repeats has two more columns: ``trial``, the
+        key, and ``fresh``, whether the network was trained again with this seed after it had been chosen.
         """
         population = population or self.population()
         plan = self.plan()
-        seed = plan[1] if plan else ""
         names = population.column_names()
         columns = [[_tidy(value) for value in population.columns[name].tolist()] for name in names]
+        networks = dict(zip(population.ids, zip(*columns, strict=True), strict=True))
+        has_repeats, fresh = bool(plan and plan.repeats), plan.fresh_keys() if plan else frozenset()
         rows: list[list[Any]] = []
-        for state, *values in zip(self.states(population.ids), *columns, strict=True):
-            told = {name: getattr(state.result or state.failure, name, None) for name in RESULT_COLUMNS}
-            told |= {"seed": seed, "status": state.status, "detail": " ".join(str(told["detail"] or "").split())}
-            rows.append([state.id, *values, *("" if value is None else value for value in told.values())])
-        return ["id", *names, *RESULT_COLUMNS], rows
+        for state in self.states(plan.keys(population.ids) if plan else population.ids):
+            fields = {name: getattr(state.result or state.failure, name, None) for name in RESULT_COLUMNS}
+            fields |= {"seed": plan.seed_of(state.key) if plan else "", "status": state.status}
+            fields["detail"] = " ".join(str(fields["detail"] or "").split())
+            values = ["" if value is None else value for value in fields.values()]
+            more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
+            rows.append([*more, state.id, *networks[state.id], *values])
+        return [*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS], rows
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
-        """The epochs so far of each trial that has completed one.
+        """Return the epochs so far of each trial that has completed one, by the trial's key.
 
         From the trials' own files, or, where those are not there (a run that was published without them), from
         history.csv. A trial whose file is damaged has none.
@@ -340,8 +376,8 @@ class RunFolder:
             RunError: history.csv is cut off or was edited.
         """
         if begun := self.begun():
-            found = {id_: self.trial(id_).known_history() for id_ in self.ids() if id_ in begun}
-            return {id_: history for id_, history in found.items() if history}
+            found = {key: self.trial(key).known_history() for key in self.trial_keys() if key in begun}
+            return {key: history for key, history in found.items() if history}
         return read_histories(self.history) if self.history.exists() else {}
 
     def write_results(self) -> Path:
@@ -349,36 +385,6 @@ class RunFolder:
         header, rows = self.table()
         write_together({self.history: histories_csv(self.histories()), self.results: csv_text([header, *rows])})
         return self.results
-
-
-def _differences(recipe: Recipe, seed: int, other: Recipe, other_seed: int) -> str:
-    """Say how a run is trained, and in which fields something else differs from that."""
-    fields = [name for name, value in recipe.to_dict().items() if value != getattr(other, name)]
-    pairs = {f"recipe.{name}": (getattr(recipe, name), getattr(other, name)) for name in fields}
-    if seed != other_seed:
-        pairs["seed"] = (seed, other_seed)
-    words = "; ".join(
-        f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
-    )
-    if list(pairs) == ["seed"]:
-        return (
-            f"is already being trained with another seed ({words}). Leave seed out to resume, or train the same "
-            "networks with this seed in another folder: sample them there with run=..."
-        )
-    if list(pairs) == ["recipe.data"]:
-        return (
-            f"is already being trained on {recipe.data} ({words}). Leave data out to resume, or sample for "
-            f"{other.data} into another folder with run=..."
-        )
-    return (
-        f"is already being trained with another recipe ({words}). Leave the recipe out to resume with that one, or "
-        "sample into another folder with run=..."
-    )
-
-
-def _typed(value: Any) -> str:
-    """A value of a recipe as a person types it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _belongs_to(launch: LaunchFolder, number: int) -> bool:

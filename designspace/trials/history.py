@@ -13,6 +13,7 @@ from designspace.support.csv_text import as_commas, looks_changed, why_not_an_id
 from designspace.support.errors import RunError
 from designspace.support.reading import read_bytes
 from designspace.support.text import to_cell
+from designspace.trials.plan import id_of
 from designspace.trials.trial import EpochRecord
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
@@ -20,9 +21,13 @@ _LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in datac
 
 
 def histories_csv(histories: Mapping[str, Sequence[EpochRecord]]) -> str:
-    """Return the epochs of trials, by id, as CSV: one row per epoch."""
-    rows = [[id_, *dataclasses.astuple(record)] for id_, history in histories.items() for record in history]
-    return csv_text([["id", *_COLUMNS], *rows])
+    """Return the epochs of trials, by their keys, as CSV: one row per epoch.
+
+    The first column is called ``id`` where all keys are ids of networks, as in runs without repeats, else ``trial``.
+    """
+    rows = [[key, *dataclasses.astuple(record)] for key, history in histories.items() for record in history]
+    name = "id" if all(id_of(key) == key for key in histories) else "trial"
+    return csv_text([[name, *_COLUMNS], *rows])
 
 
 def csv_text(rows: Sequence[Sequence[Any]]) -> str:
@@ -42,13 +47,14 @@ def read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
     try:
         text = as_commas(read_bytes(path)).decode("utf-8-sig")
         header, *rows = csv.reader(io.StringIO(text), strict=True)
-        if ["id", *_COLUMNS][: len(header)] != header or len(header) < _LEAST_COLUMNS or not text.endswith("\n"):
+        is_known = header[:1] in (["id"], ["trial"]) and header[1:] == list(_COLUMNS)[: len(header) - 1]
+        if not is_known or len(header) < _LEAST_COLUMNS or not text.endswith("\n"):
             raise ValueError(f"its columns must be id,{','.join(_COLUMNS)}, and its last line whole")
-        for id_, epoch, *numbers in filter(None, rows):
-            if looks_changed(id_):
-                raise ValueError(why_not_an_id(id_))
+        for key, epoch, *numbers in filter(None, rows):
+            if looks_changed(key):
+                raise ValueError(why_not_an_id(key))
             record = EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]
-            histories.setdefault(id_, []).append(record)
+            histories.setdefault(key, []).append(record)
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path} does not hold epochs ({error})") from error
-    return {id_: tuple(history) for id_, history in histories.items()}
+    return {key: tuple(history) for key, history in histories.items()}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from designspace.support.checks import mapping, text, whole
-from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_json
 from designspace.support.reading import read_json, read_json_object
 from designspace.support.text import shown
 from designspace.trials import claims
+from designspace.trials.plan import is_key
 
 _ABOUT = "launch.json"
 _TASKS = "tasks.json"
@@ -79,8 +79,8 @@ class LaunchFolder:
         if not path.exists():
             return []
         tasks = read_json(path)
-        if not isinstance(tasks, list) or not all(isinstance(task, list) and all(map(_is_id, task)) for task in tasks):
-            raise RunError(f"{path} does not hold lists of ids, one for each task; it may have been edited")
+        if not isinstance(tasks, list) or not all(isinstance(task, list) and all(map(_is_key, task)) for task in tasks):
+            raise RunError(f"{path} does not hold lists of trials, one for each task; it may have been edited")
         return tasks
 
     def cancel(self, who: str) -> None:
@@ -137,6 +137,6 @@ def _checked(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     return about
 
 
-def _is_id(value: Any) -> bool:
-    """Whether a value can be the id of a trial."""
-    return isinstance(value, str) and ID.fullmatch(value) is not None
+def _is_key(value: Any) -> bool:
+    """Whether a value can be the key of a trial."""
+    return isinstance(value, str) and is_key(value)

@@ -12,7 +12,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all
 from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,9 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
     """Copy ended trials of other folders into ``target``, and give what each gave.
 
     All must hold populations of one space and seed, of which one begins with the other, and one recipe. The target may
-    be new; it gets the largest population. A done trial takes the place of a failed one; else what is there stays, and
-    so does what is being trained. A trial whose files cannot be read or written is left out, which is logged.
+    be new; it gets the largest population, and the repeats of all. A done trial takes the place of a failed one; else
+    what is there stays, and so does what is being trained. A trial whose files cannot be read or written is left out,
+    which is logged.
 
     Raises:
         InputError: another space, seed or recipe; nothing is changed then.
@@ -50,12 +51,12 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
         if plan is None:
             found.append(Taken())
             continue
-        target.write_plan(*plan)
-        found.append(_take_over(target, other, population.ids))
+        target.write_plan(plan.recipe, plan.seed, plan.repeats)
+        found.append(_take_over(target, other, plan.keys(population.ids)))
     return found
 
 
-_Offer = tuple[RunFolder, Population, tuple[Recipe, int] | None]
+_Offer = tuple[RunFolder, Population, Plan | None]
 """Another folder, its population and its plan."""
 
 
@@ -81,8 +82,8 @@ def _check_all(target: RunFolder, offered: Sequence[_Offer]) -> None:
             )
         longest, holder = long, its
         if plan is not None:
-            target.check_plan(*plan)
-            if first_plan is not None and first_plan[1] != plan:
+            target.check_plan(plan.recipe, plan.seed)
+            if first_plan is not None and first_plan[1].differences(plan.recipe, plan.seed):
                 raise InputError(
                     f"{other.path} was trained with another recipe or seed than {first_plan[0].path}; "
                     "nothing was written"
@@ -90,12 +91,12 @@ def _check_all(target: RunFolder, offered: Sequence[_Offer]) -> None:
             first_plan = first_plan or (other, plan)
 
 
-def _take_over(target: RunFolder, other: RunFolder, ids: Sequence[str]) -> Taken:
+def _take_over(target: RunFolder, other: RunFolder, keys: Sequence[str]) -> Taken:
     """Copy the ended trials that the target lacks."""
     taken = known = unequal = 0
-    for theirs, mine in zip(other.states(ids), target.states(ids), strict=True):
+    for theirs, mine in zip(other.states(keys), target.states(keys), strict=True):
         if theirs.is_damaged and theirs.failure:
-            log.warning("trial %s was not taken over: %s", theirs.id, theirs.failure.detail)
+            log.warning("trial %s was not taken over: %s", theirs.key, theirs.failure.detail)
         if theirs.is_damaged or not theirs.has_ended:
             continue
         if mine.has_ended and not (mine.failure and theirs.result):
@@ -103,16 +104,16 @@ def _take_over(target: RunFolder, other: RunFolder, ids: Sequence[str]) -> Taken
             unequal += bool(mine.result and theirs.result and mine.result.final_error != theirs.result.final_error)
             continue
         try:
-            with target.trial(theirs.id).claimed(has_ended=mine.has_ended) as claim:
+            with target.trial(theirs.key).claimed(has_ended=mine.has_ended) as claim:
                 if claim is None:  # somebody trains it here; what they come to counts
                     continue
-                target.trial(theirs.id).copy_from(other.trial(theirs.id))
+                target.trial(theirs.key).copy_from(other.trial(theirs.key))
         except ClaimLost:
             continue
         except (RunError, OSError) as error:
             if concerns_all(error):
                 raise
-            log.warning("trial %s was not taken over: %s", theirs.id, error)
+            log.warning("trial %s was not taken over: %s", theirs.key, error)
             continue
         taken += 1
     return Taken(taken, known, unequal)

@@ -25,6 +25,7 @@ from designspace.support.files import add_to_log, atomic_writer, check_guard, gu
 from designspace.support.reading import is_missing, parse_json, read_json, read_text, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
+from designspace.trials.plan import id_of
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ MAX_HISTORY_BYTES = 32 << 20
 class TrialState:
     """What the files of one trial say."""
 
-    id: str
+    key: str
+    """Of the trial (see `designspace.trials.plan`)."""
     status: str
     """One of `STATUSES`."""
     result: TrialResult | None = None
@@ -63,18 +65,23 @@ class TrialState:
     Somebody changed it, so the rank of the trial is unknown."""
 
     @property
+    def id(self) -> str:
+        """The id of the trial's network."""
+        return id_of(self.key)
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing is left to do."""
         return self.status in ("done", "failed")
 
 
 def best_first(states: Iterable[TrialState]) -> list[TrialState]:
-    """The trials that are done, in order of their error, and of their ids where that is the same.
+    """The trials that are done, in order of their error, and of their keys where that is the same.
 
     The error is that on held-out images where the recipe holds some out, so that the test images choose nothing; else
     the final one (see `TrialResult.selection_error`).
     """
-    done = [(state.result.selection_error, state.id, state) for state in states if state.result]
+    done = [(state.result.selection_error, state.key, state) for state in states if state.result]
     return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
 
 
@@ -276,12 +283,12 @@ class TrialFolder:
         Raises:
             ForeignResult: a result is of another recipe or seed.
         """
-        id_ = self.path.name
+        key = self.path.name
         try:
             if found := _read_value(self.path / _RESULT, TrialResult, asked):
-                return TrialState(id_, "done", result=found[0], ended=found[1])
+                return TrialState(key, "done", result=found[0], ended=found[1])
             if found := _read_value(self.path / _ERROR, TrialFailure, asked):
-                return TrialState(id_, "failed", failure=found[0], ended=found[1])
+                return TrialState(key, "failed", failure=found[0], ended=found[1])
             held = claims.current(self.path)
         except ForeignResult:
             raise
@@ -289,9 +296,9 @@ class TrialFolder:
             words = error if isinstance(error, RunError) else f"cannot read {self.path}: {error.strerror or error}"
             failure = TrialFailure("error", str(words))
             return TrialState(
-                id_, "failed", failure=failure, is_damaged=True, is_edited=isinstance(error, ImpossibleValue)
+                key, "failed", failure=failure, is_damaged=True, is_edited=isinstance(error, ImpossibleValue)
             )
-        return TrialState(id_, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+        return TrialState(key, "running" if held is not None and held.is_fresh else "waiting", claim=held)
 
 
 class ImpossibleValue(RunError):

@@ -195,7 +195,8 @@ def train(network: Network, recipe: Recipe, images: data.ImageData, seed: int = 
 def _read(path: str) -> tuple[RunFolder, Recipe, data.ImageData]:
     """A run, its recipe and its images, read once a process."""
     run = RunFolder(Path(path))
-    recipe, _ = run.plan() or (Recipe(), 0)
+    plan = run.plan()
+    recipe = plan.recipe if plan else Recipe()
     return run, recipe, data.load(recipe.data, None, recipe.train_images, recipe.test_images)
 
 

@@ -17,14 +17,14 @@ from designspace.trials.folder import RunFolder
 def study(tmp_path, monkeypatch, fashion_mnist):
     """Run `explore` for a study of two spaces with some more words typed; gives its folder."""
     trained = []
-    monkeypatch.setattr("designspace.launch.train", lambda folders, recipe, seed, *_, **__: trained.append(seed))
+    monkeypatch.setattr("designspace.launch.train", lambda plans, *_, **__: trained.extend(plans.values()))
     monkeypatch.setattr("designspace.analyze.show", lambda *_: None)
 
     def run(*words):
         typed = ["name=study", f"run={tmp_path}", "spaces=[AnyNetXA,RegNetX]", "experiment=quickstart", "n=3",
                  "space.flops=[2e5,6e5]", f"data.root={fashion_mnist}", *words]  # fmt: skip
         explore.run(app.compose("explore", typed), typed)
-        return trained[-1]
+        return trained[-1].seed
 
     return run
 

@@ -27,7 +27,7 @@ ERRORS = ((30.0, 52.0), (20.0, 54.0), (10.0, 56.0), (40.0, 50.0))
 def run_of(path, *, heldout):
     """A run whose trials have ended so."""
     run = make_run(path, n=len(ERRORS), heldout_images=100 * heldout)
-    recipe, seed = run.plan()
+    recipe, seed = run.plan().recipe, run.plan().seed
     for network, (held, final) in zip(run.population(), ERRORS, strict=True):
         result = TrialResult(final, final - 1, 2, 3.0, "cpu", heldout_error=held if heldout else None)
         folder = run.trial(network.id)

@@ -118,7 +118,7 @@ def test_what_counts_as_typing_a_recipe(capsys, here):
     code, _, errors = launched(capsys, *QUICK, "seed=3")
     assert code == 0, errors
     plan = RunFolder(here / "r").plan()
-    assert (plan[0].train_images, plan[0].test_images, plan[0].epochs, plan[1]) == (None, None, 1, 3)
+    assert (plan.recipe.train_images, plan.recipe.test_images, plan.recipe.epochs, plan.seed) == (None, None, 1, 3)
     for words in (
         [],
         ["data=pets"],

@@ -122,7 +122,7 @@ def test_a_dry_run_writes_nothing(here, capsys):
 
 def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
     run = make_run(here / "run", n=1, epochs=1)
-    trial = Trial(run.population()[0], *run.plan())
+    trial = Trial(run.population()[0], run.plan().recipe, run.plan().seed)
     folder = run.trial(trial.id)
     images = load_data("fashion_mnist", fashion_mnist)
     result = train_network(trial.network, trial.recipe, images, seed=trial.seed, checkpoint=folder.checkpoint)

@@ -321,7 +321,7 @@ def test_a_launch_that_slurm_refuses_fixes_no_recipe(cluster, tmp_path):
     assert "SLURM refused the tasks: " in launch(run, "launcher.partition=gpu", check=False)
     assert run.plan() is None
     launch(run, "recipe=quick", "recipe.epochs=1", "recipe.train_images=256")
-    assert run.plan()[0].epochs == 1
+    assert run.plan().recipe.epochs == 1
     wait_for_end(run, cluster)
     assert begun(run, "done") == 2
 

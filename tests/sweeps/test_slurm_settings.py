@@ -108,7 +108,7 @@ def test_bad_launchers(fields, message, tmp_path):
 
 def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path):
     run = make_run(tmp_path / "run", n=6)
-    population, (recipe, _) = run.population(), run.plan()
+    population, recipe = run.population(), run.plan().recipe
     guess = trial_seconds(run, population, recipe, "cpu")
     flops = population.columns["flops"].mean()
     assert guess == pytest.approx(max(0.1, 2 * flops * (3 * 256 + 200) / 16e9))

@@ -27,7 +27,7 @@ def trained(tmp_path_factory, fashion_mnist):
     run = make_run(tmp_path_factory.mktemp("best") / "run", n=2)
     launch(run, fashion_mnist)
     run.create(designspace.Population.read(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
-    recipe, _ = run.plan()
+    recipe = run.plan().recipe
     run.trial(run.ids()[2]).write_failure(
         TrialFailure("diverged", "the loss is nan"), Trial(run.population()[2], recipe, 0).asked
     )

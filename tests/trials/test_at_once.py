@@ -12,6 +12,7 @@ from designspace.support import files
 from designspace.support.errors import InputError, RunError
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 SPACE = catalog.space("AnyNetXB", flops=(360e6, 400e6))
@@ -126,7 +127,7 @@ def test_of_two_plans_one_counts(tmp_path):
         run.create(POPULATIONS[3], {})
         codes = at_once(*(lambda recipe=recipe: run.write_plan(recipe, 0) for recipe in recipes))  # noqa: B023
         assert sorted(codes) == [0, 2, 2]
-        assert run.plan() == (recipes[codes.index(0)], 0)
+        assert run.plan() == Plan(recipes[codes.index(0)], 0)
 
 
 def test_a_plan_appears_whole(tmp_path):
@@ -134,7 +135,7 @@ def test_a_plan_appears_whole(tmp_path):
         run = RunFolder(tmp_path / f"killed{number}")
         run.create(POPULATIONS[3], {})
         was_killed = killed_before(number, lambda: run.write_plan(Recipe(epochs=3), 1))  # noqa: B023
-        assert run.plan() in (None, (Recipe(epochs=3), 1))
+        assert run.plan() in (None, Plan(Recipe(epochs=3), 1))
         run.write_plan(Recipe(epochs=3), 1)
         if not was_killed:
             break

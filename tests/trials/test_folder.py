@@ -9,6 +9,7 @@ from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 
 SPACE = catalog.space("AnyNetXB", flops=(360e6, 400e6))
@@ -44,7 +45,7 @@ def test_the_plan_is_fixed_once(run):
     assert run.plan() is None
     run.write_plan(Recipe(epochs=3), 1)
     run.write_plan(Recipe(epochs=3), 1)
-    assert run.plan() == (Recipe(epochs=3), 1)
+    assert run.plan() == Plan(Recipe(epochs=3), 1)
     with pytest.raises(InputError, match="epochs is 3 there and 4 here"):
         run.write_plan(Recipe(epochs=4), 1)
     with pytest.raises(InputError, match="seed is 1 there and 2 here"):

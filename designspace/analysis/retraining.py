@@ -1,0 +1,151 @@
+"""The best networks of a run after they were trained again with fresh seeds: a new order, without the luck of seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from designspace.analysis.edf import check_level
+from designspace.analysis.tables import Table
+from designspace.support.errors import InputError
+from designspace.support.text import counted
+from designspace.trials.plan import Plan
+from designspace.trials.ranking import RankedNetwork, order_of_choice, ranking
+from designspace.trials.trial_folder import TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainedNetwork:
+    """A network that was chosen by its error and trained again. Errors are per cent."""
+
+    id: str
+    chosen_rank: int
+    """Its rank by the error that chose it, among all networks of the run."""
+    chosen_error: float
+    """The error that chose it."""
+    trainings: int
+    """Finished trainings with fresh seeds."""
+    failed: int
+    """Those of them that failed; each counts with the error of a network that guesses."""
+    mean: float
+    """Mean error over them."""
+    final_mean: float
+    """The same on the test images; `mean` is on held-out images where the recipe has some."""
+    half_width: float | None
+    """Of the interval of the mean; None where it is not known."""
+
+    @property
+    def interval(self) -> str:
+        """The interval of the mean in words; empty where it is not known."""
+        if self.half_width is None:
+            return ""
+        return f"{self.mean - self.half_width:.2f} to {self.mean + self.half_width:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """The networks of a run that were trained again. Made by `retraining`."""
+
+    networks: tuple[RetrainedNetwork, ...]
+    """The one of least mean first."""
+    noise: float | None
+    """Standard deviation of the error of one network over seeds, pooled over the networks; None if none has two."""
+    freedom: int
+    """Degrees of freedom of the noise."""
+    level: float
+    """The intervals hold the expected error with probability 1 - ``level``."""
+    chosen_seeds: int
+    """Seeds whose mean error chose the networks."""
+    unfinished: int
+    """Trainings with fresh seeds that have not finished."""
+    has_heldout: bool
+    """Whether errors are those on held-out images."""
+
+    def table(self) -> Table:
+        """Return a row for each network."""
+        kind = "held-out error" if self.has_heldout else "error"
+        header = ["rank", "network", "rank before", f"{kind} that chose it, %"]
+        header += ["fresh seeds", f"mean {kind} over them, %", f"{100 * (1 - self.level):g}% interval"]
+        header += ["mean test error, %"] if self.has_heldout else []
+        header += ["failed"] if any(network.failed for network in self.networks) else []
+        rows = []
+        for rank, network in enumerate(self.networks, start=1):
+            row = [str(rank), network.id, str(network.chosen_rank), f"{network.chosen_error:.2f}"]
+            row += [str(network.trainings), f"{network.mean:.2f}", network.interval]
+            row += [f"{network.final_mean:.2f}"] if self.has_heldout else []
+            row += [str(network.failed)] if "failed" in header else []
+            rows.append(tuple(row))
+        so_far = f", so far: {counted(self.unfinished, 'training')} unfinished" if self.unfinished else ""
+        return Table(f"Networks trained again with fresh seeds{so_far}", tuple(header), tuple(rows), 2)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say which figure is which, and what the intervals rest on."""
+        what = "its seed" if self.chosen_seeds == 1 else f"its {self.chosen_seeds} seeds"
+        shift = statistics.fmean(network.mean - network.chosen_error for network in self.networks)
+        lower = f"lower by {shift:.2f}" if shift >= 0 else f"higher by {-shift:.2f}"
+        said = [
+            f"The error that chose a network is flattered by the luck of {what}: here it is {lower} points than "
+            "the mean over fresh seeds, on average. The mean over fresh seeds is the figure to quote, since these "
+            "seeds played no part in choosing the network."
+        ]
+        if self.noise is not None:
+            said.append(
+                f"The intervals are those of t with {counted(self.freedom, 'degree')} of freedom, from the standard "
+                f"deviation over seeds, {self.noise:.2f} points, pooled over the networks."
+            )
+        if len(self.networks) > 1:
+            said.append("To take the first network of this table is a second choice, which flatters its mean a little.")
+        return tuple(said)
+
+
+def retraining(plan: Plan, states: Sequence[TrialState], num_classes: int, level: float = 0.05) -> Retraining:
+    """Rank the networks of a run that were trained again, by the mean error over their fresh seeds alone.
+
+    Args:
+        plan: of the run.
+        states: of all its trials.
+        num_classes: classes that the networks tell apart.
+        level: intervals hold the expected error with probability 1 - ``level``, for a normal error over seeds with one
+            standard deviation for all networks.
+
+    Raises:
+        InputError: no training with a fresh seed is done, or ``level`` is not between 0 and 1.
+    """
+    check_level(level)
+    by_key = {state.key: state for state in states}
+    before = {network.id: (rank, network) for rank, network in enumerate(order_of_choice(states, plan, num_classes), 1)}
+    ranked = [network for network in ranking(states, plan, num_classes) if network.is_fresh and network.id in before]
+    if not ranked:
+        raise InputError("no training with a fresh seed is done yet")
+    done = {
+        network.id: [
+            state.result.selection_error
+            for seed in plan.repeats.fresh[network.id]
+            if (state := by_key.get(plan.key(network.id, seed))) and state.result
+        ]
+        for network in ranked
+    }
+    squares = sum((error - statistics.fmean(errors)) ** 2 for errors in done.values() for error in errors)
+    freedom = sum(len(errors) - 1 for errors in done.values())
+    noise = (squares / freedom) ** 0.5 if freedom else None
+    networks = tuple(
+        _retrained(network, *before[network.id], len(done[network.id]), noise, freedom, level) for network in ranked
+    )
+    unfinished = sum(not by_key[key].has_ended for key in plan.fresh_keys() if key in by_key)
+    heldout = any(state.result and state.result.heldout_error is not None for state in states)
+    return Retraining(networks, noise, freedom, level, len(plan.seeds), unfinished, heldout)
+
+
+def _retrained(
+    network: RankedNetwork, rank: int, chosen: RankedNetwork, done: int, noise: float | None, freedom: int, level: float
+) -> RetrainedNetwork:
+    """Return a network with the interval of its mean, which a failed training would make meaningless."""
+    from scipy.special import stdtrit
+
+    count = len(network.errors)
+    half_width = None
+    if noise is not None and done == count:
+        half_width = float(stdtrit(freedom, 1 - level / 2)) * noise / count**0.5
+    final_mean = statistics.fmean(network.final_errors)
+    return RetrainedNetwork(network.id, rank, chosen.mean, count, count - done, network.mean, final_mean, half_width)

@@ -1,0 +1,215 @@
+"""How the networks of a run are trained: a recipe, a first seed, and the further seeds that were asked for.
+
+A trial is a network and a seed. Its key names it, and its folder, within the run: ``<network id>`` for the run's first
+seed, ``<network id>-s<seed>`` for any other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from designspace.support.checks import mapping, whole
+from designspace.support.csv_text import ID
+from designspace.support.errors import InputError
+from designspace.trials.trial import Recipe, asked_of
+
+MAX_SEED = 2**63 - 1
+"""The largest seed of a repeat."""
+
+_KEY = re.compile(rf"{ID.pattern}(-s(0|[1-9][0-9]{{0,18}}))?")
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be the key of a trial: anything else might be a path that leads out of a run folder."""
+    return _KEY.fullmatch(text) is not None
+
+
+def id_of(key: str) -> str:
+    """Return the id of the network of a trial.
+
+    >>> id_of("60e881614052-s3")
+    '60e881614052'
+    """
+    return key.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """The seeds beside the first one that networks of a run are trained with."""
+
+    for_all: tuple[int, ...] = ()
+    """Seeds with which all networks are trained, ascending."""
+    fresh: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Network id -> seeds, ascending, with which a network was trained again after it had been chosen by its error.
+
+    No part of that choice rests on them, so their mean does not flatter the network."""
+
+    def __post_init__(self) -> None:
+        for seed in (*self.for_all, *(seed for seeds in self.fresh.values() for seed in seeds)):
+            whole("a seed of repeats", seed, 0, MAX_SEED)
+        for id_ in self.fresh:
+            if not ID.fullmatch(id_):
+                raise InputError(f"fresh: {id_[:40]!r} is not an id, which has 12 hex digits")
+        for seeds in (self.for_all, *self.fresh.values()):
+            if list(seeds) != sorted(set(seeds)):
+                raise InputError(f"the seeds {', '.join(map(str, seeds))} are not ascending, or one stands there twice")
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.for_all or self.fresh)
+
+    def with_more(self, other: Repeats) -> Repeats:
+        """Return the repeats that are in either."""
+        ids = dict.fromkeys((*self.fresh, *other.fresh))
+        fresh = {id_: _union(self.fresh.get(id_, ()), other.fresh.get(id_, ())) for id_ in ids}
+        return Repeats(_union(self.for_all, other.for_all), fresh)
+
+    def of_networks(self, ids: Sequence[str]) -> Repeats:
+        """Return the repeats of some networks alone."""
+        known = set(ids)
+        return Repeats(self.for_all, {id_: seeds for id_, seeds in self.fresh.items() if id_ in known})
+
+    def to_text(self) -> str:
+        """Return them as YAML, with ids in quotes: ``60e881614052`` alone would be a number.
+
+        >>> print(Repeats((1, 2), {"60e881614052": (3,)}).to_text())
+        all: [1, 2]
+        fresh:
+          "60e881614052": [3]
+        <BLANKLINE>
+        """
+        lines = [f"all: {json.dumps(self.for_all)}", "fresh:" if self.fresh else "fresh: {}"]
+        lines += [f"  {json.dumps(id_)}: {json.dumps(seeds)}" for id_, seeds in self.fresh.items()]
+        return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def from_fields(fields: Any) -> Repeats:
+        """Return the repeats that a YAML file holds.
+
+        Raises:
+            InputError: it holds something else.
+        """
+        known = mapping("repeats", fields, ("all", "fresh"), ("all", "fresh"))
+        fresh = mapping("fresh", known["fresh"])
+        return Repeats(_seeds("all", known["all"]), {id_: _seeds(id_, seeds) for id_, seeds in fresh.items()})
+
+
+NO_REPEATS = Repeats()
+
+
+def further_seeds(seed: int, count: int) -> Repeats:
+    """Return the repeats that make ``count`` seeds of all networks: the first one, the next one, and so on.
+
+    Raises:
+        InputError: there is no such number of seeds.
+    """
+    first = whole("seed", seed, 0)
+    return Repeats(tuple(range(first + 1, first + whole("seeds", count, 1, 10_000))))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the networks of a run are trained."""
+
+    recipe: Recipe
+    seed: int
+    """The first seed."""
+    repeats: Repeats = NO_REPEATS
+
+    def __post_init__(self) -> None:
+        if self.seed in self.repeats.for_all or any(self.seed in seeds for seeds in self.repeats.fresh.values()):
+            raise InputError(f"the seed {self.seed} is the run's first one, so it cannot be a repeat")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds with which all networks are trained, the first one first."""
+        return (self.seed, *self.repeats.for_all)
+
+    def key(self, id_: str, seed: int) -> str:
+        """Return the key of the trial of a network with a seed."""
+        return id_ if seed == self.seed else f"{id_}-s{seed}"
+
+    def seed_of(self, key: str) -> int:
+        """Return the seed of a trial."""
+        return int(key.partition("-s")[2] or self.seed)
+
+    def fingerprint(self, key: str) -> str:
+        """Return what names network, recipe and seed of a trial together (see `asked_of`)."""
+        return asked_of(id_of(key), self.recipe, self.seed_of(key))
+
+    def keys(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of all trials of a population: all networks with the first seed, then with the next one.
+
+        Seed by seed, since a run with a part of its seeds is then a whole run with fewer seeds.
+        """
+        if not self.repeats:
+            return tuple(ids)
+        fresh: dict[int, set[str]] = {}
+        for id_, seeds in self.repeats.fresh.items():
+            for seed in seeds:
+                fresh.setdefault(seed, set()).add(id_)
+        keys = list(ids)
+        for seed in sorted({*self.repeats.for_all, *fresh}):
+            chosen = None if seed in self.repeats.for_all else fresh[seed]
+            keys += [f"{id_}-s{seed}" for id_ in ids if chosen is None or id_ in chosen]
+        return tuple(keys)
+
+    def fresh_keys(self) -> frozenset[str]:
+        """Return the keys of the trials with which networks were trained again after they had been chosen."""
+        return frozenset(self.key(id_, seed) for id_, seeds in self.repeats.fresh.items() for seed in seeds)
+
+    def choosing_seeds(self, id_: str) -> tuple[int, ...]:
+        """Return the seeds whose errors choose the networks to train again: those of all networks, unless fresh."""
+        fresh = self.repeats.fresh.get(id_, ())
+        return tuple(seed for seed in self.seeds if seed not in fresh)
+
+    def ranking_seeds(self, id_: str) -> tuple[int, ...]:
+        """Return the seeds whose errors rank a network: its fresh ones, or else those of all networks."""
+        return self.repeats.fresh.get(id_) or self.seeds
+
+    def differences(self, recipe: Recipe, seed: int) -> str:
+        """Return how a run is trained, and in which fields another recipe and seed differ from that; empty if none."""
+        fields = [name for name, value in self.recipe.to_dict().items() if value != getattr(recipe, name)]
+        pairs = {f"recipe.{name}": (getattr(self.recipe, name), getattr(recipe, name)) for name in fields}
+        if self.seed != seed:
+            pairs["seed"] = (self.seed, seed)
+        words = "; ".join(
+            f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
+        )
+        if not pairs:
+            return ""
+        if list(pairs) == ["seed"]:
+            return (
+                f"is already being trained with another seed ({words}). Leave seed out to resume; seeds=2 trains the "
+                "networks with the next seed too. Or sample the same networks into another folder with run=..."
+            )
+        if list(pairs) == ["recipe.data"]:
+            return (
+                f"is already being trained on {self.recipe.data} ({words}). Leave data out to resume, or sample for "
+                f"{recipe.data} into another folder with run=..."
+            )
+        return (
+            f"is already being trained with another recipe ({words}). Leave the recipe out to resume with that one, or "
+            "sample into another folder with run=..."
+        )
+
+
+def _typed(value: Any) -> str:
+    """Return a value of a recipe as a person types it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _union(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds that are in either, ascending."""
+    return tuple(sorted({*first, *second}))
+
+
+def _seeds(name: str, value: Any) -> tuple[int, ...]:
+    """Return a list of seeds that a file holds."""
+    if not isinstance(value, list):
+        raise InputError(f"{name[:40]} must be a list of seeds")
+    return tuple(value)

@@ -1,0 +1,104 @@
+"""The order of a run's networks: by the mean error over the seeds that rank each of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from designspace.support.text import counted
+from designspace.trials.plan import Plan
+from designspace.trials.trial_folder import TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class RankedNetwork:
+    """A network with its errors over the seeds that rank it, at least one of which has a result."""
+
+    state: TrialState
+    """The first of these trials that is done. Not the best one, which the luck of its seed would flatter."""
+    errors: tuple[float, ...]
+    """Of the finished trials, in the order of their seeds, per cent: the error that may choose (see
+    `TrialResult.selection_error`); of a failed one that of a network that guesses."""
+    final_errors: tuple[float, ...]
+    """Of the same trials, on the test images."""
+    is_fresh: bool = False
+    """Whether the network had been chosen before it was trained with these seeds."""
+
+    @property
+    def id(self) -> str:
+        """The id of the network."""
+        return self.state.id
+
+    @property
+    def mean(self) -> float:
+        """The mean of the errors."""
+        return statistics.fmean(self.errors)
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation of the errors; None for a single one."""
+        return statistics.stdev(self.errors) if len(self.errors) > 1 else None
+
+    def kind(self) -> str:
+        """Say what the mean is the mean of.
+
+        >>> RankedNetwork(TrialState("60e881614052", "done"), (20.0, 21.0), (20.0, 21.0), is_fresh=True).kind()
+        'mean over 2 fresh seeds'
+        """
+        return f"mean over {counted(len(self.errors), 'fresh seed' if self.is_fresh else 'seed')}"
+
+
+def chance_error(num_classes: int) -> float:
+    """Return the error of a network that guesses, per cent."""
+    return 100 * (1 - 1 / num_classes)
+
+
+def ranking(states: Iterable[TrialState], plan: Plan | None, num_classes: int) -> list[RankedNetwork]:
+    """Return the networks that have a result, the best one first.
+
+    Networks that were trained again with fresh seeds come first, by the mean over these. Then come the others, by the
+    mean over the seeds of all networks. The two means do not compare: the lowest errors among many networks owe a part
+    to the luck of their seeds. Equal means are in the order of ids. Without repeats, this is the order of `best_first`.
+    """
+    by_key = {state.key: state for state in states}
+    ids = dict.fromkeys(state.id for state in by_key.values())
+    networks = []
+    for id_ in ids:
+        fresh = plan.repeats.fresh.get(id_, ()) if plan else ()
+        network = _ranked(_trials(by_key, plan, id_, fresh), num_classes, is_fresh=True)
+        networks.append(network or _chosen(by_key, plan, id_, num_classes))
+    return sorted(filter(None, networks), key=lambda network: (not network.is_fresh, network.mean, network.id))
+
+
+def order_of_choice(states: Iterable[TrialState], plan: Plan, num_classes: int) -> list[RankedNetwork]:
+    """Return the networks that have a result in the order in which they are chosen to be trained again.
+
+    That is by the mean over the seeds of all networks; fresh seeds play no part.
+    """
+    by_key = {state.key: state for state in states}
+    ids = dict.fromkeys(state.id for state in by_key.values())
+    networks = filter(None, (_chosen(by_key, plan, id_, num_classes) for id_ in ids))
+    return sorted(networks, key=lambda network: (network.mean, network.id))
+
+
+def _chosen(by_key: Mapping[str, TrialState], plan: Plan | None, id_: str, num_classes: int) -> RankedNetwork | None:
+    """Return a network with its errors over the seeds of all networks."""
+    return _ranked(_trials(by_key, plan, id_, plan.choosing_seeds(id_) if plan else (0,)), num_classes, is_fresh=False)
+
+
+def _trials(by_key: Mapping[str, TrialState], plan: Plan | None, id_: str, seeds: Sequence[int]) -> list[TrialState]:
+    """Return the trials of a network with some seeds."""
+    keys = [plan.key(id_, seed) if plan else id_ for seed in seeds]
+    return [by_key[key] for key in keys if key in by_key]
+
+
+def _ranked(trials: Sequence[TrialState], num_classes: int, *, is_fresh: bool) -> RankedNetwork | None:
+    """Return a network with the errors of some of its trials; None if none of them is done."""
+    done = [state for state in trials if state.result]
+    if not done:
+        return None
+    chance = chance_error(num_classes)
+    errors = [state.result.selection_error if state.result else chance for state in trials if state.has_ended]
+    final_errors = [state.result.final_error if state.result else chance for state in trials if state.has_ended]
+    return RankedNetwork(done[0], tuple(errors), tuple(final_errors), is_fresh)

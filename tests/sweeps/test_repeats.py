@@ -1,0 +1,242 @@
+"""Networks that are trained with several seeds in one run folder."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from sweep_runs import CPU, RECIPE, launch, make_run, numbers, plan_faults, starts
+
+import designspace
+from designspace.analysis.results import Results
+from designspace.support.errors import InputError
+from designspace.sweeps.launch import run_local
+from designspace.sweeps.messages import Order, Task
+from designspace.sweeps.progress import Progress, tasks_of
+from designspace.sweeps.slurm import _pack, _packs
+from designspace.sweeps.slurm_settings import Slurm
+from designspace.sweeps.status import run_status, trial_status
+from designspace.sweeps.upkeep import leftovers, retry
+from designspace.training.best import find
+from designspace.trials.folder import RunFolder
+from designspace.trials.merge import Taken, merge
+from designspace.trials.plan import Repeats, further_seeds
+from designspace.trials.retraining import with_fresh_seeds
+from designspace.trials.trial import Trial, TrialFailure, TrialResult
+
+
+def done_so(run, errors):
+    """Write results: key -> error."""
+    plan, population = run.plan(), run.population()
+    for key, error in errors.items():
+        trial = Trial(population[run.ids().index(key[:12])], plan.recipe, plan.seed_of(key))
+        run.trial(key).write_trial(trial)
+        run.trial(key).checkpoint.write_bytes(b"weights")
+        run.trial(key).write_result(TrialResult(error, error, 2, 1.5, "cpu"), plan.fingerprint(key))
+
+
+def of_seed(run, seed):
+    """The rows of a run's trials with a seed, without key and times."""
+    keys = {key for key in run.trial_keys() if run.plan().seed_of(key) == seed}
+    return [row[2:] for row in numbers(run) if row[0] in keys]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, fashion_mnist):
+    """A run of two networks: launched with one seed, then with two, then the better network with a fresh one."""
+    run = make_run(tmp_path_factory.mktemp("repeats") / "run", n=2)
+    launch(run, fashion_mnist)
+    before = {path: path.read_bytes() for path in run.path.glob("trials/*/*")}
+    run.write_plan(RECIPE, 0, further_seeds(0, 2))
+    assert len(tasks_of([run])[0]) == 2
+    launch(run, fashion_mnist)
+    states = run.states(run.trial_keys())
+    run.write_plan(RECIPE, 0, with_fresh_seeds(run.plan(), states, 1, 1, 10).repeats)
+    launch(run, fashion_mnist)
+    assert {path: path.read_bytes() for path in before} == before
+    return run
+
+
+def test_a_repeat_gives_the_numbers_of_a_run_of_its_seed(trained, tmp_path, fashion_mnist):
+    for seed, count in ((0, 2), (1, 2), (2, 1)):
+        alone = RunFolder(tmp_path / f"seed{seed}")
+        alone.create(trained.population(), {})
+        alone.write_plan(RECIPE, seed)
+        launch(alone, fashion_mnist)
+        rows = of_seed(trained, seed)
+        assert len(rows) == count
+        assert [row for row in numbers(alone) if row[0] in [row[0] for row in rows]] == rows
+    errors = [row[-1] for row in trained.table()[1]]
+    assert len(errors) == 5
+
+
+def test_every_repeat_was_trained_once(trained):
+    assert [path.name for path in sorted(trained.path.glob("trials/*"))] == sorted(trained.trial_keys())
+    assert run_status(trained).counts == {"done": 5, "failed": 0, "running": 0, "waiting": 0}
+    for key in trained.trial_keys():
+        assert trained.trial(key).log.read_text().count(" started on ") == 1
+        asked = json.loads((trained.trial(key).path / "trial.json").read_text())
+        assert (asked["id"], asked["seed"]) == (key[:12], trained.plan().seed_of(key))
+
+
+def test_results_read_as_trials_of_networks(trained):
+    table = Results.read(trained).table
+    assert table["trial"].tolist() == list(trained.trial_keys())
+    assert table["seed"].tolist() == [0, 0, 1, 1, 2]
+    assert table["id"].tolist() == [key[:12] for key in trained.trial_keys()]
+    published = trained.path.parent / "published"
+    shutil.copytree(trained.path, published, ignore=shutil.ignore_patterns("trials", "launches", "code"))
+    again = Results.read(published)
+    assert again.table.drop(columns="run").equals(Results.read(trained, name="published").table.drop(columns="run"))
+    assert set(again.histories) == set(trained.trial_keys())
+
+
+def test_the_network_that_was_trained_again_is_the_best(trained):
+    (id_,) = trained.plan().repeats.fresh
+    fresh = f"{id_}-s2"
+    (other,) = set(trained.ids()) - {id_}
+    model = designspace.load(trained.path)
+    about = model.weights.about
+    error = trained.trial(fresh).state().result.final_error
+    assert (model.network.id, about["training"]["seed"], about["result"]["final_error"]) == (id_, 2, error)
+    assert about["seeds"] == {
+        "kind": "mean over 1 fresh seed",
+        "fresh": True,
+        "number": 1,
+        "mean": error,
+        "standard_deviation": None,
+        "final_mean": error,
+    }
+    second = designspace.load(trained.path, rank=2).weights.about
+    errors = [trained.trial(key).state().result.final_error for key in (other, f"{other}-s1")]
+    assert (second["seeds"]["kind"], second["seeds"]["mean"]) == ("mean over 2 seeds", sum(errors) / 2)
+    assert (second["training"]["seed"], second["selection"]["rank"], second["selection"]["done"]) == (0, 2, 2)
+    best = Results.read(trained).best(5)
+    assert best["trial"].tolist() == [fresh, other]
+    assert best["mean_error"].tolist() == [error, sum(errors) / 2]
+    assert best.load(1).weights.about["training"]["seed"] == 2
+    assert best.load(2).weights.about["training"]["seed"] == 0
+    assert run_status(trained).best_id == fresh
+
+
+def test_an_id_names_the_network_and_a_key_a_trial(trained):
+    (id_,) = trained.plan().repeats.fresh
+
+    def seed(name):
+        return designspace.load(trained.path, id=name).weights.about["training"]["seed"]
+
+    assert [seed(name) for name in (id_, f"{id_}-s0", f"{id_}-s1", f"{id_}-s2")] == [2, 0, 1, 2]
+    for name in (f"{id_}-s3", "../x", f"{id_}-s01"):
+        with pytest.raises(InputError, match="has no network"):
+            designspace.load(trained.path, id=name)
+    assert find(trained)[3] == f"{id_}-s2"
+    assert find(trained, id_=f"{id_}-s0")[0] == f"AnyNetXA {id_}"
+
+
+def test_other_runs_take_repeats_over(trained, tmp_path):
+    whole = RunFolder(tmp_path / "whole")
+    assert merge(whole, [trained], {}) == [Taken(5, 0, 0)]
+    assert whole.plan() == trained.plan()
+    assert numbers(whole) == numbers(trained)
+    assert merge(whole, [trained], {}) == [Taken(0, 5, 0)]
+    other = RunFolder(tmp_path / "other")
+    other.create(trained.population(), {})
+    other.write_plan(RECIPE, 0, Repeats((4,)))
+    merge(whole, [other], {})
+    assert whole.plan().repeats == trained.plan().repeats.with_more(Repeats((4,)))
+
+
+def test_a_repeat_that_fails_for_a_time_ends_as_if_nothing_had_happened(trained, tmp_path, fashion_mnist, monkeypatch):
+    run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
+    recipe = run.plan().recipe
+    first = run.ids()[0]
+    plan_faults(tmp_path / "faults", {first: {"kind": "kill", "epoch": 1, "times": 3}}, monkeypatch)
+    run.write_plan(recipe, 0, Repeats((1,), {next(iter(trained.plan().repeats.fresh)): (2,)}))
+    launch(run, fashion_mnist)
+    assert run_status(run).counts["done"] == 5
+    assert [row[:-2] for row in numbers(run)] == [row[:-2] for row in numbers(trained)]
+    attempts = {key: len(run.trial(key).attempts()) for key in run.trial_keys()}
+    assert sum(attempts.values()) == 3, attempts
+
+
+def test_only_some_trials_are_trained_and_counted(tmp_path, fashion_mnist):
+    run = make_run(tmp_path / "run", n=2)
+    first = run.ids()[0]
+    run.write_plan(RECIPE, 0, Repeats(fresh={first: (1,)}))
+    only = run.plan().fresh_keys()
+    bars = []
+    progress = run_local([run], 2, CPU, fashion_mnist, lambda bar: bars.append(bar) or (lambda: None), only=only)
+    assert (progress.total, progress.finished) == (1, 1)
+    assert run_status(run).counts == {"done": 1, "failed": 0, "running": 0, "waiting": 2}
+    looked = Progress(0)
+    looked.look([run], only)
+    assert (looked.total, looked.finished, looked.left) == (1, 1, 0)
+    looked.look([run])
+    assert (looked.total, looked.finished, looked.left) == (3, 1, 2)
+
+
+def test_upkeep_of_repeats(tmp_path):
+    run = make_run(tmp_path / "run", n=3)
+    a, b, c = run.ids()
+    run.write_plan(RECIPE, 0, Repeats((1,)))
+    done_so(run, {a: 30.0, b: 20.0, c: 40.0, f"{a}-s1": 10.0, f"{b}-s1": 25.0})
+    run.trial(f"{c}-s1").path.mkdir()
+    run.trial(f"{c}-s1").write_failure(TrialFailure("out of memory", "no"), run.plan().fingerprint(f"{c}-s1"))
+    found = run_status(run)
+    assert (found.best_error, found.best_id, found.best_kind) == (20.0, a, "mean over 2 seeds")
+    assert trial_status(run, found.states[-1]).key == f"{c}-s1"
+    deletable = [path.parent.name for path, _ in leftovers(run, keep_best=1)["checkpoints"]]
+    assert deletable == [b, c, f"{b}-s1"]  # of the best network, all
+    with pytest.raises(InputError, match="has no trial"):
+        retry(run, trial=f"{c}-s2")
+    assert retry(run, trial=c) == []  # the network's first trial
+    assert retry(run, trial=f"{c}-s1") == [f"{c}-s1"]
+    assert run_status(run).counts["waiting"] == 1
+
+
+def test_orders_hold_keys():
+    order = Order(Task("runs/a", "60e881614052-s3"), "1/ab")
+    assert Order.from_line(order.to_line()) == order
+
+
+def test_array_tasks_hold_the_repeats_that_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.slurm.queued", lambda run: {})
+    run = make_run(tmp_path / "run", n=2)
+    a, b = run.ids()
+    plan = dataclasses.replace(
+        run.plan(), repeats=Repeats((1,))
+    )  # the run's own only once SLURM has accepted the tasks
+    settings = Slurm(trials_per_task=3)
+    planned, packs = _pack(run, plan, settings, lambda: 1.0, 1, None)
+    assert packs == [[a, b, f"{a}-s1"], [f"{b}-s1"]]
+    assert (planned.trials, planned.ended) == (4, 0)
+    _, packs = _pack(run, plan, settings, lambda: 1.0, 1, {f"{b}-s1"})
+    assert packs == [[f"{b}-s1"]]
+    launch_folder = run.new_launch({})
+    launch_folder.write_tasks([[a, f"{b}-s1"]])
+    assert launch_folder.tasks() == [[a, f"{b}-s1"]]
+
+
+@pytest.mark.parametrize("each", [1, 2, 3, 7])
+@pytest.mark.parametrize("parallelism", [None, 1, 2, 3, 5])
+@pytest.mark.parametrize("count", [0, 1, 5, 12, 40])
+def test_packs_hold_every_trial_once(each, parallelism, count):
+    trials = [str(i) for i in range(count)]
+    packs = _packs(trials, each, parallelism)
+    assert sorted(key for pack in packs for key in pack) == sorted(trials)
+    assert len(packs) == -(-count // each)
+    assert all(0 < len(pack) <= each for pack in packs)
+
+
+def test_tasks_side_by_side_finish_the_beginning_of_the_population():
+    """4 tasks at once, of 5 trials each: after half of the time of the first four, the first 8 trials are finished."""
+    trials = [f"{i:02}" for i in range(30)]
+    packs = _packs(trials, 5, 4)
+    assert packs[0] == ["00", "04", "08", "12", "16"]
+    assert [pack[0] for pack in packs] == ["00", "01", "02", "03", "20", "21"]
+    assert sorted(key for pack in packs[:4] for key in pack[:2]) == trials[:8]
+    assert _packs(trials, 5, None)[0] == trials[:5]
+
+
+def test_starts_are_counted_by_network(trained):
+    assert starts(trained) == dict.fromkeys(trained.ids(), 1)
