@@ -1,4 +1,4 @@
-"""Train the best networks of a run again with fresh seeds; rank them anew."""
+"""Train the best networks of a run again with fresh seeds; rank them."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     if config["dry_run"]:
         launch.show_plan(folder, Chosen(plan, before.root), launcher, forecast, trials)
         return
-    is_gathered = not forecast.waiting or launch.train({folder: plan}, launcher, wait=config["wait"], only=trials)
-    if is_gathered:
-        show(folder, num_classes)
+    if forecast.waiting:
+        launch.train({folder: plan}, launcher, wait=config["wait"], only=trials)
+    show(folder, num_classes)
 
 
 def show(folder: RunFolder, num_classes: int) -> None:
@@ -54,8 +54,8 @@ def show(folder: RunFolder, num_classes: int) -> None:
     assert plan is not None
     try:
         found = retraining(plan, folder.states(folder.trial_keys(plan)), num_classes)
-    except InputError as error:  # all of them failed, say
-        print(f"{error}: {command('status', run=folder.path, trials='failed')}")
+    except InputError as error:  # tasks on SLURM have just been submitted, or all trials failed
+        print(f"{error}; to see where they stand: {command('status', run=folder.path)}")
         return
     table = found.table()
     print_table(f"\n{table.title}", table.header, table.rows, texts=(1, table.header.index("95% interval")))

@@ -16,6 +16,7 @@ from designspace.support.errors import RunError
 from designspace.support.text import as_utf8, first_few
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 _NOT_RECORDED = "-"
@@ -96,7 +97,7 @@ def origin_of(run: RunFolder | Path, results: Results) -> Origin:
         facts = {"networks": f"{len(results.table):,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
         facts["resolution"] = f"{side} x {side} pixels"
     plan = run.plan()
-    facts |= _of_recipe(plan.recipe, plan.seeds, facts.get("resolution", "")) if plan else _of_table(results)
+    facts |= _of_plan(plan, facts.get("resolution", "")) if plan else _of_table(results)
     return Origin(results.name, {**facts, **_of_launches(run)}, run)
 
 
@@ -128,7 +129,13 @@ def literal(text: str) -> str:
     return re.sub(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", lambda sign: f"\\u{ord(sign[0]):04x}", quoted)
 
 
-def _of_recipe(recipe: Recipe, seeds: Sequence[int], side: str) -> dict[str, str]:
+def _of_plan(plan: Plan, side: str) -> dict[str, str]:
+    """Return the facts that a plan tells; ``side`` is the size of the networks' images."""
+    facts = _of_recipe(plan.recipe, plan.seed, side)
+    return facts if len(plan.seeds) == 1 else {**facts, "seed": f"{plan.seeds[0]} to {plan.seeds[-1]}"}
+
+
+def _of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
     """The facts that a recipe tells; ``side`` is the size of the networks' images."""
     sizes = [side] if side else []
     for name, size in (("trained on crops of", recipe.crop_size), ("tested on", recipe.test_size)):
@@ -157,7 +164,7 @@ def _of_recipe(recipe: Recipe, seeds: Sequence[int], side: str) -> dict[str, str
         facts["other settings"] = ", ".join(others)
     if recipe.trainer:
         facts["training function"] = recipe.trainer
-    return {**facts, "seed": f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])}
+    return {**facts, "seed": str(seed)}
 
 
 def _augmentation(recipe: Recipe) -> str:

@@ -8,12 +8,14 @@ from designspace.support.lazy import lazy_names
 
 if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
+    from designspace.trials.plan import Plan
     from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 
-__all__ = ["EpochRecord", "Recipe", "RunFolder", "Trial", "TrialFailure", "TrialResult"]
+__all__ = ["EpochRecord", "Plan", "Recipe", "RunFolder", "Trial", "TrialFailure", "TrialResult"]
 
 _HOMES = {
     "EpochRecord": "designspace.trials.trial",
+    "Plan": "designspace.trials.plan",
     "Recipe": "designspace.trials.trial",
     "RunFolder": "designspace.trials.folder",
     "Trial": "designspace.trials.trial",

@@ -214,7 +214,7 @@ def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, t
 
     def on_event(task, event):
         events.append(event.kind)
-        if task.id == first and event.kind == "epoch":
+        if task.key == first and event.kind == "epoch":
             pool.ask_to_stop()
 
     pool = Pool(CPU[:1], fashion_mnist, [run.new_launch({})], snapshot.PACKAGE.parent, on_event)
