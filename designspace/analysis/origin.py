@@ -94,7 +94,8 @@ def origin_of(run: RunFolder | Path, results: Results) -> Origin:
     with contextlib.suppress(RunError):  # a run that was published as its table alone
         space = run.space()
         side = space.template.resolution
-        facts = {"networks": f"{len(results.table):,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
+        networks = results.table["id"].nunique()
+        facts = {"networks": f"{networks:,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
         facts["resolution"] = f"{side} x {side} pixels"
     plan = run.plan()
     facts |= _of_plan(plan, facts.get("resolution", "")) if plan else _of_table(results)

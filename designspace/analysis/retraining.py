@@ -83,11 +83,11 @@ class Retraining:
         """Say which figure is which, and what the intervals rest on."""
         what = "its seed" if self.chosen_seeds == 1 else f"its {self.chosen_seeds} seeds"
         shift = statistics.fmean(network.mean - network.chosen_error for network in self.networks)
-        lower = f"lower by {shift:.2f}" if shift >= 0 else f"higher by {-shift:.2f}"
+        where = f"{abs(shift):.2f} points {'below' if shift >= 0 else 'above'} the mean over fresh seeds"
         said = [
-            f"The error that chose a network is flattered by the luck of {what}: here it is {lower} points than "
-            "the mean over fresh seeds, on average. The mean over fresh seeds is the figure to quote, since these "
-            "seeds played no part in choosing the network."
+            f"The error that chose a network is flattered by the luck of {what} (here it lies {where}, averaged over "
+            f"the {counted(len(self.networks), 'network')}). The mean over fresh seeds is the figure to quote, since "
+            "these seeds played no part in choosing the network."
         ]
         if self.noise is not None:
             said.append(

@@ -55,8 +55,10 @@ def _result(about: Mapping[str, Any]) -> str:
             ("run", f"{chosen['run']}: {chosen['trials']} networks of {chosen['space']}{_in_brackets(left)}"),
         ]
     if seeds := about.get("seeds"):
+        seed = about["training"]["seed"]
+        rows[0] = (f"error after the last epoch, seed {seed}", f"{result['final_error']:.2f}% (top-1)")
         rows.insert(1, (seeds["kind"], _spread(seeds, "final_mean" if heldout else "mean")))
-        words.append(_figures(seeds, about["training"]["seed"]))
+        words.append(_figures(seeds, seed))
     elif chosen and chosen["done"] > 1:
         words.append(_choice(chosen["done"], heldout=heldout))
     return _table(("", ""), rows) + "\n\n" + " ".join(words)
@@ -66,7 +68,7 @@ def _spread(seeds: Mapping[str, Any], mean: str) -> str:
     """Return a mean over seeds with the standard deviation, where that is of the same errors."""
     deviation = seeds["standard_deviation"]
     spread = "" if deviation is None or mean == "final_mean" else f" (standard deviation {deviation:.2f})"
-    return f"{seeds[mean]:.2f}%{spread}"
+    return f"**{seeds[mean]:.2f}%**{spread}"
 
 
 def _figures(seeds: Mapping[str, Any], seed: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from designspace.support.text import counted
 from designspace.trials.plan import Plan
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.trial_folder import TrialState, best_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,14 @@ def ranking(states: Iterable[TrialState], plan: Plan | None, num_classes: int) -
     mean over the seeds of all networks. The two means do not compare: the lowest errors among many networks owe a part
     to the luck of their seeds. Equal means are in the order of ids. Without repeats, this is the order of `best_first`.
     """
+    if plan is None or not plan.repeats:  # five times as fast, for runs of many networks
+        done = ((state, state.result) for state in best_first(states) if state.result)
+        return [RankedNetwork(state, (result.selection_error,), (result.final_error,)) for state, result in done]
     by_key = {state.key: state for state in states}
     ids = dict.fromkeys(state.id for state in by_key.values())
     networks = []
     for id_ in ids:
-        fresh = plan.repeats.fresh.get(id_, ()) if plan else ()
+        fresh = plan.repeats.fresh.get(id_, ())
         network = _ranked(_trials(by_key, plan, id_, fresh), num_classes, is_fresh=True)
         networks.append(network or _chosen(by_key, plan, id_, num_classes))
     return sorted(filter(None, networks), key=lambda network: (not network.is_fresh, network.mean, network.id))
@@ -82,14 +85,14 @@ def order_of_choice(states: Iterable[TrialState], plan: Plan, num_classes: int) 
     return sorted(networks, key=lambda network: (network.mean, network.id))
 
 
-def _chosen(by_key: Mapping[str, TrialState], plan: Plan | None, id_: str, num_classes: int) -> RankedNetwork | None:
+def _chosen(by_key: Mapping[str, TrialState], plan: Plan, id_: str, num_classes: int) -> RankedNetwork | None:
     """Return a network with its errors over the seeds of all networks."""
-    return _ranked(_trials(by_key, plan, id_, plan.choosing_seeds(id_) if plan else (0,)), num_classes, is_fresh=False)
+    return _ranked(_trials(by_key, plan, id_, plan.choosing_seeds(id_)), num_classes, is_fresh=False)
 
 
-def _trials(by_key: Mapping[str, TrialState], plan: Plan | None, id_: str, seeds: Sequence[int]) -> list[TrialState]:
+def _trials(by_key: Mapping[str, TrialState], plan: Plan, id_: str, seeds: Sequence[int]) -> list[TrialState]:
     """Return the trials of a network with some seeds."""
-    keys = [plan.key(id_, seed) if plan else id_ for seed in seeds]
+    keys = [plan.key(id_, seed) for seed in seeds]
     return [by_key[key] for key in keys if key in by_key]
 
 
