@@ -58,7 +58,7 @@ def show(folder: RunFolder, num_classes: int) -> None:
         print(f"{error}; to see where they stand: {command('status', run=folder.path)}")
         return
     table = found.table()
-    print_table(f"\n{table.title}", table.header, table.rows, texts=(1, table.header.index("95% interval")))
+    print_table(f"\n{table.title}", table.header, table.rows, texts=(1, table.header.index(found.interval_name)))
     print()
     for sentence in found.sentences():
         print(sentence)

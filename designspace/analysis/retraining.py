@@ -64,10 +64,8 @@ class Retraining:
 
     def table(self) -> Table:
         """Return a row for each network."""
-        kind = "held-out error" if self.has_heldout else "error"
-        header = ["rank", "network", "rank before", f"{kind} that chose it, %"]
-        header += ["fresh seeds", f"mean {kind} over them, %", f"{100 * (1 - self.level):g}% interval"]
-        header += ["mean test error, %"] if self.has_heldout else []
+        header = ["rank", "network", "before", "error before", "seeds", "fresh mean", self.interval_name]
+        header += ["test mean"] if self.has_heldout else []
         header += ["failed"] if any(network.failed for network in self.networks) else []
         rows = []
         for rank, network in enumerate(self.networks, start=1):
@@ -76,18 +74,26 @@ class Retraining:
             row += [f"{network.final_mean:.2f}"] if self.has_heldout else []
             row += [str(network.failed)] if "failed" in header else []
             rows.append(tuple(row))
-        so_far = f", so far: {counted(self.unfinished, 'training')} unfinished" if self.unfinished else ""
-        return Table(f"Networks trained again with fresh seeds{so_far}", tuple(header), tuple(rows), 2)
+        so_far = f"; so far: {counted(self.unfinished, 'training')} unfinished" if self.unfinished else ""
+        images = " on held-out images" if self.has_heldout else ""
+        return Table(
+            f"Networks trained again with fresh seeds; error{images}, top-1, %{so_far}", tuple(header), tuple(rows), 2
+        )
+
+    @property
+    def interval_name(self) -> str:
+        """The name of the column of intervals."""
+        return f"{100 * (1 - self.level):g}% interval"
 
     def sentences(self) -> tuple[str, ...]:
         """Say which figure is which, and what the intervals rest on."""
         what = "its seed" if self.chosen_seeds == 1 else f"its {self.chosen_seeds} seeds"
         shift = statistics.fmean(network.mean - network.chosen_error for network in self.networks)
-        where = f"{abs(shift):.2f} points {'below' if shift >= 0 else 'above'} the mean over fresh seeds"
+        where = f"{abs(shift):.2f} points {'below' if shift >= 0 else 'above'} the fresh mean"
         said = [
-            f"The error that chose a network is flattered by the luck of {what} (here it lies {where}, averaged over "
-            f"the {counted(len(self.networks), 'network')}). The mean over fresh seeds is the figure to quote, since "
-            "these seeds played no part in choosing the network."
+            f"The error before is the one that chose a network, so it is flattered by the luck of {what}; it lies "
+            f"{where}, averaged over the {counted(len(self.networks), 'network')}.",
+            "The fresh mean, over seeds that played no part in choosing the network, is the figure to quote.",
         ]
         if self.noise is not None:
             said.append(

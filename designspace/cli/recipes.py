@@ -59,7 +59,6 @@ def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chos
         notes += [note] if note else []
     recipe = _on_devices(recipe, config["launcher"]["gpus_per_trial"], run, typed)
     check_fit(run.space().template, recipe, source.root)
-    run.check_plan(recipe, seed)
     chosen = with_seeds(run, Plan(recipe, seed), config["seeds"])
     asked = len(chosen.seeds)
     if app.is_typed("seeds", typed) and asked > config["seeds"]:
@@ -84,9 +83,10 @@ def with_seeds(run: RunFolder, plan: Plan, count: int) -> Plan:
     """Return a plan with ``count`` seeds of all networks, or more where the run was asked for more.
 
     Raises:
-        InputError: there is no such number of seeds.
+        InputError: there is no such number of seeds, or the run is trained with another recipe or first seed.
         RunError: a file of the run is damaged.
     """
+    run.check_plan(plan.recipe, plan.seed)
     before = run.plan()
     repeats = further_seeds(plan.seed, count)
     return dataclasses.replace(plan, repeats=before.repeats.with_more(repeats) if before else repeats)

@@ -167,10 +167,6 @@ class Plan:
         fresh = self.repeats.fresh.get(id_, ())
         return tuple(seed for seed in self.seeds if seed not in fresh)
 
-    def ranking_seeds(self, id_: str) -> tuple[int, ...]:
-        """Return the seeds whose errors rank a network: its fresh ones, or else those of all networks."""
-        return self.repeats.fresh.get(id_) or self.seeds
-
     def differences(self, recipe: Recipe, seed: int) -> str:
         """Return how a run is trained, and in which fields another recipe and seed differ from that; empty if none."""
         fields = [name for name, value in self.recipe.to_dict().items() if value != getattr(recipe, name)]

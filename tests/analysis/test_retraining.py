@@ -41,11 +41,11 @@ def test_networks_are_ranked_by_fresh_seeds_alone_with_pooled_intervals():
     half = stats.t.ppf(0.975, 4) * pooled / np.sqrt(3)
     assert [one.half_width for one in found.networks] == pytest.approx([half, half])
     table = found.table()
-    assert table.title == "Networks trained again with fresh seeds"
+    assert table.title == "Networks trained again with fresh seeds; error, top-1, %"
     assert table.rows[0][:6] == ("1", B, "2", "11.00", "3", "12.50")
     assert table.rows[0][6] == f"{12.5 - half:.2f} to {12.5 + half:.2f}"
     said = " ".join(found.sentences())
-    assert "flattered by the luck of its seed (here it lies 3.25 points below the mean over fresh seeds" in said
+    assert "flattered by the luck of its seed; it lies 3.25 points below the fresh mean" in said
     assert "t with 4 degrees of freedom, from the standard deviation over seeds, 0.79 points" in said
 
 
@@ -73,7 +73,7 @@ def test_unfinished_trainings_are_counted_and_said():
     run += [TrialState(f"{B}-s{seed}", "waiting") for seed in (1, 2)]
     found = retraining(plan, run, 10)
     assert [one.id for one in found.networks] == [A]
-    assert found.table().title.endswith("so far: 3 trainings unfinished")
+    assert found.table().title.endswith("; so far: 3 trainings unfinished")
     with pytest.raises(InputError, match="no training with a fresh seed is done yet"):
         retraining(plan, run_of({A: [10.0], B: [11.0]}), 10)
 
@@ -83,8 +83,8 @@ def test_held_out_errors_rank_and_test_errors_are_told():
     found = retraining(plan, run_of({A: [10.0, 14.0, 15.0]}, heldout=True), 10)
     assert (found.networks[0].mean, found.networks[0].final_mean) == (14.5, 44.5)
     header = found.table().header
-    assert "mean held-out error over them, %" in header
-    assert found.table().rows[0][header.index("mean test error, %")] == "44.50"
+    assert "error on held-out images" in found.table().title
+    assert found.table().rows[0][header.index("test mean")] == "44.50"
 
 
 def test_several_seeds_may_have_chosen():

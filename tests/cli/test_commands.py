@@ -197,7 +197,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
             ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"],
         ),
         ("prepare", ["data=cifar1000"], ["unknown data set 'cifar1000'; did you mean cifar100?"]),
-        ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, watch"]),
+        ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, trial, watch"]),
         ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; there is: recipe, data, launcher, run"]),
         ("status", ["run=a b/é"], ["a b/é is no run folder"]),
         ("status", ["run="], ["run= is empty; leave it out, or type a value"]),

@@ -37,6 +37,7 @@ def trained(tmp_path_factory, root):
 def here(tmp_path, trained, root, monkeypatch):
     """A copy of it."""
     shutil.copytree(trained / "r", tmp_path / "r")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
     return tmp_path
@@ -90,8 +91,9 @@ def test_retrain_ranks_the_best_networks_anew(capsys, here):
     assert code == 0, errors
     assert "trials 4/4" in errors
     assert seeds(run) == [0, 0, 0, 0, 1, 1, 2, 2]
-    assert "Networks trained again with fresh seeds\n" in told
-    header, *rows = told.split("fresh seeds\n")[1].splitlines()[:3]
+    assert "Networks trained again with fresh seeds; error, top-1, %\n" in told
+    assert all(len(line) <= 80 for line in told.split("top-1, %\n")[1].splitlines()[:3])
+    header, *rows = told.split("top-1, %\n")[1].splitlines()[:3]
     assert header.split("  ")[0].strip() == "rank"
     assert sorted(row.split()[2] for row in rows) == ["1", "2"]  # their ranks before
     assert "is flattered by the luck of its seed" in told
@@ -108,7 +110,7 @@ def test_retrain_ranks_the_best_networks_anew(capsys, here):
     assert code == 0, errors
     assert "trials 9/9" in errors
     assert sorted(map(len, run.plan().repeats.fresh.values())) == [3, 3, 3]
-    assert len(told.split("fresh seeds\n")[1].splitlines()[1:4]) == 3
+    assert len(told.split("top-1, %\n")[1].splitlines()[1:4]) == 3
     code, told, errors = launched(capsys, "seeds=2")  # afterwards all networks get the next seed
     assert code == 0, errors
     assert seeds(run) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]

@@ -49,7 +49,7 @@ def test_the_first_seed_s_trials_have_the_ids_of_their_networks():
     assert Plan(Recipe(), 7).keys([A, B]) == (A, B)
     assert plan.fresh_keys() == {f"{B}-s8", f"{B}-s11"}
     assert (plan.choosing_seeds(A), plan.choosing_seeds(B)) == ((7, 8), (7,))
-    assert (plan.ranking_seeds(A), plan.ranking_seeds(B)) == ((7, 8), (8, 11))
+    assert plan.repeats.of_networks([A, C]) == Repeats((8,))
 
 
 def test_a_trial_s_fingerprint_has_its_own_seed():
