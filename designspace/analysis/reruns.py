@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -107,7 +107,7 @@ class Reruns(Outlined):
         return self.errors
 
 
-def reruns(results: Results, *, failures: Failures = "chance", column: ErrorColumn = "final_error") -> Reruns:
+def reruns(results: Results, *, column: ErrorColumn = "final_error") -> Reruns:
     """Gather the networks that were trained more than once, and part the noise of training from their differences.
 
     One-way analysis of variance with networks as groups: the mean square within is the noise; the one between less that
@@ -116,10 +116,10 @@ def reruns(results: Results, *, failures: Failures = "chance", column: ErrorColu
     Raises:
         InputError: no network was trained twice.
     """
-    counted = results.table[results.counted(failures)]
-    table = pd.DataFrame(
-        {"id": counted["id"], "seed": counted["seed"], "error": results.errors(failures, column)}
-    ).sort_values(["id", "seed"], kind="stable")
+    counted = results.table[results.counted()]
+    table = pd.DataFrame({"id": counted["id"], "seed": counted["seed"], "error": results.errors(column)}).sort_values(
+        ["id", "seed"], kind="stable"
+    )
     groups = table.groupby("id")["error"]
     table = table[groups.transform("count") > 1]
     if table.empty:
