@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import html
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.best_networks import BestNetworks
 from designspace.analysis.conditions import rows_that_meet
+from designspace.analysis.failures import Failures, at_chance, has_text
 from designspace.analysis.reading import (
     COLUMNS,
-    RECIPE_COLUMNS,
     histories_of,
-    is_number,
-    missing_columns,
     read_runs,
     read_table,
 )
+from designspace.analysis.repeats import mean_of_repeats
+from designspace.analysis.table_checks import ErrorColumn, checked_table, stages_of
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
@@ -36,18 +35,6 @@ if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
 
 __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]
-
-Failures = Literal["by_cause", "chance", "exclude"]
-"""How failed trials count.
-
-``by_cause``: a network that diverged learned nothing and counts at chance level. What the machine ended (out of memory,
-a time limit, a worker that died, an error of the code) says nothing of the network and is left out. ``chance``: all at
-chance level. ``exclude``: all are left out, which flatters a space whose networks diverge.
-"""
-ErrorColumn = Literal["final_error", "best_error", "heldout_error"]
-
-_TEXT = ("status", "device", "reason", "detail")
-_STAGE = re.compile(r"([dwbg])([1-9]\d*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +53,12 @@ class Counts:
 
     @property
     def finished(self) -> int:
-        """Trials that ended, well or badly: those that count in an EDF."""
+        """Trials that are done or have failed."""
         return self.done + self.failed
 
     @property
     def unfinished(self) -> int:
-        """Trials that run or wait; they count nowhere yet."""
+        """Trials that are running or waiting; they count nowhere yet."""
         return self.running + self.waiting
 
     def sentence(self) -> str:
@@ -140,23 +127,7 @@ class Results:
         """
         _check_name(name)
         num_classes = whole(f"{name}: num_classes", num_classes, 2)
-        missing = missing_columns(table.columns)
-        if missing:
-            raise InputError(f"{name}: the table of results lacks the columns {', '.join(missing)}")
-        if table.empty:
-            raise InputError(f"{name}: the table of results has no rows")
-        stages = {letter: _stages_of(table, letter) for letter in "dwbg"}
-        if len(set(map(tuple, stages.values()))) > 1:
-            found = ", ".join(f"{len(numbers)} x {letter}" for letter, numbers in stages.items())
-            raise InputError(f"{name}: the stage columns are not whole ({found}); was the table cut?")
-        table = table.reset_index(drop=True)  # a copy: the caller's table stays as it is
-        _check_ids(name, table)
-        for column in table.columns:
-            if column in _TEXT:
-                table[column] = _texts(table[column])
-            elif is_number(column):
-                table[column] = _numbers(name, table, column)
-        _check_rows(name, table)
+        table = checked_table(name, table)
         for column, values in (("trial", table["id"]), ("run", name)):
             if column not in table.columns:
                 table[column] = values
@@ -230,7 +201,7 @@ class Results:
     @property
     def num_stages(self) -> int:
         """Stages that the table has columns for: 0 where the networks have none."""
-        return len(_stages_of(self.table, "d"))
+        return len(stages_of(self.table, "d"))
 
     def with_failures(self, failures: Failures) -> Results:
         """Return the same results with failed trials counted in another way (see `Failures`).
@@ -254,7 +225,7 @@ class Results:
         """
         if column not in get_args(ErrorColumn):
             raise unknown("column of errors", column, get_args(ErrorColumn))
-        done = _is(self.table, "status", "done")
+        done = has_text(self.table, "status", "done")
         known = (
             self.table[column].to_numpy(np.float64) if column in self.table.columns else np.full(done.size, math.nan)
         )
@@ -295,12 +266,12 @@ class Results:
         They are done or failed at chance level, and true in the column ``counts`` where there is one (see
         `preconditions.random_part`).
         """
-        counted = _is(self.table, "status", "done") | at_chance(self.table, self.failures)
+        counted = has_text(self.table, "status", "done") | at_chance(self.table, self.failures)
         return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted
 
     def left_out(self) -> NDArray[np.bool_]:  # (trials,)
         """Which rows failed and do not count."""
-        return _is(self.table, "status", "failed") & ~at_chance(self.table, self.failures)
+        return has_text(self.table, "status", "failed") & ~at_chance(self.table, self.failures)
 
     def failed_in_words(self) -> str:
         """Say how the failed trials count.
@@ -388,7 +359,7 @@ class Results:
             InputError: ``count`` is below 1.
         """
         count = whole(f"{self.name}: the number of repeats", count, 1)
-        table = _mean_of_repeats(self.table, count, self.chance_error, self.failures)
+        table = mean_of_repeats(self.table, count, self.chance_error, self.failures)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
         return replace(self, name=_check_name(name), table=table, histories={})
@@ -409,126 +380,3 @@ def _check_name(name: str) -> str:
     if not name or not name.isprintable():
         raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
     return name
-
-
-def _stages_of(table: pd.DataFrame, letter: str) -> list[int]:
-    """Numbers of the stages that a letter has columns for, ascending."""
-    matches = (_STAGE.fullmatch(str(column)) for column in table.columns)
-    return sorted(int(match[2]) for match in matches if match and match[1] == letter)
-
-
-def _numbers(name: str, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as numbers."""
-    try:
-        return pd.to_numeric(table[column])
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: the column {column} must hold numbers ({error})") from error
-
-
-def _texts(values: pd.Series) -> pd.Series:
-    """A column as texts, with none for blanks."""
-    if isinstance(values.dtype, pd.StringDtype) and not values.hasnans:
-        return values
-    return values.astype(object).where(values.notna(), "").astype(str)
-
-
-def _check_ids(name: str, table: pd.DataFrame) -> None:
-    """Raise unless ids are texts, and distinct unless trials are.
-
-    pandas alone reads 12 hex digits like 123456789012 or 1e4567 wrongly.
-    """
-    for column in ("id", "trial") if "trial" in table.columns else ("id",):
-        values = table[column]
-        all_text = pd.api.types.infer_dtype(values, skipna=False) == "string"
-        wrong = values[values == ""] if all_text else values[[not (isinstance(v, str) and v) for v in values]]
-        if not wrong.empty:
-            found = wrong.iloc[0]
-            raise InputError(
-                f"{name}: {column}s must be text, not {found!r}; read the file with designspace's read_table"
-            )
-    repeated = values[values.duplicated()]  # of trials, where there are any
-    if not repeated.empty:
-        raise InputError(f"{name}: the {column} {repeated.iloc[0]} stands in more than one row")
-
-
-def _check_rows(name: str, table: pd.DataFrame) -> None:
-    """Raise for the first row whose status and numbers do not go together."""
-    status = table["status"]
-    done = status == "done"
-    # One check after the other, each for all rows: which rows are wrong, and what to say of one.
-    checks: list[tuple[pd.Series, Callable[[Any], str]]] = [
-        (~status.isin(STATUSES), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
-        ((status == "failed") & (table["reason"] == ""), lambda _: " failed, but has no reason"),
-    ]
-    for column in get_args(ErrorColumn):
-        if column in table.columns:
-            wrong = done & ~table[column].between(0, 100)
-            if column == "heldout_error":  # which nobody must measure
-                wrong &= table[column].notna()
-            checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
-    nothing_counted = bool(table[["flops", "params"]].isna().all(axis=None))
-    for column in ("flops", "params", "activations"):
-        wrong = ~((table[column] >= 0) & (table[column] < math.inf))
-        # Other programs do not always count activations, nor the rest before a network is built; some count nothing.
-        wrong &= table[column].notna() | (False if column == "activations" or nothing_counted else done)
-        checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
-    first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
-    if first is not None:
-        row = table.iloc[first]
-        say = next(say for wrong, say in checks if wrong.iloc[first])
-        raise InputError(f"{name}: trial {row['id']}{say(row)}")
-
-
-def _saying(column: str, text: str) -> Callable[[Any], str]:
-    """What to say of a row whose value in a column is wrong."""
-    return lambda row: text.format(column, row[column])
-
-
-def _mean_of_repeats(table: pd.DataFrame, count: int, chance_error: float, failures: Failures) -> pd.DataFrame:
-    """One row for each network and recipe, from its first ``count`` trials in the order of their seeds."""
-    asked = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
-    errors = [column for column in get_args(ErrorColumn) if column in table.columns]
-    network = table.groupby(asked, dropna=False, sort=False).ngroup()
-    trials = table.assign(network=network).sort_values("seed", kind="stable")
-    trials = trials[trials.groupby("network").cumcount() < count]
-    done, failed, waiting = (trials["status"] == status for status in ("done", "failed", "waiting"))
-    guesses = at_chance(trials, failures)
-    trials.loc[failed, errors] = math.nan
-    trials.loc[guesses, errors] = chance_error
-    kinds = {"done": done, "finished": done | failed, "begun": ~waiting, "counted": done | guesses}
-    counts = pd.DataFrame({"network": trials["network"], **kinds}).groupby("network").sum()
-    grouped = trials.groupby("network")
-    rows = trials.drop_duplicates("network").set_index("network").sort_index()
-    whole = counts["finished"] == count
-    rows["status"] = np.select(
-        [whole & (counts["done"] > 0), whole, counts["begun"] > 0], ["done", "failed", "running"], "waiting"
-    )
-    rows[errors] = grouped[errors].mean().where(rows["status"] == "done")
-    rows["train_s"] = grouped["train_s"].sum(min_count=1)
-    if "memory_bytes" in rows.columns:
-        rows["memory_bytes"] = grouped["memory_bytes"].max()
-    rows["repeats"] = counts["counted"]
-    # A network that diverged in one of its trials failed for that, whatever the machine did to the others.
-    told_first = trials[failed].assign(guesses=guesses[failed]).sort_values("guesses", ascending=False, kind="stable")
-    first_failed = told_first.drop_duplicates("network").set_index("network")["reason"]
-    rows["reason"] = first_failed.reindex(rows.index).where(rows["status"] == "failed").fillna("")
-    told = counts["finished"].astype(str) + f" of {count} trials finished, " + counts["done"].astype(str) + " done"
-    rows["detail"] = told.where(counts["done"] < count, "")
-    again = rows.groupby("id").cumcount()  # with another recipe
-    rows["trial"] = rows["id"].where(again == 0, rows["id"] + "@" + (again + 1).astype(str))
-    return rows.reset_index(drop=True)
-
-
-def at_chance(table: pd.DataFrame, failures: Failures) -> NDArray[np.bool_]:  # (trials,)
-    """Return which trials failed and count at chance level."""
-    if failures == "exclude":
-        return np.zeros(len(table), np.bool_)
-    failed = _is(table, "status", "failed")
-    if failures == "by_cause" and failed.any():
-        failed &= _is(table, "reason", "diverged")
-    return failed
-
-
-def _is(table: pd.DataFrame, column: str, text: str) -> NDArray[np.bool_]:  # (trials,)
-    """Return which rows have a text in a column; ten times as fast as a comparison of columns of texts in pandas."""
-    return np.asarray(table[column].to_numpy(object) == text, np.bool_)
