@@ -1,16 +1,32 @@
-"""Networks that were trained several times, as one row each."""
+"""Networks that were trained several times: which trainings count, and their means."""
 
 from __future__ import annotations
 
 import math
-from typing import get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
 from designspace.analysis.failures import Failures, at_chance
-from designspace.analysis.reading import RECIPE_COLUMNS
+from designspace.analysis.reading import RECIPE_COLUMNS, histories_of
 from designspace.analysis.table_checks import ErrorColumn
+
+if TYPE_CHECKING:
+    from designspace.analysis.results import Results
+
+
+def without_fresh(results: Results) -> Results:
+    """Return results without the fresh trainings of networks that were chosen by their errors (`designspace.retrain`).
+
+    They are for a new order of the chosen networks. Where all networks are compared, a network must not count
+    differently because it was chosen.
+    """
+    if "fresh" not in results.table.columns:
+        return results
+    table = results.table[results.table["fresh"] != "yes"].reset_index(drop=True)
+    return replace(results, table=table, histories=histories_of(table, results.histories))
 
 
 def mean_of_repeats(table: pd.DataFrame, count: int, chance_error: float, failures: Failures) -> pd.DataFrame:

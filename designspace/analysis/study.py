@@ -21,6 +21,7 @@ from designspace.analysis.preconditions import by_network, random_part
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Results
 from designspace.analysis.sensitivity import other_failures
+from designspace.analysis.shrunken import noise_sentences
 from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.display import Outlined
 from designspace.support.errors import unknown
@@ -89,6 +90,7 @@ def analyze(
         RunError: a file cannot be written.
     """
     check_together(results)
+    noise = [sentence for one in results for sentence in noise_sentences(one, level)]
     results = [random_part(by_network(one)) for one in results]
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
@@ -98,7 +100,7 @@ def analyze(
     margins = () if margin is None else within_margins(results, comparisons, margin)
     paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
     claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
-    sentences = [claim.sentence() for claim in claims]
+    sentences = [*(claim.sentence() for claim in claims), *noise]
     sentences += [
         f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if one.name not in edfs
     ]
