@@ -131,8 +131,8 @@ def probability_lower(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estima
     for equal spaces.
 
     The p value decides whether the probability differs from 1/2. With few networks the interval may include 1/2 where p
-    is below ``level``, because it is wider on purpose: at 8 against 8, with means one standard deviation apart, it covers
-    99%, and in 32% of 2,000 draws p was below 5% and the interval included 1/2. The opposite never happened.
+    is below ``level``, because it is wider on purpose. At 8 against 8, with means one standard deviation apart, it
+    covers 99%, and in 32% of 2,000 draws p was below 5% and the interval included 1/2. The opposite never happened.
 
     Raises:
         InputError: ``a`` or ``b`` is empty, or ``level`` is not between 0 and 1.

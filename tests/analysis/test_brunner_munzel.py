@@ -58,11 +58,11 @@ def test_samples_that_do_not_overlap_have_one_split_on_each_side():
     assert permutation_p(np.array([1.0, 1.0]), np.array([1.0, 1.0, 1.0])) == 1
 
 
-@pytest.mark.parametrize(("n", "m", "ratio", "rate"), [(8, 8, 1, 0.054), (8, 32, 3, 0.065), (32, 8, 3, 0.031)])
+@pytest.mark.parametrize(("n", "m", "ratio", "rate"), [(8, 8, 1, 0.054), (8, 32, 3, 0.065), (32, 8, 3, 0.030)])
 def test_equal_chances_are_called_unequal_as_seldom_as_the_claims_say(n, m, ratio, rate):
     """Normal errors around one mean, the first sample's deviation ``ratio`` times that of the second.
 
-    The rates are those of 4,000 draws; the t approximation has 6.1, 6.2 and 4.9% (docs/claims.md).
+    The rates are those of 4,000 and 6,000 draws; the t approximation has 6.1, 6.2 and 5.0% (docs/claims.md).
     """
     rng = np.random.default_rng(n)
     claims = sum(
