@@ -26,6 +26,7 @@ from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
+from designspace.trials.siblings import shared_results_note
 from designspace.trials.trial import Recipe
 
 _CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])))"
@@ -117,11 +118,12 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
     for run in runs:
         run.check_plan(recipe, seed)
     populations = tuple(run.population() for run in runs)
-    states = [state for run, each in zip(runs, populations, strict=True) for state in run.states(each.ids)]
-    waiting = sum(not state.has_ended for state in states)
-    for each in populations:
-        images = _check_population(each, recipe, launcher.data_root)
-    forecast = Forecast(waiting=waiting, finished=len(states) - waiting, populations=populations, images=images)
+    states = [run.states(each.ids) for run, each in zip(runs, populations, strict=True)]
+    total = sum(len(each) for each in states)
+    waiting = sum(not state.has_ended for each in states for state in each)
+    for population in populations:
+        images = _check_population(population, recipe, launcher.data_root)
+    forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images)
     if not waiting:
         return forecast
     notes = [_check_images(recipe, launcher)]
@@ -135,6 +137,9 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
         slots, memory = launcher.places(populations, recipe)
         device, workers = slots[0].device, len(slots)
         notes.append(memory)
+    for run, each in zip(runs, states, strict=True):
+        ids = [state.id for state in each if state.status == "waiting"]
+        notes.append(shared_results_note(run, ids, recipe, seed))
     trial_s = max(
         trial_seconds(run, each, recipe, device, launcher.data_root)
         for run, each in zip(runs, populations, strict=True)
