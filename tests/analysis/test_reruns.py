@@ -99,7 +99,9 @@ def test_a_report_tells_the_noise_of_training_where_networks_were_repeated(tmp_p
     rng = np.random.default_rng(3)
     results = repeated(rng.normal(40, 1, (20, 1)) + rng.normal(0, 0.5, (20, 3)))
     noise, best = noise_sentences(results)
-    assert noise.startswith("R: seeds change an error by 0.56 points (0.46 to 0.72, standard deviation) and networks by ")
+    assert noise.startswith(
+        "R: seeds change an error by 0.56 points (0.46 to 0.72, standard deviation) and networks by "
+    )
     assert noise.endswith("of the variance of single trainings is due to the networks (20 networks in 60 trainings).")
     assert best.startswith("R: the best network is a0000000000")
     assert {noise, best} < set(analyze([results], tmp_path, {}).sentences)
