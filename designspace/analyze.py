@@ -84,7 +84,7 @@ def show(
     runs: Sequence[RunFolder | Path],
     out: Path,
     *,
-    failures: Failures = "chance",
+    failures: Failures = "by_cause",
     level: float = 0.05,
     seed: int = 0,
     figures: Figures = "standard",
@@ -102,7 +102,7 @@ def show(
                 folder.write_results()
             except WriteError as error:  # somebody else's run, or one on a disk that is mounted for reading
                 log.warning("%s; %s is analysed as its trials say", error, folder.name)
-    results = _named_apart([Results.read(one) for one in runs], runs)
+    results = _named_apart([Results.read(one).with_failures(failures) for one in runs], runs)
     origins = [origin_of(run, one) for run, one in zip(runs, results, strict=True)]
     try:
         found = analyze_results(
@@ -111,7 +111,6 @@ def show(
             provenance_of(folders),
             origins=origins,
             level=level,
-            failures=failures,
             seed=seed,
             figures=figures,
             match=match,
@@ -156,7 +155,7 @@ def _named_apart(results: Sequence[Results], runs: Sequence[RunFolder | Path]) -
 
 
 def _checked(config: app.Config) -> tuple[Failures, float, int, Figures]:
-    """How failures count, the level, the seed and the choice of figures that were typed."""
+    """Return how failures count, the level, the seed and the choice of figures that were typed."""
     failures, level, seed, figures = (config[key] for key in ("failures", "level", "seed", "figures"))
     if failures not in get_args(Failures):
         raise unknown("treatment of failures", failures, get_args(Failures))

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
 from designspace.analysis.metrics import Column, Metric, counted, metric, metrics_of, values
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -107,7 +107,6 @@ def best_value(
     share: float = 0.25,
     level: float = 0.05,
     *,
-    failures: Failures = "chance",
     column: ErrorColumn = "final_error",
 ) -> BestValue:
     """The best value of a metric by the empirical bootstrap: interval of 1 - ``level``, and median.
@@ -117,13 +116,12 @@ def best_value(
         name: the metric.
         share: the part of the networks that each resample holds, drawn with replacement.
         level: the interval holds 1 - ``level`` of the resamples, with ``level`` / 2 on either side.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
         column: the error that decides which network is best.
 
     Raises:
         InputError: an unknown metric, no network that counts, or a ``share`` or ``level`` out of range.
     """
-    drawn = scatter(results, name, share, level, failures=failures, column=column)
+    drawn = scatter(results, name, share, level, column=column)
     if drawn.best_value is None:
         raise InputError(
             f"{results.name}: no finished network has a value of {drawn.metric.name} ({results.counts.sentence()})"
@@ -137,7 +135,6 @@ def best_values(
     share: float = 0.25,
     level: float = 0.05,
     *,
-    failures: Failures = "chance",
     column: ErrorColumn = "final_error",
 ) -> BestValues:
     """`best_value` of several metrics; of all that vary in the population unless told otherwise.
@@ -146,7 +143,7 @@ def best_values(
         InputError: as `best_value`.
     """
     wanted = metrics_of(results) if names is None else tuple(names)
-    found = (best_value(results, one, share, level, failures=failures, column=column) for one in wanted)
+    found = (best_value(results, one, share, level, column=column) for one in wanted)
     return BestValues(results.name, tuple(found))
 
 
@@ -156,7 +153,6 @@ def scatter(
     share: float = 0.25,
     level: float = 0.05,
     *,
-    failures: Failures = "chance",
     column: ErrorColumn = "final_error",
 ) -> Scatter:
     """Errors against a metric, with its best value (figures 2 and 5 of "Designing Network Design Spaces").
@@ -164,7 +160,7 @@ def scatter(
     Raises:
         InputError: an unknown metric, or a ``share`` or ``level`` out of range.
     """
-    rows, errors = counted(results, failures, column)
+    rows, errors = counted(results, column)
     column_ = values(results, name)[rows]
     there = np.isfinite(column_)
     table = results.table.iloc[rows[there]]

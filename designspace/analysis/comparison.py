@@ -25,14 +25,16 @@ from designspace.analysis.preconditions import (
     Precondition,
     by_network,
     independent,
+    left_out_at_random,
     may_conclude,
+    possible_results,
     random_part,
     same_budget,
     same_training,
     shared_networks,
 )
 from designspace.analysis.preconditions.looks import level_at, part_of_information
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.display import html_table
 from designspace.support.errors import InputError
 
@@ -91,6 +93,8 @@ class Comparison:
     """Networks that both populations have, where they are enough to be tested as pairs; else 0."""
     part: float = 1.0
     """The part of the information that is there: below 1 while trials are unfinished."""
+    is_worst_case: bool = False
+    """Whether the p values are the largest for any errors of trials that the machine ended (see `possible_results`)."""
     may_conclude: bool = True
     """Whether the finished trials are a random part of their populations, as far as can be seen."""
 
@@ -153,6 +157,7 @@ class Comparison:
         test = f"KS D = {self.ks:.2f}, {p_text(self.ks_p_holm)}{holm}"
         if self.shared:
             test = f"{self.shared} networks in pairs, {p_text(self.effect_p_holm)}{holm}"
+        test += " whatever the trials left out" if self.is_worst_case else ""
         sizes = f"n = {one.n_a} and {one.n_b}"
         percent = f"{100 * self.level:g}%"
         so_far = "So far, " if self.part < 1 else ""
@@ -216,8 +221,8 @@ class Comparison:
         )
 
 
-def compare(a: Results, b: Results, level: float = 0.05, *, failures: Failures = "chance", seed: int = 0) -> Comparison:
-    """Compare the errors of two populations; failed trials count at chance level unless ``failures`` says otherwise.
+def compare(a: Results, b: Results, level: float = 0.05, *, seed: int = 0) -> Comparison:
+    """Compare the errors of two populations.
 
     Only the networks needed, and the test of populations with common networks, depend on ``seed``.
 
@@ -225,14 +230,12 @@ def compare(a: Results, b: Results, level: float = 0.05, *, failures: Failures =
         InputError: one of them has no finished trial, both have one name, or ``level`` is not between 0 and 1.
     """
     for results in (a, b):
-        if not results.counted(failures).any():
+        if not results.counted().any():
             raise InputError(f"{results.name} has no trial to compare: {results.counts.sentence()}")
-    return compare_all([a, b], level, failures=failures, seed=seed)[0]
+    return compare_all([a, b], level, seed=seed)[0]
 
 
-def compare_all(
-    results: Sequence[Results], level: float = 0.05, *, failures: Failures = "chance", seed: int = 0
-) -> tuple[Comparison, ...]:
+def compare_all(results: Sequence[Results], level: float = 0.05, *, seed: int = 0) -> tuple[Comparison, ...]:
     """Compare all pairs of populations that have a trial to compare, with Holm's correction over the pairs.
 
     Both tests are corrected, each over all pairs. Fewer than two such populations give no comparison. What a claim
@@ -244,15 +247,15 @@ def compare_all(
     """
     check_level(level)
     counting: dict[str, Results] = {}
-    for population in (random_part(by_network(one, failures)) for one in results):
-        if not population.counted(failures).any():
+    for population in (random_part(by_network(one)) for one in results):
+        if not population.counted().any():
             continue
         if population.name in counting:
             raise InputError(f"two runs have the name {population.name!r}; give them different ones")
         counting[population.name] = population
     are_random = {name: may_conclude(population) for name, population in counting.items()}
     pairs = [
-        replace(_compare(a, b, level, failures, seed), may_conclude=are_random[a.name] and are_random[b.name])
+        replace(_compare_at_worst(a, b, level, seed), may_conclude=are_random[a.name] and are_random[b.name])
         for a, b in itertools.combinations(counting.values(), 2)
     ]
     ks = holm([pair.ks_p for pair in pairs])
@@ -260,8 +263,8 @@ def compare_all(
     found = []
     for pair, ks_p, effect_p in zip(pairs, ks, effects, strict=True):
         one = replace(pair, pairs=len(pairs), ks_p_holm=ks_p, effect_p_holm=effect_p)
-        if not one.differs and one.part == 1 and not one.shared:
-            a, b = (np.sort(counting[name].errors(failures)) for name in (one.a, one.b))
+        if not one.differs and one.part == 1 and not one.shared and not one.is_worst_case:
+            a, b = (np.sort(counting[name].errors()) for name in (one.a, one.b))
             one = replace(one, needed=networks_needed(a, b, level, len(pairs), seed=seed))
         found.append(one)
     return tuple(found)
@@ -282,12 +285,29 @@ def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _compare(a: Results, b: Results, level: float, failures: Failures, seed: int) -> Comparison:
-    """Return the numbers of one pair, not corrected, and the conditions of its claim."""
-    ours, theirs = a.errors(failures), b.errors(failures)
+def _compare_at_worst(a: Results, b: Results, level: float, seed: int) -> Comparison:
+    """Return the numbers of one pair; p values are the largest for any errors that trials left out may have had."""
+    pair = _compare(a, b, level, seed)
+    least = float(min(a.errors().min(), b.errors().min()))
+    possible = [possible_results(results, least) for results in (a, b)]
+    sides = list(itertools.product(*possible))[1:]  # the first is that of the pair itself
+    if not sides:
+        return pair
+    others = [_compare(ours, theirs, level, seed) for ours, theirs in sides]
+    ways = [pair, *others]
+    # An EDF lies between those with the trials at either end, and one is above another if its lower bound is.
+    above = {name: max(getattr(one, name) for one in ways) for name in ("a_above_p", "b_above_p")}
+    is_one_sided = len({np.sign(one.effect - 0.5) for one in ways}) == 1
+    effect_p = max(one.effect_p for one in ways) if is_one_sided else 1.0
+    return replace(pair, **above, ks_p=min(1.0, 2 * min(above.values())), effect_p=effect_p, is_worst_case=True)
+
+
+def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
+    """Return the numbers of one pair without the trials that are left out, not corrected, and its conditions."""
+    ours, theirs = a.errors(), b.errors()
     first, second = np.sort(ours), np.sort(theirs)
     ks = ks_test(first, second)
-    shared = shared_networks(a, b, failures)
+    shared = shared_networks(a, b)
     effect, mean = probability_lower(first, second, level), mean_difference(first, second, level)
     ks_p = ks.p
     if shared.are_many:
@@ -296,7 +316,8 @@ def _compare(a: Results, b: Results, level: float, failures: Failures, seed: int
     median = median_difference(first, second, level)
     counts = a.counts, b.counts
     is_done = not any(each.unfinished for each in counts)
-    part = part_of_information((first.size, counts[0].asked), (second.size, counts[1].asked))
+    asked = [one.counts.asked - int(one.left_out().sum()) for one in (a, b)]
+    part = part_of_information((first.size, asked[0]), (second.size, asked[1]))
     return Comparison(
         a=a.name,
         b=b.name,
@@ -317,7 +338,13 @@ def _compare(a: Results, b: Results, level: float, failures: Failures, seed: int
         median_low=median.low,
         median_high=median.high,
         level=level,
-        preconditions=(independent(a, b, shared), same_budget(a, b), same_training(a, b)),
+        preconditions=(
+            independent(a, b, shared),
+            same_budget(a, b),
+            same_training(a, b),
+            left_out_at_random(a),
+            left_out_at_random(b),
+        ),
         shared=len(shared.pairs) if shared.are_many else 0,
         part=1.0 if is_done else part,
     )

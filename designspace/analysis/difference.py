@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from designspace.analysis.edf import EDF, check_level
 from designspace.analysis.resampling import largest_deviations, quantile_grid, upper_quantile
+from designspace.analysis.tied_ks import has_ties, tied_p_values
 from designspace.support.display import Outlined
 
 Dominance = Literal["A", "B", "cross", "undecided"]
 
+_LARGEST_EXACT = 10_000
+"""Networks of a population, at most, for which an exact p value is computed."""
 _EXACT = 100
 """Networks, at most, of which an exact p value on one side is computed where the sizes differ: it takes so long."""
 
@@ -31,7 +34,7 @@ class KS:
     distance: float
     """D: the largest distance of the two EDFs."""
     p: float
-    """Two-sided; exact up to 10,000 networks, and on the safe side where errors are equal."""
+    """Two-sided; exact up to 10,000 networks, also where errors are equal. Beyond that, equal errors make it larger."""
     a_above_p: float
     """One-sided: small where the EDF of A is above that of B somewhere, so that A has more networks up to there."""
     b_above_p: float
@@ -141,9 +144,16 @@ def _part(largest: NDArray[np.float32], distance: float) -> float:
 def ks_test(a: NDArray[np.float64], b: NDArray[np.float64]) -> KS:
     """The Kolmogorov-Smirnov tests of two populations of ascending errors ("On Network Design Spaces", section 4.1).
 
-    On one side the p value is exact for equal sizes up to 10,000 and other sizes up to 100, else asymptotic.
+    Where errors are equal, up to 10,000 networks, the p values are those of all splits of the pooled errors (see
+    `tied_p_values`). The tables for continuous errors are too large there: with 50 networks and errors of 10% (standard
+    deviation 1) on 500 images they call equal spaces different in 2.4% of the cases at a level of 5%, and the exact
+    values in 4.1%; spaces one point apart are told apart in 61% and 70%. Where no errors are equal, the p value of one
+    side is exact for equal sizes up to 10,000 and other sizes up to 100, and asymptotic otherwise.
     """
     above, below = _largest_gaps(a, b)
+    if max(a.size, b.size) <= _LARGEST_EXACT and has_ties(a, b):
+        tied = tied_p_values(a, b)
+        return KS(max(above, below), tied.two_sided, tied.a_above, tied.b_above)
     return KS(
         distance=max(above, below),
         p=_p(a, b, max(above, below), "two-sided"),
@@ -167,7 +177,7 @@ def _p(a: NDArray[np.float64], b: NDArray[np.float64], distance: float, side: st
     from scipy import stats
 
     largest = max(a.size, b.size)
-    if largest <= (10_000 if side == "two-sided" or a.size == b.size else _EXACT):
+    if largest <= (_LARGEST_EXACT if side == "two-sided" or a.size == b.size else _EXACT):
         with warnings.catch_warnings():
             # Where D is one step, rounding can bring the exact p above 1. Scipy then warns and takes the asymptotic
             # one, which is near 1 too.

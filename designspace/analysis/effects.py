@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from designspace.analysis.brunner_munzel import permutation_p
 from designspace.analysis.edf import check_level
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
 _TRUSTED = 10
 """An interval of the best of k needs this many times k networks: fewer say too little of the best of their space."""
+_FEW = 15
+"""With fewer networks than this, P(A < B) = 1/2 is tested by permutation."""
 _RARE = 3
 """With fewer independent pairs of the rarer outcome than so many a variance says too little: pairs are counted then."""
 
@@ -66,8 +69,10 @@ class BestOfK(Outlined):
 def mean_difference(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estimate:
     """Mean error of ``a`` less that of ``b``, percentage points, with Welch's t interval (1947).
 
-    Where neither population varies the interval is a point. With some failures at chance level among few networks
-    (two of 16) it covers too seldom, for the next failure would move the mean by far.
+    Where neither population varies the interval is a point. With some failures at chance level among few networks it
+    covers too seldom, since the sample with no failure yet shows nothing of their variance: 85% of 1,000 intervals at
+    95% with 10% failures at 90% error and 8 against 32 networks. The studentised bootstrap covers 77% there, and less
+    than Welch's interval with skewed errors too (90% against 93%).
 
     Raises:
         InputError: ``a`` or ``b`` is empty, or ``level`` is not between 0 and 1.
@@ -121,7 +126,13 @@ def probability_lower(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estima
     Populations that hardly overlap say too little of that variance. Where among m = min(n_a, n_b) independent pairs
     fewer than three of the rarer outcome are to be expected, the interval is at least as wide as that of Clopper and
     Pearson for m pairs, and so covers more often than it says. The p value is that of Brunner and Munzel, on the
-    scale of the probability; that of Mann and Whitney where the variance is zero.
+    scale of the probability; that of Mann and Whitney where the variance is zero. With fewer than 15 networks in A or B
+    it is the permutation p value of the same statistic (`permutation_p`), since the t distribution is too narrow there
+    for equal spaces.
+
+    The p value decides whether the probability differs from 1/2. With few networks the interval may include 1/2 where p
+    is below ``level``, because it is wider on purpose. At 8 against 8, with means one standard deviation apart, it
+    covers 99%, and in 32% of 2,000 draws p was below 5% and the interval included 1/2. The opposite never happened.
 
     Raises:
         InputError: ``a`` or ``b`` is empty, or ``level`` is not between 0 and 1.
@@ -133,7 +144,10 @@ def probability_lower(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estima
     above = 1 - _not_above(second, first) / second.size  # part of B above each of A, ties shared
     below = _not_above(first, second) / first.size
     value = float(above.mean())
-    return _probability(value, (above, below), 1, level, (first, second))
+    estimate = _probability(value, (above, below), 1, level, (first, second))
+    if 1 < min(first.size, second.size) < _FEW:
+        return replace(estimate, p=permutation_p(first, second))
+    return estimate
 
 
 def cliffs_delta(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estimate:

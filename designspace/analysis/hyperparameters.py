@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, suggest
 
@@ -48,7 +48,6 @@ def relative_ranks(
     results: Results,
     settings: tuple[str, ...] = ("lr", "weight_decay"),
     *,
-    failures: Failures = "chance",
     column: ErrorColumn = "final_error",
 ) -> RelativeRanks:
     """Rank the trainings of each network against each other: 0 for its best setting, 1 for its worst, ties shared.
@@ -61,8 +60,8 @@ def relative_ranks(
     for setting in settings:
         if setting not in results.table.columns:
             raise InputError(f"{results.name} has no column {setting!r}; {suggest(setting, results.table.columns)}")
-    counted = results.table[results.counted(failures)]
-    table = counted[["id", *settings]].assign(error=results.errors(failures, column))
+    counted = results.table[results.counted()]
+    table = counted[["id", *settings]].assign(error=results.errors(column))
     trained = table.groupby("id")["error"].transform("count")
     table = table[trained > 1]
     if table.empty:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.metrics import Metric, counted, metric, parameters_of, values
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -137,7 +137,6 @@ def importance(
     repeats: int = 3,
     seed: int = 0,
     ranks: bool = True,
-    failures: Failures = "chance",
     column: ErrorColumn = "final_error",
 ) -> Importances:
     """The importance of parameters for the error, by permutation on networks that the forest has not seen.
@@ -154,7 +153,6 @@ def importance(
         seed: of splits, forests and shuffles.
         ranks: explain the ranks of the errors. The errors themselves (False) would make it a question of which few
             networks fail, for the variance is theirs: a failed trial counts at chance level, far above the others.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
         column: the error that counts.
 
     Raises:
@@ -163,7 +161,7 @@ def importance(
     if repeats < 2:
         raise InputError(f"repeats must be at least 2, for a deviation, not {repeats}")
     metrics = parameters_of(results) if names is None else tuple(metric(one) for one in names)
-    rows, errors = counted(results, failures, column)
+    rows, errors = counted(results, column)
     if errors.size < FEWEST:
         raise InputError(f"{results.name}: importance needs {FEWEST} finished trials ({results.counts.sentence()})")
     if not metrics:

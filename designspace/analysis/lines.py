@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from designspace.analysis.best_values import weighted_quantiles
 from designspace.analysis.metrics import counted, stage_columns
 from designspace.analysis.paired import spearman
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
@@ -157,20 +157,19 @@ def fit_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, flo
     return LineFit(int(w_0), w_a, factor, e_fit, *told)
 
 
-def fit_population(results: Results, limit: int | None = None, *, failures: Failures = "chance") -> PopulationFits:
+def fit_population(results: Results, limit: int | None = None) -> PopulationFits:
     """Fit a line to each finished network of a population (figure 8, right), in the order of the table.
 
     Args:
         results: a population.
         limit: maximum number of networks to fit, spread evenly over the table; None fits all. One takes about 20 ms.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
 
     Raises:
         InputError: ``limit`` is below 1.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1 network, not {limit}")
-    rows, errors = counted(results, failures)
+    rows, errors = counted(results)
     if limit is not None and rows.size > limit:
         kept = np.linspace(0, rows.size - 1, limit).round().astype(int)
         rows, errors = rows[kept], errors[kept]

@@ -16,7 +16,7 @@ from designspace.analysis.blocks import mean_difference_of_pairs
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.effects import mean_difference
 from designspace.analysis.preconditions import shared_networks
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.checks import number
 from designspace.support.errors import InputError
 
@@ -70,18 +70,16 @@ def within_margins(
     results: Sequence[Results],
     comparisons: Sequence[Comparison],
     margin: float,
-    *,
-    failures: Failures = "chance",
 ) -> tuple[WithinMargin, ...]:
     """Ask of all pairs whether one is not worse than the other by more than a margin.
 
-    Networks that both have count as pairs, as in `compare`. Nothing is said of pairs with unfinished trials.
+    Networks that both have count as pairs, as in `compare`. Nothing is said of pairs with unfinished trials, nor where
+    the machine ended trials that are not like the others (see `left_out_at_random`).
 
     Args:
         results: the populations.
         comparisons: their comparisons.
         margin: largest acceptable loss of mean error, percentage points.
-        failures: see `Results.errors`.
 
     Raises:
         InputError: the margin is not above 0.
@@ -89,13 +87,13 @@ def within_margins(
     if not number("margin", margin) > 0:
         raise InputError(f"margin must be above 0 percentage points, as margin=0.5, not {margin!r}")
     named = {one.name: one for one in results}
-    done = [pair for pair in comparisons if pair.part == 1 and not np.isnan(pair.mean_low)]
+    done = [pair for pair in comparisons if pair.part == 1 and not pair.is_worst_case and not np.isnan(pair.mean_low)]
     found = []
     for pair in done:
         a, b = named[pair.a], named[pair.b]
-        ours, theirs = a.errors(failures), b.errors(failures)
+        ours, theirs = a.errors(), b.errors()
         level = 2 * pair.level / len(done)  # an interval of 1 - 2 alpha has two one-sided bounds of 1 - alpha
-        shared = shared_networks(a, b, failures)
+        shared = shared_networks(a, b)
         mean = (
             mean_difference_of_pairs(ours, theirs, shared.pairs, level)
             if shared.are_many

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from designspace.analysis.comparison import Comparison, holm, p_text
 from designspace.analysis.complexity_weights import common_range, common_weights
 from designspace.analysis.edf import EDF, check_level, edf
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import counted
@@ -85,8 +85,6 @@ def compare_matched(
     b: Results,
     match: str = "flops",
     level: float = 0.05,
-    *,
-    failures: Failures = "chance",
 ) -> Matched:
     """Compare two populations at equal complexity: ranks of errors within strata of like complexity.
 
@@ -95,16 +93,15 @@ def compare_matched(
         b: the second one.
         match: the column to match by: flops, params, activations, or train_s.
         level: significance level of the conclusion.
-        failures: see `Results.errors`.
 
     Raises:
         InputError: an unknown column, complexities that are not known or have no range in common, or no trial counts.
     """
     check_level(level)
-    values = [_complexity(one, match, failures) for one in (a, b)]
+    values = [_complexity(one, match) for one in (a, b)]
     low, high = common_range(values)
     pooled, is_a = np.concatenate(values), np.repeat([True, False], [len(of) for of in values])
-    errors = np.concatenate([one.errors(failures) for one in (a, b)])
+    errors = np.concatenate([one.errors() for one in (a, b)])
     is_common = (pooled >= low) & (pooled <= high)
     pooled, is_a, errors = pooled[is_common], is_a[is_common], errors[is_common]
     effect, p = _within_strata(errors, is_a, _strata(pooled))
@@ -116,17 +113,15 @@ def match_all(
     results: Sequence[Results],
     comparisons: Sequence[Comparison],
     match: str | None = "auto",
-    *,
-    failures: Failures = "chance",
 ) -> tuple[tuple[Matched, ...], tuple[str, ...]]:
     """Compare pairs at equal complexity, with Holm's correction over them.
 
     Args:
         results: the populations.
         comparisons: their comparisons.
-        match: the column to match all pairs by; ``auto`` matches those whose budgets differ, by the first complexity
-            that does (see `preconditions.same_budget`); None matches none.
-        failures: see `Results.errors`.
+        match: the column to match all pairs by; ``auto`` matches pairs whose budgets differ, or where the machine ended
+            networks of some complexities sooner than others, by the first complexity that does (see
+            `preconditions.same_budget` and `left_out_at_random`); None matches none.
 
     Raises:
         InputError: an unknown ``match``.
@@ -140,13 +135,13 @@ def match_all(
     found: list[Matched] = []
     refused: list[str] = []
     for pair in comparisons:
-        differ = [name for check in pair.preconditions if check.name == "same budget" for name in check.evidence]
+        differ = [name for check in pair.preconditions if not check.holds for name in check.evidence if name in MATCHES]
         column = next(iter(differ), None) if match == "auto" else match
         if column is None or not pair.may_conclude or pair.part < 1:
             continue
         try:
             sides = named[pair.a], named[pair.b]
-            found.append(compare_matched(*sides, column, pair.level, failures=failures))
+            found.append(compare_matched(*sides, column, pair.level))
         except InputError as error:
             refused.append(f"{pair.a} and {pair.b} cannot be compared at equal {column}: {error}.")
     corrected = holm([pair.p for pair in found])
@@ -154,23 +149,21 @@ def match_all(
     return tuple(matched), tuple(refused)
 
 
-def normalised(
-    results: Sequence[Results], match: str, failures: Failures = "chance", bins: int = BINS
-) -> dict[str, EDF]:
+def normalised(results: Sequence[Results], match: str, bins: int = BINS) -> dict[str, EDF]:
     """Return the EDFs of populations, weighed as if all had the same complexities, by their names.
 
     Raises:
         InputError: as `compare_matched`.
     """
-    weights = common_weights([_complexity(one, match, failures) for one in results], bins)
-    return {one.name: edf(one.errors(failures), of) for one, of in zip(results, weights, strict=True)}
+    weights = common_weights([_complexity(one, match) for one in results], bins)
+    return {one.name: edf(one.errors(), of) for one, of in zip(results, weights, strict=True)}
 
 
-def _complexity(results: Results, match: str, failures: Failures) -> NDArray[np.float64]:
+def _complexity(results: Results, match: str) -> NDArray[np.float64]:
     """Return a column of the networks that count, all of which must be known."""
     if match not in MATCHES:
         raise unknown("quantity to match by", match, MATCHES)
-    values = results.table[match].to_numpy(np.float64)[results.counted(failures)]
+    values = results.table[match].to_numpy(np.float64)[results.counted()]
     if np.isnan(values).any():
         raise InputError(f"{match} of {counted(int(np.isnan(values).sum()), 'trial')} of {results.name} is not known")
     return values

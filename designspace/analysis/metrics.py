@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import unknown
 
@@ -157,11 +157,9 @@ def parameters_of(results: Results) -> tuple[Metric, ...]:
     return tuple(one for one in metrics_of(results, ["parameter"]) if one.name in stages | shared)
 
 
-def counted(
-    results: Results, failures: Failures = "chance", column: ErrorColumn = "final_error"
-) -> tuple[NDArray[np.int64], Column]:
+def counted(results: Results, column: ErrorColumn = "final_error") -> tuple[NDArray[np.int64], Column]:
     """The places in the table of the trials that count, and their errors (per cent), failed ones at chance level."""
-    return np.flatnonzero(results.counted(failures)), results.errors(failures, column)
+    return np.flatnonzero(results.counted()), results.errors(column)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -195,7 +193,7 @@ class Plane(Outlined):
         )
 
 
-def plane(results: Results, x: str | Metric, y: str | Metric, *, failures: Failures = "chance") -> Plane:
+def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
     """Two metrics of the finished networks that have both, with the rank of each network's error among them.
 
     Raises:
@@ -203,7 +201,7 @@ def plane(results: Results, x: str | Metric, y: str | Metric, *, failures: Failu
     """
     from scipy.stats import rankdata
 
-    rows, errors = counted(results, failures)
+    rows, errors = counted(results)
     columns = [values(results, one)[rows] for one in (x, y)]
     there = np.isfinite(columns[0]) & np.isfinite(columns[1])
     table = results.table.iloc[rows[there]]

@@ -22,7 +22,7 @@ from designspace.analysis.effects import best_of_k
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
 from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects, draw_paired
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
-from designspace.analysis.figures.drawing import NOT_DRAWN, TREATMENT
+from designspace.analysis.figures.drawing import NOT_DRAWN
 from designspace.analysis.figures.importance import draw_importance
 from designspace.analysis.figures.networks import draw_staircases
 from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_scatter
@@ -36,7 +36,7 @@ from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.designing import complexity_of_networks
 from designspace.analysis.papers.panels import everything, hide_rest
 from designspace.analysis.preconditions import same_training
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.analysis.search import doubling, search_curve
 from designspace.analysis.tradeoffs import pareto
 from designspace.support.errors import InputError
@@ -51,7 +51,6 @@ def figures_of(
     *,
     every: bool = False,
     level: float = 0.05,
-    failures: Failures = "chance",
     seed: int = 0,
 ) -> list[Drawing]:
     """The figures of a report beside its EDFs, as far as the results have what they show.
@@ -61,21 +60,20 @@ def figures_of(
         comparisons: of all pairs of them that can be compared.
         every: also those that take longer, a set for each run.
         level: one minus the confidence of bands and intervals.
-        failures: see `Results.errors`.
         seed: of bootstraps and forests.
     """
-    finished = [one for one in results if one.errors(failures).size]
+    finished = [one for one in results if one.errors().size]
     done = [one for one in finished if (one.table["status"] == "done").any()]
     drawn = []
     if comparisons:
         drawn += [
-            effects_figure(finished, comparisons, failures=failures),
-            pair_figures(finished, level=level, failures=failures, seed=seed),
+            effects_figure(finished, comparisons),
+            pair_figures(finished, level=level, seed=seed),
         ]
     for place, (a, b) in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
-        drawn.append(renamed(paired_figure(a, b, failures=failures), f"paired_{place}"))
+        drawn.append(renamed(paired_figure(a, b), f"paired_{place}"))
     if finished:
-        drawn.append(search_figure(finished, failures=failures))
+        drawn.append(search_figure(finished))
     costed = [one for one in done if one.table["flops"].notna().any()]
     if costed:
         drawn.append(pareto_figure(costed))
@@ -90,9 +88,9 @@ def figures_of(
         if {"d", "w_mean", "flops", "activations"} <= {metric.name for metric in metrics_of(one)}:
             drawn.append(renamed(maps_figure(one), f"maps_{place}"))
         if metrics_of(one):
-            drawn.append(renamed(parameters_figure(one, failures=failures), f"parameters_{place}"))
+            drawn.append(renamed(parameters_figure(one), f"parameters_{place}"))
         with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
-            drawn.append(renamed(importance_figure(one, failures=failures, seed=seed), f"importance_{place}"))
+            drawn.append(renamed(importance_figure(one, seed=seed), f"importance_{place}"))
     return drawn
 
 
@@ -123,7 +121,6 @@ def pair_figures(
     *,
     level: float = 0.05,
     most: int = MOST_PAIRS,
-    failures: Failures = "chance",
     seed: int = 0,
 ) -> Drawing:
     """For each pair of populations: the difference of their EDFs, and whose best of k networks is better.
@@ -132,13 +129,12 @@ def pair_figures(
         results: two or more; those without a trial that counts are left out.
         level: one minus the confidence of the bands.
         most: pairs, at most, that are drawn; of more the first ones.
-        failures: see `Results.errors`.
         seed: of the bootstrap band.
 
     Raises:
         InputError: fewer than two populations have a trial that counts.
     """
-    some = [one for one in results if one.errors(failures).size]
+    some = [one for one in results if one.errors().size]
     pairs = list(itertools.combinations(some, 2))
     if not pairs:
         raise InputError("a comparison needs two populations with finished trials")
@@ -146,7 +142,7 @@ def pair_figures(
     figure, grid = new_grid(len(drawn), 2, width=4.4, height=2.9)
     numbers = []
     for axes, (a, b) in zip(grid, drawn, strict=True):
-        errors = a.errors(failures), b.errors(failures)
+        errors = a.errors(), b.errors()
         gap = difference(edf(errors[0]), edf(errors[1]), level / len(pairs), seed=seed)
         # Close to all networks, two fixed minima are compared, and the probability goes to 0 or 1 whatever the spaces.
         largest = max(1, min(errors[0].size, errors[1].size) // 3)
@@ -167,26 +163,20 @@ def pair_figures(
         f"second, for k up to a third of them, with {100 * (1 - level):g}% intervals where k is small enough.{left_out}"
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("pairs", "Spaces against each other", figure, table, caption, results, TREATMENT[failures])
+    return finish("pairs", "Spaces against each other", figure, table, caption, results)
 
 
-def effects_figure(
-    results: Sequence[Results], comparisons: Sequence[Comparison], *, failures: Failures = "chance"
-) -> Drawing:
+def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]) -> Drawing:
     """The probability that a network of one space beats one of the other, for all pairs at once."""
     if not comparisons:
         raise InputError("a comparison needs two populations with finished trials")
     figure, ((ax,),) = new_grid(1, 1, width=6.4, height=1.4 + 0.3 * len(comparisons))
     draw_effects(ax, comparisons)
     caption = "Probability that a random network of the first space has the lower error, with its interval."
-    return finish(
-        "effects", "Effect sizes", figure, comparison_numbers(comparisons), caption, results, TREATMENT[failures]
-    )
+    return finish("effects", "Effect sizes", figure, comparison_numbers(comparisons), caption, results)
 
 
-def matched_figures(
-    results: Sequence[Results], matched: Sequence[Matched], *, level: float = 0.05, failures: Failures = "chance"
-) -> list[Drawing]:
+def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, level: float = 0.05) -> list[Drawing]:
     """Draw the EDFs of the pairs that were matched, weighed as if both had the same complexities, a panel each."""
     if not matched:
         return []
@@ -197,7 +187,7 @@ def matched_figures(
     hide_rest(grid, len(shown))
     numbers = []
     for ax, pair in zip(grid.flat, shown, strict=False):
-        curves = normalised([named[pair.a], named[pair.b]], pair.match, failures)
+        curves = normalised([named[pair.a], named[pair.b]], pair.match)
         draw_edf(
             ax,
             curves,
@@ -214,10 +204,10 @@ def matched_figures(
     )
     table = pd.concat(numbers, ignore_index=True)
     drawn = [one for one in results if any(one.name in (pair.a, pair.b) for pair in shown)]
-    return [finish("matched", "At equal complexity", figure, table, caption, drawn, TREATMENT[failures])]
+    return [finish("matched", "At equal complexity", figure, table, caption, drawn)]
 
 
-def parameters_figure(results: Results, *, columns: int = 4, failures: Failures = "chance") -> Drawing:
+def parameters_figure(results: Results, *, columns: int = 4) -> Drawing:
     """Error against every parameter and complexity that varies in a population, with the best values."""
     metrics = metrics_of(results)
     if not metrics:
@@ -225,7 +215,7 @@ def parameters_figure(results: Results, *, columns: int = 4, failures: Failures 
     figure, grid = new_grid(-(-len(metrics) // columns), min(columns, len(metrics)), width=3.0, height=2.6)
     numbers = []
     for ax, metric in zip(grid.flat, metrics, strict=False):
-        found = scatter(results, metric, failures=failures)
+        found = scatter(results, metric)
         draw_scatter(ax, found)
         numbers.append(found.table().assign(metric=metric.name))
     hide_rest(grid, len(metrics))
@@ -234,16 +224,16 @@ def parameters_figure(results: Results, *, columns: int = 4, failures: Failures 
         "interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results], TREATMENT[failures])
+    return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results])
 
 
-def importance_figure(results: Results, *, failures: Failures = "chance", seed: int = 0) -> Drawing:
+def importance_figure(results: Results, *, seed: int = 0) -> Drawing:
     """Which parameters decide: importance by permutation on a forest, with how much that forest explains.
 
     Raises:
         InputError: too few finished trials, or errors or parameters that are all equal.
     """
-    found = importance(results, failures=failures, seed=seed)
+    found = importance(results, seed=seed)
     figure, ((ax,),) = new_grid(1, 1, width=5.4, height=1.4 + 0.28 * min(12, len(found.parameters)))
     draw_importance(ax, found)
     return finish(
@@ -253,7 +243,6 @@ def importance_figure(results: Results, *, failures: Failures = "chance", seed: 
         found.table(),
         found.sentence(),
         [results],
-        TREATMENT[failures],
     )
 
 
@@ -290,15 +279,15 @@ def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
     return finish("networks", "Best and worst networks", figure, table, caption, results, NOT_DRAWN)
 
 
-def search_figure(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def search_figure(results: Sequence[Results]) -> Drawing:
     """What a random search of k networks finds in each population."""
     everything({"": results})
-    curves = [search_curve(one, failures=failures) for one in results if one.errors(failures).size]
+    curves = [search_curve(one) for one in results if one.errors().size]
     figure, ((ax,),) = new_grid(1, 1, width=5.4, height=3.6)
     draw_search(ax, curves)
     caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."
     numbers = pd.concat([one.table() for one in curves], ignore_index=True) if curves else pd.DataFrame()
-    return finish("search", "Random search", figure, numbers, caption, results, TREATMENT[failures])
+    return finish("search", "Random search", figure, numbers, caption, results)
 
 
 def pareto_figure(results: Sequence[Results]) -> Drawing:
@@ -342,15 +331,13 @@ def curves_figure(results: Sequence[Results]) -> Drawing:
     return finish("curves", "Learning curves", figure, table, caption, results, NOT_DRAWN)
 
 
-def paired_figure(a: Results, b: Results, *, failures: Failures = "chance") -> Drawing:
+def paired_figure(a: Results, b: Results) -> Drawing:
     """The same networks under two recipes: does one rank them as the other does?
 
     Raises:
         InputError: they have too few networks in common.
     """
-    paired = compare_paired(a, b, failures=failures)
+    paired = compare_paired(a, b)
     figure, ((ax,),) = new_grid(1, 1, width=4.6, height=4.2)
     draw_paired(ax, paired)
-    return finish(
-        "paired", f"{a.name} and {b.name}", figure, paired.table(), paired.sentence(), [a, b], TREATMENT[failures]
-    )
+    return finish("paired", f"{a.name} and {b.name}", figure, paired.table(), paired.sentence(), [a, b])

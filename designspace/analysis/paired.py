@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 from designspace.analysis.comparison import p_text
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.display import Outlined
-from designspace.support.errors import InputError, unknown
+from designspace.support.errors import InputError
 from designspace.support.text import counted
 
 PARTS = (0.1, 0.25)
@@ -69,7 +68,7 @@ class Paired(Outlined):
     unfinished: int
     """Networks in both that have not ended in one of them; they count nowhere."""
     left_out: int
-    """Networks that failed in one of them and were left out for it (``failures="exclude"``)."""
+    """Networks that failed in one of them and were left out for it (see `Results.left_out`)."""
     level: float
     chance_error: float
     """Per cent."""
@@ -134,7 +133,7 @@ class Paired(Outlined):
         return found
 
 
-def compare_paired(a: Results, b: Results, level: float = 0.05, *, failures: Failures = "chance") -> Paired:
+def compare_paired(a: Results, b: Results, level: float = 0.05) -> Paired:
     """Compare the same networks under two recipes, joined by their ids.
 
     The intervals of rank correlations hold for any joint distribution of the errors, but where the runs agree well
@@ -145,15 +144,11 @@ def compare_paired(a: Results, b: Results, level: float = 0.05, *, failures: Fai
         a: results under one recipe.
         b: results under the other.
         level: the intervals hold with probability 1 - level each.
-        failures: ``chance`` counts a failed network at chance level under the recipe where it failed; ``exclude``
-            leaves out what failed under either.
 
     Raises:
         InputError: both have one name, different numbers of classes, a network twice, or no finished one in common.
     """
     check_level(level)
-    if failures not in get_args(Failures):
-        raise unknown("treatment of failures", failures, get_args(Failures))
     if a.name == b.name:
         raise InputError(f"two runs have the name {a.name!r}; give them different ones")
     if a.chance_error != b.chance_error:
@@ -163,8 +158,7 @@ def compare_paired(a: Results, b: Results, level: float = 0.05, *, failures: Fai
         )
     both = _errors(a).add_suffix("_a").join(_errors(b).add_suffix("_b"), how="inner")
     ended = both[both["ended_a"] & both["ended_b"]]
-    failed = ended["failed_a"] | ended["failed_b"]
-    counted = ended[~failed] if failures == "exclude" else ended
+    counted = ended[~(ended["left_out_a"] | ended["left_out_b"])]
     if counted.empty:
         raise InputError(
             f"{a.name} and {b.name} have no network in common that counts in both; ids are what joins them"
@@ -263,15 +257,18 @@ def mean_paired_difference(x: NDArray[np.float64], y: NDArray[np.float64], level
 
 
 def _errors(results: Results) -> pd.DataFrame:
-    """By id: the error, a failed one at chance level, and whether the trial ended or failed."""
+    """By id: the error, a failed one at chance level, and whether the trial ended, failed and was left out."""
     table = results.table
     repeated = table["id"][table["id"].duplicated()]
     if not repeated.empty:
         raise InputError(f"{results.name}: the network {repeated.iloc[0]} stands in more than one row")
     failed = (table["status"] == "failed").to_numpy(np.bool_)
     done = (table["status"] == "done").to_numpy(np.bool_)
+    left_out = results.left_out()
     error = np.where(failed, results.chance_error, table["final_error"].to_numpy(np.float64))
-    return pd.DataFrame({"error": error, "ended": done | failed, "failed": failed}, index=table["id"])
+    return pd.DataFrame(
+        {"error": error, "ended": done | failed, "failed": failed, "left_out": left_out}, index=table["id"]
+    )
 
 
 def _fisher(value: float, error: float, n: int, level: float, *, of_rho: bool) -> tuple[float, float]:

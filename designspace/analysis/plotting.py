@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import draw_edf, new_axes
-from designspace.analysis.figures.drawing import TREATMENT, progress
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.figures.drawing import progress
+from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,22 +27,17 @@ Plotted = Run | Sequence[Run] | Mapping[str, Run | ArrayLike]
 
 
 @overload
-def plot_edf(
-    results: Plotted, level: float = 0.05, *, failures: Failures = "chance", bands: bool = True, ax: None = None
-) -> Figure: ...
+def plot_edf(results: Plotted, level: float = 0.05, *, bands: bool = True, ax: None = None) -> Figure: ...
 
 
 @overload
-def plot_edf(
-    results: Plotted, level: float = 0.05, *, failures: Failures = "chance", bands: bool = True, ax: Axes
-) -> Axes: ...
+def plot_edf(results: Plotted, level: float = 0.05, *, bands: bool = True, ax: Axes) -> Axes: ...
 
 
 def plot_edf(
     results: Plotted,
     level: float = 0.05,
     *,
-    failures: Failures = "chance",
     bands: bool = True,
     ax: Axes | None = None,
 ) -> Figure | Axes:
@@ -55,7 +50,6 @@ def plot_edf(
             the path of a run folder; errors are a list, an array or a Series. Of plain errors, None and NaN are left
             out, and the figure says so; `Results.from_errors` counts them at chance level.
         level: significance level of the bands.
-        failures: whether failed trials of a run count at ``chance`` level or not at all (``exclude``).
         bands: whether to draw the confidence bands.
         ax: axes of your own to draw into.
 
@@ -68,7 +62,7 @@ def plot_edf(
 
     >>> figure = plot_edf({"AnyNetXA": [30.1, 28.4, 33.0], "RegNetX": [27.5, 28.0, None]})
     """
-    curves, notes, chance_error = _curves(results, failures)
+    curves, notes, chance_error = _curves(results)
     figure = None
     if ax is None:
         figure, axes = new_axes(height=4.4 + 0.17 * len(curves))  # the legend has a line for each
@@ -79,9 +73,9 @@ def plot_edf(
     return axes if figure is None else figure
 
 
-def edfs_of(results: Iterable[Results], failures: Failures) -> dict[str, EDF]:
+def edfs_of(results: Iterable[Results]) -> dict[str, EDF]:
     """Return the EDF of each run that has a trial that counts."""
-    counted = {one.name: one.errors(failures) for one in results}
+    counted = {one.name: one.errors() for one in results}
     return {name: edf(errors) for name, errors in counted.items() if errors.size}
 
 
@@ -103,7 +97,7 @@ def check_together(results: Sequence[Results]) -> None:
         raise InputError(f"these runs have different numbers of classes (chance level: {listed}): compare them apart")
 
 
-def _curves(results: Plotted, failures: Failures) -> tuple[dict[str, EDF], list[str], float | None]:
+def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
     """The EDFs to draw by name, what the figure says of missing errors, and the error of chance where it is known."""
     runs: list[Results] = []
     errors: dict[str, NDArray[np.float64]] = {}
@@ -119,10 +113,10 @@ def _curves(results: Plotted, failures: Failures) -> tuple[dict[str, EDF], list[
                 notes.append(f"{name}: {missing} of {given.size} errors missing, left out.")
     if runs or not errors:
         check_together(runs)
-    of_runs = edfs_of(runs, failures)
+    of_runs = edfs_of(runs)
     of_errors = {name: edf(values) for name, values in errors.items() if values.size}
     order = [run.name for run in runs if run.name in of_runs] + list(of_errors)
-    notes = [*progress(runs, TREATMENT[failures]), *notes] if runs else notes
+    notes = [*progress(runs), *notes] if runs else notes
     return {name: (of_runs | of_errors)[name] for name in order}, notes, runs[0].chance_error if runs else None
 
 

@@ -31,6 +31,11 @@ _ID = re.compile(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)')
 _PREAMBLE = re.compile(r"\A.*?(?=<svg\b)", re.DOTALL)
 _NOT_SHOWN = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')
+TREATMENT: dict[Failures, str] = {
+    "by_cause": "Networks that diverged count at chance level, what the machine ended does not count",
+    "chance": "Failed trials count at chance level",
+    "exclude": "Failed trials do not count",
+}
 _WIDE = 7.0
 """Figures of several panels, wider than so many inches, take the whole width of the page."""
 _LARGEST_SVG = 400_000
@@ -56,7 +61,6 @@ def render_report(
     best_values: Sequence[Table] = (),
     failed: Table,
     provenance: Mapping[str, str],
-    failures: Failures = "chance",
 ) -> str:
     """The HTML of a report.
 
@@ -77,7 +81,6 @@ def render_report(
         best_values: what parameters the best networks have, a table for each run.
         failed: failed trials by reason; one without rows is left out.
         provenance: where it comes from.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
     """
     import jinja2  # a tenth of a second that numbers alone need not pay
     from markupsafe import Markup
@@ -97,7 +100,7 @@ def render_report(
         }
         for one in (edf, *figures)
     ]
-    data = {**trial_data(results, failures), "edf": edf_place(edf.figure)}  # its layout is known from here on
+    data = {**trial_data(results), "edf": edf_place(edf.figure)}  # its layout is known from here on
     script = _template("report.js")
     return environment.from_string(_template("report.html.j2")).render(
         title=title,
@@ -111,7 +114,7 @@ def render_report(
         best=list(zip(best, _loading(results, origins), strict=False)),
         best_values=best_values,
         failed=failed,
-        treatment="count at chance level" if failures == "chance" else "are left out",
+        treatment=TREATMENT[results[0].failures],
         provenance=provenance,
         data=Markup(as_json(data)),
         style=Markup(_template("report.css")),

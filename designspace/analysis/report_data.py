@@ -12,7 +12,7 @@ import pandas as pd
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import error_limits
 from designspace.analysis.figures.style import colour, marker
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ _WORDS = (
 )
 
 
-def trial_data(results: Sequence[Results], failures: Failures = "chance") -> dict[str, Any]:
+def trial_data(results: Sequence[Results]) -> dict[str, Any]:
     """All trials of some runs, in their order, as what `as_json` takes.
 
     Columns without any number or word are left out; real numbers keep six digits, errors three decimals, words 300
@@ -83,7 +83,6 @@ def trial_data(results: Sequence[Results], failures: Failures = "chance") -> dic
 
     Args:
         results: runs with different names.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
     """
     tables = [_with_depth(one) for one in results]
     columns = []
@@ -94,7 +93,7 @@ def trial_data(results: Sequence[Results], failures: Failures = "chance") -> dic
                 {"key": column.key, "name": column.name, "help": column.help}
                 | {"format": column.format, "axis": column.axis, "values": values}
             )
-    curves = [edf(errors) for errors in (one.errors(failures) for one in results) if errors.size]
+    curves = [edf(errors) for errors in (one.errors() for one in results) if errors.size]
     return {
         "runs": [
             {"name": one.name, "progress": one.counts.sentence(), "colour": colour(place), "marker": marker(place)}
@@ -104,9 +103,14 @@ def trial_data(results: Sequence[Results], failures: Failures = "chance") -> dic
         "stages": list(range(1, max(one.num_stages for one in results) + 1)),
         "histories": [_history(one, trial) for one in results for trial in one.table["trial"]],
         "chance": _short(results[0].chance_error),
-        "failures": failures,
+        "leftOut": [place for place, is_out in enumerate(_left_out(results)) if is_out],
         "limits": [_short(end) for end in error_limits(curves, results[0].chance_error)],
     }
+
+
+def _left_out(results: Sequence[Results]) -> list[bool]:
+    """Return which trials failed and do not count, in the order of all runs."""
+    return [is_out for one in results for is_out in one.left_out().tolist()]
 
 
 def edf_place(figure: Figure) -> dict[str, float]:

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.repeats import without_fresh
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.support.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +108,37 @@ class Reruns(Outlined):
         """Columns id, seed, error."""
         return self.errors
 
+    def sentence(self, level: float = 0.05) -> str:
+        """Say how noisy training is, how far the networks are apart, and which part of the variance is theirs.
 
-def reruns(results: Results, *, failures: Failures = "chance", column: ErrorColumn = "final_error") -> Reruns:
+        Raises:
+            InputError: as `intervals`.
+        """
+        ends = self.intervals(level)
+        part, low, high = (f"{100 * value:.0f}%" for value in (self.reliability, *_ends(ends.reliability)))
+        noise, between = (f"{one.low:.2f} to {one.high:.2f}" for one in (ends.noise, ends.between))
+        trainings = f"{counted(self.errors['id'].nunique(), 'network')} in {counted(len(self.errors), 'training')}"
+        return (
+            f"seeds change an error by {self.noise:.2f} points ({noise}, standard deviation) and networks by "
+            f"{self.between:.2f} ({between}): {part} ({low} to {high}) of the variance of single trainings is due to "
+            f"the networks ({trainings})."
+        )
+
+
+def reruns(results: Results, *, column: ErrorColumn = "final_error") -> Reruns:
     """Gather the networks that were trained more than once, and part the noise of training from their differences.
 
     One-way analysis of variance with networks as groups: the mean square within is the noise; the one between less that
-    within, over the (effective) number of trainings, is the variance of the networks.
+    within, over the (effective) number of trainings, is the variance of the networks. Fresh trainings of networks that
+    were chosen by their errors do not count: the best networks are closer together than the others.
 
     Raises:
         InputError: no network was trained twice.
     """
-    counted = results.table[results.counted(failures)]
-    table = pd.DataFrame(
-        {"id": counted["id"], "seed": counted["seed"], "error": results.errors(failures, column)}
-    ).sort_values(["id", "seed"], kind="stable")
+    results = without_fresh(results)
+    rows = results.table[results.counted()]
+    table = pd.DataFrame({"id": rows["id"], "seed": rows["seed"], "error": results.errors(column)})
+    table = table.sort_values(["id", "seed"], kind="stable")
     groups = table.groupby("id")["error"]
     table = table[groups.transform("count") > 1]
     if table.empty:
@@ -129,6 +148,10 @@ def reruns(results: Results, *, failures: Failures = "chance", column: ErrorColu
     order = table.groupby("id")["error"].transform("mean")
     table = table.assign(mean=order).sort_values(["mean", "id", "seed"], kind="stable").drop(columns="mean")
     return Reruns(table.reset_index(drop=True), squares.within**0.5, between**0.5)
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
 
 
 @dataclass(frozen=True, slots=True)

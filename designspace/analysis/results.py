@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import html
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.best_networks import BestNetworks, ranked_networks
 from designspace.analysis.conditions import rows_that_meet
+from designspace.analysis.failures import Failures, at_chance, has_text
 from designspace.analysis.reading import (
     COLUMNS,
-    RECIPE_COLUMNS,
     histories_of,
-    is_number,
-    missing_columns,
     read_runs,
     read_table,
 )
+from designspace.analysis.repeats import mean_of_repeats
+from designspace.analysis.table_checks import ErrorColumn, checked_table, stages_of
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
@@ -36,12 +35,6 @@ if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
 
 __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]
-
-Failures = Literal["chance", "exclude"]
-ErrorColumn = Literal["final_error", "best_error", "heldout_error"]
-
-_TEXT = ("status", "device", "reason", "detail")
-_STAGE = re.compile(r"([dwbg])([1-9]\d*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +53,12 @@ class Counts:
 
     @property
     def finished(self) -> int:
-        """Trials that ended, well or badly: those that count in an EDF."""
+        """Trials that are done or have failed."""
         return self.done + self.failed
 
     @property
     def unfinished(self) -> int:
-        """Trials that run or wait; they count nowhere yet."""
+        """Trials that are running or waiting; they count nowhere yet."""
         return self.running + self.waiting
 
     def sentence(self) -> str:
@@ -99,6 +92,8 @@ class Results:
     """The run folders that they were read from, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of each field of the recipe that is known of all trials, also of fields that have no column."""
+    failures: Failures = "by_cause"
+    """How failed trials count (see `with_failures`)."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
@@ -132,23 +127,7 @@ class Results:
         """
         _check_name(name)
         num_classes = whole(f"{name}: num_classes", num_classes, 2)
-        missing = missing_columns(table.columns)
-        if missing:
-            raise InputError(f"{name}: the table of results lacks the columns {', '.join(missing)}")
-        if table.empty:
-            raise InputError(f"{name}: the table of results has no rows")
-        stages = {letter: _stages_of(table, letter) for letter in "dwbg"}
-        if len(set(map(tuple, stages.values()))) > 1:
-            found = ", ".join(f"{len(numbers)} x {letter}" for letter, numbers in stages.items())
-            raise InputError(f"{name}: the stage columns are not whole ({found}); was the table cut?")
-        table = table.reset_index(drop=True)  # a copy: the caller's table stays as it is
-        _check_ids(name, table)
-        for column in table.columns:
-            if column in _TEXT:
-                table[column] = _texts(table[column])
-            elif is_number(column):
-                table[column] = _numbers(name, table, column)
-        _check_rows(name, table)
+        table = checked_table(name, table)
         for column, values in (("trial", table["id"]), ("run", name)):
             if column not in table.columns:
                 table[column] = values
@@ -162,7 +141,7 @@ class Results:
 
         Args:
             name: of the population.
-            errors: top-1, per cent, one for each network; NaN for one that failed.
+            errors: top-1, per cent, one for each network; NaN for one that diverged.
             num_classes: classes that the networks tell apart.
             columns: what else is known of each network, by the names of `read_table`: ``id``, ``flops``, ``params``,
                 ``activations``, ``depth``, ``w_0``, ``w_a``, ``w_m``, ``d1``, ``w1``, ``lr`` and so on.
@@ -182,7 +161,7 @@ class Results:
         blank = {"flops": math.nan, "params": math.nan, "activations": math.nan, "radix": 0, "seed": 0, "epochs": 0}
         table = pd.DataFrame({"id": [f"{name} {place}" for place in range(1, final.size + 1)]})
         table = table.assign(**blank, train_s=math.nan, final_error=final, best_error=final, device="", detail="")
-        table = table.assign(status=np.where(failed, "failed", "done"), reason=np.where(failed, "error", ""))
+        table = table.assign(status=np.where(failed, "failed", "done"), reason=np.where(failed, "diverged", ""))
         for key, values in known.items():
             table[key] = values.astype(str) if key == "id" else values
         return Results.from_table(name, table, num_classes)
@@ -222,26 +201,31 @@ class Results:
     @property
     def num_stages(self) -> int:
         """Stages that the table has columns for: 0 where the networks have none."""
-        return len(_stages_of(self.table, "d"))
+        return len(stages_of(self.table, "d"))
 
-    def errors(
-        self, failures: Failures = "chance", column: ErrorColumn = "final_error"
-    ) -> NDArray[np.float64]:  # (finished trials,)
-        """The errors of the finished trials, per cent, in the order of the table.
+    def with_failures(self, failures: Failures) -> Results:
+        """Return the same results with failed trials counted in another way (see `Failures`).
+
+        Raises:
+            InputError: there is no such way.
+        """
+        if failures not in get_args(Failures):
+            raise unknown("treatment of failures", failures, get_args(Failures))
+        return replace(self, failures=failures)
+
+    def errors(self, column: ErrorColumn = "final_error") -> NDArray[np.float64]:  # (trials that count,)
+        """The errors of the trials that count, per cent, in the order of the table; failed ones are at chance level.
 
         Args:
-            failures: ``chance`` counts each failed trial at chance level, as a network that learned nothing;
-                ``exclude`` leaves failed trials out, which flatters a space whose networks diverge.
             column: ``final_error`` is that of the last epoch. ``best_error`` is the least over the epochs: chosen on
                 the test images, so it flatters too. ``heldout_error`` is that on images which were held out.
 
         Raises:
-            InputError: a ``failures`` or ``column`` that does not exist, or a done trial without such an error.
+            InputError: a ``column`` that does not exist, or a done trial without such an error.
         """
         if column not in get_args(ErrorColumn):
             raise unknown("column of errors", column, get_args(ErrorColumn))
-        counted = self.counted(failures)
-        done = (self.table["status"] == "done").to_numpy()
+        done = has_text(self.table, "status", "done")
         known = (
             self.table[column].to_numpy(np.float64) if column in self.table.columns else np.full(done.size, math.nan)
         )
@@ -251,22 +235,19 @@ class Results:
                 f"{self.name}: {unknown_here} of {int(done.sum())} done trials have no {column}; nothing was held out "
                 "when they were trained. Use column='final_error'"
             )
-        return np.where(done, known, self.chance_error)[counted]
+        return np.where(done, known, self.chance_error)[self.counted()]
 
-    def draws(self, failures: Failures = "chance") -> NDArray[np.float64]:  # (finished trials,)
+    def draws(self) -> NDArray[np.float64]:  # (trials that count,)
         """Return the number of draws that gave each network, in the order of `errors`.
 
         A population holds each network once, however often it was drawn, so it is flatter than its space.
         ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself. The two hardly differ where
         few draws were duplicates (see `designspace.spaces.population.Population`).
 
-        Args:
-            failures: as for `errors`.
-
         Raises:
-            InputError: a ``failures`` that does not exist, or the draws of a trial's network are not known.
+            InputError: the draws of a trial's network are not known.
         """
-        counted = self.counted(failures)
+        counted = self.counted()
         known = (
             self.table["draws"].to_numpy(np.float64) if "draws" in self.table.columns else np.full(counted.size, 0.0)
         )
@@ -279,20 +260,30 @@ class Results:
             )
         return values
 
-    def counted(self, failures: Failures = "chance") -> NDArray[np.bool_]:  # (trials,)
+    def counted(self) -> NDArray[np.bool_]:  # (trials,)
         """Which rows of the table count: those whose `errors` are given.
 
-        They are finished, and true in the column ``counts`` where there is one (see `preconditions.random_part`).
-
-        Raises:
-            InputError: a ``failures`` that does not exist.
+        They are done or failed at chance level, and true in the column ``counts`` where there is one (see
+        `preconditions.random_part`).
         """
-        if failures not in get_args(Failures):
-            raise unknown("treatment of failures", failures, get_args(Failures))
-        counted = self.table["status"].isin(["done", "failed"] if failures == "chance" else ["done"])
-        if "counts" in self.table.columns:
-            counted &= self.table["counts"]
-        return counted.to_numpy(np.bool_)
+        counted = has_text(self.table, "status", "done") | at_chance(self.table, self.failures)
+        return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted
+
+    def left_out(self) -> NDArray[np.bool_]:  # (trials,)
+        """Which rows failed and do not count."""
+        return has_text(self.table, "status", "failed") & ~at_chance(self.table, self.failures)
+
+    def failed_in_words(self) -> str:
+        """Say how the failed trials count.
+
+        >>> Results.from_errors("mine", [20.0, float("nan")], 10).failed_in_words()
+        'counted at chance level'
+        """
+        left_out = int(self.left_out().sum())
+        at_chance = self.counts.failed - left_out
+        if left_out and at_chance:
+            return f"{at_chance} of these counted at chance level and {left_out} left out"
+        return "left out" if left_out or self.failures == "exclude" else "counted at chance level"
 
     def best(self, count: int = 1) -> BestNetworks:
         """The rows of the ``count`` done trials of least error; equal errors in the order of their ids.
@@ -356,27 +347,24 @@ class Results:
             parts[None] = ~values.index.isin(present.index)
         return {value: self._part(mask, f"{self.name}, {column} {_said(value)}") for value, mask in parts.items()}
 
-    def mean_of_repeats(self, count: int, *, failures: Failures = "chance", name: str | None = None) -> Results:
+    def mean_of_repeats(self, count: int, *, name: str | None = None) -> Results:
         """Networks that were trained several times as one row each, with the mean of their first errors.
 
         For the EDFs with one, two and three repeats of "On Network Design Spaces for Visual Recognition" (arXiv
         1905.13214, figure 14). Repeats are trials of one network and one recipe; their order is that of their seeds.
-        Errors are averaged, times of training added; ``repeats`` says how many trials an error is the mean of. A
-        network is unfinished until ``count`` of its trials have finished, and has failed where none of them is done.
-        Histories are left out, for they are of single trials.
+        Errors of the trials that count are averaged, times of training added; ``repeats`` says how many trials an error
+        is the mean of. A network is unfinished until ``count`` of its trials have finished, and has failed where none
+        of them is done. Histories are left out, since they are of single trials.
 
         Args:
             count: So many trials of each network.
-            failures: What a failed repeat adds to a mean: ``chance`` its error at chance level, ``exclude`` nothing.
             name: How to call the means.
 
         Raises:
             InputError: ``count`` is below 1.
         """
         count = whole(f"{self.name}: the number of repeats", count, 1)
-        if failures not in get_args(Failures):
-            raise unknown("treatment of failures", failures, get_args(Failures))
-        table = _mean_of_repeats(self.table, count, self.chance_error if failures == "chance" else math.nan)
+        table = mean_of_repeats(self.table, count, self.chance_error, self.failures)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
         return replace(self, name=_check_name(name), table=table, histories={})
@@ -397,107 +385,3 @@ def _check_name(name: str) -> str:
     if not name or not name.isprintable():
         raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
     return name
-
-
-def _stages_of(table: pd.DataFrame, letter: str) -> list[int]:
-    """Numbers of the stages that a letter has columns for, ascending."""
-    matches = (_STAGE.fullmatch(str(column)) for column in table.columns)
-    return sorted(int(match[2]) for match in matches if match and match[1] == letter)
-
-
-def _numbers(name: str, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as numbers."""
-    try:
-        return pd.to_numeric(table[column])
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: the column {column} must hold numbers ({error})") from error
-
-
-def _texts(values: pd.Series) -> pd.Series:
-    """A column as texts, with none for blanks."""
-    if isinstance(values.dtype, pd.StringDtype) and not values.hasnans:
-        return values
-    return values.astype(object).where(values.notna(), "").astype(str)
-
-
-def _check_ids(name: str, table: pd.DataFrame) -> None:
-    """Raise unless ids are texts, and distinct unless trials are.
-
-    pandas alone reads 12 hex digits like 123456789012 or 1e4567 wrongly.
-    """
-    for column in ("id", "trial") if "trial" in table.columns else ("id",):
-        values = table[column]
-        all_text = pd.api.types.infer_dtype(values, skipna=False) == "string"
-        wrong = values[values == ""] if all_text else values[[not (isinstance(v, str) and v) for v in values]]
-        if not wrong.empty:
-            found = wrong.iloc[0]
-            raise InputError(
-                f"{name}: {column}s must be text, not {found!r}; read the file with designspace's read_table"
-            )
-    repeated = values[values.duplicated()]  # of trials, where there are any
-    if not repeated.empty:
-        raise InputError(f"{name}: the {column} {repeated.iloc[0]} stands in more than one row")
-
-
-def _check_rows(name: str, table: pd.DataFrame) -> None:
-    """Raise for the first row whose status and numbers do not go together."""
-    status = table["status"]
-    done = status == "done"
-    # One check after the other, each for all rows: which rows are wrong, and what to say of one.
-    checks: list[tuple[pd.Series, Callable[[Any], str]]] = [
-        (~status.isin(STATUSES), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
-        ((status == "failed") & (table["reason"] == ""), lambda _: " failed, but has no reason"),
-    ]
-    for column in get_args(ErrorColumn):
-        if column in table.columns:
-            wrong = done & ~table[column].between(0, 100)
-            if column == "heldout_error":  # which nobody must measure
-                wrong &= table[column].notna()
-            checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
-    nothing_counted = bool(table[["flops", "params"]].isna().all(axis=None))
-    for column in ("flops", "params", "activations"):
-        wrong = ~((table[column] >= 0) & (table[column] < math.inf))
-        # Other programs do not always count activations, nor the rest before a network is built; some count nothing.
-        wrong &= table[column].notna() | (False if column == "activations" or nothing_counted else done)
-        checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
-    first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
-    if first is not None:
-        row = table.iloc[first]
-        say = next(say for wrong, say in checks if wrong.iloc[first])
-        raise InputError(f"{name}: trial {row['id']}{say(row)}")
-
-
-def _saying(column: str, text: str) -> Callable[[Any], str]:
-    """What to say of a row whose value in a column is wrong."""
-    return lambda row: text.format(column, row[column])
-
-
-def _mean_of_repeats(table: pd.DataFrame, count: int, failed_error: float) -> pd.DataFrame:
-    """One row for each network and recipe, from its first ``count`` trials in the order of their seeds."""
-    asked = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
-    errors = [column for column in get_args(ErrorColumn) if column in table.columns]
-    network = table.groupby(asked, dropna=False, sort=False).ngroup()
-    trials = table.assign(network=network).sort_values("seed", kind="stable")
-    trials = trials[trials.groupby("network").cumcount() < count]
-    done, failed, waiting = (trials["status"] == status for status in ("done", "failed", "waiting"))
-    trials[errors] = trials[errors].where(~failed, failed_error)
-    counted = pd.DataFrame({"network": trials["network"], "done": done, "finished": done | failed, "begun": ~waiting})
-    counts = counted.groupby("network").sum()
-    grouped = trials.groupby("network")
-    rows = trials.drop_duplicates("network").set_index("network").sort_index()
-    whole = counts["finished"] == count
-    rows["status"] = np.select(
-        [whole & (counts["done"] > 0), whole, counts["begun"] > 0], ["done", "failed", "running"], "waiting"
-    )
-    rows[errors] = grouped[errors].mean().where(rows["status"] == "done")
-    rows["train_s"] = grouped["train_s"].sum(min_count=1)
-    if "memory_bytes" in rows.columns:
-        rows["memory_bytes"] = grouped["memory_bytes"].max()
-    rows["repeats"] = counts["finished"]
-    first_failed = trials[failed].drop_duplicates("network").set_index("network")["reason"]
-    rows["reason"] = first_failed.reindex(rows.index).where(rows["status"] == "failed").fillna("")
-    told = counts["finished"].astype(str) + f" of {count} trials finished, " + counts["done"].astype(str) + " done"
-    rows["detail"] = told.where(counts["done"] < count, "")
-    again = rows.groupby("id").cumcount()  # with another recipe
-    rows["trial"] = rows["id"].where(again == 0, rows["id"] + "@" + (again + 1).astype(str))
-    return rows.reset_index(drop=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.analysis.results import ErrorColumn, Failures, Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -46,7 +46,6 @@ def search_curve(
     sizes: Sequence[int] | None = None,
     *,
     replace: bool = False,
-    failures: Failures = "chance",
     column: ErrorColumn = "final_error",
 ) -> SearchCurve:
     """Expected best error, and its deviation, of searches of several sizes within a population.
@@ -56,16 +55,15 @@ def search_curve(
     because one knows the space so well.
 
     Args:
-        results: a population; its failed trials count at chance level unless ``failures`` says otherwise.
+        results: a population.
         sizes: networks to draw; 1, 2, 4 ... and n unless told otherwise.
         replace: draw with replacement, as from a space of which these errors are all that one knows.
-        failures: ``chance`` or ``exclude``.
         column: the error that counts.
 
     Raises:
         InputError: no finished trial, or a size below 1 (or, without replacement, above n).
     """
-    errors = _finished(results, failures, column)
+    errors = _finished(results, column)
     wanted = doubling(errors.size) if sizes is None else sizes
     mean, deviation = best_of_k(errors, wanted, replace=replace)
     return SearchCurve(results.name, np.array(wanted, np.int64), mean, deviation, errors.size, replace)
@@ -96,9 +94,7 @@ def best_of_k(
     return mean, deviation
 
 
-def draws_to_reach(
-    results: Results, error: float, *, replace: bool = False, failures: Failures = "chance"
-) -> int | None:
+def draws_to_reach(results: Results, error: float, *, replace: bool = False) -> int | None:
     """The least k whose expected best error is at most ``error`` (per cent); None where even the best network is worse.
 
     With replacement, k may exceed the number of networks; the expectation then only approaches the best error.
@@ -106,7 +102,7 @@ def draws_to_reach(
     Raises:
         InputError: no finished trial.
     """
-    errors = _finished(results, failures, "final_error")
+    errors = _finished(results, "final_error")
     if errors.min() > error:
         return None
     low, high = 1, errors.size
@@ -133,8 +129,8 @@ def doubling(n: int) -> list[int]:
     return [*(2**power for power in range(math.ceil(math.log2(n)))), n]
 
 
-def _finished(results: Results, failures: Failures, column: ErrorColumn) -> NDArray[np.float64]:
-    errors = results.errors(failures, column)
+def _finished(results: Results, column: ErrorColumn) -> NDArray[np.float64]:
+    errors = results.errors(column)
     if not errors.size:
         raise InputError(f"{results.name} has no trial to search among: {results.counts.sentence()}")
     return errors

@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.reruns import Reruns
+from designspace.analysis.reruns import Reruns, reruns
+from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
 FEWEST = 4
@@ -37,12 +38,27 @@ class ShrunkenBest:
     def sentence(self) -> str:
         """The estimate in words, with the numbers it rests on."""
         return (
-            f"The best network is {self.id}: its error over new seeds is expected to be {self.value:.2f}% "
+            f"the best network is {self.id}: its error over new seeds is expected to be {self.value:.2f}% "
             f"({self.low:.2f} to {self.high:.2f}); its {self.trainings} trainings had {self.mean:.2f}% on average."
         )
 
 
-def shrunken_best(reruns: Reruns, level: float = 0.05) -> ShrunkenBest:
+def noise_sentences(results: Results, level: float = 0.05) -> tuple[str, ...]:
+    """Say of a population how noisy training is and which network is the best, if networks were trained repeatedly.
+
+    Empty where fewer than two networks were trained more than once; without the best network below four.
+    """
+    try:
+        found = reruns(results)
+        sentences = [found.sentence(level)]
+    except InputError:
+        return ()
+    if found.errors["id"].nunique() >= FEWEST:
+        sentences.append(shrunken_best(found, level).sentence())
+    return tuple(f"{results.name}: {sentence}" for sentence in sentences)
+
+
+def shrunken_best(repeated: Reruns, level: float = 0.05) -> ShrunkenBest:
     """Estimate the expected error of the best network, from networks that were trained more than once.
 
     With k networks, V the variance of a network's mean (noise^2 / trainings) and A the variance between networks, a
@@ -63,13 +79,13 @@ def shrunken_best(reruns: Reruns, level: float = 0.05) -> ShrunkenBest:
     from scipy.special import stdtrit
 
     check_level(level)
-    groups = reruns.errors.groupby("id", sort=False)["error"]
+    groups = repeated.errors.groupby("id", sort=False)["error"]
     means, counts = groups.mean(), groups.count()
     k = len(means)
     if k < FEWEST:
         raise InputError(f"a shrunken best needs at least {FEWEST} networks that were trained more than once, not {k}")
-    variance = reruns.noise**2 / counts
-    total = variance + reruns.between**2
+    variance = repeated.noise**2 / counts
+    total = variance + repeated.between**2
     if not (total > 0).all():  # all trainings have one error
         best = str(means.index[0])
         error = float(means.iloc[0])
@@ -80,5 +96,5 @@ def shrunken_best(reruns: Reruns, level: float = 0.05) -> ShrunkenBest:
     best = str(estimates.idxmin())
     value, shrunk, noise = float(estimates[best]), float(part[best]), float(variance[best])
     spread = noise * (1 - (k - 1) / k * shrunk) + 2 / (k - 3) * shrunk**2 * (float(means[best]) - centre) ** 2
-    half = math.sqrt(spread) * float(stdtrit(len(reruns.errors) - k, 1 - level / 2))
+    half = math.sqrt(spread) * float(stdtrit(len(repeated.errors) - k, 1 - level / 2))
     return ShrunkenBest(best, int(counts[best]), float(means[best]), value, value - half, value + half, level)

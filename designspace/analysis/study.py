@@ -11,7 +11,7 @@ from designspace.analysis import origin, overview, tables
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
-from designspace.analysis.figures.drawing import TREATMENT, progress
+from designspace.analysis.figures.drawing import progress
 from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
@@ -19,7 +19,9 @@ from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import check_together, edfs_of, plot_edf
 from designspace.analysis.preconditions import by_network, random_part
 from designspace.analysis.report import render_report
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
+from designspace.analysis.sensitivity import other_failures
+from designspace.analysis.shrunken import noise_sentences
 from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.display import Outlined
 from designspace.support.errors import unknown
@@ -60,7 +62,6 @@ def analyze(
     *,
     origins: Sequence[Origin] = (),
     level: float = 0.05,
-    failures: Failures = "chance",
     seed: int = 0,
     figures: Figures = "standard",
     match: str | None = "auto",
@@ -77,7 +78,6 @@ def analyze(
         origins: what was trained, one for each of ``results`` (see `origin_of`); without them the report says nothing
             of it.
         level: significance level of bands and conclusions.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
         seed: of the bootstrap.
         figures: ``standard``, or ``all``: also error against every parameter, and their importance, for each run.
         match: ``flops``, ``params``, ``activations`` or ``train_s``: compare all pairs at equal ones, too; ``auto``:
@@ -90,29 +90,30 @@ def analyze(
         RunError: a file cannot be written.
     """
     check_together(results)
-    results = [random_part(by_network(one, failures)) for one in results]
+    noise = [sentence for one in results for sentence in noise_sentences(one, level)]
+    results = [random_part(by_network(one)) for one in results]
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
-    edfs = edfs_of(results, failures)
-    comparisons = compare_all(results, level, failures=failures, seed=seed)
-    matched, refused = match_all(results, comparisons, match, failures=failures)
-    margins = () if margin is None else within_margins(results, comparisons, margin, failures=failures)
-    paired = [compare_paired(a, b, level, failures=failures) for a, b in overview.pairs_of_same_networks(results)]
+    edfs = edfs_of(results)
+    comparisons = compare_all(results, level, seed=seed)
+    matched, refused = match_all(results, comparisons, match)
+    margins = () if margin is None else within_margins(results, comparisons, margin)
+    paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
     claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
-    sentences = [claim.sentence() for claim in claims]
+    sentences = [*(claim.sentence() for claim in claims), *noise]
     sentences += [
         f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if one.name not in edfs
     ]
-    summaries = tuple(tables.summarize(one, failures) for one in results)
+    summaries = tuple(tables.summarize(one) for one in results)
     spaces = tables.space_table(summaries)
-    unmet = tuple(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
-    notes = (*tables.notes(results, failures), *refused, *unmet)
+    unmet = dict.fromkeys(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
+    notes = (*tables.notes(results), *refused, *unmet, *other_failures(results, comparisons, seed=seed))
     trained = origin.sentences(origins)
     failed = tables.failure_table(results)
 
-    picture = _edf_drawing(results, edfs, comparisons, level, failures)
-    drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, failures=failures, seed=seed)
-    drawn[:0] = overview.matched_figures(results, matched, level=level, failures=failures)
+    picture = _edf_drawing(results, edfs, comparisons, level)
+    drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, seed=seed)
+    drawn[:0] = overview.matched_figures(results, matched, level=level)
     html = render_report(
         results,
         title=f"Error distributions of {_listed([one.name for one in results])}",
@@ -125,10 +126,9 @@ def analyze(
         spaces=spaces,
         comparisons=tables.comparison_table(comparisons),
         best=[tables.best_table(one) for one in results],
-        best_values=[tables.best_values_table(one, failures) for one in results if one.name in edfs],
+        best_values=[tables.best_values_table(one) for one in results if one.name in edfs],
         failed=failed,
         provenance=provenance,
-        failures=failures,
     )
     written = [path for one in (picture, *drawn) for path in one.write(out / "figures", ("svg", "csv"))]
     written += picture.write(out / "figures", ("pdf", "png"))
@@ -144,15 +144,14 @@ def _edf_drawing(
     edfs: Mapping[str, EDF],
     comparisons: Sequence[Comparison],
     level: float,
-    failures: Failures,
 ) -> Drawing:
     """Draw the EDFs of all runs, with their numbers and what they show."""
     return Drawing(
         "edf",
         "Error EDF",
-        plot_edf(results, level, failures=failures),
+        plot_edf(results, level),
         edf_numbers(edfs, level),
-        " ".join([edf_caption(edfs, comparisons, level), *progress(results, TREATMENT[failures])]),
+        " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),
     )
 
 

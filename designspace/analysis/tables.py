@@ -13,7 +13,7 @@ import pandas as pd
 from designspace.analysis.best_values import best_values
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.metrics import short_number
-from designspace.analysis.results import Counts, Failures, Results
+from designspace.analysis.results import Counts, Results
 from designspace.support.display import Outlined
 from designspace.support.text import counted, duration, quantity
 
@@ -51,9 +51,9 @@ class SpaceSummary:
     """Seconds of training of all trials together, as far as recorded."""
 
 
-def summarize(results: Results, failures: Failures = "chance") -> SpaceSummary:
+def summarize(results: Results) -> SpaceSummary:
     """The numbers of one run."""
-    errors = results.errors(failures)
+    errors = results.errors()
     medians = results.table[["flops", "params", "activations"]].median()
     return SpaceSummary(
         name=results.name,
@@ -130,11 +130,11 @@ def best_table(results: Results, count: int = BEST) -> Table:
     return Table(f"Best networks of {results.name}", header, tuple(rows))
 
 
-def best_values_table(results: Results, failures: Failures = "chance") -> Table:
+def best_values_table(results: Results) -> Table:
     """What parameters and complexities the best networks of one run have (empirical bootstrap)."""
     rows = tuple(
         (one.metric.axis_label, *map(short_number, (one.best, one.median, one.low, one.high)))
-        for one in best_values(results, failures=failures)
+        for one in best_values(results)
     )
     header = ("parameter", "of the best network", "median", "from", "to")
     return Table(f"Best values of {results.name}", header, rows)
@@ -155,7 +155,7 @@ def failure_table(results: Sequence[Results]) -> Table:
     return Table("Failed trials", ("space", "reason", "trials", "examples"), tuple(rows), text_columns=4)
 
 
-def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[str, ...]:
+def notes(results: Sequence[Results]) -> tuple[str, ...]:
     """What a reader must know before believing the figures: trials that failed, are missing, or were trained otherwise.
 
     One sentence each; empty where there is nothing to warn of.
@@ -164,8 +164,9 @@ def notes(results: Sequence[Results], failures: Failures = "chance") -> tuple[st
     for one in results:
         counts = one.counts
         if counts.failed:
-            how = f"counted at chance level, {one.chance_error:g}%" if failures == "chance" else "left out"
-            found.append(f"{one.name}: {counts.failed} of {counted(counts.asked, 'trial')} failed, {how}.")
+            chance = f" (chance level is {one.chance_error:g}%)" if counts.failed > one.left_out().sum() else ""
+            failed = f"{counts.failed} of {counted(counts.asked, 'trial')} failed, {one.failed_in_words()}{chance}"
+            found.append(f"{one.name}: {failed}.")
         if counts.unfinished:
             are = "is" if counts.unfinished == 1 else "are"
             missing = f"{counts.unfinished} of {counted(counts.asked, 'trial')} {are} unfinished"

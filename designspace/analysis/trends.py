@@ -19,7 +19,7 @@ from designspace.analysis.metrics import (
     parameters_of,
     values,
 )
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -61,8 +61,6 @@ def trend(
     x: str | Metric | None = "flops",
     share: float = 0.25,
     level: float = 0.05,
-    *,
-    failures: Failures = "chance",
 ) -> Trend:
     """The trend of one parameter over populations.
 
@@ -72,7 +70,6 @@ def trend(
         x: where each stands: at its median of this metric (for flop regimes); None for the order given (for chains).
         share: of the empirical bootstrap, see `best_value`.
         level: of its interval.
-        failures: whether failed trials count at ``chance`` level or not at all (``exclude``).
 
     Raises:
         InputError: two populations have one name, none has a finished network with the parameter, or a metric that does
@@ -83,7 +80,7 @@ def trend(
         raise InputError(f"the populations of a trend must have different names, not {', '.join(names)}")
     rows: list[tuple[str, float, list[float]]] = []
     for results in populations:
-        places, errors = counted(results, failures)
+        places, errors = counted(results)
         column = values(results, name)[places]
         there = np.isfinite(column)
         if not there.any():
@@ -111,8 +108,6 @@ def trends(
     x: str | Metric | None = "flops",
     share: float = 0.25,
     level: float = 0.05,
-    *,
-    failures: Failures = "chance",
 ) -> tuple[Trend, ...]:
     """`trend` of several parameters: unless told otherwise, of all that vary in a population and that all have.
 
@@ -120,7 +115,7 @@ def trends(
         InputError: as `trend`.
     """
     wanted = common_parameters(populations) if names is None else tuple(names)
-    return tuple(trend(populations, one, x, share, level, failures=failures) for one in wanted)
+    return tuple(trend(populations, one, x, share, level) for one in wanted)
 
 
 def common_parameters(populations: Sequence[Results]) -> tuple[Metric, ...]:

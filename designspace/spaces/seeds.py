@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from designspace.spaces.axes import choice
-from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, read_seed, read_space
+from designspace.spaces.population import SPACE_FILE, read_seed, read_space
+from designspace.spaces.siblings import sibling_populations
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.checks import whole
@@ -45,14 +46,8 @@ def drawn_with_same_seed(folder: Path, space: DesignSpace, seed: int) -> Path | 
     Returns:
         The first such folder by name; None if there is none. Folders that cannot be read are passed over.
     """
-    try:
-        others = sorted((folder.parent if folder.name not in ("", "..") else folder.resolve().parent).iterdir())
-    except OSError:  # a parent that may be entered and not listed
-        return None
-    for other in others:
+    for other in sibling_populations(folder):
         with contextlib.suppress(RunError, OSError):
-            if other.resolve() == folder.resolve() or not (other / POPULATION_FILE).is_file():
-                continue
             if read_seed(other) == seed and read_space(other / SPACE_FILE) != space:
                 return other
     return None

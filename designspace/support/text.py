@@ -52,10 +52,10 @@ def duration(seconds: float | None) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count and its noun, in the singular or the plural.
 
-    >>> counted(1, "trial"), counted(2000, "image"), counted(0, "class")
-    ('1 trial', '2,000 images', '0 classes')
+    >>> counted(1, "trial"), counted(2000, "image"), counted(0, "class"), counted(2, "epoch")
+    ('1 trial', '2,000 images', '0 classes', '2 epochs')
     """
-    plural = f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+    plural = f"{noun}es" if noun.endswith(("s", "tch", "nch")) else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 
 

@@ -27,6 +27,7 @@ from designspace.sweeps.estimate import trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
+from designspace.trials.siblings import shared_results_note
 from designspace.trials.trial import Recipe
 
 _CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])))"
@@ -124,15 +125,15 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         run.check_plan(plan.recipe, plan.seed)
     recipe = next(iter(plans.values())).recipe
     populations = tuple(run.population() for run in plans)
-    states = [
-        state
+    states = {
+        run: run.states([key for key in run.trial_keys(plan) if only is None or key in only])
         for run, plan in plans.items()
-        for state in run.states([key for key in run.trial_keys(plan) if only is None or key in only])
-    ]
-    waiting = sum(not state.has_ended for state in states)
-    for each in populations:
-        images = _check_population(each, recipe, launcher.data_root)
-    forecast = Forecast(waiting=waiting, finished=len(states) - waiting, populations=populations, images=images)
+    }
+    total = sum(map(len, states.values()))
+    waiting = sum(not state.has_ended for each in states.values() for state in each)
+    for population in populations:
+        images = _check_population(population, recipe, launcher.data_root)
+    forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images)
     if not waiting:
         return forecast
     notes = [_check_images(recipe, launcher)]
@@ -146,6 +147,9 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         slots, memory = launcher.places(populations, recipe)
         device, workers = slots[0].device, len(slots)
         notes.append(memory)
+    for run, each in states.items():
+        keys = [state.key for state in each if state.status == "waiting"]
+        notes.append(shared_results_note(run, keys, plans[run]))
     trial_s = max(
         trial_seconds(run, each, recipe, device, launcher.data_root)
         for run, each in zip(plans, populations, strict=True)

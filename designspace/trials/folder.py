@@ -263,6 +263,17 @@ class RunFolder:
         path = self.path / _KERNELS
         if not path.exists():
             write_first(path, json.dumps({"kernels": here}, indent=2) + "\n")
+        return self.kernels() or here
+
+    def kernels(self) -> str | None:
+        """Return the kernels that the trials are trained with on CPUs; None before the first one.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
+        path = self.path / _KERNELS
+        if not path.exists():
+            return None
         try:
             return text("kernels", mapping("kernels", read_json(path), needed=["kernels"])["kernels"])
         except InputError as error:

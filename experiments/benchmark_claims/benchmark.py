@@ -1,6 +1,7 @@
 """How often is a claim false, where spaces are alike and a sweep is not ideal? And what power do the checks cost?
 
-Run with `make bench` (some minutes), or with a number of repeats: ``python benchmark.py 400``. Every line is a share of
+Run with `make bench` (some minutes), or with a number of repeats: ``python benchmark.py 400``, and of
+some cases with a part of their names: ``python benchmark.py 400 machine``. Every line is a share of
 repeats in which `designspace.analysis.compare_all` claims something of two populations of one space (level 5%).
 
 Last figures: see the table at the end of docs/claims.md.
@@ -14,7 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from designspace.analysis.comparison import compare
+from designspace.analysis.comparison import compare, compare_all
+from designspace.analysis.matched import match_all
 from designspace.analysis.results import Results
 
 N = 100
@@ -22,16 +24,23 @@ LOOKS = 20
 
 
 def results(
-    name: str, errors: np.ndarray, *, ids: object = None, unfinished: object = (), **columns: object
+    name: str,
+    errors: np.ndarray,
+    *,
+    ids: object = None,
+    unfinished: object = (),
+    killed: object = (),
+    **columns: object,
 ) -> Results:
-    """Results of errors; ``unfinished`` are the places of trials that wait."""
+    """Results of errors; ``unfinished`` are the places of trials that wait, ``killed`` of those out of memory."""
     table = pd.DataFrame({"id": [f"{name} {i}" for i in range(len(errors))] if ids is None else ids})
     blank = {"flops": 4e6, "params": 5e3, "activations": 3e3, "radix": 0, "seed": 0, "epochs": 10}
     table = table.assign(**blank, train_s=60.0, final_error=errors, best_error=errors, device="cpu", detail="")
     table = table.assign(status="done", reason="", **columns)
-    waits = table.index.isin(np.asarray(unfinished))
+    waits, fails = (table.index.isin(np.asarray(places)) for places in (unfinished, killed))
     table.loc[waits, "status"] = "waiting"
-    table.loc[waits, ["final_error", "best_error"]] = np.nan
+    table.loc[fails, ["status", "reason"]] = ["failed", "out of memory"]
+    table.loc[waits | fails, ["final_error", "best_error"]] = np.nan
     return Results.from_table(name, table, 10)
 
 
@@ -86,6 +95,22 @@ def repeated(rng: np.random.Generator, seeds: int, reliability: float) -> bool:
     return compare(*sides).differs
 
 
+def machine(rng: np.random.Generator, part: float, *, largest: bool, gain: float = 0.0) -> bool:
+    """The machine ends a part of A's trials, any or the largest, where cost explains half of the variance of errors."""
+    size = rng.normal(0, 1, (2, N))
+    errors = 40 - 2 * np.sqrt(0.5) * size + 2 * np.sqrt(0.5) * rng.normal(0, 1, (2, N))
+    count = int(part * N)
+    killed = np.argsort(-size[0])[:count] if largest else rng.permutation(N)[:count]
+    flops = np.exp(14 + 0.6 * size)
+    sides = (
+        results("A", errors[0] - 2 * gain, killed=killed, flops=flops[0]),
+        results("B", errors[1], flops=flops[1]),
+    )
+    pairs = compare_all(sides)
+    matched, _ = match_all(sides, pairs)  # at equal flops, where the loss depends on them
+    return any(one.differs for one in pairs) or any(one.better for one in matched)
+
+
 CASES: dict[str, Callable[[np.random.Generator], bool]] = {
     "one look": one_look,
     "20 looks": many_looks,
@@ -96,18 +121,29 @@ CASES: dict[str, Callable[[np.random.Generator], bool]] = {
     },
     **{f"{part:.0%} shared": lambda rng, p=part: shared(rng, p) for part in (0.3, 0.9, 1.0)},
     **{f"32 networks x 3 seeds, reliability {r:g}": lambda rng, r=r: repeated(rng, 3, r) for r in (0.2, 0.5, 0.9)},
+    **{
+        f"the machine ended {p:.0%} of A, any": lambda rng, p=p: machine(rng, p, largest=False)
+        for p in (0.05, 0.1, 0.2)
+    },
+    **{
+        f"the machine ended {p:.0%} of A, the largest": lambda rng, p=p: machine(rng, p, largest=True)
+        for p in (0.1, 0.2)
+    },
     "power, one look, 0.5 sd": lambda rng: one_look(rng, 0.5),
     "power, 20 looks, 0.5 sd": lambda rng: many_looks(rng, 0.5),
     "power, all shared, 0.15 sd": lambda rng: shared(rng, 1.0, 0.15),
+    "power, the machine ended 10% of A, any, 0.5 sd": lambda rng: machine(rng, 0.1, largest=False, gain=0.5),
+    "power, the machine ended 10% of A, the largest, 0.5 sd": lambda rng: machine(rng, 0.1, largest=True, gain=0.5),
 }
 
 
 def main() -> None:
-    """Print the share of repeats with a claim, and its Monte-Carlo error."""
+    """Print the share of repeats with a claim, and its Monte-Carlo error; of the cases that hold a given text."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    for name, case in CASES.items():
+    chosen = {name: case for name, case in CASES.items() if len(sys.argv) < 3 or sys.argv[2] in name}
+    for name, case in chosen.items():
         share = np.mean([case(np.random.default_rng([1, repeat])) for repeat in range(repeats)])
-        print(f"{name:<45} {share:6.1%} (se {np.sqrt(share * (1 - share) / repeats):.1%})", flush=True)
+        print(f"{name:<55} {share:6.1%} (se {np.sqrt(share * (1 - share) / repeats):.1%})", flush=True)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_failed_trials_count_as_the_worst():
     results = Results.from_table("A", table, num_classes=10)
     found = importance(results, repeats=2)
     assert (names(found)[0], found.n, found.failed) == ("d2", 80, 20)
-    left_out = importance(results, failures="exclude", repeats=2)
+    left_out = importance(results.with_failures("exclude"), repeats=2)
     assert (left_out.n, left_out.failed) == (60, 0)
     assert not left_out.explains
 

@@ -129,7 +129,7 @@ def test_a_limit_spreads_the_networks_over_the_table_and_failures_stay():
     assert fits.trials == tuple(results.table["trial"].iloc[[0, 4, 9]])
     assert fits.failed.tolist() == [False, False, True]
     assert fits.errors[-1] == 90
-    assert len(fit_population(results, failures="exclude").fits) == 9
+    assert len(fit_population(results.with_failures("exclude")).fits) == 9
     with pytest.raises(InputError, match="limit must be at least 1 network, not 0"):
         fit_population(results, limit=0)
 

@@ -98,7 +98,7 @@ def test_failed_trials_count_at_chance_and_unfinished_ones_do_not():
     results = results_of({"d1": [1, 2, 3, 4]}, errors=[30, 40], failed=[("diverged", "nan")], waiting=1)
     rows, errors = counted(results)
     assert (rows.tolist(), errors.tolist()) == ([0, 1, 2], [30, 40, 90])
-    rows, errors = counted(results, "exclude")
+    rows, errors = counted(results.with_failures("exclude"))
     assert (rows.tolist(), errors.tolist()) == ([0, 1], [30, 40])
 
 

@@ -112,7 +112,7 @@ def test_failed_missing_and_unfinished_networks_are_counted_and_said():
         "1 failed under A and 2 under B, counted at chance level, 90%. 2 networks are only in A, 0 only in B. "
         "1 have not ended in both."
     )
-    kept = compare_paired(a, b, failures="exclude")
+    kept = compare_paired(a.with_failures("exclude"), b.with_failures("exclude"))
     assert (kept.n, kept.left_out, kept.mean_difference.value) == (3, 2, 1)
     assert "2 that failed under one of them are left out" in kept.sentence()
 
@@ -148,8 +148,6 @@ def test_what_cannot_be_paired_is_refused():
         compare_paired(a, make_results("B", [30.0], tag="b"))
     with pytest.raises(InputError, match="different numbers of classes"):
         compare_paired(a, Results.from_table("B", a.table, num_classes=100))
-    with pytest.raises(InputError, match="treatment of failures"):
-        compare_paired(a, make_results("B", [30.0]), failures="ignore")
     twice = Results("B", a.table.loc[[0, 0]], a.chance_error)
     with pytest.raises(InputError, match="stands in more than one row"):
         compare_paired(a, twice)

@@ -55,8 +55,9 @@ def test_every_job_of_a_sweep_is_a_row(sweep):
 
 
 def test_the_last_error_of_a_sweep_is_final_and_the_least_best(sweep):
-    assert sweep.errors("exclude").tolist() == [73.5, 72]
-    assert sweep.errors("exclude", column="best_error").tolist() == [72.25, 72]
+    done = sweep.with_failures("exclude")
+    assert done.errors().tolist() == [73.5, 72]
+    assert done.errors("best_error").tolist() == [72.25, 72]
     assert sweep.table[["final_error_ema", "best_error_ema"]].values.tolist()[0] == [71.75, 71.75]
     assert sweep.table["final_error_ema"].isna().tolist() == [False] + [True] * 5
 

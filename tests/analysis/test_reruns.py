@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from test_sampling import repeated
 
+from designspace.analysis import analyze
+from designspace.analysis.preconditions import by_network
 from designspace.analysis.reruns import reruns
-from designspace.analysis.shrunken import shrunken_best
+from designspace.analysis.results import Results
+from designspace.analysis.shrunken import noise_sentences, shrunken_best
 from designspace.support.errors import InputError
 
 SHROUT_AND_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -90,3 +93,30 @@ def test_too_few_networks_are_refused():
         shrunken_best(reruns(repeated([[30.0, 31.0]] * 3)))
     with pytest.raises(InputError, match="level must be between 0 and 1"):
         reruns(repeated([[30.0, 31.0]] * 3)).intervals(5)
+
+
+def test_a_report_tells_the_noise_of_training_where_networks_were_repeated(tmp_path):
+    rng = np.random.default_rng(3)
+    results = repeated(rng.normal(40, 1, (20, 1)) + rng.normal(0, 0.5, (20, 3)))
+    noise, best = noise_sentences(results)
+    assert noise.startswith(
+        "R: seeds change an error by 0.56 points (0.46 to 0.72, standard deviation) and networks by "
+    )
+    assert noise.endswith("of the variance of single trainings is due to the networks (20 networks in 60 trainings).")
+    assert best.startswith("R: the best network is a0000000000")
+    assert {noise, best} <= set(analyze([results], tmp_path, {}).sentences)
+    assert len(noise_sentences(repeated(rng.normal(40, 1, (3, 2))))) == 1
+    assert noise_sentences(repeated(rng.normal(40, 1, (3, 1)))) == ()
+
+
+def test_fresh_trainings_of_chosen_networks_count_for_no_comparison():
+    rng = np.random.default_rng(4)
+    errors = rng.normal(40, 1, (20, 3))
+    all_seeds = repeated(errors)
+    chosen = all_seeds.table["id"].isin(all_seeds.table["id"][:4])
+    fresh = np.where(chosen & (all_seeds.table["seed"] > 0), "yes", "")
+    table = all_seeds.table.assign(fresh=fresh)[chosen | (all_seeds.table["seed"] == 0)]
+    retrained = Results.from_table("A", table, 10)
+    assert by_network(retrained).errors().tolist() == errors[:, 0].tolist()
+    assert by_network(retrained).notes == ()
+    assert noise_sentences(retrained) == ()

@@ -32,13 +32,21 @@ def test_counts_and_progress():
     assert Counts(12, 0, 4, 0).sentence() == "12 of 16 trials finished"
 
 
-def test_failed_trials_count_at_chance_level_unless_excluded():
+def test_failed_trials_count_by_their_cause_unless_told_otherwise():
     results = make_results("A", [30, 20], failed=FAILED, running=1)
-    assert results.errors().tolist() == [30, 20, 90, 90]
-    assert results.errors(failures="exclude").tolist() == [30, 20]
-    assert results.errors(column="best_error").tolist() == [29.75, 19.75, 90, 90]
-    with pytest.raises(InputError, match="there is: chance, exclude"):
-        results.errors(failures="drop")
+    assert results.errors().tolist() == [30, 20, 90]  # the one that diverged
+    assert results.left_out().tolist() == [False, False, False, True, False]
+    assert results.failed_in_words() == "1 of these counted at chance level and 1 left out"
+    assert results.errors("best_error").tolist() == [29.75, 19.75, 90]
+    at_chance = results.with_failures("chance")
+    assert at_chance.errors().tolist() == [30, 20, 90, 90]
+    assert at_chance.failed_in_words() == "counted at chance level"
+    none = results.with_failures("exclude")
+    assert none.errors().tolist() == [30, 20]
+    assert none.failed_in_words() == "left out"
+    assert none.where("final_error < 25").failures == "exclude"
+    with pytest.raises(InputError, match="there is: by_cause, chance, exclude"):
+        results.with_failures("drop")
     with pytest.raises(InputError, match="there is: final_error, best_error"):
         results.errors(column="train_s")
 
@@ -58,7 +66,7 @@ def test_best_networks_break_ties_by_id():
 def test_reading_gives_back_what_was_written(path):
     written = make_table([30.5, 20.25], failed=FAILED, running=1, waiting=2)
     pd.testing.assert_frame_equal(read_table(path), written, check_dtype=False)
-    assert Results.from_table("A", read_table(path), 10).errors().tolist() == [30.5, 20.25, 90, 90]
+    assert Results.from_table("A", read_table(path), 10).errors().tolist() == [30.5, 20.25, 90]
 
 
 def test_ids_that_look_like_numbers_stay_text(path):
@@ -188,8 +196,8 @@ def test_the_first_wrong_row_is_named():
 def test_errors_on_held_out_images():
     table = make_table([30.0, 20.0], failed=FAILED)
     results = Results.from_table("A", table.assign(heldout_error=[31.0, 22.0, np.nan, np.nan]), 10)
-    assert results.errors(column="heldout_error").tolist() == [31, 22, 90, 90]
-    assert results.errors("exclude", column="heldout_error").tolist() == [31, 22]
+    assert results.errors("heldout_error").tolist() == [31, 22, 90]
+    assert results.with_failures("exclude").errors("heldout_error").tolist() == [31, 22]
     with pytest.raises(InputError, match="A: 2 of 2 done trials have no heldout_error"):
         Results.from_table("A", table, 10).errors(column="heldout_error")
     with pytest.raises(InputError, match="A: 1 of 2 done trials have no heldout_error"):
@@ -331,7 +339,18 @@ def test_failed_repeats_count_at_chance_level_unless_excluded():
     assert mean.table["reason"].tolist() == ["", "diverged", ""]
     assert mean.table["detail"].tolist() == ["3 of 3 trials finished, 2 done", "3 of 3 trials finished, 0 done", ""]
     assert mean.errors().tolist() == [(30 + 31 + 90) / 3, 90, 10]
-    assert results.mean_of_repeats(3, failures="exclude").errors("exclude").tolist() == [30.5, 10]
+    assert results.with_failures("exclude").mean_of_repeats(3).errors().tolist() == [30.5, 10]
+
+
+def test_repeats_that_the_machine_ended_say_nothing_of_their_network():
+    failed = {"status": "failed", "reason": "worker died", "final_error": np.nan, "best_error": np.nan}
+    results = repeats({column: {0: value, 1: value, 4: value, 7: value} for column, value in failed.items()})
+    results.table.loc[7, "reason"] = "diverged"
+    mean = results.mean_of_repeats(3)
+    assert mean.table["status"].tolist() == ["done", "failed", "done"]
+    assert mean.table["repeats"].tolist() == [2, 1, 3]
+    assert mean.table["reason"].tolist() == ["", "diverged", ""]
+    assert mean.errors().tolist() == [30.5, 90, 10]
 
 
 def test_networks_without_enough_repeats_are_unfinished_rows():
@@ -355,8 +374,6 @@ def test_other_recipes_are_no_repeats():
     for wrong in (0, 1.5, True):
         with pytest.raises(InputError, match="number of repeats must be a whole number >= 1"):
             mean.mean_of_repeats(wrong)
-    with pytest.raises(InputError, match="treatment of failures"):
-        mean.mean_of_repeats(1, failures="drop")
 
 
 def test_errors_of_one_s_own_make_results(tmp_path):
@@ -383,10 +400,11 @@ def test_errors_of_one_s_own_make_results(tmp_path):
 def test_the_draws_of_each_network_weigh_an_edf():
     table = make_table([30.0, 20.0], failed=FAILED, running=1).assign(draws=[3, 1, 2, 2, 9])
     results = Results.from_table("A", table, num_classes=10)
-    assert results.draws().tolist() == [3, 1, 2, 2]
-    assert results.draws(failures="exclude").tolist() == [3, 1]
-    assert edf(results.errors(), results.draws())(30.0) == 0.5
-    assert edf(results.errors("exclude"), results.draws("exclude"))(20.0) == 0.25
+    assert results.draws().tolist() == [3, 1, 2]
+    assert edf(results.errors(), results.draws())(30.0) == 4 / 6
+    without = results.with_failures("exclude")
+    assert without.draws().tolist() == [3, 1]
+    assert edf(without.errors(), without.draws())(20.0) == 0.25
 
 
 @pytest.mark.parametrize("columns", [{}, {"draws": [1, np.nan]}, {"draws": [0, 1]}], ids=["none", "blank", "zero"])

@@ -78,7 +78,7 @@ def test_with_replacement_more_than_n_draws_may_be_needed():
 def test_failed_trials_count_at_chance():
     results = make_results("A", [30.0], failed=[("diverged", "")])
     assert search_curve(results).mean.tolist() == [60, 30]
-    assert search_curve(results, failures="exclude").mean.tolist() == [30]
+    assert search_curve(results.with_failures("exclude")).mean.tolist() == [30]
 
 
 def test_sizes_double_and_end_at_n():

@@ -75,10 +75,10 @@ def test_runs_of_any_state_can_be_analysed(tmp_path, errors, others, counted, al
 
 def test_failed_trials_can_be_left_out_and_the_report_says_so(tmp_path):
     run = make_results("A", [40.0], failed=[("diverged", "nan")])
-    counted, left_out = (analyze([run], tmp_path / how, {}, failures=how) for how in ("chance", "exclude"))
+    counted, left_out = (analyze([run.with_failures(how)], tmp_path / how, {}) for how in ("chance", "exclude"))
     assert (counted.summaries[0].mean_error, left_out.summaries[0].mean_error) == (65, 40)
     assert "Failed trials count at chance level" in counted.report.read_text(encoding="utf-8")
-    assert "Failed trials are left out" in left_out.report.read_text(encoding="utf-8")
+    assert "Failed trials do not count" in left_out.report.read_text(encoding="utf-8")
 
 
 def test_runs_that_do_not_go_together_are_refused(tmp_path):
@@ -114,7 +114,7 @@ def test_the_numbers_of_the_figure_are_its_csv(tmp_path):
     ("key", "value", "message"),
     [
         ("figures", "none", "unknown choice of figures 'none'; there is: standard, all"),
-        ("failures", "none", "unknown treatment of failures 'none'; there is: chance, exclude"),
+        ("failures", "none", "unknown treatment of failures 'none'; there is: by_cause, chance, exclude"),
         ("level", "high", "level must be a number between 0 and 1, as 0.05 for 5%, not 'high'"),
         ("level", 5, "level must be between 0 and 1"),
         ("level", True, "level must be a number between 0 and 1"),
@@ -127,7 +127,7 @@ def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
     config = {
         "runs": [str(tmp_path / "none")],
         "out": None,
-        "failures": "chance",
+        "failures": "by_cause",
         "level": 0.05,
         "seed": 0,
         "figures": "standard",

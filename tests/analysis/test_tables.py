@@ -19,11 +19,11 @@ FAILED = [("error", "KeyError: 'w'"), ("diverged", "loss is nan"), ("diverged", 
 
 
 def test_a_run_in_one_row():
-    run = make_results("A", [30, 20, 25], failed=FAILED[:1], waiting=2)
+    run = make_results("A", [30, 20, 25], failed=FAILED[1:2], waiting=2)
     summary = summarize(run)
     assert (summary.min_error, summary.mean_error, summary.median_error) == (20, 41.25, 27.5)
     assert (summary.median_flops, summary.train_s) == (4_000_002.5, 180)
-    assert summarize(run, "exclude").mean_error == 25
+    assert summarize(run.with_failures("exclude")).mean_error == 25
     table = space_table([summary, summarize(make_results("None", [], waiting=1))])
     assert table.rows[0][:8] == ("A", "6", "3", "1", "2", "20.00", "41.25", "27.50")
     assert table.rows[1] == ("None", "1", "0", "0", "1", "-", "-", "-", "4.00 M", "5.00 k", "3.00 k", "0 s")
@@ -73,13 +73,15 @@ def test_notes_warn_of_what_is_missing_or_unequal():
     sound = make_results("B", [30])
     assert notes([sound]) == progress([sound]) == ()
     half = make_results("A", [30], failed=FAILED, running=1, epochs=5)
-    assert progress([sound, half]) == ("A: 5 of 6 trials finished, 4 of them failed, counted at chance level.",)
+    assert progress([sound, half]) == (
+        "A: 5 of 6 trials finished, 4 of them failed, 3 of these counted at chance level and 1 left out.",
+    )
     assert notes([half, sound]) == (
-        "A: 4 of 6 trials failed, counted at chance level, 90%.",
+        "A: 4 of 6 trials failed, 3 of these counted at chance level and 1 left out (chance level is 90%).",
         "A: 1 of 6 trials is unfinished and left out, so its EDF may change.",
     )
     table = pd.concat([make_table([30], epochs=5, tag="b"), make_table([31], epochs=10)])
     assert notes([Results.from_table("A", table, 10)]) == (
         "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5, 10.",
     )
-    assert notes([half], "exclude")[0] == "A: 4 of 6 trials failed, left out."
+    assert notes([half.with_failures("exclude")])[0] == "A: 4 of 6 trials failed, left out."

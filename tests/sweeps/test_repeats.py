@@ -135,10 +135,10 @@ def test_an_id_names_the_network_and_a_key_a_trial(trained):
 
 def test_other_runs_take_repeats_over(trained, tmp_path):
     whole = RunFolder(tmp_path / "whole")
-    assert merge(whole, [trained], {}) == [Taken(5, 0, 0)]
+    assert merge(whole, [trained], {}) == [Taken(5, 0, 0, shared=2)]
     assert whole.plan() == trained.plan()
     assert numbers(whole) == numbers(trained)
-    assert merge(whole, [trained], {}) == [Taken(0, 5, 0)]
+    assert merge(whole, [trained], {}) == [Taken(0, 5, 0, shared=2)]
     other = RunFolder(tmp_path / "other")
     other.create(trained.population(), {})
     other.write_plan(RECIPE, 0, Repeats((4,)))

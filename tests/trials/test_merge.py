@@ -1,35 +1,14 @@
 import shutil
 
 import pytest
-from sweep_runs import RECIPE, SPACE
+from merge_runs import errors, finish, make, result
+from sweep_runs import SPACE
 
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import Taken, merge
-from designspace.trials.trial import Recipe, Trial, TrialFailure, TrialResult
-
-
-def result(error):
-    return TrialResult(error, error, 2, 1.5, "cpu")
-
-
-def make(path, n=4, seed=0):
-    run = RunFolder(path)
-    run.create(SPACE.sample(n, seed), {})
-    run.write_plan(RECIPE, 0)
-    return run
-
-
-def finish(run, index, error):
-    trial = Trial(run.population()[index], RECIPE, 0)
-    run.trial(trial.id).write_trial(trial)
-    run.trial(trial.id).checkpoint.write_bytes(b"weights")
-    run.trial(trial.id).write_result(result(error), trial.asked)
-
-
-def errors(run):
-    return [state.result.final_error if state.result else state.status for state in run.states(run.ids())]
+from designspace.trials.trial import Recipe, Trial, TrialFailure
 
 
 def test_a_copied_trial_counts(tmp_path):
@@ -59,11 +38,11 @@ def test_any_number_of_folders_become_one(tmp_path):
     parts[1].trial(parts[1].ids()[2]).write_failure(TrialFailure("error", "no"))
     whole = RunFolder(tmp_path / "whole")
     taken = merge(whole, parts, {"command": "test"})
-    assert taken == [Taken(1, 0, 0), Taken(2, 1, 1), Taken(1, 0, 0)]
+    assert taken == [Taken(1, 0, 0, 4), Taken(2, 1, 1, 6), Taken(1, 0, 0, 2)]
     assert len(whole.population()) == 6
     assert errors(whole) == [10.0, 13.0, "failed", "waiting", "waiting", 12.0]
     assert whole.trial(whole.ids()[5]).checkpoint.read_bytes() == b"weights"
-    assert merge(whole, parts, {}) == [Taken(0, 1, 0), Taken(0, 3, 1), Taken(0, 1, 0)]  # again: nothing new
+    assert merge(whole, parts, {}) == [Taken(0, 1, 0, 4), Taken(0, 3, 1, 6), Taken(0, 1, 0, 2)]  # nothing new
     assert whole.write_results().read_text().count(",done,") == 3
 
 
@@ -72,16 +51,16 @@ def test_a_done_trial_takes_the_place_of_a_failed_one(tmp_path):
     here.trial(here.ids()[0]).path.mkdir(parents=True)
     here.trial(here.ids()[0]).write_failure(TrialFailure("worker died", "SIGKILL"))
     finish(there, 0, 30.0)
-    assert merge(here, [there], {}) == [Taken(1, 0, 0)]
+    assert merge(here, [there], {}) == [Taken(1, 0, 0, 4)]
     assert errors(here)[0] == 30.0
-    assert merge(there, [here], {}) == [Taken(0, 1, 0)]
+    assert merge(there, [here], {}) == [Taken(0, 1, 0, 4)]
 
 
 def test_other_populations_and_recipes_are_refused(tmp_path):
     here = make(tmp_path / "a")
-    with pytest.raises(InputError, match="neither begins with the other; compare different populations"):
+    with pytest.raises(InputError, match="they have no network in common; compare different populations"):
         merge(here, [make(tmp_path / "b", n=3, seed=1)], {})
-    with pytest.raises(InputError, match="neither begins with the other"):
+    with pytest.raises(InputError, match="no network in common"):
         merge(here, [make(tmp_path / "c", n=9, seed=1)], {})
     other = RunFolder(tmp_path / "d")
     other.create(SPACE.sample(4), {})
@@ -101,6 +80,8 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path):
     new = RunFolder(tmp_path / "new")
     with pytest.raises(InputError, match="trained with another recipe or seed than"):
         merge(new, [first, other], {})
-    with pytest.raises(InputError, match="neither begins with the other"):
+    with pytest.raises(
+        InputError, match=r"neither begins with the other\. Create .*new with designspace\.sample first"
+    ):
         merge(new, [first, make(tmp_path / "b", n=3, seed=1)], {})
     assert not new.path.exists()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from designspace.analysis.figures.style import GREY, plain, rendered, style, svg_text
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.errors import unknown
 from designspace.support.files import write_bytes, write_text
 from designspace.support.text import to_cell
@@ -74,8 +74,6 @@ class Drawing:
         return tuple(paths)
 
 
-TREATMENT: dict[Failures, str] = {"chance": "counted at chance level", "exclude": "left out"}
-"""What figures say became of failed trials."""
 NOT_DRAWN = "not drawn"
 """What figures of single networks say: a failed one has no error of its own."""
 
@@ -87,7 +85,7 @@ def finish(
     numbers: pd.DataFrame,
     caption: str,
     results: Sequence[Results],
-    failed: str = TREATMENT["chance"],
+    failed: str | None = None,
 ) -> Drawing:
     """Make a `Drawing` of what was drawn from some results.
 
@@ -112,12 +110,18 @@ def settle(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def progress(results: Sequence[Results], failed: str = TREATMENT["chance"]) -> tuple[str, ...]:
-    """How far each run is that has failed or unfinished trials, and what became of the failed ones; a sentence each."""
+def progress(results: Sequence[Results], failed: str | None = None) -> tuple[str, ...]:
+    """Say how far each run is that has failed or unfinished trials, in a sentence each.
+
+    Args:
+        results: the runs.
+        failed: what became of failed trials; by default what `Results.failed_in_words` says.
+    """
     notes = {}
     for one in results:
         if one.counts.failed or one.counts.unfinished:
-            notes[one.name] = f"{one.name}: {one.counts.sentence()}{f', {failed}' if one.counts.failed else ''}."
+            told = failed or one.failed_in_words()
+            notes[one.name] = f"{one.name}: {one.counts.sentence()}{f', {told}' if one.counts.failed else ''}."
     return tuple(notes.values())
 
 

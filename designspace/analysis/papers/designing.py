@@ -6,13 +6,15 @@ compared in the same way. Figures 1, 3 and 4 are schematic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
 from designspace.analysis.best_values import scatter
+from designspace.analysis.comparison import compare_all
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
-from designspace.analysis.figures.drawing import NOT_DRAWN, TREATMENT
+from designspace.analysis.figures.drawing import NOT_DRAWN
 from designspace.analysis.figures.networks import draw_fit_errors, draw_mean_line, draw_staircases
 from designspace.analysis.figures.scatter import draw_cost, draw_scatter
 from designspace.analysis.figures.search import draw_search
@@ -21,7 +23,7 @@ from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.lines import fit_population, mean_line
 from designspace.analysis.networks import Staircase, best_and_worst
 from designspace.analysis.papers.panels import Panels, edfs_of, everything, hide_rest, panel_edfs
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.analysis.search import search_curve
 from designspace.analysis.tradeoffs import CostFit, cost_fits
 from designspace.analysis.trends import trends
@@ -33,56 +35,58 @@ _BEST_VALUE = (
 )
 
 
-def overview(results: Results, metrics: Sequence[str] = ("d", "w4"), *, failures: Failures = "chance") -> Drawing:
+def overview(results: Results, metrics: Sequence[str] = ("d", "w4")) -> Drawing:
     """Figure 2: the EDF of a space, and error against some parameters with their best values.
 
     Args:
         results: a population, in the paper AnyNetX.
         metrics: names of `designspace.analysis.metrics`; in the paper depth and the width of the last stage.
-        failures: see `Results.errors`.
 
     Raises:
         InputError: an unknown metric.
     """
-    edfs = edfs_of([results], failures)
+    edfs = edfs_of([results])
     figure, (axes,) = new_grid(1, 1 + len(metrics), width=3.6, height=3.4)
     draw_edf(axes[0], edfs, chance_error=results.chance_error)
     numbers = [edf_numbers(edfs).assign(panel="EDF")]
     for ax, metric in zip(axes[1:], metrics, strict=True):
-        found = scatter(results, metric, failures=failures)
+        found = scatter(results, metric)
         draw_scatter(ax, found)
         numbers.append(found.table().assign(panel=metric))
     caption = f"{results.name}: error EDF with its 95% band, and error against {' and '.join(metrics)}. {_BEST_VALUE}"
     table = pd.concat(numbers, ignore_index=True)
-    return finish(
-        "designing_2_overview", f"Statistics of {results.name}", figure, table, caption, [results], TREATMENT[failures]
-    )
+    return finish("designing_2_overview", f"Statistics of {results.name}", figure, table, caption, [results])
 
 
-def shared_parameters(
-    panels: Panels, trend_of: Results, metric: str = "b", *, failures: Failures = "chance"
-) -> Drawing:
+def shared_parameters(panels: Panels, trend_of: Results, metric: str = "b") -> Drawing:
     """Figure 5: EDFs before and after a parameter is shared by all stages, and error against that parameter.
 
     Args:
         panels: in the paper A and B (shared bottleneck ratio), and B and C (shared group width).
         trend_of: the population of the last panel, in the paper AnyNetXC.
         metric: what the last panel's axis is.
-        failures: see `Results.errors`.
     """
     results = everything(panels)
     figure, (axes,) = new_grid(1, 1 + len(panels), width=3.6, height=3.6)
     numbers = []
     for ax, (title, group) in zip(axes[:-1], panels.items(), strict=True):
-        edfs = edfs_of(group, failures)
+        edfs = edfs_of(group)
         draw_edf(ax, edfs, chance_error=group[0].chance_error, title=title)
         numbers.append(edf_numbers(edfs).assign(panel=title))
-    found = scatter(trend_of, metric, failures=failures)
+    found = scatter(trend_of, metric)
     draw_scatter(axes[-1], found)
     numbers.append(found.table().assign(panel=metric))
+    pairs = [pair for group in panels.values() for pair in compare_all(group)]
+    intervals = "".join(
+        f" The mean error of {pair.a} less that of {pair.b} is {pair.mean_difference:+.2f} points "
+        f"({pair.mean_low:+.2f} to {pair.mean_high:+.2f})."
+        for pair in pairs
+        if not math.isnan(pair.mean_low)
+    )
     caption = (
-        "Does sharing a parameter between stages cost anything? Curves that coincide say no: the space is smaller and "
-        f"its networks as good. Right: error against {metric} in {trend_of.name}. {_BEST_VALUE}"
+        "Does sharing a parameter between stages cost anything? Curves that coincide show no difference; how much of a "
+        f"loss they leave possible, the interval of the means says.{intervals} "
+        f"Right: error against {metric} in {trend_of.name}. {_BEST_VALUE}"
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish(
@@ -92,7 +96,6 @@ def shared_parameters(
         table,
         caption,
         list({id(r): r for r in [*results, trend_of]}.values()),
-        TREATMENT[failures],
     )
 
 
@@ -109,17 +112,13 @@ def good_and_bad(results: Results, count: int = 3) -> Drawing:
     )
 
 
-def orders(panels: Panels, *, failures: Failures = "chance") -> Drawing:
+def orders(panels: Panels) -> Drawing:
     """Figure 7: what orders on widths and depths do; in the paper rising, equal and falling ones, a panel each."""
     caption = "The same space with different orders of a parameter from stage to stage."
-    return panel_edfs(
-        "designing_7_orders", "Orders of widths and depths", panels, caption, columns=2, failures=failures
-    )
+    return panel_edfs("designing_7_orders", "Orders of widths and depths", panels, caption, columns=2)
 
 
-def line_fits(
-    best_of: Results, populations: Sequence[Results], count: int = 20, *, fitted: int = 2, failures: Failures = "chance"
-) -> Drawing:
+def line_fits(best_of: Results, populations: Sequence[Results], count: int = 20, *, fitted: int = 2) -> Drawing:
     """Figure 8: are the widths of good networks quantised linear functions of the block index?
 
     Left: the best networks and one line through them. Middle: some of them, each with its own quantised line (equations
@@ -130,11 +129,10 @@ def line_fits(
         populations: those of the last panel, in the paper AnyNetXC, D and E.
         count: networks in the first panel.
         fitted: networks in the second.
-        failures: see `Results.errors`.
     """
     line = mean_line(best_of, count)
     stairs = best_and_worst(best_of, fitted, fits=True).best
-    fits = [fit_population(one, failures=failures) for one in populations]
+    fits = [fit_population(one) for one in populations]
     figure, (axes,) = new_grid(1, 3, width=4.0, height=3.6)
     draw_mean_line(axes[0], line)
     draw_staircases(axes[1], stairs)
@@ -154,27 +152,25 @@ def line_fits(
         table,
         caption,
         [best_of, *populations],
-        TREATMENT[failures],
     )
 
 
-def regnet(panels: Panels, search_in: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def regnet(panels: Panels, search_in: Sequence[Results]) -> Drawing:
     """Figure 9: what RegNet gains, its variants, and how few networks a random search needs.
 
     Args:
         panels: in the paper AnyNetXA, E and RegNetX; RegNetX and its variants w_m = 2 and w_0 = w_a.
         search_in: the populations of the last panel, in the paper RegNetX.
-        failures: see `Results.errors`.
     """
     results = [*everything(panels), *search_in]
     tallest = max(len(group) for group in panels.values())
     figure, (axes,) = new_grid(1, 1 + len(panels), width=3.6, height=3.2 + 0.17 * tallest)
     numbers = []
     for ax, (title, group) in zip(axes[:-1], panels.items(), strict=True):
-        edfs = edfs_of(group, failures)
+        edfs = edfs_of(group)
         draw_edf(ax, edfs, chance_error=group[0].chance_error, title=title)
         numbers.append(edf_numbers(edfs).assign(panel=title))
-    curves = [search_curve(one, failures=failures) for one in search_in if one.errors(failures).size]
+    curves = [search_curve(one) for one in search_in if one.errors().size]
     draw_search(axes[-1], curves)
     numbers += [one.table().assign(panel="search") for one in curves]
     caption = (
@@ -182,23 +178,23 @@ def regnet(panels: Panels, search_in: Sequence[Results], *, failures: Failures =
         "search to search (which goes to 0 where all networks are drawn)."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish("designing_9_regnet", "RegNet", figure, table, caption, results, TREATMENT[failures])
+    return finish("designing_9_regnet", "RegNet", figure, table, caption, results)
 
 
-def generalisation(panels: Panels, *, failures: Failures = "chance") -> Drawing:
+def generalisation(panels: Panels) -> Drawing:
     """Figure 10: do the spaces keep their order at other budgets, schedules, numbers of stages and blocks?"""
     caption = "The same spaces in other settings, a panel each."
-    return panel_edfs("designing_10_generalisation", "Generalisation", panels, caption, failures=failures)
+    return panel_edfs("designing_10_generalisation", "Generalisation", panels, caption)
 
 
-def parameter_trends(regimes: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def parameter_trends(regimes: Sequence[Results]) -> Drawing:
     """Figure 11: the best values of each parameter over flop regimes, one population each.
 
     Raises:
         InputError: no results, or no parameter that all of them have and one varies.
     """
     everything({"": regimes})
-    found = trends(regimes, failures=failures)
+    found = trends(regimes)
     if not found:
         raise InputError(f"no parameter varies in {', '.join(one.name for one in regimes)}")
     columns = min(3, len(found))
@@ -211,9 +207,7 @@ def parameter_trends(regimes: Sequence[Results], *, failures: Failures = "chance
         "line: its median; cross: the network of least error."
     )
     table = pd.concat([one.table() for one in found], ignore_index=True)
-    return finish(
-        "designing_11_trends", "Trends over flop regimes", figure, table, caption, regimes, TREATMENT[failures]
-    )
+    return finish("designing_11_trends", "Trends over flop regimes", figure, table, caption, regimes)
 
 
 def complexity_of_networks(populations: Sequence[Results]) -> Drawing:
@@ -252,16 +246,16 @@ def _fits(populations: Sequence[Results], complexity: str, cost: str) -> Sequenc
         return ()
 
 
-def constrained(panels: Panels, *, failures: Failures = "chance") -> Drawing:
+def constrained(panels: Panels) -> Drawing:
     """Figure 13: RegNetX and its constrained form, a panel for each flop regime."""
     caption = "RegNetX as it is and with constraints (section 4: b = 1, bounds on depth and w_m, caps)."
-    return panel_edfs("designing_13_constrained", "Constrained RegNetX", panels, caption, failures=failures)
+    return panel_edfs("designing_13_constrained", "Constrained RegNetX", panels, caption)
 
 
-def alternatives(panels: Panels, *, failures: Failures = "chance") -> Drawing:
+def alternatives(panels: Panels) -> Drawing:
     """Figure 14: inverted and depthwise bottlenecks, other resolutions, squeeze-and-excitation, a panel each."""
     caption = "Design choices from elsewhere, tried within RegNetX."
-    return panel_edfs("designing_14_alternatives", "Alternative designs", panels, caption, failures=failures)
+    return panel_edfs("designing_14_alternatives", "Alternative designs", panels, caption)
 
 
 def best_models(results: Sequence[Results], title: str = "RegNetX") -> Drawing:

@@ -16,7 +16,6 @@ from designspace.analysis.binned import binned_errors
 from designspace.analysis.complexity_weights import common_weights
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
-from designspace.analysis.figures.drawing import TREATMENT
 from designspace.analysis.figures.sampling import (
     draw_binned,
     draw_complexity_histograms,
@@ -31,7 +30,7 @@ from designspace.analysis.figures.style import plain, short
 from designspace.analysis.hyperparameters import relative_ranks
 from designspace.analysis.papers.panels import edfs_of, everything, panel_edfs
 from designspace.analysis.reruns import reruns
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.analysis.sample_size import distance_by_size, sample_minima
 from designspace.analysis.search import search_curve
 from designspace.support.errors import InputError
@@ -45,14 +44,13 @@ def point_estimates(
     sizes: tuple[int, int] = (100, 1000),
     *,
     repeats: int = 5000,
-    failures: Failures = "chance",
     seed: int = 0,
 ) -> Drawing:
     """Figure 2: two samples of one space, of which the larger seems to win by its best network.
 
     Left: the least error of each of many samples. Right: the EDFs of one sample of each size, which do not differ.
     """
-    errors = results.errors(failures)
+    errors = results.errors()
     minima = sample_minima(errors, sizes, repeats, seed=seed)
     rng = np.random.default_rng(seed)
     samples = {f"{size} of {results.name}": edf(rng.choice(errors, size)) for size in sizes}
@@ -68,9 +66,7 @@ def point_estimates(
     numbers = pd.concat(
         [minima.table().assign(panel="minima"), edf_numbers(samples).assign(panel="EDF")], ignore_index=True
     )
-    return finish(
-        "nds_2_point_estimates", "Point estimates mislead", figure, numbers, caption, [results], TREATMENT[failures]
-    )
+    return finish("nds_2_point_estimates", "Point estimates mislead", figure, numbers, caption, [results])
 
 
 def normalised_edfs(
@@ -78,7 +74,6 @@ def normalised_edfs(
     bins: int = 8,
     *,
     level: float = 0.05,
-    failures: Failures = "chance",
     name: str = "nds_3_normalised_edfs",
 ) -> Drawing:
     """Figure 3: the EDFs of some spaces, raw and normalised by parameters and by multiply-adds.
@@ -86,18 +81,18 @@ def normalised_edfs(
     Section 4.2: a network weighs one over the networks in its bin of complexity, so that all bins that every population
     fills count alike. What that leaves out is said in the caption.
     """
-    with_trials = [one for one in results if one.errors(failures).size]
-    raw = edfs_of(with_trials, failures)
+    with_trials = [one for one in results if one.errors().size]
+    raw = edfs_of(with_trials)
     figure, (axes,) = new_grid(1, 1 + len(COMPLEXITIES), width=3.6, height=3.2 + 0.17 * len(results))
     everything({"": results})
     draw_edf(axes[0], raw, level=level, chance_error=results[0].chance_error, title="raw")
     numbers = [edf_numbers(raw, level).assign(panel="raw")]
     told = []
     for ax, (column, label) in zip(axes[1:], COMPLEXITIES.items(), strict=True):
-        values = [one.table[column][one.counted(failures)].to_numpy(np.float64) for one in with_trials]
+        values = [one.table[column][one.counted()].to_numpy(np.float64) for one in with_trials]
         weighted = {}
         for one, weights in zip(with_trials, common_weights(values, bins) if values else (), strict=True):
-            weighted[one.name] = edf(one.errors(failures), weights)
+            weighted[one.name] = edf(one.errors(), weights)
             told.append(f"{one.name}, {label}: {weights.sentence()}")
         draw_edf(ax, weighted, level=level, chance_error=results[0].chance_error, title=f"normalised by {label}")
         numbers.append(edf_numbers(weighted, level).assign(panel=column))
@@ -106,23 +101,23 @@ def normalised_edfs(
         f"weighted likewise). {'. '.join(told)}."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish(name, "EDFs normalised by complexity", figure, table, caption, results, TREATMENT[failures])
+    return finish(name, "EDFs normalised by complexity", figure, table, caption, results)
 
 
-def error_against_complexity(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def error_against_complexity(results: Sequence[Results]) -> Drawing:
     """Figure 4: error against each complexity, a row for each space."""
     everything({"": results})
     figure, grid = new_grid(len(results), len(COMPLEXITIES), width=4.0, height=3.0)
     numbers = []
     for place, (axes, one) in enumerate(zip(grid, results, strict=True)):
         for ax, column in zip(axes, COMPLEXITIES, strict=True):
-            found = scatter(one, column, failures=failures)
+            found = scatter(one, column)
             draw_scatter(ax, found, place=place)
             ax.set_ylabel(f"{plain(short(one.name))}\n{ax.get_ylabel()}")
             numbers.append(found.table().assign(space=one.name, complexity=column))
     caption = "Error against complexity, a row for each space; dashed and shaded: the best value and its 95% interval."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_4_scatter", "Error against complexity", figure, table, caption, results, TREATMENT[failures])
+    return finish("nds_4_scatter", "Error against complexity", figure, table, caption, results)
 
 
 def complexity_histograms(results: Sequence[Results], name: str = "nds_5_complexity") -> Drawing:
@@ -148,11 +143,10 @@ def sample_size(
     sizes: Sequence[int] = (10, 25, 100),
     *,
     repeats: int = 400,
-    failures: Failures = "chance",
     seed: int = 0,
 ) -> Drawing:
     """Figure 6: EDFs of samples of some sizes, and their KS distance to the whole population by size."""
-    errors = results.errors(failures)
+    errors = results.errors()
     rng = np.random.default_rng(seed)
     fitting = [size for size in sizes if size < errors.size]
     samples = {f"{size} networks": edf(rng.choice(errors, size, replace=False)) for size in fitting}
@@ -169,18 +163,18 @@ def sample_size(
     numbers = pd.concat(
         [edf_numbers(samples).assign(panel="EDF"), distance.table().assign(panel="distance")], ignore_index=True
     )
-    return finish("nds_6_sample_size", "Sample size", figure, numbers, caption, [results], TREATMENT[failures])
+    return finish("nds_6_sample_size", "Sample size", figure, numbers, caption, [results])
 
 
-def families(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def families(results: Sequence[Results]) -> Drawing:
     """Figure 7: two model families, by their EDFs and by what a random search of k networks finds."""
-    return _edf_and_search("nds_7_families", "Model families", results, 2.0, failures)
+    return _edf_and_search("nds_7_families", "Model families", results, 2.0)
 
 
-def spaces_edf(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def spaces_edf(results: Sequence[Results]) -> Drawing:
     """Figure 8: the EDFs of many spaces at once (in the paper those of neural architecture search)."""
     caption = "The error distributions of several spaces."
-    return panel_edfs("nds_8_spaces", "Several spaces", {"": results}, caption, bands=False, failures=failures)
+    return panel_edfs("nds_8_spaces", "Several spaces", {"": results}, caption, bands=False)
 
 
 def spaces_complexity(results: Sequence[Results]) -> Drawing:
@@ -188,35 +182,31 @@ def spaces_complexity(results: Sequence[Results]) -> Drawing:
     return complexity_histograms(results, "nds_9_complexity")
 
 
-def spaces_search(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def spaces_search(results: Sequence[Results]) -> Drawing:
     """Figure 10: how fast a random search finds good networks in many spaces."""
-    return _edf_and_search("nds_10_search", "Random search", results, 0.0, failures)
+    return _edf_and_search("nds_10_search", "Random search", results, 0.0)
 
 
-def against_standard(
-    searched: Sequence[Results], standard: Sequence[Results], bins: int = 5, *, failures: Failures = "chance"
-) -> Drawing:
+def against_standard(searched: Sequence[Results], standard: Sequence[Results], bins: int = 5) -> Drawing:
     """Figure 11: spaces for architecture search against standard families, raw and at equal complexities."""
-    return normalised_edfs([*searched, *standard], bins, failures=failures, name="nds_11_against_standard")
+    return normalised_edfs([*searched, *standard], bins, name="nds_11_against_standard")
 
 
-def _edf_and_search(
-    name: str, title: str, results: Sequence[Results], deviations: float, failures: Failures
-) -> Drawing:
+def _edf_and_search(name: str, title: str, results: Sequence[Results], deviations: float) -> Drawing:
     """EDFs on the left, on the right the expected best error of k networks with so many deviations shaded."""
     everything({"": results})
-    edfs = edfs_of(results, failures)
-    curves = [search_curve(one, failures=failures) for one in results if one.name in edfs]
+    edfs = edfs_of(results)
+    curves = [search_curve(one) for one in results if one.name in edfs]
     figure, (axes,) = new_grid(1, 2, width=4.2, height=3.4 + 0.17 * len(results))
     draw_edf(axes[0], edfs, chance_error=results[0].chance_error)
     draw_search(axes[1], curves, deviations=deviations)
     shaded = f"; shaded: {deviations:g} standard deviations from search to search" if deviations else ""
     caption = f"Left: error EDFs with 95% bands. Right: expected error of the best of k networks{shaded}."
     numbers = [edf_numbers(edfs).assign(panel="EDF"), *(one.table().assign(panel="search") for one in curves)]
-    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), caption, results, TREATMENT[failures])
+    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), caption, results)
 
 
-def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chance") -> Drawing:
+def optimiser_settings(results: Sequence[Results]) -> Drawing:
     """Figure 12: the relative rank of learning rates and weight decays, for some spaces.
 
     Each of the results holds networks that were trained with several settings (`Results.read` of several runs).
@@ -227,7 +217,7 @@ def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chan
     numbers = []
     best = []
     for axes, one in zip(grid, results, strict=True):
-        ranks = relative_ranks(one, settings, failures=failures)
+        ranks = relative_ranks(one, settings)
         for ax, setting in zip(axes, settings, strict=True):
             draw_relative_ranks(ax, ranks, setting)
             ax.set_title(plain(short(one.name)), fontsize=10)
@@ -239,14 +229,12 @@ def optimiser_settings(results: Sequence[Results], *, failures: Failures = "chan
         f"quartiles over networks and the other setting. Best on average: {'; '.join(best)}."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish(
-        "nds_12_optimiser", "Learning rate and weight decay", figure, table, caption, results, TREATMENT[failures]
-    )
+    return finish("nds_12_optimiser", "Learning rate and weight decay", figure, table, caption, results)
 
 
-def rerun_histograms(results: Results, *, failures: Failures = "chance") -> Drawing:
+def rerun_histograms(results: Results) -> Drawing:
     """Figure 13: the errors of a top and of a middling network over many seeds."""
-    repeated = reruns(results, failures=failures)
+    repeated = reruns(results)
     figure, ((ax,),) = new_grid(1, 1, width=5.2, height=3.6)
     draw_reruns(ax, repeated)
     caption = (
@@ -255,12 +243,10 @@ def rerun_histograms(results: Results, *, failures: Failures = "chance") -> Draw
         f"networks' means one of {repeated.between:.2f} points: {100 * repeated.reliability:.0f}% of the variance of "
         "single trainings is due to the networks."
     )
-    return finish(
-        "nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results], TREATMENT[failures]
-    )
+    return finish("nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results])
 
 
-def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3), *, failures: Failures = "chance") -> Drawing:
+def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3)) -> Drawing:
     """Figure 14: does averaging over more trainings of each network change the EDF?
 
     Of the networks that were trained at least ``max(counts)`` times.
@@ -270,34 +256,30 @@ def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3), *, fail
     if not len(often):
         raise InputError(f"{results.name}: no network was trained {max(counts)} times; read runs with other seeds")
     some = results.where(f"id in {list(map(str, often))!r}", name=results.name)
-    means = [
-        some.mean_of_repeats(k, failures=failures, name=f"{k} training{'s' if k > 1 else ''} a network") for k in counts
-    ]
+    means = [some.mean_of_repeats(k, name=f"{k} training{'s' if k > 1 else ''} a network") for k in counts]
     caption = f"The same {len(often)} networks of {results.name}, with the mean error of one or more trainings each."
-    return panel_edfs("nds_14_averages", "Trainings a network", {"": means}, caption, bands=False, failures=failures)
+    return panel_edfs("nds_14_averages", "Trainings a network", {"": means}, caption, bands=False)
 
 
-def binned_complexity(results: Sequence[Results], bins: int = 6, *, failures: Failures = "chance") -> Drawing:
+def binned_complexity(results: Sequence[Results], bins: int = 6) -> Drawing:
     """Figure 15: mean error, plus and minus a standard deviation, by range of complexity."""
     everything({"": results})
     figure, (axes,) = new_grid(1, len(COMPLEXITIES), width=4.0, height=3.2)
     numbers = []
     for ax, (column, label) in zip(axes, COMPLEXITIES.items(), strict=True):
-        values = {one.name: one.table[column][one.counted(failures)].to_numpy(np.float64) for one in results}
+        values = {one.name: one.table[column][one.counted()].to_numpy(np.float64) for one in results}
         together = np.concatenate([v for v in values.values() if v.size] or [np.array([0.0, 1.0])])
         low, high = float(together.min()), float(together.max())
         edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-        binned = {one.name: binned_errors(values[one.name], one.errors(failures), edges) for one in results}
+        binned = {one.name: binned_errors(values[one.name], one.errors(), edges) for one in results}
         draw_binned(ax, binned, label)
         numbers += [one.table().assign(space=name, complexity=column) for name, one in binned.items()]
     caption = f"Mean error and its standard deviation over networks, in {bins} ranges of each complexity."
     table = pd.concat(numbers, ignore_index=True)
-    return finish(
-        "nds_15_error_by_complexity", "Error by complexity", figure, table, caption, results, TREATMENT[failures]
-    )
+    return finish("nds_15_error_by_complexity", "Error by complexity", figure, table, caption, results)
 
 
-def data_sets(panels: Mapping[str, Sequence[Results]], *, failures: Failures = "chance") -> Drawing:
+def data_sets(panels: Mapping[str, Sequence[Results]]) -> Drawing:
     """Figure 16: the EDFs of the same spaces on another data set, a panel each."""
     caption = "The same spaces on other images: does their order hold?"
-    return panel_edfs("nds_16_data_sets", "Other data sets", panels, caption, failures=failures)
+    return panel_edfs("nds_16_data_sets", "Other data sets", panels, caption)

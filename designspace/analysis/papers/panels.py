@@ -8,15 +8,14 @@ import pandas as pd
 
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
-from designspace.analysis.figures.drawing import TREATMENT
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
 Panels = Mapping[str, Sequence[Results]]
 """The title of each panel, and the results in it."""
 
 
-def edfs_of(results: Sequence[Results], failures: Failures = "chance") -> dict[str, EDF]:
+def edfs_of(results: Sequence[Results]) -> dict[str, EDF]:
     """The EDF of each of some results that has a trial that counts, by name.
 
     Raises:
@@ -26,7 +25,7 @@ def edfs_of(results: Sequence[Results], failures: Failures = "chance") -> dict[s
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two of the results have the name {name!r}; give them different ones")
-    counted = {one.name: one.errors(failures) for one in results}
+    counted = {one.name: one.errors() for one in results}
     return {name: edf(errors) for name, errors in counted.items() if errors.size}
 
 
@@ -51,7 +50,6 @@ def panel_edfs(
     columns: int = 3,
     bands: bool = True,
     level: float = 0.05,
-    failures: Failures = "chance",
 ) -> Drawing:
     """Draw a panel of EDFs for each group of results, so many beside each other."""
     results = everything(panels)
@@ -61,14 +59,14 @@ def panel_edfs(
     figure, grid = new_grid(rows, across, width=3.6, height=3.2 + 0.17 * tallest)
     numbers = []
     for ax, (panel, group) in zip(grid.flat, panels.items(), strict=False):
-        edfs = edfs_of(group, failures)
+        edfs = edfs_of(group)
         draw_edf(ax, edfs, bands, level=level, chance_error=group[0].chance_error, title=panel)
         numbers.append(edf_numbers(edfs, level).assign(panel=panel))
     hide_rest(grid, len(panels))
     told = f"{caption} Error EDFs with [n | min | mean] error in per cent" + (
         f"; shaded: {100 * (1 - level):g}% confidence bands." if bands else "."
     )
-    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), told, results, TREATMENT[failures])
+    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), told, results)
 
 
 def hide_rest(grid: object, used: int) -> None:

@@ -4,6 +4,7 @@ Each condition is a function in a file of its own. What can be mended is mended 
 """
 
 from designspace.analysis.preconditions.budget import same_budget
+from designspace.analysis.preconditions.failures import left_out_at_random, possible_results
 from designspace.analysis.preconditions.finished import finished_at_random, may_conclude, random_part
 from designspace.analysis.preconditions.precondition import Precondition
 from designspace.analysis.preconditions.repeats import by_network
@@ -15,7 +16,9 @@ __all__ = [
     "by_network",
     "finished_at_random",
     "independent",
+    "left_out_at_random",
     "may_conclude",
+    "possible_results",
     "random_part",
     "same_budget",
     "same_training",

@@ -8,48 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.analysis.preconditions.precondition import Precondition
+from designspace.analysis.preconditions.unlike import unlike
 from designspace.analysis.results import Results
-from designspace.spaces.constraints import QUANTITIES
-from designspace.support.text import counted, quantity
+from designspace.support.text import counted
 
 NAME = "finished at random"
-P = 0.05
-"""Significance level of the rank test of each complexity, finished against unfinished."""
 FEWEST = 8
 """Minimum number of networks at the beginning of a population from which something is concluded."""
 
 
 def finished_at_random(results: Results) -> Precondition:
-    """Check that finished networks are like unfinished ones in flops, params and activations (Mann and Whitney's test).
+    """Check that finished networks are like unfinished ones in flops, params and activations.
 
     Where the cost of a network explained 70% of the variance of errors, half-done sweeps of one space were called
     different from whole ones in 52% of comparisons (tasks of two trials on SLURM) and 94% (a task each).
     """
-    from scipy import stats
-
     finished = results.table["status"].isin(["done", "failed"]).to_numpy(np.bool_)
     if finished.all() or not finished.any():
         return Precondition(NAME, True)
-    found = []
-    evidence = {}
-    for name in QUANTITIES:
-        values = results.table[name].to_numpy(np.float64)
-        ours, theirs = values[finished & ~np.isnan(values)], values[~finished & ~np.isnan(values)]
-        if not ours.size or not theirs.size:
-            continue
-        p = float(stats.mannwhitneyu(ours, theirs).pvalue)
-        if p < P:
-            found.append(
-                f"median {name} {quantity(float(np.median(ours)))} against {quantity(float(np.median(theirs)))}"
-            )
-            evidence[name] = p
-    if not found:
+    found = unlike(results.table, finished, ~finished)
+    if not found.medians:
         return Precondition(NAME, True)
     sentence = (
-        f"{results.name}: the finished networks are not a random part of the population: {'; '.join(found)} of the "
-        "unfinished ones."
+        f"{results.name}: the finished networks are not a random part of the population: "
+        f"{'; '.join(found.medians)} of the unfinished ones."
     )
-    return Precondition(NAME, False, sentence, evidence=evidence)
+    return Precondition(NAME, False, sentence, evidence=found.p_values)
 
 
 def random_part(results: Results) -> Results:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from designspace.analysis.reading import RECIPE_COLUMNS
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.repeats import without_fresh
+from designspace.analysis.results import Results
 from designspace.support.text import counted
 
 
-def by_network(results: Results, failures: Failures = "chance") -> Results:
+def by_network(results: Results) -> Results:
     """Return results with one row for each network and recipe, and a note where trainings were averaged.
 
+    Fresh trainings of networks that were chosen by their errors do not count, since only some networks have them.
     Each network counts with the mean of as many first errors as every network has that has finished at all. With 32
     networks trained three times, of which the networks explain 90% of the variance, tests that took 96 trainings for 96
     networks called one space two in 24 to 28% of comparisons.
     """
+    results = without_fresh(results)
     table = results.table
     if table["id"].is_unique:
         return results
@@ -25,7 +28,7 @@ def by_network(results: Results, failures: Failures = "chance") -> Results:
     if len(finished) == len(table):  # the same networks with other recipes
         return results
     count = int(finished[finished > 0].min()) if (finished > 0).any() else 1
-    mean = results.mean_of_repeats(count, failures=failures, name=results.name)
+    mean = results.mean_of_repeats(count, name=results.name)
     repeated = int((network.value_counts() > 1).sum())
     were = f"{counted(repeated, 'network')} {'was' if repeated == 1 else 'were'}"
     errors = "its first error" if count == 1 else f"the mean of its first {count} errors"

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.preconditions.precondition import Precondition
-from designspace.analysis.results import Failures, Results
+from designspace.analysis.results import Results
 from designspace.support.text import counted
 
 NAME = "independent networks"
@@ -32,9 +32,9 @@ class Shared:
         return len(self.pairs) >= A_FEW
 
 
-def shared_networks(a: Results, b: Results, failures: Failures = "chance") -> Shared:
+def shared_networks(a: Results, b: Results) -> Shared:
     """Find the networks that two populations share, by id, or else by structure (X and Y, radix 0 and 2)."""
-    tables = [results.table[results.counted(failures)] for results in (a, b)]
+    tables = [results.table[results.counted()] for results in (a, b)]
     by_id = Shared(_pairs(*(pd.Index(table["id"]) for table in tables)), "networks")
     columns = [_structure_columns(table) for table in tables]
     if not columns[0] or columns[0] != columns[1]:  # networks of other numbers of stages have other structures

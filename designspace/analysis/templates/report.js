@@ -11,6 +11,7 @@ const at = (id) => document.getElementById(id);
 const value = (key, trial) => (columns.has(key) ? columns.get(key).values[trial] : null);
 const isError = (key) => columns.get(key).format === "error";
 const failed = (trial) => value("status", trial) === "failed";
+const leftOut = new Set(data.leftOut); // trials that failed and count nowhere
 const runOf = (trial) => data.runs[place.get(value("run", trial))];
 const state = { shown: every, chosen: null, pointed: null, sortKey: null, ascending: true, first: 0 };
 const ROWS = 100; // of the table at a time: more would make a browser slow
@@ -472,7 +473,7 @@ function curve(history) {
 
 function nameSteps(plot, area) {
   const picture = plot.querySelector("svg"), view = picture.viewBox.baseVal;
-  const counts = (trial) => value("status", trial) === "done" || (failed(trial) && data.failures === "chance");
+  const counts = (trial) => value("status", trial) === "done" || (failed(trial) && !leftOut.has(trial));
   const step = (trial) => ({ trial, error: failed(trial) ? data.chance : value("error", trial) });
   const curves = data.runs.map((run) => ({ name: run.name, steps: every
     .filter((trial) => value("run", trial) === run.name && counts(trial)).map(step) })).filter((one) => one.steps.length);

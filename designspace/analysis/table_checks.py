@@ -1,0 +1,119 @@
+"""Checks of a table of results: its columns, its ids, and whether each row agrees with itself."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from designspace.analysis.reading import is_number, missing_columns
+from designspace.support.errors import InputError, unknown
+from designspace.trials.trial_folder import STATUSES
+
+ErrorColumn = Literal["final_error", "best_error", "heldout_error"]
+
+_TEXT = ("status", "device", "reason", "detail")
+_STAGE = re.compile(r"([dwbg])([1-9]\d*)")
+
+
+def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of a table of results, as `read_table` gives it, with numbers and texts where they belong.
+
+    Raises:
+        InputError: the table is empty, lacks columns, or has a row that contradicts itself.
+    """
+    missing = missing_columns(table.columns)
+    if missing:
+        raise InputError(f"{name}: the table of results lacks the columns {', '.join(missing)}")
+    if table.empty:
+        raise InputError(f"{name}: the table of results has no rows")
+    stages = {letter: stages_of(table, letter) for letter in "dwbg"}
+    if len(set(map(tuple, stages.values()))) > 1:
+        found = ", ".join(f"{len(numbers)} x {letter}" for letter, numbers in stages.items())
+        raise InputError(f"{name}: the stage columns are not whole ({found}); was the table cut?")
+    table = table.reset_index(drop=True)  # a copy: the caller's table stays as it is
+    _check_ids(name, table)
+    for column in table.columns:
+        if column in _TEXT:
+            table[column] = _texts(table[column])
+        elif is_number(column):
+            table[column] = _numbers(name, table, column)
+    _check_rows(name, table)
+    return table
+
+
+def stages_of(table: pd.DataFrame, letter: str) -> list[int]:
+    """Numbers of the stages that a letter has columns for, ascending."""
+    matches = (_STAGE.fullmatch(str(column)) for column in table.columns)
+    return sorted(int(match[2]) for match in matches if match and match[1] == letter)
+
+
+def _numbers(name: str, table: pd.DataFrame, column: str) -> pd.Series:
+    """A column as numbers."""
+    try:
+        return pd.to_numeric(table[column])
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: the column {column} must hold numbers ({error})") from error
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    """A column as texts, with none for blanks."""
+    if isinstance(values.dtype, pd.StringDtype) and not values.hasnans:
+        return values
+    return values.astype(object).where(values.notna(), "").astype(str)
+
+
+def _check_ids(name: str, table: pd.DataFrame) -> None:
+    """Raise unless ids are texts, and distinct unless trials are.
+
+    pandas alone reads 12 hex digits like 123456789012 or 1e4567 wrongly.
+    """
+    for column in ("id", "trial") if "trial" in table.columns else ("id",):
+        values = table[column]
+        all_text = pd.api.types.infer_dtype(values, skipna=False) == "string"
+        wrong = values[values == ""] if all_text else values[[not (isinstance(v, str) and v) for v in values]]
+        if not wrong.empty:
+            found = wrong.iloc[0]
+            raise InputError(
+                f"{name}: {column}s must be text, not {found!r}; read the file with designspace's read_table"
+            )
+    repeated = values[values.duplicated()]  # of trials, where there are any
+    if not repeated.empty:
+        raise InputError(f"{name}: the {column} {repeated.iloc[0]} stands in more than one row")
+
+
+def _check_rows(name: str, table: pd.DataFrame) -> None:
+    """Raise for the first row whose status and numbers do not go together."""
+    status = table["status"]
+    done = status == "done"
+    # One check after the other, each for all rows: which rows are wrong, and what to say of one.
+    checks: list[tuple[pd.Series, Callable[[Any], str]]] = [
+        (~status.isin(STATUSES), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
+        ((status == "failed") & (table["reason"] == ""), lambda _: " failed, but has no reason"),
+    ]
+    for column in get_args(ErrorColumn):
+        if column in table.columns:
+            wrong = done & ~table[column].between(0, 100)
+            if column == "heldout_error":  # which nobody must measure
+                wrong &= table[column].notna()
+            checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
+    nothing_counted = bool(table[["flops", "params"]].isna().all(axis=None))
+    for column in ("flops", "params", "activations"):
+        wrong = ~((table[column] >= 0) & (table[column] < math.inf))
+        # Other programs do not always count activations, nor the rest before a network is built; some count nothing.
+        wrong &= table[column].notna() | (False if column == "activations" or nothing_counted else done)
+        checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
+    first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
+    if first is not None:
+        row = table.iloc[first]
+        say = next(say for wrong, say in checks if wrong.iloc[first])
+        raise InputError(f"{name}: trial {row['id']}{say(row)}")
+
+
+def _saying(column: str, text: str) -> Callable[[Any], str]:
+    """What to say of a row whose value in a column is wrong."""
+    return lambda row: text.format(column, row[column])

@@ -1,0 +1,25 @@
+"""Run folders that lie in the same parent folder."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from designspace.spaces.population import POPULATION_FILE
+
+
+def sibling_populations(folder: Path) -> list[Path]:
+    """Return the folders beside this one that hold a population, in order of their names.
+
+    Folders that cannot be read are passed over, and so is a parent folder that cannot be listed.
+    """
+    try:
+        beside = sorted((folder.parent if folder.name not in ("", "..") else folder.resolve().parent).iterdir())
+    except OSError:
+        return []
+    siblings = []
+    for other in beside:
+        with contextlib.suppress(OSError):
+            if other.resolve() != folder.resolve() and (other / POPULATION_FILE).is_file():
+                siblings.append(other)
+    return siblings

@@ -1,0 +1,94 @@
+"""Runs in the same parent folder that already have results of a run's waiting trials."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from designspace.spaces.population import read_seed
+from designspace.spaces.siblings import sibling_populations
+from designspace.support.errors import InputError, RunError
+from designspace.support.text import command, printable
+from designspace.trials.folder import RunFolder
+from designspace.trials.plan import Plan, id_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedResults:
+    """What a sibling run has done of the trials that wait in a run."""
+
+    sibling: RunFolder
+    keys: frozenset[str]
+    """Keys of the trials that are done there and wait here."""
+    extends_to: int | None = None
+    """Number of networks that the run would have after a `merge` with this sibling, which holds the same population
+    with more networks; None if the population would not change."""
+
+
+def shared_results(run: RunFolder, waiting: Collection[str], plan: Plan) -> list[SharedResults]:
+    """Return the sibling runs that have results of waiting trials, in order of their names.
+
+    Equal ids are equal networks, so a sibling with the same recipe, first seed and kernels has the same trials. A
+    trial that several siblings have counts for the first of them. A sibling whose files cannot be read is passed over.
+    It takes 0.2 s for 3,000 trials.
+
+    Args:
+        run: the run in which trials wait.
+        waiting: their keys.
+        plan: how they will be trained.
+    """
+    remaining = set(waiting)
+    shared = []
+    for path in sibling_populations(run.path) if remaining else ():
+        sibling = RunFolder(path)
+        try:
+            held = sibling.plan()
+            if held is None or held.differences(plan.recipe, plan.seed) or not have_same_kernels(run, sibling):
+                continue
+            ids = set(sibling.ids())
+            candidates = [key for key in sorted(remaining & sibling.begun()) if id_of(key) in ids]
+            done = frozenset(state.key for state in sibling.states(candidates) if state.result)
+            if done:
+                shared.append(SharedResults(sibling, done, _extended_size(run, sibling)))
+                remaining -= done
+        except (InputError, RunError, OSError) as error:
+            log.debug("%s was not searched for results: %s", path, error)
+    return shared
+
+
+def shared_results_note(run: RunFolder, waiting: Collection[str], plan: Plan) -> str:
+    """Say which sibling runs have results of waiting trials, and how to copy them; an empty text if none has."""
+    shared = shared_results(run, waiting, plan)
+    if not shared:
+        return ""
+    siblings = [each.sibling for each in shared]
+    names = ", ".join(printable(str(sibling.path)) for sibling in siblings)
+    count = len(frozenset().union(*(each.keys for each in shared)))
+    sizes = [each.extends_to for each in shared if each.extends_to]
+    extension = f" (this extends the population to {max(sizes)} networks)" if sizes else ""
+    collect = command("collect", run=run.path, others=[sibling.path for sibling in siblings])
+    return (
+        f"note: {names} {'has' if len(shared) == 1 else 'have'} results of {count} of these trials; to copy them "
+        f"instead of training again{extension}: {collect}"
+    )
+
+
+def have_same_kernels(run: RunFolder, other: RunFolder) -> bool:
+    """Return whether two runs train with the same kernels on CPUs; True if one of them has not noted any yet.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    kernels = {run.kernels(), other.kernels()} - {None}
+    return len(kernels) < 2
+
+
+def _extended_size(run: RunFolder, other: RunFolder) -> int | None:
+    """Return the size of the other population if this one is its beginning and shorter; None if not."""
+    ids, other_ids = run.ids(), other.ids()
+    is_beginning = len(ids) < len(other_ids) and other_ids[: len(ids)] == ids
+    is_same = is_beginning and read_seed(run.path) == read_seed(other.path) and run.space() == other.space()
+    return len(other_ids) if is_same else None

@@ -1,0 +1,34 @@
+"""Runs of known results for the tests of merging."""
+
+from sweep_runs import RECIPE, SPACE
+
+from designspace.spaces import catalog
+from designspace.trials.folder import RunFolder
+from designspace.trials.trial import Trial, TrialResult
+
+OVERLAPPING = catalog.space(
+    "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(3e5, 8e5)
+)
+"""Shares most of its first networks with `SPACE`, since equal random words draw both."""
+
+
+def result(error):
+    return TrialResult(error, error, 2, 1.5, "cpu")
+
+
+def make(path, n=4, seed=0, space=SPACE):
+    run = RunFolder(path)
+    run.create(space.sample(n, seed), {})
+    run.write_plan(RECIPE, 0)
+    return run
+
+
+def finish(run, index, error):
+    trial = Trial(run.population()[index], RECIPE, 0)
+    run.trial(trial.id).write_trial(trial)
+    run.trial(trial.id).checkpoint.write_bytes(b"weights")
+    run.trial(trial.id).write_result(result(error), trial.asked)
+
+
+def errors(run):
+    return [state.result.final_error if state.result else state.status for state in run.states(run.ids())]
