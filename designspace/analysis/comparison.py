@@ -20,6 +20,7 @@ from designspace.analysis.blocks import block_test
 from designspace.analysis.difference import KS, Dominance, ks_test
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import mean_difference, median_difference, probability_lower
+from designspace.analysis.populations import Populations
 from designspace.analysis.power import NetworksNeeded, could_show, networks_needed
 from designspace.analysis.preconditions import (
     Precondition,
@@ -243,20 +244,14 @@ def compare_all(results: Sequence[Results], level: float = 0.05, *, seed: int = 
     smaller p values; networks that two populations share are compared with each other.
 
     Raises:
-        InputError: two of them have one name, or ``level`` is not between 0 and 1.
+        InputError: two of them have one name, or other numbers of classes; or ``level`` is not between 0 and 1.
     """
     check_level(level)
-    counting: dict[str, Results] = {}
-    for population in (random_part(by_network(one)) for one in results):
-        if not population.counted().any():
-            continue
-        if population.name in counting:
-            raise InputError(f"two runs have the name {population.name!r}; give them different ones")
-        counting[population.name] = population
-    are_random = {name: may_conclude(population) for name, population in counting.items()}
+    counting = Populations.of(random_part(by_network(one)) for one in results).with_errors
+    are_random = {population.name: may_conclude(population) for population in counting}
     pairs = [
         replace(_compare_at_worst(a, b, level, seed), may_conclude=are_random[a.name] and are_random[b.name])
-        for a, b in itertools.combinations(counting.values(), 2)
+        for a, b in itertools.combinations(counting, 2)
     ]
     ks = holm([pair.ks_p for pair in pairs])
     effects = holm([pair.effect_p for pair in pairs])

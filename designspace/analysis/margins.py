@@ -15,6 +15,7 @@ import numpy as np
 from designspace.analysis.blocks import mean_difference_of_pairs
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.effects import mean_difference
+from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import shared_networks
 from designspace.analysis.results import Results
 from designspace.support.checks import number
@@ -86,7 +87,7 @@ def within_margins(
     """
     if not number("margin", margin) > 0:
         raise InputError(f"margin must be above 0 percentage points, as margin=0.5, not {margin!r}")
-    named = {one.name: one for one in results}
+    named = Populations.of(results)
     done = [pair for pair in comparisons if pair.part == 1 and not pair.is_worst_case and not np.isnan(pair.mean_low)]
     found = []
     for pair in done:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from designspace.analysis.comparison import Comparison, holm, p_text
 from designspace.analysis.complexity_weights import common_range, common_weights
 from designspace.analysis.edf import EDF, check_level, edf
+from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.errors import InputError, unknown
@@ -131,7 +132,7 @@ def match_all(
     """
     if match not in (None, "auto", *MATCHES):
         raise unknown("quantity to match by", match, ("auto", *MATCHES))
-    named = {one.name: one for one in results}
+    named = Populations.of(results)
     found: list[Matched] = []
     refused: list[str] = []
     for pair in comparisons:

@@ -35,6 +35,7 @@ from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.designing import complexity_of_networks
 from designspace.analysis.papers.panels import everything, hide_rest
+from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import same_training
 from designspace.analysis.results import Results
 from designspace.analysis.search import doubling, search_curve
@@ -62,7 +63,7 @@ def figures_of(
         level: one minus the confidence of bands and intervals.
         seed: of bootstraps and forests.
     """
-    finished = [one for one in results if one.errors().size]
+    finished = Populations.of(results).with_errors.members
     done = [one for one in finished if (one.table["status"] == "done").any()]
     drawn = []
     if comparisons:
@@ -134,7 +135,7 @@ def pair_figures(
     Raises:
         InputError: fewer than two populations have a trial that counts.
     """
-    some = [one for one in results if one.errors().size]
+    some = Populations.of(results).with_errors.members
     pairs = list(itertools.combinations(some, 2))
     if not pairs:
         raise InputError("a comparison needs two populations with finished trials")
@@ -282,7 +283,7 @@ def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
 def search_figure(results: Sequence[Results]) -> Drawing:
     """What a random search of k networks finds in each population."""
     everything({"": results})
-    curves = [search_curve(one) for one in results if one.errors().size]
+    curves = [search_curve(one) for one in Populations.of(results).with_errors]
     figure, ((ax,),) = new_grid(1, 1, width=5.4, height=3.6)
     draw_search(ax, curves)
     caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from designspace.analysis.comparison import p_text
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate
+from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
@@ -149,13 +150,7 @@ def compare_paired(a: Results, b: Results, level: float = 0.05) -> Paired:
         InputError: both have one name, different numbers of classes, a network twice, or no finished one in common.
     """
     check_level(level)
-    if a.name == b.name:
-        raise InputError(f"two runs have the name {a.name!r}; give them different ones")
-    if a.chance_error != b.chance_error:
-        raise InputError(
-            f"{a.name} and {b.name} have different numbers of classes "
-            f"(chance level: {a.chance_error:g}% and {b.chance_error:g}%): their errors do not compare"
-        )
+    Populations.of([a, b])
     both = _errors(a).add_suffix("_a").join(_errors(b).add_suffix("_b"), how="inner")
     ended = both[both["ended_a"] & both["ended_b"]]
     counted = ended[~(ended["left_out_a"] | ended["left_out_b"])]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import draw_edf, new_axes
 from designspace.analysis.figures.drawing import progress
+from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
@@ -73,30 +74,6 @@ def plot_edf(
     return axes if figure is None else figure
 
 
-def edfs_of(results: Iterable[Results]) -> dict[str, EDF]:
-    """Return the EDF of each run that has a trial that counts."""
-    counted = {one.name: one.errors() for one in results}
-    return {name: edf(errors) for name, errors in counted.items() if errors.size}
-
-
-def check_together(results: Sequence[Results]) -> None:
-    """Raise unless runs can stand in one figure.
-
-    Raises:
-        InputError: no runs, two with one name, or runs with different numbers of classes.
-    """
-    if not results:
-        raise InputError("there is no run to analyse")
-    names = [one.name for one in results]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two runs have the name {name!r}; give them different ones")
-    chances = {one.name: one.chance_error for one in results}
-    if len(set(chances.values())) > 1:
-        listed = ", ".join(f"{name} {chance:g}%" for name, chance in chances.items())
-        raise InputError(f"these runs have different numbers of classes (chance level: {listed}): compare them apart")
-
-
 def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
     """The EDFs to draw by name, what the figure says of missing errors, and the error of chance where it is known."""
     runs: list[Results] = []
@@ -111,9 +88,9 @@ def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
             errors[str(name)] = given[np.isfinite(given)]
             if missing := given.size - errors[str(name)].size:
                 notes.append(f"{name}: {missing} of {given.size} errors missing, left out.")
-    if runs or not errors:
-        check_together(runs)
-    of_runs = edfs_of(runs)
+    if not (runs or errors):
+        raise InputError("there is no run to analyse")
+    of_runs = Populations.of(runs).edfs()
     of_errors = {name: edf(values) for name, values in errors.items() if values.size}
     order = [run.name for run in runs if run.name in of_runs] + list(of_errors)
     notes = [*progress(runs), *notes] if runs else notes

@@ -21,11 +21,13 @@ def without_fresh(results: Results) -> Results:
     """Return results without the fresh trainings of networks that were chosen by their errors (`designspace.retrain`).
 
     They are for a new order of the chosen networks. Where all networks are compared, a network must not count
-    differently because it was chosen.
+    differently because it was chosen. So the seeds count with which others were trained, too.
     """
     if "fresh" not in results.table.columns:
         return results
-    table = results.table[results.table["fresh"] != "yes"].reset_index(drop=True)
+    is_fresh = results.table["fresh"] == "yes"
+    seeds_of_all = results.table.loc[~is_fresh, "seed"].unique()
+    table = results.table[~is_fresh | results.table["seed"].isin(seeds_of_all)].reset_index(drop=True)
     return replace(results, table=table, histories=histories_of(table, results.histories))
 
 

@@ -16,7 +16,8 @@ from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
 from designspace.analysis.paired import Paired, compare_paired
-from designspace.analysis.plotting import check_together, edfs_of, plot_edf
+from designspace.analysis.plotting import plot_edf
+from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network, random_part
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Results
@@ -24,7 +25,7 @@ from designspace.analysis.sensitivity import other_failures
 from designspace.analysis.shrunken import noise_sentences
 from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.display import Outlined
-from designspace.support.errors import unknown
+from designspace.support.errors import InputError, unknown
 from designspace.support.files import write_bytes
 
 Figures = Literal["standard", "all"]
@@ -89,12 +90,14 @@ def analyze(
             or of ``match``.
         RunError: a file cannot be written.
     """
-    check_together(results)
+    if not results:
+        raise InputError("there is no run to analyse")
     noise = [sentence for one in results for sentence in noise_sentences(one, level)]
-    results = [random_part(by_network(one)) for one in results]
+    populations = Populations.of(random_part(by_network(one)) for one in results)
+    results = populations.members
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
-    edfs = edfs_of(results)
+    edfs = populations.edfs()
     comparisons = compare_all(results, level, seed=seed)
     matched, refused = match_all(results, comparisons, match)
     margins = () if margin is None else within_margins(results, comparisons, margin)

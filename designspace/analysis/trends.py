@@ -19,6 +19,7 @@ from designspace.analysis.metrics import (
     parameters_of,
     values,
 )
+from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
@@ -75,9 +76,7 @@ def trend(
         InputError: two populations have one name, none has a finished network with the parameter, or a metric that does
             not exist.
     """
-    names = [one.name for one in populations]
-    if len(set(names)) < len(names):
-        raise InputError(f"the populations of a trend must have different names, not {', '.join(names)}")
+    names = [one.name for one in Populations.of(populations)]
     rows: list[tuple[str, float, list[float]]] = []
     for results in populations:
         places, errors = counted(results)

@@ -113,7 +113,7 @@ def test_normalising_undoes_a_difference_that_is_of_complexity_alone():
 
 
 def test_panels_need_results_of_different_names():
-    with pytest.raises(InputError, match="two of the results have the name 'A'"):
+    with pytest.raises(InputError, match="two runs have the name 'A'"):
         panel_edfs("x", "X", {"": [A, A]}, "Caption.")
     with pytest.raises(InputError, match="no results to draw"):
         panel_edfs("x", "X", {}, "Caption.")

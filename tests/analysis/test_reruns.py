@@ -120,3 +120,5 @@ def test_fresh_trainings_of_chosen_networks_count_for_no_comparison():
     assert by_network(retrained).errors().tolist() == errors[:, 0].tolist()
     assert by_network(retrained).notes == ()
     assert noise_sentences(retrained) == ()
+    later = Results.from_table("A", all_seeds.table.assign(fresh=fresh), 10)  # all of them were trained with these seeds
+    assert by_network(later).errors() == pytest.approx(errors.mean(axis=1))

@@ -59,5 +59,5 @@ def test_populations_without_a_finished_network_are_left_out():
         trend([waiting], "d1")
     with pytest.raises(InputError, match="no finished network of no population has d1"):
         trend([], "d1")
-    with pytest.raises(InputError, match="different names, not W, W"):
+    with pytest.raises(InputError, match="two runs have the name 'W'"):
         trend([waiting, waiting], "d1")

@@ -22,7 +22,8 @@ from designspace.analysis.figures.style import plain, short
 from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.lines import fit_population, mean_line
 from designspace.analysis.networks import Staircase, best_and_worst
-from designspace.analysis.papers.panels import Panels, edfs_of, everything, hide_rest, panel_edfs
+from designspace.analysis.papers.panels import Panels, everything, hide_rest, panel_edfs
+from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.analysis.search import search_curve
 from designspace.analysis.tradeoffs import CostFit, cost_fits
@@ -45,7 +46,7 @@ def overview(results: Results, metrics: Sequence[str] = ("d", "w4")) -> Drawing:
     Raises:
         InputError: an unknown metric.
     """
-    edfs = edfs_of([results])
+    edfs = Populations.of([results]).edfs()
     figure, (axes,) = new_grid(1, 1 + len(metrics), width=3.6, height=3.4)
     draw_edf(axes[0], edfs, chance_error=results.chance_error)
     numbers = [edf_numbers(edfs).assign(panel="EDF")]
@@ -70,7 +71,7 @@ def shared_parameters(panels: Panels, trend_of: Results, metric: str = "b") -> D
     figure, (axes,) = new_grid(1, 1 + len(panels), width=3.6, height=3.6)
     numbers = []
     for ax, (title, group) in zip(axes[:-1], panels.items(), strict=True):
-        edfs = edfs_of(group)
+        edfs = Populations.of(group).edfs()
         draw_edf(ax, edfs, chance_error=group[0].chance_error, title=title)
         numbers.append(edf_numbers(edfs).assign(panel=title))
     found = scatter(trend_of, metric)
@@ -167,7 +168,7 @@ def regnet(panels: Panels, search_in: Sequence[Results]) -> Drawing:
     figure, (axes,) = new_grid(1, 1 + len(panels), width=3.6, height=3.2 + 0.17 * tallest)
     numbers = []
     for ax, (title, group) in zip(axes[:-1], panels.items(), strict=True):
-        edfs = edfs_of(group)
+        edfs = Populations.of(group).edfs()
         draw_edf(ax, edfs, chance_error=group[0].chance_error, title=title)
         numbers.append(edf_numbers(edfs).assign(panel=title))
     curves = [search_curve(one) for one in search_in if one.errors().size]

@@ -28,7 +28,8 @@ from designspace.analysis.figures.scatter import draw_scatter
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import plain, short
 from designspace.analysis.hyperparameters import relative_ranks
-from designspace.analysis.papers.panels import edfs_of, everything, panel_edfs
+from designspace.analysis.papers.panels import everything, panel_edfs
+from designspace.analysis.populations import Populations
 from designspace.analysis.reruns import reruns
 from designspace.analysis.results import Results
 from designspace.analysis.sample_size import distance_by_size, sample_minima
@@ -82,7 +83,7 @@ def normalised_edfs(
     fills count alike. What that leaves out is said in the caption.
     """
     with_trials = [one for one in results if one.errors().size]
-    raw = edfs_of(with_trials)
+    raw = Populations.of(with_trials).edfs()
     figure, (axes,) = new_grid(1, 1 + len(COMPLEXITIES), width=3.6, height=3.2 + 0.17 * len(results))
     everything({"": results})
     draw_edf(axes[0], raw, level=level, chance_error=results[0].chance_error, title="raw")
@@ -195,7 +196,7 @@ def against_standard(searched: Sequence[Results], standard: Sequence[Results], b
 def _edf_and_search(name: str, title: str, results: Sequence[Results], deviations: float) -> Drawing:
     """EDFs on the left, on the right the expected best error of k networks with so many deviations shaded."""
     everything({"": results})
-    edfs = edfs_of(results)
+    edfs = Populations.of(results).edfs()
     curves = [search_curve(one) for one in results if one.name in edfs]
     figure, (axes,) = new_grid(1, 2, width=4.2, height=3.4 + 0.17 * len(results))
     draw_edf(axes[0], edfs, chance_error=results[0].chance_error)

@@ -6,27 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from designspace.analysis.edf import EDF, edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
+from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
 Panels = Mapping[str, Sequence[Results]]
 """The title of each panel, and the results in it."""
-
-
-def edfs_of(results: Sequence[Results]) -> dict[str, EDF]:
-    """The EDF of each of some results that has a trial that counts, by name.
-
-    Raises:
-        InputError: two have one name.
-    """
-    names = [one.name for one in results]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two of the results have the name {name!r}; give them different ones")
-    counted = {one.name: one.errors() for one in results}
-    return {name: edf(errors) for name, errors in counted.items() if errors.size}
 
 
 def everything(panels: Panels) -> list[Results]:
@@ -59,7 +45,7 @@ def panel_edfs(
     figure, grid = new_grid(rows, across, width=3.6, height=3.2 + 0.17 * tallest)
     numbers = []
     for ax, (panel, group) in zip(grid.flat, panels.items(), strict=False):
-        edfs = edfs_of(group)
+        edfs = Populations.of(group).edfs()
         draw_edf(ax, edfs, bands, level=level, chance_error=group[0].chance_error, title=panel)
         numbers.append(edf_numbers(edfs, level).assign(panel=panel))
     hide_rest(grid, len(panels))
