@@ -20,7 +20,7 @@ from designspace.analysis.figures.style import rendered
 from designspace.analysis.origin import Origin, origin_table
 from designspace.analysis.report_data import as_json, edf_place, trial_data
 from designspace.analysis.results import Failures, Results
-from designspace.analysis.tables import BEST, Table
+from designspace.analysis.tables import Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -111,7 +111,7 @@ def render_report(
         figures=sections,
         spaces=spaces,
         comparisons=comparisons,
-        best=list(zip(best, _loading(results, origins), strict=False)),
+        best=list(zip(best, _loading(best, origins), strict=True)),
         best_values=best_values,
         failed=failed,
         treatment=TREATMENT[results[0].failures],
@@ -123,16 +123,15 @@ def render_report(
     )
 
 
-def _loading(results: Sequence[Results], origins: Sequence[Origin]) -> list[Markup]:
-    """For each run the lines of Python that load its best networks, the best one first, escaped for HTML."""
+def _loading(best: Sequence[Table], origins: Sequence[Origin]) -> list[Markup]:
+    """Return, for each table of best networks, the lines of Python that load them, escaped for HTML."""
     from markupsafe import Markup
 
     if not origins:
-        return [Markup()] * len(results)
+        return [Markup()] * len(best)
     texts = []
-    for one, origin in zip(results, origins, strict=True):
-        ids = one.best(BEST)["id"]
-        lines = [f"model = {line}" for id_ in ids if (line := origin.loading(str(id_)))]
+    for table, origin in zip(best, origins, strict=True):
+        lines = [f"model = {line}" for row in table.rows if (line := origin.loading(row[0]))]
         text = "\n".join(["import designspace\n", *lines]) if lines else ""
         texts.append(Markup(html.escape(text, quote=False)))  # quotes stay, to be read and copied
     return texts

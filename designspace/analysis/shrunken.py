@@ -46,14 +46,16 @@ class ShrunkenBest:
 def noise_sentences(results: Results, level: float = 0.05) -> tuple[str, ...]:
     """Say of a population how noisy training is and which network is the best, if networks were trained repeatedly.
 
-    Empty where fewer than two networks were trained more than once; without the best network below four.
+    Returns nothing if fewer than two networks were trained more than once. The best network needs four, and is left out
+    if networks were trained again with fresh seeds, whose means are the better figure.
     """
     try:
         found = reruns(results)
         sentences = [found.sentence(level)]
     except InputError:
         return ()
-    if found.errors["id"].nunique() >= FEWEST:
+    is_retrained = "fresh" in results.table.columns and bool((results.table["fresh"] == "yes").any())
+    if found.errors["id"].nunique() >= FEWEST and not is_retrained:
         sentences.append(shrunken_best(found, level).sentence())
     return tuple(f"{results.name}: {sentence}" for sentence in sentences)
 

@@ -93,6 +93,7 @@ def analyze(
     if not results:
         raise InputError("there is no run to analyse")
     noise = [sentence for one in results for sentence in noise_sentences(one, level)]
+    best = [tables.best_table(one) for one in results]
     populations = Populations.of(random_part(by_network(one)) for one in results)
     results = populations.members
     if figures not in get_args(Figures):
@@ -128,7 +129,7 @@ def analyze(
         figures=drawn,
         spaces=spaces,
         comparisons=tables.comparison_table(comparisons),
-        best=[tables.best_table(one) for one in results],
+        best=best,
         best_values=[tables.best_values_table(one) for one in results if one.name in edfs],
         failed=failed,
         provenance=provenance,

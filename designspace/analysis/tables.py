@@ -104,11 +104,17 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def best_table(results: Results, count: int = BEST) -> Table:
-    """The networks of least error of one run (see `Results.best`), with their stages."""
+    """Return the best networks of one run, as `Results.best` ranks them, with their stages.
+
+    The error of a network that was trained several times is the mean of the trainings that rank it.
+    """
     heldout = results.has_heldout
+    best = results.best(count)
+    has_means = "trainings" in best.columns and bool((best["trainings"] > 1).any())
     header = (
         *(
             "id",
+            *(["mean error, %", "trainings"] if has_means else []),
             *(["held-out error, %"] if heldout else []),
             "error, %",
             "best epoch, %",
@@ -121,11 +127,12 @@ def best_table(results: Results, count: int = BEST) -> Table:
         *("flops", "params", "activations", "training"),
     )
     rows = []
-    for row in results.best(count).to_dict("records"):
+    for row in best.to_dict("records"):
         stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
         sizes = (_size(row[column]) for column in ("flops", "params", "activations"))
         told = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
-        errors = [_error(row[column]) for column in told]
+        means = [_error(row["mean_error"]), f"{row['trainings']}"] if has_means else []
+        errors = [*means, *(_error(row[column]) for column in told)]
         rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
 

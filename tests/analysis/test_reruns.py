@@ -13,6 +13,7 @@ from designspace.analysis.preconditions import by_network
 from designspace.analysis.reruns import reruns
 from designspace.analysis.results import Results
 from designspace.analysis.shrunken import noise_sentences, shrunken_best
+from designspace.analysis.tables import best_table
 from designspace.support.errors import InputError
 
 SHROUT_AND_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -120,5 +121,14 @@ def test_fresh_trainings_of_chosen_networks_count_for_no_comparison():
     assert by_network(retrained).errors().tolist() == errors[:, 0].tolist()
     assert by_network(retrained).notes == ()
     assert noise_sentences(retrained) == ()
-    later = Results.from_table("A", all_seeds.table.assign(fresh=fresh), 10)  # all of them were trained with these seeds
+    later = Results.from_table("A", all_seeds.table.assign(fresh=fresh), 10)  # all networks have these seeds
     assert by_network(later).errors() == pytest.approx(errors.mean(axis=1))
+
+
+def test_a_table_of_the_best_names_means_and_their_trainings():
+    results = repeated([[30.0, 36.0], [32.0, 33.0]])
+    once = best_table(repeated([[30.0], [32.0]]))
+    assert once.header[:2] == ("id", "error, %")
+    table = best_table(Results.from_table("A", results.table.assign(fresh="no"), 10))
+    assert table.header[:4] == ("id", "mean error, %", "trainings", "error, %")
+    assert [row[1:4] for row in table.rows] == [("32.50", "2", "32.00"), ("33.00", "2", "30.00")]
