@@ -129,6 +129,6 @@ def test_a_table_of_the_best_names_means_and_their_trainings():
     results = repeated([[30.0, 36.0], [32.0, 33.0]])
     once = best_table(repeated([[30.0], [32.0]]))
     assert once.header[:2] == ("id", "error, %")
-    table = best_table(Results.from_table("A", results.table.assign(fresh="no"), 10))
+    table = best_table(Results.from_table("A", results.table.assign(fresh="no", run="A"), 10))
     assert table.header[:4] == ("id", "mean error, %", "trainings", "error, %")
     assert [row[1:4] for row in table.rows] == [("32.50", "2", "32.00"), ("33.00", "2", "30.00")]
