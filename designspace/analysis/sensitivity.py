@@ -27,7 +27,7 @@ def other_failures(results: Sequence[Results], comparisons: Sequence[Comparison]
     found = {(one.a, one.b): one for one in comparisons}
     others = compare_all(guessing, comparisons[0].level, seed=seed)
     changed = [
-        f"{one.sentence().rstrip('.')} (trials that the machine ended counted at chance level)."
+        f"With the trials that the machine ended counted at chance level: {one.sentence()}"
         for one in others
         if (one.a, one.b) in found and _conclusion(one) != _conclusion(found[one.a, one.b])
     ]

@@ -80,8 +80,7 @@ def test_machine_failures_keep_the_level(largest):
 def test_conclusions_are_given_both_ways_where_they_differ(tmp_path):
     a, b = of_one_space(np.random.default_rng(0), 200, 0.15)
     (said,) = other_failures([a, b], compare_all([a, b]))
-    assert said.startswith("B (")  # its medians stand beside it
-    assert said.endswith("(trials that the machine ended counted at chance level).")
+    assert said.startswith("With the trials that the machine ended counted at chance level: B (")  # with its medians
     assert said in analyze([a, b], tmp_path, {}).notes
     few, other = of_one_space(np.random.default_rng(0), 200, 0.005)
     same = "No conclusion changes if 1 trial that the machine ended counts at chance level."
