@@ -21,6 +21,7 @@ from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.spaces.population import POPULATION_FILE
 from designspace.status import find_runs
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError, unknown
 from designspace.support.files import WriteError
 from designspace.trials.folder import RunFolder
@@ -159,11 +160,8 @@ def _checked(config: app.Config) -> tuple[Failures, float, int, Figures]:
     failures, level, seed, figures = (config[key] for key in ("failures", "level", "seed", "figures"))
     if failures not in get_args(Failures):
         raise unknown("treatment of failures", failures, get_args(Failures))
-    if isinstance(level, bool) or not isinstance(level, int | float):
-        raise InputError(f"level must be a number between 0 and 1, as 0.05 for 5%, not {level!r}")
     check_level(level)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
+    whole("seed", seed, 0)
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
     return failures, float(level), seed, figures

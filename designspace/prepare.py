@@ -11,11 +11,11 @@ from designspace.cli.tables import image_counter
 from designspace.data import catalog, imagenet
 from designspace.data.classes import numbering
 from designspace.data.listing import in_words
-from designspace.data.loading import available_cores
 from designspace.data.packed import is_packed, read_packed
 from designspace.data.packing import pack
 from designspace.data.splits import find_splits
 from designspace.support.errors import InputError
+from designspace.support.machine import available_cores
 from designspace.support.text import as_utf8, counted
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.complexity_weights import ComplexityWeights
 from designspace.analysis.resampling import largest_deviations, quantile_grid, upper_quantile
+from designspace.support.checks import number
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -168,8 +169,8 @@ def ks_distance(a: EDF, b: EDF) -> float:
 
 
 def check_level(level: float) -> None:
-    """Raise an InputError unless a significance level is between 0 and 1."""
-    if not 0 < level < 1:
+    """Raise an InputError unless a significance level is a number between 0 and 1."""
+    if not 0 < number("level (between 0 and 1, as 0.05 for 5%)", level) < 1:
         raise InputError(f"level must be between 0 and 1, as 0.05 for 5%, not {level!r}")
 
 

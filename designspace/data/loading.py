@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from designspace.data.image_folder import ImageFolder
 from designspace.models.presets import Preset
 from designspace.support.errors import RunError
+from designspace.support.machine import available_cores
 
 
 class Batch(NamedTuple):
@@ -48,11 +48,6 @@ def batches(folder: ImageFolder, preset: Preset, batch_size: int, workers: int |
     )
     for images, labels, unreadable in loader:
         yield Batch(torch.from_numpy(images), torch.from_numpy(labels), unreadable)
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _classes_in_turn(labels: NDArray[np.int64]) -> list[int]:

@@ -28,6 +28,7 @@ from designspace.data import packed as packing_format
 from designspace.data.decoding import Decoded, Piece, Show, decode_all
 from designspace.data.image_folder import ImageFolder
 from designspace.data.packed import CHANNELS, PACKED, PIECE, SPLITS, Packed, PackedSplit, images_file, labels_file
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import atomic_writer, sha256_of, write_bytes
 from designspace.support.text import as_utf8, first_few, quantity
@@ -67,10 +68,7 @@ def pack(
         InputError: the folder holds other packed images, or a value is out of range.
         RunError: another process is packing there, nothing can be read or written, or a class has no readable image.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or not _SIZES[0] <= size <= _SIZES[1]:
-        raise InputError(f"size must be a whole number of pixels from {_SIZES[0]} to {_SIZES[1]}, not {size!r}")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers must be a whole number >= 1, not {workers!r}")
+    size, workers = whole("size (pixels)", size, *_SIZES), whole("workers", workers, 1)
     asked = _asked(splits, size)
     try:
         with _locked(folder):

@@ -10,6 +10,7 @@ import numpy as np
 from designspace.data.classes import unmatched
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import balanced
+from designspace.support.checks import number
 from designspace.support.errors import InputError
 from designspace.support.folders import expanded
 from designspace.support.text import as_utf8, first_few
@@ -67,7 +68,7 @@ def _check_classes(train: ImageFolder, test: ImageFolder) -> None:
 
 def _held_out(images: ImageFolder, heldout: float) -> dict[str, ImageFolder]:
     """Part the images of one folder of class folders."""
-    if isinstance(heldout, bool) or not isinstance(heldout, int | float) or not 0 < heldout < 1:
+    if not 0 < number("heldout (a part of the images, or null)", heldout) < 1:
         raise InputError(f"heldout must be a part of the images, above 0 and below 1, or null; not {heldout!r}")
     count = max(1, round(heldout * len(images)))
     chosen = balanced(f"{images.path}: images", images.labels, count, seed=2)

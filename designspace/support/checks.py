@@ -51,6 +51,15 @@ def whole(name: str, value: Any, low: int | None = None, high: int | None = None
     return given
 
 
+def whole_or_null(name: str, value: Any, low: int) -> int | None:
+    """Return a whole number as an int, or None.
+
+    Raises:
+        InputError: it is something else, or below ``low``.
+    """
+    return None if value is None else whole(f"{name} (or null)", value, low)
+
+
 def number(name: str, value: Any, low: float | None = None, high: float | None = None) -> float:
     """Return a finite number as a float or int.
 

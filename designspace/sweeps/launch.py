@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from designspace import data
 from designspace.spaces.population import Population
 from designspace.spaces.template import Template
+from designspace.support.checks import number
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import trial_seconds
@@ -90,9 +91,8 @@ class Launcher:
         rest.pop("gpus_per_trial")  # part of the recipe by now
         own = {key: rest.pop(key) for key in ("device", "workers", "workers_per_gpu")}
         check(**own, gpus_per_trial=1)
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
-            raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit!r}")
-        effort = Effort(max_retries=rest.pop("max_retries"), trial_timeout_s=None if limit is None else 60 * limit)
+        timeout_s = None if limit is None else 60 * number("trial_timeout_min (minutes, or null)", limit)
+        effort = Effort(max_retries=rest.pop("max_retries"), trial_timeout_s=timeout_s)
         slurm = Slurm.from_dict(rest) if name == "slurm" else None
         root = data_root.resolve()
         return Launcher(**own, effort=effort, data_root=root, about={**about, "data_root": str(root)}, slurm=slurm)

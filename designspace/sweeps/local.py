@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from designspace.support.checks import number, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, in_words
 from designspace.sweeps.messages import Event, Order, Settings, Task
@@ -50,11 +51,10 @@ class Effort:
     """A try that takes longer is ended and counts as failed."""
 
     def __post_init__(self) -> None:
-        retries, limit = self.max_retries, self.trial_timeout_s
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise InputError(f"max_retries must be a whole number >= 0, not {retries!r}")
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
-            raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit!r}")
+        whole("max_retries", self.max_retries, 0)
+        limit_s = self.trial_timeout_s
+        if limit_s is not None and not number("trial_timeout_s", limit_s) > 0:
+            raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit_s / 60:g}")
 
 
 @dataclass(slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 from designspace import data
 from designspace.spaces.population import Population
+from designspace.support.checks import whole, whole_or_null
 from designspace.support.errors import InputError
+from designspace.support.machine import available_bytes, available_cores
 from designspace.support.text import counted
 from designspace.sweeps.process import Slot
 from designspace.trials.trial import Recipe
@@ -38,7 +38,7 @@ def slots(
     if device == "cuda" and not gpus:
         raise InputError("device is cuda, but PyTorch finds no GPU here; use device=cpu")
     if not gpus:
-        return [Slot("cpu")] * (workers or max(1, cores() // gpus_per_trial))
+        return [Slot("cpu")] * (workers or max(1, available_cores() // gpus_per_trial))
     if gpus < gpus_per_trial:
         raise InputError(f"gpus_per_trial is {gpus_per_trial}, but there are {gpus} GPUs here")
     groups = [tuple(range(i, i + gpus_per_trial)) for i in range(0, gpus - gpus_per_trial + 1, gpus_per_trial)]
@@ -53,23 +53,11 @@ def check(device: str, workers: int | None, workers_per_gpu: int, gpus_per_trial
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
-    for name, number in (
-        ("workers", workers),
-        ("workers_per_gpu", workers_per_gpu),
-        ("gpus_per_trial", gpus_per_trial),
-    ):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise InputError(f"{name} must be a whole number >= 1{', or null' * (name == 'workers')}, not {number!r}")
+    whole_or_null("workers", workers, 1)
+    whole("workers_per_gpu", workers_per_gpu, 1)
+    whole("gpus_per_trial", gpus_per_trial, 1)
     if workers_per_gpu > 1 and gpus_per_trial > 1:
         raise InputError("workers_per_gpu and gpus_per_trial cannot both be above 1: a trial has GPUs, or shares one")
-
-
-def cores() -> int:
-    """Cores that this process may use: those of its SLURM task, or those that the system lets it run on."""
-    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        if os.environ.get(name, "").isdecimal():
-            return int(os.environ[name])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count_gpus() -> int:
@@ -112,23 +100,3 @@ def worker_bytes(population: Population, recipe: Recipe, device: str, root: Path
         need += BYTES_PER_ACTIVATION * float(population.columns["activations"].max()) * recipe.batch_size
         need += 20.0 * float(population.columns["params"].max())
     return need
-
-
-def available_bytes() -> float:
-    """Memory that new processes can have here, in bytes: the machine's and, in a container or job, its limit's."""
-    free = [float("inf")]
-    with contextlib.suppress(OSError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free.append(float(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError):
-        name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
-        group = Path("/sys/fs/cgroup") / name
-        for folder in (group, *group.parents):  # a limit holds for all groups inside
-            with contextlib.suppress(OSError, ValueError):
-                limit, used = (float((folder / file).read_text()) for file in ("memory.max", "memory.current"))
-                free.append(limit - used)
-    with contextlib.suppress(KeyError, ValueError):
-        free.append(float(os.environ["SLURM_MEM_PER_NODE"]) * 2**20)
-    with contextlib.suppress(KeyError, ValueError):
-        free.append(float(os.environ["SLURM_MEM_PER_CPU"]) * 2**20 * cores())
-    return max(0.0, min(free))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from designspace.support.checks import whole_or_null
 from designspace.support.errors import InputError
 
 SIGNAL_MARGIN_S = 60
@@ -60,8 +61,7 @@ class Slurm:
         counts = ("cpus_per_task", "array_parallelism", "trials_per_task", "max_array", "max_submitted")
         for name in (*counts, "gpus_per_task", "signal_delay_s"):
             value, low = getattr(self, name), 1 if name in counts else 0
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
-                raise InputError(f"launcher: {name} must be a whole number >= {low} or null, not {value!r}")
+            whole_or_null(f"launcher: {name}", value, low)
         for key in self.more:
             if key in OURS:
                 raise InputError(f"launcher: sbatch must not set {key}, which a launch sets itself")

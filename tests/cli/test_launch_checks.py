@@ -53,7 +53,7 @@ def launched(capsys, *words):
         (["recipe.trainer=local:train"], 2, "is it on PYTHONPATH? For this folder: PYTHONPATH=. python -m"),
         (["data.root=empty"], 2, "unknown data set 'pets'"),
         (["data=cifar10"], 2, "the networks were drawn for images of 3 channels, 16 x 16 pixels and 3 classes"),
-        (["launcher.workers=0"], 2, "workers must be a whole number >= 1"),
+        (["launcher.workers=0"], 2, "workers (or null) must be a whole number >= 1"),
         (["launcher.device=cuda"], 2, "PyTorch finds no GPU here"),
         (["seed=-1"], 2, "seed must be a whole number >= 0"),
     ],

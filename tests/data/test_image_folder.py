@@ -12,7 +12,7 @@ from PIL import Image
 from designspace.data.find import find_images
 from designspace.data.image_folder import ImageFolder, prepare_image, read_image
 from designspace.data.listing import CAN_READ_AVIF, EXTENSIONS
-from designspace.data.loading import available_cores, batches
+from designspace.data.loading import batches
 from designspace.models.presets import Preset
 from designspace.support.errors import InputError, RunError
 
@@ -381,10 +381,6 @@ def test_no_worker_is_left_behind(folder):
     assert children() == before + 2
     begun.close()
     assert children() == before
-
-
-def test_cores_are_those_of_this_process():
-    assert available_cores() == len(os.sched_getaffinity(0))
 
 
 def test_images_are_found_by_name_or_path(folder, tmp_path, fashion_mnist):

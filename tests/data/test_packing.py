@@ -258,7 +258,7 @@ def test_a_full_disk(made, full_disk):
 
 @pytest.mark.parametrize("size", [0, 7, 5000, 16.0, True, None, "16"])
 def test_bad_sizes(made, tmp_path, size):
-    with pytest.raises(InputError, match="size must be a whole number of pixels from 8 to 1024"):
+    with pytest.raises(InputError, match=r"size \(pixels\) must be a whole number from 8 to 1024"):
         pack(find_splits(made), tmp_path / "x", size, 1)
     with pytest.raises(InputError, match="workers must be a whole number >= 1"):
         pack(find_splits(made), tmp_path / "x", 16, 0)

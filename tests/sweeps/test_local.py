@@ -330,8 +330,8 @@ def test_images_that_do_not_fit_are_refused_before_anything_runs():
     ("arguments", "message"),
     [
         (("tpu",), "device must be auto, cpu or cuda, not 'tpu'"),
-        (("cpu", 0), "workers must be a whole number >= 1"),
-        (("cpu", "two"), "workers must be a whole number >= 1"),
+        (("cpu", 0), "workers \\(or null\\) must be a whole number >= 1"),
+        (("cpu", "two"), "workers \\(or null\\) must be a whole number >= 1"),
     ],
 )
 def test_bad_places(arguments, message):

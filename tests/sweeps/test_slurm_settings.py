@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,9 @@ def test_time_limits_as_slurm_reads_them(time, minutes):
         ({"time": 1}, "time is 1 minutes, but SLURM warns a task 15 s .* it must be at least 2 minutes"),
         ({"time": 2, "signal_delay_s": 90}, "SLURM warns a task 90 s .* it must be at least 3 minutes"),
         ({"time": "soon"}, "time must be minutes or .*, not 'soon'"),
-        ({"trials_per_task": 0}, "trials_per_task must be a whole number >= 1 or null, not 0"),
-        ({"array_parallelism": 2.5}, "array_parallelism must be a whole number"),
-        ({"gpus_per_task": -1}, "gpus_per_task must be a whole number >= 0"),
+        ({"trials_per_task": 0}, "trials_per_task \\(or null\\) must be a whole number >= 1, not 0"),
+        ({"array_parallelism": 2.5}, "array_parallelism \\(or null\\) must be a whole number"),
+        ({"gpus_per_task": -1}, "gpus_per_task \\(or null\\) must be a whole number >= 0"),
         ({"setup": {"a": 1}}, "setup must be a list of words"),
     ],
 )
@@ -93,16 +94,16 @@ def test_gpus_of_a_task(fields, gpus):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"workers": "two"}, "workers must be a whole number >= 1, or null, not 'two'"),
+        ({"workers": "two"}, "workers (or null) must be a whole number >= 1, not 'two'"),
         ({"device": "tpu"}, "device must be auto, cpu or cuda"),
-        ({"trial_timeout_min": "abc"}, "trial_timeout_min must be a number of minutes above 0, or null, not 'abc'"),
+        ({"trial_timeout_min": "abc"}, "trial_timeout_min (minutes, or null) must be a number, not 'abc'"),
         ({"max_retries": -1}, "max_retries must be a whole number >= 0"),
         ({"sbatch": ["array=0-5"]}, "sbatch must not set array"),
     ],
 )
 def test_bad_launchers(fields, message, tmp_path):
     slurm = app.compose("launch", ["run=x", "launcher=slurm"])["launcher"]
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         Launcher.from_dict({**slurm, **fields}, tmp_path, {})
 
 
