@@ -1,23 +1,59 @@
-"""The epochs of many trials as one CSV file, history.csv."""
+"""The epochs of trainings as text: JSON lines of one trial, a table of one training, a table of all trials of a run."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from designspace.support.checks import from_fields
 from designspace.support.csv_text import as_commas, looks_changed, why_not_an_id
 from designspace.support.errors import RunError
-from designspace.support.reading import read_bytes
+from designspace.support.reading import parse_json, read_bytes
 from designspace.support.text import to_cell
 from designspace.trials.plan import id_of
 from designspace.trials.trial import EpochRecord
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 _LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in dataclasses.fields(EpochRecord))
+
+
+def to_json_lines(history: Sequence[EpochRecord]) -> str:
+    """Return the epochs of one trial, one line of JSON per epoch."""
+    return "".join(f"{json.dumps(dataclasses.asdict(record))}\n" for record in history)
+
+
+def from_json_lines(text: str) -> tuple[EpochRecord, ...]:
+    """Return the epochs that `to_json_lines` wrote.
+
+    Raises:
+        ValueError: the text is cut off or was edited.
+    """
+    return tuple(from_fields(EpochRecord, parse_json(line)) for line in text.splitlines())
+
+
+def to_csv(history: Sequence[EpochRecord]) -> str:
+    """Return the epochs of one training as CSV, one row per epoch."""
+    return csv_text([_COLUMNS, *map(dataclasses.astuple, history)])
+
+
+def from_csv(text: str) -> tuple[EpochRecord, ...]:
+    """Return the epochs that `to_csv` wrote.
+
+    Raises:
+        ValueError: the text is cut off or was edited.
+    """
+    try:
+        header, *rows = csv.reader(text.splitlines(), strict=True)
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if tuple(header) != _COLUMNS:
+        raise ValueError(f"its columns must be {', '.join(_COLUMNS)}")
+    return tuple(map(_record, rows))
 
 
 def histories_csv(histories: Mapping[str, Sequence[EpochRecord]]) -> str:
@@ -50,11 +86,23 @@ def read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
         is_known = header[:1] in (["id"], ["trial"]) and header[1:] == list(_COLUMNS)[: len(header) - 1]
         if not is_known or len(header) < _LEAST_COLUMNS or not text.endswith("\n"):
             raise ValueError(f"its columns must be id,{','.join(_COLUMNS)}, and its last line whole")
-        for key, epoch, *numbers in filter(None, rows):
+        for key, *values in filter(None, rows):
             if looks_changed(key):
                 raise ValueError(why_not_an_id(key))
-            record = EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]
-            histories.setdefault(key, []).append(record)
-    except (ValueError, TypeError, csv.Error) as error:
+            histories.setdefault(key, []).append(_record(values))
+    except (ValueError, csv.Error) as error:
         raise RunError(f"{path} does not hold epochs ({error})") from error
     return {key: tuple(history) for key, history in histories.items()}
+
+
+def _record(values: Sequence[str]) -> EpochRecord:
+    """Return the epoch of a row.
+
+    Raises:
+        ValueError: it holds too few or too many values, or what is no number.
+    """
+    try:
+        epoch, *numbers = values
+        return EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(str(error)) from error

@@ -6,9 +6,6 @@ of it is written beside these files (see `designspace.models.saved`).
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +18,12 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import add_to_log, read_json, write_json, write_text
 from designspace.support.reading import read_text
 from designspace.support.text import shown
+from designspace.trials.history import from_csv, to_csv
 from designspace.trials.trial import EpochRecord, Recipe
 
 FORMAT = 1
 MAX_HISTORY_BYTES = 32 << 20
 """The largest history.csv that is read."""
-_EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +106,7 @@ class TrainingFolder:
 
     def write_history(self, history: tuple[EpochRecord, ...]) -> None:
         """Write a line of CSV for each epoch so far."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([_EPOCH_COLUMNS, *(dataclasses.astuple(record) for record in history)])
-        write_text(self.history, text.getvalue())
+        write_text(self.history, to_csv(history))
 
     def read_history(self) -> tuple[EpochRecord, ...]:
         """The epochs so far; none if there is no file.
@@ -123,11 +117,8 @@ class TrainingFolder:
         if not self.history.exists():
             return ()
         try:
-            header, *rows = csv.reader(read_text(self.history, MAX_HISTORY_BYTES).splitlines(), strict=True)
-            if tuple(header) != _EPOCH_COLUMNS:
-                raise ValueError(f"its columns must be {', '.join(_EPOCH_COLUMNS)}")
-            return tuple(_record(row) for row in rows)
-        except (ValueError, TypeError, csv.Error) as error:
+            return from_csv(read_text(self.history, MAX_HISTORY_BYTES))
+        except ValueError as error:
             raise RunError(f"{self.history} does not hold epochs ({error}); remove it to go on") from error
 
     def add_to_log(self, text: str) -> None:
@@ -154,9 +145,3 @@ class TrainingFolder:
         pairs = [("network" if name == "id" else name, held.get(name), wanted[name]) for name in names]
         pairs += [(f"recipe.{name}", was, recipes[1].get(name)) for name, was in recipes[0].items()]
         return [(name, was, now) for name, was, now in pairs if was != now]
-
-
-def _record(row: list[str]) -> EpochRecord:
-    """A line of history.csv."""
-    epoch, *numbers = row
-    return EpochRecord(int(epoch), *(float(number) if number else None for number in numbers))  # type: ignore[arg-type]

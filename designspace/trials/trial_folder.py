@@ -25,6 +25,7 @@ from designspace.support.files import add_to_log, atomic_writer, check_guard, gu
 from designspace.support.reading import is_missing, parse_json, read_json, read_text, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
+from designspace.trials.history import from_json_lines, to_json_lines
 from designspace.trials.plan import id_of
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
 
@@ -149,8 +150,7 @@ class TrialFolder:
 
     def write_history(self, history: tuple[EpochRecord, ...]) -> None:
         """Write one line of JSON for each epoch so far."""
-        lines = (json.dumps(dataclasses.asdict(record)) for record in history)
-        write_text(self.path / _HISTORY, "".join(f"{line}\n" for line in lines))
+        write_text(self.path / _HISTORY, to_json_lines(history))
 
     def read_history(self) -> tuple[EpochRecord, ...]:
         """The epochs so far; none if the trial has not completed one.
@@ -162,8 +162,7 @@ class TrialFolder:
         if not os.path.lexists(path):
             return ()
         try:
-            lines = read_text(path, MAX_HISTORY_BYTES).splitlines()
-            return tuple(from_fields(EpochRecord, parse_json(line)) for line in lines)
+            return from_json_lines(read_text(path, MAX_HISTORY_BYTES))
         except ValueError as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
