@@ -12,7 +12,8 @@ from designspace.cli.provenance import provenance
 from designspace.cli.recipes import usable, with_seeds
 from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
-from designspace.spaces.population import Population, read_seed
+from designspace.spaces.population import Population
+from designspace.spaces.population_files import read_seed
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError

@@ -9,8 +9,10 @@ from designspace.support.lazy import lazy_names
 if TYPE_CHECKING:
     from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
     from designspace.spaces.constraints import Band, Cap, Order
+    from designspace.spaces.description import space_from_dict
     from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
     from designspace.spaces.population import Population
+    from designspace.spaces.population_files import read_population
     from designspace.spaces.space import DesignSpace
     from designspace.spaces.template import Template
 
@@ -27,6 +29,8 @@ __all__ = [
     "choice",
     "log_uniform",
     "powers_of_two",
+    "read_population",
+    "space_from_dict",
     "uniform",
 ]
 
@@ -43,6 +47,8 @@ _HOMES = {
     "choice": "designspace.spaces.axes",
     "log_uniform": "designspace.spaces.axes",
     "powers_of_two": "designspace.spaces.axes",
+    "read_population": "designspace.spaces.population_files",
+    "space_from_dict": "designspace.spaces.description",
     "uniform": "designspace.spaces.axes",
 }
 

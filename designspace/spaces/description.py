@@ -21,7 +21,10 @@ MAX_CONSTRAINTS = 100
 
 
 def space_from_dict(fields: Any) -> DesignSpace:
-    """Return the space that some plain values describe (see `DesignSpace.from_dict`).
+    """Return the space that `DesignSpace.to_dict` described, or one that a person wrote down.
+
+    ``name``, ``family`` (anynet or regnet) and ``axes`` are needed. Without ``template`` the networks are those of the
+    paper's regime, without ``constraints`` there are none, and without ``radix`` it is 0.
 
     Raises:
         InputError: a key is missing or unknown, or a value is not allowed; the error names the key.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from designspace.networks.network import Stage, canonical_json
-from designspace.spaces.parameters import REGNET_COLUMNS, Columns
-from designspace.spaces.space import DesignSpace, plain
+from designspace.spaces.parameters import REGNET_COLUMNS, Columns, plain
+
+if TYPE_CHECKING:  # a space samples, so the import goes the other way
+    from designspace.spaces.space import DesignSpace
 
 CHUNK = 1 << 14
 """Rows turned into Python numbers at a time."""

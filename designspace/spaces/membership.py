@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from designspace.networks.network import Network, Stage
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces.constraints import Order
 from designspace.spaces.parameters import LETTERS, AnyNetAxes, RegNetAxes, groups_axis, realise
-from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import AVD
+
+if TYPE_CHECKING:  # a space samples, so the import goes the other way
+    from designspace.spaces.space import DesignSpace
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,3 +160,9 @@ def realise(
     assert not isinstance(new_width, int)
     assert not isinstance(group_width, int)
     return new_width, group_width
+
+
+def plain(value: Any) -> float:
+    """A number of a column as a Python number, whole ones as int."""
+    number = float(value)
+    return int(number) if number.is_integer() else number

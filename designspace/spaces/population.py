@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
 import html
-import itertools
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +16,15 @@ from numpy.typing import NDArray
 
 from designspace.networks.complexity import Column
 from designspace.networks.network import Network
-from designspace.spaces.identity import CHUNK, Identifier
+from designspace.spaces.identity import CHUNK
 from designspace.spaces.parameters import Columns
-from designspace.spaces.space import DesignSpace
-from designspace.support.checks import mapping, whole
-from designspace.support.csv_text import check_id, decimal_point, open_table
-from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_text, write_together
-from designspace.support.reading import read_json
-from designspace.support.text import command, quantity, shown
-from designspace.support.yaml_text import read_yaml
+from designspace.support.text import quantity
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from designspace.spaces.space import DesignSpace
 
 POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
@@ -183,188 +175,10 @@ class Population:
         """How the population was drawn, as sampling.json says it."""
         return {"format": 1, "seed": self.seed, "n": len(self), "drawn": self.drawn, "rejected": dict(self.rejected)}
 
-    @staticmethod
-    def read(folder: Path) -> Population:
-        """Read back what `write` wrote.
-
-        Raises:
-            RunError: a file is missing, cut off or was edited; the error names the file and the line.
-        """
-        path = folder / POPULATION_FILE
-        if not path.is_file():
-            raise no_population(folder)
-        space = read_space(folder / SPACE_FILE)
-        ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS], optional=DRAWS)
-        story = read_json(folder / SAMPLING_FILE)  # after the table, which fits it whenever it was read (see `write`)
-        try:
-            if "extends" in story and story["n"] != len(ids) == story["extends"]["n"]:
-                story = story["extends"]  # whoever extended the population was killed before its last file
-            seed, n, drawn, rejected = (story[key] for key in ("seed", "n", "drawn", "rejected"))
-        except (TypeError, KeyError) as error:
-            raise RunError(f"{folder / SAMPLING_FILE} lacks {error}") from error
-        _check_story(folder / SAMPLING_FILE, (seed, n, drawn), rejected)
-        if len(ids) != n:
-            raise RunError(
-                f"{path} holds {len(ids)} networks, but {SAMPLING_FILE} says {n}; it may have been cut off. "
-                "The command that sampled it, typed again, writes it anew"
-            )
-        population = Population(space, seed, ids, columns, drawn, rejected)
-        population._check_ids(path)
-        population._check_draws(path)
-        return population
-
-    def _check_ids(self, path: Path) -> None:
-        """Raise where a row is no network of the space, or not the one that its id names."""
-        found = Identifier(self.space).ids(self.columns)
-        for line, id_ in enumerate(self.ids, start=2):
-            try:
-                right = next(found) == id_
-            except InputError as error:
-                raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
-            if not right:
-                raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
-
-    def _check_draws(self, path: Path) -> None:
-        """Raise where the column of draws does not fit the number of duplicates that sampling.json says."""
-        if DRAWS not in self.columns:
-            return
-        draws = self.columns[DRAWS]
-        odd = next((value for value in draws.tolist() if value != int(value) or value < 1), None)
-        if odd is not None:
-            raise RunError(f"{path}, column {DRAWS}: {odd} is not a whole number >= 1; the file was changed")
-        accepted = len(self) + self.rejected.get(DUPLICATE, 0)
-        if draws.sum() != accepted:
-            raise RunError(
-                f"{path}, column {DRAWS}: the sum is {draws.sum()}, but {SAMPLING_FILE} says {accepted}: {len(self)} "
-                f"networks and {accepted - len(self)} duplicates; the file was changed"
-            )
-
 
 def _story_text(story: Mapping[str, Any]) -> str:
     """The content of sampling.json."""
     return json.dumps(story, indent=2) + "\n"
-
-
-def no_population(folder: Path) -> RunError:
-    """Return the error for a folder that is not a run folder."""
-    return RunError(
-        f"there is no population in {folder} ({POPULATION_FILE} is missing); "
-        f"sample one first: {command('sample', space='RegNetX', run=folder)}"
-    )
-
-
-def read_ids(folder: Path) -> tuple[str, ...]:
-    """Read the ids of a population, and nothing else of it.
-
-    Raises:
-        RunError: the table is missing or cannot be read, or has something else for an id.
-    """
-    path = folder / POPULATION_FILE
-    if not path.exists():
-        raise no_population(folder)
-    try:
-        file, parted_by = open_table(path)
-        with file:
-            ids = [line.split(parted_by, 1)[0].strip('"\r\n') if line.strip() else None for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
-    if not ids or ids[0] != "id":
-        raise RunError(f"{path}, line 1: the first column must be id")
-    while ids and ids[-1] is None:  # blank lines at the end
-        ids.pop()
-    texts = [id_ or "" for id_ in ids[1:]]
-    for line, id_ in enumerate(texts, start=2):
-        check_id(path, line, id_)
-    return tuple(texts)
-
-
-def read_seed(folder: Path) -> int:
-    """Read the seed that a population was drawn with, and nothing else of it.
-
-    Raises:
-        RunError: sampling.json is missing or cannot be read, or holds no seed.
-    """
-    path = folder / SAMPLING_FILE
-    try:
-        return whole("seed", mapping("sampling", read_json(path), needed=["seed"])["seed"], 0)
-    except InputError as error:
-        raise RunError(f"{path}: {error}") from error
-
-
-def read_space(path: Path) -> DesignSpace:
-    """Read a space.yaml.
-
-    Raises:
-        RunError: it is missing, unreadable, or describes no space.
-    """
-    try:
-        return DesignSpace.from_dict(read_yaml(path))
-    except InputError as error:
-        said = str(error)
-        raise RunError(said if said.startswith(str(path)) else f"{path}: {said}") from error
-
-
-def _check_story(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
-    """Raise unless a sampling.json holds numbers where they belong."""
-    try:
-        for key, value in zip(("seed", "n", "drawn"), numbers, strict=True):
-            whole(key, value, 0)
-        for reason, count in mapping("rejected", rejected).items():
-            whole(f"rejected: {reason[:80]}", count, 0)
-    except InputError as error:
-        raise RunError(f"{path}: {error}") from error
-
-
-def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str, ...], Columns]:
-    """The ids and number columns of a population.csv, each line checked; the optional column stands last."""
-    header = ["id", *names]
-    ids: list[str] = []
-    parts: list[list[Column]] = []
-    try:
-        file, parted_by = open_table(path)
-        with file:
-            table = csv.reader(file, delimiter=parted_by)
-            given = next(table, None)
-            if given == [*header, optional]:
-                names, header = [*names, optional], given
-            if given != header:
-                raise RunError(f"{path}, line 1: the columns must be {','.join(header)}[,{optional}]")
-            while rows := list(itertools.islice(table, CHUNK)):
-                while rows and len(rows) < CHUNK and not rows[-1]:  # blank lines at the end
-                    rows.pop()
-                if not rows:
-                    break
-                for line, row in enumerate(rows, start=len(ids) + 2):
-                    if len(row) != len(header):
-                        fields = f"{len(row)} fields where {len(header)} are needed"
-                        raise RunError(f"{path}, line {line}: {fields}; it may be cut off")
-                    check_id(path, line, row[0])
-                texts = list(zip(*rows, strict=True))
-                ids += texts[0]
-                parts.append([_column(path, name, text) for name, text in zip(names, texts[1:], strict=True)])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
-    if not parts:
-        return (), {name: np.empty(0, np.int64) for name in names}
-    return tuple(ids), {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
-
-
-def _column(path: Path, name: str, text: Sequence[str]) -> Column:
-    """Numbers as int64 where all are whole, else as float64."""
-    with contextlib.suppress(ValueError, OverflowError):
-        return np.array([int(value) for value in text], np.int64)
-    try:
-        column = np.array([float(decimal_point(value)) for value in text], np.float64)
-    except ValueError:
-        odd = next(value for value in text if not _NUMBER.fullmatch(decimal_point(value)))
-        raise RunError(f"{path}, column {name}: {shown(odd)} is not a number") from None
-    if not (np.abs(column) < 2**63).all():  # nor infinite, nor NaN
-        odd = next(value for value in text if not abs(float(decimal_point(value))) < 2**63)
-        raise RunError(f"{path}, column {name}: {shown(odd)} is not a number that can be")
-    return column
-
-
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
 def _column_text(column: Column) -> Iterable[str]:

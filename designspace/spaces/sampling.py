@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +11,12 @@ from designspace.spaces.drawing import draw
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
-from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
+
+if TYPE_CHECKING:  # a space samples, so the import goes the other way
+    from designspace.spaces.space import DesignSpace
 
 BLOCK = 1 << 14
 """Draws at a time: columns of this length stay in the cache. The result does not depend on it."""

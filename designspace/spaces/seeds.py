@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from designspace.spaces.axes import choice
-from designspace.spaces.population import SPACE_FILE, read_seed, read_space
+from designspace.spaces.population import SPACE_FILE
+from designspace.spaces.population_files import read_seed, read_space
 from designspace.spaces.siblings import sibling_populations
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template

@@ -21,6 +21,7 @@ from designspace.networks.complexity import (
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import QUANTITIES, Constraint, Order
+from designspace.spaces.membership import Membership, contains
 from designspace.spaces.parameters import (
     REGNET_COLUMNS,
     WHOLE,
@@ -29,14 +30,15 @@ from designspace.spaces.parameters import (
     RegNetAxes,
     check_axis,
     named_axes,
+    plain,
 )
+from designspace.spaces.sampling import sample
 from designspace.spaces.template import Template
 from designspace.support.display import html_table
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
 if TYPE_CHECKING:
-    from designspace.spaces.membership import Membership
     from designspace.spaces.population import Population
 
 
@@ -122,14 +124,10 @@ class DesignSpace:
 
     def sample(self, n: int, seed: int = 0) -> Population:
         """Draw n distinct networks; see `designspace.spaces.sampling.sample`."""
-        from designspace.spaces.sampling import sample  # a population knows its space, so the import goes that way
-
         return sample(self, n, seed)
 
     def contains(self, network: Network) -> Membership:
         """Whether any draw gives this network: true, or false with the reasons; see `designspace.spaces.membership`."""
-        from designspace.spaces.membership import contains
-
         return contains(self, network)
 
     def complexity(self, columns: Mapping[str, Column]) -> Complexity:
@@ -176,7 +174,7 @@ class DesignSpace:
         return [*names, *self.whole_axes()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that say all about this space (space.yaml); `from_dict` makes an equal one."""
+        """Plain values that say all about this space (space.yaml); `space_from_dict` makes an equal one."""
         axes: dict[str, Any] = {name: axis.to_dict() for name, axis in named_axes(self.axes).items()}
         if isinstance(self.axes, RegNetAxes) and self.axes.w_a is None:
             axes["w_a"] = "w_0"
@@ -188,20 +186,6 @@ class DesignSpace:
             "constraints": [constraint.to_dict() for constraint in self.constraints],
             "template": {**dataclasses.asdict(self.template), "strides": list(self.template.strides)},
         }
-
-    @staticmethod
-    def from_dict(fields: Mapping[str, Any]) -> DesignSpace:
-        """The space that `to_dict` described, or one that a person wrote down.
-
-        Needed are ``name``, ``family`` (anynet or regnet) and ``axes``. Without ``template`` the networks are those of
-        the paper's regime, without ``constraints`` there are none, and without ``radix`` it is 0.
-
-        Raises:
-            InputError: a field is missing, unknown or out of range.
-        """
-        from designspace.spaces.description import space_from_dict  # it makes spaces, so the import goes that way
-
-        return space_from_dict(fields)
 
 
 def _kinds(kind: Any) -> str:
@@ -272,9 +256,3 @@ def _is_plain(space: DesignSpace) -> bool:
 def _one_or_column(column: Column) -> Int:
     """A column of one whole number throughout as that number, which costs no time in arithmetic."""
     return int(column[0]) if len(column) and bool((column == column[0]).all()) else column
-
-
-def plain(value: Any) -> float:
-    """A number of a column as a Python number, whole ones as int."""
-    number = float(value)
-    return int(number) if number.is_integer() else number

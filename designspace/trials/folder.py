@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population, no_population, read_ids, read_space
+from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population
+from designspace.spaces.population_files import no_population, read_ids, read_population, read_space
 from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, plain, text, whole
 from designspace.support.csv_text import ID
@@ -92,7 +93,7 @@ class RunFolder:
             RunError: a file cannot be read or written.
         """
         with contextlib.suppress(RunError):  # damaged, or being written: looked at again below
-            if self.exists() and (held := Population.read(self.path)) == population.with_columns_of(held):
+            if self.exists() and (held := read_population(self.path)) == population.with_columns_of(held):
                 return held
         with self._alone(self.path):
             there = self._beginning_of(population) if self.exists() else None
@@ -111,7 +112,7 @@ class RunFolder:
             RunError: the files cannot be read, and there is no telling whether it is.
         """
         try:
-            held = Population.read(self.path)
+            held = read_population(self.path)
         except RunError:
             ids = self.ids()
             if not ids or ids != population.ids[: len(ids)]:
@@ -152,12 +153,12 @@ class RunFolder:
             RunError: there is none here, or its files are not whole.
         """
         try:
-            return Population.read(self.path)
+            return read_population(self.path)
         except RunError:  # its files are replaced one after the other when it is extended
             if not self.exists():
                 raise
             time.sleep(0.5)
-            return Population.read(self.path)
+            return read_population(self.path)
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the population, without a look at its networks.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from designspace.spaces.population import read_seed
+from designspace.spaces.population_files import read_seed
 from designspace.spaces.siblings import sibling_populations
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import command, printable

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from designspace.spaces import catalog
 from designspace.spaces.drawing import draw
-from designspace.spaces.population import Population
+from designspace.spaces.population_files import read_population
 from designspace.spaces.sampling import BLOCK
 from designspace.spaces.streams import Streams
 
@@ -65,7 +65,7 @@ def million(step: str, folder: str) -> None:
     """Draw and write a million networks, or read them again; print seconds and peak memory of this process."""
     start = time.perf_counter()
     if step == "read":
-        Population.read(Path(folder))
+        read_population(Path(folder))
     else:
         catalog.space("AnyNetXA", flops=None if step == "free" else WIDE).sample(MILLION).write(Path(folder))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB

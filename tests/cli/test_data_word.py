@@ -9,7 +9,7 @@ from data_sets import pack_noise, typed
 from designspace import launch, sample, train, verify
 from designspace.cli import app
 from designspace.cli.data_words import budget
-from designspace.spaces.population import read_space
+from designspace.spaces.population_files import read_space
 from designspace.trials.data_note import DataNote, read_note
 
 QUICK = ["recipe=quick", "recipe.epochs=1", "launcher.workers=1"]

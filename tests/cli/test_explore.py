@@ -7,7 +7,7 @@ import pytest
 from designspace import explore, sample
 from designspace.cli import app
 from designspace.spaces import catalog
-from designspace.spaces.population import Population, read_seed
+from designspace.spaces.population_files import read_population, read_seed
 from designspace.spaces.seeds import independent_seed
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
@@ -41,7 +41,7 @@ def files(folder):
 def test_each_population_has_a_seed_of_its_own_and_sample_draws_it_again(study, tmp_path):
     assert study("seed=5") == 5  # the training's
     for space in spaces():
-        population = Population.read(tmp_path / space.name)
+        population = read_population(tmp_path / space.name)
         assert population.space == space
         assert population.seed == independent_seed(space, 5) == read_seed(tmp_path / space.name)
         typed = [f"space={space.name}", "input=fashion_mnist", "space.flops=[2e5,6e5]", "n=3",
@@ -76,7 +76,7 @@ def test_a_study_of_an_earlier_version_keeps_its_seed(study, tmp_path, capsys):
     assert {space.name: files(tmp_path / space.name)["population.csv"] for space in spaces()} == before
     study("n=5", "spaces=[AnyNetXA,RegNetX,AnyNetXE]")
     for space in spaces():
-        assert Population.read(tmp_path / space.name).ids == space.sample(5, seed=0).ids
+        assert read_population(tmp_path / space.name).ids == space.sample(5, seed=0).ids
     assert json.loads((tmp_path / "AnyNetXE" / "sampling.json").read_text())["seed"] > 2**32
     said = capsys.readouterr().out
     assert "an earlier version drew AnyNetXA, RegNetX with one seed" in said
@@ -105,7 +105,7 @@ def test_sample_says_where_duplicates_matter(tmp_path, capsys):
 
     assert draw(f"run={tmp_path}/few") == []
     [line] = draw(f"run={tmp_path}/many", "regime=auto", "n=700")
-    population = Population.read(tmp_path / "many")
+    population = read_population(tmp_path / "many")
     duplicates = population.columns["draws"].sum() - len(population)
     assert line.startswith(f"note: {duplicates / population.columns['draws'].sum():.0%} of the accepted draws gave")
     assert "edf(results.errors(), results.draws())" in line
@@ -114,5 +114,5 @@ def test_sample_says_where_duplicates_matter(tmp_path, capsys):
 def test_the_law_of_pycls_is_drawn_from_and_written(tmp_path):
     typed = ["space=AnyNetXA", "space.law=pycls", "n=20", f"run={tmp_path}/pycls"]
     sample.run(app.compose("sample", typed), typed)
-    space = Population.read(tmp_path / "pycls").space
+    space = read_population(tmp_path / "pycls").space
     assert (space.axes.depth.law, space.axes.width.law, space.axes.group_width.law) == ("pycls", "pycls", None)

@@ -16,6 +16,7 @@ from designspace.spaces.drawing import draw
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import AnyNetAxes
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
+from designspace.spaces.population_files import read_population
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
 from designspace.spaces.template import Template
@@ -84,7 +85,7 @@ def test_they_go_with_the_networks_into_parts_tables_and_files(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.create(population, {})
     assert (tmp_path / "run" / "population.csv").read_text().splitlines()[0].endswith(",activations,draws")
-    assert Population.read(tmp_path / "run") == population
+    assert read_population(tmp_path / "run") == population
     header, rows = run.table()
     assert [row[header.index(DRAWS)] for row in rows] == draws
 
@@ -138,7 +139,7 @@ def test_what_they_cannot_be_is_noticed(tmp_path, old, new, message):
     assert text.endswith(old)  # the last network was drawn once
     path.write_text(text.removesuffix(old) + new + "\n")
     with pytest.raises(RunError, match=message):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 def test_whole_numbers_that_another_program_wrote_with_a_point_are_read(tmp_path):
@@ -148,7 +149,7 @@ def test_whole_numbers_that_another_program_wrote_with_a_point_are_read(tmp_path
     path.write_text(
         "\n".join(f"{line}.0" if i else line for i, line in enumerate(path.read_text().splitlines())) + "\n"
     )
-    assert Population.read(tmp_path) == population
+    assert read_population(tmp_path) == population
 
 
 def test_an_extension_that_was_interrupted_can_be_read(tmp_path):
@@ -157,6 +158,6 @@ def test_an_extension_that_was_interrupted_can_be_read(tmp_path):
     small.write(tmp_path)
     story = {**large._story(), "extends": small._story()}
     (tmp_path / "sampling.json").write_text(json.dumps(story))
-    assert Population.read(tmp_path) == small
+    assert read_population(tmp_path) == small
     (tmp_path / "population.csv").write_text(large.to_csv())
-    assert Population.read(tmp_path) == large
+    assert read_population(tmp_path) == large

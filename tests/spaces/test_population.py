@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from designspace.spaces import catalog
-from designspace.spaces.population import Population
+from designspace.spaces.population_files import read_population
 from designspace.support.errors import RunError
 
 
@@ -18,7 +18,7 @@ def test_it_reads_back_equal_and_writes_the_same_bytes(population, tmp_path):
     population.write(tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(first) == {"population.csv", "space.yaml", "sampling.json"}
-    again = Population.read(tmp_path)
+    again = read_population(tmp_path)
     assert again == population
     assert list(again) == list(population)
     again.write(tmp_path)
@@ -44,7 +44,7 @@ def test_a_file_cut_in_half_is_named(population, tmp_path, name):
     population.write(tmp_path)
     cut(tmp_path / name)
     with pytest.raises(RunError, match=name):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 def test_a_table_cut_between_two_lines_is_noticed(population, tmp_path):
@@ -52,7 +52,7 @@ def test_a_table_cut_between_two_lines_is_noticed(population, tmp_path):
     path = tmp_path / "population.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:10]))
     with pytest.raises(RunError, match="holds 9 networks, but sampling.json says 20"):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 def test_an_edited_row_is_noticed(population, tmp_path):
@@ -64,7 +64,7 @@ def test_an_edited_row_is_noticed(population, tmp_path):
     lines[3] = ",".join(fields)
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(RunError, match="line 4: the row is not the network"):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
@@ -76,7 +76,7 @@ def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
     lines[5] = ",".join(fields)
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(RunError, match="line 6: depth must be a whole number >= 1, not 0; the file was changed"):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_broken_line_is_named(population, tmp_path, change, message):
     lines[2] = change(lines[2])
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(RunError, match=message):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 def test_pieces_of_the_table_do_not_matter(population, tmp_path, monkeypatch):
@@ -107,7 +107,7 @@ def test_pieces_of_the_table_do_not_matter(population, tmp_path, monkeypatch):
     monkeypatch.setattr("designspace.spaces.population.CHUNK", 3)
     assert population.to_csv() == whole
     population.write(tmp_path)
-    again = Population.read(tmp_path)
+    again = read_population(tmp_path)
     assert again == population
     assert {name: column.dtype for name, column in again.columns.items()} == {
         name: population.columns[name].dtype for name in population.column_names()
@@ -121,12 +121,12 @@ def test_the_table_may_be_rewritten_by_other_programs(population, tmp_path):
     path.write_bytes(
         path.read_text().replace(population.ids[0], f'"{population.ids[0]}"').replace("\n", "\r\n").encode()
     )
-    assert Population.read(tmp_path) == population
+    assert read_population(tmp_path) == population
 
 
 def test_a_missing_population_says_what_to_do(tmp_path):
     with pytest.raises(RunError, match="sample one first"):
-        Population.read(tmp_path)
+        read_population(tmp_path)
 
 
 def test_the_story_of_the_drawing_is_kept(population, tmp_path):
@@ -138,6 +138,6 @@ def test_the_story_of_the_drawing_is_kept(population, tmp_path):
 @pytest.mark.parametrize("folder", sorted((Path(__file__).parents[1] / "fixtures" / "populations").iterdir()), ids=str)
 def test_files_of_every_version_load_and_are_what_is_drawn_today(folder):
     """One folder for each format and kind of space, for ever: never change one, add one."""
-    population = Population.read(folder)
+    population = read_population(folder)
     assert population.space.sample(len(population), population.seed).ids == population.ids
     assert all(population.space.contains(network) for network in population)

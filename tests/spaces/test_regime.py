@@ -4,10 +4,10 @@ import pytest
 from designspace.networks import catalog as networks
 from designspace.networks.complexity import complexity
 from designspace.spaces import catalog
+from designspace.spaces.description import space_from_dict
 from designspace.spaces.drawing import draw
 from designspace.spaces.parameters import RegNetAxes
 from designspace.spaces.regime import REGIMES, auto_regnet_axes, typical_costs
-from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError
@@ -97,7 +97,7 @@ def test_the_axes_are_pinned():
         "w_m": (2, 3, 0.001),
     }
     assert space.sample(2).ids == ("75e040e4d771", "c1ae8006119a")
-    assert DesignSpace.from_dict(space.to_dict()) == space
+    assert space_from_dict(space.to_dict()) == space
 
 
 def test_the_paper_s_regime_is_the_default():

@@ -7,8 +7,8 @@ from designspace.networks.network import Stem
 from designspace.spaces import catalog
 from designspace.spaces.axes import choice
 from designspace.spaces.constraints import Band
+from designspace.spaces.description import space_from_dict
 from designspace.spaces.seeds import description_digest, drawn_with_same_seed, independent_seed
-from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError
 
@@ -62,7 +62,7 @@ def test_seeds_are_whole_numbers_below_2_63_that_depend_on_the_seed_and_the_spac
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_equal_spaces_have_equal_seeds(name):
     space = catalog.space(name, flops=BAND)
-    again = DesignSpace.from_dict(space.to_dict())
+    again = space_from_dict(space.to_dict())
     assert independent_seed(again, 3) == independent_seed(space, 3)
     whole = dataclasses.replace(space, constraints=(*space.constraints[:-1], Band("flops", 360_000_000, 400_000_000)))
     assert whole == space

@@ -15,6 +15,7 @@ from designspace.networks.network import Stem
 from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
+from designspace.spaces.description import space_from_dict
 from designspace.spaces.drawing import draw
 from designspace.spaces.parameters import AnyNetAxes, named_axes
 from designspace.spaces.sampling import InfeasibleError, sample
@@ -160,14 +161,14 @@ def test_a_space_with_too_few_networks_says_so():
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_a_space_reads_back(name):
     space = catalog.space(name, flops=BAND, params=(1e6, 1e7))
-    assert DesignSpace.from_dict(space.to_dict()) == space
+    assert space_from_dict(space.to_dict()) == space
 
 
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX", "RegNetXConstrained", "AnyNeSt"])
 def test_the_law_of_pycls_changes_how_likely_networks_are_and_not_which_there_are(name):
     rounded, pycls = catalog.space(name), catalog.space(name, law="pycls")
     assert pycls != rounded
-    assert DesignSpace.from_dict(pycls.to_dict()) == pycls
+    assert space_from_dict(pycls.to_dict()) == pycls
     assert size.settings(pycls) == size.settings(rounded)
     before, after = named_axes(rounded.axes), named_axes(pycls.axes)
     for axis_name, axis in before.items():
@@ -294,7 +295,7 @@ constraints:
 
 
 def test_a_space_of_ones_own_in_ten_lines():
-    written = DesignSpace.from_dict(yaml.safe_load(MINE))
+    written = space_from_dict(yaml.safe_load(MINE))
     axes = AnyNetAxes(uniform(1, 8), log_uniform(16, 512, 16), choice([1, 2]), choice([8, 16]))
     assert written == DesignSpace("Mine", axes).refine(Order("width", "non_decreasing"))
     assert all(written.contains(network) for network in written.sample(20))
@@ -314,7 +315,7 @@ def test_a_space_of_ones_own_in_ten_lines():
 )
 def test_mistakes_in_a_space_of_ones_own_are_named(change, message):
     with pytest.raises(InputError, match=message):
-        DesignSpace.from_dict({**yaml.safe_load(MINE), **yaml.safe_load(change)})
+        space_from_dict({**yaml.safe_load(MINE), **yaml.safe_load(change)})
 
 
 def test_a_regnet_whose_slope_is_its_initial_width():
@@ -324,7 +325,7 @@ def test_a_regnet_whose_slope_is_its_initial_width():
     population = space.sample(20)
     np.testing.assert_array_equal(population.columns["w_a"], population.columns["w_0"])
     assert space.to_dict()["axes"]["w_a"] == "w_0"
-    again = DesignSpace.from_dict(yaml.safe_load(yaml.safe_dump(space.to_dict())))
+    again = space_from_dict(yaml.safe_load(yaml.safe_dump(space.to_dict())))
     assert again == space
     assert again.sample(20) == population
     assert all(space.contains(network) and small.contains(network) for network in list(population)[:5])

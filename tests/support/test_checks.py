@@ -11,6 +11,7 @@ from designspace.analysis import Results
 from designspace.networks.network import Network, Stage, Stem
 from designspace.spaces.axes import choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import Band, Cap
+from designspace.spaces.description import space_from_dict
 from designspace.spaces.space import AnyNetAxes, DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.checks import number, plain, whole
@@ -84,7 +85,7 @@ def test_axes_and_constraints_take_numpy_numbers():
     )
     band, cap = Band("flops", np.float32(1e6), np.int64(10**8)), Cap("params", np.float64(1e6), np.float32(0.5), 1)
     space = DesignSpace("Mine", axes, Template(strides=(np.int64(2), np.int64(2))), constraints=(band, cap))
-    assert DesignSpace.from_dict(yaml.safe_load(yaml.safe_dump(space.to_dict()))) == space
+    assert space_from_dict(yaml.safe_load(yaml.safe_dump(space.to_dict()))) == space
 
 
 def test_a_recipe_and_what_came_of_it_are_plain():

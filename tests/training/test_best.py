@@ -14,6 +14,7 @@ from sweep_runs import RECIPE, launch, make_run, numbers
 import designspace
 from designspace import data
 from designspace.models.saved import read_model, write_model
+from designspace.spaces.population_files import read_population
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_json
 from designspace.trials.claims import is_claim
@@ -26,7 +27,7 @@ def trained(tmp_path_factory, fashion_mnist):
     """A run of four networks that was left when one of them was not trained and another had failed."""
     run = make_run(tmp_path_factory.mktemp("best") / "run", n=2)
     launch(run, fashion_mnist)
-    run.create(designspace.Population.read(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
+    run.create(read_population(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
     recipe = run.plan().recipe
     run.trial(run.ids()[2]).write_failure(
         TrialFailure("diverged", "the loss is nan"), Trial(run.population()[2], recipe, 0).asked
