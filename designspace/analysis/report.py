@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from designspace.analysis.figures.style import rendered
+from designspace.analysis.figures.rendering import rendered
 from designspace.analysis.origin import Origin, origin_table
 from designspace.analysis.report_data import as_json, edf_place, trial_data
 from designspace.analysis.results import Failures, Results

@@ -10,12 +10,13 @@ from test_metrics import quickstart, results_of
 
 from designspace.analysis.best_values import scatter
 from designspace.analysis.curves import epoch_ranks, learning_curves
+from designspace.analysis.figures.canvas import new_axes, new_grid
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
 from designspace.analysis.figures.importance import draw_importance
 from designspace.analysis.figures.networks import draw_fit_errors, draw_mean_line, draw_staircases
+from designspace.analysis.figures.rendering import rendered, svg_text
 from designspace.analysis.figures.scatter import draw_cost, draw_map, draw_pareto, draw_scatter
 from designspace.analysis.figures.search import draw_search
-from designspace.analysis.figures.style import new_axes, new_grid, rendered, svg_text
 from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.importance import importance
 from designspace.analysis.lines import fit_population, mean_line

@@ -3,6 +3,7 @@
 `finish` makes a `Drawing` of what was drawn: picture, numbers and caption together.
 """
 
+from designspace.analysis.figures.canvas import new_axes, new_grid
 from designspace.analysis.figures.drawing import Drawing, finish
 from designspace.analysis.figures.edf import (
     draw_edf,
@@ -10,7 +11,7 @@ from designspace.analysis.figures.edf import (
     edf_numbers,
     error_limits,
 )
-from designspace.analysis.figures.style import new_axes, new_grid, svg_text
+from designspace.analysis.figures.rendering import svg_text
 
 __all__ = [
     "Drawing",

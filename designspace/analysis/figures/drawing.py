@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from designspace.analysis.figures.style import GREY, plain, rendered, style, svg_text
+from designspace.analysis.figures.rendering import rendered, svg_text
+from designspace.analysis.figures.style import GREY, plain, style
 from designspace.analysis.results import Results
 from designspace.support.errors import unknown
 from designspace.support.files import write_bytes, write_text

@@ -11,15 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.figures.style import (
-    GREY,
-    LEGEND_FONT,
-    colour,
-    dashes,
-    plain,
-    short,
-    style,
-)
+from designspace.analysis.figures.style import GREY, LEGEND_FONT, colour, dashes, plain, short, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from designspace.analysis.figures.style import svg_text
+from designspace.analysis.figures.rendering import svg_text
 
 
 class ShownFigure(Figure):

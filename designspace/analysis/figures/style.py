@@ -6,16 +6,11 @@ All is object-oriented matplotlib in a style of its own: pyplot is not imported 
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
 # Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -41,7 +36,6 @@ _STYLE = {
     "pdf.fonttype": 42,  # text that can be searched; what journals ask for
 }
 LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # one width for all letters keeps its columns
-_DPI = 200
 
 
 def colour(place: int) -> str:
@@ -57,23 +51,6 @@ def dashes(place: int) -> Any:
 def marker(place: int) -> str:
     """The marker of the space in that place, from 0."""
     return _MARKERS[place % len(_MARKERS)]
-
-
-def new_axes(width: float = 6.4, height: float = 4.8) -> tuple[Figure, Axes]:
-    """A figure of that size, inches, with one axes, in this project's style."""
-    figure, grid = new_grid(1, 1, width=width, height=height)
-    return figure, grid[0, 0]
-
-
-def new_grid(
-    rows: int, columns: int, *, width: float = 3.4, height: float = 3.0, sharex: Any = False, sharey: Any = False
-) -> tuple[Figure, NDArray[Any]]:
-    """A figure of several axes, each of that size in inches: the figure, and its axes of shape (rows, columns)."""
-    from designspace.analysis.figures.shown import ShownFigure  # matplotlib takes a third of a second to import
-
-    with style():
-        figure = ShownFigure(figsize=(width * columns, height * rows), layout="constrained")
-        return figure, np.asarray(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey))
 
 
 @contextlib.contextmanager
@@ -96,17 +73,3 @@ def plain(text: str) -> str:
 def short(name: str, longest: int = 28) -> str:
     """A name that leaves room for the curves: what is too long loses its middle, as names often differ at the end."""
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
-
-
-def rendered(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
-    """The bytes of a figure as ``svg``, ``pdf`` or ``png`` (so many dots an inch), without time or version in them."""
-    silent = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
-    file = io.BytesIO()
-    with style():
-        figure.savefig(file, format=kind, dpi=dpi, metadata=silent[kind])
-    return file.getvalue()
-
-
-def svg_text(figure: Figure) -> str:
-    """The figure as SVG, the same text for the same figure."""
-    return rendered(figure, "svg").decode()

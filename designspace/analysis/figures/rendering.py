@@ -1,0 +1,27 @@
+"""The bytes of a figure: the same for the same figure, without time or version in them."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from designspace.analysis.figures.style import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 200
+
+
+def rendered(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
+    """The bytes of a figure as ``svg``, ``pdf`` or ``png`` (so many dots an inch), without time or version in them."""
+    silent = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
+    file = io.BytesIO()
+    with style():
+        figure.savefig(file, format=kind, dpi=dpi, metadata=silent[kind])
+    return file.getvalue()
+
+
+def svg_text(figure: Figure) -> str:
+    """The figure as SVG, the same text for the same figure."""
+    return rendered(figure, "svg").decode()
