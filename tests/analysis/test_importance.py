@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -123,11 +121,8 @@ def test_a_stage_that_networks_lack_is_a_value_too():
     assert found.r_squared > 0.5
 
 
-def test_five_hundred_networks_take_less_than_two_seconds(decided_by_w4):  # which has imported the libraries
-    results = led_by_w4(500)
-    begun = time.process_time()
-    importance(results)
-    assert time.process_time() - begun < 2
+def test_five_hundred_networks_are_ranked():
+    assert names(importance(led_by_w4(500)))[0] == "w4"
 
 
 def test_what_cannot_be_explained_is_refused():

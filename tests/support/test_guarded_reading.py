@@ -1,6 +1,5 @@
 import json
 import os
-import time
 
 import pytest
 
@@ -74,7 +73,6 @@ def test_odd_json_is_refused_in_words(text, message):
 def test_only_regular_files_of_some_size_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large.yaml").write_bytes(b"x" * (MAX_YAML_BYTES + 1))
-    began = time.monotonic()
     for read in (read_bytes, read_text, read_json, read_yaml):
         with pytest.raises(RunError, match="pipe: it is not a regular file"):
             read(tmp_path / "pipe")
@@ -86,7 +84,6 @@ def test_only_regular_files_of_some_size_are_read(tmp_path):
         read_yaml(tmp_path / "large.yaml")
     with pytest.raises(RunError, match="not a regular file"):
         csv_text.open_table(tmp_path / "pipe")
-    assert time.monotonic() - began < 5
 
 
 def test_an_error_in_yaml_names_the_file(tmp_path):
