@@ -112,7 +112,8 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
 
     Raises:
         InputError: another recipe or seed than a run has, images or recipe that do not fit the networks (see
-            `check_training`), a data set or a trainer that is not there, or workers that cannot be had.
+            `check_training`), a data set or a trainer that is not there, workers that cannot be had, or whose
+            devices cannot train by the recipe.
         RunError: the images, or a file of a run, are damaged or missing.
     """
     for run in runs:
@@ -137,6 +138,7 @@ def check_launch(runs: Sequence[RunFolder], recipe: Recipe, seed: int, launcher:
         slots, memory = launcher.places(populations, recipe)
         device, workers = slots[0].device, len(slots)
         notes.append(memory)
+    recipe.check_device(device)
     for run, each in zip(runs, states, strict=True):
         ids = [state.id for state in each if state.status == "waiting"]
         notes.append(shared_results_note(run, ids, recipe, seed))
