@@ -19,9 +19,9 @@ from designspace import train, verify
 from designspace.cli import app
 from designspace.cli.training import TrainingProgress, lr_note, print_summary
 from designspace.data import load as load_data
+from designspace.data.presets import Preset
 from designspace.models import AnyNet
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.models.saved import write_model
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train as train_network
