@@ -79,6 +79,7 @@ def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> tuple[Trai
     shape = data.shape(recipe.data, source.root)
     network = fitted(start.network, shape.channels, shape.num_classes, config["stem"])
     check_training(recipe, network, source.root)
+    recipe.check_device(torchrun.device_kind(config["device"]))
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
     question = Question(network, recipe, config["seed"], start.weights_in_words(config["weights"]))
     folder = TrainingFolder(Path(config["out"] or f"runs/{start.name}-{recipe.data}".replace(" ", "-")))

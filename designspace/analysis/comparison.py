@@ -129,11 +129,6 @@ class Comparison:
         return sides.dominance(self.threshold / self.pairs) if self.differs else "undecided"
 
     @property
-    def cliffs_delta(self) -> float:
-        """P(A < B) - P(A > B), from -1 to 1: above 0 where A has the lower errors."""
-        return 2 * self.effect - 1
-
-    @property
     def could_show(self) -> bool:
         """Whether so many networks could show any difference: the least p is that of two EDFs that do not overlap."""
         return could_show(self.n_a, self.n_b, self.level, self.pairs)

@@ -156,18 +156,6 @@ def edf(errors: ArrayLike, weights: ArrayLike | ComplexityWeights | None = None)
     return EDF(ascending, probabilities, ascending.size, float(ascending[0]), mean, median, shares, strata)
 
 
-def ks_distance(a: EDF, b: EDF) -> float:
-    """Kolmogorov-Smirnov distance D of two EDFs, raw or weighted: the largest distance between them.
-
-    "On Network Design Spaces", section 4.1.
-
-    >>> ks_distance(edf([1, 2]), edf([2, 3]))
-    0.5
-    """
-    errors = np.concatenate([a.errors, b.errors])
-    return float(np.abs(a(errors) - b(errors)).max())
-
-
 def check_level(level: float) -> None:
     """Raise an InputError unless a significance level is a number between 0 and 1."""
     if not 0 < number("level (between 0 and 1, as 0.05 for 5%)", level) < 1:

@@ -150,18 +150,6 @@ def probability_lower(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estima
     return estimate
 
 
-def cliffs_delta(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estimate:
-    """Cliff's delta (1993), P(A < B) - P(A > B), from -1 to 1: above 0 where A has the lower errors.
-
-    It is 2 `probability_lower` - 1, and so are its ends.
-
-    Raises:
-        InputError: ``a`` or ``b`` is empty, or ``level`` is not between 0 and 1.
-    """
-    one = probability_lower(a, b, level)
-    return Estimate(2 * one.value - 1, 2 * one.low - 1, 2 * one.high - 1, one.p, level)
-
-
 def best_of_k(a: ArrayLike, b: ArrayLike, k: int | Sequence[int] | NDArray[np.int64], level: float = 0.05) -> BestOfK:
     """P(best of k networks of A has a lower error than the best of k of B), ties shared, for each k.
 

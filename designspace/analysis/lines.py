@@ -99,17 +99,6 @@ class MeanLine(Outlined):
         return pd.DataFrame(rows, columns=["run", "trial", "error", "block", "width", "line"])
 
 
-def fit_error(depths: Sequence[int], widths: Sequence[int], w_0: float, w_a: float, w_m: float) -> float:
-    """e_fit of given parameters: mean over blocks of |log(w_j of equations 2 to 4 / width)|, at the network's depth.
-
-    Raises:
-        InputError: depths and widths are no stages.
-    """
-    block_widths = _block_widths(depths, widths)
-    line = quantized_linear([block_widths.size], [w_0], [w_a], [w_m])
-    return _distance(np.repeat(line.widths[0], line.depths[0]), block_widths)
-
-
 def fit_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, float] = W_M) -> LineFit:
     """Fit a quantised line to the stages of a network: (w_0, w_a, w_m) of least e_fit, as far as a search finds it.
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from designspace.support.csv_text import ID, as_commas, looks_changed, why_not_an_id
+from designspace.support.csv_text import ID, looks_changed, separator, why_not_an_id
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, RunError
 from designspace.support.reading import read_bytes
@@ -60,15 +61,11 @@ REAL_COLUMN = re.compile(
 
 _NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
 _STAGE = re.compile(r"[dwbg][1-9]\d*")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _QUOTED = re.compile(rb'"[^"]*"')
 _BLOCK = 100_000
 """Rows that are held as text at once: a million of them would need gigabytes."""
 _EXAMPLES = 3
-# Numbers as Python reads them, to the last bit: what pandas does of itself from 3.1 on.
-_EXACT: dict[str, Any] = (
-    {} if [int(n) for n in pd.__version__.split(".")[:2]] >= [3, 1] else {"float_precision": "round_trip"}
-)
 _UNION = " + "
 
 
@@ -287,20 +284,31 @@ def _tell_differences(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a ``results.csv``, with ids as text and blank errors as NaN.
+    """Read a ``results.csv``, with ids as text, blank numbers as NaN, and numbers as Python reads them.
 
     Raises:
         RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
     """
-    data = read_bytes(path)
-    with contextlib.suppress(UnicodeDecodeError, csv.Error):  # what is wrong there is said below
-        data = as_commas(data)
-    table = _parse_all(data)
-    table = _parse_by_line(path, data) if table is None else table
-    changed = next((place for place, id_ in enumerate(table["id"]) if looks_changed(id_)), None)
-    if changed is not None and any(ID.fullmatch(id_) for id_ in table["id"]):
-        raise RunError(f"{path}, row {changed + 1}: {why_not_an_id(table['id'][changed])}")
-    return _without_marks(table) if b"'" in data else table
+    file = _CsvFile.of(path)
+    types = {column: object if is_number(column) else str for column in file.header}
+    try:
+        blocks = pd.read_csv(io.BytesIO(file.data), sep=file.separator, dtype=types, na_filter=False, chunksize=_BLOCK)
+        with blocks:
+            table = pd.concat([_with_numbers(file, block) for block in blocks])
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8 text") from error
+    except pd.errors.ParserError as error:
+        file.check_lengths()
+        raise RunError(f"{path}: {error}") from error
+    if file.count_separators() != (len(table) + 1) * (len(file.header) - 1):
+        file.check_lengths()  # equal after all where a quotation mark stands within a field
+    if table.empty:
+        raise RunError(f"{path}: there is no row below the header")
+    for column in table.columns:
+        if WHOLE_COLUMN.fullmatch(column):
+            table[column] = _whole(table[column])
+    _check_keys(file, table)
+    return _without_marks(table) if b"'" in file.data else table
 
 
 def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
@@ -311,56 +319,126 @@ def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _parse_all(data: bytes) -> pd.DataFrame | None:
-    """The table by pandas' parser, in seconds for a million rows; None where anything at all is odd.
+@dataclass(frozen=True, slots=True)
+class _CsvFile:
+    """The content of a CSV file, and the places in it for messages."""
 
-    That parser forgives more than a table of results may: rows that are too short, ``nan``, spaces around numbers.
+    path: Path
+    data: bytes
+    header: list[str]
+    separator: str
+
+    @staticmethod
+    def of(path: Path) -> _CsvFile:
+        """Read a file and check that it is whole and has the columns of a table of results.
+
+        Raises:
+            RunError: it is not.
+        """
+        data = read_bytes(path)
+        if not data:
+            raise RunError(f"{path}: the file is empty")
+        try:
+            first = data.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
+        if not data.endswith(b"\n"):
+            raise RunError(f"{path}: the last line is cut off")
+        parted_by = separator(first)
+        header = next(csv.reader([first], delimiter=parted_by), [])
+        if missing := missing_columns(header):
+            raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
+        if repeated := [column for column in header if header.count(column) > 1]:
+            raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
+        return _CsvFile(path, data, header, parted_by)
+
+    def count_separators(self) -> int:
+        """Return the number of separators outside of quotes."""
+        data = _QUOTED.sub(b"", self.data) if b'"' in self.data else self.data
+        return data.count(self.separator.encode())
+
+    def lines(self) -> Iterator[tuple[int, int]]:
+        """Yield the line number and the number of fields of the header and of each row, without blank lines."""
+        text = io.StringIO(self.data.decode("utf-8-sig", "replace"), newline="")
+        reader = csv.reader(text, delimiter=self.separator, strict=True)
+        try:
+            yield from ((reader.line_num, len(fields)) for fields in reader if fields)
+        except csv.Error as error:
+            raise RunError(f"{self.path}, line {reader.line_num}: {error}") from error
+
+    def line(self, row: int) -> int:
+        """Return the line number of a row of the table, which are counted from 0."""
+        return next(itertools.islice(self.lines(), row + 1, None))[0]
+
+    def check_lengths(self) -> None:
+        """Raise for the first row that is not as long as the header."""
+        for line, fields in self.lines():
+            if fields != len(self.header):
+                raise RunError(f"{self.path}, line {line}: {fields} fields where the header has {len(self.header)}")
+
+    def error(self, row: int, words: str) -> RunError:
+        """Return the error for a row; one of unequal length is the cause of whatever else is wrong, so it is raised."""
+        self.check_lengths()
+        return RunError(f"{self.path}, line {self.line(row)}{words}")
+
+
+def _with_numbers(file: _CsvFile, block: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of texts with numbers where they belong."""
+    if not isinstance(block.index, pd.RangeIndex):  # pandas takes the first of too many fields for a label of the row
+        raise file.error(0, ": too many fields")
+    for column in _NEVER_BLANK:
+        if (blank := block[column] == "").any():
+            raise file.error(int(block.index[0]) + int(np.argmax(blank)), f": {column} is blank")
+    return block.assign(**{column: _numbers(file, block[column]) for column in block.columns if is_number(column)})
+
+
+def _numbers(file: _CsvFile, column: pd.Series) -> NDArray[Any]:
+    """Return the numbers of a column of texts, NaN for blanks; whole ones as int64 if none is blank.
+
+    Raises:
+        RunError: a text is not a number, or not a whole one where the column needs it.
     """
-    surveyed = _survey(data)
-    if surveyed is None:
-        return None
-    header, commas = surveyed
-    texts = {column: str for column in header if not is_number(column)}
-    blanks = {column: [""] for column in header if column not in texts}
-    reals = {column: np.float64 for column in header if REAL_COLUMN.fullmatch(column)}
-    try:
-        chunks = pd.read_csv(
-            io.BytesIO(data),
-            dtype={**texts, **reals},
-            keep_default_na=False,
-            na_values=blanks,
-            **_EXACT,
-            low_memory=False,
-            chunksize=_BLOCK,
-        )
-        with chunks:
-            table = pd.concat(list(chunks))
-    except (ValueError, OverflowError):  # pandas' own errors and UnicodeDecodeError are ValueErrors
-        return None
-    if not isinstance(table.index, pd.RangeIndex) or commas != (len(table) + 1) * (len(header) - 1):
-        return None
-    for column in blanks:
-        values = _whole(table[column]) if WHOLE_COLUMN.fullmatch(column) else table[column]
-        if values is None or (column in _NEVER_BLANK and values.hasnans) or np.isinf(values.to_numpy()).any():
-            return None
-        table[column] = values
-    blank = any((table[column] == "").any() for column in _NEVER_BLANK if column in texts)
-    return None if blank or not table[_key(header)].is_unique else table
+    name = str(column.name)
+    is_whole = WHOLE_COLUMN.fullmatch(name) is not None
+    texts = column.to_numpy(object)
+    if file.separator != ",":
+        texts = np.array([text.replace(",", ".") for text in texts], object)
+    is_blank = texts == ""
+    # Python also reads "nan", "1_000" and spaces, which are not numbers of a table.
+    if not "".join(texts).encode().translate(None, b"0123456789.eE+-"):
+        with contextlib.suppress(ValueError, OverflowError):
+            if is_whole and not is_blank.any():
+                return texts.astype(np.int64)
+        with contextlib.suppress(ValueError):
+            values: NDArray[np.float64] = np.where(is_blank, "nan", texts).astype(np.float64)
+            if not np.isinf(values).any() and not (is_whole and _whole(pd.Series(values)) is None):
+                return values
+    row, text = next((row, text) for row, text in enumerate(texts) if text and not _is_number(text, is_whole))
+    kind = "a whole number" if _is_number(text, is_whole=False) else "a number"
+    raise file.error(int(column.index[row]), f", column {name}: {text[:40]!r} is not {kind}")
 
 
-def _survey(data: bytes) -> tuple[list[str], int] | None:
-    """The columns of a table that has nothing odd in its text, and how many commas part its fields; else None."""
-    if not data.endswith(b"\n") or b"\0" in data:
-        return None
-    try:
-        header = data[: data.index(b"\n")].decode("utf-8-sig").rstrip("\r").split(",")
-    except UnicodeDecodeError:
-        return None
-    unquoted = _QUOTED.sub(b"", data) if b'"' in data else data
-    commas = unquoted.count(b",")
-    lower = unquoted.lower()
-    odd = any(text in lower for text in (b",nan", b",+nan", b",-nan", b", ", b" ,", b",\t", b"\t,", b'"'))
-    return None if odd or missing_columns(header) or len(set(header)) < len(header) else (header, commas)
+def _is_number(text: str, is_whole: bool) -> bool:
+    """Return whether a text is a finite number, or a whole one."""
+    if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
+        return False
+    return not is_whole or (value.is_integer() and abs(value) < 2**63)
+
+
+def _check_keys(file: _CsvFile, table: pd.DataFrame) -> None:
+    """Raise for an id that a spreadsheet has changed, and for a trial that has two rows."""
+    key = _key(file.header)
+    if (repeated := table[key].duplicated()).any():
+        row = int(np.argmax(repeated))
+        value = table[key].iloc[row]
+        first = file.line(int(np.argmax(table[key] == value)))
+        raise file.error(row, f": {key} {value} stands in line {first} already")
+    ids = table["id"].tolist()
+    if not any(map(ID.fullmatch, ids)):  # of another program, whose ids may be numbers
+        return
+    if (changed := next((row for row, id_ in enumerate(ids) if looks_changed(id_)), None)) is not None:
+        raise file.error(changed, f": {why_not_an_id(ids[changed])}")
 
 
 def _key(header: Sequence[str]) -> str:
@@ -378,72 +456,3 @@ def _whole(values: pd.Series) -> pd.Series | None:
     if (np.isfinite(numbers) & (numbers != np.floor(numbers))).any() or (np.abs(numbers) >= 2**63).any():
         return None
     return values if np.isnan(numbers).any() else values.astype(np.int64)
-
-
-def _parse_by_line(path: Path, data: bytes) -> pd.DataFrame:
-    """The table field by field, slowly, with the place of the first thing that is wrong."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
-    if not text.endswith("\n"):
-        raise RunError(f"{path}: the file is empty" if not text else f"{path}: the last line is cut off")
-    rows = _rows(path, text)
-    header = next(rows, (1, []))[1]
-    missing = missing_columns(header)
-    if missing:
-        raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
-    repeated = [column for column in header if header.count(column) > 1]
-    if repeated:
-        raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
-    key, blocks, first_line = _key(header), [], dict[str, int]()
-    while lines := list(itertools.islice(rows, _BLOCK)):
-        blocks.append(_parse_block(path, header, lines))
-        for (number, _), value in zip(lines, blocks[-1][key], strict=True):
-            if value in first_line:
-                raise RunError(f"{path}, line {number}: {key} {value} stands in line {first_line[value]} already")
-            first_line[value] = number
-    if not blocks:
-        raise RunError(f"{path}: there is no row below the header")
-    return pd.concat(blocks, ignore_index=True)
-
-
-def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The (line number, fields) of a CSV text, without blank lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        yield from ((reader.line_num, fields) for fields in reader if fields)
-    except csv.Error as error:
-        raise RunError(f"{path}, line {reader.line_num}: {error}") from error
-
-
-def _parse_block(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> pd.DataFrame:
-    """Some rows, as wide as the header, with numbers where numbers belong."""
-    for number, fields in lines:
-        if len(fields) != len(header):
-            raise RunError(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
-    columns: dict[str, list[str] | list[float]] = {}
-    for place, column in enumerate(header):
-        if column in _NEVER_BLANK:
-            for number, fields in lines:
-                if not fields[place]:
-                    raise RunError(f"{path}, line {number}: {column} is blank")
-        if is_number(column):
-            columns[column] = [_parse(path, number, column, fields[place]) for number, fields in lines]
-        else:
-            columns[column] = [fields[place] for _, fields in lines]
-    return pd.DataFrame(columns)
-
-
-def _parse(path: Path, line: int, column: str, text: str) -> float:
-    """The number in a field; NaN for a blank one."""
-    if not text:
-        return math.nan
-    if not _NUMBER.fullmatch(text) or math.isinf(value := float(text)):
-        raise RunError(f"{path}, line {line}, column {column}: {text[:40]!r} is not a number")
-    if WHOLE_COLUMN.fullmatch(column):
-        if not value.is_integer():
-            raise RunError(f"{path}, line {line}, column {column}: {text[:40]!r} is not a whole number")
-        return int(value)
-    return value

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.best_networks import BestNetworks, ranked_networks
-from designspace.analysis.conditions import rows_that_meet
+from designspace.analysis.conditions import Condition, rows_that_meet
 from designspace.analysis.failures import Failures, at_chance, has_text
 from designspace.analysis.reading import (
     COLUMNS,
@@ -311,24 +311,32 @@ class Results:
         known = self.table.loc[self.table["status"] == "done", "heldout_error"].notna()
         return bool(len(known) and known.all())
 
-    def where(self, condition: str, name: str | None = None) -> Results:
-        """The trials that meet a condition, as ``"d4 >= 3 and flops < 1e6"``.
-
-        A condition compares columns, numbers and texts, with ``and``, ``or``, ``not``, ``in``, arithmetic and
-        brackets. It is looked at before it is evaluated: there is no way from it to Python's functions, attributes or
-        variables. A comparison with a blank is not met, and ``!=`` is.
+    def where(self, condition: Condition, name: str | None = None) -> Results:
+        """Return the trials that meet a condition.
 
         Args:
-            condition: What the trials that stay must meet.
-            name: How to call them; by default by the condition.
+            condition: A text in the syntax of ``pandas.DataFrame.query`` on the columns of `table`; or a truth value
+                for each row of `table`; or a function that returns these for the table. A comparison with a blank is
+                not met, and ``!=`` is. A text can call functions, as any code can: do not take it from strangers.
+            name: Name of the part; by default it tells the condition, or how many trials meet it.
 
         Raises:
-            InputError: the condition cannot be, or no trial meets it.
+            InputError: the condition cannot be evaluated, names an unknown column, or is met by no trial.
+
+        >>> results = Results.from_errors("mine", [20.0, 30.0, 40.0], 10)
+        >>> results.where("final_error < 35").name
+        'mine (final_error < 35)'
+        >>> results.where(lambda table: table["final_error"] < 35).name
+        'mine (2 of 3 trials)'
         """
         mask = rows_that_meet(condition, self.name, self.table)
         if not mask.any():
-            raise InputError(f"{self.name}: no trial meets {condition!r}")
-        return self._part(mask, f"{self.name} ({' '.join(condition.split())})" if name is None else name)
+            shown = repr(condition) if isinstance(condition, str) else "the condition"
+            raise InputError(f"{self.name}: no trial meets {shown}")
+        if name is None:
+            shown = " ".join(condition.split()) if isinstance(condition, str) else f"{mask.sum()} of {mask.size} trials"
+            name = f"{self.name} ({shown})"
+        return self._part(mask, name)
 
     def split(self, column: str) -> dict[Any, Results]:
         """The trials by their value in a column, ascending: of each seed, say, or learning rate.

@@ -94,32 +94,6 @@ def best_of_k(
     return mean, deviation
 
 
-def draws_to_reach(results: Results, error: float, *, replace: bool = False) -> int | None:
-    """The least k whose expected best error is at most ``error`` (per cent); None where even the best network is worse.
-
-    With replacement, k may exceed the number of networks; the expectation then only approaches the best error.
-
-    Raises:
-        InputError: no finished trial.
-    """
-    errors = _finished(results, "final_error")
-    if errors.min() > error:
-        return None
-    low, high = 1, errors.size
-    if replace:
-        if errors.min() == error and errors.max() > error:
-            return None  # the mean never gets quite there
-        while best_of_k(errors, [high], replace=True)[0][0] > error:
-            low, high = high, 2 * high
-    while low < high:  # the expected best error does not rise with k
-        middle = (low + high) // 2
-        if best_of_k(errors, [middle], replace=replace)[0][0] <= error:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
 def doubling(n: int) -> list[int]:
     """1, 2, 4 and so on below n, and n.
 

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,9 @@ from PIL import Image, UnidentifiedImageError
 from designspace.data import classes as class_names
 from designspace.data.images import balanced
 from designspace.data.listing import BESIDE_CLASSES, CAN_READ_AVIF, EXTENSIONS, Listing, of_two_classes
+from designspace.data.presets import Preset
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import as_utf8, first_few
-
-if TYPE_CHECKING:  # the processes that pack images need no torch
-    from designspace.models.presets import Preset
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from designspace.data.image_folder import ImageFolder
-from designspace.models.presets import Preset
+from designspace.data.presets import Preset
 from designspace.support.errors import RunError
 from designspace.support.machine import available_cores
 

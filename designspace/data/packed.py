@@ -107,11 +107,6 @@ class Packed:
         """The split of that name."""
         return self.train if name == "train" else self.test
 
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of an image."""
-        return CHANNELS * self.size * self.size
-
 
 MAX_BYTES = 256 << 20
 """The largest packed.json that is read: it may name all images that were left out."""

@@ -39,7 +39,7 @@ _FILLING = "filling"
 """How the name of a file of images ends while it has room for all images, readable or not."""
 _JOURNAL = "journal.jsonl"
 _PARTIAL = ".packing-"
-_DECODING = 2
+_DECODING = 3
 """Changes whenever images are decoded to other pixels, so that no call goes on with those of an earlier version."""
 _LOCK = ".packing.lock"
 _SIZES = (8, 1024)

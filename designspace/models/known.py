@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from designspace.models.presets import Preset
+from designspace.data.presets import Preset
 from designspace.models.weights import Weights
 from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
 from designspace.networks import catalog

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from designspace.networks.network import Network, Stage, Stem
@@ -18,67 +19,11 @@ from designspace.networks.published_names import read_name, tidy_pattern, withou
 from designspace.networks.regnet import RegNetParameters
 from designspace.support.errors import InputError, unknown
 
-# name: depth, w_0, w_a, w_m, group width. All have b = 1, a stem of width 32 and four stages of stride 2.
-_REGNETX = {
-    "200mf": (13, 24, 36.44, 2.49, 8),
-    "400mf": (22, 24, 24.48, 2.54, 16),
-    "600mf": (16, 48, 36.97, 2.24, 24),
-    "800mf": (16, 56, 35.73, 2.28, 16),
-    "1_6gf": (18, 80, 34.01, 2.25, 24),
-    "3_2gf": (25, 88, 26.31, 2.25, 48),
-    "4_0gf": (23, 96, 38.65, 2.43, 40),
-    "6_4gf": (17, 184, 60.83, 2.07, 56),
-    "8_0gf": (23, 80, 49.56, 2.88, 120),
-    "12gf": (19, 168, 73.36, 2.37, 112),
-    "16gf": (22, 216, 55.59, 2.1, 128),
-    "32gf": (23, 320, 69.86, 2.0, 168),
-}
-_REGNETY = {
-    "200mf": (13, 24, 36.44, 2.49, 8),
-    "400mf": (16, 48, 27.89, 2.09, 8),
-    "600mf": (15, 48, 32.54, 2.32, 16),
-    "800mf": (14, 56, 38.84, 2.4, 16),
-    "1_6gf": (27, 48, 20.71, 2.65, 24),
-    "3_2gf": (21, 80, 42.63, 2.66, 24),
-    "4_0gf": (22, 96, 31.41, 2.24, 64),
-    "6_4gf": (25, 112, 33.22, 2.27, 72),
-    "8_0gf": (17, 192, 76.82, 2.19, 56),
-    "12gf": (19, 168, 73.36, 2.37, 112),
-    "16gf": (18, 200, 106.23, 2.48, 112),
-    "32gf": (20, 232, 115.89, 2.53, 232),
-}
-# torchvision rounds widths that group widths do not divide otherwise than pycls, which its weights need. name: the
-# network that it differs from, widths of the stages.
-_TORCHVISION = {
-    "regnetx_400mf_tv": ("regnetx_400mf", (32, 64, 160, 400)),
-    "regnety_800mf_tv": ("regnety_800mf", (64, 144, 320, 784)),
-    "regnety_8_0gf_tv": ("regnety_8_0gf", (224, 448, 896, 2016)),
-}
-# name: depths, cardinality, width of a group in the first stage.
-_RESNETS = {
-    "resnet50": ((3, 4, 6, 3), 1, 64),
-    "resnet101": ((3, 4, 23, 3), 1, 64),
-    "resnet152": ((3, 8, 36, 3), 1, 64),
-    "resnext50_32x4d": ((3, 4, 6, 3), 32, 4),
-    "resnext101_32x4d": ((3, 4, 23, 3), 32, 4),
-    "resnext152_32x4d": ((3, 8, 36, 3), 32, 4),
-}
-# name: depths, radix, cardinality, width of a group in the first stage, stem width, where avd stands.
-_RESNESTS = {
-    "resnest14": ((1, 1, 1, 1), 2, 1, 64, 64, "after"),
-    "resnest26": ((2, 2, 2, 2), 2, 1, 64, 64, "after"),
-    "resnest50": ((3, 4, 6, 3), 2, 1, 64, 64, "after"),
-    "resnest101": ((3, 4, 23, 3), 2, 1, 64, 128, "after"),
-    "resnest200": ((3, 24, 36, 3), 2, 1, 64, 128, "after"),
-    "resnest269": ((3, 30, 48, 8), 2, 1, 64, 128, "after"),
-    "resnest50_fast_1s1x64d": ((3, 4, 6, 3), 1, 1, 64, 64, "before"),
-    "resnest50_fast_2s1x64d": ((3, 4, 6, 3), 2, 1, 64, 64, "before"),
-    "resnest50_fast_4s1x64d": ((3, 4, 6, 3), 4, 1, 64, 64, "before"),
-    "resnest50_fast_1s2x40d": ((3, 4, 6, 3), 1, 2, 40, 64, "before"),
-    "resnest50_fast_2s2x40d": ((3, 4, 6, 3), 2, 2, 40, 64, "before"),
-    "resnest50_fast_4s2x40d": ((3, 4, 6, 3), 4, 2, 40, 64, "before"),
-    "resnest50_fast_1s4x24d": ((3, 4, 6, 3), 1, 4, 24, 64, "before"),
-}
+_DDS = "Designing Network Design Spaces (arXiv 2003.13678), as measured again in pycls's dev/model_error.json"
+_DDS_TABLE = "Designing Network Design Spaces (arXiv 2003.13678), table of comparisons: mean of five runs"
+_RESNEST = "ResNeSt: Split-Attention Networks (arXiv 2004.08955), README and ablation table of the authors' code"
+_TIMM = "timm's results on ImageNet for gluon's weights; the paper does not print it"
+_TV = "torchvision's IMAGENET1K_V1 weights"
 
 
 class Published(NamedTuple):
@@ -91,64 +36,147 @@ class Published(NamedTuple):
     source: str
 
 
-_DDS = "Designing Network Design Spaces (arXiv 2003.13678), as measured again in pycls's dev/model_error.json"
-_DDS_TABLE = "Designing Network Design Spaces (arXiv 2003.13678), table of comparisons: mean of five runs"
-_RESNEST = "ResNeSt: Split-Attention Networks (arXiv 2004.08955), README and ablation table of the authors' code"
-_TIMM = "timm's results on ImageNet for gluon's weights; the paper does not print it"
-_TV = "torchvision's IMAGENET1K_V1 weights"
-# name: top-1 in per cent, crop, source. Errors are printed in the papers; 100 - error stands here.
-_PUBLISHED = {
-    **{
-        f"regnetx_{size}": Published(top1, 224, _DDS)
-        for size, top1 in zip(
-            _REGNETX,
-            (68.912, 72.618, 74.136, 75.154, 76.962, 78.264, 78.644, 79.156, 79.272, 79.712, 80.044, 80.502),
-            strict=True,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RegNet:
+    """A RegNet with b = 1, a stem of width 32 and four stages of stride 2."""
+
+    depth: int
+    w_0: int
+    w_a: float
+    w_m: float
+    group_width: int
+    se_ratio: float = 0.0
+    top1: float
+    resolution: int = 224
+    source: str = _DDS
+
+    def network(self) -> Network:
+        """Return the network."""
+        parameters = RegNetParameters(self.depth, self.w_0, self.w_a, self.w_m, 1, self.group_width)
+        return Network(Stem("imagenet", 32), parameters.stages(), se_ratio=self.se_ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class _TorchvisionRegNet:
+    """A RegNet whose widths torchvision rounds otherwise than pycls, as its weights need.
+
+    They differ where group widths do not divide the widths.
+    """
+
+    original: str
+    """Name of the network that it differs from."""
+    widths: tuple[int, ...]
+    """Widths of the stages."""
+    top1: float
+    resolution: int = 224
+    source: str = _TV
+
+    def network(self) -> Network:
+        """Return the network."""
+        network = _TABLE[self.original].network()
+        stages = zip(network.stages, self.widths, strict=True)
+        return dataclasses.replace(network, stages=tuple(dataclasses.replace(s, width=width) for s, width in stages))
+
+
+@dataclass(frozen=True, slots=True)
+class _ResNet:
+    """A ResNet or ResNeXt."""
+
+    depths: tuple[int, ...]
+    cardinality: int
+    group_width: int
+    """Width of a group in the first stage."""
+    top1: float
+    resolution: int = 224
+    source: str = _DDS_TABLE
+
+    def network(self) -> Network:
+        """Return the network."""
+        return Network(Stem("resnet", 64), _resnet_stages(self.depths, self.cardinality, self.group_width))
+
+
+@dataclass(frozen=True, slots=True)
+class _ResNeSt:
+    """A ResNeSt."""
+
+    depths: tuple[int, ...]
+    _: KW_ONLY
+    radix: int = 2
+    cardinality: int = 1
+    group_width: int = 64
+    """Width of a group in the first stage."""
+    stem_width: int = 64
+    is_fast: bool = False
+    """Whether it downsamples before the 3x3 convolution, as the networks that the authors call fast, or after it."""
+    top1: float
+    resolution: int = 224
+    source: str = _RESNEST
+
+    def network(self) -> Network:
+        """Return the network."""
+        return Network(
+            Stem("deep", self.stem_width),
+            _resnet_stages(self.depths, self.cardinality, self.group_width),
+            radix=self.radix,
+            shortcut="avg_pool",
+            downsampling="avg_pool_before" if self.is_fast else "avg_pool_after",
         )
-    },
-    **{
-        f"regnety_{size}": Published(top1, 224, _DDS)
-        for size, top1 in zip(
-            _REGNETY,
-            (70.342, 74.102, 75.46, 76.316, 77.934, 78.926, 79.36, 79.89, 79.948, 80.33, 80.392, 80.934),
-            strict=True,
-        )
-    },
-    "regnetx_400mf_tv": Published(72.834, 224, _TV),
-    "regnety_800mf_tv": Published(76.42, 224, _TV),
-    "regnety_8_0gf_tv": Published(80.032, 224, _TV),
-    "resnet50": Published(76.8, 224, _DDS_TABLE),
-    "resnet101": Published(78.6, 224, _DDS_TABLE),
-    "resnet152": Published(79.1, 224, _DDS_TABLE),
-    "resnext50_32x4d": Published(78.1, 224, _DDS_TABLE),
-    "resnext101_32x4d": Published(79.3, 224, _DDS_TABLE),
-    "resnext152_32x4d": Published(79.6, 224, _DDS_TABLE),
-    "resnest14": Published(75.52, 224, _TIMM),
-    "resnest26": Published(78.48, 224, _TIMM),
-    "resnest50": Published(81.03, 224, _RESNEST),
-    "resnest101": Published(82.83, 256, _RESNEST),
-    "resnest200": Published(83.84, 320, _RESNEST),
-    "resnest269": Published(84.54, 416, _RESNEST),
-    "resnest50_fast_1s1x64d": Published(80.33, 224, _RESNEST),
-    "resnest50_fast_2s1x64d": Published(80.53, 224, _RESNEST),
-    "resnest50_fast_4s1x64d": Published(80.76, 224, _RESNEST),
-    "resnest50_fast_1s2x40d": Published(80.59, 224, _RESNEST),
-    "resnest50_fast_2s2x40d": Published(80.61, 224, _RESNEST),
-    "resnest50_fast_4s2x40d": Published(81.14, 224, _RESNEST),
-    "resnest50_fast_1s4x24d": Published(80.99, 224, _RESNEST),
+
+
+# top1 is 100 - error where the papers print errors.
+_TABLE: dict[str, _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt] = {
+    "regnetx_200mf": _RegNet(depth=13, w_0=24, w_a=36.44, w_m=2.49, group_width=8, top1=68.912),
+    "regnetx_400mf": _RegNet(depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16, top1=72.618),
+    "regnetx_600mf": _RegNet(depth=16, w_0=48, w_a=36.97, w_m=2.24, group_width=24, top1=74.136),
+    "regnetx_800mf": _RegNet(depth=16, w_0=56, w_a=35.73, w_m=2.28, group_width=16, top1=75.154),
+    "regnetx_1_6gf": _RegNet(depth=18, w_0=80, w_a=34.01, w_m=2.25, group_width=24, top1=76.962),
+    "regnetx_3_2gf": _RegNet(depth=25, w_0=88, w_a=26.31, w_m=2.25, group_width=48, top1=78.264),
+    "regnetx_4_0gf": _RegNet(depth=23, w_0=96, w_a=38.65, w_m=2.43, group_width=40, top1=78.644),
+    "regnetx_6_4gf": _RegNet(depth=17, w_0=184, w_a=60.83, w_m=2.07, group_width=56, top1=79.156),
+    "regnetx_8_0gf": _RegNet(depth=23, w_0=80, w_a=49.56, w_m=2.88, group_width=120, top1=79.272),
+    "regnetx_12gf": _RegNet(depth=19, w_0=168, w_a=73.36, w_m=2.37, group_width=112, top1=79.712),
+    "regnetx_16gf": _RegNet(depth=22, w_0=216, w_a=55.59, w_m=2.1, group_width=128, top1=80.044),
+    "regnetx_32gf": _RegNet(depth=23, w_0=320, w_a=69.86, w_m=2.0, group_width=168, top1=80.502),
+    "regnety_200mf": _RegNet(depth=13, w_0=24, w_a=36.44, w_m=2.49, group_width=8, se_ratio=0.25, top1=70.342),
+    "regnety_400mf": _RegNet(depth=16, w_0=48, w_a=27.89, w_m=2.09, group_width=8, se_ratio=0.25, top1=74.102),
+    "regnety_600mf": _RegNet(depth=15, w_0=48, w_a=32.54, w_m=2.32, group_width=16, se_ratio=0.25, top1=75.46),
+    "regnety_800mf": _RegNet(depth=14, w_0=56, w_a=38.84, w_m=2.4, group_width=16, se_ratio=0.25, top1=76.316),
+    "regnety_1_6gf": _RegNet(depth=27, w_0=48, w_a=20.71, w_m=2.65, group_width=24, se_ratio=0.25, top1=77.934),
+    "regnety_3_2gf": _RegNet(depth=21, w_0=80, w_a=42.63, w_m=2.66, group_width=24, se_ratio=0.25, top1=78.926),
+    "regnety_4_0gf": _RegNet(depth=22, w_0=96, w_a=31.41, w_m=2.24, group_width=64, se_ratio=0.25, top1=79.36),
+    "regnety_6_4gf": _RegNet(depth=25, w_0=112, w_a=33.22, w_m=2.27, group_width=72, se_ratio=0.25, top1=79.89),
+    "regnety_8_0gf": _RegNet(depth=17, w_0=192, w_a=76.82, w_m=2.19, group_width=56, se_ratio=0.25, top1=79.948),
+    "regnety_12gf": _RegNet(depth=19, w_0=168, w_a=73.36, w_m=2.37, group_width=112, se_ratio=0.25, top1=80.33),
+    "regnety_16gf": _RegNet(depth=18, w_0=200, w_a=106.23, w_m=2.48, group_width=112, se_ratio=0.25, top1=80.392),
+    "regnety_32gf": _RegNet(depth=20, w_0=232, w_a=115.89, w_m=2.53, group_width=232, se_ratio=0.25, top1=80.934),
+    "regnetx_400mf_tv": _TorchvisionRegNet("regnetx_400mf", widths=(32, 64, 160, 400), top1=72.834),
+    "regnety_800mf_tv": _TorchvisionRegNet("regnety_800mf", widths=(64, 144, 320, 784), top1=76.42),
+    "regnety_8_0gf_tv": _TorchvisionRegNet("regnety_8_0gf", widths=(224, 448, 896, 2016), top1=80.032),
+    "resnet50": _ResNet((3, 4, 6, 3), cardinality=1, group_width=64, top1=76.8),
+    "resnet101": _ResNet((3, 4, 23, 3), cardinality=1, group_width=64, top1=78.6),
+    "resnet152": _ResNet((3, 8, 36, 3), cardinality=1, group_width=64, top1=79.1),
+    "resnext50_32x4d": _ResNet((3, 4, 6, 3), cardinality=32, group_width=4, top1=78.1),
+    "resnext101_32x4d": _ResNet((3, 4, 23, 3), cardinality=32, group_width=4, top1=79.3),
+    "resnext152_32x4d": _ResNet((3, 8, 36, 3), cardinality=32, group_width=4, top1=79.6),
+    "resnest14": _ResNeSt((1, 1, 1, 1), top1=75.52, source=_TIMM),
+    "resnest26": _ResNeSt((2, 2, 2, 2), top1=78.48, source=_TIMM),
+    "resnest50": _ResNeSt((3, 4, 6, 3), top1=81.03),
+    "resnest101": _ResNeSt((3, 4, 23, 3), stem_width=128, top1=82.83, resolution=256),
+    "resnest200": _ResNeSt((3, 24, 36, 3), stem_width=128, top1=83.84, resolution=320),
+    "resnest269": _ResNeSt((3, 30, 48, 8), stem_width=128, top1=84.54, resolution=416),
+    "resnest50_fast_1s1x64d": _ResNeSt((3, 4, 6, 3), radix=1, is_fast=True, top1=80.33),
+    "resnest50_fast_2s1x64d": _ResNeSt((3, 4, 6, 3), is_fast=True, top1=80.53),
+    "resnest50_fast_4s1x64d": _ResNeSt((3, 4, 6, 3), radix=4, is_fast=True, top1=80.76),
+    "resnest50_fast_1s2x40d": _ResNeSt((3, 4, 6, 3), radix=1, cardinality=2, group_width=40, is_fast=True, top1=80.59),
+    "resnest50_fast_2s2x40d": _ResNeSt((3, 4, 6, 3), cardinality=2, group_width=40, is_fast=True, top1=80.61),
+    "resnest50_fast_4s2x40d": _ResNeSt((3, 4, 6, 3), radix=4, cardinality=2, group_width=40, is_fast=True, top1=81.14),
+    "resnest50_fast_1s4x24d": _ResNeSt((3, 4, 6, 3), radix=1, cardinality=4, group_width=24, is_fast=True, top1=80.99),
 }
 
 
 def names(pattern: str = "*") -> list[str]:
     """The names of the published networks that match a shell pattern, in order of the table."""
-    everything = [
-        *(f"regnetx_{size}" for size in _REGNETX),
-        *(f"regnety_{size}" for size in _REGNETY),
-        *_TORCHVISION,
-        *_RESNETS,
-        *_RESNESTS,
-    ]
-    return [name for name in everything if fnmatch.fnmatchcase(name, tidy_pattern(pattern))]
+    return [name for name in _TABLE if fnmatch.fnmatchcase(name, tidy_pattern(pattern))]
 
 
 def canonical_name(name: str) -> str:
@@ -161,7 +189,7 @@ def canonical_name(name: str) -> str:
     ('regnety_4_0gf', 'regnetx_8_0gf', 'resnest50')
     """
     understood = read_name(name) if isinstance(name, str) else ""
-    if understood in _PUBLISHED:
+    if understood in _TABLE:
         return understood
     if nearest := difflib.get_close_matches(read_name(without_tag(name)) if understood else "", names(), 1):
         raise InputError(f"unknown network {name!r}; did you mean {nearest[0]}? list_models() lists all names")
@@ -174,7 +202,8 @@ def published(name: str) -> Published:
     Raises:
         InputError: there is none of that name; the error lists those that there are.
     """
-    return _PUBLISHED[canonical_name(name)]
+    row = _TABLE[canonical_name(name)]
+    return Published(row.top1, row.resolution, row.source)
 
 
 def get(name: str) -> Network:
@@ -183,33 +212,7 @@ def get(name: str) -> Network:
     Raises:
         InputError: there is none; the error lists those that there are.
     """
-    name = canonical_name(name)
-    if name in _TORCHVISION:
-        original, widths = _TORCHVISION[name]
-        network = get(original)
-        stages = zip(network.stages, widths, strict=True)
-        return dataclasses.replace(network, stages=tuple(dataclasses.replace(s, width=width) for s, width in stages))
-    if name in _RESNETS:
-        depths, cardinality, group_width = _RESNETS[name]
-        return Network(Stem("resnet", 64), _resnet_stages(depths, cardinality, group_width))
-    if name in _RESNESTS:
-        depths, radix, cardinality, group_width, stem_width, avd = _RESNESTS[name]
-        return Network(
-            Stem("deep", stem_width),
-            _resnet_stages(depths, cardinality, group_width),
-            radix=radix,
-            shortcut="avg_pool",
-            downsampling=f"avg_pool_{avd}",
-        )
-    family, _, size = name.partition("_")
-    return _regnet(_REGNETX[size]) if family == "regnetx" else _regnet(_REGNETY[size], se_ratio=0.25)
-
-
-def _regnet(parameters: tuple[int, int, float, float, int], se_ratio: float = 0.0) -> Network:
-    """A RegNet with b = 1."""
-    depth, w_0, w_a, w_m, group_width = parameters
-    stages = RegNetParameters(depth, w_0, w_a, w_m, 1, group_width).stages()
-    return Network(Stem("imagenet", 32), stages, se_ratio=se_ratio)
+    return _TABLE[canonical_name(name)].network()
 
 
 def _resnet_stages(depths: tuple[int, ...], cardinality: int, group_width: int) -> tuple[Stage, ...]:

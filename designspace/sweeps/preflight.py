@@ -118,7 +118,8 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
 
     Raises:
         InputError: another recipe or seed than a run has, images or recipe that do not fit the networks (see
-            `check_training`), a data set or a trainer that is not there, or workers that cannot be had.
+            `check_training`), a data set or a trainer that is not there, workers that cannot be had, or whose
+            devices cannot train by the recipe.
         RunError: the images, or a file of a run, are damaged or missing.
     """
     for run, plan in plans.items():
@@ -147,6 +148,7 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         slots, memory = launcher.places(populations, recipe)
         device, workers = slots[0].device, len(slots)
         notes.append(memory)
+    recipe.check_device(device)
     for run, each in states.items():
         keys = [state.key for state in each if state.status == "waiting"]
         notes.append(shared_results_note(run, keys, plans[run]))

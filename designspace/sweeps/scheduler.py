@@ -31,7 +31,6 @@ class Job:
     """``PENDING``, ``RUNNING`` and so on."""
     reason: str
     """Why it waits."""
-    node: str
 
 
 def is_here() -> bool:
@@ -47,7 +46,7 @@ def queue(names: Sequence[str]) -> list[Job]:
     """
     if not names:
         return []
-    words = ["squeue", "--noheader", "--array", "--format=%j|%F|%K|%T|%r|%N", f"--name={','.join(names)}"]
+    words = ["squeue", "--noheader", "--array", "--format=%j|%F|%K|%T|%r", f"--name={','.join(names)}"]
     return [job for job in map(_job, _ask(words).splitlines()) if job.state not in OVER]
 
 
@@ -89,9 +88,9 @@ def refusal(script: str) -> str:
 
 
 def _job(line: str) -> Job:
-    name, number, index, state, reason, node = line.split("|")
+    name, number, index, state, reason = line.split("|")
     inside = index.isdecimal()
-    return Job(name, f"{number}_{index}" if inside else number, int(index) if inside else 0, state, reason, node)
+    return Job(name, f"{number}_{index}" if inside else number, int(index) if inside else 0, state, reason)
 
 
 def _ask(command: Sequence[str]) -> str:

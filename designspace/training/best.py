@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from designspace import data
+from designspace.data.presets import Preset
 from designspace.models import AnyNet
 from designspace.models.known import OWN_LICENCE, Known
-from designspace.models.presets import Preset
 from designspace.models.saved import fill, is_model_folder, read_model
 from designspace.networks.network import Network
 from designspace.spaces.population import Population

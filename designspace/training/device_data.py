@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from designspace.data.augment import Augmentation, normalise
+from designspace.data.augment import normalise
 from designspace.data.images import ImageData
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.trials.trial import Recipe
 
-_ALL = slice(None)
 _SHARE = 0.5
 """Part of a GPU's free memory that images may take; the rest is for training."""
 
@@ -75,18 +74,6 @@ class DeviceData(Outlined):
     def normalise(self, images: Tensor) -> Tensor:
         """Bring bytes to mean 0 and deviation 1: uint8 (N, C, H, W) -> float32, channels last."""
         return normalise(images, self.mean, self.std)
-
-    def train_batch(
-        self, indices: Tensor, recipe: Recipe, generator: torch.Generator, part: slice = _ALL
-    ) -> tuple[Tensor, Tensor]:
-        """Take training images, augmented and normalised: float32 (n, C, H, W) channels last, and labels (n,).
-
-        With ``part``, only that part of the batch. The augmentation is drawn for the whole batch all the same, so what
-        becomes of an image does not depend on how batches are divided.
-        """
-        augmentation = Augmentation.of(recipe, self.mean, self.std, self.train_images.shape[2])
-        images = self.train_images.index_select(0, indices.to(self.train_images.device)).to(self.device)
-        return augmentation.train(images, generator, part), self.train_labels[indices[part]]
 
 
 def _images_for(images: NDArray[np.uint8], device: torch.device) -> Tensor:

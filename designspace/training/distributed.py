@@ -79,7 +79,8 @@ def train_on_devices(
     with ``if __name__ == "__main__"``.
 
     Raises:
-        InputError: as for `train`; or there are not so many devices, or so few images that they cannot be shared.
+        InputError: as for `train`; or there are not so many devices, or so few images that they cannot be shared; or
+            CPUs are to share batch-norm (see `Recipe.check_device`).
         Diverged: the training loss of an epoch is not finite.
         Interrupted: ``should_stop`` said yes, or a rank was told to end (SIGTERM).
         RunError: the checkpoint cannot be read or written, or the images cannot be handed to the ranks.
@@ -106,11 +107,12 @@ def train_on_devices(
 
 
 def _check_devices(recipe: Recipe, device: str) -> None:
-    """Raise unless there are the devices that the recipe asks for."""
+    """Raise unless the devices that the recipe asks for exist and can train by it."""
     if device not in _BACKENDS:
         raise unknown("device", device, _BACKENDS)
     if device == "cuda" and torch.cuda.device_count() < recipe.devices:
         raise InputError(f"the recipe trains on {recipe.devices} GPUs, but there are {torch.cuda.device_count()}")
+    recipe.check_device(device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ def train_part(
     All devices of a training call this alike, and get the same result up to the times in it. All go on from the
     checkpoint; rank 0 alone writes it. Errors are those of `train`.
     """
+    recipe.check_device(images.device.type)
     if isinstance(model, AnyNet):
         _check_fit(model.network, images)
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
@@ -142,7 +143,7 @@ def train_part(
     model.to(device=images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with contextlib.ExitStack() as stack:
         if recipe.sync_norm and shard.world > 1:
-            stack.enter_context(shared_norms(model, images.device))
+            stack.enter_context(shared_norms(model))
         if images.device.type == "cpu":
             cpu.keep_freed_memory()
             stack.enter_context(cpu.fused(model))

@@ -219,7 +219,7 @@ def check_devices(processes: int, device: str | None) -> None:
     """
     if device not in (None, "cpu", "cuda"):
         raise InputError(f"device={device} cannot be shared by {processes} processes; choose cpu or cuda")
-    if _kind(device) == "cuda" and torch.cuda.device_count() < processes:
+    if device_kind(device) == "cuda" and torch.cuda.device_count() < processes:
         raise InputError(
             f"{processes} GPUs were asked for, but there are {torch.cuda.device_count()}; in the place of "
             "recipe.devices, recipe.accumulate takes the parts of a batch one after the other"
@@ -229,13 +229,16 @@ def check_devices(processes: int, device: str | None) -> None:
 def _device_of(ranks: Ranks, device: str | None) -> torch.device:
     """The device of a process of several."""
     check_devices(ranks.local + 1, device)
-    kind = _kind(device)
+    kind = device_kind(device)
     return torch.device(kind, ranks.local) if kind == "cuda" else torch.device(kind)
 
 
-def _kind(device: str | None) -> str:
-    """What kind of device is meant, without a touch of any: that would take memory on one that is another process's."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+def device_kind(device: str | None) -> str:
+    """Return the kind of a device, ``cuda`` or ``cpu``, without using it, which could take memory of another rank.
+
+    Without a name it is ``cuda`` if there are GPUs, else ``cpu``.
+    """
+    return (device or ("cuda" if torch.cuda.is_available() else "cpu")).partition(":")[0]
 
 
 def is_lost_connection(error: BaseException) -> bool:

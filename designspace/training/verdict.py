@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
+from designspace.data.presets import Preset
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.networks import catalog
 from designspace.support.errors import InputError
 from designspace.training.verification import Verification

@@ -14,9 +14,9 @@ from designspace.data.classes import unmatched
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.loading import Batch, batches
+from designspace.data.presets import Preset
 from designspace.models import AnyNet, cpu
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError

@@ -63,7 +63,7 @@ class Recipe:
             error that may choose among networks, epochs and recipes, where the test images must not.
         precision: ``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast computes in them.
         accumulate: take each batch in this many parts, one after the other, to save memory. Batch-norm sees a part.
-        sync_norm: let batch-norm see all devices' parts of a batch together.
+        sync_norm: let batch-norm see all devices' parts of a batch together; on GPUs only (see `check_device`).
         trainer: your own training function, as ``package.module:function``, called as `designspace.training.train` is;
             None for that one.
         devices: devices that share each batch. Batch-norm sees its device's part, so this is a part of what is asked
@@ -167,6 +167,18 @@ class Recipe:
             raise InputError("recipe: crop_area must be above 0, and 1 for no random resized crop")
         if self.randaugment_magnitude > 30:
             raise InputError(f"recipe: randaugment_magnitude must be 0 to 30, not {self.randaugment_magnitude!r}")
+
+    def check_device(self, kind: str) -> None:
+        """Raise unless devices of a kind (``cpu`` or ``cuda``) can train by this recipe.
+
+        Raises:
+            InputError: several devices that are not GPUs share batch-norm, which torch has for GPUs only.
+        """
+        if self.sync_norm and self.devices > 1 and kind != "cuda" and self.trainer is None:
+            raise InputError(
+                f"recipe: sync_norm=true with devices={self.devices} needs GPUs, not {kind} devices; choose GPUs, "
+                "recipe.sync_norm=false (batch-norm sees the part of one device) or recipe.devices=1"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, in order, as plain values."""

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from designspace.analysis.effects import best_of_k, cliffs_delta, mean_difference, median_difference, probability_lower
+from designspace.analysis.effects import best_of_k, mean_difference, median_difference, probability_lower
 from designspace.support.errors import InputError
 
 ERRORS = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=7)
-EFFECTS = (mean_difference, median_difference, probability_lower, cliffs_delta)
+EFFECTS = (mean_difference, median_difference, probability_lower)
 
 
 def normal(rng, n):
@@ -40,12 +40,6 @@ def test_the_probability_is_the_count_over_all_pairs(a, b):
     other = probability_lower(b, a)
     assert (other.value, other.low, other.high) == pytest.approx((1 - found.value, 1 - found.high, 1 - found.low))
     assert other.p == pytest.approx(found.p)
-
-
-@given(ERRORS, ERRORS)
-def test_cliffs_delta_is_the_difference_of_the_counts(a, b):
-    naive = np.mean([float(x < y) - float(x > y) for x, y in product(a, b)])
-    assert cliffs_delta(a, b).value == pytest.approx(naive, abs=1e-12)
 
 
 @given(ERRORS, ERRORS, st.integers(1, 5))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
@@ -22,8 +23,19 @@ from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialRes
 FAILED = [("diverged", "loss is nan in epoch 2"), ("error", 'said "no", and\nleft')]
 
 
-def by_line(path):
-    return reading._parse_by_line(path, path.read_bytes())
+def by_field(path):
+    """The columns of a table, read by csv, int and float alone."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = filter(None, csv.reader(file))
+    columns = {}
+    for name, texts in zip(header, zip(*rows, strict=True), strict=True):
+        if reading.is_number(name):
+            numbers = [float(text or "nan") for text in texts]
+            is_whole = all(number.is_integer() for number in numbers) and not reading.REAL_COLUMN.fullmatch(name)
+            columns[name] = [int(number) for number in numbers] if is_whole else numbers
+        else:
+            columns[name] = list(texts)
+    return pd.DataFrame(columns)
 
 
 def source(name, errors, recipe=None, num_classes=10, **others):
@@ -52,7 +64,7 @@ def make_run(path, errors, seed=0, n=4, epochs=2, **recipe):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_both_ways_of_reading_agree_to_the_last_bit(tmp_path, start, end):
+def test_numbers_are_those_of_python_to_the_last_bit(tmp_path, start, end):
     path = tmp_path / "results.csv"
     rng = np.random.default_rng(0)
     table = make_table(list(rng.random(300) * 90), failed=FAILED, waiting=3, vary=1)
@@ -60,10 +72,9 @@ def test_both_ways_of_reading_agree_to_the_last_bit(tmp_path, start, end):
     table = table.assign(w_a=rng.random(len(table)), memory_bytes=np.where(table["epochs"] > 0, 2**33 + 1, np.nan))
     text = table.to_csv(index=False)
     path.write_bytes((start + text.replace("\n", end)).encode())
-    fast = reading._parse_all(path.read_bytes())
-    assert fast is not None
-    pd.testing.assert_frame_equal(fast, by_line(path), check_exact=True)
-    assert fast["final_error"][:300].tolist() == table["final_error"][:300].tolist()
+    read = read_table(path)
+    pd.testing.assert_frame_equal(read, by_field(path), check_exact=True)
+    assert read["final_error"][:300].tolist() == table["final_error"][:300].tolist()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +88,7 @@ def test_both_ways_of_reading_agree_to_the_last_bit(tmp_path, start, end):
         (",30.5,", ",3_0.5,"),
         (",30.5,", ",1e999,"),
         (",30.5,", ",0x1p3,"),
+        (",30.5,", ",\uff13,"),
         (",60.0,cpu,,\n", ",60.0,cpu,\n"),
         (",60.0,cpu,,\n", ",60.0,cpu,,,\n"),
         ("a00000000001", "a00000000000"),
@@ -104,11 +116,11 @@ def test_rows_of_wrong_length_that_make_up_for_each_other_are_refused(tmp_path):
         read_table(path)
 
 
-def test_odd_files_are_read_by_line_and_equal(tmp_path):
+def test_odd_texts_are_kept(tmp_path):
     path = tmp_path / "results.csv"
     table = make_table([30.5, 20.25], failed=[("error", "nan, it said")]).assign(device=["", "nan", "cpu"])
     path.write_text(table.to_csv(index=False) + "\n")
-    pd.testing.assert_frame_equal(read_table(path), by_line(path))
+    pd.testing.assert_frame_equal(read_table(path), by_field(path))
     assert read_table(path)["device"].tolist() == ["", "nan", "cpu"]
 
 
@@ -118,9 +130,34 @@ def test_blocks_of_rows_are_put_together(tmp_path, monkeypatch):
     table = make_table([30.5] * 7, waiting=1)
     table.loc[7, "d1"] = np.nan
     table.to_csv(path, index=False)
-    pd.testing.assert_frame_equal(read_table(path), by_line(path))
+    pd.testing.assert_frame_equal(read_table(path), by_field(path))
     path.write_text(path.read_text().replace("a00000000006", "a00000000001"))
     with pytest.raises(RunError, match="line 8: id a00000000001 stands in line 3"):
+        read_table(path)
+    path.write_text(path.read_text().replace(",cpu,,\n", ',cpu,,"two\nlines"\n', 2).replace("30.5", "3O.5"))
+    with pytest.raises(RunError, match="line 3, column final_error: '3O.5' is not a number"):
+        read_table(path)
+    path.write_text(path.read_text().replace("3O.5", "30.5", 6))
+    with pytest.raises(RunError, match="line 10, column final_error: '3O.5' is not a number"):
+        read_table(path)
+
+
+def test_a_table_saved_by_a_spreadsheet_is_the_same(tmp_path):
+    table = make_table([30.5, 20.25], failed=[("error", "a; b")])
+    table.to_csv(tmp_path / "plain.csv", index=False)
+    table.to_csv(tmp_path / "saved.csv", index=False, sep=";", decimal=",", encoding="utf-8-sig", lineterminator="\r\n")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "saved.csv"), read_table(tmp_path / "plain.csv"))
+    table.assign(id=["a00000000000", "1,2E+10", "a00000000002"]).to_csv(tmp_path / "saved.csv", index=False, sep=";")
+    with pytest.raises(RunError, match="saved.csv, line 3: '1,2E[+]10' is not an id, .*; a spreadsheet changes ids"):
+        read_table(tmp_path / "saved.csv")
+
+
+def test_large_whole_numbers_are_exact(tmp_path):
+    path = tmp_path / "results.csv"
+    make_table([30.5, 20.25]).assign(seed=[2**53 + 1, 2**62 + 1]).to_csv(path, index=False)
+    assert read_table(path)["seed"].tolist() == [2**53 + 1, 2**62 + 1]
+    path.write_text(path.read_text().replace(str(2**62 + 1), str(2**64)))
+    with pytest.raises(RunError, match="line 3, column seed: '18446744073709551616' is not a whole number"):
         read_table(path)
 
 

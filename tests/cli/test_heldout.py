@@ -11,9 +11,9 @@ from designspace.analysis import Results
 from designspace.analysis.metrics import available
 from designspace.analysis.tables import best_table, notes
 from designspace.cli import app
+from designspace.data.presets import Preset
 from designspace.models.card import model_card
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
 from designspace.training.best import find

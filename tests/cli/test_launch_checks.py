@@ -155,3 +155,6 @@ def test_gpus_per_trial_choose_the_devices_of_a_new_recipe(capsys, here):
     told = launched(capsys, *words)[1]
     assert "devices 2" in told
     assert Recipe().devices == 1
+    code, _, errors = launched(capsys, *words, "recipe.sync_norm=true")
+    assert code == 2
+    assert "sync_norm=true with devices=2 needs GPUs, not cpu devices" in errors

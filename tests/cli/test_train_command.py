@@ -19,9 +19,9 @@ from designspace import train, verify
 from designspace.cli import app
 from designspace.cli.training import TrainingProgress, lr_note, print_summary
 from designspace.data import load as load_data
+from designspace.data.presets import Preset
 from designspace.models import AnyNet
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.models.saved import write_model
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train as train_network
@@ -152,6 +152,7 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
         (("model=tiny", "recipe.devices=no"), 2, "devices must be a whole number >= 1, not 'no'"),
         (("model=tiny", "recipe.batch_size=65", "recipe.devices=2"), 2, "batch_size 65 is not divisible by devices 2"),
         (("model=tiny", "recipe.devices=2", "device=cuda:0"), 2, "device=cuda:0 cannot be shared by 2 processes"),
+        (("model=tiny", "recipe.devices=2", "recipe.sync_norm=true"), 2, "sync_norm=true with devices=2 needs GPUs"),
         (("model=tiny", "device=tpu"), 2, "cannot use device 'tpu'"),
         (("model=tiny", "seed=-1"), 2, "seed must be a whole number >= 0, not -1"),
         (("model=tiny", "stem=vit"), 2, "unknown stem 'vit'; there is: imagenet, cifar, resnet, deep"),

@@ -15,9 +15,9 @@ from PIL import Image
 from designspace import verify
 from designspace.cli import app
 from designspace.data.image_folder import ImageFolder
+from designspace.data.presets import Preset
 from designspace.models import AnyNet, create_model
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.models.saved import write_model
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training.verification import verify as measure

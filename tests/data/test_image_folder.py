@@ -13,7 +13,7 @@ from designspace.data.find import find_images
 from designspace.data.image_folder import ImageFolder, prepare_image, read_image
 from designspace.data.listing import CAN_READ_AVIF, EXTENSIONS
 from designspace.data.loading import batches
-from designspace.models.presets import Preset
+from designspace.data.presets import Preset
 from designspace.support.errors import InputError, RunError
 
 # Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.

@@ -14,7 +14,6 @@ from PIL import Image
 from designspace import data
 from designspace.data import decoding, packed, packing
 from designspace.data.packing import pack
-from designspace.data.shrinking import shrink_square
 from designspace.data.splits import find_splits
 from designspace.support.errors import InputError, RunError
 
@@ -31,10 +30,7 @@ def content(folder):
 
 
 def shrunk(image, size):
-    image.load()
-    out = np.zeros((3, size, size), np.uint8)
-    shrink_square(image, out, np.zeros((2, 3), np.uint64))
-    return out
+    return np.asarray(decoding.resize_square(image, size)).transpose(2, 0, 1)
 
 
 def naive(path, size):
@@ -62,6 +58,14 @@ def test_images_are_squares_of_the_right_class(made, whole):
                 width, height = image.size
             if (width - height) % 2 == 0:  # else the centre is between two pixels
                 assert abs(arrays[i].astype(int) - naive(path, 16)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 7), (75, 90)])
+def test_sums_are_those_of_the_pixels(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    channels = pixels.reshape(-1, 3).astype(np.int64)
+    sums = decoding.channel_sums(Image.fromarray(pixels))
+    assert sums.tolist() == [channels.sum(0).tolist(), (channels**2).sum(0).tolist()]
 
 
 def test_one_process_or_two_give_the_same_bytes(made, whole, tmp_path):

@@ -11,9 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from designspace.data.presets import Preset
 from designspace.models import AnyNet
 from designspace.models.known import OWN_LICENCE, Known, of_published
-from designspace.models.presets import Preset
 from designspace.models.saved import read_model, write_model
 from designspace.models.weights import Weights, find
 from designspace.networks.network import Network, Stage, Stem

@@ -57,15 +57,16 @@ def test_a_wide_band_gets_the_ranges_of_all_budgets_in_it():
 @pytest.mark.parametrize("family", ["regnetx", "regnety"])
 def test_the_published_regnets_are_within_the_ranges_of_their_budgets(family):
     """Within, and on the grid but for w_a, whose grid is coarser than the published digits."""
-    table = networks._REGNETX if family == "regnetx" else networks._REGNETY
-    for size, (depth, w_0, w_a, w_m, group_width) in table.items():
-        flops = complexity(networks.get(f"{family}_{size}")).flops
+    for network in (name for name in networks.names(f"{family}_*") if not name.endswith("_tv")):
+        row = networks._TABLE[network]
+        flops = complexity(row.network()).flops
         template = Template(se_ratio=0.25 if family == "regnety" else 0.0)
         axes = auto_regnet_axes(around(flops), template)
-        values = {"depth": depth, "w_0": w_0, "w_a": w_a, "w_m": w_m, "group_width": group_width, "bottleneck_ratio": 1}
+        values = {name: getattr(row, name) for name in ("depth", "w_0", "w_a", "w_m", "group_width")}
+        values["bottleneck_ratio"] = 1
         for name, value in values.items():
             axis = getattr(axes, name)
-            assert axis.grid[0] <= value <= axis.grid[-1], (size, name)
+            assert axis.grid[0] <= value <= axis.grid[-1], (network, name)
         for name in ("depth", "w_0", "w_m", "group_width"):
             assert values[name] in getattr(axes, name).values
 

@@ -1,6 +1,7 @@
 """Libraries run when they are loaded: one that others could have written is built anew where they cannot."""
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -181,3 +182,16 @@ def test_libraries_that_are_loaded_one_after_another_are_not_confused(source, tm
     other.write_text("int six(void) { return 6; }\n")
     assert compiled.build("six", [other], ["-O1"]).six() == 6
     assert build(source)
+
+
+def test_a_compiler_that_fails_is_logged(tmp_path, monkeypatch, caplog):
+    source = tmp_path / "wrong.c"
+    source.write_text("not C")
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        assert compiled.build("some", [source], ["-O1"]) is None
+    assert "going on without compiled some: " in caplog.text
+    assert list((tmp_path / "kernels").iterdir()) == []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert compiled.build("some", [source], []) is None

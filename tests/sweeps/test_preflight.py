@@ -59,6 +59,15 @@ def test_batch_norm_needs_two_values(network, changes):
     assert check_training(Recipe(**changes, trainer="mine:train"), network)
 
 
+def test_batch_norm_is_shared_by_gpus_only():
+    shared = Recipe(devices=2, sync_norm=True)
+    shared.check_device("cuda")
+    with pytest.raises(InputError, match="sync_norm=true with devices=2 needs GPUs, not cpu devices; choose"):
+        shared.check_device("cpu")
+    for changes in ({"devices": 1}, {"sync_norm": False}, {"trainer": "mine:train"}):
+        dataclasses.replace(shared, **changes).check_device("cpu")
+
+
 def test_devices_that_share_statistics_see_more_than_one_image():
     assert check_training(Recipe(batch_size=4, devices=4, sync_norm=True), SPLIT)
     with pytest.raises(InputError, match=r"by recipe.devices=4 are one .* take fewer parts, or recipe.batch_size=8 or"):

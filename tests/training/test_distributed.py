@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from batches import train_batch
 from torch.nn import functional
 
 from designspace.support.errors import InputError, RunError
@@ -102,7 +103,7 @@ def test_two_devices_give_the_mean_of_their_gradients(network, recipe, data, tmp
         order = torch.randperm(70, generator=generator)
         losses, wrong = [], 0
         for step in range(4):
-            batch, labels = images.train_batch(order[16 * step : 16 * step + 16], recipe, generator)
+            batch, labels = train_batch(images, order[16 * step : 16 * step + 16], recipe, generator)
             for model, part in zip(models, (slice(0, 8), slice(8, 16)), strict=True):
                 logits = model.train()(batch[part])
                 loss = functional.cross_entropy(logits, labels[part], label_smoothing=0.1)

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from batches import train_batch
 from torch import nn
 from torch.nn import functional
 
@@ -82,7 +83,7 @@ def test_a_plain_implementation_gives_the_same_weights(network, recipe, data):
             optimiser.param_groups[0]["lr"] = rates.pop(0)
             for group in optimiser.param_groups:
                 group["lr"] = optimiser.param_groups[0]["lr"]
-            batch, labels = images.train_batch(order[16 * step : 16 * step + 16], recipe, generator)
+            batch, labels = train_batch(images, order[16 * step : 16 * step + 16], recipe, generator)
             loss = functional.cross_entropy(plain(batch.double().contiguous()), labels, label_smoothing=0.1)
             optimiser.zero_grad()
             loss.backward()

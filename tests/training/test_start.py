@@ -6,9 +6,9 @@ import pytest
 import torch
 from sweep_runs import make_run
 
+from designspace.data.presets import Preset
 from designspace.models import AnyNet, create_model
 from designspace.models.known import OWN_LICENCE, Known
-from designspace.models.presets import Preset
 from designspace.models.saved import write_model
 from designspace.models.weights.adapt import CLASSIFIER
 from designspace.networks import catalog

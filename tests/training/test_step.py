@@ -3,6 +3,7 @@ import dataclasses
 
 import pytest
 import torch
+from batches import train_batch
 from torch import nn
 from torch.nn import functional
 
@@ -86,7 +87,7 @@ def test_averages_are_those_of_a_plain_loop(network, recipe, data):
         step.begin()
         for number in range(4):
             state.set_learning_rate(learning_rate(recipe, 4 * (epoch - 1) + number, 4))
-            step(*images.train_batch(order[16 * number : 16 * number + 16], recipe, generator))
+            step(*train_batch(images, order[16 * number : 16 * number + 16], recipe, generator))
             for name, value in live.state_dict().items():
                 averages[name] = 0.9 * averages[name] + 0.1 * value.double()
                 if not value.is_floating_point():
@@ -117,7 +118,7 @@ def test_a_step_whose_loss_scale_is_too_large_changes_nothing_but_the_scale(netw
     state = State(model, recipe)
     step = Step(state, model, recipe)
     images = DeviceData.of(data)
-    given = images.train_batch(torch.arange(16), recipe, torch.Generator())
+    given = train_batch(images, torch.arange(16), recipe, torch.Generator())
     state.scaler._scale.fill_(2.0**60)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     step(*given)
@@ -138,7 +139,7 @@ def test_what_a_snapshot_restores_goes_on_to_the_bit_in_any_layout(network, data
     model = AnyNet(network, seed=2).to(memory_format=torch.channels_last)
     state = State(model, recipe)
     step = Step(state, model, recipe)
-    given = DeviceData.of(data).train_batch(torch.arange(16), recipe, torch.Generator())
+    given = train_batch(DeviceData.of(data), torch.arange(16), recipe, torch.Generator())
     step.begin()
     step(*given)
     held, before = state.snapshot(), copy.deepcopy(state.state_dict())

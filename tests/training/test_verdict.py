@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from designspace.data.image_folder import ImageFolder
+from designspace.data.presets import Preset
 from designspace.models.known import Known
-from designspace.models.presets import Preset
 from designspace.training.verdict import Figure, differences, published_figure, verdict
 from designspace.training.verification import Verification
 

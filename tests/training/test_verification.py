@@ -10,8 +10,8 @@ from torch import nn
 
 from designspace import data
 from designspace.data.image_folder import ImageFolder
+from designspace.data.presets import Preset
 from designspace.models import AnyNet
-from designspace.models.presets import Preset
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 from designspace.training import DeviceData, evaluate, train_model

@@ -253,12 +253,13 @@ def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3)) -> Draw
     Of the networks that were trained at least ``max(counts)`` times.
     """
     trained = results.table.groupby("id")["trial"].transform("count")
-    often = results.table["id"][trained >= max(counts)].unique()
-    if not len(often):
+    is_often_trained = trained >= max(counts)
+    if not is_often_trained.any():
         raise InputError(f"{results.name}: no network was trained {max(counts)} times; read runs with other seeds")
-    some = results.where(f"id in {list(map(str, often))!r}", name=results.name)
+    some = results.where(is_often_trained, name=results.name)
+    networks = some.table["id"].nunique()
     means = [some.mean_of_repeats(k, name=f"{k} training{'s' if k > 1 else ''} a network") for k in counts]
-    caption = f"The same {len(often)} networks of {results.name}, with the mean error of one or more trainings each."
+    caption = f"The same {networks} networks of {results.name}, with the mean error of one or more trainings each."
     return panel_edfs("nds_14_averages", "Trainings a network", {"": means}, caption, bands=False)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from designspace.models.presets import Preset
+from designspace.data.presets import Preset
 from designspace.models.weights.fetch import fetch, mismatch
 from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert, detect, ends_of, without_wrapper

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from designspace.models.presets import Preset
+from designspace.data.presets import Preset
 from designspace.networks import catalog
 from designspace.support.download import Download
 from designspace.support.errors import InputError

@@ -10,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from designspace.data.presets import Preset
 from designspace.models import AnyNet
-from designspace.models.presets import Preset
 from designspace.models.weights import find, load, published
 from designspace.models.weights.keys import key_map
 from designspace.networks import catalog

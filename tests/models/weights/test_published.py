@@ -7,7 +7,7 @@ import originals  # noqa: F401 (lets timm be imported)
 import pytest
 import timm
 
-from designspace.models.presets import Preset
+from designspace.data.presets import Preset
 from designspace.models.weights import available, find
 from designspace.models.weights.keys import sources
 from designspace.models.weights.published import _table

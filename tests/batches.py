@@ -1,0 +1,16 @@
+"""Batches of training images, taken in the plain way."""
+
+import torch
+from torch import Tensor
+
+from designspace.data.augment import Augmentation
+from designspace.training import DeviceData
+from designspace.trials.trial import Recipe
+
+
+def train_batch(
+    images: DeviceData, indices: Tensor, recipe: Recipe, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return training images, augmented and normalised: float32 (n, C, H, W) channels last, and labels (n,)."""
+    augmentation = Augmentation.of(recipe, images.mean, images.std, images.train_images.shape[2])
+    return augmentation.train(images.train_images[indices], generator, slice(None)), images.train_labels[indices]
