@@ -27,7 +27,8 @@ from typing import Any
 
 import pandas as pd
 
-from designspace.analysis.reading import COLUMNS, EMA, WHOLE_COLUMN, Source, missing_columns
+from designspace.analysis.columns import COLUMNS, WHOLE_COLUMN, missing_columns
+from designspace.analysis.source import EMA, Source
 from designspace.networks.complexity import complexity, totals
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import RegNetParameters

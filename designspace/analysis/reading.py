@@ -5,100 +5,33 @@ What is read here is not checked for sense yet; `Results.from_table` does that.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import dataclasses
-import io
-import itertools
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from designspace.support.csv_text import ID, looks_changed, separator, why_not_an_id
-from designspace.support.display import Outlined
+from designspace.analysis.columns import (
+    ALWAYS_TOLD,
+    REAL_COLUMN,
+    RECIPE_COLUMNS,
+    is_number,
+    recipe_columns,
+    recipe_values,
+    whole_numbers,
+)
+from designspace.analysis.results_csv import read_table
+from designspace.analysis.source import EMA, Source, histories_of
 from designspace.support.errors import InputError, RunError
-from designspace.support.reading import read_bytes
-from designspace.support.text import from_cell
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import EpochRecord, Recipe
+from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
-COLUMNS = (
-    *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),
-    *("seed", "status", "final_error", "best_error", "epochs", "train_s", "device", "reason", "detail"),
-)
-"""What every table of results has; it may have more stages and more columns. One without any stage column is of
-networks that have no stages, as those of NAS spaces."""
-
-RECIPE_COLUMNS = {
-    **{one.name: "recipe_epochs" if one.name == "epochs" else one.name for one in dataclasses.fields(Recipe)},
-    "rest": "recipe_rest",
-}
-"""The column of each field of a recipe; the column ``epochs`` is that of the epochs that a trial completed. What else
-another program's recipe says has one column, as a digest."""
-
-EMA = " EMA"
-"""What follows the name of a trial in the histories, for errors of averaged weights."""
-
-ALWAYS_TOLD = ("lr", "weight_decay", "batch_size")
-"""Fields of the recipe that a table has where they are known, also where one value is shared by all trials."""
-
-WHOLE_COLUMN = re.compile(
-    r"[dwg][1-9]\d*|radix|flops|params|activations|draws|seed|epochs|depth|repeats"
-    r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices"
-)
-REAL_COLUMN = re.compile(
-    r"b[1-9]\d*|w_[0am]|(final|best)_error(_ema)?|heldout_error|train_s|memory_bytes"
-    r"|lr|weight_decay|momentum|warmup_epochs|label_smoothing"
-)
-
-_NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
-_STAGE = re.compile(r"[dwbg][1-9]\d*")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_QUOTED = re.compile(rb'"[^"]*"')
-_BLOCK = 100_000
-"""Rows that are held as text at once: a million of them would need gigabytes."""
 _EXAMPLES = 3
 _UNION = " + "
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Source(Outlined):
-    """What the files of a run say: a table with the columns ``trial`` and ``run`` that is not checked yet."""
-
-    name: str
-    table: pd.DataFrame
-    num_classes: int
-    histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
-    """By the column ``trial``."""
-    notes: tuple[str, ...] = ()
-    """What a reader must know of how it was read, one sentence each."""
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    """The run folders among what was read, by the column ``run``."""
-    training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The values of each field of the recipe that is known, None for a blank."""
-
-
-def is_number(column: str) -> bool:
-    """Whether a column of a table of results holds numbers."""
-    return bool(WHOLE_COLUMN.fullmatch(column) or REAL_COLUMN.fullmatch(column))
-
-
-def missing_columns(columns: Iterable[str]) -> list[str]:
-    """What a table of results lacks of `COLUMNS`; those of stages only where it has any."""
-    there = set(columns)
-    staged = any(_STAGE.fullmatch(str(column)) for column in there)
-    return [column for column in COLUMNS if column not in there and (staged or not _STAGE.fullmatch(column))]
-
-
-# Runs
 
 
 def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
@@ -120,19 +53,6 @@ def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
     )
     folders = {name: path.resolve() for name, path in zip(names, paths, strict=True) if path.is_dir()}
     return replace(merged, folders=folders)
-
-
-def recipe_values(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each field of the recipe that a table has a column for, ascending, None for a blank."""
-    return {name: distinct_values(table[column]) for name, column in RECIPE_COLUMNS.items() if column in table.columns}
-
-
-def distinct_values(column: pd.Series) -> tuple[Any, ...]:
-    """Return the different values of a column, ascending, with None for a blank."""
-    plain = {None if value == "" or value != value else value for value in column.unique().tolist()}
-    return tuple(
-        sorted(plain, key=lambda value: (value is None, isinstance(value, str), 0 if value is None else value))
-    )
 
 
 def _read_run(path: Path) -> Source:
@@ -176,13 +96,6 @@ def read_folder(folder: RunFolder) -> Source:
     return Source(folder.name, table.assign(**told), num_classes, folder.histories())
 
 
-def recipe_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a recipe as the values of columns."""
-    texts = ("data", "trainer")
-    blank: dict[str, Any] = {name: "" if name in texts else math.nan for name in recipe}
-    return {RECIPE_COLUMNS[name]: blank[name] if value is None else value for name, value in recipe.items()}
-
-
 def _frame(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """A run's rows as a table, with NaN for numbers that there are not."""
     columns: dict[str, Any] = {}
@@ -193,7 +106,9 @@ def _frame(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
                 numbers = pd.Series(np.array([math.nan if value == "" else value for value in values], np.float64))
             except (ValueError, TypeError) as error:
                 raise RunError(f"{path}: {name} is not a number in the files of some trial ({error})") from error
-            columns[name] = numbers if (whole := _whole(numbers)) is None or REAL_COLUMN.fullmatch(name) else whole
+            columns[name] = (
+                numbers if (whole := whole_numbers(numbers)) is None or REAL_COLUMN.fullmatch(name) else whole
+            )
     return pd.DataFrame(columns)
 
 
@@ -264,195 +179,9 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table.iloc[first].reset_index(drop=True), notes
 
 
-def histories_of(
-    table: pd.DataFrame, histories: Mapping[str, tuple[EpochRecord, ...]]
-) -> dict[str, tuple[EpochRecord, ...]]:
-    """Those histories that are of a table's trials."""
-    trials = set(table["trial"]) if histories else set()
-    return {key: history for key, history in histories.items() if key.removesuffix(EMA) in trials}
-
-
 def _tell_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Drop the columns of the recipe that have one value for all trials and need not be told."""
     told = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
     known = table[table["lr"].notna()] if "lr" in told else table  # a blank elsewhere is a value: all images, say
     same = [column for column in told if column not in ALWAYS_TOLD and known[column].nunique(dropna=False) <= 1]
     return table.drop(columns=same)
-
-
-# results.csv
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a ``results.csv``, with ids as text, blank numbers as NaN, and numbers as Python reads them.
-
-    Raises:
-        RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
-    """
-    file = _CsvFile.of(path)
-    types = {column: object if is_number(column) else str for column in file.header}
-    try:
-        blocks = pd.read_csv(io.BytesIO(file.data), sep=file.separator, dtype=types, na_filter=False, chunksize=_BLOCK)
-        with blocks:
-            table = pd.concat([_with_numbers(file, block) for block in blocks])
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path} is not UTF-8 text") from error
-    except pd.errors.ParserError as error:
-        file.check_lengths()
-        raise RunError(f"{path}: {error}") from error
-    if file.count_separators() != (len(table) + 1) * (len(file.header) - 1):
-        file.check_lengths()  # equal after all where a quotation mark stands within a field
-    if table.empty:
-        raise RunError(f"{path}: there is no row below the header")
-    for column in table.columns:
-        if WHOLE_COLUMN.fullmatch(column):
-            table[column] = _whole(table[column])
-    _check_keys(file, table)
-    return _without_marks(table) if b"'" in file.data else table
-
-
-def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose texts are those that were written, without the marks that spreadsheets need."""
-    for column in ("device", "reason", "detail"):
-        if column in table.columns:
-            table[column] = table[column].map(from_cell)
-    return table
-
-
-@dataclass(frozen=True, slots=True)
-class _CsvFile:
-    """The content of a CSV file, and the places in it for messages."""
-
-    path: Path
-    data: bytes
-    header: list[str]
-    separator: str
-
-    @staticmethod
-    def of(path: Path) -> _CsvFile:
-        """Read a file and check that it is whole and has the columns of a table of results.
-
-        Raises:
-            RunError: it is not.
-        """
-        data = read_bytes(path)
-        if not data:
-            raise RunError(f"{path}: the file is empty")
-        try:
-            first = data.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
-        # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
-        if not data.endswith(b"\n"):
-            raise RunError(f"{path}: the last line is cut off")
-        parted_by = separator(first)
-        header = next(csv.reader([first], delimiter=parted_by), [])
-        if missing := missing_columns(header):
-            raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
-        if repeated := [column for column in header if header.count(column) > 1]:
-            raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
-        return _CsvFile(path, data, header, parted_by)
-
-    def count_separators(self) -> int:
-        """Return the number of separators outside of quotes."""
-        data = _QUOTED.sub(b"", self.data) if b'"' in self.data else self.data
-        return data.count(self.separator.encode())
-
-    def lines(self) -> Iterator[tuple[int, int]]:
-        """Yield the line number and the number of fields of the header and of each row, without blank lines."""
-        text = io.StringIO(self.data.decode("utf-8-sig", "replace"), newline="")
-        reader = csv.reader(text, delimiter=self.separator, strict=True)
-        try:
-            yield from ((reader.line_num, len(fields)) for fields in reader if fields)
-        except csv.Error as error:
-            raise RunError(f"{self.path}, line {reader.line_num}: {error}") from error
-
-    def line(self, row: int) -> int:
-        """Return the line number of a row of the table, which are counted from 0."""
-        return next(itertools.islice(self.lines(), row + 1, None))[0]
-
-    def check_lengths(self) -> None:
-        """Raise for the first row that is not as long as the header."""
-        for line, fields in self.lines():
-            if fields != len(self.header):
-                raise RunError(f"{self.path}, line {line}: {fields} fields where the header has {len(self.header)}")
-
-    def error(self, row: int, words: str) -> RunError:
-        """Return the error for a row; one of unequal length is the cause of whatever else is wrong, so it is raised."""
-        self.check_lengths()
-        return RunError(f"{self.path}, line {self.line(row)}{words}")
-
-
-def _with_numbers(file: _CsvFile, block: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of texts with numbers where they belong."""
-    if not isinstance(block.index, pd.RangeIndex):  # pandas takes the first of too many fields for a label of the row
-        raise file.error(0, ": too many fields")
-    for column in _NEVER_BLANK:
-        if (blank := block[column] == "").any():
-            raise file.error(int(block.index[0]) + int(np.argmax(blank)), f": {column} is blank")
-    return block.assign(**{column: _numbers(file, block[column]) for column in block.columns if is_number(column)})
-
-
-def _numbers(file: _CsvFile, column: pd.Series) -> NDArray[Any]:
-    """Return the numbers of a column of texts, NaN for blanks; whole ones as int64 if none is blank.
-
-    Raises:
-        RunError: a text is not a number, or not a whole one where the column needs it.
-    """
-    name = str(column.name)
-    is_whole = WHOLE_COLUMN.fullmatch(name) is not None
-    texts = column.to_numpy(object)
-    if file.separator != ",":
-        texts = np.array([text.replace(",", ".") for text in texts], object)
-    is_blank = texts == ""
-    # Python also reads "nan", "1_000" and spaces, which are not numbers of a table.
-    if not "".join(texts).encode().translate(None, b"0123456789.eE+-"):
-        with contextlib.suppress(ValueError, OverflowError):
-            if is_whole and not is_blank.any():
-                return texts.astype(np.int64)
-        with contextlib.suppress(ValueError):
-            values: NDArray[np.float64] = np.where(is_blank, "nan", texts).astype(np.float64)
-            if not np.isinf(values).any() and not (is_whole and _whole(pd.Series(values)) is None):
-                return values
-    row, text = next((row, text) for row, text in enumerate(texts) if text and not _is_number(text, is_whole))
-    kind = "a whole number" if _is_number(text, is_whole=False) else "a number"
-    raise file.error(int(column.index[row]), f", column {name}: {text[:40]!r} is not {kind}")
-
-
-def _is_number(text: str, is_whole: bool) -> bool:
-    """Return whether a text is a finite number, or a whole one."""
-    if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
-        return False
-    return not is_whole or (value.is_integer() and abs(value) < 2**63)
-
-
-def _check_keys(file: _CsvFile, table: pd.DataFrame) -> None:
-    """Raise for an id that a spreadsheet has changed, and for a trial that has two rows."""
-    key = _key(file.header)
-    if (repeated := table[key].duplicated()).any():
-        row = int(np.argmax(repeated))
-        value = table[key].iloc[row]
-        first = file.line(int(np.argmax(table[key] == value)))
-        raise file.error(row, f": {key} {value} stands in line {first} already")
-    ids = table["id"].tolist()
-    if not any(map(ID.fullmatch, ids)):  # of another program, whose ids may be numbers
-        return
-    if (changed := next((row for row, id_ in enumerate(ids) if looks_changed(id_)), None)) is not None:
-        raise file.error(changed, f": {why_not_an_id(ids[changed])}")
-
-
-def _key(header: Sequence[str]) -> str:
-    """The column that tells rows apart: a table that was merged from several runs may have an id twice."""
-    return "trial" if "trial" in header else "id"
-
-
-def _whole(values: pd.Series) -> pd.Series | None:
-    """A column of whole numbers, as int64 where none is blank; None where it holds something else."""
-    if values.dtype == np.int64:
-        return values
-    if values.dtype != np.float64:
-        return None
-    numbers = values.to_numpy()
-    if (np.isfinite(numbers) & (numbers != np.floor(numbers))).any() or (np.abs(numbers) >= 2**63).any():
-        return None
-    return values if np.isnan(numbers).any() else values.astype(np.int64)

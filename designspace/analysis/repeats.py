@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pandas as pd
 
+from designspace.analysis.columns import RECIPE_COLUMNS
 from designspace.analysis.failures import Failures, at_chance
-from designspace.analysis.reading import RECIPE_COLUMNS, histories_of
+from designspace.analysis.source import histories_of
 from designspace.analysis.table_checks import ErrorColumn
 
 if TYPE_CHECKING:

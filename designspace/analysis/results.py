@@ -14,15 +14,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.best_networks import BestNetworks, ranked_networks
+from designspace.analysis.columns import COLUMNS
 from designspace.analysis.conditions import Condition, rows_that_meet
 from designspace.analysis.failures import Failures, at_chance, has_text
-from designspace.analysis.reading import (
-    COLUMNS,
-    histories_of,
-    read_runs,
-    read_table,
-)
+from designspace.analysis.reading import read_runs
 from designspace.analysis.repeats import mean_of_repeats
+from designspace.analysis.results_csv import read_table
+from designspace.analysis.source import histories_of
 from designspace.analysis.table_checks import ErrorColumn, checked_table, stages_of
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from designspace.analysis.reading import is_number, missing_columns
+from designspace.analysis.columns import is_number, missing_columns
 from designspace.support.errors import InputError, unknown
 from designspace.trials.trial_folder import STATUSES
 

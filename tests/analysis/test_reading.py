@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from populations import make_table
 
-from designspace.analysis import reading
-from designspace.analysis.reading import Source, merge, read_table
+from designspace.analysis import columns as table_columns
+from designspace.analysis import results_csv
+from designspace.analysis.reading import merge
 from designspace.analysis.results import Results
+from designspace.analysis.results_csv import read_table
+from designspace.analysis.source import Source
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
@@ -29,9 +32,9 @@ def by_field(path):
         header, *rows = filter(None, csv.reader(file))
     columns = {}
     for name, texts in zip(header, zip(*rows, strict=True), strict=True):
-        if reading.is_number(name):
+        if table_columns.is_number(name):
             numbers = [float(text or "nan") for text in texts]
-            is_whole = all(number.is_integer() for number in numbers) and not reading.REAL_COLUMN.fullmatch(name)
+            is_whole = all(number.is_integer() for number in numbers) and not table_columns.REAL_COLUMN.fullmatch(name)
             columns[name] = [int(number) for number in numbers] if is_whole else numbers
         else:
             columns[name] = list(texts)
@@ -40,7 +43,7 @@ def by_field(path):
 
 def source(name, errors, recipe=None, num_classes=10, **others):
     table = make_table(errors, **others)
-    columns = reading.recipe_columns((recipe or Recipe()).to_dict())
+    columns = table_columns.recipe_columns((recipe or Recipe()).to_dict())
     return Source(name, table.assign(trial=table["id"], run=name, **columns), num_classes)
 
 
@@ -125,7 +128,7 @@ def test_odd_texts_are_kept(tmp_path):
 
 
 def test_blocks_of_rows_are_put_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_BLOCK", 3)
+    monkeypatch.setattr(results_csv, "_BLOCK", 3)
     path = tmp_path / "results.csv"
     table = make_table([30.5] * 7, waiting=1)
     table.loc[7, "d1"] = np.nan
@@ -214,7 +217,7 @@ def test_a_repeated_trial_of_one_run_is_not_dropped():
 def test_recipes_that_differ_get_columns():
     one, two = Recipe(lr=0.1, epochs=10), Recipe(lr=0.2, epochs=20, train_images=1000, nesterov=False)
     alone = merge([source("A", [30.0], one)]).table
-    assert [c for c in reading.RECIPE_COLUMNS.values() if c in alone] == ["batch_size", "lr", "weight_decay"]
+    assert [c for c in table_columns.RECIPE_COLUMNS.values() if c in alone] == ["batch_size", "lr", "weight_decay"]
     table = merge([source("A", [30.0], one), source("B", [20.0], two)]).table
     assert table["recipe_epochs"].tolist() == [10, 20]
     assert table["lr"].tolist() == [0.1, 0.2]
@@ -237,7 +240,7 @@ def test_every_field_of_a_recipe_keeps_trials_apart():
         changed = Recipe(**{field.name: other[field.name]})
         table = merge([source("A", [30.0]), source("B", [30.0], changed)]).table
         assert len(table) == 2, field.name
-        assert table[reading.RECIPE_COLUMNS[field.name]].nunique(dropna=False) == 2
+        assert table[table_columns.RECIPE_COLUMNS[field.name]].nunique(dropna=False) == 2
 
 
 def test_runs_with_different_classes_do_not_merge():

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from designspace.analysis.reading import read_table
 from designspace.analysis.results import Results
+from designspace.analysis.results_csv import read_table
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials import claims

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from designspace.analysis.reading import RECIPE_COLUMNS
+from designspace.analysis.columns import RECIPE_COLUMNS
 from designspace.analysis.repeats import without_fresh
 from designspace.analysis.results import Results
 from designspace.support.text import counted

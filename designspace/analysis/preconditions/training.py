@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from designspace.analysis.columns import distinct_values, recipe_values
 from designspace.analysis.preconditions.precondition import Precondition
-from designspace.analysis.reading import distinct_values, recipe_values
 from designspace.analysis.results import Results
 
 NAME = "same training"

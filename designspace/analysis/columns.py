@@ -1,0 +1,86 @@
+"""The columns of a table of results: which there are, and which hold numbers or fields of a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from designspace.trials.trial import Recipe
+
+COLUMNS = (
+    *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),
+    *("seed", "status", "final_error", "best_error", "epochs", "train_s", "device", "reason", "detail"),
+)
+"""What every table of results has; it may have more stages and more columns. One without any stage column is of
+networks that have no stages, as those of NAS spaces."""
+
+RECIPE_COLUMNS = {
+    **{one.name: "recipe_epochs" if one.name == "epochs" else one.name for one in dataclasses.fields(Recipe)},
+    "rest": "recipe_rest",
+}
+"""The column of each field of a recipe; the column ``epochs`` is that of the epochs that a trial completed. What else
+another program's recipe says has one column, as a digest."""
+
+ALWAYS_TOLD = ("lr", "weight_decay", "batch_size")
+"""Fields of the recipe that a table has where they are known, also where one value is shared by all trials."""
+
+WHOLE_COLUMN = re.compile(
+    r"[dwg][1-9]\d*|radix|flops|params|activations|draws|seed|epochs|depth|repeats"
+    r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices"
+)
+REAL_COLUMN = re.compile(
+    r"b[1-9]\d*|w_[0am]|(final|best)_error(_ema)?|heldout_error|train_s|memory_bytes"
+    r"|lr|weight_decay|momentum|warmup_epochs|label_smoothing"
+)
+
+_STAGE = re.compile(r"[dwbg][1-9]\d*")
+
+
+def is_number(column: str) -> bool:
+    """Whether a column of a table of results holds numbers."""
+    return bool(WHOLE_COLUMN.fullmatch(column) or REAL_COLUMN.fullmatch(column))
+
+
+def missing_columns(columns: Iterable[str]) -> list[str]:
+    """What a table of results lacks of `COLUMNS`; those of stages only where it has any."""
+    there = set(columns)
+    staged = any(_STAGE.fullmatch(str(column)) for column in there)
+    return [column for column in COLUMNS if column not in there and (staged or not _STAGE.fullmatch(column))]
+
+
+def recipe_values(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each field of the recipe that a table has a column for, ascending, None for a blank."""
+    return {name: distinct_values(table[column]) for name, column in RECIPE_COLUMNS.items() if column in table.columns}
+
+
+def distinct_values(column: pd.Series) -> tuple[Any, ...]:
+    """Return the different values of a column, ascending, with None for a blank."""
+    plain = {None if value == "" or value != value else value for value in column.unique().tolist()}
+    return tuple(
+        sorted(plain, key=lambda value: (value is None, isinstance(value, str), 0 if value is None else value))
+    )
+
+
+def recipe_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe as the values of columns."""
+    texts = ("data", "trainer")
+    blank: dict[str, Any] = {name: "" if name in texts else math.nan for name in recipe}
+    return {RECIPE_COLUMNS[name]: blank[name] if value is None else value for name, value in recipe.items()}
+
+
+def whole_numbers(values: pd.Series) -> pd.Series | None:
+    """A column of whole numbers, as int64 where none is blank; None where it holds something else."""
+    if values.dtype == np.int64:
+        return values
+    if values.dtype != np.float64:
+        return None
+    numbers = values.to_numpy()
+    if (np.isfinite(numbers) & (numbers != np.floor(numbers))).any() or (np.abs(numbers) >= 2**63).any():
+        return None
+    return values if np.isnan(numbers).any() else values.astype(np.int64)

@@ -1,0 +1,193 @@
+"""Reading results.csv: checked field by field, with errors that name the line and the column."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from designspace.analysis.columns import WHOLE_COLUMN, is_number, missing_columns, whole_numbers
+from designspace.support.csv_text import ID, looks_changed, separator, why_not_an_id
+from designspace.support.errors import RunError
+from designspace.support.reading import read_bytes
+from designspace.support.text import from_cell
+
+_NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_QUOTED = re.compile(rb'"[^"]*"')
+_BLOCK = 100_000
+"""Rows that are held as text at once: a million of them would need gigabytes."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a ``results.csv``, with ids as text, blank numbers as NaN, and numbers as Python reads them.
+
+    Raises:
+        RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
+    """
+    file = _CsvFile.of(path)
+    types = {column: object if is_number(column) else str for column in file.header}
+    try:
+        blocks = pd.read_csv(io.BytesIO(file.data), sep=file.separator, dtype=types, na_filter=False, chunksize=_BLOCK)
+        with blocks:
+            table = pd.concat([_with_numbers(file, block) for block in blocks])
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8 text") from error
+    except pd.errors.ParserError as error:
+        file.check_lengths()
+        raise RunError(f"{path}: {error}") from error
+    if file.count_separators() != (len(table) + 1) * (len(file.header) - 1):
+        file.check_lengths()  # equal after all where a quotation mark stands within a field
+    if table.empty:
+        raise RunError(f"{path}: there is no row below the header")
+    for column in table.columns:
+        if WHOLE_COLUMN.fullmatch(column):
+            table[column] = whole_numbers(table[column])
+    _check_keys(file, table)
+    return _without_marks(table) if b"'" in file.data else table
+
+
+def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts are those that were written, without the marks that spreadsheets need."""
+    for column in ("device", "reason", "detail"):
+        if column in table.columns:
+            table[column] = table[column].map(from_cell)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _CsvFile:
+    """The content of a CSV file, and the places in it for messages."""
+
+    path: Path
+    data: bytes
+    header: list[str]
+    separator: str
+
+    @staticmethod
+    def of(path: Path) -> _CsvFile:
+        """Read a file and check that it is whole and has the columns of a table of results.
+
+        Raises:
+            RunError: it is not.
+        """
+        data = read_bytes(path)
+        if not data:
+            raise RunError(f"{path}: the file is empty")
+        try:
+            first = data.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
+        if not data.endswith(b"\n"):
+            raise RunError(f"{path}: the last line is cut off")
+        parted_by = separator(first)
+        header = next(csv.reader([first], delimiter=parted_by), [])
+        if missing := missing_columns(header):
+            raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
+        if repeated := [column for column in header if header.count(column) > 1]:
+            raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
+        return _CsvFile(path, data, header, parted_by)
+
+    def count_separators(self) -> int:
+        """Return the number of separators outside of quotes."""
+        data = _QUOTED.sub(b"", self.data) if b'"' in self.data else self.data
+        return data.count(self.separator.encode())
+
+    def lines(self) -> Iterator[tuple[int, int]]:
+        """Yield the line number and the number of fields of the header and of each row, without blank lines."""
+        text = io.StringIO(self.data.decode("utf-8-sig", "replace"), newline="")
+        reader = csv.reader(text, delimiter=self.separator, strict=True)
+        try:
+            yield from ((reader.line_num, len(fields)) for fields in reader if fields)
+        except csv.Error as error:
+            raise RunError(f"{self.path}, line {reader.line_num}: {error}") from error
+
+    def line(self, row: int) -> int:
+        """Return the line number of a row of the table, which are counted from 0."""
+        return next(itertools.islice(self.lines(), row + 1, None))[0]
+
+    def check_lengths(self) -> None:
+        """Raise for the first row that is not as long as the header."""
+        for line, fields in self.lines():
+            if fields != len(self.header):
+                raise RunError(f"{self.path}, line {line}: {fields} fields where the header has {len(self.header)}")
+
+    def error(self, row: int, words: str) -> RunError:
+        """Return the error for a row; one of unequal length is the cause of whatever else is wrong, so it is raised."""
+        self.check_lengths()
+        return RunError(f"{self.path}, line {self.line(row)}{words}")
+
+
+def _with_numbers(file: _CsvFile, block: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of texts with numbers where they belong."""
+    if not isinstance(block.index, pd.RangeIndex):  # pandas takes the first of too many fields for a label of the row
+        raise file.error(0, ": too many fields")
+    for column in _NEVER_BLANK:
+        if (blank := block[column] == "").any():
+            raise file.error(int(block.index[0]) + int(np.argmax(blank)), f": {column} is blank")
+    return block.assign(**{column: _numbers(file, block[column]) for column in block.columns if is_number(column)})
+
+
+def _numbers(file: _CsvFile, column: pd.Series) -> NDArray[Any]:
+    """Return the numbers of a column of texts, NaN for blanks; whole ones as int64 if none is blank.
+
+    Raises:
+        RunError: a text is not a number, or not a whole one where the column needs it.
+    """
+    name = str(column.name)
+    is_whole = WHOLE_COLUMN.fullmatch(name) is not None
+    texts = column.to_numpy(object)
+    if file.separator != ",":
+        texts = np.array([text.replace(",", ".") for text in texts], object)
+    is_blank = texts == ""
+    # Python also reads "nan", "1_000" and spaces, which are not numbers of a table.
+    if not "".join(texts).encode().translate(None, b"0123456789.eE+-"):
+        with contextlib.suppress(ValueError, OverflowError):
+            if is_whole and not is_blank.any():
+                return texts.astype(np.int64)
+        with contextlib.suppress(ValueError):
+            values: NDArray[np.float64] = np.where(is_blank, "nan", texts).astype(np.float64)
+            if not np.isinf(values).any() and not (is_whole and whole_numbers(pd.Series(values)) is None):
+                return values
+    row, text = next((row, text) for row, text in enumerate(texts) if text and not _is_number(text, is_whole))
+    kind = "a whole number" if _is_number(text, is_whole=False) else "a number"
+    raise file.error(int(column.index[row]), f", column {name}: {text[:40]!r} is not {kind}")
+
+
+def _is_number(text: str, is_whole: bool) -> bool:
+    """Return whether a text is a finite number, or a whole one."""
+    if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
+        return False
+    return not is_whole or (value.is_integer() and abs(value) < 2**63)
+
+
+def _check_keys(file: _CsvFile, table: pd.DataFrame) -> None:
+    """Raise for an id that a spreadsheet has changed, and for a trial that has two rows."""
+    key = _key(file.header)
+    if (repeated := table[key].duplicated()).any():
+        row = int(np.argmax(repeated))
+        value = table[key].iloc[row]
+        first = file.line(int(np.argmax(table[key] == value)))
+        raise file.error(row, f": {key} {value} stands in line {first} already")
+    ids = table["id"].tolist()
+    if not any(map(ID.fullmatch, ids)):  # of another program, whose ids may be numbers
+        return
+    if (changed := next((row for row, id_ in enumerate(ids) if looks_changed(id_)), None)) is not None:
+        raise file.error(changed, f": {why_not_an_id(ids[changed])}")
+
+
+def _key(header: Sequence[str]) -> str:
+    """The column that tells rows apart: a table that was merged from several runs may have an id twice."""
+    return "trial" if "trial" in header else "id"
