@@ -34,11 +34,12 @@ def one_thread():
 
 
 @pytest.fixture
-def full_disk(tmp_path):
-    """A folder in which no file can be larger than 64 KiB, as on a disk that is full."""
+def full_disk(request, tmp_path):
+    """A folder in which no file can be larger than 64 KiB, or than the test's parameter, as on a disk that is full."""
+    largest = getattr(request, "param", 65536)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
     yield tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)

@@ -137,10 +137,9 @@ def test_a_process_with_the_same_number_is_not_the_owner(tmp_path):
     assert claims.current(tmp_path).owner.is_gone
 
 
+@pytest.mark.parametrize("full_disk", [16], indirect=True)
 def test_a_full_disk_leaves_no_claim_that_nobody_has(full_disk):
-    with pytest.raises(OSError, match="No space|File too large"):
-        (full_disk / "filling").write_bytes(bytes(70_000))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="File too large"):
         claims.take(full_disk)
     assert claims.current(full_disk) is None
 
