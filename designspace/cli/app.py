@@ -8,21 +8,18 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from designspace.cli import data_words, terminal, typed
+from designspace.cli.config_files import ConfigFiles, configs_folder, read_config
 from designspace.cli.provenance import DISTRIBUTION, version_of
-from designspace.support.errors import InputError, RunError, closest, suggest, unknown
+from designspace.support.errors import InputError, RunError, closest, suggest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 Config = dict[str, Any]
 """What the user typed, over the defaults: plain nested dicts, lists and numbers."""
-
-
-def configs_folder() -> Path:
-    """The folder of the configuration files: beside the package in a checkout, inside it when installed."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "configs"
-    return beside if (beside / "sample.yaml").is_file() else package / "configs"
 
 
 def main(
@@ -74,31 +71,85 @@ def compose(name: str, words: Sequence[str]) -> Config:
     Raises:
         InputError: a word that cannot be read, or a name that does not exist; the error lists what does.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    files = ConfigFiles()
     for i, word in enumerate(words):
         if word.startswith("-") or "=" not in word:
-            raise _not_a_pair(name, words[i:])
-        if word.startswith(("hydra.", "hydra/")):
-            raise _unknown_key(name, typed.split_word(word)[0], known_keys(name))
-    words = data_words.understood(name, words, options)
-    texts, others = typed.split(words, _choosable(name))
-    stand_ins: dict[str, Any] = {}  # Hydra and OmegaConf see these in the place of texts, which may hold anything
+            raise _not_a_pair(name, words[i:], files)
+    words = data_words.understood(name, words, files.options)
+    groups = files.choosable(name)
+    texts, others = typed.split(words, groups)
+    values = dict(map(_parsed, others))
+    choices = {key: str(values.pop(key)) for key in groups if key in values}
+    config = _composed(name, choices, files)
+    known = _keys(OmegaConf.to_container(config))
+    for key, value in [*values.items(), *texts.items()]:
+        if key not in known:
+            raise _unknown_key(name, key, known, files)
+        if inner := [k for k in known if k.startswith(f"{key}.") and not isinstance(value, dict)]:
+            near = [k for k in closest(key, known) if k not in (key, *inner)]
+            meant = f"did you mean {near[0]}={value}? " if near else ""
+            raise InputError(f"{key} has no value of its own; {meant}its keys are: {', '.join(inner)}")
+    stand_ins: dict[str, Any] = {}  # OmegaConf sees these instead of texts, which may hold anything
     try:
-        with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-            config = hydra_compose(name, overrides=others)
+        for key, value in values.items():
+            OmegaConf.update(config, key, value)
         for key, value in texts.items():
             stand_in = f"\0{key}\0"
             stand_ins[stand_in] = "null" if value is None and OmegaConf.is_missing(config, key) else value
             OmegaConf.update(config, key, stand_in)
         plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(name, words, error) from error
+    except OmegaConfBaseException as error:
+        if "Missing mandatory value" in str(error):
+            raise InputError(f"{error.full_key}=... must be given; see --help") from error
+        raise InputError(" ".join(str(error).split())) from error
     return dict(_with_texts(plain, stand_ins))
+
+
+def _parsed(word: str) -> tuple[str, Any]:
+    """Return the key and the value of a word in Hydra's syntax.
+
+    Raises:
+        InputError: the word cannot be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        raise _unreadable(word) from error
+    if override.is_sweep_override():
+        raise _unreadable(word)
+    return override.get_key_element(), override.value()
+
+
+def _unreadable(word: str) -> InputError:
+    """Return the error for a value that is not in Hydra's syntax, or stands for several values."""
+    key = word.partition("=")[0]
+    return InputError(f"cannot read {word}; {key} takes a number, a word, or a list as [a,b]: see --help")
+
+
+def _composed(name: str, choices: Mapping[str, str], files: ConfigFiles) -> DictConfig:
+    """Let Hydra compose the configuration of a command with some choices from groups.
+
+    Raises:
+        InputError: a group does not offer a choice, or the files do not go together.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    for group, choice in choices.items():
+        files.path(group.partition("@")[0], choice)
+    try:
+        with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+            return hydra_compose(name, overrides=[f"{group}={choice}" for group, choice in choices.items()])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(" ".join(str(error).split())) from error
 
 
 def _with_texts(node: Any, texts: Mapping[str, Any]) -> Any:
@@ -118,34 +169,14 @@ def is_typed(key: str, words: Sequence[str]) -> bool:
 
 
 def chosen(name: str, group: str, words: Sequence[str]) -> str:
-    """What a command chooses from a group: what was typed, or the default."""
-    text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    given = [value for key, value in map(typed.split_word, words) if key == group]
-    return given[-1] if given else text.split(f"- {group}:")[1].split()[0]
+    """Return what a command chooses from a group: the choice that was typed, or the default."""
+    choices = [value for key, value in map(typed.split_word, words) if key == group]
+    return choices[-1] if choices else ConfigFiles().default_choices(name)[group]
 
 
-def options(group: str) -> list[str]:
-    """The names that a group of the configuration offers, for example ``space``."""
-    return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))
-
-
-def groups(name: str) -> list[str]:
-    """The groups that a command's configuration chooses from."""
-    text = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    folders = [folder.name for folder in configs_folder().iterdir() if folder.is_dir()]
-    return sorted(folder for folder in folders if f"- {folder}:" in text)
-
-
-def _choosable(name: str) -> list[str]:
-    """The keys by which a command chooses from groups: its own, and those of its choices, such as ``input@space``."""
-    own = groups(name)
-    files = [path for group in own for path in (configs_folder() / group).glob("*.yaml")]
-    return own + re.findall(r"^ *- /([\w@]+):", "\n".join(path.read_text(encoding="utf-8") for path in files), re.M)
-
-
-def _not_a_pair(name: str, words: Sequence[str]) -> InputError:
+def _not_a_pair(name: str, words: Sequence[str], files: ConfigFiles) -> InputError:
     """Return the error for a word that is no ``key=value``, the first of some, with what may have been meant."""
-    word, known = words[0], [*known_keys(name), *groups(name)]
+    word, known = words[0], [*known_keys(name), *files.groups(name)]
     if word.startswith("-"):
         near = closest(word.strip("-").partition("=")[0].replace("-", "_"), known)
         meant = f"did you mean {near[0]}=...? " if near else ""
@@ -161,75 +192,40 @@ def _not_a_pair(name: str, words: Sequence[str]) -> InputError:
     return InputError(f"{word!r} is not of the form key=value{meant or '; see --help'}")
 
 
-def _explain(name: str, words: Sequence[str], error: Exception) -> InputError:
-    """Return Hydra's refusal in words that list what there is."""
-    from hydra.errors import OverrideParseException
-
-    choosable = _choosable(name)
-    pairs = [typed.split_word(word) for word in words]
-    for key, value in pairs:
-        group = key.split("@")[0]
-        if key in choosable and value and value not in options(group):
-            return unknown(group, value, options(group))
-    known = known_keys(name, group_words(words, choosable))
-    for key, value in pairs:
-        if key not in known and key not in choosable:
-            return _unknown_key(name, key, known)
-        if inner := [k for k in known if k.startswith(f"{key}.") and key not in choosable]:
-            near = [k for k in closest(key, known) if k not in (key, *inner)]
-            meant = f"did you mean {near[0]}={value}? " if near else ""
-            return InputError(f"{key} has no value of its own; {meant}its keys are: {', '.join(inner)}")
-    if isinstance(error, OverrideParseException) or "multirun" in str(error):
-        word = str(getattr(error, "override", "")) or next((w for w in words if str(w) in str(error)), words[0])
-        key = word.partition("=")[0]
-        return InputError(f"cannot read {word}; {key} takes a number, a word, or a list as [a,b]: see --help")
-    missing = getattr(error, "full_key", None)
-    if missing and "Missing mandatory value" in str(error):
-        return InputError(f"{missing}=... must be given; see --help")
-    return InputError(" ".join(str(error).split()))
-
-
-def _unknown_key(name: str, key: str, known: Sequence[str]) -> InputError:
+def _unknown_key(name: str, key: str, known: Sequence[str], files: ConfigFiles) -> InputError:
     """Return the error for a key that a command does not have: what is close to it, or what stands beside it."""
     parent, _, last = key.rpartition(".")
-    for option in options(parent) if parent in groups(name) else ():
-        if re.search(rf"^{re.escape(last)}:", (configs_folder() / parent / f"{option}.yaml").read_text("utf-8"), re.M):
+    groups = files.groups(name)
+    for option in files.options(parent) if parent in groups else ():
+        if last in read_config(files.path(parent, option)):
             return InputError(f"unknown option {key!r}; it goes with {parent}={option}, which was not typed")
     siblings = [k for k in known if k.rpartition(".")[0] == parent] or [k for k in known if "." not in k]
-    siblings += [group for group in groups(name) if group not in siblings and "." not in siblings[0]]
+    siblings += [group for group in groups if group not in siblings and "." not in siblings[0]]
     near = closest(key, siblings) or not closest(key, known)
     return InputError(f"unknown option {key!r}; {suggest(key, siblings if near else known)}")
 
 
-def group_words(words: Sequence[str], choosable: Sequence[str]) -> list[str]:
-    """Return those of the words that choose from one of the groups what it has."""
-    pairs = ((word, *word.partition("=")[::2]) for word in words)
-    return [word for word, key, value in pairs if key in choosable and value in options(key.split("@")[0])]
-
-
 def known_keys(name: str, words: Sequence[str] = ()) -> list[str]:
     """Return every key of the command's configuration with some choices from groups, with dots."""
-    keys: list[str] = []
+    return _keys(defaults(name, words))
 
-    def walk(node: Mapping[str, Any], prefix: str) -> None:
-        for key, value in node.items():
-            keys.append(f"{prefix}{key}")
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
 
-    walk(defaults(name, words), "")
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    """Return every key of a configuration, with dots."""
+    keys = []
+    for key, value in config.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _keys(value, f"{prefix}{key}.")
     return keys
 
 
 def defaults(name: str, words: Sequence[str] = ()) -> Config:
     """Return the command's configuration with some choices from groups; what must be given is ``???``."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        config = hydra_compose(name, overrides=list(words))
+    config = _composed(name, dict(map(typed.split_word, words)), ConfigFiles())
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException:  # a default that is made from what must be given

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from designspace.cli import app, typed
+from designspace.cli.config_files import ConfigFiles, configs_folder
 from designspace.cli.examples import EXAMPLES
-from designspace.support.errors import unknown
 
 TOPICS = {
     "experiment": "a study with all its settings",
@@ -51,12 +51,10 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
         InputError: a choice that there is not.
     """
     pairs = [typed.split_word(word) for word in words if "=" in word and not word.startswith("-")]
-    groups = [group for group in TOPICS if group in app.groups(name)]
-    for key, value in pairs:
-        if key in groups and value not in app.options(key):
-            raise unknown(key, value, app.options(key))
+    files = ConfigFiles()
+    groups = [group for group in TOPICS if group in files.groups(name)]
     chosen = {group: app.chosen(name, group, [f"{k}={v}" for k, v in pairs]) for group in groups}
-    own = read_comments(app.configs_folder() / f"{name}.yaml")
+    own = read_comments(configs_folder() / f"{name}.yaml")
     lines = [f"usage: python -m designspace.{name} [key=value ...]", "", *_wrapped(own.about, 0), "", "examples:"]
     lines += [f"  python -m designspace.{name} {example}" for example in EXAMPLES[name]]
     values = app.defaults(name, [f"{group}={choice}" for group, choice in chosen.items()])
@@ -64,10 +62,10 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     lines += _rows("", {k: v for k, v in values.items() if not isinstance(v, dict) or k in own.keys}, [own])
     lines += [line for note in own.notes for line in _wrapped(note, 2)]
     for group in groups:
-        lines += ["", *_choices(group, app.chosen(name, group, []))]
+        lines += ["", *_choices(group, files.default_choices(name)[group], files)]
     for topic, keys in values.items():
         if isinstance(keys, dict):
-            lines += ["", *_topic(topic, keys, chosen)]
+            lines += ["", *_topic(topic, keys, chosen, files)]
     return "\n".join(lines)
 
 
@@ -94,25 +92,24 @@ def read_comments(path: Path) -> Comments:
     return comments
 
 
-def _choices(group: str, default: str) -> Iterator[str]:
+def _choices(group: str, default: str, files: ConfigFiles) -> Iterator[str]:
     """Return each name that a group offers with the first sentence on it, without its references."""
     yield f"{group}=... chooses {TOPICS[group]} (default: {default}):"
-    for option in app.options(group):
-        about = read_comments(app.configs_folder() / group / f"{option}.yaml").about.removeprefix(f"{option}: ")
+    for option in files.options(group):
+        about = read_comments(files.path(group, option)).about.removeprefix(f"{option}: ")
         sentence = re.split(r"(?<=[\w)])[.;] |\.$", re.sub(r" \([^)]*\)", "", about))[0]
         first, *more = textwrap.wrap(sentence, _width() - 22, break_on_hyphens=False) or [""]
         yield f"  {option:<19} {first}"
         yield from (" " * 22 + line for line in more)
 
 
-def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str]) -> Iterator[str]:
+def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], files: ConfigFiles) -> Iterator[str]:
     """Return the keys of a part of the configuration, each with its full name."""
-    folder = app.configs_folder()
-    base = folder / "base" / f"{topic}.yaml"
-    files = [folder / group / f"{choice}.yaml" for group, choice in chosen.items() if group in (topic, "input")]
-    comments = [read_comments(path) for path in (base, *files) if path.is_file()]
+    base = configs_folder() / "base" / f"{topic}.yaml"
+    paths = [files.path(group, choice) for group, choice in chosen.items() if group in (topic, "input")]
+    comments = [read_comments(path) for path in ([base] if base.is_file() else []) + paths]
     if topic in chosen:
-        about = read_comments(folder / topic / f"{chosen[topic]}.yaml").about
+        about = read_comments(files.path(topic, chosen[topic])).about
         yield f"{TOPICS[topic]}, with {topic}={chosen[topic]} (--help {topic}=... shows another):"
         yield from _wrapped(about, 2)
     else:

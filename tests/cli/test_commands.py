@@ -15,6 +15,7 @@ from interrupts import start_interruptible
 
 from designspace.__main__ import commands
 from designspace.cli import app
+from designspace.cli.config_files import ConfigFiles
 from designspace.models import create_model
 from designspace.models.known import of_published
 from designspace.models.saved import write_model
@@ -92,7 +93,7 @@ def test_ranges_follow_the_budget(key, tmp_path):
 
 
 def test_every_space_can_be_chosen():
-    assert set(app.options("space")) == set(catalog.NAMES)
+    assert set(ConfigFiles().options("space")) == set(catalog.NAMES)
     for name in catalog.NAMES:
         config = app.compose("sample", [f"space={name}", "space.flops=null"])
         assert catalog.space(**config["space"]).name == name

@@ -12,6 +12,7 @@ import pytest
 
 from designspace.__main__ import GROUPS, commands, overview
 from designspace.cli import app
+from designspace.cli.config_files import ConfigFiles
 from designspace.cli.examples import EXAMPLES
 from designspace.cli.help import help_text
 from designspace.support.errors import InputError
@@ -101,5 +102,5 @@ def test_help_shows_the_keys_of_what_is_chosen():
 
 def test_help_says_a_word_on_each_choice():
     text = help_text("sample")
-    for option in app.options("space"):
+    for option in ConfigFiles().options("space"):
         assert re.search(rf"^  {option} +\S", text, re.M), option
