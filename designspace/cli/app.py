@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.cli import data_words, terminal, typed
+from designspace.cli.command_line import read_command_line
 from designspace.cli.config_files import ConfigFiles, configs_folder, read_config
 from designspace.cli.provenance import DISTRIBUTION, version_of
+from designspace.cli.typed import quoted
 from designspace.support.errors import InputError, RunError, closest, suggest
 
 if TYPE_CHECKING:
@@ -37,20 +39,20 @@ def main(
         arguments: what was typed after the command's name; the process's own arguments unless given.
         resumes: whether the same command, after Ctrl-C, goes on where it was.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
     terminal.protect()
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
         with terminal.while_read():
-            if any(word in ("-h", "--help", "help") for word in words):
+            line = read_command_line(sys.argv[1:] if arguments is None else arguments)
+            if line.asks_for_help:
                 from designspace.cli.help import help_text
 
-                print(help_text(name, words))
-            elif "--version" in words:
+                print(help_text(name, line.typed))
+            elif line.asks_for_version:
                 print(version())
             else:
-                run(compose(name, words), words)
+                run(compose(name, line.typed), line.typed)
     except InputError as error:
         _end(name, error, 2)
     except (RunError, OSError) as error:
@@ -68,13 +70,18 @@ def version() -> str:
 def compose(name: str, words: Sequence[str]) -> Config:
     """Return the configuration of a command with what was typed: paths and names as text, the rest in Hydra's syntax.
 
+    Args:
+        name: name of the command.
+        words: what was typed, options included.
+
     Raises:
         InputError: a word that cannot be read, or a name that does not exist; the error lists what does.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    files = ConfigFiles()
+    line = read_command_line(words)
+    words, files = line.words, line.files
     for i, word in enumerate(words):
         if word.startswith("-") or "=" not in word:
             raise _not_a_pair(name, words[i:], files)
@@ -147,7 +154,8 @@ def _composed(name: str, choices: Mapping[str, str], files: ConfigFiles) -> Dict
         files.path(group.partition("@")[0], choice)
     try:
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-            return hydra_compose(name, overrides=[f"{group}={choice}" for group, choice in choices.items()])
+            chosen_words = [f"{group}={quoted(choice)}" for group, choice in choices.items()]
+            return hydra_compose(name, overrides=[*files.search_path, *chosen_words])
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(" ".join(str(error).split())) from error
 
@@ -170,8 +178,9 @@ def is_typed(key: str, words: Sequence[str]) -> bool:
 
 def chosen(name: str, group: str, words: Sequence[str]) -> str:
     """Return what a command chooses from a group: the choice that was typed, or the default."""
-    choices = [value for key, value in map(typed.split_word, words) if key == group]
-    return choices[-1] if choices else ConfigFiles().default_choices(name)[group]
+    line = read_command_line(words)
+    choices = [value for key, value in map(typed.split_word, line.words) if key == group]
+    return choices[-1] if choices else line.files.default_choices(name)[group]
 
 
 def _not_a_pair(name: str, words: Sequence[str], files: ConfigFiles) -> InputError:
@@ -180,7 +189,10 @@ def _not_a_pair(name: str, words: Sequence[str], files: ConfigFiles) -> InputErr
     if word.startswith("-"):
         near = closest(word.strip("-").partition("=")[0].replace("-", "_"), known)
         meant = f"did you mean {near[0]}=...? " if near else ""
-        return InputError(f"unknown option {word!r}; {meant}there is --help, and key=value for every key it lists")
+        return InputError(
+            f"unknown option {word!r}; {meant}choose from: --help, --version, --config-dir, and key=value for every "
+            "key that --help lists"
+        )
     joined = f"{word}.{words[1]}" if len(words) > 1 else ""
     folder = next((key for key in ("run", "runs", "model") if key in known and Path(word).exists()), None)
     if joined.partition("=")[0] in known:
@@ -225,7 +237,8 @@ def defaults(name: str, words: Sequence[str] = ()) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    config = _composed(name, dict(map(typed.split_word, words)), ConfigFiles())
+    line = read_command_line(words)
+    config = _composed(name, dict(map(typed.split_word, line.words)), line.files)
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException:  # a default that is made from what must be given

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from designspace.cli.typed import quoted
 from designspace.support.errors import InputError, unknown
 from designspace.support.reading import read_text
 
@@ -25,12 +26,24 @@ def configs_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFiles:
-    """The configuration files that commands choose from."""
+    """The configuration files that commands choose from: the project's own, and those of another folder."""
+
+    config_dir: str | None = None
+    """The folder of the user's own files, as it was typed."""
+
+    def __post_init__(self) -> None:
+        if self.config_dir is not None and not Path(self.config_dir).is_dir():
+            raise InputError(f"--config-dir={self.config_dir}: there is no such folder")
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Folders that are searched, in this order."""
-        return (configs_folder(),)
+        """Folders that are searched."""
+        return (configs_folder(), *([] if self.config_dir is None else [Path(self.config_dir)]))
+
+    @property
+    def search_path(self) -> list[str]:
+        """Words that add the user's folder to Hydra's search path."""
+        return [f"hydra.searchpath=[{quoted(f'file://{folder.resolve()}')}]" for folder in self.folders[1:]]
 
     def options(self, group: str) -> list[str]:
         """Return the names that a group offers, such as ``space``."""
@@ -40,13 +53,15 @@ class ConfigFiles:
         """Return the file of a choice.
 
         Raises:
-            InputError: the group does not offer this choice.
+            InputError: the group does not offer this choice, or both folders do: Hydra would ignore the user's.
         """
-        for folder in self.folders:
-            path = folder / group / f"{option}.yaml"
-            if option in self.options(group) and path.is_file():
-                return path
-        raise unknown(group, option, self.options(group))
+        if option not in self.options(group):
+            raise unknown(group, option, self.options(group))
+        paths = [folder / group / f"{option}.yaml" for folder in self.folders]
+        first, *others = [path for path in paths if path.is_file()]
+        if others:
+            raise InputError(f"{others[0]} has the name of one of designspace's own files; rename it")
+        return first
 
     def default_choices(self, command: str) -> dict[str, str]:
         """Return what a command chooses by default: group -> choice."""
@@ -62,7 +77,8 @@ class ConfigFiles:
         The file of an experiment, for example, has ``/input@space`` in its defaults list.
         """
         groups = self.groups(command)
-        files = [read_config(self.path(group, option)) for group in groups for option in self.options(group)]
+        paths = [path for group in groups for folder in self.folders for path in (folder / group).glob("*.yaml")]
+        files = [read_config(path) for path in sorted(paths)]
         inner = [key[1:] for file in files for key, _ in _choices(file) if key.startswith("/")]
         return list(dict.fromkeys([*groups, *inner]))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.cli import app, typed
+from designspace.cli.command_line import OPTIONS, CommandLine, read_command_line
 from designspace.cli.config_files import ConfigFiles, configs_folder
 from designspace.cli.examples import EXAMPLES
 
@@ -50,14 +51,22 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     Raises:
         InputError: a choice that there is not.
     """
-    pairs = [typed.split_word(word) for word in words if "=" in word and not word.startswith("-")]
-    files = ConfigFiles()
+    line = read_command_line(words)
+    pairs = [typed.split_word(word) for word in line.words if "=" in word and not word.startswith("-")]
+    files = line.files
     groups = [group for group in TOPICS if group in files.groups(name)]
     chosen = {group: app.chosen(name, group, [f"{k}={v}" for k, v in pairs]) for group in groups}
     own = read_comments(configs_folder() / f"{name}.yaml")
-    lines = [f"usage: python -m designspace.{name} [key=value ...]", "", *_wrapped(own.about, 0), "", "examples:"]
+    lines = [
+        f"usage: python -m designspace.{name} [options] [key=value ...]",
+        "",
+        *_wrapped(own.about, 0),
+        "",
+        "examples:",
+    ]
     lines += [f"  python -m designspace.{name} {example}" for example in EXAMPLES[name]]
-    values = app.defaults(name, [f"{group}={choice}" for group, choice in chosen.items()])
+    choices = CommandLine(tuple(f"{group}={choice}" for group, choice in chosen.items()), line.config_dir)
+    values = app.defaults(name, choices.typed)
     lines += ["", "keys, each with its default:"]
     lines += _rows("", {k: v for k, v in values.items() if not isinstance(v, dict) or k in own.keys}, [own])
     lines += [line for note in own.notes for line in _wrapped(note, 2)]
@@ -66,7 +75,15 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     for topic, keys in values.items():
         if isinstance(keys, dict):
             lines += ["", *_topic(topic, keys, chosen, files)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_options(groups)])
+
+
+def _options(groups: Sequence[str]) -> Iterator[str]:
+    """Yield the options of a command that chooses from some groups, each with its meaning."""
+    yield "options:"
+    for option, meaning in OPTIONS.items():
+        if groups or not option.startswith("--config-dir"):
+            yield from _row(f"  {option}", meaning)
 
 
 def read_comments(path: Path) -> Comments:
@@ -128,14 +145,18 @@ def _rows(prefix: str, values: Mapping[str, Any], comments: Sequence[Comments]) 
             shown, meaning = "...", f"must be given. {meaning[:1].upper()}{meaning[1:]}"
         else:
             shown = "..." if value is None and full in typed.PATHS else _as_typed(value)
-        head = f"  {full}={shown}"
-        first, *more = textwrap.wrap(meaning, _width() - _INDENT, break_on_hyphens=False) or [""]
-        if len(head) < _INDENT - 1:
-            yield f"{head:<{_INDENT}}{first}".rstrip()
-        else:
-            yield head
-            yield " " * _INDENT + first
-        yield from (" " * _INDENT + line for line in more)
+        yield from _row(f"  {full}={shown}", meaning)
+
+
+def _row(head: str, meaning: str) -> Iterator[str]:
+    """Yield the lines of a key or an option with its meaning."""
+    first, *more = textwrap.wrap(meaning, _width() - _INDENT, break_on_hyphens=False) or [""]
+    if len(head) < _INDENT - 1:
+        yield f"{head:<{_INDENT}}{first}".rstrip()
+    else:
+        yield head
+        yield " " * _INDENT + first
+    yield from (" " * _INDENT + line for line in more)
 
 
 def _meaning(key: str, comments: Sequence[Comments]) -> str:

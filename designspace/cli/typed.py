@@ -77,6 +77,12 @@ def split_word(word: str) -> tuple[str, str]:
     return key, value
 
 
+def quoted(text: str) -> str:
+    """Return a text in quotes, as Hydra's syntax takes it, which would read 2020 as a number."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _whole(value: str) -> str:
     """Return a value, and a whole number without its exponent: ``1e3`` is a number of networks like ``1000``."""
     exponent = re.fullmatch(r"\d{1,9}(\.\d{1,9})?[eE]\+?\d{1,2}", value)
