@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from designspace.cli import data_words, terminal, typed
-from designspace.cli.command_line import read_command_line
+from designspace.cli import data_words, multirun, terminal, typed
+from designspace.cli.command_line import CommandLine, read_command_line
 from designspace.cli.config_files import ConfigFiles, configs_folder, read_config
+from designspace.cli.overrides import parse_override, unreadable
 from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.cli.typed import quoted
 from designspace.support.errors import InputError, RunError, closest, suggest
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 Config = dict[str, Any]
 """What the user typed, over the defaults: plain nested dicts, lists and numbers."""
+
+STOPPED = 128
+"""Exit codes above this one, as in a shell, say that a signal stopped the command."""
 
 
 def main(
@@ -40,26 +46,69 @@ def main(
         resumes: whether the same command, after Ctrl-C, goes on where it was.
     """
     terminal.protect()
+    arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
         with terminal.while_read():
-            line = read_command_line(sys.argv[1:] if arguments is None else arguments)
+            line = read_command_line(arguments)
             if line.asks_for_help:
                 from designspace.cli.help import help_text
 
                 print(help_text(name, line.typed))
             elif line.asks_for_version:
                 print(version())
+            elif line.multirun:
+                _run_combinations(name, run, line)
             else:
                 run(compose(name, line.typed), line.typed)
-    except InputError as error:
-        _end(name, error, 2)
-    except (RunError, OSError) as error:
-        _end(name, error, 1)
+    except (InputError, RunError, OSError) as error:
+        raise SystemExit(_report(name, error, arguments)) from None
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command goes on from here\n" if resumes else "\nstopped\n")
         raise SystemExit(130) from None
+
+
+def _run_combinations(name: str, run: Callable[[Config, Sequence[str]], None], line: CommandLine) -> None:
+    """Run a command once for each combination of the values that were typed; if some fail, the others run all the same.
+
+    Raises:
+        InputError: a combination cannot be composed; then none is run.
+        SystemExit: some combinations failed.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        raise InputError("--multirun cannot run inside torchrun; start torchrun once for each combination")
+    _check_words(name, line)
+    combinations = multirun.combinations(name, line)
+    configs = [compose(name, combination.line.typed) for combination in combinations]
+    failed: dict[str, int] = {}
+    for number, (combination, config) in enumerate(zip(combinations, configs, strict=True), 1):
+        print(f"[{number}/{len(combinations)}] {combination.label}", flush=True)
+        if code := _code_of(name, run, config, combination.line):
+            failed[combination.label] = code
+    if failed:
+        labels = "".join(f"\n  {label}" for label in failed)
+        sys.stderr.write(f"designspace.{name}: {len(failed)} of {len(combinations)} combinations failed:{labels}\n")
+        raise SystemExit(max(failed.values()))
+
+
+def _code_of(name: str, run: Callable[[Config, Sequence[str]], None], config: Config, line: CommandLine) -> int:
+    """Run a command, say what goes wrong, and return the exit code that it would have alone."""
+    try:
+        run(config, line.typed)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code > STOPPED:
+            raise
+        return code
+    except BrokenPipeError:
+        raise
+    except (InputError, RunError, OSError) as error:
+        return _report(name, error, line.typed)
+    except Exception:  # a bug that one combination meets must not cost the others their results
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def version() -> str:
@@ -81,11 +130,9 @@ def compose(name: str, words: Sequence[str]) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     line = read_command_line(words)
-    words, files = line.words, line.files
-    for i, word in enumerate(words):
-        if word.startswith("-") or "=" not in word:
-            raise _not_a_pair(name, words[i:], files)
-    words = data_words.understood(name, words, files.options)
+    files = line.files
+    _check_words(name, line)
+    words = data_words.understood(name, line.words, files.options)
     groups = files.choosable(name)
     texts, others = typed.split(words, groups)
     values = dict(map(_parsed, others))
@@ -119,24 +166,12 @@ def _parsed(word: str) -> tuple[str, Any]:
     """Return the key and the value of a word in Hydra's syntax.
 
     Raises:
-        InputError: the word cannot be read.
+        InputError: the word cannot be read, or stands for several values.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        override = OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        raise _unreadable(word) from error
+    override = parse_override(word)
     if override.is_sweep_override():
-        raise _unreadable(word)
+        raise unreadable(word, multirun.HINT)
     return override.get_key_element(), override.value()
-
-
-def _unreadable(word: str) -> InputError:
-    """Return the error for a value that is not in Hydra's syntax, or stands for several values."""
-    key = word.partition("=")[0]
-    return InputError(f"cannot read {word}; {key} takes a number, a word, or a list as [a,b]: see --help")
 
 
 def _composed(name: str, choices: Mapping[str, str], files: ConfigFiles) -> DictConfig:
@@ -183,6 +218,13 @@ def chosen(name: str, group: str, words: Sequence[str]) -> str:
     return choices[-1] if choices else line.files.default_choices(name)[group]
 
 
+def _check_words(name: str, line: CommandLine) -> None:
+    """Raise `InputError` for the first word that is not of the form ``key=value``."""
+    for i, word in enumerate(line.words):
+        if word.startswith("-") or "=" not in word:
+            raise _not_a_pair(name, line.words[i:], line.files)
+
+
 def _not_a_pair(name: str, words: Sequence[str], files: ConfigFiles) -> InputError:
     """Return the error for a word that is no ``key=value``, the first of some, with what may have been meant."""
     word, known = words[0], [*known_keys(name), *files.groups(name)]
@@ -190,8 +232,8 @@ def _not_a_pair(name: str, words: Sequence[str], files: ConfigFiles) -> InputErr
         near = closest(word.strip("-").partition("=")[0].replace("-", "_"), known)
         meant = f"did you mean {near[0]}=...? " if near else ""
         return InputError(
-            f"unknown option {word!r}; {meant}choose from: --help, --version, --config-dir, and key=value for every "
-            "key that --help lists"
+            f"unknown option {word!r}; {meant}choose from: --help, --version, --config-dir, --multirun, and key=value "
+            "for every key that --help lists"
         )
     joined = f"{word}.{words[1]}" if len(words) > 1 else ""
     folder = next((key for key in ("run", "runs", "model") if key in known and Path(word).exists()), None)
@@ -246,8 +288,10 @@ def defaults(name: str, words: Sequence[str] = ()) -> Config:
     return dict(plain)
 
 
-def _end(name: str, error: Exception, code: int) -> None:
-    """Say what is wrong and end the process."""
-    text = f"cannot use {error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-    sys.stderr.write(f"designspace.{name}: {text}\n")
-    raise SystemExit(code) from None
+def _report(name: str, error: InputError | RunError | OSError, words: Sequence[str]) -> int:
+    """Say what is wrong on stderr; return the exit code for it."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        text = f"cannot use {error.filename}: {error.strerror}"
+    sys.stderr.write(f"designspace.{name}: {text}{multirun.hint(text, words)}\n")
+    return 2 if isinstance(error, InputError) else 1

@@ -11,6 +11,7 @@ from designspace.support.errors import InputError
 
 OPTIONS = {
     "--config-dir FOLDER": "also choose from files of your own: recipe=mine is FOLDER/recipe/mine.yaml",
+    "-m, --multirun": "run once for each combination of values with commas, as seed=1,2, or range(1,4)",
     "-h, --help": "show this help",
     "--version": "show the version",
 }
@@ -26,6 +27,8 @@ class CommandLine:
     words: tuple[str, ...]
     """All words but the options: ``key=value``, and whatever else was typed."""
     config_dir: str | None = None
+    multirun: bool = False
+    """Whether the command runs once for each combination of values."""
     asks_for_help: bool = False
     asks_for_version: bool = False
 
@@ -41,7 +44,8 @@ class CommandLine:
     @property
     def typed(self) -> list[str]:
         """The words that run the command again: each option as one word, before all others."""
-        return [*([] if self.config_dir is None else [f"--config-dir={self.config_dir}"]), *self.words]
+        options = [] if self.config_dir is None else [f"--config-dir={self.config_dir}"]
+        return [*options, *(["--multirun"] if self.multirun else []), *self.words]
 
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -53,7 +57,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         InputError: the value of an option is missing.
     """
     words: list[str] = []
-    config_dir, asks_for_help, asks_for_version = None, False, False
+    config_dir, multirun, asks_for_help, asks_for_version = None, False, False, False
     remaining = list(arguments)
     while remaining:
         word = remaining.pop(0)
@@ -64,10 +68,12 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
             if not value:
                 raise InputError(f"{option} needs a folder, as {option} my_configs")
             config_dir = os.path.expanduser(value)  # noqa: PTH111  (pathlib raises where there is no such user)
+        elif word in ("-m", "--multirun"):
+            multirun = True
         elif word in ("-h", "--help", "help"):
             asks_for_help = True
         elif word == "--version":
             asks_for_version = True
         else:
             words.append(word)
-    return CommandLine(tuple(words), config_dir, asks_for_help, asks_for_version)
+    return CommandLine(tuple(words), config_dir, multirun, asks_for_help, asks_for_version)
