@@ -19,6 +19,7 @@ from designspace.cli.overrides import parse_override, unreadable
 from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.cli.typed import quoted
 from designspace.support.errors import InputError, RunError, closest, suggest
+from designspace.support.file_errors import as_run_errors
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,7 +51,7 @@ def main(
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
-        with terminal.while_read():
+        with terminal.while_read(), as_run_errors():
             line = read_command_line(arguments)
             if line.asks_for_help:
                 from designspace.cli.help import help_text
@@ -62,7 +63,7 @@ def main(
                 _run_combinations(name, run, line)
             else:
                 run(compose(name, line.typed), line.typed)
-    except (InputError, RunError, OSError) as error:
+    except (InputError, RunError) as error:
         raise SystemExit(_report(name, error, arguments)) from None
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command goes on from here\n" if resumes else "\nstopped\n")
@@ -95,7 +96,8 @@ def _run_combinations(name: str, run: Callable[[Config, Sequence[str]], None], l
 def _code_of(name: str, run: Callable[[Config, Sequence[str]], None], config: Config, line: CommandLine) -> int:
     """Run a command, say what goes wrong, and return the exit code that it would have alone."""
     try:
-        run(config, line.typed)
+        with as_run_errors():
+            run(config, line.typed)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code > STOPPED:
@@ -103,7 +105,7 @@ def _code_of(name: str, run: Callable[[Config, Sequence[str]], None], config: Co
         return code
     except BrokenPipeError:
         raise
-    except (InputError, RunError, OSError) as error:
+    except (InputError, RunError) as error:
         return _report(name, error, line.typed)
     except Exception:  # a bug that one combination meets must not cost the others their results
         traceback.print_exc()
@@ -184,6 +186,7 @@ def _composed(name: str, choices: Mapping[str, str], files: ConfigFiles) -> Dict
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     for group, choice in choices.items():
         files.path(group.partition("@")[0], choice)
@@ -191,7 +194,9 @@ def _composed(name: str, choices: Mapping[str, str], files: ConfigFiles) -> Dict
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
             chosen_words = [f"{group}={quoted(choice)}" for group, choice in choices.items()]
             return hydra_compose(name, overrides=[*files.search_path, *chosen_words])
-    except (HydraException, OmegaConfBaseException) as error:
+    except OSError as error:
+        raise RunError(f"cannot read {error.filename}: {error.strerror}") from error
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise InputError(" ".join(str(error).split())) from error
 
 
@@ -288,10 +293,8 @@ def defaults(name: str, words: Sequence[str] = ()) -> Config:
     return dict(plain)
 
 
-def _report(name: str, error: InputError | RunError | OSError, words: Sequence[str]) -> int:
+def _report(name: str, error: InputError | RunError, words: Sequence[str]) -> int:
     """Say what is wrong on stderr; return the exit code for it."""
     text = str(error)
-    if isinstance(error, OSError) and error.filename:
-        text = f"cannot use {error.filename}: {error.strerror}"
     sys.stderr.write(f"designspace.{name}: {text}{multirun.hint(text, words)}\n")
     return 2 if isinstance(error, InputError) else 1

@@ -12,8 +12,9 @@ from typing import Any
 
 from designspace.cli import app, typed
 from designspace.cli.command_line import OPTIONS, CommandLine, read_command_line
-from designspace.cli.config_files import ConfigFiles, configs_folder
+from designspace.cli.config_files import MAX_BYTES, ConfigFiles, configs_folder
 from designspace.cli.examples import EXAMPLES
+from designspace.support.reading import read_text
 
 TOPICS = {
     "experiment": "a study with all its settings",
@@ -90,7 +91,7 @@ def read_comments(path: Path) -> Comments:
     """Return the comments of a configuration file, which stand before all keys, behind each, or alone on a line."""
     comments, about, last = Comments(), [], None
     in_defaults = False
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, MAX_BYTES).splitlines():
         key = re.match(r"(\w+):(?:[^#]|#(?! ))*(?:# (.*))?$", line)
         if line.startswith("# @package"):
             continue

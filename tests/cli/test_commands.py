@@ -223,6 +223,11 @@ def test_bad_input_to_other_commands(command, arguments, words, tmp_path):
     fails(designspace(command, *arguments, cwd=tmp_path), 2, *words)
 
 
+@pytest.mark.parametrize("word", ["run={}", "--config-dir={}"])
+def test_a_name_that_is_too_long_is_one_message(word, tmp_path):
+    fails(designspace("sample", word.format("a" * 300), "n=2", cwd=tmp_path), 1, f"cannot use {'a' * 300}", "too long")
+
+
 def test_another_population_is_never_overwritten(tmp_path):
     assert designspace("sample", "n=5", "run=r", cwd=tmp_path).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "r").iterdir()}
