@@ -12,6 +12,7 @@ from designspace.models.known import Known, of_published
 from designspace.models.saved import ONNX, TORCH_EXPORT, write_model
 from designspace.models.zoo import create_model
 from designspace.support.errors import InputError
+from designspace.support.reading import entries
 from designspace.support.text import counted
 from designspace.training import load
 
@@ -29,7 +30,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         print(f"{ONNX}: {_compared(folder / ONNX, model, crop)}")
     if config["torch_export"]:
         to_torch_export(model, folder / TORCH_EXPORT, crop)
-    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    names = ", ".join(path.name for path in entries(folder))
     print(f"{known.name}{_rank(known)} is in {folder}: {names}")
     print("load it, here or anywhere:\n")
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")

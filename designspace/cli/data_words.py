@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from designspace.cli.typed import quoted
 from designspace.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def understood(command: str, words: Sequence[str], options: Callable[[str], list
         name = given
     if name is None:
         return list(others)
-    chosen = [f"data={name}"] if name in options("data") else ["data=folder", _quoted(name)]
+    chosen = [f"data={name}"] if name in options("data") else ["data=folder", f"data.name={quoted(name)}"]
     if command in _INPUTS:
         return [*chosen, *_networks_for(name, command, others, options)]
     if command != "prepare":  # which may be about to make it
@@ -135,9 +136,3 @@ def _value(words: Sequence[str], key: str) -> str | None:
     """The text that was typed last for a key, without quotes; None for none."""
     values = [word.partition("=")[2].strip("'\"") for word in words if _key(word) == key and "=" in word]
     return values[-1] if values and values[-1] not in ("", "null") else None
-
-
-def _quoted(name: str) -> str:
-    """The name of a data set for Hydra, which would read 2020 as a number."""
-    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"data.name='{escaped}'"

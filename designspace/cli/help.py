@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from designspace.cli import app, typed
+from designspace.cli.command_line import OPTIONS, CommandLine, read_command_line
+from designspace.cli.config_files import MAX_BYTES, ConfigFiles, configs_folder
 from designspace.cli.examples import EXAMPLES
-from designspace.support.errors import unknown
+from designspace.support.reading import read_text
 
 TOPICS = {
     "experiment": "a study with all its settings",
@@ -50,32 +52,46 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     Raises:
         InputError: a choice that there is not.
     """
-    pairs = [typed.split_word(word) for word in words if "=" in word and not word.startswith("-")]
-    groups = [group for group in TOPICS if group in app.groups(name)]
-    for key, value in pairs:
-        if key in groups and value not in app.options(key):
-            raise unknown(key, value, app.options(key))
+    line = read_command_line(words)
+    pairs = [typed.split_word(word) for word in line.words if "=" in word and not word.startswith("-")]
+    files = line.files
+    groups = [group for group in TOPICS if group in files.groups(name)]
     chosen = {group: app.chosen(name, group, [f"{k}={v}" for k, v in pairs]) for group in groups}
-    own = read_comments(app.configs_folder() / f"{name}.yaml")
-    lines = [f"usage: python -m designspace.{name} [key=value ...]", "", *_wrapped(own.about, 0), "", "examples:"]
+    own = read_comments(configs_folder() / f"{name}.yaml")
+    lines = [
+        f"usage: python -m designspace.{name} [options] [key=value ...]",
+        "",
+        *_wrapped(own.about, 0),
+        "",
+        "examples:",
+    ]
     lines += [f"  python -m designspace.{name} {example}" for example in EXAMPLES[name]]
-    values = app.defaults(name, [f"{group}={choice}" for group, choice in chosen.items()])
+    choices = CommandLine(tuple(f"{group}={choice}" for group, choice in chosen.items()), line.config_dir)
+    values = app.defaults(name, choices.typed)
     lines += ["", "keys, each with its default:"]
     lines += _rows("", {k: v for k, v in values.items() if not isinstance(v, dict) or k in own.keys}, [own])
     lines += [line for note in own.notes for line in _wrapped(note, 2)]
     for group in groups:
-        lines += ["", *_choices(group, app.chosen(name, group, []))]
+        lines += ["", *_choices(group, files.default_choices(name)[group], files)]
     for topic, keys in values.items():
         if isinstance(keys, dict):
-            lines += ["", *_topic(topic, keys, chosen)]
-    return "\n".join(lines)
+            lines += ["", *_topic(topic, keys, chosen, files)]
+    return "\n".join([*lines, "", *_options(groups)])
+
+
+def _options(groups: Sequence[str]) -> Iterator[str]:
+    """Yield the options of a command that chooses from some groups, each with its meaning."""
+    yield "options:"
+    for option, meaning in OPTIONS.items():
+        if groups or not option.startswith("--config-dir"):
+            yield from _row(f"  {option}", meaning)
 
 
 def read_comments(path: Path) -> Comments:
     """Return the comments of a configuration file, which stand before all keys, behind each, or alone on a line."""
     comments, about, last = Comments(), [], None
     in_defaults = False
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, MAX_BYTES).splitlines():
         key = re.match(r"(\w+):(?:[^#]|#(?! ))*(?:# (.*))?$", line)
         if line.startswith("# @package"):
             continue
@@ -94,25 +110,24 @@ def read_comments(path: Path) -> Comments:
     return comments
 
 
-def _choices(group: str, default: str) -> Iterator[str]:
+def _choices(group: str, default: str, files: ConfigFiles) -> Iterator[str]:
     """Return each name that a group offers with the first sentence on it, without its references."""
     yield f"{group}=... chooses {TOPICS[group]} (default: {default}):"
-    for option in app.options(group):
-        about = read_comments(app.configs_folder() / group / f"{option}.yaml").about.removeprefix(f"{option}: ")
+    for option in files.options(group):
+        about = read_comments(files.path(group, option)).about.removeprefix(f"{option}: ")
         sentence = re.split(r"(?<=[\w)])[.;] |\.$", re.sub(r" \([^)]*\)", "", about))[0]
         first, *more = textwrap.wrap(sentence, _width() - 22, break_on_hyphens=False) or [""]
         yield f"  {option:<19} {first}"
         yield from (" " * 22 + line for line in more)
 
 
-def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str]) -> Iterator[str]:
+def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], files: ConfigFiles) -> Iterator[str]:
     """Return the keys of a part of the configuration, each with its full name."""
-    folder = app.configs_folder()
-    base = folder / "base" / f"{topic}.yaml"
-    files = [folder / group / f"{choice}.yaml" for group, choice in chosen.items() if group in (topic, "input")]
-    comments = [read_comments(path) for path in (base, *files) if path.is_file()]
+    base = configs_folder() / "base" / f"{topic}.yaml"
+    paths = [files.path(group, choice) for group, choice in chosen.items() if group in (topic, "input")]
+    comments = [read_comments(path) for path in ([base] if base.is_file() else []) + paths]
     if topic in chosen:
-        about = read_comments(folder / topic / f"{chosen[topic]}.yaml").about
+        about = read_comments(files.path(topic, chosen[topic])).about
         yield f"{TOPICS[topic]}, with {topic}={chosen[topic]} (--help {topic}=... shows another):"
         yield from _wrapped(about, 2)
     else:
@@ -131,14 +146,18 @@ def _rows(prefix: str, values: Mapping[str, Any], comments: Sequence[Comments]) 
             shown, meaning = "...", f"must be given. {meaning[:1].upper()}{meaning[1:]}"
         else:
             shown = "..." if value is None and full in typed.PATHS else _as_typed(value)
-        head = f"  {full}={shown}"
-        first, *more = textwrap.wrap(meaning, _width() - _INDENT, break_on_hyphens=False) or [""]
-        if len(head) < _INDENT - 1:
-            yield f"{head:<{_INDENT}}{first}".rstrip()
-        else:
-            yield head
-            yield " " * _INDENT + first
-        yield from (" " * _INDENT + line for line in more)
+        yield from _row(f"  {full}={shown}", meaning)
+
+
+def _row(head: str, meaning: str) -> Iterator[str]:
+    """Yield the lines of a key or an option with its meaning."""
+    first, *more = textwrap.wrap(meaning, _width() - _INDENT, break_on_hyphens=False) or [""]
+    if len(head) < _INDENT - 1:
+        yield f"{head:<{_INDENT}}{first}".rstrip()
+    else:
+        yield head
+        yield " " * _INDENT + first
+    yield from (" " * _INDENT + line for line in more)
 
 
 def _meaning(key: str, comments: Sequence[Comments]) -> str:

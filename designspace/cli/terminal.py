@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
+from designspace.support.errors import RunError
 from designspace.support.text import printable
 
 
@@ -24,8 +25,14 @@ class SafeStream:
 
     def write(self, text: str) -> int:
         """Write text; return its length."""
-        self.raw.write(printable(text))
+        with _writable():
+            self.raw.write(printable(text))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        with _writable():
+            self.raw.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -34,6 +41,17 @@ class SafeStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
+
+
+@contextlib.contextmanager
+def _writable() -> Iterator[None]:
+    """Raise `RunError` if the output goes to a file on a full disk, for example."""
+    try:
+        yield
+    except BrokenPipeError:  # its reader has seen enough
+        raise
+    except OSError as error:
+        raise RunError(f"cannot write the output: {error.strerror or error}") from error
 
 
 def protect() -> None:

@@ -77,6 +77,30 @@ def split_word(word: str) -> tuple[str, str]:
     return key, value
 
 
+def alternatives(text: str) -> list[str]:
+    """Return the values that commas outside of quotes and brackets separate.
+
+    >>> alternatives("[1,2],[3,4]"), alternatives("'a,b'")
+    (['[1,2]', '[3,4]'], ["'a,b'"])
+    """
+    return _items(f"[{text}]") or [text]
+
+
+def path(key: str, text: str) -> str:
+    """Return the path that was typed for a key.
+
+    Raises:
+        InputError: it is empty, or in the home folder of a user that does not exist.
+    """
+    return str(_text(key, text))
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes, as Hydra's syntax takes it, which would read 2020 as a number."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _whole(value: str) -> str:
     """Return a value, and a whole number without its exponent: ``1e3`` is a number of networks like ``1000``."""
     exponent = re.fullmatch(r"\d{1,9}(\.\d{1,9})?[eE]\+?\d{1,2}", value)

@@ -76,11 +76,11 @@ def extract(
         if _count(folder / "train") != TRAIN_IMAGES:
             paths = _checked(given, [TRAIN], folder, check)
             _extract_train(paths[TRAIN], folder / "train", lambda images: show(done + images, total))
+        _check_counts(folder)
     except tarfile.TarError as error:
         raise RunError(f"an archive is cut off or damaged: {error}") from error
     except OSError as error:
         raise RunError(f"cannot lay {NAME} out in {folder}: {error.strerror or error}") from error
-    _check_counts(folder)
     show(total, total)
     return folder
 

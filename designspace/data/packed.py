@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from designspace.data.images import ImageData
 from designspace.support.errors import RunError
 from designspace.support.files import sha256_of, write_json
-from designspace.support.reading import read_json_object
+from designspace.support.reading import read_json_object, reading
 from designspace.support.text import counted, shown
 
 log = logging.getLogger(__name__)
@@ -166,8 +165,8 @@ def load(folder: Path) -> ImageData:
     for split in SPLITS:
         arrays[f"{split}_images"] = _images(folder, packed, split)
         arrays[f"{split}_labels"] = _labels(folder, packed, split)
-        if os.stat(folder / images_file(split)).st_mtime_ns != packed.split(split).modified_ns:  # noqa: PTH116
-            path = folder / images_file(split)
+        path = folder / images_file(split)
+        if _modified_ns(path) != packed.split(split).modified_ns:
             log.info("%s was touched since it was packed: reading all of it; designspace.prepare ends that", path)
             _check_pieces(folder, packed, split, lambda images: None)
     classes, mean, std = packed.classes, packed.mean, packed.std
@@ -196,12 +195,18 @@ def check(folder: Path, show: Callable[[int, int], None] = lambda finished, tota
     for split in SPLITS:
         _labels(folder, packed, split)
         _check_pieces(folder, packed, split, count)
-    now = {split: (folder / images_file(split)).stat().st_mtime_ns for split in SPLITS}
+    now = {split: _modified_ns(folder / images_file(split)) for split in SPLITS}
     if any(now[split] != packed.split(split).modified_ns for split in SPLITS):
         train, test = (dataclasses.replace(packed.split(split), modified_ns=now[split]) for split in SPLITS)
         packed = dataclasses.replace(packed, train=train, test=test)
         write_packed(folder, packed)
     return packed
+
+
+def _modified_ns(path: Path) -> int:
+    """Return when a file was last written, in nanoseconds since 1970."""
+    with reading(path):
+        return path.stat().st_mtime_ns
 
 
 def pieces(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

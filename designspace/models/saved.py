@@ -25,7 +25,7 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_bytes, write_folder
-from designspace.support.reading import read_json_object
+from designspace.support.reading import entries, read_json_object
 from designspace.support.text import shown
 
 FORMAT = 1
@@ -45,7 +45,7 @@ def write_model(path: Path, model: AnyNet, known: Known) -> None:
         RunError: the folder cannot be written.
     """
     network = model.network
-    there = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    there = path.exists() and not (path.is_dir() and not entries(path))
     if there and (held := _held(path)) != network.id:
         what = "is no model folder" if held is None else f"holds another network, {held}"
         raise InputError(f"{path} {what}; it was left as it is. Choose another folder for {network.id}")

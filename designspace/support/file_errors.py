@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 from designspace.support.errors import RunError
 
 _CONCERNS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 _MAY_PASS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
+
+_NOT_BUGS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EBUSY, errno.ENOTCONN),
+        *(*_CONCERNS_ALL, *_MAY_PASS),
+    }
+)
+"""What the system may answer for a file whatever the code does; a missing file, on the other hand, can be expected."""
+
+
+@contextlib.contextmanager
+def as_run_errors() -> Iterator[None]:
+    """Raise as `RunError` what the system says of a named file in the block: no permission, or a full disk.
+
+    The functions of `files` and `reading` do so themselves; this is for the edge of a command, since even
+    ``Path.exists`` raises for a folder that may not be searched. Any other error of the system is a bug and passes.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.errno not in _NOT_BUGS:
+            raise
+        raise RunError(in_words(error)) from error
 
 
 def concerns_all(error: BaseException) -> bool:

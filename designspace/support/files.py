@@ -37,6 +37,40 @@ class WriteError(RunError):
     """A file cannot be written: a full disk, no permission, a read-only file system."""
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise the errors of the system in a block that changes a file or folder as `WriteError`, with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it, unless they exist.
+
+    Raises:
+        RunError: it cannot be created.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Have a folder that is removed when the block ends.
+
+    Raises:
+        RunError: it cannot be created.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise WriteError(f"cannot create a temporary folder: {error.strerror or error}") from error
+    with folder as name:
+        yield Path(name)
+
+
 _checks: dict[Path, Callable[[], None]] = {}
 """What to call before a file below a folder is changed (see `guarded`)."""
 

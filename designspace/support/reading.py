@@ -6,9 +6,11 @@ repeated or expanded beyond reason is refused before it becomes a value.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +48,25 @@ def read_with_time(path: Path, most: int | None = None) -> tuple[bytes, int]:
             return file.readall(), about.st_mtime_ns
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise the errors of the system in a block that reads a file or folder as `RunError`, with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what a folder holds, by name.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    with reading(folder):
+        return sorted(folder.iterdir())
 
 
 def is_missing(error: RunError) -> bool:

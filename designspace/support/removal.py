@@ -8,17 +8,20 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from designspace.support.reading import reading
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def files_below(root: Path) -> Iterator[tuple[Path, int]]:
     """Everything below a folder that is not a folder, with its size; nothing if ``root`` is not a folder but a link."""
-    for folder, folders, files, handle in os.fwalk(root, follow_symlinks=False) if root.is_dir() else ():
-        for name in (*files, *folders):
-            with contextlib.suppress(FileNotFoundError):
-                info = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                if not stat.S_ISDIR(info.st_mode):
-                    yield Path(folder) / name, info.st_size
+    with reading(root):
+        for folder, folders, files, handle in os.fwalk(root, follow_symlinks=False) if root.is_dir() else ():
+            for name in (*files, *folders):
+                with contextlib.suppress(FileNotFoundError):
+                    info = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                    if not stat.S_ISDIR(info.st_mode):
+                        yield Path(folder) / name, info.st_size
 
 
 def remove(path: Path, root: Path) -> bool:
@@ -45,9 +48,10 @@ def remove(path: Path, root: Path) -> bool:
 
 def remove_empty_folders(root: Path) -> None:
     """Remove all folders below ``root``, and itself, that hold nothing but such folders."""
-    for _, folders, _, handle in os.fwalk(root, topdown=False, follow_symlinks=False) if root.is_dir() else ():
-        for name in folders:
-            with contextlib.suppress(OSError):  # it holds something, or is a link
-                os.rmdir(name, dir_fd=handle)
+    with reading(root):
+        for _, folders, _, handle in os.fwalk(root, topdown=False, follow_symlinks=False) if root.is_dir() else ():
+            for name in folders:
+                with contextlib.suppress(OSError):  # it holds something, or is a link
+                    os.rmdir(name, dir_fd=handle)
     with contextlib.suppress(OSError):
         root.rmdir()

@@ -20,6 +20,7 @@ from pathlib import Path
 from designspace.support.checks import number, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, in_words
+from designspace.support.files import make_folder
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
 from designspace.sweeps.run_trial import note_attempt
@@ -140,7 +141,7 @@ class Pool:
                 its checkpoint in the next run.
         """
         queue = _Queue(deque(tasks))
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._log.parent)
         self._idle = list(self._places)
         with shared_gpus(self._places) as self._environment:
             try:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from designspace.support.files import writing
 from designspace.sweeps import snapshot
 from designspace.sweeps.messages import Event, Order, Settings, Task
 
@@ -53,7 +54,9 @@ class Process:
         """Whether it was ended because its trial took too long."""
         self.kills_seen = out_of_memory_kills()
         self._rest = b""
-        with log.open("ab") as errors, _usr2_blocked():
+        with writing(log):
+            errors = log.open("ab")
+        with errors, _usr2_blocked():
             # A session of its own: Ctrl-C reaches the pool alone, which then lets the workers end in good order.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "designspace.sweeps.worker", words],

@@ -9,11 +9,11 @@ import logging
 import os
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from designspace.support.files import temporary_folder
 from designspace.sweeps.process import Slot
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ def shared_gpus(places: Sequence[Slot]) -> Iterator[Mapping[str, str]]:
     if not shares or _PIPES in os.environ or os.environ.get("DESIGNSPACE_MPS") == "0" or shutil.which(_CONTROL) is None:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
-        told = {_PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+    with temporary_folder("mps-") as folder:
+        told = {_PIPES: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
         # The service sees all GPUs, so that their numbers mean the same to the workers with it as without.
         environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"} | told
         try:

@@ -16,6 +16,7 @@ from typing import Any
 import submitit
 
 from designspace.support.errors import InputError, RunError
+from designspace.support.files import make_folder, writing
 from designspace.support.text import counted, is_printable
 from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.pack import Pack, Work
@@ -193,7 +194,7 @@ def submit(
         raise InputError("launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
     check_path(run.path.resolve())
     if not dry_run:
-        run.launches_path.mkdir(exist_ok=True)
+        make_folder(run.launches_path)
     with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
         planned, packs = _pack(run, plan, settings, trial_s, workers, only)
         if not packs:
@@ -313,7 +314,8 @@ def _submit_arrays(
         if not claim.is_ours():
             raise RunError(f"another launch has begun to submit the trials of {work.run}; look with designspace.status")
         try:
-            jobs = made.map_array(Pack(work), range(first, first + count))
+            with writing(launch.jobs):  # submitit writes the tasks and the batch script there
+                jobs = made.map_array(Pack(work), range(first, first + count))
         except submitit.core.utils.FailedSubmissionError as error:
             raise InputError(f"sbatch's answer was not understood: {error}") from error
         except submitit.core.utils.FailedJobError as error:
@@ -323,7 +325,8 @@ def _submit_arrays(
             launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in arrays]})
             for path in launch.jobs.glob("*.pkl"):
                 if len(path.stem) == 32:  # of the array that was refused
-                    path.unlink()
+                    with writing(path):
+                        path.unlink()
             is_limit = bool(re.search(r"submit limit|Max\w*Submit", words))
             if arrays and is_limit:
                 break

@@ -13,6 +13,7 @@ from typing import Any
 
 from designspace.support.errors import InputError, RunError, unknown
 from designspace.support.file_errors import in_words
+from designspace.support.reading import entries, reading
 from designspace.support.removal import files_below, remove, remove_empty_folders
 from designspace.support.text import counted
 from designspace.sweeps import scheduler
@@ -234,7 +235,7 @@ def _left_claims(folder: Path, state: TrialState) -> list[Sized]:
     held = claims.current(folder)
     if _may_be_at_work(held) and not state.has_ended:
         return []
-    return [_sized(path) for path in folder.iterdir() if claims.is_claim(path.name)] if held else []
+    return [_sized(path) for path in entries(folder) if claims.is_claim(path.name)] if held else []
 
 
 def _may_be_at_work(held: claims.Held | None) -> bool:
@@ -274,7 +275,7 @@ def _has_ended(launch: LaunchFolder) -> bool:
 
 def _old(folder: Path) -> list[Sized]:
     """Temporary files that nobody can still be writing, and damaged ones that were set aside so long ago."""
-    with contextlib.suppress(FileNotFoundError):
+    with reading(folder), contextlib.suppress(FileNotFoundError):
         files = [(path, path.lstat()) for pattern in (".*.tmp", "*.damaged") for path in folder.glob(pattern)]
         return [
             (path, info.st_size)
@@ -285,6 +286,6 @@ def _old(folder: Path) -> list[Sized]:
 
 
 def _sized(path: Path) -> Sized:
-    with contextlib.suppress(FileNotFoundError):
+    with reading(path), contextlib.suppress(FileNotFoundError):
         return path, path.lstat().st_size
     return path, 0

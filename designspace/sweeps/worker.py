@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import concerns_all, in_words, may_pass
+from designspace.support.file_errors import as_run_errors, concerns_all, in_words, may_pass
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.run_trial import note_attempt, run_trial
 from designspace.sweeps.trainer import trainer_of
@@ -44,8 +44,9 @@ class CannotWork(BaseException):
 def _for_all_trials() -> Iterator[None]:
     """What cannot be done in the block can be done for no trial, unless a disk or file server fails for a moment."""
     try:
-        yield
-    except (InputError, RunError, OSError) as error:
+        with as_run_errors():
+            yield
+    except (InputError, RunError) as error:
         if may_pass(error):
             raise
         raise CannotWork(in_words(error)) from error
@@ -106,9 +107,10 @@ class Worker:
             ClaimLost: another process has taken the trial over.
         """
         try:
-            run = self._run_of(order.task)
-            self._run(order, run, run.trial(order.task.key))
-        except (RunError, OSError) as error:
+            with as_run_errors():
+                run = self._run_of(order.task)
+                self._run(order, run, run.trial(order.task.key))
+        except RunError as error:
             if concerns_all(error):
                 raise CannotWork(in_words(error)) from error
             self.send(Event("unusable", detail=in_words(error)))
@@ -124,7 +126,7 @@ class Worker:
         """Run a trial, if it is still to be run.
 
         Raises:
-            RunError, OSError: files of this trial cannot be read or written; besides as of `run`.
+            RunError: files of this trial cannot be read or written; besides as of `run`.
         """
         folder = run.folder.trial(order.task.key)
         if folder.state(trial.asked).has_ended:
@@ -209,7 +211,7 @@ class Worker:
         try:
             with _for_all_trials():
                 images = self._images(trial.recipe)
-        except (RunError, OSError):
+        except RunError:
             raise
         except Exception as error:  # a GPU without memory, say
             return failure_of(error, epochs=before)

@@ -13,7 +13,6 @@ import pickle
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -30,7 +29,7 @@ from torch import distributed as dist
 from designspace.data.images import ImageData
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, unknown
-from designspace.support.files import check_of, guarded
+from designspace.support.files import check_of, guarded, temporary_folder
 from designspace.training.device_data import DeviceData, images_for
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
@@ -94,10 +93,8 @@ def train_on_devices(
         raise InputError(f"{images.name}: a batch of all {batch} images cannot be shared by {recipe.devices} devices")
     ranks: list[_Rank] = []
     check = check_of(checkpoint) if checkpoint else None
-    with tempfile.TemporaryDirectory(prefix="designspace-") as folder:
-        task = _Task(
-            network, recipe, seed, device, checkpoint, Path(folder), MappedData.of(images, Path(folder)), check
-        )
+    with temporary_folder("designspace-") as folder:
+        task = _Task(network, recipe, seed, device, checkpoint, folder, MappedData.of(images, folder), check)
         try:
             for number in range(recipe.devices):
                 ranks.append(_Rank(Shard(number, recipe.devices), task))

@@ -20,7 +20,7 @@ from designspace.models import AnyNet
 from designspace.models.known import Known
 from designspace.models.saved import ONNX, TORCH_EXPORT, is_model_folder, model_files
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import write_folder
+from designspace.support.files import make_folder, write_folder
 from designspace.training.best import heldout_result, measured_on, preset_of
 from designspace.training.device_data import DeviceData, on_device
 from designspace.training.events import EventFile
@@ -84,7 +84,7 @@ def train_into(
     recipe, seed = training.question.recipe, training.question.seed
     if ranks.rank == 0:
         folder.check(training.question)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.path)
     with claims.alone(folder.path) if ranks.rank == 0 else contextlib.nullcontext():
 
         def before() -> TrialResult | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from designspace.data.images import ImageData
 from designspace.support.errors import RunError
+from designspace.support.reading import reading
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -59,7 +60,8 @@ class MappedArray:
 
     def map(self) -> NDArray[Any]:
         """Map it into memory, to be read."""
-        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        with reading(self.path):
+            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
     @staticmethod
     def of(array: NDArray[Any]) -> MappedArray | None:

@@ -29,8 +29,8 @@ from typing import Any
 
 from designspace.support.checks import from_fields, text, whole
 from designspace.support.errors import RunError
-from designspace.support.files import guarded
-from designspace.support.reading import is_missing, parse_json, read_with_time
+from designspace.support.files import guarded, writing
+from designspace.support.reading import is_missing, parse_json, read_with_time, reading
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Claim:
 
     def beat(self) -> bool:
         """Say that the owner is still at work; False if the trial was taken over meanwhile."""
-        with contextlib.suppress(FileNotFoundError):
+        with writing(self.path), contextlib.suppress(FileNotFoundError):
             os.utime(self.path)
         return self.is_ours()
 
@@ -142,9 +142,10 @@ class Claim:
         """
         if not self.is_ours():
             return
-        for number in sorted(_numbers(self.path.parent)):
-            if number <= self._number:
-                _path(self.path.parent, number).unlink(missing_ok=True)
+        with writing(self.path):
+            for number in sorted(_numbers(self.path.parent)):
+                if number <= self._number:
+                    _path(self.path.parent, number).unlink(missing_ok=True)
 
 
 @dataclass(slots=True)
@@ -201,7 +202,7 @@ def take(folder: Path, abandoned: str = "") -> Claim | None:
     given as abandoned (a `Watch` can tell).
 
     Raises:
-        OSError: the folder cannot be written.
+        RunError: the folder cannot be read or written.
     """
     held = current(folder)
     if held is not None and held.key != abandoned and not (held.owner and held.owner.is_gone):
@@ -216,17 +217,21 @@ def take(folder: Path, abandoned: str = "") -> Claim | None:
     else:
         unchanged = not _path(folder, 2).exists()
     if not unchanged:
-        claim.path.unlink(missing_ok=True)
+        with writing(claim.path):
+            claim.path.unlink(missing_ok=True)
         return None
     return claim
 
 
 def current(folder: Path) -> Held | None:
-    """The claim on a trial that counts; None if there is none."""
-    try:
+    """Return the claim on a trial that counts; None if there is none.
+
+    Raises:
+        RunError: the folder or the claim cannot be read.
+    """
+    numbers = []
+    with reading(folder), contextlib.suppress(FileNotFoundError):
         numbers = _numbers(folder)
-    except FileNotFoundError:
-        return None
     return _read(_path(folder, max(numbers)), max(numbers)) if numbers else None
 
 
@@ -252,7 +257,7 @@ def beating(claim: Claim, also: Callable[[], None] | None = None) -> Iterator[Ca
     def beat() -> None:
         nonlocal last
         while not stopped.wait(BEAT_S):
-            with contextlib.suppress(OSError):  # a file system that does not answer now may do so later
+            with contextlib.suppress(RunError):  # a file system that does not answer now may do so later
                 if claim.beat():
                     last = time.monotonic()
                 else:
@@ -274,8 +279,8 @@ def alone(folder: Path) -> Iterator[Claim]:
     """Wait until this process has the claim on a folder, and keep it during the block.
 
     Raises:
-        OSError: the folder cannot be written.
-        RunError: the block was about to change a file of the folder after another process had taken the claim over.
+        RunError: the folder cannot be read or written, or the block was about
+            to change a file of it after another process had taken the claim over.
     """
     watch, abandoned, said = Watch(), "", False
     while (claim := take(folder, abandoned)) is None:
@@ -301,16 +306,17 @@ def _path(folder: Path, number: int) -> Path:
 def _create(folder: Path, number: int, lost: Owner | None) -> Claim | None:
     """Create a claim; None if there is one of that number."""
     path, owner = _path(folder, number), Owner.here()
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return None
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(dataclasses.asdict(owner), file)
-    except OSError:  # a full disk must not leave a claim that nobody has
-        path.unlink(missing_ok=True)
-        raise
+    with writing(path):
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return None
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(dataclasses.asdict(owner), file)
+        except OSError:  # a full disk must not leave a claim that nobody has
+            path.unlink(missing_ok=True)
+            raise
     return Claim(path, number, owner, lost)
 
 
@@ -322,8 +328,9 @@ def _read(path: Path, number: int) -> Held | None:
         if is_missing(error):
             return None
         if isinstance(error.__cause__, OSError):  # a file server that does not answer, say
-            raise error.__cause__ from None
-        return Held(path, number, None, path.lstat().st_mtime_ns)  # whatever it is, nobody can be asked
+            raise
+        with reading(path):
+            return Held(path, number, None, path.lstat().st_mtime_ns)  # whatever it is, nobody can be asked
     try:
         owner = owner_from(parse_json(content))
     except ValueError:

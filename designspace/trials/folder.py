@@ -25,8 +25,8 @@ from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, plain, text, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import write_first, write_together
-from designspace.support.reading import read_json, read_json_object
+from designspace.support.files import make_folder, write_first, write_together
+from designspace.support.reading import read_json, read_json_object, reading
 from designspace.support.text import printable
 from designspace.support.yaml_text import read_yaml
 from designspace.trials import claims
@@ -138,12 +138,8 @@ class RunFolder:
         """
         if folder != self.path and folder.is_symlink():
             raise RunError(f"{folder} is a link, and what is in a run folder must lie there; replace it with a folder")
-        with contextlib.ExitStack() as stack:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(claims.alone(folder))
-            except OSError as error:
-                raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+        make_folder(folder)
+        with claims.alone(folder):
             yield
 
     def population(self) -> Population:
@@ -324,7 +320,7 @@ class RunFolder:
 
     def new_launch(self, about: Mapping[str, Any]) -> LaunchFolder:
         """Note the beginning of a launch (see `LaunchFolder.create`)."""
-        self.launches_path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.launches_path)
         return LaunchFolder.create(self.launches_path, {**about, "folder": self._folder_number()})
 
     def launches(self) -> list[LaunchFolder]:
@@ -349,7 +345,8 @@ class RunFolder:
 
     def _folder_number(self) -> int:
         """What tells this folder from a copy of it, on any machine that sees it, under whatever name: its inode."""
-        return self.path.stat().st_ino
+        with reading(self.path):
+            return self.path.stat().st_ino
 
     @property
     def code(self) -> Path:

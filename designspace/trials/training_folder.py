@@ -16,7 +16,7 @@ from designspace.networks.network import Network
 from designspace.support.checks import make_plain, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import add_to_log, read_json, write_json, write_text
-from designspace.support.reading import read_text
+from designspace.support.reading import entries, read_text
 from designspace.support.text import shown
 from designspace.trials.history import from_csv, to_csv
 from designspace.trials.trial import EpochRecord, Recipe
@@ -74,7 +74,7 @@ class TrainingFolder:
         if not self._asked.exists():
             if self.path.exists() and not self.path.is_dir():
                 raise InputError(f"{self.path} is a file; choose a folder with out=...")
-            others = [entry.name for entry in self.path.iterdir()] if self.path.exists() else []
+            others = [entry.name for entry in entries(self.path)] if self.path.exists() else []
             if any(not name.startswith((".", "claim.")) for name in others):
                 raise InputError(f"{self.path} holds no training but other files; choose another folder with out=...")
             return

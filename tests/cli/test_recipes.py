@@ -7,11 +7,12 @@ import torch
 import yaml
 
 from designspace.cli import app
+from designspace.cli.config_files import ConfigFiles, configs_folder
 from designspace.cli.help import help_text, read_comments
 from designspace.data.augment import Augmentation
 from designspace.trials.trial import Recipe
 
-NAMES = app.options("recipe")
+NAMES = ConfigFiles().options("recipe")
 SIZES = {"regnet_100": (3, 256), "resnest_270": (3, 256), "cifar": (3, 32), "cifar_best": (3, 32)}
 
 
@@ -21,7 +22,7 @@ def recipe(name, *overrides):
 
 
 def base():
-    return yaml.safe_load((app.configs_folder() / "base" / "recipe.yaml").read_text())
+    return yaml.safe_load((configs_folder() / "base" / "recipe.yaml").read_text())
 
 
 def test_the_base_lists_every_field_with_its_default():
@@ -32,12 +33,12 @@ def test_the_base_lists_every_field_with_its_default():
 
 @pytest.mark.parametrize("name", ["base/recipe", *(f"recipe/{name}" for name in NAMES)])
 def test_help_shows_what_is_set_and_why(name):
-    text = (app.configs_folder() / f"{name}.yaml").read_text()
+    text = (configs_folder() / f"{name}.yaml").read_text()
     assert all(len(line) <= 130 for line in text.splitlines())
     if name != "base/recipe":
         assert text.startswith("# ")
         shown = " ".join(help_text("launch", [name.replace("/", "=")]).split())
-        comments = read_comments(app.configs_folder() / f"{name}.yaml")
+        comments = read_comments(configs_folder() / f"{name}.yaml")
         assert " ".join(comments.about.split()) in shown
         for key, why in comments.keys.items():
             assert why in shown, key

@@ -70,7 +70,7 @@ def test_a_safe_stream_shows_what_a_terminal_would_obey():
     assert terminal.raw(inner) is inner
 
 
-@pytest.mark.parametrize("how", ["print", "log", "warning", "error", "bug", "table", "bar"])
+@pytest.mark.parametrize("how", ["print", "log", "warning", "error", "bug", "file bug", "file", "table", "bar"])
 def test_whatever_a_command_says_is_safe(how, tmp_path):
     """A command that says a hostile text in every way that there is, through the frame of all commands."""
     code = f"""
@@ -91,6 +91,8 @@ ways = {{
     "warning": lambda: warnings.warn(text),
     "error": lambda: fail(InputError(text)),
     "bug": lambda: fail(KeyError(text)),
+    "file bug": lambda: fail(FileNotFoundError(2, "No such file", text)),
+    "file": lambda: fail(PermissionError(13, "Permission denied", text)),
     "table": lambda: print_table(text, ["name"], [[text]]),
     "bar": bar,
 }}
@@ -102,8 +104,8 @@ app.main("status", lambda config, words: ways[{how!r}](), ["run=x"])
     owned = said.replace("\x1b[2K", "").replace("\x1b[?25", "")  # a bar's own
     for sign in ("\x1b[2J", "\x1b]", "\x9b", "\u202e", "\x07"):
         assert sign not in owned
-    assert "Traceback" not in said or how == "bug"
-    assert done.returncode == {"error": 2, "bug": 1}.get(how, 0)
+    assert ("Traceback" in said) == (how in ("bug", "file bug"))
+    assert done.returncode == {"error": 2, "bug": 1, "file bug": 1, "file": 1}.get(how, 0)
 
 
 def test_protection_is_put_on_once(monkeypatch):
@@ -133,3 +135,11 @@ def test_a_reader_that_has_left(words, tmp_path):
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_output_to_a_full_disk_is_an_error_in_one_line(tmp_path):
+    command = f"{sys.executable} -m designspace.plan effect=0.6 > /dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.startswith("designspace.plan: cannot write the output: No space left on device\n")
+    assert "Traceback" not in done.stderr
