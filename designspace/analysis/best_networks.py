@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from designspace.analysis.failures import at_chance
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
@@ -20,13 +21,13 @@ def ranked_networks(table: pd.DataFrame, column: str, chance_error: float) -> pd
     Args:
         table: of results.
         column: of the errors that rank.
-        chance_error: the error of a failed trial.
+        chance_error: the error of a trial that diverged; what the machine ended is left out.
     """
     networks = ["run", "id"]
-    finished = table[table["status"].isin(["done", "failed"])]
-    done, fresh = finished["status"] == "done", finished["fresh"] == "yes"
-    keys = [finished[name] for name in networks]
-    ranking = finished[fresh == (fresh & done).groupby(keys).transform("any")]
+    counting = table[(table["status"] == "done") | at_chance(table, "by_cause")]
+    done, fresh = counting["status"] == "done", counting["fresh"] == "yes"
+    keys = [counting[name] for name in networks]
+    ranking = counting[fresh == (fresh & done).groupby(keys).transform("any")]
     errors = ranking[column].where(ranking["status"] == "done", chance_error)
     grouped = errors.groupby([ranking[name] for name in networks])
     ranking = ranking.assign(mean_error=grouped.transform("mean"), trainings=grouped.transform("size"))

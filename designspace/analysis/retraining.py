@@ -27,7 +27,7 @@ class RetrainedNetwork:
     trainings: int
     """Finished trainings with fresh seeds."""
     failed: int
-    """Those of them that failed; each counts with the error of a network that guesses."""
+    """Those of them that diverged; each counts with the error of a network that guesses."""
     mean: float
     """Mean error over them."""
     final_mean: float
@@ -66,13 +66,13 @@ class Retraining:
         """Return a row for each network."""
         header = ["rank", "network", "before", "error before", "seeds", "fresh mean", self.interval_name]
         header += ["test mean"] if self.has_heldout else []
-        header += ["failed"] if any(network.failed for network in self.networks) else []
+        header += ["diverged"] if any(network.failed for network in self.networks) else []
         rows = []
         for rank, network in enumerate(self.networks, start=1):
             row = [str(rank), network.id, str(network.chosen_rank), f"{network.chosen_error:.2f}"]
             row += [str(network.trainings), f"{network.mean:.2f}", network.interval]
             row += [f"{network.final_mean:.2f}"] if self.has_heldout else []
-            row += [str(network.failed)] if "failed" in header else []
+            row += [str(network.failed)] if "diverged" in header else []
             rows.append(tuple(row))
         so_far = f"; so far: {counted(self.unfinished, 'training')} unfinished" if self.unfinished else ""
         images = " on held-out images" if self.has_heldout else ""

@@ -18,8 +18,9 @@ class RankedNetwork:
     state: TrialState
     """The first of these trials that is done. Not the best one, which the luck of its seed would flatter."""
     errors: tuple[float, ...]
-    """Of the finished trials, in the order of their seeds, per cent: the error that may choose (see
-    `TrialResult.selection_error`); of a failed one that of a network that guesses."""
+    """Of the trials that count, in the order of their seeds, per cent: the error that may choose (see
+    `TrialResult.selection_error`), or that of a network that guesses where it diverged. What the machine ended says
+    nothing of the network and is left out."""
     final_errors: tuple[float, ...]
     """Of the same trials, on the test images."""
     is_fresh: bool = False
@@ -102,6 +103,7 @@ def _ranked(trials: Sequence[TrialState], num_classes: int, *, is_fresh: bool) -
     if not done:
         return None
     chance = chance_error(num_classes)
-    errors = [state.result.selection_error if state.result else chance for state in trials if state.has_ended]
-    final_errors = [state.result.final_error if state.result else chance for state in trials if state.has_ended]
+    counting = [state for state in trials if state.result or (state.failure and state.failure.reason == "diverged")]
+    errors = [state.result.selection_error if state.result else chance for state in counting]
+    final_errors = [state.result.final_error if state.result else chance for state in counting]
     return RankedNetwork(done[0], tuple(errors), tuple(final_errors), is_fresh)

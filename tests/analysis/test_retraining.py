@@ -64,7 +64,7 @@ def test_a_failed_training_counts_as_chance_and_has_no_interval():
     assert [(one.id, one.mean, one.failed) for one in found.networks] == [(B, 12.5, 0), (A, 52.0, 1)]
     assert found.networks[1].half_width is None
     assert found.noise == pytest.approx(0.5**0.5)
-    assert (found.table().header[-1], found.table().rows[1][-1]) == ("failed", "1")
+    assert (found.table().header[-1], found.table().rows[1][-1]) == ("diverged", "1")
 
 
 def test_unfinished_trainings_are_counted_and_said():

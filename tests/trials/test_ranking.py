@@ -17,7 +17,9 @@ def states(**errors):
     found = []
     for name, error in errors.items():
         key = f"{name[0]}00000000000" + (f"-s{name[1:]}" if name[1:] else "")
-        if error == "failed":
+        if error == "out of memory":
+            found.append(TrialState(key, "failed", failure=TrialFailure("out of memory", "")))
+        elif error == "failed":
             found.append(TrialState(key, "failed", failure=TrialFailure("diverged", "")))
         elif error == "waiting":
             found.append(TrialState(key, "waiting"))
@@ -89,3 +91,9 @@ def test_a_seed_that_chose_a_network_is_not_fresh_for_it():
     run = states(a=10.0, b=11.0, a1=12.0, b1=9.0, a2=12.0)
     assert [(network.id, network.mean) for network in order_of_choice(run, plan, 10)] == [(A, 10.0), (B, 10.0)]
     assert with_fresh_seeds(plan, run, 2, 2, 10).repeats.fresh == {A: (1, 2), B: (2, 3)}
+
+
+def test_what_the_machine_ended_counts_for_no_mean():
+    plan = Plan(Recipe(), 0, Repeats((1,)))
+    run = states(a=10.0, b=11.0, a1="out of memory", b1=12.0)
+    assert [(network.id, network.mean) for network in ranking(run, plan, 10)] == [(A, 10.0), (B, 11.5)]
