@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from designspace.cli import app, typed
+from designspace.cli import composition, typed
 from designspace.cli.command_line import OPTIONS, CommandLine, read_command_line
 from designspace.cli.config_files import MAX_BYTES, ConfigFiles, configs_folder
 from designspace.cli.examples import EXAMPLES
@@ -56,7 +56,7 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     pairs = [typed.split_word(word) for word in line.words if "=" in word and not word.startswith("-")]
     files = line.files
     groups = [group for group in TOPICS if group in files.groups(name)]
-    chosen = {group: app.chosen(name, group, [f"{k}={v}" for k, v in pairs]) for group in groups}
+    chosen = {group: composition.chosen(name, group, [f"{k}={v}" for k, v in pairs]) for group in groups}
     own = read_comments(configs_folder() / f"{name}.yaml")
     lines = [
         f"usage: python -m designspace.{name} [options] [key=value ...]",
@@ -67,7 +67,7 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     ]
     lines += [f"  python -m designspace.{name} {example}" for example in EXAMPLES[name]]
     choices = CommandLine(tuple(f"{group}={choice}" for group, choice in chosen.items()), line.config_dir)
-    values = app.defaults(name, choices.typed)
+    values = composition.defaults(name, choices.typed)
     lines += ["", "keys, each with its default:"]
     lines += _rows("", {k: v for k, v in values.items() if not isinstance(v, dict) or k in own.keys}, [own])
     lines += [line for note in own.notes for line in _wrapped(note, 2)]
