@@ -98,10 +98,10 @@ def _composed(name: str, choices: Mapping[str, str], files: ConfigFiles) -> Dict
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
             chosen_words = [f"{group}={quoted(choice)}" for group, choice in choices.items()]
             return hydra_compose(name, overrides=[*files.search_path, *chosen_words])
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:  # some of Hydra's are an OSError too
+        raise InputError(" ".join(str(error).split())) from error
     except OSError as error:
         raise RunError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise InputError(" ".join(str(error).split())) from error
 
 
 def _with_texts(node: Any, texts: Mapping[str, Any]) -> Any:
