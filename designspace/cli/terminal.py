@@ -25,13 +25,13 @@ class SafeStream:
 
     def write(self, text: str) -> int:
         """Write text; return its length."""
-        with _writable():
+        with _writable(self.raw):
             self.raw.write(printable(text))
         return len(text)
 
     def flush(self) -> None:
         """Write what is still in memory."""
-        with _writable():
+        with _writable(self.raw):
             self.raw.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -44,14 +44,20 @@ class SafeStream:
 
 
 @contextlib.contextmanager
-def _writable() -> Iterator[None]:
-    """Raise `RunError` if the output goes to a file on a full disk, for example."""
+def _writable(stream: TextIO) -> Iterator[None]:
+    """Raise `RunError` if a stream cannot be written, for example because it is a file on a full disk."""
     try:
         yield
     except BrokenPipeError:  # its reader has seen enough
         raise
     except OSError as error:
+        _discard(stream)
         raise RunError(f"cannot write the output: {error.strerror or error}") from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds to nowhere, since Python flushes it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def protect() -> None:
@@ -74,5 +80,5 @@ def while_read() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        _discard(sys.stdout)
         raise SystemExit(128 + signal.SIGPIPE) from None
