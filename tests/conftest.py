@@ -1,10 +1,9 @@
 """Fixtures that several rooms' tests share."""
 
-import resource
-import signal
 from pathlib import Path
 
 import pytest
+from full_disks import no_file_larger_than
 from hypothesis import HealthCheck, settings
 
 # No test depends on how fast the machine is, which may be busy.
@@ -34,12 +33,7 @@ def one_thread():
 
 
 @pytest.fixture
-def full_disk(request, tmp_path):
-    """A folder in which no file can be larger than 64 KiB, or than the test's parameter, as on a disk that is full."""
-    largest = getattr(request, "param", 65536)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+def full_disk(tmp_path):
+    """A folder in which no file can be larger than 64 KiB, as on a disk that is full."""
+    with no_file_larger_than(65536):
+        yield tmp_path

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from full_disks import no_file_larger_than
 
 from designspace.support.errors import RunError
 from designspace.trials import claims
@@ -138,11 +139,10 @@ def test_a_process_with_the_same_number_is_not_the_owner(tmp_path):
     assert claims.current(tmp_path).owner.is_gone
 
 
-@pytest.mark.parametrize("full_disk", [16], indirect=True)
-def test_a_full_disk_leaves_no_claim_that_nobody_has(full_disk):
-    with pytest.raises(RunError, match=r"cannot write .*claim\.1\.json: File too large"):
-        claims.take(full_disk)
-    assert claims.current(full_disk) is None
+def test_a_full_disk_leaves_no_claim_that_nobody_has(tmp_path):
+    with no_file_larger_than(16), pytest.raises(RunError, match=r"cannot write .*claim\.1\.json: File too large"):
+        claims.take(tmp_path)
+    assert claims.current(tmp_path) is None
 
 
 def test_half_a_claim_belongs_to_somebody(tmp_path):
