@@ -264,7 +264,7 @@ def test_the_steps_of_the_edf_have_names(page):
     ActionChains(page.driver).move_to_element_with_offset(picture, *spot).click().perform()
     tip = text_of(page, "#plot-edf .tip")
     assert "RegNetX: 90.0% (9 of 10)" in tip
-    assert "AnyNetXA: 7.1% (1 of 14)" in tip  # a failed trial counts at chance level
+    assert "AnyNetXA: 7.7% (1 of 13)" in tip  # 12 done, one diverged; what ran out of memory does not count
     assert "nearest: RegNetX b00000000008" in tip
     assert text_of(page, "#network h3") == "RegNetX b00000000008"
 
