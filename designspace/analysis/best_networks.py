@@ -13,7 +13,7 @@ from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 
-def ranked_networks(table: pd.DataFrame, column: str, chance_error: float) -> pd.DataFrame:
+def one_row_per_network(table: pd.DataFrame, column: str, chance_error: float) -> pd.DataFrame:
     """Return one row for each network that has a result, the best one first: the first of the trials that rank it.
 
     It is the order of `designspace.trials.ranking.ranking`, from a table with the column ``fresh``.

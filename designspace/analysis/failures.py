@@ -1,4 +1,4 @@
-"""Which failed trials count, and at which error."""
+"""Rules for failed trials: which of them count, and with which error."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from designspace.trials.trial import DIVERGED
+
 Failures = Literal["by_cause", "chance", "exclude"]
-"""How failed trials count.
+"""Rule for failed trials.
 
 ``by_cause``: a network that diverged learned nothing and counts at chance level. What the machine ended (out of memory,
 a time limit, a worker that died, an error of the code) says nothing of the network and is left out. ``chance``: all at
@@ -23,7 +25,7 @@ def at_chance(table: pd.DataFrame, failures: Failures) -> NDArray[np.bool_]:  # 
         return np.zeros(len(table), np.bool_)
     failed = has_text(table, "status", "failed")
     if failures == "by_cause" and failed.any():
-        failed &= has_text(table, "reason", "diverged")
+        failed &= has_text(table, "reason", DIVERGED)
     return failed
 
 

@@ -89,7 +89,7 @@ def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
             if missing := given.size - errors[str(name)].size:
                 notes.append(f"{name}: {missing} of {given.size} errors missing, left out.")
     if not (runs or errors):
-        raise InputError("there is no run to analyse")
+        raise InputError("no run was given to analyse")
     of_runs = Populations.of(runs).edfs()
     of_errors = {name: edf(values) for name, values in errors.items() if values.size}
     order = [run.name for run in runs if run.name in of_runs] + list(of_errors)

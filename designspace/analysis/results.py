@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.analysis.best_networks import BestNetworks, ranked_networks
+from designspace.analysis.best_networks import BestNetworks, one_row_per_network
 from designspace.analysis.columns import COLUMNS
 from designspace.analysis.conditions import Condition, rows_that_meet
 from designspace.analysis.failures import Failures, at_chance, has_text
@@ -205,14 +205,14 @@ class Results:
         """Return the same results with failed trials counted in another way (see `Failures`).
 
         Raises:
-            InputError: there is no such way.
+            InputError: ``failures`` is none of them.
         """
         if failures not in get_args(Failures):
             raise unknown("treatment of failures", failures, get_args(Failures))
         return replace(self, failures=failures)
 
     def errors(self, column: ErrorColumn = "final_error") -> NDArray[np.float64]:  # (trials that count,)
-        """The errors of the trials that count, per cent, in the order of the table; failed ones are at chance level.
+        """Return the errors of the trials that count, per cent, in the order of the table; failed ones are at chance level.
 
         Args:
             column: ``final_error`` is that of the last epoch. ``best_error`` is the least over the epochs: chosen on
@@ -259,7 +259,7 @@ class Results:
         return values
 
     def counted(self) -> NDArray[np.bool_]:  # (trials,)
-        """Which rows of the table count: those whose `errors` are given.
+        """Return which rows of the table count: those whose errors `errors` returns.
 
         They are done or failed at chance level, and true in the column ``counts`` where there is one (see
         `preconditions.random_part`).
@@ -268,7 +268,7 @@ class Results:
         return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted
 
     def left_out(self) -> NDArray[np.bool_]:  # (trials,)
-        """Which rows failed and do not count."""
+        """Return which rows failed and do not count."""
         return has_text(self.table, "status", "failed") & ~at_chance(self.table, self.failures)
 
     def failed_in_words(self) -> str:
@@ -294,7 +294,7 @@ class Results:
         """
         if "fresh" in self.table.columns:
             column = "heldout_error" if self.has_heldout else "final_error"
-            networks = ranked_networks(self.table, column, self.chance_error)
+            networks = one_row_per_network(self.table, column, self.chance_error)
             return BestNetworks.of(networks.head(whole("count", count, 0)), self.folders)
         done = self.table[self.table["status"] == "done"]
         column = "heldout_error" if self.has_heldout else "final_error"

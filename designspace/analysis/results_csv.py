@@ -50,7 +50,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if file.count_separators() != (len(table) + 1) * (len(file.header) - 1):
         file.check_lengths()  # equal after all where a quotation mark stands within a field
     if table.empty:
-        raise RunError(f"{path}: there is no row below the header")
+        raise RunError(f"{path}: no row below the header")
     for column in table.columns:
         if WHOLE_COLUMN.fullmatch(column):
             table[column] = whole_numbers(table[column])

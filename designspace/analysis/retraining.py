@@ -112,8 +112,8 @@ def retraining(plan: Plan, states: Sequence[TrialState], num_classes: int, level
         plan: of the run.
         states: of all its trials.
         num_classes: classes that the networks tell apart.
-        level: intervals hold the expected error with probability 1 - ``level``, for a normal error over seeds with one
-            standard deviation for all networks.
+        level: each interval contains the expected error with probability 1 - ``level`` if errors are normal over
+            seeds, with one standard deviation for all networks.
 
     Raises:
         InputError: no training with a fresh seed is done, or ``level`` is not between 0 and 1.

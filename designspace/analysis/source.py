@@ -1,4 +1,4 @@
-"""What the files of a run say, before it is checked."""
+"""The contents of a run's files, before they are checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMA = " EMA"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Source(Outlined):
-    """What the files of a run say: a table with the columns ``trial`` and ``run`` that is not checked yet."""
+    """The contents of a run's files: a table with the columns ``trial`` and ``run`` that is not checked yet."""
 
     name: str
     table: pd.DataFrame

@@ -15,7 +15,7 @@ from designspace.analysis.figures.drawing import progress
 from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
-from designspace.analysis.paired import Paired, compare_paired
+from designspace.analysis.paired import compare_paired
 from designspace.analysis.plotting import plot_edf
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network, random_part
@@ -91,7 +91,7 @@ def analyze(
         RunError: a file cannot be written.
     """
     if not results:
-        raise InputError("there is no run to analyse")
+        raise InputError("no run was given to analyse")
     noise = [sentence for one in results for sentence in noise_sentences(one, level)]
     best = [tables.best_table(one) for one in results]
     populations = Populations.of(random_part(by_network(one)) for one in results)
@@ -102,12 +102,7 @@ def analyze(
     comparisons = compare_all(results, level, seed=seed)
     matched, refused = match_all(results, comparisons, match)
     margins = () if margin is None else within_margins(results, comparisons, margin)
-    paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
-    claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
-    sentences = [*(claim.sentence() for claim in claims), *noise]
-    sentences += [
-        f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if one.name not in edfs
-    ]
+    sentences = [*_conclusions(results, [*comparisons, *matched, *margins], level), *noise, *_without_trials(results)]
     summaries = tuple(tables.summarize(one) for one in results)
     spaces = tables.space_table(summaries)
     unmet = dict.fromkeys(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
@@ -141,6 +136,19 @@ def analyze(
     return Analysis(
         summaries, edfs, comparisons, matched, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
     )
+
+
+def _conclusions(
+    results: Sequence[Results], claims: Sequence[Comparison | Matched | WithinMargin], level: float
+) -> list[str]:
+    """Return the sentences of all claims, and of the networks that two runs trained with different recipes."""
+    paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
+    return [claim.sentence() for claim in (*claims, *paired)]
+
+
+def _without_trials(results: Sequence[Results]) -> list[str]:
+    """Return a sentence for each run in which no trial counts."""
+    return [f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if not one.counted().any()]
 
 
 def _edf_drawing(

@@ -7,7 +7,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from designspace.cli import multirun, terminal
 from designspace.cli.command_line import CommandLine, read_command_line
@@ -15,9 +14,6 @@ from designspace.cli.composition import Config, check_words, chosen, compose, de
 from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Config", "chosen", "compose", "defaults", "is_typed", "known_keys", "main", "version"]
 
@@ -114,6 +110,5 @@ def version() -> str:
 
 def _report(name: str, error: InputError | RunError, words: Sequence[str]) -> int:
     """Say what is wrong on stderr; return the exit code for it."""
-    text = str(error)
-    sys.stderr.write(f"designspace.{name}: {text}{multirun.hint(text, words)}\n")
+    sys.stderr.write(f"designspace.{name}: {error}{multirun.hint(str(error), words)}\n")
     return 2 if isinstance(error, InputError) else 1

@@ -22,7 +22,7 @@ _CONFIG_DIR = ("--config-dir", "-cd")
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What was typed after the name of a command."""
+    """The words and options that were typed after the name of a command."""
 
     words: tuple[str, ...]
     """All words but the options: ``key=value``, and whatever else was typed."""

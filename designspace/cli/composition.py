@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Config = dict[str, Any]
-"""What the user typed, over the defaults: plain nested dicts, lists and numbers."""
+"""The typed values over the defaults: plain nested dicts, lists and numbers."""
 
 
 def compose(name: str, words: Sequence[str]) -> Config:

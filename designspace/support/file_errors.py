@@ -18,7 +18,7 @@ _NOT_BUGS = frozenset(
         *(*_CONCERNS_ALL, *_MAY_PASS),
     }
 )
-"""What the system may answer for a file whatever the code does; a missing file, on the other hand, can be expected."""
+"""Errors that can occur for a file whatever the code does. A missing file is not among them: code can expect it."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory, within a SLURM allocation and a container's limits."""
+"""Cores and memory that this process may use, within a SLURM allocation and the limits of a container."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def available_cores() -> int:
     allocated = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"))
     counts += [int(count) for count in allocated if count.isdecimal()][:1]
     for folder in _cgroups():
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number
             quota, period = (int(word) for word in (folder / "cpu.max").read_text().split())
             counts.append(math.ceil(quota / period))
     with contextlib.suppress(OSError, ValueError):

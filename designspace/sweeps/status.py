@@ -41,7 +41,7 @@ class RunStatus:
     states: tuple[TrialState, ...]
     """Of each trial, in the order in which they are trained."""
     best_kind: str = ""
-    """What the best error is the mean of; empty where it is that of a single training."""
+    """Number and kind of the seeds behind the best error, in words; empty for a single training."""
 
     @property
     def total(self) -> int:
@@ -89,7 +89,7 @@ def run_status(run: RunFolder, only: Collection[str] | None = None) -> RunStatus
     states = every if only is None else [state for state in every if state.key in only]
     counts = Counter(dict.fromkeys(STATUSES, 0))
     counts.update(state.status for state in states)
-    best = next(iter(ranked_networks(run, every, plan)), None)
+    best = next(iter(ranking_of_run(run, every, plan)), None)
     return RunStatus(
         run.name,
         dict(counts),
@@ -102,7 +102,7 @@ def run_status(run: RunFolder, only: Collection[str] | None = None) -> RunStatus
     )
 
 
-def ranked_networks(run: RunFolder, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:
+def ranking_of_run(run: RunFolder, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:
     """Return the networks that have a result, the best one first."""
     # Only means over several seeds need the space: a damaged space.yaml must not hide where a run stands.
     return ranking(states, plan, run.space().template.num_classes if plan and plan.repeats else 2)

@@ -18,7 +18,7 @@ from designspace.support.removal import files_below, remove, remove_empty_folder
 from designspace.support.text import counted
 from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
-from designspace.sweeps.status import ranked_networks
+from designspace.sweeps.status import ranking_of_run
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
@@ -203,7 +203,7 @@ def _going_on(path: Path) -> Iterator[None]:
 
 def _best(run: RunFolder, states: Sequence[TrialState], count: int) -> set[str]:
     """Return the ids of the best networks, the weights of whose trials stay."""
-    return {network.id for network in ranked_networks(run, states, run.plan())[:count]}
+    return {network.id for network in ranking_of_run(run, states, run.plan())[:count]}
 
 
 def _of_trial(run: RunFolder, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:

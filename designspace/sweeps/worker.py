@@ -199,7 +199,7 @@ class Worker:
             from designspace.training.failures import release_memory
 
             return release_memory()
-        return failure.reason == "diverged"
+        return failure.has_diverged
 
     def _outcome(
         self, trial: Trial, folder: TrialFolder, trainer: Callable[..., object], should_stop: Callable[[], bool]

@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-from designspace.trials.trial import Recipe, TrialFailure
+from designspace.trials.trial import DIVERGED, Recipe, TrialFailure
 
 
 class Diverged(Exception):
@@ -27,7 +27,7 @@ class Interrupted(BaseException):
 def failure_of(exception: Exception, epochs: int) -> TrialFailure:
     """Put an exception that ended a trial after so many whole epochs into the words of a results table."""
     if isinstance(exception, Diverged):
-        reason = "diverged"
+        reason = DIVERGED
     elif is_out_of_memory(exception):
         reason = "out of memory"
     elif isinstance(exception, RankDied):
@@ -36,7 +36,7 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
         reason = "error"
     lines = str(exception).strip().splitlines()
     name = type(exception).__name__
-    detail = lines[0] if reason in ("diverged", "worker died") else f"{name}: {lines[0]}" if lines else name
+    detail = lines[0] if reason in (DIVERGED, "worker died") else f"{name}: {lines[0]}" if lines else name
     return TrialFailure(reason, detail, epochs)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,8 +57,6 @@ _KERNELS = "kernels.json"
 _TRIALS = "trials"
 _LAUNCHES = "launches"
 _CODE = "code"
-
-log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -333,7 +330,7 @@ class RunFolder:
         if self.launches_path.is_symlink():
             return []
         found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if not path.is_symlink()]
-        return [launch for launch in found if launch.exists() and _belongs_to(launch, number)]
+        return [launch for launch in found if launch.exists() and launch.belongs_to(number)]
 
     def launching(self) -> contextlib.AbstractContextManager[None]:
         """Have the right to begin a launch, or to delete what launches left, for this process alone.
@@ -394,15 +391,6 @@ class RunFolder:
         header, rows = self.table()
         write_together({self.history: histories_csv(self.histories()), self.results: csv_text([header, *rows])})
         return self.results
-
-
-def _belongs_to(launch: LaunchFolder, number: int) -> bool:
-    """Whether a launch is of the run folder with that inode; False where that cannot be read."""
-    try:
-        return bool(launch.about().get("folder", number) == number)
-    except (RunError, TypeError, ValueError) as error:
-        log.warning("launch %s is left out: %s", launch.path.name, error)
-        return False
 
 
 def _tidy(value: float) -> float:

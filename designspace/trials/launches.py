@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from designspace.trials.plan import is_key
 _ABOUT = "launch.json"
 _TASKS = "tasks.json"
 _CANCEL = "cancel.json"
+
+log = logging.getLogger(__name__)
 
 
 class LaunchFolder:
@@ -64,6 +67,14 @@ class LaunchFolder:
     def about(self) -> dict[str, Any]:
         """What is known about the launch."""
         return _checked(self.path / _ABOUT, read_json_object(self.path / _ABOUT, file_names=True))
+
+    def belongs_to(self, folder_number: int) -> bool:
+        """Return whether the launch is one of the run folder with that inode; False if its files are damaged."""
+        try:
+            return bool(self.about().get("folder", folder_number) == folder_number)
+        except (RunError, TypeError, ValueError) as error:
+            log.warning("launch %s is left out: %s", self.path.name, error)
+            return False
 
     def write_about(self, about: Mapping[str, Any]) -> None:
         """Write what is known about the launch."""

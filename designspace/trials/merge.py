@@ -161,7 +161,7 @@ def _check_kernels(run: RunFolder, kernels: str | None, offer: _Offer) -> None:
 
 
 _KERNEL_WORDS = {"compiled": "compiled kernels", "torch": "torch's kernels"}
-"""What `RunFolder.kernels` holds, in words."""
+"""Words for the values of `RunFolder.kernels`."""
 
 
 def _copy_trials(target: RunFolder, offer: _Offer, shared: Sequence[str]) -> Taken:

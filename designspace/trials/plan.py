@@ -1,4 +1,4 @@
-"""How the networks of a run are trained: a recipe, a first seed, and the further seeds that were asked for.
+"""The plan of a run: a recipe, a first seed, and the further seeds that its networks are trained with.
 
 A trial is a network and a seed. Its key names it, and its folder, within the run: ``<network id>`` for the run's first
 seed, ``<network id>-s<seed>`` for any other.

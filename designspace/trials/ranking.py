@@ -103,7 +103,7 @@ def _ranked(trials: Sequence[TrialState], num_classes: int, *, is_fresh: bool) -
     if not done:
         return None
     chance = chance_error(num_classes)
-    counting = [state for state in trials if state.result or (state.failure and state.failure.reason == "diverged")]
+    counting = [state for state in trials if state.result or (state.failure and state.failure.has_diverged)]
     errors = [state.result.selection_error if state.result else chance for state in counting]
     final_errors = [state.result.final_error if state.result else chance for state in counting]
     return RankedNetwork(done[0], tuple(errors), tuple(final_errors), is_fresh)

@@ -1,4 +1,4 @@
-"""Which networks of a run are trained again, and with which seeds.
+"""The choice of networks to train again, and of their fresh seeds.
 
 The error by which a network was chosen from many owes a part to the luck of its seed. Trained again with seeds that
 played no part in the choice, the network shows what it is worth.

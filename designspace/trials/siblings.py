@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SharedResults:
-    """What a sibling run has done of the trials that wait in a run."""
+    """The trials that wait in a run and are done in a sibling run."""
 
     sibling: RunFolder
     keys: frozenset[str]

@@ -327,12 +327,14 @@ class TrialResult:
 
 MAX_DETAIL = 100_000
 """Characters of what is told about a failure."""
-FAILURE_REASONS = ("diverged", "out of memory", "time limit", "worker died", "error")
+DIVERGED = "diverged"
+"""The only reason that lies in the network itself; the others are those of the machine or of the code."""
+FAILURE_REASONS = (DIVERGED, "out of memory", "time limit", "worker died", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialFailure:
-    """A trial that ended without a result. It stays a row of every table and counts in the EDF."""
+    """A trial that ended without a result. It stays a row of every table."""
 
     reason: str
     """One of `FAILURE_REASONS`."""
@@ -346,6 +348,11 @@ class TrialFailure:
             raise unknown("failure reason", self.reason, FAILURE_REASONS)
         text("detail", self.detail, MAX_DETAIL)
         whole("epochs", self.epochs, 0)
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the network itself failed, so that it counts as one that guesses."""
+        return self.reason == DIVERGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +383,7 @@ def is_hopeless(attempts: Sequence[Attempt], max_retries: int) -> bool:
     diverged would do so again.
     """
     last = attempts[-1].failure
-    if last.reason == "diverged":
+    if last.has_diverged:
         return True
     stuck = [attempt for attempt in attempts if attempt.failure.epochs >= last.epochs]
     outside = sum(attempt.outside for attempt in stuck)

@@ -67,3 +67,23 @@ def independent_results(name: str, errors: Sequence[float], **others: Any) -> Re
 def golden_errors() -> np.ndarray:
     """Top-1 errors, per cent, of 32 RegNetX-400MF (see the note beside the file)."""
     return pd.read_csv(GOLDEN)["top1_error"].to_numpy()
+
+
+def population(name, errors, *, flops=None, tag=None, unfinished=(), **columns):
+    """Results with errors, where ``unfinished`` are places whose trial waits; columns of the table by name."""
+    table = make_table(errors, **({} if tag is None else {"tag": tag}), vary=columns.pop("vary", None))
+    if tag is None:
+        table["id"] = [f"{name} {place}" for place in range(len(errors))]
+    if flops is not None:
+        table["flops"] = np.asarray(flops)
+    for column, values in columns.items():
+        table[column] = values
+    waits = table.index.isin(list(unfinished))
+    table.loc[waits, "status"] = "waiting"
+    table.loc[waits, ["final_error", "best_error"]] = np.nan
+    return Results.from_table(name, table, 10)
+
+
+def within(share, level, repeats, errors=3):
+    """Whether a share of repeats is at most a level, within some Monte-Carlo errors."""
+    return share <= level + errors * np.sqrt(level * (1 - level) / repeats)

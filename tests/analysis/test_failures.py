@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_preconditions import population, within
+from populations import population, within
 
 from designspace.analysis import analyze
 from designspace.analysis.comparison import compare, compare_all

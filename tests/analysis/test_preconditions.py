@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from populations import make_results, make_table
+from populations import make_results, make_table, population, within
 
 from designspace.analysis import paired
 from designspace.analysis.blocks import block_test
@@ -20,27 +20,6 @@ from designspace.analysis.preconditions import (
 )
 from designspace.analysis.preconditions.looks import level_at, part_of_information
 from designspace.analysis.results import Results
-
-
-def population(name, errors, *, flops=None, tag=None, unfinished=(), **columns):
-    """Results with errors, where ``unfinished`` are places whose trial waits; columns of the table by name."""
-    table = make_table(errors, **({} if tag is None else {"tag": tag}), vary=columns.pop("vary", None))
-    if tag is None:
-        table["id"] = [f"{name} {place}" for place in range(len(errors))]
-    if flops is not None:
-        table["flops"] = np.asarray(flops)
-    for column, values in columns.items():
-        table[column] = values
-    waits = table.index.isin(list(unfinished))
-    table.loc[waits, "status"] = "waiting"
-    table.loc[waits, ["final_error", "best_error"]] = np.nan
-    return Results.from_table(name, table, 10)
-
-
-def within(share, level, repeats, errors=3):
-    """Whether a share of repeats is at most a level, within some Monte-Carlo errors."""
-    return share <= level + errors * np.sqrt(level * (1 - level) / repeats)
-
 
 # Budget and training
 

@@ -14,7 +14,7 @@ _DPI = 200
 
 
 def rendered(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
-    """The bytes of a figure as ``svg``, ``pdf`` or ``png`` (so many dots an inch), without time or version in them."""
+    """Return the bytes of a figure as ``svg``, ``pdf`` or ``png`` (``dpi`` dots per inch), without time or version."""
     silent = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
     file = io.BytesIO()
     with style():
@@ -23,5 +23,5 @@ def rendered(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
 
 
 def svg_text(figure: Figure) -> str:
-    """The figure as SVG, the same text for the same figure."""
+    """Return a figure as SVG: the same text for the same figure."""
     return rendered(figure, "svg").decode()

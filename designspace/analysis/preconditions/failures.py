@@ -1,4 +1,4 @@
-"""Did networks fail by themselves? What the machine ended says nothing of a network, and may have ended some more."""
+"""Are the trials that the machine ended like the others? Memory runs out for large networks, and time for slow ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ NAME = "left out at random"
 def left_out_at_random(results: Results) -> Precondition:
     """Check that trials which the machine ended are like those that count in flops, params and activations.
 
-    They are left out, which changes nothing where the machine ended any network as easily as another. But memory runs
-    out for large networks, and time for slow ones.
+    They are left out, which changes nothing if the machine ended any network as easily as another.
     """
     left_out = results.left_out()
     if results.failures != "by_cause" or not left_out.any():
