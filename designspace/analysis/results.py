@@ -212,7 +212,7 @@ class Results:
         return replace(self, failures=failures)
 
     def errors(self, column: ErrorColumn = "final_error") -> NDArray[np.float64]:  # (trials that count,)
-        """Return the errors of the trials that count, per cent, in the order of the table; failed ones are at chance level.
+        """Return the errors of the trials that count, per cent, in the order of the table; failed ones have that of chance.
 
         Args:
             column: ``final_error`` is that of the last epoch. ``best_error`` is the least over the epochs: chosen on

@@ -73,7 +73,7 @@ class PoolProgress(Progress):
 
 
 def tasks_of(runs: Sequence[RunFolder], only: Collection[str] | None = None) -> tuple[list[Task], int, float | None]:
-    """Return the trials left to train, in turns from each run; the number of finished trials; and the least error so far.
+    """Return the trials left to train, in turns from each run; the number of finished ones; and the least error so far.
 
     Args:
         runs: the run folders.
