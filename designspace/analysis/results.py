@@ -212,7 +212,7 @@ class Results:
         return replace(self, failures=failures)
 
     def errors(self, column: ErrorColumn = "final_error") -> NDArray[np.float64]:  # (trials that count,)
-        """Return the errors of the trials that count, per cent, in the order of the table; failed ones have that of chance.
+        """Return the errors of the trials that count, per cent, in the order of the table; failed ones at chance level.
 
         Args:
             column: ``final_error`` is that of the last epoch. ``best_error`` is the least over the epochs: chosen on
