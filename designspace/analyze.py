@@ -20,11 +20,11 @@ from designspace.analysis.tables import Table
 from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.spaces.population import POPULATION_FILE
-from designspace.status import find_runs
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError, unknown
 from designspace.support.files import WriteError
 from designspace.trials.folder import RunFolder
+from designspace.trials.open import find_runs
 
 log = logging.getLogger("designspace.analyze")
 
@@ -78,7 +78,12 @@ def _runs_at(path: Path, *, is_pattern: bool) -> Sequence[RunFolder | Path]:
     run = RunFolder(path)
     if run.exists() or run.results.is_file() or not path.is_dir():  # a published run may have its table alone
         return [run]
-    return [] if is_pattern and not any(path.rglob(POPULATION_FILE)) else find_runs(path)
+    if is_pattern and not any(path.rglob(POPULATION_FILE)):
+        return []
+    runs = [run for run in find_runs(path) if isinstance(run, RunFolder)]
+    if not runs:
+        raise InputError(f"{path} holds trainings of single networks only; analyze compares runs of designspace.sample")
+    return runs
 
 
 def show(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from designspace.cli import app
-from designspace.status import find_runs
 from designspace.sweeps.upkeep import cancel
+from designspace.trials.open import find_runs
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:

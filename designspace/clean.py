@@ -7,9 +7,9 @@ from pathlib import Path
 
 from designspace.cli import app
 from designspace.cli.tables import print_table
-from designspace.status import find_runs
 from designspace.support.text import command, counted, quantity
 from designspace.sweeps.upkeep import KINDS, delete, leftovers
+from designspace.trials.open import find_runs
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from designspace.cli import app
 from designspace.cli.forecast import print_forecast
@@ -40,15 +41,13 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         print(f"look at them: {command('analyze', runs=[folder.path])}")
 
 
-def train(
-    plans: Mapping[RunFolder, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None
-) -> bool:
+def train(plans: Mapping[Any, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:
     """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
 
     The plans become those of the runs: here at once, on SLURM when it has accepted tasks.
 
     Args:
-        plans: how the networks of each run are trained: all with one recipe.
+        plans: how the networks of each `Run` are trained: all with one recipe.
         launcher: how to train.
         wait: whether to follow tasks on SLURM to their end.
         only: keys of the trials to train; by default all.

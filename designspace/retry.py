@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from designspace.cli import app
-from designspace.status import find_runs
-from designspace.support.text import command, counted
+from designspace.support.text import counted
 from designspace.sweeps.upkeep import retry
+from designspace.trials.open import find_runs
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
@@ -20,7 +20,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
             f"{folder.path}: {counted(len(waiting), 'trial')} {verb} again{': ' if waiting else ''}{', '.join(waiting)}"
         )
         if waiting:
-            print(f"train them: {command('launch', run=folder.path)}")
+            print(f"train them: {folder.resume_command()}")
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from designspace.cli import app
 from designspace.cli.tables import print_table, repeat
-from designspace.spaces.population import POPULATION_FILE
 from designspace.support.errors import InputError, unknown
-from designspace.support.text import command, duration
+from designspace.support.text import duration
 from designspace.sweeps.status import RunStatus, TrialStatus, run_status, tasks_in_queue, trial_status
-from designspace.trials.folder import RunFolder
+from designspace.trials.open import find_runs
+from designspace.trials.run import Run
 from designspace.trials.trial_folder import STATUSES, TrialState, check_none_edited
 
 
@@ -21,7 +21,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     kinds, trial = config["trials"], config["trial"]
     if kinds is not None and kinds not in ("all", *STATUSES):
         raise unknown("status", kinds, (*STATUSES, "all"))
-    runs = {_label(folder.path, Path(config["run"])): folder for folder in find_runs(Path(config["run"]))}
+    runs = {_label(folder, Path(config["run"])): folder for folder in find_runs(Path(config["run"]))}
     if config["watch"]:
         repeat(lambda: show(runs, kinds, trial), lambda statuses: all(status.left_s == 0 for status in statuses))
         return
@@ -29,7 +29,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         check_none_edited(status.states)
 
 
-def show(runs: Mapping[str, RunFolder], kinds: str | None, trial: str | None = None) -> list[RunStatus]:
+def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -> list[RunStatus]:
     """Print where runs stand, by the names to give them, and return it.
 
     Args:
@@ -54,7 +54,7 @@ def show(runs: Mapping[str, RunFolder], kinds: str | None, trial: str | None = N
         if line := tasks_in_queue(runs[name], status.states):
             print(line)
         elif not status.counts["running"]:
-            print(f"{name}: no trial is running; to train the rest: {command('launch', run=runs[name].path)}")
+            print(f"{name}: no trial is running; to train the rest: {runs[name].resume_command()}")
     if trial:
         chosen = [
             (name, state)
@@ -76,7 +76,7 @@ def show(runs: Mapping[str, RunFolder], kinds: str | None, trial: str | None = N
     return list(statuses.values())
 
 
-def show_trials(title: str, runs: Mapping[str, RunFolder], states: Sequence[tuple[str, TrialState]]) -> None:
+def show_trials(title: str, runs: Mapping[str, Run], states: Sequence[tuple[str, TrialState]]) -> None:
     """Print some trials of runs: a table, and below it where each ran, why it failed, and its log."""
     trials = [(name, trial_status(runs[name], state)) for name, state in states]
     header = ("run", "trial", "status", "epochs", "error", "tries")
@@ -87,38 +87,9 @@ def show_trials(title: str, runs: Mapping[str, RunFolder], states: Sequence[tupl
             print("\n".join([trial.key, *lines]))
 
 
-def find_runs(path: Path) -> list[RunFolder]:
-    """Return the run folder at a path, or those below it, at most `DEPTH` folders down.
-
-    Raises:
-        InputError: there is none.
-    """
-    folders = [path] if (path / POPULATION_FILE).exists() else list(_below(path, DEPTH))
-    if not folders:
-        raise InputError(f"{path} is no run folder and holds none; make one with python -m designspace.sample")
-    return [RunFolder(folder) for folder in folders]
-
-
-DEPTH = 4
-"""Folders to look down for runs: enough for ``runs/<study>/<run>``, without walking through a whole disk."""
-
-
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    """Return the run folders below a folder; links to folders are followed only where they lead to a run."""
-    try:
-        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:  # not a folder, or not ours to read
-        return
-    for path in inner:
-        if (path / POPULATION_FILE).exists():
-            yield path
-        elif depth > 1 and not path.is_symlink():
-            yield from _below(path, depth - 1)
-
-
-def _label(folder: Path, top: Path) -> str:
+def _label(run: Run, top: Path) -> str:
     """Return what to call a run in a table: its name, or its path below the folder that was asked for."""
-    return RunFolder(folder).name if folder == top else str(folder.relative_to(top))
+    return run.name if run.path == top else str(run.path.relative_to(top))
 
 
 def _row(name: str, status: RunStatus) -> tuple[object, ...]:

@@ -20,10 +20,10 @@ from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import as_utf8, counted
+from designspace.training.devices import choose_device
 from designspace.training.verdict import differences, published_figure, verdict
 from designspace.training.verification import (
     check_classes,
-    choose_device,
     known_classes,
     match_classes,
     matching_in_words,

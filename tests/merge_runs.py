@@ -27,7 +27,7 @@ def finish(run, index, error):
     trial = Trial(run.population()[index], RECIPE, 0)
     run.trial(trial.id).write_trial(trial)
     run.trial(trial.id).checkpoint.write_bytes(b"weights")
-    run.trial(trial.id).write_result(result(error), trial.asked)
+    run.trial(trial.id).write_result(result(error))
 
 
 def errors(run):

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from designspace.support.errors import InputError
-from designspace.training import torchrun
+from designspace.training.ranks import AgreedStop, OtherRankFailed, joined
 from designspace.training.stopping import stop_signals
-from designspace.training.torchrun import AgreedStop, OtherRankFailed
 
 STEPS = 10_000
 
@@ -61,7 +60,7 @@ def dies(ranks):
 def main():
     """Do all of it."""
     saw = []
-    with torchrun.joined("cpu") as (ranks, _):
+    with joined("cpu") as (ranks, _):
         for scenario in (gathered, refused, stopped, dies):
             saw.append(scenario(ranks))
             Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(saw))

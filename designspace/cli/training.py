@@ -18,17 +18,14 @@ from designspace.networks.blocks import halved, stem_layers
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
-from designspace.training.into_folder import images_per_epoch, steps_per_epoch, trained_images
 from designspace.training.loop import OnEpoch
-from designspace.trials.training_folder import Question
-from designspace.trials.trial import EpochRecord, Recipe
+from designspace.training.one_network import images_per_epoch, steps_per_epoch, trained_images
+from designspace.trials.trial import EpochRecord, Recipe, Trial
 
 
-def print_summary(
-    name: str, question: Question, images: ImageData, recipe_name: str, device: object, out: object
-) -> None:
+def print_summary(name: str, trial: Trial, images: ImageData, recipe_name: str, device: object, out: object) -> None:
     """Print what is about to be trained, on what, and how."""
-    network, recipe = question.network, question.recipe
+    network, recipe = trial.network, trial.recipe
     channels, height, width = images.shape
     side = recipe.crop_size or height
     flops, params, activations = (quantity(int(value)) for value in complexity(network, side))
@@ -36,7 +33,7 @@ def print_summary(
     heldout = f", {recipe.heldout_images:,} held-out" if recipe.heldout_images else ""
     kinds = f"{trained:,} training{heldout} and {recipe.test_images or len(images.test_images):,} test images"
     rows = [
-        ("network", f"{network.id}, {network.stem.kind} stem; it begins with {question.weights}"),
+        ("network", f"{network.id}, {network.stem.kind} stem; it begins with {trial.weights}"),
         (
             "complexity",
             f"{flops} multiply-adds, {params} parameters, {activations} activations at {side} x {side} pixels",

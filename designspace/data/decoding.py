@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from PIL import Image
 from designspace.data.image_folder import read_image
 from designspace.data.packed import CHANNELS
 from designspace.support.errors import RunError
+from designspace.support.parent import end_with_parent
 
 DRAFT = 2
 """A JPEG is decoded at no less than so many times the size wanted. At 2, the result is mostly that of the whole image;
@@ -150,15 +150,7 @@ def decode_all(work: Sequence[tuple[Piece, Decoded | None]], workers: int) -> It
 def _begin() -> None:
     """Set a process up: Ctrl-C is for the one that started it, and it must not outlive that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it ends, however that is."""
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def _sources(paths: Sequence[str]) -> str:

@@ -27,9 +27,10 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_bytes, write_folder
 from designspace.support.reading import entries, read_json_object
 from designspace.support.text import shown
+from designspace.trials.trial_folder import MODEL_FILE
 
 FORMAT = 1
-WEIGHTS, NETWORK, CARD = "weights.safetensors", "network.json", "README.md"
+WEIGHTS, NETWORK, CARD = "weights.safetensors", MODEL_FILE, "README.md"
 ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
 _MOST_JSON_BYTES = 10_000_000
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.run import Run
 from designspace.trials.trial_folder import TrialState
 
 _TAIL_BYTES = 4096
@@ -50,7 +50,7 @@ class EndedTasks:
     """How these tasks ended, and what to do; empty if there are none."""
 
 
-def ended_tasks(run: RunFolder, states: Sequence[TrialState]) -> EndedTasks:
+def ended_tasks(run: Run, states: Sequence[TrialState]) -> EndedTasks:
     """Return what to say of trials without a result, once SLURM has no tasks of a run any more.
 
     Trials that a process outside this run's array tasks is at work on are not counted.

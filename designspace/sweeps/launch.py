@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace import data
-from designspace.spaces.population import Population
 from designspace.spaces.template import Template
 from designspace.support.checks import number
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
-from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.estimate import Costs, costs_of, trial_seconds
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Event, Task
 from designspace.sweeps.places import check, slots, within_memory, worker_bytes
@@ -29,9 +28,9 @@ from designspace.sweeps.process import Slot
 from designspace.sweeps.progress import PoolProgress, Progress, tasks_of
 from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan
+from designspace.trials.run import Run
 from designspace.trials.trial import Recipe
 
 if TYPE_CHECKING:  # submitit is loaded where it is used
@@ -97,26 +96,26 @@ class Launcher:
         root = data_root.resolve()
         return Launcher(**own, effort=effort, data_root=root, about={**about, "data_root": str(root)}, slurm=slurm)
 
-    def places(self, populations: Sequence[Population], recipe: Recipe) -> tuple[list[Slot], str]:
+    def places(self, costs: Sequence[Costs], recipe: Recipe) -> tuple[list[Slot], str]:
         """Where workers of the local pool run, and what there is to say about memory.
 
         Raises:
             InputError: see `places.slots`.
         """
         places = slots(self.device, self.workers, self.workers_per_gpu, recipe.devices)
-        need = max(worker_bytes(each, recipe, places[0].device, self.data_root) for each in populations)
+        need = max(worker_bytes(each, recipe, places[0].device, self.data_root) for each in costs)
         return within_memory(places, need, is_fixed=self.workers is not None)
 
     def run_here(
         self,
-        runs: Sequence[RunFolder],
+        runs: Sequence[Run],
         recipe: Recipe,
         show: Show,
         say: Callable[[str], None],
         only: Collection[str] | None = None,
     ) -> PoolProgress:
         """Train what is not done with the local pool; see `run_local`."""
-        places, note = self.places([run.population() for run in runs], recipe)
+        places, note = self.places([costs_of(run, recipe, self.data_root) for run in runs], recipe)
         if note:
             say(note)
         return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about, only)
@@ -140,9 +139,7 @@ class Launcher:
             workers = (self.slurm.cpus_per_task or 1) // recipe.devices
         return "cuda" if device == "cuda" else "cpu", self.workers or max(1, workers)
 
-    def submit(
-        self, run: RunFolder, plan: Plan, *, only: Collection[str] | None = None, dry_run: bool = False
-    ) -> Submission:
+    def submit(self, run: Run, plan: Plan, *, only: Collection[str] | None = None, dry_run: bool = False) -> Submission:
         """Submit tasks for what is not done, not queued and not running; see `slurm.submit`.
 
         The plan becomes that of the run once SLURM has accepted tasks.
@@ -163,7 +160,8 @@ class Launcher:
         }
 
         def trial_s() -> float:
-            return trial_seconds(run, run.population(), plan.recipe, device, self.data_root)
+            costs = costs_of(run, plan.recipe, self.data_root)
+            return trial_seconds(run, costs, plan.recipe, device, self.data_root)
 
         return submit(
             run,
@@ -179,8 +177,8 @@ class Launcher:
 
     def follow(
         self,
-        made: Mapping[RunFolder, Submission],
-        plans: Mapping[RunFolder, Plan],
+        made: Mapping[Run, Submission],
+        plans: Mapping[Run, Plan],
         show: Show,
         only: Collection[str] | None = None,
     ) -> Progress:
@@ -213,7 +211,7 @@ def origin() -> dict[str, Any]:
 
 
 def run_local(
-    runs: Sequence[RunFolder],
+    runs: Sequence[Run],
     epochs: int,
     places: Sequence[Slot],
     data_root: Path,
@@ -225,7 +223,7 @@ def run_local(
     """Train what is not done in some runs with the local pool, then gather each run's results.csv.
 
     Args:
-        runs: run folders that have a population and a plan.
+        runs: what is trained; they have a plan.
         epochs: of each trial, for the time left.
         places: where workers run.
         data_root: folder of the data sets.
@@ -285,7 +283,7 @@ def _stops_on_sigterm(pool: Pool) -> Iterator[None]:
 
 
 def follow(
-    runs: Sequence[RunFolder],
+    runs: Sequence[Run],
     show: Show,
     has_more: Callable[[], bool],
     poll_s: float = 5.0,

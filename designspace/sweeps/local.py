@@ -23,12 +23,11 @@ from designspace.support.file_errors import concerns_all, in_words
 from designspace.support.files import make_folder
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
-from designspace.sweeps.run_trial import note_attempt
 from designspace.sweeps.sharing import shared_gpus
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.plan import Plan
+from designspace.trials.open import run_at
+from designspace.trials.run import Run
 from designspace.trials.trial import TrialFailure
 from designspace.trials.trial_folder import TrialFolder
 
@@ -90,6 +89,7 @@ class Pool:
         on_event: Callable[[Task, Event], None],
         effort: Effort | None = None,
         log: Path | None = None,
+        threads: int = 1,
     ) -> None:
         """Make a pool.
 
@@ -101,10 +101,11 @@ class Pool:
             on_event: called with what becomes of each task.
             effort: retries and time limits.
             log: where workers' messages go; the first launch's log by default.
+            threads: of each worker on CPUs.
         """
         self._places = places
         self._effort = effort or Effort()
-        self._settings = Settings(places[0].device, str(data_root), self._effort.max_retries)
+        self._settings = Settings(places[0].device, str(data_root), self._effort.max_retries, threads)
         self._launches = launches
         self._code = code
         self._log = log or launches[0].workers_log
@@ -115,7 +116,7 @@ class Pool:
         self._stillborn = 0
         self._left_out = 0
         self._has_worked = False
-        self._plans: dict[str, Plan] = {}
+        self._runs: dict[str, Run] = {}
         self._asked_to_stop = False
         self._environment: Mapping[str, str] = {}
 
@@ -241,13 +242,13 @@ class Pool:
     def _mourn(self, worker: Process, task: Task, code: int, queue: _Queue) -> None:
         """Note that a worker died at a task, which is then tried again or has failed."""
         try:
-            folder, asked = self._folder_of(task)
+            folder = self._folder_of(task)
             with folder.claimed() as claim:  # the dead worker's, if no other launch was faster
                 if claim is None:
                     queue.held.add(task)
                     return
                 failure, outside = _failure_of(worker, code, epochs=len(folder.known_history()))
-                over = note_attempt(folder, failure, self._effort.max_retries, asked, outside=outside)
+                over = folder.note_failure(failure, self._effort.max_retries, outside=outside)
         except claims.ClaimLost:
             queue.held.add(task)
         except (RunError, OSError) as error:
@@ -291,9 +292,9 @@ class Pool:
     def _look_at(self, task: Task, queue: _Queue) -> None:
         """See whether a task that somebody else is at has ended or was abandoned."""
         try:
-            folder, asked = self._folder_of(task)
+            folder = self._folder_of(task)
             held = queue.watch.look(folder.path)
-            has_ended = folder.state(asked).has_ended
+            has_ended = folder.state().has_ended
         except (RunError, OSError) as error:
             queue.held.remove(task)
             self._leave_out(task, in_words(error), queue)
@@ -308,15 +309,13 @@ class Pool:
 
     def _all_in_good_hands(self, queue: _Queue) -> bool:
         """Whether somebody is seen to be at work on each task that is held."""
-        return all(queue.watch.was_seen_alive(self._folder_of(task)[0].path) for task in queue.held)
+        return all(queue.watch.was_seen_alive(self._folder_of(task).path) for task in queue.held)
 
-    def _folder_of(self, task: Task) -> tuple[TrialFolder, str]:
-        """The folder of a task's trial, and its `Trial.asked`."""
-        run = RunFolder(Path(task.run))
-        plan = self._plans.get(task.run) or run.plan()
-        if plan is not None:
-            self._plans[task.run] = plan  # recipe and first seed never change; repeats that are added change no trial
-        return run.trial(task.key), plan.fingerprint(task.key) if plan else ""
+    def _folder_of(self, task: Task) -> TrialFolder:
+        """The folder of a task's trial."""
+        if task.run not in self._runs:
+            self._runs[task.run] = run_at(Path(task.run))
+        return self._runs[task.run].trial(task.key)
 
 
 def _free(task: Task | None) -> None:
@@ -324,7 +323,7 @@ def _free(task: Task | None) -> None:
     # A full disk must not keep the pool from stopping the others.
     with contextlib.suppress(OSError, RunError, claims.ClaimLost):
         if task:
-            with RunFolder(Path(task.run)).trial(task.key).claimed():
+            with run_at(Path(task.run)).trial(task.key).claimed():
                 pass
 
 

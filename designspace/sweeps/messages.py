@@ -15,6 +15,8 @@ class Settings:
     """``cpu`` or ``cuda``."""
     data_root: str
     max_retries: int
+    threads: int = 1
+    """Threads of a worker on CPUs: one, since the pool has a worker per core, unless there is a single trial."""
 
 
 @dataclass(frozen=True, slots=True)

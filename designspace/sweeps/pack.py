@@ -15,16 +15,19 @@ from pathlib import Path
 from submitit.helpers import DelayedSubmission
 
 from designspace.support.errors import RunError
+from designspace.support.machine import available_cores
 from designspace.support.text import counted
 from designspace.sweeps import snapshot
+from designspace.sweeps.estimate import costs_of
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Task
 from designspace.sweeps.places import slots, within_memory, worker_bytes
-from designspace.sweeps.run_trial import note_attempt
 from designspace.trials.claims import ClaimLost
-from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.open import run_at
 from designspace.trials.plan import Plan
+from designspace.trials.run import Run
+from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import TrialFailure
 
 PLAN_WAIT_S = 120.0
@@ -55,17 +58,24 @@ class Pack:
 
     def __call__(self, index: int) -> str:
         """Train what is left of pack ``index`` and say how many trials that were."""
-        work, run, launch = self.work, RunFolder(Path(self.work.run)), LaunchFolder(Path(self.work.launch))
+        work, run, launch = self.work, run_at(Path(self.work.run)), LaunchFolder(Path(self.work.launch))
         plan = _plan_of(run)
         tasks = [Task(work.run, key) for key in launch.tasks()[index]]
-        tasks = [task for task in tasks if not run.trial(task.key).state(plan.fingerprint(task.key)).has_ended]
-        places = slots(work.device, work.workers, work.workers_per_gpu, plan.recipe.devices)
-        need = worker_bytes(run.population(), plan.recipe, places[0].device, Path(work.data_root))
-        places, note = within_memory(places, need, is_fixed=work.workers is not None)
+        tasks = [task for task in tasks if not run.trial(task.key).state().has_ended]
+        is_single = isinstance(run, TrainingFolder)  # then its worker has all cores
+        workers = 1 if is_single else work.workers
+        places = slots(work.device, workers, work.workers_per_gpu, plan.recipe.devices)
+        need = worker_bytes(
+            costs_of(run, plan.recipe, Path(work.data_root)), plan.recipe, places[0].device, Path(work.data_root)
+        )
+        places, note = within_memory(places, need, is_fixed=workers is not None)
         print(f"{counted(len(tasks), 'trial')}, {counted(len(places), 'worker')}. {note}", flush=True)
         log = launch.task_log(index)
         code = snapshot.PACKAGE.parent
-        self._pool = Pool(places, Path(work.data_root), [launch], code, lambda task, event: None, work.effort, log)
+        threads = max(1, available_cores() // plan.recipe.devices) if is_single else 1
+        self._pool = Pool(
+            places, Path(work.data_root), [launch], code, lambda task, event: None, work.effort, log, threads
+        )
         # SLURM ends a job with SIGTERM first: leave the trials in good order and wait for the end.
         signal.signal(signal.SIGTERM, self._pool.ask_to_stop)
         with contextlib.suppress(KeyboardInterrupt):
@@ -89,10 +99,7 @@ class Pack:
 
     def _note_no_progress(self, task: Task, seconds: float) -> None:
         """Note that a task's whole time was not enough for an epoch of a trial, or that it was pre-empted so early."""
-        run = RunFolder(Path(task.run))
-        folder, plan = run.trial(task.key), run.plan()
-        if plan is None:
-            return
+        folder = run_at(Path(task.run)).trial(task.key)
         words = f"no epoch ended within {seconds / 60:.0f} minutes of a task"
         failure = TrialFailure("time limit", words, len(folder.known_history()))
         pre_empted = seconds < self.work.limit_s
@@ -100,12 +107,12 @@ class Pack:
         try:
             with folder.claimed() as claim:
                 if claim is not None:
-                    note_attempt(folder, failure, retries, plan.fingerprint(task.key), outside=pre_empted)
+                    folder.note_failure(failure, retries, outside=pre_empted)
         except (RunError, OSError, ClaimLost) as error:  # the task's other trials have still to be noted
             print(f"{folder.path}: {error}", flush=True)
 
 
-def _plan_of(run: RunFolder) -> Plan:
+def _plan_of(run: Run) -> Plan:
     """Return the plan of a run. A launch writes it once its tasks are accepted, and file systems show it late.
 
     Raises:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from designspace import data
-from designspace.spaces.population import Population
 from designspace.support.checks import whole, whole_or_null
 from designspace.support.errors import InputError
 from designspace.support.machine import available_bytes, available_cores
 from designspace.support.text import counted
+from designspace.sweeps.estimate import Costs
 from designspace.sweeps.process import Slot
 from designspace.trials.trial import Recipe
 
@@ -86,8 +86,8 @@ def within_memory(places: list[Slot], need: float, *, is_fixed: bool) -> tuple[l
     return places[:fit], f"{words}: {counted(fit, 'worker')} {'is' if fit == 1 else 'are'} started"
 
 
-def worker_bytes(population: Population, recipe: Recipe, device: str, root: Path | None = None) -> float:
-    """An estimate of the host's memory that a worker needs for the largest network of a population, in bytes.
+def worker_bytes(costs: Costs, recipe: Recipe, device: str, root: Path | None = None) -> float:
+    """Return an estimate of the host's memory that a worker needs for the largest network of a run, in bytes.
 
     ``root`` is the folder of all data sets (see `data.default_root`).
     """
@@ -97,6 +97,6 @@ def worker_bytes(population: Population, recipe: Recipe, device: str, root: Path
     images = (recipe.train_images or train) + (recipe.test_images or test)
     need = BASE_BYTES[device] + 2.0 * images * channels * size * size
     if device == "cpu":
-        need += BYTES_PER_ACTIVATION * float(population.columns["activations"].max()) * recipe.batch_size
-        need += 20.0 * float(population.columns["params"].max())
+        need += BYTES_PER_ACTIVATION * costs.activations * recipe.batch_size
+        need += 20.0 * costs.params
     return need

@@ -23,7 +23,7 @@ from designspace.networks.network import Network
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
-from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
@@ -142,10 +142,11 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         notes.append(_check_trainer(recipe.trainer, launcher))
     for run in plans:
         snapshot.check_path(run.code)
+    costs = [Costs.of(each, recipe.crop_size or images.shape.size) for each in populations]
     if launcher.slurm is not None:
         device, workers = launcher.on_slurm(recipe)
     else:
-        slots, memory = launcher.places(populations, recipe)
+        slots, memory = launcher.places(costs, recipe)
         device, workers = slots[0].device, len(slots)
         notes.append(memory)
     recipe.check_device(device)
@@ -153,8 +154,7 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         keys = [state.key for state in each if state.status == "waiting"]
         notes.append(shared_results_note(run, keys, plans[run]))
     trial_s = max(
-        trial_seconds(run, each, recipe, device, launcher.data_root)
-        for run, each in zip(plans, populations, strict=True)
+        trial_seconds(run, each, recipe, device, launcher.data_root) for run, each in zip(plans, costs, strict=True)
     )
     said = tuple(filter(None, notes))
     return dataclasses.replace(forecast, workers=workers, device=device, trial_s=trial_s, notes=said)

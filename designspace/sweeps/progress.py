@@ -10,7 +10,7 @@ from pathlib import Path
 
 from designspace.sweeps.messages import Event, Task
 from designspace.sweeps.status import run_status
-from designspace.trials.folder import RunFolder
+from designspace.trials.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Progress:
     left: int = 0
     """Trials that were left to another launch, or that no task has."""
 
-    def look(self, runs: Sequence[RunFolder], only: Collection[str] | None = None) -> None:
+    def look(self, runs: Sequence[Run], only: Collection[str] | None = None) -> None:
         """Bring it up to date from the files: for all trials of the runs, or for those with some keys."""
         statuses = [run_status(run, only) for run in runs]
         self.total = sum(status.total for status in statuses)
@@ -72,7 +72,7 @@ class PoolProgress(Progress):
             self.left_s = self._owed / self._seen * (time.monotonic() - self._started)
 
 
-def tasks_of(runs: Sequence[RunFolder], only: Collection[str] | None = None) -> tuple[list[Task], int, float | None]:
+def tasks_of(runs: Sequence[Run], only: Collection[str] | None = None) -> tuple[list[Task], int, float | None]:
     """Return the trials left to train, in turns from each run; the number of finished ones; and the least error so far.
 
     Args:

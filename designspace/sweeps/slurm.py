@@ -22,9 +22,9 @@ from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.pack import Pack, Work
 from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan
+from designspace.trials.run import Run
 
 FOR_EVER = 1_000_000
 """submitit ends a task that was requeued too often; we end trials that make no progress, and the task goes on."""
@@ -50,7 +50,7 @@ def arrays_of(launch: LaunchFolder) -> list[Array]:
     return [Array(**fields) for fields in launch.about().get("arrays", [])]
 
 
-def queued(run: RunFolder) -> dict[str, scheduler.Job]:
+def queued(run: Run) -> dict[str, scheduler.Job]:
     """The trials of a run that are in tasks which SLURM has pending or running, with these.
 
     Raises:
@@ -162,7 +162,7 @@ class Submission:
 
 
 def submit(
-    run: RunFolder,
+    run: Run,
     plan: Plan,
     settings: Slurm,
     work: Mapping[str, Any],
@@ -243,7 +243,7 @@ def _job_name(run: str, *parts: object) -> str:
 
 
 def _pack(
-    run: RunFolder,
+    run: Run,
     plan: Plan,
     settings: Slurm,
     trial_s: Callable[[], float],
@@ -361,7 +361,7 @@ def _trials_per_task(count: int, trial_s: float, settings: Slurm) -> int:
     return min(count, max(min(lasting, spread), fitting))
 
 
-def _acceptable_script(run: RunFolder, settings: Slurm, count: int) -> str:
+def _acceptable_script(run: Run, settings: Slurm, count: int) -> str:
     """The batch script of an array, as a launch would submit it.
 
     Raises:

@@ -14,6 +14,7 @@ from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 from designspace.trials.ranking import RankedNetwork, ranking
+from designspace.trials.run import Run
 from designspace.trials.trial_folder import STATUSES, TrialState
 
 RECENT = 50
@@ -77,7 +78,7 @@ class TrialStatus:
     """None before it has begun."""
 
 
-def run_status(run: RunFolder, only: Collection[str] | None = None) -> RunStatus:
+def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
     """Read where a run stands from its files, changing none.
 
     Args:
@@ -102,13 +103,15 @@ def run_status(run: RunFolder, only: Collection[str] | None = None) -> RunStatus
     )
 
 
-def ranking_of_run(run: RunFolder, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:
+def ranking_of_run(run: Run, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:
     """Return the networks that have a result, the best one first."""
     # Only means over several seeds need the space: a damaged space.yaml must not hide where a run stands.
-    return ranking(states, plan, run.space().template.num_classes if plan and plan.repeats else 2)
+    if isinstance(run, RunFolder) and plan is not None and plan.repeats:
+        return ranking(states, plan, run.space().template.num_classes)
+    return ranking(states, plan, 2)
 
 
-def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
+def trial_status(run: Run, state: TrialState) -> TrialStatus:
     """Read what a trial is at."""
     folder = run.trial(state.key)
     history = folder.known_history()
@@ -129,7 +132,7 @@ def trial_status(run: RunFolder, state: TrialState) -> TrialStatus:
     )
 
 
-def tasks_in_queue(run: RunFolder, states: Sequence[TrialState]) -> str:
+def tasks_in_queue(run: Run, states: Sequence[TrialState]) -> str:
     """What SLURM has of a run's tasks, in words, or how they ended; nothing if the run was never launched there."""
     if not any(launch.about().get("arrays") for launch in run.launches()):
         return ""
@@ -149,7 +152,7 @@ def tasks_in_queue(run: RunFolder, states: Sequence[TrialState]) -> str:
     return f"{run.name}: SLURM has {counted(len(tasks), 'task')} for {counted(len(trials), 'trial')}: {parts}"
 
 
-def _speed(run: RunFolder, states: Sequence[TrialState]) -> float | None:
+def _speed(run: Run, states: Sequence[TrialState]) -> float | None:
     """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count.
 
     Copied trials do not count, since their files say when they were copied.

@@ -20,8 +20,8 @@ from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
 from designspace.sweeps.status import ranking_of_run
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.run import Run
 from designspace.trials.trial import FAILURE_REASONS
 from designspace.trials.trial_folder import TrialState
 
@@ -47,7 +47,7 @@ Sized = tuple[Path, int]
 class Leftovers:
     """What a run no longer needed when it was looked at."""
 
-    run: RunFolder
+    run: Run
     keep_best: int
     files: Mapping[str, Sequence[Sized]]
     """Kind -> files."""
@@ -56,7 +56,7 @@ class Leftovers:
         return self.files[kind]
 
 
-def cancel(run: RunFolder) -> list[str]:
+def cancel(run: Run) -> list[str]:
     """End all launches of a run, and say in words what was told to end.
 
     SLURM tasks are taken from the queue. Every launch that is not known to have ended finds the word in its folder
@@ -89,7 +89,7 @@ def cancel(run: RunFolder) -> list[str]:
     return told
 
 
-def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -> list[str]:
+def retry(run: Run, reason: str | None = None, trial: str | None = None) -> list[str]:
     """Make failed trials wait again, all or those of a reason or a key, and give their keys.
 
     Raises:
@@ -105,7 +105,7 @@ def retry(run: RunFolder, reason: str | None = None, trial: str | None = None) -
     return [key for key in chosen if _retry(run, key)]
 
 
-def _retry(run: RunFolder, key: str) -> bool:
+def _retry(run: Run, key: str) -> bool:
     """Make a failed trial wait again; False where somebody else was faster, or its files cannot be changed."""
     folder = run.trial(key)
     try:
@@ -121,7 +121,7 @@ def _retry(run: RunFolder, key: str) -> bool:
     return True
 
 
-def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
+def leftovers(run: Run, keep_best: int = 10) -> Leftovers:
     """List what a run no longer needs, by kind. Nothing that may belong to somebody at work is among it.
 
     Links are not followed: what is on their other side is not the run's.
@@ -132,7 +132,8 @@ def leftovers(run: RunFolder, keep_best: int = 10) -> Leftovers:
     for state in states:
         for kind, files in _of_trial(run, state, best).items():
             found[kind] += files
-    found["temporary"] += _old(run.path)
+    # The folder of a single network's run is also that of its trial.
+    found["temporary"] = list(dict.fromkeys([*found["temporary"], *_old(run.path)]))
     found["launches"] += _of_launches(run, states)
     return Leftovers(run, keep_best, found)
 
@@ -151,12 +152,13 @@ def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
             raise unknown("kind", kind, KINDS)
     run = found.run
     listed = {entry[0] for kind in kinds if kind != "launches" for entry in found[kind]}
-    trials = sorted({path.parent for path in listed if path.parent != run.path})
-    removed = _remove(run, [entry for kind in kinds for entry in found[kind] if entry[0].parent == run.path])
-    best = _best(run, run.states(run.trial_keys()), found.keep_best) if trials else set()
-    for path in trials:
+    trials = {run.trial(key).path: key for key in run.begun().intersection(run.trial_keys())}
+    entries_of_run = [entry for kind in kinds for entry in found[kind] if entry[0].parent == run.path]
+    removed = [] if run.path in trials else _remove(run, entries_of_run)
+    best = _best(run, run.states(run.trial_keys()), found.keep_best)
+    for path in sorted({path.parent for path in listed} & trials.keys()):
         with _going_on(path):
-            removed += _delete_of_trial(run, path.name, best, listed, kinds)
+            removed += _delete_of_trial(run, trials[path], best, listed, kinds)
     if "launches" in kinds and found["launches"]:
         with _going_on(run.launches_path), run.launching():
             removed += _remove(run, _of_launches(run, run.states(run.trial_keys())))
@@ -165,7 +167,7 @@ def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
     return len(removed), sum(removed)
 
 
-def _delete_of_trial(run: RunFolder, key: str, best: set[str], listed: set[Path], kinds: Sequence[str]) -> list[int]:
+def _delete_of_trial(run: Run, key: str, best: set[str], listed: set[Path], kinds: Sequence[str]) -> list[int]:
     """Delete what a trial still does not need, and give the sizes."""
     folder = run.trial(key)
     state = run.states([key])[0]
@@ -180,7 +182,7 @@ def _delete_of_trial(run: RunFolder, key: str, best: set[str], listed: set[Path]
     return removed + [size for _, size in claimed]
 
 
-def _remove(run: RunFolder, files: Sequence[Sized]) -> list[int]:
+def _remove(run: Run, files: Sequence[Sized]) -> list[int]:
     """Remove files of a run, and give the sizes of those that were there."""
     sizes = []
     for path, size in files:
@@ -201,12 +203,12 @@ def _going_on(path: Path) -> Iterator[None]:
         log.warning("%s cannot be deleted: %s", path, in_words(error))
 
 
-def _best(run: RunFolder, states: Sequence[TrialState], count: int) -> set[str]:
+def _best(run: Run, states: Sequence[TrialState], count: int) -> set[str]:
     """Return the ids of the best networks, the weights of whose trials stay."""
     return {network.id for network in ranking_of_run(run, states, run.plan())[:count]}
 
 
-def _of_trial(run: RunFolder, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:
+def _of_trial(run: Run, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:
     """What a trial no longer needs, by kind; nothing while somebody may be at work on it."""
     folder = run.trial(state.key)
     if state.is_damaged or folder.path.is_symlink() or folder.path.parent.is_symlink():
@@ -220,7 +222,7 @@ def _of_trial(run: RunFolder, state: TrialState, best: set[str]) -> dict[str, li
     return found
 
 
-def _of_launches(run: RunFolder, states: Sequence[TrialState]) -> list[Sized]:
+def _of_launches(run: Run, states: Sequence[TrialState]) -> list[Sized]:
     """The files of launches, and of the code that they ran, if all of them are known to have ended."""
     if any(not state.has_ended and _may_be_at_work(state.claim) for state in states):
         return []  # clocks of other machines cannot be asked

@@ -8,23 +8,24 @@ was running then goes on later from its last checkpoint.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors, concerns_all, in_words, may_pass
+from designspace.support.parent import Parent, end_with_parent
 from designspace.sweeps.messages import Event, Order, Settings, Task
-from designspace.sweeps.run_trial import note_attempt, run_trial
-from designspace.sweeps.trainer import trainer_of
 from designspace.trials import claims
-from designspace.trials.folder import RunFolder
-from designspace.trials.plan import id_of
+from designspace.trials.open import run_at
+from designspace.trials.run import Run
+from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from designspace.training import DeviceData
 
 ORPHAN_S = 30.0
-"""A worker whose parent is gone and that does not come to the end of its step is ended after so long."""
+"""How long a worker whose parent is gone may take to come to the end of its step."""
+Train = Callable[..., "TrialResult | TrialFailure"]
+"""Trains a trial; takes ``on_epoch`` and ``should_stop``."""
 
 
 class CannotWork(BaseException):
@@ -52,22 +55,13 @@ def _for_all_trials() -> Iterator[None]:
         raise CannotWork(in_words(error)) from error
 
 
-class _Run:
-    """What a worker reads of a run folder, once."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a worker reads of a run once."""
 
-    def __init__(self, path: Path) -> None:
-        self.folder = RunFolder(path)
-        self._population = self.folder.population()
-        self._rows = {id_: row for row, id_ in enumerate(self._population.ids)}
-        plan = self.folder.plan()
-        if plan is None:
-            raise RunError(f"{path} has no recipe; launch it first")
-        self._plan = plan
-
-    def trial(self, key: str) -> Trial:
-        """Return what is to be trained; the key alone tells the seed, so repeats that are added later are known."""
-        network = self._population[self._rows[id_of(key)]]
-        return Trial(network, self._plan.recipe, self._plan.seed_of(key))
+    run: Run
+    trial: Callable[[str], Trial]
+    """Gives the trial of a key."""
 
 
 class Worker:
@@ -79,11 +73,8 @@ class Worker:
         self.is_spent = False
         """Whether the process should not train anything more: most errors on a GPU leave its state undefined."""
         self._stop = False
-        self._parent = os.getppid()
-        self._orphaned: float | None = None
-        self._runs: dict[str, _Run] = {}
-        self._kernels = ""
-        """What there is on this machine (`kernels.name`), once that was asked."""
+        self._parent = Parent()
+        self._runs: dict[str, _Known] = {}
         self._data: tuple[tuple[str, int | None, int | None, bool], DeviceData | ImageData] | None = None
 
     def stop(self, *_: object) -> None:
@@ -92,11 +83,7 @@ class Worker:
 
     def should_stop(self) -> bool:
         """Whether the worker was told to end, or nobody is left who reads what it says."""
-        return self._stop or self.is_orphan()
-
-    def is_orphan(self) -> bool:
-        """Whether the process that started this one is gone."""
-        return os.getppid() != self._parent
+        return self._stop or self._parent.is_gone
 
     def run(self, order: Order) -> None:
         """Run one task and say how it ended; a trial that has ended or that somebody else works on is left alone.
@@ -108,79 +95,51 @@ class Worker:
         """
         try:
             with as_run_errors():
-                run = self._run_of(order.task)
-                self._run(order, run, run.trial(order.task.key))
+                known = self._known(order.task)
+                self._run(order, known.run, known.trial(order.task.key))
         except RunError as error:
             if concerns_all(error):
                 raise CannotWork(in_words(error)) from error
             self.send(Event("unusable", detail=in_words(error)))
 
-    def _run_of(self, task: Task) -> _Run:
-        """What is known of a task's run."""
+    def _known(self, task: Task) -> _Known:
+        """Return what is known of a task's run."""
         with _for_all_trials():
             if task.run not in self._runs:
-                self._runs[task.run] = _Run(Path(task.run))
+                run = run_at(Path(task.run))
+                self._runs[task.run] = _Known(run, run.read_trials())
             return self._runs[task.run]
 
-    def _run(self, order: Order, run: _Run, trial: Trial) -> None:
+    def _run(self, order: Order, run: Run, trial: Trial) -> None:
         """Run a trial, if it is still to be run.
 
         Raises:
             RunError: files of this trial cannot be read or written; besides as of `run`.
         """
-        folder = run.folder.trial(order.task.key)
-        if folder.state(trial.asked).has_ended:
+        folder = run.trial(order.task.key)
+        if folder.state().has_ended:
             self.send(Event("skipped"))
             return
         with folder.claimed(order.abandoned) as claim:
             if claim is None:
                 self.send(Event("held"))
-            elif folder.state(trial.asked).has_ended:  # just before it could be claimed
+            elif folder.state().has_ended:  # just before it could be claimed
                 self.send(Event("skipped"))
-            elif not (claim.lost and self._is_over_with_lost_owner(folder, trial, claim.lost)):
-                with _for_all_trials():
-                    if self.settings.device == "cpu" and trial.recipe.trainer is None:
-                        self._agree_on_kernels(run.folder)
-                    trainer = trainer_of(trial.recipe, self.settings.device)
-                self._train(trial, folder, claim, trainer)
+            elif claim.lost and (failure := folder.note_lost_owner(claim.lost, self.settings.max_retries)):
+                self.send(_failed(failure))
+            else:
+                self._train(run, trial, folder, claim)
 
-    def _is_over_with_lost_owner(self, folder: TrialFolder, trial: Trial, owner: claims.Owner) -> bool:
-        """Note that the trial's former owner was lost; True if that was once too often."""
-        words = f"process {owner.pid} on {owner.host} was lost"
-        failure = TrialFailure("worker died", words, epochs=len(folder.known_history()))
-        over = note_attempt(folder, failure, self.settings.max_retries, trial.asked, host=owner.host, outside=True)
-        if over:
-            self.send(_failed(failure))
-        return over
-
-    def _agree_on_kernels(self, run: RunFolder) -> None:
-        """Train with the kernels that the run's first trial was trained with.
-
-        Raises:
-            RunError: this machine has not got them; the error says what to do.
-        """
-        from designspace.models.cpu import kernels
-
-        self._kernels = self._kernels or kernels.name()
-        settled = run.settle_kernels(self._kernels)
-        if settled != "torch" and self._kernels == "torch":
-            raise RunError(
-                f"the trials of {run.path} are trained with compiled kernels, and here is no C compiler (or "
-                "DESIGNSPACE_KERNELS=0 is set), so results would be rounded in another way. Install a compiler, or "
-                "train on machines that have one"
-            )
-        kernels.use(settled)
-
-    def _train(self, trial: Trial, folder: TrialFolder, claim: claims.Claim, trainer: Callable[..., object]) -> None:
+    def _train(self, run: Run, trial: Trial, folder: TrialFolder, claim: claims.Claim) -> None:
         """Train a trial that is this worker's."""
         where = f"on {claim.owner.host}, process {claim.owner.pid}, {self.settings.device}"
         folder.add_to_log(f"started {where}{f', SLURM job {claim.owner.job}' if claim.owner.job else ''}")
-        with claims.beating(claim, self._end_if_hung) as is_lost:
+        with claims.beating(claim) as is_lost:
 
             def should_stop() -> bool:
                 return is_lost() or self.should_stop()
 
-            outcome = self._outcome(trial, folder, trainer, should_stop)
+            outcome = self._outcome(run, trial, folder, should_stop)
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.selection_error))
             return
@@ -188,7 +147,7 @@ class Worker:
         if self.settings.device == "cuda" and not self._can_go_on_after(outcome):
             self.is_spent = True
             self.send(Event("leaving"))
-        if note_attempt(folder, outcome, self.settings.max_retries, trial.asked):
+        if folder.note_failure(outcome, self.settings.max_retries):
             self.send(_failed(outcome))
         else:
             self.send(Event("retry", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))
@@ -202,7 +161,7 @@ class Worker:
         return failure.has_diverged
 
     def _outcome(
-        self, trial: Trial, folder: TrialFolder, trainer: Callable[..., object], should_stop: Callable[[], bool]
+        self, run: Run, trial: Trial, folder: TrialFolder, should_stop: Callable[[], bool]
     ) -> TrialResult | TrialFailure:
         """Load the images if need be, and train."""
         from designspace.training import failure_of
@@ -210,25 +169,44 @@ class Worker:
         before = len(folder.known_history())
         try:
             with _for_all_trials():
-                images = self._images(trial.recipe)
+                train = self._single(run) if isinstance(run, TrainingFolder) else self._trainer(run, trial, folder)
         except RunError:
             raise
         except Exception as error:  # a GPU without memory, say
             return failure_of(error, epochs=before)
         self.send(Event("started", epoch=before))
-        return run_trial(folder, trial, trainer, images, self._said, should_stop)
+        return train(on_epoch=self._said, should_stop=should_stop)
 
-    def _end_if_hung(self) -> None:
-        """End a process that nobody is left to end."""
-        if not self.is_orphan():
-            self._orphaned = None
-        elif self._orphaned is None:
-            self._orphaned = time.monotonic()
-        elif time.monotonic() - self._orphaned > ORPHAN_S:
-            os._exit(1)
+    def _trainer(self, run: Run, trial: Trial, folder: TrialFolder) -> Train:
+        """Return what trains a network of a population."""
+        from designspace.models.cpu import kernels
+        from designspace.training.into_folder import agree_on_kernels, train_into
+        from designspace.training.trainer import trainer_of
 
-    def _said(self, record: EpochRecord) -> None:
-        self.send(Event("epoch", epoch=record.epoch, error=record.test_error))
+        if self.settings.device == "cpu" and trial.recipe.trainer is None:
+            kernels.use(agree_on_kernels(run))
+        images = self._images(trial.recipe)
+        trainer = trainer_of(trial.recipe, self.settings.device)
+        train = functools.partial(trainer, trial.network, trial.recipe, images, seed=trial.seed)
+        return functools.partial(train_into, folder, trial, train)
+
+    def _single(self, run: TrainingFolder) -> Train:
+        """Return what trains a single network, whose folder becomes a model folder."""
+        import torch
+
+        from designspace.models.cpu import kernels
+        from designspace.training.into_folder import agree_on_kernels
+        from designspace.training.one_network import OneTraining
+        from designspace.training.ranks import Ranks
+
+        if self.settings.device == "cpu":
+            kernels.use(agree_on_kernels(run))
+        training = OneTraining.of(run, Path(self.settings.data_root))
+        device = torch.device(self.settings.device)
+        return functools.partial(training.train, training.begin(), Ranks(), device, on_step=None)
+
+    def _said(self, history: tuple[EpochRecord, ...]) -> None:
+        self.send(Event("epoch", epoch=history[-1].epoch, error=history[-1].test_error))
 
     def _images(self, recipe: Recipe) -> DeviceData | ImageData:
         """The images of a recipe, loaded once; on the device, unless several devices train together."""
@@ -249,8 +227,7 @@ def _failed(failure: TrialFailure) -> Event:
 def main() -> None:
     """Run tasks until the input ends."""
     settings = Settings(**json.loads(sys.argv[1]))
-    # One thread a worker: the pool runs one worker a core. The variable is read when torch is first imported.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch is first imported
     events = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not come between the events
 
@@ -261,12 +238,13 @@ def main() -> None:
     worker = Worker(settings, send)
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(grace_s=ORPHAN_S)
     try:
         import torch
 
         from designspace.training import Interrupted
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(settings.threads)
         send(Event("ready"))
         for line in sys.stdin.buffer:
             try:

@@ -14,7 +14,7 @@ import torch
 
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_bytes
-from designspace.trials.trial import EpochRecord, Recipe
+from designspace.trials.trial import EpochRecord, Recipe, differences
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_question(path: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise `InputError` unless a checkpoint is of the training that is asked for."""
-    # A field that recipes did not have when the checkpoint was written had the value that is its default now.
-    if isinstance(held.get("recipe"), dict):
-        held = {**held, "recipe": {**Recipe().to_dict(), **held["recipe"]}}
-    for name, value in wanted.items():
-        if held.get(name) != value:
-            raise InputError(f"{path} is a checkpoint of another training: its {name} is {held.get(name)}, not {value}")
+    for name, (there, here) in differences(held, wanted).items():
+        raise InputError(f"{path} is a checkpoint of another training: its {name} is {there}, not {here}")

@@ -16,29 +16,32 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from torch import distributed as dist
+from torch import Tensor
 
 from designspace.data.images import ImageData
 from designspace.networks.network import Network
-from designspace.support.errors import InputError, unknown
-from designspace.support.files import check_of, guarded, temporary_folder
+from designspace.support.errors import unknown
+from designspace.support.files import check_of, guarded, read_bytes, temporary_folder, write_bytes
+from designspace.support.parent import end_with_parent
 from designspace.training.device_data import DeviceData, images_for
+from designspace.training.devices import check_devices
 from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
 from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
 from designspace.training.mapped import MappedData
-from designspace.training.shard import Shard
+from designspace.training.ranks import Ranks, connect
 from designspace.trials.claims import ClaimLost
 from designspace.trials.trial import Recipe, TrialResult
 
-_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_FIRST = "first.safetensors"
 _POLL_S = 0.1
 """How often ``should_stop`` is asked."""
 _GRACE_S = 0.5
@@ -58,6 +61,8 @@ def train_on_devices(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    first: Mapping[str, Tensor] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> TrialResult:
     """Train a network as `train` does, on ``recipe.devices`` devices that share each batch.
 
@@ -73,43 +78,38 @@ def train_on_devices(
         checkpoint: as for `train`; the same file may be continued by either.
         on_epoch: called in this process, as by `train`.
         should_stop: asked in this process some ten times a second. What an epoch has done by then is lost.
+        first: the weights to begin with, as a state dict; by default those of a training from scratch.
+        on_step: called in this process for each step that rank 0 began, within a tenth of a second.
 
     The processes are made by ``multiprocessing``'s method *spawn*: a script that calls this must guard its main part
     with ``if __name__ == "__main__"``.
 
     Raises:
-        InputError: as for `train`; or there are not so many devices, or so few images that they cannot be shared; or
-            CPUs are to share batch-norm (see `Recipe.check_device`).
+        InputError: as for `train`; or there are fewer devices, or a batch that they cannot share; or CPUs are to share
+            batch-norm (see `Recipe.check_device`).
         Diverged: the training loss of an epoch is not finite.
         Interrupted: ``should_stop`` said yes, or a rank was told to end (SIGTERM).
         RunError: the checkpoint cannot be read or written, or the images cannot be handed to the ranks.
         RankDied: a rank was ended by another signal, or ended without a word.
         Exception: whatever else a rank raised, with the rank's traceback as a note.
     """
-    _check_devices(recipe, device)
+    if device not in ("cpu", "cuda"):
+        raise unknown("device", device, ("cpu", "cuda"))
+    check_devices(recipe.devices, device)
+    recipe.check_device(device)
     images = images_for(recipe, data)
-    batch = min(recipe.batch_size, len(images.train_images))
-    if batch % recipe.devices:
-        raise InputError(f"{images.name}: a batch of all {batch} images cannot be shared by {recipe.devices} devices")
     ranks: list[_Rank] = []
     check = check_of(checkpoint) if checkpoint else None
     with temporary_folder("designspace-") as folder:
+        if first is not None:
+            write_bytes(folder / _FIRST, safetensors.torch.save(dict(first)))
         task = _Task(network, recipe, seed, device, checkpoint, folder, MappedData.of(images, folder), check)
         try:
             for number in range(recipe.devices):
-                ranks.append(_Rank(Shard(number, recipe.devices), task))
-            return _watch(ranks, on_epoch, should_stop)
+                ranks.append(_Rank(Ranks(number, recipe.devices, number), task))
+            return _watch(ranks, on_epoch, should_stop, on_step)
         finally:
             _end(ranks)
-
-
-def _check_devices(recipe: Recipe, device: str) -> None:
-    """Raise unless the devices that the recipe asks for exist and can train by it."""
-    if device not in _BACKENDS:
-        raise unknown("device", device, _BACKENDS)
-    if device == "cuda" and torch.cuda.device_count() < recipe.devices:
-        raise InputError(f"the recipe trains on {recipe.devices} GPUs, but there are {torch.cuda.device_count()}")
-    recipe.check_device(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,8 @@ class _Task:
     device: str
     checkpoint: Path | None
     folder: Path
-    """Holds images that are in no file yet, and a file by which the ranks find each other: others may take a port."""
+    """Holds images that are in no file yet, the weights to begin with, and a file by which the ranks find each other:
+    others may take a port."""
     images: MappedData
     check: Callable[[], None] | None
     """What guards the checkpoint in the calling process (see `guarded`): rank 0 writes it."""
@@ -131,19 +132,19 @@ class _Task:
 class _Rank:
     """The process of a device, as the caller sees it."""
 
-    def __init__(self, shard: Shard, task: _Task) -> None:
+    def __init__(self, ranks: Ranks, task: _Task) -> None:
         context = multiprocessing.get_context("spawn")
-        self.name = f"rank {shard.rank} of {shard.world}"
+        self.name = f"rank {ranks.rank} of {ranks.world}"
         self.channel, theirs = context.Pipe(duplex=False)
         # A process of torch.multiprocessing.start_processes would lose the types of exceptions.
         self.process: SpawnProcess = context.Process(
-            target=_run_rank, args=(shard, task, theirs), name=self.name, daemon=True
+            target=_run_rank, args=(ranks, task, theirs), name=self.name, daemon=True
         )
         self.process.start()
         theirs.close()  # so that reading what a dead rank said ends
 
     def said(self) -> Iterator[Any]:
-        """All that the rank has said by now: histories, then a result or an exception."""
+        """All that the rank has said by now: histories and numbers of steps, then a result or an exception."""
         try:
             while self.channel.poll():
                 yield self.channel.recv()
@@ -151,8 +152,14 @@ class _Rank:
             return
 
 
-def _watch(ranks: Sequence[_Rank], on_epoch: OnEpoch | None, should_stop: ShouldStop | None) -> TrialResult:
+def _watch(
+    ranks: Sequence[_Rank],
+    on_epoch: OnEpoch | None,
+    should_stop: ShouldStop | None,
+    on_step: Callable[[], None] | None,
+) -> TrialResult:
     """Pass on what the ranks say until there is a result; raise what else ends the training."""
+    steps = 0
     while True:
         living = [rank for rank in ranks if rank.process.is_alive()]
         wait([source for rank in living for source in (rank.channel, rank.process.sentinel)], _POLL_S)
@@ -165,6 +172,11 @@ def _watch(ranks: Sequence[_Rank], on_epoch: OnEpoch | None, should_stop: Should
                 return said
             if isinstance(said, Exception):
                 complaint = complaint or said
+            elif isinstance(said, int):
+                if on_step is not None:
+                    for _ in range(steps, said):
+                        on_step()
+                steps = said
             elif on_epoch is not None:
                 on_epoch(said)
         if should_stop is not None and should_stop():
@@ -212,74 +224,74 @@ def _end(ranks: Iterable[_Rank]) -> None:
         rank.channel.close()
 
 
-def _run_rank(shard: Shard, task: _Task, channel: Connection) -> None:
+def _run_rank(ranks: Ranks, task: _Task, channel: Connection) -> None:
     """Be a rank: the main function of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller as well, who ends the ranks
     # An exception, so that no half-written checkpoint stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    threading.Thread(target=_end_with_parent, args=(task.folder,), daemon=True).start()
+    end_with_parent(lambda: shutil.rmtree(task.folder, ignore_errors=True))
     try:
         with contextlib.ExitStack() as stack:
             if task.checkpoint is not None and task.check is not None:
                 stack.enter_context(guarded(task.checkpoint.parent, task.check))
-            _answer(shard, task, channel)
+            _answer(ranks, task, channel)
     except (SystemExit, ClaimLost):
         os._exit(_TOLD_TO_END)  # at once: the others notice as soon as the interpreter begins to shut down
 
 
-def _answer(shard: Shard, task: _Task, channel: Connection) -> None:
+def _answer(ranks: Ranks, task: _Task, channel: Connection) -> None:
     """Train, and say what came of it."""
     try:
-        result = _train(shard, task, channel)
+        result = _train(ranks, task, channel)
     except Exception as error:
-        channel.send(_sendable(error, shard))
+        channel.send(_sendable(error, ranks))
         # The caller ends all ranks now. If this one went first, the others would complain of lost connections.
         threading.Event().wait()
     else:
-        if shard.rank == 0:
+        if ranks.rank == 0:
             channel.send(result)
-        if dist.is_initialized():
-            dist.destroy_process_group()  # after the result is out: should this hang, nothing is lost
+        ranks.part()  # after the result is out: should this hang, nothing is lost
 
 
-def _train(shard: Shard, task: _Task, channel: Connection) -> TrialResult:
+def _train(ranks: Ranks, task: _Task, channel: Connection) -> TrialResult:
     """Do the part of a rank."""
     torch.set_num_threads(1)
-    device = torch.device("cuda", shard.rank) if task.device == "cuda" else torch.device("cpu")
-    if device.type == "cuda":
+    device = torch.device("cuda", ranks.rank) if task.device == "cuda" else torch.device("cpu")
+    if ranks.world > 1:
+        connect(ranks, device, is_one_machine=True, init_method=f"file://{task.folder / 'rendezvous'}")
+    elif device.type == "cuda":
         torch.cuda.set_device(device)
-    elif sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # by default it asks for the address of the host's name
-    images = DeviceData.of(task.images.data(), device)
-    if shard.world > 1:
-        dist.init_process_group(
-            _BACKENDS[task.device],
-            init_method=f"file://{task.folder / 'rendezvous'}",
-            rank=shard.rank,
-            world_size=shard.world,
-        )
+    model = first_model(task.network, task.recipe, task.seed)
+    if (task.folder / _FIRST).exists():
+        model.load_state_dict(safetensors.torch.load(read_bytes(task.folder / _FIRST)))
     return train_part(
-        first_model(task.network, task.recipe, task.seed),
+        model,
         task.recipe,
-        images,
-        shard,
+        DeviceData.of(task.images.data(), device),
+        ranks.shard,
         seed=task.seed,
         checkpoint=task.checkpoint,
-        on_epoch=channel.send if shard.rank == 0 else None,
-        should_stop=None,
+        on_epoch=channel.send if ranks.rank == 0 else None,
+        should_stop=_step_counter(channel) if ranks.rank == 0 else None,
     )
 
 
-def _end_with_parent(folder: Path) -> None:
-    """End this process, whatever it is at, when the caller's is gone, and clean up in its place."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+def _step_counter(channel: Connection) -> ShouldStop:
+    """Return a function to call before each step, which says now and then how many were begun; it never stops."""
+    steps, said_at = 0, time.monotonic()
+
+    def count() -> bool:
+        nonlocal steps, said_at
+        steps += 1
+        if time.monotonic() - said_at > _POLL_S:
+            said_at = time.monotonic()
+            channel.send(steps)
+        return False
+
+    return count
 
 
-def _sendable(error: Exception, shard: Shard) -> Exception:
+def _sendable(error: Exception, ranks: Ranks) -> Exception:
     """An exception as it can be sent: itself, or one of which `failure_of` says the same; the traceback is a note."""
     try:
         copy = pickle.loads(pickle.dumps(error))
@@ -291,5 +303,5 @@ def _sendable(error: Exception, shard: Shard) -> Exception:
         failure = failure_of(error, 0)
         kinds = {"diverged": Diverged, "out of memory": MemoryError}
         sent = kinds.get(failure.reason, RuntimeError)(failure.detail)
-    sent.add_note(f"In rank {shard.rank} of {shard.world}:\n{''.join(traceback.format_exception(error))}")
+    sent.add_note(f"In rank {ranks.rank} of {ranks.world}:\n{''.join(traceback.format_exception(error))}")
     return sent

@@ -40,12 +40,12 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
     return TrialFailure(reason, detail, epochs)
 
 
-def advice(exception: Exception, recipe: Recipe) -> str | None:
-    """What ended a training of one network, and what a person can do about it; None where nothing is known."""
-    if isinstance(exception, Diverged):
+def advice(failure: TrialFailure, recipe: Recipe) -> str | None:
+    """Return what ended the training of one network and what a person can do about it; None if nothing is known."""
+    if failure.has_diverged:
         what = f"a smaller recipe.lr than {recipe.lr:g} may help, or more recipe.warmup_epochs"
-        return f"{exception}; {what}. That is another training: choose another out=..."
-    if is_out_of_memory(exception):
+        return f"{failure.detail}; {what}. That is another training: choose another out=..."
+    if failure.reason == "out of memory":
         images = recipe.batch_size // (recipe.devices * recipe.accumulate)
         return (
             f"out of memory with {images} images at a time. recipe.accumulate={2 * recipe.accumulate} takes half as "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,11 +15,12 @@ from designspace.models.known import OWN_LICENCE
 from designspace.models.saved import is_model_folder, read_description
 from designspace.networks import catalog
 from designspace.networks.network import Network
+from designspace.support.checks import mapping, text
 from designspace.support.errors import InputError
 from designspace.training.best import find, load
 from designspace.training.loop import first_model
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.trial import FIRST_WEIGHTS, Recipe
 
 Which = bool | str | None
 """Whose weights: None or False for first ones, drawn at random; True for the default ones, which are those published
@@ -41,10 +44,38 @@ class Start:
     id: str | None = None
     """Which of the run's networks."""
 
+    def to_dict(self, which: Which) -> dict[str, Any]:
+        """Return what another process finds the weights by, as JSON values for `Start.from_dict`."""
+        folder = None if self.folder is None else str(self.folder.resolve())
+        return {"name": self.name, "folder": folder, "id": self.id, "weights": which}
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any], network: Network) -> tuple[Start, Which]:
+        """Return the start, and which weights, that `to_dict` described.
+
+        Args:
+            fields: what it gave.
+            network: what is trained, which the start is where no weights are asked for.
+
+        Raises:
+            InputError: they do not describe a start, or there is no such network any more.
+            RunError: a file is missing or damaged.
+        """
+        known = mapping("start", fields, ("name", "folder", "id", "weights"), ("name", "folder", "id", "weights"))
+        name, which = text("name", known["name"]), known["weights"]
+        folder, id_ = (None if known[key] is None else text(key, known[key]) for key in ("folder", "id"))
+        if not which:
+            return Start(name, network), None
+        if not isinstance(which, bool):
+            text("weights", which)
+        if folder is None:
+            return choose(name), which
+        return (choose(None, Path(folder), id_=id_) if id_ is not None else choose(folder)), which
+
     def weights_in_words(self, which: Which) -> str:
         """Name the weights before they are fetched, as a folder's note of what was asked does."""
         if not which:
-            return "first weights"
+            return FIRST_WEIGHTS
         if self.folder is not None:
             return f"the trained weights of {self.folder}"
         return "its published weights" if which is True else f"its weights from {which}"
@@ -92,7 +123,18 @@ def fitted(network: Network, channels: int, num_classes: int, stem: str | None =
     return dataclasses.replace(network, stem=kept, in_channels=channels, num_classes=num_classes)
 
 
-def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: int) -> tuple[AnyNet, str, str]:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A module as its training begins."""
+
+    model: AnyNet
+    source: str
+    """Whose weights it has, in words; empty for first ones."""
+    licence: str
+    """Of what comes of them."""
+
+
+def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: int) -> Begun:
     """Build the module that is trained.
 
     Args:
@@ -102,16 +144,13 @@ def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: in
         recipe: says how the module is regularised.
         seed: decides the first weights, as `designspace.training.train` does.
 
-    Returns:
-        The module; whose weights it has, in words, or an empty text; the licence of what comes of them.
-
     Raises:
         InputError: there are no such weights, or they do not fit the stem or the channels.
         RunError: the weights cannot be had, or are damaged.
     """
     built = first_model(network, recipe, seed)
     if not which:
-        return built, "", OWN_LICENCE
+        return Begun(built, "", OWN_LICENCE)
     kinds = {start.network.stem.kind, network.stem.kind}
     if len(kinds) > 1 and not kinds <= _ALIKE_STEMS:
         raise InputError(
@@ -121,7 +160,8 @@ def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: in
     state, source, licence = _trained(start, network, which)
     state = weights.adapt_ends(state, num_classes=network.num_classes, in_channels=network.in_channels)
     built.load_state_dict({**built.state_dict(), **state})  # a classifier that was left out stays as it began
-    return built, source, licence if licence == OWN_LICENCE else f"that of the weights it began with: {licence}"
+    of_result = licence if licence == OWN_LICENCE else f"that of the weights it began with: {licence}"
+    return Begun(built, source, of_result)
 
 
 def _trained(start: Start, network: Network, which: bool | str) -> tuple[dict[str, Tensor], str, str]:

@@ -21,6 +21,7 @@ from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import as_utf8, counted
+from designspace.training.devices import choose_device
 from designspace.training.failures import is_out_of_memory
 
 OnBatch = Callable[[int, int], None]
@@ -100,19 +101,6 @@ def verify(
     if not seen:
         raise RunError(f"none of {len(unreadable)} images can be read; the first: {unreadable[0]}")
     return Verification(100 * first / seen, 100 * among_five / seen, seen, tuple(unreadable))
-
-
-def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device of that name; without one, a GPU where there is one, or else the CPU.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    wanted = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=wanted).device
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise InputError(f"cannot use device {str(wanted)!r}: {str(error).splitlines()[0]}") from error
 
 
 def preset_for(

@@ -246,10 +246,10 @@ def is_claim(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def beating(claim: Claim, also: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
+def beating(claim: Claim) -> Iterator[Callable[[], bool]]:
     """Keep a claim alive while the block runs; the block gets a function that tells whether it was lost.
 
-    It also counts as lost when it could not be touched for most of a lease. ``also`` is called with every beat.
+    It also counts as lost when it could not be touched for most of a lease.
     """
     stopped, lost = threading.Event(), threading.Event()
     last = time.monotonic()
@@ -262,8 +262,6 @@ def beating(claim: Claim, also: Callable[[], None] | None = None) -> Iterator[Ca
                     last = time.monotonic()
                 else:
                     lost.set()
-            if also:
-                also()
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

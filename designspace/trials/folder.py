@@ -1,4 +1,4 @@
-"""A run on disk: what was asked, and what happened.
+"""The run of a population on disk: its networks, how they are trained, and what came of it.
 
 With `Population`, `TrialFolder` and `LaunchFolder`, the only code that knows the names of its files.
 
@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,19 @@ import yaml
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population
 from designspace.spaces.population_files import no_population, read_ids, read_population, read_space
 from designspace.spaces.space import DesignSpace
-from designspace.support.checks import mapping, plain, text, whole
+from designspace.support.checks import mapping, plain, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import make_folder, write_first, write_together
-from designspace.support.reading import read_json, read_json_object, reading
-from designspace.support.text import printable
+from designspace.support.files import write_first, write_together
+from designspace.support.reading import read_json_object
+from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
-from designspace.trials import claims
 from designspace.trials.history import csv_text, histories_csv, read_histories
-from designspace.trials.launches import LaunchFolder
-from designspace.trials.plan import NO_REPEATS, Plan, Repeats, is_key
+from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
 from designspace.trials.repeats import with_repeats, write_repeats
-from designspace.trials.trial import EpochRecord, Recipe
-from designspace.trials.trial_folder import TrialFolder, TrialState
+from designspace.trials.run import Run
+from designspace.trials.trial import EpochRecord, Recipe, Trial
+from designspace.trials.trial_folder import TrialFolder
 
 REPEAT_COLUMNS = ("trial", "fresh")
 RESULT_COLUMNS = (
@@ -53,27 +52,19 @@ RESULT_COLUMNS = (
 
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
-_KERNELS = "kernels.json"
 _TRIALS = "trials"
-_LAUNCHES = "launches"
-_CODE = "code"
 
 
-class RunFolder:
+class RunFolder(Run):
     """The folder of a run: a population, a recipe, the trials and their results."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.results = path / "results.csv"
         """The table of all trials, as far as it was last gathered."""
         self.history = path / "history.csv"
         """The epochs of all trials, gathered with it."""
         self._trials = path / _TRIALS
-
-    @property
-    def name(self) -> str:
-        """The folder's own name, as it can be shown."""
-        return printable(self.path.resolve().name)
 
     def exists(self) -> bool:
         """Whether there is a population here."""
@@ -125,19 +116,6 @@ class RunFolder:
             f"seed {held.seed}{'' if held.space == population.space else ' and other settings'}, and {asked}. "
             "It was left as it is; choose another folder with run=..."
         )
-
-    @contextlib.contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """Have a folder of the run for this process alone while the block runs; others wait for it.
-
-        Raises:
-            RunError: the folder cannot be written, is a link, or another process has taken it over.
-        """
-        if folder != self.path and folder.is_symlink():
-            raise RunError(f"{folder} is a link, and what is in a run folder must lie there; replace it with a folder")
-        make_folder(folder)
-        with claims.alone(folder):
-            yield
 
     def population(self) -> Population:
         """Read the population.
@@ -245,33 +223,22 @@ class RunFolder:
             raise RunError(f"{self.path} has repeats of {min(strangers)}, which is not a network of its population")
         return plan.keys(ids)
 
-    def settle_kernels(self, here: str) -> str:
-        """Give the kernels that all trials of this run are trained with on CPUs: those of the first that was trained.
-
-        Kernels round in different ways, and a trial must give the same numbers on every machine of a cluster. ``here``
-        are this machine's; they are noted where none are yet.
+    def read_trials(self) -> Callable[[str], Trial]:
+        """Read population and plan, once, and return a function that gives the trial of a key.
 
         Raises:
-            RunError: the file cannot be written or read.
+            RunError: a file is missing or damaged.
         """
-        path = self.path / _KERNELS
-        if not path.exists():
-            write_first(path, json.dumps({"kernels": here}, indent=2) + "\n")
-        return self.kernels() or here
+        population, plan = self.population(), self.plan()
+        if plan is None:
+            raise RunError(f"{self.path} has no recipe; launch it first")
+        rows = {id_: row for row, id_ in enumerate(population.ids)}
 
-    def kernels(self) -> str | None:
-        """Return the kernels that the trials are trained with on CPUs; None before the first one.
+        def trial(key: str) -> Trial:
+            # The key alone tells the seed, so repeats that are added later are known.
+            return Trial(population[rows[id_of(key)]], plan.recipe, plan.seed_of(key))
 
-        Raises:
-            RunError: the file cannot be read.
-        """
-        path = self.path / _KERNELS
-        if not path.exists():
-            return None
-        try:
-            return text("kernels", mapping("kernels", read_json(path), needed=["kernels"])["kernels"])
-        except InputError as error:
-            raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
+        return trial
 
     def trial(self, key: str) -> TrialFolder:
         """Return the folder of a trial, which may not exist yet.
@@ -281,25 +248,12 @@ class RunFolder:
         """
         if not is_key(key):
             raise RunError(f"{self.path}: {key[:40]!r} is not an id, which has 12 hex digits, nor one with -s<seed>")
-        return TrialFolder(self._trials / key)
+        return TrialFolder(self._trials / key, self.fingerprint(key))
 
     def _check_id(self, id_: str) -> None:
         """Raise unless a text can be an id: anything else might be a path that leads out of the run folder."""
         if not ID.fullmatch(id_):
             raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
-
-    def states(self, keys: Sequence[str]) -> list[TrialState]:
-        """Return what became of each of some trials.
-
-        Raises:
-            RunError: a result is of another recipe or seed than the run's.
-        """
-        plan = self.plan()
-        begun = self.begun()
-        return [
-            self.trial(key).state(plan.fingerprint(key) if plan else "") if key in begun else TrialState(key, "waiting")
-            for key in keys
-        ]
 
     def begun(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
@@ -310,45 +264,9 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"cannot read {self._trials}: {error.strerror or error}") from error
 
-    @property
-    def launches_path(self) -> Path:
-        """Folder of the launches; a claim on it is the right to submit to a scheduler."""
-        return self.path / _LAUNCHES
-
-    def new_launch(self, about: Mapping[str, Any]) -> LaunchFolder:
-        """Note the beginning of a launch (see `LaunchFolder.create`)."""
-        make_folder(self.launches_path)
-        return LaunchFolder.create(self.launches_path, {**about, "folder": self._folder_number()})
-
-    def launches(self) -> list[LaunchFolder]:
-        """All launches of this run, the oldest first.
-
-        Those that came with a copy of another run's folder are not among them, nor those whose files are damaged, which
-        are logged, nor what is a link.
-        """
-        number = self._folder_number()
-        if self.launches_path.is_symlink():
-            return []
-        found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if not path.is_symlink()]
-        return [launch for launch in found if launch.exists() and launch.belongs_to(number)]
-
-    def launching(self) -> contextlib.AbstractContextManager[None]:
-        """Have the right to begin a launch, or to delete what launches left, for this process alone.
-
-        Raises:
-            RunError: the folder cannot be written, or is a link.
-        """
-        return self._alone(self.launches_path)
-
-    def _folder_number(self) -> int:
-        """What tells this folder from a copy of it, on any machine that sees it, under whatever name: its inode."""
-        with reading(self.path):
-            return self.path.stat().st_ino
-
-    @property
-    def code(self) -> Path:
-        """Folder of the copies of the code that launches ran."""
-        return self.path / _CODE
+    def resume_command(self) -> str:
+        """Return the command line that trains what is left."""
+        return command("launch", run=self.path)
 
     def table(self, population: Population | None = None) -> tuple[list[str], list[list[Any]]]:
         """Return the results table: its column names, and one row for each trial, finished or not.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,12 @@ from designspace.trials.trial import EpochRecord
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 _LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in dataclasses.fields(EpochRecord))
+
+
+def common_beginning(one: Sequence[EpochRecord], other: Sequence[EpochRecord]) -> tuple[EpochRecord, ...]:
+    """Return the epochs with which both begin: a damaged checkpoint makes a training begin anew."""
+    pairs = zip(one, other, strict=False)
+    return tuple(mine for mine, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def to_json_lines(history: Sequence[EpochRecord]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from designspace.support.checks import mapping, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError
-from designspace.trials.trial import Recipe, asked_of
+from designspace.trials.trial import Recipe, differences, fingerprint_of
 
 MAX_SEED = 2**63 - 1
 """The largest seed of a repeat."""
@@ -138,8 +138,8 @@ class Plan:
         return int(key.partition("-s")[2] or self.seed)
 
     def fingerprint(self, key: str) -> str:
-        """Return what names network, recipe and seed of a trial together (see `asked_of`)."""
-        return asked_of(id_of(key), self.recipe, self.seed_of(key))
+        """Return what names network, recipe and seed of a trial together (see `fingerprint_of`)."""
+        return fingerprint_of(id_of(key), self.recipe, self.seed_of(key))
 
     def keys(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of all trials of a population: all networks with the first seed, then with the next one.
@@ -169,10 +169,8 @@ class Plan:
 
     def differences(self, recipe: Recipe, seed: int) -> str:
         """Return how a run is trained, and in which fields another recipe and seed differ from that; empty if none."""
-        fields = [name for name, value in self.recipe.to_dict().items() if value != getattr(recipe, name)]
-        pairs = {f"recipe.{name}": (getattr(self.recipe, name), getattr(recipe, name)) for name in fields}
-        if self.seed != seed:
-            pairs["seed"] = (self.seed, seed)
+        ours = {"recipe": self.recipe.to_dict(), "seed": self.seed}
+        pairs = differences(ours, {"recipe": recipe.to_dict(), "seed": seed})
         words = "; ".join(
             f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
         )

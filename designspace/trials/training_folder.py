@@ -1,133 +1,179 @@
-"""The folder of one network's training: what was asked, how it goes, what came of it.
+"""The run of a single network: `train`'s folder, which is the folder of its one trial, and in the end a model folder.
 
-The same question goes on where it was; another one is refused, and the folder stays as it is. The model that comes out
-of it is written beside these files (see `designspace.models.saved`).
+Beside the files of a trial it has train.json, which says what is trained, with which weights it begins and which
+command asked for it first. The same training resumes there; another one is refused, and the folder stays as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from designspace.networks.network import Network
-from designspace.support.checks import make_plain, whole
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import add_to_log, read_json, write_json, write_text
+from designspace.support.files import make_folder, read_json, write_first, write_json, write_text
 from designspace.support.reading import entries, read_text
-from designspace.support.text import shown
+from designspace.support.text import command, shown
 from designspace.trials.history import from_csv, to_csv
-from designspace.trials.trial import EpochRecord, Recipe
+from designspace.trials.plan import Plan, Repeats
+from designspace.trials.run import Run
+from designspace.trials.trial import EpochRecord, Recipe, Trial
+from designspace.trials.trial_folder import MAX_HISTORY_BYTES, TrialFolder
 
 FORMAT = 1
-MAX_HISTORY_BYTES = 32 << 20
-"""The largest history.csv that is read."""
+TRAINING_FILE = "train.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a training is asked: all that its numbers depend on."""
-
-    network: Network
-    recipe: Recipe
-    seed: int
-    weights: str
-    """With which weights it begins, in words."""
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        whole("seed", self.seed, 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return {
-            "id": self.network.id,
-            "network": json.loads(self.network.to_json()),
-            "weights": self.weights,
-            "seed": self.seed,
-            "recipe": self.recipe.to_dict(),
-        }
-
-
-class TrainingFolder:
+class TrainingFolder(Run):
     """The files of one network's training."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.checkpoint = path / "checkpoint.pt"
-        self.history = path / "history.csv"
-        """A line for each epoch so far."""
+    def __init__(self, path: Path, trial: Trial | None = None) -> None:
+        """Name the folder of a training, which may not exist yet.
+
+        Args:
+            path: the folder.
+            trial: what is trained; by default what train.json says.
+        """
+        super().__init__(path)
         self.events = path / "events"
         """For TensorBoard."""
-        self.log = path / "log.txt"
-        self._asked = path / "train.json"
+        self._asked = path / TRAINING_FILE
+        self._trial = trial
 
-    def check(self, question: Question) -> None:
+    def exists(self) -> bool:
+        """Whether a training was asked for here."""
+        return self._asked.exists()
+
+    @property
+    def only(self) -> Trial:
+        """The trial.
+
+        Raises:
+            RunError: train.json is missing or damaged.
+        """
+        if self._trial is None:
+            try:
+                self._trial = Trial.from_dict(self._held())
+            except InputError as error:
+                raise RunError(f"{self._asked} does not say what is trained ({error})") from error
+        return self._trial
+
+    @property
+    def folder(self) -> TrialFolder:
+        """The folder of the trial: this one."""
+        return TrialFolder(self.path, self.only.fingerprint, self.only.id, has_model=True)
+
+    def check(self, trial: Trial) -> None:
         """Raise unless this may be the folder of that training.
 
         Raises:
             InputError: it holds another training, or something else; it stays as it is.
             RunError: what it holds is damaged.
         """
-        if not self._asked.exists():
+        if not self.exists():
             if self.path.exists() and not self.path.is_dir():
                 raise InputError(f"{self.path} is a file; choose a folder with out=...")
             others = [entry.name for entry in entries(self.path)] if self.path.exists() else []
             if any(not name.startswith((".", "claim.")) for name in others):
                 raise InputError(f"{self.path} holds no training but other files; choose another folder with out=...")
             return
-        differences = [
-            f"{name} is {shown(was)} there and {shown(now)} here" for name, was, now in self._compared(question)
-        ]
-        if differences:
+        if found := trial.differences(self._held()):
+            words = "; ".join(
+                f"{name} is {shown(there)} there and {shown(here)} here" for name, (there, here) in found.items()
+            )
             raise InputError(
-                f"{self.path} holds another training ({'; '.join(differences)}). It was left as it is; choose another "
-                "folder with out=..."
+                f"{self.path} holds another training ({words}). It was left as it is; choose another folder with "
+                "out=..."
             )
 
-    def ask(self, question: Question, provenance: Mapping[str, Any]) -> None:
-        """Note what is asked and where that comes from, once.
+    def ask(self, trial: Trial, start: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        """Note what is trained, what finds the weights that it begins with, and where that comes from, once.
 
         Raises:
             InputError, RunError: as `check`; or the folder cannot be written.
         """
-        self.check(question)
-        if not self._asked.exists():
-            write_json(self._asked, {"format": FORMAT, **question.to_dict(), "provenance": dict(provenance)})
+        self.check(trial)
+        if not self.exists():
+            note = {"format": FORMAT, **trial.to_dict(), "start": dict(start), "provenance": dict(provenance)}
+            make_folder(self.path)
+            write_first(self._asked, json.dumps(note, indent=2, allow_nan=False) + "\n")
+            self.check(trial)  # another command may have been first, with another training
+
+    def start(self) -> Mapping[str, Any]:
+        """Return what finds the weights that the training begins with; empty in a folder of an earlier version."""
+        start = self._held().get("start", {})
+        if not isinstance(start, dict):
+            raise RunError(f"{self._asked} does not say which weights the training begins with")
+        return start
+
+    def note_start(self, start: Mapping[str, Any]) -> None:
+        """Note what finds the weights in a folder of an earlier version, which does not say."""
+        if not self.start():
+            write_json(self._asked, {**self._held(), "start": dict(start)})
 
     def provenance(self) -> dict[str, Any]:
-        """What is known of the command that began the training."""
+        """Return what is known of the command that asked for the training first."""
         provenance = self._held().get("provenance")
         if not isinstance(provenance, dict):
             raise RunError(f"{self._asked} does not say where the training comes from")
         return provenance
 
-    def write_history(self, history: tuple[EpochRecord, ...]) -> None:
-        """Write a line of CSV for each epoch so far."""
-        write_text(self.history, to_csv(history))
+    def plan(self) -> Plan:
+        """Return recipe and seed of the trial."""
+        return Plan(self.only.recipe, self.only.seed)
 
-    def read_history(self) -> tuple[EpochRecord, ...]:
-        """The epochs so far; none if there is no file.
+    def check_plan(self, recipe: Recipe, seed: int) -> None:
+        """Raise `InputError` unless the network may be trained like this here."""
+        if words := self.plan().differences(recipe, seed):
+            raise InputError(f"{self.path} {words}")
+
+    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats) -> None:
+        """Do nothing: `ask` fixes the plan with the trial."""
+
+    def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
+        """Return the key of the only trial: the id of its network."""
+        return (self.only.id,)
+
+    def read_trials(self) -> Callable[[str], Trial]:
+        """Return a function that gives the only trial."""
+        return lambda key: self.only
+
+    def trial(self, key: str) -> TrialFolder:
+        """Return the folder of the only trial.
 
         Raises:
-            RunError: the file was edited.
+            RunError: there is no such trial.
         """
-        if not self.history.exists():
-            return ()
-        try:
-            return from_csv(read_text(self.history, MAX_HISTORY_BYTES))
-        except ValueError as error:
-            raise RunError(f"{self.history} does not hold epochs ({error}); remove it to go on") from error
+        if key != self.only.id:
+            raise RunError(f"{self.path} has no trial {key[:40]!r}; its only one is {self.only.id}")
+        return self.folder
 
-    def add_to_log(self, text: str) -> None:
-        """Add to log.txt what a person may want to read, with the time before it.
+    def fingerprint(self, key: str) -> str:
+        """Return the fingerprint of the only trial."""
+        return self.only.fingerprint
 
-        Raises:
-            RunError: the file cannot be written.
-        """
-        add_to_log(self.log, text)
+    def begun(self) -> set[str]:
+        """Return the key of the trial, if its folder exists."""
+        return {self.only.id} if self.path.is_dir() else set()
+
+    def write_results(self) -> None:
+        """Do nothing: the table of epochs is written with each epoch (see `write_table`)."""
+
+    def write_table(self, history: tuple[EpochRecord, ...]) -> None:
+        """Write a line of CSV for each epoch so far, for people."""
+        write_text(self.folder.history_table, to_csv(history))
+
+    def read_table(self) -> tuple[EpochRecord, ...]:
+        """Return the epochs that `write_table` wrote; none if there is no table, or somebody edited it."""
+        with contextlib.suppress(ValueError, RunError):
+            return from_csv(read_text(self.folder.history_table, MAX_HISTORY_BYTES))
+        return ()
+
+    def resume_command(self) -> str:
+        """Return the command line that asked for the training first."""
+        return str(self.provenance().get("command") or command("train", out=self.path))
 
     def _held(self) -> dict[str, Any]:
         """The content of train.json."""
@@ -135,13 +181,3 @@ class TrainingFolder:
         if not isinstance(held, dict) or held.get("format") != FORMAT or not isinstance(held.get("recipe"), dict):
             raise RunError(f"{self._asked} does not say what was asked, or in a format other than {FORMAT}")
         return held
-
-    def _compared(self, question: Question) -> list[tuple[str, Any, Any]]:
-        """Where the question that is held differs from another: name, value there, value here."""
-        held, wanted = self._held(), question.to_dict()
-        # A field that recipes did not have when the file was written had the value that is its default now.
-        recipes = {**Recipe().to_dict(), **held["recipe"]}, wanted["recipe"]
-        names = ("id", "weights", "seed")
-        pairs = [("network" if name == "id" else name, held.get(name), wanted[name]) for name in names]
-        pairs += [(f"recipe.{name}", was, recipes[1].get(name)) for name, was in recipes[0].items()]
-        return [(name, was, now) for name, was, now in pairs if was != now]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks.network import Network
-from designspace.support.checks import flag, make_plain, number, text, whole
+from designspace.support.checks import flag, make_plain, mapping, number, text, whole
 from designspace.support.errors import InputError, suggest, unknown
 
 POLICIES = (None, "autoaugment", "randaugment")
@@ -198,32 +198,90 @@ class Recipe:
         return Recipe(**fields)
 
 
+FIRST_WEIGHTS = "first weights"
+"""How a trial says that it begins with weights that are drawn at random."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One training run, decided before it starts: a network, a recipe and a seed."""
+    """One training, decided before it starts: all that its numbers depend on."""
 
     network: Network
     recipe: Recipe
     seed: int = 0
+    weights: str = FIRST_WEIGHTS
+    """With which weights it begins, in words."""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        whole("seed", self.seed, 0)
 
     @property
     def id(self) -> str:
-        """The id of the network: within a run folder, recipe and seed are one for all trials."""
+        """The id of the network: within a run folder, recipe and first seed are one for all trials."""
         return self.network.id
 
     @property
-    def asked(self) -> str:
-        """What names network, recipe and seed together (see `asked_of`)."""
-        return asked_of(self.id, self.recipe, self.seed)
+    def fingerprint(self) -> str:
+        """12 hex digits that name the trial (see `fingerprint_of`)."""
+        return fingerprint_of(self.id, self.recipe, self.seed, self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "id": self.id,
+            "network": json.loads(self.network.to_json()),
+            "weights": self.weights,
+            "seed": self.seed,
+            "recipe": self.recipe.to_dict(),
+        }
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> Trial:
+        """Return the trial that `to_dict` gave, perhaps in an earlier version.
+
+        Raises:
+            InputError: it does not describe a trial.
+        """
+        known = mapping("trial", fields, needed=["network", "recipe", "seed"])
+        recipe = Recipe.from_dict(mapping("recipe", known["recipe"]))
+        weights = text("weights", known.get("weights", FIRST_WEIGHTS))
+        return Trial(Network.from_dict(mapping("network", known["network"])), recipe, known["seed"], weights)
+
+    def differences(self, held: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Return in what this trial differs from one that `to_dict` described: name -> (there, here).
+
+        Networks are compared by their ids.
+        """
+        theirs = {"weights": FIRST_WEIGHTS, **held, "network": held.get("id")}
+        ours = {"network": self.id, "weights": self.weights, "seed": self.seed, "recipe": self.recipe.to_dict()}
+        return differences(theirs, ours)
 
 
-def asked_of(id_: str, recipe: Recipe, seed: int) -> str:
-    """Name what is asked of a trial: 12 hex digits, which stand in its result.
+def differences(held: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the values asked for that differ from those that were written down: name -> (there, here).
 
-    A result that was copied from another run counts only where the same was asked. Defaults are left out, so that a
-    field added to `Recipe` later changes no name.
+    The fields of the recipe are compared one by one. A field that recipes did not have when it was written had the
+    value that is its default now.
+
+    >>> differences({"seed": 0, "recipe": {"lr": 0.1}}, {"seed": 1, "recipe": Recipe(lr=0.2).to_dict()})
+    {'seed': (0, 1), 'recipe.lr': (0.1, 0.2)}
     """
-    return hashlib.sha256(f"{id_} {_plan_text(recipe, seed)}".encode()).hexdigest()[:12]
+    pairs = {name: (held.get(name), value) for name, value in asked.items() if name != "recipe"}
+    recipe = held.get("recipe")
+    written = {**Recipe().to_dict(), **(recipe if isinstance(recipe, Mapping) else {})}
+    pairs |= {f"recipe.{name}": (value, asked["recipe"].get(name)) for name, value in written.items()}
+    return {name: (there, here) for name, (there, here) in pairs.items() if there != here}
+
+
+def fingerprint_of(id_: str, recipe: Recipe, seed: int, weights: str = FIRST_WEIGHTS) -> str:
+    """Return 12 hex digits that name a trial by its network, recipe, seed and weights; they stand in its result.
+
+    A result that was copied from another run counts only where the trial is the same. Defaults are left out, so that a
+    field added to `Recipe` later changes no fingerprint.
+    """
+    words = f"{id_} {_plan_text(recipe, seed)}" + (f" {weights}" if weights != FIRST_WEIGHTS else "")
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
 import logging
 import os
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,9 @@ from designspace.support.files import (
 from designspace.support.reading import is_missing, parse_json, read_json, read_text, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
-from designspace.trials.history import from_json_lines, to_json_lines
+from designspace.trials.history import from_csv, from_json_lines, to_json_lines
 from designspace.trials.plan import id_of
-from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
+from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, is_hopeless
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ _RESULT = "result.json"
 _ERROR = "error.json"
 _HISTORY = "history.jsonl"
 _ATTEMPTS = "attempts.json"
+MODEL_FILE = "network.json"
+"""The file of a model folder that is written last."""
 MAX_VALUE_BYTES = 1 << 20
 """The largest file of a result, a failure or attempts that is read."""
 MAX_HISTORY_BYTES = 32 << 20
@@ -110,10 +113,23 @@ def check_none_edited(states: Iterable[TrialState]) -> None:
 class TrialFolder:
     """The files of one trial."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fingerprint: str = "", key: str = "", *, has_model: bool = False) -> None:
+        """Name the folder of a trial, which may not exist yet.
+
+        Args:
+            path: the folder.
+            fingerprint: of the trial (see `Trial.fingerprint`); empty if it is not known, and then any result counts.
+            key: of the trial within its run; by default the folder's name.
+            has_model: whether the folder becomes a model folder, so that the trial is done once the model is there.
+        """
         self.path = path
+        self.fingerprint = fingerprint
+        self.key = key or path.name
+        self.has_model = has_model
         self.checkpoint = path / "checkpoint.pt"
         self.log = path / "log.txt"
+        self.history_table = path / "history.csv"
+        """The epochs as a table for people, beside a model. Earlier versions kept no other record of them there."""
 
     @contextlib.contextmanager
     def claimed(self, abandoned: str = "", *, has_ended: bool = False) -> Iterator[claims.Claim | None]:
@@ -148,13 +164,7 @@ class TrialFolder:
 
     def write_trial(self, trial: Trial) -> None:
         """Write what is asked of this trial."""
-        asked = {
-            "id": trial.id,
-            "network": json.loads(trial.network.to_json()),
-            "recipe": trial.recipe.to_dict(),
-            "seed": trial.seed,
-        }
-        write_json(self.path / _TRIAL, asked)
+        write_json(self.path / _TRIAL, trial.to_dict())
 
     def write_history(self, history: tuple[EpochRecord, ...]) -> None:
         """Write one line of JSON for each epoch so far."""
@@ -166,11 +176,13 @@ class TrialFolder:
         Raises:
             RunError: the file is cut off or was edited.
         """
-        path = self.path / _HISTORY
+        path, decode = self.path / _HISTORY, from_json_lines
+        if self.has_model and not os.path.lexists(path):
+            path, decode = self.history_table, from_csv
         if not os.path.lexists(path):
             return ()
         try:
-            return from_json_lines(read_text(path, MAX_HISTORY_BYTES))
+            return decode(read_text(path, MAX_HISTORY_BYTES))
         except ValueError as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
@@ -182,13 +194,38 @@ class TrialFolder:
             log.warning("%s; its epochs count as unknown", error)
             return ()
 
-    def write_result(self, result: TrialResult, asked: str = "") -> None:
-        """Write the result: from now on the trial is done. ``asked`` is its `Trial.asked`."""
-        write_json(self.path / _RESULT, {"asked": asked, **dataclasses.asdict(result)})
+    def write_result(self, result: TrialResult) -> None:
+        """Write the result: from now on the trial is done."""
+        write_json(self.path / _RESULT, {"asked": self.fingerprint, **dataclasses.asdict(result)})
 
-    def write_failure(self, failure: TrialFailure, asked: str = "") -> None:
+    def write_failure(self, failure: TrialFailure) -> None:
         """Write the failure: from now on the trial has failed."""
-        write_json(self.path / _ERROR, {"asked": asked, **dataclasses.asdict(failure)})
+        write_json(self.path / _ERROR, {"asked": self.fingerprint, **dataclasses.asdict(failure)})
+
+    def note_failure(self, failure: TrialFailure, max_retries: int, *, host: str = "", outside: bool = False) -> bool:
+        """Note an attempt that ended badly; True if it was the last one, and the trial has failed now.
+
+        Args:
+            failure: how it ended.
+            max_retries: attempts after the first that may end badly without an epoch of progress.
+            host: where it ran; by default this machine.
+            outside: whether the trial itself seems not to be to blame.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        attempts = self.add_attempt(Attempt(failure, host or socket.gethostname(), round(time.time(), 1), outside))
+        is_last = is_hopeless(attempts, max_retries)
+        self.add_to_log(f"{failure.reason}: {failure.detail} (try {len(attempts)}{', the last' if is_last else ''})")
+        if is_last:
+            self.write_failure(failure)
+        return is_last
+
+    def note_lost_owner(self, owner: claims.Owner, max_retries: int) -> TrialFailure | None:
+        """Note that the process that had the trial before is gone; gives the failure if that was once too often."""
+        words = f"process {owner.pid} on {owner.host} was lost"
+        failure = TrialFailure("worker died", words, epochs=len(self.known_history()))
+        return failure if self.note_failure(failure, max_retries, host=owner.host, outside=True) else None
 
     def add_to_log(self, text: str) -> None:
         """Add to log.txt what a person may want to read, with the time before it.
@@ -283,29 +320,43 @@ class TrialFolder:
             return (self.path / _TRIAL).stat().st_mtime
         return None
 
-    def state(self, asked: str = "") -> TrialState:
-        """What became of the trial, from the files that exist. ``asked`` is its `Trial.asked`, if that is known.
+    def state(self) -> TrialState:
+        """What became of the trial, from the files that exist.
 
         A trial whose files cannot be read is one that failed, and says why; so it stops no other.
 
         Raises:
             ForeignResult: a result is of another recipe or seed.
         """
-        key = self.path.name
         try:
-            if found := _read_value(self.path / _RESULT, TrialResult, asked):
-                return TrialState(key, "done", result=found[0], ended=found[1])
-            if found := _read_value(self.path / _ERROR, TrialFailure, asked):
-                return TrialState(key, "failed", failure=found[0], ended=found[1])
+            if result := self._result():
+                return TrialState(self.key, "done", result=result[0], ended=result[1])
+            if failure := _read_value(self.path / _ERROR, TrialFailure, self.fingerprint):
+                return TrialState(self.key, "failed", failure=failure[0], ended=failure[1])
             held = claims.current(self.path)
         except ForeignResult:
             raise
         except RunError as error:
-            failure = TrialFailure("error", str(error))
-            return TrialState(
-                key, "failed", failure=failure, is_damaged=True, is_edited=isinstance(error, ImpossibleValue)
-            )
-        return TrialState(key, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+            why = TrialFailure("error", str(error))
+            is_edited = isinstance(error, ImpossibleValue)
+            return TrialState(self.key, "failed", failure=why, is_damaged=True, is_edited=is_edited)
+        return TrialState(self.key, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+
+    def _result(self) -> tuple[TrialResult, float] | None:
+        """Read the result and when it was written; None before there is one.
+
+        A trial that gives a model is done once the model is there. Its folder has no result.json if an earlier version
+        wrote it: then the epochs tell.
+        """
+        if not self.has_model:
+            return _read_value(self.path / _RESULT, TrialResult, self.fingerprint)
+        model = self.path / MODEL_FILE
+        if not model.is_file():
+            return None
+        if found := _read_value(self.path / _RESULT, TrialResult, self.fingerprint):
+            return found
+        history = () if os.path.lexists(self.path / _HISTORY) else self.read_history()
+        return (TrialResult.of_history(history, ""), model.stat().st_mtime) if history else None
 
 
 class ImpossibleValue(RunError):
@@ -325,7 +376,7 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
-def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
+def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | None:
     """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
     try:
         text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
@@ -336,14 +387,14 @@ def _read_value(path: Path, kind: Any, asked: str) -> tuple[Any, float] | None:
     written = written_ns / 1e9
     try:
         fields = dict(mapping(kind.__name__, parse_json(text)))
-        told = fields.pop("asked", "")
+        asked = fields.pop("asked", "")
         value = from_fields(kind, fields)
     except ValueError as error:
         is_whole = text.rstrip().endswith(b"}")  # a file that was cut off does not
         raise (ImpossibleValue if is_whole and kind is TrialResult else RunError)(
             f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry tries it again"
         ) from error
-    if asked and told and told != asked:
+    if fingerprint and asked and asked != fingerprint:
         raise ForeignResult(
             f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run"
         )

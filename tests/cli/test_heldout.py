@@ -32,7 +32,7 @@ def run_of(path, *, heldout):
         result = TrialResult(final, final - 1, 2, 3.0, "cpu", heldout_error=held if heldout else None)
         folder = run.trial(network.id)
         folder.write_trial(Trial(network, recipe, seed))
-        folder.write_result(result, Trial(network, recipe, seed).asked)
+        folder.write_result(result)
     return run
 
 

@@ -9,6 +9,7 @@ from designspace import status
 from designspace.cli import app
 from designspace.support.errors import InputError
 from designspace.trials import claims
+from designspace.trials.open import find_runs
 from designspace.trials.trial import TrialFailure, TrialResult
 
 
@@ -62,7 +63,7 @@ def test_runs_are_found_in_folders_of_folders(tmp_path, capsys):
     names = [line.split()[0] for line in text.splitlines()[1:] if line[:1].isalpha() and "no trial" not in line]
     assert names == ["a/b/c/four", "linked", "one", "study/two"]
     with pytest.raises(InputError, match="is no run folder and holds none"):
-        status.find_runs(tmp_path / "nothing")
+        find_runs(tmp_path / "nothing")
 
 
 def test_the_log_of_a_failed_trial_is_named(tmp_path, capsys):

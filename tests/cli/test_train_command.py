@@ -26,7 +26,6 @@ from designspace.models.saved import write_model
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train as train_network
 from designspace.training import train_on_devices
-from designspace.trials.training_folder import Question
 from designspace.trials.trial import EpochRecord, Recipe, Trial
 
 NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1)
@@ -126,7 +125,7 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
     folder = run.trial(trial.id)
     images = load_data("fashion_mnist", fashion_mnist)
     result = train_network(trial.network, trial.recipe, images, seed=trial.seed, checkpoint=folder.checkpoint)
-    folder.write_result(result, trial.asked)
+    folder.write_result(result)
     best = designspace.load(run.path)
     code, _, errors = typed(capsys, "run=run", "out=scratch", "recipe.epochs=1")
     assert code == 0, errors
@@ -255,8 +254,8 @@ def test_ctrl_c_says_that_it_goes_on(here):
 def test_the_summary_tells_how_a_batch_is_shared(capsys):
     images = load_data("fashion_mnist")
     recipe = Recipe(batch_size=1024, devices=8, accumulate=2, heldout_images=1000, crop_size=24)
-    question = Question(NETWORK, recipe, 0, "first weights")
-    print_summary("tiny", question, images, "mine", "cuda", "there")
+    trial = Trial(NETWORK, recipe)
+    print_summary("tiny", trial, images, "mine", "cuda", "there")
     output = capsys.readouterr().out
     assert "for batches of 1,024 images: 64 on each of 8 devices, 2 times one after the other" in output
     assert "59,000 training, 1,000 held-out and 10,000 test images of 1 x 28 x 28, 10 classes" in output

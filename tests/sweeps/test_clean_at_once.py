@@ -20,7 +20,7 @@ def run(tmp_path):
     folder, trial = run.trial(run.ids()[0]), Trial(run.population()[0], RECIPE, 0)
     folder.write_trial(trial)
     folder.checkpoint.write_bytes(bytes(1000))
-    folder.write_failure(TrialFailure("error", "no", epochs=1), trial.asked)
+    folder.write_failure(TrialFailure("error", "no", epochs=1))
     snapshot.snapshot(run.code)
     run.new_launch({**origin(), "ended": True})
     return run

@@ -10,6 +10,7 @@ from sweep_runs import CPU, RECIPE, SPACE, curves, launch, make_run, numbers, pl
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
+from designspace.sweeps.estimate import Costs
 from designspace.sweeps.launch import check_fit
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Event, Order, Settings, Task
@@ -341,7 +342,7 @@ def test_bad_places(arguments, message):
 
 def test_workers_as_far_as_memory_goes(monkeypatch):
     monkeypatch.setattr("designspace.sweeps.places.available_bytes", lambda: 4e9)
-    need = worker_bytes(SPACE.sample(4), RECIPE, "cpu")
+    need = worker_bytes(Costs.of(SPACE.sample(4), 28), RECIPE, "cpu")
     assert 0.3e9 < need < 1e9
     assert within_memory(CPU, need, is_fixed=False) == (CPU, "")
     places, note = within_memory(32 * CPU, need, is_fixed=False)
@@ -353,12 +354,12 @@ def test_workers_as_far_as_memory_goes(monkeypatch):
 
 
 def test_images_that_are_mapped_into_memory_are_shared(monkeypatch):
-    population, recipe = SPACE.sample(4), Recipe(data="large")
+    costs, recipe = Costs.of(SPACE.sample(4), 160), Recipe(data="large")
     monkeypatch.setattr("designspace.data.shape", lambda name, root: (3, 160, 1000))
     monkeypatch.setattr("designspace.data.counts", lambda name, root: (1_281_167, 50_000))
-    assert worker_bytes(population, recipe, "cpu") < 1e9
-    part = worker_bytes(population, Recipe(data="large", train_images=100_000), "cpu")
-    assert part - worker_bytes(population, recipe, "cpu") == 2.0 * 100_000 * 3 * 160**2
+    assert worker_bytes(costs, recipe, "cpu") < 1e9
+    part = worker_bytes(costs, Recipe(data="large", train_images=100_000), "cpu")
+    assert part - worker_bytes(costs, recipe, "cpu") == 2.0 * 100_000 * 3 * 160**2
 
 
 def test_gpus_are_shared_out(monkeypatch):

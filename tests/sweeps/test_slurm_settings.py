@@ -6,7 +6,7 @@ from sweep_runs import make_run
 
 from designspace.cli import app
 from designspace.support.errors import InputError
-from designspace.sweeps.estimate import trial_seconds
+from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.slurm import _job_name, _trials_per_task, check_path
 from designspace.sweeps.slurm_settings import Slurm
@@ -110,13 +110,13 @@ def test_bad_launchers(fields, message, tmp_path):
 def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path):
     run = make_run(tmp_path / "run", n=6)
     population, recipe = run.population(), run.plan().recipe
-    guess = trial_seconds(run, population, recipe, "cpu")
+    guess = trial_seconds(run, Costs.of(population, 28), recipe, "cpu")
     flops = population.columns["flops"].mean()
     assert guess == pytest.approx(max(0.1, 2 * flops * (3 * 256 + 200) / 16e9))
     for id_ in run.ids()[:5]:
         run.trial(id_).path.mkdir(parents=True)
         run.trial(id_).write_result(TrialResult(50.0, 50.0, 2, 12.0, "cpu"))
-    assert trial_seconds(run, population, recipe, "cpu") == 12.0
+    assert trial_seconds(run, Costs.of(population, 28), recipe, "cpu") == 12.0
 
 
 @pytest.mark.parametrize("name", ["o'brien", "a b", "a,b", 'x"y', "[x]", "$z", "{y}", "ä", "2024_01_15", "a=b", "~"])

@@ -25,11 +25,11 @@ def run(tmp_path):
         folder.write_trial(trial)
         folder.checkpoint.write_bytes(bytes(1000 * (i + 1)))
         if i < 2:
-            folder.write_result(TrialResult(40.0 - i, 40.0 - i, 2, 1.0, "cpu"), trial.asked)
+            folder.write_result(TrialResult(40.0 - i, 40.0 - i, 2, 1.0, "cpu"))
         elif i < 4:
             failure = TrialFailure("error" if i == 2 else "worker died", "no", epochs=1)
             folder.add_attempt(Attempt(failure, "here", 0.0))
-            folder.write_failure(failure, trial.asked)
+            folder.write_failure(failure)
         else:
             folder.write_history((EpochRecord(1, 0.1, 2.0, 70.0, 65.0, 1.0),))
             folder.add_to_log("started")

@@ -19,7 +19,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_json
 from designspace.trials.claims import is_claim
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Trial, TrialFailure
+from designspace.trials.trial import TrialFailure
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,7 @@ def trained(tmp_path_factory, fashion_mnist):
     run = make_run(tmp_path_factory.mktemp("best") / "run", n=2)
     launch(run, fashion_mnist)
     run.create(read_population(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
-    recipe = run.plan().recipe
-    run.trial(run.ids()[2]).write_failure(
-        TrialFailure("diverged", "the loss is nan"), Trial(run.population()[2], recipe, 0).asked
-    )
+    run.trial(run.ids()[2]).write_failure(TrialFailure("diverged", "the loss is nan"))
     return run
 
 
@@ -173,7 +170,7 @@ def test_a_trainer_of_ones_own_that_wrote_no_checkpoint(run):
         path = run.trial(id_).path / "result.json"
         write_json(path, {**read_json(path), "asked": ""})
     run.trial(run.ids()[2]).forget_failure()
-    with pytest.raises(InputError, match="checkpoint of another training: its recipe is"):
+    with pytest.raises(InputError, match="checkpoint of another training: its recipe."):
         designspace.load(run.path)
     run.trial(ranked(run)[0]).checkpoint.unlink()
     with pytest.raises(RunError, match="mine:train has to write it"):

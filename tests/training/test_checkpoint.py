@@ -155,7 +155,7 @@ def test_a_checkpoint_of_another_training_is_refused(network, recipe, data, tmp_
     path = tmp_path / "checkpoint.pt"
     train(network, dataclasses.replace(recipe, epochs=1), data, checkpoint=path)
     kept = path.read_bytes()
-    with pytest.raises(InputError, match=r"checkpoint\.pt is a checkpoint of another training: its recipe is .*epochs"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt is a checkpoint of another training: its recipe.epochs is"):
         train(network, recipe, data, checkpoint=path)
     with pytest.raises(InputError, match="its seed is 0, not 1"):
         train(network, dataclasses.replace(recipe, epochs=1), data, checkpoint=path, seed=1)
@@ -172,7 +172,7 @@ def test_a_checkpoint_from_before_a_field_is_of_the_recipe_with_its_default(netw
     save(path, State(model, recipe).state_dict(), (record,), {"recipe": before, "seed": 0})
     assert read(path, {"recipe": recipe.to_dict(), "seed": 0})[1] == (record,)
     for other in (dataclasses.replace(recipe, devices=2), dataclasses.replace(recipe, epochs=9)):
-        with pytest.raises(InputError, match="its recipe is"):
+        with pytest.raises(InputError, match=r"its recipe\.(devices|epochs) is"):
             read(path, {"recipe": other.to_dict(), "seed": 0})
 
 

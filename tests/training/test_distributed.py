@@ -31,6 +31,7 @@ from designspace.training import (
 from designspace.training.distributed import _sendable
 from designspace.training.loop import _derived_seed, first_model
 from designspace.training.optimiser import learning_rate, make_optimiser
+from designspace.training.ranks import Ranks
 from designspace.training.shard import Shard
 
 
@@ -238,7 +239,7 @@ def test_what_cannot_be_shared_is_refused(network, recipe, data):
 
 def test_there_must_be_as_many_gpus(network, recipe, data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match="the recipe trains on 2 GPUs, but there are 1"):
+    with pytest.raises(InputError, match="2 GPUs were asked for, but there are 1"):
         train_on_devices(network, on(recipe, 2), data, device="cuda")
 
 
@@ -265,7 +266,7 @@ class OddMemory(Odd, MemoryError):
     ],
 )
 def test_exceptions_keep_their_meaning_on_the_way(error, reason, detail):
-    received = pickle.loads(pickle.dumps(_sendable(error, Shard(1, 2))))
+    received = pickle.loads(pickle.dumps(_sendable(error, Ranks(1, 2))))
     failure = failure_of(received, 3)
     assert failure.reason == reason
     assert detail in failure.detail

@@ -1,6 +1,7 @@
 """A process that stood still, while another took its trial over and finished it, changes none of the trial's files."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from designspace.support.errors import RunError
 from designspace.support.files import guarded, write_folder, write_json, write_text
-from designspace.sweeps.run_trial import run_trial
 from designspace.training import DeviceData, Interrupted, train, train_on_devices
+from designspace.training.into_folder import train_into
 from designspace.trials import claims
 from designspace.trials.claims import ClaimLost
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
@@ -74,9 +75,10 @@ def test_a_trial_that_was_lost_while_its_checkpoint_was_written(folder, network,
 
     monkeypatch.setattr("designspace.support.files.os.fsync", stand_still)
     trial, told = Trial(network, recipe), []
+    trainer = functools.partial(train, network, recipe, DeviceData.of(data, "cpu"))
     with folder.claimed(), pytest.raises(ClaimLost):
-        run_trial(folder, trial, train, DeviceData.of(data, "cpu"), told.append, lambda: False)
-    assert [record.epoch for record in told] == [1]
+        train_into(folder, trial, trainer, told.append, lambda: False)
+    assert [len(history) for history in told] == [1]
     assert set(contents(folder)) == {
         *("checkpoint.pt", "history.jsonl", "log.txt", "attempts.json", "trial.json", "result.json")
     }

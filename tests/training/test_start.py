@@ -1,6 +1,7 @@
 """What a training begins with."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -48,10 +49,10 @@ def test_first_weights_are_those_that_train_begins_with():
     assert (network.stem, network.in_channels, network.num_classes) == (Stem("cifar", 32), 1, 10)
     assert network.stages == start.network.stages
     for which in (None, False):
-        model, source, licence = begin(start, network, which, RECIPE, 3)
+        begun = begin(start, network, which, RECIPE, 3)
         state = first_model(network, RECIPE, 3).state_dict()
-        assert same(model, state) == set(state)
-        assert (source, licence) == ("", OWN_LICENCE)
+        assert same(begun.model, state) == set(state)
+        assert (begun.source, begun.licence) == ("", OWN_LICENCE)
         assert start.weights_in_words(which) == "first weights"
 
 
@@ -60,13 +61,13 @@ def test_weights_of_a_model_folder(folder):
     assert (start.name, start.network, start.folder) == ("mine", NETWORK, folder)
     assert start.weights_in_words(True) == f"the trained weights of {folder}"
     network = fitted(NETWORK, channels=3, num_classes=4, stem="cifar")
-    model, source, licence = begin(start, network, True, RECIPE, 0)
+    begun = begin(start, network, True, RECIPE, 0)
     trained, fresh = AnyNet(NETWORK, seed=7).state_dict(), first_model(network, RECIPE, 0).state_dict()
-    assert same(model, trained) == set(trained) - set(CLASSIFIER)
-    assert set(CLASSIFIER) <= same(model, fresh)
-    assert source == "mine, a run of mine"
-    assert licence == "that of the weights it began with: MIT"
-    whole, _, _ = begin(start, NETWORK, True, RECIPE, 0)
+    assert same(begun.model, trained) == set(trained) - set(CLASSIFIER)
+    assert set(CLASSIFIER) <= same(begun.model, fresh)
+    assert begun.source == "mine, a run of mine"
+    assert begun.licence == "that of the weights it began with: MIT"
+    whole = begin(start, NETWORK, True, RECIPE, 0).model
     assert same(whole, trained) == set(trained)
     with pytest.raises(InputError, match="has weights of its own: weights=true, not weights=timm"):
         begin(start, NETWORK, "timm", RECIPE, 0)
@@ -76,19 +77,21 @@ def test_weights_of_a_file_for_another_number_of_channels(tmp_path):
     torch.save(create_model("regnetx_200mf", seed=5).state_dict(), tmp_path / "weights.pt")
     start = choose("regnetx_200mf")
     network = fitted(start.network, channels=1, num_classes=10)
-    model, source, licence = begin(start, network, str(tmp_path / "weights.pt"), RECIPE, 0)
+    begun = begin(start, network, str(tmp_path / "weights.pt"), RECIPE, 0)
     trained = create_model("regnetx_200mf", seed=5).state_dict()
-    changed = set(trained) - same(model, trained)
+    changed = set(trained) - same(begun.model, trained)
     assert changed == {"stem.conv.weight", *CLASSIFIER}
-    torch.testing.assert_close(model.state_dict()["stem.conv.weight"], trained["stem.conv.weight"].sum(1, keepdim=True))
-    assert source == f"regnetx_200mf, {tmp_path / 'weights.pt'}"
-    assert "unknown" in licence
+    torch.testing.assert_close(
+        begun.model.state_dict()["stem.conv.weight"], trained["stem.conv.weight"].sum(1, keepdim=True)
+    )
+    assert begun.source == f"regnetx_200mf, {tmp_path / 'weights.pt'}"
+    assert "unknown" in begun.licence
 
 
 def test_a_stem_of_another_shape_has_no_weights(folder):
     start = choose(str(folder))
     network = fitted(NETWORK, 3, 6, stem="deep")
-    assert begin(start, network, None, RECIPE, 0)[0].network == network
+    assert begin(start, network, None, RECIPE, 0).model.network == network
     with pytest.raises(InputError, match="weights for the stem imagenet do not fit the stem deep"):
         begin(start, network, True, RECIPE, 0)
     with pytest.raises(InputError, match="unknown stem 'vit'"):
@@ -127,5 +130,19 @@ def test_one_thing_must_be_named(folder, tmp_path):
 
 def test_the_recipe_s_regularisers_are_in_the_module():
     recipe = dataclasses.replace(RECIPE, zero_init_residual=True)
-    model, _, _ = begin(choose("resnet50"), NETWORK, None, recipe, 0)
+    model = begin(choose("resnet50"), NETWORK, None, recipe, 0).model
     assert not model.stages[0][0].transform.conv3.norm.weight.any()
+
+
+def test_another_process_finds_the_same_weights(folder, tmp_path):
+    for model, which in (("regnetx_200mf", None), ("regnetx_200mf", "timm"), (str(folder), True)):
+        start = choose(model)
+        found = Start.from_dict(json.loads(json.dumps(start.to_dict(which))), start.network)
+        assert found == (dataclasses.replace(start, folder=start.folder if which else None), which)
+    run = make_run(tmp_path / "run", n=2)
+    start = choose(None, run.path, id_=run.ids()[1])
+    assert Start.from_dict(start.to_dict(True), start.network) == (start, True)
+    assert Start.from_dict(start.to_dict(None), start.network) == (Start(start.name, start.network), None)
+    for damaged in ({}, {**start.to_dict(True), "weights": 3}, {**start.to_dict(True), "folder": 1}):
+        with pytest.raises(InputError):
+            Start.from_dict(damaged, start.network)

@@ -9,6 +9,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import Taken, merge
 from designspace.trials.trial import Recipe, Trial, TrialFailure
+from designspace.trials.trial_folder import TrialFolder
 
 
 def test_a_copied_trial_counts(tmp_path):
@@ -22,10 +23,11 @@ def test_a_copy_of_another_recipe_does_not_count_without_a_word(tmp_path):
     here, there = make(tmp_path / "a"), make(tmp_path / "b")
     trial = Trial(there.population()[0], Recipe(epochs=3), 0)
     here.trial(trial.id).path.mkdir(parents=True)
-    here.trial(trial.id).write_result(result(40.0), trial.asked)
+    TrialFolder(here.trial(trial.id).path, trial.fingerprint).write_result(result(40.0))
     with pytest.raises(RunError, match=r"result\.json is of another recipe or seed than this run's"):
         here.states(here.ids())
-    here.trial(trial.id).write_result(result(40.0))  # written before results said what was asked
+    # Written before results said what was asked.
+    TrialFolder(here.trial(trial.id).path).write_result(result(40.0))
     assert errors(here)[0] == 40.0
 
 

@@ -7,7 +7,7 @@ from sweep_runs import RECIPE, make_run
 
 from designspace.support.errors import InputError, RunError
 from designspace.trials.plan import MAX_SEED, Plan, Repeats, further_seeds, id_of, is_key
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult, asked_of
+from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialResult, fingerprint_of
 
 A, B, C = "60e881614052", "123456789012", "0123456789ab"
 
@@ -54,8 +54,8 @@ def test_the_first_seed_s_trials_have_the_ids_of_their_networks():
 
 def test_a_trial_s_fingerprint_has_its_own_seed():
     plan = Plan(Recipe(), 0, Repeats((1,)))
-    assert plan.fingerprint(A) == asked_of(A, Recipe(), 0)
-    assert plan.fingerprint(f"{A}-s1") == asked_of(A, Recipe(), 1)
+    assert plan.fingerprint(A) == fingerprint_of(A, Recipe(), 0)
+    assert plan.fingerprint(f"{A}-s1") == fingerprint_of(A, Recipe(), 1)
 
 
 @pytest.mark.parametrize("key", [A, f"{A}-s0", f"{A}-s12", f"{A}-s9223372036854775807"])
@@ -88,10 +88,9 @@ def test_a_run_of_one_seed_is_as_before(finished):
 def test_with_repeats_a_trial_is_a_row(finished):
     done, failed, waiting = finished.ids()
     finished.write_plan(RECIPE, 0, Repeats((1,), {done: (5,)}))
-    repeat = Trial(finished.population()[0], RECIPE, 5)
     folder = finished.trial(f"{done}-s5")
     folder.write_history((EpochRecord(1, 0.1, 2.3, 88.0, 70.5, 1.5),))
-    folder.write_result(TrialResult(70.5, 70.5, 2, 2.75, "cpu"), repeat.asked)
+    folder.write_result(TrialResult(70.5, 70.5, 2, 2.75, "cpu"))
     finished.write_results()
     header, *rows = [line.split(",") for line in finished.results.read_text().splitlines()]
     assert header == ["trial", "fresh", *EARLIER.splitlines()[0].split(",")]

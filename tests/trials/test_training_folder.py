@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
-from designspace.trials.training_folder import Question, TrainingFolder
-from designspace.trials.trial import EpochRecord, Recipe
+from designspace.trials.open import run_at
+from designspace.trials.training_folder import TrainingFolder
+from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 
-QUESTION = Question(catalog.get("regnetx_200mf"), Recipe(), 0, "first weights")
+TRIAL = Trial(catalog.get("regnetx_200mf"), Recipe())
+START = {"name": "regnetx_200mf", "folder": None, "id": None, "weights": None}
 numbers = st.floats(0, 100)
 
 
@@ -20,11 +22,11 @@ def folder(tmp_path):
 
 
 def test_the_same_question_is_asked_once(folder):
-    folder.check(QUESTION)
+    folder.check(TRIAL)
     assert not folder.path.exists()
-    folder.ask(QUESTION, {"command": "the first"})
+    folder.ask(TRIAL, START, {"command": "the first"})
     written = (folder.path / "train.json").read_bytes()
-    folder.ask(QUESTION, {"command": "the second"})
+    folder.ask(TRIAL, START, {"command": "the second"})
     assert (folder.path / "train.json").read_bytes() == written
     assert folder.provenance() == {"command": "the first"}
     assert json.loads(written)["recipe"] == Recipe().to_dict()
@@ -35,38 +37,38 @@ def test_the_same_question_is_asked_once(folder):
     [
         ({"seed": 1}, "seed is 0 there and 1 here"),
         ({"weights": "timm"}, "weights is 'first weights' there and 'timm' here"),
-        ({"network": catalog.get("resnet50")}, f"network is '{QUESTION.network.id}' there and"),
+        ({"network": catalog.get("resnet50")}, f"network is '{TRIAL.network.id}' there and"),
         ({"recipe": Recipe(lr=0.2, epochs=3)}, r"recipe.epochs is 10 there and 3 here; recipe.lr is 0.1 there"),
     ],
 )
 def test_another_question_is_refused(folder, change, words):
-    folder.ask(QUESTION, {})
+    folder.ask(TRIAL, START, {})
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     with pytest.raises(InputError, match=f"holds another training .*{words}"):
-        folder.ask(dataclasses.replace(QUESTION, **change), {})
+        folder.ask(dataclasses.replace(TRIAL, **change), START, {})
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
 def test_a_recipe_of_an_earlier_version_is_the_same(folder):
-    folder.ask(QUESTION, {})
+    folder.ask(TRIAL, START, {})
     path = folder.path / "train.json"
     held = json.loads(path.read_text())
     del held["recipe"]["ema_decay"]
     path.write_text(json.dumps(held))
-    folder.check(QUESTION)
+    folder.check(TRIAL)
     with pytest.raises(InputError, match=r"recipe.ema_decay is 0.0 there and 0.9 here"):
-        folder.check(dataclasses.replace(QUESTION, recipe=Recipe(ema_decay=0.9)))
+        folder.check(dataclasses.replace(TRIAL, recipe=Recipe(ema_decay=0.9)))
 
 
 def test_a_folder_of_something_else_is_left_alone(folder):
     folder.path.mkdir()
     (folder.path / "claim.1.json").write_text("{}")  # of a process that is about to ask
-    folder.check(QUESTION)
+    folder.check(TRIAL)
     (folder.path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="holds no training but other files; choose another folder with out="):
-        folder.ask(QUESTION, {})
+        folder.ask(TRIAL, START, {})
     with pytest.raises(InputError, match="is a file"):
-        TrainingFolder(folder.path / "thesis.tex").check(QUESTION)
+        TrainingFolder(folder.path / "thesis.tex").check(TRIAL)
     assert sorted(path.name for path in folder.path.iterdir()) == ["claim.1.json", "thesis.tex"]
 
 
@@ -75,28 +77,59 @@ def test_an_edited_question_is_an_error(folder, text):
     folder.path.mkdir()
     (folder.path / "train.json").write_text(text)
     with pytest.raises(RunError, match=r"train\.json"):
-        folder.check(QUESTION)
+        folder.check(TRIAL)
 
 
 def test_a_seed_must_be_one():
     with pytest.raises(InputError, match="seed must be a whole number >= 0, not -1"):
-        dataclasses.replace(QUESTION, seed=-1)
+        dataclasses.replace(TRIAL, seed=-1)
 
 
 @given(st.lists(st.tuples(numbers, numbers, numbers, numbers, numbers, st.none() | numbers)))
 def test_epochs_come_back_as_they_were(tmp_path_factory, rows):
-    folder = TrainingFolder(tmp_path_factory.mktemp("out"))
+    folder = TrainingFolder(tmp_path_factory.mktemp("out"), TRIAL)
     history = tuple(EpochRecord(epoch, *row) for epoch, row in enumerate(rows, start=1))
-    folder.write_history(history)
-    assert folder.read_history() == history
+    folder.write_table(history)
+    assert folder.read_table() == history
+    assert folder.folder.read_history() == history  # as in a folder of an earlier version
+    folder.folder.write_history(history[:1])
+    assert folder.folder.read_history() == history[:1]
 
 
-def test_an_edited_history_is_an_error(folder):
-    folder.path.mkdir()
-    assert folder.read_history() == ()
-    folder.history.write_text("epoch,loss\n1,2\n")
-    with pytest.raises(RunError, match=r"history\.csv does not hold epochs"):
-        folder.read_history()
+def test_an_edited_table_is_an_error_where_nothing_else_tells_the_epochs(folder):
+    folder.ask(TRIAL, START, {})
+    assert folder.folder.read_history() == ()
+    (folder.path / "history.csv").write_text("epoch,loss\n1,2\n")
+    with pytest.raises(RunError, match=r"history\.csv is not whole"):
+        folder.folder.read_history()
+    assert folder.read_table() == ()
+
+
+def test_a_folder_is_the_run_of_one_trial(folder):
+    folder.ask(TRIAL, START, {"command": "python -m designspace.train model=regnetx_200mf"})
+    run = run_at(folder.path)
+    key = TRIAL.id
+    assert (run.trial_keys(), run.begun()) == ((key,), {key})
+    assert run.read_trials()(key) == TRIAL
+    assert (run.plan().recipe, run.plan().seed) == (TRIAL.recipe, 0)
+    assert run.resume_command() == "python -m designspace.train model=regnetx_200mf"
+    assert [state.status for state in run.states([key])] == ["waiting"]
+    with pytest.raises(RunError, match="has no trial '60e881614052'; its only one is"):
+        run.trial("60e881614052")
+    run.trial(key).write_result(TrialResult(50.0, 50.0, 10, 1.0, "cpu"))
+    assert [state.status for state in run.states([key])] == ["waiting"]  # the model is still missing
+    (folder.path / "network.json").write_text("{}")
+    assert [(state.key, state.status) for state in run.states([key])] == [(key, "done")]
+
+
+def test_the_same_network_from_other_weights_is_another_trial(folder):
+    folder.ask(TRIAL, START, {})
+    tuned = dataclasses.replace(TRIAL, weights="its published weights")
+    assert tuned.fingerprint != TRIAL.fingerprint
+    folder.folder.write_failure(TrialFailure("error", "no"))
+    assert folder.folder.state().status == "failed"
+    with pytest.raises(RunError, match="is of another recipe or seed than this run's"):
+        TrainingFolder(folder.path, tuned).folder.state()
 
 
 def test_an_epoch_in_words():

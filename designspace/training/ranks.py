@@ -1,14 +1,14 @@
-"""Processes that torchrun started, one a device, on one machine or several: they train one network together.
+"""The processes that train one network together, one per device, on one machine or several.
 
-Each process runs the same command and learns from its environment which one it is. Rank 0 alone writes and speaks, but
-for what goes wrong in another one only.
+A training starts them itself (see `designspace.training.distributed`), or torchrun did: then each process runs the same
+command and learns from its environment which one it is. Rank 0 alone writes and speaks, except of what goes wrong in
+another one only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +19,19 @@ import torch
 from torch import distributed as dist
 
 from designspace.support.errors import InputError, RunError
+from designspace.training.devices import check_devices, choose_device, device_kind
+from designspace.training.failures import RankDied
 from designspace.training.shard import Shard
-from designspace.training.verification import choose_device
 
 T = TypeVar("T")
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-class OtherRankFailed(Exception):
+class OtherRankFailed(RankDied):
     """Another process of the training failed, and says itself why."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of the training ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Ranks:
         """Collect a small value from every process, in the order of ranks; all get all."""
         values: list[Any] = [value] * self.world
         if self.world > 1:
-            with _lost_connections():
+            with lost_connections():
                 dist.all_gather_object(values, value, group=self.group)
         return values
 
@@ -114,43 +118,66 @@ class AgreedStop:
         if self._told.item():
             return True
         self._told.fill_(self._asked())
-        with _lost_connections():
+        with lost_connections():
             self._pending = dist.all_reduce(self._told, dist.ReduceOp.MAX, group=self._ranks.group, async_op=True)
         return False
 
     def wait(self) -> None:
         """Wait for the last word of the others, so that the processes may part."""
         if self._pending is not None:
-            with _lost_connections():
+            with lost_connections():
                 self._pending.wait()
             self._pending = None
 
 
 @contextlib.contextmanager
-def joined(device: str | None) -> Iterator[tuple[Ranks, torch.device]]:
+def joined(device: str | None, devices: int = 1) -> Iterator[tuple[Ranks, torch.device]]:
     """Join the other processes of torchrun while the block runs; gives who this is and its device.
 
     Without torchrun that is the only process, on the device of that name (see `choose_device`). With it, each process
     takes the GPU of its number on its machine, or all are on CPUs.
+
+    Args:
+        device: as a person names it; None for a GPU if there is one.
+        devices: how many this process trains on if it is the only one. Of several, which ranks of its own are to use,
+            it uses none: that would take memory of a rank's GPU.
 
     Raises:
         InputError: there is no such device here, or not every process has one, or the environment is not whole.
         OtherRankFailed: another process ended, or complained.
     """
     ranks = of_environment(os.environ) or Ranks()
+    if ranks.world == 1 and devices > 1:
+        check_devices(devices, device)
+        yield ranks, torch.device(device_kind(device))
+        return
     if ranks.world == 1:
         yield ranks, choose_device(device)
         return
     where = _device_of(ranks, device)
-    if where.type == "cuda":
-        torch.cuda.set_device(where)
-    elif sys.platform == "linux" and os.environ.get("LOCAL_WORLD_SIZE") == str(ranks.world):
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # by default it asks for the address of the host's name
-    with _lost_connections():
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.world)
+    is_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(ranks.world)
+    with lost_connections():
+        connect(ranks, where, is_one_machine=is_one_machine)
         group = dist.new_group(backend="gloo")
     yield dataclasses.replace(ranks, group=group), where
     ranks.part()  # not after an error: the others may be gone, and this would wait for them
+
+
+def connect(ranks: Ranks, device: torch.device, *, is_one_machine: bool, init_method: str | None = None) -> None:
+    """Set up torch's default process group, in which the processes sum gradients.
+
+    Args:
+        ranks: who this process is.
+        device: of this process.
+        is_one_machine: whether all processes run on this machine.
+        init_method: where they meet, as torch takes it; by default where torchrun's environment says.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    elif sys.platform == "linux" and is_one_machine:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # by default it asks for the address of the host's name
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=init_method, rank=ranks.rank, world_size=ranks.world)
 
 
 def of_environment(environment: Mapping[str, str]) -> Ranks | None:
@@ -175,70 +202,11 @@ def of_environment(environment: Mapping[str, str]) -> Ranks | None:
     return Ranks(rank, world, local)
 
 
-def start(processes: int, module: str, arguments: Sequence[str]) -> int:
-    """Start a module in so many processes on this machine, as torchrun does, and wait for them; gives an exit code.
-
-    Should one fail, the others are told to end; so they are by SIGINT and SIGTERM to this process. What goes wrong they
-    say themselves.
-    """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
-    launch = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=os.urandom(8).hex(),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-    )
-    sys.stdout.flush()
-    logging.disable()  # torch's remarks on a process that failed would bury what that process said
-    try:
-        elastic_launch(launch, sys.executable)("-m", module, *arguments)
-    except ChildFailedError as error:
-        # The first to end says why; what ended by a signal has a negative code.
-        code = error.get_first_failure()[1].exitcode
-        return code if code > 0 else 128 - code
-    except SignalException as error:
-        return 128 + error.sigval
-    finally:
-        logging.disable(logging.NOTSET)
-    return 0
-
-
-def check_devices(processes: int, device: str | None) -> None:
-    """Raise unless this machine has a device for each of so many processes.
-
-    Raises:
-        InputError: it has not, or a single device is named.
-    """
-    if device not in (None, "cpu", "cuda"):
-        raise InputError(f"device={device} cannot be shared by {processes} processes; choose cpu or cuda")
-    if device_kind(device) == "cuda" and torch.cuda.device_count() < processes:
-        raise InputError(
-            f"{processes} GPUs were asked for, but there are {torch.cuda.device_count()}; in the place of "
-            "recipe.devices, recipe.accumulate takes the parts of a batch one after the other"
-        )
-
-
 def _device_of(ranks: Ranks, device: str | None) -> torch.device:
     """The device of a process of several."""
     check_devices(ranks.local + 1, device)
     kind = device_kind(device)
     return torch.device(kind, ranks.local) if kind == "cuda" else torch.device(kind)
-
-
-def device_kind(device: str | None) -> str:
-    """Return the kind of a device, ``cuda`` or ``cpu``, without using it, which could take memory of another rank.
-
-    Without a name it is ``cuda`` if there are GPUs, else ``cpu``.
-    """
-    return (device or ("cuda" if torch.cuda.is_available() else "cpu")).partition(":")[0]
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -250,7 +218,7 @@ def is_lost_connection(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _lost_connections() -> Iterator[None]:
+def lost_connections() -> Iterator[None]:
     """Raise `OtherRankFailed` for a lost connection."""
     try:
         yield

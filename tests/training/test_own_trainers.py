@@ -9,9 +9,9 @@ import pytest
 
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
-from designspace.sweeps.run_trial import run_trial
-from designspace.sweeps.trainer import trainer_of
 from designspace.training import Diverged
+from designspace.training.into_folder import train_into
+from designspace.training.trainer import trainer_of
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
@@ -20,7 +20,7 @@ GOOD = {"final_error": 10.0, "best_error": 9.0, "epochs": 2, "train_s": 2.0, "de
 
 
 def outcome(folder, train):
-    return run_trial(folder, TRIAL, train, None, lambda record: None, lambda: False)
+    return train_into(folder, TRIAL, train, lambda history: None, lambda: False)
 
 
 @pytest.fixture

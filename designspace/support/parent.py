@@ -1,0 +1,45 @@
+"""Ending with the process that started this one, however that one ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+
+_LOOK_EVERY_S = 0.2
+
+
+class Parent:
+    """The process that started this one."""
+
+    def __init__(self) -> None:
+        # Of a process of multiprocessing that is the one whose code started it, which need not have forked it.
+        self._process = multiprocessing.parent_process()
+        self._pid = os.getppid()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        return os.getppid() != self._pid if self._process is None else not self._process.is_alive()
+
+
+def end_with_parent(clean_up: Callable[[], None] | None = None, grace_s: float = 0.0) -> None:
+    """Start a thread that ends this process, whatever it is at, once the one that started it is gone.
+
+    Args:
+        clean_up: called before.
+        grace_s: seconds that this process has to come to an end by itself.
+    """
+    parent = Parent()
+
+    def watch() -> None:
+        while not parent.is_gone:
+            time.sleep(_LOOK_EVERY_S)
+        time.sleep(grace_s)
+        if clean_up is not None:
+            clean_up()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,269 @@
+"""One network's training: with which weights it begins, what is kept of its epochs, and the model that comes of it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from designspace import data
+from designspace.data.images import ImageData
+from designspace.models import AnyNet
+from designspace.models.known import Known
+from designspace.models.saved import ONNX, TORCH_EXPORT, fill, model_files
+from designspace.support.errors import InputError, RunError
+from designspace.support.files import write_folder
+from designspace.training.best import heldout_result, measured_on, preset_of
+from designspace.training.checkpoint import question_of, trained_weights
+from designspace.training.device_data import on_device
+from designspace.training.distributed import train_on_devices
+from designspace.training.events import EventFile
+from designspace.training.into_folder import train_into
+from designspace.training.loop import OnEpoch, ShouldStop, train_part
+from designspace.training.ranks import OtherRankFailed, Ranks, is_lost_connection
+from designspace.training.start import Begun, Start, Which, begin
+from designspace.trials.history import common_beginning
+from designspace.trials.training_folder import TrainingFolder
+from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class OneTraining:
+    """One network's training into a folder, which in the end is a model folder."""
+
+    folder: TrainingFolder
+    start: Start
+    which: Which
+    """Whose weights it begins with."""
+    images: ImageData
+    classes: tuple[str, ...]
+    """Names of the classes; empty if they are not known."""
+
+    @property
+    def trial(self) -> Trial:
+        """What is trained."""
+        return self.folder.only
+
+    @staticmethod
+    def of(folder: TrainingFolder, root: Path) -> OneTraining:
+        """Read what a training needs from its folder, and its images from the folder of all data sets.
+
+        Raises:
+            InputError, RunError: the folder is damaged, or what it names cannot be had.
+        """
+        recipe = folder.only.recipe
+        start, which = Start.from_dict(folder.start(), folder.only.network)
+        images = data.load(recipe.data, root, recipe.train_images, recipe.test_images)
+        return OneTraining(folder, start, which, images, data.facts(recipe.data, root).classes)
+
+    def begin(self) -> Begun:
+        """Build the module that is trained (see `begin`)."""
+        return begin(self.start, self.trial.network, self.which, self.trial.recipe, self.trial.seed)
+
+    def train(
+        self,
+        begun: Begun,
+        ranks: Ranks,
+        device: torch.device,
+        *,
+        on_step: Callable[[], None] | None,
+        on_epoch: OnEpoch,
+        should_stop: ShouldStop,
+    ) -> TrialResult | TrialFailure:
+        """Train, keep the folder up to date, and write the model into it; return what came of it.
+
+        Args:
+            begun: what `begin` gave.
+            ranks: who this process is. Rank 0 alone has the folder; the others call `take_part`.
+            device: of this process; of its kind are those of a recipe that trains on several.
+            on_step: called soon after each step began, where ``should_stop`` is not asked before each of them.
+            on_epoch: called with the history so far after each epoch.
+            should_stop: asked before every step, or some ten times a second while other processes train.
+
+        Raises:
+            Interrupted, ClaimLost, RunError: as of `train_into`.
+        """
+        _seen_by_all(self.folder.folder.checkpoint, ranks)
+        views = _Views(self.folder, images_per_epoch(self.trial.recipe, self.images))
+
+        def keep(history: tuple[EpochRecord, ...]) -> None:
+            views.add(history)
+            on_epoch(history)
+
+        train = functools.partial(self._train, begun, ranks, device, on_step)
+        try:
+            finish = functools.partial(self._write_model, begun)
+            return train_into(self.folder.folder, self.trial, train, keep, should_stop, finish)
+        finally:
+            views.close()
+
+    def take_part(self, begun: Begun, ranks: Ranks, device: torch.device, should_stop: ShouldStop) -> TrialResult:
+        """Train as another rank than the first.
+
+        Raises:
+            OtherRankFailed: another process ended, or says itself what is wrong.
+            Exception: whatever else ends the training.
+        """
+        checkpoint = _seen_by_all(self.folder.folder.checkpoint, ranks)
+        return self._train(begun, ranks, device, None, checkpoint, None, should_stop)
+
+    def _train(
+        self,
+        begun: Begun,
+        ranks: Ranks,
+        device: torch.device,
+        on_step: Callable[[], None] | None,
+        checkpoint: Path,
+        on_epoch: OnEpoch | None,
+        should_stop: ShouldStop,
+    ) -> TrialResult:
+        """Train on one device, as one of several ranks, or on several devices by ranks that are started for it."""
+        trial = self.trial
+        if trial.recipe.devices > 1 and ranks.world == 1:
+            return train_on_devices(
+                trial.network,
+                trial.recipe,
+                self.images,
+                seed=trial.seed,
+                device=device.type,
+                checkpoint=checkpoint,
+                on_epoch=on_epoch,
+                should_stop=should_stop,
+                first=begun.model.state_dict() if begun.source else None,
+                on_step=on_step,
+            )
+        try:
+            part = ranks.together(lambda: on_device(self.images, trial.recipe, device))
+            return train_part(
+                begun.model,
+                trial.recipe,
+                part,
+                ranks.shard,
+                seed=trial.seed,
+                checkpoint=checkpoint,
+                on_epoch=on_epoch,
+                should_stop=should_stop,
+            )
+        except Exception as error:
+            if is_lost_connection(error):
+                raise OtherRankFailed from error
+            raise
+
+    def _write_model(self, begun: Begun, result: TrialResult) -> None:
+        """Write the trained model into the folder."""
+        trial, folder = self.trial, self.folder.folder
+        question = question_of(trial.id, trial.recipe, trial.seed)
+        model = AnyNet(trial.network)
+        fill(model, trained_weights(folder.checkpoint, question, result.epochs), folder.checkpoint)
+        files = model_files(model, self._known(begun, result))
+        write_folder(folder.path, files, stale=(ONNX, TORCH_EXPORT))
+
+    def _known(self, begun: Begun, result: TrialResult) -> Known:
+        """What is known of the trained weights."""
+        recipe, images = self.trial.recipe, self.images
+        how = "fine-tuned" if begun.source else "trained from scratch"
+        origin = f"{how} on {trained_images(recipe, images):,} training images of {recipe.data}"
+        about: Mapping[str, Any] = {
+            "result": {
+                "final_error": result.final_error,
+                "best_error": result.best_error,
+                **heldout_result(result),
+                "measured_on": measured_on(recipe),
+            },
+            "training": {
+                "seed": self.trial.seed,
+                "epochs": result.epochs,
+                "train_s": result.train_s,
+                "device": result.device,
+                "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
+            "recipe": recipe.to_dict(),
+            "provenance": [self.folder.provenance()],
+        }
+        return Known(
+            name=self.start.name,
+            preset=preset_of(recipe, images.shape[1], images.mean, images.std),
+            origin=origin + (f", from {begun.source}" if begun.source else ""),
+            licence=begun.licence,
+            classes=self.classes,
+            about=about,
+        )
+
+
+def trained_images(recipe: Recipe, images: ImageData) -> int:
+    """Training images that a recipe trains on: those held out are not.
+
+    Raises:
+        InputError: there are none.
+    """
+    given = recipe.train_images or len(images.train_images)
+    if recipe.heldout_images >= given:
+        raise InputError(f"recipe: heldout_images {recipe.heldout_images} leaves none of {given} training images")
+    return given - recipe.heldout_images
+
+
+def images_per_epoch(recipe: Recipe, images: ImageData) -> int:
+    """Images that an epoch's steps take; those that do not fill a batch wait for another epoch's order."""
+    return steps_per_epoch(recipe, images) * min(recipe.batch_size, trained_images(recipe, images))
+
+
+def steps_per_epoch(recipe: Recipe, images: ImageData) -> int:
+    """Steps of an epoch: whole batches, or one of all images where they do not fill it."""
+    return max(1, trained_images(recipe, images) // recipe.batch_size)
+
+
+class _Views:
+    """What people read of the epochs: first the events, then the line of history.csv that says they are there."""
+
+    def __init__(self, folder: TrainingFolder, images: int) -> None:
+        self._folder = folder
+        self._images = images
+        self._events: EventFile | None = None
+        self._written: tuple[EpochRecord, ...] = ()
+
+    def add(self, history: tuple[EpochRecord, ...]) -> None:
+        """Write down the epochs that are not yet."""
+        if self._events is None:
+            self._written = common_beginning(self._folder.read_table(), history)
+            self._events = EventFile(self._folder.events, first=len(self._written) + 1)
+        for record in history[len(self._written) :]:
+            self._events.add(record, self._images)
+        self._events.flush()
+        self._folder.write_table(history)
+        self._written = history
+
+    def close(self) -> None:
+        """End the events."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _seen_by_all(checkpoint: Path, ranks: Ranks) -> Path:
+    """Return the checkpoint, which all processes must see alike to resume from one epoch."""
+    ends = ranks.gather(_last_bytes(checkpoint))
+    if others := [str(rank) for rank, content in enumerate(ends) if content != ends[0]]:
+        if ranks.rank:
+            raise OtherRankFailed
+        raise RunError(
+            f"{checkpoint} is not the same for rank {', '.join(others)} as for rank 0: put out=... where all machines "
+            "see it"
+        )
+    return checkpoint
+
+
+def _last_bytes(path: Path) -> bytes:
+    """Return the end of a file, where a checkpoint has its digest; nothing if there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(32, path.stat().st_size), os.SEEK_END)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
