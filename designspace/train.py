@@ -23,7 +23,7 @@ from designspace.sweeps.here import train_here
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import check_training
 from designspace.training import ranks as torchrun
-from designspace.training.devices import choose_device, device_kind
+from designspace.training.devices import check_devices, choose_device, device_kind
 from designspace.training.failures import Interrupted
 from designspace.training.one_network import OneTraining
 from designspace.training.ranks import OtherRankFailed
@@ -46,14 +46,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     """Train here, alone or as one of torchrun's processes, or on SLURM, and say what came of it."""
     ranks = torchrun.of_environment(os.environ)
     recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"] or ""})
-    _on_ranks(recipe, typed)  # what is wrong with it must be known before others are waited for
+    devices = _on_ranks(recipe, typed).devices  # what is wrong with it must be known before others are waited for
     if config["dry_run"] or config["launcher"]["name"] == "slurm":
         plan = _plan(config, typed, show=True)
         if plan.launcher.slurm is not None:
             _on_slurm(plan, config, typed)
         return
     try:
-        _train(config, recipe.devices, typed)
+        _train(config, devices, typed)
     except OtherRankFailed:
         raise SystemExit(1) from None
     except (Interrupted, KeyboardInterrupt) as end:
@@ -127,6 +127,8 @@ def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> _Plan:
     else:
         recipe.check_device(device_kind(device))
         where = choose_device(device) if recipe.devices == 1 else device_kind(device)
+        if recipe.devices > 1 and torchrun.of_environment(os.environ) is None:
+            check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
     trial = Trial(network, recipe, config["seed"], start.weights_in_words(config["weights"]))
     path = Path(config["out"] or f"runs/{start.name}-{recipe.data}".replace(" ", "-"))

@@ -144,9 +144,9 @@ class Run(ABC):
         Those that came with a copy of another run's folder are not among them, nor those whose files are damaged, which
         are logged, nor what is a link.
         """
-        number = self._folder_number()
-        if self.launches_path.is_symlink():
+        if self.launches_path.is_symlink() or not self.launches_path.exists():
             return []
+        number = self._folder_number()
         found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if not path.is_symlink()]
         return [launch for launch in found if launch.exists() and launch.belongs_to(number)]
 

@@ -286,3 +286,19 @@ def test_the_note_on_the_learning_rate():
     assert lr_note(recipe, 256, "regnet_100", lr_typed=False) is None
     assert lr_note(recipe, 1024, "regnet_100", lr_typed=True) is None
     assert lr_note(recipe, 1024, "regnet_100", lr_typed=False).endswith("it would be recipe.lr=0.2")
+
+
+def test_torchrun_s_processes_give_what_ranks_of_its_own_give(here):
+    command = ["-m", "designspace.train", *SMALL, "recipe.epochs=2", "model=tiny"]
+    done = [
+        subprocess.run(words, capture_output=True, text=True, timeout=600)
+        for words in (
+            [sys.executable, *command, "recipe.devices=2", "out=own"],
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *command, "out=run"],
+        )
+    ]
+    assert [each.returncode for each in done] == [0, 0], done
+    assert history(here / "own") == history(here / "run")
+    own, of_torchrun = (designspace.load(here / name).state_dict() for name in ("own", "run"))
+    assert all(torch.equal(value, of_torchrun[key]) for key, value in own.items())
+    assert "and 1 more processes" in (here / "run" / "log.txt").read_text()
