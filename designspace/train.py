@@ -1,4 +1,4 @@
-"""Train one network with a full recipe, here or on SLURM; the result is a model folder."""
+"""Train one network with a full recipe; the result is a model folder."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from designspace.training.failures import Interrupted, failure_of
 from designspace.training.loop import OnEpoch, ShouldStop
 from designspace.training.trainer import BadResult, checked_history, checked_result
 from designspace.trials.claims import ClaimLost
-from designspace.trials.history import common_beginning
 from designspace.trials.run import Run
 from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
@@ -55,12 +54,9 @@ def train_into(
 
     def keep(history: tuple[EpochRecord, ...]) -> None:
         nonlocal done
-        new = checked_history(history, trial.recipe)
-        logged = len(common_beginning(done or folder.known_history(), new))
-        done = new
+        done = checked_history(history, trial.recipe)
         folder.write_history(done)
-        for record in done[logged:]:
-            folder.add_to_log(record.in_words(trial.recipe.epochs))
+        folder.add_to_log(done[-1].in_words(trial.recipe.epochs))
         on_epoch(done)
 
     try:

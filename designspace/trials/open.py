@@ -29,9 +29,7 @@ def find_runs(path: Path) -> list[Run]:
     """
     folders = [path] if _is_run(path) else list(_below(path, DEPTH))
     if not folders:
-        raise InputError(
-            f"{path} is not a run folder and holds none; make one with designspace.sample or designspace.train"
-        )
+        raise InputError(f"{path} is no run folder and holds none; make one with python -m designspace.sample")
     return [run_at(folder) for folder in folders]
 
 

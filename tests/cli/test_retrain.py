@@ -181,7 +181,7 @@ def test_one_trial_is_listed_and_retried_by_its_key(capsys, here):
     assert launched(capsys, "seeds=2")[0] == 0
     key = f"{id_}-s1"
     (run.trial(key).path / "result.json").unlink()
-    run.trial(key).write_failure(TrialFailure("error", "on purpose"), run.plan().fingerprint(key))
+    run.trial(key).write_failure(TrialFailure("error", "on purpose"))
     told = typed(capsys, "status", status.run, "run=r", f"trial={key}")[1]
     assert f"trials: {key}" in told
     assert "on purpose" in told

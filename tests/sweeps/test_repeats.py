@@ -32,7 +32,7 @@ def done_so(run, errors):
         trial = Trial(population[run.ids().index(key[:12])], plan.recipe, plan.seed_of(key))
         run.trial(key).write_trial(trial)
         run.trial(key).checkpoint.write_bytes(b"weights")
-        run.trial(key).write_result(TrialResult(error, error, 2, 1.5, "cpu"), plan.fingerprint(key))
+        run.trial(key).write_result(TrialResult(error, error, 2, 1.5, "cpu"))
 
 
 def of_seed(run, seed):
@@ -181,7 +181,7 @@ def test_upkeep_of_repeats(tmp_path):
     run.write_plan(RECIPE, 0, Repeats((1,)))
     done_so(run, {a: 30.0, b: 20.0, c: 40.0, f"{a}-s1": 10.0, f"{b}-s1": 25.0})
     run.trial(f"{c}-s1").path.mkdir()
-    run.trial(f"{c}-s1").write_failure(TrialFailure("out of memory", "no"), run.plan().fingerprint(f"{c}-s1"))
+    run.trial(f"{c}-s1").write_failure(TrialFailure("out of memory", "no"))
     found = run_status(run)
     assert (found.best_error, found.best_id, found.best_kind) == (20.0, a, "mean over 2 seeds")
     assert trial_status(run, found.states[-1]).key == f"{c}-s1"
