@@ -15,6 +15,7 @@ from designspace.cli.provenance import provenance
 from designspace.cli.recipes import usable
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
 from designspace.data.of_run import DataSource, data_of
+from designspace.networks.layers import NetworkColumns
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
 from designspace.sweeps.preflight import check_training
@@ -78,7 +79,7 @@ def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> tuple[Trai
     recipe, images_note = usable(_on_ranks(given, typed), source, typed)
     shape = data.shape(recipe.data, source.root)
     network = fitted(start.network, shape.channels, shape.num_classes, config["stem"])
-    check_training(recipe, network, source.root)
+    check_training(recipe, NetworkColumns.of(network), source.root)
     recipe.check_device(torchrun.device_kind(config["device"]))
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
     question = Question(network, recipe, config["seed"], start.weights_in_words(config["weights"]))

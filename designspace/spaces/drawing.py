@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.complexity import Column
+from designspace.networks.blocks import Column
+from designspace.networks.complexity import totals
 from designspace.networks.regnet import quantized_linear, sift
 from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Order
 from designspace.spaces.parameters import LETTERS, REGNET_COLUMNS, AnyNetAxes, Columns, RegNetAxes, named_axes, realise
@@ -46,10 +48,9 @@ def draw(space: DesignSpace, streams: Streams, count: int) -> Draw:
     for limit in space.constraints:
         if not isinstance(limit, Order):
             # Most rows fall to a limit of multiply-adds: the rest is counted for those that are left.
-            space.count(columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
+            columns = _cost(space, columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
             columns = sieve.keep(columns, limit.allows(columns), str(limit))
-    space.count(columns, QUANTITIES)
-    return Draw(columns, sieve.rows, sieve.fate, sieve.reasons)
+    return Draw(_cost(space, columns, QUANTITIES), sieve.rows, sieve.fate, sieve.reasons)
 
 
 def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
@@ -111,6 +112,12 @@ def _realise(space: DesignSpace, columns: Columns) -> Columns:
         drawn = columns[f"w{i}"], columns[f"b{i}"], groups
         columns[f"w{i}"], columns[f"g{i}"] = realise(space.axes, *drawn, columns["radix"])
     return columns
+
+
+def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str]) -> Columns:
+    """Return the columns with those of the named costs."""
+    missing = [quantity for quantity in quantities if quantity not in columns]
+    return columns | totals(space.network_columns(columns), space.template.resolution, missing)
 
 
 def _keep_divisible(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Columns:
