@@ -17,6 +17,7 @@ from designspace.cli.recipes import usable
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
 from designspace.data.of_run import DataSource, data_of
 from designspace.launch import train as submit
+from designspace.networks.layers import NetworkColumns
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
 from designspace.sweeps.here import train_here
@@ -120,7 +121,7 @@ def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> _Plan:
     recipe, images_note = usable(_on_ranks(given, typed), source, typed)
     shape = data.shape(recipe.data, source.root)
     network = fitted(start.network, shape.channels, shape.num_classes, config["stem"])
-    check_training(recipe, network, source.root)
+    check_training(recipe, NetworkColumns.of(network), source.root)
     launcher, device = _launcher(config, recipe, source.root, typed), _device(config)
     if launcher.slurm is not None:
         where: object = f"{launcher.on_slurm(recipe)[0]}, on SLURM"

@@ -29,7 +29,7 @@ import pandas as pd
 
 from designspace.analysis.columns import COLUMNS, WHOLE_COLUMN, missing_columns
 from designspace.analysis.source import EMA, Source
-from designspace.networks.complexity import complexity, totals
+from designspace.networks.complexity import complexity
 from designspace.networks.network import Network, Stage, Stem
 from designspace.networks.regnet import RegNetParameters
 from designspace.support.errors import InputError, RunError
@@ -225,7 +225,7 @@ def _identity(job: _Job, candidates: Sequence[tuple[Network, int]], description:
         "activations": job.number(f"{prefix}acts"),
     }
     for network, resolution in candidates:
-        if math.isnan(told["params"]) or totals(network, resolution, ["params"])["params"] == told["params"]:
+        if math.isnan(told["params"]) or complexity(network, resolution).params == told["params"]:
             known = {name: value for name, value in told.items() if not math.isnan(value)}
             return {"id": network.id, **complexity(network, resolution)._asdict(), **known}
     return {"id": _digest(description), **told}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from designspace.cli import WAITING
 from designspace.cli.data_words import SMALL
 from designspace.cli.tables import Count, counting, print_table
 from designspace.data.images import ImageData
-from designspace.networks.blocks import halved, stem_layers
+from designspace.networks.blocks import STEM_STRIDES
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
@@ -78,9 +79,8 @@ def stem_note(network: Network, side: int, *, is_typed: bool) -> str | None:
         side: of its images, in pixels.
         is_typed: whether the stem was chosen.
     """
-    last = stem_layers(network.stem.kind, network.in_channels, network.stem.width, side)[1]
-    for stage in network.stages:
-        last = halved(last, stage.stride)
+    stride = STEM_STRIDES[network.stem.kind] * math.prod(stage.stride for stage in network.stages)
+    last = -(-side // stride)
     if is_typed or network.stem.kind == "cifar" or side > SMALL:
         return None
     return (

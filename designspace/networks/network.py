@@ -20,7 +20,7 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.reading import parse_json
 from designspace.support.text import shown
 
-STEMS = ("imagenet", "cifar", "resnet", "deep")
+STEMS = tuple(blocks.STEM_STRIDES)
 BLOCKS = ("bottleneck", "bottleneck_linear", *blocks.PLAIN_CONVS)
 SHORTCUTS = ("conv", "avg_pool")
 DOWNSAMPLINGS = ("conv", "avg_pool_before", "avg_pool_after")
@@ -76,6 +76,7 @@ class Stage:
             at_most(name, whole(name, getattr(self, name), 1), high)
         if not number("bottleneck_ratio", self.bottleneck_ratio) > 0:
             raise InputError(f"bottleneck_ratio must be a positive number, not {self.bottleneck_ratio!r}")
+        at_most("width / bottleneck_ratio", self.width / self.bottleneck_ratio, MAX_WIDTH * MAX_RATIO)
 
     @property
     def inner_width(self) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.networks import blocks
-from designspace.networks.blocks import Int
+from designspace.networks.blocks import Column, compatible_widths
 from designspace.networks.network import Stage
 from designspace.support.errors import InputError
 
@@ -17,8 +16,6 @@ WIDTH_STEP = 8
 """All widths are multiples of this."""
 SNAP = 9
 
-Column = NDArray[Any]
-"""One number for each network. Shape (n,)."""
 Mask = NDArray[np.bool_]
 
 
@@ -44,12 +41,11 @@ class RegNetParameters:
     def stages(self, stride: int = 2) -> tuple[Stage, ...]:
         """The stages, with widths and group widths made compatible."""
         rows = quantized_linear([self.depth], [self.w_0], [self.w_a], [self.w_m])
-        stages = []
-        for depth, drawn in zip(rows.depths[0].tolist(), rows.widths[0].tolist(), strict=True):
-            if depth:
-                width, group_width = blocks.compatible_widths(drawn, self.bottleneck_ratio, self.group_width)
-                stages.append(Stage(depth, int(width), stride, self.bottleneck_ratio, int(group_width)))
-        return tuple(stages)
+        widths, group_widths = compatible_widths(rows.widths[0], self.bottleneck_ratio, self.group_width)
+        return tuple(
+            Stage(depth, width, stride, self.bottleneck_ratio, group_width)
+            for depth, width, group_width in zip(rows.depths[0], widths, group_widths, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -120,9 +116,9 @@ def sift(stages: int, depth: Column, w_0: Column, w_a: Column, w_m: Column) -> t
     return other, skips
 
 
-def _position(block: Int, start: Column, slope: Column, log_factor: Column) -> NDArray[np.float64]:
+def _position(block: ArrayLike, start: Column, slope: Column, log_factor: Column) -> NDArray[np.float64]:
     """The s_j of equation 3: where the width of block j stands among the levels."""
-    position: NDArray[np.float64] = np.log((block * slope + start) / start) / log_factor
+    position: NDArray[np.float64] = np.log((np.multiply(block, slope) + start) / start) / log_factor
     return position
 
 

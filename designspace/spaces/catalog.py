@@ -129,18 +129,11 @@ def space(
         InputError: an unknown name, or a value out of range.
     """
     base = _named(name)
-    template = dataclasses.replace(
-        base.template,
-        stem=Stem(stem or base.template.stem.kind, base.template.stem.width if stem_width is None else stem_width),
-        strides=_strides(base.template.strides, stages, strides),
-        se_ratio=base.template.se_ratio if se_ratio is None else se_ratio,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        resolution=resolution,
-    )
+    images = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
+    own_strides = _strides(base.template.strides, stages, strides)
+    template = _template(base.template, stem, stem_width, se_ratio, strides=own_strides, **images)
     axes = auto_axes(regime, base.axes, None if flops is None else _band("flops", flops), template)
-    if law is not None:
-        axes = with_law(axes, law)
+    axes = axes if law is None else with_law(axes, law)
     result = dataclasses.replace(
         base,
         axes=_with_choices(name, axes, bottleneck_ratio, group_width),
@@ -151,6 +144,18 @@ def space(
     limits = dict(zip(QUANTITIES, (flops, params, activations), strict=True))
     bands = (_band(quantity, limit) for quantity, limit in limits.items() if limit is not None)
     return _with_block(result, block).refine(*bands)
+
+
+def _template(
+    template: Template, stem: str | None, stem_width: int | None, se_ratio: float | None, **changes: Any
+) -> Template:
+    """Return a template with changes; None stands for the template's own value."""
+    return dataclasses.replace(
+        template,
+        stem=Stem(stem or template.stem.kind, template.stem.width if stem_width is None else stem_width),
+        se_ratio=template.se_ratio if se_ratio is None else se_ratio,
+        **changes,
+    )
 
 
 def _with_choices(

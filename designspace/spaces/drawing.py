@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.complexity import Column
+from designspace.networks.blocks import Column
+from designspace.networks.complexity import totals
 from designspace.networks.regnet import quantized_linear, sift
 from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Order
 from designspace.spaces.parameters import LETTERS, REGNET_COLUMNS, AnyNetAxes, Columns, RegNetAxes, named_axes, realise
@@ -46,10 +48,9 @@ def draw(space: DesignSpace, streams: Streams, count: int) -> Draw:
     for limit in space.constraints:
         if not isinstance(limit, Order):
             # Most rows fall to a limit of multiply-adds: the rest is counted for those that are left.
-            space.count(columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
+            columns = _cost(space, columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
             columns = sieve.keep(columns, limit.allows(columns), str(limit))
-    space.count(columns, QUANTITIES)
-    return Draw(columns, sieve.rows, sieve.fate, sieve.reasons)
+    return Draw(_cost(space, columns, QUANTITIES), sieve.rows, sieve.fate, sieve.reasons)
 
 
 def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
@@ -60,7 +61,7 @@ def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: 
         axis = named_axes(axes).get(parameter)
         if axis is None:
             continue
-        names = [f"{LETTERS[parameter]}{i}" for i in range(1, space.num_stages + 1)]
+        names = _names(parameter, space.num_stages)
         order = orders.get(parameter)
         if order == "shared":
             columns.update(dict.fromkeys(names, axis.draw(streams.next(names[0], count))))
@@ -73,34 +74,34 @@ def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: 
 
 def _draw_regnet(space: DesignSpace, axes: RegNetAxes, streams: Streams, count: int, sieve: _Sieve) -> Columns:
     """Draw the six parameters and quantise; only networks with the asked number of stages and levels stay."""
-    given, stages = named_axes(axes), space.num_stages
-    # Every column starts as its words, which are looked up for the rows alone that are still in.
-    columns: Columns = {name: streams.next(name, count) for name in given}
-    columns["depth"] = given["depth"].draw(columns["depth"])
-    columns = sieve.keep(columns, columns["depth"] >= stages, f"not {stages} stages")
-    columns.update({name: given[name].draw(columns[name]) for name in REGNET_COLUMNS[1:] if name in given})
+    drawn_axes, stages = named_axes(axes), space.num_stages
+    other, skipped = f"not {stages} stages", "a width level is skipped"
+    words = {name: streams.next(name, count) for name in drawn_axes}
+    depth = axes.depth.draw(words["depth"])
+    line = sieve.keep({"depth": depth}, depth >= stages, other)
+    # Words are looked up for the rows alone that are still in.
+    line |= {name: drawn_axes[name].draw(sieve.take(words[name])) for name in REGNET_COLUMNS[1:] if name in drawn_axes}
     if axes.w_a is None:
-        columns["w_a"] = columns["w_0"].astype(np.float64)
-    other, columns["skips"] = sift(stages, *(columns[name] for name in REGNET_COLUMNS))
-    columns = sieve.keep(columns, ~other, f"not {stages} stages")
-    columns = sieve.keep(columns, ~columns["skips"], "a width level is skipped")
-    del columns["skips"]
-    columns.update({name: axis.draw(columns[name]) for name, axis in given.items() if name not in REGNET_COLUMNS})
-    quantized = quantized_linear(*(columns[name] for name in REGNET_COLUMNS))
-    for i in range(1, stages + 1):
-        inside = i <= quantized.depths.shape[1]
-        columns[f"d{i}"] = quantized.depths[:, i - 1] if inside else np.zeros_like(quantized.num_stages)
-        columns[f"w{i}"] = quantized.widths[:, i - 1] if inside else np.zeros_like(quantized.num_stages)
-        for parameter in STAGE_PARAMETERS[2:]:
-            if parameter in columns:
-                columns[f"{LETTERS[parameter]}{i}"] = columns[parameter]
-    for parameter in STAGE_PARAMETERS[2:]:
-        columns.pop(parameter, None)
-    columns["levels"] = quantized.num_levels
-    columns = sieve.keep(columns, quantized.num_stages == stages, f"not {stages} stages")
-    columns = sieve.keep(columns, columns["levels"] == stages, "a width level is skipped")
-    del columns["levels"]
+        line["w_a"] = line["w_0"].astype(np.float64)
+    is_other, skips = sift(stages, *(line[name] for name in REGNET_COLUMNS))
+    line = sieve.keep(line, ~is_other, other)
+    line = sieve.keep(line, ~skips[~is_other], skipped)
+    quantized = quantized_linear(*(line[name] for name in REGNET_COLUMNS))
+    is_exact = quantized.num_stages == stages
+    columns = sieve.keep(line, is_exact, other)
+    for letter, values in (("d", quantized.depths), ("w", quantized.widths)):
+        of_stages = values[is_exact, :stages].reshape(-1, stages)  # fewer columns only where there are no rows
+        columns |= {f"{letter}{i}": of_stages[:, i - 1] for i in range(1, stages + 1)}
+    columns = sieve.keep(columns, quantized.num_levels[is_exact] == stages, skipped)
+    for name, axis in drawn_axes.items():
+        if name not in REGNET_COLUMNS:
+            columns |= dict.fromkeys(_names(name, stages), axis.draw(sieve.take(words[name])))
     return columns
+
+
+def _names(parameter: str, stages: int) -> list[str]:
+    """Return the names of a parameter's columns, one per stage."""
+    return [f"{LETTERS[parameter]}{i}" for i in range(1, stages + 1)]
 
 
 def _realise(space: DesignSpace, columns: Columns) -> Columns:
@@ -111,6 +112,12 @@ def _realise(space: DesignSpace, columns: Columns) -> Columns:
         drawn = columns[f"w{i}"], columns[f"b{i}"], groups
         columns[f"w{i}"], columns[f"g{i}"] = realise(space.axes, *drawn, columns["radix"])
     return columns
+
+
+def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str]) -> Columns:
+    """Return the columns with those of the named costs."""
+    missing = [quantity for quantity in quantities if quantity not in columns]
+    return columns | totals(space.network_columns(columns), space.template.resolution, missing)
 
 
 def _keep_divisible(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Columns:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from designspace.networks.blocks import Int, compatible_widths, widths_of_cardinality
-from designspace.networks.complexity import Column
+from designspace.networks.blocks import Column, compatible_widths, widths_of_cardinality
 from designspace.networks.network import MAX_DEPTH, MAX_RATIO, MAX_WIDTH
 from designspace.networks.regnet import WIDTH_STEP
 from designspace.spaces.axes import Axis
@@ -146,20 +145,15 @@ def groups_axis(axes: AnyNetAxes | RegNetAxes) -> Axis:
 
 
 def realise(
-    axes: AnyNetAxes | RegNetAxes, width: NDArray[Any], bottleneck_ratio: Any, groups: Any, radix: Int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    axes: AnyNetAxes | RegNetAxes, width: Column, bottleneck_ratio: ArrayLike, groups: ArrayLike, radix: ArrayLike
+) -> tuple[Column, Column]:
     """Make drawn widths and groups of one stage compatible: columns of widths and group widths that can be built.
 
-    ``groups`` are group widths or cardinalities, whichever the axes are for. All columns are of shape (n,).
+    ``groups`` are group widths or cardinalities, whichever the axes are for.
     """
     if axes.group_width:
-        realised = compatible_widths(width, bottleneck_ratio, groups)
-    else:
-        realised = widths_of_cardinality(width, bottleneck_ratio, groups, radix)
-    new_width, group_width = realised
-    assert not isinstance(new_width, int)
-    assert not isinstance(group_width, int)
-    return new_width, group_width
+        return compatible_widths(width, bottleneck_ratio, groups)
+    return widths_of_cardinality(width, bottleneck_ratio, groups, radix)
 
 
 def plain(value: Any) -> float:

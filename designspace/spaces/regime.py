@@ -29,11 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.networks.blocks import compatible_widths
+from designspace.networks.complexity import totals
+from designspace.networks.layers import StageColumns
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.spaces.axes import choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import Band
-from designspace.spaces.parameters import AnyNetAxes, Columns, RegNetAxes
-from designspace.spaces.space import DesignSpace
+from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, unknown
 
@@ -117,14 +118,12 @@ def typical_costs(template: Template) -> tuple[NDArray[np.int64], NDArray[np.int
     if shape.num_stages[0] != k:
         raise _stages_error(k)
     first = np.arange(2, MOST_WIDTH + 1, 2)
-    columns: Columns = {"radix": np.zeros_like(first)}
-    for i in range(1, k + 1):
-        width = np.rint(first * shape.widths[0, i - 1] / MOST_WIDTH).astype(np.int64)
-        columns[f"w{i}"], columns[f"g{i}"] = map(np.asarray, compatible_widths(width, 1, first // 2))
-        columns[f"d{i}"] = np.full_like(first, shape.depths[0, i - 1])
-        columns[f"b{i}"] = np.ones_like(first)
-    axes = RegNetAxes(*[choice([8])] * 6)
-    return first, np.asarray(DesignSpace("typical", axes, template).complexity(columns).flops)
+    stages, ratio = [], np.ones(1)
+    for depth, widest, stride in zip(shape.depths.T, shape.widths.T, template.strides, strict=True):
+        width, group_width = compatible_widths(np.rint(first * widest / MOST_WIDTH), ratio, first // 2)
+        stages.append(StageColumns(depth, width, stride, ratio, group_width))
+    networks = template.columns(tuple(stages), radix=np.zeros(1, np.int64))
+    return first, totals(networks, template.resolution, ["flops"])["flops"]
 
 
 def auto_anynet_axes(

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from designspace.networks.blocks import PLAIN_CONVS, Int
-from designspace.networks.complexity import (
-    Column,
-    Complexity,
-    NetworkColumns,
-    StageColumns,
-    totals,
-)
+from designspace.networks.blocks import PLAIN_CONVS, Column
+from designspace.networks.complexity import Complexity, totals
+from designspace.networks.layers import NetworkColumns, StageColumns
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
-from designspace.spaces.constraints import QUANTITIES, Constraint, Order
+from designspace.spaces.constraints import Constraint, Order
 from designspace.spaces.membership import Membership, contains
 from designspace.spaces.parameters import (
     REGNET_COLUMNS,
@@ -130,20 +123,9 @@ class DesignSpace:
         """Whether any draw gives this network: true, or false with the reasons; see `designspace.spaces.membership`."""
         return contains(self, network)
 
-    def complexity(self, columns: Mapping[str, Column]) -> Complexity:
+    def complexity(self, columns: Columns) -> Complexity[Column]:
         """Cost realised columns at the template's resolution: three int64 columns."""
-        counted = dict(columns)
-        self.count(counted, QUANTITIES)
-        return Complexity(*(counted[quantity] for quantity in QUANTITIES))
-
-    def count(self, columns: Columns, quantities: Sequence[str]) -> None:
-        """Add the named costs of realised columns to them, those that are not there yet: an int64 column each."""
-        counted = totals(
-            self.network_columns(columns),
-            self.template.resolution,
-            [q for q in quantities if q not in columns],
-        )
-        columns.update({quantity: np.asarray(value, np.int64) for quantity, value in counted.items()})
+        return Complexity(**totals(self.network_columns(columns), self.template.resolution, Complexity._fields))
 
     def network_columns(self, columns: Columns) -> NetworkColumns:
         """The networks of realised columns, for what looks at all of them in one pass."""
@@ -151,8 +133,9 @@ class DesignSpace:
             StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        whole = {name: _one_or_column(columns[name]) for name in self.whole_axes()}
-        return self.template.columns(stages, **whole)
+        # Where an axis has one value, a column of length 1 says it, which costs no time in arithmetic.
+        once = {name: columns[name][: None if len(axis) > 1 else 1] for name, axis in self.whole_axes().items()}
+        return self.template.columns(stages, **once)
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """The network of one row of realised columns."""
@@ -251,8 +234,3 @@ def _is_plain(space: DesignSpace) -> bool:
     cardinality = space.axes.cardinality
     axes = (space.axes.bottleneck_ratio, cardinality)
     return all(axis is not None and axis.values.tolist() == [1] for axis in axes) and space.radix.values.tolist() == [0]
-
-
-def _one_or_column(column: Column) -> Int:
-    """A column of one whole number throughout as that number, which costs no time in arithmetic."""
-    return int(column[0]) if len(column) and bool((column == column[0]).all()) else column

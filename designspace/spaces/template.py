@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
-from designspace.networks.blocks import Int
-from designspace.networks.complexity import Column, NetworkColumns, StageColumns, StemColumns
+import numpy as np
+
+from designspace.networks.blocks import Column
+from designspace.networks.layers import NetworkColumns, StageColumns
 from designspace.networks.network import MAX_STAGES, Network, Stage, Stem
 from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError
@@ -74,20 +77,16 @@ class Template:
     def columns(
         self,
         stages: tuple[StageColumns, ...],
-        radix: Int,
-        stem_width: Int | None = None,
-        avd_first: Int | None = None,
+        radix: Column,
+        stem_width: Column | None = None,
+        avd_first: Column | None = None,
     ) -> NetworkColumns:
-        """The networks with those stages, as columns."""
-        pools_after: bool | Column = self.downsampling == AVD[0] if avd_first is None else avd_first == 0
-        return NetworkColumns(
-            StemColumns(self.stem.kind, self.stem.width if stem_width is None else stem_width),
-            stages,
-            radix,
-            block=self.block,
-            se_ratio=self.se_ratio,
-            pools_after=pools_after,
-            head_width=self.head_width,
-            num_classes=self.num_classes,
-            in_channels=self.in_channels,
+        """Return the networks with those stages, as columns of int64: `network` for many."""
+        shared = NetworkColumns.of(self.network((Stage(1, 8, 1, 1, 8),), radix=0), np.int64)
+        return dataclasses.replace(
+            shared,
+            stages=stages,
+            radix=radix,
+            stem_width=shared.stem_width if stem_width is None else stem_width,
+            pools_after=shared.pools_after if avd_first is None else avd_first == 0,
         )

@@ -18,8 +18,7 @@ import numpy as np
 
 from designspace import data
 from designspace.data.recipe_fit import check_augmentation
-from designspace.networks.complexity import NetworkColumns, network_layers
-from designspace.networks.network import Network
+from designspace.networks.layers import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
@@ -68,12 +67,12 @@ class Images:
         return self.train // self.batch
 
 
-def check_training(recipe: Recipe, networks: Network | NetworkColumns, root: Path | None = None) -> Images:
+def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None = None) -> Images:
     """Raise unless networks can learn by a recipe from the images that its data set has, by arithmetic alone.
 
     Args:
         recipe: how to train, and on which data set.
-        networks: one network, or all of a population.
+        networks: a single one, or all of a population.
         root: the folder of all data sets; None for the usual one.
 
     Raises:
@@ -166,18 +165,21 @@ def _check_population(population: Population, recipe: Recipe, root: Path) -> Ima
     return check_training(recipe, population.space.network_columns(population.columns), root)
 
 
-def _check_norms(recipe: Recipe, networks: Network | NetworkColumns, side: int, batch: int) -> None:
+def _check_norms(recipe: Recipe, networks: NetworkColumns, side: int, batch: int) -> None:
     """Raise where batch-norm would see a single value of each channel: in one image, with maps of 1 x 1."""
     part = batch // recipe.devices
     part //= min(recipe.accumulate, part)
     if part * (recipe.devices if recipe.sync_norm else 1) > 1:
         return
-    norms = (layer for layer in network_layers(networks, side) if layer.kind == "batch_norm")
-    if not any(np.any((np.asarray(layer.size) == 1) & (np.asarray(layer.repeats) > 0)) for layer in norms):
+    if not any(
+        layer.kind == "batch_norm" and np.any((layer.pixels == 1) & (layer.out_width * repeats > 0))
+        for layers, repeats in network_parts(networks, side)
+        for layer in layers
+    ):
         return
     parts = [f"recipe.{key}={getattr(recipe, key)}" for key in ("accumulate", "devices") if getattr(recipe, key) > 1]
     shared = f" in parts by {' and '.join(parts)}" if parts else ""
-    has_radix = bool(np.any(networks.radix))
+    has_radix = networks.radix.any()
     raise InputError(
         f"batches of {batch}{shared} are one image at a time, and batch-norm needs two or more in networks with "
         f"{'split attention (radix)' if has_radix else 'final maps of 1 x 1 pixels'}: take "

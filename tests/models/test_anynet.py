@@ -12,6 +12,7 @@ from designspace.models.layers import SqueezeExcitation
 from designspace.networks import catalog
 from designspace.networks.blocks import PLAIN_CONVS
 from designspace.networks.complexity import Complexity, complexity
+from designspace.networks.layers import NetworkColumns, network_parts
 from designspace.networks.network import BLOCKS, DOWNSAMPLINGS, SHORTCUTS, STEMS, Network, Stage, Stem
 
 SMALL = Network(
@@ -173,3 +174,19 @@ def test_networks_can_be_exported(radix):
     x = torch.randn(2, 1, 28, 28)
     exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n", min=2)},))
     torch.testing.assert_close(exported.module()(x[:2]), model(x[:2]))
+
+
+@pytest.mark.parametrize("name", ["regnety_400mf", "resnest50", "resnet50"])
+def test_layers_are_as_many_as_the_module_has(name):
+    network = catalog.get(name)
+    with torch.device("meta"):
+        modules = [type(module).__name__ for module in AnyNet(network).modules()]
+    counted = {"conv": 0, "batch_norm": 0, "max_pool": 0}
+    for part in network_parts(NetworkColumns.of(network), 224):
+        for layer in part.layers:
+            counted[layer.kind] += int((layer.out_width[0] > 0) * part.repeats[0])
+    assert counted == {
+        "conv": modules.count("Conv2d") + modules.count("Linear"),
+        "batch_norm": modules.count("BatchNorm2d"),
+        "max_pool": modules.count("MaxPool2d"),
+    }

@@ -52,6 +52,7 @@ def test_an_unknown_field_is_named():
         (lambda: Stage(0, 8), "depth must be a whole number >= 1, not 0"),
         (lambda: Stage(1, 8.0), "width must be a whole number >= 1, not 8.0"),
         (lambda: Stage(1, 8, bottleneck_ratio=0), "bottleneck_ratio must be a positive number, not 0"),
+        (lambda: Stage(1, 8, bottleneck_ratio=1e-320), r"width / bottleneck_ratio must be at most 67,108,864, not inf"),
         (lambda: small(block="plain"), "unknown block 'plain'"),
         (lambda: small(stages=()), "at least one Stage"),
         (lambda: small(stages=(Stage(1, 16, 2, 1, 5),)), r"stage 1 .* group_width 5 must divide the inner width 16"),

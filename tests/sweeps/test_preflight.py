@@ -7,6 +7,7 @@ import pytest
 
 from designspace.data.catalog import DataCounts, DataShape
 from designspace.networks import catalog as networks
+from designspace.networks.layers import NetworkColumns
 from designspace.networks.network import Network, Stage, Stem
 from designspace.spaces import catalog
 from designspace.support.errors import InputError
@@ -35,7 +36,7 @@ SPLIT = dataclasses.replace(NETWORK, radix=2)
 )
 def test_a_recipe_that_does_not_fit_its_images(changes, message):
     with pytest.raises(InputError, match=message):
-        check_training(Recipe(**changes), NETWORK)
+        check_training(Recipe(**changes), NetworkColumns.of(NETWORK))
 
 
 @pytest.mark.parametrize("network", [LAST_PIXEL, SPLIT], ids=["last maps of one pixel", "split attention"])
@@ -53,10 +54,10 @@ def test_a_recipe_that_does_not_fit_its_images(changes, message):
     ids=str,
 )
 def test_batch_norm_needs_two_values(network, changes):
-    assert check_training(Recipe(**changes), NETWORK)
+    assert check_training(Recipe(**changes), NetworkColumns.of(NETWORK))
     with pytest.raises(InputError, match="one image at a time, and batch-norm needs two or more in networks with"):
-        check_training(Recipe(**changes), network)
-    assert check_training(Recipe(**changes, trainer="mine:train"), network)
+        check_training(Recipe(**changes), NetworkColumns.of(network))
+    assert check_training(Recipe(**changes, trainer="mine:train"), NetworkColumns.of(network))
 
 
 def test_batch_norm_is_shared_by_gpus_only():
@@ -69,9 +70,9 @@ def test_batch_norm_is_shared_by_gpus_only():
 
 
 def test_devices_that_share_statistics_see_more_than_one_image():
-    assert check_training(Recipe(batch_size=4, devices=4, sync_norm=True), SPLIT)
+    assert check_training(Recipe(batch_size=4, devices=4, sync_norm=True), NetworkColumns.of(SPLIT))
     with pytest.raises(InputError, match=r"by recipe.devices=4 are one .* take fewer parts, or recipe.batch_size=8 or"):
-        check_training(Recipe(batch_size=4, devices=4), SPLIT)
+        check_training(Recipe(batch_size=4, devices=4), NetworkColumns.of(SPLIT))
 
 
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNeSt"])
@@ -87,7 +88,7 @@ def test_one_network_of_a_population_is_enough(name):
 
 def test_what_is_taken_of_the_images():
     recipe = Recipe(train_images=1000, heldout_images=100, test_images=50, batch_size=64)
-    images = check_training(recipe, NETWORK)
+    images = check_training(recipe, NetworkColumns.of(NETWORK))
     assert images == Images(DataShape(1, 28, 10), train=900, test=50, batch=64)
     assert images.steps == 14
 
@@ -96,7 +97,7 @@ def test_images_of_one_class(monkeypatch):
     monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 16, 1))
     monkeypatch.setattr("designspace.data.counts", lambda name, root: DataCounts(10, 10))
     with pytest.raises(InputError, match="one has images of one class"):
-        check_training(Recipe(data="one"), networks.get("resnet50"))
+        check_training(Recipe(data="one"), NetworkColumns.of(networks.get("resnet50")))
 
 
 def test_networks_fit_the_images_as_they_are_cropped(tmp_path, monkeypatch):
