@@ -23,13 +23,14 @@ from designspace.support.lazy import lazy_names
 if TYPE_CHECKING:
     from designspace.analysis import Results, compare, edf, plot_edf
     from designspace.data import load as load_data
+    from designspace.library import load
     from designspace.models import AnyNet, create_model, list_models
     from designspace.networks.complexity import complexity
     from designspace.networks.network import Network
     from designspace.spaces.catalog import space
     from designspace.spaces.population import Population
     from designspace.spaces.space import DesignSpace
-    from designspace.training import load, train_model, train_network
+    from designspace.training import train_model, train_network
     from designspace.trials.trial import Recipe
 
 __all__ = [
@@ -65,14 +66,14 @@ _HOMES = {
     "create_model": "designspace.models",
     "edf": "designspace.analysis.edf",
     "list_models": "designspace.models",
-    "load": "designspace.training",
+    "load": "designspace.library",
     "load_data": "designspace.data:load",
     "plot_edf": "designspace.analysis",
     "space": "designspace.spaces.catalog",
     "train_model": "designspace.training",
     "train_network": "designspace.training",
 }
-_ROOMS = ("analysis", "data", "models", "networks", "spaces", "training", "trials")
+_ROOMS = ("analysis", "data", "library", "models", "networks", "spaces", "training", "trials")
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(__name__, _HOMES, _ROOMS)

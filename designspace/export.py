@@ -6,37 +6,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from designspace.cli import app
+from designspace.library.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
+from designspace.library.loading import load
+from designspace.library.saved import ONNX, TORCH_EXPORT, write_model
 from designspace.models import AnyNet
-from designspace.models.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
-from designspace.models.known import Known, of_published
-from designspace.models.saved import ONNX, TORCH_EXPORT, write_model
+from designspace.models.info import ModelInfo, of_published
 from designspace.models.zoo import create_model
 from designspace.support.errors import InputError
 from designspace.support.reading import entries
 from designspace.support.text import counted
-from designspace.training import load
 
 
 def run(config: app.Config, typed: Sequence[str]) -> None:
     """Write the folder, and say where it is and how to load it."""
     if config["onnx"]:
         check_onnx_packages()  # before anything is written
-    model, known = _chosen(config)
+    model, info = _chosen(config)
     folder = Path(config["to"])
-    write_model(folder, model, known)
-    crop = known.preset.crop
+    write_model(folder, model, info)
+    crop = info.preset.crop
     if config["onnx"]:
         to_onnx(model, folder / ONNX)
         print(f"{ONNX}: {_compared(folder / ONNX, model, crop)}")
     if config["torch_export"]:
         to_torch_export(model, folder / TORCH_EXPORT, crop)
     names = ", ".join(path.name for path in entries(folder))
-    print(f"{known.name}{_rank(known)} is in {folder}: {names}")
+    print(f"{info.name}{_rank(info)} is in {folder}: {names}")
     print("load it, here or anywhere:\n")
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
 
 
-def _chosen(config: app.Config) -> tuple[AnyNet, Known]:
+def _chosen(config: app.Config) -> tuple[AnyNet, ModelInfo]:
     """The model that was asked for, and what is known about it."""
     if (config["run"] is None) == (config["model"] is None):
         raise InputError("either run=... or model=... must be given, and not both; see --help")
@@ -49,14 +49,13 @@ def _chosen(config: app.Config) -> tuple[AnyNet, Known]:
     return model, model.weights
 
 
-def _rank(known: Known) -> str:
+def _rank(info: ModelInfo) -> str:
     """Rank and error of a run's network in brackets."""
-    if "selection" not in known.about:
+    if info.selection is None or info.result is None:
         return ""
-    chosen, error = known.about["selection"], known.about["result"]["final_error"]
-    seeds = known.about.get("seeds")
-    mean = f", {seeds['kind']} {seeds['final_mean']:.2f}%" if seeds else ""
-    return f" (rank {chosen['rank']} of {counted(chosen['done'], 'trained network')}, error {error:.2f}%{mean})"
+    mean = f", {info.seeds.kind} {info.seeds.final_mean:.2f}%" if info.seeds else ""
+    count = counted(info.selection.done, "trained network")
+    return f" (rank {info.selection.rank} of {count}, error {info.result.final_error:.2f}%{mean})"
 
 
 def _compared(path: Path, model: AnyNet, crop: int) -> str:

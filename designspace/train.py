@@ -17,6 +17,8 @@ from designspace.cli.recipes import usable
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
 from designspace.data.of_run import DataSource, data_of
 from designspace.launch import train as submit
+from designspace.library.one_network import OneTraining
+from designspace.library.start import choose, fitted
 from designspace.networks.layers import NetworkColumns
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
@@ -26,9 +28,7 @@ from designspace.sweeps.preflight import check_training
 from designspace.training import ranks as torchrun
 from designspace.training.devices import check_devices, choose_device, device_kind
 from designspace.training.failures import Interrupted
-from designspace.training.one_network import OneTraining
 from designspace.training.ranks import OtherRankFailed
-from designspace.training.start import choose, fitted
 from designspace.trials.folder import RunFolder
 from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import Recipe, Trial, TrialResult

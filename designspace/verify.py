@@ -13,16 +13,9 @@ from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.listing import in_words
 from designspace.data.of_run import data_of
-from designspace.models import AnyNet, zoo
-from designspace.models.saved import is_model_folder, read_description
-from designspace.models.weights import SOURCES
-from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
-from designspace.networks import catalog
-from designspace.support.errors import InputError, RunError
-from designspace.support.text import as_utf8, counted
-from designspace.training.devices import choose_device
-from designspace.training.verdict import differences, published_figure, verdict
-from designspace.training.verification import (
+from designspace.library.saved import is_model_folder, read_description
+from designspace.library.verdict import differences, published_figure, verdict
+from designspace.library.verification import (
     check_classes,
     known_classes,
     match_classes,
@@ -30,6 +23,13 @@ from designspace.training.verification import (
     preset_for,
     verify,
 )
+from designspace.models import AnyNet, zoo
+from designspace.models.weights import SOURCES
+from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
+from designspace.networks import catalog
+from designspace.support.errors import InputError, RunError
+from designspace.support.text import as_utf8, counted
+from designspace.training.devices import choose_device
 from designspace.trials.folder import RunFolder
 
 
@@ -104,7 +104,7 @@ def _trained_on(path: Path, root: Path | None) -> tuple[str, Path | None]:
     if RunFolder(path).exists():
         source = data_of(RunFolder(path), root=root)
         return source.name, source.root
-    recipe = read_description(path)[1].about.get("recipe", {}) if is_model_folder(path) else {}
+    recipe = read_description(path)[1].recipe if is_model_folder(path) else {}
     return str(recipe.get("data", IMAGENET)), root
 
 

@@ -15,12 +15,12 @@ from designspace.cli import WAITING
 from designspace.cli.data_words import SMALL
 from designspace.cli.tables import Count, counting, print_table
 from designspace.data.images import ImageData
+from designspace.library.one_network import images_per_epoch, steps_per_epoch, trained_images
 from designspace.networks.blocks import STEM_STRIDES
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
 from designspace.training.loop import OnEpoch
-from designspace.training.one_network import images_per_epoch, steps_per_epoch, trained_images
 from designspace.trials.trial import EpochRecord, Recipe, Trial
 
 

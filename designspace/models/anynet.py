@@ -17,7 +17,7 @@ from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 if TYPE_CHECKING:
-    from designspace.models.known import Known
+    from designspace.models.info import ModelInfo
 
 DROP_BLOCK_STAGES = 2
 """How many of the last stages have DropBlock, as in the authors' code of ResNeSt."""
@@ -62,7 +62,7 @@ class AnyNet(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.weights: Known | None = None  # what is known of its values, if they are not its first ones
+        self.weights: ModelInfo | None = None  # what is known of its values, if they are not its first ones
         options = _block_options(network, drop_path, drop_block, output_stride)
         # torch's layers draw weights of their own as they are made; these are dropped, and the state is given back.
         with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,7 @@ from typing import Any
 from designspace.models import weights
 from designspace.models.anynet import AnyNet
 from designspace.models.features import Backbone
-from designspace.models.known import of_published
+from designspace.models.info import of_published
 from designspace.models.norms import freeze_norms
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
@@ -74,8 +74,8 @@ def create_model(
         options: those of `AnyNet`: ``seed``, ``zero_init_residual``, ``drop_path``, ``drop_block``, ``dropout``,
             ``output_stride``, ``checkpointing``.
 
-    The module's attribute ``weights`` is None, or says what is known about them (`designspace.models.known.Known`): how
-    to prepare images, origin, licence.
+    The module's attribute ``weights`` is None, or says what is known about them
+    (`designspace.models.info.ModelInfo`): how to prepare images, origin, licence.
 
     Raises:
         InputError: there is no such network, weights or option, or the weights are of another network.

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from designspace.library.one_network import OneTraining
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder
@@ -23,7 +24,6 @@ from designspace.sweeps.local import LOOK_EVERY_S, Effort
 from designspace.training.failures import Interrupted, advice, failure_of
 from designspace.training.into_folder import agree_on_kernels
 from designspace.training.loop import OnEpoch
-from designspace.training.one_network import OneTraining
 from designspace.training.ranks import AgreedStop, OtherRankFailed, Ranks
 from designspace.training.stopping import StopSignals, stop_signals
 from designspace.trials import claims

@@ -194,9 +194,9 @@ class Worker:
         """Return what trains a single network, whose folder becomes a model folder."""
         import torch
 
+        from designspace.library.one_network import OneTraining
         from designspace.models.cpu import kernels
         from designspace.training.into_folder import agree_on_kernels
-        from designspace.training.one_network import OneTraining
         from designspace.training.ranks import Ranks
 
         if self.settings.device == "cpu":

@@ -1,6 +1,5 @@
 """Training: a network, a recipe and a data set in, a `TrialResult` out."""
 
-from designspace.training.best import load
 from designspace.training.device_data import DeviceData
 from designspace.training.distributed import train_on_devices
 from designspace.training.evaluation import evaluate
@@ -15,7 +14,6 @@ __all__ = [
     "RankDied",
     "evaluate",
     "failure_of",
-    "load",
     "train",
     "train_model",
     "train_network",

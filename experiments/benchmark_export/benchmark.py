@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from designspace.library.export import check_onnx, to_onnx, to_torch_export
 from designspace.models import AnyNet
-from designspace.models.export import check_onnx, to_onnx, to_torch_export
 from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.spaces.catalog import space

@@ -16,9 +16,9 @@ from interrupts import start_interruptible
 from designspace.__main__ import commands
 from designspace.cli import app
 from designspace.cli.config_files import ConfigFiles
+from designspace.library.saved import write_model
 from designspace.models import create_model
-from designspace.models.known import of_published
-from designspace.models.saved import write_model
+from designspace.models.info import of_published
 from designspace.spaces import catalog
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from designspace.analysis.metrics import available
 from designspace.analysis.tables import best_table, notes
 from designspace.cli import app
 from designspace.data.presets import Preset
-from designspace.models.card import model_card
-from designspace.models.known import Known
+from designspace.library.card import model_card
+from designspace.library.loading import find
+from designspace.models.info import ModelInfo
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
-from designspace.training.best import find
 from designspace.trials.trial import Trial, TrialResult
 from designspace.trials.trial_folder import TrialState, best_first
 
@@ -110,7 +110,7 @@ def test_the_card_says_what_chose(run, order, heldout):
     result |= {"heldout_error": 10.0} if heldout else {}
     chosen = {"rank": 1, "done": 4, "failed": 0, "unfinished": 0, "trials": 4, "run": "run", "space": "AnyNetXA"}
     about = {"result": result, "selection": chosen}
-    card = model_card(network, Known("best", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "", about=about))
+    card = model_card(network, ModelInfo("best", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "", about=about))
     assert ("| error on held-out images | 10.00% |" in card) == heldout
     assert ("the test images played no part in choosing among 4" in card) == heldout
     assert ("so this one's error flatters it" in card) == (not heldout)

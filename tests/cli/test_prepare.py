@@ -13,7 +13,7 @@ from designspace.data import classes as class_names
 from designspace.data import imagenet, packed
 from designspace.data.packing import pack
 from designspace.data.splits import find_splits
-from designspace.training import load
+from designspace.library import load
 
 
 @pytest.fixture

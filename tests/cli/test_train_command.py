@@ -20,9 +20,9 @@ from designspace.cli import app
 from designspace.cli.training import TrainingProgress, lr_note, print_summary
 from designspace.data import load as load_data
 from designspace.data.presets import Preset
+from designspace.library.saved import write_model
 from designspace.models import AnyNet
-from designspace.models.known import Known
-from designspace.models.saved import write_model
+from designspace.models.info import ModelInfo
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train as train_network
 from designspace.training import train_on_devices
@@ -56,7 +56,7 @@ def here(tmp_path, monkeypatch, fashion_mnist):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DESIGNSPACE_DATA", str(fashion_mnist))
     write_model(
-        tmp_path / "tiny", AnyNet(NETWORK, seed=9), Known("tiny", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "")
+        tmp_path / "tiny", AnyNet(NETWORK, seed=9), ModelInfo("tiny", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "")
     )
     return tmp_path
 

@@ -16,11 +16,11 @@ from designspace import verify
 from designspace.cli import app
 from designspace.data.image_folder import ImageFolder
 from designspace.data.presets import Preset
+from designspace.library.saved import write_model
+from designspace.library.verification import verify as measure
 from designspace.models import AnyNet, create_model
-from designspace.models.known import Known
-from designspace.models.saved import write_model
+from designspace.models.info import ModelInfo
 from designspace.networks.network import Network, Stage, Stem
-from designspace.training.verification import verify as measure
 
 # Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -36,7 +36,7 @@ def model():
 
 def written(path, network=NETWORK, preset=PRESET, **about):
     """A model folder."""
-    known = Known("mine", preset, origin="a run of mine", licence="MIT", about=about)
+    known = ModelInfo("mine", preset, origin="a run of mine", licence="MIT", about=about)
     write_model(path, AnyNet(network), known)
     return path
 
@@ -153,7 +153,7 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
     with torch.no_grad():
         broken.stem.norm.weight.fill_(3e38)
         broken.stages[0][0].transform.conv1.norm.weight.fill_(3e38)
-    write_model(tmp_path / "broken", broken, Known("broken", PRESET, "a run of mine", "MIT"))
+    write_model(tmp_path / "broken", broken, ModelInfo("broken", PRESET, "a run of mine", "MIT"))
     code, output, errors = typed(capsys, f"model={tmp_path / 'broken'}", f'data="{folder}"')
     assert (code, output) == (1, "")
     assert "the model gives NaN" in errors
@@ -202,7 +202,7 @@ CLASSES = tuple(f"class {i}" for i in (3, 0, 4, 1, 5, 2))
 def test_classes_are_matched_by_name(capsys, folder, tmp_path):
     """The model has its classes in another order than the folders', as one that was trained elsewhere may."""
     network = AnyNet(NETWORK, seed=5)
-    write_model(tmp_path / "named", network, Known("mine", PRESET, "a run of mine", "MIT", CLASSES))
+    write_model(tmp_path / "named", network, ModelInfo("mine", PRESET, "a run of mine", "MIT", CLASSES))
     listed = ImageFolder.of(folder)
     numbers = [CLASSES.index(f"class {label}") for label in listed.labels]
     expected = measure(network, ImageFolder.of(folder).with_classes(CLASSES, "the model"), PRESET, workers=0)
@@ -211,12 +211,12 @@ def test_classes_are_matched_by_name(capsys, folder, tmp_path):
     assert code == 0, errors
     assert rows(output)["top-1"] == f"{expected.top1:.2f}%"
     assert rows(output)["classes"] == "all, matched by name"
-    network.weights = Known("mine", PRESET, "a run of mine", "MIT", CLASSES)
+    network.weights = ModelInfo("mine", PRESET, "a run of mine", "MIT", CLASSES)
     assert measure(network, listed, PRESET, workers=0) == expected
 
 
 def test_some_of_a_model_s_classes(capsys, folder, tmp_path):
-    write_model(tmp_path / "named", model(), Known("mine", PRESET, "a run of mine", "MIT", CLASSES))
+    write_model(tmp_path / "named", model(), ModelInfo("mine", PRESET, "a run of mine", "MIT", CLASSES))
     for name in ("class 0", "class 3"):
         (folder / name).rename(tmp_path / name)
     code, output, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')

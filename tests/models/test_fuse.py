@@ -14,13 +14,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from designspace.data.images import ImageData
+from designspace.library.verification import verify
 from designspace.models import AnyNet, fuse, unfuse
 from designspace.models.blocks import Block
 from designspace.models.cpu import fused, kernels
 from designspace.models.layers import ConvNorm
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train_model
-from designspace.training.verification import verify
 from designspace.trials.trial import Recipe
 
 NETWORK = Network(Stem("cifar", 8), (Stage(2, 16, 2, 1, 8), Stage(1, 24, 2, 2, 4)), num_classes=5)

@@ -9,10 +9,10 @@ from sweep_runs import launch, make_run
 
 from designspace import analyze, clean, collect, status
 from designspace.cli import app
+from designspace.library import load
 from designspace.support.errors import RunError
 from designspace.sweeps.status import trial_status
 from designspace.sweeps.upkeep import delete, leftovers, retry
-from designspace.training import load
 from designspace.trials.trial import EpochRecord, TrialFailure, TrialResult
 
 RESULT = TrialResult(12.5, 12.25, 2, 3.5, "cpu")

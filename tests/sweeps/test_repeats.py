@@ -9,6 +9,7 @@ from sweep_runs import CPU, RECIPE, launch, make_run, numbers, plan_faults, star
 
 import designspace
 from designspace.analysis.results import Results
+from designspace.library.loading import find
 from designspace.support.errors import InputError
 from designspace.sweeps.launch import run_local
 from designspace.sweeps.messages import Order, Task
@@ -17,7 +18,6 @@ from designspace.sweeps.slurm import _pack, _packs
 from designspace.sweeps.slurm_settings import Slurm
 from designspace.sweeps.status import run_status, trial_status
 from designspace.sweeps.upkeep import leftovers, retry
-from designspace.training.best import find
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import Taken, merge
 from designspace.trials.plan import Repeats, further_seeds

@@ -197,8 +197,8 @@ def test_ranks_end_with_their_parent(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing, pathlib, sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from conftest import stripes\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from stripes import stripes\n"
         "from designspace.networks.network import Network, Stage, Stem\n"
         "from designspace.training import train_on_devices\n"
         "from designspace.trials.trial import Recipe\n"

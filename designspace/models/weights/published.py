@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 from designspace.data.presets import Preset
@@ -44,15 +43,6 @@ class WeightFile:
     """How images must be prepared, as for the published figures."""
     downloads: tuple[Download, ...]
     """Where the file lies, first choice first."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """What a person wants to know of it, as JSON values."""
-        return {
-            "weights": self.which,
-            "top1": self.top1,
-            "top5": self.top5,
-            "addresses": [download.url for download in self.downloads],
-        }
 
     @property
     def which(self) -> str:

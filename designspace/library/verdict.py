@@ -7,10 +7,10 @@ from typing import NamedTuple
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.presets import Preset
-from designspace.models.known import Known
+from designspace.library.verification import Verification
+from designspace.models.info import ModelInfo
 from designspace.networks import catalog
 from designspace.support.errors import InputError
-from designspace.training.verification import Verification
 
 _VALIDATION_IMAGES = 50_000
 _CLASSES = 1000
@@ -24,15 +24,15 @@ class Figure(NamedTuple):
     source: str
 
 
-def published_figure(name: str, weights: Known) -> Figure | None:
+def published_figure(name: str, weights: ModelInfo) -> Figure | None:
     """What was published of a model, or None.
 
     Args:
         name: of the model; where it is a published network, its figure stands in for that of weights without one.
         weights: the model's attribute ``weights``.
     """
-    if published := weights.about.get("published"):
-        return None if published["top1"] is None else Figure(published["top1"], published["weights"])
+    if (published := weights.published) is not None:
+        return None if published.top1 is None else Figure(published.top1, published.weights)
     try:
         return Figure(catalog.published(name).top1, catalog.published(name).source)
     except InputError:

@@ -6,75 +6,77 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from designspace.models.known import Known
+from designspace.models.info import ModelInfo, SeedMeans, TrainingInfo
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import duration, quantity
 
 
-def model_card(network: Network, known: Known) -> str:
+def model_card(network: Network, info: ModelInfo) -> str:
     """Write the card of a model."""
-    about = known.about
     parts = [
-        f"# {known.name}",
-        f"An image classifier, network `{network.id}`. Weights: {known.origin}. Licence: {known.licence}.",
-        _result(about),
+        f"# {info.name}",
+        f"An image classifier, network `{network.id}`. Weights: {info.origin}. Licence: {info.licence}.",
+        _result(info),
         "## How to use it",
-        _usage(network, known),
+        _usage(network, info),
         "## The network",
-        _network(network, known.preset.crop),
+        _network(network, info.preset.crop),
     ]
-    if known.classes:
-        numbered = ", ".join(f"{i} {name}" for i, name in enumerate(known.classes))
+    if info.classes:
+        numbered = ", ".join(f"{i} {name}" for i, name in enumerate(info.classes))
         parts.append(f"Classes, in the order of the logits: {numbered}.")
-    for title, section in (("How it was trained", "recipe"), ("As published", "published")):
-        if section in about:
-            parts += [f"## {title}", _training(about) if section == "recipe" else "", _pairs(about[section])]
-    if about.get("provenance"):
-        parts += ["## Provenance", *(_provenance(entry) for entry in about["provenance"])]
+    if info.recipe and info.training is not None:
+        parts += ["## How it was trained", _training(info.training), _pairs(info.recipe)]
+    if info.published is not None:
+        parts += ["## As published", _pairs(info.about["published"])]
+    if info.provenance:
+        parts += ["## Provenance", *(_provenance(entry) for entry in info.provenance)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _result(about: Mapping[str, Any]) -> str:
+def _result(info: ModelInfo) -> str:
     """The error, on what it was measured, and how the network was selected."""
-    if "result" not in about:
+    result, selection = info.result, info.selection
+    if result is None:
         return ""
-    result, chosen = about["result"], about.get("selection")
-    heldout = "heldout_error" in result
+    heldout = result.heldout_error
     rows = [
-        ("error after the last epoch", f"**{result['final_error']:.2f}%** (top-1)"),
-        *([("error on held-out images", f"{result['heldout_error']:.2f}%")] if heldout else []),
-        ("least error of any epoch", f"{result['best_error']:.2f}%"),
-        ("measured on", result["measured_on"]),
+        ("error after the last epoch", f"**{result.final_error:.2f}%** (top-1)"),
+        *([] if heldout is None else [("error on held-out images", f"{heldout:.2f}%")]),
+        ("least error of any epoch", f"{result.best_error:.2f}%"),
+        ("measured on", result.measured_on),
     ]
     words = ["The weights are those after the last epoch."]
-    if chosen:
-        left = [f"{chosen[kind]} {kind}" for kind in ("failed", "unfinished") if chosen[kind]]
+    if selection is not None:
+        counts = (("failed", selection.failed), ("unfinished", selection.unfinished))
+        others = _in_brackets([f"{count} {kind}" for kind, count in counts if count])
         rows += [
-            ("rank", f"{chosen['rank']} of {chosen['done']} trained networks"),
-            ("run", f"{chosen['run']}: {chosen['trials']} networks of {chosen['space']}{_in_brackets(left)}"),
+            ("rank", f"{selection.rank} of {selection.done} trained networks"),
+            ("run", f"{selection.run}: {selection.trials} networks of {selection.space}{others}"),
         ]
-    if seeds := about.get("seeds"):
-        seed = about["training"]["seed"]
-        rows[0] = (f"error after the last epoch, seed {seed}", f"{result['final_error']:.2f}% (top-1)")
-        rows.insert(1, (seeds["kind"], _spread(seeds, "final_mean" if heldout else "mean")))
-        words.append(_figures(seeds, seed))
-    elif chosen and chosen["done"] > 1:
-        words.append(_choice(chosen["done"], heldout=heldout))
+    if info.seeds is not None and info.training is not None:
+        seed = info.training.seed
+        rows[0] = (f"error after the last epoch, seed {seed}", f"{result.final_error:.2f}% (top-1)")
+        rows.insert(1, (info.seeds.kind, _spread(info.seeds, of_final=heldout is not None)))
+        words.append(_figures(info.seeds, seed))
+    elif selection is not None and selection.done > 1:
+        words.append(_choice(selection.done, heldout=heldout is not None))
     return _table(("", ""), rows) + "\n\n" + " ".join(words)
 
 
-def _spread(seeds: Mapping[str, Any], mean: str) -> str:
+def _spread(seeds: SeedMeans, *, of_final: bool) -> str:
     """Return a mean over seeds with the standard deviation, where that is of the same errors."""
-    deviation = seeds["standard_deviation"]
-    spread = "" if deviation is None or mean == "final_mean" else f" (standard deviation {deviation:.2f})"
-    return f"**{seeds[mean]:.2f}%**{spread}"
+    if of_final:
+        return f"**{seeds.final_mean:.2f}%**"
+    deviation = seeds.standard_deviation
+    return f"**{seeds.mean:.2f}%**" + ("" if deviation is None else f" (standard deviation {deviation:.2f})")
 
 
-def _figures(seeds: Mapping[str, Any], seed: int) -> str:
+def _figures(seeds: SeedMeans, seed: int) -> str:
     """Say which of a model's errors is which, where its network was trained with several seeds."""
-    model = f"This model is the training with seed {seed}, and {seeds['kind'].removeprefix('mean ')} "
-    if seeds["fresh"]:
+    model = f"This model is the training with seed {seed}, and {seeds.kind.removeprefix('mean ')} "
+    if seeds.fresh:
         return (
             f"{model}the network has the mean above, which is the figure to quote for the network: these seeds played "
             "no part in choosing it. The error that had chosen it is flattered by the luck of its seed."
@@ -98,9 +100,9 @@ def _choice(networks: int, *, heldout: bool) -> str:
     )
 
 
-def _usage(network: Network, known: Known) -> str:
+def _usage(network: Network, info: ModelInfo) -> str:
     """How to load the model and prepare images, as code that runs in the folder that holds the model's."""
-    preset = known.preset
+    preset = info.preset
     channels = {1: "grey", 3: "RGB"}.get(network.in_channels, f"{network.in_channels} channels")
     shape = f"(N, {network.in_channels}, {preset.crop}, {preset.crop})"
     if preset.resize == preset.crop:
@@ -147,12 +149,11 @@ def _network(network: Network, resolution: int) -> str:
     return f"{costs} {where}. {', '.join(rest).capitalize()}.\n\n{_table(header, rows)}"
 
 
-def _training(about: Mapping[str, Any]) -> str:
+def _training(training: TrainingInfo) -> str:
     """Seed, device and time."""
-    told = about["training"]
     return (
-        f"Seed {told['seed']}, {told['epochs']} epochs in {duration(told['train_s'])} on {told['device']}, "
-        f"ended {told['ended']}. The recipe in full:"
+        f"Seed {training.seed}, {training.epochs} epochs in {duration(training.train_s)} on {training.device}, "
+        f"ended {training.ended}. The recipe in full:"
     )
 
 
@@ -162,10 +163,8 @@ def _provenance(entry: Mapping[str, Any]) -> str:
     return f"```\n{entry.get('command', 'unknown command')}\n```\n\n{_pairs(rest)}"
 
 
-def _pairs(values: Any) -> str:
-    """Names and values as a table; anything else as it is."""
-    if not isinstance(values, Mapping):
-        return str(values)
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Names and values as a table."""
     return _table(
         ("", ""), [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
     )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from designspace import data
-from designspace.data.presets import Preset
+from designspace.library.facts import ImageFacts, count_of, trained_info
+from designspace.library.saved import fill, is_model_folder, read_model
 from designspace.models import AnyNet
-from designspace.models.known import OWN_LICENCE, Known
-from designspace.models.saved import fill, is_model_folder, read_model
+from designspace.models.info import OWN_LICENCE, SeedMeans, Selection
 from designspace.networks.network import Network
 from designspace.spaces.population import Population
 from designspace.support.checks import whole
@@ -25,7 +24,7 @@ from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, id_of, is_key
 from designspace.trials.ranking import RankedNetwork, ranking
-from designspace.trials.trial import Recipe, TrialResult
+from designspace.trials.trial import TrialResult
 from designspace.trials.trial_folder import TrialState, check_none_edited
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def load(
     """Load a trained network: one of a run's, or a folder that ``designspace.export`` wrote.
 
     Images (N, C, H, W) must be prepared as the module's attribute ``weights.preset`` says; ``weights`` also tells its
-    error, recipe and origin (see `designspace.models.known.Known`).
+    error, recipe and origin (see `designspace.models.info.ModelInfo`).
 
     Args:
         path: a run folder or a model folder.
@@ -74,13 +73,24 @@ def load(
         raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
-def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> tuple[str, Network, Path, str]:
-    """Find one of a run's networks, without its weights: its name, itself, the run's folder, its id or a trial's key.
+class NetworkOfRun(NamedTuple):
+    """A network of a run, without its weights."""
+
+    name: str
+    network: Network
+    folder: Path
+    """Of the run."""
+    id: str
+    """Its id, or a trial's key."""
+
+
+def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> NetworkOfRun:
+    """Find one of a run's networks.
 
     Args:
         run: an existing run.
         rank: as for `load`.
-        id_: in the place of a rank; its trial need not be done, or begun.
+        id_: instead of a rank; its trial need not be done, or begun.
 
     Raises:
         InputError: there is no such rank or id.
@@ -91,7 +101,8 @@ def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> tup
         trials = _Trials.of(run, population, plan)
         id_ = trials.chosen(rank, id_).key
     network = id_of(id_)
-    return f"{population.space.name} {network}", population[population.ids.index(network)], run.path, id_
+    name = f"{population.space.name} {network}"
+    return NetworkOfRun(name, population[population.ids.index(network)], run.path, id_)
 
 
 def _key(plan: Plan | None, id_: str) -> str:
@@ -168,17 +179,19 @@ class _Trials:
             log.warning("%s: %s of %d of %d trials; others have not ended", path, which, done, len(states))
         return self.networks[rank - 1].state
 
-    def selection(self, chosen: TrialState) -> dict[str, int]:
-        """Return among how many a network was chosen, and how many were no choice."""
+    def selection(self, chosen: TrialState, space: str) -> Selection:
+        """Return among how many networks of a space one was chosen, and how many were no choice."""
         ranked = [network.id for network in self.networks]
         others = [state for state in self.states if state.key == state.id and state.id not in set(ranked)]
-        return {
-            "rank": ranked.index(chosen.id) + 1 if chosen.id in ranked else 0,
-            "done": len(ranked),
-            "failed": sum(state.failure is not None for state in others),
-            "unfinished": sum(not state.has_ended for state in others),
-            "trials": len(ranked) + len(others),
-        }
+        return Selection(
+            run=self.run.name,
+            space=space,
+            rank=ranked.index(chosen.id) + 1 if chosen.id in ranked else 0,
+            done=len(ranked),
+            failed=sum(state.failure is not None for state in others),
+            unfinished=sum(not state.has_ended for state in others),
+            trials=len(ranked) + len(others),
+        )
 
 
 def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
@@ -191,42 +204,36 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     recipe = plan.recipe
     model = AnyNet(population[population.ids.index(chosen.id)])
     fill(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
-    about = {
-        "result": {
-            "final_error": chosen.result.final_error,
-            "best_error": chosen.result.best_error,
-            **heldout_result(chosen.result),
-            "measured_on": measured_on(recipe),
-        },
-        **_seeds(trials.network(chosen.id)),
-        "selection": {"run": run.name, "space": population.space.name, **trials.selection(chosen)},
-        "training": {
-            "seed": plan.seed_of(chosen.key),
-            "epochs": chosen.result.epochs,
-            "train_s": chosen.result.train_s,
-            "device": chosen.result.device,
-            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(chosen.ended)),
-        },
-        "recipe": recipe.to_dict(),
-        "provenance": _provenance(run),
-    }
-    model.weights = _known(f"{population.space.name} {chosen.id}", recipe, about, _data_root(run))
+    root = _data_root(run)
+    facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
+    model.weights = trained_info(
+        f"{population.space.name} {chosen.id}",
+        recipe,
+        chosen.result,
+        seed=plan.seed_of(chosen.key),
+        ended=chosen.ended,
+        images=ImageFacts(size, facts.mean, facts.std, facts.classes),
+        origin=f"trained from scratch on {count_of(recipe.train_images)} training images of {recipe.data}",
+        licence=OWN_LICENCE,
+        provenance=_provenance(run),
+        seeds=_seeds(trials.network(chosen.id)),
+        selection=trials.selection(chosen, population.space.name),
+    )
     return model.eval()
 
 
-def _seeds(network: RankedNetwork | None) -> dict[str, Any]:
-    """Return what is known of a network's errors over several seeds, as a section; nothing for a single training."""
+def _seeds(network: RankedNetwork | None) -> SeedMeans | None:
+    """Return what is known of a network's errors over several seeds; None for a single training."""
     if network is None or (len(network.errors) == 1 and not network.is_fresh):
-        return {}
-    section = {
-        "kind": network.kind(),
-        "fresh": network.is_fresh,
-        "number": len(network.errors),
-        "mean": network.mean,
-        "standard_deviation": network.deviation,
-        "final_mean": statistics.fmean(network.final_errors),
-    }
-    return {"seeds": section}
+        return None
+    return SeedMeans(
+        network.kind(),
+        network.is_fresh,
+        len(network.errors),
+        network.mean,
+        network.deviation,
+        statistics.fmean(network.final_errors),
+    )
 
 
 def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[str, Any]:
@@ -247,38 +254,10 @@ def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[
         ) from error
 
 
-def _known(name: str, recipe: Recipe, about: dict[str, Any], root: Path | None) -> Known:
-    """What is known about the weights of a run's network."""
-    facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
-    return Known(
-        name=name,
-        preset=preset_of(recipe, size, facts.mean, facts.std),
-        origin=f"trained from scratch on {_count(recipe.train_images)} training images of {recipe.data}",
-        licence=OWN_LICENCE,
-        classes=facts.classes,
-        about=about,
-    )
-
-
 def _data_root(run: RunFolder) -> Path | None:
     """Where the run's data sets are, as its last launch noted; None for the usual place."""
     noted = [Path(told) for launch in run.launches() if (told := launch.about().get("data_root"))]
     return next((root for root in reversed(noted) if root.is_dir()), None)
-
-
-def preset_of(recipe: Recipe, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preset:
-    """How images must be prepared for what a recipe trained: those it was tested on are ``size`` pixels large."""
-    return Preset(crop=recipe.test_size or recipe.crop_size or size, resize=size, mean=mean, std=std)
-
-
-def measured_on(recipe: Recipe) -> str:
-    """Say on which images a recipe measures the error."""
-    return f"{_count(recipe.test_images)} test images of {recipe.data}"
-
-
-def heldout_result(result: TrialResult) -> dict[str, float]:
-    """The error on held-out images as a model's ``result`` tells it; nothing where none were held out."""
-    return {} if result.heldout_error is None else {"heldout_error": result.heldout_error}
 
 
 def _provenance(run: RunFolder) -> list[dict[str, Any]]:
@@ -286,7 +265,3 @@ def _provenance(run: RunFolder) -> list[dict[str, Any]]:
     names = ("command", "time", "commit", "designspace", "python", "numpy", "torch", "platform")
     noted = [run.provenance(), *(launch.about() for launch in run.launches())]
     return [told for about in noted if (told := {name: about[name] for name in names if name in about})]
-
-
-def _count(images: int | None) -> str:
-    return "all" if images is None else f"{images:,}"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from kinds import EVERYTHING, EXPORTED, SIMPLER, SIZES, images, traits, unusual
 
+from designspace.library.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
 from designspace.models import AnyNet
-from designspace.models.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
 from designspace.networks import catalog
 from designspace.networks.network import BLOCKS, Network, Stage, Stem
 from designspace.spaces.catalog import space

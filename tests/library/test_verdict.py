@@ -3,9 +3,9 @@ import pytest
 
 from designspace.data.image_folder import ImageFolder
 from designspace.data.presets import Preset
-from designspace.models.known import Known
-from designspace.training.verdict import Figure, differences, published_figure, verdict
-from designspace.training.verification import Verification
+from designspace.library.verdict import Figure, differences, published_figure, verdict
+from designspace.library.verification import Verification
+from designspace.models.info import ModelInfo
 
 FIGURE = Figure(81.03, "resnest:official")
 PUBLISHED = "the published 81.03% (resnest:official)"
@@ -41,7 +41,7 @@ def test_what_was_measured_otherwise_does_not_compare(tmp_path):
 
 
 def known(**about):
-    return Known("x", Preset(), "a file", "MIT", about=about)
+    return ModelInfo("x", Preset(), "a file", "MIT", about=about)
 
 
 def test_the_figure_is_that_of_the_weights_or_of_the_network():

@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from designspace import data
 from designspace.data.images import ImageData
+from designspace.library.facts import ImageFacts, trained_info
+from designspace.library.saved import ONNX, TORCH_EXPORT, fill, model_files
+from designspace.library.start import Begun, Start, Which, begin
 from designspace.models import AnyNet
-from designspace.models.known import Known
-from designspace.models.saved import ONNX, TORCH_EXPORT, fill, model_files
+from designspace.models.info import ModelInfo
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_folder
-from designspace.training.best import heldout_result, measured_on, preset_of
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.training.device_data import on_device
 from designspace.training.distributed import train_on_devices
@@ -27,7 +27,6 @@ from designspace.training.events import EventFile
 from designspace.training.into_folder import train_into
 from designspace.training.loop import OnEpoch, ShouldStop, train_part
 from designspace.training.ranks import OtherRankFailed, Ranks, is_lost_connection
-from designspace.training.start import Begun, Start, Which, begin
 from designspace.trials.history import common_beginning
 from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
@@ -161,38 +160,24 @@ class OneTraining:
         question = question_of(trial.id, trial.recipe, trial.seed)
         model = AnyNet(trial.network)
         fill(model, trained_weights(folder.checkpoint, question, result.epochs), folder.checkpoint)
-        files = model_files(model, self._known(begun, result))
+        files = model_files(model, self._info(begun, result))
         write_folder(folder.path, files, stale=(ONNX, TORCH_EXPORT))
 
-    def _known(self, begun: Begun, result: TrialResult) -> Known:
+    def _info(self, begun: Begun, result: TrialResult) -> ModelInfo:
         """What is known of the trained weights."""
         recipe, images = self.trial.recipe, self.images
         how = "fine-tuned" if begun.source else "trained from scratch"
         origin = f"{how} on {trained_images(recipe, images):,} training images of {recipe.data}"
-        about: Mapping[str, Any] = {
-            "result": {
-                "final_error": result.final_error,
-                "best_error": result.best_error,
-                **heldout_result(result),
-                "measured_on": measured_on(recipe),
-            },
-            "training": {
-                "seed": self.trial.seed,
-                "epochs": result.epochs,
-                "train_s": result.train_s,
-                "device": result.device,
-                "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            },
-            "recipe": recipe.to_dict(),
-            "provenance": [self.folder.provenance()],
-        }
-        return Known(
-            name=self.start.name,
-            preset=preset_of(recipe, images.shape[1], images.mean, images.std),
+        return trained_info(
+            self.start.name,
+            recipe,
+            result,
+            seed=self.trial.seed,
+            ended=time.time(),
+            images=ImageFacts(images.shape[1], images.mean, images.std, self.classes),
             origin=origin + (f", from {begun.source}" if begun.source else ""),
             licence=begun.licence,
-            classes=self.classes,
-            about=about,
+            provenance=[self.folder.provenance()],
         )
 
 

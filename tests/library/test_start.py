@@ -8,15 +8,15 @@ import torch
 from sweep_runs import make_run
 
 from designspace.data.presets import Preset
+from designspace.library.saved import write_model
+from designspace.library.start import Start, begin, choose, fitted
 from designspace.models import AnyNet, create_model
-from designspace.models.known import OWN_LICENCE, Known
-from designspace.models.saved import write_model
+from designspace.models.info import OWN_LICENCE, ModelInfo
 from designspace.models.weights.adapt import CLASSIFIER
 from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
 from designspace.training.loop import first_model
-from designspace.training.start import Start, begin, choose, fitted
 from designspace.trials.trial import Recipe
 
 RECIPE = Recipe()
@@ -26,7 +26,7 @@ NETWORK = Network(Stem("imagenet", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
 @pytest.fixture
 def folder(tmp_path):
     """A model folder of six classes."""
-    known = Known("mine", Preset(24, 28), origin="a run of mine", licence="MIT")
+    known = ModelInfo("mine", Preset(24, 28), origin="a run of mine", licence="MIT")
     write_model(tmp_path / "mine", AnyNet(NETWORK, seed=7), known)
     return tmp_path / "mine"
 

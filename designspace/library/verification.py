@@ -16,7 +16,7 @@ from designspace.data.images import ImageData
 from designspace.data.loading import Batch, batches
 from designspace.data.presets import Preset
 from designspace.models import AnyNet, cpu
-from designspace.models.known import Known
+from designspace.models.info import ModelInfo
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
@@ -133,7 +133,7 @@ def preset_for(
 
 def known_classes(model: nn.Module) -> tuple[str, ...]:
     """The names of a model's classes, in the order of its logits; empty where they are not known."""
-    weights: Known | None = getattr(model, "weights", None)
+    weights: ModelInfo | None = getattr(model, "weights", None)
     return weights.classes if weights else ()
 
 

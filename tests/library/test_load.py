@@ -13,7 +13,7 @@ from sweep_runs import RECIPE, launch, make_run, numbers
 
 import designspace
 from designspace import data
-from designspace.models.saved import read_model, write_model
+from designspace.library.saved import read_model, write_model
 from designspace.spaces.population_files import read_population
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_json

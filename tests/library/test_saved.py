@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 
 from designspace.data.presets import Preset
+from designspace.library.saved import read_model, write_model
 from designspace.models import AnyNet
-from designspace.models.known import OWN_LICENCE, Known, of_published
-from designspace.models.saved import read_model, write_model
+from designspace.models.info import OWN_LICENCE, ModelInfo, of_published
 from designspace.models.weights import Weights, find
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
@@ -27,7 +27,7 @@ NETWORK = Network(
     num_classes=3,
     in_channels=2,
 )
-KNOWN = Known(
+KNOWN = ModelInfo(
     "stripes",
     Preset(crop=9, resize=12, mean=(0.25, 0.5), std=(0.2, 0.3)),
     "made up",

@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from designspace.library.card import model_card
 from designspace.models.anynet import AnyNet
-from designspace.models.card import model_card
-from designspace.models.known import Known
+from designspace.models.info import ModelInfo
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, RunError
@@ -35,7 +35,7 @@ ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
 _MOST_JSON_BYTES = 10_000_000
 
 
-def write_model(path: Path, model: AnyNet, known: Known) -> None:
+def write_model(path: Path, model: AnyNet, known: ModelInfo) -> None:
     """Write a model as a folder, whole or not at all. The model stays as it is.
 
     Floating-point weights are written as float32. A folder that holds the same network already is brought up to date,
@@ -53,7 +53,7 @@ def write_model(path: Path, model: AnyNet, known: Known) -> None:
     write_folder(path, model_files(model, known), stale=(ONNX, TORCH_EXPORT))
 
 
-def model_files(model: AnyNet, known: Known) -> dict[str, bytes]:
+def model_files(model: AnyNet, known: ModelInfo) -> dict[str, bytes]:
     """The files of a model folder, in the order in which they are to be written.
 
     Raises:
@@ -109,7 +109,7 @@ def read_model(path: Path) -> AnyNet:
     return model.eval()
 
 
-def read_description(path: Path) -> tuple[Network, Known]:
+def read_description(path: Path) -> tuple[Network, ModelInfo]:
     """Read which network a model folder holds and what is known of it; the weights are not looked at.
 
     Raises:
@@ -161,7 +161,7 @@ def _held(path: Path) -> str | None:
         return None
 
 
-def _described(path: Path) -> tuple[Network, Known, str]:
+def _described(path: Path) -> tuple[Network, ModelInfo, str]:
     """The network, what is known, and the SHA-256 of the weights, from network.json."""
     fields = read_json_object(path, _MOST_JSON_BYTES, file_names=True)
     try:
@@ -170,7 +170,7 @@ def _described(path: Path) -> tuple[Network, Known, str]:
         network = Network.from_dict(fields["network"])
         if fields["id"] != network.id:
             raise RunError(f"{path} was edited: its id is {shown(fields['id'])}, but its network's is {network.id}")
-        return network, Known.from_dict(fields, network), fields["weights_sha256"]
+        return network, ModelInfo.from_dict(fields, network), fields["weights_sha256"]
     except (ValueError, KeyError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:300]
         raise RunError(f"{path} does not describe a model ({said})") from error

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
+from designspace.library.loading import find, load
+from designspace.library.saved import is_model_folder, read_description
 from designspace.models import AnyNet, weights
-from designspace.models.known import OWN_LICENCE
-from designspace.models.saved import is_model_folder, read_description
+from designspace.models.info import OWN_LICENCE
 from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.checks import mapping, text
 from designspace.support.errors import InputError
-from designspace.training.best import find, load
 from designspace.training.loop import first_model
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import FIRST_WEIGHTS, Recipe

@@ -11,12 +11,12 @@ from torch import nn
 from designspace import data
 from designspace.data.image_folder import ImageFolder
 from designspace.data.presets import Preset
+from designspace.library.verification import Verification, preset_for, verify
 from designspace.models import AnyNet
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 from designspace.training import DeviceData, evaluate, train_model
 from designspace.training.devices import choose_device
-from designspace.training.verification import Verification, preset_for, verify
 from designspace.trials.trial import Recipe
 
 # Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
