@@ -21,6 +21,8 @@ from designspace.trials.claims import is_claim
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import TrialFailure
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, fashion_mnist):
