@@ -166,7 +166,8 @@ class ModelInfo:
                 network.
         """
         for name in ("name", "origin", "licence"):
-            text(name, fields[name])
+            if not isinstance(fields[name], str):
+                raise InputError(f"{name} must be a text, not {fields[name]!r}")
         given: dict[str, Any] = dict(fields["preset"])
         numbers = {name: tuple(float(value) for value in given.pop(name)) for name in ("mean", "std")}
         if not all(math.isfinite(value) for values in numbers.values() for value in values):

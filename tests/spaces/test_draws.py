@@ -108,7 +108,7 @@ def test_a_folder_of_an_earlier_version_is_read_and_stays_without_them(tmp_path)
     assert run.create(SMALL.sample(50, seed=1), {"again": True}) == run.population()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert run.create(SMALL.sample(70, seed=1), {}) == earlier(SMALL.sample(70, seed=1)) == run.population()
-    assert DRAWS not in run.table()[0]
+    assert DRAWS not in run.gather().header
 
 
 def test_extending_a_folder_counts_them_anew(tmp_path):

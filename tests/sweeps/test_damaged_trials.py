@@ -70,7 +70,7 @@ def test_damaged_trials_stop_no_other(tmp_path, fashion_mnist, monkeypatch, caps
     assert {states[ids[what]].status for what in LEFT_OUT} == {"waiting"}
     assert progress.failed == 1 + len(LEFT_OUT)  # of those that were tried
     assert list((tmp_path / "outside").iterdir()) == []
-    rows = dict(zip(run.ids(), run.table()[1], strict=True))
+    rows = dict(zip(run.ids(), run.gather().rows, strict=True))
     assert "does not hold a whole TrialResult" in rows[ids["no result"]][-1]
     assert "checkpoint.pt: Is a directory" in rows[ids["a folder for a checkpoint"]][-1]
     assert trial_status(run, states[ids["no result"]]).detail.startswith("error: ")
