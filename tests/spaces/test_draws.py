@@ -89,8 +89,8 @@ def test_they_go_with_the_networks_into_parts_tables_and_files(tmp_path):
     run.create(population, {})
     assert (tmp_path / "run" / "population.csv").read_text().splitlines()[0].endswith(",activations,draws")
     assert read_population(tmp_path / "run") == population
-    header, rows = run.table()
-    assert [row[header.index(DRAWS)] for row in rows] == draws
+    gathered = run.gather()
+    assert [row[gathered.header.index(DRAWS)] for row in gathered.rows] == draws
 
 
 def earlier(population):

@@ -118,9 +118,9 @@ def test_a_trial_that_always_fails_is_a_row_with_its_reason(
     assert detail in failed.failure.detail
     assert len(run.trial(bad).attempts()) == tries
     assert run_status(run).reasons == {reason: 1}
-    header, rows = run.table()
-    row = dict(zip(header, rows[0], strict=True))
-    assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, "")
+    gathered = run.gather()
+    row = dict(zip(gathered.header, gathered.rows[0], strict=True))
+    assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, None)
     assert numbers(run)[1] == numbers(undisturbed)[1]
     assert launch(run, fashion_mnist).finished == 2  # and is not tried again
 
