@@ -12,12 +12,23 @@ settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """The folder of data sets, with the small one of `patterns` in it."""
+    from patterns import prepare_patterns
+
+    root = tmp_path_factory.mktemp("data")
+    prepare_patterns(root)
+    return root
+
+
+@pytest.fixture(scope="session")
 def fashion_mnist() -> Path:
-    """The folder of data sets, with Fashion-MNIST in it (`make test` fetches it before the tests start)."""
+    """The folder of data sets, with Fashion-MNIST in it (`make test` fetches it). Only two files of tests need it."""
     from designspace import data
 
     root = data.default_root()
-    data.prepare("fashion_mnist", root)
+    if not data.is_prepared("fashion_mnist", root):
+        pytest.skip(f"needs Fashion-MNIST in {root}: {data.how_to_prepare('fashion_mnist')}")
     return root
 
 

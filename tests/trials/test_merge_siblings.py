@@ -81,17 +81,17 @@ def test_another_recipe_seed_or_other_kernels_are_refused(tmp_path):
     assert run.kernels() is None
 
 
-def test_copied_trials_equal_those_that_are_trained(tmp_path, fashion_mnist):
+def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
     other, trained, copied = (
         make(tmp_path / name, n=3, space=space)
         for name, space in (("other", SPACE), ("trained", OVERLAPPING), ("copied", OVERLAPPING))
     )
-    launch(other, fashion_mnist)
-    launch(trained, fashion_mnist)
+    launch(other, data_root)
+    launch(trained, data_root)
     shared = len(shared_ids(copied, other))
     assert 0 < shared <= 3
     assert merge(copied, [other], {}) == [Taken(shared, 0, 0, shared)]
-    launch(copied, fashion_mnist)
+    launch(copied, data_root)
     assert numbers(copied) == numbers(trained)
     assert curves(copied) == curves(trained)
     assert copied.kernels() == kernels.name()
