@@ -1,11 +1,15 @@
 """Fixtures that several rooms' tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
 from full_disks import no_file_larger_than
 from hypothesis import HealthCheck, settings
 
+# Tests run side by side, one process per core. With two threads each on two cores, tests of models took 2.4 times the
+# CPU time, because torch's threads spin while they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test depends on how fast the machine is, which may be busy.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
