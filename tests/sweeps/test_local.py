@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 from sweep_runs import CPU, RECIPE, SPACE, curves, launch, make_run, numbers, plan_faults, starts
@@ -10,7 +11,7 @@ from sweep_runs import CPU, RECIPE, SPACE, curves, launch, make_run, numbers, pl
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
-from designspace.sweeps.launch import check_fit
+from designspace.sweeps.launch import check_fit, run_local
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.places import slots, within_memory, worker_bytes
@@ -58,69 +59,93 @@ def test_what_is_done_is_not_done_again(undisturbed, data_root):
     assert {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")} == before
 
 
-@pytest.mark.parametrize(
-    ("kind", "epoch", "times"),
-    [
-        ("raise", 1, 1),
-        ("segfault", 1, 1),
-        ("kill", 0, 3),
-        ("die while writing", 0, 1),
-        ("die while writing", 1, 1),
-        ("io error", 0, 1),
-        ("io error", 1, 2),
-        ("system exit", 1, 1),
-        ("exit", 0, 2),
-        ("exit quietly", 1, 1),
-        ("memory", 1, 1),
-        ("hang", 0, 1),
-    ],
-)
-def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
-    kind, epoch, times, undisturbed, tmp_path, data_root, monkeypatch
-):
-    run = make_run(tmp_path / "run", trainer="faulty:train")
-    first = run.ids()[0]
-    plan_faults(tmp_path / "faults", {first: {"kind": kind, "epoch": epoch, "times": times}}, monkeypatch)
-    progress = launch(run, data_root, effort=Effort(trial_timeout_s=20 if kind == "hang" else None))
-    assert (progress.finished, progress.failed) == (4, 0)
-    assert numbers(run) == numbers(undisturbed)
-    assert curves(run) == curves(undisturbed)
-    assert len(run.trial(first).attempts()) == times
-    assert starts(run) == {id_: 1 + times * (id_ == first) for id_ in run.ids()}
+FOR_A_TIME = [
+    ("raise", 1, 1),
+    ("segfault", 1, 1),
+    ("kill", 0, 3),
+    ("die while writing", 0, 1),
+    ("die while writing", 1, 1),
+    ("io error", 0, 1),
+    ("io error", 1, 2),
+    ("system exit", 1, 1),
+    ("exit", 0, 2),
+    ("exit quietly", 1, 1),
+    ("memory", 1, 1),
+]
+"""What a trial does, after which epoch, and how many times. One run holds them all: workers take long to start."""
 
 
-@pytest.mark.parametrize(
-    ("kind", "tries", "reason", "detail"),
-    [
-        ("raise", 2, "error", "ValueError: on purpose"),
-        ("diverge", 1, "diverged", "the loss is nan, on purpose"),
-        ("io error", 2, "error", "checkpoint.pt: Input/output error"),
-        ("segfault", 2, "worker died", "SIGSEGV"),
-        ("kill", 4, "worker died", "SIGKILL"),
-        ("memory", 2, "out of memory", "RuntimeError: "),
-        ("hang", 2, "time limit", "longer than trial_timeout_min allows"),
-    ],
-)
-def test_a_trial_that_always_fails_is_a_row_with_its_reason(
-    kind, tries, reason, detail, undisturbed, tmp_path, data_root, monkeypatch
-):
+def test_trials_that_fail_for_a_time_end_as_if_nothing_had_happened(tmp_path, data_root, monkeypatch):
+    whole = make_run(tmp_path / "whole", n=len(FOR_A_TIME) + 1)
+    launch(whole, data_root)
+    run = make_run(tmp_path / "run", n=len(FOR_A_TIME) + 1, trainer="faulty:train")
+    faults = dict(zip(run.ids(), FOR_A_TIME, strict=False))
+    planned = {id_: {"kind": kind, "epoch": epoch, "times": times} for id_, (kind, epoch, times) in faults.items()}
+    plan_faults(tmp_path / "faults", planned, monkeypatch)
+    progress = launch(run, data_root)
+    assert (progress.finished, progress.failed) == (len(FOR_A_TIME) + 1, 0)
+    assert numbers(run) == numbers(whole)
+    assert curves(run) == curves(whole)
+    times = {id_: faults[id_][2] if id_ in faults else 0 for id_ in run.ids()}
+    assert {id_: len(run.trial(id_).attempts()) for id_ in run.ids()} == times
+    assert starts(run) == {id_: 1 + times[id_] for id_ in run.ids()}
+
+
+ALWAYS = [
+    ("raise", 2, "error", "ValueError: on purpose"),
+    ("diverge", 1, "diverged", "the loss is nan, on purpose"),
+    ("io error", 2, "error", "checkpoint.pt: Input/output error"),
+    ("segfault", 2, "worker died", "SIGSEGV"),
+    ("kill", 4, "worker died", "SIGKILL"),
+    ("memory", 2, "out of memory", "RuntimeError: "),
+]
+"""What trials do, how many times they are tried, and what their rows say of them."""
+
+
+def test_trials_that_always_fail_are_rows_with_their_reasons(tmp_path, data_root, monkeypatch):
     monkeypatch.setattr("designspace.trials.trial.KILLS_PER_RETRY", 2)
-    run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
-    bad = run.ids()[0]
-    plan_faults(tmp_path / "faults", {bad: {"kind": kind, "epoch": 1, "times": -1}}, monkeypatch)
-    assert (
-        launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=20 if kind == "hang" else None)).failed == 1
-    )
-    failed, done = run.states(run.ids())
-    assert (failed.failure.reason, failed.failure.epochs, done.status) == (reason, 1, "done")
-    assert detail in failed.failure.detail
-    assert len(run.trial(bad).attempts()) == tries
-    assert run_status(run).reasons == {reason: 1}
+    run = make_run(tmp_path / "run", n=len(ALWAYS) + 1, trainer="faulty:train")
+    *bad, good = run.ids()
+    planned = {id_: {"kind": kind, "epoch": 1, "times": -1} for id_, (kind, *_) in zip(bad, ALWAYS, strict=True)}
+    plan_faults(tmp_path / "faults", planned, monkeypatch)
+    assert launch(run, data_root, effort=Effort(max_retries=1)).failed == len(ALWAYS)
     header, rows = run.table()
-    row = dict(zip(header, rows[0], strict=True))
-    assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, "")
-    assert numbers(run)[1] == numbers(undisturbed)[1]
-    assert launch(run, data_root).finished == 2  # and is not tried again
+    for id_, row, (kind, tries, reason, detail) in zip(bad, rows, ALWAYS, strict=False):
+        failure = run.trial(id_).state().failure
+        assert (failure.reason, failure.epochs) == (reason, 1), kind
+        assert detail in failure.detail
+        assert len(run.trial(id_).attempts()) == tries, kind
+        values = dict(zip(header, row, strict=True))
+        assert (values["status"], values["reason"], values["final_error"]) == ("failed", reason, "")
+    assert run_status(run).reasons == dict(Counter(reason for _, _, reason, _ in ALWAYS))
+    alone = make_run(tmp_path / "alone", n=len(ALWAYS) + 1)
+    launch_only(alone, data_root, good)
+    assert numbers(run)[-1] == numbers(alone)[-1]
+    assert launch(run, data_root).finished == len(ALWAYS) + 1  # and none is tried again
+
+
+def launch_only(run, root, key):
+    """Train one trial of a run."""
+    run_local([run], 2, CPU[:1], root, lambda progress: lambda: None, only={key})
+
+
+def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, data_root, monkeypatch):
+    run = make_run(tmp_path / "run", n=3, trainer="faulty:train")
+    always, once, _ = run.ids()
+    planned = {
+        always: {"kind": "hang", "epoch": 1, "times": -1},
+        once: {"kind": "hang", "epoch": 0, "times": 1},
+    }
+    plan_faults(tmp_path / "faults", planned, monkeypatch)
+    assert launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=20)).failed == 1
+    failure = run.trial(always).state().failure
+    assert (failure.reason, failure.epochs) == ("time limit", 1)
+    assert "longer than trial_timeout_min allows" in failure.detail
+    assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [2, 1, 0]
+    assert run_status(run).reasons == {"time limit": 1}
+    assert numbers(run)[1:] == numbers(undisturbed)[1:3]
+    assert curves(run)[once] == curves(undisturbed)[once]
+    assert starts(run) == dict(zip(run.ids(), (2, 2, 1), strict=True))
 
 
 def test_a_full_disk_ends_the_launch_and_counts_against_no_trial(undisturbed, tmp_path, data_root, monkeypatch):
