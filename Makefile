@@ -24,7 +24,7 @@ demo: $(VENV)/ready
 test: lint
 	@echo "$(RUN) -m designspace.prepare data=fashion_mnist"; $(RUN) -m designspace.prepare data=fashion_mnist || \
 		{ echo "$(ON_FASHION_MNIST) leave out what needs its images"; test -z "$$CI"; }
-	$(RUN) -m pytest -n auto --ignore=tests/slurm --ignore=$(IN_BROWSER) $(ARGS)
+	$(RUN) -m pytest -n auto --dist worksteal --ignore=tests/slurm --ignore=$(IN_BROWSER) $(ARGS)
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then \
 		echo "$(RUN) -m pytest $(IN_BROWSER)"; $(RUN) -m pytest $(IN_BROWSER); \
 	else \

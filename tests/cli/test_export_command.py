@@ -9,10 +9,12 @@ import sys
 import onnxruntime
 import pytest
 import torch
+from data_sets import typed
 from sweep_runs import launch, make_run
 
 import designspace
 from designspace import data
+from designspace import export as command
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +146,12 @@ def test_a_published_network_is_written_like_any(tmp_path):
         (["run=RUN", "to=RUN"], "run is no model folder; it was left as it is"),
     ],
 )
-def test_bad_input(arguments, words, run, tmp_path):
-    fails(export(*(word.replace("RUN", str(run.path)) for word in arguments), cwd=tmp_path), 2, words)
+def test_bad_input(arguments, words, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = typed(capsys, "export", command.run, *(word.replace("RUN", str(run.path)) for word in arguments))
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+    assert words in errors
     assert not list(tmp_path.iterdir())
 
 

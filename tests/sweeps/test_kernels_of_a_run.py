@@ -17,16 +17,16 @@ def kept(run):
 
 
 def test_a_run_that_began_without_a_compiler_goes_on_without(tmp_path, data_root, monkeypatch):
-    with_compiler, without, mixed = (make_run(tmp_path / name) for name in ("with", "without", "mixed"))
-    launch(with_compiler, data_root)
+    with_compiler, without, mixed = (make_run(tmp_path / name, n=2) for name in ("with", "without", "mixed"))
+    launch(with_compiler, data_root, CPU[:1])
     monkeypatch.setenv("DESIGNSPACE_KERNELS", "0")
-    launch(without, data_root)
+    launch(without, data_root, CPU[:1])
     launch(mixed, data_root, CPU[:1])
     monkeypatch.delenv("DESIGNSPACE_KERNELS")
     assert (kept(with_compiler), kept(without), kept(mixed)) == ("compiled", "torch", "torch")
     for id_ in mixed.ids()[1:]:
         shutil.rmtree(mixed.trial(id_).path)
-    launch(mixed, data_root)
+    launch(mixed, data_root, CPU[:1])
     assert numbers(mixed) == numbers(without) != numbers(with_compiler)
 
 

@@ -243,7 +243,7 @@ def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, t
     with pytest.raises(KeyboardInterrupt):
         pool.run(tasks_of([run])[0])
     assert run.states((first,))[0].claim is None
-    assert launch(run, data_root).failed == 0
+    assert launch(run, data_root, CPU[:1]).failed == 0
     assert numbers(run) == numbers(undisturbed)
     assert run.trial(first).attempts() == ()
 
@@ -334,10 +334,10 @@ def test_missing_data_stop_everything_with_one_message(tmp_path):
 
 def test_a_run_goes_on_after_its_population_grew(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "grown", n=2)
-    launch(run, data_root)
+    launch(run, data_root, CPU[:1])
     run.create(SPACE.sample(4), {})
     assert len(tasks_of([run])[0]) == 2
-    launch(run, data_root)
+    launch(run, data_root, CPU[:1])
     assert numbers(run) == numbers(undisturbed)
 
 

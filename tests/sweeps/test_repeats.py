@@ -62,7 +62,7 @@ def test_a_repeat_gives_the_numbers_of_a_run_of_its_seed(trained, tmp_path, data
         alone = RunFolder(tmp_path / f"seed{seed}")
         alone.create(trained.population(), {})
         alone.write_plan(RECIPE, seed)
-        launch(alone, data_root)
+        launch(alone, data_root, CPU[:1])
         rows = of_seed(trained, seed)
         assert len(rows) == count
         assert [row for row in numbers(alone) if row[0] in [row[0] for row in rows]] == rows

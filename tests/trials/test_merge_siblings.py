@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from merge_runs import OVERLAPPING, errors, finish, make
-from sweep_runs import RECIPE, SPACE, curves, launch, numbers, starts
+from sweep_runs import CPU, RECIPE, SPACE, curves, launch, numbers, starts
 
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError
@@ -86,12 +86,12 @@ def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
         make(tmp_path / name, n=3, space=space)
         for name, space in (("other", SPACE), ("trained", OVERLAPPING), ("copied", OVERLAPPING))
     )
-    launch(other, data_root)
-    launch(trained, data_root)
+    launch(other, data_root, CPU[:1])
+    launch(trained, data_root, CPU[:1])
     shared = len(shared_ids(copied, other))
     assert 0 < shared <= 3
     assert merge(copied, [other], {}) == [Taken(shared, 0, 0, shared)]
-    launch(copied, data_root)
+    launch(copied, data_root, CPU[:1])
     assert numbers(copied) == numbers(trained)
     assert curves(copied) == curves(trained)
     assert copied.kernels() == kernels.name()
