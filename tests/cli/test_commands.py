@@ -24,7 +24,7 @@ from designspace.spaces import catalog
 ROOT = Path(__file__).parents[2]
 MINE = (ROOT / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
 SMALL = [*patterns.INPUT, "space.flops=[2e5,6e5]", "space.stem_width=8"]
-QUICK = ["recipe=quick", "recipe.epochs=2", "recipe.train_images=256", "recipe.test_images=200"]
+QUICK = ["recipe=quick", "recipe.epochs=2", "recipe.train_images=256", "recipe.test_images=200", "launcher.workers=1"]
 
 
 def designspace(command, *arguments, cwd, **options):
@@ -349,7 +349,13 @@ def test_corrupt_images_end_in_one_message(data_root, tmp_path):
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, data_root):
     """Interrupted and resumed gives the numbers of a run that was left alone."""
-    epochs = ["recipe=quick", "recipe.epochs=4", "recipe.train_images=1000", "recipe.test_images=400"]
+    epochs = [
+        "recipe=quick",
+        "recipe.epochs=4",
+        "recipe.train_images=1000",
+        "recipe.test_images=400",
+        "launcher.workers=1",
+    ]
     numbers = {}
     for name in ("alone", "stopped"):
         assert designspace("sample", *SMALL, "n=4", f"run={name}", cwd=tmp_path).returncode == 0

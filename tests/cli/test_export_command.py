@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from data_sets import typed
-from sweep_runs import launch, make_run
+from sweep_runs import CPU, launch, make_run
 
 import designspace
 from designspace import data
@@ -21,7 +21,7 @@ from designspace import export as command
 def run(tmp_path_factory, data_root):
     """A run of two networks, trained."""
     made = make_run(tmp_path_factory.mktemp("export") / "run", n=2)
-    launch(made, data_root)
+    launch(made, data_root, CPU[:1])
     return made
 
 

@@ -10,7 +10,7 @@ from sweep_runs import CPU, curves, launch, make_run, numbers, plan_faults, star
 
 from designspace.sweeps.status import run_status
 
-LONG = {"epochs": 8, "train_images": 1024}
+LONG = {"epochs": 8, "train_images": 512}
 
 
 @pytest.fixture(scope="module")

@@ -276,7 +276,7 @@ def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path,
 
 def test_a_learning_rate_that_is_too_high_diverges(tmp_path, data_root):
     run = make_run(tmp_path / "diverged", n=2, lr=1e12)
-    assert launch(run, data_root).failed == 2
+    assert launch(run, data_root, CPU[:1]).failed == 2
     assert run_status(run).reasons == {"diverged": 2}
 
 

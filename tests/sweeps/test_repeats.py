@@ -45,11 +45,11 @@ def of_seed(run, seed):
 def trained(tmp_path_factory, data_root):
     """A run of two networks: launched with one seed, then with two, then the better network with a fresh one."""
     run = make_run(tmp_path_factory.mktemp("repeats") / "run", n=2)
-    launch(run, data_root)
+    launch(run, data_root, CPU[:1])
     before = {path: path.read_bytes() for path in run.path.glob("trials/*/*")}
     run.write_plan(RECIPE, 0, further_seeds(0, 2))
     assert len(tasks_of([run])[0]) == 2
-    launch(run, data_root)
+    launch(run, data_root, CPU[:1])
     states = run.states(run.trial_keys())
     run.write_plan(RECIPE, 0, with_fresh_seeds(run.plan(), states, 1, 1, 10).repeats)
     launch(run, data_root)

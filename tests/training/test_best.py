@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import torch
-from sweep_runs import RECIPE, launch, make_run, numbers
+from sweep_runs import CPU, RECIPE, launch, make_run, numbers
 
 import designspace
 from designspace import data
@@ -32,7 +32,7 @@ def _images_in_the_usual_place(data_root, monkeypatch):
 def trained(tmp_path_factory, data_root):
     """A run of four networks that was left when one of them was not trained and another had failed."""
     run = make_run(tmp_path_factory.mktemp("best") / "run", n=2)
-    launch(run, data_root)
+    launch(run, data_root, CPU[:1])
     run.create(read_population(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
     recipe = run.plan().recipe
     run.trial(run.ids()[2]).write_failure(
@@ -157,7 +157,7 @@ def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run,
         designspace.load(run.path)
     shutil.rmtree(run.trial(best).path)
     run.trial(run.ids()[3]).write_failure(TrialFailure("error", "spares the test some seconds"))
-    launch(run, data_root)
+    launch(run, data_root, CPU[:1])
     assert numbers(run)[:3] == errors[:3]
     again = designspace.load(run.path).state_dict()
     assert all(torch.equal(again[key], value) for key, value in before.items())
