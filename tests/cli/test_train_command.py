@@ -31,11 +31,11 @@ from designspace.trials.trial import EpochRecord, Recipe, Trial
 
 NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10)
 SMALL = (
-    "data=patterns",
     "recipe=quick",
     "recipe.epochs=3",
     "recipe.train_images=256",
     "recipe.test_images=200",
+    "data=patterns",
     "device=cpu",
 )
 RECIPE = Recipe(
