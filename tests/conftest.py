@@ -1,5 +1,6 @@
 """Fixtures that several rooms' tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,18 +9,32 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["stripes"]  # fixtures of the rooms that train
 
+# Tests run side by side, one process per core. With two threads each on two cores, tests of models took 2.4 times the
+# CPU time, because torch's threads spin while they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test depends on how fast the machine is, which may be busy.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """The folder of data sets, with the small one of `patterns` in it."""
+    from patterns import prepare_patterns
+
+    root = tmp_path_factory.mktemp("data")
+    prepare_patterns(root)
+    return root
+
+
+@pytest.fixture(scope="session")
 def fashion_mnist() -> Path:
-    """The folder of data sets, with Fashion-MNIST in it (`make test` fetches it before the tests start)."""
+    """The folder of data sets, with Fashion-MNIST in it (`make test` fetches it). Only two files of tests need it."""
     from designspace import data
 
     root = data.default_root()
-    data.prepare("fashion_mnist", root)
+    if not data.is_prepared("fashion_mnist", root):
+        pytest.skip(f"needs Fashion-MNIST in {root}: {data.how_to_prepare('fashion_mnist')}")
     return root
 
 

@@ -1,5 +1,6 @@
 """Runs of known results for the tests of merging."""
 
+import patterns
 from sweep_runs import RECIPE, SPACE
 
 from designspace.spaces import catalog
@@ -7,7 +8,7 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Trial, TrialResult
 
 OVERLAPPING = catalog.space(
-    "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(3e5, 8e5)
+    "AnyNetXA", stem="cifar", stem_width=8, in_channels=3, num_classes=10, resolution=patterns.SIZE, flops=(3e5, 6e5)
 )
 """Shares most of its first networks with `SPACE`, since equal random words draw both."""
 

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+import patterns
+
 from designspace.spaces import catalog
 from designspace.sweeps.launch import run_local
 from designspace.sweeps.process import Slot
@@ -11,23 +13,30 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.trial import Recipe
 
 SPACE = catalog.space(
-    "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(2e5, 6e5)
+    "AnyNetXA",
+    stem="cifar",
+    stem_width=8,
+    in_channels=3,
+    num_classes=len(patterns.CLASSES),
+    resolution=patterns.SIZE,
+    flops=(2e5, 6e5),
 )
-RECIPE = Recipe(epochs=2, batch_size=64, train_images=256, test_images=200, crop_padding=2)
+RECIPE = Recipe(data=patterns.NAME, epochs=2, batch_size=64, train_images=256, test_images=200, crop_padding=2)
 CPU = [Slot("cpu"), Slot("cpu")]
 
 
-def make_run(path, n=4, recipe=RECIPE, **changes):
+def make_run(path, n=4, recipe=RECIPE, space=SPACE, **changes):
     """A run folder with a population and a plan."""
     run = RunFolder(path)
-    run.create(SPACE.sample(n), {})
+    run.create(space.sample(n), {})
     run.write_plan(dataclasses.replace(recipe, **changes), 0)
     return run
 
 
 def launch(run, root, places=CPU, effort=None):
     """Train what is not done, here."""
-    return run_local([run], run.plan().recipe.epochs, places, root, lambda progress: lambda: None, effort)
+    about = {"data_root": str(root)}
+    return run_local([run], run.plan().recipe.epochs, places, root, lambda progress: lambda: None, effort, about)
 
 
 def numbers(run):

@@ -2,6 +2,7 @@
 
 import json
 
+import patterns
 import pytest
 
 from designspace import explore, sample
@@ -12,9 +13,12 @@ from designspace.spaces.seeds import independent_seed
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
 
+SPACE = [*patterns.INPUT, "space.stem_width=16", "space.flops=[2e5,6e5]"]
+"""What `explore` chooses for the images of `patterns`, but for the budget."""
+
 
 @pytest.fixture
-def study(tmp_path, monkeypatch, fashion_mnist):
+def study(tmp_path, monkeypatch, data_root):
     """Run `explore` for a study of two spaces with some more words typed; gives its folder."""
     trained = []
     monkeypatch.setattr("designspace.launch.train", lambda plans, *_, **__: trained.extend(plans.values()))
@@ -22,7 +26,7 @@ def study(tmp_path, monkeypatch, fashion_mnist):
 
     def run(*words):
         typed = ["name=study", f"run={tmp_path}", "spaces=[AnyNetXA,RegNetX]", "experiment=quickstart", "n=3",
-                 "space.flops=[2e5,6e5]", f"data.root={fashion_mnist}", *words]  # fmt: skip
+                 "data=patterns", f"data.root={data_root}", "space.flops=[2e5,6e5]", *words]  # fmt: skip
         explore.run(app.compose("explore", typed), typed)
         return trained[-1].seed
 
@@ -30,7 +34,7 @@ def study(tmp_path, monkeypatch, fashion_mnist):
 
 
 def spaces():
-    settings = app.compose("sample", ["input=fashion_mnist", "space.flops=[2e5,6e5]"])["space"]
+    settings = app.compose("sample", SPACE)["space"]
     return [catalog.space(**{**settings, "name": name}) for name in ("AnyNetXA", "RegNetX")]
 
 
@@ -44,7 +48,7 @@ def test_each_population_has_a_seed_of_its_own_and_sample_draws_it_again(study, 
         population = read_population(tmp_path / space.name)
         assert population.space == space
         assert population.seed == independent_seed(space, 5) == read_seed(tmp_path / space.name)
-        typed = [f"space={space.name}", "input=fashion_mnist", "space.flops=[2e5,6e5]", "n=3",
+        typed = [f"space={space.name}", *SPACE, "n=3",
                  f"seed={population.seed}", f"run={tmp_path / 'again'}"]  # fmt: skip
         sample.run(app.compose("sample", typed), typed)
         again = tmp_path / "again"

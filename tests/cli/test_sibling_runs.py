@@ -3,9 +3,9 @@
 from test_commands import QUICK, SMALL, designspace, fails
 
 
-def test_launch_names_the_run_that_has_results_and_collect_copies_them(tmp_path, fashion_mnist):
-    quick = [*QUICK, f"data.root={fashion_mnist}"]
-    for name, budget in (("a", "[2e5,6e5]"), ("b", "[3e5,8e5]")):
+def test_launch_names_the_run_that_has_results_and_collect_copies_them(tmp_path, data_root):
+    quick = [*QUICK, f"data.root={data_root}"]
+    for name, budget in (("a", "[2e5,6e5]"), ("b", "[3e5,7e5]")):
         sampled = designspace("sample", *SMALL, f"space.flops={budget}", "n=3", f"run=runs/{name}", cwd=tmp_path)
         assert sampled.returncode == 0, sampled.stderr
     first = designspace("launch", "run=runs/a", *quick, cwd=tmp_path)

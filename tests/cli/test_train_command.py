@@ -28,11 +28,18 @@ from designspace.training import train as train_network
 from designspace.training import train_on_devices
 from designspace.trials.trial import EpochRecord, Recipe, Trial
 
-NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1)
-SMALL = ("recipe=quick", "recipe.epochs=3", "recipe.train_images=256", "recipe.test_images=200", "device=cpu")
+NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10)
+SMALL = (
+    "recipe=quick",
+    "recipe.epochs=3",
+    "recipe.train_images=256",
+    "recipe.test_images=200",
+    "data=patterns",
+    "device=cpu",
+)
 RECIPE = Recipe(
     **{"epochs": 3, "batch_size": 64, "lr": 0.2, "weight_decay": 5e-4, "warmup_epochs": 1, "zero_init_residual": True},
-    **{"train_images": 256, "test_images": 200},
+    **{"data": "patterns", "train_images": 256, "test_images": 200},
 )
 
 
@@ -51,13 +58,11 @@ def _one_thread():
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, fashion_mnist):
+def here(tmp_path, monkeypatch, data_root):
     """A folder to work in, with a model folder of a small network."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DESIGNSPACE_DATA", str(fashion_mnist))
-    write_model(
-        tmp_path / "tiny", AnyNet(NETWORK, seed=9), ModelInfo("tiny", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "")
-    )
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(data_root))
+    write_model(tmp_path / "tiny", AnyNet(NETWORK, seed=9), ModelInfo("tiny", Preset(16, 16), "", ""))
     return tmp_path
 
 
@@ -76,16 +81,16 @@ def history(folder):
         return [{key: value for key, value in row.items() if key != "wall_s"} for row in csv.DictReader(file)]
 
 
-def test_a_published_network_at_28_pixels(here, capsys):
+def test_a_published_network_at_16_pixels(here, capsys):
     code, output, errors = typed(
         capsys, "model=RegNetX-200MF", "stem=cifar", "recipe.epochs=1", "recipe.train_images=64"
     )
     assert code == 0, errors
-    out = here / "runs" / "regnetx_200mf-fashion_mnist"
+    out = here / "runs" / "regnetx_200mf-patterns"
     lines = {line.split()[0]: line for line in output.splitlines()}
     assert "cifar stem; it begins with first weights" in lines["network"]
-    assert "14.9 M multiply-adds, 2.32 M parameters, 151 k activations at 28 x 28 pixels" in lines["complexity"]
-    assert "64 training and 200 test images of 1 x 28 x 28, 10 classes" in lines["data"]
+    assert "4.06 M multiply-adds, 2.32 M parameters, 44.2 k activations at 16 x 16 pixels" in lines["complexity"]
+    assert "64 training and 200 test images of 3 x 16 x 16, 10 classes" in lines["data"]
     assert "quick: 1 epoch of 1 step" in lines["recipe"]
     model = designspace.load(out)
     assert model.network.stem == Stem("cifar", 32)
@@ -94,7 +99,7 @@ def test_a_published_network_at_28_pixels(here, capsys):
     assert errors.startswith("epoch 1/1: loss ")
     asked = json.loads((out / "train.json").read_text())
     assert asked["provenance"]["command"].startswith("python -m designspace.train recipe=quick recipe.epochs=3")
-    app.main("verify", verify.run, [f"model={out}", "data=fashion_mnist", "images=200", "device=cpu"])
+    app.main("verify", verify.run, [f"model={out}", "data=patterns", "images=200", "device=cpu"])
     assert f"{100 - error:.2f}%" in capsys.readouterr().out
 
 
@@ -119,11 +124,11 @@ def test_a_dry_run_writes_nothing(here, capsys):
     assert {path.name for path in here.iterdir()} == {"tiny"}
 
 
-def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
+def test_a_network_of_a_run_and_its_weights(here, capsys, data_root):
     run = make_run(here / "run", n=1, epochs=1)
     trial = Trial(run.population()[0], run.plan().recipe, run.plan().seed)
     folder = run.trial(trial.id)
-    images = load_data("fashion_mnist", fashion_mnist)
+    images = load_data("patterns", data_root)
     result = train_network(trial.network, trial.recipe, images, seed=trial.seed, checkpoint=folder.checkpoint)
     folder.write_result(result)
     best = designspace.load(run.path)
@@ -136,7 +141,7 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
     assert code == 0, errors
     tuned = designspace.load("tuned")
     assert tuned.weights.origin.startswith(
-        f"fine-tuned on 256 training images of fashion_mnist, from AnyNetXA {best.network.id}"
+        f"fine-tuned on 256 training images of patterns, from AnyNetXA {best.network.id}"
     )
     torch.testing.assert_close(tuned.head.classifier.weight, best.head.classifier.weight)
 
@@ -157,9 +162,9 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, fashion_mnist):
         (("model=tiny", "stem=vit"), 2, "unknown stem 'vit'; there is: imagenet, cifar, resnet, deep"),
         (("model=tiny", "weights=timm"), 2, "tiny has weights of its own: weights=true, not weights=timm"),
         (("model=regnetx_200mf", "weights=nowhere.pt"), 1, "there is no file nowhere.pt"),
-        (("model=tiny", "data.root=empty"), 1, "python -m designspace.prepare data=fashion_mnist"),
+        (("model=tiny", "data.root=empty"), 2, "python -m designspace.prepare data=folder"),
         (("model=tiny", "recipe.lr=1e20", "out=o"), 1, "a smaller recipe.lr than 1e+20 may help"),
-        (("model=tiny", "recipe.train_images=60001"), 2, "train_images must be 1 to 60000, not 60001"),
+        (("model=tiny", "recipe.train_images=1201"), 2, "train_images must be 1 to 1200, not 1201"),
         (("model=tiny", "out=tiny"), 2, "tiny holds no training but other files; choose another folder with out="),
     ],
 )
@@ -191,7 +196,7 @@ def test_torchrun_says_how_many_devices_there_are(here, capsys, monkeypatch):
     assert "for batches of 64 images\n" in output
 
 
-def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here, fashion_mnist):
+def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here, data_root):
     command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.devices=2", "out=o"]
     out = here / "o"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -208,7 +213,7 @@ def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here,
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     recipe = dataclasses.replace(RECIPE, devices=2)
-    images = load_data("fashion_mnist", fashion_mnist)
+    images = load_data("patterns", data_root)
     seen = []
     train_on_devices(NETWORK, recipe, images, checkpoint=here / "expected.pt", on_epoch=seen.append)
     expected = torch.load(here / "expected.pt", weights_only=True)["model"]
@@ -251,20 +256,20 @@ def test_ctrl_c_says_that_it_goes_on(here):
     assert "Traceback" not in errors
 
 
-def test_the_summary_tells_how_a_batch_is_shared(capsys):
-    images = load_data("fashion_mnist")
-    recipe = Recipe(batch_size=1024, devices=8, accumulate=2, heldout_images=1000, crop_size=24)
+def test_the_summary_tells_how_a_batch_is_shared(capsys, data_root):
+    images = load_data("patterns", data_root)
+    recipe = Recipe(batch_size=1024, devices=8, accumulate=2, heldout_images=200, crop_size=12)
     trial = Trial(NETWORK, recipe)
     print_summary("tiny", trial, images, "mine", "cuda", "there")
     output = capsys.readouterr().out
     assert "for batches of 1,024 images: 64 on each of 8 devices, 2 times one after the other" in output
-    assert "59,000 training, 1,000 held-out and 10,000 test images of 1 x 28 x 28, 10 classes" in output
-    assert "activations at 24 x 24 pixels" in output
+    assert "1,000 training, 200 held-out and 400 test images of 3 x 16 x 16, 10 classes" in output
+    assert "activations at 12 x 12 pixels" in output
     assert "8 x cuda" in output
 
 
-def test_progress_in_words():
-    images = load_data("fashion_mnist")
+def test_progress_in_words(data_root):
+    images = load_data("patterns", data_root)
     said = []
     progress = TrainingProgress(RECIPE, images, lambda done, words: said.append((done, words)))
     for _ in range(4):

@@ -114,17 +114,17 @@ def test_a_quick_look(capsys, folder, mine):
     assert rows(output)["images"] == "12 in 6 classes"
 
 
-def test_a_prepared_data_set_by_name(capsys, tmp_path, fashion_mnist):
-    grey = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1)
-    folder = written(tmp_path / "grey", grey, Preset(28, 28, mean=(0.3,), std=(0.4,)))
-    arguments = (f"model={folder}", "data=fashion_mnist", f"root={fashion_mnist}", "images=200")
+def test_a_prepared_data_set_by_name(capsys, tmp_path, data_root):
+    network = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10)
+    folder = written(tmp_path / "ten", network, Preset(16, 16))
+    arguments = (f"model={folder}", "data=patterns", f"root={data_root}", "images=200")
     code, output, errors = typed(capsys, *arguments)
     assert code == 0, errors
     assert rows(output)["images"] == "200 in 10 classes"
     assert "prepared" not in rows(output)
-    code, _, errors = typed(capsys, *arguments, "crop=24")
+    code, _, errors = typed(capsys, *arguments, "crop=12")
     assert code == 2
-    assert "images of fashion_mnist stay as they are" in errors
+    assert "images of patterns stay as they are" in errors
 
 
 def test_the_published_figure_is_beside_it(capsys, folder, tmp_path):

@@ -22,16 +22,6 @@ def test_names_that_no_packed_data_set_can_have(name):
     assert check_name("flowers-64_b.2") == "flowers-64_b.2"
 
 
-def test_facts_need_no_files_and_are_those_of_the_images(fashion_mnist):
-    images = load("fashion_mnist", fashion_mnist)
-    mean, std, classes = facts("fashion_mnist")
-    assert (mean, std) == (images.mean, images.std)
-    assert counts("fashion_mnist") == (len(images.train_images), len(images.test_images))
-    assert len(classes) == images.num_classes
-    pixels = images.train_images / 255
-    assert (pixels.mean(), pixels.std()) == (pytest.approx(mean[0], abs=1e-5), pytest.approx(std[0], abs=1e-5))
-
-
 @pytest.mark.parametrize("function", [shape, facts, counts, load, prepare])
 def test_unknown_name_lists_what_there_is(function):
     with pytest.raises(

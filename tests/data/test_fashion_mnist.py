@@ -1,4 +1,8 @@
-"""The real files are too large to keep here: these tests stand small ones in their place."""
+"""Fetching and reading Fashion-MNIST.
+
+Small files stand in the place of the real ones, but for what is said of the real images: this is one of the two files
+of tests that need them.
+"""
 
 import gzip
 import hashlib
@@ -7,7 +11,7 @@ import struct
 import numpy as np
 import pytest
 
-from designspace.data import fashion_mnist, load, prepare
+from designspace.data import counts, facts, fashion_mnist, load, prepare
 from designspace.support.errors import RunError
 
 
@@ -165,3 +169,13 @@ def test_what_apt_said_is_told(published, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
     with pytest.raises(RunError, match=r"apt-get .*said: E: Unable to locate package"):
         prepare("fashion_mnist", tmp_path / "root")
+
+
+def test_facts_need_no_files_and_are_those_of_the_images(fashion_mnist):
+    images = load("fashion_mnist", fashion_mnist)
+    mean, std, classes = facts("fashion_mnist")
+    assert (mean, std) == (images.mean, images.std)
+    assert counts("fashion_mnist") == (len(images.train_images), len(images.test_images))
+    assert len(classes) == images.num_classes
+    pixels = images.train_images / 255
+    assert (pixels.mean(), pixels.std()) == (pytest.approx(mean[0], abs=1e-5), pytest.approx(std[0], abs=1e-5))

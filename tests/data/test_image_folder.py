@@ -383,11 +383,11 @@ def test_no_worker_is_left_behind(folder):
     assert children() == before
 
 
-def test_images_are_found_by_name_or_path(folder, tmp_path, fashion_mnist):
+def test_images_are_found_by_name_or_path(folder, tmp_path, data_root):
     shutil.copytree(folder, tmp_path / "root" / "imagenet" / "val")
     assert find_images("imagenet", tmp_path / "root", 3).path == tmp_path / "root" / "imagenet" / "val"
     assert len(find_images(str(folder))) == 6
-    assert find_images("fashion_mnist", fashion_mnist, 50).test_images.shape == (50, 1, 28, 28)
+    assert find_images("patterns", data_root, 50).test_images.shape == (50, 3, 16, 16)
     for name in ("", "nothing", str(tmp_path / "nothing")):
         with pytest.raises(InputError, match="neither a folder nor a name; .* one of: imagenet, fashion_mnist"):
             find_images(name)

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import torch
-from sweep_runs import RECIPE, launch, make_run, numbers
+from sweep_runs import CPU, RECIPE, launch, make_run, numbers
 
 import designspace
 from designspace import data
@@ -24,11 +24,17 @@ from designspace.trials.trial import TrialFailure
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.fixture(autouse=True)
+def _images_in_the_usual_place(data_root, monkeypatch):
+    """A copy of a run does not know where else they are."""
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(data_root))
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, fashion_mnist):
+def trained(tmp_path_factory, data_root):
     """A run of four networks that was left when one of them was not trained and another had failed."""
     run = make_run(tmp_path_factory.mktemp("best") / "run", n=2)
-    launch(run, fashion_mnist)
+    launch(run, data_root, CPU[:1])
     run.create(read_population(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
     run.trial(run.ids()[2]).write_failure(TrialFailure("diverged", "the loss is nan"))
     return run
@@ -55,8 +61,8 @@ def test_the_best_of_the_results_can_be_loaded(trained):
     assert results.where("final_error < 101").best().load().network.id == ranked(trained)[0]
 
 
-def test_a_loaded_network_has_the_error_of_its_trial(trained, fashion_mnist):
-    images = data.load("fashion_mnist", fashion_mnist, RECIPE.train_images, RECIPE.test_images)
+def test_a_loaded_network_has_the_error_of_its_trial(trained, data_root):
+    images = data.load("patterns", data_root, RECIPE.train_images, RECIPE.test_images)
     for rank, id_ in enumerate(ranked(trained), start=1):
         model = designspace.load(trained.path, rank=rank)
         assert model.network.id == id_
@@ -78,15 +84,19 @@ def test_the_best_is_the_default_and_an_id_names_any(trained):
     assert model.weights.about["selection"]["rank"] == 2
 
 
-def test_it_is_known_what_the_weights_are(trained):
+def test_it_is_known_what_the_weights_are(trained, data_root):
     known = designspace.load(trained.path).weights
-    assert (known.preset.crop, known.preset.resize, known.preset.mean) == (28, 28, (0.28604,))
-    assert known.classes[9] == "Ankle boot"
+    assert (known.preset.crop, known.preset.resize, known.preset.mean) == (
+        16,
+        16,
+        data.facts("patterns", data_root).mean,
+    )
+    assert known.classes[9] == "pattern 9"
     assert known.about["recipe"] == RECIPE.to_dict()
     selection = {"rank": 1, "done": 2, "failed": 1, "unfinished": 1, "trials": 4, "run": "run", "space": "AnyNetXA"}
     assert known.about["selection"] == selection
     assert known.about["provenance"][0] == {"command": "sample", "commit": "abc"}
-    assert "256 training images of fashion_mnist" in known.origin
+    assert "256 training images of patterns" in known.origin
 
 
 def test_a_partly_finished_run_says_so(trained, run, caplog):
@@ -133,7 +143,7 @@ def test_what_cannot_be_chosen_says_what_there_is(trained, tmp_path):
             designspace.load(nothing)
 
 
-def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run, fashion_mnist):
+def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run, data_root):
     best = ranked(run)[0]
     before = designspace.load(run.path).state_dict()
     errors = numbers(run)
@@ -145,7 +155,7 @@ def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run,
         designspace.load(run.path)
     shutil.rmtree(run.trial(best).path)
     run.trial(run.ids()[3]).write_failure(TrialFailure("error", "spares the test some seconds"))
-    launch(run, fashion_mnist)
+    launch(run, data_root, CPU[:1])
     assert numbers(run)[:3] == errors[:3]
     again = designspace.load(run.path).state_dict()
     assert all(torch.equal(again[key], value) for key, value in before.items())

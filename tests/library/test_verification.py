@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -141,12 +142,14 @@ def test_an_anynet_on_photographs_agrees_with_a_plain_loop(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(fashion_mnist):
-    """A small network, trained a little, and the images that it has not seen."""
-    images = data.load("fashion_mnist", fashion_mnist, train_images=1000, test_images=300)
+def trained(data_root):
+    """A small network, trained a little, and the images of one channel that it has not seen."""
+    images = data.load("patterns", data_root, train_images=1000, test_images=300)
+    red = {split: getattr(images, split)[:, :1] for split in ("train_images", "test_images")}
+    images = dataclasses.replace(images, mean=images.mean[:1], std=images.std[:1], **red)
     model = AnyNet(Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1))
     torch.set_num_threads(1)
-    train_model(model, Recipe(data="fashion_mnist", epochs=2, batch_size=50, lr=0.2), images)
+    train_model(model, Recipe(data="patterns", epochs=2, batch_size=50, lr=0.2), images)
     return model, images
 
 
@@ -164,7 +167,7 @@ def test_the_same_images_in_a_folder_give_the_same_figures(trained, tmp_path):
     for i, (image, label) in enumerate(zip(images.test_images, images.test_labels, strict=True)):
         (tmp_path / f"{label}").mkdir(exist_ok=True)
         Image.fromarray(image[0]).save(tmp_path / f"{label}" / f"{i}.png")
-    preset = Preset(28, 28, mean=images.mean, std=images.std)
+    preset = Preset(16, 16, mean=images.mean, std=images.std)
     in_memory = verify(model, images)
     for workers in (0, 2):
         assert verify(model, ImageFolder.of(tmp_path), preset, workers=workers) == in_memory
@@ -199,7 +202,7 @@ def test_what_does_not_fit(tmp_path, seven, trained):
         verify(Nearest(), six, GREY, workers=0)
     with pytest.raises(InputError, match="3 channels or 1, but mean and std have 2"):
         verify(Nearest(), seven, Preset(mean=(0, 0), std=(1, 1)))
-    with pytest.raises(InputError, match="fashion_mnist has 1 channels, but mean and std have 3"):
+    with pytest.raises(InputError, match="patterns has 1 channels, but mean and std have 3"):
         verify(AnyNet(network), trained[1], Preset())
     for name, value, least in (("batch_size", 0, 1), ("batch_size", "x", 1), ("workers", -1, 0), ("workers", 1.5, 0)):
         with pytest.raises(InputError, match=f"{name} must be a whole number >= {least}, not {value!r}"):
@@ -213,10 +216,10 @@ def test_presets_for_images(seven, trained):
     assert preset_for(seven, Preset(224, 256), 100, 100, "bicubic") == Preset(100, 100, "bicubic")
     assert preset_for(seven, Preset(224, 256), resize=300) == Preset(224, 300)
     images = trained[1]
-    assert preset_for(images) == Preset(28, 28, mean=images.mean, std=images.std)
-    assert preset_for(images, GREY) == Preset(28, 28, mean=GREY.mean, std=GREY.std)
-    with pytest.raises(InputError, match="images of fashion_mnist stay as they are: crop, resize"):
-        preset_for(images, crop=24)
+    assert preset_for(images) == Preset(16, 16, mean=images.mean, std=images.std)
+    assert preset_for(images, GREY) == Preset(16, 16, mean=GREY.mean, std=GREY.std)
+    with pytest.raises(InputError, match="images of patterns stay as they are: crop, resize"):
+        preset_for(images, crop=12)
     for values in ({"crop": 0}, {"crop": -3}, {"crop": 300, "resize": 299}, {"interpolation": "nearest"}):
         with pytest.raises(InputError):
             preset_for(seven, **values)

@@ -34,6 +34,12 @@ def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
     cluster.heal()
 
 
+@pytest.fixture(autouse=True)
+def _images_in_the_usual_place(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launches and their tasks look for images where the environment says."""
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(data_root))
+
+
 @pytest.fixture
 def make_cluster(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,14 @@ from designspace.trials.open import run_at
 from designspace.trials.training_folder import TrainingFolder
 from slurm.sweeps import LONG_S, command, wait_for_end, wait_until, workers
 
-TRAINING = ("model=regnetx_200mf", "stem=cifar", "recipe=quick", "recipe.train_images=64", "recipe.test_images=100")
+TRAINING = (
+    "model=regnetx_200mf",
+    "data=patterns",
+    "stem=cifar",
+    "recipe=quick",
+    "recipe.train_images=64",
+    "recipe.test_images=100",
+)
 SLURM = ("launcher=slurm", "launcher.cpus_per_task=1", "device=cpu")
 
 
@@ -33,9 +40,7 @@ def weights(folder):
     return {key: value.numpy().tobytes() for key, value in designspace.load(folder).state_dict().items()}
 
 
-def test_pre_empted_it_requeues_itself_and_ends_with_the_same_numbers(
-    make_cluster, tmp_path, fashion_mnist, monkeypatch
-):
+def test_pre_empted_it_requeues_itself_and_ends_with_the_same_numbers(make_cluster, tmp_path, data_root, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as an array task of one CPU has
     epochs = "recipe.epochs=30"
     train(tmp_path / "whole", epochs, "device=cpu")
@@ -66,7 +71,7 @@ def test_pre_empted_it_requeues_itself_and_ends_with_the_same_numbers(
     assert f"the model is in {run.path}" in again
 
 
-def test_status_cancel_retry_and_clean(cluster, tmp_path, fashion_mnist):
+def test_status_cancel_retry_and_clean(cluster, tmp_path, data_root):
     folder = tmp_path / "out"
     endless = ("recipe.epochs=1000000", *SLURM)
     train(folder, *endless)
@@ -93,6 +98,6 @@ def test_status_cancel_retry_and_clean(cluster, tmp_path, fashion_mnist):
     ("words", "message"),
     [("launcher.workers=2", "trained by one worker"), ("device=cuda:1", "device must be auto, cpu or cuda")],
 )
-def test_what_one_training_cannot_have(cluster, tmp_path, fashion_mnist, words, message):
+def test_what_one_training_cannot_have(cluster, tmp_path, data_root, words, message):
     assert message in train(tmp_path / "out", "launcher=slurm", words, code=2)
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ from designspace.sweeps.status import run_status
 from slurm.sweeps import command, launch, wait_for_end
 
 
-def test_several_seeds_then_the_best_network_again(cluster, tmp_path, fashion_mnist):
+def test_several_seeds_then_the_best_network_again(cluster, tmp_path, data_root):
     run = make_run(tmp_path / "run", n=3, epochs=1)
     limits = ("launcher.trials_per_task=2", "launcher.array_parallelism=2")
     planned = launch(run, "seeds=2", *limits, "dry_run=true")
@@ -27,5 +27,5 @@ def test_several_seeds_then_the_best_network_again(cluster, tmp_path, fashion_mn
     plan = run.plan()
     local = make_run(tmp_path / "local", n=3, epochs=1)
     local.write_plan(plan.recipe, plan.seed, plan.repeats)
-    sweep_runs.launch(local, fashion_mnist)
+    sweep_runs.launch(local, data_root)
     assert numbers(local) == numbers(run)

@@ -34,18 +34,18 @@ HELD = {**LONG, "trainer": "faulty:held"}
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory, fashion_mnist):
+def reference(tmp_path_factory, data_root):
     """40 trials that nothing happened to, trained by the local pool."""
     run = make_run(tmp_path_factory.mktemp("reference") / "run", n=40)
-    assert sweep_runs.launch(run, fashion_mnist).failed == 0
+    assert sweep_runs.launch(run, data_root).failed == 0
     return run
 
 
 @pytest.fixture(scope="session")
-def long_reference(tmp_path_factory, fashion_mnist):
+def long_reference(tmp_path_factory, data_root):
     """6 longer trials that nothing happened to."""
     run = make_run(tmp_path_factory.mktemp("reference") / "run", n=6, **LONG)
-    assert sweep_runs.launch(run, fashion_mnist).failed == 0
+    assert sweep_runs.launch(run, data_root).failed == 0
     return run
 
 
@@ -123,7 +123,7 @@ def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path, gate):
     assert_as_if_undisturbed(run, long_reference, tries=20)
 
 
-def test_time_limits_shorter_than_the_trial(cluster, tmp_path, fashion_mnist, monkeypatch):
+def test_time_limits_shorter_than_the_trial(cluster, tmp_path, data_root, monkeypatch):
     """The limit is two minutes, and SLURM's warning comes half a minute to one and a half before.
 
     One trial lasts longer than that, and goes on after a requeue. Another never ends its second epoch: it is a row.
@@ -131,7 +131,7 @@ def test_time_limits_shorter_than_the_trial(cluster, tmp_path, fashion_mnist, mo
     recipe = {"epochs": 6, "train_images": 256}
     long, stuck = (make_run(tmp_path / name, n=1, trainer=f"faulty:{name}", **recipe) for name in ("slow", "train"))
     whole = make_run(tmp_path / "whole", n=1, **recipe)
-    sweep_runs.launch(whole, fashion_mnist)
+    sweep_runs.launch(whole, data_root)
     (id_,) = long.ids()
     plan_faults(tmp_path / "faults", {id_: {"kind": "hang", "epoch": 1, "times": -1}}, monkeypatch)
     launch(long, "launcher.time=2", "launcher.max_retries=20")  # a busy machine may need a whole task to begin

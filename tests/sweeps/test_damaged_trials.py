@@ -54,7 +54,7 @@ LEFT_OUT = {
 }
 
 
-def test_damaged_trials_stop_no_other(tmp_path, fashion_mnist, monkeypatch, capsys):
+def test_damaged_trials_stop_no_other(tmp_path, data_root, monkeypatch, capsys):
     damages = {**STARTS_ANEW, **A_ROW, **LEFT_OUT}
     run = make_run(tmp_path / "run", n=len(damages) + 3)
     ids = dict(zip(damages, run.ids(), strict=False))
@@ -62,7 +62,7 @@ def test_damaged_trials_stop_no_other(tmp_path, fashion_mnist, monkeypatch, caps
         run.trial(ids[what]).path.mkdir(parents=True)
         damage(run.trial(ids[what]))
     (run.path / "trials" / run.ids()[-1]).write_text("a file")
-    progress = launch(run, fashion_mnist)
+    progress = launch(run, data_root)
     states = {state.id: state for state in run.states(run.ids())}
     assert [states[id_].status for id_ in run.ids()[-3:]] == ["done", "done", "failed"]
     assert {states[ids[what]].status for what in STARTS_ANEW} == {"done"}
@@ -86,7 +86,7 @@ def test_damaged_trials_stop_no_other(tmp_path, fashion_mnist, monkeypatch, caps
     waiting = retry(run)
     assert set(waiting) == {ids[what] for what in A_ROW if what != "a folder for a claim"}
     assert {state.status for state in run.states(waiting)} == {"waiting"}
-    launch(run, fashion_mnist)
+    launch(run, data_root)
     assert {state.status for state in run.states(waiting)} == {"done"}
 
 
@@ -113,12 +113,12 @@ def app_run(command, words):
     command.run(app.compose(name, words), words)
 
 
-def test_where_no_trial_can_be_written_the_launch_ends(tmp_path, fashion_mnist):
+def test_where_no_trial_can_be_written_the_launch_ends(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=4)
     (tmp_path / "elsewhere").mkdir()
     (run.path / "trials").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RunError, match="trials is a link, and what is in a run folder must lie there"):
-        launch(run, fashion_mnist)
+        launch(run, data_root)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

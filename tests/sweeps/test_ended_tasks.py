@@ -55,8 +55,8 @@ def command(name, run, *arguments):
     return subprocess.run(line, capture_output=True, text=True)
 
 
-def test_a_launch_that_waits_for_tasks_that_never_start_fails(run, no_task_starts, fashion_mnist, monkeypatch):
-    done = command("launch", run, "launcher=slurm", "launcher.trials_per_task=2", "wait=true")
+def test_a_launch_that_waits_for_tasks_that_never_start_fails(run, no_task_starts, data_root, monkeypatch):
+    done = command("launch", run, f"data.root={data_root}", "launcher=slurm", "launcher.trials_per_task=2", "wait=true")
     said = done.stdout + done.stderr
     (launch,) = run.launches()
     assert done.returncode == 1

@@ -16,27 +16,27 @@ def kept(run):
     return json.loads((run.path / "kernels.json").read_text())["kernels"]
 
 
-def test_a_run_that_began_without_a_compiler_goes_on_without(tmp_path, fashion_mnist, monkeypatch):
-    with_compiler, without, mixed = (make_run(tmp_path / name) for name in ("with", "without", "mixed"))
-    launch(with_compiler, fashion_mnist)
+def test_a_run_that_began_without_a_compiler_goes_on_without(tmp_path, data_root, monkeypatch):
+    with_compiler, without, mixed = (make_run(tmp_path / name, n=2) for name in ("with", "without", "mixed"))
+    launch(with_compiler, data_root, CPU[:1])
     monkeypatch.setenv("DESIGNSPACE_KERNELS", "0")
-    launch(without, fashion_mnist)
-    launch(mixed, fashion_mnist, CPU[:1])
+    launch(without, data_root, CPU[:1])
+    launch(mixed, data_root, CPU[:1])
     monkeypatch.delenv("DESIGNSPACE_KERNELS")
     assert (kept(with_compiler), kept(without), kept(mixed)) == ("compiled", "torch", "torch")
     for id_ in mixed.ids()[1:]:
         shutil.rmtree(mixed.trial(id_).path)
-    launch(mixed, fashion_mnist)
+    launch(mixed, data_root, CPU[:1])
     assert numbers(mixed) == numbers(without) != numbers(with_compiler)
 
 
-def test_a_machine_without_a_compiler_does_not_go_on_with_what_one_with_it_began(tmp_path, fashion_mnist, monkeypatch):
+def test_a_machine_without_a_compiler_does_not_go_on_with_what_one_with_it_began(tmp_path, data_root, monkeypatch):
     run = make_run(tmp_path / "run")
     run.settle_kernels("compiled")
     assert run.settle_kernels("torch") == "compiled"
     monkeypatch.setenv("DESIGNSPACE_KERNELS", "0")
     with pytest.raises(RunError, match=r"compiled kernels, and here is no C compiler.*Install"):
-        launch(run, fashion_mnist)
+        launch(run, data_root)
 
 
 def test_kernels_are_switched_and_back(monkeypatch):

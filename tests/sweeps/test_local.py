@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 from sweep_runs import CPU, RECIPE, SPACE, curves, launch, make_run, numbers, plan_faults, starts
@@ -11,7 +12,7 @@ from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs
-from designspace.sweeps.launch import check_fit
+from designspace.sweeps.launch import check_fit, run_local
 from designspace.sweeps.local import Effort, Pool
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.places import slots, within_memory, worker_bytes
@@ -24,9 +25,9 @@ from designspace.trials.trial import Recipe, Trial, TrialResult
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, fashion_mnist):
+def undisturbed(tmp_path_factory, data_root):
     run = make_run(tmp_path_factory.mktemp("runs") / "whole")
-    progress = launch(run, fashion_mnist)
+    progress = launch(run, data_root)
     assert (progress.finished, progress.failed) == (4, 0)
     return run
 
@@ -46,97 +47,120 @@ def test_every_trial_becomes_a_row(undisturbed):
     assert (undisturbed.path / "results.csv").read_text().count("\n") == 5
 
 
-def test_one_worker_or_two_give_the_same_numbers(undisturbed, tmp_path, fashion_mnist):
+def test_one_worker_or_two_give_the_same_numbers(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "one")
-    launch(run, fashion_mnist, CPU[:1])
+    launch(run, data_root, CPU[:1])
     assert numbers(run) == numbers(undisturbed)
 
 
-def test_what_is_done_is_not_done_again(undisturbed, fashion_mnist):
+def test_what_is_done_is_not_done_again(undisturbed, data_root):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")}
     assert tasks_of([undisturbed])[:2] == ([], 4)
-    launch(undisturbed, fashion_mnist)
+    launch(undisturbed, data_root)
     assert {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")} == before
 
 
-@pytest.mark.parametrize(
-    ("kind", "epoch", "times"),
-    [
-        ("raise", 1, 1),
-        ("segfault", 1, 1),
-        ("kill", 0, 3),
-        ("die while writing", 0, 1),
-        ("die while writing", 1, 1),
-        ("io error", 0, 1),
-        ("io error", 1, 2),
-        ("system exit", 1, 1),
-        ("exit", 0, 2),
-        ("exit quietly", 1, 1),
-        ("memory", 1, 1),
-        ("hang", 0, 1),
-    ],
-)
-def test_a_trial_that_fails_for_a_time_ends_as_if_nothing_had_happened(
-    kind, epoch, times, undisturbed, tmp_path, fashion_mnist, monkeypatch
-):
-    run = make_run(tmp_path / "run", trainer="faulty:train")
-    first = run.ids()[0]
-    plan_faults(tmp_path / "faults", {first: {"kind": kind, "epoch": epoch, "times": times}}, monkeypatch)
-    progress = launch(run, fashion_mnist, effort=Effort(trial_timeout_s=20 if kind == "hang" else None))
-    assert (progress.finished, progress.failed) == (4, 0)
-    assert numbers(run) == numbers(undisturbed)
-    assert curves(run) == curves(undisturbed)
-    assert len(run.trial(first).attempts()) == times
-    assert starts(run) == {id_: 1 + times * (id_ == first) for id_ in run.ids()}
+FOR_A_TIME = [
+    ("raise", 1, 1),
+    ("segfault", 1, 1),
+    ("kill", 0, 3),
+    ("die while writing", 0, 1),
+    ("die while writing", 1, 1),
+    ("io error", 0, 1),
+    ("io error", 1, 2),
+    ("system exit", 1, 1),
+    ("exit", 0, 2),
+    ("exit quietly", 1, 1),
+    ("memory", 1, 1),
+]
+"""What a trial does, after which epoch, and how many times. One run holds them all: workers take long to start."""
 
 
-@pytest.mark.parametrize(
-    ("kind", "tries", "reason", "detail"),
-    [
-        ("raise", 2, "error", "ValueError: on purpose"),
-        ("diverge", 1, "diverged", "the loss is nan, on purpose"),
-        ("io error", 2, "error", "checkpoint.pt: Input/output error"),
-        ("segfault", 2, "worker died", "SIGSEGV"),
-        ("kill", 4, "worker died", "SIGKILL"),
-        ("memory", 2, "out of memory", "RuntimeError: "),
-        ("hang", 2, "time limit", "longer than trial_timeout_min allows"),
-    ],
-)
-def test_a_trial_that_always_fails_is_a_row_with_its_reason(
-    kind, tries, reason, detail, undisturbed, tmp_path, fashion_mnist, monkeypatch
-):
+def test_trials_that_fail_for_a_time_end_as_if_nothing_had_happened(tmp_path, data_root, monkeypatch):
+    whole = make_run(tmp_path / "whole", n=len(FOR_A_TIME) + 1)
+    launch(whole, data_root)
+    run = make_run(tmp_path / "run", n=len(FOR_A_TIME) + 1, trainer="faulty:train")
+    faults = dict(zip(run.ids(), FOR_A_TIME, strict=False))
+    planned = {id_: {"kind": kind, "epoch": epoch, "times": times} for id_, (kind, epoch, times) in faults.items()}
+    plan_faults(tmp_path / "faults", planned, monkeypatch)
+    progress = launch(run, data_root)
+    assert (progress.finished, progress.failed) == (len(FOR_A_TIME) + 1, 0)
+    assert numbers(run) == numbers(whole)
+    assert curves(run) == curves(whole)
+    times = {id_: faults[id_][2] if id_ in faults else 0 for id_ in run.ids()}
+    assert {id_: len(run.trial(id_).attempts()) for id_ in run.ids()} == times
+    assert starts(run) == {id_: 1 + times[id_] for id_ in run.ids()}
+
+
+ALWAYS = [
+    ("raise", 2, "error", "ValueError: on purpose"),
+    ("diverge", 1, "diverged", "the loss is nan, on purpose"),
+    ("io error", 2, "error", "checkpoint.pt: Input/output error"),
+    ("segfault", 2, "worker died", "SIGSEGV"),
+    ("kill", 4, "worker died", "SIGKILL"),
+    ("memory", 2, "out of memory", "RuntimeError: "),
+]
+"""What trials do, how many times they are tried, and what their rows say of them."""
+
+
+def test_trials_that_always_fail_are_rows_with_their_reasons(tmp_path, data_root, monkeypatch):
     monkeypatch.setattr("designspace.trials.trial.KILLS_PER_RETRY", 2)
-    run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
-    bad = run.ids()[0]
-    plan_faults(tmp_path / "faults", {bad: {"kind": kind, "epoch": 1, "times": -1}}, monkeypatch)
-    assert (
-        launch(run, fashion_mnist, effort=Effort(max_retries=1, trial_timeout_s=20 if kind == "hang" else None)).failed
-        == 1
-    )
-    failed, done = run.states(run.ids())
-    assert (failed.failure.reason, failed.failure.epochs, done.status) == (reason, 1, "done")
-    assert detail in failed.failure.detail
-    assert len(run.trial(bad).attempts()) == tries
-    assert run_status(run).reasons == {reason: 1}
+    run = make_run(tmp_path / "run", n=len(ALWAYS) + 1, trainer="faulty:train")
+    *bad, good = run.ids()
+    planned = {id_: {"kind": kind, "epoch": 1, "times": -1} for id_, (kind, *_) in zip(bad, ALWAYS, strict=True)}
+    plan_faults(tmp_path / "faults", planned, monkeypatch)
+    assert launch(run, data_root, effort=Effort(max_retries=1)).failed == len(ALWAYS)
     gathered = run.gather()
-    row = dict(zip(gathered.header, gathered.rows[0], strict=True))
-    assert (row["status"], row["reason"], row["final_error"]) == ("failed", reason, None)
-    assert numbers(run)[1] == numbers(undisturbed)[1]
-    assert launch(run, fashion_mnist).finished == 2  # and is not tried again
+    for id_, row, (kind, tries, reason, detail) in zip(bad, gathered.rows, ALWAYS, strict=False):
+        failure = run.trial(id_).state().failure
+        assert (failure.reason, failure.epochs) == (reason, 1), kind
+        assert detail in failure.detail
+        assert len(run.trial(id_).attempts()) == tries, kind
+        values = dict(zip(gathered.header, row, strict=True))
+        assert (values["status"], values["reason"], values["final_error"]) == ("failed", reason, None)
+    assert run_status(run).reasons == dict(Counter(reason for _, _, reason, _ in ALWAYS))
+    alone = make_run(tmp_path / "alone", n=len(ALWAYS) + 1)
+    launch_only(alone, data_root, good)
+    assert numbers(run)[-1] == numbers(alone)[-1]
+    assert launch(run, data_root).finished == len(ALWAYS) + 1  # and none is tried again
 
 
-def test_a_full_disk_ends_the_launch_and_counts_against_no_trial(undisturbed, tmp_path, fashion_mnist, monkeypatch):
+def launch_only(run, root, key):
+    """Train one trial of a run."""
+    run_local([run], 2, CPU[:1], root, lambda progress: lambda: None, only={key})
+
+
+def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, data_root, monkeypatch):
+    run = make_run(tmp_path / "run", n=3, trainer="faulty:train")
+    always, once, _ = run.ids()
+    planned = {
+        always: {"kind": "hang", "epoch": 1, "times": -1},
+        once: {"kind": "hang", "epoch": 0, "times": 1},
+    }
+    plan_faults(tmp_path / "faults", planned, monkeypatch)
+    assert launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=20)).failed == 1
+    failure = run.trial(always).state().failure
+    assert (failure.reason, failure.epochs) == ("time limit", 1)
+    assert "longer than trial_timeout_min allows" in failure.detail
+    assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [2, 1, 0]
+    assert run_status(run).reasons == {"time limit": 1}
+    assert numbers(run)[1:] == numbers(undisturbed)[1:3]
+    assert curves(run)[once] == curves(undisturbed)[once]
+    assert starts(run) == dict(zip(run.ids(), (2, 2, 1), strict=True))
+
+
+def test_a_full_disk_ends_the_launch_and_counts_against_no_trial(undisturbed, tmp_path, data_root, monkeypatch):
     run = make_run(tmp_path / "run", trainer="faulty:train")
     first = run.ids()[0]
     plan_faults(tmp_path / "faults", {first: {"kind": "full disk", "epoch": 1, "times": 1}}, monkeypatch)
     with pytest.raises(RunError, match="cannot write .*: No space left on device"):
-        launch(run, fashion_mnist)
+        launch(run, data_root)
     assert run.trial(first).attempts() == ()
-    launch(run, fashion_mnist)
+    launch(run, data_root)
     assert numbers(run) == numbers(undisturbed)
 
 
-def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, fashion_mnist, monkeypatch):
+def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, data_root, monkeypatch):
     """And not the end of a worker, which would be tried for ever."""
 
     def load(*arguments):
@@ -145,7 +169,7 @@ def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, 
     monkeypatch.setattr("designspace.data.load", load)
     run = make_run(tmp_path / "run", n=1)
     said = []
-    worker = Worker(Settings("cpu", str(fashion_mnist), max_retries=1), said.append)
+    worker = Worker(Settings("cpu", str(data_root), max_retries=1), said.append)
     for _ in range(2):
         worker.run(Order(Task(str(run.path), run.ids()[0])))
     assert [event.kind for event in said] == ["retry", "failed"]
@@ -161,9 +185,7 @@ def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, 
         ("CUDA error: an illegal memory access was encountered", True, True),
     ],
 )
-def test_a_worker_of_a_gpu_goes_on_where_only_memory_ran_out(
-    tmp_path, fashion_mnist, monkeypatch, error, usable, spent
-):
+def test_a_worker_of_a_gpu_goes_on_where_only_memory_ran_out(tmp_path, data_root, monkeypatch, error, usable, spent):
     def load(*arguments):
         raise RuntimeError(error)
 
@@ -171,16 +193,16 @@ def test_a_worker_of_a_gpu_goes_on_where_only_memory_ran_out(
     monkeypatch.setattr("designspace.training.failures.release_memory", lambda: usable)
     run = make_run(tmp_path / "run", n=1)
     said = []
-    worker = Worker(Settings("cuda", str(fashion_mnist), max_retries=0), said.append)
+    worker = Worker(Settings("cuda", str(data_root), max_retries=0), said.append)
     worker.run(Order(Task(str(run.path), run.ids()[0])))
     assert worker.is_spent == spent
     assert [event.kind for event in said] == ["leaving"] * spent + ["failed"]
 
 
-def test_a_trainer_that_is_not_there_stops_everything(tmp_path, fashion_mnist):
+def test_a_trainer_that_is_not_there_stops_everything(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2, trainer="nowhere:train")
     with pytest.raises(RunError, match="trainer nowhere:train cannot be imported .* is it on PYTHONPATH"):
-        launch(run, fashion_mnist)
+        launch(run, data_root)
     assert run_status(run).counts["waiting"] == 2
 
 
@@ -199,14 +221,14 @@ def signalled(run, root, sent):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_a_worker_that_is_ended_from_outside_costs_no_trial(sent, undisturbed, tmp_path, fashion_mnist):
+def test_a_worker_that_is_ended_from_outside_costs_no_trial(sent, undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "ended")
-    signalled(run, fashion_mnist, sent)
+    signalled(run, data_root, sent)
     assert numbers(run) == numbers(undisturbed)
     assert sum(len(run.trial(id_).attempts()) for id_ in run.ids()) == (sent == signal.SIGKILL)
 
 
-def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, tmp_path, fashion_mnist, monkeypatch):
+def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, tmp_path, data_root, monkeypatch):
     monkeypatch.setattr("designspace.sweeps.local.GRACE_S", 1.0)
     run = make_run(tmp_path / "run", trainer="faulty:train")
     first = run.ids()[0]
@@ -218,18 +240,18 @@ def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, t
         if task.key == first and event.kind == "epoch":
             pool.ask_to_stop()
 
-    pool = Pool(CPU[:1], fashion_mnist, [run.new_launch({})], snapshot.PACKAGE.parent, on_event)
+    pool = Pool(CPU[:1], data_root, [run.new_launch({})], snapshot.PACKAGE.parent, on_event)
     with pytest.raises(KeyboardInterrupt):
         pool.run(tasks_of([run])[0])
     assert run.states((first,))[0].claim is None
-    assert launch(run, fashion_mnist).failed == 0
+    assert launch(run, data_root, CPU[:1]).failed == 0
     assert numbers(run) == numbers(undisturbed)
     assert run.trial(first).attempts() == ()
 
 
-def test_workers_that_cannot_start_end_in_one_message(tmp_path, fashion_mnist):
+def test_workers_that_cannot_start_end_in_one_message(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2)
-    pool = Pool(CPU, fashion_mnist, [run.new_launch({})], tmp_path / "no code here", lambda task, event: None)
+    pool = Pool(CPU, data_root, [run.new_launch({})], tmp_path / "no code here", lambda task, event: None)
     broken = tmp_path / "no code here" / "designspace"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise SystemExit(7)")
@@ -239,13 +261,13 @@ def test_workers_that_cannot_start_end_in_one_message(tmp_path, fashion_mnist):
         pool.run(tasks_of([run])[0])
 
 
-def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path, fashion_mnist):
+def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "raises")
     first, second, *_ = run.ids()
     # The checkpoint of another trial is refused.
     run.trial(first).path.mkdir(parents=True)
     run.trial(first).checkpoint.write_bytes(undisturbed.trial(second).checkpoint.read_bytes())
-    assert launch(run, fashion_mnist, CPU[:1]).failed == 1
+    assert launch(run, data_root, CPU[:1]).failed == 1
     states = run.states(run.ids())
     assert [state.status for state in states] == ["failed", "done", "done", "done"]
     assert states[0].failure.reason == "error"
@@ -253,13 +275,13 @@ def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path,
     assert numbers(run)[1:] == numbers(undisturbed)[1:]
 
 
-def test_a_learning_rate_that_is_too_high_diverges(tmp_path, fashion_mnist):
+def test_a_learning_rate_that_is_too_high_diverges(tmp_path, data_root):
     run = make_run(tmp_path / "diverged", n=2, lr=1e12)
-    assert launch(run, fashion_mnist).failed == 2
+    assert launch(run, data_root, CPU[:1]).failed == 2
     assert run_status(run).reasons == {"diverged": 2}
 
 
-def test_a_trial_that_somebody_is_seen_to_work_on_is_left_to_them(tmp_path, fashion_mnist):
+def test_a_trial_that_somebody_is_seen_to_work_on_is_left_to_them(tmp_path, data_root):
     run = make_run(tmp_path / "shared", n=2)
     first = run.trial(run.ids()[0])
     first.path.mkdir(parents=True)
@@ -272,16 +294,16 @@ def test_a_trial_that_somebody_is_seen_to_work_on_is_left_to_them(tmp_path, fash
     try:
         while not claims.current(first.path):
             time.sleep(0.05)
-        assert launch(run, fashion_mnist).left == 1
+        assert launch(run, data_root).left == 1
         assert [state.status for state in run.states(run.ids())] == ["running", "done"]
     finally:
         owner.kill()
         owner.wait()
-    assert launch(run, fashion_mnist).left == 0  # its process is gone, so the trial is free at once
+    assert launch(run, data_root).left == 0  # its process is gone, so the trial is free at once
     assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [1, 0]
 
 
-def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tmp_path, fashion_mnist, monkeypatch):
+def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tmp_path, data_root, monkeypatch):
     """Its clock may be an hour off in either direction: only change counts."""
     monkeypatch.setattr(claims, "LEASE_S", 3.0)
     run = make_run(tmp_path / "lost")
@@ -291,14 +313,14 @@ def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tm
         claim = claims.take(folder.path)
         claim.path.write_text(claim.path.read_text().replace(claims._machine(), "another machine"))
         os.utime(claim.path, (time.time() + skew, time.time() + skew))
-    assert launch(run, fashion_mnist).left == 0
+    assert launch(run, data_root).left == 0
     assert numbers(run) == numbers(undisturbed)
     assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [1, 1, 0, 0]
 
 
-def test_two_devices_train_a_trial_together(tmp_path, fashion_mnist):
+def test_two_devices_train_a_trial_together(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=1, devices=2)
-    assert launch(run, fashion_mnist, slots("cpu", 1, gpus_per_trial=2)).failed == 0
+    assert launch(run, data_root, slots("cpu", 1, gpus_per_trial=2)).failed == 0
     result = run.states(run.ids())[0].result
     assert result.device == "2 x cpu"
     assert 0 < result.final_error < 95
@@ -306,23 +328,23 @@ def test_two_devices_train_a_trial_together(tmp_path, fashion_mnist):
 
 def test_missing_data_stop_everything_with_one_message(tmp_path):
     run = make_run(tmp_path / "nodata")
-    with pytest.raises(RunError, match="designspace.prepare data=fashion_mnist"):
+    with pytest.raises(RunError, match="unknown data set 'patterns'.*designspace.prepare data=folder"):
         launch(run, tmp_path / "empty")
     assert run_status(run).counts["waiting"] == 4
 
 
-def test_a_run_goes_on_after_its_population_grew(undisturbed, tmp_path, fashion_mnist):
+def test_a_run_goes_on_after_its_population_grew(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "grown", n=2)
-    launch(run, fashion_mnist)
+    launch(run, data_root, CPU[:1])
     run.create(SPACE.sample(4), {})
     assert len(tasks_of([run])[0]) == 2
-    launch(run, fashion_mnist)
+    launch(run, data_root, CPU[:1])
     assert numbers(run) == numbers(undisturbed)
 
 
-def test_images_that_do_not_fit_are_refused_before_anything_runs():
-    with pytest.raises(InputError, match="3 channels, 224 x 224 pixels and 1000 classes, but fashion_mnist has"):
-        check_fit(catalog.space("AnyNetXA").template, RECIPE)
+def test_images_that_do_not_fit_are_refused_before_anything_runs(data_root):
+    with pytest.raises(InputError, match="3 channels, 224 x 224 pixels and 1000 classes, but patterns has"):
+        check_fit(catalog.space("AnyNetXA").template, RECIPE, data_root)
     with pytest.raises(InputError, match="unknown data set 'mnist'; there is: fashion_mnist"):
         check_fit(SPACE.template, Recipe(data="mnist"))
 
@@ -340,9 +362,9 @@ def test_bad_places(arguments, message):
         slots(*arguments)
 
 
-def test_workers_as_far_as_memory_goes(monkeypatch):
+def test_workers_as_far_as_memory_goes(monkeypatch, data_root):
     monkeypatch.setattr("designspace.sweeps.places.available_bytes", lambda: 4e9)
-    need = worker_bytes(Costs.of(SPACE.sample(4), 28), RECIPE, "cpu")
+    need = worker_bytes(Costs.of(SPACE.sample(4), 16), RECIPE, "cpu", data_root)
     assert 0.3e9 < need < 1e9
     assert within_memory(CPU, need, is_fixed=False) == (CPU, "")
     places, note = within_memory(32 * CPU, need, is_fixed=False)

@@ -42,27 +42,27 @@ def of_seed(run, seed):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, fashion_mnist):
+def trained(tmp_path_factory, data_root):
     """A run of two networks: launched with one seed, then with two, then the better network with a fresh one."""
     run = make_run(tmp_path_factory.mktemp("repeats") / "run", n=2)
-    launch(run, fashion_mnist)
+    launch(run, data_root, CPU[:1])
     before = {path: path.read_bytes() for path in run.path.glob("trials/*/*")}
     run.write_plan(RECIPE, 0, further_seeds(0, 2))
     assert len(tasks_of([run])[0]) == 2
-    launch(run, fashion_mnist)
+    launch(run, data_root, CPU[:1])
     states = run.states(run.trial_keys())
     run.write_plan(RECIPE, 0, with_fresh_seeds(run.plan(), states, 1, 1, 10).repeats)
-    launch(run, fashion_mnist)
+    launch(run, data_root)
     assert {path: path.read_bytes() for path in before} == before
     return run
 
 
-def test_a_repeat_gives_the_numbers_of_a_run_of_its_seed(trained, tmp_path, fashion_mnist):
+def test_a_repeat_gives_the_numbers_of_a_run_of_its_seed(trained, tmp_path, data_root):
     for seed, count in ((0, 2), (1, 2), (2, 1)):
         alone = RunFolder(tmp_path / f"seed{seed}")
         alone.create(trained.population(), {})
         alone.write_plan(RECIPE, seed)
-        launch(alone, fashion_mnist)
+        launch(alone, data_root, CPU[:1])
         rows = of_seed(trained, seed)
         assert len(rows) == count
         assert [row for row in numbers(alone) if row[0] in [row[0] for row in rows]] == rows
@@ -146,26 +146,26 @@ def test_other_runs_take_repeats_over(trained, tmp_path):
     assert whole.plan().repeats == trained.plan().repeats.with_more(Repeats((4,)))
 
 
-def test_a_repeat_that_fails_for_a_time_ends_as_if_nothing_had_happened(trained, tmp_path, fashion_mnist, monkeypatch):
+def test_a_repeat_that_fails_for_a_time_ends_as_if_nothing_had_happened(trained, tmp_path, data_root, monkeypatch):
     run = make_run(tmp_path / "run", n=2, trainer="faulty:train")
     recipe = run.plan().recipe
     first = run.ids()[0]
     plan_faults(tmp_path / "faults", {first: {"kind": "kill", "epoch": 1, "times": 3}}, monkeypatch)
     run.write_plan(recipe, 0, Repeats((1,), {next(iter(trained.plan().repeats.fresh)): (2,)}))
-    launch(run, fashion_mnist)
+    launch(run, data_root)
     assert run_status(run).counts["done"] == 5
     assert [row[:-2] for row in numbers(run)] == [row[:-2] for row in numbers(trained)]
     attempts = {key: len(run.trial(key).attempts()) for key in run.trial_keys()}
     assert sum(attempts.values()) == 3, attempts
 
 
-def test_only_some_trials_are_trained_and_counted(tmp_path, fashion_mnist):
+def test_only_some_trials_are_trained_and_counted(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2)
     first = run.ids()[0]
     run.write_plan(RECIPE, 0, Repeats(fresh={first: (1,)}))
     only = run.plan().fresh_keys()
     bars = []
-    progress = run_local([run], 2, CPU, fashion_mnist, lambda bar: bars.append(bar) or (lambda: None), only=only)
+    progress = run_local([run], 2, CPU, data_root, lambda bar: bars.append(bar) or (lambda: None), only=only)
     assert (progress.total, progress.finished) == (1, 1)
     assert run_status(run).counts == {"done": 1, "failed": 0, "running": 0, "waiting": 2}
     looked = Progress(0)

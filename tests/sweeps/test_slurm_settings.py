@@ -107,16 +107,16 @@ def test_bad_launchers(fields, message, tmp_path):
         Launcher.from_dict({**slurm, **fields}, tmp_path, {})
 
 
-def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path):
+def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=6)
     population, recipe = run.population(), run.plan().recipe
-    guess = trial_seconds(run, Costs.of(population, 28), recipe, "cpu")
+    guess = trial_seconds(run, Costs.of(population, 16), recipe, "cpu", data_root)
     flops = population.columns["flops"].mean()
     assert guess == pytest.approx(max(0.1, 2 * flops * (3 * 256 + 200) / 16e9))
     for id_ in run.ids()[:5]:
         run.trial(id_).path.mkdir(parents=True)
         run.trial(id_).write_result(TrialResult(50.0, 50.0, 2, 12.0, "cpu"))
-    assert trial_seconds(run, Costs.of(population, 28), recipe, "cpu") == 12.0
+    assert trial_seconds(run, Costs.of(population, 16), recipe, "cpu", data_root) == 12.0
 
 
 @pytest.mark.parametrize("name", ["o'brien", "a b", "a,b", 'x"y', "[x]", "$z", "{y}", "ä", "2024_01_15", "a=b", "~"])

@@ -130,10 +130,17 @@ def test_where_each_trial_is(run):
     assert run_status(run).best_id == ids[1]
 
 
-def test_a_local_launch_is_cancelled_from_anywhere(tmp_path, fashion_mnist):
+def test_a_local_launch_is_cancelled_from_anywhere(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=4, epochs=50)
     assert cancel(run) == []
-    words = [sys.executable, "-m", "designspace.launch", f"run={run.path}", "launcher.workers=1"]
+    words = [
+        sys.executable,
+        "-m",
+        "designspace.launch",
+        f"run={run.path}",
+        f"data.root={data_root}",
+        "launcher.workers=1",
+    ]
     launched = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 600
     while not run_status(run).counts["running"]:

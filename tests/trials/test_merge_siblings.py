@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from merge_runs import OVERLAPPING, errors, finish, make
-from sweep_runs import RECIPE, SPACE, curves, launch, numbers, starts
+from sweep_runs import CPU, RECIPE, SPACE, curves, launch, numbers, starts
 
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError
@@ -81,17 +81,17 @@ def test_another_recipe_seed_or_other_kernels_are_refused(tmp_path):
     assert run.kernels() is None
 
 
-def test_copied_trials_equal_those_that_are_trained(tmp_path, fashion_mnist):
+def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
     other, trained, copied = (
         make(tmp_path / name, n=3, space=space)
         for name, space in (("other", SPACE), ("trained", OVERLAPPING), ("copied", OVERLAPPING))
     )
-    launch(other, fashion_mnist)
-    launch(trained, fashion_mnist)
+    launch(other, data_root, CPU[:1])
+    launch(trained, data_root, CPU[:1])
     shared = len(shared_ids(copied, other))
     assert 0 < shared <= 3
     assert merge(copied, [other], {}) == [Taken(shared, 0, 0, shared)]
-    launch(copied, fashion_mnist)
+    launch(copied, data_root, CPU[:1])
     assert numbers(copied) == numbers(trained)
     assert curves(copied) == curves(trained)
     assert copied.kernels() == kernels.name()

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from sweep_runs import RECIPE, make_run
 
+from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.plan import MAX_SEED, Plan, Repeats, further_seeds, id_of, is_key
 from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialResult, fingerprint_of
@@ -25,11 +26,15 @@ f1e4dc5e0cf3,1,0.1,2.3,88.0,80.5,1.5,
 f1e4dc5e0cf3,2,0.0,1.9,70.0,66.25,1.25,
 """
 """What the version before repeats wrote for the run of the fixture `finished`."""
+GREY = catalog.space(
+    "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(2e5, 6e5)
+)
+"""The space that it was sampled from."""
 
 
 @pytest.fixture
 def finished(tmp_path):
-    run = make_run(tmp_path / "run", n=3)
+    run = make_run(tmp_path / "run", n=3, space=GREY)
     done, failed, _ = run.ids()
     run.trial(done).write_history(
         (EpochRecord(1, 0.1, 2.3, 88.0, 80.5, 1.5), EpochRecord(2, 0.0, 1.9, 70.0, 66.25, 1.25))
