@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from designspace.cli import multirun, terminal
 from designspace.cli.command_line import CommandLine, read_command_line
@@ -17,9 +17,9 @@ from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors
 
-__all__ = ["Config", "Options", "chosen", "compose", "defaults", "is_typed", "known_keys", "main", "options", "version"]
+__all__ = ["Options", "chosen", "compose", "defaults", "is_typed", "known_keys", "main", "options", "version"]
 
-Run = Callable[..., None]
+Run = Callable[[Any], None]
 """Runs a command with its options: a dataclass, by which its parameter ``options`` is annotated."""
 
 STOPPED = 128
@@ -76,11 +76,7 @@ def options(kind: type[Filled], name: str, words: Sequence[str]) -> Filled:
 
 def _run(name: str, run: Run, config: Config, line: CommandLine) -> None:
     """Run a command with a configuration."""
-    hints = get_type_hints(run)
-    if "options" in hints:
-        run(fill(hints["options"], config, command=name, line=line))
-    else:
-        run(config, line.typed)
+    run(fill(get_type_hints(run)["options"], config, command=name, line=line))
 
 
 def _run_combinations(name: str, run: Run, line: CommandLine) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -18,19 +18,23 @@ from designspace.cli import composition
 from designspace.cli.command_line import CommandLine
 from designspace.cli.config_files import MAX_BYTES
 from designspace.cli.provenance import provenance
-from designspace.support.checks import flag, number, text, whole
-from designspace.support.errors import unknown
+from designspace.support.checks import flag, number, text, whole, whole_or_null
+from designspace.support.errors import InputError, unknown
 from designspace.trials.data_note import DataNote
 
 Filled = TypeVar("Filled")
 
-Seed = Annotated[int, partial(whole, low=0)]
-Count = Annotated[int, partial(whole, low=1)]
+Check = Callable[[str, Any], Any]
 Fields = Mapping[str, Any]
 """The fields of a class below the commands, which checks them itself."""
 
 
-def one_of(kind: str, allowed: Iterable[str]) -> Callable[[str, Any], str]:
+def whole_number(low: int, high: int | None = None) -> Check:
+    """Return a check of whole numbers, for ``Annotated``."""
+    return partial(whole, low=low, high=high)
+
+
+def one_of(kind: str, allowed: Iterable[str]) -> Check:
     """Return a check of names, for ``Annotated``."""
     names = tuple(allowed)
 
@@ -42,6 +46,11 @@ def one_of(kind: str, allowed: Iterable[str]) -> Callable[[str, Any], str]:
     return check
 
 
+Seed = Annotated[int, whole_number(0)]
+Count = Annotated[int, whole_number(1)]
+OptionalCount = Annotated[int | None, partial(whole_or_null, low=1)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """The group ``data``."""
@@ -49,6 +58,17 @@ class DataOptions:
     name: str | None
     root: Path | None
     """The folder of all data sets."""
+
+    @property
+    def known_name(self) -> str:
+        """The name.
+
+        Raises:
+            InputError: none is given.
+        """
+        if self.name is None:
+            raise InputError("data=... must be given: the name of a data set, as data=cifar10 or data=pets")
+        return self.name
 
     def note(self, name: str) -> DataNote:
         """Return what a run remembers of its data set."""
@@ -70,6 +90,12 @@ class Options:
         """Return what is chosen from a group: the choice that was typed, or the default."""
         return composition.chosen(self.command, group, self.line.typed)
 
+    def as_chosen(self, group: str) -> Fields:
+        """Return the values of what is chosen from a group, without those that were typed one by one."""
+        line = replace(self.line, words=(f"{group}={self.chosen(group)}",))
+        values: Fields = composition.defaults(self.command, line.typed)[group]
+        return values
+
     def provenance(self) -> dict[str, str]:
         """Return what a later reader needs to know of this run of the command."""
         return provenance(self.command, self.line.typed)
@@ -90,7 +116,7 @@ def fill(kind: type[Filled], values: Mapping[str, Any], prefix: str = "", **othe
     hints = get_type_hints(kind, include_extras=True)
     for name in [field.name for field in fields(kind) if field.name not in others]:  # type: ignore[arg-type]
         key = name.rstrip("_")
-        others[name] = _checked(f"{prefix}{key}", hints[name], values[key])
+        others[name] = _checked(f"{prefix}{key}", hints[name], values.get(key))
     return kind(**others)
 
 
@@ -112,5 +138,5 @@ def _checked(key: str, hint: Any, value: Any) -> Any:
         return Path(os.path.expanduser(text(key, value, MAX_BYTES)))  # noqa: PTH111  (pathlib reads ./~ as ~)
     if is_dataclass(hint):
         return fill(hint, {**value, "fields": value}, f"{key}.")  # type: ignore[arg-type]
-    checks: dict[Any, Callable[[str, Any], Any]] = {bool: flag, int: whole, float: number}
+    checks: dict[Any, Check] = {bool: flag, int: whole, float: number}
     return value if hint == Fields else checks.get(hint, partial(text, most=MAX_BYTES))(key, value)
