@@ -123,13 +123,7 @@ def show(
     A run may also be a file of pycls's or of the NDS data.
     """
     folders = [one for one in runs if isinstance(one, RunFolder)]
-    for folder in folders:
-        if folder.begun():
-            try:
-                folder.write_results()
-            except WriteError as error:  # somebody else's run, or one on a disk that is mounted for reading
-                log.warning("%s; %s is analysed as its trials say", error, folder.name)
-    results = _named_apart([Results.read(one).with_failures(failures) for one in runs], runs)
+    results = _named_apart([_read(one).with_failures(failures) for one in runs], runs)
     origins = [origin_of(run, one) for run, one in zip(runs, results, strict=True)]
     try:
         found = analyze_results(
@@ -161,6 +155,18 @@ def show(
         if len(one.best(1)) and (line := origin.loading(str(one.best(1)["id"].iloc[0]))):
             print(f"\nthe best network of {one.name}, in Python: {line}")
     print(f"\nfigure: {found.figures[0]}\nreport: {found.report}")
+
+
+def _read(run: RunFolder | Path) -> Results:
+    """Read a run; where it has trials, gather them into its results.csv on the way."""
+    if not isinstance(run, RunFolder) or not run.begun():
+        return Results.read(run)
+    gathered = run.gather()
+    try:
+        run.write_results(gathered)
+    except WriteError as error:  # somebody else's run, or one on a disk that is mounted for reading
+        log.warning("%s; %s is analysed as its trials say", error, run.name)
+    return Results.read(gathered)
 
 
 def show_spaces(spaces: Table) -> None:

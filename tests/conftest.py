@@ -6,6 +6,8 @@ import pytest
 from full_disks import no_file_larger_than
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["stripes"]  # fixtures of the rooms that train
+
 # No test depends on how fast the machine is, which may be busy.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")

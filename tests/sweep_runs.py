@@ -32,9 +32,9 @@ def launch(run, root, places=CPU, effort=None):
 
 def numbers(run):
     """What must not depend on how the trials were run: everything but times."""
-    header, rows = run.table()
-    skipped = {header.index("train_s"), header.index("memory_bytes")}
-    return [[value for i, value in enumerate(row) if i not in skipped] for row in rows]
+    gathered = run.gather()
+    skipped = {gathered.header.index("train_s"), gathered.header.index("memory_bytes")}
+    return [[value for i, value in enumerate(row) if i not in skipped] for row in gathered.rows]
 
 
 def curves(run):

@@ -5,8 +5,7 @@ What is read here is not checked for sense yet; `Results.from_table` does that.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from designspace.analysis.columns import (
 from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import EMA, Source, histories_of
 from designspace.support.errors import InputError, RunError
-from designspace.trials.folder import RunFolder
+from designspace.trials.folder import Gathered, RunFolder
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
@@ -34,29 +33,40 @@ _EXAMPLES = 3
 _UNION = " + "
 
 
-def read_runs(runs: Sequence[RunFolder | Path | str]) -> Source:
+def read_runs(runs: Sequence[RunFolder | Gathered | Path | str]) -> Source:
     """Read runs and merge them (see `merge`).
 
-    A run is a `RunFolder`, the path of one, or a JSON file of pycls or NDS (see `designspace.analysis.peers`).
+    A run is a `RunFolder`, what that gathered, the path of one, or a JSON file of pycls or NDS (see
+    `designspace.analysis.peers`).
 
     Raises:
         InputError: a path that is no run, or runs with different numbers of classes.
         RunError: a run's files are missing or not whole.
     """
-    paths = [run.path if isinstance(run, RunFolder) else Path(run) for run in runs]
+    paths = [_path_of(run) for run in runs]
     names = labels(paths)
     merged = merge(
         [
             replace(source, name=name, table=source.table.assign(run=name))
-            for source, name in zip(map(_read_run, paths), names, strict=True)
+            for source, name in zip(map(_read_run, runs), names, strict=True)
         ]
     )
     folders = {name: path.resolve() for name, path in zip(names, paths, strict=True) if path.is_dir()}
     return replace(merged, folders=folders)
 
 
-def _read_run(path: Path) -> Source:
-    """One run, whatever it is."""
+def _path_of(run: RunFolder | Gathered | Path | str) -> Path:
+    """Return where a run lies."""
+    if isinstance(run, Gathered):
+        return run.run.path
+    return run.path if isinstance(run, RunFolder) else Path(run)
+
+
+def _read_run(run: RunFolder | Gathered | Path | str) -> Source:
+    """Read one run, whatever it is."""
+    if isinstance(run, Gathered):
+        return read_folder(run.run, run)
+    path = _path_of(run)
     if path.is_file():
         from designspace.analysis import peers  # only who has such a file pays for it
 
@@ -77,38 +87,39 @@ def labels(paths: Sequence[Path]) -> list[str]:
     raise InputError(f"{twice} is given twice")
 
 
-def read_folder(folder: RunFolder) -> Source:
-    """The results of a run as they stand now, from the files of its trials; nothing is written.
+def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
+    """Return the results of a run as they stand now, from the files of its trials; nothing is written.
 
     Where the trials' files are not there but results.csv is (a run that was published without them), from that.
+
+    Args:
+        folder: of the run.
+        gathered: what was read of its trials; by default they are read now.
 
     Raises:
         RunError: the run's files are missing or not whole.
     """
-    if folder.results.exists() and not folder.begun():
+    if gathered is None and folder.results.exists() and not folder.begun():
         num_classes, table = folder.space().template.num_classes, read_table(folder.results)
+        histories: Mapping[str, tuple[EpochRecord, ...]] = folder.histories()
     else:
-        population = folder.population()
-        num_classes, table = population.space.template.num_classes, _frame(folder.path, *folder.table(population))
+        gathered = gathered or folder.gather()
+        num_classes, table, histories = gathered.num_classes, _frame(gathered), gathered.histories
     told: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
     if (plan := folder.plan()) is not None:
         told |= recipe_columns(plan.recipe.to_dict())
-    return Source(folder.name, table.assign(**told), num_classes, folder.histories())
+    return Source(folder.name, table.assign(**told), num_classes, histories)
 
 
-def _frame(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """A run's rows as a table, with NaN for numbers that there are not."""
+def _frame(gathered: Gathered) -> pd.DataFrame:
+    """Return a run's rows as a table, with NaN for numbers and empty texts for texts that there are not."""
     columns: dict[str, Any] = {}
-    for name, values in zip(header, zip(*rows, strict=True), strict=True):
-        columns[name] = values
-        if is_number(name):
-            try:
-                numbers = pd.Series(np.array([math.nan if value == "" else value for value in values], np.float64))
-            except (ValueError, TypeError) as error:
-                raise RunError(f"{path}: {name} is not a number in the files of some trial ({error})") from error
-            columns[name] = (
-                numbers if (whole := whole_numbers(numbers)) is None or REAL_COLUMN.fullmatch(name) else whole
-            )
+    for name, values in zip(gathered.header, zip(*gathered.rows, strict=True), strict=True):
+        if not is_number(name):
+            columns[name] = ["" if value is None else value for value in values]
+            continue
+        numbers = pd.Series(values, dtype=np.float64)
+        columns[name] = numbers if (whole := whole_numbers(numbers)) is None or REAL_COLUMN.fullmatch(name) else whole
     return pd.DataFrame(columns)
 
 

@@ -30,7 +30,7 @@ from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
 if TYPE_CHECKING:
-    from designspace.trials.folder import RunFolder
+    from designspace.trials.folder import Gathered, RunFolder
 
 __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]
 
@@ -165,12 +165,14 @@ class Results:
         return Results.from_table(name, table, num_classes)
 
     @staticmethod
-    def read(run: RunFolder | Path | str, *more: RunFolder | Path | str, name: str | None = None) -> Results:
+    def read(
+        run: RunFolder | Gathered | Path | str, *more: RunFolder | Gathered | Path | str, name: str | None = None
+    ) -> Results:
         """The results of one or several runs as they stand now, from their files; nothing is written.
 
-        A run is a `RunFolder` or its path, or a file: pycls's ``sweep.json``, or one of the NDS data (arXiv
-        1905.13214). Where a run's trials are not there but its results.csv is (it was published without them), that
-        is read. Several runs become one table: a network that was trained with several seeds or recipes stays as
+        A run is a `RunFolder`, what that gathered, its path, or a file: pycls's ``sweep.json``, or one of the NDS data
+        (arXiv 1905.13214). Where a run's trials are not there but its results.csv is (it was published without them),
+        that is read. Several runs become one table: a network that was trained with several seeds or recipes stays as
         several rows, the same trial in several runs counts once, and the column ``run`` says where each row is from.
         Learning rate, weight decay and batch size have columns where the recipe is known, and so has every other
         field in which the recipes differ.

@@ -93,11 +93,11 @@ class TrainingInfo:
 class PublishedFigure:
     """What was published of weights."""
 
-    weights: str
+    weights: str = ""
     """Source and tag."""
-    top1: float | None
+    top1: float | None = None
     """In per cent of ImageNet's validation images; None if it is not known."""
-    top5: float | None
+    top5: float | None = None
     addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

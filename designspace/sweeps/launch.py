@@ -21,7 +21,7 @@ from designspace.support.checks import number
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs, costs_of, trial_seconds
-from designspace.sweeps.local import Effort, Pool
+from designspace.sweeps.local import Effort, Pool, PoolSettings
 from designspace.sweeps.messages import Event, Task
 from designspace.sweeps.places import check, slots, within_memory, worker_bytes
 from designspace.sweeps.process import Slot
@@ -151,13 +151,13 @@ class Launcher:
 
         assert self.slurm is not None
         device, workers = self.on_slurm(plan.recipe)
-        work = {
-            "data_root": str(self.data_root),
-            "device": "auto" if device == "cpu" and self.device == "auto" else device,
-            "workers": self.workers,
-            "workers_per_gpu": self.workers_per_gpu,
-            "effort": self.effort,
-        }
+        pool = PoolSettings(
+            data_root=str(self.data_root),
+            device="auto" if device == "cpu" and self.device == "auto" else device,
+            workers=self.workers,
+            workers_per_gpu=self.workers_per_gpu,
+            effort=self.effort,
+        )
 
         def trial_s() -> float:
             costs = costs_of(run, plan.recipe, self.data_root)
@@ -167,7 +167,7 @@ class Launcher:
             run,
             plan,
             self.slurm,
-            work,
+            pool,
             {**self.about, **origin()},
             trial_s,
             workers,

@@ -57,6 +57,20 @@ class Effort:
             raise InputError(f"trial_timeout_min must be a number of minutes above 0, or null, not {limit_s / 60:g}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """What a pool is started with on another machine, which decides how many workers it holds."""
+
+    data_root: str
+    """Folder of the data sets."""
+    device: str
+    """Of the workers: cpu, cuda or auto."""
+    workers: int | None
+    """None: one per core, or ``workers_per_gpu`` per GPU."""
+    workers_per_gpu: int
+    effort: Effort
+
+
 @dataclass(slots=True)
 class _Queue:
     """The tasks that no worker is at."""

@@ -19,7 +19,7 @@ from designspace.support.machine import available_cores
 from designspace.support.text import counted
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import costs_of
-from designspace.sweeps.local import Effort, Pool
+from designspace.sweeps.local import Pool, PoolSettings
 from designspace.sweeps.messages import Task
 from designspace.sweeps.places import slots, within_memory, worker_bytes
 from designspace.trials.claims import ClaimLost
@@ -40,11 +40,7 @@ class Work:
 
     run: str
     launch: str
-    data_root: str
-    device: str
-    workers: int | None
-    workers_per_gpu: int
-    effort: Effort
+    pool: PoolSettings
     limit_s: float
     """A trial that SLURM warns after less than this was pre-empted; after more, it has used up a task's time."""
 
@@ -62,20 +58,16 @@ class Pack:
         plan = _plan_of(run)
         tasks = [Task(work.run, key) for key in launch.tasks()[index]]
         tasks = [task for task in tasks if not run.trial(task.key).state().has_ended]
+        settings, root = work.pool, Path(work.pool.data_root)
         is_single = isinstance(run, TrainingFolder)  # then its worker has all cores
-        workers = 1 if is_single else work.workers
-        places = slots(work.device, workers, work.workers_per_gpu, plan.recipe.devices)
-        need = worker_bytes(
-            costs_of(run, plan.recipe, Path(work.data_root)), plan.recipe, places[0].device, Path(work.data_root)
-        )
+        workers = 1 if is_single else settings.workers
+        places = slots(settings.device, workers, settings.workers_per_gpu, plan.recipe.devices)
+        need = worker_bytes(costs_of(run, plan.recipe, root), plan.recipe, places[0].device, root)
         places, note = within_memory(places, need, is_fixed=workers is not None)
         print(f"{counted(len(tasks), 'trial')}, {counted(len(places), 'worker')}. {note}", flush=True)
-        log = launch.task_log(index)
-        code = snapshot.PACKAGE.parent
+        log, code = launch.task_log(index), snapshot.PACKAGE.parent
         threads = max(1, available_cores() // plan.recipe.devices) if is_single else 1
-        self._pool = Pool(
-            places, Path(work.data_root), [launch], code, lambda task, event: None, work.effort, log, threads
-        )
+        self._pool = Pool(places, root, [launch], code, lambda task, event: None, settings.effort, log, threads)
         # SLURM ends a job with SIGTERM first: leave the trials in good order and wait for the end.
         signal.signal(signal.SIGTERM, self._pool.ask_to_stop)
         with contextlib.suppress(KeyboardInterrupt):
@@ -103,7 +95,7 @@ class Pack:
         words = f"no epoch ended within {seconds / 60:.0f} minutes of a task"
         failure = TrialFailure("time limit", words, len(folder.known_history()))
         pre_empted = seconds < self.work.limit_s
-        retries = self.work.effort.max_retries
+        retries = self.work.pool.effort.max_retries
         try:
             with folder.claimed() as claim:
                 if claim is not None:

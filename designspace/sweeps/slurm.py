@@ -19,6 +19,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder, writing
 from designspace.support.text import counted, is_printable
 from designspace.sweeps import scheduler, snapshot
+from designspace.sweeps.local import PoolSettings
 from designspace.sweeps.pack import Pack, Work
 from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
@@ -165,7 +166,7 @@ def submit(
     run: Run,
     plan: Plan,
     settings: Slurm,
-    work: Mapping[str, Any],
+    pool: PoolSettings,
     about: Mapping[str, Any],
     trial_s: Callable[[], float],
     workers: int,
@@ -179,7 +180,7 @@ def submit(
         run: a run folder with a population.
         plan: how its networks are trained. It becomes the run's once SLURM has accepted tasks.
         settings: how to submit.
-        work: fields of `Work` besides the folders.
+        pool: how each array task trains.
         about: what to note about the launch.
         trial_s: estimates the seconds that a trial takes on one worker.
         workers: workers of a task, as far as can be told here.
@@ -207,7 +208,7 @@ def submit(
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(packs)
-        job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, **work)
+        job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool)
 
         def fix_plan() -> None:
             run.write_plan(plan.recipe, plan.seed, plan.repeats)

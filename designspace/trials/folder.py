@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,19 +118,22 @@ class RunFolder(Run):
             "It was left as it is; choose another folder with run=..."
         )
 
-    def population(self) -> Population:
+    def population(self, *, verify: bool = True) -> Population:
         """Read the population.
+
+        Args:
+            verify: whether to compare each id with its row, which takes most of the time.
 
         Raises:
             RunError: there is none here, or its files are not whole.
         """
         try:
-            return read_population(self.path)
+            return read_population(self.path, verify=verify)
         except RunError:  # its files are replaced one after the other when it is extended
             if not self.exists():
                 raise
             time.sleep(0.5)
-            return read_population(self.path)
+            return read_population(self.path, verify=verify)
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the population, without a look at its networks.
@@ -229,14 +233,19 @@ class RunFolder(Run):
         Raises:
             RunError: a file is missing or damaged.
         """
-        population, plan = self.population(), self.plan()
+        population, plan = self.population(verify=False), self.plan()
         if plan is None:
             raise RunError(f"{self.path} has no recipe; launch it first")
         rows = {id_: row for row, id_ in enumerate(population.ids)}
 
         def trial(key: str) -> Trial:
+            network = population[rows[id_of(key)]]
+            if network.id != id_of(key):
+                raise RunError(
+                    f"{self.path / POPULATION_FILE}: the row of {id_of(key)} is not that network; it was changed"
+                )
             # The key alone tells the seed, so repeats that are added later are known.
-            return Trial(population[rows[id_of(key)]], plan.recipe, plan.seed_of(key))
+            return Trial(network, plan.recipe, plan.seed_of(key))
 
         return trial
 
@@ -268,27 +277,26 @@ class RunFolder(Run):
         """Return the command line that trains what is left."""
         return command("launch", run=self.path)
 
-    def table(self, population: Population | None = None) -> tuple[list[str], list[list[Any]]]:
-        """Return the results table: its column names, and one row for each trial, finished or not.
+    def gather(self) -> Gathered:
+        """Read what came of all trials so far, each once.
 
-        An empty string stands for a value that there is not. A run with repeats has two more columns: ``trial``, the
-        key, and ``fresh``, whether the network was trained again with this seed after it had been chosen.
+        Raises:
+            RunError: a file of the run is missing or not whole.
         """
-        population = population or self.population()
-        plan = self.plan()
+        population, plan = self.population(), self.plan()
         names = population.column_names()
         columns = [[_tidy(value) for value in population.columns[name].tolist()] for name in names]
         networks = dict(zip(population.ids, zip(*columns, strict=True), strict=True))
         has_repeats, fresh = bool(plan and plan.repeats), plan.fresh_keys() if plan else frozenset()
-        rows: list[list[Any]] = []
+        rows: list[tuple[Any, ...]] = []
         for state in self.states(plan.keys(population.ids) if plan else population.ids):
             fields = {name: getattr(state.result or state.failure, name, None) for name in RESULT_COLUMNS}
-            fields |= {"seed": plan.seed_of(state.key) if plan else "", "status": state.status}
-            fields["detail"] = " ".join(str(fields["detail"] or "").split())
-            values = ["" if value is None else value for value in fields.values()]
+            fields |= {"seed": plan.seed_of(state.key) if plan else None, "status": state.status}
+            fields["detail"] = " ".join(str(fields["detail"] or "").split()) or None
             more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
-            rows.append([*more, state.id, *networks[state.id], *values])
-        return [*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS], rows
+            rows.append((*more, state.id, *networks[state.id], *fields.values()))
+        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS)
+        return Gathered(self, population.space.template.num_classes, header, tuple(rows), self.histories())
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
         """Return the epochs so far of each trial that has completed one, by the trial's key.
@@ -304,11 +312,31 @@ class RunFolder(Run):
             return {key: history for key, history in found.items() if history}
         return read_histories(self.history) if self.history.exists() else {}
 
-    def write_results(self) -> Path:
-        """Gather the results of all trials into results.csv, and their epochs into history.csv; gives the former."""
-        header, rows = self.table()
-        write_together({self.history: histories_csv(self.histories()), self.results: csv_text([header, *rows])})
+    def write_results(self, gathered: Gathered | None = None) -> Path:
+        """Write the results of all trials to results.csv, and their epochs to history.csv; returns the former.
+
+        Args:
+            gathered: what was read of the trials; by default they are read now.
+        """
+        found = gathered or self.gather()
+        texts = {self.history: histories_csv(found.histories), self.results: csv_text([found.header, *found.rows])}
+        write_together(texts)
         return self.results
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What came of the trials of a run at one moment."""
+
+    run: RunFolder
+    num_classes: int
+    header: tuple[str, ...]
+    """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, whether the
+    network was trained again with this seed after it had been chosen."""
+    rows: tuple[tuple[Any, ...], ...]
+    """A row for each trial, finished or not; None stands for a value that there is not."""
+    histories: Mapping[str, tuple[EpochRecord, ...]]
+    """The epochs so far of each trial that has completed one, by its key."""
 
 
 def _tidy(value: float) -> float:

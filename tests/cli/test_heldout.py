@@ -14,7 +14,7 @@ from designspace.cli import app
 from designspace.data.presets import Preset
 from designspace.library.card import model_card
 from designspace.library.loading import find
-from designspace.models.info import ModelInfo
+from designspace.models.info import MeasuredError, ModelInfo, Selection
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
 from designspace.trials.trial import Trial, TrialResult
@@ -106,11 +106,15 @@ def test_what_the_commands_say(run, order, heldout, capsys):
 
 def test_the_card_says_what_chose(run, order, heldout):
     network = run.population()[run.ids().index(order[0])]
-    result = {"final_error": 56.0, "best_error": 55.0, "measured_on": "200 test images"}
-    result |= {"heldout_error": 10.0} if heldout else {}
-    chosen = {"rank": 1, "done": 4, "failed": 0, "unfinished": 0, "trials": 4, "run": "run", "space": "AnyNetXA"}
-    about = {"result": result, "selection": chosen}
-    card = model_card(network, ModelInfo("best", Preset(28, 28, mean=(0.3,), std=(0.4,)), "", "", about=about))
+    info = ModelInfo(
+        "best",
+        Preset(28, 28, mean=(0.3,), std=(0.4,)),
+        "",
+        "",
+        result=MeasuredError(56.0, 55.0, "200 test images", 10.0 if heldout else None),
+        selection=Selection("run", "AnyNetXA", rank=1, done=4, failed=0, unfinished=0, trials=4),
+    )
+    card = model_card(network, info)
     assert ("| error on held-out images | 10.00% |" in card) == heldout
     assert ("the test images played no part in choosing among 4" in card) == heldout
     assert ("so this one's error flatters it" in card) == (not heldout)

@@ -21,6 +21,8 @@ from designspace.trials.claims import is_claim
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import TrialFailure
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, fashion_mnist):
@@ -40,11 +42,10 @@ def run(trained, tmp_path):
 
 
 def ranked(run):
-    header, rows = run.table()
-    error, id_ = header.index("final_error"), header.index("id")
-    return [
-        row[id_] for row in sorted((row for row in rows if row[error] != ""), key=lambda row: (row[error], row[id_]))
-    ]
+    gathered = run.gather()
+    error, id_ = gathered.header.index("final_error"), gathered.header.index("id")
+    done = [row for row in gathered.rows if row[error] is not None]
+    return [row[id_] for row in sorted(done, key=lambda row: (row[error], row[id_]))]
 
 
 def test_the_best_of_the_results_can_be_loaded(trained):

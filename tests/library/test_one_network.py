@@ -12,19 +12,22 @@ import torch
 from event_files import curves
 
 import designspace
+from designspace.library import one_network
 from designspace.library.one_network import OneTraining, images_per_epoch, steps_per_epoch, trained_images
 from designspace.library.start import Start
 from designspace.models.info import OWN_LICENCE
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps.here import train_here
 from designspace.sweeps.local import Effort
-from designspace.training import one_network, train
+from designspace.training import train
 from designspace.training.failures import Interrupted
 from designspace.training.ranks import OtherRankFailed, Ranks
 from designspace.trials import claims
 from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import Trial
 from designspace.trials.trial_folder import TrialFolder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 CLASSES = ("top", "middle", "bottom")

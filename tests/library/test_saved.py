@@ -14,7 +14,7 @@ import torch
 from designspace.data.presets import Preset
 from designspace.library.saved import read_model, write_model
 from designspace.models import AnyNet
-from designspace.models.info import OWN_LICENCE, ModelInfo, of_published
+from designspace.models.info import OWN_LICENCE, ModelInfo, PublishedFigure, of_published
 from designspace.models.weights import Weights, find
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
@@ -33,7 +33,7 @@ KNOWN = ModelInfo(
     "made up",
     OWN_LICENCE,
     classes=("a", "b", "c|d"),
-    about={"published": {"top1": 12.5}},
+    published=PublishedFigure("mine", 12.5),
 )
 
 
@@ -243,7 +243,9 @@ def edited(fields):
         (lambda fields: fields["preset"].update(crop="big"), "does not describe a model"),
         (lambda fields: fields.update(classes=["a"]), "there are 1 names for 3 classes"),
         (lambda fields: fields.update(name=5), "name must be a text"),
-        (lambda fields: fields.update(about=3), "does not describe a model"),
+        (lambda fields: fields.update(about=3), "about must be a mapping"),
+        (lambda fields: fields.update(about={"result": {"final_error": 3}}), "does not describe a model"),
+        (lambda fields: fields.update(about={"provenance": 3}), "provenance must be a list"),
     ],
 )
 def test_a_description_that_does_not_hold_together_is_told(folder, change, words):
@@ -273,6 +275,12 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
     (folder / "network.json").write_text(" " * 10_000_001)
     with pytest.raises(RunError, match="at most 10,000,000 are read"):
         read_model(folder)
+
+
+def test_what_a_later_version_adds_is_left_out(folder):
+    published = {"weights": "mine", "top1": 12.5, "top5": None, "addresses": [], "energy": 3}
+    edit(folder, lambda fields: fields.update(about={"published": published, "carbon": {}}))
+    assert read_model(folder).weights == KNOWN
 
 
 def test_what_is_known_of_a_published_network():

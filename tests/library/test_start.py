@@ -19,6 +19,8 @@ from designspace.support.errors import InputError
 from designspace.training.loop import first_model
 from designspace.trials.trial import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = Recipe()
 NETWORK = Network(Stem("imagenet", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
 

@@ -5,7 +5,7 @@ from designspace.data.image_folder import ImageFolder
 from designspace.data.presets import Preset
 from designspace.library.verdict import Figure, differences, published_figure, verdict
 from designspace.library.verification import Verification
-from designspace.models.info import ModelInfo
+from designspace.models.info import ModelInfo, PublishedFigure
 
 FIGURE = Figure(81.03, "resnest:official")
 PUBLISHED = "the published 81.03% (resnest:official)"
@@ -40,13 +40,13 @@ def test_what_was_measured_otherwise_does_not_compare(tmp_path):
     assert verdict(few, FIGURE, 0.3, said) == f"top-1 does not compare with {PUBLISHED}: {said[0]}"
 
 
-def known(**about):
-    return ModelInfo("x", Preset(), "a file", "MIT", about=about)
+def known(published=None):
+    return ModelInfo("x", Preset(), "a file", "MIT", published=published)
 
 
 def test_the_figure_is_that_of_the_weights_or_of_the_network():
-    published = {"weights": "resnest:official", "top1": 81.03}
-    assert published_figure("anything", known(published=published, result={})) == FIGURE
+    published = PublishedFigure("resnest:official", 81.03)
+    assert published_figure("anything", known(published)) == FIGURE
     assert published_figure("runs/mine", known()) is None
     assert published_figure("ResNet50", known()).top1 == 76.8
-    assert published_figure("resnet50", known(published={**published, "top1": None})) is None
+    assert published_figure("resnet50", known(PublishedFigure("resnest:official"))) is None

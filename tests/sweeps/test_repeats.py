@@ -66,7 +66,7 @@ def test_a_repeat_gives_the_numbers_of_a_run_of_its_seed(trained, tmp_path, fash
         rows = of_seed(trained, seed)
         assert len(rows) == count
         assert [row for row in numbers(alone) if row[0] in [row[0] for row in rows]] == rows
-    errors = [row[-1] for row in trained.table()[1]]
+    errors = [row[-1] for row in trained.gather().rows]
     assert len(errors) == 5
 
 

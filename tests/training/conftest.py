@@ -1,7 +1,6 @@
 """Fixtures of this room's tests."""
 
 import pytest
-from stripes import data, network, recipe  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

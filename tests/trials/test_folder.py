@@ -61,10 +61,10 @@ def test_status_follows_from_the_files(run):
     states = run.states(run.population().ids)
     assert [state.status for state in states] == ["done", "failed", "running", "waiting"]
     assert states[0].result == RESULT
-    header, rows = run.table()
-    table = [dict(zip(header, row, strict=True)) for row in rows]
+    gathered = run.gather()
+    table = [dict(zip(gathered.header, row, strict=True)) for row in gathered.rows]
     assert [row["status"] for row in table] == ["done", "failed", "running", "waiting"]
-    assert (table[0]["final_error"], table[1]["final_error"]) == (12.5, "")
+    assert (table[0]["final_error"], table[1]["final_error"]) == (12.5, None)
     assert (table[1]["reason"], table[1]["detail"]) == ("diverged", "loss is nan in epoch 2, of 10")
     with run.write_results().open() as file:
         assert [row["id"] for row in csv.DictReader(file)] == [done, failed, running, waiting]
@@ -78,7 +78,7 @@ def test_no_text_in_the_results_is_a_formula(run, detail):
     with path.open(newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
-    assert dict(zip(*[run.table()[0], run.table()[1][0]], strict=True))["detail"] == detail
+    assert dict(zip(run.gather().header, run.gather().rows[0], strict=True))["detail"] == detail
     assert read_table(path)["detail"][0] == detail
     assert Results.read(path.parent).table["detail"][0] == detail
 
@@ -86,7 +86,7 @@ def test_no_text_in_the_results_is_a_formula(run, detail):
 def test_reading_changes_nothing(run):
     run.trial(run.population().ids[0]).write_result(RESULT)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    run.table()
+    run.gather()
     run.population()
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
@@ -97,8 +97,8 @@ def test_a_result_that_is_not_whole_is_a_row_that_says_so(run, content):
     for id_ in (first, second):
         run.trial(id_).write_result(RESULT)
     (run.trial(first).path / "result.json").write_text(content)
-    header, rows = run.table()
-    table = [dict(zip(header, row, strict=True)) for row in rows]
+    gathered = run.gather()
+    table = [dict(zip(gathered.header, row, strict=True)) for row in gathered.rows]
     assert [row["status"] for row in table] == ["failed", "done", "waiting", "waiting"]
     assert table[0]["reason"] == "error"
     assert "result.json does not hold a whole TrialResult" in table[0]["detail"]
