@@ -36,7 +36,11 @@ from designspace.trials.folder import RunFolder
 
 
 def _points(key: str, value: Any) -> float:
-    """Return a number of points."""
+    """Return a number of percentage points.
+
+    Raises:
+        InputError: it is not a number, or below 0.
+    """
     if not isinstance(value, int | float) or not value >= 0:
         raise InputError(f"{key} must be a number of points >= 0, not {value!r}")
     return value

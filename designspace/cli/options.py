@@ -35,7 +35,7 @@ def whole_number(low: int, high: int | None = None) -> Check:
 
 
 def one_of(kind: str, allowed: Iterable[str]) -> Check:
-    """Return a check of names, for ``Annotated``."""
+    """Return a check of names, for ``Annotated``; ``kind`` is what the message calls them."""
     names = tuple(allowed)
 
     def check(key: str, value: Any) -> str:
@@ -53,7 +53,7 @@ OptionalCount = Annotated[int | None, partial(whole_or_null, low=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """The group ``data``."""
+    """Keys of the files in configs/data."""
 
     name: str | None
     root: Path | None
@@ -61,23 +61,23 @@ class DataOptions:
 
     @property
     def known_name(self) -> str:
-        """The name.
+        """Name of the data set.
 
         Raises:
-            InputError: none is given.
+            InputError: no data set is named.
         """
         if self.name is None:
             raise InputError("data=... must be given: the name of a data set, as data=cifar10 or data=pets")
         return self.name
 
     def note(self, name: str) -> DataNote:
-        """Return what a run remembers of its data set."""
+        """Return the note for a run folder of the data set ``name``."""
         return DataNote(name, None if self.root is None else str(self.root.resolve()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The values of a command's keys, and which of them were typed."""
+    """Values of a command's keys, and which of them were typed; a base class."""
 
     command: str
     line: CommandLine

@@ -22,7 +22,7 @@ Seeds = Annotated[int, whole_number(1, 10_000)]
 
 @dataclass(frozen=True, kw_only=True)
 class LauncherOptions:
-    """The group ``launcher``."""
+    """Keys of the files in configs/launcher."""
 
     name: str
     device: str
@@ -30,7 +30,7 @@ class LauncherOptions:
     workers_per_gpu: Count
     gpus_per_trial: OptionalCount
     fields: Fields
-    """All its values."""
+    """All values, for `Launcher.from_dict`, which checks those that have no field here."""
 
     def make(self, options: Options, root: Path, **changes: str) -> Launcher:
         """Return the launcher of a command for data sets below ``root``, with some values changed."""
@@ -39,7 +39,7 @@ class LauncherOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
-    """Keys of all commands that train with a recipe."""
+    """Keys that all commands with a recipe have."""
 
     recipe: Fields
     data: DataOptions
