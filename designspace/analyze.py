@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 from designspace.analysis import Results
 from designspace.analysis import analyze as analyze_results
@@ -18,10 +19,10 @@ from designspace.analysis.results import Failures
 from designspace.analysis.study import Figures
 from designspace.analysis.tables import Table
 from designspace.cli import app
+from designspace.cli.options import Seed, one_of
 from designspace.cli.tables import print_table
 from designspace.spaces.population import POPULATION_FILE
-from designspace.support.checks import whole
-from designspace.support.errors import InputError, RunError, unknown
+from designspace.support.errors import InputError, RunError
 from designspace.support.files import WriteError
 from designspace.trials.folder import RunFolder
 from designspace.trials.open import find_runs
@@ -29,21 +30,41 @@ from designspace.trials.open import find_runs
 log = logging.getLogger("designspace.analyze")
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/analyze.yaml, which says what they mean."""
+
+    runs: tuple[Path, ...]
+    out: Path | None
+    failures: Annotated[Failures, one_of("treatment of failures", get_args(Failures))]
+    level: float
+    figures: Annotated[Figures, one_of("choice of figures", get_args(Figures))]
+    seed: Seed
+    match: str | None
+    margin: float | None
+
+
+def run(options: Options) -> None:
     """Gather the results of the runs, compare them, and say what was found and where it lies."""
-    paths = config["runs"] if isinstance(config["runs"], list) else [config["runs"]]
-    if not paths:
+    given = options.runs
+    if not given:
         raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
-    given = [Path(str(path)) for path in paths]
-    failures, level, seed, figures = _checked(config)
-    match, margin = config["match"], config["margin"]
+    check_level(options.level)
     runs = runs_at(given)
     folders = [run.path if isinstance(run, RunFolder) else run.parent for run in runs]
     if any(path not in folders and path.is_dir() for path in given):  # folders of runs: the report is for all of them
         folders = [path.parent if path.is_file() else path for path in given if path.exists()]
     common = Path(os.path.commonpath([path.resolve() for path in folders]))
-    out = Path(str(config["out"])) if config["out"] is not None else _short(common)
-    show(runs, out, failures=failures, level=level, seed=seed, figures=figures, match=match, margin=margin)
+    show(
+        runs,
+        options.out or _short(common),
+        failures=options.failures,
+        level=options.level,
+        seed=options.seed,
+        figures=options.figures,
+        match=options.match,
+        margin=options.margin,
+    )
 
 
 def runs_at(given: Sequence[Path]) -> list[RunFolder | Path]:
@@ -164,18 +185,6 @@ def _named_apart(results: Sequence[Results], runs: Sequence[RunFolder | Path]) -
         return list(results)
     paths = [run.path if isinstance(run, RunFolder) else run for run in runs]
     return [dataclasses.replace(result, name=name) for result, name in zip(results, labels(paths), strict=True)]
-
-
-def _checked(config: app.Config) -> tuple[Failures, float, int, Figures]:
-    """Return how failures count, the level, the seed and the choice of figures that were typed."""
-    failures, level, seed, figures = (config[key] for key in ("failures", "level", "seed", "figures"))
-    if failures not in get_args(Failures):
-        raise unknown("treatment of failures", failures, get_args(Failures))
-    check_level(level)
-    whole("seed", seed, 0)
-    if figures not in get_args(Figures):
-        raise unknown("choice of figures", figures, get_args(Figures))
-    return failures, float(level), seed, figures
 
 
 def provenance_of(folders: Sequence[RunFolder]) -> dict[str, str]:

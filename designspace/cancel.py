@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.cli import app
@@ -10,9 +10,16 @@ from designspace.sweeps.upkeep import cancel
 from designspace.trials.open import find_runs
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/cancel.yaml, which says what they mean."""
+
+    run: Path
+
+
+def run(options: Options) -> None:
     """Cancel, and say what was told to end."""
-    for folder in find_runs(Path(config["run"])):
+    for folder in find_runs(options.run):
         told = cancel(folder)
         print(f"{folder.path}: {'; '.join(told) if told else 'nothing is at work on it'}")
 

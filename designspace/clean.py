@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.cli import app
@@ -12,11 +12,19 @@ from designspace.sweeps.upkeep import KINDS, delete, leftovers
 from designspace.trials.open import find_runs
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/clean.yaml, which says what they mean."""
+
+    run: Path
+    delete: tuple[str, ...] | None
+    keep_best: int
+
+
+def run(options: Options) -> None:
     """Say what could be deleted and what it holds; delete the kinds that were named."""
-    named = config["delete"]
-    for folder in find_runs(Path(config["run"])):
-        found = leftovers(folder, config["keep_best"])
+    for folder in find_runs(options.run):
+        found = leftovers(folder, options.keep_best)
         rows = [
             (kind, len(found[kind]), f"{quantity(sum(size for _, size in found[kind]))}B", KINDS[kind])
             for kind in KINDS
@@ -24,8 +32,8 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         print_table(
             f"{folder.path}: what could be deleted", ("kind", "files", "size", "what it is"), rows, texts=(0, 3)
         )
-        if named:
-            count, size = delete(found, named)
+        if options.delete:
+            count, size = delete(found, options.delete)
             print(f"{counted(count, 'file')}, {quantity(size)}B, {'was' if count == 1 else 'were'} deleted")
         else:
             print(f"delete some: {command('clean', run=folder.path, delete=list(KINDS))}")

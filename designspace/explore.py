@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import analyze, data, launch
 from designspace.cli import app
-from designspace.cli.provenance import provenance
-from designspace.cli.recipes import usable, with_seeds
+from designspace.cli.options import Count, Fields
+from designspace.cli.recipes import Seeds, TrainingOptions, usable, with_seeds
 from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
 from designspace.spaces.population import Population
@@ -18,50 +19,59 @@ from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
-from designspace.sweeps.launch import Launcher, check_fit
+from designspace.sweeps.launch import check_fit
 from designspace.sweeps.preflight import check_launch, check_training
-from designspace.trials.data_note import DataNote, write_note
+from designspace.trials.data_note import write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 from designspace.trials.trial import Recipe
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainingOptions):
+    """Keys of configs/explore.yaml, which says what they mean."""
+
+    name: str
+    spaces: tuple[str, ...] | None
+    n: Count
+    seeds: Seeds
+    run: Path
+    space: Fields
+
+
+def run(options: Options) -> None:
     """Fetch the images, sample, check everything, train what is not done, analyse."""
-    name, root = config["data"]["name"], Path(config["data"]["root"] or data.default_root()).expanduser()
-    if name is None:
-        raise InputError("data=... must be given: the name of a data set, as data=cifar10 or data=pets")
-    settings = {key: value for key, value in config["space"].items() if key != "name"}
-    if not config["spaces"]:
+    name, root = options.data.known_name, options.data.root or data.default_root()
+    settings = {key: value for key, value in options.space.items() if key != "name"}
+    if not options.spaces:
         raise InputError("spaces is empty; give names of design spaces, as spaces=[AnyNetXA,RegNetX]")
-    named = (catalog.space(each, **settings) for each in config["spaces"])
+    named = (catalog.space(each, **settings) for each in options.spaces)
     spaces = list({space.name: space for space in named}.values())  # one that is listed twice is one run
-    devices = config["launcher"]["gpus_per_trial"] or config["recipe"]["devices"]
-    given = Recipe.from_dict({**config["recipe"], "data": name, "devices": devices})
-    recipe, note = usable(given, DataSource(name, root), typed)
+    devices = options.launcher.gpus_per_trial or options.recipe["devices"]
+    given = Recipe.from_dict({**options.recipe, "data": name, "devices": devices})
+    recipe, note = usable(given, DataSource(name, root), options)
     for space in spaces:
         check_fit(space.template, recipe, root)
-    origin = provenance("explore", typed)
-    launcher = Launcher.from_dict(config["launcher"], root, origin)
+    origin, launcher = options.provenance(), options.launcher.make(options, root)
     data.prepare(name, root)
-    folders = [RunFolder(Path(config["run"]) / space.name) for space in spaces]
+    folders = [RunFolder(options.run / space.name) for space in spaces]
     populations = [
-        space.sample(config["n"], population_seed(folder, space, config["seed"]))
+        space.sample(options.n, population_seed(folder, space, options.seed))
         for folder, space in zip(folders, spaces, strict=True)
     ]
     for population in populations:
         check_training(recipe, population.space.network_columns(population.columns), root)
     for folder, population in zip(folders, populations, strict=True):
         folder.create(population, origin)
-        write_note(folder.path, DataNote(name, str(root.resolve()) if config["data"]["root"] else None))
-    plans = {folder: with_seeds(folder, Plan(recipe, config["seed"]), config["seeds"]) for folder in folders}
+        write_note(folder.path, options.data.note(name))
+    plans = {folder: with_seeds(folder, Plan(recipe, options.seed), options.seeds) for folder in folders}
     forecast = check_launch(plans, launcher)
     for line in filter(None, (note, shared_seed_note(populations), *forecast.notes)):
         print(line)
-    each = f"{counted(config['n'], 'network')} from each of {counted(len(folders), 'space')}"
-    print(f"{config['name']}: {each}, in {config['run']}")
+    each = f"{counted(options.n, 'network')} from each of {counted(len(folders), 'space')}"
+    print(f"{options.name}: {each}, in {options.run}")
     launch.train(plans, launcher, wait=True)
-    analyze.show(folders, Path(config["run"]))
+    analyze.show(folders, options.run)
 
 
 def population_seed(folder: RunFolder, space: DesignSpace, seed: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.cli import app
+from designspace.cli.options import Count
 from designspace.library.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
 from designspace.library.loading import load
 from designspace.library.saved import ONNX, TORCH_EXPORT, write_model
@@ -17,18 +18,32 @@ from designspace.support.reading import entries
 from designspace.support.text import counted
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/export.yaml, which says what they mean."""
+
+    run: Path | None
+    rank: Count | None
+    id: str | None
+    model: str | None
+    weights: str | bool | None
+    to: Path
+    onnx: bool
+    torch_export: bool
+
+
+def run(options: Options) -> None:
     """Write the folder, and say where it is and how to load it."""
-    if config["onnx"]:
+    if options.onnx:
         check_onnx_packages()  # before anything is written
-    model, info = _chosen(config)
-    folder = Path(config["to"])
+    model, info = _chosen(options)
+    folder = options.to
     write_model(folder, model, info)
     crop = info.preset.crop
-    if config["onnx"]:
+    if options.onnx:
         to_onnx(model, folder / ONNX)
         print(f"{ONNX}: {_compared(folder / ONNX, model, crop)}")
-    if config["torch_export"]:
+    if options.torch_export:
         to_torch_export(model, folder / TORCH_EXPORT, crop)
     names = ", ".join(path.name for path in entries(folder))
     print(f"{info.name}{_rank(info)} is in {folder}: {names}")
@@ -36,15 +51,14 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
 
 
-def _chosen(config: app.Config) -> tuple[AnyNet, ModelInfo]:
+def _chosen(options: Options) -> tuple[AnyNet, ModelInfo]:
     """The model that was asked for, and what is known about it."""
-    if (config["run"] is None) == (config["model"] is None):
+    if options.model is not None and options.run is None:
+        model = create_model(options.model, options.weights or False)
+        return model, model.weights or of_published(options.model, None)
+    if options.run is None or options.model is not None:
         raise InputError("either run=... or model=... must be given, and not both; see --help")
-    if config["model"] is not None:
-        model = create_model(config["model"], config["weights"])
-        return model, model.weights or of_published(config["model"], None)
-    id_ = config["id"]
-    model = load(Path(config["run"]), rank=config["rank"] if id_ is None else None, id=id_)
+    model = load(options.run, rank=options.rank if options.id is None else None, id=options.id)
     assert model.weights is not None
     return model, model.weights
 

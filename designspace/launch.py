@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from designspace.cli import app
 from designspace.cli.forecast import print_forecast
-from designspace.cli.provenance import provenance
-from designspace.cli.recipes import Chosen, chosen_for
+from designspace.cli.recipes import Chosen, Seeds, TrainingOptions, chosen_for
 from designspace.cli.tables import progress_bar
 from designspace.support.errors import RunError
 from designspace.support.text import command, counted
@@ -18,25 +18,35 @@ from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
-from designspace.trials.data_note import DataNote, write_note
+from designspace.trials.data_note import write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainingOptions):
+    """Keys of configs/launch.yaml, which says what they mean."""
+
+    run: Path
+    seeds: Seeds
+    wait: bool
+    dry_run: bool
+
+
+def run(options: Options) -> None:
     """Check everything, fix the plan, train what is not done, and say what came of it."""
-    folder = RunFolder(Path(config["run"]))
-    chosen = chosen_for(folder, config, typed)
-    launcher = Launcher.from_dict(config["launcher"], chosen.root, provenance("launch", typed))
+    folder = RunFolder(options.run)
+    chosen = chosen_for(folder, options, options.seeds)
+    launcher = options.launcher.make(options, chosen.root)
     forecast = check_launch({folder: chosen.plan}, launcher)
     for note in (*chosen.notes, *forecast.notes):
         print(note)
-    if config["dry_run"]:
+    if options.dry_run:
         show_plan(folder, chosen, launcher, forecast)
         return
-    if root := config["data"]["root"]:
-        write_note(folder.path, DataNote(chosen.recipe.data, str(Path(root).expanduser().resolve())))
-    if train({folder: chosen.plan}, launcher, wait=config["wait"]):
+    if options.data.root:
+        write_note(folder.path, options.data.note(chosen.recipe.data))
+    if train({folder: chosen.plan}, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"look at them: {command('analyze', runs=[folder.path])}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from designspace.analysis.planning import Plan, plan_better, plan_not_worse
 from designspace.cli import app
@@ -10,24 +10,38 @@ from designspace.support.errors import InputError
 from designspace.support.text import counted
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/plan.yaml, which says what they mean."""
+
+    effect: float | None
+    margin: float | None
+    sd: float | None
+    power: float
+    level: float
+    pairs: int
+
+
+def run(options: Options) -> None:
     """Print the networks that are needed, for which claim, and what is assumed."""
-    effect, margin, sd = (config[key] for key in ("effect", "margin", "sd"))
-    common = {key: config[key] for key in ("power", "level", "pairs")}
+    effect, margin, sd = options.effect, options.margin, options.sd
+    common = options.power, options.level, options.pairs
     if (effect is None) == (margin is None):
         raise InputError("give either effect=..., as effect=0.6, or margin=... with sd=..., as margin=0.5 sd=2")
     if (margin is None) != (sd is None):
         raise InputError("margin=... and sd=... go together, as margin=0.5 sd=2: both in percentage points")
     if effect is not None:
-        print(_sentence(plan_better(effect, **common), "that one space is better"))
+        print(_sentence(plan_better(effect, *common), "that one space is better"))
         print(f"if a random network of it has the lower error with probability {effect:g}.")
         print("Tests: Kolmogorov-Smirnov, then Brunner-Munzel. Assumed: errors that vary as much in both spaces.")
-        return
-    print(_sentence(plan_not_worse(margin, sd, **common), f"that a space is not worse by more than {_points(margin)}"))
-    both = plan_not_worse(margin, sd, **common, both_sides=True)
-    print(_sentence(both, "that it is not better by more than that either"))
-    print(f"if the mean errors are equal and errors vary by {_points(sd)} (standard deviation) within each space.")
-    print("Test: t test of the difference of the means against the margin, on one side or on both.")
+    if margin is not None and sd is not None:
+        print(
+            _sentence(plan_not_worse(margin, sd, *common), f"that a space is not worse by more than {_points(margin)}")
+        )
+        both = plan_not_worse(margin, sd, *common, both_sides=True)
+        print(_sentence(both, "that it is not better by more than that either"))
+        print(f"if the mean errors are equal and errors vary by {_points(sd)} (standard deviation) within each space.")
+        print("Test: t test of the difference of the means against the margin, on one side or on both.")
 
 
 def _sentence(plan: Plan, claim: str) -> str:

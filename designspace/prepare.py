@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import data
 from designspace.cli import app
+from designspace.cli.options import Count, DataOptions
 from designspace.cli.tables import image_counter
 from designspace.data import catalog, imagenet
 from designspace.data.classes import numbering
@@ -19,46 +21,57 @@ from designspace.support.machine import available_cores
 from designspace.support.text import as_utf8, counted
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/prepare.yaml, which says what they mean."""
+
+    data: DataOptions
+    from_: tuple[Path, ...] | None
+    name: str | None
+    size: int | None
+    heldout: float | None
+    check: bool
+    workers: Count | None
+
+
+def run(options: Options) -> None:
     """Prepare the data set and say where it lies."""
-    chosen = config["data"]["name"]
-    name = config["name"] or chosen
-    root = Path(config["data"]["root"] or data.default_root())
-    sources = config["from"] or []
+    chosen, root = options.data.name, options.data.root or data.default_root()
+    name, sources = options.name or chosen, options.from_ or ()
     if name is None:
         raise InputError("name=... must be given: what the packed data set is to be called, as name=flowers")
     if chosen == imagenet.NAME:
-        _prepare_imagenet(config, sources, str(name), root)
+        _prepare_imagenet(options, sources, name, root)
     elif not sources:
-        data.prepare(str(name), root)
+        data.prepare(name, root)
         print(f"{name} is whole in {root}")
     elif len(sources) == 1:
-        _pack(config, Path(sources[0]), config["heldout"], str(name), root)
+        _pack(options, sources[0], options.heldout, name, root)
     else:
         raise InputError(f"from=... must be one folder, not {', '.join(map(str, sources))}")
 
 
-def _prepare_imagenet(config: app.Config, sources: Sequence[str], name: str, root: Path) -> None:
+def _prepare_imagenet(options: Options, sources: Sequence[Path], name: str, root: Path) -> None:
     """Lay ImageNet out, and pack it if a size is given."""
     with image_counter("images laid out") as show:
-        folder = imagenet.extract([Path(source) for source in sources], root, check=config["check"], show=show)
+        folder = imagenet.extract(sources, root, check=options.check, show=show)
     print(f"{imagenet.NAME} is whole in {folder}; python -m designspace.verify data=imagenet tests on it")
-    if config["size"] is None:
+    if options.size is None:
         print("to train on it, pack it: the same command with size=160, or as many pixels as you need")
     else:
-        _pack(config, folder, None, name, root)
+        _pack(options, folder, None, name, root)
 
 
-def _pack(config: app.Config, source: Path, heldout: float | None, name: str, root: Path) -> None:
+def _pack(options: Options, source: Path, heldout: float | None, name: str, root: Path) -> None:
     """Pack a folder, and say what came of it and how to use it."""
     catalog.check_name(name)
-    if config["size"] is None:
+    if options.size is None:
         raise InputError("size=... must be given: height and width of the packed images in pixels, as size=64")
     recorded = read_packed(root / name).classes if is_packed(root / name) else ()
     splits = find_splits(source, heldout, recorded)
-    workers = available_cores() if config["workers"] is None else config["workers"]
+    workers = options.workers or available_cores()
     with image_counter("images packed") as show:
-        packed = pack(splits, root / name, config["size"], workers, show)
+        packed = pack(splits, root / name, options.size, workers, show)
     print(
         f"{name} is whole in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images of "
         f"{packed.size} x {packed.size} pixels in {counted(len(packed.classes), 'class')}, from {packed.source}"

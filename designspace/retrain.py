@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from designspace import launch
 from designspace.analysis.retraining import retraining
 from designspace.cli import app
-from designspace.cli.provenance import provenance
-from designspace.cli.recipes import Chosen, plan_of
+from designspace.cli.options import whole_number
+from designspace.cli.recipes import Chosen, LauncherOptions, plan_of
 from designspace.cli.tables import print_table
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted
-from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import check_launch
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
@@ -21,9 +22,21 @@ from designspace.trials.retraining import with_fresh_seeds
 from designspace.trials.trial_folder import TrialState
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/retrain.yaml, which says what they mean."""
+
+    launcher: LauncherOptions
+    run: Path
+    top: Annotated[int, whole_number(1, 10_000)]
+    seeds: Annotated[int, whole_number(1, 1000)]
+    wait: bool
+    dry_run: bool
+
+
+def run(options: Options) -> None:
     """Choose networks and seeds, check everything, train what is not done, and print the new order."""
-    folder = RunFolder(Path(config["run"]))
+    folder = RunFolder(options.run)
     num_classes = folder.space().template.num_classes
     before = plan_of(folder)
     states = folder.states(folder.trial_keys(before.plan))
@@ -32,19 +45,19 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
             f"no trial of {folder.path} is done, so there is no best network to train again; first: "
             f"{command('launch', run=folder.path)}"
         )
-    plan = with_fresh_seeds(before.plan, states, config["top"], config["seeds"], num_classes)
-    for line in _about_choice(folder, before.plan, plan, states, config["top"]):
+    plan = with_fresh_seeds(before.plan, states, options.top, options.seeds, num_classes)
+    for line in _about_choice(folder, before.plan, plan, states, options.top):
         print(line)
-    launcher = Launcher.from_dict(config["launcher"], before.root, provenance("retrain", typed))
+    launcher = options.launcher.make(options, before.root)
     trials = plan.fresh_keys()
     forecast = check_launch({folder: plan}, launcher, trials)
     for note in forecast.notes:
         print(note)
-    if config["dry_run"]:
+    if options.dry_run:
         launch.show_plan(folder, Chosen(plan, before.root), launcher, forecast, trials)
         return
     if forecast.waiting:
-        launch.train({folder: plan}, launcher, wait=config["wait"], only=trials)
+        launch.train({folder: plan}, launcher, wait=options.wait, only=trials)
     show(folder, num_classes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.cli import app
@@ -11,10 +11,19 @@ from designspace.sweeps.upkeep import retry
 from designspace.trials.open import find_runs
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/retry.yaml, which says what they mean."""
+
+    run: Path
+    reason: str | None
+    trial: str | None
+
+
+def run(options: Options) -> None:
     """Retry, and say which trials wait now."""
-    for folder in find_runs(Path(config["run"])):
-        waiting = retry(folder, config["reason"], config["trial"])
+    for folder in find_runs(options.run):
+        waiting = retry(folder, options.reason, options.trial)
         verb = "waits" if len(waiting) == 1 else "wait"
         print(
             f"{folder.path}: {counted(len(waiting), 'trial')} {verb} again{': ' if waiting else ''}{', '.join(waiting)}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from designspace import data
 from designspace.cli import app, data_words
-from designspace.cli.provenance import provenance
+from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.data.of_run import data_of
 from designspace.spaces import catalog, size
@@ -19,50 +18,63 @@ from designspace.spaces.seeds import drawn_with_same_seed, independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, exact, quantity
-from designspace.trials.data_note import DataNote, read_note, write_note
+from designspace.trials.data_note import read_note, write_note
 from designspace.trials.folder import RunFolder
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/sample.yaml, which says what they mean."""
+
+    space: Fields
+    data: DataOptions
+    n: Count
+    seed: Seed
+    run: Path | None
+    file: Path | None
+    regime: str
+    count: bool
+
+
+def run(options: Options) -> None:
     """Sample, write, and say what was drawn; or only count."""
-    space = own_space(config, typed) if config["file"] else catalog.space(**config["space"])
-    if config["count"]:
+    space = catalog.space(**options.space) if options.file is None else own_space(options.file, options)
+    if options.count:
         show_size(space)
         return
-    name = named_data(space, config["data"], typed)
-    population = space.sample(config["n"], config["seed"])
-    folder = RunFolder(Path(config["run"] or f"runs/{space.name}"))
-    population = folder.create(population, provenance("sample", typed))
-    if name is not None and (_names_data(typed) or read_note(folder.path) is None):
-        root = config["data"]["root"]
-        write_note(folder.path, DataNote(name, str(Path(root).expanduser().resolve()) if root else None))
+    name = named_data(space, options)
+    population = space.sample(options.n, options.seed)
+    folder = RunFolder(options.run or Path(f"runs/{space.name}"))
+    population = folder.create(population, options.provenance())
+    if name is not None and (options.is_typed("data", "data.name", "input") or read_note(folder.path) is None):
+        write_note(folder.path, options.data.note(name))
     show(population)
-    if not config["file"] and (note := budget_note(population, typed)):
+    if options.file is None and (note := budget_note(population, options)):
         print(note)
     for note in filter(None, (duplicates_note(population), shared_seed_note(folder, population))):
         print(note)
     number = len(population)
     print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
-    show_next(folder, config["data"]["root"])
+    show_next(folder, options.data.root)
 
 
-def named_data(space: DesignSpace, chosen: Mapping[str, Any], typed: Sequence[str]) -> str | None:
+def named_data(space: DesignSpace, options: Options) -> str | None:
     """Return the data set that the networks of a space are for; None if it was described but not named.
 
     Raises:
         InputError: the data set that was typed has other images, or one class alone.
     """
-    template, name = space.template, chosen["name"]
+    template, name = space.template, options.data.name
     if template.num_classes < 2:
         raise InputError(f"{space.name}: nothing can be learned from images of one class; there must be 2 or more")
     if name is None:
         return None
-    shape = data.shape(name, Path(chosen["root"]) if chosen["root"] else None)
+    shape = data.shape(name, options.data.root)
     is_scaled = name == "imagenet"  # its recipes crop it to any size
     fits = (template.in_channels, template.num_classes) == (shape.channels, shape.num_classes)
     if fits and (template.resolution == shape.size or is_scaled):
-        return str(name)
-    if any(app.is_typed(key, typed) for key in ("data", "data.name")):
+        return name
+    if options.is_typed("data", "data.name"):
         drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
         raise InputError(
             f"data={name} has {shape.in_words()}, but the networks of {space.name} would be for "
@@ -71,21 +83,16 @@ def named_data(space: DesignSpace, chosen: Mapping[str, Any], typed: Sequence[st
     return None
 
 
-def _names_data(typed: Sequence[str]) -> bool:
-    """Whether a data set was typed."""
-    return any(app.is_typed(key, typed) for key in ("data", "data.name", "input"))
-
-
-def budget_note(population: Population, typed: Sequence[str]) -> str:
+def budget_note(population: Population, options: Options) -> str:
     """Say what would suit the images better, where it was not typed; an empty text if there is nothing to say."""
     space = population.space
     template = space.template
     is_small = template.resolution <= data_words.SMALL
     hints = []
-    if is_small and template.stem.kind != "cifar" and not app.is_typed("space.stem", typed):
+    if is_small and template.stem.kind != "cifar" and not options.is_typed("space.stem"):
         hints.append(f"the {template.stem.kind} stem shrinks images that are small already: space.stem=cifar does not")
     limited = {constraint.quantity for constraint in space.constraints if isinstance(constraint, Band)}
-    is_limited = limited or any(app.is_typed(f"space.{key}", typed) for key in QUANTITIES)
+    is_limited = limited or options.is_typed(*(f"space.{key}" for key in QUANTITIES))
     if not is_limited and space.name not in data_words.WITHOUT_BUDGET:
         column = population.columns["flops"]
         low, high = (quantity(float(cost)) for cost in (column.min(), column.max()))
@@ -129,10 +136,10 @@ def shared_seed_note(folder: RunFolder, population: Population) -> str:
     )
 
 
-def show_next(folder: RunFolder, root: str | None) -> None:
+def show_next(folder: RunFolder, root: Path | None) -> None:
     """Print the commands that train the networks."""
     try:
-        source = data_of(folder, root=Path(root) if root else None)
+        source = data_of(folder, root=root)
     except InputError as error:
         print(f"to train them: {error}")
         return
@@ -147,26 +154,26 @@ USUAL = ("stem", "stem_width", "flops")
 """What a choice of images brings along, unless the file says otherwise."""
 
 
-def own_space(config: app.Config, typed: Sequence[str]) -> DesignSpace:
+def own_space(file: Path, options: Options) -> DesignSpace:
     """Read the space of a file, and complete it by what was typed about images, stem and limits.
 
     Raises:
         InputError: the file describes no space, or disagrees with what was typed.
     """
-    if app.is_typed("space", typed):
+    if options.is_typed("space"):
         raise InputError("file=... and space=... are two spaces; leave one of them out")
-    if config["regime"] != "paper":
+    if options.regime != "paper":
         raise InputError("regime=auto chooses the ranges of axes, and file=... has its own; leave one of them out")
-    values = config["space"]
-    told = {name: value for name, value in values.items() if app.is_typed(f"space.{name}", typed)}
+    values = options.space
+    told = {name: value for name, value in values.items() if options.is_typed(f"space.{name}")}
     usual = {}
-    if any(app.is_typed(key, typed) for key in ("input", "data", "data.name")):
+    if options.is_typed("input", "data", "data.name"):
         told = {**{name: values[name] for name in SHAPE}, **told}
         usual = {name: values[name] for name in USUAL if name not in told}
-    space = read_own(Path(str(config["file"])), told, usual)
+    space = read_own(file, told, usual)
     template = space.template
     print(
-        f"{space.name}, from {config['file']}: for images of {template.in_channels} channels and {template.resolution} "
+        f"{space.name}, from {file}: for images of {template.in_channels} channels and {template.resolution} "
         f"x {template.resolution} pixels in {template.num_classes} classes, {template.stem.kind} stem"
     )
     return space

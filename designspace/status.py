@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from designspace.cli import app
+from designspace.cli.options import one_of
 from designspace.cli.tables import print_table, repeat
-from designspace.support.errors import InputError, unknown
+from designspace.support.errors import InputError
 from designspace.support.text import duration
 from designspace.sweeps.status import RunStatus, TrialStatus, run_status, tasks_in_queue, trial_status
 from designspace.trials.open import find_runs
@@ -16,16 +20,24 @@ from designspace.trials.run import Run
 from designspace.trials.trial_folder import STATUSES, TrialState, check_none_edited
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/status.yaml, which says what they mean."""
+
+    run: Path
+    trials: Annotated[str, one_of("status", (*STATUSES, "all"))] | None
+    trial: str | None
+    watch: bool
+
+
+def run(options: Options) -> None:
     """Print a row for each run, what failed and what is queued, and the trials that were asked for."""
-    kinds, trial = config["trials"], config["trial"]
-    if kinds is not None and kinds not in ("all", *STATUSES):
-        raise unknown("status", kinds, (*STATUSES, "all"))
-    runs = {_label(folder, Path(config["run"])): folder for folder in find_runs(Path(config["run"]))}
-    if config["watch"]:
-        repeat(lambda: show(runs, kinds, trial), lambda statuses: all(status.left_s == 0 for status in statuses))
+    runs = {_label(folder, options.run): folder for folder in find_runs(options.run)}
+    look = partial(show, runs, options.trials, options.trial)
+    if options.watch:
+        repeat(look, lambda statuses: all(status.left_s == 0 for status in statuses))
         return
-    for status in show(runs, kinds, trial):
+    for status in look():
         check_none_edited(status.states)
 
 

@@ -6,14 +6,13 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import data
 from designspace.cli import app
-from designspace.cli.provenance import provenance
-from designspace.cli.recipes import usable
+from designspace.cli.options import Count
+from designspace.cli.recipes import TrainingOptions, usable
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
 from designspace.data.of_run import DataSource, data_of
 from designspace.launch import train as submit
@@ -43,18 +42,40 @@ class _Plan:
     device: str | None
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainingOptions):
+    """Keys of configs/train.yaml, which says what they mean."""
+
+    model: str | None
+    run: Path | None
+    rank: Count | None
+    id: str | None
+    stem: str | None
+    weights: str | bool | None
+    out: Path | None
+    device: str | None
+    wait: bool
+    dry_run: bool
+
+    @property
+    def any_device(self) -> str | None:
+        """The device that was typed, as ``device=`` or ``launcher.device=``; None for whichever there is."""
+        of_launcher = None if self.launcher.device == "auto" else self.launcher.device
+        return of_launcher if self.device is None else self.device
+
+
+def run(options: Options) -> None:
     """Train here, alone or as one of torchrun's processes, or on SLURM, and say what came of it."""
     ranks = torchrun.of_environment(os.environ)
-    recipe = Recipe.from_dict({**config["recipe"], "data": config["data"]["name"] or ""})
-    devices = _on_ranks(recipe, typed).devices  # what is wrong with it must be known before others are waited for
-    if config["dry_run"] or config["launcher"]["name"] == "slurm":
-        plan = _plan(config, typed, show=True)
+    recipe = Recipe.from_dict({**options.recipe, "data": options.data.name or ""})
+    devices = _on_ranks(recipe, options).devices  # what is wrong with it must be known before others are waited for
+    if options.dry_run or options.launcher.name == "slurm":
+        plan = _plan(options, show=True)
         if plan.launcher.slurm is not None:
-            _on_slurm(plan, config, typed)
+            _on_slurm(plan, options)
         return
     try:
-        _train(config, devices, typed)
+        _train(options, devices)
     except OtherRankFailed:
         raise SystemExit(1) from None
     except (Interrupted, KeyboardInterrupt) as end:
@@ -64,12 +85,12 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         raise SystemExit(128 + number) from None
 
 
-def _train(config: app.Config, devices: int, typed: Sequence[str]) -> None:
+def _train(options: Options, devices: int) -> None:
     """Train in this process, alone or with others, and say what came of it."""
-    with torchrun.joined(_device(config), devices) as (ranks, device):
-        plan = ranks.together(lambda: _plan(config, typed, show=ranks.rank == 0))
+    with torchrun.joined(options.any_device, devices) as (ranks, device):
+        plan = ranks.together(lambda: _plan(options, show=ranks.rank == 0))
         training = plan.training
-        ranks.together(lambda: None if ranks.rank else _ask(training, typed))
+        ranks.together(lambda: None if ranks.rank else _ask(training, options))
         with training_progress(training.trial.recipe, training.images, silent=ranks.rank > 0) as (on_step, on_epoch):
             effort, about = plan.launcher.effort, plan.launcher.about
             result = train_here(training, ranks, device, effort, about, on_step=on_step, on_epoch=on_epoch)
@@ -77,30 +98,30 @@ def _train(config: app.Config, devices: int, typed: Sequence[str]) -> None:
         _say(training, result)
 
 
-def _on_slurm(plan: _Plan, config: app.Config, typed: Sequence[str]) -> None:
+def _on_slurm(plan: _Plan, options: Options) -> None:
     """Submit the training, or say how it would be submitted; with ``wait``, follow it to its end."""
     training, folder = plan.training, plan.training.folder
     if torchrun.of_environment(os.environ) is not None:
         raise InputError("launcher=slurm starts array tasks, and torchrun started this process: leave one of them out")
     if training.which:
         training.begin()  # nodes may have no network: what must be fetched is fetched here
-    if config["dry_run"]:
+    if options.dry_run:
         made = plan.launcher.submit(folder, folder.plan(), dry_run=True)
         print(f"{made.in_words()}; nothing was submitted")
         if made.script:
             print(f"the script of the array:\n\n{made.script}")
         return
-    _ask(training, typed)
+    _ask(training, options)
     folder.note_start(training.start.to_dict(training.which))
-    submit({folder: folder.plan()}, plan.launcher, wait=config["wait"])
+    submit({folder: folder.plan()}, plan.launcher, wait=options.wait)
     if result := folder.folder.state().result:
         _say(training, result)
 
 
-def _ask(training: OneTraining, typed: Sequence[str]) -> None:
+def _ask(training: OneTraining, options: Options) -> None:
     """Note in the folder what is trained."""
     start = training.start.to_dict(training.which)
-    training.folder.ask(training.trial, start, provenance("train", typed))
+    training.folder.ask(training.trial, start, options.provenance())
 
 
 def _say(training: OneTraining, result: TrialResult) -> None:
@@ -112,17 +133,16 @@ def _say(training: OneTraining, result: TrialResult) -> None:
     print(f"the model is in {training.folder.path}: {verify}")
 
 
-def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> _Plan:
+def _plan(options: Options, *, show: bool) -> _Plan:
     """Find what was asked for, check that it goes together, and show it if that is wanted."""
-    model, run_path = (None if config[key] is None else str(config[key]) for key in ("model", "run"))
-    start = choose(model, None if run_path is None else Path(run_path), config["rank"], config["id"])
-    source = _source(config, typed)
-    given = Recipe.from_dict({**config["recipe"], "data": source.name})
-    recipe, images_note = usable(_on_ranks(given, typed), source, typed)
+    start = choose(options.model, options.run, options.rank, options.id)
+    source = _source(options)
+    given = Recipe.from_dict({**options.recipe, "data": source.name})
+    recipe, images_note = usable(_on_ranks(given, options), source, options)
     shape = data.shape(recipe.data, source.root)
-    network = fitted(start.network, shape.channels, shape.num_classes, config["stem"])
+    network = fitted(start.network, shape.channels, shape.num_classes, options.stem)
     check_training(recipe, NetworkColumns.of(network), source.root)
-    launcher, device = _launcher(config, recipe, source.root, typed), _device(config)
+    launcher, device = _launcher(options, recipe, source.root), options.any_device
     if launcher.slurm is not None:
         where: object = f"{launcher.on_slurm(recipe)[0]}, on SLURM"
     else:
@@ -131,65 +151,53 @@ def _plan(config: app.Config, typed: Sequence[str], *, show: bool) -> _Plan:
         if recipe.devices > 1 and torchrun.of_environment(os.environ) is None:
             check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
-    trial = Trial(network, recipe, config["seed"], start.weights_in_words(config["weights"]))
-    path = Path(config["out"] or f"runs/{start.name}-{recipe.data}".replace(" ", "-"))
+    trial = Trial(network, recipe, options.seed, start.weights_in_words(options.weights))
+    path = options.out or Path(f"runs/{start.name}-{recipe.data}".replace(" ", "-"))
     TrainingFolder(path).check(trial)
     if show:
-        name = app.chosen("train", "recipe", typed)
+        name = options.chosen("recipe")
         print_summary(start.name, trial, images, name, where, path)
-        usual = app.compose("train", [f"recipe={name}"])["recipe"]["batch_size"]
+        usual = options.as_chosen("recipe")["batch_size"]
         notes = (
             images_note,
-            stem_note(network, recipe.crop_size or shape.size, is_typed=app.is_typed("stem", typed)),
-            lr_note(recipe, usual, name, lr_typed=app.is_typed("recipe.lr", typed)),
+            stem_note(network, recipe.crop_size or shape.size, is_typed=options.is_typed("stem")),
+            lr_note(recipe, usual, name, lr_typed=options.is_typed("recipe.lr")),
         )
         for note in filter(None, notes):
             print(note)
     classes = data.facts(recipe.data, source.root).classes
-    return _Plan(OneTraining(TrainingFolder(path, trial), start, config["weights"], images, classes), launcher, device)
+    return _Plan(OneTraining(TrainingFolder(path, trial), start, options.weights, images, classes), launcher, device)
 
 
-def _launcher(config: app.Config, recipe: Recipe, root: Path, typed: Sequence[str]) -> Launcher:
+def _launcher(options: Options, recipe: Recipe, root: Path) -> Launcher:
     """How the training is launched: as one worker, on the devices of the recipe."""
-    fields = dict(config["launcher"])
-    if fields["workers"] not in (None, 1) or fields["workers_per_gpu"] != 1:
+    launcher = options.launcher
+    if launcher.workers not in (None, 1) or launcher.workers_per_gpu != 1:
         raise InputError(
             "one network is trained by one worker: leave out launcher.workers and launcher.workers_per_gpu"
         )
-    if fields["gpus_per_trial"] not in (None, recipe.devices):
-        raise InputError(f"launcher.gpus_per_trial={fields['gpus_per_trial']}: type recipe.devices instead")
-    if fields["name"] == "slurm":
-        fields["device"] = _device(config) or "auto"
-    else:
-        fields["device"] = "auto"  # a worker's; here it may be any of torch's
-    return Launcher.from_dict(fields, root, provenance("train", typed))
+    if launcher.gpus_per_trial not in (None, recipe.devices):
+        raise InputError(f"launcher.gpus_per_trial={launcher.gpus_per_trial}: type recipe.devices instead")
+    device = options.any_device if launcher.name == "slurm" else None  # a worker's; here it may be any of torch's
+    return launcher.make(options, root, device=device or "auto")
 
 
-def _device(config: app.Config) -> str | None:
-    """The device that was typed, as ``device=`` or ``launcher.device=``; None for whichever there is."""
-    of_launcher: str = config["launcher"]["device"]
-    device: str | None = config["device"]
-    return device if device is not None or of_launcher == "auto" else of_launcher
-
-
-def _source(config: app.Config, typed: Sequence[str]) -> DataSource:
+def _source(options: Options) -> DataSource:
     """The data set that was typed, or that of the run that the network is from, or the default."""
-    name, root = config["data"]["name"], config["data"]["root"]
-    typed_root = Path(root).expanduser() if root else None
-    if config["run"] is not None:
-        is_named = name is None or any(app.is_typed(key, typed) for key in ("data", "data.name"))
-        return data_of(RunFolder(Path(str(config["run"]))), name if is_named else None, typed_root)
-    return DataSource(name, typed_root or data.default_root())
+    if options.run is not None:
+        name = options.data.name if options.is_typed("data", "data.name") else None
+        return data_of(RunFolder(options.run), name, options.data.root)
+    return DataSource(options.data.known_name, options.data.root or data.default_root())
 
 
-def _on_ranks(recipe: Recipe, typed: Sequence[str]) -> Recipe:
+def _on_ranks(recipe: Recipe, options: Options) -> Recipe:
     """The recipe on as many devices as torchrun has started processes."""
     if recipe.trainer is not None:
         raise InputError("recipe.trainer is for launch: train has a training function of its own")
     ranks = torchrun.of_environment(os.environ)
     if ranks is None or recipe.devices == ranks.world:
         return recipe
-    if app.is_typed("recipe.devices", typed):
+    if options.is_typed("recipe.devices"):
         raise InputError(f"recipe.devices={recipe.devices}, but torchrun started {ranks.world} processes; leave it out")
     return dataclasses.replace(recipe, devices=ranks.world)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import designspace
 from designspace.cli import app
+from designspace.cli.options import Count
 from designspace.cli.tables import image_progress, print_table
 from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
@@ -33,25 +35,51 @@ from designspace.training.devices import choose_device
 from designspace.trials.folder import RunFolder
 
 
-def run(config: app.Config, typed: Sequence[str]) -> None:
+def _points(key: str, value: Any) -> float:
+    """Return a number of percentage points.
+
+    Raises:
+        InputError: it is not a number, or below 0.
+    """
+    if not isinstance(value, int | float) or not value >= 0:
+        raise InputError(f"{key} must be a number of points >= 0, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(app.Options):
+    """Keys of configs/verify.yaml, which says what they mean."""
+
+    model: str
+    data: str | None
+    root: Path | None
+    weights: str | None
+    crop: int | None
+    resize: int | None
+    interpolation: str | None
+    images: int | None
+    batch_size: Count
+    workers: int | None
+    device: str | None
+    tolerance: Annotated[float, _points]
+
+
+def run(options: Options) -> None:
     """Find images and model, measure, and print the figures and what they say."""
-    name, tolerance, device = str(config["model"]), config["tolerance"], choose_device(config["device"])
-    if not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise InputError(f"tolerance must be a number of points >= 0, not {tolerance!r}")
-    root = Path(config["root"]) if config["root"] else None
-    named, root = (str(config["data"]), root) if config["data"] is not None else _trained_on(Path(name), root)
-    images = find_images(named, root, config["images"])
-    model = load(name, config["weights"], images)
+    name, device = options.model, choose_device(options.device)
+    named, root = _trained_on(Path(name), options.root) if options.data is None else (options.data, options.root)
+    images = find_images(named, root, options.images)
+    model = load(name, options.weights, images)
     weights, known = getattr(model, "weights", None), known_classes(model)
     classes = matching_in_words(images, known)
     present = len(set(images.labels.tolist() if isinstance(images, ImageFolder) else images.test_labels.tolist()))
     images = match_classes(images, model.network, known)
     own = preset_for(images, weights.preset if weights else None)
-    used = preset_for(images, own, config["crop"], config["resize"], config["interpolation"])
+    used = preset_for(images, own, options.crop, options.resize, options.interpolation)
     total = len(images) if isinstance(images, ImageFolder) else len(images.test_images)
     with image_progress(total) as show:
-        speed = {"batch_size": config["batch_size"], "workers": config["workers"]}
-        found = verify(model, images, used, device=device, on_batch=show, **speed)
+        size, workers = options.batch_size, options.workers
+        found = verify(model, images, used, device=device, batch_size=size, workers=workers, on_batch=show)
     rows = [
         ("data", as_utf8(str(images.path)) if isinstance(images, ImageFolder) else images.name),
         ("top-1", f"{found.top1:.2f}%"),
@@ -68,7 +96,7 @@ def run(config: app.Config, typed: Sequence[str]) -> None:
         rows.append(("licence", weights.licence))
     print_table("", ("model", name), rows, texts=(0, 1))
     if weights and (figure := published_figure(name, weights)):
-        print(f"\n{verdict(found, figure, tolerance, differences(found, images, used, own))}")
+        print(f"\n{verdict(found, figure, options.tolerance, differences(found, images, used, own))}")
     if found.unreadable:
         one = len(found.unreadable) == 1
         left_out = (
@@ -95,7 +123,7 @@ def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> Any
         match_classes(images, network, IMAGENET_CLASSES)
     elif "://" in weights:
         check_classes(network, images)
-    published: AnyNet = zoo.create_model(name, pretrained=True if weights is None else str(weights))
+    published: AnyNet = zoo.create_model(name, pretrained=True if weights is None else weights)
     return published
 
 

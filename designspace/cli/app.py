@@ -7,15 +7,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
 
 from designspace.cli import multirun, terminal
 from designspace.cli.command_line import CommandLine, read_command_line
 from designspace.cli.composition import Config, check_words, chosen, compose, defaults, is_typed, known_keys
+from designspace.cli.options import Filled, Options, fill
 from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors
 
-__all__ = ["Config", "chosen", "compose", "defaults", "is_typed", "known_keys", "main", "version"]
+__all__ = ["Options", "chosen", "compose", "defaults", "is_typed", "known_keys", "main", "options", "version"]
+
+Run = Callable[[Any], None]
+"""Runs a command with its options: a dataclass, by which its parameter ``options`` is annotated."""
 
 STOPPED = 128
 """Exit codes above this one, as in a shell, say that a signal stopped the command."""
@@ -23,7 +28,7 @@ STOPPED = 128
 
 def main(
     name: str,
-    run: Callable[[Config, Sequence[str]], None],
+    run: Run,
     arguments: Sequence[str] | None = None,
     *,
     resumes: bool = True,
@@ -32,7 +37,7 @@ def main(
 
     Args:
         name: name of the command and of its configuration file.
-        run: takes the configuration and the overrides as they were typed.
+        run: what the command does with its options.
         arguments: what was typed after the command's name; the process's own arguments unless given.
         resumes: whether the same command, after Ctrl-C, goes on where it was.
     """
@@ -52,7 +57,7 @@ def main(
             elif line.multirun:
                 _run_combinations(name, run, line)
             else:
-                run(compose(name, line.typed), line.typed)
+                _run(name, run, compose(name, line.typed), line)
     except (InputError, RunError) as error:
         raise SystemExit(_report(name, error, arguments)) from None
     except KeyboardInterrupt:
@@ -60,7 +65,21 @@ def main(
         raise SystemExit(130) from None
 
 
-def _run_combinations(name: str, run: Callable[[Config, Sequence[str]], None], line: CommandLine) -> None:
+def options(kind: type[Filled], name: str, words: Sequence[str]) -> Filled:
+    """Return the options of a command with what was typed after its name.
+
+    Raises:
+        InputError: a word that cannot be read, a name that does not exist, or a value of another type than its key's.
+    """
+    return fill(kind, compose(name, words), command=name, line=read_command_line(words))
+
+
+def _run(name: str, run: Run, config: Config, line: CommandLine) -> None:
+    """Run a command with a configuration."""
+    run(fill(get_type_hints(run)["options"], config, command=name, line=line))
+
+
+def _run_combinations(name: str, run: Run, line: CommandLine) -> None:
     """Run a command once for each combination of the values that were typed; if some fail, the others run all the same.
 
     Raises:
@@ -83,11 +102,11 @@ def _run_combinations(name: str, run: Callable[[Config, Sequence[str]], None], l
         raise SystemExit(max(failed.values()))
 
 
-def _code_of(name: str, run: Callable[[Config, Sequence[str]], None], config: Config, line: CommandLine) -> int:
+def _code_of(name: str, run: Run, config: Config, line: CommandLine) -> int:
     """Run a command, say what goes wrong, and return the exit code that it would have alone."""
     try:
         with as_run_errors():
-            run(config, line.typed)
+            _run(name, run, config, line)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code > STOPPED:

@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from designspace import data
-from designspace.cli import app
+from designspace.cli.options import Count, DataOptions, Fields, OptionalCount, Options, Seed, whole_number
 from designspace.data.of_run import DataSource, data_of
 from designspace.support.errors import InputError
 from designspace.support.text import command
-from designspace.sweeps.launch import check_fit
+from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, further_seeds
 from designspace.trials.trial import Recipe
+
+Seeds = Annotated[int, whole_number(1, 10_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherOptions:
+    """Keys of the files in configs/launcher."""
+
+    name: str
+    device: str
+    workers: OptionalCount
+    workers_per_gpu: Count
+    gpus_per_trial: OptionalCount
+    fields: Fields
+    """All values, for `Launcher.from_dict`, which checks those that have no field here."""
+
+    def make(self, options: Options, root: Path, **changes: str) -> Launcher:
+        """Return the launcher of a command for data sets below ``root``, with some values changed."""
+        return Launcher.from_dict({**self.fields, **changes}, root, options.provenance())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """Keys that all commands with a recipe have."""
+
+    recipe: Fields
+    data: DataOptions
+    launcher: LauncherOptions
+    seed: Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +63,8 @@ class Chosen:
         return self.plan.recipe
 
 
-def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chosen:
-    """Return the recipe and the seeds for the trials of a run.
+def chosen_for(run: RunFolder, options: TrainingOptions, seeds: int) -> Chosen:
+    """Return the recipe and the seeds, ``seeds`` or more, for the trials of a run.
 
     A run that has a recipe keeps it, and its seeds and data set, as far as nothing else is typed. Single values, such
     as ``recipe.epochs=5``, stand for the run's recipe with these values, ``recipe=quick`` for all of that one.
@@ -45,23 +74,22 @@ def chosen_for(run: RunFolder, config: app.Config, typed: Sequence[str]) -> Chos
         RunError: a file of the run is damaged.
     """
     plan = run.plan()
-    name, root = config["data"]["name"], config["data"]["root"]
-    source = data_of(run, name, None if root is None else Path(root).expanduser())
+    source = data_of(run, options.data.name, options.data.root)
     notes = []
     if source.is_guess:
         notes.append(f"note: {source.name} is the only data set here that fits the networks of {run.path}; it is used")
-    seed = config["seed"] if plan is None or app.is_typed("seed", typed) else plan.seed
-    if plan is not None and not app.is_typed("recipe", typed):
-        fields = {key: config["recipe"][key] for key in _typed_fields(typed)}
+    seed = options.seed if plan is None or options.is_typed("seed") else plan.seed
+    if plan is not None and not options.is_typed("recipe"):
+        fields = {key: value for key, value in options.recipe.items() if options.is_typed(f"recipe.{key}")}
         recipe = dataclasses.replace(plan.recipe, data=source.name, **fields)
     else:
-        recipe, note = usable(Recipe.from_dict({**config["recipe"], "data": source.name}), source, typed)
+        recipe, note = usable(Recipe.from_dict({**options.recipe, "data": source.name}), source, options)
         notes += [note] if note else []
-    recipe = _on_devices(recipe, config["launcher"]["gpus_per_trial"], run, typed)
+    recipe = _on_devices(recipe, run, options)
     check_fit(run.space().template, recipe, source.root)
-    chosen = with_seeds(run, Plan(recipe, seed), config["seeds"])
+    chosen = with_seeds(run, Plan(recipe, seed), seeds)
     asked = len(chosen.seeds)
-    if app.is_typed("seeds", typed) and asked > config["seeds"]:
+    if options.is_typed("seeds") and asked > seeds:
         notes.append(f"note: {run.path} was asked for {asked} seeds before, and keeps them")
     return Chosen(chosen, source.root, tuple(notes))
 
@@ -92,13 +120,13 @@ def with_seeds(run: RunFolder, plan: Plan, count: int) -> Plan:
     return dataclasses.replace(plan, repeats=before.repeats.with_more(repeats) if before else repeats)
 
 
-def usable(recipe: Recipe, source: DataSource, typed: Sequence[str]) -> tuple[Recipe, str]:
+def usable(recipe: Recipe, source: DataSource, options: Options) -> tuple[Recipe, str]:
     """Take all images where a recipe's own number of them, which nobody typed, is more than there are; and say so."""
     counts = data.counts(source.name, source.root)
     keys = [
         key
         for key, count in (("train_images", counts.train), ("test_images", counts.test))
-        if (getattr(recipe, key) or 0) > count and not app.is_typed(f"recipe.{key}", typed)
+        if (getattr(recipe, key) or 0) > count and not options.is_typed(f"recipe.{key}")
     ]
     if not keys:
         return recipe, ""
@@ -107,22 +135,17 @@ def usable(recipe: Recipe, source: DataSource, typed: Sequence[str]) -> tuple[Re
     return Recipe.from_dict({**recipe.to_dict(), **dict.fromkeys(keys)}), note
 
 
-def _typed_fields(typed: Sequence[str]) -> list[str]:
-    """The fields of the recipe that were typed one by one."""
-    keys = [word.partition("=")[0].lstrip("+") for word in typed]
-    return [key.removeprefix("recipe.") for key in dict.fromkeys(keys) if key.startswith("recipe.")]
-
-
-def _on_devices(recipe: Recipe, devices: int | None, run: RunFolder, typed: Sequence[str]) -> Recipe:
+def _on_devices(recipe: Recipe, run: RunFolder, options: TrainingOptions) -> Recipe:
     """The recipe on ``launcher.gpus_per_trial`` devices, if that was typed."""
+    devices = options.launcher.gpus_per_trial
     if devices is None or devices == recipe.devices:
         return recipe
-    if app.is_typed("recipe.devices", typed):
+    if options.is_typed("recipe.devices"):
         raise InputError(
             f"launcher.gpus_per_trial={devices} and recipe.devices={recipe.devices} contradict each other; "
             "leave one out"
         )
-    if run.plan() is not None and not app.is_typed("recipe", typed):
+    if run.plan() is not None and not options.is_typed("recipe"):
         raise InputError(
             f"launcher.gpus_per_trial={devices}, but {run.path} is already being trained with recipe.devices="
             f"{recipe.devices}, and all trials of a run are trained alike; leave launcher.gpus_per_trial out"

@@ -9,6 +9,8 @@ from populations import golden_errors, make_results, make_table
 
 from designspace import analyze as command
 from designspace.analysis import Results, analyze
+from designspace.cli.command_line import CommandLine
+from designspace.cli.options import fill
 from designspace.support.errors import InputError
 
 KINDS = ("csv", "svg")
@@ -110,6 +112,10 @@ def test_the_numbers_of_the_figure_are_its_csv(tmp_path):
     assert second.startswith("A,40.0,1.0,")
 
 
+def options(config):
+    return fill(command.Options, config, command="analyze", line=CommandLine(()))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -135,7 +141,7 @@ def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
         "margin": None,
     }
     with pytest.raises(InputError, match=message):
-        command.run({**config, key: value}, [])
+        command.run(options({**config, key: value}))
 
 
 def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeypatch, capsys):
@@ -151,7 +157,7 @@ def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeyp
         "match": "auto",
         "margin": None,
     }
-    command.run(config, [])
+    command.run(options(config))
     said = capsys.readouterr().out
     for words in (
         "diverged",

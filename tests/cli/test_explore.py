@@ -27,7 +27,7 @@ def study(tmp_path, monkeypatch, data_root):
     def run(*words):
         typed = ["name=study", f"run={tmp_path}", "spaces=[AnyNetXA,RegNetX]", "experiment=quickstart", "n=3",
                  "data=patterns", f"data.root={data_root}", "space.flops=[2e5,6e5]", *words]  # fmt: skip
-        explore.run(app.compose("explore", typed), typed)
+        explore.run(app.options(explore.Options, "explore", typed))
         return trained[-1].seed
 
     return run
@@ -50,7 +50,7 @@ def test_each_population_has_a_seed_of_its_own_and_sample_draws_it_again(study, 
         assert population.seed == independent_seed(space, 5) == read_seed(tmp_path / space.name)
         typed = [f"space={space.name}", *SPACE, "n=3",
                  f"seed={population.seed}", f"run={tmp_path / 'again'}"]  # fmt: skip
-        sample.run(app.compose("sample", typed), typed)
+        sample.run(app.options(sample.Options, "sample", typed))
         again = tmp_path / "again"
         assert (again / "population.csv").read_bytes() == (tmp_path / space.name / "population.csv").read_bytes()
         for path in again.iterdir():
@@ -90,7 +90,7 @@ def test_a_study_of_an_earlier_version_keeps_its_seed(study, tmp_path, capsys):
 def test_sample_says_which_run_shares_its_random_words(tmp_path, capsys):
     def draw(*words):
         typed = ["n=2", "input=fashion_mnist", *words]
-        sample.run(app.compose("sample", typed), typed)
+        sample.run(app.options(sample.Options, "sample", typed))
         return [line for line in capsys.readouterr().out.splitlines() if "share random words" in line]
 
     assert draw("space=RegNetX", f"run={tmp_path}/a") == []
@@ -104,7 +104,7 @@ def test_sample_says_which_run_shares_its_random_words(tmp_path, capsys):
 def test_sample_says_where_duplicates_matter(tmp_path, capsys):
     def draw(*words):
         typed = ["n=150", "space=RegNetX", "input=fashion_mnist", "space.flops=[2e6,3.5e6]", *words]
-        sample.run(app.compose("sample", typed), typed)
+        sample.run(app.options(sample.Options, "sample", typed))
         return [line for line in capsys.readouterr().out.splitlines() if "flatter than the law" in line]
 
     assert draw(f"run={tmp_path}/few") == []
@@ -117,6 +117,6 @@ def test_sample_says_where_duplicates_matter(tmp_path, capsys):
 
 def test_the_law_of_pycls_is_drawn_from_and_written(tmp_path):
     typed = ["space=AnyNetXA", "space.law=pycls", "n=20", f"run={tmp_path}/pycls"]
-    sample.run(app.compose("sample", typed), typed)
+    sample.run(app.options(sample.Options, "sample", typed))
     space = read_population(tmp_path / "pycls").space
     assert (space.axes.depth.law, space.axes.width.law, space.axes.group_width.law) == ("pycls", "pycls", None)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from designspace import plan
 from designspace.cli import app
 from designspace.cli.command_line import read_command_line
 from designspace.cli.multirun import combinations
@@ -121,19 +122,19 @@ def test_the_others_run_where_one_fails(tmp_path):
     assert "add --multirun" in done.stderr
 
 
-def fail(config):
+def fail(options):
     """Fail in the way that the value of ``pairs`` says."""
     errors = [None, InputError("wrong"), RunError("full"), KeyError("bug"), SystemExit(1), SystemExit("text")]
-    if error := (*errors, SystemExit(130))[config["pairs"]]:
+    if error := (*errors, SystemExit(130))[options.pairs]:
         raise error
 
 
 def test_all_failures_are_told(capsys):
     seen = []
 
-    def run(config, typed):
-        seen.append(typed)
-        fail(config)
+    def run(options: plan.Options):
+        seen.append(list(options.line.words))
+        fail(options)
 
     with pytest.raises(SystemExit) as end:
         app.main("plan", run, ["-m", "pairs=1,2,3,4,5,0"])
@@ -148,9 +149,9 @@ def test_all_failures_are_told(capsys):
 def test_a_command_that_is_stopped_stops_all(monkeypatch):
     seen = []
 
-    def run(config, typed):
-        seen.append(typed)
-        fail(config)
+    def run(options: plan.Options):
+        seen.append(list(options.line.words))
+        fail(options)
 
     with pytest.raises(SystemExit) as end:
         app.main("plan", run, ["-m", "pairs=0,6,0"])
@@ -163,7 +164,7 @@ def test_a_command_that_is_stopped_stops_all(monkeypatch):
 
 
 def test_nothing_runs_if_a_combination_is_wrong():
-    def run(config, typed):
+    def run(options: plan.Options):
         raise AssertionError
 
     with pytest.raises(SystemExit) as end:

@@ -4,12 +4,12 @@ import pytest
 
 from designspace.analysis.planning import plan_better, plan_not_worse
 from designspace.cli import app
-from designspace.plan import run
+from designspace.plan import Options, run
 from designspace.support.errors import InputError
 
 
 def plan(*words):
-    run(app.compose("plan", words), words)
+    run(app.options(Options, "plan", words))
 
 
 def test_networks_for_a_difference(capsys):

@@ -32,7 +32,7 @@ def flowers(tmp_path):
 def run(root, *typed):
     """The command, in this process."""
     words = [*typed, f"data.root={root}"]
-    prepare.run(app.compose("prepare", words), words)
+    prepare.run(app.options(prepare.Options, "prepare", words))
 
 
 def test_from_a_folder_to_a_trained_network(flowers, tmp_path):

@@ -25,7 +25,7 @@ def finish(run, number, seconds=60.0):
 
 
 def shown(run, capsys, *words):
-    status.run(app.compose("status", [f"run={run}", *words]), [])
+    status.run(app.options(status.Options, "status", [f"run={run}", *words]))
     return capsys.readouterr().out
 
 

@@ -75,6 +75,7 @@ def test_whatever_a_command_says_is_safe(how, tmp_path):
     """A command that says a hostile text in every way that there is, through the frame of all commands."""
     code = f"""
 import logging, sys, warnings
+from designspace import status
 from designspace.cli import app
 from designspace.cli.tables import counting, print_table
 from designspace.support.errors import InputError
@@ -96,7 +97,8 @@ ways = {{
     "table": lambda: print_table(text, ["name"], [[text]]),
     "bar": bar,
 }}
-app.main("status", lambda config, words: ways[{how!r}](), ["run=x"])
+def run(options: status.Options): ways[{how!r}]()
+app.main("status", run, ["run=x"])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
     said = (done.stdout + done.stderr).decode()

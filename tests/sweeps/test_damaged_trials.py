@@ -110,7 +110,7 @@ def test_an_edited_error_leaves_the_order_open(tmp_path, capsys, value):
 def app_run(command, words):
     """Run a command in this process."""
     name = command.__name__.rpartition(".")[2]
-    command.run(app.compose(name, words), words)
+    command.run(app.options(command.Options, name, words))
 
 
 def test_where_no_trial_can_be_written_the_launch_ends(tmp_path, data_root):
