@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from designspace.spaces.population import Population
     from designspace.spaces.space import DesignSpace
     from designspace.training import train_model, train_network
-    from designspace.trials.trial import Recipe
+    from designspace.trials.recipe import Recipe
 
 __all__ = [
     "AnyNet",
@@ -59,7 +59,7 @@ _HOMES = {
     "DesignSpace": "designspace.spaces.space",
     "Network": "designspace.networks.network",
     "Population": "designspace.spaces.population",
-    "Recipe": "designspace.trials.trial",
+    "Recipe": "designspace.trials.recipe",
     "Results": "designspace.analysis",
     "compare": "designspace.analysis",
     "complexity": "designspace.networks.complexity",

@@ -24,7 +24,7 @@ from designspace.sweeps.preflight import check_launch, check_training
 from designspace.trials.data_note import write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

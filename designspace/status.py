@@ -16,8 +16,9 @@ from designspace.support.errors import InputError
 from designspace.support.text import duration
 from designspace.sweeps.status import RunStatus, TrialStatus, run_status, tasks_in_queue, trial_status
 from designspace.trials.open import find_runs
+from designspace.trials.ranking import check_none_edited
 from designspace.trials.run import Run
-from designspace.trials.trial_folder import STATUSES, TrialState, check_none_edited
+from designspace.trials.trial_folder import STATUSES, TrialState
 
 
 @dataclass(frozen=True, kw_only=True)

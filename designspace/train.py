@@ -29,8 +29,9 @@ from designspace.training.devices import check_devices, choose_device, device_ki
 from designspace.training.failures import Interrupted
 from designspace.training.ranks import OtherRankFailed
 from designspace.trials.folder import RunFolder
+from designspace.trials.recipe import Recipe
 from designspace.trials.training_folder import TrainingFolder
-from designspace.trials.trial import Recipe, Trial, TrialResult
+from designspace.trials.trial import Trial, TrialResult
 
 
 @dataclass(frozen=True, slots=True)

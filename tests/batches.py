@@ -5,7 +5,7 @@ from torch import Tensor
 
 from designspace.data.augment import Augmentation
 from designspace.training import DeviceData
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def train_batch(

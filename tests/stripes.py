@@ -5,7 +5,7 @@ import pytest
 
 from designspace.data import ImageData
 from designspace.networks.network import Network, Stage, Stem
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from designspace.spaces import catalog
 from designspace.sweeps.launch import run_local
 from designspace.sweeps.process import Slot
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 SPACE = catalog.space(
     "AnyNetXA",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 COLUMNS = (
     *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),

@@ -17,7 +17,7 @@ from designspace.support.text import as_utf8, first_few
 from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 _NOT_RECORDED = "-"
 _LONGEST = 400

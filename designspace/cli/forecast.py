@@ -9,7 +9,7 @@ from designspace.support.text import counted, duration, quantity
 from designspace.sweeps.preflight import Forecast
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 _SHOWN = ("epochs", "batch_size", "lr", "weight_decay")
 """Fields of a recipe that are always shown; the others are where they differ from the papers' sweep."""

@@ -15,7 +15,7 @@ from designspace.support.text import command
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, further_seeds
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 Seeds = Annotated[int, whole_number(1, 10_000)]
 

@@ -21,7 +21,8 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
 from designspace.training.loop import OnEpoch
-from designspace.trials.trial import EpochRecord, Recipe, Trial
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, Trial
 
 
 def print_summary(name: str, trial: Trial, images: ImageData, recipe_name: str, device: object, out: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from designspace.support.errors import InputError
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def check_augmentation(recipe: Recipe, channels: int, size: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from designspace.data.presets import Preset
 from designspace.models.info import MeasuredError, ModelInfo, SeedMeans, Selection, TrainingInfo
-from designspace.trials.trial import Recipe, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import TrialResult
 
 
 @dataclass(frozen=True, slots=True)

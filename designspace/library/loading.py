@@ -23,9 +23,9 @@ from designspace.support.text import command
 from designspace.training.checkpoint import question_of, trained_weights
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, id_of, is_key
-from designspace.trials.ranking import RankedNetwork, ranking
+from designspace.trials.ranking import RankedNetwork, check_none_edited, ranking
 from designspace.trials.trial import TrialResult
-from designspace.trials.trial_folder import TrialState, check_none_edited
+from designspace.trials.trial_folder import TrialState
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,9 @@ from designspace.training.into_folder import train_into
 from designspace.training.loop import OnEpoch, ShouldStop, train_part
 from designspace.training.ranks import OtherRankFailed, Ranks, is_lost_connection
 from designspace.trials.history import common_beginning
+from designspace.trials.recipe import Recipe
 from designspace.trials.training_folder import TrainingFolder
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 
 
 @dataclass(frozen=True, slots=True)

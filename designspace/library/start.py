@@ -20,7 +20,8 @@ from designspace.support.checks import mapping, text
 from designspace.support.errors import InputError
 from designspace.training.loop import first_model
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import FIRST_WEIGHTS, Recipe
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import FIRST_WEIGHTS
 
 Which = bool | str | None
 """Whose weights: None or False for first ones, drawn at random; True for the default ones, which are those published

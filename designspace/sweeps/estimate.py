@@ -10,8 +10,8 @@ from designspace import data
 from designspace.networks.complexity import complexity
 from designspace.spaces.population import Population
 from designspace.trials.folder import RunFolder
+from designspace.trials.recipe import Recipe
 from designspace.trials.run import Run
-from designspace.trials.trial import Recipe
 
 MULTIPLY_ADDS_PER_S = {"cpu": 16e9, "cuda": 1e12}
 """Of a worker in training, forward and backward: measured on one core with the quick recipe; on a GPU a low guess (a

@@ -28,7 +28,8 @@ from designspace.training.ranks import AgreedStop, OtherRankFailed, Ranks
 from designspace.training.stopping import StopSignals, stop_signals
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
-from designspace.trials.trial import Recipe, TrialFailure, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
 

@@ -30,8 +30,8 @@ from designspace.sweeps.slurm_settings import Slurm
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan
+from designspace.trials.recipe import Recipe
 from designspace.trials.run import Run
-from designspace.trials.trial import Recipe
 
 if TYPE_CHECKING:  # submitit is loaded where it is used
     from designspace.sweeps.slurm import Submission

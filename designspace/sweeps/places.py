@@ -11,7 +11,7 @@ from designspace.support.machine import available_bytes, available_cores
 from designspace.support.text import counted
 from designspace.sweeps.estimate import Costs
 from designspace.sweeps.process import Slot
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 BASE_BYTES = {"cpu": 0.38e9, "cuda": 3.0e9}
 """Memory of a worker that trains nothing yet: the interpreter, torch, and with a GPU its driver's part."""

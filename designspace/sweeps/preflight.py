@@ -26,8 +26,8 @@ from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
+from designspace.trials.recipe import Recipe
 from designspace.trials.siblings import shared_results_note
-from designspace.trials.trial import Recipe
 
 _CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])))"
 

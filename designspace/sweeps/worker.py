@@ -24,9 +24,10 @@ from designspace.support.parent import Parent, end_with_parent
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.trials import claims
 from designspace.trials.open import run_at
+from designspace.trials.recipe import Recipe
 from designspace.trials.run import Run
 from designspace.trials.training_folder import TrainingFolder
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
 if TYPE_CHECKING:

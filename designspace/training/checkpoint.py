@@ -14,7 +14,8 @@ import torch
 
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_bytes
-from designspace.trials.trial import EpochRecord, Recipe, differences
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, differences
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from designspace.data.augment import normalise
 from designspace.data.images import ImageData
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 _SHARE = 0.5
 """Part of a GPU's free memory that images may take; the rest is for training."""

@@ -39,7 +39,8 @@ from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_pa
 from designspace.training.mapped import MappedData
 from designspace.training.ranks import Ranks, connect
 from designspace.trials.claims import ClaimLost
-from designspace.trials.trial import Recipe, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import TrialResult
 
 _FIRST = "first.safetensors"
 _POLL_S = 0.1

@@ -6,7 +6,8 @@ import gc
 
 import torch
 
-from designspace.trials.trial import DIVERGED, Recipe, TrialFailure
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import DIVERGED, TrialFailure
 
 
 class Diverged(Exception):

@@ -14,7 +14,7 @@ from designspace.support.errors import InputError
 from designspace.training.device_data import DeviceData
 from designspace.training.shard import Shard
 from designspace.training.streaming import rows
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 _CHUNK_IMAGES = 4096
 _CHUNK_BYTES = 64 << 20

@@ -33,7 +33,8 @@ from designspace.training.shard import ALONE, Shard
 from designspace.training.state import Layout, State
 from designspace.training.step import Step
 from designspace.training.sync_norm import shared_norms
-from designspace.trials.trial import EpochRecord, Recipe, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, TrialResult
 
 OnEpoch = Callable[[tuple[EpochRecord, ...]], None]
 ShouldStop = Callable[[], bool]

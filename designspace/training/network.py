@@ -14,7 +14,8 @@ from designspace.support.checks import whole
 from designspace.support.notebook import NotebookBar, in_notebook
 from designspace.training.device_data import DeviceData
 from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_model
-from designspace.trials.trial import EpochRecord, Recipe, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, TrialResult
 
 
 @overload

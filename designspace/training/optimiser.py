@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.training.average import Average
 from designspace.training.optimiser import make_optimiser
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 class Layout(NamedTuple):

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from designspace.training.state import State
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from designspace.support.errors import InputError
-from designspace.trials.trial import EpochRecord, Recipe, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, TrialResult
 
 _ERRORS = ("final_error", "best_error", "heldout_error", "train_error", "test_error")
 _COUNTS = ("epochs", "epoch", "memory_bytes")

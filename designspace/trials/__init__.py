@@ -9,14 +9,15 @@ from designspace.support.lazy import lazy_names
 if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
     from designspace.trials.plan import Plan
-    from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+    from designspace.trials.recipe import Recipe
+    from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 
 __all__ = ["EpochRecord", "Plan", "Recipe", "RunFolder", "Trial", "TrialFailure", "TrialResult"]
 
 _HOMES = {
     "EpochRecord": "designspace.trials.trial",
     "Plan": "designspace.trials.plan",
-    "Recipe": "designspace.trials.trial",
+    "Recipe": "designspace.trials.recipe",
     "RunFolder": "designspace.trials.folder",
     "Trial": "designspace.trials.trial",
     "TrialFailure": "designspace.trials.trial",

@@ -31,9 +31,10 @@ from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
+from designspace.trials.recipe import Recipe
 from designspace.trials.repeats import with_repeats, write_repeats
 from designspace.trials.run import Run
-from designspace.trials.trial import EpochRecord, Recipe, Trial
+from designspace.trials.trial import EpochRecord, Trial
 from designspace.trials.trial_folder import TrialFolder
 
 REPEAT_COLUMNS = ("trial", "fresh")

@@ -15,7 +15,8 @@ from typing import Any
 from designspace.support.checks import mapping, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError
-from designspace.trials.trial import Recipe, differences, fingerprint_of
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import differences, fingerprint_of
 
 MAX_SEED = 2**63 - 1
 """The largest seed of a repeat."""

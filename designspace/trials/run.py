@@ -17,7 +17,8 @@ from designspace.support.text import printable
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan, Repeats
-from designspace.trials.trial import Recipe, Trial
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import Trial
 from designspace.trials.trial_folder import TrialFolder, TrialState
 
 _KERNELS = "kernels.json"

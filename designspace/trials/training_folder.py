@@ -18,8 +18,9 @@ from designspace.support.reading import entries, read_text
 from designspace.support.text import command, shown
 from designspace.trials.history import from_csv, to_csv
 from designspace.trials.plan import Plan, Repeats
+from designspace.trials.recipe import Recipe
 from designspace.trials.run import Run
-from designspace.trials.trial import EpochRecord, Recipe, Trial
+from designspace.trials.trial import EpochRecord, Trial
 from designspace.trials.trial_folder import MAX_HISTORY_BYTES, TrialFolder
 
 FORMAT = 1

@@ -14,7 +14,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -86,28 +86,6 @@ class TrialState:
     def has_ended(self) -> bool:
         """Whether nothing is left to do."""
         return self.status in ("done", "failed")
-
-
-def best_first(states: Iterable[TrialState]) -> list[TrialState]:
-    """The trials that are done, in order of their error, and of their keys where that is the same.
-
-    The error is that on held-out images where the recipe holds some out, so that the test images choose nothing; else
-    the final one (see `TrialResult.selection_error`).
-    """
-    done = [(state.result.selection_error, state.key, state) for state in states if state.result]
-    return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
-
-
-def check_none_edited(states: Iterable[TrialState]) -> None:
-    """Raise unless the trials' order is known, which a result that somebody edited leaves open.
-
-    Raises:
-        RunError: a result holds a value that no training gives.
-    """
-    edited = [state.failure.detail for state in states if state.is_edited and state.failure]
-    if edited:
-        more = f"; and {len(edited) - 1} more like it" if len(edited) > 1 else ""
-        raise RunError(f"the order of the trials is not known: {edited[0]}{more}")
 
 
 class TrialFolder:

@@ -65,7 +65,8 @@ def write_run(path: Path, seed: int) -> None:
     """A run whose trials are all done, as training leaves it."""
     from designspace.spaces import catalog
     from designspace.trials.folder import RunFolder
-    from designspace.trials.trial import EpochRecord, Recipe, TrialResult, asked_of
+    from designspace.trials.recipe import Recipe
+    from designspace.trials.trial import EpochRecord, TrialResult, asked_of
 
     recipe, folder = Recipe(epochs=EPOCHS), RunFolder(path)
     folder.create(catalog.space(path.name, flops=(200e6, 400e6), num_classes=10).sample(NETWORKS), {})

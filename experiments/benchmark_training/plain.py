@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from designspace import data
 from designspace.networks.network import Network
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CORES = len(os.sched_getaffinity(0))

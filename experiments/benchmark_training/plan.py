@@ -7,7 +7,7 @@ from pathlib import Path
 
 from designspace.cli.app import compose
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 if __name__ == "__main__":
     path, *words = sys.argv[1:]

@@ -29,7 +29,7 @@ from designspace.support.files import write_text
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.local import Effort
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 HERE = Path(__file__).parent
 PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")

@@ -14,7 +14,7 @@ from designspace.analysis.results import Results
 from designspace.spaces import catalog
 from designspace.trials.claims import Owner
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 ABOUT = {
     "command": "python -m designspace.launch run=runs/x",

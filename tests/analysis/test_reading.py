@@ -21,7 +21,8 @@ from designspace.analysis.source import Source
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, TrialFailure, TrialResult
 
 FAILED = [("diverged", "loss is nan in epoch 2"), ("error", 'said "no", and\nleft')]
 

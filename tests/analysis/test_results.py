@@ -12,7 +12,8 @@ from designspace.analysis.study import analyze
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, TrialFailure, TrialResult
 
 FAILED = [("diverged", "loss is nan in epoch 2"), ("out of memory", "")]
 

@@ -8,7 +8,7 @@ from data_sets import pack_noise, typed
 from designspace import launch, sample
 from designspace.sweeps import snapshot
 from designspace.trials.folder import RunFolder
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 QUICK = ["recipe=quick", "recipe.epochs=1", "launcher.workers=1"]
 

@@ -10,7 +10,7 @@ from designspace.cli import app
 from designspace.cli.config_files import ConfigFiles, configs_folder
 from designspace.cli.help import help_text, read_comments
 from designspace.data.augment import Augmentation
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 NAMES = ConfigFiles().options("recipe")
 SIZES = {"regnet_100": (3, 256), "resnest_270": (3, 256), "cifar": (3, 32), "cifar_best": (3, 32)}

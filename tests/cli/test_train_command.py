@@ -26,7 +26,8 @@ from designspace.models.info import ModelInfo
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train as train_network
 from designspace.training import train_on_devices
-from designspace.trials.trial import EpochRecord, Recipe, Trial
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, Trial
 
 NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10)
 SMALL = (

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from designspace.data.augment import Augmentation
 from designspace.data.augment.mixing import draw_weight, mixup
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def generator(seed=0):

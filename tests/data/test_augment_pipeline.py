@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from designspace.data.augment import Augmentation, normalise, pipeline
 from designspace.support.errors import InputError
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 EVERYTHING = {
     "flip": True,

@@ -17,7 +17,7 @@ from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
 from designspace.training.loop import first_model
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

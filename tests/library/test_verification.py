@@ -18,7 +18,7 @@ from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 from designspace.training import DeviceData, evaluate, train_model
 from designspace.training.devices import choose_device
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 # Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -21,7 +21,7 @@ from designspace.models.cpu import fused, kernels
 from designspace.models.layers import ConvNorm
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training import train_model
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 NETWORK = Network(Stem("cifar", 8), (Stage(2, 16, 2, 1, 8), Stage(1, 24, 2, 2, 4)), num_classes=5)
 X = images(NETWORK, (3, 17, 15))

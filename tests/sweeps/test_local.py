@@ -21,7 +21,8 @@ from designspace.sweeps.progress import PoolProgress, tasks_of
 from designspace.sweeps.status import run_status
 from designspace.sweeps.worker import Worker
 from designspace.trials import claims
-from designspace.trials.trial import Recipe, Trial, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import Trial, TrialResult
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from designspace.spaces import catalog
 from designspace.support.errors import InputError
 from designspace.sweeps.launch import check_fit
 from designspace.sweeps.preflight import Images, check_training
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 SMALL = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 8}
 NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10, in_channels=1)

@@ -14,7 +14,7 @@ from designspace.training.feed import Feed
 from designspace.training.shard import ALONE
 from designspace.training.state import Layout, State
 from designspace.training.step import Step
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 FIRST, OTHER = Layout(), Layout(channels_last=False)
 

@@ -201,7 +201,7 @@ def test_ranks_end_with_their_parent(tmp_path):
         "from stripes import stripes\n"
         "from designspace.networks.network import Network, Stage, Stem\n"
         "from designspace.training import train_on_devices\n"
-        "from designspace.trials.trial import Recipe\n"
+        "from designspace.trials.recipe import Recipe\n"
         "def say(history):\n"
         "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
         "if __name__ == '__main__':\n"

@@ -11,7 +11,7 @@ from designspace.training import DeviceData, train
 from designspace.training.feed import Feed
 from designspace.training.shard import ALONE, Shard
 from designspace.training.streaming import _ahead, rows
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def readers():

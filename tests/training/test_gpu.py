@@ -19,7 +19,7 @@ from designspace.training.feed import Feed
 from designspace.training.shard import ALONE
 from designspace.training.state import Layout, State
 from designspace.training.step import Step
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -2,7 +2,8 @@ import logging
 
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training.into_folder import train_into
-from designspace.trials.trial import Recipe, Trial, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import Trial, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from designspace.models import AnyNet
 from designspace.networks.network import Network, Stage, Stem
 from designspace.training.optimiser import learning_rate, make_optimiser
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def test_only_weights_of_convolutions_and_linear_layers_decay():

@@ -12,7 +12,8 @@ from designspace.support.errors import InputError
 from designspace.training import Diverged
 from designspace.training.into_folder import train_into
 from designspace.training.trainer import trainer_of
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
 TRIAL = Trial(Network(Stem("cifar", 8), (Stage(1, 8, 1, 1, 4),)), Recipe(epochs=2, trainer="mine:train"))

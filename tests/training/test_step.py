@@ -13,7 +13,7 @@ from designspace.training.device_data import DeviceData
 from designspace.training.loop import _derived_seed
 from designspace.training.state import Layout, State
 from designspace.training.step import Step
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 
 def plain_module(seed=0):

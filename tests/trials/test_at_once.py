@@ -13,7 +13,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 SPACE = catalog.space("AnyNetXB", flops=(360e6, 400e6))
 POPULATIONS = {n: SPACE.sample(n) for n in (3, 5, 8)}

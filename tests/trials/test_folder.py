@@ -10,7 +10,8 @@ from designspace.support.errors import InputError, RunError
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 
 SPACE = catalog.space("AnyNetXB", flops=(360e6, 400e6))
 RESULT = TrialResult(final_error=12.5, best_error=12.25, epochs=10, train_s=3.5, device="cpu")

@@ -8,7 +8,8 @@ from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import Taken, merge
-from designspace.trials.trial import Recipe, Trial, TrialFailure
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import Trial, TrialFailure
 from designspace.trials.trial_folder import TrialFolder
 
 

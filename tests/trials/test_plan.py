@@ -8,7 +8,8 @@ from sweep_runs import RECIPE, make_run
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.plan import MAX_SEED, Plan, Repeats, further_seeds, id_of, is_key
-from designspace.trials.trial import EpochRecord, Recipe, TrialFailure, TrialResult, fingerprint_of
+from designspace.trials.recipe import Recipe
+from designspace.trials.trial import EpochRecord, TrialFailure, TrialResult, fingerprint_of
 
 A, B, C = "60e881614052", "123456789012", "0123456789ab"
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.open import run_at
+from designspace.trials.recipe import Recipe
 from designspace.trials.training_folder import TrainingFolder
-from designspace.trials.trial import EpochRecord, Recipe, Trial, TrialFailure, TrialResult
+from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 
 TRIAL = Trial(catalog.get("regnetx_200mf"), Recipe())
 START = {"name": "regnetx_200mf", "folder": None, "id": None, "weights": None}

@@ -12,7 +12,7 @@ from designspace.data.augment import geometry, steps
 from designspace.data.augment.mixing import mixup
 from designspace.data.recipe_fit import check_augmentation
 from designspace.support.errors import InputError
-from designspace.trials.trial import Recipe
+from designspace.trials.recipe import Recipe
 
 _SLICE = 1 << 24
 """Values that are worked on at a time, at most: matrices, indices and maps of them take some hundred MB."""

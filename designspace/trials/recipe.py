@@ -1,0 +1,193 @@
+"""How networks are trained: a frozen value, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from designspace.support.checks import make_plain, number, text, whole
+from designspace.support.errors import InputError, suggest
+
+POLICIES = (None, "autoaugment", "randaugment")
+PRECISIONS = ("float32", "bfloat16", "float16")
+_RATES = ("dropout", "drop_path", "drop_block", "ema_decay")  # 0 to below 1
+_PARTS = ("crop_area", "colour_jitter", "lighting", "erasing")  # 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How every network of a run is trained. The defaults are the papers' 10-epoch sweep on a small data set.
+
+    Args:
+        data: name of the data set.
+        train_images: train on this many images, the same for every trial; None for all.
+        test_images: measure the error on this many test images, the same for every trial; None for all.
+        epochs: times that the training images are gone through.
+        batch_size: images per step, on all devices together.
+        lr: learning rate at its highest, for the batch size above (it is not scaled).
+        momentum: of stochastic gradient descent; 0 for none.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: on convolution and linear weights; never on batch-norm or biases.
+        warmup_epochs: epochs of linear warm-up before the half-period cosine.
+        label_smoothing: part of each label's probability that is spread over all classes.
+        zero_init_residual: begin with blocks that add nothing to their shortcut (arXiv 1706.02677, section 5.1).
+        flip: flip training images from left to right, each with probability 1/2.
+        crop_padding: pad training images by this many pixels and crop them back at a random place.
+        crop_area: least part of an image's area that a random resized crop takes (0.08 is usual on ImageNet); 1: no
+            such crop.
+        crop_size: side of the training images after the crop, in pixels; None for the data set's own.
+        test_size: side of the centre of the test images that is used, in pixels; None for ``crop_size``.
+        colour_jitter: change brightness, contrast and saturation by factors that differ from 1 by up to this much.
+        lighting: standard deviation of noise along the principal components of ImageNet's colours (AlexNet; 0.1 is
+            usual).
+        policy: ``autoaugment`` (arXiv 1805.09501, ImageNet's policy), ``randaugment`` (arXiv 1909.13719), or None.
+        randaugment_ops: operations an image, N in the paper.
+        randaugment_magnitude: strength of them, M in the paper, 0 to 30.
+        erasing: probability that a rectangle of an image is erased (arXiv 1708.04896).
+        mixup: alpha of mixup (arXiv 1710.09412): mix pairs of images and labels by weights of Beta(alpha, alpha); 0:
+            none.
+        dropout: rate of dropout before the classifier.
+        drop_path: rate of stochastic depth in the last block; in those before it is smaller in proportion.
+        drop_block: rate of DropBlock in the last two stages.
+        ema_decay: keep an exponential moving average of the weights, of which each step takes in 1 - ``ema_decay``, and
+            measure the errors with it; 0: none.
+        heldout_images: train on this many images fewer, the same for every trial, and measure the error on them too: an
+            error that may choose among networks, epochs and recipes, where the test images must not.
+        precision: ``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast computes in them.
+        accumulate: take each batch in this many parts, one after the other, to save memory. Batch-norm sees a part.
+        sync_norm: let batch-norm see all devices' parts of a batch together; on GPUs only (see `check_device`).
+        trainer: your own training function, as ``package.module:function``, called as `designspace.training.train` is;
+            None for that one.
+        devices: devices that share each batch. Batch-norm sees its device's part, so this is a part of what is asked
+            (the papers trained on 8 GPUs with batches of 1024).
+
+    Raises:
+        InputError: a value is out of range, or values do not fit each other.
+
+    >>> Recipe(epochs=1, lr=0.2)
+    Recipe(epochs=1, lr=0.2)
+    """
+
+    data: str = "fashion_mnist"
+    train_images: int | None = None
+    test_images: int | None = None
+    epochs: int = 10
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-5
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    zero_init_residual: bool = False
+    flip: bool = True
+    crop_padding: int = 0
+    crop_area: float = 1.0
+    crop_size: int | None = None
+    test_size: int | None = None
+    colour_jitter: float = 0.0
+    lighting: float = 0.0
+    policy: str | None = None
+    randaugment_ops: int = 2
+    randaugment_magnitude: float = 9.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    drop_block: float = 0.0
+    ema_decay: float = 0.0
+    heldout_images: int = 0
+    precision: str = "float32"
+    accumulate: int = 1
+    sync_norm: bool = False
+    trainer: str | None = None
+    devices: int = 1
+
+    def __repr__(self) -> str:
+        """Name the fields that differ from their defaults."""
+        changed = (f"{f.name}={v!r}" for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default)
+        return f"Recipe({', '.join(changed)})"
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        whole_numbers = (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("crop_padding", 0),
+            ("heldout_images", 0),
+            ("accumulate", 1),
+        )
+        for name, low in (*whole_numbers, ("randaugment_ops", 1), ("devices", 1)):
+            whole(f"recipe: {name}", getattr(self, name), low)
+        for name in ("train_images", "test_images", "crop_size", "test_size"):
+            if getattr(self, name) is not None:
+                whole(f"recipe: {name}", getattr(self, name), 1)
+        text("recipe: data", self.data)
+        for name in ("trainer", "policy", "precision"):
+            if getattr(self, name) is not None:
+                text(f"recipe: {name}", getattr(self, name))
+        if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", self.trainer):
+            raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
+        for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
+            number(f"recipe: {name}", getattr(self, name), 0)
+        number("recipe: randaugment_magnitude", self.randaugment_magnitude, 0)
+        for name in ("nesterov", "zero_init_residual", "flip", "sync_norm"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
+        for name in ("momentum", "label_smoothing", *_RATES):
+            if getattr(self, name) >= 1:
+                raise InputError(f"recipe: {name} must be below 1, not {getattr(self, name)!r}")
+        for name in _PARTS:
+            if getattr(self, name) > 1:
+                raise InputError(f"recipe: {name} must be at most 1, not {getattr(self, name)!r}")
+        for name, allowed in (("policy", POLICIES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                choices = ", ".join("null" if choice is None else choice for choice in allowed)
+                raise InputError(f"recipe: {name} must be one of {choices}, not {getattr(self, name)!r}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise unless the fields fit each other."""
+        if self.warmup_epochs > self.epochs:
+            raise InputError(f"recipe: warmup_epochs {self.warmup_epochs:g} is more than epochs {self.epochs}")
+        if self.batch_size % (self.devices * self.accumulate):
+            by = f"devices {self.devices}" + f" times accumulate {self.accumulate}" * (self.accumulate > 1)
+            raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by {by}")
+        if self.nesterov and not self.momentum:
+            raise InputError("recipe: nesterov needs a momentum above 0")
+        if not self.crop_area:
+            raise InputError("recipe: crop_area must be above 0, and 1 for no random resized crop")
+        if self.randaugment_magnitude > 30:
+            raise InputError(f"recipe: randaugment_magnitude must be 0 to 30, not {self.randaugment_magnitude!r}")
+
+    def check_device(self, kind: str) -> None:
+        """Raise unless devices of a kind (``cpu`` or ``cuda``) can train by this recipe.
+
+        Raises:
+            InputError: several devices that are not GPUs share batch-norm, which torch has for GPUs only.
+        """
+        if self.sync_norm and self.devices > 1 and kind != "cuda" and self.trainer is None:
+            raise InputError(
+                f"recipe: sync_norm=true with devices={self.devices} needs GPUs, not {kind} devices; choose GPUs, "
+                "recipe.sync_norm=false (batch-norm sees the part of one device) or recipe.devices=1"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, in order, as plain values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> Recipe:
+        """The recipe with those fields.
+
+        Raises:
+            InputError: a field that no recipe has, or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(Recipe)]
+        for name in fields:
+            if name not in known:
+                raise InputError(f"recipe: unknown option {name!r}; {suggest(name, known)}")
+        return Recipe(**fields)
