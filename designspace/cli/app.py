@@ -76,7 +76,8 @@ def options(kind: type[Filled], name: str, words: Sequence[str]) -> Filled:
 
 def _run(name: str, run: Run, config: Config, line: CommandLine) -> None:
     """Run a command with a configuration."""
-    run(fill(get_type_hints(run)["options"], config, command=name, line=line))
+    names = getattr(run, "__globals__", None)
+    run(fill(get_type_hints(run)["options"], config, names=names, command=name, line=line))
 
 
 def _run_combinations(name: str, run: Run, line: CommandLine) -> None:

@@ -101,19 +101,27 @@ class Options:
         return provenance(self.command, self.line.typed)
 
 
-def fill(kind: type[Filled], values: Mapping[str, Any], prefix: str = "", **others: Any) -> Filled:
+def fill(
+    kind: type[Filled],
+    values: Mapping[str, Any],
+    prefix: str = "",
+    names: Mapping[str, Any] | None = None,
+    **others: Any,
+) -> Filled:
     """Return a dataclass with the values of a configuration.
 
     Args:
         kind: the dataclass. Its field ``from_`` has the key ``from``.
         values: key -> value; keys without a field are ignored.
         prefix: what full keys begin with, as ``data.``.
+        names: what names in its types mean, beside those of its module: a profiler that runs a module as ``__main__``
+            leaves another module under this name.
         **others: fields that are not in the configuration.
 
     Raises:
         InputError: a value is not of the type of its field.
     """
-    hints = get_type_hints(kind, include_extras=True)
+    hints = get_type_hints(kind, localns=None if names is None else dict(names), include_extras=True)
     for name in [field.name for field in fields(kind) if field.name not in others]:  # type: ignore[arg-type]
         key = name.rstrip("_")
         others[name] = _checked(f"{prefix}{key}", hints[name], values.get(key))

@@ -90,5 +90,5 @@ def test_whatever_stands_in_a_file_is_one_sentence(runs, name, content):
         os.mkfifo(path)
     else:
         path.write_bytes(content)
-    for read in (folder.population, folder.ids, folder.space, folder.plan, folder.provenance, folder.table):
+    for read in (folder.population, folder.ids, folder.space, folder.plan, folder.provenance, folder.gather):
         assert len(said_by(read)) < 600

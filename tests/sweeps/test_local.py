@@ -37,7 +37,8 @@ def test_every_trial_becomes_a_row(undisturbed):
     status = run_status(undisturbed)
     assert status.counts == {"done": 4, "failed": 0, "running": 0, "waiting": 0}
     assert status.left_s == 0
-    header, rows = undisturbed.table()
+    gathered = undisturbed.gather()
+    header, rows = gathered.header, gathered.rows
     for row in (dict(zip(header, row, strict=True)) for row in rows):
         assert row["status"] == "done"
         assert 0 < row["best_error"] <= row["final_error"] < 95
