@@ -82,7 +82,7 @@ class OneTraining:
             begun: what `begin` gave.
             ranks: who this process is. Rank 0 alone has the folder; the others call `take_part`.
             device: of this process; of its kind are those of a recipe that trains on several.
-            on_step: called soon after each step began, where ``should_stop`` is not asked before each of them.
+            on_step: called before each step, or soon after it began where other processes train.
             on_epoch: called with the history so far after each epoch.
             should_stop: asked before every step, or some ten times a second while other processes train.
 
@@ -138,6 +138,12 @@ class OneTraining:
                 first=begun.model.state_dict() if begun.source else None,
                 on_step=on_step,
             )
+
+        def asked() -> bool:
+            if on_step is not None:
+                on_step()
+            return should_stop()
+
         try:
             part = ranks.together(lambda: on_device(self.images, trial.recipe, device))
             return train_part(
@@ -148,7 +154,7 @@ class OneTraining:
                 seed=trial.seed,
                 checkpoint=checkpoint,
                 on_epoch=on_epoch,
-                should_stop=should_stop,
+                should_stop=asked,
             )
         except Exception as error:
             if is_lost_connection(error):

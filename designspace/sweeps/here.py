@@ -9,11 +9,12 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from designspace.library.one_network import OneTraining
+from designspace.library.start import Begun
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder
@@ -76,30 +77,40 @@ def train_here(
             kernels.use(ranks.gather(ranks.together(lambda: "" if ranks.rank else agree_on_kernels(run)))[0])
         begun = ranks.together(training.begin)
         with _launched(training, ranks, about) as launch, stop_signals() as signals:
-            starts_ranks = training.trial.recipe.devices > ranks.world
-            stop = _Stop(ranks, signals, launch, effort.trial_timeout_s, None if starts_ranks else on_step)
-            agreed = AgreedStop(ranks, stop)
-            try:
-                if ranks.rank:
-                    result = training.take_part(begun, ranks, device, agreed)
-                    agreed.wait()
-                    return result
-                _note_start(folder, ranks, device)
-                keep = on_epoch or (lambda history: None)
-                outcome = training.train(
-                    begun, ranks, device, on_step=on_step if starts_ranks else None, on_epoch=keep, should_stop=agreed
-                )
-                agreed.wait()
-            except Interrupted as interruption:
-                ranks.part()
-                outcome = stop.reason(folder, interruption)
-            except Exception as error:
-                if ranks.rank == 0 or isinstance(error, (InputError, RunError, OtherRankFailed)):
-                    raise
-                raise _of_another_rank(error, folder, training.trial.recipe, ranks) from error
-        if isinstance(outcome, TrialResult):
-            return outcome
-        return _failed(training, folder, outcome, effort, ranks)
+            stop = _Stop(ranks, signals, launch, effort.trial_timeout_s)
+            outcome = _attempt(training, begun, ranks, device, stop, on_step, on_epoch)
+        if isinstance(outcome, TrialFailure):
+            _fail(training, folder, outcome, effort, ranks)
+        return outcome
+
+
+def _attempt(
+    training: OneTraining,
+    begun: Begun,
+    ranks: Ranks,
+    device: torch.device,
+    stop: _Stop,
+    on_step: Callable[[], None] | None,
+    on_epoch: OnEpoch | None,
+) -> TrialResult | TrialFailure:
+    """Do this process's part of a training."""
+    folder, agreed = training.folder.folder, AgreedStop(ranks, stop)
+    try:
+        if ranks.rank:
+            outcome: TrialResult | TrialFailure = training.take_part(begun, ranks, device, agreed)
+        else:
+            _note_start(folder, ranks, device)
+            keep = on_epoch or (lambda history: None)
+            outcome = training.train(begun, ranks, device, on_step=on_step, on_epoch=keep, should_stop=agreed)
+        agreed.wait()
+        return outcome
+    except Interrupted as interruption:
+        ranks.part()
+        return stop.reason(folder, interruption)
+    except Exception as error:
+        if ranks.rank == 0 or isinstance(error, (InputError, RunError, OtherRankFailed)):
+            raise
+        raise _of_another_rank(error, folder, training.trial.recipe, ranks) from error
 
 
 def _before(folder: TrialFolder, claim: claims.Claim, effort: Effort) -> TrialResult | None:
@@ -137,27 +148,17 @@ def _launched(training: OneTraining, ranks: Ranks, about: Mapping[str, Any]) -> 
 class _Stop:
     """Says before each step whether a reason to stop has come up in this process."""
 
-    def __init__(
-        self,
-        ranks: Ranks,
-        signals: StopSignals,
-        launch: LaunchFolder | None,
-        limit_s: float | None,
-        on_step: Callable[[], None] | None,
-    ) -> None:
+    def __init__(self, ranks: Ranks, signals: StopSignals, launch: LaunchFolder | None, limit_s: float | None) -> None:
         self._ranks = ranks
         self._signals = signals
         self._launch = launch
         self._limit_s = limit_s
-        self._on_step = on_step
         self._parent = Parent()
         self._began = self._looked = time.monotonic()
         self._is_cancelled = self._is_over_time = False
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        if self._on_step:
-            self._on_step()
         now = time.monotonic()
         if now - self._looked >= LOOK_EVERY_S:
             self._looked = now
@@ -187,9 +188,7 @@ def _note_start(folder: TrialFolder, ranks: Ranks, device: torch.device) -> None
     folder.add_to_log(f"started on {socket.gethostname()}, process {os.getpid()}{others}, {device.type}")
 
 
-def _failed(
-    training: OneTraining, folder: TrialFolder, failure: TrialFailure, effort: Effort, ranks: Ranks
-) -> TrialResult:
+def _fail(training: OneTraining, folder: TrialFolder, failure: TrialFailure, effort: Effort, ranks: Ranks) -> NoReturn:
     """Note how an attempt failed, and raise an error that says what a person can do about it."""
     is_last = folder.note_failure(failure, effort.max_retries)
     if failure.reason == "worker died" and ranks.world > 1:
