@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from designspace import data
+from designspace.data.of_run import data_of
 from designspace.library.facts import ImageFacts, count_of, trained_info
 from designspace.library.saved import fill, is_model_folder, read_model
 from designspace.models import AnyNet
@@ -204,7 +205,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     recipe = plan.recipe
     model = AnyNet(population[population.ids.index(chosen.id)])
     fill(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
-    root = _data_root(run)
+    root = data_of(run, recipe.data).root
     facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
     model.weights = trained_info(
         f"{population.space.name} {chosen.id}",
@@ -252,12 +253,6 @@ def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[
             f"{folder.checkpoint} is missing; was it deleted by designspace.clean? To train this network again, "
             f"delete {folder.path} and go on: {command('launch', run=run.path)}"
         ) from error
-
-
-def _data_root(run: RunFolder) -> Path | None:
-    """Where the run's data sets are, as its last launch noted; None for the usual place."""
-    noted = [Path(told) for launch in run.launches() if (told := launch.about().get("data_root"))]
-    return next((root for root in reversed(noted) if root.is_dir()), None)
 
 
 def _provenance(run: RunFolder) -> list[dict[str, Any]]:

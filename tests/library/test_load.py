@@ -18,6 +18,7 @@ from designspace.spaces.population_files import read_population
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_json, write_json
 from designspace.trials.claims import is_claim
+from designspace.trials.data_note import DataNote, write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.trial import TrialFailure
 
@@ -59,6 +60,15 @@ def test_the_best_of_the_results_can_be_loaded(trained):
     for rank, id_ in enumerate(ranked(trained), start=1):
         assert results.best(2).load(rank).network.id == id_
     assert results.where("final_error < 101").best().load().network.id == ranked(trained)[0]
+
+
+def test_a_copy_of_a_run_says_itself_where_its_images_are(run, data_root, monkeypatch, tmp_path):
+    """Its launches are those of the run that it was copied from, and say nothing of it."""
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(InputError, match="patterns"):
+        designspace.load(run.path)
+    write_note(run.path, DataNote("patterns", str(data_root)))
+    assert len(designspace.load(run.path).weights.classes) == 10
 
 
 def test_a_loaded_network_has_the_error_of_its_trial(trained, data_root):
