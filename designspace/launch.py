@@ -57,7 +57,7 @@ def train(plans: Mapping[Any, Plan], launcher: Launcher, *, wait: bool, only: Co
     The plans become those of the runs: here at once, on SLURM when it has accepted tasks.
 
     Args:
-        plans: how the networks of each `Run` are trained: all with one recipe.
+        plans: how the networks of each run are trained: all with one recipe.
         launcher: how to train.
         wait: whether to follow tasks on SLURM to their end.
         only: keys of the trials to train; by default all.

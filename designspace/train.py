@@ -101,7 +101,7 @@ def _train(options: Options, devices: int) -> None:
 
 def _on_slurm(plan: _Plan, options: Options) -> None:
     """Submit the training, or say how it would be submitted; with ``wait``, follow it to its end."""
-    training, folder = plan.training, plan.training.folder
+    training, folder = plan.training, plan.training.run
     if torchrun.of_environment(os.environ) is not None:
         raise InputError("launcher=slurm starts array tasks, and torchrun started this process: leave one of them out")
     if training.which:
@@ -115,14 +115,14 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
     _ask(training, options)
     folder.note_start(training.start.to_dict(training.which))
     submit({folder: folder.plan()}, plan.launcher, wait=options.wait)
-    if result := folder.folder.state().result:
+    if result := folder.trial_folder.state().result:
         _say(training, result)
 
 
 def _ask(training: OneTraining, options: Options) -> None:
     """Note in the folder what is trained."""
     start = training.start.to_dict(training.which)
-    training.folder.ask(training.trial, start, options.provenance())
+    training.run.ask(training.trial, start, options.provenance())
 
 
 def _say(training: OneTraining, result: TrialResult) -> None:
@@ -130,8 +130,8 @@ def _say(training: OneTraining, result: TrialResult) -> None:
     heldout = "" if result.heldout_error is None else f", held-out error {result.heldout_error:.2f}%"
     epochs = f"{counted(result.epochs, 'epoch')} in {duration(result.train_s)}"
     print(f"error {result.final_error:.2f}%{heldout}; {epochs}")
-    verify = command("verify", model=training.folder.path, data=training.trial.recipe.data)
-    print(f"the model is in {training.folder.path}: {verify}")
+    verify = command("verify", model=training.run.path, data=training.trial.recipe.data)
+    print(f"the model is in {training.run.path}: {verify}")
 
 
 def _plan(options: Options, *, show: bool) -> _Plan:

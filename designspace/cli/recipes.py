@@ -64,7 +64,7 @@ class Chosen:
 
 
 def chosen_for(run: RunFolder, options: TrainingOptions, seeds: int) -> Chosen:
-    """Return the recipe and the seeds, ``seeds`` or more, for the trials of a run.
+    """Return the recipe and the seeds of the trials of a run: at least ``seeds`` of them.
 
     A run that has a recipe keeps it, and its seeds and data set, as far as nothing else is typed. Single values, such
     as ``recipe.epochs=5``, stand for the run's recipe with these values, ``recipe=quick`` for all of that one.

@@ -37,7 +37,7 @@ from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResu
 class OneTraining:
     """One network's training into a folder, which in the end is a model folder."""
 
-    folder: TrainingFolder
+    run: TrainingFolder
     start: Start
     which: Which
     """Whose weights it begins with."""
@@ -48,19 +48,19 @@ class OneTraining:
     @property
     def trial(self) -> Trial:
         """What is trained."""
-        return self.folder.only
+        return self.run.only_trial
 
     @staticmethod
-    def of(folder: TrainingFolder, root: Path) -> OneTraining:
+    def of(run: TrainingFolder, root: Path) -> OneTraining:
         """Read what a training needs from its folder, and its images from the folder of all data sets.
 
         Raises:
             InputError, RunError: the folder is damaged, or what it names cannot be had.
         """
-        recipe = folder.only.recipe
-        start, which = Start.from_dict(folder.start(), folder.only.network)
+        recipe = run.only_trial.recipe
+        start, which = Start.from_dict(run.start(), run.only_trial.network)
         images = data.load(recipe.data, root, recipe.train_images, recipe.test_images)
-        return OneTraining(folder, start, which, images, data.facts(recipe.data, root).classes)
+        return OneTraining(run, start, which, images, data.facts(recipe.data, root).classes)
 
     def begin(self) -> Begun:
         """Build the module that is trained (see `begin`)."""
@@ -89,8 +89,8 @@ class OneTraining:
         Raises:
             Interrupted, ClaimLost, RunError: as of `train_into`.
         """
-        _seen_by_all(self.folder.folder.checkpoint, ranks)
-        views = _Views(self.folder, images_per_epoch(self.trial.recipe, self.images))
+        _seen_by_all(self.run.trial_folder.checkpoint, ranks)
+        views = _Views(self.run, images_per_epoch(self.trial.recipe, self.images))
 
         def keep(history: tuple[EpochRecord, ...]) -> None:
             views.add(history)
@@ -99,7 +99,7 @@ class OneTraining:
         train = functools.partial(self._train, begun, ranks, device, on_step)
         try:
             finish = functools.partial(self._write_model, begun)
-            return train_into(self.folder.folder, self.trial, train, keep, should_stop, finish)
+            return train_into(self.run.trial_folder, self.trial, train, keep, should_stop, finish)
         finally:
             views.close()
 
@@ -110,7 +110,7 @@ class OneTraining:
             OtherRankFailed: another process ended, or says itself what is wrong.
             Exception: whatever else ends the training.
         """
-        checkpoint = _seen_by_all(self.folder.folder.checkpoint, ranks)
+        checkpoint = _seen_by_all(self.run.trial_folder.checkpoint, ranks)
         return self._train(begun, ranks, device, None, checkpoint, None, should_stop)
 
     def _train(
@@ -163,7 +163,7 @@ class OneTraining:
 
     def _write_model(self, begun: Begun, result: TrialResult) -> None:
         """Write the trained model into the folder."""
-        trial, folder = self.trial, self.folder.folder
+        trial, folder = self.trial, self.run.trial_folder
         question = question_of(trial.id, trial.recipe, trial.seed)
         model = AnyNet(trial.network)
         fill(model, trained_weights(folder.checkpoint, question, result.epochs), folder.checkpoint)
@@ -184,7 +184,7 @@ class OneTraining:
             images=ImageFacts(images.shape[1], images.mean, images.std, self.classes),
             origin=origin + (f", from {begun.source}" if begun.source else ""),
             licence=begun.licence,
-            provenance=[self.folder.provenance()],
+            provenance=[self.run.provenance()],
         )
 
 
@@ -250,7 +250,7 @@ def _seen_by_all(checkpoint: Path, ranks: Ranks) -> Path:
 
 
 def _last_bytes(path: Path) -> bytes:
-    """Return the end of a file, where a checkpoint has its digest; nothing if there is no file."""
+    """Return the last 32 bytes of a file, which are a checkpoint's digest; empty if the file does not exist."""
     try:
         with path.open("rb") as file:
             file.seek(-min(32, path.stat().st_size), os.SEEK_END)

@@ -59,7 +59,7 @@ class Start:
             network: what is trained, which the start is where no weights are asked for.
 
         Raises:
-            InputError: they do not describe a start, or there is no such network any more.
+            InputError: they do not describe a start, or the network no longer exists.
             RunError: a file is missing or damaged.
         """
         known = mapping("start", fields, ("name", "folder", "id", "weights"), ("name", "folder", "id", "weights"))

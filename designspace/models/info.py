@@ -159,7 +159,7 @@ class ModelInfo:
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any], network: Network) -> ModelInfo:
-        """What `to_dict` gave, for a network.
+        """Return the information that `to_dict` gave, for a network.
 
         Raises:
             InputError, KeyError, TypeError, ValueError, AttributeError: it does not hold together, or not with the
@@ -248,7 +248,7 @@ def of_published(name: str, weights: Weights | None, in_channels: int = 3, num_c
 
 
 def _of_channels(preset: Preset, count: int) -> Preset:
-    """A preset for images of so many channels."""
+    """Return a preset for images with ``count`` channels."""
     mean, std = preset.mean, preset.std
     if count == len(mean):
         return preset

@@ -66,7 +66,7 @@ def train_here(
         KeyboardInterrupt: the same, by SIGINT.
         OtherRankFailed: another process ended, or says itself what is wrong.
     """
-    run, folder = training.folder, training.folder.folder
+    run, folder = training.run, training.run.trial_folder
     if ranks.rank == 0:
         make_folder(run.path)
     with claims.alone(run.path) if ranks.rank == 0 else contextlib.nullcontext() as claim:
@@ -94,7 +94,7 @@ def _attempt(
     on_epoch: OnEpoch | None,
 ) -> TrialResult | TrialFailure:
     """Do this process's part of a training."""
-    folder, agreed = training.folder.folder, AgreedStop(ranks, stop)
+    folder, agreed = training.run.trial_folder, AgreedStop(ranks, stop)
     try:
         if ranks.rank:
             outcome: TrialResult | TrialFailure = training.take_part(begun, ranks, device, agreed)
@@ -137,7 +137,7 @@ def _launched(training: OneTraining, ranks: Ranks, about: Mapping[str, Any]) -> 
     if ranks.rank:
         yield None
         return
-    launch = training.folder.new_launch({**about, **origin(), "launcher": "local", "workers": 1})
+    launch = training.run.new_launch({**about, **origin(), "launcher": "local", "workers": 1})
     try:
         yield launch
     finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from designspace import data
 from designspace.spaces.template import Template
@@ -36,6 +36,7 @@ from designspace.trials.run import Run
 if TYPE_CHECKING:  # submitit is loaded where it is used
     from designspace.sweeps.slurm import Submission
 
+R = TypeVar("R", bound=Run)
 Show = Callable[[Progress], Callable[[], None]]
 """Takes the progress before the start, and gives what to call when it changed."""
 
@@ -177,8 +178,8 @@ class Launcher:
 
     def follow(
         self,
-        made: Mapping[Run, Submission],
-        plans: Mapping[Run, Plan],
+        made: Mapping[R, Submission],
+        plans: Mapping[R, Plan],
         show: Show,
         only: Collection[str] | None = None,
     ) -> Progress:

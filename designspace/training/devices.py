@@ -8,10 +8,10 @@ from designspace.support.errors import InputError
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device of that name; without one, a GPU where there is one, or else the CPU.
+    """Return the device of that name; by default a GPU if there is one, else the CPU.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: this machine does not have the device.
     """
     wanted = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

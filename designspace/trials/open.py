@@ -27,7 +27,8 @@ def find_runs(path: Path) -> list[Run]:
     Raises:
         InputError: there is none.
     """
-    folders = [path] if _is_run(path) else list(_below(path, DEPTH))
+    is_named = (path / TRAINING_FILE).exists()  # then a damaged one is worth an error
+    folders = [path] if is_named or _is_run(path) else list(_below(path, DEPTH))
     if not folders:
         raise InputError(f"{path} is no run folder and holds none; make one with python -m designspace.sample")
     return [run_at(folder) for folder in folders]
@@ -35,7 +36,7 @@ def find_runs(path: Path) -> list[Run]:
 
 def _is_run(path: Path) -> bool:
     """Whether a folder is that of a run."""
-    return (path / POPULATION_FILE).exists() or (path / TRAINING_FILE).exists()
+    return (path / POPULATION_FILE).exists() or TrainingFolder(path).is_whole()
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -27,7 +27,7 @@ class Recipe:
         test_images: measure the error on this many test images, the same for every trial; None for all.
         epochs: times that the training images are gone through.
         batch_size: images per step, on all devices together.
-        lr: learning rate at its highest, for the batch size above (it is not scaled).
+        lr: peak learning rate, for the batch size above; it is never scaled.
         momentum: of stochastic gradient descent; 0 for none.
         nesterov: whether the momentum is Nesterov's.
         weight_decay: on convolution and linear weights; never on batch-norm or biases.

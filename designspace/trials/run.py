@@ -152,7 +152,7 @@ class Run(ABC):
         return [launch for launch in found if launch.exists() and launch.belongs_to(number)]
 
     def launching(self) -> contextlib.AbstractContextManager[None]:
-        """Have the right to begin a launch, or to delete what launches left, for this process alone.
+        """Hold the right to begin a launch, or to delete what launches left, while the block runs; others wait.
 
         Raises:
             RunError: the folder cannot be written, or is a link.

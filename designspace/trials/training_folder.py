@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder, read_json, write_first, write_json, write_text
 from designspace.support.reading import entries, read_text
-from designspace.support.text import command, shown
+from designspace.support.text import command, is_printable, shown
 from designspace.trials.history import from_csv, to_csv
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
@@ -47,8 +48,15 @@ class TrainingFolder(Run):
         """Whether a training was asked for here."""
         return self._asked.exists()
 
+    def is_whole(self) -> bool:
+        """Whether there is a train.json of this program; others write files of that name too."""
+        try:
+            return self.exists() and bool(self._held())
+        except RunError:
+            return False
+
     @property
-    def only(self) -> Trial:
+    def only_trial(self) -> Trial:
         """The trial.
 
         Raises:
@@ -62,9 +70,9 @@ class TrainingFolder(Run):
         return self._trial
 
     @property
-    def folder(self) -> TrialFolder:
+    def trial_folder(self) -> TrialFolder:
         """The folder of the trial: this one."""
-        return TrialFolder(self.path, self.only.fingerprint, self.only.id, has_model=True)
+        return TrialFolder(self.path, self.only_trial.fingerprint, self.only_trial.id, has_model=True)
 
     def check(self, trial: Trial) -> None:
         """Raise unless this may be the folder of that training.
@@ -123,7 +131,7 @@ class TrainingFolder(Run):
 
     def plan(self) -> Plan:
         """Return recipe and seed of the trial."""
-        return Plan(self.only.recipe, self.only.seed)
+        return Plan(self.only_trial.recipe, self.only_trial.seed)
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
         """Raise `InputError` unless the network may be trained like this here."""
@@ -135,11 +143,11 @@ class TrainingFolder(Run):
 
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
         """Return the key of the only trial: the id of its network."""
-        return (self.only.id,)
+        return (self.only_trial.id,)
 
     def read_trials(self) -> Callable[[str], Trial]:
         """Return a function that gives the only trial."""
-        return lambda key: self.only
+        return lambda key: self.only_trial
 
     def trial(self, key: str) -> TrialFolder:
         """Return the folder of the only trial.
@@ -147,34 +155,42 @@ class TrainingFolder(Run):
         Raises:
             RunError: there is no such trial.
         """
-        if key != self.only.id:
-            raise RunError(f"{self.path} has no trial {key[:40]!r}; its only one is {self.only.id}")
-        return self.folder
+        if key != self.only_trial.id:
+            raise RunError(f"{self.path} has no trial {key[:40]!r}; its only one is {self.only_trial.id}")
+        return self.trial_folder
 
     def fingerprint(self, key: str) -> str:
         """Return the fingerprint of the only trial."""
-        return self.only.fingerprint
+        return self.only_trial.fingerprint
 
     def begun(self) -> set[str]:
         """Return the key of the trial, if its folder exists."""
-        return {self.only.id} if self.path.is_dir() else set()
+        return {self.only_trial.id} if self.path.is_dir() else set()
 
     def write_results(self) -> None:
         """Do nothing: the table of epochs is written with each epoch (see `write_table`)."""
 
     def write_table(self, history: tuple[EpochRecord, ...]) -> None:
         """Write a line of CSV for each epoch so far, for people."""
-        write_text(self.folder.history_table, to_csv(history))
+        write_text(self.trial_folder.history_table, to_csv(history))
 
     def read_table(self) -> tuple[EpochRecord, ...]:
         """Return the epochs that `write_table` wrote; none if there is no table, or somebody edited it."""
         with contextlib.suppress(ValueError, RunError):
-            return from_csv(read_text(self.folder.history_table, MAX_HISTORY_BYTES))
+            return from_csv(read_text(self.trial_folder.history_table, MAX_HISTORY_BYTES))
         return ()
 
     def resume_command(self) -> str:
-        """Return the command line that asked for the training first."""
-        return str(self.provenance().get("command") or command("train", out=self.path))
+        """Return the command line that asked for the training first, as far as it can be one.
+
+        Somebody else may have written the file, so a line that would do more than run the command is not shown.
+        """
+        line = str(self.provenance().get("command", ""))
+        with contextlib.suppress(ValueError):  # a quotation mark that is not closed
+            words = shlex.split(line)
+            if words[:3] == ["python", "-m", "designspace.train"] and line == shlex.join(words) and is_printable(line):
+                return line
+        return command("train", out=self.path)
 
     def _held(self) -> dict[str, Any]:
         """The content of train.json."""

@@ -41,22 +41,22 @@ def training(tmp_path, network, recipe, data):
 
 @pytest.fixture
 def folder(training):
-    return training.folder.folder
+    return training.run.trial_folder
 
 
 def go(training, effort=None, **options):
-    training.folder.ask(training.trial, training.start.to_dict(training.which), {"command": "train"})
+    training.run.ask(training.trial, training.start.to_dict(training.which), {"command": "train"})
     return train_here(training, Ranks(), CPU, effort or Effort(), {}, **options)
 
 
 def elsewhere(training, path, **changes):
     """The same training, or one that differs, in another folder."""
-    return dataclasses.replace(training, folder=TrainingFolder(path, dataclasses.replace(training.trial, **changes)))
+    return dataclasses.replace(training, run=TrainingFolder(path, dataclasses.replace(training.trial, **changes)))
 
 
 def with_recipe(training, **changes):
     recipe = dataclasses.replace(training.trial.recipe, **changes)
-    return elsewhere(training, training.folder.path, recipe=recipe)
+    return elsewhere(training, training.run.path, recipe=recipe)
 
 
 def at_step(number, action):
@@ -99,7 +99,7 @@ def test_what_is_written_of_the_epochs(folder, training):
     with folder.history_table.open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
-    shown = curves(training.folder.events)
+    shown = curves(training.run.events)
     assert shown["error/test"] == [(int(row["epoch"]), pytest.approx(float(row["test_error"]))) for row in rows]
     assert shown["images_per_s"] == [(int(row["epoch"]), pytest.approx(64 / float(row["wall_s"]))) for row in rows]
     log = folder.log.read_text()
@@ -124,17 +124,18 @@ def test_told_to_stop_it_goes_on_later_to_the_same_bits(folder, training, tmp_pa
     assert told == [2, 3, 4]
     whole = elsewhere(training, tmp_path / "whole")
     go(whole)
-    assert weights(folder.path) == weights(whole.folder.path)
+    assert weights(folder.path) == weights(whole.run.path)
     without_times = [
-        [dataclasses.replace(one, wall_s=0) for one in each.folder.folder.read_history()] for each in (training, whole)
+        [dataclasses.replace(one, wall_s=0) for one in each.run.trial_folder.read_history()]
+        for each in (training, whole)
     ]
     assert without_times[0] == without_times[1]
     shown = [
-        {tag: curve for tag, curve in curves(each.folder.events).items() if tag != "images_per_s"}
+        {tag: curve for tag, curve in curves(each.run.events).items() if tag != "images_per_s"}
         for each in (training, whole)
     ]
     assert shown[0] == shown[1]
-    assert len(list(training.folder.events.iterdir())) == 2
+    assert len(list(training.run.events.iterdir())) == 2
 
 
 @pytest.mark.parametrize("lost", ["history", "events", "checkpoint"])
@@ -161,7 +162,7 @@ def test_killed_at_the_worst_moment(folder, training, monkeypatch, lost):
         folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:-1])
     result = go(training)
     assert result.epochs == 4
-    assert [step for step, _ in curves(training.folder.events)["loss/train"]] == [1, 2, 3, 4]
+    assert [step for step, _ in curves(training.run.events)["loss/train"]] == [1, 2, 3, 4]
     assert len(folder.read_history()) == 4
 
 
@@ -270,13 +271,13 @@ def test_held_out_images_are_not_trained_on(training):
 
 def test_a_cancelled_training_stops(folder, training):
     def cancel_at_once():
-        training.folder.launches()[0].cancel("somebody")
+        training.run.launches()[0].cancel("somebody")
 
     with pytest.raises(RunError, match="cancelled by somebody; the same command resumes"):
         go(with_recipe(training, epochs=100_000), on_step=at_step(5, cancel_at_once))
     assert folder.state().status == "waiting"
     assert not folder.attempts()
-    assert training.folder.launches()[0].about()["ended"]
+    assert training.run.launches()[0].about()["ended"]
 
 
 def test_a_training_that_takes_too_long_fails(folder, training):

@@ -33,7 +33,7 @@ def train(folder, *arguments, code=0):
 
 
 def history(folder):
-    return [dataclasses.replace(record, wall_s=0.0) for record in TrainingFolder(folder).folder.read_history()]
+    return [dataclasses.replace(record, wall_s=0.0) for record in TrainingFolder(folder).trial_folder.read_history()]
 
 
 def weights(folder):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from designspace.networks import catalog
 from designspace.support.errors import InputError, RunError
-from designspace.trials.open import run_at
+from designspace.trials.open import find_runs, run_at
 from designspace.trials.recipe import Recipe
 from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
@@ -92,17 +92,17 @@ def test_epochs_come_back_as_they_were(tmp_path_factory, rows):
     history = tuple(EpochRecord(epoch, *row) for epoch, row in enumerate(rows, start=1))
     folder.write_table(history)
     assert folder.read_table() == history
-    assert folder.folder.read_history() == history  # as in a folder of an earlier version
-    folder.folder.write_history(history[:1])
-    assert folder.folder.read_history() == history[:1]
+    assert folder.trial_folder.read_history() == history  # as in a folder of an earlier version
+    folder.trial_folder.write_history(history[:1])
+    assert folder.trial_folder.read_history() == history[:1]
 
 
 def test_an_edited_table_is_an_error_where_nothing_else_tells_the_epochs(folder):
     folder.ask(TRIAL, START, {})
-    assert folder.folder.read_history() == ()
+    assert folder.trial_folder.read_history() == ()
     (folder.path / "history.csv").write_text("epoch,loss\n1,2\n")
     with pytest.raises(RunError, match=r"history\.csv is not whole"):
-        folder.folder.read_history()
+        folder.trial_folder.read_history()
     assert folder.read_table() == ()
 
 
@@ -123,14 +123,36 @@ def test_a_folder_is_the_run_of_one_trial(folder):
     assert [(state.key, state.status) for state in run.states([key])] == [(key, "done")]
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["rm -rf ~", "python -m designspace.train out=x; rm -rf ~", "python -m designspace.train 'out=x", "\x1b[2J", 5],
+)
+def test_a_command_line_that_somebody_else_wrote_is_not_shown(folder, line):
+    folder.ask(TRIAL, START, {"command": line})
+    assert folder.resume_command() == f"python -m designspace.train out={folder.path}"
+
+
+def test_a_file_of_another_program_makes_no_run(folder, tmp_path):
+    folder.ask(TRIAL, START, {})
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "train.json").write_text('{"images": [], "annotations": []}')
+    assert [run.path for run in find_runs(tmp_path)] == [folder.path]
+    (folder.path / "train.json").write_text("{")
+    with pytest.raises(InputError, match="holds none"):
+        find_runs(tmp_path)
+    (run,) = find_runs(folder.path)
+    with pytest.raises(RunError, match="not whole JSON"):
+        run.trial_keys()
+
+
 def test_the_same_network_from_other_weights_is_another_trial(folder):
     folder.ask(TRIAL, START, {})
     tuned = dataclasses.replace(TRIAL, weights="its published weights")
     assert tuned.fingerprint != TRIAL.fingerprint
-    folder.folder.write_failure(TrialFailure("error", "no"))
-    assert folder.folder.state().status == "failed"
+    folder.trial_folder.write_failure(TrialFailure("error", "no"))
+    assert folder.trial_folder.state().status == "failed"
     with pytest.raises(RunError, match="is of another recipe or seed than this run's"):
-        TrainingFolder(folder.path, tuned).folder.state()
+        TrainingFolder(folder.path, tuned).trial_folder.state()
 
 
 def test_an_epoch_in_words():
