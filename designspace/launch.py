@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from designspace.cli import app
 from designspace.cli.forecast import print_forecast
@@ -14,7 +13,7 @@ from designspace.cli.tables import progress_bar
 from designspace.support.errors import RunError
 from designspace.support.text import command, counted
 from designspace.sweeps.ended_tasks import ended_tasks
-from designspace.sweeps.launch import Launcher
+from designspace.sweeps.launch import Launcher, R
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
@@ -51,7 +50,7 @@ def run(options: Options) -> None:
         print(f"look at them: {command('analyze', runs=[folder.path])}")
 
 
-def train(plans: Mapping[Any, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:
+def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:
     """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
 
     The plans become those of the runs: here at once, on SLURM when it has accepted tasks.
