@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from designspace.analysis.columns import is_number, missing_columns
 from designspace.support.errors import InputError, unknown
@@ -40,7 +41,7 @@ def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
     for column in table.columns:
         if column in _TEXT:
             table[column] = _texts(table[column])
-        elif is_number(column):
+        elif is_number(column) and not pd.api.types.is_numeric_dtype(table[column].dtype):
             table[column] = _numbers(name, table, column)
     _check_rows(name, table)
     return table
@@ -89,28 +90,30 @@ def _check_ids(name: str, table: pd.DataFrame) -> None:
 def _check_rows(name: str, table: pd.DataFrame) -> None:
     """Raise for the first row whose status and numbers do not go together."""
     status = table["status"]
-    done = status == "done"
+    done = (status == "done").to_numpy()
     # One check after the other, each for all rows: which rows are wrong, and what to say of one.
-    checks: list[tuple[pd.Series, Callable[[Any], str]]] = [
-        (~status.isin(STATUSES), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
-        ((status == "failed") & (table["reason"] == ""), lambda _: " failed, but has no reason"),
+    checks: list[tuple[NDArray[np.bool_], Callable[[Any], str]]] = [
+        (~status.isin(STATUSES).to_numpy(), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
+        (((status == "failed") & (table["reason"] == "")).to_numpy(), lambda _: " failed, but has no reason"),
     ]
     for column in get_args(ErrorColumn):
         if column in table.columns:
-            wrong = done & ~table[column].between(0, 100)
+            errors = table[column].to_numpy(np.float64)
+            wrong = done & ~((errors >= 0) & (errors <= 100))
             if column == "heldout_error":  # which nobody must measure
-                wrong &= table[column].notna()
+                wrong &= ~np.isnan(errors)
             checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
-    nothing_counted = bool(table[["flops", "params"]].isna().all(axis=None))
-    for column in ("flops", "params", "activations"):
-        wrong = ~((table[column] >= 0) & (table[column] < math.inf))
+    counts = {column: table[column].to_numpy(np.float64) for column in ("flops", "params", "activations")}
+    nothing_counted = bool(np.isnan(counts["flops"]).all() and np.isnan(counts["params"]).all())
+    for column, values in counts.items():
+        wrong = ~((values >= 0) & (values < math.inf))
         # Other programs do not always count activations, nor the rest before a network is built; some count nothing.
-        wrong &= table[column].notna() | (False if column == "activations" or nothing_counted else done)
+        wrong &= ~np.isnan(values) | (False if column == "activations" or nothing_counted else done)
         checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
     first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
     if first is not None:
         row = table.iloc[first]
-        say = next(say for wrong, say in checks if wrong.iloc[first])
+        say = next(say for wrong, say in checks if wrong[first])
         raise InputError(f"{name}: trial {row['id']}{say(row)}")
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from designspace.support.checks import number, whole
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import concerns_all, in_words
+from designspace.support.file_errors import as_run_errors, concerns_all, in_words
 from designspace.support.files import make_folder
+from designspace.sweeps.fork_server import ForkServer
 from designspace.sweeps.messages import Event, Order, Settings, Task
 from designspace.sweeps.process import Process, Slot, out_of_memory_kills
 from designspace.sweeps.sharing import shared_gpus
@@ -125,6 +126,7 @@ class Pool:
         self._log = log or launches[0].workers_log
         self._on_event = on_event
         self._selector = selectors.DefaultSelector()
+        self._server: ForkServer | None = None
         self._workers: list[Process] = []
         self._idle: list[Slot] = []
         self._stillborn = 0
@@ -196,12 +198,16 @@ class Pool:
                 _free(task)
             self._selector.unregister(worker.stdout)
             worker.close()
+        if self._server is not None:
+            self._server.close()
         self._selector.close()
 
     def _staff(self, queue: _Queue) -> None:
         """Start workers on idle slots while there is more to do than workers."""
         while self._idle and len(queue.waiting) > sum(worker.task is None for worker in self._workers):
-            worker = Process(self._idle.pop(0), self._settings, self._code, self._log, self._environment)
+            if self._server is None or self._server.has_ended:
+                self._server = ForkServer(self._settings, self._code, self._log)
+            worker = Process(self._idle.pop(0), self._server, self._environment)
             self._workers.append(worker)
             self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
 
@@ -257,7 +263,7 @@ class Pool:
         """Note that a worker died at a task, which is then tried again or has failed."""
         try:
             folder = self._folder_of(task)
-            with folder.claimed() as claim:  # the dead worker's, if no other launch was faster
+            with as_run_errors(), folder.claimed() as claim:  # the dead worker's, if no other launch was faster
                 if claim is None:
                     queue.held.add(task)
                     return
@@ -265,7 +271,7 @@ class Pool:
                 over = folder.note_failure(failure, self._effort.max_retries, outside=outside)
         except claims.ClaimLost:
             queue.held.add(task)
-        except (RunError, OSError) as error:
+        except RunError as error:
             if concerns_all(error):
                 raise
             self._leave_out(task, in_words(error), queue)
@@ -306,10 +312,11 @@ class Pool:
     def _look_at(self, task: Task, queue: _Queue) -> None:
         """See whether a task that somebody else is at has ended or was abandoned."""
         try:
-            folder = self._folder_of(task)
-            held = queue.watch.look(folder.path)
-            has_ended = folder.state().has_ended
-        except (RunError, OSError) as error:
+            with as_run_errors():
+                folder = self._folder_of(task)
+                held = queue.watch.look(folder.path)
+                has_ended = folder.state().has_ended
+        except RunError as error:
             queue.held.remove(task)
             self._leave_out(task, in_words(error), queue)
             return
@@ -335,7 +342,7 @@ class Pool:
 def _free(task: Task | None) -> None:
     """Give up the claim of a worker that was killed because it did not stop: no try of the trial's failed."""
     # A full disk must not keep the pool from stopping the others.
-    with contextlib.suppress(OSError, RunError, claims.ClaimLost):
+    with contextlib.suppress(RunError, claims.ClaimLost), as_run_errors():
         if task:
             with run_at(Path(task.run)).trial(task.key).claimed():
                 pass

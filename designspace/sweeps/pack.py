@@ -15,6 +15,7 @@ from pathlib import Path
 from submitit.helpers import DelayedSubmission
 
 from designspace.support.errors import RunError
+from designspace.support.file_errors import as_run_errors
 from designspace.support.machine import available_cores
 from designspace.support.text import counted
 from designspace.sweeps import snapshot
@@ -97,10 +98,10 @@ class Pack:
         pre_empted = seconds < self.work.limit_s
         retries = self.work.pool.effort.max_retries
         try:
-            with folder.claimed() as claim:
+            with as_run_errors(), folder.claimed() as claim:
                 if claim is not None:
                     folder.note_failure(failure, retries, outside=pre_empted)
-        except (RunError, OSError, ClaimLost) as error:  # the task's other trials have still to be noted
+        except (RunError, ClaimLost) as error:  # the task's other trials have still to be noted
             print(f"{folder.path}: {error}", flush=True)
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from designspace.support.files import writing
-from designspace.sweeps import snapshot
-from designspace.sweeps.messages import Event, Order, Settings, Task
+from designspace.sweeps.fork_server import ForkServer
+from designspace.sweeps.messages import Event, Order, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +26,7 @@ class Slot:
 class Process:
     """A running worker and the task that it is at."""
 
-    def __init__(
-        self, slot: Slot, settings: Settings, code: Path, log: Path, extra: Mapping[str, str] | None = None
-    ) -> None:
-        environment = {**_allocator(), **os.environ, **snapshot.environment(code), **(extra or {})}
-        if slot.gpus:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            names = [visible[gpu] if any(visible) else str(gpu) for gpu in slot.gpus]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
-        words = json.dumps(dataclasses.asdict(dataclasses.replace(settings, device=slot.device)))
+    def __init__(self, slot: Slot, server: ForkServer, environment: Mapping[str, str]) -> None:
         self.slot = slot
         self.task: Task | None = None
         self.training_since: float | None = None
@@ -54,20 +40,7 @@ class Process:
         """Whether it was ended because its trial took too long."""
         self.kills_seen = out_of_memory_kills()
         self._rest = b""
-        with writing(log):
-            errors = log.open("ab")
-        with errors, _usr2_blocked():
-            # A session of its own: Ctrl-C reaches the pool alone, which then lets the workers end in good order.
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "designspace.sweeps.worker", words],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,
-            )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+        self.process = server.start({**_visible_gpus(slot.gpus), **environment})
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def give(self, order: Order | None) -> None:
@@ -96,8 +69,7 @@ class Process:
 
     def kill(self) -> None:
         """End the worker and whatever it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
 
     def events(self) -> list[Event] | None:
         """What the worker has said by now; None when its output has ended."""
@@ -114,26 +86,12 @@ class Process:
                 stream.close()
 
 
-def _allocator() -> dict[str, str]:
-    """How the C library hands out memory in a worker, unless the user has said how.
-
-    In huge pages, and kept when it is freed: a training step allocates and frees the same maps again and again.
-    Measured on a CPU: 5 to 8% of a step.
-    """
-    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
+def _visible_gpus(gpus: Sequence[int]) -> dict[str, str]:
+    """Return the variable that shows a process some of the GPUs that this one sees; nothing for no GPUs."""
+    if not gpus:
         return {}
-    kept = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2147483648"
-    return {"GLIBC_TUNABLES": f"glibc.malloc.hugetlb=1:{kept}"}
-
-
-@contextlib.contextmanager
-def _usr2_blocked():  # type: ignore[no-untyped-def]
-    """Start processes that never see SIGUSR2, with which SLURM warns a job's processes: it is for the pool alone."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return {"CUDA_VISIBLE_DEVICES": ",".join(visible[gpu] if any(visible) else str(gpu) for gpu in gpus)}
 
 
 def out_of_memory_kills() -> int:

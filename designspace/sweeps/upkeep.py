@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.support.errors import InputError, RunError, unknown
-from designspace.support.file_errors import in_words
+from designspace.support.file_errors import as_run_errors, in_words
 from designspace.support.reading import entries, reading
 from designspace.support.removal import files_below, remove, remove_empty_folders
 from designspace.support.text import counted
@@ -109,13 +109,13 @@ def _retry(run: Run, key: str) -> bool:
     """Make a failed trial wait again; False where somebody else was faster, or its files cannot be changed."""
     folder = run.trial(key)
     try:
-        with folder.claimed(has_ended=True) as claim:
+        with as_run_errors(), folder.claimed(has_ended=True) as claim:
             if claim is None or not run.states([key])[0].failure:
                 return False
             folder.forget_failure()
     except claims.ClaimLost:
         return False
-    except (RunError, OSError) as error:
+    except RunError as error:
         log.warning("trial %s cannot be retried: %s", key, in_words(error))
         return False
     return True
@@ -196,10 +196,11 @@ def _remove(run: Run, files: Sequence[Sized]) -> list[int]:
 def _going_on(path: Path) -> Iterator[None]:
     """Say what could not be deleted, and go on with the rest."""
     try:
-        yield
+        with as_run_errors():
+            yield
     except claims.ClaimLost as error:
         log.warning("%s is left as it is: %s", path, error)
-    except (RunError, OSError) as error:
+    except RunError as error:
         log.warning("%s cannot be deleted: %s", path, in_words(error))
 
 

@@ -1,15 +1,14 @@
 """The worker: one process that trains one trial after another, so that imports and data are paid for once.
 
-``python -m designspace.sweeps.worker SETTINGS`` (see `messages.Settings`) reads orders from its standard input and
-writes events to its standard output. It ends when its input ends, on SIGTERM, or when its parent is gone; a trial that
-was running then goes on later from its last checkpoint.
+It is forked from the `fork_server`, reads orders from its standard input and writes events to its standard output. It
+ends when its input ends, on SIGTERM, or when its parent is gone; a trial that was running then goes on later from its
+last checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import signal
 import sys
@@ -225,10 +224,14 @@ def _failed(failure: TrialFailure) -> Event:
     return Event("failed", epoch=failure.epochs, detail=f"{failure.reason}: {failure.detail}")
 
 
-def main() -> None:
+def load_modules() -> None:
+    """Import what every worker needs, without a start of threads or GPUs, which a fork would lack."""
+    import designspace.training.into_folder
+    import designspace.training.trainer  # noqa: F401
+
+
+def main(settings: Settings) -> None:
     """Run tasks until the input ends."""
-    settings = Settings(**json.loads(sys.argv[1]))
-    os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch is first imported
     events = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not come between the events
 
@@ -262,7 +265,3 @@ def main() -> None:
     except CannotWork as error:
         send(Event("broken", detail=str(error)))
         raise SystemExit(1) from error
-
-
-if __name__ == "__main__":
-    main()

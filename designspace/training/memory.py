@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from designspace.training.optimiser import SGD
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -50,7 +52,7 @@ def _load_libraries() -> None:
     """Make torch load what it loads at the first step, so that a process's first training is not blamed for it."""
     layer = torch.nn.Conv2d(8, 8, 3)
     layer(torch.zeros(2, 8, 8, 8)).mean((2, 3)).log_softmax(1).sum().backward()
-    torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9).step()
+    SGD(layer.parameters(), lr=0.1, momentum=0.9).step()
 
 
 def _resident(which: str) -> int | None:

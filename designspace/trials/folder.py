@@ -55,6 +55,8 @@ RESULT_COLUMNS = (
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
 _TRIALS = "trials"
+REPLACING_S = 0.5
+"""How long to wait until whoever extends a population has replaced all of its files."""
 
 
 class RunFolder(Run):
@@ -133,7 +135,7 @@ class RunFolder(Run):
         except RunError:  # its files are replaced one after the other when it is extended
             if not self.exists():
                 raise
-            time.sleep(0.5)
+            time.sleep(REPLACING_S)
             return read_population(self.path, verify=verify)
 
     def ids(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import concerns_all
+from designspace.support.file_errors import as_run_errors, concerns_all
 from designspace.trials.claims import ClaimLost
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import NO_REPEATS, Plan
@@ -198,13 +198,13 @@ def _copy_trial(target: RunFolder, other: RunFolder, mine: TrialState) -> bool:
         RunError: no trial can be read or written.
     """
     try:
-        with target.trial(mine.key).claimed(has_ended=mine.has_ended) as claim:
+        with as_run_errors(), target.trial(mine.key).claimed(has_ended=mine.has_ended) as claim:
             if claim is None:  # somebody is training it in the target, and that result counts
                 return False
             target.trial(mine.key).copy_from(other.trial(mine.key))
     except ClaimLost:
         return False
-    except (RunError, OSError) as error:
+    except RunError as error:
         if concerns_all(error):
             raise
         log.warning("trial %s was not taken over: %s", mine.key, error)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from designspace.spaces.population_files import read_seed
 from designspace.spaces.siblings import sibling_populations
 from designspace.support.errors import InputError, RunError
+from designspace.support.file_errors import as_run_errors
 from designspace.support.text import command, printable
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, id_of
@@ -45,18 +46,26 @@ def shared_results(run: RunFolder, waiting: Collection[str], plan: Plan) -> list
     for path in sibling_populations(run.path) if remaining else ():
         sibling = RunFolder(path)
         try:
-            held = sibling.plan()
-            if held is None or held.differences(plan.recipe, plan.seed) or not have_same_kernels(run, sibling):
-                continue
-            ids = set(sibling.ids())
-            candidates = [key for key in sorted(remaining & sibling.begun()) if id_of(key) in ids]
-            done = frozenset(state.key for state in sibling.states(candidates) if state.result)
-            if done:
-                shared.append(SharedResults(sibling, done, _extended_size(run, sibling)))
-                remaining -= done
-        except (InputError, RunError, OSError) as error:
+            with as_run_errors():
+                found = _shared_by(sibling, run, plan, remaining)
+        except (InputError, RunError) as error:
             log.debug("%s was not searched for results: %s", path, error)
+            continue
+        if found is not None:
+            shared.append(found)
+            remaining -= found.keys
     return shared
+
+
+def _shared_by(sibling: RunFolder, run: RunFolder, plan: Plan, wanted: Collection[str]) -> SharedResults | None:
+    """Return the results that a sibling has of trials that are wanted, or None if it has none."""
+    held = sibling.plan()
+    if held is None or held.differences(plan.recipe, plan.seed) or not have_same_kernels(run, sibling):
+        return None
+    ids = set(sibling.ids())
+    candidates = [key for key in sorted(sibling.begun().intersection(wanted)) if id_of(key) in ids]
+    done = frozenset(state.key for state in sibling.states(candidates) if state.result)
+    return SharedResults(sibling, done, _extended_size(run, sibling)) if done else None
 
 
 def shared_results_note(run: RunFolder, waiting: Collection[str], plan: Plan) -> str:

@@ -68,7 +68,7 @@ def test_ids_that_a_spreadsheet_changed_are_told(runs, changed):
             read(RunFolder(runs / "a"))
 
 
-HOSTILE = [b"", b"\0", b"\xff\xfe", b"[" * 100_000, b"1.5", b"[1]", b"null", b'"x"', b"x" * 40_000_000, None]
+HOSTILE = [b"", b"\0", b"\xff\xfe", b"[" * 10_000, b"1.5", b"[1]", b"null", b'"x"', b"x" * 40_000_000, None]
 
 
 def said_by(read):
@@ -82,7 +82,8 @@ def said_by(read):
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("name", ["space.yaml", "sampling.json", "population.csv", "recipe.yaml", "provenance.json"])
-def test_whatever_stands_in_a_file_is_one_sentence(runs, name, content):
+def test_whatever_stands_in_a_file_is_one_sentence(runs, name, content, monkeypatch):
+    monkeypatch.setattr("designspace.trials.folder.REPLACING_S", 0)
     folder = RunFolder(runs / "a")
     path = folder.path / name
     path.unlink(missing_ok=True)

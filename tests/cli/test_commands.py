@@ -370,7 +370,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, data_root):
             assert process.communicate(timeout=600)[1].strip().endswith("the same command goes on from here")
             assert process.returncode == 130
             running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-            assert not any("designspace.sweeps.worker" in line and str(os.getpid()) in line for line in running)
+            assert not any("designspace.sweeps.fork_server" in line and str(os.getpid()) in line for line in running)
             assert not list(history.glob("*/claim.json"))
             assert len(list(history.glob("*/result.json"))) < 4
         assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0

@@ -91,17 +91,17 @@ def tasks_at_work(run):
 
 
 def workers(run):
-    """Processes of workers whose code is the run's."""
-    found = []
-    for line in _processes():
-        pid = line.split()[0]
+    """Processes of workers whose code is the run's, without the servers that they were forked from."""
+    found = {}
+    for line in _processes("ppid"):
+        pid, parent, words = line.split(maxsplit=2)
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "designspace.sweeps.worker" in line and f"{run.path}/code" in environment:
-            found.append(int(pid))
-    return found
+        if "designspace.sweeps.fork_server" in words and f"{run.path}/code" in environment:
+            found[int(pid)] = int(parent)
+    return [pid for pid in found if pid not in found.values()]
 
 
 def _words(pid):
@@ -112,7 +112,7 @@ def _words(pid):
         return []
 
 
-def _processes():
-    return subprocess.run(
-        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()[1:]
+def _processes(*columns):
+    """The processes' ids, those columns of ps, and command lines."""
+    command = ["ps", "-ww", "-eo", ",".join(["pid", *columns, "args"])]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[1:]

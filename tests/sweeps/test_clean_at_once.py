@@ -82,7 +82,7 @@ def test_what_cannot_be_deleted_stops_nothing(run, monkeypatch, caplog):
 
     def fail(name, **options):
         if name == "checkpoint.pt":
-            raise OSError(5, "Input/output error")
+            raise OSError(5, "Input/output error", name)
         unlink(name, **options)
 
     monkeypatch.setattr("designspace.support.removal.os.unlink", fail)

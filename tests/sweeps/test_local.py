@@ -140,7 +140,7 @@ def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, 
         once: {"kind": "hang", "epoch": 0, "times": 1},
     }
     plan_faults(tmp_path / "faults", planned, monkeypatch)
-    assert launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=20)).failed == 1
+    assert launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=10)).failed == 1
     failure = run.trial(always).state().failure
     assert (failure.reason, failure.epochs) == ("time limit", 1)
     assert "longer than trial_timeout_min allows" in failure.detail
@@ -208,15 +208,14 @@ def test_a_trainer_that_is_not_there_stops_everything(tmp_path, data_root):
     assert run_status(run).counts["waiting"] == 2
 
 
-def signalled(run, root, sent):
-    """Run with one worker, and send it a signal after the first trial's first epoch."""
+def signalled(run, root, sent, victim):
+    """Run with one worker, and send a signal to a process of the pool after the first trial's first epoch."""
     tasks, _, _ = tasks_of([run])
     pending = [sent]
 
     def on_event(task, event):
         if task == tasks[0] and event.kind == "epoch" and pending:
-            victim = next(worker for worker in pool._workers if worker.task == task)
-            os.kill(victim.process.pid, pending.pop())
+            os.kill(victim(pool).pid, pending.pop())
 
     pool = Pool(CPU[:1], root, [run.new_launch({})], snapshot.PACKAGE.parent, on_event)
     assert pool.run(tasks) == []
@@ -225,9 +224,17 @@ def signalled(run, root, sent):
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_is_ended_from_outside_costs_no_trial(sent, undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "ended")
-    signalled(run, data_root, sent)
+    signalled(run, data_root, sent, lambda pool: pool._workers[0].process)
     assert numbers(run) == numbers(undisturbed)
     assert sum(len(run.trial(id_).attempts()) for id_ in run.ids()) == (sent == signal.SIGKILL)
+
+
+def test_a_fork_server_that_is_killed_costs_no_trial(undisturbed, tmp_path, data_root):
+    run = make_run(tmp_path / "ended")
+    signalled(run, data_root, signal.SIGKILL, lambda pool: pool._server._process)
+    assert numbers(run) == numbers(undisturbed)
+    assert sum(starts(run).values()) == 5
+    assert not any(run.trial(id_).attempts() for id_ in run.ids())
 
 
 def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, tmp_path, data_root, monkeypatch):

@@ -1,11 +1,14 @@
 import math
+import subprocess
+import sys
 
 import pytest
+import torch
 from torch import nn
 
 from designspace.models import AnyNet
 from designspace.networks.network import Network, Stage, Stem
-from designspace.training.optimiser import learning_rate, make_optimiser
+from designspace.training.optimiser import SGD, learning_rate, make_optimiser
 from designspace.trials.recipe import Recipe
 
 
@@ -45,3 +48,29 @@ def test_learning_rate_warms_up_in_equal_steps():
 def test_warm_up_may_last_to_the_end():
     recipe = Recipe(epochs=2, lr=1.0, warmup_epochs=2)
     assert [learning_rate(recipe, step, 2) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_steps_are_torchs_own():
+    layers = [nn.Linear(8, 8), nn.Linear(8, 8)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    for kind, layer in zip((SGD, torch.optim.SGD), layers, strict=True):
+        optimiser = kind(layer.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01, fused=True)
+        for step in range(3):
+            optimiser.zero_grad()
+            layer(torch.full((4, 8), float(step))).square().sum().backward()
+            optimiser.step()
+    assert torch.equal(layers[0].weight, layers[1].weight)
+    assert not torch.equal(layers[0].weight, nn.Linear(8, 8).weight)
+
+
+def test_training_does_not_load_torchs_compiler():
+    code = (
+        "import sys, torch; from designspace.training.optimiser import SGD\n"
+        "layer = torch.nn.Linear(8, 8)\n"
+        "optimiser = SGD(layer.parameters(), lr=0.1, momentum=0.9, fused=True)\n"
+        "layer(torch.ones(2, 8)).sum().backward(); optimiser.step(); optimiser.zero_grad()\n"
+        "optimiser.load_state_dict(optimiser.state_dict())\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"
