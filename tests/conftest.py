@@ -1,6 +1,9 @@
 """Fixtures that several rooms' tests share."""
 
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +21,31 @@ settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory) -> Path:
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A function that makes a folder once for all processes of a test run, which only read it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                make(folder)
+                done.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def data_root(once) -> Path:
     """The folder of data sets, with the small one of `patterns` in it."""
     from patterns import prepare_patterns
 
-    root = tmp_path_factory.mktemp("data")
-    prepare_patterns(root)
-    return root
+    return once("data_root", prepare_patterns)
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,13 @@ from sweep_runs import CPU, launch, make_run
 import designspace
 from designspace import data
 from designspace import export as command
+from designspace.trials.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, data_root):
+def run(once, data_root):
     """A run of two networks, trained."""
-    made = make_run(tmp_path_factory.mktemp("export") / "run", n=2)
-    launch(made, data_root, CPU[:1])
-    return made
+    return RunFolder(once("export", lambda folder: launch(make_run(folder / "run", n=2), data_root, CPU[:1])) / "run")
 
 
 def export(*arguments, cwd):
@@ -38,30 +37,33 @@ def fails(finished, code, *words):
 
 
 @pytest.fixture(scope="module")
-def exported(run):
-    """The best network, written with everything that there is."""
-    finished = export("run=run", "to=best", "onnx=true", "torch_export=true", cwd=run.path.parent)
-    assert finished.returncode == 0, finished.stderr
-    return run.path.parent / "best", finished
+def exported(once, run):
+    """The folder of the best network, written with everything that there is, and what the command printed."""
+
+    def make(folder):
+        folder.mkdir()
+        finished = export(f"run={run.path}", "to=best", "onnx=true", "torch_export=true", cwd=folder)
+        assert finished.returncode == 0, finished.stderr
+        assert not finished.stderr
+        (folder / "printed.txt").write_text(finished.stdout)
+
+    folder = once("exported", make)
+    return folder / "best", (folder / "printed.txt").read_text()
 
 
 def test_it_says_where_the_model_is_and_how_to_load_it(run, exported):
-    folder, finished = exported
+    folder, printed = exported
     names = ["README.md", "model.onnx", "model.pt2", "network.json", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
     model = designspace.load(folder)
     error = model.weights.about["result"]["final_error"]
-    assert (
-        f"AnyNetXA {model.network.id} (rank 1 of 2 trained networks, error {error:.2f}%) is in best: "
-        in finished.stdout
-    )
-    assert "model.onnx: its logits differ from torch's by" in finished.stdout
-    assert float(finished.stdout.split("differ from torch's by ")[1].split()[0]) < 1e-5
-    assert not finished.stderr
-    lines = [line.strip() for line in finished.stdout.splitlines() if line.startswith("    ")]
+    assert f"AnyNetXA {model.network.id} (rank 1 of 2 trained networks, error {error:.2f}%) is in best: " in printed
+    assert "model.onnx: its logits differ from torch's by" in printed
+    assert float(printed.split("differ from torch's by ")[1].split()[0]) < 1e-5
+    lines = [line.strip() for line in printed.splitlines() if line.startswith("    ")]
     code = "\n".join([*lines, "print(model.network.id)"])
     shown = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=run.path.parent, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", code], cwd=folder.parent, capture_output=True, text=True
     )
     assert shown.stdout.strip() == model.network.id, shown.stderr
 

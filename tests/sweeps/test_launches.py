@@ -9,15 +9,14 @@ import pytest
 from sweep_runs import CPU, curves, launch, make_run, numbers, plan_faults, starts
 
 from designspace.sweeps.status import run_status
+from designspace.trials.folder import RunFolder
 
-LONG = {"epochs": 8, "train_images": 512}
+LONG = {"epochs": 6, "train_images": 512}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_root):
-    run = make_run(tmp_path_factory.mktemp("runs") / "whole", n=6, **LONG)
-    launch(run, data_root)
-    return run
+def undisturbed(once, data_root):
+    return RunFolder(once("undisturbed_long", lambda path: launch(make_run(path, n=4, **LONG), data_root)))
 
 
 def start(run, root):
@@ -34,7 +33,7 @@ def wait_for(condition, what):
 
 
 def test_two_launches_never_train_a_trial_twice(undisturbed, tmp_path, data_root):
-    run = make_run(tmp_path / "run", n=6, **LONG)
+    run = make_run(tmp_path / "run", n=4, **LONG)
     both = [start(run, data_root), start(run, data_root)]
     said = [process.communicate(timeout=900)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -64,5 +63,5 @@ def test_a_launch_that_is_ended_goes_on(sent, undisturbed, tmp_path, data_root, 
     whole = curves(undisturbed)
     assert curves(run) == {id_: whole[id_] for id_ in run.ids()}
     log = first.log.read_text()
-    assert log.count(f"epoch {done}/8:") == 2  # read back from the checkpoint, and not trained again
-    assert log.count("epoch 1/8:") == 1
+    assert log.count(f"epoch {done}/6:") == 2  # read back from the checkpoint, and not trained again
+    assert log.count("epoch 1/6:") == 1

@@ -21,16 +21,18 @@ from designspace.sweeps.progress import PoolProgress, tasks_of
 from designspace.sweeps.status import run_status
 from designspace.sweeps.worker import Worker
 from designspace.trials import claims
+from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import Trial, TrialResult
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_root):
-    run = make_run(tmp_path_factory.mktemp("runs") / "whole")
-    progress = launch(run, data_root)
-    assert (progress.finished, progress.failed) == (4, 0)
-    return run
+def undisturbed(once, data_root):
+    def make(path):
+        progress = launch(make_run(path), data_root)
+        assert (progress.finished, progress.failed) == (4, 0)
+
+    return RunFolder(once("undisturbed", make))
 
 
 def test_every_trial_becomes_a_row(undisturbed):
