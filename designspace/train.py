@@ -81,7 +81,7 @@ def run(options: Options) -> None:
         raise SystemExit(1) from None
     except (Interrupted, KeyboardInterrupt) as end:
         if ranks is None or ranks.rank == 0:
-            sys.stderr.write("\nstopped; the same command goes on from here\n")
+            sys.stderr.write("\nstopped; run the same command again to resume\n")
         number = signal.SIGINT if isinstance(end, KeyboardInterrupt) else signal.SIGTERM
         raise SystemExit(128 + number) from None
 

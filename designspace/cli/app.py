@@ -61,7 +61,7 @@ def main(
     except (InputError, RunError) as error:
         raise SystemExit(_report(name, error, arguments)) from None
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from here\n" if resumes else "\nstopped\n")
+        sys.stderr.write("\nstopped; run the same command again to resume\n" if resumes else "\nstopped\n")
         raise SystemExit(130) from None
 
 

@@ -198,7 +198,9 @@ def _get(name: str | None, root: Path | None) -> _DataSet:
         return _DATA_SETS[name]
     root = default_root() if root is None else root
     if name is None:  # as configs/data/folder.yaml has it
-        raise InputError(f"data.name=... must be given; there is: {', '.join(names(root))}. Or type data=<name> alone")
+        raise InputError(
+            f"data.name=... must be given; choose from: {', '.join(names(root))}. Or type data=<name> alone"
+        )
     if name not in packed.packed_names(root):
         if name == imagenet.NAME:
             raise InputError(

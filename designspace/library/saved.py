@@ -48,7 +48,7 @@ def write_model(path: Path, model: AnyNet, known: ModelInfo) -> None:
     network = model.network
     there = path.exists() and not (path.is_dir() and not entries(path))
     if there and (held := _held(path)) != network.id:
-        what = "is no model folder" if held is None else f"holds another network, {held}"
+        what = "is not a model folder" if held is None else f"holds another network, {held}"
         raise InputError(f"{path} {what}; it was left as it is. Choose another folder for {network.id}")
     write_folder(path, model_files(model, known), stale=(ONNX, TORCH_EXPORT))
 

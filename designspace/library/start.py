@@ -99,16 +99,16 @@ def choose(model: str | None, run: Path | None = None, rank: int | None = None, 
         raise InputError("either model=... or run=... must be given, and not both; see --help")
     if run is not None:
         if not RunFolder(run).exists():
-            raise InputError(f"{run} is no run folder (of designspace.sample)")
+            raise InputError(f"{run} is not a run folder (of designspace.sample)")
         return Start(*find(RunFolder(run), rank, id_))
     path = Path(str(model))
     if path.is_dir():
         if not is_model_folder(path):
-            raise InputError(f"{path} is no model folder (of designspace.train or export); for a run: run={path}")
+            raise InputError(f"{path} is not a model folder (of designspace.train or export); for a run: run={path}")
         network, known = read_description(path)
         return Start(known.name, network, path)
     if path.is_file() or "/" in str(model):
-        raise InputError(f"{path} is no model folder; a file of weights goes with a name: weights={path}")
+        raise InputError(f"{path} is not a model folder; a file of weights goes with a name: weights={path}")
     return Start(catalog.canonical_name(str(model)), catalog.get(str(model)))
 
 

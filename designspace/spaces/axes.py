@@ -203,7 +203,7 @@ class Axis:
         makers: dict[str, Callable[..., Axis]] = {"log_uniform": log_uniform, "uniform": uniform, "choice": choice}
         kind = mapping("an axis", fields, needed=["kind"])["kind"]
         if not isinstance(kind, str) or kind not in makers:
-            raise InputError(f"unknown kind of axis {shown(kind)}; there is: {', '.join(makers)}")
+            raise InputError(f"unknown kind of axis {shown(kind)}; choose from: {', '.join(makers)}")
         keys = _KEYS[kind]
         rest = dict(mapping(f"{kind} axis", fields, ["kind", *keys], [key for key in keys if key not in _OPTIONAL]))
         del rest["kind"]

@@ -23,9 +23,9 @@ def unknown(kind: str, given: object, allowed: Iterable[object]) -> InputError:
     """Return the error for a name that does not exist, which asks for the closest name and lists what exists.
 
     >>> str(unknown("space", "RegNetx", ["AnyNetXA", "RegNetX"]))
-    "unknown space 'RegNetx'; did you mean RegNetX? there is: AnyNetXA, RegNetX"
+    "unknown space 'RegNetx'; did you mean RegNetX? choose from: AnyNetXA, RegNetX"
     >>> str(unknown("family", "cnn", ["anynet", "regnet"]))
-    "unknown family 'cnn'; there is: anynet, regnet"
+    "unknown family 'cnn'; choose from: anynet, regnet"
     """
     return InputError(f"unknown {kind} {given!r}; {suggest(given, allowed)}")
 
@@ -35,10 +35,10 @@ def suggest(given: object, allowed: Iterable[object]) -> str:
     names = [str(name) for name in allowed]
     close = closest(str(given), names)
     if not close:
-        return f"there is: {', '.join(names)}"
+        return f"choose from: {', '.join(names)}"
     more = f" and {len(names) - len(close)} more"
     listed = ", ".join(names) if len(names) <= SHORT_LIST else ", ".join(close) + more
-    return f"did you mean {close[0]}? there is: {listed}"
+    return f"did you mean {close[0]}? choose from: {listed}"
 
 
 def closest(given: str, names: Iterable[str]) -> list[str]:

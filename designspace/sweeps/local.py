@@ -299,7 +299,9 @@ class Pool:
         """See to what no worker says."""
         for launch in self._launches:
             if launch.is_cancelled:
-                raise RunError(f"cancelled by {launch.cancelled_by}; the same command goes on with what is left")
+                raise RunError(
+                    f"cancelled by {launch.cancelled_by}; run the same command again to continue with the rest"
+                )
         limit = self._effort.trial_timeout_s
         for worker in self._workers:
             if limit and worker.training_since and time.monotonic() - worker.training_since > limit:

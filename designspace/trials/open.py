@@ -30,7 +30,7 @@ def find_runs(path: Path) -> list[Run]:
     is_named = (path / TRAINING_FILE).exists()  # then a damaged one is worth an error
     folders = [path] if is_named or _is_run(path) else list(_below(path, DEPTH))
     if not folders:
-        raise InputError(f"{path} is no run folder and holds none; make one with python -m designspace.sample")
+        raise InputError(f"{path} is not a run folder and holds none; make one with python -m designspace.sample")
     return [run_at(folder) for folder in folders]
 
 

@@ -79,9 +79,9 @@ def test_the_shared_group_width_of_a_real_space_is_a_power_of_two_or_cut_everywh
 
 def test_unknown_metrics_say_what_there_is():
     results = results_of({"d1": [1, 2]})
-    with pytest.raises(InputError, match="unknown metric 'colour'; there is: d, stages, w_0"):
+    with pytest.raises(InputError, match="unknown metric 'colour'; choose from: d, stages, w_0"):
         metric("colour")
-    with pytest.raises(InputError, match="unknown metric of A 'w_m'; there is: d, stages, b, g, radix"):
+    with pytest.raises(InputError, match="unknown metric of A 'w_m'; choose from: d, stages, b, g, radix"):
         values(results, "w_m")
     with pytest.raises(InputError, match="unknown metric of A 'd5'"):
         values(results, "d5")

@@ -122,7 +122,7 @@ FILTERS = {
     "error > 500": 0,
 }
 UNREADABLE = {
-    "eror < 20": "no column “eror”; there is: id, run, status, error",
+    "eror < 20": "no column “eror”; choose from: id, run, status, error",
     "error <": "A value is missing after “error <”",
     "< 20": "A column is missing before “<”",
     "error < low": "“error” holds numbers: “< low” does not fit",

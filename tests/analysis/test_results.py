@@ -46,9 +46,9 @@ def test_failed_trials_count_by_their_cause_unless_told_otherwise():
     assert none.errors().tolist() == [30, 20]
     assert none.failed_in_words() == "left out"
     assert none.where("final_error < 25").failures == "exclude"
-    with pytest.raises(InputError, match="there is: by_cause, chance, exclude"):
+    with pytest.raises(InputError, match="choose from: by_cause, chance, exclude"):
         results.with_failures("drop")
-    with pytest.raises(InputError, match="there is: final_error, best_error"):
+    with pytest.raises(InputError, match="choose from: final_error, best_error"):
         results.errors(column="train_s")
 
 
@@ -275,7 +275,7 @@ def test_masks_that_do_not_fit_are_refused(condition, message):
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("d9 > 3", "unknown column 'd9' in 'd9 > 3'; there is: id, d1"),
+        ("d9 > 3", "unknown column 'd9' in 'd9 > 3'; choose from: id, d1"),
         ("d1 >", "A: 'd1 >' cannot be evaluated"),
         ("", "cannot be evaluated"),
         ("(" * 5000 + "d1" + ")" * 5000, "cannot be evaluated"),

@@ -119,8 +119,8 @@ def options(config):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("figures", "none", "unknown choice of figures 'none'; there is: standard, all"),
-        ("failures", "none", "unknown treatment of failures 'none'; there is: by_cause, chance, exclude"),
+        ("figures", "none", "unknown choice of figures 'none'; choose from: standard, all"),
+        ("failures", "none", "unknown treatment of failures 'none'; choose from: by_cause, chance, exclude"),
         ("level", "high", "must be a number, not 'high'"),
         ("level", 5, "level must be between 0 and 1"),
         ("level", True, "must be a number, not True"),

@@ -100,7 +100,7 @@ def test_devices_are_never_mixed():
     assert [(fit.device, fit.x.size) for fit in fits] == [("NVIDIA", 6), ("cpu", 6)]
     assert [fit.coefficients[0] for fit in fits] == pytest.approx([5e-6, 1e-6])
     assert cost_fit(both, "flops", "activations", form="affine").x.size == 12  # no measurement
-    with pytest.raises(InputError, match="unknown device of A, B 'tpu'; there is: NVIDIA, cpu"):
+    with pytest.raises(InputError, match="unknown device of A, B 'tpu'; choose from: NVIDIA, cpu"):
         cost_fit(both, device="tpu")
 
 

@@ -88,7 +88,7 @@ def test_ranges_follow_the_budget(key, tmp_path):
     band = "space.flops=[3.1e9,3.3e9]"
     finished = designspace("sample", "space=RegNetX", f"{key}=auto", band, "n=5", "run=a", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    fails(designspace("sample", "space=RegNetX", f"{key}=best", "run=b", cwd=tmp_path), 2, "there is: paper, auto")
+    fails(designspace("sample", "space=RegNetX", f"{key}=best", "run=b", cwd=tmp_path), 2, "choose from: paper, auto")
     fails(designspace("sample", "space=AnyNeSt", f"{key}=auto", cwd=tmp_path), 2, "spaces that draw group widths")
     with (tmp_path / "a" / "population.csv").open() as file:
         assert all(12 <= int(row["depth"]) <= 28 and row["b1"] == "1" for row in csv.DictReader(file))
@@ -144,13 +144,13 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     [
         (
             ["space=AnyNetXZ"],
-            ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? there is: AnyNetXA, AnyNetXB, AnyNetXC and 16 more"],
+            ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? choose from: AnyNetXA, AnyNetXB, AnyNetXC and 16 more"],
         ),
         (
             ["input=cifar1000"],
-            ["unknown input 'cifar1000'; did you mean cifar100? there is: cifar10, cifar100, fashion_mnist, folder"],
+            ["unknown input 'cifar1000'; did you mean cifar100? choose from: cifar10, cifar100, fashion_mnist, folder"],
         ),
-        (["m=5"], ["unknown option 'm'; there is: space, n, seed, run, file, regime, count, data, input"]),
+        (["m=5"], ["unknown option 'm'; choose from: space, n, seed, run, file, regime, count, data, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
         (["n"], ["'n' is not of the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
@@ -172,27 +172,27 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         (
             "launch",
             ["run=x", "data=cifar1000"],
-            ["unknown data set 'cifar1000'; did you mean cifar100? there is: fashion_mnist, cifar10, cifar100"],
+            ["unknown data set 'cifar1000'; did you mean cifar100? choose from: fashion_mnist, cifar10, cifar100"],
         ),
         (
             "launch",
             ["run=x", "recipe=slow"],
-            ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
+            ["unknown recipe 'slow'; choose from: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
         ),
-        ("launch", ["run=x", "launcher=cloud"], ["unknown launcher 'cloud'; there is: local, slurm"]),
+        ("launch", ["run=x", "launcher=cloud"], ["unknown launcher 'cloud'; choose from: local, slurm"]),
         (
             "launch",
             ["run=x", "launcher=slurm", "launcher.partitoin=a"],
-            ["unknown option 'launcher.partitoin'; did you mean launcher.partition? there is: launcher.partition"],
+            ["unknown option 'launcher.partitoin'; did you mean launcher.partition? choose from: launcher.partition"],
         ),
-        ("retry", ["run=nowhere"], ["nowhere is no run folder"]),
+        ("retry", ["run=nowhere"], ["nowhere is not a run folder"]),
         ("cancel", [], ["run=... must be given"]),
-        ("explore", ["experiment=none"], ["unknown experiment 'none'; there is: quickstart"]),
+        ("explore", ["experiment=none"], ["unknown experiment 'none'; choose from: quickstart"]),
         ("explore", ["spaces=[AnyNetXA,Nope]"], ["unknown space 'Nope'"]),
         (
             "explore",
             ["recipe=slow"],
-            ["unknown recipe 'slow'; there is: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
+            ["unknown recipe 'slow'; choose from: cifar, cifar_best, fashion, quick, regnet_100, resnest_270, sweep"],
         ),
         (
             "explore",
@@ -200,9 +200,9 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
             ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"],
         ),
         ("prepare", ["data=cifar1000"], ["unknown data set 'cifar1000'; did you mean cifar100?"]),
-        ("status", ["data=fashion_mnist"], ["unknown option 'data'; there is: run, trials, trial, watch"]),
-        ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; there is: recipe, data, launcher, run"]),
-        ("status", ["run=a b/é"], ["a b/é is no run folder"]),
+        ("status", ["data=fashion_mnist"], ["unknown option 'data'; choose from: run, trials, trial, watch"]),
+        ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; choose from: recipe, data, launcher, run"]),
+        ("status", ["run=a b/é"], ["a b/é is not a run folder"]),
         ("status", ["run="], ["run= is empty; leave it out, or type a value"]),
         ("status", ["run=~nobody_here/x"], ["there is no user 'nobody_here' here", "run=./~nobody_here/x"]),
         ("status", ["run=a\x1b[2Jb"], ["run=a\\x1b[2Jb holds control characters"]),
@@ -217,7 +217,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ("launch", ["run=x", "seed=1,2"], ["cannot read seed=1,2; seed takes a number"]),
         ("launch", ["run=x", "hydra.run.dir=y"], ["unknown option 'hydra.run.dir'"]),
         ("launch", [], ["run=... must be given"]),
-        ("status", ["run=nowhere"], ["nowhere is no run folder and holds none"]),
+        ("status", ["run=nowhere"], ["nowhere is not a run folder and holds none"]),
         ("analyze", ["runs=[]"], ["runs is empty"]),
     ],
 )
@@ -282,7 +282,9 @@ def test_what_becomes_of_a_finished_run(finished_run, tmp_path):
     assert dry.startswith("0 trials on ")
     listed = designspace("clean", f"run={finished_run}", cwd=tmp_path).stdout
     assert "delete=[temporary,claims,failed,checkpoints,launches]" in listed
-    fails(designspace("clean", f"run={finished_run}", "delete=[all]", cwd=tmp_path), 2, "unknown kind 'all'; there is:")
+    fails(
+        designspace("clean", f"run={finished_run}", "delete=[all]", cwd=tmp_path), 2, "unknown kind 'all'; choose from:"
+    )
     assert "0 trials wait again" in designspace("retry", f"run={finished_run}", cwd=tmp_path).stdout
     assert "nothing is at work on it" in designspace("cancel", f"run={finished_run}", cwd=tmp_path).stdout
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
@@ -375,7 +377,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, data_root):
             while not list(history.glob("*/history.jsonl")) and time.monotonic() < deadline:
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=600)[1].strip().endswith("the same command goes on from here")
+            assert process.communicate(timeout=600)[1].strip().endswith("run the same command again to resume")
             assert process.returncode == 130
             running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
             assert not any("designspace.sweeps.fork_server" in line and str(os.getpid()) in line for line in running)

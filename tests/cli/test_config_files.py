@@ -66,7 +66,7 @@ def test_a_folder_of_own_files_can_be_chosen_from(own):
 
 def test_errors_and_help_list_own_files(own):
     option = f"--config-dir={own}"
-    with pytest.raises(InputError, match=r"unknown recipe 'mien'; did you mean mine\? there is: .*mine.*quick"):
+    with pytest.raises(InputError, match=r"unknown recipe 'mien'; did you mean mine\? choose from: .*mine.*quick"):
         app.compose("launch", [option, "run=x", "recipe=mien"])
     with pytest.raises(InputError, match=r"'launcher.patience'; it goes with launcher=night, which was not typed"):
         app.compose("launch", [option, "run=x", "launcher.patience=2"])

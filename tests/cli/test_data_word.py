@@ -53,7 +53,10 @@ def test_what_spellings_mean():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data=dogs"], "unknown data set 'dogs'; there is: fashion_mnist, cifar10, cifar100, 2020, cars, one, pets"),
+        (
+            ["data=dogs"],
+            "unknown data set 'dogs'; choose from: fashion_mnist, cifar10, cifar100, 2020, cars, one, pets",
+        ),
         (["data=pets", "data.name=cars"], "data=pets and data.name=cars are two data sets"),
         (["data=pets", "input=cifar10"], "data=pets and input=cifar10 are two data sets; leave input=cifar10 out"),
         (["data=folder"], "data.name=... must be given"),

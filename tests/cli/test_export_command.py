@@ -145,7 +145,7 @@ def test_a_published_network_is_written_like_any(tmp_path):
         (["run=RUN", "rank=9", "to=a"], "has 2 trained networks, so none of rank 9"),
         (["run=RUN", "id=abc", "to=a"], "has no network 'abc'"),
         (["run=RUN", "id=60e881614052", "to=a"], "has no network '60e881614052'"),  # a number, to Hydra
-        (["run=RUN", "to=RUN"], "run is no model folder; it was left as it is"),
+        (["run=RUN", "to=RUN"], "run is not a model folder; it was left as it is"),
     ],
 )
 def test_bad_input(arguments, words, run, tmp_path, capsys, monkeypatch):

@@ -118,7 +118,7 @@ def test_the_others_run_where_one_fails(tmp_path):
     assert done.stderr.endswith("designspace.status: 1 of 3 combinations failed:\n  run=nowhere\n")
     done = designspace("status", "run=a,nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert "a,nowhere is no run folder" in done.stderr
+    assert "a,nowhere is not a run folder" in done.stderr
     assert "add --multirun" in done.stderr
 
 

@@ -36,7 +36,7 @@ def test_a_path_in_a_file_of_ones_own_may_begin_in_the_home_folder(tmp_path, mon
         (launch.Options, "launch", ["run=x", "seed=1.5"], "seed must be a whole number >= 0, not 1.5"),
         (launch.Options, "launch", ["run=x", "launcher.workers=two"], r"launcher.workers \(or null\) must be a whole"),
         (analyze.Options, "analyze", ["runs=x", "margin=wide"], "margin must be a number, not 'wide'"),
-        (analyze.Options, "analyze", ["runs=x", "failures=none"], "unknown treatment of failures 'none'; there is:"),
+        (analyze.Options, "analyze", ["runs=x", "failures=none"], "unknown treatment of failures 'none'; choose from:"),
         (status.Options, "status", ["run=x", "watch=1"], "watch must be true or false, not 1"),
         (prepare.Options, "prepare", ["size=[8]"], r"size must be a whole number, not \[8\]"),
     ],

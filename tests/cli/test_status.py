@@ -62,7 +62,7 @@ def test_runs_are_found_in_folders_of_folders(tmp_path, capsys):
     text = shown(tmp_path / "runs", capsys)
     names = [line.split()[0] for line in text.splitlines()[1:] if line[:1].isalpha() and "no trial" not in line]
     assert names == ["a/b/c/four", "linked", "one", "study/two"]
-    with pytest.raises(InputError, match="is no run folder and holds none"):
+    with pytest.raises(InputError, match="is not a run folder and holds none"):
         find_runs(tmp_path / "nothing")
 
 

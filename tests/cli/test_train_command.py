@@ -160,7 +160,7 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, data_root):
         (("model=tiny", "recipe.devices=2", "recipe.sync_norm=true"), 2, "sync_norm=true with devices=2 needs GPUs"),
         (("model=tiny", "device=tpu"), 2, "cannot use device 'tpu'"),
         (("model=tiny", "seed=-1"), 2, "seed must be a whole number >= 0, not -1"),
-        (("model=tiny", "stem=vit"), 2, "unknown stem 'vit'; there is: imagenet, cifar, resnet, deep"),
+        (("model=tiny", "stem=vit"), 2, "unknown stem 'vit'; choose from: imagenet, cifar, resnet, deep"),
         (("model=tiny", "weights=timm"), 2, "tiny has weights of its own: weights=true, not weights=timm"),
         (("model=regnetx_200mf", "weights=nowhere.pt"), 1, "there is no file nowhere.pt"),
         (("model=tiny", "data.root=empty"), 2, "python -m designspace.prepare data=folder"),
@@ -209,7 +209,7 @@ def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here,
         process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=600)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert errors.endswith("\nstopped; the same command goes on from here\n")
+    assert errors.endswith("\nstopped; run the same command again to resume\n")
     assert len(history(out)) < 3
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -253,7 +253,7 @@ def test_ctrl_c_says_that_it_goes_on(here):
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=600)[1]
     assert process.returncode == 130
-    assert errors.endswith("\nstopped; the same command goes on from here\n")
+    assert errors.endswith("\nstopped; run the same command again to resume\n")
     assert "Traceback" not in errors
 
 

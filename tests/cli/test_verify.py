@@ -175,7 +175,10 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
         (["model=MINE", "data=FOLDER", "weights=timm"], "has weights of its own"),
         (["model=MINE", "data=FOLDER", "images=25"], "images must be 1 to 24, not 25"),
         (["model=MINE", "data=FOLDER", "crop=40", "resize=30"], "not to 30 for 40"),
-        (["model=MINE", "data=FOLDER", "interpolation=nearest"], "unknown interpolation 'nearest'; there is: bilinear"),
+        (
+            ["model=MINE", "data=FOLDER", "interpolation=nearest"],
+            "unknown interpolation 'nearest'; choose from: bilinear",
+        ),
         (["model=MINE", "data=FOLDER", "batch_size=0"], "batch_size must be a whole number >= 1, not 0"),
         (["model=MINE", "data=FOLDER", "tolerance=much"], "tolerance must be a number of points >= 0, not 'much'"),
         (["model=MINE", "data=FOLDER", "device=gpu"], "cannot use device 'gpu'"),

@@ -25,7 +25,7 @@ def test_names_that_no_packed_data_set_can_have(name):
 @pytest.mark.parametrize("function", [shape, facts, counts, load, prepare])
 def test_unknown_name_lists_what_there_is(function):
     with pytest.raises(
-        InputError, match="unknown data set 'mnist'; there is: fashion_mnist, cifar10, .*data=folder name="
+        InputError, match="unknown data set 'mnist'; choose from: fashion_mnist, cifar10, .*data=folder name="
     ):
         function("mnist")
 

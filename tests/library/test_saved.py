@@ -93,7 +93,7 @@ def test_a_folder_that_holds_something_else_is_never_overwritten(model, folder, 
     (tmp_path / "mine" / "thesis.tex").write_text("all of it")
     (tmp_path / "file").write_text("")
     for name in ("mine", "file"):
-        with pytest.raises(InputError, match=f"{name} is no model folder; it was left as it is"):
+        with pytest.raises(InputError, match=f"{name} is not a model folder; it was left as it is"):
             write_model(tmp_path / name, model, KNOWN)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "stripes"]

@@ -120,13 +120,13 @@ def test_one_thing_must_be_named(folder, tmp_path):
     for arguments in ((None, None), ("resnet50", tmp_path)):
         with pytest.raises(InputError, match=r"either model=... or run=... must be given"):
             choose(*arguments)
-    with pytest.raises(InputError, match=r"is no model folder .*for a run: run="):
+    with pytest.raises(InputError, match=r"is not a model folder .*for a run: run="):
         choose(str(tmp_path))
     with pytest.raises(InputError, match="a file of weights goes with a name: weights="):
         choose(str(folder / "network.json"))
-    with pytest.raises(InputError, match="is no model folder"):
+    with pytest.raises(InputError, match="is not a model folder"):
         choose("runs/nothing")
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         choose(None, folder)
 
 

@@ -135,12 +135,15 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
         ({"features_only": True}, "unknown option 'features_only' of a model; did you mean features?"),
         ({"drop_path_rate": 0.1}, "unknown option 'drop_path_rate' of a model; did you mean drop_path?"),
         ({"weights": "DEFAULT"}, "unknown option 'weights' of a model; did you mean pretrained?"),
-        ({"xyz": 1}, "unknown option 'xyz' of a model; there is: pretrained, sha256, num_classes, in_channels"),
+        ({"xyz": 1}, "unknown option 'xyz' of a model; choose from: pretrained, sha256, num_classes, in_channels"),
         ({"out_indices": (1,)}, "out_indices chooses maps of a backbone: add features=True"),
         ({"sha256": "0" * 64}, "sha256 is for a file"),
         ({"num_classes": -1}, "num_classes must be a whole number >= 0, not -1"),
         ({"pretrained": "timmm"}, "timmm"),
-        ({"pretrained": "timm:nothing"}, "there are no weights 'timm:nothing' for regnety_200mf; there are: pycls:dds"),
+        (
+            {"pretrained": "timm:nothing"},
+            "there are no weights 'timm:nothing' for regnety_200mf; choose from: pycls:dds",
+        ),
         ({"pretrained": 3}, "which weights?"),
     ],
 )

@@ -47,7 +47,7 @@ def test_an_unknown_field_is_named():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Stem("alexnet"), "unknown stem 'alexnet'; there is: imagenet, cifar, resnet, deep"),
+        (lambda: Stem("alexnet"), "unknown stem 'alexnet'; choose from: imagenet, cifar, resnet, deep"),
         (lambda: Stem("deep", 33), "even, not 33"),
         (lambda: Stage(0, 8), "depth must be a whole number >= 1, not 0"),
         (lambda: Stage(1, 8.0), "width must be a whole number >= 1, not 8.0"),
@@ -120,7 +120,7 @@ def test_names_of_other_programs_are_understood(name, meant):
 def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
     with pytest.raises(InputError, match=f"unknown network '{name}'; did you mean {nearest}"):
         catalog.canonical_name(name)
-    with pytest.raises(InputError, match="unknown network 3; there is: regnetx_200mf"):
+    with pytest.raises(InputError, match="unknown network 3; choose from: regnetx_200mf"):
         catalog.canonical_name(3)
 
 

@@ -172,7 +172,7 @@ def test_an_axis_reads_back(axis):
             "uniform axis: unknown key 'law'",
         ),
         (lambda: choice([]), "at least one value"),
-        (lambda: Axis.from_dict({"kind": "normal"}), "unknown kind of axis 'normal'; there is: log_uniform"),
+        (lambda: Axis.from_dict({"kind": "normal"}), "unknown kind of axis 'normal'; choose from: log_uniform"),
         (lambda: Axis.from_dict({"kind": "uniform", "lo": 3}), "uniform axis: unknown key 'lo'; did you mean 'low'"),
         (lambda: Streams(-1), "seed must be a whole number >= 0, not -1"),
     ],

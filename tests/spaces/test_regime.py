@@ -110,7 +110,7 @@ def test_the_paper_s_regime_is_the_default():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"regime": "best"}, "unknown regime 'best'; there is: paper, auto"),
+        ({"regime": "best"}, "unknown regime 'best'; choose from: paper, auto"),
         ({"flops": None}, "regime=auto needs a budget: give flops=\\[least, most\\]"),
         (
             {"flops": (1e6, 2e6)},

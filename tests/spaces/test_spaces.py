@@ -201,7 +201,7 @@ def test_other_numbers_of_stages(stages):
         ({"flops": [1]}, "flops must be \\[least, most\\], as \\[2e6,4e6\\], not \\[1\\]"),
         ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
         ({"params": ["a", "b"]}, "params must be two numbers"),
-        ({"block": "Z"}, "unknown block 'Z'; there is: X, R, V, VR"),
+        ({"block": "Z"}, "unknown block 'Z'; choose from: X, R, V, VR"),
         ({"group_width": 8}, "group_width must be a list, as \\[1,2\\], not 8"),
         ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
         ({"block": "V", "radix": 2}, "a single block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"),
@@ -304,10 +304,10 @@ def test_a_space_of_ones_own_in_ten_lines():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("family: cnn", "unknown family 'cnn'; there is: anynet, regnet"),
+        ("family: cnn", "unknown family 'cnn'; choose from: anynet, regnet"),
         ("axis: {}", "unknown key 'axis'; did you mean 'axes'"),
         ("axes: {depth: {kind: uniform, low: 1, high: 8}}", "axes: width is missing"),
-        ("constraints: [{kind: even}]", "unknown kind of constraint 'even'; there is: shared, non_decreasing"),
+        ("constraints: [{kind: even}]", "unknown kind of constraint 'even'; choose from: shared, non_decreasing"),
         ("constraints: [{kind: shared, parameter: colour}]", "unknown parameter 'colour'"),
         ("constraints: [{kind: shared, parameter: cardinality}]", "the space has no such axis"),
         ("template: {stem: {kind: big}}", "unknown stem 'big'"),

@@ -85,14 +85,14 @@ NAMES = [
 )
 def test_the_closest_name_comes_first(given, meant):
     assert closest(given, NAMES)[0] == meant
-    assert suggest(given, NAMES).startswith(f"did you mean {meant}? there is: ")
+    assert suggest(given, NAMES).startswith(f"did you mean {meant}? choose from: ")
 
 
 def test_names_that_are_close_to_nothing():
     assert closest("x", NAMES) == []
-    assert suggest("colour", NAMES) == f"there is: {', '.join(NAMES)}"
+    assert suggest("colour", NAMES) == f"choose from: {', '.join(NAMES)}"
 
 
 def test_a_long_list_is_cut_where_a_name_is_close():
     names = [f"network{i}" for i in range(30)]
-    assert suggest("netwrk7", names) == "did you mean network7? there is: network7, network17, network27 and 27 more"
+    assert suggest("netwrk7", names) == "did you mean network7? choose from: network7, network17, network27 and 27 more"

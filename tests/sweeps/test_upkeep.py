@@ -44,7 +44,7 @@ def test_failed_trials_wait_again(run):
     assert retry(run, trial=ids[0]) == []  # it has not failed
     assert retry(run) == [ids[2]]
     assert run.trial(ids[2]).checkpoint.exists()  # it goes on from there
-    with pytest.raises(InputError, match="unknown reason 'crash'; there is: diverged, out of memory"):
+    with pytest.raises(InputError, match="unknown reason 'crash'; choose from: diverged, out of memory"):
         retry(run, reason="crash")
     with pytest.raises(InputError, match="has no trial 'abc'"):
         retry(run, trial="abc")
@@ -69,7 +69,7 @@ def test_what_is_no_longer_needed_is_listed_and_only_what_is_named_is_deleted(ru
     assert sizes["failed"] == [3000, 4000]
     assert sizes["checkpoints"] == [1000]  # the better of the two done ones keeps its weights
     assert sizes["launches"] == []  # a trial is at work
-    with pytest.raises(InputError, match="unknown kind 'everything'; there is: temporary, claims"):
+    with pytest.raises(InputError, match="unknown kind 'everything'; choose from: temporary, claims"):
         delete(found, ["temporary", "everything"])
     assert {path for path in run.path.rglob("*") if path.is_file()} == before
     assert delete(found, ["checkpoints", "temporary"]) == (2, 1007)

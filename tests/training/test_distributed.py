@@ -231,7 +231,7 @@ def test_what_cannot_be_shared_is_refused(network, recipe, data):
         train_on_devices(network, on(recipe, 2, train_images=7), data)
     with pytest.raises(InputError, match="recipe trains on 'cifar', but the data set given is 'stripes'"):
         train_on_devices(network, on(recipe, 2, data="cifar"), data)
-    with pytest.raises(InputError, match="unknown device 'tpu'; there is: cpu, cuda"):
+    with pytest.raises(InputError, match="unknown device 'tpu'; choose from: cpu, cuda"):
         train_on_devices(network, on(recipe, 2), data, device="tpu")
     with pytest.raises(InputError, match=r"stripes has 2 channels and 3 classes, but network .* takes 3 channels"):
         train_on_devices(dataclasses.replace(network, in_channels=3), on(recipe, 2), data)

@@ -141,7 +141,7 @@ def test_what_was_asked_is_written(run):
         ({"devices": 2.0}, "devices must be a whole number >= 1, not 2.0"),
         ({"devices": 3}, "batch_size 128 is not divisible by devices 3"),
         ({"momentum": 0}, "nesterov needs a momentum"),
-        ({"learning_rate": 0.1}, "unknown option 'learning_rate'; there is: data, train_images"),
+        ({"learning_rate": 0.1}, "unknown option 'learning_rate'; choose from: data, train_images"),
     ],
 )
 def test_bad_recipes(fields, message):

@@ -74,7 +74,7 @@ function columnOf(name) {
   const wanted = name.toLowerCase();
   const found = columns.get(name)
     ?? data.columns.find((one) => one.key.toLowerCase() === wanted || one.name.toLowerCase() === wanted);
-  if (!found) throw new Error(`There is no column “${name}”; there is: ${[...columns.keys()].join(", ")}.`);
+  if (!found) throw new Error(`There is no column “${name}”; choose from: ${[...columns.keys()].join(", ")}.`);
   return found;
 }
 

@@ -74,7 +74,7 @@ def find(name: str, which: bool | str = True) -> WeightFile:
         if which is True or which in (file.source, file.which):
             return file
     there = ", ".join(file.which for file in files)
-    raise InputError(f"there are no weights {which!r} for {catalog.canonical_name(name)}; there are: {there}")
+    raise InputError(f"there are no weights {which!r} for {catalog.canonical_name(name)}; choose from: {there}")
 
 
 @functools.cache

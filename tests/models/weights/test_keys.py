@@ -212,7 +212,7 @@ def test_convert_keeps_types_and_leaves_what_it_is_given():
     [
         ("regnetx_200mf", "resnest", "resnest has no model like regnetx_200mf.*: pycls, timm, torchvision"),
         ("resnest50", "torchvision", "torchvision has no model like resnest50.*: resnest, gluon, timm"),
-        ("resnet50", "keras", "unknown source of weights 'keras'; there is: designspace, resnest, gluon, pycls"),
+        ("resnet50", "keras", "unknown source of weights 'keras'; choose from: designspace, resnest, gluon, pycls"),
         ("alexnet", "timm", "unknown network 'alexnet'"),
     ],
 )

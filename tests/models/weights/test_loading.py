@@ -166,7 +166,7 @@ def test_weights_of_another_network(own):
     [
         ("timmm", "there is no file timmm; published weights for regnetx_200mf are: pycls:dds_baselines, timm:pycls"),
         ("missing/best.pth", "there is no file missing/best.pth"),
-        ("torchvision", "there are no weights 'torchvision' for regnetx_200mf; there are: pycls:dds_baselines"),
+        ("torchvision", "there are no weights 'torchvision' for regnetx_200mf; choose from: pycls:dds_baselines"),
         ("pycls:best", "there are no weights 'pycls:best'"),
         ("ftp://host/a.pth", "not from 'ftp://host/a.pth'"),
         (False, "which weights"),

@@ -66,7 +66,7 @@ def test_unknown_weights_list_those_that_there_are():
     with pytest.raises(InputError) as caught:
         find("resnest50", "torchvision:IMAGENET1K_V1")
     assert str(caught.value) == (
-        "there are no weights 'torchvision:IMAGENET1K_V1' for resnest50; there are: resnest:official, timm:in1k, "
+        "there are no weights 'torchvision:IMAGENET1K_V1' for resnest50; choose from: resnest:official, timm:in1k, "
         "gluon:official"
     )
     with pytest.raises(InputError, match="unknown network"):
