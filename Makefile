@@ -1,6 +1,7 @@
 # make demo   the quickstart, from nothing to the figure
 # make test   everything that must hold; what .ci/run calls
 # make lint   the static part of it
+# make docs   the documentation as a site
 # make bench  the benchmarks
 
 PYTHON ?= python3
@@ -17,13 +18,13 @@ IN_BROWSER = tests/analysis/test_report_browser.py
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/cli/test_ten_lines.py
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
 	$(RUN) -m designspace.explore experiment=quickstart $(ARGS)
 
-test: lint
+test: lint docs
 	@echo "$(RUN) -m designspace.prepare data=fashion_mnist"; $(RUN) -m designspace.prepare data=fashion_mnist || \
 		{ echo "$(ON_FASHION_MNIST) leave out what needs its images"; test -z "$$CI"; }
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then ignored=; else \
@@ -43,6 +44,10 @@ lint: $(VENV)/ready-dev
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/ready-dev
+	$(RUN) -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo "the documentation is in docs/_build/html/index.html"
+
 bench: $(VENV)/ready
 	for file in experiments/benchmark_*/benchmark.py; do $(RUN) $$file || exit 1; done
 
@@ -57,7 +62,7 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(SETUP) --editable .[dev,export]
+	$(SETUP) --editable .[dev,docs,export]
 	@# Without what they depend on: torchvision asks for a build of torch of its own.
 	$(SETUP) --no-deps $(ORIGINALS)
 	@touch $@
