@@ -114,7 +114,7 @@ def _mended(
     return width.reshape(misfits.shape), groups_of.reshape(misfits.shape)
 
 
-def widths_of_cardinality(
+def widths_for_cardinality(
     width: ArrayLike, bottleneck_ratio: ArrayLike, cardinality: ArrayLike, radix: ArrayLike = 0
 ) -> tuple[Column, Column]:
     """Bring drawn widths and cardinalities into a form that can be built: (width, group width).

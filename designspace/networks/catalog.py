@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from designspace.networks.network import Network, Stage, Stem
-from designspace.networks.published_names import read_name, tidy_pattern, without_tag
+from designspace.networks.published_names import normalise_pattern, parse_name, without_weight_tag
 from designspace.networks.regnet import RegNetParameters
 from designspace.support.errors import InputError, unknown
 
@@ -26,7 +26,7 @@ _TIMM = "timm's results on ImageNet for gluon's weights; the paper does not prin
 _TV = "torchvision's IMAGENET1K_V1 weights"
 
 
-class Published(NamedTuple):
+class PublishedAccuracy(NamedTuple):
     """What the authors say of a network on ImageNet (ILSVRC 2012), for one centre crop of the validation images."""
 
     top1: float
@@ -176,7 +176,7 @@ _TABLE: dict[str, _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt] = {
 
 def names(pattern: str = "*") -> list[str]:
     """The names of the published networks that match a shell pattern, in order of the table."""
-    return [name for name in _TABLE if fnmatch.fnmatchcase(name, tidy_pattern(pattern))]
+    return [name for name in _TABLE if fnmatch.fnmatchcase(name, normalise_pattern(pattern))]
 
 
 def canonical_name(name: str) -> str:
@@ -188,22 +188,22 @@ def canonical_name(name: str) -> str:
     >>> canonical_name("RegNetY-4.0GF"), canonical_name("regnetx_080"), canonical_name("ResNeSt-50")
     ('regnety_4_0gf', 'regnetx_8_0gf', 'resnest50')
     """
-    understood = read_name(name) if isinstance(name, str) else ""
+    understood = parse_name(name) if isinstance(name, str) else ""
     if understood in _TABLE:
         return understood
-    if nearest := difflib.get_close_matches(read_name(without_tag(name)) if understood else "", names(), 1):
+    if nearest := difflib.get_close_matches(parse_name(without_weight_tag(name)) if understood else "", names(), 1):
         raise InputError(f"unknown network {name!r}; did you mean {nearest[0]}? list_models() lists all names")
     raise unknown("network", name, names())
 
 
-def published(name: str) -> Published:
+def published(name: str) -> PublishedAccuracy:
     """What was published about a network.
 
     Raises:
         InputError: there is none of that name; the error lists those that there are.
     """
     row = _TABLE[canonical_name(name)]
-    return Published(row.top1, row.resolution, row.source)
+    return PublishedAccuracy(row.top1, row.resolution, row.source)
 
 
 def get(name: str) -> Network:

@@ -51,7 +51,7 @@ class NetworkColumns:
     block: str
     se_ratio: float
     radix: Column
-    pools_after: Column
+    downsamples_after_conv: Column
     """Whether an average pool after the 3x3 convolution applies the stride."""
     head_width: Column
     num_classes: Column
@@ -80,7 +80,7 @@ class NetworkColumns:
             block=network.block,
             se_ratio=network.se_ratio,
             radix=column(network.radix),
-            pools_after=column(network.pools_after),
+            downsamples_after_conv=column(network.downsamples_after_conv),
             head_width=column(network.head_width),
             num_classes=column(network.num_classes),
             in_channels=column(network.in_channels),
@@ -157,7 +157,7 @@ def _block_layers(
             yield from _conv_norm(stage.width, stage.width, size, kernel=3)
         return
     width, inner, group_width = stage.width, stage.inner_width, stage.group_width
-    conv_size = np.where(networks.pools_after, in_size, size)
+    conv_size = np.where(networks.downsamples_after_conv, in_size, size)
     yield from _conv_norm(in_width, inner, in_size)
     if networks.radix.any():
         yield from _split_attention_layers(networks.radix, inner, group_width, conv_size)

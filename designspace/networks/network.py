@@ -187,7 +187,7 @@ class Network:
         return sum(stage.depth for stage in self.stages)
 
     @property
-    def pools_after(self) -> bool:
+    def downsamples_after_conv(self) -> bool:
         """Whether an average pool after the 3x3 convolution applies the stride."""
         return self.downsampling == "avg_pool_after"
 

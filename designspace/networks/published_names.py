@@ -23,45 +23,45 @@ _RESNEST = re.compile(r"resnest_?(\d+)[de]?(?:_fast)?(?:_(\d+s\d+x\d+d))?")
 _RESNET = re.compile(r"(resnet|resnext)_?(\d+)(_\d+x\d+d)?")
 
 
-def tidy(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Lower case, with an underscore for every dot, hyphen and space; without a folder, or the rest of a file's name.
 
-    >>> tidy("RegNetX-1.6GF"), tidy("regnetx/RegNetX-400MF_dds_8gpu.yaml")
+    >>> normalise_name("RegNetX-1.6GF"), normalise_name("regnetx/RegNetX-400MF_dds_8gpu.yaml")
     ('regnetx_1_6gf', 'regnetx_400mf')
     """
     last = re.sub(r"(_dds_\d+gpu)?(\.yaml)?$", "", name.strip().rpartition("/")[2], flags=re.IGNORECASE)
     return re.sub(r"[-. ]+", "_", last.lower())
 
 
-def tidy_pattern(pattern: str) -> str:
+def normalise_pattern(pattern: str) -> str:
     """A shell pattern of names, tidied like a name; what stands in brackets keeps its hyphens.
 
-    >>> tidy_pattern("RegNetY-[2-8]00MF")
+    >>> normalise_pattern("RegNetY-[2-8]00MF")
     'regnety_[2-8]00mf'
     """
     parts = re.split(r"(\[[^]]*\])", pattern.lower())
     return "".join(part if part.startswith("[") else re.sub(r"[-. ]", "_", part) for part in parts)
 
 
-def without_tag(name: str) -> str:
+def without_weight_tag(name: str) -> str:
     """The name without timm's tag of weights.
 
-    >>> without_tag("regnety_016.tv2_in1k"), without_tag("RegNetX-1.6GF")
+    >>> without_weight_tag("regnety_016.tv2_in1k"), without_weight_tag("RegNetX-1.6GF")
     ('regnety_016', 'RegNetX-1.6GF')
     """
     return re.sub(r"\.[a-z]\w*$", "", name)
 
 
-def read_name(name: str) -> str:
+def parse_name(name: str) -> str:
     """The name in the table's form, as far as it can be read.
 
     timm names a RegNet by its hundreds of megaflops, torchvision writes ``regnet_x``. Where torchvision's widths differ
     from pycls's, its name means its own widths, which end in ``_tv`` here.
 
-    >>> [read_name(name) for name in ("regnety_032", "regnet_x_400mf", "RegNetY-4GF", "ResNeSt-50", "resnest101e")]
+    >>> [parse_name(name) for name in ("regnety_032", "regnet_x_400mf", "RegNetY-4GF", "ResNeSt-50", "resnest101e")]
     ['regnety_3_2gf', 'regnetx_400mf_tv', 'regnety_4_0gf', 'resnest50', 'resnest101']
     """
-    given = tidy(name)
+    given = normalise_name(name)
     if found := _REGNET.fullmatch(given):
         letter, number, unit, hundreds, suffix = found.groups()
         megaflops = float(number.replace("_", ".")) * (1000 if unit == "g" else 1) if number else 100 * int(hundreds)

@@ -14,7 +14,7 @@ from designspace.support.errors import InputError
 
 WIDTH_STEP = 8
 """All widths are multiples of this."""
-SNAP = 9
+DECIMALS = 9
 
 Mask = NDArray[np.bool_]
 
@@ -79,7 +79,7 @@ def quantized_linear(depth: ArrayLike, w_0: ArrayLike, w_a: ArrayLike, w_m: Arra
     # Widths do not fall along a network, so a stage begins wherever the width differs from the one before.
     begins = np.flatnonzero(_changes(level) | (block == 0))
     exact = start[row[begins]] * np.power(factor[row[begins]], level[begins]) / WIDTH_STEP
-    width = np.rint(np.round(exact, SNAP)).astype(np.int64) * WIDTH_STEP
+    width = np.rint(np.round(exact, DECIMALS)).astype(np.int64) * WIDTH_STEP
     other = _changes(width) | (block[begins] == 0)
     begins, width = begins[other], width[other]
     num_stages = np.bincount(row[begins], minlength=len(depth_))
@@ -124,8 +124,8 @@ def _position(block: ArrayLike, start: Column, slope: Column, log_factor: Column
 
 def _level(position: NDArray[np.float64]) -> NDArray[np.float64]:
     """The nearest level, a whole number; halves to the even one."""
-    # Rounded to SNAP decimals first, so that exact halves (w_m = 2.25 has many) do not hang on the machine's log.
-    return np.rint(np.round(position, SNAP))
+    # Rounded to DECIMALS decimals first, so that exact halves (w_m = 2.25 has many) do not hang on the machine's log.
+    return np.rint(np.round(position, DECIMALS))
 
 
 def _changes(column: NDArray[Any]) -> NDArray[np.bool_]:

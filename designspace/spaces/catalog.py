@@ -233,7 +233,12 @@ def _nest(name: str) -> DesignSpace:
     else:
         axes = dataclasses.replace(regnet_axes(), group_width=None, **groups)
     return DesignSpace(
-        name, axes, template, radix=choice([0, 1, 2, 4]), stem_width=choice([64, 128]), avd_first=choice([0, 1])
+        name,
+        axes,
+        template,
+        radix=choice([0, 1, 2, 4]),
+        stem_width=choice([64, 128]),
+        downsampling_first=choice([0, 1]),
     )
 
 

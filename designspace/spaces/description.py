@@ -8,7 +8,7 @@ from typing import Any
 from designspace.networks.network import Stem
 from designspace.spaces import constraints
 from designspace.spaces.axes import Axis
-from designspace.spaces.parameters import WHOLE, AnyNetAxes, RegNetAxes
+from designspace.spaces.parameters import NETWORK_PARAMETERS, AnyNetAxes, RegNetAxes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.checks import mapping, text
@@ -16,7 +16,7 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.text import shown
 
 FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
-KEYS = ("name", "family", "axes", "constraints", "template", *WHOLE)
+KEYS = ("name", "family", "axes", "constraints", "template", *NETWORK_PARAMETERS)
 MAX_CONSTRAINTS = 100
 
 
@@ -45,7 +45,11 @@ def space_from_dict(fields: Any) -> DesignSpace:
             _in_words(f"constraints, number {position}", constraints.from_dict, constraint)
             for position, constraint in enumerate(listed, start=1)
         ),
-        **{name: _in_words(name, Axis.from_dict, given[name]) for name in WHOLE if name in given},
+        **{
+            attribute: _in_words(key, Axis.from_dict, given[key])
+            for key, attribute in NETWORK_PARAMETERS.items()
+            if key in given
+        },
     )
 
 

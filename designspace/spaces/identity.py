@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from designspace.networks.network import Stage, canonical_json
-from designspace.spaces.parameters import REGNET_COLUMNS, Columns, plain
+from designspace.spaces.parameters import REGNET_COLUMNS, Columns, to_python_number
 
 if TYPE_CHECKING:  # a space samples, so the import goes the other way
     from designspace.spaces.space import DesignSpace
@@ -67,6 +67,6 @@ class _StageTexts(dict[tuple[float, float, float, float], str]):
 
     def __missing__(self, key: tuple[float, float, float, float]) -> str:
         depth, width, bottleneck_ratio, group_width = key
-        stage = Stage(int(depth), int(width), self.stride, plain(bottleneck_ratio), int(group_width))
+        stage = Stage(int(depth), int(width), self.stride, to_python_number(bottleneck_ratio), int(group_width))
         text = self[key] = canonical_json(stage)
         return text

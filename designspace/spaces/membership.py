@@ -19,7 +19,7 @@ from designspace.networks.network import Network, Stage
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces.constraints import Order
 from designspace.spaces.parameters import LETTERS, AnyNetAxes, RegNetAxes, groups_axis, realise
-from designspace.spaces.template import AVD
+from designspace.spaces.template import POOL_DOWNSAMPLINGS
 
 if TYPE_CHECKING:  # a space samples, so the import goes the other way
     from designspace.spaces.space import DesignSpace
@@ -39,7 +39,7 @@ class Membership:
         return "\n".join(self.reasons) or "a member"
 
 
-class _Draw(NamedTuple):
+class _StageSettings(NamedTuple):
     """Settings of one stage that realise to what it is."""
 
     depth: int
@@ -78,13 +78,17 @@ def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
             yield f"the space has {name} {ours}, the network {theirs}"
     if network.stem.kind != template.stem.kind:
         yield f"the space has a stem {template.stem.kind!r}, the network {network.stem.kind!r}"
-    avd = AVD.index(network.downsampling) if network.downsampling in AVD else -1
-    if space.avd_first is None and network.downsampling != template.downsampling:
+    pooled = network.downsampling in POOL_DOWNSAMPLINGS
+    if space.downsampling_first is None and network.downsampling != template.downsampling:
         yield f"the space has downsampling {template.downsampling!r}, the network {network.downsampling!r}"
-    own = {"radix": network.radix, "stem_width": network.stem.width, "avd_first": avd}
-    for name, axis in space.whole_axes().items():
-        if own[name] not in axis.values:
-            yield f"{name} {own[name]} is not among {axis.values.tolist()}"
+    values = {
+        "radix": network.radix,
+        "stem_width": network.stem.width,
+        "avd_first": POOL_DOWNSAMPLINGS.index(network.downsampling) if pooled else -1,
+    }
+    for key, axis in space.network_axes().items():
+        if values[key] not in axis.values:
+            yield f"{key} {values[key]} is not among {axis.values.tolist()}"
     if space.stem_width is None and network.stem.width != template.stem.width:
         yield f"the space has stem width {template.stem.width}, the network {network.stem.width}"
 
@@ -107,18 +111,18 @@ def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, stages: Sequence[Stage
     return reasons or _order_reasons(space, stages, draws)
 
 
-def _stage_draws(axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int) -> list[_Draw]:
+def _stage_draws(axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int) -> list[_StageSettings]:
     """The draws of one stage that realise to it, with a width out of ``widths``."""
     width, groups = (grid.ravel() for grid in np.meshgrid(widths, groups_axis(axes).values, indexing="ij"))
     new_width, group_width = realise(axes, width, stage.bottleneck_ratio, groups, radix)
     fits = (new_width == stage.width) & (group_width == stage.group_width)
     return [
-        _Draw(stage.depth, int(w), stage.bottleneck_ratio, int(g))
+        _StageSettings(stage.depth, int(w), stage.bottleneck_ratio, int(g))
         for w, g in zip(width[fits], groups[fits], strict=True)
     ]
 
 
-def _order_reasons(space: DesignSpace, stages: Sequence[Stage], draws: list[list[_Draw]]) -> list[str]:
+def _order_reasons(space: DesignSpace, stages: Sequence[Stage], draws: list[list[_StageSettings]]) -> list[str]:
     """The orders between stages that no choice of draws meets, each by itself; else all of them together."""
     orders = [constraint for constraint in space.constraints if isinstance(constraint, Order)]
     failed = [order for order in orders if not _can_meet([order], draws)]
@@ -136,7 +140,7 @@ def _values(order: Order, stages: Sequence[Stage]) -> str:
     return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in stages)
 
 
-def _can_meet(orders: Sequence[Order], draws: list[list[_Draw]]) -> bool:
+def _can_meet(orders: Sequence[Order], draws: list[list[_StageSettings]]) -> bool:
     """Whether one draw for each stage can be chosen so that all orders hold.
 
     Stage by stage, with the set of last draws that can be reached: an order looks back one stage only.
@@ -151,7 +155,7 @@ def _can_meet(orders: Sequence[Order], draws: list[list[_Draw]]) -> bool:
     return bool(reached)
 
 
-def _holds(order: Order, last: _Draw, draw: _Draw) -> bool:
+def _holds(order: Order, last: _StageSettings, draw: _StageSettings) -> bool:
     """Whether two stages that follow each other are in order."""
     name = "groups" if order.parameter in ("group_width", "cardinality") else order.parameter
     a, b = getattr(last, name), getattr(draw, name)

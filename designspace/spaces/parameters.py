@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from designspace.networks.blocks import Column, compatible_widths, widths_of_cardinality
+from designspace.networks.blocks import Column, compatible_widths, widths_for_cardinality
 from designspace.networks.network import MAX_DEPTH, MAX_RATIO, MAX_WIDTH
 from designspace.networks.regnet import WIDTH_STEP
 from designspace.spaces.axes import Axis
@@ -23,8 +23,8 @@ Columns = dict[str, Column]
 LETTERS = dict(zip(STAGE_PARAMETERS, "dwbgc", strict=True))
 """Stage parameter -> the letter of its columns."""
 REGNET_COLUMNS = ("depth", "w_0", "w_a", "w_m")
-WHOLE = ("radix", "stem_width", "avd_first")
-"""Parameters that a network has once."""
+NETWORK_PARAMETERS = {"radix": "radix", "stem_width": "stem_width", "avd_first": "downsampling_first"}
+"""Parameters that a network has once: key in files and columns -> attribute of `DesignSpace`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RegNetAxes:
         _check_axes(self)
 
 
-_WHOLE_RANGES = {
+_INTEGER_RANGES = {
     "depth": (1, MAX_DEPTH),
     "width": (1, MAX_WIDTH),
     "group_width": (1, MAX_WIDTH),
@@ -87,8 +87,8 @@ def check_axis(name: str, axis: Any) -> None:
     if not isinstance(axis, Axis):
         raise InputError(f"{name} must be an axis (log_uniform, uniform, choice or powers_of_two), not {shown(axis)}")
     lowest, highest = axis.grid[0], axis.grid[-1]
-    if name in _WHOLE_RANGES:
-        low, high = _WHOLE_RANGES[name]
+    if name in _INTEGER_RANGES:
+        low, high = _INTEGER_RANGES[name]
         odd = next((value for value in axis.grid if value != value.to_integral_value()), None)
         outside = next((value for value in (lowest, highest) if not low <= value <= high), odd)
         if outside is not None:
@@ -153,10 +153,10 @@ def realise(
     """
     if axes.group_width:
         return compatible_widths(width, bottleneck_ratio, groups)
-    return widths_of_cardinality(width, bottleneck_ratio, groups, radix)
+    return widths_for_cardinality(width, bottleneck_ratio, groups, radix)
 
 
-def plain(value: Any) -> float:
+def to_python_number(value: Any) -> float:
     """A number of a column as a Python number, whole ones as int."""
     number = float(value)
     return int(number) if number.is_integer() else number

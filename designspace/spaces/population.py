@@ -113,7 +113,7 @@ class Population:
             np.array_equal(self.columns[name], other.columns[name]) for name in names
         )
 
-    def begins(self, other: Population) -> bool:
+    def is_prefix_of(self, other: Population) -> bool:
         """Whether another population of the same space and seed is this one, or this one extended."""
         same = self.space == other.space and self.seed == other.seed
         return same and other.ids[: len(self)] == self.ids

@@ -21,9 +21,9 @@ from designspace.spaces.constraints import Order
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, groups_axis, named_axes, realise
 from designspace.spaces.space import DesignSpace
 
-ENUMERABLE = 1 << 20
+MAX_LINES = 1 << 20
 """So many lines (d, w_0, w_a, w_m) of a RegNet are enumerated at most, which takes seconds."""
-BLOCK = 1 << 12
+BLOCK_SIZE = 1 << 12
 """Lines at a time."""
 
 
@@ -35,13 +35,13 @@ def settings(space: DesignSpace) -> int:
     that an axis names twice counts twice.
     """
     axes, orders, k = named_axes(space.axes), _orders(space), space.num_stages
-    once = math.prod(axis.settings for axis in space.whole_axes().values())
+    once = math.prod(axis.settings for axis in space.network_axes().values())
     if isinstance(space.axes, RegNetAxes):
         return math.prod(axis.settings for axis in axes.values()) * once
     return math.prod(_sequences(axis.settings, k, orders.get(name)) for name, axis in axes.items()) * once
 
 
-def paper_figure(space: DesignSpace) -> float:
+def paper_size(space: DesignSpace) -> float:
     """The size by the formulas of the paper's table 1, which is an approximation for ordered parameters.
 
     The paper divides n^k by k! where values may not fall. That is right if no two stages are equal; sequences with
@@ -52,7 +52,7 @@ def paper_figure(space: DesignSpace) -> float:
     """
     orders, k = _orders(space), space.num_stages
     sizes = {name: axis.settings for name, axis in named_axes(space.axes).items()}
-    once = math.prod(axis.settings for axis in space.whole_axes().values())
+    once = math.prod(axis.settings for axis in space.network_axes().values())
     if isinstance(space.axes, RegNetAxes):
         return float(64**4 * sizes["bottleneck_ratio"] * groups_axis(space.axes).settings * once)
     ordered = sum(order != "shared" for order in orders.values())
@@ -68,7 +68,7 @@ def distinct_networks(space: DesignSpace) -> int | None:
     group widths it all divides.
 
     A RegNet's lines are enumerated, and only networks with the asked number of stages count. None where there are
-    more than `ENUMERABLE` lines: the paper's RegNetX has 7.5e9, and many of them quantise to the same stages in no
+    more than `MAX_LINES` lines: the paper's RegNetX has 7.5e9, and many of them quantise to the same stages in no
     regular way, so that nothing short of enumeration counts them.
     """
     counted: dict[int, int | None] = {}
@@ -85,7 +85,7 @@ def distinct_networks(space: DesignSpace) -> int | None:
         if count is None:
             return None
         total += count
-    return total * math.prod(len(axis) for name, axis in space.whole_axes().items() if name != "radix")
+    return total * math.prod(len(axis) for name, axis in space.network_axes().items() if name != "radix")
 
 
 _Positions = tuple[int, ...]
@@ -216,12 +216,12 @@ def _distinct_regnets(space: DesignSpace, axes: RegNetAxes, splits: int) -> int 
     """Enumerate the lines, and realise each distinct staircase with each b and g."""
     slopes = choice([0]) if axes.w_a is None else axes.w_a  # one, for it follows from w_0
     lines = (axes.depth, axes.w_0, slopes, axes.w_m)
-    if math.prod(len(axis) for axis in lines) > ENUMERABLE:
+    if math.prod(len(axis) for axis in lines) > MAX_LINES:
         return None
     k = space.num_stages
     stairs: set[tuple[int, ...]] = set()
     settings_ = itertools.product(*(axis.values.tolist() for axis in lines))
-    while block := list(itertools.islice(settings_, BLOCK)):
+    while block := list(itertools.islice(settings_, BLOCK_SIZE)):
         depth, w_0, w_a, w_m = zip(*block, strict=True)
         rows = quantized_linear(depth, w_0, w_0 if axes.w_a is None else w_a, w_m)
         kept = (rows.num_stages == k) & (rows.num_levels == k)

@@ -16,14 +16,14 @@ from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import Constraint, Order
 from designspace.spaces.membership import Membership, contains
 from designspace.spaces.parameters import (
+    NETWORK_PARAMETERS,
     REGNET_COLUMNS,
-    WHOLE,
     AnyNetAxes,
     Columns,
     RegNetAxes,
     check_axis,
     named_axes,
-    plain,
+    to_python_number,
 )
 from designspace.spaces.sampling import sample
 from designspace.spaces.template import Template
@@ -58,7 +58,7 @@ class DesignSpace:
     """Radix of split attention, one for the whole network."""
     stem_width: Axis | None = None
     """Width of the stem; None for the template's."""
-    avd_first: Axis | None = None
+    downsampling_first: Axis | None = None
     """Whether avd's average pool stands before the 3x3 convolution (1) or after it (0); None for the template's."""
     constraints: tuple[Constraint, ...] = ()
 
@@ -67,9 +67,9 @@ class DesignSpace:
         for what, value, kind in (("axes", self.axes, AnyNetAxes | RegNetAxes), ("template", self.template, Template)):
             if not isinstance(value, kind):
                 raise InputError(f"{self.name}: {what} must be {_kinds(kind)}, not {shown(value)}")
-        for name in WHOLE:
-            if name == "radix" or getattr(self, name) is not None:
-                check_axis(name, getattr(self, name))
+        for key, attribute in NETWORK_PARAMETERS.items():
+            if key == "radix" or getattr(self, attribute) is not None:
+                check_axis(key, getattr(self, attribute))
         orders = [c for c in self.constraints if isinstance(c, Order)]
         if orders and isinstance(self.axes, RegNetAxes):
             raise InputError(f"{self.name}: a RegNet's stages follow from its line; {orders[0].order} does not apply")
@@ -88,14 +88,14 @@ class DesignSpace:
         template = self.template
         size = f"{template.in_channels} x {template.resolution} x {template.resolution}"
         limits = f", {len(self.constraints)} constraint{'s' * (len(self.constraints) != 1)}" if self.constraints else ""
-        axes = len(named_axes(self.axes)) + len(self.whole_axes())
+        axes = len(named_axes(self.axes)) + len(self.network_axes())
         return (
             f"DesignSpace({self.name!r}: {self.num_stages} stages, {axes} axes{limits}; "
             f"images of {size}, {template.num_classes} classes)"
         )
 
     def _repr_html_(self) -> str:
-        axes = {**named_axes(self.axes), **self.whole_axes()}
+        axes = {**named_axes(self.axes), **self.network_axes()}
         rows = [(name, repr(axis).removeprefix("Axis(").removesuffix(")")) for name, axis in axes.items()]
         return html_table(
             repr(self), [*rows, *(("constraint", _in_words(constraint)) for constraint in self.constraints)]
@@ -134,27 +134,32 @@ class DesignSpace:
             for i, stride in enumerate(self.template.strides, start=1)
         )
         # Where an axis has one value, a column of length 1 says it, which costs no time in arithmetic.
-        once = {name: columns[name][: None if len(axis) > 1 else 1] for name, axis in self.whole_axes().items()}
+        once = {
+            NETWORK_PARAMETERS[key]: columns[key][: None if len(axis) > 1 else 1]
+            for key, axis in self.network_axes().items()
+        }
         return self.template.columns(stages, **once)
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """The network of one row of realised columns."""
         stages = tuple(
-            Stage(int(row[f"d{i}"]), int(row[f"w{i}"]), stride, plain(row[f"b{i}"]), int(row[f"g{i}"]))
+            Stage(int(row[f"d{i}"]), int(row[f"w{i}"]), stride, to_python_number(row[f"b{i}"]), int(row[f"g{i}"]))
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        return self.template.network(stages, **{name: int(row[name]) for name in self.whole_axes()})
+        return self.template.network(stages, **{NETWORK_PARAMETERS[key]: int(row[key]) for key in self.network_axes()})
 
-    def whole_axes(self) -> dict[str, Axis]:
+    def network_axes(self) -> dict[str, Axis]:
         """The axes of what a network has once, by name: the radix, and the stem width and avd_first if they vary."""
-        return {name: axis for name in WHOLE if (axis := getattr(self, name)) is not None}
+        return {
+            key: axis for key, attribute in NETWORK_PARAMETERS.items() if (axis := getattr(self, attribute)) is not None
+        }
 
     def column_names(self) -> list[str]:
         """The columns that describe a realised network of this space, in the order of population.csv."""
         names = [f"{letter}{i}" for letter in "dwbg" for i in range(1, self.num_stages + 1)]
         if isinstance(self.axes, RegNetAxes):
             names += REGNET_COLUMNS
-        return [*names, *self.whole_axes()]
+        return [*names, *self.network_axes()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that say all about this space (space.yaml); `space_from_dict` makes an equal one."""
@@ -165,7 +170,7 @@ class DesignSpace:
             "name": self.name,
             "family": "regnet" if isinstance(self.axes, RegNetAxes) else "anynet",
             "axes": axes,
-            **{name: axis.to_dict() for name, axis in self.whole_axes().items()},
+            **{key: axis.to_dict() for key, axis in self.network_axes().items()},
             "constraints": [constraint.to_dict() for constraint in self.constraints],
             "template": {**dataclasses.asdict(self.template), "strides": list(self.template.strides)},
         }

@@ -14,7 +14,7 @@ from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
-AVD = ("avg_pool_after", "avg_pool_before")
+POOL_DOWNSAMPLINGS = ("avg_pool_after", "avg_pool_before")
 """Down-sampling by the value of ``avd_first`` (ResNeSt's name for it)."""
 
 
@@ -56,11 +56,15 @@ class Template:
         self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)
 
     def network(
-        self, stages: tuple[Stage, ...], radix: int, stem_width: int | None = None, avd_first: int | None = None
+        self,
+        stages: tuple[Stage, ...],
+        radix: int,
+        stem_width: int | None = None,
+        downsampling_first: int | None = None,
     ) -> Network:
         """The network with those stages; the template's own stem width and down-sampling where they are not given."""
         stem = self.stem if stem_width is None else Stem(self.stem.kind, stem_width)
-        downsampling = self.downsampling if avd_first is None else AVD[avd_first]
+        downsampling = self.downsampling if downsampling_first is None else POOL_DOWNSAMPLINGS[downsampling_first]
         return Network(
             stem,
             stages,
@@ -79,7 +83,7 @@ class Template:
         stages: tuple[StageColumns, ...],
         radix: Column,
         stem_width: Column | None = None,
-        avd_first: Column | None = None,
+        downsampling_first: Column | None = None,
     ) -> NetworkColumns:
         """Return the networks with those stages, as columns of int64: `network` for many."""
         shared = NetworkColumns.of(self.network((Stage(1, 8, 1, 1, 8),), radix=0), np.int64)
@@ -88,5 +92,7 @@ class Template:
             stages=stages,
             radix=radix,
             stem_width=shared.stem_width if stem_width is None else stem_width,
-            pools_after=shared.pools_after if avd_first is None else avd_first == 0,
+            downsamples_after_conv=shared.downsamples_after_conv
+            if downsampling_first is None
+            else downsampling_first == 0,
         )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import golden
 
 from designspace.networks import catalog
-from designspace.networks.blocks import attention_width, compatible_widths, widths_of_cardinality
+from designspace.networks.blocks import attention_width, compatible_widths, widths_for_cardinality
 from designspace.networks.complexity import Complexity, complexity, totals
 from designspace.networks.layers import NetworkColumns
 from designspace.networks.network import Network, Stage, Stem
@@ -91,13 +91,13 @@ def test_compatible_widths_can_be_built_and_are_stable(width, ratio, group_width
     radix=st.sampled_from([0, 1, 2, 4]),
 )
 def test_widths_of_cardinality_can_be_built(width, ratio, cardinality, radix):
-    new_width, group_width = widths_of_cardinality(width, ratio, cardinality, radix)
+    new_width, group_width = widths_for_cardinality(width, ratio, cardinality, radix)
     stage = Stage(1, new_width, 2, ratio, group_width)
     Network(Stem(), (stage,), radix=radix)
     assert stage.cardinality <= cardinality
     if width / ratio >= cardinality * max(radix, 1):
         assert stage.cardinality == cardinality
-    columns = widths_of_cardinality(np.array([width]), np.array([ratio]), np.array([cardinality]), np.array([radix]))
+    columns = widths_for_cardinality(np.array([width]), np.array([ratio]), np.array([cardinality]), np.array([radix]))
     assert [column.tolist() for column in columns] == [[new_width], [group_width]]
 
 

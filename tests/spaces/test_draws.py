@@ -12,7 +12,7 @@ from designspace.networks.blocks import compatible_widths
 from designspace.networks.network import Stem
 from designspace.spaces.axes import choice, log_uniform
 from designspace.spaces.constraints import Order
-from designspace.spaces.drawing import draw
+from designspace.spaces.drawing import draw_block
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import AnyNetAxes
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
@@ -45,7 +45,7 @@ def law(space):
 
 def test_they_count_the_accepted_draws_up_to_the_one_that_gave_the_last_network():
     population = SMALL.sample(300, seed=2)
-    drawn = list(Identifier(SMALL).ids(draw(SMALL, Streams(2), population.drawn).accepted))
+    drawn = list(Identifier(SMALL).ids(draw_block(SMALL, Streams(2), population.drawn).accepted))
     counts = Counter(drawn)
     assert tuple(counts) == population.ids
     assert population.columns[DRAWS].tolist() == list(counts.values())
@@ -60,7 +60,7 @@ def test_those_of_a_larger_population_are_as_many_or_more(monkeypatch):
     more = large.columns[DRAWS][:100] - small.columns[DRAWS]
     assert more.min() == 0
     assert more.max() > 0
-    monkeypatch.setattr("designspace.spaces.sampling.BLOCK", 37)
+    monkeypatch.setattr("designspace.spaces.sampling.BLOCK_SIZE", 37)
     assert SMALL.sample(300, seed=4) == large
 
 

@@ -48,18 +48,18 @@ def check(space, columns):
 
 @given(spaces())
 def test_texts_and_ids_are_those_of_the_networks(space):
-    check(space, drawing.draw(space, Streams(0), 40).accepted)
+    check(space, drawing.draw_block(space, Streams(0), 40).accepted)
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_texts_and_ids_of_the_named_spaces(name):
     space = catalog.space(name, radix=[0, 2] if "Net" in name and name[-1] in "XYE" else None)
-    check(space, drawing.draw(space, Streams(1), 400).accepted)
+    check(space, drawing.draw_block(space, Streams(1), 400).accepted)
 
 
 def test_chunks_do_not_matter(monkeypatch):
     space = catalog.space("RegNetY", radix=[0, 1, 2])
-    columns = drawing.draw(space, Streams(2), 3000).accepted
+    columns = drawing.draw_block(space, Streams(2), 3000).accepted
     whole = list(Identifier(space).ids(columns))
     monkeypatch.setattr(identity, "CHUNK", 7)
     assert list(Identifier(space).ids(columns)) == whole
@@ -67,7 +67,7 @@ def test_chunks_do_not_matter(monkeypatch):
 
 def test_a_row_that_is_no_network_is_refused_in_its_turn():
     space = catalog.space("AnyNetXA")
-    columns = drawing.draw(space, Streams(0), 3).accepted
+    columns = drawing.draw_block(space, Streams(0), 3).accepted
     columns["d2"] = np.array([1, 0, 1])
     ids = Identifier(space).ids(columns)
     assert len(next(ids)) == 12

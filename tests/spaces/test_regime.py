@@ -5,7 +5,7 @@ from designspace.networks import catalog as networks
 from designspace.networks.complexity import complexity
 from designspace.spaces import catalog
 from designspace.spaces.description import space_from_dict
-from designspace.spaces.drawing import draw
+from designspace.spaces.drawing import draw_block
 from designspace.spaces.parameters import RegNetAxes
 from designspace.spaces.regime import REGIMES, auto_regnet_axes, typical_costs
 from designspace.spaces.streams import Streams
@@ -24,7 +24,7 @@ def around(flops):
 def accepted(name, flops, **fields):
     """The share of draws within +-5% of a budget."""
     space = catalog.space(name, flops=around(flops), regime="auto", **fields)
-    return len(draw(space, Streams(0), DRAWS).rows) / DRAWS
+    return len(draw_block(space, Streams(0), DRAWS).rows) / DRAWS
 
 
 @pytest.mark.parametrize("flops", BUDGETS)

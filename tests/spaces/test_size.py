@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import GOLDEN, golden
 
-from designspace.networks.blocks import compatible_widths, widths_of_cardinality
+from designspace.networks.blocks import compatible_widths, widths_for_cardinality
 from designspace.networks.regnet import RegNetParameters
 from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, uniform
@@ -30,7 +30,7 @@ def test_settings_are_those_of_table_1_ties_included(name):
 @pytest.mark.parametrize("name", [*ANYNETS, "RegNetX"])
 def test_the_paper_s_figure_is_the_one_it_prints(name):
     case = TABLE_1[name if name in TABLE_1 else "RegNet"]
-    figure = size.paper_figure(catalog.space(name))
+    figure = size.paper_size(catalog.space(name))
     assert figure == pytest.approx(case.get("paper_formula_value", case["exact"]), rel=1e-12)
     assert figure == pytest.approx(float(case["paper"]), rel=0.03)
 
@@ -80,7 +80,7 @@ def listed(space):
             if "group_width" in axes:
                 realised = [compatible_widths(w, b, g) for w, b, g in drawn_stages]
             else:
-                realised = [widths_of_cardinality(w, b, c, radix) for w, b, c in drawn_stages]
+                realised = [widths_for_cardinality(w, b, c, radix) for w, b, c in drawn_stages]
             if all(group % max(1, radix) == 0 for _, group in realised):
                 networks.add((radix, depths, ratios, tuple(realised)))
     return drawn, len(networks)

@@ -16,7 +16,7 @@ from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
 from designspace.spaces.description import space_from_dict
-from designspace.spaces.drawing import draw
+from designspace.spaces.drawing import draw_block
 from designspace.spaces.parameters import AnyNetAxes, named_axes
 from designspace.spaces.sampling import InfeasibleError, sample
 from designspace.spaces.space import DesignSpace
@@ -102,7 +102,7 @@ def test_refinements_are_the_parent_conditioned_on_the_full_support(law):
         space, names, (axes.depth, axes.depth, axes.width, axes.width, axes.bottleneck_ratio, axes.group_width)
     )
     n = 60_000
-    columns = draw(space, Streams(1), n).accepted
+    columns = draw_block(space, Streams(1), n).accepted
     keys = zip(*(columns[c].tolist() for c in ("d1", "w1", "g1", "d2", "w2", "g2", "b1")), strict=True)
     counts = Counter(keys)
     assert set(counts) == set(expected)
@@ -115,7 +115,7 @@ def test_a_larger_population_extends_a_smaller_one_and_blocks_do_not_matter(monk
     small, large = sample(space, 40, seed=5), sample(space, 90, seed=5)
     assert large.ids[:40] == small.ids
     assert small.drawn < large.drawn
-    monkeypatch.setattr("designspace.spaces.sampling.BLOCK", 977)
+    monkeypatch.setattr("designspace.spaces.sampling.BLOCK_SIZE", 977)
     again = sample(space, 90, seed=5)
     assert again == large
     assert again.to_csv() == large.to_csv()

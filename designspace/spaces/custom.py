@@ -21,7 +21,7 @@ _STEM = {"stem": "kind", "stem_width": "width"}
 _IN_AXES = ("bottleneck_ratio", "group_width")
 
 
-def read_own(path: Path, told: Mapping[str, Any], usual: Mapping[str, Any]) -> DesignSpace:
+def read_custom_space(path: Path, told: Mapping[str, Any], usual: Mapping[str, Any]) -> DesignSpace:
     """Read a space from a file, and complete it.
 
     Args:

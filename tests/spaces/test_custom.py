@@ -11,8 +11,8 @@ import yaml
 
 from designspace.networks.complexity import complexity
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
+from designspace.spaces.custom import read_custom_space
 from designspace.spaces.description import space_from_dict
-from designspace.spaces.own import read_own
 from designspace.spaces.parameters import AnyNetAxes
 from designspace.spaces.population_files import read_population
 from designspace.support.errors import InputError, RunError
@@ -130,7 +130,10 @@ def test_python_is_told_the_same(make):
 
 def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(described(axes__depth__high=10**9)))
-    code = "from pathlib import Path; from designspace.spaces.own import read_own; read_own(Path('mine.yaml'), {}, {})"
+    code = (
+        "from pathlib import Path; from designspace.spaces.custom import read_custom_space; "
+        "read_custom_space(Path('mine.yaml'), {}, {})"
+    )
     finished = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -152,18 +155,18 @@ SHAPE = {"resolution": 32, "num_classes": 10, "in_channels": 1}
 
 
 def test_what_a_file_leaves_open_is_completed(tmp_path):
-    space = read_own(written(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+    space = read_custom_space(written(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
     template = space.template
     assert (template.resolution, template.num_classes, template.in_channels) == (32, 10, 1)
     assert (template.stem.kind, template.stem.width) == ("cifar", 16)
     assert [(c.quantity, c.low, c.high) for c in space.constraints] == [("flops", 2e6, 9e9)]
-    assert read_own(written(tmp_path), {}, {}) == space_from_dict(MINE)
+    assert read_custom_space(written(tmp_path), {}, {}) == space_from_dict(MINE)
 
 
 def test_the_file_wins_over_what_is_usual(tmp_path):
     band = {"kind": "band", "quantity": "flops", "low": 1, "high": 2}
     path = written(tmp_path, template={"stem": {"kind": "deep", "width": 64}}, constraints=[band])
-    space = read_own(path, SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+    space = read_custom_space(path, SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
     assert (space.template.stem.kind, space.template.stem.width) == ("deep", 64)
     assert [(c.low, c.high) for c in space.constraints] == [(1, 2)]
 
@@ -192,12 +195,12 @@ def test_the_file_wins_over_what_is_usual(tmp_path):
 )
 def test_a_disagreement_is_told(tmp_path, changes, told, words):
     with pytest.raises(InputError, match=words):
-        read_own(written(tmp_path, **changes), told, {})
+        read_custom_space(written(tmp_path, **changes), told, {})
 
 
 def test_equal_values_agree(tmp_path):
     path = written(tmp_path, template={"resolution": 32}, radix={"kind": "choice", "values": [2]})
-    space = read_own(path, {"resolution": 32, "radix": [2], "stages": 4, "params": [1e5, 1e9]}, {})
+    space = read_custom_space(path, {"resolution": 32, "radix": [2], "stages": 4, "params": [1e5, 1e9]}, {})
     assert space.template.resolution == 32
     assert space.radix.values.tolist() == [2]
 
@@ -205,9 +208,9 @@ def test_equal_values_agree(tmp_path):
 def test_a_file_that_is_no_yaml_is_named(tmp_path):
     (tmp_path / "mine.yaml").write_text("a: [1")
     with pytest.raises(InputError, match=r"mine\.yaml: line 1"):
-        read_own(tmp_path / "mine.yaml", {}, {})
+        read_custom_space(tmp_path / "mine.yaml", {}, {})
     with pytest.raises(RunError, match="No such file"):
-        read_own(tmp_path / "none.yaml", {}, {})
+        read_custom_space(tmp_path / "none.yaml", {}, {})
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.6, 0.75, 0.123, 1.2, 1.5])
