@@ -164,9 +164,9 @@ def test_an_axis_reads_back(axis):
         (lambda: log_uniform(0, 16, law="pycls"), "needs low > 0, not low=0"),
         (
             lambda: log_uniform(1, 16, law="pycsl"),
-            "the law of a log_uniform axis can be pycls, or null for rounding, not 'pycsl'",
+            "the law of a log_uniform axis must be pycls, or null for rounding, not 'pycsl'",
         ),
-        (lambda: uniform(1, 16).with_law("pycls"), "the law of a uniform axis can be null alone, not 'pycls'"),
+        (lambda: uniform(1, 16).with_law("pycls"), "the law of a uniform axis must be null, not 'pycls'"),
         (
             lambda: Axis.from_dict({"kind": "uniform", "low": 1, "high": 2, "law": "pycls"}),
             "uniform axis: unknown key 'law'",

@@ -52,7 +52,7 @@ def described(**changes):
         ({"axes__width": {"kind": "choice", "values": [16.5, 32]}}, "not 16.5"),
         ({"axes__depth__low": 0}, "depth takes whole numbers from 1"),
         ({"axes__depth__high": 60_000}, "depth takes whole numbers from 1 to 10000, not 60000"),
-        ({"axes__depth__high": 10**9}, "1.00e.9 values; an axis has 100,000 at most"),
+        ({"axes__depth__high": 10**9}, "1.00e.9 values; an axis has at most 100,000"),
         ({"axes__depth__high": float("inf")}, "axes.depth: high must be a number, not inf"),
         ({"axes__depth__high": float("nan")}, "high must be a number, not nan"),
         ({"axes__depth__high": 10**400}, "high must be a number"),
@@ -142,7 +142,7 @@ def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
         timeout=60,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
     )
-    assert "an axis has 100,000 at most" in finished.stderr
+    assert "an axis has at most 100,000" in finished.stderr
 
 
 def written(tmp_path, **changes):
@@ -177,19 +177,19 @@ def test_the_file_wins_over_what_is_usual(tmp_path):
         (
             {"template": {"resolution": 64}},
             {"resolution": 32},
-            "resolution would be 32, but the file says template.resolution: 64",
+            "resolution is set to 32, but the file has template.resolution: 64",
         ),
         ({"template": {"stem": {"kind": "deep"}}}, {"stem": "cifar"}, "template.stem.kind: 'deep'"),
-        ({}, {"block": "V"}, "write it into the file, as template.block"),
-        ({}, {"law": "pycls"}, "write it into the file, as law of each log_uniform axis"),
-        ({}, {"group_width": [8]}, "write it into the file, as axes.group_width"),
-        ({}, {"stages": 3}, "stages would be 3"),
+        ({}, {"block": "V"}, "set it in the file, as template.block"),
+        ({}, {"law": "pycls"}, "set it in the file, as law of each log_uniform axis"),
+        ({}, {"group_width": [8]}, "set it in the file, as axes.group_width"),
+        ({}, {"stages": 3}, "stages is set to 3"),
         ({}, {"flops": 3}, r"flops must be \[least, most\]"),
-        ({"radix": {"kind": "choice", "values": [2]}}, {"radix": 4}, "radix would be 4"),
+        ({"radix": {"kind": "choice", "values": [2]}}, {"radix": 4}, "radix is set to 4"),
         (
             {"constraints": [{"kind": "band", "quantity": "flops", "low": 1, "high": 2}]},
             {"flops": [3, 4]},
-            r"flops would be \[3, 4\], but the file says constraints: \[1, 2\]",
+            r"flops is set to \[3, 4\], but the file has constraints: \[1, 2\]",
         ),
     ],
 )

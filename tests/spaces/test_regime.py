@@ -114,7 +114,7 @@ def test_the_paper_s_regime_is_the_default():
         ({"flops": None}, "regime=auto needs a budget: give flops=\\[least, most\\]"),
         (
             {"flops": (1e6, 2e6)},
-            "within 13,457,920 to .* for these stem, stages and resolution, not 1,000,000.0 to 2,0",
+            "within 13,457,920 to .* for this stem, stages and resolution, not 1,000,000.0 to 2,0",
         ),
         ({"flops": (4e8, float("inf"))}, "needs a band of flops with both ends"),
         ({"flops": (1e15, 2e15)}, "needs a band of flops with both ends"),

@@ -195,7 +195,7 @@ def test_other_numbers_of_stages(stages):
     [
         ({"name": "AnyNetXF"}, "unknown space 'AnyNetXF'; did you mean AnyNetXA"),
         ({"stages": 0}, "stages must be a whole number >= 1, not 0"),
-        ({"stages": 4, "strides": [2, 2]}, "strides .* are 2, but stages is 4"),
+        ({"stages": 4, "strides": [2, 2]}, "strides .* has 2 values, but stages is 4"),
         ({"stem": "big"}, "unknown stem 'big'"),
         ({"radix": [1, 1.5]}, "radix must be a whole number >= 0, not 1.5"),
         ({"flops": [1]}, "flops must be \\[least, most\\], as \\[2e6,4e6\\], not \\[1\\]"),
@@ -206,7 +206,7 @@ def test_other_numbers_of_stages(stages):
         ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
         ({"block": "V", "radix": 2}, "a single block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"),
         ({"resolution": 0}, "resolution must be a whole number >= 1, not 0"),
-        ({"law": "pycsl"}, "the law of a log_uniform axis can be pycls, or null for rounding, not 'pycsl'"),
+        ({"law": "pycsl"}, "the law of a log_uniform axis must be pycls, or null for rounding, not 'pycsl'"),
         ({"name": "Vanilla", "law": "pycls"}, "law='pycls' is for log-uniform axes, and the space has none"),
         ({"num_classes": "ten"}, "num_classes must be a whole number >= 1, not 'ten'"),
     ],
