@@ -1,4 +1,4 @@
-"""Spaces in files of one's own: what may stand there, what completes it, and what is refused in words."""
+"""Custom space files: their contents, their completion by options, and errors."""
 
 import copy
 import resource
@@ -29,20 +29,20 @@ MINE = {
 }
 
 
-def described(**changes):
-    """MINE with other values, by dotted keys."""
+def description_with(**changes):
+    """Return MINE with other values, by keys joined with two underscores."""
     fields = copy.deepcopy(MINE)
     for key, value in changes.items():
-        *outer, last = key.split("__")
-        inner = fields
-        for name in outer:
-            inner = inner.setdefault(name, {})
-        inner[last] = value
+        *parents, last = key.split("__")
+        mapping = fields
+        for name in parents:
+            mapping = mapping.setdefault(name, {})
+        mapping[last] = value
     return fields
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         (
             {"axes__width": {"kind": "choice", "values": [-16, 32]}},
@@ -93,15 +93,15 @@ def described(**changes):
         ({"axes__width__high": 2**20, "axes__depth__high": 10_000}, "its largest networks may cost .* multiply-adds"),
     ],
 )
-def test_nonsense_is_refused_in_words(changes, words):
-    with pytest.raises(InputError, match=words) as caught:
-        space_from_dict(described(**changes))
+def test_invalid_descriptions_are_rejected(changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        space_from_dict(description_with(**changes))
     assert len(str(caught.value)) < 400
     assert "__init__" not in str(caught.value)
 
 
 @pytest.mark.parametrize("fields", [None, [], "x", 1, {}, {"name": "x"}, {1: 2}])
-def test_what_describes_no_space_is_refused(fields):
+def test_values_that_are_not_a_description_are_rejected(fields):
     with pytest.raises(InputError, match="a space"):
         space_from_dict(fields)
 
@@ -123,13 +123,13 @@ def test_what_describes_no_space_is_refused(fields):
         lambda: AnyNetAxes(uniform(1, 4), choice([16.5]), choice([1]), choice([8])),
     ],
 )
-def test_python_is_told_the_same(make):
+def test_invalid_axes_in_python_are_rejected(make):
     with pytest.raises(InputError):
         make()
 
 
-def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(described(axes__depth__high=10**9)))
+def test_hostile_file_takes_neither_time_nor_memory(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(description_with(axes__depth__high=10**9)))
     code = (
         "from pathlib import Path; from designspace.spaces.custom import read_custom_space; "
         "read_custom_space(Path('mine.yaml'), {}, {})"
@@ -145,34 +145,36 @@ def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
     assert "an axis has at most 100,000" in finished.stderr
 
 
-def written(tmp_path, **changes):
+def write_description(tmp_path, **changes):
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(described(**changes)))
+    path.write_text(yaml.safe_dump(description_with(**changes)))
     return path
 
 
 SHAPE = {"resolution": 32, "num_classes": 10, "in_channels": 1}
 
 
-def test_what_a_file_leaves_open_is_completed(tmp_path):
-    space = read_custom_space(written(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+def test_missing_values_are_added(tmp_path):
+    space = read_custom_space(
+        write_description(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]}
+    )
     template = space.template
     assert (template.resolution, template.num_classes, template.in_channels) == (32, 10, 1)
     assert (template.stem.kind, template.stem.width) == ("cifar", 16)
     assert [(c.quantity, c.low, c.high) for c in space.constraints] == [("flops", 2e6, 9e9)]
-    assert read_custom_space(written(tmp_path), {}, {}) == space_from_dict(MINE)
+    assert read_custom_space(write_description(tmp_path), {}, {}) == space_from_dict(MINE)
 
 
-def test_the_file_wins_over_what_is_usual(tmp_path):
+def test_file_overrides_defaults(tmp_path):
     band = {"kind": "band", "quantity": "flops", "low": 1, "high": 2}
-    path = written(tmp_path, template={"stem": {"kind": "deep", "width": 64}}, constraints=[band])
+    path = write_description(tmp_path, template={"stem": {"kind": "deep", "width": 64}}, constraints=[band])
     space = read_custom_space(path, SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
     assert (space.template.stem.kind, space.template.stem.width) == ("deep", 64)
     assert [(c.low, c.high) for c in space.constraints] == [(1, 2)]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told", "words"),
+    ("changes", "required", "message"),
     [
         (
             {"template": {"resolution": 64}},
@@ -193,19 +195,19 @@ def test_the_file_wins_over_what_is_usual(tmp_path):
         ),
     ],
 )
-def test_a_disagreement_is_told(tmp_path, changes, told, words):
-    with pytest.raises(InputError, match=words):
-        read_custom_space(written(tmp_path, **changes), told, {})
+def test_conflicts_are_reported(tmp_path, changes, required, message):
+    with pytest.raises(InputError, match=message):
+        read_custom_space(write_description(tmp_path, **changes), required, {})
 
 
-def test_equal_values_agree(tmp_path):
-    path = written(tmp_path, template={"resolution": 32}, radix={"kind": "choice", "values": [2]})
+def test_equal_values_do_not_conflict(tmp_path):
+    path = write_description(tmp_path, template={"resolution": 32}, radix={"kind": "choice", "values": [2]})
     space = read_custom_space(path, {"resolution": 32, "radix": [2], "stages": 4, "params": [1e5, 1e9]}, {})
     assert space.template.resolution == 32
     assert space.radix.values.tolist() == [2]
 
 
-def test_a_file_that_is_no_yaml_is_named(tmp_path):
+def test_error_names_a_file_that_is_not_yaml(tmp_path):
     (tmp_path / "mine.yaml").write_text("a: [1")
     with pytest.raises(InputError, match=r"mine\.yaml: line 1"):
         read_custom_space(tmp_path / "mine.yaml", {}, {})
@@ -215,8 +217,8 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
 
 @pytest.mark.parametrize("ratio", [0.3, 0.6, 0.75, 0.123, 1.2, 1.5])
 @pytest.mark.parametrize("groups", ["group_width", "cardinality"])
-def test_bottlenecks_of_any_ratio_are_networks(ratio, groups, tmp_path):
-    fields = described(axes__bottleneck_ratio__values=[ratio, 1])
+def test_bottlenecks_of_any_ratio_can_be_built(ratio, groups, tmp_path):
+    fields = description_with(axes__bottleneck_ratio__values=[ratio, 1])
     del fields["axes"]["group_width"]
     fields["axes"][groups] = {"kind": "choice", "values": [1, 8, 16]}
     space = space_from_dict(fields)

@@ -16,7 +16,7 @@ from designspace.support.errors import InputError
 
 @st.composite
 def spaces(draw):
-    """Every setting that changes a network's text."""
+    """Generate spaces that vary everything that changes a network's text."""
     axes = AnyNetAxes(
         log_uniform(1, 3),
         log_uniform(8, 32, 8),
@@ -47,7 +47,7 @@ def check(space, columns):
 
 
 @given(spaces())
-def test_texts_and_ids_are_those_of_the_networks(space):
+def test_texts_and_ids_equal_those_of_networks(space):
     check(space, drawing.draw_block(space, Streams(0), 40).accepted)
 
 
@@ -57,7 +57,7 @@ def test_texts_and_ids_of_the_named_spaces(name):
     check(space, drawing.draw_block(space, Streams(1), 400).accepted)
 
 
-def test_chunks_do_not_matter(monkeypatch):
+def test_ids_do_not_depend_on_chunks(monkeypatch):
     space = catalog.space("RegNetY", radix=[0, 1, 2])
     columns = drawing.draw_block(space, Streams(2), 3000).accepted
     whole = list(Identifier(space).ids(columns))
@@ -65,7 +65,7 @@ def test_chunks_do_not_matter(monkeypatch):
     assert list(Identifier(space).ids(columns)) == whole
 
 
-def test_a_row_that_is_no_network_is_refused_in_its_turn():
+def test_invalid_row_is_rejected_when_it_is_reached():
     space = catalog.space("AnyNetXA")
     columns = drawing.draw_block(space, Streams(0), 3).accepted
     columns["d2"] = np.array([1, 0, 1])
