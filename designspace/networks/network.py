@@ -52,7 +52,9 @@ class Stem:
             raise unknown("stem", self.kind, STEMS)
         at_most("stem width", whole("stem width", self.width, 1), MAX_WIDTH)
         if self.kind == "deep" and self.width % 2:
-            raise InputError(f"the width of a deep stem is twice that of its first convolution: even, not {self.width}")
+            raise InputError(
+                f"the width of a deep stem must be even (twice that of its first convolution), not {self.width}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,13 @@ class QuantizedStages:
     """Stages of many RegNets, before group widths are made compatible."""
 
     num_stages: NDArray[np.int64]
-    """Stages of each network. Shape (n,)."""
+    """Number of stages of each network. Shape (n,)."""
     num_levels: NDArray[np.int64]
-    """Levels w_0 * w_m^k up to the last one used; more than `num_stages` if a level is skipped. Shape (n,)."""
+    """Number of levels w_0 * w_m^k up to the last used one; above `num_stages` if a level is skipped. Shape (n,)."""
     depths: NDArray[np.int64]
-    """Blocks of each stage, 0 past the last. Shape (n, most stages)."""
+    """Blocks of each stage, 0 after the last stage. Shape (n, max(num_stages))."""
     widths: NDArray[np.int64]
-    """Width of each stage, 0 past the last. Shape (n, most stages)."""
+    """Width of each stage, 0 after the last stage. Shape (n, max(num_stages))."""
 
 
 def quantized_linear(depth: ArrayLike, w_0: ArrayLike, w_a: ArrayLike, w_m: ArrayLike) -> QuantizedStages:

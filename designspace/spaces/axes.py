@@ -256,7 +256,7 @@ def choice(values: Iterable[float]) -> Axis:
     """Return an axis of equally likely values; a value that is listed twice is twice as likely as the others."""
     listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
-        raise InputError(f"values must be a list of numbers, as [1, 2, 4], not {shown(listed)}")
+        raise InputError(f"values must be a list of numbers, such as [1, 2, 4], not {shown(listed)}")
     numbers = list(itertools.islice(listed, MAX_CHOICES + 1))
     if len(numbers) > MAX_CHOICES:
         raise InputError(f"values must be a list of at most {MAX_CHOICES:,} numbers; use low, high and step for more")

@@ -269,7 +269,7 @@ def _list(name: str, values: Sequence[Any]) -> list[Any]:
     """Return the values of an axis or of all stages as a list of plain numbers."""
     listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
     if not isinstance(listed, (list, tuple, range)):
-        raise InputError(f"{name} must be a list, as [1,2], not {values!r}")
+        raise InputError(f"{name} must be a list, such as [1,2], not {values!r}")
     return [plain(value) for value in listed]
 
 
@@ -283,7 +283,7 @@ def _band(quantity: str, limits: Sequence[float]) -> Band:
     """Return the band between two limits."""
     values = limits.tolist() if hasattr(limits, "tolist") else limits  # an array or a Series
     if not isinstance(values, (list, tuple)) or len(values) != 2:
-        raise InputError(f"{quantity} must be [least, most], as [2e6,4e6], not {limits!r}")
+        raise InputError(f"{quantity} must be [lowest, highest], such as [2e6,4e6], not {limits!r}")
     try:
         low, high = (float(limit) for limit in values)
     except (TypeError, ValueError) as error:

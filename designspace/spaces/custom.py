@@ -101,7 +101,7 @@ def _apply_other(fields: Mapping[str, Any], name: str, value: Any, completed: di
 def _band(name: str, value: Any) -> dict[str, Any]:
     """Return the ends of a limit as a dictionary."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise InputError(f"{name} must be [least, most], as [2e6,4e6], not {shown(value)}")
+        raise InputError(f"{name} must be [lowest, highest], such as [2e6,4e6], not {shown(value)}")
     return {"low": value[0], "high": value[1]}
 
 

@@ -36,7 +36,7 @@ def space_from_dict(fields: Any) -> DesignSpace:
     listed = values.get("constraints", [])
     if not isinstance(listed, list | tuple) or len(listed) > MAX_CONSTRAINTS:
         example = "[{kind: non_decreasing, parameter: width}]"
-        raise InputError(f"constraints must be a list, as {example}, not {shown(listed)}")
+        raise InputError(f"constraints must be a list, such as {example}, not {shown(listed)}")
     return DesignSpace(
         name=values["name"],
         axes=_axes(FAMILIES[family], values["axes"]),

@@ -72,7 +72,7 @@ class Population:
 
     def _repr_html_(self) -> str:
         table: str = self[:5].to_frame()._repr_html_()  # type: ignore[operator]
-        return f"<div>{html.escape(repr(self))}{'; the first ones:' * (len(self) > 5)}</div>{table}"
+        return f"<div>{html.escape(repr(self))}{'; its first networks:' * (len(self) > 5)}</div>{table}"
 
     @overload
     def __getitem__(self, index: int | np.integer[Any]) -> Network: ...

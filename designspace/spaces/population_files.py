@@ -189,7 +189,7 @@ def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str,
                     break
                 for line, row in enumerate(rows, start=len(ids) + 2):
                     if len(row) != len(header):
-                        fields = f"{len(row)} fields where {len(header)} are needed"
+                        fields = f"{len(row)} fields instead of {len(header)}"
                         raise RunError(f"{path}, line {line}: {fields}; it may be cut off")
                     check_id(path, line, row[0])
                 texts = list(zip(*rows, strict=True))

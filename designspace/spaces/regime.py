@@ -69,7 +69,7 @@ def auto_axes(
     if axes.group_width is None:
         raise InputError("regime=auto works for spaces that draw group widths: AnyNetX, AnyNetY, RegNetX and RegNetY")
     if band is None:
-        raise InputError("regime=auto needs a budget: give flops=[least, most]")
+        raise InputError("regime=auto needs a budget: give flops=[lowest, highest]")
     flops = (band.low, band.high)
     return (
         auto_regnet_axes(flops, template) if isinstance(axes, RegNetAxes) else auto_anynet_axes(axes, flops, template)

@@ -76,9 +76,11 @@ class DesignSpace:
             raise InputError(f"{self.name}: a RegNet's stages follow from its line; {orders[0].order} does not apply")
         for order in orders:
             if order.parameter not in named_axes(self.axes):
-                raise InputError(f"{self.name}: {order.order} {order.parameter}, but the space has no such axis")
+                raise InputError(
+                    f"{self.name}: {order.parameter} cannot be {order.order}, because the space has no such axis"
+                )
             if sum(order.parameter == other.parameter for other in orders) > 1:
-                raise InputError(f"{self.name}: more than one order is given for {order.parameter}")
+                raise InputError(f"{self.name}: there is more than one order for {order.parameter}")
         if self.template.block in PLAIN_CONVS and not _is_plain(self):
             raise InputError(
                 f"{self.name}: a {self.template.block} block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"
@@ -135,11 +137,11 @@ class DesignSpace:
             for i, stride in enumerate(self.template.strides, start=1)
         )
         # An axis with one value becomes a column of length 1, which costs no time in arithmetic.
-        network_columns = {
+        parameters = {
             NETWORK_PARAMETERS[key]: columns[key][: None if len(axis) > 1 else 1]
             for key, axis in self.network_axes().items()
         }
-        return self.template.columns(stages, **network_columns)
+        return self.template.columns(stages, **parameters)
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """Return the network of one row of realised columns."""

@@ -44,7 +44,7 @@ class Template:
         listed = list(self.strides) if isinstance(self.strides, list | tuple | range) else []
         if not 1 <= len(listed) <= MAX_STAGES:
             raise InputError(
-                f"strides must be a list of 1 to {MAX_STAGES} strides, one per stage, as [2, 2, 2, 2], "
+                f"strides must be a list of 1 to {MAX_STAGES} strides, one per stage, such as [2, 2, 2, 2], "
                 f"not {shown(self.strides)}"
             )
         object.__setattr__(self, "strides", tuple(plain(stride) for stride in listed))

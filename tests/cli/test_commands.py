@@ -157,7 +157,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
         (["n=0"], ["n must be a whole number >= 1, not 0"]),
         (["n=many"], ["not 'many'"]),
         (["seed=-1"], ["seed must be a whole number >= 0, not -1"]),
-        (["space.flops=[3]"], ["flops must be [least, most], as [2e6,4e6], not [3]"]),
+        (["space.flops=[3]"], ["flops must be [lowest, highest], such as [2e6,4e6], not [3]"]),
         (["space.flops=[1,2]"], ["only 0 of the 500 networks", "1,015,808  flops outside 1 to 2"]),
     ],
 )

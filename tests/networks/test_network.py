@@ -48,7 +48,7 @@ def test_error_names_an_unknown_field():
     ("make", "message"),
     [
         (lambda: Stem("alexnet"), "unknown stem 'alexnet'; choose from: imagenet, cifar, resnet, deep"),
-        (lambda: Stem("deep", 33), "even, not 33"),
+        (lambda: Stem("deep", 33), r"must be even \(twice that of its first convolution\), not 33"),
         (lambda: Stage(0, 8), "depth must be a whole number >= 1, not 0"),
         (lambda: Stage(1, 8.0), "width must be a whole number >= 1, not 8.0"),
         (lambda: Stage(1, 8, bottleneck_ratio=0), "bottleneck_ratio must be a positive number, not 0"),

@@ -186,7 +186,7 @@ def test_file_overrides_defaults(tmp_path):
         ({}, {"law": "pycls"}, "set it in the file, as law of each log_uniform axis"),
         ({}, {"group_width": [8]}, "set it in the file, as axes.group_width"),
         ({}, {"stages": 3}, "stages is set to 3"),
-        ({}, {"flops": 3}, r"flops must be \[least, most\]"),
+        ({}, {"flops": 3}, r"flops must be \[lowest, highest\]"),
         ({"radix": {"kind": "choice", "values": [2]}}, {"radix": 4}, "radix is set to 4"),
         (
             {"constraints": [{"kind": "band", "quantity": "flops", "low": 1, "high": 2}]},

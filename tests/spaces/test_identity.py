@@ -39,7 +39,7 @@ def spaces(draw):
     return DesignSpace("any", axes, template, radices)
 
 
-def check(space, columns):
+def check_texts_and_ids(space, columns):
     networks = [space.network({name: column[i] for name, column in columns.items()}) for i in range(len(columns["d1"]))]
     identifier = Identifier(space)
     assert list(identifier.texts(columns)) == [network.to_json() for network in networks]
@@ -48,13 +48,13 @@ def check(space, columns):
 
 @given(spaces())
 def test_texts_and_ids_equal_those_of_networks(space):
-    check(space, drawing.draw_block(space, Streams(0), 40).accepted)
+    check_texts_and_ids(space, drawing.draw_block(space, Streams(0), 40).accepted)
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_texts_and_ids_of_the_named_spaces(name):
     space = catalog.space(name, radix=[0, 2] if "Net" in name and name[-1] in "XYE" else None)
-    check(space, drawing.draw_block(space, Streams(1), 400).accepted)
+    check_texts_and_ids(space, drawing.draw_block(space, Streams(1), 400).accepted)
 
 
 def test_ids_do_not_depend_on_chunks(monkeypatch):

@@ -82,8 +82,8 @@ def test_row_that_is_not_a_network_is_rejected(population, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda line: line + ",1", "line 3: 2. fields where 2. are needed; it may be cut off"),
-        (lambda line: "", "line 3: 0 fields where 2. are needed"),
+        (lambda line: line + ",1", "line 3: 2. fields instead of 2.; it may be cut off"),
+        (lambda line: "", "line 3: 0 fields instead of 2."),
         (
             lambda line: line.rpartition(",")[0] + ",many",
             "column draws: 'many' is not a number",

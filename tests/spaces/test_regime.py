@@ -111,14 +111,14 @@ def test_regime_of_the_paper_is_the_default():
     ("fields", "message"),
     [
         ({"regime": "best"}, "unknown regime 'best'; choose from: paper, auto"),
-        ({"flops": None}, "regime=auto needs a budget: give flops=\\[least, most\\]"),
+        ({"flops": None}, "regime=auto needs a budget: give flops=\\[lowest, highest\\]"),
         (
             {"flops": (1e6, 2e6)},
             "within 13,457,920 to .* for this stem, stages and resolution, not 1,000,000.0 to 2,0",
         ),
         ({"flops": (4e8, float("inf"))}, "needs a band of flops with both ends"),
         ({"flops": (1e15, 2e15)}, "needs a band of flops with both ends"),
-        ({"flops": [1]}, "flops must be \\[least, most\\]"),
+        ({"flops": [1]}, "flops must be \\[lowest, highest\\]"),
         ({"stages": 1}, "works for 2 to 8 stages, not 1"),
         ({"stages": 30}, "works for 2 to 8 stages, not 30"),
     ],
