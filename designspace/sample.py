@@ -12,7 +12,7 @@ from designspace.cli.tables import print_table
 from designspace.data.of_run import data_of
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
-from designspace.spaces.own import read_own
+from designspace.spaces.custom import read_custom_space
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
 from designspace.spaces.seeds import drawn_with_same_seed, independent_seed
 from designspace.spaces.space import DesignSpace
@@ -170,7 +170,7 @@ def own_space(file: Path, options: Options) -> DesignSpace:
     if options.is_typed("input", "data", "data.name"):
         told = {**{name: values[name] for name in SHAPE}, **told}
         usual = {name: values[name] for name in USUAL if name not in told}
-    space = read_own(file, told, usual)
+    space = read_custom_space(file, told, usual)
     template = space.template
     print(
         f"{space.name}, from {file}: for images of {template.in_channels} channels and {template.resolution} "
@@ -184,7 +184,7 @@ def show_size(space: DesignSpace) -> None:
     distinct = size.distinct_networks(space)
     rows = [
         ("settings, as drawn", *exact(size.settings(space))),
-        ("by the formulas of the paper's table 1", "", exact(round(size.paper_figure(space)))[1]),
+        ("by the formulas of the paper's table 1", "", exact(round(size.paper_size(space)))[1]),
         (
             "distinct networks, group widths repaired",
             *(exact(distinct) if distinct is not None else ("too many to list", "")),

@@ -1,4 +1,4 @@
-"""What a network is: values, shapes, complexity. No torch."""
+"""Descriptions of networks: values, shapes and complexity, without torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The published networks as a table: name -> `Network`, and what was published about each.
+"""Table of the published networks: name -> `Network`, with the published accuracy of each.
 
 RegNetX/Y: "Designing Network Design Spaces" (arXiv 2003.13678), figures 15 and 16, with the unrounded generator
-parameters of pycls's configuration files. ResNet and ResNeXt: arXiv 1512.03385 and 1611.05431, in the form that both
-papers compare with (stride in the 3x3 convolution). ResNeSt: arXiv 2004.08955, with the authors' code for the models
-whose shapes the paper does not print.
+parameters from pycls's configuration files. ResNet and ResNeXt: arXiv 1512.03385 and 1611.05431, in the form that the
+RegNet and ResNeSt papers compare with (stride in the 3x3 convolution). ResNeSt: arXiv 2004.08955; shapes that the paper
+does not print are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from designspace.networks.network import Network, Stage, Stem
-from designspace.networks.published_names import read_name, tidy_pattern, without_tag
+from designspace.networks.published_names import normalise_pattern, parse_name, without_weight_tag
 from designspace.networks.regnet import RegNetParameters
 from designspace.support.errors import InputError, unknown
 
@@ -26,11 +26,11 @@ _TIMM = "timm's results on ImageNet for gluon's weights; the paper does not prin
 _TV = "torchvision's IMAGENET1K_V1 weights"
 
 
-class Published(NamedTuple):
-    """What the authors say of a network on ImageNet (ILSVRC 2012), for one centre crop of the validation images."""
+class PublishedAccuracy(NamedTuple):
+    """Published accuracy of a network on ImageNet (ILSVRC 2012), for one centre crop of the validation images."""
 
     top1: float
-    """Images whose likeliest class is right, in per cent."""
+    """Images whose most likely class is correct, in percent."""
     resolution: int
     """Height and width of the crop, in pixels."""
     source: str
@@ -51,20 +51,20 @@ class _RegNet:
     source: str = _DDS
 
     def network(self) -> Network:
-        """Return the network."""
+        """Build the network from its RegNet parameters."""
         parameters = RegNetParameters(self.depth, self.w_0, self.w_a, self.w_m, 1, self.group_width)
         return Network(Stem("imagenet", 32), parameters.stages(), se_ratio=self.se_ratio)
 
 
 @dataclass(frozen=True, slots=True)
 class _TorchvisionRegNet:
-    """A RegNet whose widths torchvision rounds otherwise than pycls, as its weights need.
+    """A RegNet with torchvision's rounding of widths, which torchvision's weights need.
 
-    They differ where group widths do not divide the widths.
+    It differs from pycls's rounding where group widths do not divide the widths.
     """
 
     original: str
-    """Name of the network that it differs from."""
+    """Name of the network with pycls's widths."""
     widths: tuple[int, ...]
     """Widths of the stages."""
     top1: float
@@ -72,7 +72,7 @@ class _TorchvisionRegNet:
     source: str = _TV
 
     def network(self) -> Network:
-        """Return the network."""
+        """Build the network by replacing the widths of the original."""
         network = _TABLE[self.original].network()
         stages = zip(network.stages, self.widths, strict=True)
         return dataclasses.replace(network, stages=tuple(dataclasses.replace(s, width=width) for s, width in stages))
@@ -91,7 +91,7 @@ class _ResNet:
     source: str = _DDS_TABLE
 
     def network(self) -> Network:
-        """Return the network."""
+        """Build the network with a stem of width 64."""
         return Network(Stem("resnet", 64), _resnet_stages(self.depths, self.cardinality, self.group_width))
 
 
@@ -107,13 +107,13 @@ class _ResNeSt:
     """Width of a group in the first stage."""
     stem_width: int = 64
     is_fast: bool = False
-    """Whether it downsamples before the 3x3 convolution, as the networks that the authors call fast, or after it."""
+    """Whether it downsamples before the 3x3 convolution (the networks that the authors call fast) or after it."""
     top1: float
     resolution: int = 224
     source: str = _RESNEST
 
     def network(self) -> Network:
-        """Return the network."""
+        """Build the network with split attention and average-pool shortcuts."""
         return Network(
             Stem("deep", self.stem_width),
             _resnet_stages(self.depths, self.cardinality, self.group_width),
@@ -123,7 +123,7 @@ class _ResNeSt:
         )
 
 
-# top1 is 100 - error where the papers print errors.
+# Where a paper prints the error, top1 is 100 - error.
 _TABLE: dict[str, _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt] = {
     "regnetx_200mf": _RegNet(depth=13, w_0=24, w_a=36.44, w_m=2.49, group_width=8, top1=68.912),
     "regnetx_400mf": _RegNet(depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16, top1=72.618),
@@ -175,12 +175,12 @@ _TABLE: dict[str, _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt] = {
 
 
 def names(pattern: str = "*") -> list[str]:
-    """The names of the published networks that match a shell pattern, in order of the table."""
-    return [name for name in _TABLE if fnmatch.fnmatchcase(name, tidy_pattern(pattern))]
+    """Return the names of the published networks that match a shell pattern, in the order of the table."""
+    return [name for name in _TABLE if fnmatch.fnmatchcase(name, normalise_pattern(pattern))]
 
 
 def canonical_name(name: str) -> str:
-    """The name as this table has it; the names of the papers, pycls, timm and torchvision are understood too.
+    """Return a network's name in this table, from a name used in the papers, pycls, timm or torchvision.
 
     Raises:
         InputError: there is no such network; the error names the nearest one, or lists all.
@@ -188,35 +188,35 @@ def canonical_name(name: str) -> str:
     >>> canonical_name("RegNetY-4.0GF"), canonical_name("regnetx_080"), canonical_name("ResNeSt-50")
     ('regnety_4_0gf', 'regnetx_8_0gf', 'resnest50')
     """
-    understood = read_name(name) if isinstance(name, str) else ""
-    if understood in _TABLE:
-        return understood
-    if nearest := difflib.get_close_matches(read_name(without_tag(name)) if understood else "", names(), 1):
+    parsed = parse_name(name) if isinstance(name, str) else ""
+    if parsed in _TABLE:
+        return parsed
+    if nearest := difflib.get_close_matches(parse_name(without_weight_tag(name)) if parsed else "", names(), 1):
         raise InputError(f"unknown network {name!r}; did you mean {nearest[0]}? list_models() lists all names")
     raise unknown("network", name, names())
 
 
-def published(name: str) -> Published:
-    """What was published about a network.
+def published(name: str) -> PublishedAccuracy:
+    """Return the published accuracy of a network.
 
     Raises:
-        InputError: there is none of that name; the error lists those that there are.
+        InputError: there is no network of that name; the error names the nearest one, or lists all.
     """
     row = _TABLE[canonical_name(name)]
-    return Published(row.top1, row.resolution, row.source)
+    return PublishedAccuracy(row.top1, row.resolution, row.source)
 
 
 def get(name: str) -> Network:
-    """The published network of that name.
+    """Return the published network of a name.
 
     Raises:
-        InputError: there is none; the error lists those that there are.
+        InputError: there is none; the error names the nearest one, or lists all.
     """
     return _TABLE[canonical_name(name)].network()
 
 
 def _resnet_stages(depths: tuple[int, ...], cardinality: int, group_width: int) -> tuple[Stage, ...]:
-    """Stages of widths 256, 512, 1024, 2048, where inner and group widths double from stage to stage."""
+    """Return stages of widths 256, 512, 1024 and 2048, whose inner and group widths also double from stage to stage."""
     return tuple(
         Stage(
             depth,

@@ -1,9 +1,9 @@
 """Multiply-adds, parameters and activations in closed form, for one network or a whole population.
 
-The convention is that of pycls and of "Designing Network Design Spaces" (section 3.1, figure 12), so that figures
-compare: ``flops`` are multiply-adds of convolutions and linear layers, plus one for each output element of a layer with
-a bias; ``activations`` are the output elements of convolutions, linear layers and the stem's max pool; ``params`` are
-all learned weights (the running statistics of batch-norm are not learned).
+The conventions are those of pycls and of "Designing Network Design Spaces" (section 3.1, figure 12), so that counts are
+comparable: ``flops`` are multiply-adds of convolutions and linear layers, plus one per output element of a layer with a
+bias; ``activations`` are the output elements of convolutions, linear layers and the stem's max pool; ``params`` are all
+learned weights (the running statistics of batch-norm are not learned).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Count = TypeVar("Count", int, Column)
 
 
 class Complexity(NamedTuple, Generic[Count]):
-    """What a network costs for one image: ints, or int64 columns for a population."""
+    """Cost of a network for one image: ints, or int64 columns for a population."""
 
     flops: Count
     """Multiply-adds."""
@@ -35,7 +35,7 @@ class Complexity(NamedTuple, Generic[Count]):
 
 
 def complexity(network: Network, resolution: int = 224) -> Complexity[int]:
-    """Count one network at square images of ``resolution`` pixels.
+    """Count the complexity of one network for square images of ``resolution`` pixels.
 
     Raises:
         InputError: ``resolution`` is not a positive number of pixels.
@@ -49,7 +49,7 @@ def complexity(network: Network, resolution: int = 224) -> Complexity[int]:
 
 
 def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str]) -> dict[str, Column]:
-    """Count the named fields of `Complexity`, each a column: one is counted in less time than three.
+    """Count the named fields of `Complexity` as columns; counting one takes less time than counting all three.
 
     Raises:
         InputError: ``resolution`` is not a positive number of pixels.
@@ -58,27 +58,27 @@ def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str])
     for part in network_parts(networks, whole("resolution", resolution, 1)):
         for quantity in counted:
             kinds, count = _COUNTS[quantity]
-            # Not sum(...), which begins with 0: one addition of whole columns more.
+            # Not sum(...): it starts from 0, which costs one more addition of whole columns.
             total = functools.reduce(operator.add, (count(layer) for layer in part.layers if layer.kind in kinds))
             counted[quantity] = counted[quantity] + total * part.repeats
     return counted
 
 
-# Columns of length 1 are multiplied with each other first, which takes no time.
+# Each product multiplies columns of length 1 with each other first, which takes no time.
 
 
 def _flops(layer: Layer) -> Any:
-    """Return the multiply-adds of a convolution."""
+    """Return a layer's multiply-adds."""
     return layer.inputs * layer.out_width * (layer.pixels * layer.kernel**2)
 
 
 def _params(layer: Layer) -> Any:
-    """Return the learned weights."""
+    """Return a layer's number of learned weights."""
     return layer.inputs * layer.out_width * layer.kernel**2
 
 
 def _activations(layer: Layer) -> Any:
-    """Return the output elements."""
+    """Return a layer's number of output elements."""
     return layer.out_width * layer.pixels
 
 
@@ -87,4 +87,4 @@ _COUNTS = {
     "params": (("conv", "batch_norm"), _params),
     "activations": (("conv", "max_pool"), _activations),
 }
-"""Quantity -> the kinds of layers that add to it, and what a layer adds."""
+"""Quantity -> the kinds of layers that contribute to it, and a function that counts a layer."""

@@ -1,6 +1,6 @@
-"""The layers of networks, listed once: what `designspace.models` builds and `designspace.networks.complexity` counts.
+"""Layers of networks, as `designspace.models` builds them and `designspace.networks.complexity` counts them.
 
-Networks come as columns: a single one as columns of length 1, a population as columns with an entry for each network.
+Networks are given as columns: one network as columns of length 1, a population as columns with one entry per network.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from designspace.networks.network import Network
 
 @dataclass(frozen=True)
 class StageColumns:
-    """One stage of all networks (see `Stage`)."""
+    """One stage of all networks, as columns (see `Stage`)."""
 
     depth: Column
     width: Column
@@ -43,7 +43,7 @@ class StageColumns:
 
 @dataclass(frozen=True, slots=True)
 class NetworkColumns:
-    """Networks that differ in numbers alone (see `Network`)."""
+    """Networks that differ in numbers only, as columns (see `Network`)."""
 
     stem: str
     stem_width: Column
@@ -51,7 +51,7 @@ class NetworkColumns:
     block: str
     se_ratio: float
     radix: Column
-    pools_after: Column
+    downsamples_after_conv: Column
     """Whether an average pool after the 3x3 convolution applies the stride."""
     head_width: Column
     num_classes: Column
@@ -59,7 +59,7 @@ class NetworkColumns:
 
     @staticmethod
     def of(network: Network, dtype: DTypeLike = object) -> NetworkColumns:
-        """Return a single network as columns of length 1: of Python's own integers, which do not overflow."""
+        """Return a single network as columns of length 1, by default of Python integers, which do not overflow."""
 
         def column(value: int) -> Column:
             return np.array([value], dtype)
@@ -80,7 +80,7 @@ class NetworkColumns:
             block=network.block,
             se_ratio=network.se_ratio,
             radix=column(network.radix),
-            pools_after=column(network.pools_after),
+            downsamples_after_conv=column(network.downsamples_after_conv),
             head_width=column(network.head_width),
             num_classes=column(network.num_classes),
             in_channels=column(network.in_channels),
@@ -93,7 +93,7 @@ class Layer(NamedTuple):
     kind: str
     """``conv`` (a linear layer is a 1x1 convolution of a 1x1 map), ``batch_norm`` or ``max_pool``."""
     inputs: Column
-    """Weights of each output channel at each tap of the kernel: one per input channel of its group, one for a bias."""
+    """Weights per output channel and kernel position: one per input channel of its group, and one for a bias."""
     out_width: Column
     """Channels of the output; 0 for a network without this layer."""
     pixels: Column
@@ -106,7 +106,7 @@ ONE: Column = np.ones(1, np.int64)
 
 
 class Part(NamedTuple):
-    """Consecutive layers, and how often a network has them."""
+    """Consecutive layers, and the number of times a network repeats them."""
 
     layers: list[Layer]
     repeats: Column = ONE
@@ -115,7 +115,7 @@ class Part(NamedTuple):
 def network_parts(networks: NetworkColumns, resolution: int) -> Iterator[Part]:
     """Yield every layer with weights, and the stem's max pool, for square images of ``resolution`` pixels.
 
-    The first block of a stage changes the shape. The others keep it, and come once with their number.
+    The first block of a stage changes the shape. The other blocks keep it and are yielded once, with their number.
     """
     in_width, in_size = networks.stem_width, np.full_like(networks.in_channels, resolution)
     yield Part([*_stem_layers(networks, in_size)])
@@ -150,14 +150,14 @@ def _stem_layers(networks: NetworkColumns, in_size: Column) -> Iterator[Layer]:
 def _block_layers(
     networks: NetworkColumns, stage: StageColumns, in_width: Column, in_size: Column, size: Column
 ) -> Iterator[Layer]:
-    """Yield the layers of a block, without its shortcut: plain 3x3, or 1x1, 3x3, squeeze-and-excitation, 1x1."""
+    """Yield the layers of a block without its shortcut: plain 3x3, or 1x1, 3x3, squeeze-and-excitation, 1x1."""
     if networks.block in PLAIN_CONVS:
         yield from _conv_norm(in_width, stage.width, size, kernel=3)
         if PLAIN_CONVS[networks.block] == 2:
             yield from _conv_norm(stage.width, stage.width, size, kernel=3)
         return
     width, inner, group_width = stage.width, stage.inner_width, stage.group_width
-    conv_size = np.where(networks.pools_after, in_size, size)
+    conv_size = np.where(networks.downsamples_after_conv, in_size, size)
     yield from _conv_norm(in_width, inner, in_size)
     if networks.radix.any():
         yield from _split_attention_layers(networks.radix, inner, group_width, conv_size)
@@ -171,7 +171,7 @@ def _block_layers(
 
 
 def _split_attention_layers(radix: Column, inner: Column, group_width: Column, size: Column) -> Iterator[Layer]:
-    """Yield a 3x3 convolution into splits, and the layers of their attention, which networks of radix 0 lack."""
+    """Yield a 3x3 convolution into splits, and the layers of split attention, which are empty for radix 0."""
     splits, cardinality = np.maximum(radix, 1), inner // group_width
     hidden = attention_width(inner, radix, cardinality) * (radix > 0)
     yield from _conv_norm(group_width // splits, inner * splits, size, kernel=3)
@@ -189,19 +189,19 @@ def _head_layers(networks: NetworkColumns, in_width: Column, size: Column) -> It
 
 
 def _conv_norm(inputs: Column, out_width: Column, size: Column, *, kernel: int = 1) -> Iterator[Layer]:
-    """Yield a convolution without bias, of groups with that number of input channels, and its batch-norm."""
+    """Yield a convolution without bias, whose groups have ``inputs`` input channels, and its batch-norm."""
     pixels = size * size
     yield Layer("conv", inputs, out_width, pixels, kernel)
     yield _norm(out_width, pixels)
 
 
 def _norm(width: Column, pixels: Column) -> Layer:
-    """Return a batch-norm, which has a scale and a shift per channel."""
+    """Return a batch-norm, with a scale and a shift per channel."""
     return Layer("batch_norm", 2 * ONE, width, pixels)
 
 
 def _max_pool(width: Column, size: Column) -> Layer:
-    """Return a 3x3 pool, which has no weights."""
+    """Return a 3x3 max pool, which has no weights."""
     return Layer("max_pool", 0 * ONE, width, size * size, kernel=3)
 
 

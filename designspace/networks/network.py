@@ -1,7 +1,7 @@
-"""What a network is: frozen values that say everything about its shape and nothing about its training.
+"""Networks as frozen values, which describe the whole shape of a network and nothing of its training.
 
-RegNetX-400MF, ResNet-50, ResNeXt-50, ResNeSt-50 and anything that a space draws are values of the same class
-`Network`, built by the same module `designspace.models.AnyNet` and counted by the same code
+RegNetX-400MF, ResNet-50, ResNeXt-50, ResNeSt-50 and all networks drawn from spaces are values of the same class
+`Network`, built by the same module (`designspace.models.AnyNet`) and counted by the same code
 (`designspace.networks.complexity`).
 """
 
@@ -26,11 +26,11 @@ SHORTCUTS = ("conv", "avg_pool")
 DOWNSAMPLINGS = ("conv", "avg_pool_before", "avg_pool_after")
 MAX_STAGES = 100
 MAX_DEPTH = 10_000
-"""Blocks of a stage. This and the other limits are far above all that is built; a damaged file may ask for more."""
+"""Most blocks in a stage. All limits here are far above any real network; they reject damaged files."""
 MAX_WIDTH = 1 << 20
-"""Channels of a stem, a stage or a head, and classes and channels of the images."""
+"""Most channels of a stem, a stage, a head or the images, and most classes."""
 MAX_RATIO = 64
-"""Bottleneck ratios are 1/64 to 64, and squeeze-and-excitation ratios and radices at most 64."""
+"""Bottleneck ratios are from 1/64 to 64, squeeze-and-excitation ratios and radices at most 64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Stem:
 
     kind: str = "imagenet"
     width: int = 32
-    """Channels that the stem gives to the first stage. A deep stem's first two convolutions have half as many."""
+    """Output channels of the stem. The first two convolutions of a deep stem have half as many."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -52,23 +52,25 @@ class Stem:
             raise unknown("stem", self.kind, STEMS)
         at_most("stem width", whole("stem width", self.width, 1), MAX_WIDTH)
         if self.kind == "deep" and self.width % 2:
-            raise InputError(f"the width of a deep stem is twice that of its first convolution: even, not {self.width}")
+            raise InputError(
+                f"the width of a deep stem must be even (twice that of its first convolution), not {self.width}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of blocks of one width ("Designing Network Design Spaces", section 3.2)."""
+    """Consecutive blocks of one width ("Designing Network Design Spaces", section 3.2)."""
 
     depth: int
     """Number of blocks d."""
     width: int
-    """Channels w that each block gives."""
+    """Output channels w of each block."""
     stride: int = 2
     """Stride of the first block; the others have 1."""
     bottleneck_ratio: float = 1
     """b: the inner width is width / b. Below 1 for an inverted bottleneck."""
     group_width: int = 1
-    """g: channels in a group of the 3x3 convolution. A divisor of the inner width."""
+    """g: channels per group of the 3x3 convolution. A divisor of the inner width."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -85,7 +87,7 @@ class Stage:
 
     @property
     def cardinality(self) -> int:
-        """Groups of the 3x3 convolution (before any radix)."""
+        """Number of groups of the 3x3 convolution, not counting the splits of a radix."""
         return self.inner_width // self.group_width
 
 
@@ -93,8 +95,8 @@ class Stage:
 class Network:
     """A network of the AnyNet family: stem, stages of equal blocks, average pool, linear classifier.
 
-    A `Network` is always *realised*: its group widths divide its inner widths, so that it can be built as it stands.
-    Use `designspace.networks.blocks.compatible_widths` to bring drawn values into that form.
+    A `Network` is always *realised*: its group widths divide its inner widths, so that it can be built as it is.
+    `designspace.networks.blocks.compatible_widths` turns drawn values into realised ones.
 
     Raises:
         InputError: on creation, for values that no module could be built from.
@@ -104,29 +106,29 @@ class Network:
     stages: tuple[Stage, ...]
     block: str = "bottleneck"
     """``bottleneck``: 1x1, 3x3, 1x1 with shortcut (the X block; with `se_ratio` the Y block); ``bottleneck_linear``:
-    the same without activation at its end and with identity shortcuts only; ``basic``: two 3x3 with shortcut;
+    the same without a final activation and with identity shortcuts only; ``basic``: two 3x3 with shortcut;
     ``vanilla``: two 3x3; ``single_residual`` and ``single``: one 3x3 with and without shortcut (VR and V)."""
     se_ratio: float = 0.0
-    """Squeeze-and-excitation width as a part of the block's *input* width; 0 for none."""
+    """Squeeze-and-excitation width as a fraction of the block's *input* width; 0 for none."""
     radix: int = 0
-    """Splits of split attention (ResNeSt, section 3.1) in the place of the 3x3 convolution; 0 for a plain one.
-    Squeeze-and-excitation, where there is any, follows it."""
+    """Splits of split attention (ResNeSt, section 3.1), which replaces the 3x3 convolution; 0 for a plain convolution.
+    Any squeeze-and-excitation follows it."""
     shortcut: str = "conv"
     """Shortcut where the shape changes: a strided 1x1 ``conv``, or ``avg_pool`` and a 1x1 convolution (ResNet-D)."""
     downsampling: str = "conv"
-    """Where the first block of a stage applies a stride above 1: in its 3x3 ``conv``, or in a 3x3 average pool before
-    or after it (ResNeSt's *avd*)."""
+    """Layer in which the first block of a stage applies a stride above 1: its 3x3 ``conv``, or a 3x3 average pool
+    before or after it (ResNeSt's *avd*)."""
     head_width: int = 0
-    """Channels of a 1x1 convolution before the pooling; 0 for none."""
+    """Channels of a 1x1 convolution before the average pool; 0 for none."""
     num_classes: int = 1000
-    """Outputs of the classifier; 0 for none, so that the pooled features are the output."""
+    """Outputs of the classifier; 0 for no classifier, so that the pooled features are the output."""
     in_channels: int = 3
 
     def __post_init__(self) -> None:
         make_plain(self)
-        for name, known in (("block", BLOCKS), ("shortcut", SHORTCUTS), ("downsampling", DOWNSAMPLINGS)):
-            if text(name, getattr(self, name)) not in known:
-                raise unknown(name, getattr(self, name), known)
+        for name, allowed in (("block", BLOCKS), ("shortcut", SHORTCUTS), ("downsampling", DOWNSAMPLINGS)):
+            if text(name, getattr(self, name)) not in allowed:
+                raise unknown(name, getattr(self, name), allowed)
         if not isinstance(self.stages, tuple) or not self.stages:
             raise InputError(f"stages must be a tuple of at least one Stage, not {shown(self.stages)}")
         if len(self.stages) > MAX_STAGES:
@@ -138,7 +140,7 @@ class Network:
             self._check_stage(position, stage)
 
     def _check_stage(self, position: int, stage: Stage) -> None:
-        """Raise where a stage's block could not be built."""
+        """Raise if a stage's block cannot be built."""
         where = f"stage {position} ({stage})"
         if self.block in blocks.PLAIN_CONVS:
             if stage.bottleneck_ratio != 1 or stage.group_width != stage.width:
@@ -172,12 +174,12 @@ class Network:
         return html_table(repr(self), rows)
 
     def _of_stages(self, name: str) -> list[Any]:
-        """One parameter of each stage, rounded for people."""
+        """Return one parameter of each stage, rounded for display."""
         values = [getattr(stage, name) for stage in self.stages]
         return [f"{value:g}" if isinstance(value, float) else value for value in values]
 
     def _shared(self, name: str) -> str:
-        """One parameter of the stages: its value where they share it, else all values."""
+        """Return one parameter of the stages as text: a single value if all stages share it, else all values."""
         values = self._of_stages(name)
         return str(values[0]) if len(set(values)) == 1 else some(values)
 
@@ -187,28 +189,28 @@ class Network:
         return sum(stage.depth for stage in self.stages)
 
     @property
-    def pools_after(self) -> bool:
+    def downsamples_after_conv(self) -> bool:
         """Whether an average pool after the 3x3 convolution applies the stride."""
         return self.downsampling == "avg_pool_after"
 
     @property
     def id(self) -> str:
-        """First 12 hex digits of the SHA-256 of the canonical JSON: the name of this network everywhere."""
+        """First 12 hex digits of the SHA-256 of the canonical JSON, which identify this network everywhere."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, and no field that has its default value.
+        """Return the canonical JSON: sorted keys, no spaces, and no fields with their default value.
 
-        Defaults are left out so that a field added in a later version changes no id.
+        Defaults are left out so that a field added in a later version does not change any id.
         """
         return canonical_json(self)
 
     @staticmethod
     def from_json(content: str) -> Network:
-        """The network that `to_json` wrote.
+        """Return the network described by JSON that `to_json` wrote.
 
         Raises:
-            InputError: the text is not JSON, or has a field that no network has.
+            InputError: the text is not JSON, or a field is missing, unknown or out of range.
         """
         try:
             fields = parse_json(content)
@@ -218,32 +220,33 @@ class Network:
 
     @staticmethod
     def from_dict(fields: Any) -> Network:
-        """The network of the value that the JSON of `to_json` stands for.
+        """Return the network described by the parsed JSON of `to_json`.
 
         Raises:
             InputError: a field is missing, unknown or out of range.
         """
-        given = dict(mapping("network", fields, _names(Network), ["stem", "stages"]))
-        stages = given.pop("stages")
+        values = dict(mapping("network", fields, _field_names(Network), ["stem", "stages"]))
+        stages = values.pop("stages")
         if not isinstance(stages, list) or len(stages) > MAX_STAGES:
             raise InputError(f"stages must be a list of at most {MAX_STAGES} stages, not {shown(stages)}")
-        needed = ["depth", "width"]
-        parts = tuple(Stage(**mapping("stage", stage, _names(Stage), needed)) for stage in stages)
-        return Network(stem=Stem(**mapping("stem", given.pop("stem"), _names(Stem))), stages=parts, **given)
+        required = ["depth", "width"]
+        parsed_stages = tuple(Stage(**mapping("stage", stage, _field_names(Stage), required)) for stage in stages)
+        stem = Stem(**mapping("stem", values.pop("stem"), _field_names(Stem)))
+        return Network(stem=stem, stages=parsed_stages, **values)
 
 
 def canonical_json(value: Network | Stage | Stem) -> str:
-    """See `Network.to_json`; a network's text holds those of its stages."""
+    """Return the canonical JSON of a value (see `Network.to_json`); that of a network contains those of its stages."""
     return json.dumps(_without_defaults(value), sort_keys=True, separators=(",", ":"))
 
 
-def _names(kind: Any) -> list[str]:
-    """The names of the fields of a dataclass."""
+def _field_names(kind: Any) -> list[str]:
+    """Return the names of a dataclass's fields."""
     return [field.name for field in dataclasses.fields(kind)]
 
 
 def _without_defaults(value: Any) -> dict[str, Any]:
-    """The fields of a frozen value that differ from their defaults, nested values likewise; whole numbers as ints."""
+    """Return the fields that differ from their defaults, also in nested values; whole numbers become ints."""
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         content = getattr(value, field.name)

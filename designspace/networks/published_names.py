@@ -1,10 +1,10 @@
-"""Reads the names that papers, pycls, timm and torchvision give to the published networks."""
+"""Parsing of the names that papers, pycls, timm and torchvision give to the published networks."""
 
 from __future__ import annotations
 
 import re
 
-REGNET_SIZES = {  # multiply-adds in millions: how the table writes them
+REGNET_SIZES = {  # millions of multiply-adds: name in the table
     200: "200mf",
     400: "400mf",
     600: "600mf",
@@ -23,59 +23,59 @@ _RESNEST = re.compile(r"resnest_?(\d+)[de]?(?:_fast)?(?:_(\d+s\d+x\d+d))?")
 _RESNET = re.compile(r"(resnet|resnext)_?(\d+)(_\d+x\d+d)?")
 
 
-def tidy(name: str) -> str:
-    """Lower case, with an underscore for every dot, hyphen and space; without a folder, or the rest of a file's name.
+def normalise_name(name: str) -> str:
+    """Return a name in lower case, with underscores for dots, hyphens and spaces, without folder and file extension.
 
-    >>> tidy("RegNetX-1.6GF"), tidy("regnetx/RegNetX-400MF_dds_8gpu.yaml")
+    >>> normalise_name("RegNetX-1.6GF"), normalise_name("regnetx/RegNetX-400MF_dds_8gpu.yaml")
     ('regnetx_1_6gf', 'regnetx_400mf')
     """
-    last = re.sub(r"(_dds_\d+gpu)?(\.yaml)?$", "", name.strip().rpartition("/")[2], flags=re.IGNORECASE)
-    return re.sub(r"[-. ]+", "_", last.lower())
+    stem = re.sub(r"(_dds_\d+gpu)?(\.yaml)?$", "", name.strip().rpartition("/")[2], flags=re.IGNORECASE)
+    return re.sub(r"[-. ]+", "_", stem.lower())
 
 
-def tidy_pattern(pattern: str) -> str:
-    """A shell pattern of names, tidied like a name; what stands in brackets keeps its hyphens.
+def normalise_pattern(pattern: str) -> str:
+    """Return a shell pattern normalised like a name, except that brackets keep their hyphens.
 
-    >>> tidy_pattern("RegNetY-[2-8]00MF")
+    >>> normalise_pattern("RegNetY-[2-8]00MF")
     'regnety_[2-8]00mf'
     """
     parts = re.split(r"(\[[^]]*\])", pattern.lower())
     return "".join(part if part.startswith("[") else re.sub(r"[-. ]", "_", part) for part in parts)
 
 
-def without_tag(name: str) -> str:
-    """The name without timm's tag of weights.
+def without_weight_tag(name: str) -> str:
+    """Return a name without timm's tag of weights.
 
-    >>> without_tag("regnety_016.tv2_in1k"), without_tag("RegNetX-1.6GF")
+    >>> without_weight_tag("regnety_016.tv2_in1k"), without_weight_tag("RegNetX-1.6GF")
     ('regnety_016', 'RegNetX-1.6GF')
     """
     return re.sub(r"\.[a-z]\w*$", "", name)
 
 
-def read_name(name: str) -> str:
-    """The name in the table's form, as far as it can be read.
+def parse_name(name: str) -> str:
+    """Return the table's form of a name, as far as the name can be parsed.
 
-    timm names a RegNet by its hundreds of megaflops, torchvision writes ``regnet_x``. Where torchvision's widths differ
-    from pycls's, its name means its own widths, which end in ``_tv`` here.
+    timm names a RegNet by its hundreds of megaflops; torchvision writes ``regnet_x``. If torchvision's widths differ
+    from pycls's, torchvision's name stands for torchvision's widths, and the returned name ends in ``_tv``.
 
-    >>> [read_name(name) for name in ("regnety_032", "regnet_x_400mf", "RegNetY-4GF", "ResNeSt-50", "resnest101e")]
+    >>> [parse_name(name) for name in ("regnety_032", "regnet_x_400mf", "RegNetY-4GF", "ResNeSt-50", "resnest101e")]
     ['regnety_3_2gf', 'regnetx_400mf_tv', 'regnety_4_0gf', 'resnest50', 'resnest101']
     """
-    given = tidy(name)
-    if found := _REGNET.fullmatch(given):
-        letter, number, unit, hundreds, suffix = found.groups()
+    normalised = normalise_name(name)
+    if match := _REGNET.fullmatch(normalised):
+        letter, number, unit, hundreds, suffix = match.groups()
         megaflops = float(number.replace("_", ".")) * (1000 if unit == "g" else 1) if number else 100 * int(hundreds)
-        base = f"regnet{letter}_{REGNET_SIZES.get(round(megaflops), given.partition('_')[2])}"
-        as_torchvision = name.startswith(f"regnet_{letter}_") and base in _TORCHVISION_WIDTHS
-        return f"{base}_tv" if suffix or as_torchvision else base
-    if found := _RESNEST.fullmatch(given):
-        depth, variant = found.groups()
+        base = f"regnet{letter}_{REGNET_SIZES.get(round(megaflops), normalised.partition('_')[2])}"
+        is_torchvisions = name.startswith(f"regnet_{letter}_") and base in _TORCHVISION_WIDTHS
+        return f"{base}_tv" if suffix or is_torchvisions else base
+    if match := _RESNEST.fullmatch(normalised):
+        depth, variant = match.groups()
         return f"resnest{depth}_fast_{variant}" if variant else f"resnest{depth}"
-    if found := _RESNET.fullmatch(given):
-        family, depth, groups = found.groups()
+    if match := _RESNET.fullmatch(normalised):
+        family, depth, groups = match.groups()
         return f"{family}{depth}{groups or ''}"
-    return given
+    return normalised
 
 
 _TORCHVISION_WIDTHS = ("regnetx_400mf", "regnety_800mf", "regnety_8_0gf")
-"""Networks that torchvision builds with other widths."""
+"""Networks to which torchvision gives other widths than pycls."""

@@ -1,4 +1,4 @@
-"""Which networks: axes, constraints, design spaces and the populations drawn from them. No torch."""
+"""Axes, constraints, design spaces, and the populations drawn from them, without torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Axes: the values that a parameter may take, and how likely each is.
+"""Axes: the values that a parameter may take, and their probabilities.
 
-Every axis is a finite grid with exact probabilities. A draw takes one 64-bit random word and looks its value up, so
-that a column of draws depends on the words alone: not on the machine's logarithm, nor on how the words were grouped.
+Every axis is a finite grid with exact probabilities. A draw takes one 64-bit random word and looks up its value, so
+a column of draws depends only on the words, not on the machine's logarithm or on how the words are grouped.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.text import shown
 
 Words = NDArray[np.uint64]
-"""Random words, one for each draw. Shape (n,)."""
+"""Random words, one per draw. Shape (n,)."""
 
 DIGITS = 30
-"""Decimal digits of the probabilities, before they become 64-bit thresholds."""
+"""Decimal digits of the probabilities that 64-bit thresholds are computed from."""
 GUIDE_BITS = 14
-"""A word's first bits, which alone decide most draws."""
+"""Number of leading bits of a word, which alone decide most draws."""
 MAX_VALUES = 100_000
-"""The most values on a grid of steps: its probabilities take a second then."""
+"""Most values of a grid with a step: computing the probabilities of that many takes a second."""
 MAX_CHOICES = 4096
-"""The most values of a choice, all of which stand in space.yaml."""
+"""Most values of a choice, all of which are listed in space.yaml."""
 LAWS = ("pycls",)
-"""Laws of a log-uniform axis other than rounding."""
+"""Laws of log-uniform axes other than rounding."""
 MAX_VALUE = 2**53
-"""No value is larger, so that all whole numbers are exact in float64."""
+"""Largest value, so that all whole numbers are exact in float64."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A finite grid of values, in ascending order, and the weight of each.
+    """A finite grid of values in ascending order, and their weights.
 
-    Use `log_uniform`, `uniform`, `choice` or `powers_of_two` to make one.
+    Create one with `log_uniform`, `uniform`, `choice` or `powers_of_two`.
     """
 
     kind: str
     """``log_uniform``, ``uniform`` or ``choice``."""
     grid: tuple[Decimal, ...]
-    """The values, ascending and exact (0.1 is a tenth)."""
+    """The values, ascending and exact (0.1 is exactly a tenth)."""
     bounds: tuple[Decimal, Decimal, Decimal] | None = None
     """Lowest value, highest value and step; None for a choice."""
     counts: tuple[int, ...] = ()
-    """For a choice: how often each value was named, which is its weight. Empty where all were named once."""
+    """For a choice, how many times each value was listed, which is its weight. Empty if all were listed once."""
     law: str | None = None
-    """How a log-uniform number becomes a value: one of `LAWS`, or None for rounding (see `log_uniform`)."""
+    """Rule that turns a log-uniform number into a value: one of `LAWS`, or None for rounding (see `log_uniform`)."""
 
     def __post_init__(self) -> None:
         if self.kind not in _KEYS:
@@ -65,12 +65,12 @@ class Axis:
             raise InputError("an axis needs at least one value")
         if not all(isinstance(value, Decimal) and abs(value) <= MAX_VALUE for value in self.grid):
             raise InputError(
-                f"the values of an axis are made by log_uniform, uniform or choice, not {shown(self.grid)}"
+                f"create an axis with log_uniform, uniform or choice; its grid cannot be {shown(self.grid)}"
             )
         if self.law is not None and (self.kind != "log_uniform" or self.law not in LAWS):
             raise _unknown_law(self.kind, self.law)
         if any(a >= b for a, b in zip(self.grid, self.grid[1:], strict=False)):
-            raise InputError(f"the values of an axis must rise, not {[float(value) for value in self.grid][:10]}")
+            raise InputError(f"the values of an axis must ascend, not {[float(value) for value in self.grid][:10]}")
 
     def __len__(self) -> int:
         return len(self.grid)
@@ -84,14 +84,14 @@ class Axis:
 
     @property
     def settings(self) -> int:
-        """How many settings there are, values that were named several times counted so often."""
+        """Number of listed values; a value that is listed several times counts each time."""
         return sum(self.counts) or len(self)
 
     @functools.cached_property
     def values(self) -> NDArray[Any]:
-        """The grid as an array: int64 where all values are whole, else float64."""
-        whole = all(value == value.to_integral_value() for value in self.grid)
-        return np.array([int(value) if whole else float(value) for value in self.grid])
+        """The grid as an array: int64 if all values are whole, else float64."""
+        are_whole = all(value == value.to_integral_value() for value in self.grid)
+        return np.array([int(value) if are_whole else float(value) for value in self.grid])
 
     @functools.cached_property
     def exact_probabilities(self) -> tuple[Decimal, ...]:
@@ -106,7 +106,7 @@ class Axis:
             return tuple(weight / total for weight in weights)
 
     def _cells(self, low: Decimal, high: Decimal, step: Decimal) -> tuple[list[Decimal], list[Decimal]]:
-        """Return the lower and the upper ends of the numbers that become each value of a log-uniform axis."""
+        """Return the lower and the upper ends of the intervals that map to the values of a log-uniform axis."""
         if self.law == "pycls":
             return [low - min(step, low / 2), *self.grid[:-1]], list(self.grid)
         return [value - step / 2 for value in self.grid], [value + step / 2 for value in self.grid]
@@ -118,7 +118,7 @@ class Axis:
 
     @functools.cached_property
     def _thresholds(self) -> NDArray[np.uint64]:
-        """A word below threshold k, and not below those before it, stands for value k; the last has none."""
+        """Exclusive upper bound of the words that map to each value; the last value has none."""
         with localcontext() as context:
             context.prec = DIGITS
             total, thresholds = Decimal(0), []
@@ -129,38 +129,39 @@ class Axis:
 
     @functools.cached_property
     def _guide(self) -> NDArray[Any]:
-        """The value of all words that begin with the same `GUIDE_BITS` bits; where they differ, what is no value."""
-        rest = 64 - GUIDE_BITS
-        lowest = np.arange(2**GUIDE_BITS, dtype=np.uint64) << np.uint64(rest)
+        """The value for each setting of a word's first `GUIDE_BITS` bits, or `_undecided` if they allow several."""
+        other_bits = 64 - GUIDE_BITS
+        lowest = np.arange(2**GUIDE_BITS, dtype=np.uint64) << np.uint64(other_bits)
         first, last = (
             np.searchsorted(self._thresholds, words, side="right")
-            for words in (lowest, lowest + np.uint64(2**rest - 1))
+            for words in (lowest, lowest + np.uint64(2**other_bits - 1))
         )
-        return np.where(first == last, self.values[first], self._no_value)
+        return np.where(first == last, self.values[first], self._undecided)
 
     @property
-    def _no_value(self) -> Any:
-        """A number below the grid."""
+    def _undecided(self) -> Any:
+        """A number below the grid, which marks undecided entries of `_guide`."""
         return self.values[0] - 1
 
     def draw(self, words: Words) -> NDArray[Any]:
-        """The values that the words stand for. Shape (n,)."""
-        drawn = self._guide[(words >> np.uint64(64 - GUIDE_BITS)).view(np.int64)]  # a signed index is a faster one
-        open_ = np.flatnonzero(drawn == self._no_value)
-        drawn[open_] = self.values[np.searchsorted(self._thresholds, words[open_], side="right")]
+        """Return the values that the words map to. Shape (n,)."""
+        drawn = self._guide[(words >> np.uint64(64 - GUIDE_BITS)).view(np.int64)]  # signed indices are faster
+        undecided = np.flatnonzero(drawn == self._undecided)
+        drawn[undecided] = self.values[np.searchsorted(self._thresholds, words[undecided], side="right")]
         return drawn
 
     def draw_non_decreasing(self, columns: Sequence[Words]) -> list[NDArray[Any]]:
-        """Draw values v_1 <= v_2 <= ... <= v_k: independent draws, conditioned on that order, ties included.
+        """Draw values v_1 <= v_2 <= ... <= v_k: independent draws, conditioned on this order, ties included.
 
-        Exact, and one word a value: v_1 is drawn with weight p(v) times the probability that the rest can follow,
-        v_2 likewise from the values not below v_1, and so on. Drawing independently and rejecting what falls gives
-        the same distribution with far more draws; sorting independent draws would not, for it makes ties rarer.
+        The method is exact and takes one word per value: v_1 is drawn with weight p(v) times the probability that the
+        other values can follow, v_2 in the same way from the values not below v_1, and so on. Drawing independently and
+        rejecting sequences that decrease gives the same distribution with far more draws. Sorting independent draws
+        does not, because it makes ties rarer.
 
         Args:
-            columns: one array of words for each value, each of shape (n,).
+            columns: one array of words per value, each of shape (n,).
         """
-        follow = np.ones(len(self))  # probability that the values still to come can follow each value
+        follow = np.ones(len(self))  # probability that the remaining values can follow each value
         cumulative = []
         for _ in columns:
             weights = self.probabilities * follow
@@ -172,7 +173,7 @@ class Axis:
             below = np.where(index > 0, sums[np.maximum(index - 1, 0)], 0.0)
             uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
             target = below + uniform * (sums[-1] - below)
-            # Clipped, because the sum of two roundings may step just over either end.
+            # Clipping is needed because rounding errors can push the target just past either end.
             index = np.clip(np.searchsorted(sums, target, side="right"), index, len(self) - 1)
             drawn.append(self.values[index])
         return drawn
@@ -181,54 +182,53 @@ class Axis:
         """Return this log-uniform axis with another law.
 
         Raises:
-            InputError: an unknown law, or the axis is not log-uniform.
+            InputError: the law is unknown, or the axis is not log-uniform.
         """
         return dataclasses.replace(self, law=law)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes an equal axis."""
+        """Return plain values from which `from_dict` creates an equal axis."""
         if self.bounds is None:
             return {"kind": self.kind, "values": np.repeat(self.values, self.counts or 1).tolist()}
         low, high, step = (int(b) if b == b.to_integral_value() else float(b) for b in self.bounds)
-        described = {"kind": self.kind, "low": low, "high": high, "step": step}
-        return described if self.law is None else {**described, "law": self.law}
+        fields = {"kind": self.kind, "low": low, "high": high, "step": step}
+        return fields if self.law is None else {**fields, "law": self.law}
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> Axis:
-        """The axis that `to_dict` described.
+        """Return the axis described by the values of `to_dict`.
 
         Raises:
-            InputError: an unknown kind, or bounds that make no grid.
+            InputError: the kind is unknown, or a key or value does not fit it.
         """
         makers: dict[str, Callable[..., Axis]] = {"log_uniform": log_uniform, "uniform": uniform, "choice": choice}
         kind = mapping("an axis", fields, needed=["kind"])["kind"]
         if not isinstance(kind, str) or kind not in makers:
             raise InputError(f"unknown kind of axis {shown(kind)}; choose from: {', '.join(makers)}")
         keys = _KEYS[kind]
-        rest = dict(mapping(f"{kind} axis", fields, ["kind", *keys], [key for key in keys if key not in _OPTIONAL]))
-        del rest["kind"]
-        return makers[kind](**rest)
+        arguments = dict(mapping(f"{kind} axis", fields, ["kind", *keys], [k for k in keys if k not in _OPTIONAL]))
+        del arguments["kind"]
+        return makers[kind](**arguments)
 
 
 _KEYS = {"log_uniform": ("low", "high", "step", "law"), "uniform": ("low", "high", "step"), "choice": ("values",)}
-"""Kind of axis -> the keys that describe it."""
+"""Kind of axis -> keys of its description."""
 _OPTIONAL = ("step", "law")
-"""Keys that need not be given: ``step`` is 1 then."""
+"""Optional keys of a description; ``step`` defaults to 1."""
 
 
 def log_uniform(low: float, high: float, step: float = 1, law: str | None = None) -> Axis:
-    """Values low, low + step, ..., high, log-uniform: a real number in [low - step/2, high + step/2), rounded.
+    """Return an axis of values low, low + step, ..., high: log-uniform in [low - step/2, high + step/2), rounded.
 
-    So the probability of v is proportional to log((v + step/2) / (v - step/2)), and both ends get their full share.
+    The probability of v is proportional to log((v + step/2) / (v - step/2)), so both ends get their full share.
 
-    "Designing Network Design Spaces" does not say how its log-uniform numbers become whole. ``law="pycls"`` is what
-    pycls, its authors' program, does (``pycls/sweep/random.py``): a real number in (low - min(step, low/2), high],
-    rounded *up*. Then the probability of v above low is proportional to log(v / (v - step)), and small values are
-    rarer: of depths 1 to 16, 1 has probability 0.200 instead of 0.314; of widths 8 to 1024 by 8, 8 has 0.125 instead
-    of 0.198.
+    "Designing Network Design Spaces" does not say how its log-uniform numbers become whole. ``law="pycls"`` follows
+    pycls, the authors' program (``pycls/sweep/random.py``): a real number in (low - min(step, low/2), high] is rounded
+    *up*. Then the probability of v above low is proportional to log(v / (v - step)), and small values are rarer: of
+    depths 1 to 16, 1 has probability 0.200 instead of 0.314; of widths 8 to 1024 by 8, 8 has 0.125 instead of 0.198.
 
     Raises:
-        InputError: bounds that make no grid, or of which a log-uniform number cannot be drawn; an unknown law.
+        InputError: the bounds do not form a grid, low is too small for a log-uniform number, or the law is unknown.
     """
     if law is not None and law not in LAWS:
         raise _unknown_law("log_uniform", law)
@@ -241,54 +241,54 @@ def log_uniform(low: float, high: float, step: float = 1, law: str | None = None
 
 
 def _unknown_law(kind: str, law: Any) -> InputError:
-    """The error for a law that an axis of that kind cannot have."""
-    allowed = f"{' or '.join(LAWS)}, or null for rounding" if kind == "log_uniform" else "null alone"
-    return InputError(f"the law of a {kind} axis can be {allowed}, not {shown(law)}")
+    """Return the error for a law that an axis of this kind cannot have."""
+    allowed = f"{' or '.join(LAWS)}, or null for rounding" if kind == "log_uniform" else "null"
+    return InputError(f"the law of a {kind} axis must be {allowed}, not {shown(law)}")
 
 
 def uniform(low: float, high: float, step: float = 1) -> Axis:
-    """Values low, low + step, ..., high, all equally likely."""
+    """Return an axis of the equally likely values low, low + step, ..., high."""
     bounds = _bounds(low, high, step)
     return Axis("uniform", _grid(*bounds), bounds)
 
 
 def choice(values: Iterable[float]) -> Axis:
-    """The given values, all equally likely; one that is given twice is twice as likely as the others."""
+    """Return an axis of equally likely values; a value that is listed twice is twice as likely as the others."""
     listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
-        raise InputError(f"values must be a list of numbers, as [1, 2, 4], not {shown(listed)}")
-    some = list(itertools.islice(listed, MAX_CHOICES + 1))
-    if len(some) > MAX_CHOICES:
+        raise InputError(f"values must be a list of numbers, such as [1, 2, 4], not {shown(listed)}")
+    numbers = list(itertools.islice(listed, MAX_CHOICES + 1))
+    if len(numbers) > MAX_CHOICES:
         raise InputError(f"values must be a list of at most {MAX_CHOICES:,} numbers; use low, high and step for more")
-    given = Counter(_exact("each of values", value) for value in some)
-    grid = tuple(sorted(given))
-    return Axis("choice", grid, counts=() if len(grid) == given.total() else tuple(given[value] for value in grid))
+    counts = Counter(_exact("each of values", value) for value in numbers)
+    grid = tuple(sorted(counts))
+    return Axis("choice", grid, counts=() if len(grid) == counts.total() else tuple(counts[value] for value in grid))
 
 
 def powers_of_two(low: int, high: int) -> Axis:
-    """The powers of two from low to high, all equally likely, which is log-uniform among them."""
+    """Return an axis of the powers of two from low to high, all equally likely (log-uniform among them)."""
     low, high = whole("low", low, 1, MAX_VALUE), whole("high", high, 1, MAX_VALUE)
     return choice([2**k for k in range(high.bit_length()) if low <= 2**k <= high])
 
 
 def _exact(name: str, value: Any) -> Decimal:
-    """A number as it is written: 0.1 is a tenth."""
-    given = plain(value)
-    if isinstance(given, Decimal):
-        given = float(given) if given != given.to_integral_value() else int(given)
-    if abs(number(name, given)) > MAX_VALUE:
-        raise InputError(f"{name} must be at most 2^53, about 9e15, not {shown(given)}")
-    return Decimal(str(given))
+    """Return the exact decimal that a number is written as: 0.1 is a tenth."""
+    plain_value = plain(value)
+    if isinstance(plain_value, Decimal):
+        plain_value = float(plain_value) if plain_value != plain_value.to_integral_value() else int(plain_value)
+    if abs(number(name, plain_value)) > MAX_VALUE:
+        raise InputError(f"{name} must be at most 2^53, about 9e15, not {shown(plain_value)}")
+    return Decimal(str(plain_value))
 
 
 def _bounds(low: float, high: float, step: float) -> tuple[Decimal, Decimal, Decimal]:
-    """Exact bounds, checked."""
+    """Return the bounds as exact decimals, after checking them."""
     low_, high_, step_ = (_exact(name, value) for name, value in (("low", low), ("high", high), ("step", step)))
     if not step_ > 0:
         raise InputError(f"step must be above 0, not {step}")
     if low_ <= high_ and (high_ - low_) / step_ >= MAX_VALUES:
         raise InputError(
-            f"{low} to {high} by {step} are {(high_ - low_) / step_:.2e} values; an axis has {MAX_VALUES:,} at most"
+            f"{low} to {high} by {step} are {(high_ - low_) / step_:.2e} values; an axis has at most {MAX_VALUES:,}"
         )
     if not (low_ <= high_ and (high_ - low_) % step_ == 0):
         raise InputError(f"an axis needs low <= high, a whole number of steps apart, not {low} to {high} by {step}")
@@ -296,5 +296,5 @@ def _bounds(low: float, high: float, step: float) -> tuple[Decimal, Decimal, Dec
 
 
 def _grid(low: Decimal, high: Decimal, step: Decimal) -> tuple[Decimal, ...]:
-    """The values from low to high."""
+    """Return the values from low to high."""
     return tuple(low + step * i for i in range(int((high - low) / step) + 1))

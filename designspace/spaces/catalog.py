@@ -1,9 +1,9 @@
 """The named design spaces.
 
-AnyNetX A to E, each the one before it refined, and RegNetX: "Designing Network Design Spaces" (arXiv 2003.13678,
-table 1); Y: the same with squeeze-and-excitation. AnyNeSt and RegNeSt: the same family with ResNeSt's blocks (arXiv
-2004.08955). Vanilla, ResNet, ResNeXt-A and -B: "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214,
-section 3).
+AnyNetX A to E, each a refinement of the previous one, and RegNetX: "Designing Network Design Spaces" (arXiv 2003.13678,
+table 1). AnyNetY and RegNetY: the same with squeeze-and-excitation. AnyNeSt and RegNeSt: the same families with
+ResNeSt's blocks (arXiv 2004.08955). Vanilla, ResNet, ResNeXt-A and -B: "On Network Design Spaces for Visual
+Recognition" (arXiv 1905.13214, section 3).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, unknown
 
 Limits = Sequence[float] | None
-"""Lowest and highest value, both allowed; None for no limit."""
+"""Lowest and highest allowed value; None for no limit."""
 
 _REFINEMENTS = {
     "A": None,
@@ -37,7 +37,7 @@ _REFINEMENTS = {
 _ANYNETS = tuple(f"AnyNet{kind}{letter}" for kind in "XY" for letter in _REFINEMENTS)
 _REGNETS = ("RegNetX", "RegNetY", "RegNetXConstrained")
 _NESTS = ("AnyNeSt", "RegNeSt")
-# name: block, depths, widths, bottleneck ratios, cardinalities; the first two as (lowest, highest, number of values).
+# name: block, depths, widths, bottleneck ratios, cardinalities; depths and widths as (lowest, highest, count).
 _NDS = {
     "Vanilla": ("vanilla", (1, 24, 9), (16, 256, 12), (1,), (1,)),
     "ResNet": ("basic", (1, 24, 9), (16, 256, 12), (1,), (1,)),
@@ -46,11 +46,11 @@ _NDS = {
 }
 NAMES = (*_ANYNETS, *_REGNETS, *_NESTS, *_NDS)
 BLOCKS = {"X": "bottleneck", "R": "bottleneck", "V": "single", "VR": "single_residual"}
-"""The blocks of the paper's generalisation study (section 3.4): X; R, without groups; V, one 3x3; VR, with shortcut."""
+"""Blocks of the paper's generalisation study (section 3.4): X; R, without groups; V, one 3x3; VR, V with shortcut."""
 
 
 def anynet_axes() -> AnyNetAxes:
-    """AnyNetX: d_i <= 16 and w_i <= 1024 (by 8) log-uniform, b_i in {1, 2, 4}, g_i in {1, 2, ..., 32} (section 3.2)."""
+    """Return AnyNetX's axes: d_i <= 16, w_i <= 1024 by 8, b_i in {1, 2, 4}, g_i in {1, 2, ..., 32} (section 3.2)."""
     return AnyNetAxes(
         depth=log_uniform(1, 16),
         width=log_uniform(8, 1024, 8),
@@ -60,11 +60,11 @@ def anynet_axes() -> AnyNetAxes:
 
 
 def regnet_axes() -> RegNetAxes:
-    """RegNet: d < 64, w_0 and w_a <= 256, 1.5 <= w_m <= 3, log-uniform; b and g as in AnyNetX (section 3.3).
+    """Return RegNet's axes: d < 64, w_0 and w_a <= 256, 1.5 <= w_m <= 3; b and g as in AnyNetX (section 3.3).
 
-    The paper gives no lower end for w_0 and w_a nor the grids. These ends and grids are pycls's: from 8, w_0 by 8, w_a
-    by 0.1, w_m by 0.001. The probabilities of the values are not, unless the law is ``pycls``: pycls rounds up, and
-    here numbers are rounded to the nearest value (see `designspace.spaces.axes.log_uniform`).
+    The paper gives neither grids nor a lower end for w_0 and w_a. The ends and grids here are pycls's: from 8, w_0 by
+    8, w_a by 0.1, w_m by 0.001. The probabilities are pycls's only with the law ``pycls``: pycls rounds up, while by
+    default numbers are rounded to the nearest value (see `designspace.spaces.axes.log_uniform`).
     """
     return RegNetAxes(
         depth=log_uniform(1, 63),
@@ -77,7 +77,7 @@ def regnet_axes() -> RegNetAxes:
 
 
 def log_spaced(low: int, high: int, count: int) -> Axis:
-    """So many whole numbers at equal ratios from low to high, rounded, all equally likely (1905.13214, table 1)."""
+    """Return an axis of equally likely numbers at equal ratios from low to high, rounded (1905.13214, table 1)."""
     return choice([int(value) for value in np.rint(np.geomspace(low, high, count))])
 
 
@@ -102,36 +102,36 @@ def space(
     params: Limits = None,
     activations: Limits = None,
 ) -> DesignSpace:
-    """A named space, at a resolution and within a compute budget. None stands for the space's own choice.
+    """Return a named space at a resolution and within a compute budget; None stands for the space's default.
 
     Args:
         name: one of `NAMES`.
         stages: number of stages.
         strides: stride of each stage.
         stem: kind of stem (`designspace.networks.network.Stem`).
-        stem_width: channels that the stem gives.
+        stem_width: output channels of the stem.
         in_channels: channels of the images.
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         resolution: side of the square images, in pixels.
         block: one of `BLOCKS`.
-        se_ratio: squeeze-and-excitation width as a part of the block's input width; 0 for none.
-        bottleneck_ratio: values of b to choose from; below 1 for inverted bottlenecks.
-        group_width: values of g to choose from; [1] for depthwise convolutions.
-        radix: splits of split attention (ResNeSt), or several to choose from as one more axis; 0 for none.
-        regime: ``paper`` for the paper's axes, ``auto`` for axes that suit the limits on flops
+        se_ratio: squeeze-and-excitation width as a fraction of the block's input width; 0 for none.
+        bottleneck_ratio: values of the axis of b; below 1 for inverted bottlenecks.
+        group_width: values of the axis of g; [1] for depthwise convolutions.
+        radix: splits of split attention (ResNeSt), or several values to make it an axis; 0 for none.
+        regime: ``paper`` for the paper's axes, ``auto`` for axes that fit the limits on flops
             (`designspace.spaces.regime`).
         law: ``pycls`` for pycls's probabilities of all log-uniform axes (`designspace.spaces.axes.log_uniform`).
-        flops: least and most multiply-adds.
-        params: least and most parameters.
-        activations: least and most activations.
+        flops: lowest and highest number of multiply-adds.
+        params: lowest and highest number of parameters.
+        activations: lowest and highest number of activations.
 
     Raises:
-        InputError: an unknown name, or a value out of range.
+        InputError: a name is unknown, or a value out of range.
     """
     base = _named(name)
     images = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
-    own_strides = _strides(base.template.strides, stages, strides)
-    template = _template(base.template, stem, stem_width, se_ratio, strides=own_strides, **images)
+    all_strides = _strides(base.template.strides, stages, strides)
+    template = _template(base.template, stem, stem_width, se_ratio, strides=all_strides, **images)
     axes = auto_axes(regime, base.axes, None if flops is None else _band("flops", flops), template)
     axes = axes if law is None else with_law(axes, law)
     result = dataclasses.replace(
@@ -149,7 +149,7 @@ def space(
 def _template(
     template: Template, stem: str | None, stem_width: int | None, se_ratio: float | None, **changes: Any
 ) -> Template:
-    """Return a template with changes; None stands for the template's own value."""
+    """Return a template with changes; None keeps the template's value."""
     return dataclasses.replace(
         template,
         stem=Stem(stem or template.stem.kind, template.stem.width if stem_width is None else stem_width),
@@ -164,7 +164,7 @@ def _with_choices(
     bottleneck_ratio: Sequence[float] | None,
     group_width: Sequence[int] | None,
 ) -> AnyNetAxes | RegNetAxes:
-    """The axes with other values of b and g to choose from, where such are given."""
+    """Return the axes with other values of b and g, for those that are not None."""
     if bottleneck_ratio is not None:
         axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
     if group_width is None:
@@ -175,7 +175,7 @@ def _with_choices(
 
 
 def _with_block(space: DesignSpace, block: str | None) -> DesignSpace:
-    """The space with another block of the generalisation study: all but X have neither groups nor, V and VR, b."""
+    """Return the space with a block of the generalisation study: R has no groups, V and VR also no bottleneck."""
     if block is None or block == "X":
         return space
     if block not in BLOCKS:
@@ -190,7 +190,7 @@ def _with_block(space: DesignSpace, block: str | None) -> DesignSpace:
 
 
 def _named(name: str) -> DesignSpace:
-    """A space as its paper has it, without a budget."""
+    """Return a space as in its paper, without a budget."""
     if name in _ANYNETS:
         result = DesignSpace(name, anynet_axes(), Template(se_ratio=0.25 if name[-2] == "Y" else 0.0))
         refinements = [order for letter, order in _REFINEMENTS.items() if order is not None and letter <= name[-1]]
@@ -207,10 +207,10 @@ def _named(name: str) -> DesignSpace:
 
 
 def _constrained_regnetx() -> DesignSpace:
-    """RegNetX with b = 1, 12 <= d <= 28, w_m >= 2, and caps on parameters and activations (section 4, figure 13).
+    """Return RegNetX with b = 1, 12 <= d <= 28, w_m >= 2, and capped parameters and activations (section 4, figure 13).
 
-    The caps, 3.0 + 5.5 f million parameters and 6.5 sqrt(f) million activations for f billion multiply-adds, are the
-    lines that the paper fits to its best networks (figure 12).
+    The caps are the lines that the paper fits to its best networks (figure 12): 3.0 + 5.5 f million parameters and
+    6.5 sqrt(f) million activations for f billion multiply-adds.
     """
     axes = dataclasses.replace(
         regnet_axes(), depth=log_uniform(12, 28), w_m=log_uniform(2, 3, 0.001), bottleneck_ratio=choice([1])
@@ -220,10 +220,10 @@ def _constrained_regnetx() -> DesignSpace:
 
 
 def _nest(name: str) -> DesignSpace:
-    """The space around ResNeSt: deep stem, average-pool shortcuts and down-sampling, radix and cardinality.
+    """Return a space around ResNeSt: deep stem, average-pool shortcuts and downsampling, radix and cardinality.
 
-    AnyNeSt holds ResNeSt-50, 101, 200 and 269 and the seven ``fast`` models of the ablation (a group width of 40 or 24
-    in their first stage is b = 3.2 or 8/3).
+    AnyNeSt contains ResNeSt-50, 101, 200 and 269 and the seven ``fast`` models of the ablation (with b = 3.2 or 8/3 for
+    a group width of 40 or 24 in the first stage).
     """
     template = Template(Stem("deep", 64), (1, 2, 2, 2), shortcut="avg_pool", downsampling="avg_pool_after")
     groups = {"bottleneck_ratio": choice([1, 2, 8 / 3, 3.2, 4]), "cardinality": powers_of_two(1, 32)}
@@ -233,12 +233,17 @@ def _nest(name: str) -> DesignSpace:
     else:
         axes = dataclasses.replace(regnet_axes(), group_width=None, **groups)
     return DesignSpace(
-        name, axes, template, radix=choice([0, 1, 2, 4]), stem_width=choice([64, 128]), avd_first=choice([0, 1])
+        name,
+        axes,
+        template,
+        radix=choice([0, 1, 2, 4]),
+        stem_width=choice([64, 128]),
+        downsampling_first=choice([0, 1]),
     )
 
 
 def _nds(name: str) -> DesignSpace:
-    """A space of "On Network Design Spaces": three stages after a 3x3 stem of width 16."""
+    """Return a space of "On Network Design Spaces": three stages after a 3x3 stem of width 16."""
     block, depths, widths, ratios, cardinalities = _NDS[name]
     axes = AnyNetAxes(
         depth=log_spaced(*depths),
@@ -249,36 +254,36 @@ def _nds(name: str) -> DesignSpace:
     return DesignSpace(name, axes, Template(Stem("cifar", 16), (1, 2, 2), block=block))
 
 
-def _strides(own: tuple[int, ...], stages: int | None, strides: Sequence[int] | None) -> tuple[int, ...]:
-    """The strides that were asked for: as given, or the space's own, cut or continued with 2."""
+def _strides(default: tuple[int, ...], stages: int | None, strides: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the given strides, or the default ones cut to the number of stages or continued with 2."""
     stages = None if stages is None else whole("stages", stages, 1)
     if strides is None:
-        return (*own, *(2,) * (stages or 0))[: stages or len(own)]
-    given = tuple(_list("strides", strides))
-    if stages is not None and len(given) != stages:
-        raise InputError(f"strides {list(given)} are {len(given)}, but stages is {stages}")
-    return given
+        return (*default, *(2,) * (stages or 0))[: stages or len(default)]
+    listed = tuple(_list("strides", strides))
+    if stages is not None and len(listed) != stages:
+        raise InputError(f"strides {list(listed)} has {len(listed)} values, but stages is {stages}")
+    return listed
 
 
 def _list(name: str, values: Sequence[Any]) -> list[Any]:
-    """Values of an axis or of all stages as a list."""
+    """Return the values of an axis or of all stages as a list of plain numbers."""
     listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
     if not isinstance(listed, (list, tuple, range)):
-        raise InputError(f"{name} must be a list, as [1,2], not {values!r}")
+        raise InputError(f"{name} must be a list, such as [1,2], not {values!r}")
     return [plain(value) for value in listed]
 
 
 def _radix_axis(radix: Sequence[int] | int) -> Axis:
-    """The axis of one or several radices."""
+    """Return the axis of one or several radices."""
     values = [plain(radix)] if isinstance(plain(radix), int) else _list("radix", radix)  # type: ignore[arg-type]
     return choice([whole("radix", value, 0) for value in values])
 
 
 def _band(quantity: str, limits: Sequence[float]) -> Band:
-    """The band between two limits."""
+    """Return the band between two limits."""
     values = limits.tolist() if hasattr(limits, "tolist") else limits  # an array or a Series
     if not isinstance(values, (list, tuple)) or len(values) != 2:
-        raise InputError(f"{quantity} must be [least, most], as [2e6,4e6], not {limits!r}")
+        raise InputError(f"{quantity} must be [lowest, highest], such as [2e6,4e6], not {limits!r}")
     try:
         low, high = (float(limit) for limit in values)
     except (TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Constraints: what makes one space a refinement of another.
+"""Constraints, which make one space a refinement of another.
 
 A refinement is its parent *conditioned on* the constraint ("Designing Network Design Spaces", section 3.2). Constraints
-on the order of one parameter's values are drawn exactly, the others by rejection, cheapest first.
+on the order of one parameter's values are met by exact sampling, the others by rejection, cheapest first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUANTITIES = ("flops", "params", "activations")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How the values of one parameter relate from stage to stage of an AnyNet: shared, or rising, or falling."""
+    """Order of one parameter's values from stage to stage of an AnyNet: shared, non-decreasing or non-increasing."""
 
     parameter: str
     order: str
@@ -37,13 +37,13 @@ class Order:
             raise unknown("order", self.order, ORDERS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes an equal constraint."""
+        """Return plain values from which `from_dict` creates an equal constraint."""
         return {"kind": self.order, "parameter": self.parameter}
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A range of a complexity, both ends included: multiply-adds, parameters or activations."""
+    """A range of multiply-adds, parameters or activations, both ends included."""
 
     quantity: str
     low: float
@@ -53,9 +53,9 @@ class Band:
         make_plain(self)
         if text("complexity", self.quantity) not in QUANTITIES:
             raise unknown("complexity", self.quantity, QUANTITIES)
-        number(f"the least {self.quantity} of a band", self.low, 0)
+        number(f"the lowest {self.quantity} of a band", self.low, 0)
         if self.high != math.inf:  # no upper limit
-            number(f"the most {self.quantity} of a band", self.high, 0)
+            number(f"the highest {self.quantity} of a band", self.high, 0)
         if self.low > self.high:
             raise InputError(f"a {self.quantity} band needs 0 <= low <= high, not {self.low} to {self.high}")
 
@@ -63,12 +63,12 @@ class Band:
         return f"{self.quantity} outside {quantity(self.low)} to {quantity(self.high)}"
 
     def allows(self, costs: Mapping[str, Any]) -> Any:
-        """Whether networks of such costs are in the band: a bool, or a column of them."""
+        """Return whether networks with these costs are in the band: a bool, or a column of bools."""
         value = costs[self.quantity]
         return (value >= self.low) & (value <= self.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes an equal constraint."""
+        """Return plain values from which `from_dict` creates an equal constraint."""
         return {"kind": "band", "quantity": self.quantity, "low": self.low, "high": self.high}
 
 
@@ -76,7 +76,7 @@ class Band:
 class Cap:
     """An upper limit that grows with the multiply-adds f of the network itself: constant + factor * f ** power.
 
-    The paper's constrained RegNetX (section 4, figure 13) limits parameters and activations so.
+    The paper's constrained RegNetX (section 4, figure 13) limits parameters and activations in this way.
     """
 
     quantity: str
@@ -97,34 +97,34 @@ class Cap:
         return f"{self.quantity} above {start}{self.factor:g} * flops{power}"
 
     def allows(self, costs: Mapping[str, Any]) -> Any:
-        """Whether networks of such costs are within the limit: a bool, or a column of them."""
+        """Return whether networks with these costs are within the limit: a bool, or a column of bools."""
         return costs[self.quantity] <= self.constant + self.factor * np.asarray(costs["flops"], float) ** self.power
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes an equal constraint."""
+        """Return plain values from which `from_dict` creates an equal constraint."""
         return {"kind": "cap", **dataclasses.asdict(self)}
 
 
 Limit = Band | Cap
-"""Constraints on what a network costs; each has ``allows(costs)``."""
+"""Constraints on the cost of a network; each has ``allows(costs)``."""
 Constraint = Order | Limit
 
 
 def from_dict(fields: Mapping[str, Any]) -> Constraint:
-    """The constraint that `to_dict` described.
+    """Return the constraint described by the values of `to_dict`.
 
     Raises:
-        InputError: an unknown kind, or fields that do not fit it.
+        InputError: the kind is unknown, or a key or value does not fit it.
     """
-    every = ("kind", "parameter", "quantity", "low", "high", "constant", "factor", "power")
-    kind = text("kind of constraint", mapping("a constraint", fields, every, ["kind"])["kind"])
+    all_keys = ("kind", "parameter", "quantity", "low", "high", "constant", "factor", "power")
+    kind = text("kind of constraint", mapping("a constraint", fields, all_keys, ["kind"])["kind"])
     if kind not in _KEYS:
         raise unknown("kind of constraint", kind, _KEYS)
-    rest = dict(mapping(f"{kind} constraint", fields, ("kind", *_KEYS[kind]), _KEYS[kind]))
-    del rest["kind"]
+    arguments = dict(mapping(f"{kind} constraint", fields, ("kind", *_KEYS[kind]), _KEYS[kind]))
+    del arguments["kind"]
     if kind in ORDERS:
-        return Order(order=kind, **rest)
-    return Band(**rest) if kind == "band" else Cap(**rest)
+        return Order(order=kind, **arguments)
+    return Band(**arguments) if kind == "band" else Cap(**arguments)
 
 
 _KEYS = {
@@ -132,4 +132,4 @@ _KEYS = {
     "band": ("quantity", "low", "high"),
     "cap": ("quantity", "constant", "factor", "power"),
 }
-"""Kind of constraint -> the keys that describe it."""
+"""Kind of constraint -> keys of its description."""

@@ -1,4 +1,4 @@
-"""Spaces as a person or a program writes them down (space.yaml, ``sample file=...``), checked key by key."""
+"""Descriptions of spaces by plain values (space.yaml, ``sample file=...``), checked key by key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from designspace.networks.network import Stem
 from designspace.spaces import constraints
 from designspace.spaces.axes import Axis
-from designspace.spaces.parameters import WHOLE, AnyNetAxes, RegNetAxes
+from designspace.spaces.parameters import NETWORK_PARAMETERS, AnyNetAxes, RegNetAxes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.checks import mapping, text
@@ -16,41 +16,45 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.text import shown
 
 FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
-KEYS = ("name", "family", "axes", "constraints", "template", *WHOLE)
+KEYS = ("name", "family", "axes", "constraints", "template", *NETWORK_PARAMETERS)
 MAX_CONSTRAINTS = 100
 
 
 def space_from_dict(fields: Any) -> DesignSpace:
-    """Return the space that `DesignSpace.to_dict` described, or one that a person wrote down.
+    """Return the space described by the values of `DesignSpace.to_dict` or of a custom file.
 
-    ``name``, ``family`` (anynet or regnet) and ``axes`` are needed. Without ``template`` the networks are those of the
-    paper's regime, without ``constraints`` there are none, and without ``radix`` it is 0.
+    ``name``, ``family`` (anynet or regnet) and ``axes`` are required. ``template`` defaults to the paper's regime,
+    ``constraints`` to none, and ``radix`` to 0.
 
     Raises:
         InputError: a key is missing or unknown, or a value is not allowed; the error names the key.
     """
-    given = mapping("a space", fields, KEYS, ("name", "family", "axes"))
-    family = text("family", given["family"])
+    values = mapping("a space", fields, KEYS, ("name", "family", "axes"))
+    family = text("family", values["family"])
     if family not in FAMILIES:
         raise unknown("family", family, FAMILIES)
-    listed = given.get("constraints", [])
+    listed = values.get("constraints", [])
     if not isinstance(listed, list | tuple) or len(listed) > MAX_CONSTRAINTS:
         example = "[{kind: non_decreasing, parameter: width}]"
-        raise InputError(f"constraints must be a list, as {example}, not {shown(listed)}")
+        raise InputError(f"constraints must be a list, such as {example}, not {shown(listed)}")
     return DesignSpace(
-        name=given["name"],
-        axes=_axes(FAMILIES[family], given["axes"]),
-        template=template_from_dict(given.get("template", {})),
+        name=values["name"],
+        axes=_axes(FAMILIES[family], values["axes"]),
+        template=template_from_dict(values.get("template", {})),
         constraints=tuple(
-            _in_words(f"constraints, number {position}", constraints.from_dict, constraint)
+            _parse(f"constraints, number {position}", constraints.from_dict, constraint)
             for position, constraint in enumerate(listed, start=1)
         ),
-        **{name: _in_words(name, Axis.from_dict, given[name]) for name in WHOLE if name in given},
+        **{
+            attribute: _parse(key, Axis.from_dict, values[key])
+            for key, attribute in NETWORK_PARAMETERS.items()
+            if key in values
+        },
     )
 
 
 def template_from_dict(fields: Any) -> Template:
-    """Return the template that some plain values describe.
+    """Return the template described by plain values.
 
     Raises:
         InputError: a key is unknown or a value is not allowed; the error names the key.
@@ -58,27 +62,26 @@ def template_from_dict(fields: Any) -> Template:
     values = dict(mapping("template", fields, [field.name for field in dataclasses.fields(Template)]))
     if "stem" in values:
         stem = mapping("template.stem", values["stem"], [field.name for field in dataclasses.fields(Stem)])
-        values["stem"] = _in_words("template.stem", lambda parts: Stem(**parts), stem)
-    template: Template = _in_words("template", lambda parts: Template(**parts), values)
+        values["stem"] = _parse("template.stem", lambda parts: Stem(**parts), stem)
+    template: Template = _parse("template", lambda parts: Template(**parts), values)
     return template
 
 
 def _axes(kind: type[AnyNetAxes] | type[RegNetAxes], fields: Any) -> AnyNetAxes | RegNetAxes:
-    """The axes of a family."""
+    """Return the axes of a family."""
     names = [field.name for field in dataclasses.fields(kind)]
-    needed = [name for name in names if name not in ("group_width", "cardinality")]
-    given = mapping("axes", fields, names, needed)
-    axes: dict[str, Any] = {}
-    for name, described in given.items():
-        is_w_0 = name == "w_a" and isinstance(described, str) and described == "w_0"
-        axes[name] = None if is_w_0 else _in_words(f"axes.{name}", Axis.from_dict, described)
-    made: AnyNetAxes | RegNetAxes = _in_words("axes", lambda parts: kind(**parts), axes)
-    return made
+    required = [name for name in names if name not in ("group_width", "cardinality")]
+    parsed: dict[str, Any] = {}
+    for name, description in mapping("axes", fields, names, required).items():
+        is_w_0 = name == "w_a" and isinstance(description, str) and description == "w_0"
+        parsed[name] = None if is_w_0 else _parse(f"axes.{name}", Axis.from_dict, description)
+    axes: AnyNetAxes | RegNetAxes = _parse("axes", lambda parts: kind(**parts), parsed)
+    return axes
 
 
-def _in_words(where: str, make: Any, described: Any) -> Any:
-    """Make a value of its description; an error says where that stands."""
+def _parse(key: str, parser: Any, description: Any) -> Any:
+    """Parse a description; an error names its key."""
     try:
-        return make(described)
+        return parser(description)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{key}: {error}") from error

@@ -1,4 +1,4 @@
-"""One block of draws from a space: draw, realise, cost, and keep what meets the constraints, cheapest first."""
+"""Drawing of one block from a space: draw, realise, cost, and keep what meets the constraints, cheapest first."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
     from designspace.spaces.space import DesignSpace
 
 
-class Draw(NamedTuple):
-    """What became of a block of draws."""
+class DrawnBlock(NamedTuple):
+    """Accepted draws of a block, and the reasons for rejecting the others."""
 
     accepted: Columns
     rows: NDArray[np.int64]
-    """The number within the block of each accepted draw, rising."""
-    fate: NDArray[np.int8]
-    """For each draw of the block 0 if it was accepted, else 1 + the number of the reason."""
+    """Index within the block of each accepted draw, ascending."""
+    outcomes: NDArray[np.int8]
+    """0 for each accepted draw of the block, 1 + the index of the reason for each rejected one."""
     reasons: list[str]
-    """Why draws were rejected, in the order in which the constraints are asked."""
+    """Reasons for rejection, in the order in which constraints are checked."""
 
 
-def draw(space: DesignSpace, streams: Streams, count: int) -> Draw:
-    """Take the next ``count`` draws from the streams: realise them, cost them, keep what meets the constraints.
+def draw_block(space: DesignSpace, streams: Streams, count: int) -> DrawnBlock:
+    """Take the next ``count`` draws from the streams, realise and cost them, and keep what meets the constraints.
 
-    Cheap constraints come first, so that most draws are never costed.
+    Cheap constraints are checked first, so that most draws are never costed.
     """
     sieve = _Sieve(count)
     if isinstance(space.axes, RegNetAxes):
         columns = _draw_regnet(space, space.axes, streams, count, sieve)
     else:
         columns = _draw_anynet(space, space.axes, streams, count)
-    for name, axis in space.whole_axes().items():
+    for name, axis in space.network_axes().items():
         columns[name] = axis.draw(sieve.take(streams.next(name, count)))
     columns = _realise(space, columns)
     columns = _keep_divisible(space, columns, sieve)
     for limit in space.constraints:
         if not isinstance(limit, Order):
-            # Most rows fall to a limit of multiply-adds: the rest is counted for those that are left.
+            # A limit on multiply-adds rejects most rows, so the other quantities are counted for the remaining ones.
             columns = _cost(space, columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
             columns = sieve.keep(columns, limit.allows(columns), str(limit))
-    return Draw(_cost(space, columns, QUANTITIES), sieve.rows, sieve.fate, sieve.reasons)
+    return DrawnBlock(_cost(space, columns, QUANTITIES), sieve.rows, sieve.outcomes, sieve.reasons)
 
 
 def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
-    """Draw the parameters of each stage; orders are met by construction."""
+    """Draw the parameters of each stage; they meet the order constraints by construction."""
     orders = {c.parameter: c.order for c in space.constraints if isinstance(c, Order)}
     columns: Columns = {}
     for parameter in STAGE_PARAMETERS:
@@ -73,13 +73,13 @@ def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: 
 
 
 def _draw_regnet(space: DesignSpace, axes: RegNetAxes, streams: Streams, count: int, sieve: _Sieve) -> Columns:
-    """Draw the six parameters and quantise; only networks with the asked number of stages and levels stay."""
+    """Draw the six parameters and quantise; keep networks with the space's number of stages and no skipped level."""
     drawn_axes, stages = named_axes(axes), space.num_stages
     other, skipped = f"not {stages} stages", "a width level is skipped"
     words = {name: streams.next(name, count) for name in drawn_axes}
     depth = axes.depth.draw(words["depth"])
     line = sieve.keep({"depth": depth}, depth >= stages, other)
-    # Words are looked up for the rows alone that are still in.
+    # Values are looked up for the remaining rows only.
     line |= {name: drawn_axes[name].draw(sieve.take(words[name])) for name in REGNET_COLUMNS[1:] if name in drawn_axes}
     if axes.w_a is None:
         line["w_a"] = line["w_0"].astype(np.float64)
@@ -90,7 +90,7 @@ def _draw_regnet(space: DesignSpace, axes: RegNetAxes, streams: Streams, count: 
     is_exact = quantized.num_stages == stages
     columns = sieve.keep(line, is_exact, other)
     for letter, values in (("d", quantized.depths), ("w", quantized.widths)):
-        of_stages = values[is_exact, :stages].reshape(-1, stages)  # fewer columns only where there are no rows
+        of_stages = values[is_exact, :stages].reshape(-1, stages)  # narrower only if no rows are left
         columns |= {f"{letter}{i}": of_stages[:, i - 1] for i in range(1, stages + 1)}
     columns = sieve.keep(columns, quantized.num_levels[is_exact] == stages, skipped)
     for name, axis in drawn_axes.items():
@@ -105,7 +105,7 @@ def _names(parameter: str, stages: int) -> list[str]:
 
 
 def _realise(space: DesignSpace, columns: Columns) -> Columns:
-    """Make widths and group widths of each stage compatible."""
+    """Make the widths and group widths of each stage compatible."""
     letter = LETTERS["group_width" if space.axes.group_width else "cardinality"]
     for i in range(1, space.num_stages + 1):
         groups = columns.pop(f"{letter}{i}")
@@ -115,13 +115,13 @@ def _realise(space: DesignSpace, columns: Columns) -> Columns:
 
 
 def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str]) -> Columns:
-    """Return the columns with those of the named costs."""
+    """Return the columns together with those of the named costs."""
     missing = [quantity for quantity in quantities if quantity not in columns]
     return columns | totals(space.network_columns(columns), space.template.resolution, missing)
 
 
 def _keep_divisible(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Columns:
-    """Keep what can be split: radix r needs a group width divisible by r."""
+    """Keep networks that split attention can split: radix r needs group widths divisible by r."""
     splits = np.maximum(columns["radix"], 1)
     if np.all(splits == 1):
         return columns
@@ -132,22 +132,22 @@ def _keep_divisible(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Colu
 
 
 class _Sieve:
-    """Which of a block's draws are still in, and why the others fell."""
+    """Record of which draws of a block remain, and why the others were rejected."""
 
     def __init__(self, count: int) -> None:
         self.rows: NDArray[np.int64] = np.arange(count)
-        self.fate = np.zeros(count, np.int8)
+        self.outcomes = np.zeros(count, np.int8)
         self.reasons: list[str] = []
 
     def keep(self, columns: Columns, mask: NDArray[np.bool_], reason: str) -> Columns:
-        """Keep the rows of the mask and note the reason for the others."""
+        """Keep the rows where the mask is true, and record the reason for rejecting the others."""
         if reason not in self.reasons:
             self.reasons.append(reason)
-        self.fate[self.rows[~mask]] = 1 + self.reasons.index(reason)
-        kept = np.flatnonzero(mask)
-        self.rows = self.rows[kept]
-        return {name: column[kept] for name, column in columns.items()}
+        self.outcomes[self.rows[~mask]] = 1 + self.reasons.index(reason)
+        accepted = np.flatnonzero(mask)
+        self.rows = self.rows[accepted]
+        return {name: column[accepted] for name, column in columns.items()}
 
     def take(self, column: Column) -> Column:
-        """The entries of a column of the whole block that are still in."""
+        """Return the entries of a column of the whole block that belong to the remaining draws."""
         return column[self.rows]

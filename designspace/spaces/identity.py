@@ -1,4 +1,4 @@
-"""The ids of whole populations, from columns: the same as `Network.id`, with no network made for each row."""
+"""Ids of whole populations, computed from columns: equal to `Network.id`, without creating a network per row."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from designspace.networks.network import Stage, canonical_json
-from designspace.spaces.parameters import REGNET_COLUMNS, Columns, plain
+from designspace.spaces.parameters import REGNET_COLUMNS, Columns, to_python_number
 
-if TYPE_CHECKING:  # a space samples, so the import goes the other way
+if TYPE_CHECKING:  # space.py imports this module
     from designspace.spaces.space import DesignSpace
 
 CHUNK = 1 << 14
-"""Rows turned into Python numbers at a time."""
+"""Number of rows converted to Python numbers at a time."""
 
 
 class Identifier:
-    """Gives the networks of one space their canonical texts and ids.
+    """Canonical texts and ids of the networks of one space.
 
-    Networks of a space differ in few values of the whole network (the radix) and share many of their stages. So the
-    text of each of these is made once, by the code behind `Network.to_json`, and rows are put together from those.
+    Networks of a space differ in few parameters outside their stages (such as the radix) and share many stages. So each
+    of these texts is created once, by the code behind `Network.to_json`, and rows are assembled from them.
     """
 
     def __init__(self, space: DesignSpace) -> None:
@@ -29,37 +29,37 @@ class Identifier:
         self._texts = [texts[stride] for stride in space.template.strides]
         self._names = [[f"{letter}{i}" for letter in "dwbg"] for i in range(1, space.num_stages + 1)]
         of_stages = {name for names in self._names for name in names}
-        self._whole = [name for name in space.column_names() if name not in of_stages and name not in REGNET_COLUMNS]
+        self._others = [name for name in space.column_names() if name not in of_stages and name not in REGNET_COLUMNS]
         self._frames: dict[tuple[float, ...], tuple[str, str]] = {}
 
     def ids(self, columns: Columns) -> Iterator[str]:
-        """`Network.id` of each row of realised columns, in order; see `texts`."""
+        """Yield `Network.id` of each row of realised columns, in order; see `texts`."""
         return (hashlib.sha256(text.encode()).hexdigest()[:12] for text in self.texts(columns))
 
     def texts(self, columns: Columns) -> Iterator[str]:
-        """`Network.to_json` of each row of realised columns, in order.
+        """Yield `Network.to_json` of each row of realised columns, in order.
 
         Raises:
-            InputError: the row whose turn it is holds values that no network has.
+            InputError: the next row has values that no network can have.
         """
         for start in range(0, len(columns[self._names[0][0]]), CHUNK):
             values = {name: column[start : start + CHUNK].tolist() for name, column in columns.items()}
             stages = zip(*(zip(*(values[name] for name in names), strict=True) for names in self._names), strict=True)
-            wholes = zip(*(values[name] for name in self._whole), strict=True)
-            for i, (whole, row) in enumerate(zip(wholes, stages, strict=True)):
-                if whole not in self._frames:
-                    self._frames[whole] = self._frame({name: column[i] for name, column in values.items()})
-                head, tail = self._frames[whole]
-                yield head + ",".join([known[stage] for known, stage in zip(self._texts, row, strict=True)]) + tail
+            others = zip(*(values[name] for name in self._others), strict=True)
+            for i, (other, row) in enumerate(zip(others, stages, strict=True)):
+                if other not in self._frames:
+                    self._frames[other] = self._frame({name: column[i] for name, column in values.items()})
+                head, tail = self._frames[other]
+                yield head + ",".join([texts[stage] for texts, stage in zip(self._texts, row, strict=True)]) + tail
 
     def _frame(self, row: Mapping[str, float]) -> tuple[str, str]:
-        """What stands before and after the texts of a network's stages."""
-        head, opening, rest = self._space.network(row).to_json().partition('"stages":[')
-        return head + opening, rest[rest.index("]") :]
+        """Return the text before and after the stages in a network's JSON."""
+        head, opening, tail = self._space.network(row).to_json().partition('"stages":[')
+        return head + opening, tail[tail.index("]") :]
 
 
 class _StageTexts(dict[tuple[float, float, float, float], str]):
-    """The canonical JSON of stages of one stride by (depth, width, b, g), each made when it is first asked for."""
+    """Canonical JSON of stages of one stride by (depth, width, b, g), created on first access."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -67,6 +67,6 @@ class _StageTexts(dict[tuple[float, float, float, float], str]):
 
     def __missing__(self, key: tuple[float, float, float, float]) -> str:
         depth, width, bottleneck_ratio, group_width = key
-        stage = Stage(int(depth), int(width), self.stride, plain(bottleneck_ratio), int(group_width))
+        stage = Stage(int(depth), int(width), self.stride, to_python_number(bottleneck_ratio), int(group_width))
         text = self[key] = canonical_json(stage)
         return text

@@ -1,7 +1,7 @@
-"""Is a network in a space, and if not, what forbids it and where?
+"""Membership of a network in a space, with the reasons against it.
 
-A network is *realised*, while a space's axes and orders hold for what is *drawn*. So the question is whether any draw
-realises to the network: the search goes through the few draws of each stage that could.
+A network is *realised*, while a space's axes and orders apply to *drawn* values. So a network is in the space if any
+draw realises to it. The search covers the few settings that realise to each stage.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from designspace.networks.network import Network, Stage
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces.constraints import Order
 from designspace.spaces.parameters import LETTERS, AnyNetAxes, RegNetAxes, groups_axis, realise
-from designspace.spaces.template import AVD
+from designspace.spaces.template import POOL_DOWNSAMPLINGS
 
-if TYPE_CHECKING:  # a space samples, so the import goes the other way
+if TYPE_CHECKING:  # space.py imports this module
     from designspace.spaces.space import DesignSpace
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The answer: true where there are no reasons against it."""
+    """Result of a membership test; true if there are no reasons against membership."""
 
     reasons: tuple[str, ...]
-    """What forbids the network, each with where."""
+    """Reasons against membership, each with the stage or parameter that it is about."""
 
     def __bool__(self) -> bool:
         return not self.reasons
@@ -39,18 +39,18 @@ class Membership:
         return "\n".join(self.reasons) or "a member"
 
 
-class _Draw(NamedTuple):
-    """Settings of one stage that realise to what it is."""
+class _StageSettings(NamedTuple):
+    """Drawn values that realise to one stage of the network."""
 
     depth: int
     width: int
     bottleneck_ratio: float
     groups: int
-    """Group width or cardinality, whichever the space draws."""
+    """Group width or cardinality, depending on the space."""
 
 
 def contains(space: DesignSpace, network: Network) -> Membership:
-    """Whether any draw from the space gives this network, with the reasons where none does."""
+    """Return whether any draw from the space gives this network, with the reasons if none does."""
     reasons = list(_template_reasons(space, network))
     if len(network.stages) == space.num_stages:
         if isinstance(space.axes, AnyNetAxes):
@@ -65,7 +65,7 @@ def contains(space: DesignSpace, network: Network) -> Membership:
 
 
 def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
-    """What differs from what all networks of the space share, and from the axes of what a network has once."""
+    """Yield the differences from the space's template and network axes."""
     template = space.template
     strides = tuple(stage.stride for stage in network.stages)
     if len(strides) != space.num_stages:
@@ -73,57 +73,63 @@ def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
     elif strides != template.strides:
         yield f"the space has strides {template.strides}, the network {strides}"
     for name in ("block", "se_ratio", "shortcut", "head_width", "num_classes", "in_channels"):
-        ours, theirs = getattr(template, name), getattr(network, name)
-        if ours != theirs:
-            yield f"the space has {name} {ours}, the network {theirs}"
+        expected, actual = getattr(template, name), getattr(network, name)
+        if expected != actual:
+            yield f"the space has {name} {expected}, the network {actual}"
     if network.stem.kind != template.stem.kind:
         yield f"the space has a stem {template.stem.kind!r}, the network {network.stem.kind!r}"
-    avd = AVD.index(network.downsampling) if network.downsampling in AVD else -1
-    if space.avd_first is None and network.downsampling != template.downsampling:
+    pooled = network.downsampling in POOL_DOWNSAMPLINGS
+    if space.downsampling_first is None and network.downsampling != template.downsampling:
         yield f"the space has downsampling {template.downsampling!r}, the network {network.downsampling!r}"
-    own = {"radix": network.radix, "stem_width": network.stem.width, "avd_first": avd}
-    for name, axis in space.whole_axes().items():
-        if own[name] not in axis.values:
-            yield f"{name} {own[name]} is not among {axis.values.tolist()}"
+    values = {
+        "radix": network.radix,
+        "stem_width": network.stem.width,
+        "avd_first": POOL_DOWNSAMPLINGS.index(network.downsampling) if pooled else -1,
+    }
+    for key, axis in space.network_axes().items():
+        if values[key] not in axis.values:
+            yield f"{key} {values[key]} is not among {axis.values.tolist()}"
     if space.stem_width is None and network.stem.width != template.stem.width:
         yield f"the space has stem width {template.stem.width}, the network {network.stem.width}"
 
 
 def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, stages: Sequence[Stage], radix: int) -> list[str]:
-    """What forbids the stages of an AnyNet."""
-    draws, reasons = [], []
+    """Return the reasons against the stages of an AnyNet."""
+    settings, reasons = [], []
     for number, stage in enumerate(stages, start=1):
         if stage.depth not in axes.depth.values:
             reasons.append(f"stage {number}: depth {stage.depth} is not on the axis of depths")
         if stage.bottleneck_ratio not in axes.bottleneck_ratio.values:
             allowed = axes.bottleneck_ratio.values.tolist()
             reasons.append(f"stage {number}: bottleneck ratio {stage.bottleneck_ratio:g} is not among {allowed}")
-        draws.append(_stage_draws(axes, stage, axes.width.values, radix))
-        if not draws[-1] and not reasons:
+        settings.append(_stage_settings(axes, stage, axes.width.values, radix))
+        if not settings[-1] and not reasons:
             reasons.append(
                 f"stage {number}: no drawn width and groups give width {stage.width} with group width "
                 f"{stage.group_width} (bottleneck ratio {stage.bottleneck_ratio:g})"
             )
-    return reasons or _order_reasons(space, stages, draws)
+    return reasons or _order_reasons(space, stages, settings)
 
 
-def _stage_draws(axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int) -> list[_Draw]:
-    """The draws of one stage that realise to it, with a width out of ``widths``."""
+def _stage_settings(
+    axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int
+) -> list[_StageSettings]:
+    """Return the settings that realise to one stage, with a width from ``widths``."""
     width, groups = (grid.ravel() for grid in np.meshgrid(widths, groups_axis(axes).values, indexing="ij"))
     new_width, group_width = realise(axes, width, stage.bottleneck_ratio, groups, radix)
     fits = (new_width == stage.width) & (group_width == stage.group_width)
     return [
-        _Draw(stage.depth, int(w), stage.bottleneck_ratio, int(g))
+        _StageSettings(stage.depth, int(w), stage.bottleneck_ratio, int(g))
         for w, g in zip(width[fits], groups[fits], strict=True)
     ]
 
 
-def _order_reasons(space: DesignSpace, stages: Sequence[Stage], draws: list[list[_Draw]]) -> list[str]:
-    """The orders between stages that no choice of draws meets, each by itself; else all of them together."""
+def _order_reasons(space: DesignSpace, stages: Sequence[Stage], settings: list[list[_StageSettings]]) -> list[str]:
+    """Return a reason for each order that no choice of settings meets, or one if only their combination fails."""
     orders = [constraint for constraint in space.constraints if isinstance(constraint, Order)]
-    failed = [order for order in orders if not _can_meet([order], draws)]
-    if not failed and orders and not _can_meet(orders, draws):
-        return [f"no one draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
+    failed = [order for order in orders if not _can_meet([order], settings)]
+    if not failed and orders and not _can_meet(orders, settings):
+        return [f"no single draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
     return [
         f"{order.parameter} must be {order.order.replace('_', '-')} from stage to stage, but the network has "
         f"{LETTERS[order.parameter]} = {_values(order, stages)}"
@@ -132,54 +138,54 @@ def _order_reasons(space: DesignSpace, stages: Sequence[Stage], draws: list[list
 
 
 def _values(order: Order, stages: Sequence[Stage]) -> str:
-    """The parameter's values in the network, for a message."""
+    """Return the parameter's values in the network as text."""
     return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in stages)
 
 
-def _can_meet(orders: Sequence[Order], draws: list[list[_Draw]]) -> bool:
-    """Whether one draw for each stage can be chosen so that all orders hold.
+def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> bool:
+    """Return whether settings of all stages can be chosen so that all orders hold.
 
-    Stage by stage, with the set of last draws that can be reached: an order looks back one stage only.
+    An order involves only two consecutive stages, so the set of reachable settings of the last stage suffices.
     """
-    reached = set(draws[0])
-    for options in draws[1:]:
-        reached = {
-            draw
-            for last, draw in itertools.product(reached, options)
-            if all(_holds(order, last, draw) for order in orders)
+    reachable = set(settings[0])
+    for options in settings[1:]:
+        reachable = {
+            current
+            for previous, current in itertools.product(reachable, options)
+            if all(_holds(order, previous, current) for order in orders)
         }
-    return bool(reached)
+    return bool(reachable)
 
 
-def _holds(order: Order, last: _Draw, draw: _Draw) -> bool:
-    """Whether two stages that follow each other are in order."""
+def _holds(order: Order, previous: _StageSettings, current: _StageSettings) -> bool:
+    """Return whether two consecutive stages are in order."""
     name = "groups" if order.parameter in ("group_width", "cardinality") else order.parameter
-    a, b = getattr(last, name), getattr(draw, name)
+    a, b = getattr(previous, name), getattr(current, name)
     if order.order == "shared":
         return bool(a == b)
     return bool(a <= b) if order.order == "non_decreasing" else bool(a >= b)
 
 
 def _regnet_reasons(axes: RegNetAxes, stages: Sequence[Stage], radix: int) -> list[str]:
-    """What forbids the stages of a RegNet: there must be d, w_0, w_a, w_m, b and g that give all of them."""
+    """Return the reasons against the stages of a RegNet, which need common d, w_0, w_a, w_m, b and g."""
     depth, ratios = sum(stage.depth for stage in stages), {stage.bottleneck_ratio for stage in stages}
     if depth not in axes.depth.values:
         return [f"depth {depth} is not on the axis of depths"]
     if len(ratios) > 1 or ratios.pop() not in axes.bottleneck_ratio.values:
-        return [f"the stages need one bottleneck ratio out of {axes.bottleneck_ratio.values.tolist()}"]
-    # Any multiple of 8 may come out of the line, up to what the widest stage could have been before it was realised.
+        return [f"all stages need the same bottleneck ratio, one of {axes.bottleneck_ratio.values.tolist()}"]
+    # A line can give any multiple of 8, up to the largest width that could realise to the widest stage.
     widths = np.arange(8, 2 * max(stage.width for stage in stages) + 264, 8)
-    draws = [_stage_draws(axes, stage, widths, radix) for stage in stages]
-    for groups in sorted(set.intersection(*({draw.groups for draw in options} for options in draws))):
-        options = [{draw.width for draw in stage if draw.groups == groups} for stage in draws]
+    settings = [_stage_settings(axes, stage, widths, radix) for stage in stages]
+    for groups in sorted(set.intersection(*({setting.groups for setting in options} for options in settings))):
+        options = [{setting.width for setting in stage if setting.groups == groups} for stage in settings]
         if _line_exists(axes, [stage.depth for stage in stages], options):
             return []
-    shown = ", ".join(f"{stage.depth} x {stage.width}" for stage in stages)
-    return [f"no w_0, w_a and w_m on the axes give the stages {shown}"]
+    listed = ", ".join(f"{stage.depth} x {stage.width}" for stage in stages)
+    return [f"no w_0, w_a and w_m on the axes give the stages {listed}"]
 
 
 def _line_exists(axes: RegNetAxes, depths: list[int], options: list[set[int]]) -> bool:
-    """Whether some (w_0, w_a, w_m) of the axes give stages of these depths, with widths out of the options."""
+    """Return whether some (w_0, w_a, w_m) of the axes give stages of these depths with widths from the options."""
     allowed = [np.array(sorted(option)) for option in options]
     for w_0 in axes.w_0.values[np.isin(axes.w_0.values, allowed[0])]:
         factors = axes.w_m.values

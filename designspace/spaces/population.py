@@ -1,4 +1,4 @@
-"""A population: distinct networks drawn from a space, as columns, with the story of their drawing."""
+"""Populations: distinct networks drawn from a space, as columns, with a record of how they were drawn."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ SPACE_FILE = "space.yaml"
 SAMPLING_FILE = "sampling.json"
 COMPLEXITY_COLUMNS = ("flops", "params", "activations")
 DRAWS = "draws"
-"""Column with the number of draws that gave each network."""
+"""Column of the number of draws that gave each network."""
 DUPLICATE = "duplicate of an earlier network"
-"""Reason for dropping a draw that gave a network of the population once more."""
+"""Reason for dropping a draw whose network is already in the population."""
 
 
 @dataclass(frozen=True)
 class Population:
     """An immutable, ordered set of networks, unique by id.
 
-    ``population[0]`` is a `Network`, ``population[:3]`` a smaller population, `to_frame` a pandas table.
+    ``population[0]`` is a `Network`, ``population[:3]`` a smaller population, and ``population.to_frame()`` a pandas
+    table.
 
-    Distinct networks are a flatter sample than the space's own law: each counts once, however likely it is. The column
-    ``draws`` makes up for that. It counts, among the draws that met the constraints up to the one that gave the last
-    network, those that gave each network: at least 1, and together all of them. Networks weighed by it follow the law
-    of the space (but for the last network, which has one draw by construction). In a larger population of the same
-    seed, which counts further draws, the first networks have as many or more. Populations that versions before the
-    column wrote lack it.
+    Distinct networks are a flatter sample than the space's distribution, because each counts once, however likely it
+    is. The column ``draws`` corrects for this. It counts the accepted draws that gave each network, up to the draw that
+    gave the last network: at least 1 each, and in total all accepted draws. Networks weighted by it follow the
+    distribution of the space (except for the last network, which has one draw by construction). In a larger population
+    of the same seed, which counts more draws, the first networks have as many or more. Populations written by versions
+    before this column lack it.
     """
 
     space: DesignSpace
@@ -56,9 +57,9 @@ class Population:
     columns: Columns
     """Realised parameters, complexity and ``draws``, by column name; each of shape (n,)."""
     drawn: int
-    """Draws up to the last network, rejected ones included."""
+    """Number of draws up to the last network, including rejected ones."""
     rejected: Mapping[str, int]
-    """Reason -> how many draws it rejected."""
+    """Reason -> number of draws that it rejected."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,7 +72,7 @@ class Population:
 
     def _repr_html_(self) -> str:
         table: str = self[:5].to_frame()._repr_html_()  # type: ignore[operator]
-        return f"<div>{html.escape(repr(self))}{'; the first ones:' * (len(self) > 5)}</div>{table}"
+        return f"<div>{html.escape(repr(self))}{'; its first networks:' * (len(self) > 5)}</div>{table}"
 
     @overload
     def __getitem__(self, index: int | np.integer[Any]) -> Network: ...
@@ -80,22 +81,22 @@ class Population:
     def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Population: ...
 
     def __getitem__(self, index: Any) -> Network | Population:
-        """The network in a place, or the part of the population that a slice, a list of places or a mask chooses.
+        """Return the network at an index, or the part of the population given by a slice, a list of indices or a mask.
 
-        A part keeps the story of how the whole was drawn.
+        A part keeps the record of how the whole population was drawn.
         """
         if not isinstance(index, slice) and np.ndim(index) == 0:
             return self.space.network({name: column[index] for name, column in self.columns.items()})
-        places = np.arange(len(self))[index]
-        columns = {name: column[places] for name, column in self.columns.items()}
-        return dataclasses.replace(self, ids=tuple(self.ids[place] for place in places), columns=columns)
+        indices = np.arange(len(self))[index]
+        columns = {name: column[indices] for name, column in self.columns.items()}
+        return dataclasses.replace(self, ids=tuple(self.ids[i] for i in indices), columns=columns)
 
     def to_frame(self) -> pd.DataFrame:
-        """The population as a table: one row for each network, its columns those of population.csv, ids as the index.
+        """Return the population as a table with the columns of population.csv, one row per network, indexed by id.
 
-        Whole numbers are int64, others float64.
+        Columns of whole numbers are int64, others float64.
         """
-        import pandas as pd  # half a second that sampling need not pay
+        import pandas as pd  # takes half a second, which sampling does not need
 
         columns = {name: self.columns[name].copy() for name in self.column_names()}
         return pd.DataFrame(columns, index=pd.Index(self.ids, name="id"))
@@ -104,37 +105,37 @@ class Population:
         return (self[index] for index in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        """Equal populations hold the same networks in the same order, drawn in the same way."""
+        """Return whether both populations hold the same networks in the same order, drawn in the same way."""
         if not isinstance(other, Population):
             return NotImplemented
-        ours, theirs = ((p.space, p.seed, p.ids, p.drawn, dict(p.rejected)) for p in (self, other))
+        first, second = ((p.space, p.seed, p.ids, p.drawn, dict(p.rejected)) for p in (self, other))
         names = self.column_names()
-        return (ours, names) == (theirs, other.column_names()) and all(
+        return (first, names) == (second, other.column_names()) and all(
             np.array_equal(self.columns[name], other.columns[name]) for name in names
         )
 
-    def begins(self, other: Population) -> bool:
-        """Whether another population of the same space and seed is this one, or this one extended."""
+    def is_prefix_of(self, other: Population) -> bool:
+        """Return whether another population is equal to this one, or extends it with the same space and seed."""
         same = self.space == other.space and self.seed == other.seed
         return same and other.ids[: len(self)] == self.ids
 
     def column_names(self) -> list[str]:
-        """The columns of population.csv after the id."""
-        counted = [DRAWS] if DRAWS in self.columns else []
-        return [*self.space.column_names(), *COMPLEXITY_COLUMNS, *counted]
+        """Return the names of the columns of population.csv after the id."""
+        optional = [DRAWS] if DRAWS in self.columns else []
+        return [*self.space.column_names(), *COMPLEXITY_COLUMNS, *optional]
 
     def with_columns_of(self, other: Population) -> Population:
-        """Return this population with the columns that another one has: without ``draws`` if that lacks it."""
+        """Return this population with the columns of another one: without ``draws`` if the other lacks it."""
         if DRAWS in other.columns or DRAWS not in self.columns:
             return self
         return dataclasses.replace(self, columns={name: self.columns[name] for name in self.columns if name != DRAWS})
 
     def to_csv(self) -> str:
-        """The table of the realised networks, one row each; whole numbers are written without a point."""
+        """Return the table of realised networks as CSV, one row each; whole numbers have no decimal point."""
         return "".join(self.csv_pieces())
 
     def csv_pieces(self) -> Iterator[str]:
-        """`to_csv`, some thousand lines at a time."""
+        """Yield the text of `to_csv` in pieces of some thousand lines."""
         names = self.column_names()
         yield ",".join(["id", *names]) + "\n"
         for start in range(0, len(self), CHUNK):
@@ -147,42 +148,42 @@ class Population:
     ) -> None:
         """Write population.csv, space.yaml and sampling.json, all or none.
 
-        population.csv takes its place last and decides what the folder holds. Until then sampling.json fits both the
-        old table and the new one, so that whoever is killed in between leaves a population that can be read.
+        population.csv is replaced last and decides which population the folder holds. Until then sampling.json fits
+        both the old table and the new one, so that a process killed in between leaves a population that can be read.
 
         Args:
-            folder: where to write.
-            extends: the population that is there and that this one begins with.
-            beside: further texts, by the names of their files, which take their places before population.csv.
+            folder: the folder to write to.
+            extends: the population in the folder, which this one extends.
+            beside: file name -> text of further files, which are replaced before population.csv.
 
         Raises:
             RunError: a file cannot be written.
         """
-        story = self._story()
-        until_then = story if extends is None else {**story, "extends": extends._story()}
-        write_together(  # the last one takes its place first
+        record = self._sampling_record()
+        interim_record = record if extends is None else {**record, "extends": extends._sampling_record()}
+        write_together(  # replaces the last file first
             {
                 folder / POPULATION_FILE: self.csv_pieces(),
-                folder / SAMPLING_FILE: _story_text(until_then),
+                folder / SAMPLING_FILE: _record_text(interim_record),
                 folder / SPACE_FILE: yaml.safe_dump(self.space.to_dict(), sort_keys=False),
                 **{folder / name: text for name, text in (beside or {}).items()},
             }
         )
         if extends is not None:
-            write_text(folder / SAMPLING_FILE, _story_text(story))
+            write_text(folder / SAMPLING_FILE, _record_text(record))
 
-    def _story(self) -> dict[str, Any]:
-        """How the population was drawn, as sampling.json says it."""
+    def _sampling_record(self) -> dict[str, Any]:
+        """Return how the population was drawn, as sampling.json records it."""
         return {"format": 1, "seed": self.seed, "n": len(self), "drawn": self.drawn, "rejected": dict(self.rejected)}
 
 
-def _story_text(story: Mapping[str, Any]) -> str:
-    """The content of sampling.json."""
-    return json.dumps(story, indent=2) + "\n"
+def _record_text(record: Mapping[str, Any]) -> str:
+    """Return the content of sampling.json."""
+    return json.dumps(record, indent=2) + "\n"
 
 
 def _column_text(column: Column) -> Iterable[str]:
-    """The shortest text of each number that reads back as the same one."""
+    """Return, for each number, the shortest text that reads back as the same number."""
     if column.dtype.kind == "i":
         return map(str, column.tolist())
     return (str(int(value)) if value == int(value) else repr(value) for value in column.tolist())

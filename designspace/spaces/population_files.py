@@ -1,4 +1,4 @@
-"""The files of a population, read back and checked: population.csv, space.yaml, sampling.json."""
+"""Reading and checking of a population's files: population.csv, space.yaml and sampling.json."""
 
 from __future__ import annotations
 
@@ -38,29 +38,30 @@ def read_population(folder: Path, *, verify: bool = True) -> Population:
     """Read the population that `Population.write` wrote.
 
     Args:
-        folder: where it was written.
+        folder: the folder to read from.
         verify: whether to compare each id with its row.
 
     Raises:
-        RunError: a file is missing, cut off or was edited; the error names the file and the line.
+        RunError: a file is missing, cut off or edited; the error names the file and the line.
     """
     path = folder / POPULATION_FILE
     if not path.is_file():
         raise no_population(folder)
     space = read_space(folder / SPACE_FILE)
     ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS], optional=DRAWS)
-    story = read_json(folder / SAMPLING_FILE)  # after the table, which fits it whenever it was read (see `write`)
+    # sampling.json must be read after the table, which it fits even while another process extends the population.
+    record = read_json(folder / SAMPLING_FILE)
     try:
-        if "extends" in story and story["n"] != len(ids) == story["extends"]["n"]:
-            story = story["extends"]  # whoever extended the population was killed before its last file
-        seed, n, drawn, rejected = (story[key] for key in ("seed", "n", "drawn", "rejected"))
+        if "extends" in record and record["n"] != len(ids) == record["extends"]["n"]:
+            record = record["extends"]  # the process that extended the population was killed before its last file
+        seed, n, drawn, rejected = (record[key] for key in ("seed", "n", "drawn", "rejected"))
     except (TypeError, KeyError) as error:
         raise RunError(f"{folder / SAMPLING_FILE} lacks {error}") from error
-    _check_story(folder / SAMPLING_FILE, (seed, n, drawn), rejected)
+    _check_record(folder / SAMPLING_FILE, (seed, n, drawn), rejected)
     if len(ids) != n:
         raise RunError(
             f"{path} holds {len(ids)} networks, but {SAMPLING_FILE} says {n}; it may have been cut off. "
-            "The command that sampled it, typed again, writes it anew"
+            "Run the command that sampled it again to rewrite it"
         )
     population = Population(space, seed, ids, columns, drawn, rejected)
     if verify:
@@ -70,25 +71,25 @@ def read_population(folder: Path, *, verify: bool = True) -> Population:
 
 
 def _check_ids(population: Population, path: Path) -> None:
-    """Raise where a row is no network of the space, or not the one that its id names."""
-    found = Identifier(population.space).ids(population.columns)
+    """Raise if a row is not a network of the space, or not the network of its id."""
+    actual_ids = Identifier(population.space).ids(population.columns)
     for line, id_ in enumerate(population.ids, start=2):
         try:
-            right = next(found) == id_
+            is_equal = next(actual_ids) == id_
         except InputError as error:
             raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
-        if not right:
+        if not is_equal:
             raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
 
 
 def _check_draws(population: Population, path: Path) -> None:
-    """Raise where the column of draws does not fit the number of duplicates that sampling.json says."""
+    """Raise if the column of draws contradicts the number of duplicates in sampling.json."""
     if DRAWS not in population.columns:
         return
     draws = population.columns[DRAWS]
-    odd = next((value for value in draws.tolist() if value != int(value) or value < 1), None)
-    if odd is not None:
-        raise RunError(f"{path}, column {DRAWS}: {odd} is not a whole number >= 1; the file was changed")
+    invalid = next((value for value in draws.tolist() if value != int(value) or value < 1), None)
+    if invalid is not None:
+        raise RunError(f"{path}, column {DRAWS}: {invalid} is not a whole number >= 1; the file was changed")
     accepted = len(population) + population.rejected.get(DUPLICATE, 0)
     if draws.sum() != accepted:
         raise RunError(
@@ -98,7 +99,7 @@ def _check_draws(population: Population, path: Path) -> None:
 
 
 def no_population(folder: Path) -> RunError:
-    """Return the error for a folder that is not a run folder."""
+    """Return the error for a folder without a population."""
     return RunError(
         f"there is no population in {folder} ({POPULATION_FILE} is missing); "
         f"sample one first: {command('sample', space='RegNetX', run=folder)}"
@@ -106,18 +107,18 @@ def no_population(folder: Path) -> RunError:
 
 
 def read_ids(folder: Path) -> tuple[str, ...]:
-    """Read the ids of a population, and nothing else of it.
+    """Read only the ids of a population.
 
     Raises:
-        RunError: the table is missing or cannot be read, or has something else for an id.
+        RunError: the table is missing, cannot be read or has an invalid id.
     """
     path = folder / POPULATION_FILE
     if not path.exists():
         raise no_population(folder)
     try:
-        file, parted_by = open_table(path)
+        file, delimiter = open_table(path)
         with file:
-            ids = [line.split(parted_by, 1)[0].strip('"\r\n') if line.strip() else None for line in file]
+            ids = [line.split(delimiter, 1)[0].strip('"\r\n') if line.strip() else None for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     if not ids or ids[0] != "id":
@@ -131,10 +132,10 @@ def read_ids(folder: Path) -> tuple[str, ...]:
 
 
 def read_seed(folder: Path) -> int:
-    """Read the seed that a population was drawn with, and nothing else of it.
+    """Read only the seed of a population.
 
     Raises:
-        RunError: sampling.json is missing or cannot be read, or holds no seed.
+        RunError: sampling.json is missing, cannot be read or has no seed.
     """
     path = folder / SAMPLING_FILE
     try:
@@ -147,17 +148,17 @@ def read_space(path: Path) -> DesignSpace:
     """Read a space.yaml.
 
     Raises:
-        RunError: it is missing, unreadable, or describes no space.
+        RunError: it is missing, cannot be read, or does not describe a space.
     """
     try:
         return space_from_dict(read_yaml(path))
     except InputError as error:
-        said = str(error)
-        raise RunError(said if said.startswith(str(path)) else f"{path}: {said}") from error
+        message = str(error)
+        raise RunError(message if message.startswith(str(path)) else f"{path}: {message}") from error
 
 
-def _check_story(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
-    """Raise unless a sampling.json holds numbers where they belong."""
+def _check_record(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
+    """Raise unless all counts of a sampling.json are whole numbers."""
     try:
         for key, value in zip(("seed", "n", "drawn"), numbers, strict=True):
             whole(key, value, 0)
@@ -168,18 +169,18 @@ def _check_story(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
 
 
 def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str, ...], Columns]:
-    """The ids and number columns of a population.csv, each line checked; the optional column stands last."""
+    """Return the ids and number columns of a population.csv after checking each line; the optional column is last."""
     header = ["id", *names]
     ids: list[str] = []
     parts: list[list[Column]] = []
     try:
-        file, parted_by = open_table(path)
+        file, delimiter = open_table(path)
         with file:
-            table = csv.reader(file, delimiter=parted_by)
-            given = next(table, None)
-            if given == [*header, optional]:
-                names, header = [*names, optional], given
-            if given != header:
+            table = csv.reader(file, delimiter=delimiter)
+            first_row = next(table, None)
+            if first_row == [*header, optional]:
+                names, header = [*names, optional], first_row
+            if first_row != header:
                 raise RunError(f"{path}, line 1: the columns must be {','.join(header)}[,{optional}]")
             while rows := list(itertools.islice(table, CHUNK)):
                 while rows and len(rows) < CHUNK and not rows[-1]:  # blank lines at the end
@@ -188,7 +189,7 @@ def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str,
                     break
                 for line, row in enumerate(rows, start=len(ids) + 2):
                     if len(row) != len(header):
-                        fields = f"{len(row)} fields where {len(header)} are needed"
+                        fields = f"{len(row)} fields instead of {len(header)}"
                         raise RunError(f"{path}, line {line}: {fields}; it may be cut off")
                     check_id(path, line, row[0])
                 texts = list(zip(*rows, strict=True))
@@ -202,17 +203,17 @@ def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str,
 
 
 def _column(path: Path, name: str, text: Sequence[str]) -> Column:
-    """Numbers as int64 where all are whole, else as float64."""
+    """Return a column of numbers: int64 if all are whole, else float64."""
     with contextlib.suppress(ValueError, OverflowError):
         return np.array([int(value) for value in text], np.int64)
     try:
         column = np.array([float(decimal_point(value)) for value in text], np.float64)
     except ValueError:
-        odd = next(value for value in text if not _NUMBER.fullmatch(decimal_point(value)))
-        raise RunError(f"{path}, column {name}: {shown(odd)} is not a number") from None
-    if not (np.abs(column) < 2**63).all():  # nor infinite, nor NaN
-        odd = next(value for value in text if not abs(float(decimal_point(value))) < 2**63)
-        raise RunError(f"{path}, column {name}: {shown(odd)} is not a number that can be")
+        invalid = next(value for value in text if not _NUMBER.fullmatch(decimal_point(value)))
+        raise RunError(f"{path}, column {name}: {shown(invalid)} is not a number") from None
+    if not (np.abs(column) < 2**63).all():  # false for infinity and NaN, too
+        invalid = next(value for value in text if not abs(float(decimal_point(value))) < 2**63)
+        raise RunError(f"{path}, column {name}: {shown(invalid)} is not a number below 2^63")
     return column
 
 

@@ -1,11 +1,11 @@
-"""Axes that suit a compute budget, so that nobody tunes ranges by hand for each flop regime.
+"""Axes that fit a compute budget, so that ranges need not be tuned by hand for each flop regime.
 
-The rule: multiply-adds grow with the square of the widths, so ranges of widths scale with the square root of the budget
-and all others stay. How wide is right is read off one *typical* network with the space's own stem, strides, resolution
-and classes: its first width, ``c``, at which it costs what is asked (about 50 sqrt(GF) at 224 pixels). Nothing is
-drawn. The ranges are wide enough to hold all 24 published RegNets, each at its own budget.
+Multiply-adds grow with the square of the widths, so ranges of widths scale with the square root of the budget, and all
+other ranges stay. The scale is the first width ``c`` at which a *typical* network with the space's stem, strides,
+resolution and classes costs the budget (about 50 sqrt(GF) at 224 pixels). Nothing is drawn. The ranges contain all 24
+published RegNets, each at its own budget.
 
-Per cent of draws within +-5% of a budget (224 pixels, four stages; 100,000 draws of seed 0):
+Percentage of draws within +-5% of a budget (224 pixels, four stages; 100,000 draws of seed 0):
 
     GF         0.2  0.4  0.8  1.6  3.2  6.4   12   16   32
     AnyNetXA   2.1  2.0  1.9  1.9  2.0  1.9  1.9  1.9  2.0
@@ -17,7 +17,7 @@ Per cent of draws within +-5% of a budget (224 pixels, four stages; 100,000 draw
     RegNetY    1.2  1.9  1.9  1.8  1.9  1.8  2.0  1.9  1.9
 
 Fashion-MNIST's quickstart band (2 to 3.5 MF at 28 pixels) accepts 11 to 13%. RegNets below c = 6 (28 MF at 224 pixels,
-1.3 MF at 28) are accepted less often, because their least width of 8 is too wide there.
+1.3 MF at 28) are accepted less often, because their minimum width of 8 is too wide for such budgets.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ W_M = (2.0, 3.0)
 TYPICAL_DEPTH = 20
 TYPICAL_SLOPE = 2 / 3
 """w_a / w_0 of the typical network."""
-# Parts of the typical first width c: least and most w_0 and w_a, and the most g.
+# Fractions of the typical first width c: lowest and highest w_0 and w_a, and highest g.
 W_0 = (0.55, 1.6)
 W_A = (0.24, 1.75)
 GROUP_WIDTH = 0.9
-MOST_WIDTH = 1 << 12
-"""The widest typical c that is looked at: 6.7e12 multiply-adds at 224 pixels."""
+MAX_TYPICAL_WIDTH = 1 << 12
+"""Largest c to consider: 6.7e12 multiply-adds at 224 pixels."""
 
 
 def auto_axes(
     regime: str, axes: AnyNetAxes | RegNetAxes, band: Band | None, template: Template
 ) -> AnyNetAxes | RegNetAxes:
-    """The axes of a regime: those given for ``paper``, for ``auto`` those of the same family that suit a band of flops.
+    """Return the axes of a regime: for ``paper`` ``axes`` itself, for ``auto`` axes that fit a band of flops.
 
     Raises:
-        InputError: another regime, no band, or as `auto_regnet_axes`.
+        InputError: the regime is unknown, there is no band, or as in `auto_regnet_axes`.
     """
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
@@ -69,7 +69,7 @@ def auto_axes(
     if axes.group_width is None:
         raise InputError("regime=auto works for spaces that draw group widths: AnyNetX, AnyNetY, RegNetX and RegNetY")
     if band is None:
-        raise InputError("regime=auto needs a budget: give flops=[least, most]")
+        raise InputError("regime=auto needs a budget: give flops=[lowest, highest]")
     flops = (band.low, band.high)
     return (
         auto_regnet_axes(flops, template) if isinstance(axes, RegNetAxes) else auto_anynet_axes(axes, flops, template)
@@ -77,10 +77,10 @@ def auto_axes(
 
 
 def auto_regnet_axes(flops: tuple[float, float], template: Template = Template()) -> RegNetAxes:  # noqa: B008
-    """Axes of RegNet for a band of multiply-adds: d, w_0, w_a, w_m and g log-uniform, b = 1.
+    """Return RegNet's axes for a band of multiply-adds: d, w_0, w_a, w_m and g log-uniform, b = 1.
 
-    12 <= d <= 28, b = 1 and 2 <= w_m <= 3 as in the paper's section 4 (for k stages w_m to the power 3 / (k - 1), so
-    that the last width stays as far from the first). w_0, w_a and g are in proportion to the width of the budget.
+    12 <= d <= 28, b = 1 and 2 <= w_m <= 3 as in the paper's section 4 (for k stages, w_m is raised to 3 / (k - 1), so
+    that the ratio of the last width to the first stays). w_0, w_a and g are proportional to the width of the budget.
     A wide band gets the ranges of all budgets in it.
 
     Raises:
@@ -90,7 +90,7 @@ def auto_regnet_axes(flops: tuple[float, float], template: Template = Template()
     k = len(template.strides)
     widths = _widths(flops, template)
     power = 3 / (k - 1)
-    # No stage is narrower than 8. Where that is too wide for the budget, lines are shorter and as much steeper.
+    # No stage is narrower than 8. If that is too wide for the budget, lines get shorter and steeper by the same factor.
     shorter, shorter_high = (min(1.0, (width / WIDTH_STEP) ** 2) for width in widths)
     low, high = (max(width, WIDTH_STEP) for width in widths)
     return RegNetAxes(
@@ -104,23 +104,23 @@ def auto_regnet_axes(flops: tuple[float, float], template: Template = Template()
 
 
 def typical_costs(template: Template) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First widths c of the typical network, and its multiply-adds for each: a RegNet of 20 blocks, w_a = 2/3 w_0.
+    """Return first widths c and the typical network's multiply-adds for each: a RegNet of 20 blocks, w_a = 2/3 w_0.
 
     Raises:
-        InputError: the template has 1 stage, or more than 8, for which so short a line has not enough levels.
+        InputError: the template has 1 stage, or more than 8, for which a line of 20 blocks has too few levels.
     """
     k = len(template.strides)
     if k < 2:
         raise _stages_error(k)
-    # With this w_m the line ends on the last of k levels.
+    # With this w_m, the line ends at the last of k levels.
     w_m = (1 + TYPICAL_SLOPE * (TYPICAL_DEPTH - 1)) ** (1 / (k - 1))
-    shape = quantized_linear([TYPICAL_DEPTH], [MOST_WIDTH], [MOST_WIDTH * TYPICAL_SLOPE], [w_m])
+    shape = quantized_linear([TYPICAL_DEPTH], [MAX_TYPICAL_WIDTH], [MAX_TYPICAL_WIDTH * TYPICAL_SLOPE], [w_m])
     if shape.num_stages[0] != k:
         raise _stages_error(k)
-    first = np.arange(2, MOST_WIDTH + 1, 2)
+    first = np.arange(2, MAX_TYPICAL_WIDTH + 1, 2)
     stages, ratio = [], np.ones(1)
     for depth, widest, stride in zip(shape.depths.T, shape.widths.T, template.strides, strict=True):
-        width, group_width = compatible_widths(np.rint(first * widest / MOST_WIDTH), ratio, first // 2)
+        width, group_width = compatible_widths(np.rint(first * widest / MAX_TYPICAL_WIDTH), ratio, first // 2)
         stages.append(StageColumns(depth, width, stride, ratio, group_width))
     networks = template.columns(tuple(stages), radix=np.zeros(1, np.int64))
     return first, totals(networks, template.resolution, ["flops"])["flops"]
@@ -131,13 +131,13 @@ def auto_anynet_axes(
     flops: tuple[float, float],
     template: Template = Template(),  # noqa: B008
 ) -> AnyNetAxes:
-    """The paper's axes of AnyNet with widths and group widths for a band of multiply-adds (paper section 3.2).
+    """Return the paper's AnyNet axes with widths and group widths for a band of multiply-adds (paper section 3.2).
 
     The paper's w_i <= 1024 and g_i <= 32 are meant for 400 million multiply-adds, where the width c of the budget is
-    about 32; so other budgets get c/4 <= w_i <= 32 c and the powers of two g_i <= c.
+    about 32. So other budgets get c/4 <= w_i <= 32 c and powers of two g_i <= c.
 
     Raises:
-        InputError: as `auto_regnet_axes`.
+        InputError: as in `auto_regnet_axes`.
     """
     low, high = _widths(flops, template)
     return dataclasses.replace(
@@ -148,22 +148,22 @@ def auto_anynet_axes(
 
 
 def _widths(flops: tuple[float, float], template: Template) -> tuple[float, float]:
-    """The first widths at which the typical network costs the least and the most of a band."""
+    """Return the first widths at which the typical network costs the lower and the upper end of a band."""
     low, high = flops
     widths, costs = typical_costs(template)
     if not (0 <= low <= high and costs[0] <= high and low <= costs[-1] and high < math.inf):
         raise InputError(
-            f"regime=auto needs a band of flops with both ends, within {costs[0]:,} to {costs[-1]:,} for these stem, "
+            f"regime=auto needs a band of flops with both ends, within {costs[0]:,} to {costs[-1]:,} for this stem, "
             f"stages and resolution, not {low:,} to {high:,}"
         )
     return float(np.interp(low, costs, widths)), float(np.interp(high, costs, widths))
 
 
 def _multiple(width: float) -> int:
-    """The nearest multiple of 8, at least 8."""
+    """Return the nearest multiple of 8, at least 8."""
     return max(1, round(width / WIDTH_STEP)) * WIDTH_STEP
 
 
 def _stages_error(k: int) -> InputError:
-    """The error for a number of stages that no typical network has."""
+    """Return the error for a number of stages that the typical network cannot have."""
     return InputError(f"regime=auto works for 2 to 8 stages, not {k}; use regime=paper")

@@ -1,8 +1,9 @@
 """Seeds that make the populations of several spaces independent.
 
-A stream of random words follows from the seed and the name of a column (`designspace.spaces.streams`), whatever the
-space. So two similar spaces drawn with one seed give nearly the same networks: of 500 networks of AnyNetXA and AnyNetYA
-at 360 to 400 million multiply-adds, 495 have the same stages. `independent_seed` gives each space a seed of its own.
+A stream of random words depends on the seed and the name of a column, but not on the space
+(`designspace.spaces.streams`). So two similar spaces give nearly the same networks with the same seed: of 500 networks
+of AnyNetXA and AnyNetYA at 360 to 400 million multiply-adds, 495 have the same stages. `independent_seed` derives a
+different seed for each space.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from designspace.support.errors import RunError
 def independent_seed(space: DesignSpace, seed: int) -> int:
     """Return the seed of a space's population in a comparison, from the seed of the whole comparison.
 
-    Equal spaces get equal seeds, on any machine and in later versions; spaces that differ in anything, the name
-    included, get different ones. ``space.sample(n, independent_seed(space, seed))`` draws the population.
+    Equal spaces get equal seeds, on any machine and in later versions; spaces that differ in anything, including the
+    name, get different ones. ``space.sample(n, independent_seed(space, seed))`` draws the population.
 
     Returns:
         A whole number from 0 to 2**63 - 1.
@@ -45,7 +46,7 @@ def drawn_with_same_seed(folder: Path, space: DesignSpace, seed: int) -> Path | 
     """Return a run folder beside this one whose population was drawn from another space with the same seed.
 
     Returns:
-        The first such folder by name; None if there is none. Folders that cannot be read are passed over.
+        The first such folder by name; None if there is none. Folders that cannot be read are skipped.
     """
     for other in sibling_populations(folder):
         with contextlib.suppress(RunError, OSError):
@@ -57,18 +58,18 @@ def drawn_with_same_seed(folder: Path, space: DesignSpace, seed: int) -> Path | 
 def description_digest(space: DesignSpace) -> str:
     """Return the SHA-256 of a space's description, in hex digits.
 
-    What is left at its default is left out, so that a field that a later version adds changes no digest.
+    Defaults are left out so that a field added in a later version does not change any digest.
     """
-    described = space.to_dict()
+    description = space.to_dict()
     if space.radix == choice([0]):
-        del described["radix"]
-    described["template"] = _without(described["template"], dataclasses.asdict(Template()))
-    canonical = json.dumps(_canonical(described), sort_keys=True, separators=(",", ":"))
+        del description["radix"]
+    description["template"] = _without(description["template"], dataclasses.asdict(Template()))
+    canonical = json.dumps(_canonical(description), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _without(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that differ from their defaults, of nested mappings likewise."""
+    """Return the fields that differ from their defaults, also in nested mappings."""
     return {
         key: _without(value, defaults[key]) if isinstance(value, dict) else value
         for key, value in fields.items()
@@ -77,9 +78,9 @@ def _without(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
 
 def _canonical(value: Any) -> Any:
-    """Return plain values with whole numbers as int throughout, since 1 and 1.0 describe equal spaces."""
+    """Return plain values with all whole numbers as int, because 1 and 1.0 describe equal spaces."""
     if isinstance(value, dict):
-        return {key: _canonical(part) for key, part in value.items()}
+        return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_canonical(part) for part in value]
+        return [_canonical(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

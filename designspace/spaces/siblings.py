@@ -1,4 +1,4 @@
-"""Run folders that lie in the same parent folder."""
+"""Run folders in the same parent folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from designspace.spaces.population import POPULATION_FILE
 
 
 def sibling_populations(folder: Path) -> list[Path]:
-    """Return the folders beside this one that hold a population, in order of their names.
+    """Return the folders beside this one that hold a population, sorted by name.
 
-    Folders that cannot be read are passed over, and so is a parent folder that cannot be listed.
+    Folders that cannot be read are skipped, and the list is empty if the parent folder cannot be listed.
     """
     try:
-        beside = sorted((folder.parent if folder.name not in ("", "..") else folder.resolve().parent).iterdir())
+        folders = sorted((folder.parent if folder.name not in ("", "..") else folder.resolve().parent).iterdir())
     except OSError:
         return []
     siblings = []
-    for other in beside:
+    for other in folders:
         with contextlib.suppress(OSError):
             if other.resolve() != folder.resolve() and (other / POPULATION_FILE).is_file():
                 siblings.append(other)

@@ -1,4 +1,4 @@
-"""Random words: one stream for each column, so that a draw depends on the seed and its number alone."""
+"""Random words: one stream per column, so that a draw depends only on the seed and its index."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from designspace.support.checks import whole
 
 
 class Streams:
-    """Independent streams of 64-bit words, one for each column name.
+    """Independent streams of 64-bit words, one per column name.
 
-    The i-th word of a stream follows from seed, name and i, whatever the sizes of the pieces in which it is read and
-    whichever other streams are read. The words are PCG64's raw output, which numpy keeps the same between versions
-    and machines (unlike the numbers that its distributions make of them).
+    The i-th word of a stream depends only on seed, name and i, not on the sizes of the pieces in which the stream is
+    read or on which other streams are read. The words are PCG64's raw output, which NumPy keeps the same on all
+    versions and machines (unlike the results of its distributions).
 
     Raises:
         InputError: the seed is not a whole number >= 0.
@@ -26,7 +26,7 @@ class Streams:
         self._generators: dict[str, np.random.PCG64] = {}
 
     def next(self, name: str, count: int) -> Words:
-        """The next ``count`` words of the stream of that name. Shape (count,)."""
+        """Return the next ``count`` words of the stream of a name. Shape (count,)."""
         if name not in self._generators:
             key = zlib.crc32(name.encode())
             self._generators[name] = np.random.PCG64(np.random.SeedSequence([self._seed, key]))

@@ -1,4 +1,4 @@
-"""What all networks of a space share."""
+"""Properties shared by all networks of a space."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
-AVD = ("avg_pool_after", "avg_pool_before")
-"""Down-sampling by the value of ``avd_first`` (ResNeSt's name for it)."""
-
-
+POOL_DOWNSAMPLINGS = ("avg_pool_after", "avg_pool_before")
+"""Average-pool downsampling by the value of ``downsampling_first`` (``avd_first`` in files)."""
 MAX_RESOLUTION = 1 << 16
-"""The longest side of images, in pixels."""
+"""Longest allowed side of images, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What all networks of a space share."""
+    """Properties shared by all networks of a space: all but their stages and network axes."""
 
     stem: Stem = field(default_factory=Stem)
     strides: tuple[int, ...] = (2, 2, 2, 2)
-    """Stride of each stage; their number is the number of stages."""
+    """Stride of each stage, which also sets the number of stages."""
     block: str = "bottleneck"
     se_ratio: float = 0.0
     shortcut: str = "conv"
@@ -37,7 +35,7 @@ class Template:
     num_classes: int = 1000
     in_channels: int = 3
     resolution: int = 224
-    """Side of the square images that complexity is counted at, in pixels."""
+    """Side of the square images for which complexity is counted, in pixels."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -46,21 +44,25 @@ class Template:
         listed = list(self.strides) if isinstance(self.strides, list | tuple | range) else []
         if not 1 <= len(listed) <= MAX_STAGES:
             raise InputError(
-                f"strides must be a list with the stride of each stage, 1 to {MAX_STAGES} of them, as [2, 2, 2, 2], "
+                f"strides must be a list of 1 to {MAX_STAGES} strides, one per stage, such as [2, 2, 2, 2], "
                 f"not {shown(self.strides)}"
             )
         object.__setattr__(self, "strides", tuple(plain(stride) for stride in listed))
         at_most("resolution", whole("resolution", self.resolution, 1), MAX_RESOLUTION)
         whole("num_classes", self.num_classes, 1)
-        # A network of the least shape checks all other fields.
+        # Creating a network with minimal stages checks all other fields.
         self.network(tuple(Stage(1, 8, stride, 1, 8) for stride in self.strides), radix=0)
 
     def network(
-        self, stages: tuple[Stage, ...], radix: int, stem_width: int | None = None, avd_first: int | None = None
+        self,
+        stages: tuple[Stage, ...],
+        radix: int,
+        stem_width: int | None = None,
+        downsampling_first: int | None = None,
     ) -> Network:
-        """The network with those stages; the template's own stem width and down-sampling where they are not given."""
+        """Return the network with these stages; stem width and downsampling default to the template's."""
         stem = self.stem if stem_width is None else Stem(self.stem.kind, stem_width)
-        downsampling = self.downsampling if avd_first is None else AVD[avd_first]
+        downsampling = self.downsampling if downsampling_first is None else POOL_DOWNSAMPLINGS[downsampling_first]
         return Network(
             stem,
             stages,
@@ -79,14 +81,16 @@ class Template:
         stages: tuple[StageColumns, ...],
         radix: Column,
         stem_width: Column | None = None,
-        avd_first: Column | None = None,
+        downsampling_first: Column | None = None,
     ) -> NetworkColumns:
-        """Return the networks with those stages, as columns of int64: `network` for many."""
+        """Return the networks with these stages as columns of int64 (see `network`)."""
         shared = NetworkColumns.of(self.network((Stage(1, 8, 1, 1, 8),), radix=0), np.int64)
         return dataclasses.replace(
             shared,
             stages=stages,
             radix=radix,
             stem_width=shared.stem_width if stem_width is None else stem_width,
-            pools_after=shared.pools_after if avd_first is None else avd_first == 0,
+            downsamples_after_conv=shared.downsamples_after_conv
+            if downsampling_first is None
+            else downsampling_first == 0,
         )

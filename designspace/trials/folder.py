@@ -110,10 +110,10 @@ class RunFolder(Run):
             if not ids or ids != population.ids[: len(ids)]:
                 raise
             return None  # ids are digests of the networks, so these are the networks that were asked for
-        if held.begins(population):
+        if held.is_prefix_of(population):
             return held
         asked = f"{len(population)} of {population.space.name} with seed {population.seed} were asked for"
-        if population.begins(held):
+        if population.is_prefix_of(held):
             asked = f"{asked}, which are the first of them"
         raise InputError(
             f"{self.path} already holds another population: {len(held)} networks of {held.space.name} with "

@@ -101,11 +101,11 @@ def _offers(target: RunFolder, held: Population | None, others: Sequence[RunFold
         return []
     holder, longest = (target, held) if held is not None else populations[0]
     for other, population in populations:
-        if longest.begins(population) and len(longest) < len(population):
+        if longest.is_prefix_of(population) and len(longest) < len(population):
             holder, longest = other, population
     offers = []
     for other, population in populations:
-        is_copy = population.begins(longest)
+        is_copy = population.is_prefix_of(longest)
         offer = _Offer(other, population, other.plan(), other.kernels(), is_copy)
         if not is_copy and (held is None or not offer.ids(longest.ids)):
             reason = (

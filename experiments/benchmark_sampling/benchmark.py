@@ -28,9 +28,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from designspace.spaces import catalog
-from designspace.spaces.drawing import draw
+from designspace.spaces.drawing import draw_block
 from designspace.spaces.population_files import read_population
-from designspace.spaces.sampling import BLOCK
+from designspace.spaces.sampling import BLOCK_SIZE
 from designspace.spaces.streams import Streams
 
 BAND = (360e6, 400e6)
@@ -53,7 +53,7 @@ def median_s(work: Callable[[], object], repeats: int = 5) -> float:
 def candidates_per_s(name: str, blocks: int = 32) -> float:
     """Draws per second: draw, make compatible, cost, compare with the band; on one core."""
     space, streams = catalog.space(name, flops=BAND), Streams(0)
-    return blocks * BLOCK / median_s(lambda: [draw(space, streams, BLOCK) for _ in range(blocks)])
+    return blocks * BLOCK_SIZE / median_s(lambda: [draw_block(space, streams, BLOCK_SIZE) for _ in range(blocks)])
 
 
 def command_s(*arguments: str) -> float:

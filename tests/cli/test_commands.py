@@ -119,7 +119,7 @@ def test_sample_takes_a_space_of_ones_own(tmp_path):
     assert "32 x 32 pixels in 10 classes, cifar stem" in finished.stdout
     (tmp_path / "mine.yaml").write_text(MINE + "template: {resolution: 64}\n")
     told = designspace("sample", "file=mine.yaml", *more, cwd=tmp_path)
-    fails(told, 2, "resolution would be 32, but the file says template.resolution: 64")
+    fails(told, 2, "resolution is set to 32, but the file has template.resolution: 64")
 
 
 @pytest.mark.parametrize("command", ["sample", "status", "analyze", "collect", "clean"])
@@ -157,7 +157,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
         (["n=0"], ["n must be a whole number >= 1, not 0"]),
         (["n=many"], ["not 'many'"]),
         (["seed=-1"], ["seed must be a whole number >= 0, not -1"]),
-        (["space.flops=[3]"], ["flops must be [least, most], as [2e6,4e6], not [3]"]),
+        (["space.flops=[3]"], ["flops must be [lowest, highest], such as [2e6,4e6], not [3]"]),
         (["space.flops=[1,2]"], ["only 0 of the 500 networks", "1,015,808  flops outside 1 to 2"]),
     ],
 )

@@ -143,8 +143,8 @@ def test_bottleneck_equals_the_authors(case):
     width = 4 * case["planes"]
     inner = case["planes"] * case["bottleneck_width"] // 64 * case["cardinality"]
     stage = Stage(2, width, case["stride"], width / inner, inner // case["cardinality"])
-    avd = ("avg_pool_before" if case["avd_first"] else "avg_pool_after") if case["avd"] else "conv"
-    network = Network(Stem(), (stage,), radix=case["radix"], shortcut="avg_pool", downsampling=avd)
+    downsampling = ("avg_pool_before" if case["avd_first"] else "avg_pool_after") if case["avd"] else "conv"
+    network = Network(Stem(), (stage,), radix=case["radix"], shortcut="avg_pool", downsampling=downsampling)
     block = Block(network, stage, case["inplanes"], first=case["is_first"])
     filled(block, OFFICIAL_BLOCK if case["radix"] else OFFICIAL_PLAIN_BLOCK)
     assert sum(parameter.numel() for parameter in block.parameters()) == case["params"]

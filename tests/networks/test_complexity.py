@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import golden
 
 from designspace.networks import catalog
-from designspace.networks.blocks import attention_width, compatible_widths, widths_of_cardinality
+from designspace.networks.blocks import attention_width, compatible_widths, widths_for_cardinality
 from designspace.networks.complexity import Complexity, complexity, totals
 from designspace.networks.layers import NetworkColumns
 from designspace.networks.network import Network, Stage, Stem
@@ -23,7 +23,7 @@ BLOCKS = {
 
 
 def pycls_network(case):
-    """The network that a configuration of pycls describes."""
+    """Return the network of a pycls configuration."""
     block = BLOCKS[case["block_type"]]
     plain = block in ("vanilla", "basic")
     widths, group_widths = case["adjusted"]
@@ -48,12 +48,12 @@ def pycls_network(case):
 
 
 @pytest.mark.parametrize("case", golden("anynet_complexity.json"), ids=itertools.count())
-def test_equals_pycls_on_random_anynets(case):
+def test_complexity_of_random_anynets_equals_pycls(case):
     assert list(complexity(pycls_network(case), case["im_size"])) == case["complexity"]
 
 
 @pytest.mark.parametrize("case", golden("published_complexity.json"), ids=lambda case: f"{case[0]}-{case[1]}")
-def test_equals_published_networks(case):
+def test_complexity_of_published_networks_equals_pycls(case):
     name, resolution, *expected = case
     network = catalog.get(name)
     assert list(complexity(network, resolution)) == expected[:3]
@@ -91,26 +91,26 @@ def test_compatible_widths_can_be_built_and_are_stable(width, ratio, group_width
     radix=st.sampled_from([0, 1, 2, 4]),
 )
 def test_widths_of_cardinality_can_be_built(width, ratio, cardinality, radix):
-    new_width, group_width = widths_of_cardinality(width, ratio, cardinality, radix)
+    new_width, group_width = widths_for_cardinality(width, ratio, cardinality, radix)
     stage = Stage(1, new_width, 2, ratio, group_width)
     Network(Stem(), (stage,), radix=radix)
     assert stage.cardinality <= cardinality
     if width / ratio >= cardinality * max(radix, 1):
         assert stage.cardinality == cardinality
-    columns = widths_of_cardinality(np.array([width]), np.array([ratio]), np.array([cardinality]), np.array([radix]))
+    columns = widths_for_cardinality(np.array([width]), np.array([ratio]), np.array([cardinality]), np.array([radix]))
     assert [column.tolist() for column in columns] == [[new_width], [group_width]]
 
 
 @given(inner=st.integers(1, 64), cardinality=st.integers(1, 16), radix=st.sampled_from([1, 2, 4]))
-def test_attention_width_suits_the_groups_and_is_the_authors_where_theirs_works(inner, cardinality, radix):
-    theirs = max(inner * cardinality * radix // 4, 32)
-    ours = attention_width(inner * cardinality, radix, cardinality)
-    assert ours % cardinality == 0
-    assert theirs <= ours < theirs + cardinality
+def test_attention_width_is_the_authors_rounded_up_to_a_multiple_of_the_cardinality(inner, cardinality, radix):
+    authors_width = max(inner * cardinality * radix // 4, 32)
+    width = attention_width(inner * cardinality, radix, cardinality)
+    assert width % cardinality == 0
+    assert authors_width <= width < authors_width + cardinality
 
 
-def test_a_network_small_enough_to_count_by_hand():
-    """A 3x3 stem 1 -> 8 at 4 pixels, one block 8 -> 8 of stride 2 with b = 2 and g = 2, 3 classes."""
+def test_complexity_equals_a_count_by_hand():
+    """The network: 3x3 stem 1 -> 8 at 4 pixels, one block 8 -> 8 of stride 2 with b = 2 and g = 2, 3 classes."""
     network = Network(Stem("cifar", 8), (Stage(1, 8, 2, 2, 2),), num_classes=3, in_channels=1)
     flops = 72 * 16 + 32 * 16 + 4 * 2 * 9 * 4 + 32 * 4 + 64 * 4 + 24 + 3
     params = (72 + 16) + (32 + 8) + (72 + 8) + (32 + 16) + (64 + 16) + 27
@@ -119,7 +119,7 @@ def test_a_network_small_enough_to_count_by_hand():
 
 
 @pytest.mark.parametrize("name", ["regnety_400mf", "resnest50", "resnext50_32x4d"])
-def test_one_quantity_alone_is_the_same(name):
+def test_counting_one_quantity_gives_the_same_number(name):
     network = catalog.get(name)
     counted = complexity(network)
     for quantity in Complexity._fields:
@@ -132,8 +132,8 @@ def test_one_quantity_alone_is_the_same(name):
         min_size=1,
     )
 )
-def test_compatible_widths_of_columns_are_those_of_each_row(rows):
-    """Rows with b < 1 among them or not: no row depends on its neighbours."""
+def test_compatible_widths_of_columns_equal_those_of_each_row(rows):
+    """With and without rows of b < 1: no row depends on its neighbours."""
     widths, group_widths = compatible_widths(*(np.array(column) for column in zip(*rows, strict=True)))
     assert (widths.dtype, group_widths.dtype) == (np.int64, np.int64)
     assert list(zip(widths.tolist(), group_widths.tolist(), strict=True)) == [compatible_widths(*row) for row in rows]

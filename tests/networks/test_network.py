@@ -9,37 +9,37 @@ from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
 
 
-def small(**fields):
+def small_network(**fields):
     return Network(**{"stem": Stem(), "stages": (Stage(2, 16, 2, 2, 4),), **fields})
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_json_gives_the_network_back(name):
+def test_network_survives_a_round_trip_through_json(name):
     network = catalog.get(name)
     assert Network.from_json(network.to_json()) == network
 
 
-def test_canonical_json_and_id_stay_as_they_are():
-    """Ids name trials on disk for ever: whoever must change this line loses everybody's results."""
-    network = small(num_classes=10)
+def test_canonical_json_and_id_are_pinned():
+    """Ids name trials on disk, so a change here would make all existing results unusable."""
+    network = small_network(num_classes=10)
     assert network.to_json() == (
         '{"num_classes":10,"stages":[{"bottleneck_ratio":2,"depth":2,"group_width":4,"width":16}],"stem":{}}'
     )
     assert network.id == "c5dd0036927f"
 
 
-def test_whole_floats_are_the_same_network():
-    assert small(stages=(Stage(2, 16, 2, 2.0, 4),)).id == small().id
+def test_whole_floats_give_the_same_id():
+    assert small_network(stages=(Stage(2, 16, 2, 2.0, 4),)).id == small_network().id
 
 
 @given(st.text(max_size=20))
-def test_what_is_no_network_is_refused(text):
+def test_text_that_is_not_a_network_is_rejected(text):
     with pytest.raises(InputError, match="not the JSON of a network"):
         Network.from_json(text)
 
 
-def test_an_unknown_field_is_named():
-    fields = json.loads(small().to_json()) | {"colour": "red"}
+def test_error_names_an_unknown_field():
+    fields = json.loads(small_network().to_json()) | {"colour": "red"}
     with pytest.raises(InputError, match="colour"):
         Network.from_json(json.dumps(fields))
 
@@ -48,32 +48,35 @@ def test_an_unknown_field_is_named():
     ("make", "message"),
     [
         (lambda: Stem("alexnet"), "unknown stem 'alexnet'; choose from: imagenet, cifar, resnet, deep"),
-        (lambda: Stem("deep", 33), "even, not 33"),
+        (lambda: Stem("deep", 33), r"must be even \(twice that of its first convolution\), not 33"),
         (lambda: Stage(0, 8), "depth must be a whole number >= 1, not 0"),
         (lambda: Stage(1, 8.0), "width must be a whole number >= 1, not 8.0"),
         (lambda: Stage(1, 8, bottleneck_ratio=0), "bottleneck_ratio must be a positive number, not 0"),
         (lambda: Stage(1, 8, bottleneck_ratio=1e-320), r"width / bottleneck_ratio must be at most 67,108,864, not inf"),
-        (lambda: small(block="plain"), "unknown block 'plain'"),
-        (lambda: small(stages=()), "at least one Stage"),
-        (lambda: small(stages=(Stage(1, 16, 2, 1, 5),)), r"stage 1 .* group_width 5 must divide the inner width 16"),
-        (lambda: small(radix=8), "group_width 4 must be divisible by radix 8"),
-        (lambda: small(block="basic"), "neither bottleneck nor groups"),
-        (lambda: small(num_classes=True), "num_classes must be a whole number >= 0, not True"),
+        (lambda: small_network(block="plain"), "unknown block 'plain'"),
+        (lambda: small_network(stages=()), "at least one Stage"),
+        (
+            lambda: small_network(stages=(Stage(1, 16, 2, 1, 5),)),
+            r"stage 1 .* group_width 5 must divide the inner width 16",
+        ),
+        (lambda: small_network(radix=8), "group_width 4 must be divisible by radix 8"),
+        (lambda: small_network(block="basic"), "neither bottleneck nor groups"),
+        (lambda: small_network(num_classes=True), "num_classes must be a whole number >= 0, not True"),
         (lambda: catalog.get("regnetx_401mf"), "unknown network 'regnetx_401mf'; did you mean regnetx_400mf"),
     ],
 )
-def test_bad_values_say_what_was_given_and_what_is_allowed(make, message):
+def test_errors_name_the_value_and_what_is_allowed(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
 
-def test_names_match_patterns():
+def test_names_can_be_listed_by_pattern():
     assert len(catalog.names("regnet?_*f")) == 24
     assert catalog.names("resnest2*") == ["resnest26", "resnest200", "resnest269"]
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "expected"),
     [
         ("ResNeSt-50", "resnest50"),
         ("resnest_50", "resnest50"),
@@ -102,9 +105,9 @@ def test_names_match_patterns():
         ("dds_baselines/regnety/RegNetY-1.6GF_dds_8gpu.yaml", "regnety_1_6gf"),
     ],
 )
-def test_names_of_other_programs_are_understood(name, meant):
-    assert catalog.canonical_name(name) == meant
-    assert catalog.get(name) == catalog.get(meant)
+def test_names_of_other_libraries_are_recognised(name, expected):
+    assert catalog.canonical_name(name) == expected
+    assert catalog.get(name) == catalog.get(expected)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_names_of_other_programs_are_understood(name, meant):
         ("resnest50_fast_9s1x64d", "resnest50_fast_4s1x64d"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
+def test_error_for_an_unknown_name_suggests_the_nearest(name, nearest):
     with pytest.raises(InputError, match=f"unknown network '{name}'; did you mean {nearest}"):
         catalog.canonical_name(name)
     with pytest.raises(InputError, match="unknown network 3; choose from: regnetx_200mf"):
@@ -135,5 +138,5 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
         ("*[*", []),
     ],
 )
-def test_patterns_of_names(pattern, names):
+def test_patterns_match_like_shell_patterns(pattern, names):
     assert catalog.names(pattern) == names

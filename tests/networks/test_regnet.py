@@ -21,7 +21,7 @@ def test_generation_equals_pycls():
 
 
 def naive_stages(depth, w_0, w_a, w_m):
-    """Equations 2 to 4 of the paper, one block at a time; nine decimals, or halves would hang on rounding errors."""
+    """Compute equations 2 to 4 of the paper block by block, with nine decimals so that rounding errors move no half."""
     stages = []
     for j in range(depth):
         level = round(round(float(np.log((w_0 + w_a * j) / w_0) / np.log(w_m)), 9))
@@ -39,11 +39,11 @@ def naive_stages(depth, w_0, w_a, w_m):
     w_a=st.floats(0, 256),
     w_m=st.floats(1.5, 3),
 )
-def test_columns_equal_one_block_at_a_time(depth, w_0, w_a, w_m):
+def test_columns_equal_a_computation_block_by_block(depth, w_0, w_a, w_m):
     rows = quantized_linear([depth, 2], [w_0, 8], [w_a, 8], [w_m, 2])
     n = rows.num_stages[0]
-    found = list(zip(rows.widths[0, :n].tolist(), rows.depths[0, :n].tolist(), strict=True))
-    assert found == [tuple(stage) for stage in naive_stages(depth, w_0, w_a, w_m)]
+    stages = list(zip(rows.widths[0, :n].tolist(), rows.depths[0, :n].tolist(), strict=True))
+    assert stages == [tuple(stage) for stage in naive_stages(depth, w_0, w_a, w_m)]
 
 
 @given(
@@ -58,30 +58,30 @@ def test_columns_equal_one_block_at_a_time(depth, w_0, w_a, w_m):
     ),
     stages=st.integers(1, 7),
 )
-def test_sifting_is_never_wrong(rows, stages):
+def test_sift_is_never_wrong(rows, stages):
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    truth = quantized_linear(*columns)
+    exact = quantized_linear(*columns)
     other, skips = sift(stages, *columns)
-    assert np.all(truth.num_stages[other] != stages)
-    assert np.all((truth.num_stages[skips] == stages) & (truth.num_levels[skips] > stages))
+    assert np.all(exact.num_stages[other] != stages)
+    assert np.all((exact.num_stages[skips] == stages) & (exact.num_levels[skips] > stages))
 
 
-def test_sifting_spares_most_of_the_work():
-    """All of the paper's grid: few networks are left that have another number of stages or skip a level."""
+def test_sift_decides_most_networks():
+    """On the paper's grid, more than 90% of the networks with other stages or a skipped level are detected."""
     axes = regnet_axes()
     columns = [
         axis.draw(Streams(0).next(str(i), 50_000)) for i, axis in enumerate((axes.depth, axes.w_0, axes.w_a, axes.w_m))
     ]
-    truth = quantized_linear(*columns)
+    exact = quantized_linear(*columns)
     other, skips = sift(4, *columns)
-    wrong = (truth.num_stages != 4) | (truth.num_levels != 4)
-    assert np.all(truth.num_stages[other] != 4)
-    assert np.all((truth.num_stages[skips] == 4) & (truth.num_levels[skips] > 4))
-    assert np.mean((other | skips)[wrong]) > 0.9
+    is_other = (exact.num_stages != 4) | (exact.num_levels != 4)
+    assert np.all(exact.num_stages[other] != 4)
+    assert np.all((exact.num_stages[skips] == 4) & (exact.num_levels[skips] > 4))
+    assert np.mean((other | skips)[is_other]) > 0.9
 
 
-def test_exact_halves_round_to_even_whatever_the_logarithm():
-    """w_m = 2.25 = 1.5^2: the level of a width of 1.5 w_0 is a half exactly."""
+def test_exact_halves_round_to_even():
+    """With w_m = 2.25 = 1.5^2, the level of a width of 1.5 w_0 is exactly a half."""
     rows = quantized_linear([2], [16], [8], [2.25])
     assert rows.widths[0].tolist() == [16]
 
@@ -104,6 +104,6 @@ def test_stages_are_realised():
         ((4, 8, 8, 1), "w_m > 1"),
     ],
 )
-def test_bad_parameters(fields, message):
+def test_invalid_parameters_are_rejected(fields, message):
     with pytest.raises(InputError, match=message):
         RegNetParameters(*fields)

@@ -1,4 +1,4 @@
-"""How many draws gave each network of a population."""
+"""The column that counts the draws of each network of a population."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from designspace.networks.blocks import compatible_widths
 from designspace.networks.network import Stem
 from designspace.spaces.axes import choice, log_uniform
 from designspace.spaces.constraints import Order
-from designspace.spaces.drawing import draw
+from designspace.spaces.drawing import draw_block
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import AnyNetAxes
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
@@ -30,8 +30,8 @@ SMALL = DesignSpace("small", AXES, Template(stem=Stem("cifar", 8), strides=(2, 2
 )
 
 
-def law(space):
-    """Multiply-adds and probability of every setting of the small space."""
+def distribution(space):
+    """Return the multiply-adds and the probability of every setting of the small space."""
     axes = (AXES.depth, AXES.depth, AXES.width, AXES.width, AXES.bottleneck_ratio, AXES.group_width)
     grids = [list(zip(axis.values.tolist(), axis.probabilities, strict=True)) for axis in axes]
     settings = list(itertools.product(*grids))
@@ -43,9 +43,9 @@ def law(space):
     return space.complexity(columns).flops, probabilities
 
 
-def test_they_count_the_accepted_draws_up_to_the_one_that_gave_the_last_network():
+def test_draws_count_the_accepted_draws_up_to_the_last_network():
     population = SMALL.sample(300, seed=2)
-    drawn = list(Identifier(SMALL).ids(draw(SMALL, Streams(2), population.drawn).accepted))
+    drawn = list(Identifier(SMALL).ids(draw_block(SMALL, Streams(2), population.drawn).accepted))
     counts = Counter(drawn)
     assert tuple(counts) == population.ids
     assert population.columns[DRAWS].tolist() == list(counts.values())
@@ -54,33 +54,33 @@ def test_they_count_the_accepted_draws_up_to_the_one_that_gave_the_last_network(
     assert population.columns[DRAWS].max() > 1
 
 
-def test_those_of_a_larger_population_are_as_many_or_more(monkeypatch):
+def test_draws_do_not_decrease_in_a_larger_population(monkeypatch):
     small, large = SMALL.sample(100, seed=4), SMALL.sample(300, seed=4)
     assert large.ids[:100] == small.ids
     more = large.columns[DRAWS][:100] - small.columns[DRAWS]
     assert more.min() == 0
     assert more.max() > 0
-    monkeypatch.setattr("designspace.spaces.sampling.BLOCK", 37)
+    monkeypatch.setattr("designspace.spaces.sampling.BLOCK_SIZE", 37)
     assert SMALL.sample(300, seed=4) == large
 
 
-def test_an_edf_weighed_by_them_is_that_of_the_space():
-    """Distances to the law, which is known on all settings: unweighed it stays far, however many networks there are."""
-    flops, probabilities = law(SMALL)
+def test_edf_weighted_by_draws_is_that_of_the_space():
+    """The exact EDF is known from all settings; the unweighted one stays far from it for any number of networks."""
+    flops, probabilities = distribution(SMALL)
     scale = flops.max() / 100
-    truth = edf(flops / scale, probabilities)
+    exact = edf(flops / scale, probabilities)
     for seed in range(5):
         population = SMALL.sample(1000, seed=seed)
         assert population.rejected[DUPLICATE] > 0.3 * population.columns[DRAWS].sum()
         errors = population.columns["flops"] / scale
         at = flops / scale
-        weighed, plain = (
-            abs(truth(at) - edf(errors, weights)(at)).max() for weights in (population.columns[DRAWS], None)
+        weighted, unweighted = (
+            abs(exact(at) - edf(errors, weights)(at)).max() for weights in (population.columns[DRAWS], None)
         )
-        assert weighed < 0.05 < 0.1 < plain
+        assert weighted < 0.05 < 0.1 < unweighted
 
 
-def test_they_go_with_the_networks_into_parts_tables_and_files(tmp_path):
+def test_draws_are_part_of_slices_tables_and_files(tmp_path):
     population = SMALL.sample(50, seed=1)
     draws = population.columns[DRAWS].tolist()
     assert population[10:20].columns[DRAWS].tolist() == draws[10:20]
@@ -93,38 +93,38 @@ def test_they_go_with_the_networks_into_parts_tables_and_files(tmp_path):
     assert [row[gathered.header.index(DRAWS)] for row in gathered.rows] == draws
 
 
-def earlier(population):
-    """The population as versions before the column wrote it."""
+def without_draws(population):
+    """Return the population as written by versions before the column."""
     columns = {name: column for name, column in population.columns.items() if name != DRAWS}
     return Population(population.space, population.seed, population.ids, columns, population.drawn, population.rejected)
 
 
-def test_a_folder_of_an_earlier_version_is_read_and_stays_without_them(tmp_path):
-    """Also when it is extended: a launch of that version may be reading the table."""
+def test_folder_of_an_earlier_version_is_read_and_stays_without_draws(tmp_path):
+    """Extending it adds no column either, because a launch of that version may be reading the table."""
     run = RunFolder(tmp_path)
-    run.create(earlier(SMALL.sample(50, seed=1)), {})
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run.create(without_draws(SMALL.sample(50, seed=1)), {})
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert DRAWS not in run.population().columns
     assert run.create(SMALL.sample(50, seed=1), {"again": True}) == run.population()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert run.create(SMALL.sample(70, seed=1), {}) == earlier(SMALL.sample(70, seed=1)) == run.population()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert run.create(SMALL.sample(70, seed=1), {}) == without_draws(SMALL.sample(70, seed=1)) == run.population()
     assert DRAWS not in run.gather().header
 
 
-def test_extending_a_folder_counts_them_anew(tmp_path):
+def test_extending_a_folder_counts_draws_again(tmp_path):
     run = RunFolder(tmp_path)
     run.create(SMALL.sample(50, seed=1), {})
     run.create(SMALL.sample(200, seed=1), {})
     assert run.population() == SMALL.sample(200, seed=1)
-    assert SMALL.sample(200, seed=1) != earlier(SMALL.sample(200, seed=1))
+    assert SMALL.sample(200, seed=1) != without_draws(SMALL.sample(200, seed=1))
 
 
-def test_folders_with_and_without_them_merge(tmp_path):
+def test_folders_with_and_without_draws_can_be_merged(tmp_path):
     old, new, target = (RunFolder(tmp_path / name) for name in ("old", "new", "target"))
-    old.create(earlier(SMALL.sample(50, seed=1)), {})
+    old.create(without_draws(SMALL.sample(50, seed=1)), {})
     new.create(SMALL.sample(80, seed=1), {})
     merge(target, [old, new], {})
-    assert target.population() == earlier(SMALL.sample(80, seed=1))
+    assert target.population() == without_draws(SMALL.sample(80, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_folders_with_and_without_them_merge(tmp_path):
         (",1", ",2", r"column draws: the sum is \d+, but sampling.json says \d+: 50 networks and \d+ duplicates"),
     ],
 )
-def test_what_they_cannot_be_is_noticed(tmp_path, old, new, message):
+def test_impossible_draws_are_rejected(tmp_path, old, new, message):
     SMALL.sample(50, seed=1).write(tmp_path)
     path = tmp_path / "population.csv"
     text = path.read_text().rstrip("\n")
@@ -145,7 +145,7 @@ def test_what_they_cannot_be_is_noticed(tmp_path, old, new, message):
         read_population(tmp_path)
 
 
-def test_whole_numbers_that_another_program_wrote_with_a_point_are_read(tmp_path):
+def test_whole_numbers_with_a_decimal_point_are_read(tmp_path):
     population = SMALL.sample(50, seed=1)
     population.write(tmp_path)
     path = tmp_path / "population.csv"
@@ -155,12 +155,12 @@ def test_whole_numbers_that_another_program_wrote_with_a_point_are_read(tmp_path
     assert read_population(tmp_path) == population
 
 
-def test_an_extension_that_was_interrupted_can_be_read(tmp_path):
-    """sampling.json of both sizes beside either table."""
+def test_interrupted_extension_can_be_read(tmp_path):
+    """A sampling.json of both populations fits the old and the new table."""
     small, large = SMALL.sample(50, seed=1), SMALL.sample(80, seed=1)
     small.write(tmp_path)
-    story = {**large._story(), "extends": small._story()}
-    (tmp_path / "sampling.json").write_text(json.dumps(story))
+    record = {**large._sampling_record(), "extends": small._sampling_record()}
+    (tmp_path / "sampling.json").write_text(json.dumps(record))
     assert read_population(tmp_path) == small
     (tmp_path / "population.csv").write_text(large.to_csv())
     assert read_population(tmp_path) == large

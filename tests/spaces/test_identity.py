@@ -16,7 +16,7 @@ from designspace.support.errors import InputError
 
 @st.composite
 def spaces(draw):
-    """Every setting that changes a network's text."""
+    """Generate spaces that vary everything that changes a network's text."""
     axes = AnyNetAxes(
         log_uniform(1, 3),
         log_uniform(8, 32, 8),
@@ -39,7 +39,7 @@ def spaces(draw):
     return DesignSpace("any", axes, template, radices)
 
 
-def check(space, columns):
+def check_texts_and_ids(space, columns):
     networks = [space.network({name: column[i] for name, column in columns.items()}) for i in range(len(columns["d1"]))]
     identifier = Identifier(space)
     assert list(identifier.texts(columns)) == [network.to_json() for network in networks]
@@ -47,27 +47,27 @@ def check(space, columns):
 
 
 @given(spaces())
-def test_texts_and_ids_are_those_of_the_networks(space):
-    check(space, drawing.draw(space, Streams(0), 40).accepted)
+def test_texts_and_ids_equal_those_of_networks(space):
+    check_texts_and_ids(space, drawing.draw_block(space, Streams(0), 40).accepted)
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_texts_and_ids_of_the_named_spaces(name):
     space = catalog.space(name, radix=[0, 2] if "Net" in name and name[-1] in "XYE" else None)
-    check(space, drawing.draw(space, Streams(1), 400).accepted)
+    check_texts_and_ids(space, drawing.draw_block(space, Streams(1), 400).accepted)
 
 
-def test_chunks_do_not_matter(monkeypatch):
+def test_ids_do_not_depend_on_chunks(monkeypatch):
     space = catalog.space("RegNetY", radix=[0, 1, 2])
-    columns = drawing.draw(space, Streams(2), 3000).accepted
+    columns = drawing.draw_block(space, Streams(2), 3000).accepted
     whole = list(Identifier(space).ids(columns))
     monkeypatch.setattr(identity, "CHUNK", 7)
     assert list(Identifier(space).ids(columns)) == whole
 
 
-def test_a_row_that_is_no_network_is_refused_in_its_turn():
+def test_invalid_row_is_rejected_when_it_is_reached():
     space = catalog.space("AnyNetXA")
-    columns = drawing.draw(space, Streams(0), 3).accepted
+    columns = drawing.draw_block(space, Streams(0), 3).accepted
     columns["d2"] = np.array([1, 0, 1])
     ids = Identifier(space).ids(columns)
     assert len(next(ids)) == 12

@@ -10,9 +10,9 @@ from designspace.spaces.axes import choice, powers_of_two
 RESNESTS = [f"resnest{depth}" for depth in (50, 101, 200, 269)] + published.names("resnest50_fast_*")
 
 
-@pytest.mark.parametrize("radix", [None, [0, 1, 2, 4]], ids=["own", "radix"])
+@pytest.mark.parametrize("radix", [None, [0, 1, 2, 4]], ids=["default", "radix"])
 @pytest.mark.parametrize("name", catalog.NAMES)
-def test_what_a_space_draws_is_in_it(name, radix):
+def test_drawn_networks_are_members(name, radix):
     if radix and name in catalog._NDS and catalog._NDS[name][3] == (1,):
         radix = None  # blocks without bottleneck have no radix
     space = catalog.space(name, radix=radix, flops=(1e8, 1e10))
@@ -21,7 +21,7 @@ def test_what_a_space_draws_is_in_it(name, radix):
 
 
 @pytest.mark.parametrize(("child", "parent"), [("B", "A"), ("C", "B"), ("D", "C"), ("E", "D")])
-def test_a_refinement_is_in_its_parent_and_not_the_other_way_round(child, parent):
+def test_refinement_is_a_subset_of_its_parent(child, parent):
     flops = (360e6, 400e6)
     inner, outer = (catalog.space(f"AnyNetX{letter}", flops=flops) for letter in (child, parent))
     assert all(outer.contains(network) for network in inner.sample(30))
@@ -36,7 +36,7 @@ def test_the_published_resnests_are_members_of_anynest(name):
 
 @pytest.mark.parametrize("name", published.names("regnet[xy]_*f"))
 def test_the_published_regnets_are_members_of_their_spaces(name):
-    """With the paper's finer grids: two digits of w_a and w_m, and the group widths that it reports."""
+    """The axes are widened to contain the published initial widths and group widths."""
     space = catalog.space("RegNetX" if name[6] == "x" else "RegNetY")
     network = published.get(name)
     axes = dataclasses.replace(
@@ -56,7 +56,7 @@ GOOD = [(1, 16, 2, 1, 8), (1, 32, 2, 1, 8), (2, 64, 2, 1, 8), (2, 64, 2, 1, 8)]
 
 
 def changed(stage, **fields):
-    """GOOD with one stage changed."""
+    """Return the network of GOOD with one stage changed."""
     stages = [Stage(*values) for values in GOOD]
     stages[stage] = dataclasses.replace(stages[stage], **fields)
     return Network(Stem(), tuple(stages))
@@ -82,32 +82,32 @@ def changed(stage, **fields):
         (changed(2, bottleneck_ratio=2), ["bottleneck_ratio must be shared from stage to stage"]),
     ],
 )
-def test_it_says_which_constraint_fails_and_where(candidate, reasons):
+def test_reasons_name_the_failed_constraint_and_the_stage(candidate, reasons):
     membership = catalog.space("AnyNetXE").contains(candidate)
     assert bool(membership) == (not reasons)
     assert len(membership.reasons) == len(reasons), str(membership)
-    for found, wanted in zip(membership.reasons, reasons, strict=True):
-        assert found.startswith(wanted)
+    for actual, expected in zip(membership.reasons, reasons, strict=True):
+        assert actual.startswith(expected)
 
 
-def test_a_narrow_stage_may_have_a_smaller_group_width_than_was_drawn():
-    """g = 32 is shared by all stages, and the first is only 8 wide."""
+def test_narrow_stage_may_have_a_smaller_group_width_than_drawn():
+    """All stages share g = 32, and the first stage is only 8 wide."""
     narrow = network((1, 8, 2, 1, 8), (1, 64, 2, 1, 32), (1, 64, 2, 1, 32), (1, 64, 2, 1, 32))
     assert catalog.space("AnyNetXE").contains(narrow)
 
 
-def test_bands_are_asked_too():
+def test_bands_are_checked():
     space = catalog.space("AnyNetXE", flops=(360e6, 400e6))
     (reason,) = space.contains(network(*GOOD)).reasons
     assert reason.startswith("flops outside 360 M to 400 M (it has ")
 
 
-def test_a_regnet_that_no_line_gives():
+def test_regnet_that_no_line_gives_is_not_a_member():
     (reason,) = catalog.space("RegNetX").contains(network(*GOOD)).reasons
     assert reason == "no w_0, w_a and w_m on the axes give the stages 1 x 16, 1 x 32, 2 x 64, 2 x 64"
 
 
-def test_cardinality_is_one_more_way_to_give_groups():
+def test_drawn_network_with_cardinality_is_a_member():
     space = catalog.space("ResNeXt-B")
     space = dataclasses.replace(space, axes=dataclasses.replace(space.axes, cardinality=powers_of_two(1, 2)))
     assert space.contains(space.sample(1)[0])

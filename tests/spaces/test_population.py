@@ -14,7 +14,7 @@ def population(request):
     return catalog.space(request.param, radix=[0, 2], flops=(360e6, 400e6)).sample(20, seed=1)
 
 
-def test_it_reads_back_equal_and_writes_the_same_bytes(population, tmp_path):
+def test_population_reads_back_equal_and_writes_the_same_bytes(population, tmp_path):
     population.write(tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(first) == {"population.csv", "space.yaml", "sampling.json"}
@@ -25,7 +25,7 @@ def test_it_reads_back_equal_and_writes_the_same_bytes(population, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
-def test_the_table_opens_with_no_knowledge_of_ours(population, tmp_path):
+def test_table_can_be_opened_by_pandas_alone(population, tmp_path):
     population.write(tmp_path)
     table = pd.read_csv(tmp_path / "population.csv")
     expected = ["id", *(f"{letter}{i}" for letter in "dwbg" for i in (1, 2, 3, 4))]
@@ -35,19 +35,19 @@ def test_the_table_opens_with_no_knowledge_of_ours(population, tmp_path):
     assert table.drop(columns=["id", "w_a", "w_m"], errors="ignore").dtypes.eq("int64").all()
 
 
-def cut(path):
+def cut_in_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize("name", ["population.csv", "space.yaml", "sampling.json"])
-def test_a_file_cut_in_half_is_named(population, tmp_path, name):
+def test_error_names_a_file_cut_in_half(population, tmp_path, name):
     population.write(tmp_path)
-    cut(tmp_path / name)
+    cut_in_half(tmp_path / name)
     with pytest.raises(RunError, match=name):
         read_population(tmp_path)
 
 
-def test_a_table_cut_between_two_lines_is_noticed(population, tmp_path):
+def test_table_cut_between_two_lines_is_rejected(population, tmp_path):
     population.write(tmp_path)
     path = tmp_path / "population.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:10]))
@@ -55,7 +55,7 @@ def test_a_table_cut_between_two_lines_is_noticed(population, tmp_path):
         read_population(tmp_path)
 
 
-def test_an_edited_row_is_noticed(population, tmp_path):
+def test_edited_row_is_rejected(population, tmp_path):
     population.write(tmp_path)
     path = tmp_path / "population.csv"
     lines = path.read_text().splitlines()
@@ -67,7 +67,7 @@ def test_an_edited_row_is_noticed(population, tmp_path):
         read_population(tmp_path)
 
 
-def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
+def test_row_that_is_not_a_network_is_rejected(population, tmp_path):
     population.write(tmp_path)
     path = tmp_path / "population.csv"
     lines = path.read_text().splitlines()
@@ -82,8 +82,8 @@ def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda line: line + ",1", "line 3: 2. fields where 2. are needed; it may be cut off"),
-        (lambda line: "", "line 3: 0 fields where 2. are needed"),
+        (lambda line: line + ",1", "line 3: 2. fields instead of 2.; it may be cut off"),
+        (lambda line: "", "line 3: 0 fields instead of 2."),
         (
             lambda line: line.rpartition(",")[0] + ",many",
             "column draws: 'many' is not a number",
@@ -91,7 +91,7 @@ def test_a_row_that_is_no_network_is_noticed(population, tmp_path):
     ],
     ids=["one field more", "empty line", "no number"],
 )
-def test_a_broken_line_is_named(population, tmp_path, change, message):
+def test_error_names_a_broken_line(population, tmp_path, change, message):
     population.write(tmp_path)
     path = tmp_path / "population.csv"
     lines = path.read_text().splitlines()
@@ -101,8 +101,8 @@ def test_a_broken_line_is_named(population, tmp_path, change, message):
         read_population(tmp_path)
 
 
-def test_pieces_of_the_table_do_not_matter(population, tmp_path, monkeypatch):
-    """Written and read a few lines at a time; numbers that are whole in some pieces only are read as what they are."""
+def test_table_does_not_depend_on_chunks(population, tmp_path, monkeypatch):
+    """The table is written and read a few lines at a time; a column may be whole in some pieces and not in others."""
     whole = population.to_csv()
     monkeypatch.setattr("designspace.spaces.population.CHUNK", 3)
     assert population.to_csv() == whole
@@ -114,8 +114,8 @@ def test_pieces_of_the_table_do_not_matter(population, tmp_path, monkeypatch):
     }
 
 
-def test_the_table_may_be_rewritten_by_other_programs(population, tmp_path):
-    """Quotes and carriage returns, as spreadsheets and R write them."""
+def test_table_rewritten_by_other_programs_is_read(population, tmp_path):
+    """Spreadsheets and R write quotes and carriage returns."""
     population.write(tmp_path)
     path = tmp_path / "population.csv"
     path.write_bytes(
@@ -124,20 +124,20 @@ def test_the_table_may_be_rewritten_by_other_programs(population, tmp_path):
     assert read_population(tmp_path) == population
 
 
-def test_a_missing_population_says_what_to_do(tmp_path):
+def test_error_for_a_missing_population_suggests_sampling(tmp_path):
     with pytest.raises(RunError, match="sample one first"):
         read_population(tmp_path)
 
 
-def test_the_story_of_the_drawing_is_kept(population, tmp_path):
+def test_sampling_record_counts_all_draws(population, tmp_path):
     population.write(tmp_path)
-    story = json.loads((tmp_path / "sampling.json").read_text())
-    assert story["drawn"] == story["n"] + sum(story["rejected"].values())
+    record = json.loads((tmp_path / "sampling.json").read_text())
+    assert record["drawn"] == record["n"] + sum(record["rejected"].values())
 
 
 @pytest.mark.parametrize("folder", sorted((Path(__file__).parents[1] / "fixtures" / "populations").iterdir()), ids=str)
-def test_files_of_every_version_load_and_are_what_is_drawn_today(folder):
-    """One folder for each format and kind of space, for ever: never change one, add one."""
+def test_files_of_every_version_load_and_equal_what_is_drawn_today(folder):
+    """There is one folder per format and kind of space. Never change an existing folder; add a new one."""
     population = read_population(folder)
     assert population.space.sample(len(population), population.seed).ids == population.ids
     assert all(population.space.contains(network) for network in population)

@@ -27,7 +27,7 @@ def structures(population):
 
 @pytest.mark.parametrize(("first", "second", "shared"), PAIRS.values(), ids=PAIRS)
 def test_populations_of_similar_spaces_are_independent(first, second, shared):
-    """Structures in common of 500 each: nearly all with one seed for both spaces, a few with independent seeds."""
+    """Of 500 structures each, nearly all are shared with the same seed, and only few with independent seeds."""
     spaces = [catalog.space(name, flops=flops) for name, flops in (first, second)]
     with_one_seed = [structures(space.sample(500, 0)) for space in spaces]
     assert len(with_one_seed[0] & with_one_seed[1]) == shared
@@ -36,7 +36,7 @@ def test_populations_of_similar_spaces_are_independent(first, second, shared):
 
 
 def test_seeds_are_pinned():
-    """A study must find its populations again in every later version."""
+    """Later versions must draw the same populations for a study."""
     seeds = {name: independent_seed(catalog.space(name, flops=BAND), 0) for name in ("AnyNetXA", "RegNetX", "AnyNeSt")}
     assert seeds == {
         "AnyNetXA": 6887056369859047413,
@@ -69,7 +69,7 @@ def test_equal_spaces_have_equal_seeds(name):
     assert independent_seed(whole, 3) == independent_seed(space, 3)
 
 
-def test_a_field_that_a_later_version_adds_to_templates_changes_no_digest(monkeypatch):
+def test_new_template_field_does_not_change_digests(monkeypatch):
     space = catalog.space("RegNetX", resolution=32)
     digest = description_digest(space)
     later = dataclasses.make_dataclass("Later", [("colour", str, "none")], bases=(Template,), frozen=True)
@@ -78,11 +78,11 @@ def test_a_field_that_a_later_version_adds_to_templates_changes_no_digest(monkey
     assert description_digest(dataclasses.replace(space, template=later(colour="red", resolution=32))) != digest
 
 
-def test_a_stem_counts_by_what_differs_from_the_default():
-    usual = catalog.space("RegNetX")
-    narrow = dataclasses.replace(usual, template=Template(stem=Stem("imagenet", 16)))
-    split = dataclasses.replace(usual, radix=choice([2]))
-    assert len({description_digest(space) for space in (usual, narrow, split)}) == 3
+def test_digest_depends_on_stem_width_and_radix():
+    default = catalog.space("RegNetX")
+    narrow = dataclasses.replace(default, template=Template(stem=Stem("imagenet", 16)))
+    split = dataclasses.replace(default, radix=choice([2]))
+    assert len({description_digest(space) for space in (default, narrow, split)}) == 3
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", True])
@@ -91,7 +91,7 @@ def test_the_seed_must_be_a_whole_number(seed):
         independent_seed(catalog.space("RegNetX"), seed)
 
 
-def test_a_run_beside_another_of_its_seed_is_found(tmp_path, monkeypatch):
+def test_folder_with_the_same_seed_is_found(tmp_path, monkeypatch):
     regnet, anynet = (catalog.space(name, flops=BAND) for name in ("RegNetX", "AnyNetXA"))
     for folder, space, seed in (("a", anynet, 0), ("b", regnet, 1), ("c", regnet, 0), ("d", regnet, 0)):
         space.sample(2, seed).write(tmp_path / folder)
@@ -102,4 +102,4 @@ def test_a_run_beside_another_of_its_seed_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "c")
     assert drawn_with_same_seed(Path(), regnet, 0) == tmp_path / "a"
     (tmp_path / "a" / "sampling.json").write_text("[]")
-    assert drawn_with_same_seed(tmp_path / "c", regnet, 0) is None  # a damaged folder, and one of the same space
+    assert drawn_with_same_seed(tmp_path / "c", regnet, 0) is None  # a is damaged, and d has the same space

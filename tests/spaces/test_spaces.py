@@ -16,7 +16,7 @@ from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, log_uniform, uniform
 from designspace.spaces.constraints import Band, Order
 from designspace.spaces.description import space_from_dict
-from designspace.spaces.drawing import draw
+from designspace.spaces.drawing import draw_block
 from designspace.spaces.parameters import AnyNetAxes, named_axes
 from designspace.spaces.sampling import InfeasibleError, sample
 from designspace.spaces.space import DesignSpace
@@ -61,7 +61,7 @@ def test_every_network_meets_the_definition(name, regime, radix):
         assert letter < "D" or np.all(np.diff(widths, axis=0) >= 0)
         assert letter < "E" or np.all(np.diff(depths, axis=0) >= 0)
     if name not in ("AnyNetXA", "AnyNetXB"):
-        # One group width g was drawn; where a stage is too narrow for it, it has its whole inner width.
+        # A single group width g is drawn; a stage that is too narrow for it has its inner width.
         inner = np.rint(widths / ratios)
         assert np.all(groups == np.minimum(groups.max(axis=0), inner))
     if name.startswith("RegNet"):
@@ -70,7 +70,7 @@ def test_every_network_meets_the_definition(name, regime, radix):
 
 
 def brute_force(space, names, axes):
-    """Every setting of a small space with its probability, constraints applied one setting at a time."""
+    """Return the probability of every network of a small space, by applying the constraints to each setting."""
     weights = Counter()
     grids = [list(zip(axis.values.tolist(), axis.probabilities, strict=True)) for axis in axes]
     for setting in itertools.product(*grids):
@@ -87,8 +87,8 @@ def brute_force(space, names, axes):
 
 
 @pytest.mark.parametrize("law", [None, "pycls"])
-def test_refinements_are_the_parent_conditioned_on_the_full_support(law):
-    """A two-stage AnyNetXE small enough to list: draws against the definition, repair and ties included."""
+def test_refinement_is_its_parent_conditioned_on_the_constraints(law):
+    """Draws of a small two-stage AnyNetXE, compared with the definition, including compatible widths and ties."""
     axes = AnyNetAxes(log_uniform(1, 3, law=law), log_uniform(8, 32, 8, law=law), choice([1, 2]), choice([4, 16]))
     orders = [
         Order("bottleneck_ratio", "shared"),
@@ -102,7 +102,7 @@ def test_refinements_are_the_parent_conditioned_on_the_full_support(law):
         space, names, (axes.depth, axes.depth, axes.width, axes.width, axes.bottleneck_ratio, axes.group_width)
     )
     n = 60_000
-    columns = draw(space, Streams(1), n).accepted
+    columns = draw_block(space, Streams(1), n).accepted
     keys = zip(*(columns[c].tolist() for c in ("d1", "w1", "g1", "d2", "w2", "g2", "b1")), strict=True)
     counts = Counter(keys)
     assert set(counts) == set(expected)
@@ -110,12 +110,12 @@ def test_refinements_are_the_parent_conditioned_on_the_full_support(law):
     assert stats.chisquare(observed, [p * n for p in expected.values()]).pvalue > 1e-3
 
 
-def test_a_larger_population_extends_a_smaller_one_and_blocks_do_not_matter(monkeypatch):
+def test_larger_population_extends_a_smaller_one_for_any_block_size(monkeypatch):
     space = catalog.space("AnyNetXD", flops=BAND)
     small, large = sample(space, 40, seed=5), sample(space, 90, seed=5)
     assert large.ids[:40] == small.ids
     assert small.drawn < large.drawn
-    monkeypatch.setattr("designspace.spaces.sampling.BLOCK", 977)
+    monkeypatch.setattr("designspace.spaces.sampling.BLOCK_SIZE", 977)
     again = sample(space, 90, seed=5)
     assert again == large
     assert again.to_csv() == large.to_csv()
@@ -129,27 +129,27 @@ def test_every_draw_is_accounted_for():
 
 
 def test_ids_are_pinned():
-    """The first networks of seed 0, for ever: a change here changes every population that was published."""
-    found = {name: catalog.space(name, flops=BAND).sample(2).ids for name in ("AnyNetXA", "AnyNetXE", "RegNetX")}
-    assert found == {
+    """The first networks of seed 0: a change here changes every published population."""
+    ids = {name: catalog.space(name, flops=BAND).sample(2).ids for name in ("AnyNetXA", "AnyNetXE", "RegNetX")}
+    assert ids == {
         "AnyNetXA": ("45e3acdab41b", "b193fa6130f1"),
         "AnyNetXE": ("ce005c2f0366", "9c3a1a7bccc5"),
         "RegNetX": ("c31b9366f67a", "ff467055a73d"),
     }
 
 
-def test_ids_of_the_law_of_pycls_are_pinned():
-    found = {name: catalog.space(name, flops=BAND, law="pycls").sample(2).ids for name in ("AnyNetXE", "RegNetX")}
-    assert found == {"AnyNetXE": ("405ca1077b43", "e8922b6cf1bb"), "RegNetX": ("2a346f0b06e5", "d78b01549857")}
+def test_ids_with_the_pycls_law_are_pinned():
+    ids = {name: catalog.space(name, flops=BAND, law="pycls").sample(2).ids for name in ("AnyNetXE", "RegNetX")}
+    assert ids == {"AnyNetXE": ("405ca1077b43", "e8922b6cf1bb"), "RegNetX": ("2a346f0b06e5", "d78b01549857")}
 
 
-def test_a_band_that_no_network_meets_fails_with_a_table_of_reasons():
+def test_error_for_an_empty_band_counts_the_reasons():
     with pytest.raises(InfeasibleError, match="only 0 of the 5 networks") as caught:
         catalog.space("AnyNetXA", flops=(1, 2)).sample(5)
     assert caught.value.rejected["flops outside 1 to 2"] == caught.value.drawn >= 1_000_000
 
 
-def test_a_space_with_too_few_networks_says_so():
+def test_space_with_too_few_networks_raises():
     axes = AnyNetAxes(choice([1, 2]), choice([8]), choice([1]), choice([8]))
     space = DesignSpace("two", axes, Template(strides=(2,)))
     assert len(space.sample(2)) == 2
@@ -159,32 +159,32 @@ def test_a_space_with_too_few_networks_says_so():
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)
-def test_a_space_reads_back(name):
+def test_space_survives_a_round_trip_through_its_description(name):
     space = catalog.space(name, flops=BAND, params=(1e6, 1e7))
     assert space_from_dict(space.to_dict()) == space
 
 
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX", "RegNetXConstrained", "AnyNeSt"])
-def test_the_law_of_pycls_changes_how_likely_networks_are_and_not_which_there_are(name):
+def test_pycls_law_changes_probabilities_but_not_the_networks(name):
     rounded, pycls = catalog.space(name), catalog.space(name, law="pycls")
     assert pycls != rounded
     assert space_from_dict(pycls.to_dict()) == pycls
     assert size.settings(pycls) == size.settings(rounded)
-    before, after = named_axes(rounded.axes), named_axes(pycls.axes)
-    for axis_name, axis in before.items():
-        assert after[axis_name].grid == axis.grid
-        assert after[axis_name].law == ("pycls" if axis.kind == "log_uniform" else None)
+    rounded_axes, pycls_axes = named_axes(rounded.axes), named_axes(pycls.axes)
+    for axis_name, axis in rounded_axes.items():
+        assert pycls_axes[axis_name].grid == axis.grid
+        assert pycls_axes[axis_name].law == ("pycls" if axis.kind == "log_uniform" else None)
     assert all(rounded.contains(network) for network in pycls.sample(5))
     assert '"law"' not in json.dumps(rounded.to_dict())
 
 
-def test_the_law_of_pycls_goes_with_ranges_that_suit_the_budget():
+def test_pycls_law_can_be_combined_with_regime_auto():
     space = catalog.space("RegNetX", law="pycls", regime="auto", flops=(3e9, 4e9))
     assert {axis.law for axis in named_axes(space.axes).values() if axis.kind == "log_uniform"} == {"pycls"}
 
 
 @pytest.mark.parametrize("stages", [1, 3, 5])
-def test_other_numbers_of_stages(stages):
+def test_number_of_stages_can_be_chosen(stages):
     for name in ("AnyNetXA", "AnyNetXE", "RegNetX"):
         population = catalog.space(name, stages=stages).sample(5)
         assert all(len(network.stages) == stages for network in population)
@@ -195,28 +195,28 @@ def test_other_numbers_of_stages(stages):
     [
         ({"name": "AnyNetXF"}, "unknown space 'AnyNetXF'; did you mean AnyNetXA"),
         ({"stages": 0}, "stages must be a whole number >= 1, not 0"),
-        ({"stages": 4, "strides": [2, 2]}, "strides .* are 2, but stages is 4"),
+        ({"stages": 4, "strides": [2, 2]}, "strides .* has 2 values, but stages is 4"),
         ({"stem": "big"}, "unknown stem 'big'"),
         ({"radix": [1, 1.5]}, "radix must be a whole number >= 0, not 1.5"),
-        ({"flops": [1]}, "flops must be \\[least, most\\], as \\[2e6,4e6\\], not \\[1\\]"),
+        ({"flops": [1]}, "flops must be \\[lowest, highest\\], such as \\[2e6,4e6\\], not \\[1\\]"),
         ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
         ({"params": ["a", "b"]}, "params must be two numbers"),
         ({"block": "Z"}, "unknown block 'Z'; choose from: X, R, V, VR"),
-        ({"group_width": 8}, "group_width must be a list, as \\[1,2\\], not 8"),
+        ({"group_width": 8}, "group_width must be a list, such as \\[1,2\\], not 8"),
         ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
         ({"block": "V", "radix": 2}, "a single block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"),
         ({"resolution": 0}, "resolution must be a whole number >= 1, not 0"),
-        ({"law": "pycsl"}, "the law of a log_uniform axis can be pycls, or null for rounding, not 'pycsl'"),
+        ({"law": "pycsl"}, "the law of a log_uniform axis must be pycls, or null for rounding, not 'pycsl'"),
         ({"name": "Vanilla", "law": "pycls"}, "law='pycls' is for log-uniform axes, and the space has none"),
         ({"num_classes": "ten"}, "num_classes must be a whole number >= 1, not 'ten'"),
     ],
 )
-def test_bad_settings(fields, message):
+def test_invalid_settings_are_rejected(fields, message):
     with pytest.raises(InputError, match=message):
         catalog.space(**{"name": "AnyNetXA", **fields})
 
 
-def test_bad_refinements():
+def test_invalid_refinements_are_rejected():
     regnet = catalog.space("RegNetX")
     with pytest.raises(InputError, match="follow from its line"):
         regnet.refine(Order("width", "shared"))
@@ -227,7 +227,7 @@ def test_bad_refinements():
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, "5", True])
-def test_n_must_be_a_number_of_networks(n):
+def test_n_must_be_a_positive_whole_number(n):
     with pytest.raises(InputError, match="n must be a whole number >= 1"):
         catalog.space("AnyNetXA").sample(n)
 
@@ -236,8 +236,8 @@ def test_n_must_be_a_number_of_networks(n):
     ("name", "settings"),
     [("Vanilla", 1_259_712), ("ResNet", 1_259_712), ("ResNeXt-A", 11_390_625), ("ResNeXt-B", 52_734_375)],
 )
-def test_the_spaces_of_nds_have_their_published_sizes(name, settings):
-    """Table 1 of arXiv 1905.13214; depths that round alike count as often as they are named there."""
+def test_spaces_of_nds_have_their_published_sizes(name, settings):
+    """Table 1 of arXiv 1905.13214, which counts depths that round to the same number separately."""
     space = catalog.space(name)
     per_stage = np.prod([axis.settings for axis in named_axes(space.axes).values()])
     assert space.num_stages == 3
@@ -246,7 +246,7 @@ def test_the_spaces_of_nds_have_their_published_sizes(name, settings):
 
 @pytest.mark.parametrize("block", ["X", "R", "V", "VR"])
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX"])
-def test_the_blocks_of_the_generalisation_study(name, block):
+def test_blocks_of_the_generalisation_study(name, block):
     """Section 3.4: R is X without groups, V one 3x3 convolution, VR the same with a shortcut."""
     for network in catalog.space(name, block=block).sample(10):
         assert network.block == {"X": "bottleneck", "R": "bottleneck", "V": "single", "VR": "single_residual"}[block]
@@ -254,7 +254,7 @@ def test_the_blocks_of_the_generalisation_study(name, block):
             assert all(stage.cardinality == 1 for stage in network.stages)
 
 
-def test_design_choices_of_section_4():
+def test_bottleneck_ratios_group_width_and_se_ratio_can_be_chosen():
     inverted = catalog.space("RegNetX", bottleneck_ratio=[0.25, 0.5, 1], group_width=[1], se_ratio=0.25).sample(40)
     ratios = {network.stages[0].bottleneck_ratio for network in inverted}
     assert ratios == {0.25, 0.5, 1}
@@ -262,7 +262,7 @@ def test_design_choices_of_section_4():
     assert inverted[0].se_ratio == 0.25
 
 
-def test_the_constrained_regnet():
+def test_constrained_regnet_meets_its_constraints():
     """b = 1, 12 <= d <= 28, w_m >= 2, params <= 3 + 5.5 f and activations <= 6.5 sqrt(f) millions for f GF."""
     columns = catalog.space("RegNetXConstrained", flops=BAND).sample(100).columns
     assert set(columns["b1"].tolist()) == {1}
@@ -294,11 +294,11 @@ constraints:
 """
 
 
-def test_a_space_of_ones_own_in_ten_lines():
-    written = space_from_dict(yaml.safe_load(MINE))
+def test_custom_space_in_ten_lines():
+    space = space_from_dict(yaml.safe_load(MINE))
     axes = AnyNetAxes(uniform(1, 8), log_uniform(16, 512, 16), choice([1, 2]), choice([8, 16]))
-    assert written == DesignSpace("Mine", axes).refine(Order("width", "non_decreasing"))
-    assert all(written.contains(network) for network in written.sample(20))
+    assert space == DesignSpace("Mine", axes).refine(Order("width", "non_decreasing"))
+    assert all(space.contains(network) for network in space.sample(20))
 
 
 @pytest.mark.parametrize(
@@ -309,17 +309,20 @@ def test_a_space_of_ones_own_in_ten_lines():
         ("axes: {depth: {kind: uniform, low: 1, high: 8}}", "axes: width is missing"),
         ("constraints: [{kind: even}]", "unknown kind of constraint 'even'; choose from: shared, non_decreasing"),
         ("constraints: [{kind: shared, parameter: colour}]", "unknown parameter 'colour'"),
-        ("constraints: [{kind: shared, parameter: cardinality}]", "the space has no such axis"),
+        (
+            "constraints: [{kind: shared, parameter: cardinality}]",
+            "cardinality cannot be shared, because the space has no such axis",
+        ),
         ("template: {stem: {kind: big}}", "unknown stem 'big'"),
     ],
 )
-def test_mistakes_in_a_space_of_ones_own_are_named(change, message):
+def test_errors_in_a_custom_space_are_named(change, message):
     with pytest.raises(InputError, match=message):
         space_from_dict({**yaml.safe_load(MINE), **yaml.safe_load(change)})
 
 
-def test_a_regnet_whose_slope_is_its_initial_width():
-    """The variant w_a = w_0 of the paper's figure 9: a sub-space, drawn, described, counted and searched as one."""
+def test_regnet_with_slope_equal_to_initial_width():
+    """The variant w_a = w_0 of the paper's figure 9 is a subspace with all functions of a space."""
     small = catalog.space("RegNetX", in_channels=1, num_classes=10, resolution=28, stem="cifar", flops=(1e6, 3e6))
     space = dataclasses.replace(small, axes=dataclasses.replace(small.axes, w_a=None))
     population = space.sample(20)

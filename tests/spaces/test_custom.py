@@ -1,4 +1,4 @@
-"""Spaces in files of one's own: what may stand there, what completes it, and what is refused in words."""
+"""Custom space files: their contents, their completion by options, and errors."""
 
 import copy
 import resource
@@ -11,8 +11,8 @@ import yaml
 
 from designspace.networks.complexity import complexity
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
+from designspace.spaces.custom import read_custom_space
 from designspace.spaces.description import space_from_dict
-from designspace.spaces.own import read_own
 from designspace.spaces.parameters import AnyNetAxes
 from designspace.spaces.population_files import read_population
 from designspace.support.errors import InputError, RunError
@@ -29,20 +29,20 @@ MINE = {
 }
 
 
-def described(**changes):
-    """MINE with other values, by dotted keys."""
+def description_with(**changes):
+    """Return MINE with other values, by keys joined with two underscores."""
     fields = copy.deepcopy(MINE)
     for key, value in changes.items():
-        *outer, last = key.split("__")
-        inner = fields
-        for name in outer:
-            inner = inner.setdefault(name, {})
-        inner[last] = value
+        *parents, last = key.split("__")
+        mapping = fields
+        for name in parents:
+            mapping = mapping.setdefault(name, {})
+        mapping[last] = value
     return fields
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         (
             {"axes__width": {"kind": "choice", "values": [-16, 32]}},
@@ -52,7 +52,7 @@ def described(**changes):
         ({"axes__width": {"kind": "choice", "values": [16.5, 32]}}, "not 16.5"),
         ({"axes__depth__low": 0}, "depth takes whole numbers from 1"),
         ({"axes__depth__high": 60_000}, "depth takes whole numbers from 1 to 10000, not 60000"),
-        ({"axes__depth__high": 10**9}, "1.00e.9 values; an axis has 100,000 at most"),
+        ({"axes__depth__high": 10**9}, "1.00e.9 values; an axis has at most 100,000"),
         ({"axes__depth__high": float("inf")}, "axes.depth: high must be a number, not inf"),
         ({"axes__depth__high": float("nan")}, "high must be a number, not nan"),
         ({"axes__depth__high": 10**400}, "high must be a number"),
@@ -93,15 +93,15 @@ def described(**changes):
         ({"axes__width__high": 2**20, "axes__depth__high": 10_000}, "its largest networks may cost .* multiply-adds"),
     ],
 )
-def test_nonsense_is_refused_in_words(changes, words):
-    with pytest.raises(InputError, match=words) as caught:
-        space_from_dict(described(**changes))
+def test_invalid_descriptions_are_rejected(changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        space_from_dict(description_with(**changes))
     assert len(str(caught.value)) < 400
     assert "__init__" not in str(caught.value)
 
 
 @pytest.mark.parametrize("fields", [None, [], "x", 1, {}, {"name": "x"}, {1: 2}])
-def test_what_describes_no_space_is_refused(fields):
+def test_values_that_are_not_a_description_are_rejected(fields):
     with pytest.raises(InputError, match="a space"):
         space_from_dict(fields)
 
@@ -123,14 +123,17 @@ def test_what_describes_no_space_is_refused(fields):
         lambda: AnyNetAxes(uniform(1, 4), choice([16.5]), choice([1]), choice([8])),
     ],
 )
-def test_python_is_told_the_same(make):
+def test_invalid_axes_in_python_are_rejected(make):
     with pytest.raises(InputError):
         make()
 
 
-def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(described(axes__depth__high=10**9)))
-    code = "from pathlib import Path; from designspace.spaces.own import read_own; read_own(Path('mine.yaml'), {}, {})"
+def test_hostile_file_takes_neither_time_nor_memory(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(description_with(axes__depth__high=10**9)))
+    code = (
+        "from pathlib import Path; from designspace.spaces.custom import read_custom_space; "
+        "read_custom_space(Path('mine.yaml'), {}, {})"
+    )
     finished = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -139,81 +142,83 @@ def test_a_hostile_file_takes_neither_time_nor_memory(tmp_path):
         timeout=60,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
     )
-    assert "an axis has 100,000 at most" in finished.stderr
+    assert "an axis has at most 100,000" in finished.stderr
 
 
-def written(tmp_path, **changes):
+def write_description(tmp_path, **changes):
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(described(**changes)))
+    path.write_text(yaml.safe_dump(description_with(**changes)))
     return path
 
 
 SHAPE = {"resolution": 32, "num_classes": 10, "in_channels": 1}
 
 
-def test_what_a_file_leaves_open_is_completed(tmp_path):
-    space = read_own(written(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+def test_missing_values_are_added(tmp_path):
+    space = read_custom_space(
+        write_description(tmp_path), SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]}
+    )
     template = space.template
     assert (template.resolution, template.num_classes, template.in_channels) == (32, 10, 1)
     assert (template.stem.kind, template.stem.width) == ("cifar", 16)
     assert [(c.quantity, c.low, c.high) for c in space.constraints] == [("flops", 2e6, 9e9)]
-    assert read_own(written(tmp_path), {}, {}) == space_from_dict(MINE)
+    assert read_custom_space(write_description(tmp_path), {}, {}) == space_from_dict(MINE)
 
 
-def test_the_file_wins_over_what_is_usual(tmp_path):
+def test_file_overrides_defaults(tmp_path):
     band = {"kind": "band", "quantity": "flops", "low": 1, "high": 2}
-    path = written(tmp_path, template={"stem": {"kind": "deep", "width": 64}}, constraints=[band])
-    space = read_own(path, SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
+    path = write_description(tmp_path, template={"stem": {"kind": "deep", "width": 64}}, constraints=[band])
+    space = read_custom_space(path, SHAPE, {"stem": "cifar", "stem_width": 16, "flops": [2e6, 9e9]})
     assert (space.template.stem.kind, space.template.stem.width) == ("deep", 64)
     assert [(c.low, c.high) for c in space.constraints] == [(1, 2)]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told", "words"),
+    ("changes", "required", "message"),
     [
         (
             {"template": {"resolution": 64}},
             {"resolution": 32},
-            "resolution would be 32, but the file says template.resolution: 64",
+            "resolution is set to 32, but the file has template.resolution: 64",
         ),
         ({"template": {"stem": {"kind": "deep"}}}, {"stem": "cifar"}, "template.stem.kind: 'deep'"),
-        ({}, {"block": "V"}, "write it into the file, as template.block"),
-        ({}, {"law": "pycls"}, "write it into the file, as law of each log_uniform axis"),
-        ({}, {"group_width": [8]}, "write it into the file, as axes.group_width"),
-        ({}, {"stages": 3}, "stages would be 3"),
-        ({}, {"flops": 3}, r"flops must be \[least, most\]"),
-        ({"radix": {"kind": "choice", "values": [2]}}, {"radix": 4}, "radix would be 4"),
+        ({}, {"block": "V"}, "set it in the file, as template.block"),
+        ({}, {"law": "pycls"}, "set it in the file, as law of each log_uniform axis"),
+        ({}, {"group_width": [8]}, "set it in the file, as axes.group_width"),
+        ({}, {"stages": 3}, "stages is set to 3"),
+        ({}, {"flops": 3}, r"flops must be \[lowest, highest\]"),
+        ({"radix": {"kind": "choice", "values": [2]}}, {"radix": 4}, "radix is set to 4"),
         (
             {"constraints": [{"kind": "band", "quantity": "flops", "low": 1, "high": 2}]},
             {"flops": [3, 4]},
-            r"flops would be \[3, 4\], but the file says constraints: \[1, 2\]",
+            r"flops is set to \[3, 4\], but the file has constraints: \[1, 2\]",
         ),
     ],
 )
-def test_a_disagreement_is_told(tmp_path, changes, told, words):
-    with pytest.raises(InputError, match=words):
-        read_own(written(tmp_path, **changes), told, {})
+def test_conflicts_are_reported(tmp_path, changes, required, message):
+    with pytest.raises(InputError, match=message):
+        read_custom_space(write_description(tmp_path, **changes), required, {})
 
 
-def test_equal_values_agree(tmp_path):
-    path = written(tmp_path, template={"resolution": 32}, radix={"kind": "choice", "values": [2]})
-    space = read_own(path, {"resolution": 32, "radix": [2], "stages": 4, "params": [1e5, 1e9]}, {})
+def test_equal_values_do_not_conflict(tmp_path):
+    path = write_description(tmp_path, template={"resolution": 32}, radix={"kind": "choice", "values": [2]})
+    space = read_custom_space(path, {"resolution": 32, "radix": [2], "stages": 4, "params": [1e5, 1e9]}, {})
     assert space.template.resolution == 32
     assert space.radix.values.tolist() == [2]
 
 
-def test_a_file_that_is_no_yaml_is_named(tmp_path):
+def test_error_names_a_file_that_is_not_yaml(tmp_path):
     (tmp_path / "mine.yaml").write_text("a: [1")
     with pytest.raises(InputError, match=r"mine\.yaml: line 1"):
-        read_own(tmp_path / "mine.yaml", {}, {})
+        read_custom_space(tmp_path / "mine.yaml", {}, {})
     with pytest.raises(RunError, match="No such file"):
-        read_own(tmp_path / "none.yaml", {}, {})
+        read_custom_space(tmp_path / "none.yaml", {}, {})
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.6, 0.75, 0.123, 1.2, 1.5])
 @pytest.mark.parametrize("groups", ["group_width", "cardinality"])
-def test_bottlenecks_of_any_ratio_are_networks(ratio, groups, tmp_path):
-    fields = described(axes__bottleneck_ratio__values=[ratio, 1])
+def test_bottlenecks_of_any_ratio_can_be_built(ratio, groups, tmp_path):
+    fields = description_with(axes__bottleneck_ratio__values=[ratio, 1])
     del fields["axes"]["group_width"]
     fields["axes"][groups] = {"kind": "choice", "values": [1, 8, 16]}
     space = space_from_dict(fields)

@@ -1,4 +1,4 @@
-"""A space in a file of one's own, completed by what a command is told about images, stem and limits."""
+"""Spaces in custom files, completed by a command's options for images, stem and limits."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ _STEM = {"stem": "kind", "stem_width": "width"}
 _IN_AXES = ("bottleneck_ratio", "group_width")
 
 
-def read_own(path: Path, told: Mapping[str, Any], usual: Mapping[str, Any]) -> DesignSpace:
-    """Read a space from a file, and complete it.
+def read_custom_space(path: Path, required: Mapping[str, Any], defaults: Mapping[str, Any]) -> DesignSpace:
+    """Read a space from a file and complete it.
 
     Args:
-        path: a YAML file as space.yaml is, where only name, family and axes are needed.
-        told: values that must hold, by the names of `catalog.space`'s parameters, as ``resolution``; None for no
-            limit, or for the space's own choice.
-        usual: values that hold where neither the file nor ``told`` says anything.
+        path: a YAML file in the format of space.yaml, in which only name, family and axes are required.
+        required: values that the space must have, by the names of `catalog.space`'s parameters (such as
+            ``resolution``); None stands for no limit, or for the space's default.
+        defaults: values to use if neither the file nor ``required`` has any.
 
     Raises:
-        InputError: the file describes no space, or says something else than ``told``.
+        InputError: the file does not describe a space, or contradicts ``required``.
         RunError: the file cannot be read.
     """
     fields = read_yaml(path)
     try:
-        space_from_dict(fields)  # so that what is wrong in the file is found before it is mixed with other values
-        completed = _complete(fields, told, usual)
+        space_from_dict(fields)  # reports errors of the file itself, before other values are added
+        completed = _complete(fields, required, defaults)
         return space_from_dict(completed)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _complete(fields: Mapping[str, Any], told: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """A description with the values that it lacks."""
+def _complete(fields: Mapping[str, Any], required: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with the missing values added."""
     template = dict(fields.get("template", {}))
     stem = dict(mapping("template.stem", template.get("stem", {})))
     constraints = list(fields.get("constraints", []))
     completed = dict(fields)
     limited = {constraint.get("quantity") for constraint in constraints if constraint["kind"] == "band"}
-    both = [(name, value, True) for name, value in told.items()]
-    both += [(name, value, False) for name, value in usual.items() if name not in told]
-    for name, value, must in both:
+    values = [(name, value, True) for name, value in required.items()]
+    values += [(name, value, False) for name, value in defaults.items() if name not in required]
+    for name, value, is_required in values:
         if value is None:
             continue
         if name in QUANTITIES:
             band = {"kind": "band", "quantity": name, **_band(name, value)}
             if name not in limited:
                 constraints.append(band)
-            elif must and band not in constraints:
-                held = next(one for one in constraints if one.get("quantity") == name and one["kind"] == "band")
-                raise _disagreement(name, value, f"constraints: [{held['low']}, {held['high']}]")
+            elif is_required and band not in constraints:
+                other = next(c for c in constraints if c.get("quantity") == name and c["kind"] == "band")
+                raise _conflict(name, value, f"constraints: [{other['low']}, {other['high']}]")
         elif name in _STEM or name in _IN_TEMPLATE:
             part, key = (stem, _STEM[name]) if name in _STEM else (template, name)
             where = f"template.stem.{key}" if name in _STEM else f"template.{key}"
@@ -69,44 +69,44 @@ def _complete(fields: Mapping[str, Any], told: Mapping[str, Any], usual: Mapping
                 part, key, where = completed, "stem_width", "stem_width"
             if key not in part:
                 part[key] = value
-            elif must and part[key] != value:
-                raise _disagreement(name, value, f"{where}: {shown(part[key])}")
-        elif must:
-            _check_other(fields, name, value, completed)
+            elif is_required and part[key] != value:
+                raise _conflict(name, value, f"{where}: {shown(part[key])}")
+        elif is_required:
+            _apply_other(fields, name, value, completed)
     if stem:
         template["stem"] = stem
     return {**completed, "template": template, "constraints": constraints}
 
 
-def _check_other(fields: Mapping[str, Any], name: str, value: Any, completed: dict[str, Any]) -> None:
-    """Take over a radix or a number of stages; refuse what only the file can say."""
+def _apply_other(fields: Mapping[str, Any], name: str, value: Any, completed: dict[str, Any]) -> None:
+    """Set the radix, check the name and the number of stages, and reject values that only the file can set."""
     if name == "stages":
         strides = fields.get("template", {}).get("strides", list(Template().strides))
         if value != len(strides):
-            raise _disagreement(name, value, f"template.strides: {shown(strides)}")
+            raise _conflict(name, value, f"template.strides: {shown(strides)}")
     elif name == "radix":
         radix = {"kind": "choice", "values": value if isinstance(value, list) else [value]}
         if fields.get("radix", radix) != radix:
-            raise _disagreement(name, value, f"radix: {shown(fields['radix'])}")
+            raise _conflict(name, value, f"radix: {shown(fields['radix'])}")
         completed["radix"] = radix
     elif name == "name":
         if value != fields["name"]:
-            raise _disagreement(name, value, f"name: {shown(fields['name'])}")
+            raise _conflict(name, value, f"name: {shown(fields['name'])}")
     elif name != "regime" or value != "paper":
         parts = {"regime": "axes", "law": "law of each log_uniform axis", "block": "template.block"}
         where = f"axes.{name}" if name in _IN_AXES else parts[name]
-        raise InputError(f"space.{name}={value} cannot be given with file=...; write it into the file, as {where}")
+        raise InputError(f"space.{name}={value} cannot be combined with file=...; set it in the file, as {where}")
 
 
 def _band(name: str, value: Any) -> dict[str, Any]:
-    """The ends of a limit."""
+    """Return the ends of a limit as a dictionary."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise InputError(f"{name} must be [least, most], as [2e6,4e6], not {shown(value)}")
+        raise InputError(f"{name} must be [lowest, highest], such as [2e6,4e6], not {shown(value)}")
     return {"low": value[0], "high": value[1]}
 
 
-def _disagreement(name: str, value: Any, held: str) -> InputError:
-    """The error where the command line and the file say different things."""
+def _conflict(name: str, value: Any, in_file: str) -> InputError:
+    """Return the error for a value that contradicts the file."""
     return InputError(
-        f"{name} would be {shown(value)}, but the file says {held}; change the file, or leave {name} to it"
+        f"{name} is set to {shown(value)}, but the file has {in_file}; change the file, or do not set {name}"
     )
