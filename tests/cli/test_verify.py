@@ -144,7 +144,7 @@ def test_broken_images_are_named_at_the_end(capsys, folder, mine):
     assert code == 1
     assert rows(output)["images"] == "22 in 6 classes"
     assert "designspace.verify: 2 of 24 images are left out, because they cannot be read:\n" in errors
-    assert f"\n  cannot read {folder}/class 4/22.jpg: it is no image that Pillow knows\n" in errors
+    assert f"\n  cannot read {folder}/class 4/22.jpg: it is not an image that Pillow can read\n" in errors
 
 
 def test_nan_is_an_error(capsys, folder, tmp_path):
@@ -168,7 +168,7 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
         (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),
         (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
         (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; did you mean data?"),
-        (["model=MINE", "root=MINE"], "mine/imagenet/val is no folder"),
+        (["model=MINE", "root=MINE"], "mine/imagenet/val is not a folder"),
         (["data=FOLDER"], "model=... must be given"),
         (["model=MINE", "data=FOLDER/.."], "no images in the class folders mine;"),
         (["model=MINE", "data=FOLDER/class 1"], "class 1 has 4 images but no class folders"),
