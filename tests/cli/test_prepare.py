@@ -149,10 +149,10 @@ def test_bad_input(typed, message, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "imagenet-8"])
 def test_imagenet_is_laid_out_and_packed(flowers, tmp_path, monkeypatch, capsys, name):
-    def extract(archives, root, *, check, show):
+    def extract(archives, root, *, check, on_progress):
         """As if the archives held the flowers."""
         assert ([str(path) for path in archives], check) == (["a.tar", "b.tar"], False)
-        show(120, 120)
+        on_progress(120, 120)
         folder = root / "imagenet"
         for split in ("train", "val"):
             (folder / split).parent.mkdir(parents=True, exist_ok=True)
