@@ -165,7 +165,10 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
         (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; did you mean resnest50"),
         (["model=MINE/none", "data=FOLDER"], "mine/none is no folder of a model or of a run"),
         (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
-        (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data must be a folder of class folders"),
+        (
+            ["model=MINE", "data=nothing"],
+            "'nothing' is neither a folder nor a name; data must be a folder of class folders",
+        ),
         (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
         (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; did you mean data?"),
         (["model=MINE", "root=MINE"], "mine/imagenet/val is not a folder"),
