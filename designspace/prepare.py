@@ -11,8 +11,8 @@ from designspace.cli import app
 from designspace.cli.options import Count, DataOptions
 from designspace.cli.tables import image_counter
 from designspace.data import catalog, imagenet
-from designspace.data.classes import numbering
-from designspace.data.listing import in_words
+from designspace.data.classes import describe_numbering
+from designspace.data.listing import describe_left_out
 from designspace.data.packed import is_packed, read_packed
 from designspace.data.packing import pack
 from designspace.data.splits import find_splits
@@ -54,7 +54,7 @@ def run(options: Options) -> None:
 def _prepare_imagenet(options: Options, sources: Sequence[Path], name: str, root: Path) -> None:
     """Lay ImageNet out, and pack it if a size is given."""
     with image_counter("images laid out") as show:
-        folder = imagenet.extract(sources, root, check=options.check, show=show)
+        folder = imagenet.extract(sources, root, check=options.check, on_progress=show)
     print(f"{imagenet.NAME} is whole in {folder}; python -m designspace.verify data=imagenet tests on it")
     if options.size is None:
         print("to train on it, pack it: the same command with size=160, or as many pixels as you need")
@@ -78,8 +78,8 @@ def _pack(options: Options, source: Path, heldout: float | None, name: str, root
     )
     for split, images in splits.items():
         if images.left_out and (split == "train" or images.path != splits["train"].path):
-            print(f"left out of {as_utf8(str(images.path))}: {in_words(images.left_out)}")
-    if note := numbering(packed.classes):
+            print(f"left out of {as_utf8(str(images.path))}: {describe_left_out(images.left_out)}")
+    if note := describe_numbering(packed.classes):
         print(note)
     if len(packed.classes) == 1:
         print(

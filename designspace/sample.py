@@ -77,8 +77,8 @@ def named_data(space: DesignSpace, options: Options) -> str | None:
     if options.is_typed("data", "data.name"):
         drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
         raise InputError(
-            f"data={name} has {shape.in_words()}, but the networks of {space.name} would be for "
-            f"{drawn_for.in_words()}; leave space.in_channels, space.resolution and space.num_classes out, or data"
+            f"data={name} has {shape.describe()}, but the networks of {space.name} would be for "
+            f"{drawn_for.describe()}; leave space.in_channels, space.resolution and space.num_classes out, or data"
         )
     return None
 

@@ -67,7 +67,7 @@ class Options(TrainingOptions):
 
 def run(options: Options) -> None:
     """Train here, alone or as one of torchrun's processes, or on SLURM, and say what came of it."""
-    ranks = torchrun.of_environment(os.environ)
+    ranks = torchrun.from_environment(os.environ)
     recipe = Recipe.from_dict({**options.recipe, "data": options.data.name or ""})
     devices = _on_ranks(recipe, options).devices  # what is wrong with it must be known before others are waited for
     if options.dry_run or options.launcher.name == "slurm":
@@ -102,7 +102,7 @@ def _train(options: Options, devices: int) -> None:
 def _on_slurm(plan: _Plan, options: Options) -> None:
     """Submit the training, or say how it would be submitted; with ``wait``, follow it to its end."""
     training, folder = plan.training, plan.training.run
-    if torchrun.of_environment(os.environ) is not None:
+    if torchrun.from_environment(os.environ) is not None:
         raise InputError("launcher=slurm starts array tasks, and torchrun started this process: leave one of them out")
     if training.which:
         training.begin()  # nodes may have no network: what must be fetched is fetched here
@@ -149,7 +149,7 @@ def _plan(options: Options, *, show: bool) -> _Plan:
     else:
         recipe.check_device(device_kind(device))
         where = choose_device(device) if recipe.devices == 1 else device_kind(device)
-        if recipe.devices > 1 and torchrun.of_environment(os.environ) is None:
+        if recipe.devices > 1 and torchrun.from_environment(os.environ) is None:
             check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
     trial = Trial(network, recipe, options.seed, start.weights_in_words(options.weights))
@@ -195,7 +195,7 @@ def _on_ranks(recipe: Recipe, options: Options) -> Recipe:
     """The recipe on as many devices as torchrun has started processes."""
     if recipe.trainer is not None:
         raise InputError("recipe.trainer is for launch: train has a training function of its own")
-    ranks = torchrun.of_environment(os.environ)
+    ranks = torchrun.from_environment(os.environ)
     if ranks is None or recipe.devices == ranks.world:
         return recipe
     if options.is_typed("recipe.devices"):

@@ -13,7 +13,7 @@ from designspace.cli.tables import image_progress, print_table
 from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
-from designspace.data.listing import in_words
+from designspace.data.listing import describe_left_out
 from designspace.data.of_run import data_of
 from designspace.library.saved import is_model_folder, read_description
 from designspace.library.verdict import differences, published_figure, verdict
@@ -89,7 +89,7 @@ def run(options: Options) -> None:
     ]
     if isinstance(images, ImageFolder):
         if images.left_out:
-            rows.append(("left out", in_words(images.left_out)))
+            rows.append(("left out", describe_left_out(images.left_out)))
         rows.append(("prepared", f"resize {used.resize}, crop {used.crop}, {used.interpolation}"))
     rows.append(("weights", weights.origin if weights else "none: as before any training"))
     if weights:

@@ -1,4 +1,4 @@
-"""Images in: data sets by name, fetched or packed from folders, checked; and augmentation on the device."""
+"""Data sets by name, fetched or packed from folders, and their augmentation on the training device."""
 
 from designspace.data.catalog import (
     DataCounts,

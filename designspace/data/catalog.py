@@ -1,4 +1,4 @@
-"""The data sets that there are, by name."""
+"""Catalog of the available data sets."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from designspace.support.folders import default_root
 
 
 class DataShape(NamedTuple):
-    """What a network must fit."""
+    """Shape of a data set, which its networks must fit."""
 
     channels: int
     size: int
     """Height and width of an image, in pixels."""
     num_classes: int
 
-    def in_words(self) -> str:
-        """Describe the images."""
+    def describe(self) -> str:
+        """Return the shape as text."""
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
         classes = "1 class" if self.num_classes == 1 else f"{self.num_classes} classes"
         return f"images of {channels}, {self.size} x {self.size} pixels and {classes}"
 
 
 class DataFacts(NamedTuple):
-    """What a network that was trained on a data set must be told with, wherever it goes."""
+    """Facts about a data set that every network trained on it needs."""
 
     mean: tuple[float, ...]
     """Mean of each channel over the training images, where 255 is 1, as `ImageData.mean`."""
@@ -41,20 +41,20 @@ class DataFacts(NamedTuple):
 
 
 class DataCounts(NamedTuple):
-    """How many images there are."""
+    """Numbers of training and test images."""
 
     train: int
     test: int
 
 
 IMAGENET_SHAPE = DataShape(3, 224, imagenet.CLASSES)
-"""Of ImageNet as the papers train on it."""
+"""Shape of ImageNet as the papers train on it."""
 IMAGENET_COUNTS = DataCounts(imagenet.TRAIN_IMAGES, imagenet.VAL_IMAGES)
-"""Images of ImageNet as it was published (ILSVRC 2012)."""
+"""Numbers of images in ImageNet as published (ILSVRC 2012)."""
 
 
 class _DataSet(NamedTuple):
-    """A data set: what is known of it, and how it is read and fetched (both take the folder of all data sets)."""
+    """A data set: its facts, and the functions that load and prepare it (both take the folder of all data sets)."""
 
     shape: DataShape
     facts: DataFacts
@@ -63,14 +63,14 @@ class _DataSet(NamedTuple):
     prepare: Callable[[Path], Path]
 
 
-def _of_cifar(known: cifar.Cifar) -> _DataSet:
-    """One of the CIFARs."""
+def _cifar_data_set(data_set: cifar.Cifar) -> _DataSet:
+    """Return the entry for CIFAR-10 or CIFAR-100."""
     return _DataSet(
-        DataShape(3, 32, len(known.classes)),
-        DataFacts(known.mean, known.std, known.classes),
-        DataCounts(*known.images),
-        partial(cifar.load, known),
-        partial(cifar.prepare, known),
+        DataShape(3, 32, len(data_set.classes)),
+        DataFacts(data_set.mean, data_set.std, data_set.classes),
+        DataCounts(*data_set.images),
+        partial(cifar.load, data_set),
+        partial(cifar.prepare, data_set),
     )
 
 
@@ -82,23 +82,23 @@ _DATA_SETS = {
         fashion_mnist.load,
         fashion_mnist.prepare,
     ),
-    "cifar10": _of_cifar(cifar.CIFAR10),
-    "cifar100": _of_cifar(cifar.CIFAR100),
+    "cifar10": _cifar_data_set(cifar.CIFAR10),
+    "cifar100": _cifar_data_set(cifar.CIFAR100),
 }
 
 
 def fetched_names() -> list[str]:
-    """The names of the data sets that can be fetched, which are the same everywhere."""
+    """Return the names of the data sets that can be fetched; they are the same on every machine."""
     return list(_DATA_SETS)
 
 
 def names(root: Path | None = None) -> list[str]:
-    """The names of all data sets: those that can be fetched, and those packed below ``root`` (see `default_root`)."""
+    """Return the names of the data sets that can be fetched or are packed below ``root`` (see `default_root`)."""
     return [*fetched_names(), *packed.packed_names(default_root() if root is None else root)]
 
 
 def is_prepared(name: str, root: Path | None = None) -> bool:
-    """Return whether a data set lies below ``root``, by a look at its folder alone."""
+    """Return whether a data set is below ``root``, judging by its folder alone."""
     folder = (default_root() if root is None else root) / name
     return folder.is_dir() if name in _DATA_SETS else packed.is_packed(folder)
 
@@ -114,12 +114,13 @@ def how_to_prepare(name: str) -> str:
 
 
 def shape(name: str | None, root: Path | None = None) -> DataShape:
-    """Channels, size in pixels and number of classes; of a packed data set below ``root``, as its packed.json says.
+    """Return the channels, size in pixels and number of classes of a data set.
 
-    ImageNet has 224 pixels where it is not packed.
+    Those of a packed data set below ``root`` are read from its packed.json. ImageNet has 224 pixels if it is not
+    packed.
 
     Raises:
-        InputError: there is no data set of that name; the error lists those that there are.
+        InputError: there is no data set of that name; the error lists the available ones.
         RunError: packed.json is damaged.
     """
     if name == imagenet.NAME and not is_prepared(name, root):
@@ -128,20 +129,22 @@ def shape(name: str | None, root: Path | None = None) -> DataShape:
 
 
 def facts(name: str, root: Path | None = None) -> DataFacts:
-    """Mean, standard deviation and names of the classes; of a packed data set below ``root``, as its packed.json says.
+    """Return the mean, standard deviation and class names of a data set.
+
+    Those of a packed data set below ``root`` are read from its packed.json.
 
     Raises:
-        InputError: there is no data set of that name; the error lists those that there are.
+        InputError: there is no data set of that name; the error lists the available ones.
         RunError: packed.json is damaged.
     """
     return _get(name, root).facts
 
 
 def counts(name: str, root: Path | None = None) -> DataCounts:
-    """How many training and test images there are, without reading any.
+    """Return the numbers of training and test images of a data set, without reading any.
 
     Raises:
-        InputError: there is no data set of that name; the error lists those that there are.
+        InputError: there is no data set of that name; the error lists the available ones.
         RunError: packed.json is damaged.
     """
     if name == imagenet.NAME and not is_prepared(name, root):
@@ -152,22 +155,22 @@ def counts(name: str, root: Path | None = None) -> DataCounts:
 def load(
     name: str, root: Path | None = None, train_images: int | None = None, test_images: int | None = None
 ) -> ImageData:
-    """Read a data set that `prepare` put under ``root`` (see `default_root`), or a subset of it.
+    """Load a data set that `prepare` put under ``root`` (see `default_root`), or a subset of it.
 
     Nothing is ever downloaded here. ``train_images`` and ``test_images`` are as in `ImageData.subset`. The images of a
-    packed data set stay on the disk, mapped into memory, unless there is a subset of them.
+    packed data set stay on the disk, mapped into memory, unless a subset is taken.
 
     Raises:
-        InputError: there is no data set of that name, or it has not so many images.
+        InputError: there is no data set of that name, or it has fewer images than requested.
         RunError: a file is missing or is not what was published or packed; the error names it and says how to get it.
     """
     return _get(name, root).load(default_root() if root is None else root).subset(train_images, test_images)
 
 
 def prepare(name: str, root: Path | None = None) -> Path:
-    """Fetch and check what is missing or damaged of a data set; give the folder where it lies.
+    """Fetch the missing or damaged files of a data set, check them, and return its folder.
 
-    A packed data set is checked, all of it.
+    A packed data set is checked completely.
 
     Raises:
         InputError: there is no data set of that name.
@@ -178,55 +181,55 @@ def prepare(name: str, root: Path | None = None) -> Path:
 
 
 def check_name(name: object) -> str:
-    """The name of a packed data set to be, if it can be one.
+    """Return the name of a new packed data set after checking it.
 
     Raises:
-        InputError: it is none for a folder, or that of a data set that is fetched.
+        InputError: the name cannot be that of a folder, or it already has another meaning.
     """
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-        raise InputError(f"name must be of letters, digits, _ . and -, as in name=flowers; not {name!r}")
+        raise InputError(f"name must consist of letters, digits, _ . and -, as in name=flowers; not {name!r}")
     if name in _DATA_SETS:
-        raise InputError(f"name={name} is that of a data set that is fetched; choose another")
-    if name in ("folder", "sampled"):  # data=<name> would be another choice
-        raise InputError(f"name={name} has a meaning of its own in data=...; choose another")
+        raise InputError(f"name={name} belongs to a data set that is fetched; choose another name")
+    if name in ("folder", "sampled"):  # data=<name> would select that configuration
+        raise InputError(f"name={name} has a special meaning in data=...; choose another name")
     return name
 
 
 def _get(name: str | None, root: Path | None) -> _DataSet:
-    """The data set of that name."""
+    """Return the data set of that name."""
     if name in _DATA_SETS:
         return _DATA_SETS[name]
     root = default_root() if root is None else root
-    if name is None:  # as configs/data/folder.yaml has it
+    if name is None:  # the default in configs/data/folder.yaml
         raise InputError(
             f"data.name=... must be given; choose from: {', '.join(names(root))}. Or type data=<name> alone"
         )
     if name not in packed.packed_names(root):
         if name == imagenet.NAME:
             raise InputError(
-                f"{name} is not prepared in {root}; its three published archives become a data set by: "
+                f"{name} is not prepared in {root}; prepare it from its three published archives with: "
                 "python -m designspace.prepare data=imagenet from=[...] size=224"
             )
         error = unknown("data set", name, names(root))
         raise InputError(
-            f"{error}. Folders of images become data sets in {root} by: python -m designspace.prepare data=folder "
+            f"{error}. To make a folder of images a data set in {root}: python -m designspace.prepare data=folder "
             "name=... from=... size=..."
         )
-    return _of_packed(root / name)
+    return _packed_data_set(root / name)
 
 
-def _of_packed(folder: Path) -> _DataSet:
-    """A packed data set."""
-    held = packed.read_packed(folder)
+def _packed_data_set(folder: Path) -> _DataSet:
+    """Return the entry for a packed data set."""
+    description = packed.read_packed(folder)
 
     def prepare(root: Path) -> Path:
         packed.check(root / folder.name)
         return root / folder.name
 
     return _DataSet(
-        DataShape(packed.CHANNELS, held.size, len(held.classes)),
-        DataFacts(held.mean, held.std, held.classes),
-        DataCounts(held.train.images, held.test.images),
+        DataShape(packed.CHANNELS, description.size, len(description.classes)),
+        DataFacts(description.mean, description.std, description.classes),
+        DataCounts(description.train.images, description.test.images),
         lambda root: packed.load(root / folder.name),
         prepare,
     )

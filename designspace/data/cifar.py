@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test images, 32x32 pixels, in colour.
 
-Of the archives that they are published as, one must lie in ``<root>/cifar10`` or ``<root>/cifar100``: the one of binary
-records, which `prepare` fetches, or the one for Python, whose pickles are read by `designspace.data.pickled`.
+Each is published as several archives, one of which must be in ``<root>/cifar10`` or ``<root>/cifar100``: the archive of
+binary records, which `prepare` fetches, or the one for Python, whose pickles are read by `designspace.data.pickled`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 LIMIT_BYTES = 200_000_000
-"""No archive is larger."""
+"""Upper limit for the size of an archive."""
 PIXELS = 3 * 32 * 32
-"""Bytes of an image: its red channel row by row, then green, then blue."""
+"""Bytes per image: the red channel row by row, then green, then blue."""
 
 
-class Archive(NamedTuple):
-    """A published archive and where in it the images are."""
+class CifarArchive(NamedTuple):
+    """A published archive and the location of the images in it."""
 
     file: str
     sha256: str
@@ -44,36 +44,36 @@ class Archive(NamedTuple):
     test: str
     """The member with test images."""
     labels: bytes | int
-    """In an archive for Python: the key of the labels. In a binary one: the place of the label among those that stand
-    before the pixels of an image."""
+    """In an archive for Python: the key of the labels. In a binary one: the index of the class label among the labels
+    that precede the pixels of an image."""
 
 
 class Cifar(NamedTuple):
-    """One of the two data sets."""
+    """Description of CIFAR-10 or CIFAR-100."""
 
     name: str
-    archives: tuple[Archive, ...]
-    """First the one to fetch."""
+    archives: tuple[CifarArchive, ...]
+    """All published archives; the first one is fetched."""
     classes: tuple[str, ...]
     mean: tuple[float, ...]
-    """Of the training images, where 255 is 1."""
+    """Mean of each channel over the training images, where 255 is 1."""
     std: tuple[float, ...]
     images: tuple[int, int] = (50_000, 10_000)
-    """Training and test images."""
+    """Numbers of training and test images."""
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 CIFAR10 = Cifar(
     "cifar10",
     (
-        Archive(
+        CifarArchive(
             "cifar-10-binary.tar.gz",
             "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
             tuple(f"cifar-10-batches-bin/{batch}.bin" for batch in _BATCHES),
             "cifar-10-batches-bin/test_batch.bin",
             labels=0,
         ),
-        Archive(
+        CifarArchive(
             "cifar-10-python.tar.gz",
             "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
             tuple(f"cifar-10-batches-py/{batch}" for batch in _BATCHES),
@@ -88,14 +88,14 @@ CIFAR10 = Cifar(
 CIFAR100 = Cifar(
     "cifar100",
     (
-        Archive(
+        CifarArchive(
             "cifar-100-binary.tar.gz",
             "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
             ("cifar-100-binary/train.bin",),
             "cifar-100-binary/test.bin",
-            labels=1,  # after the label of the class's group
+            labels=1,  # the label of the superclass comes first
         ),
-        Archive(
+        CifarArchive(
             "cifar-100-python.tar.gz",
             "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
             ("cifar-100-python/train",),
@@ -110,14 +110,14 @@ CIFAR100 = Cifar(
 
 
 def load(cifar: Cifar, root: Path) -> ImageData:
-    """Read a data set below ``root`` from whichever archive lies there; its SHA-256 is checked each time.
+    """Load a data set from whichever archive is below ``root``; its SHA-256 is checked each time.
 
     Raises:
-        RunError: no archive is there, or it is damaged.
+        RunError: there is no archive, or it is damaged.
     """
     folder = root / cifar.name
     advice = f"run: python -m designspace.prepare data={cifar.name}"
-    wrong = []
+    problems = []
     for archive in cifar.archives:
         path = folder / archive.file
         try:
@@ -128,30 +128,30 @@ def load(cifar: Cifar, root: Path) -> ImageData:
         except OSError as error:
             raise RunError(f"cannot read {path}: {error.strerror or error}") from error
         except BadContent as error:
-            wrong.append(f"{path} is damaged: {error}; {advice}")
-    raise RunError(wrong[0] if wrong else f"{folder / cifar.archives[0].file} is missing; {advice}")
+            problems.append(f"{path} is damaged: {error}; {advice}")
+    raise RunError(problems[0] if problems else f"{folder / cifar.archives[0].file} is missing; {advice}")
 
 
-def _load(cifar: Cifar, path: Path, archive: Archive) -> ImageData:
+def _load(cifar: Cifar, path: Path, archive: CifarArchive) -> ImageData:
     """Read the data set from an archive."""
-    members = _members(path, archive)
+    members = _read_members(path, archive)
     train = [_read(members[name], archive.labels) for name in archive.train]
     test = _read(members[archive.test], archive.labels)
     images, labels = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
     if (len(images), len(test[0])) != cifar.images:
-        raise BadContent(f"it holds {len(images)} and {len(test[0])} images, not {cifar.images}")
+        raise BadContent(f"it has {len(images)} and {len(test[0])} images, not {cifar.images}")
     classes = cifar.classes
     return ImageData(cifar.name, images, labels, *test, len(classes), cifar.mean, cifar.std, classes)
 
 
 def prepare(cifar: Cifar, root: Path) -> Path:
-    """Fetch an archive unless a good one lies below ``root`` already, and give the folder where it lies.
+    """Fetch an archive unless an intact one is already below ``root``, and return its folder.
 
     Raises:
-        RunError: no archive could be had; the error says what was tried and where to put one by hand.
+        RunError: no archive could be fetched; the error says what was tried and where to put one by hand.
     """
     folder = root / cifar.name
-    said = []
+    problems = []
     for archive in cifar.archives:
         path = folder / archive.file
         if path.is_file():
@@ -159,61 +159,61 @@ def prepare(cifar: Cifar, root: Path) -> Path:
                 _check(path, archive)
                 return folder
             except (OSError, BadContent) as error:
-                said.append(f"{path}: {one_line(error)}")
+                problems.append(f"{path}: {one_line(error)}")
     for archive in cifar.archives:
         try:
             receive_checked(
                 folder / archive.file, ADDRESS + archive.file, LIMIT_BYTES, partial(_check, archive=archive)
             )
         except (NotThere, BadContent) as error:
-            said.append(f"{ADDRESS}{archive.file}: {one_line(error)}")
+            problems.append(f"{ADDRESS}{archive.file}: {one_line(error)}")
         else:
             return folder
-    either = [f"{archive.file} (SHA-256 {archive.sha256})" for archive in cifar.archives]
-    raise cannot_fetch(cifar.name, said, folder, [" or ".join(either)])
+    choices = [f"{archive.file} (SHA-256 {archive.sha256})" for archive in cifar.archives]
+    raise cannot_fetch(cifar.name, problems, folder, [" or ".join(choices)])
 
 
-def _check(path: Path, archive: Archive) -> None:
-    """Raise unless a file is the published archive."""
+def _check(path: Path, archive: CifarArchive) -> None:
+    """Raise `BadContent` unless a file is the published archive."""
     if (digest := sha256_of(path)) != archive.sha256:
         raise BadContent(f"it is not the published file: its SHA-256 is {digest}, not {archive.sha256}")
 
 
-def _members(path: Path, archive: Archive) -> Mapping[str, bytes]:
-    """The content of the members that hold images; nothing is written."""
-    wanted = {*archive.train, archive.test}
-    found = {}
+def _read_members(path: Path, archive: CifarArchive) -> Mapping[str, bytes]:
+    """Return the contents of the members that hold images; nothing is written to the disk."""
+    required = {*archive.train, archive.test}
+    contents = {}
     try:
         with tarfile.open(path, "r:gz") as tar:
             for member in tar:
-                file = tar.extractfile(member) if member.name in wanted and member.isreg() else None
+                file = tar.extractfile(member) if member.name in required and member.isreg() else None
                 if file is not None:
-                    found[member.name] = file.read()
+                    contents[member.name] = file.read()
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise BadContent(f"it is no whole tar.gz file ({one_line(error)})") from error
-    if missing := sorted(wanted - found.keys()):
+        raise BadContent(f"it is not a complete tar.gz file ({one_line(error)})") from error
+    if missing := sorted(required - contents.keys()):
         raise BadContent(f"{', '.join(missing)} is not in it")
-    return found
+    return contents
 
 
 def _read(content: bytes, labels: bytes | int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, 3, 32, 32) and labels (N,) of a member."""
+    """Return the images (N, 3, 32, 32) and labels (N,) of a member."""
     if isinstance(labels, bytes):
         return _read_pickle(content, labels)
     records = np.frombuffer(content, np.uint8)
     if len(records) % (labels + 1 + PIXELS):
-        raise BadContent(f"a member of {len(records)} bytes is not made of images")
+        raise BadContent(f"a member of {len(records)} bytes does not consist of whole images")
     records = records.reshape(-1, labels + 1 + PIXELS)
     return records[:, labels + 1 :].reshape(-1, 3, 32, 32), records[:, labels].astype(np.int64)
 
 
 def _read_pickle(content: bytes, key: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images and labels of a member that is a pickle."""
+    """Return the images and labels of a member that is a pickle."""
     try:
         values = read_dict(content)
         images, labels = values[b"data"], values[key]
         if not isinstance(images, np.ndarray) or not isinstance(labels, list):
-            raise ValueError("its images are no array, or its labels no list")
+            raise ValueError("its images are not an array, or its labels not a list")
         return images.reshape(-1, 3, 32, 32), np.array([int(label) for label in labels], np.int64)
     except KeyError as error:
         raise BadContent(f"a member has no {error.args[0].decode()}") from error

@@ -1,4 +1,4 @@
-"""The names of CIFAR's classes, in the order of their numbers."""
+"""Class names of CIFAR, in the order of their numbers."""
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = (
@@ -18,4 +18,4 @@ CIFAR100_CLASSES = (
     *("trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf"),
     *("woman", "worm"),
 )
-"""The fine classes; they stand in the order of the alphabet."""
+"""The fine classes, in alphabetical order."""

@@ -1,4 +1,4 @@
-"""The work of the processes that pack images: decode, shrink, cut the centre out, write each image to its place."""
+"""Decoding for packed data sets, in worker processes: decode, resize and crop each image, and write it to the file."""
 
 from __future__ import annotations
 
@@ -21,60 +21,61 @@ from designspace.data.packed import CHANNELS
 from designspace.support.errors import RunError
 from designspace.support.parent import end_with_parent
 
-DRAFT = 2
-"""A JPEG is decoded at no less than so many times the size wanted. At 2, the result is mostly that of the whole image;
-where not, it differs by 38 to 50 dB (measured on photographs). At 1 it differs by 32 to 44 dB, which shows."""
-WAITING = 3
-"""Jobs a process that wait for it, so that none is idle."""
+MIN_DRAFT_FACTOR = 2
+"""A JPEG is decoded at no less than this multiple of the packed size. At 2, the result is mostly that of the whole
+image; otherwise it differs by 38 to 50 dB (measured on photographs). At 1 it differs by 32 to 44 dB, which is
+visible."""
+QUEUED_PER_WORKER = 3
+"""Number of pieces waiting per worker process, so that none is idle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some images that one process packs together."""
+    """Consecutive images of a split that one process packs together."""
 
     split: str
     start: int
-    """The place of the first among the images of the split."""
+    """Index of the first image in the split."""
     paths: tuple[str, ...]
     size: int
-    """Height and width wanted, in pixels."""
+    """Height and width of the packed images, in pixels."""
     file: str
-    """Where they go."""
+    """The file to write to."""
     offset: int
-    """Of the first of them in that file, in bytes."""
+    """Offset of the first image in that file, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of a `Piece`."""
+    """Result of packing a `Piece`."""
 
     split: str
     start: int
     sha256: str
-    """Of the bytes that were written."""
+    """Digest of the bytes that were written."""
     sources: str
-    """Changes when one of the images is written again: a digest of their sizes and times."""
+    """Digest of the sizes and modification times of the source files; it changes when one of them is rewritten."""
     sums: tuple[int, ...]
     """Sum of each channel over all pixels."""
     squares: tuple[int, ...]
     """Sum of the squares of each channel."""
     unreadable: tuple[tuple[int, str], ...]
-    """The images that cannot be read: place in the split, and reason. Their pixels are 0."""
+    """Images that cannot be read: index in the split, and reason. Their pixels are 0."""
 
 
 def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
-    """Pack some images.
+    """Decode the images of a piece and write them to its file.
 
     Args:
-        piece: which, and where to.
-        earlier: what an interrupted call noted of them. Where the images are still as they were then, and so are the
-            bytes that it wrote, there is nothing to do.
+        piece: the images and their destination.
+        earlier: the result that an interrupted call recorded for the piece. It is returned if neither the images nor
+            the bytes written have changed since.
 
     Raises:
         OSError: the file cannot be written.
     """
-    sources = _sources(piece.paths)
-    if earlier and earlier.sources == sources and _holds(piece, earlier.sha256):
+    sources = _digest_of_files(piece.paths)
+    if earlier and earlier.sources == sources and _has_content(piece, earlier.sha256):
         return earlier
     images = np.zeros((len(piece.paths), CHANNELS, piece.size, piece.size), np.uint8)
     sums = np.zeros((2, CHANNELS), np.uint64)
@@ -82,12 +83,12 @@ def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
     unreadable = []
     for i, path in enumerate(piece.paths):
         try:
-            square = resize_square(read_image(Path(path), CHANNELS, least=DRAFT * piece.size), piece.size)
+            square = resize_square(read_image(Path(path), CHANNELS, least=MIN_DRAFT_FACTOR * piece.size), piece.size)
             images[i] = np.asarray(square).transpose(2, 0, 1)
             sums += channel_sums(square)
         except RunError as error:
             unreadable.append((piece.start + i, str(error)))
-        content.update(images[i].data)  # while it is in the processor's cache
+        content.update(images[i].data)  # here because the image is still in the processor's cache
     with open(piece.file, "r+b") as file:  # noqa: PTH123
         file.seek(piece.offset)
         file.write(images.data)
@@ -96,7 +97,7 @@ def decode(piece: Piece, earlier: Decoded | None = None) -> Decoded:
 
 
 def resize_square(image: Image.Image, size: int) -> Image.Image:
-    """Resize the square in the middle of an image: bilinear, over all pixels that a new one covers.
+    """Resize the central square of an image: bilinear, averaging over all pixels that a new one covers.
 
     Pillow's ``reducing_gap`` is not used: it saves nothing for a JPEG, whose decoder has already reduced it, and
     changes pixels of other images by up to 3 of 255.
@@ -116,23 +117,23 @@ def channel_sums(image: Image.Image) -> NDArray[np.uint64]:  # (2, channels)
 
 
 def decode_all(work: Sequence[tuple[Piece, Decoded | None]], workers: int) -> Iterator[Decoded]:
-    """Pack all pieces with so many processes, and give what became of each, in the order in which they end.
+    """Decode all pieces with ``workers`` processes, and yield the results in the order in which they finish.
 
     Raises:
         OSError: a file cannot be written.
-        RunError: a process was ended from outside.
+        RunError: a process was killed.
     """
     if workers == 1:
         yield from (decode(piece, earlier) for piece, earlier in work)
         return
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin)
+    pool = ProcessPoolExecutor(workers, context, initializer=_initialise_worker)
     try:
-        left = iter(work)
+        remaining = iter(work)
         running: set[Future[Decoded]] = set()
         while True:
-            while len(running) < (WAITING + 1) * workers and (job := next(left, None)):
+            while len(running) < (QUEUED_PER_WORKER + 1) * workers and (job := next(remaining, None)):
                 running.add(pool.submit(decode, *job))
             if not running:
                 return
@@ -140,21 +141,21 @@ def decode_all(work: Sequence[tuple[Piece, Decoded | None]], workers: int) -> It
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunError(
-            "a process that decodes images was ended from outside, perhaps for want of memory; the same command goes "
-            "on from here (workers=... sets how many there are)"
+            "a process that decodes images was killed, perhaps because memory ran out; the same command resumes from "
+            "here (workers=... sets the number of processes)"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
-    """Set a process up: Ctrl-C is for the one that started it, and it must not outlive that one."""
+def _initialise_worker() -> None:
+    """Make a worker process ignore Ctrl-C, which its parent handles, and end with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
-def _sources(paths: Sequence[str]) -> str:
-    """A digest of the sizes of some files and of the times when they were written."""
+def _digest_of_files(paths: Sequence[str]) -> str:
+    """Return a digest of the sizes and modification times of files."""
     text = hashlib.sha256()
     for path in paths:
         try:
@@ -165,12 +166,12 @@ def _sources(paths: Sequence[str]) -> str:
     return text.hexdigest()
 
 
-def _holds(piece: Piece, sha256: str) -> bool:
-    """Whether the file has these bytes at the place of a piece."""
+def _has_content(piece: Piece, sha256: str) -> bool:
+    """Return whether the bytes of a piece in its file have this digest."""
     with open(piece.file, "rb") as file:  # noqa: PTH123
         file.seek(piece.offset)
         return hashlib.sha256(file.read(len(piece.paths) * CHANNELS * piece.size**2)).hexdigest() == sha256
 
 
-Show = Callable[[int, int], None]
-"""Takes how many images are finished, and of how many."""
+OnProgress = Callable[[int, int], None]
+"""Takes the number of finished images and their total number."""

@@ -1,6 +1,6 @@
 """Fashion-MNIST (arXiv 1708.07747): 60,000 training and 10,000 test images of clothes, 28x28 pixels, 10 classes.
 
-Its four files lie as ``<root>/fashion_mnist/*.gz``, in the IDX format that they are published in.
+Its four files are ``<root>/fashion_mnist/*.gz``, in the IDX format in which they are published.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ ADDRESSES = (
 )
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 MEAN, STD = (0.28604,), (0.35302,)
-"""Of the training images, where 255 is 1."""
+"""Mean and standard deviation over the training images, where 255 is 1."""
 CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 APT_S = 300
-"""Seconds that an apt command may take."""
+"""Time limit for an apt command, in seconds."""
 
 
 class _File(NamedTuple):
-    """A file of the data set, as it is when unpacked: Debian packs it anew, so that packed bytes differ."""
+    """A file of the data set. Size and digest are of the unpacked content because Debian compresses the files anew."""
 
     name: str
     size: int
@@ -72,7 +72,7 @@ FILES = {
 
 
 def load(root: Path) -> ImageData:
-    """Read the data set below ``root``; the size and the SHA-256 of every file are checked each time.
+    """Load the data set below ``root``; the size and the SHA-256 of every file are checked each time.
 
     Raises:
         RunError: a file is missing or damaged.
@@ -91,16 +91,16 @@ def load(root: Path) -> ImageData:
 
 
 def prepare(root: Path) -> Path:
-    """Fetch the files that are missing or damaged below ``root``, and give the folder where all of them lie.
+    """Fetch the files that are missing or damaged below ``root``, and return their folder.
 
-    They come from the official address, its mirror, or else from Debian's package of them (which needs no rights).
+    The sources are the official address, its mirror, and then Debian's package (which needs no root rights).
 
     Raises:
-        RunError: no source gave the files; the error says what each answered and where to put them by hand.
+        RunError: no source provided the files; the error says what each answered and where to put them by hand.
     """
     folder = root / NAME
     missing = [file for file in FILES.values() if not _is_good(folder, file)]
-    said = []
+    problems = []
     for source, fetch in _sources():
         if not missing:
             break
@@ -108,29 +108,29 @@ def prepare(root: Path) -> Path:
             log.info("fetching %s from %s", ", ".join(file.name for file in missing), source)
             fetch(folder, missing)
         except (OSError, NotThere, subprocess.SubprocessError, BadContent) as error:
-            said.append(f"{source}: {one_line(error)}")
+            problems.append(f"{source}: {one_line(error)}")
         missing = [file for file in missing if not _is_good(folder, file)]
     if missing:
-        wanted = [f"{file.name}.gz (unpacked: {file.size} bytes, SHA-256 {file.sha256})" for file in missing]
-        raise cannot_fetch(NAME, said, folder, wanted)
+        descriptions = [f"{file.name}.gz (unpacked: {file.size} bytes, SHA-256 {file.sha256})" for file in missing]
+        raise cannot_fetch(NAME, problems, folder, descriptions)
     return folder
 
 
 def _unpacked(packed: bytes, file: _File) -> bytes:
-    """The content of a packed file, checked."""
+    """Return the content of a packed file after checking it."""
     try:
         content = gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadContent(f"{file.name}.gz is not a whole gzip file ({error})") from error
+        raise BadContent(f"{file.name}.gz is not a complete gzip file ({error})") from error
     if len(content) != file.size:
-        raise BadContent(f"{file.name}.gz holds {len(content)} bytes, not {file.size}")
+        raise BadContent(f"{file.name}.gz has {len(content)} bytes, not {file.size}")
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise BadContent(f"{file.name}.gz is not the published file: its SHA-256 differs")
     return content
 
 
 def _read(root: Path, part: str) -> NDArray[np.uint8]:
-    """The values of a file, without its header."""
+    """Return the values of a file, without its header."""
     file = FILES[part]
     path = root / NAME / f"{file.name}.gz"
     advice = f"run: python -m designspace.prepare data={NAME}"
@@ -146,7 +146,7 @@ def _read(root: Path, part: str) -> NDArray[np.uint8]:
 
 
 def _is_good(folder: Path, file: _File) -> bool:
-    """Whether the file is there and is the published one."""
+    """Return whether the file exists and is the published one."""
     try:
         _unpacked((folder / f"{file.name}.gz").read_bytes(), file)
     except (OSError, BadContent):
@@ -154,8 +154,8 @@ def _is_good(folder: Path, file: _File) -> bool:
     return True
 
 
-def _keep(folder: Path, file: _File, packed: bytes) -> None:
-    """Check a packed file and write it, whole or not at all."""
+def _write_checked(folder: Path, file: _File, packed: bytes) -> None:
+    """Check the content of a packed file and write it, completely or not at all."""
     _unpacked(packed, file)
     write_bytes(folder / f"{file.name}.gz", packed)
 
@@ -164,48 +164,48 @@ _Fetch = Callable[[Path, list[_File]], None]
 
 
 def _sources() -> list[tuple[str, _Fetch]]:
-    """Where files come from, first choice first: the source's name, and what fetches files from it into a folder."""
+    """Return the sources in order of preference: a name, and the function that fetches files into a folder."""
     return [
-        *((address, _from_address(address)) for address in ADDRESSES),
-        (f"apt-get ({DEBIAN_PACKAGE})", _from_debian),
+        *((address, _address_fetcher(address)) for address in ADDRESSES),
+        (f"apt-get ({DEBIAN_PACKAGE})", _fetch_from_debian),
     ]
 
 
-def _from_address(address: str) -> _Fetch:
-    """What fetches files from below a web address."""
+def _address_fetcher(address: str) -> _Fetch:
+    """Return a function that fetches files from below a web address."""
 
     def fetch(folder: Path, files: list[_File]) -> None:
         for file in files:
             name = f"{file.name}.gz"
-            limit = file.size + 1024  # no packed file is much larger than its content
+            limit = file.size + 1024  # a packed file is at most slightly larger than its content
             receive_checked(folder / name, address + name, limit, partial(_check, file=file))
 
     return fetch
 
 
 def _check(path: Path, file: _File) -> None:
-    """Raise unless a packed file is the published one."""
+    """Raise `BadContent` unless a packed file is the published one."""
     _unpacked(path.read_bytes(), file)
 
 
-def _from_debian(folder: Path, files: list[_File]) -> None:
-    """Fetch Debian's package of the data set and take the files out of it; nothing is installed."""
+def _fetch_from_debian(folder: Path, files: list[_File]) -> None:
+    """Download Debian's package of the data set and extract the files from it; nothing is installed."""
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         try:
             _run(["apt-get", "download", DEBIAN_PACKAGE], temporary)
         except subprocess.CalledProcessError:
-            _run(_own_state(temporary, "update"), temporary)
-            _run(_own_state(temporary, "download", DEBIAN_PACKAGE), temporary)
+            _run(_apt_without_root(temporary, "update"), temporary)
+            _run(_apt_without_root(temporary, "download", DEBIAN_PACKAGE), temporary)
         package = next(temporary.glob("*.deb"))
         _run(["dpkg-deb", "--extract", str(package), "content"], temporary)
         for file in files:
             path = temporary / "content" / "usr" / "share" / "datasets" / "fashion-mnist" / f"{file.name}.gz"
-            _keep(folder, file, path.read_bytes())
+            _write_checked(folder, file, path.read_bytes())
 
 
-def _own_state(temporary: Path, *command: str) -> list[str]:
-    """An apt-get command that keeps its package lists in a temporary folder, so that it needs no root."""
+def _apt_without_root(temporary: Path, *command: str) -> list[str]:
+    """Return an apt-get command that keeps its package lists in a temporary folder, so that it needs no root rights."""
     for part in ("state/lists/partial", "cache/archives/partial"):
         (temporary / part).mkdir(parents=True, exist_ok=True)
     options = (f"Dir::State={temporary / 'state'}", f"Dir::Cache={temporary / 'cache'}", "APT::Sandbox::User=")
@@ -213,8 +213,8 @@ def _own_state(temporary: Path, *command: str) -> list[str]:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    """Run a command in a folder; its last words are in the error that it ends with."""
+    """Run a command in a folder; if it fails, the error holds its output."""
     environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=APT_S)
-    if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=APT_S)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, process.stdout, process.stderr)

@@ -1,4 +1,4 @@
-"""Fetching what data sets consist of: from several sources in turn, checked before anything gets its name."""
+"""Fetching the files of data sets from several sources in turn; each file is checked before it gets its name."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from designspace.support.errors import RunError
 
 
 class BadContent(Exception):
-    """A file is not the published one; says why."""
+    """A file is not the published one; the message says why."""
 
 
 def receive_checked(path: Path, url: str, limit_bytes: int, check: Callable[[Path], None]) -> None:
-    """Fetch a file from an address; it appears at ``path`` only when ``check`` raises nothing about it.
+    """Fetch a file from an address; it appears at ``path`` only if ``check`` accepts it.
 
     Args:
-        path: where the file is to be.
+        path: the path of the new file.
         url: the address.
-        limit_bytes: it is not larger.
-        check: takes the path of what was received, and raises `BadContent` if it is not the right file.
+        limit_bytes: the largest size that is accepted.
+        check: takes the path of the received file, and raises `BadContent` if it is not the right one.
 
     Raises:
-        NotThere: the address does not answer, or breaks off.
-        BadContent: it gave something else.
+        NotThere: the address does not answer, or the transfer is cut off.
+        BadContent: the address returned something else.
         RunError: the file cannot be written.
     """
     try:
@@ -40,25 +40,25 @@ def receive_checked(path: Path, url: str, limit_bytes: int, check: Callable[[Pat
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def cannot_fetch(name: str, said: Sequence[str], folder: Path, wanted: Sequence[str]) -> RunError:
-    """The error when no source gave a data set's files.
+def cannot_fetch(name: str, problems: Sequence[str], folder: Path, missing: Sequence[str]) -> RunError:
+    """Return the error for a data set whose files no source provided.
 
     Args:
-        name: of the data set.
-        said: what each source answered, a line each.
-        folder: where to put the files by hand.
-        wanted: the files that are missing, with what is known of them, a line each.
+        name: the name of the data set.
+        problems: the answer of each source, one line each.
+        folder: the folder into which to put the files by hand.
+        missing: the missing files and their properties, one line each.
     """
     return RunError(
         f"cannot fetch {name}; what was tried:\n"
-        + "\n".join(f"  {line}" for line in said)
+        + "\n".join(f"  {line}" for line in problems)
         + f"\nPut these files into {folder} by hand, then run this again:\n"
-        + "\n".join(f"  {line}" for line in wanted)
+        + "\n".join(f"  {line}" for line in missing)
     )
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; of a command that failed, its last words."""
+    """Return the message of an error in one line; for a command that failed, its standard error."""
     if isinstance(error, subprocess.CalledProcessError):
-        return f"{' '.join(error.cmd[:2])} said: {' '.join(error.stderr.split()) or f'exit code {error.returncode}'}"
+        return f"{' '.join(error.cmd[:2])} failed: {' '.join(error.stderr.split()) or f'exit code {error.returncode}'}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The images that a model is tested on, by what a person calls them: a data set's name, or a folder."""
+"""Finding the images to test a model on, by the name of a data set or by a folder."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ IMAGENET = "imagenet"
 
 
 def find_images(data: str, root: Path | None = None, images: int | None = None) -> ImageFolder | ImageData:
-    """Find test images, or so many of them with each class in its share.
+    """Find the test images of a data set or folder, or a subset with the same shares of the classes.
 
     Args:
         data: ``imagenet`` for the folder ``<root>/imagenet/val``, the name of a prepared data set, or else a folder of
             class folders.
         root: the folder of all data sets (see `default_root`).
-        images: how many; None means all.
+        images: the number of images; None for all.
 
     Raises:
-        InputError: there is nothing of that name, the folder is not laid out so, or it has not so many images.
+        InputError: there is nothing of that name, the folder has another layout, or it has fewer images.
         RunError: a prepared data set is missing or damaged.
     """
     root = default_root() if root is None else root
-    if data != IMAGENET and data in names(root):  # packed or not, ImageNet is tested on as its images are
+    if data != IMAGENET and data in names(root):  # ImageNet is tested on its original images even if it is packed
         return load(data, root, test_images=images)
     folder = root / IMAGENET / "val" if data == IMAGENET else expanded(data)
     if not data or not folder.exists():
-        wanted = f"{folder} is no folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
+        problem = f"{folder} is not a folder; " if data == IMAGENET else f"{data!r} is neither a folder nor a name; "
         known = list(dict.fromkeys([IMAGENET, *names(root)]))
-        meant = "".join(f"did you mean {near}? " for near in closest(data, known)[:1] if data != IMAGENET)
-        listed = ", ".join(known)
+        suggestion = "".join(f"did you mean {near}? " for near in closest(data, known)[:1] if data != IMAGENET)
+        choices = ", ".join(known)
         raise InputError(
-            f"{wanted}{meant}data is a folder of class folders, as <folder>/<class>/<image>, or one of: {listed}"
+            f"{problem}{suggestion}data must be a folder of class folders, as <folder>/<class>/<image>, or one of: "
+            f"{choices}"
         )
     return ImageFolder.of(folder).subset(images)

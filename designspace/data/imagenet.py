@@ -1,6 +1,6 @@
-"""ImageNet (ILSVRC 2012) from its published archives, laid out as ``<root>/imagenet/{train,val}/<class>/<image>``.
+"""ImageNet (ILSVRC 2012), extracted from its published archives to ``<root>/imagenet/{train,val}/<class>/<image>``.
 
-A class's name is its WordNet id, such as n01440764. The archives must be had from image-net.org by hand.
+The name of a class is its WordNet id, such as n01440764. The archives must be downloaded from image-net.org by hand.
 """
 
 from __future__ import annotations
@@ -43,51 +43,51 @@ _CLASS_TAR = re.compile(r"(n\d{8})\.tar")
 _TRAIN_IMAGE = re.compile(r"n\d{8}_\d+\.JPEG")
 _VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
-Show = Callable[[int, int], None]
-"""Takes how many images are laid out, and of how many."""
+OnProgress = Callable[[int, int], None]
+"""Takes the number of extracted images and their total number."""
 
 
 def extract(
-    archives: Sequence[Path], root: Path, *, check: bool = True, show: Show = lambda finished, total: None
+    archives: Sequence[Path], root: Path, *, check: bool = True, on_progress: OnProgress = lambda finished, total: None
 ) -> Path:
-    """Lay ImageNet out below ``root``, and give the folder; what is there already stays, so that the same call goes on.
+    """Extract ImageNet below ``root`` and return its folder; repeating an interrupted call resumes the extraction.
 
     Args:
-        archives: the paths of `TRAIN`, `VAL` and `DEVKIT`, or of a folder that holds them. One may be missing where
-            what is in it is laid out already.
+        archives: the paths of `TRAIN`, `VAL` and `DEVKIT`, or of a folder that holds them. An archive whose content is
+            already extracted may be missing.
         root: the folder of all data sets.
-        check: compare the archives with their published MD5. It is no safeguard against an attacker, but there is no
-            other published digest.
-        show: is told now and then how many images are laid out, of how many.
+        check: compare the archives with their published MD5. It is not a safeguard against an attacker, but no other
+            digest is published.
+        on_progress: called now and then with the number of extracted images and their total number.
 
     Raises:
-        InputError: an archive is missing, or is none of these.
-        RunError: an archive is damaged or holds what it must not; a folder cannot be written; or images are missing.
+        InputError: an archive is missing, or a path is not one of these archives.
+        RunError: an archive is damaged or has an unexpected member; a folder cannot be written; or images are missing.
     """
     folder = root / NAME
-    given = _given(archives)
+    found_archives = _find_archives(archives)
     total = TRAIN_IMAGES + VAL_IMAGES
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "val").is_dir():
-            paths = _checked(given, [VAL, DEVKIT], folder, check)
-            _extract_val(paths[VAL], paths[DEVKIT], folder, lambda images: show(images, total))
-        done = _count(folder / "val")
+            paths = _check_archives(found_archives, [VAL, DEVKIT], folder, check)
+            _extract_val(paths[VAL], paths[DEVKIT], folder, lambda images: on_progress(images, total))
+        val_images = _count(folder / "val")
         if _count(folder / "train") != TRAIN_IMAGES:
-            paths = _checked(given, [TRAIN], folder, check)
-            _extract_train(paths[TRAIN], folder / "train", lambda images: show(done + images, total))
+            paths = _check_archives(found_archives, [TRAIN], folder, check)
+            _extract_train(paths[TRAIN], folder / "train", lambda images: on_progress(val_images + images, total))
         _check_counts(folder)
     except tarfile.TarError as error:
         raise RunError(f"an archive is cut off or damaged: {error}") from error
     except OSError as error:
-        raise RunError(f"cannot lay {NAME} out in {folder}: {error.strerror or error}") from error
-    show(total, total)
+        raise RunError(f"cannot extract {NAME} to {folder}: {error.strerror or error}") from error
+    on_progress(total, total)
     return folder
 
 
-def _given(archives: Sequence[Path]) -> dict[Archive, Path]:
-    """The archives among some paths."""
-    found = {}
+def _find_archives(archives: Sequence[Path]) -> dict[Archive, Path]:
+    """Return the paths of the archives among files and folders."""
+    paths = {}
     for path in archives:
         path = expanded(path)
         candidates = [path / archive.file for archive in (TRAIN, VAL, DEVKIT)] if path.is_dir() else [path]
@@ -95,68 +95,70 @@ def _given(archives: Sequence[Path]) -> dict[Archive, Path]:
             archive = next((a for a in (TRAIN, VAL, DEVKIT) if a.file == candidate.name), None)
             if archive is None or (not path.is_dir() and not candidate.is_file()):
                 raise InputError(
-                    f"{candidate} is {'no file' if archive else 'no archive of ImageNet'}; from=[...] takes the files "
-                    f"{TRAIN.file}, {VAL.file} and {DEVKIT.file} of image-net.org, or the folder where they are"
+                    f"{candidate} is not {'a file' if archive else 'an archive of ImageNet'}; from=[...] takes the "
+                    f"files {TRAIN.file}, {VAL.file} and {DEVKIT.file} of image-net.org, or the folder that holds them"
                 )
             if candidate.is_file():
-                found[archive] = candidate
-    return found
+                paths[archive] = candidate
+    return paths
 
 
-def _checked(given: dict[Archive, Path], needed: Sequence[Archive], folder: Path, check: bool) -> dict[Archive, Path]:
-    """The archives that are needed, compared with their MD5; one that was before, and is as it was, is not again."""
-    if missing := [archive.file for archive in needed if archive not in given]:
-        raise InputError(f"{' and '.join(missing)} must be among from=[...]: what is in it is not laid out yet")
+def _check_archives(
+    paths: dict[Archive, Path], needed: Sequence[Archive], folder: Path, check: bool
+) -> dict[Archive, Path]:
+    """Compare the needed archives with their MD5, unless they were checked before and are unchanged."""
+    if missing := [archive.file for archive in needed if archive not in paths]:
+        raise InputError(f"{' and '.join(missing)} must be among from=[...]: the content is not extracted yet")
     if not check:
-        return given
+        return paths
     record = folder / _CHECKED
-    known = read_json(record, file_names=True) if record.is_file() else {}
+    checked = read_json(record, file_names=True) if record.is_file() else {}
     for archive in needed:
-        path = given[archive].resolve()
+        path = paths[archive].resolve()
         status = path.stat()
         stamp = [str(path), status.st_size, status.st_mtime_ns]
-        if known.get(archive.file) == stamp:
+        if checked.get(archive.file) == stamp:
             continue
         log.info("checking the MD5 of %s", path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "md5").hexdigest()
         if digest != archive.md5:
             raise RunError(
-                f"{path} is damaged or another file: its MD5 is {digest}, not the published {archive.md5}; fetch it "
-                "again, or with check=false it is taken as it is"
+                f"{path} is damaged or another file: its MD5 is {digest}, not the published {archive.md5}; download "
+                "it again, or skip this check with check=false"
             )
-        known[archive.file] = stamp
-        write_json(record, known)
-    return given
+        checked[archive.file] = stamp
+        write_json(record, checked)
+    return paths
 
 
-def _extract_train(path: Path, folder: Path, show: Callable[[int], None]) -> None:
-    """Lay out the training images: an archive that holds an archive a class."""
+def _extract_train(path: Path, folder: Path, on_progress: Callable[[int], None]) -> None:
+    """Extract the training images, whose archive holds one archive per class."""
     folder.mkdir(exist_ok=True)
-    for left in folder.glob(".*.partial"):  # of a call that was interrupted
-        shutil.rmtree(left)
+    for leftover in folder.glob(".*.partial"):  # left by an interrupted call
+        shutil.rmtree(leftover)
     images = 0
     with tarfile.open(path, "r:") as outer:
         for member in outer:
             match = _CLASS_TAR.fullmatch(member.name)
             if not match or not member.isreg():
-                raise _surprise(path, member, "n01440764.tar")
+                raise _unexpected_member(path, member, "n01440764.tar")
             target = folder / match[1]
             if not target.is_dir():
                 partial = folder / f".{match[1]}.partial"
                 partial.mkdir()
-                with _opened(outer, member) as file, tarfile.open(fileobj=file, mode="r:") as inner:
+                with _open_member(outer, member) as file, tarfile.open(fileobj=file, mode="r:") as inner:
                     for image in inner:
                         if not _TRAIN_IMAGE.fullmatch(image.name) or not image.isreg():
-                            raise _surprise(path, image, "n01440764_18.JPEG")
+                            raise _unexpected_member(path, image, "n01440764_18.JPEG")
                         _write(inner, image, partial / image.name)
                 partial.replace(target)
             images += _count_files(target)
-            show(images)
+            on_progress(images)
 
 
-def _extract_val(path: Path, devkit: Path, folder: Path, show: Callable[[int], None]) -> None:
-    """Lay out the validation images, which are published in one flat archive, by the classes that the devkit tells."""
+def _extract_val(path: Path, devkit: Path, folder: Path, on_progress: Callable[[int], None]) -> None:
+    """Extract the validation images, published in one flat archive, into the class folders that the devkit lists."""
     classes = read_devkit(devkit, VAL_IMAGES)
     partial = folder / ".val.partial"
     for name in sorted(set(classes)):
@@ -166,61 +168,61 @@ def _extract_val(path: Path, devkit: Path, folder: Path, show: Callable[[int], N
         for member in tar:
             match = _VAL_IMAGE.fullmatch(member.name)
             if not match or not member.isreg() or not 1 <= int(match[1]) <= len(classes):
-                raise _surprise(path, member, "ILSVRC2012_val_00000001.JPEG")
+                raise _unexpected_member(path, member, "ILSVRC2012_val_00000001.JPEG")
             target = partial / classes[int(match[1]) - 1] / member.name
             if not target.is_file() or target.stat().st_size != member.size:
                 _write(tar, member, target)
             images += 1
             if images % 1000 == 0:
-                show(images)
+                on_progress(images)
     if images != VAL_IMAGES:
-        raise RunError(f"{path} holds {images} images, not {VAL_IMAGES}; it may be cut off")
+        raise RunError(f"{path} has {images} images, not {VAL_IMAGES}; it may be cut off")
     partial.replace(folder / "val")
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    """Write the content of a member, whose name was checked, as an ordinary file."""
-    with _opened(tar, member) as source, target.open("wb") as file:
+    """Write the content of a member, whose name has been checked, to an ordinary file."""
+    with _open_member(tar, member) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
     if target.stat().st_size != member.size:
         raise tarfile.ReadError(f"{member.name} is cut off")
 
 
 @contextlib.contextmanager
-def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
-    """The content of a member that is a file."""
+def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
+    """Open a member that is a file, for the length of a block."""
     file = tar.extractfile(member)
     assert file is not None
     with file:
         yield file
 
 
-def _surprise(path: Path, member: tarfile.TarInfo, example: str) -> RunError:
-    """The error for a member that has no place in an archive: another name, a link, a path that leads elsewhere."""
+def _unexpected_member(path: Path, member: tarfile.TarInfo, example: str) -> RunError:
+    """Return the error for an unexpected member of an archive: another name, a link, or a path that leads elsewhere."""
     return RunError(
-        f"{path} holds {member.name!r}, where only files such as {example} should be; nothing is made of it"
+        f"{path} contains {member.name!r}, where only files such as {example} are expected; it was not extracted"
     )
 
 
 def _check_counts(folder: Path) -> None:
-    """Raise unless all classes and images are there."""
-    for split, wanted in (("train", TRAIN_IMAGES), ("val", VAL_IMAGES)):
+    """Raise `RunError` unless all classes and images are present."""
+    for split, expected in (("train", TRAIN_IMAGES), ("val", VAL_IMAGES)):
         classes = [path for path in (folder / split).iterdir() if not path.name.startswith(".")]
         images = _count(folder / split)
-        if (len(classes), images) != (CLASSES, wanted):
+        if (len(classes), images) != (CLASSES, expected):
             raise RunError(
-                f"{folder / split} holds {images:,} images in {len(classes):,} classes, not {wanted:,} in {CLASSES:,}; "
-                "delete the class folders that are not whole, and run this again"
+                f"{folder / split} has {images:,} images in {len(classes):,} classes, not {expected:,} in {CLASSES:,}; "
+                "delete the incomplete class folders, and run this again"
             )
 
 
 def _count(folder: Path) -> int:
-    """The images in a folder of class folders; 0 where there is none."""
+    """Return the number of images in a folder of class folders, or 0 if there is no such folder."""
     if not folder.is_dir():
         return 0
     return sum(_count_files(path) for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _count_files(folder: Path) -> int:
-    """The files in a folder."""
+    """Return the number of files in a folder."""
     return sum(1 for _ in os.scandir(folder))

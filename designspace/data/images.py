@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.data.classes import places
+from designspace.data.classes import class_indices
 from designspace.support.checks import plain
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
@@ -18,12 +18,12 @@ from designspace.support.errors import InputError
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData(Outlined):
-    """A data set: training and test images of one size, and their classes. Checked when made.
+    """A data set: training and test images of one size, and their classes. The values are checked.
 
-    Images may be arrays in memory or, of a packed data set, mapped from the disk (`numpy.memmap`).
+    Images may be arrays in memory or, in a packed data set, mapped from the disk (`numpy.memmap`).
 
     Raises:
-        InputError: an array has another type or shape than its field says, or a label is no class.
+        InputError: an array has another type or shape than its field documents, or a label is not a class.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ImageData(Outlined):
     std: tuple[float, ...]
     """Standard deviation of each channel, where 255 is 1; above 0."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, in the order of their numbers; empty where they are not known."""
+    """Names of the classes, in the order of their numbers; empty if they are unknown."""
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -72,62 +72,62 @@ class ImageData(Outlined):
         return channels, height, width
 
     def with_classes(self, classes: Sequence[str], whose: str) -> ImageData:
-        """Number the classes as they are in another list, which may have more of them.
+        """Return the same images with labels that are indices into another list of classes, which may be longer.
 
         Args:
             classes: names of the classes, in the order of their numbers.
-            whose: what has them, for the error.
+            whose: the owner of the list, for the error message.
 
         Raises:
             InputError: a class is not among them.
         """
         if tuple(classes) == self.classes:
             return self
-        numbers = np.array(places(self.classes, classes, self.name, whose))
+        numbers = np.array(class_indices(self.classes, classes, self.name, whose))
         train, test = numbers[self.train_labels], numbers[self.test_labels]
         return dataclasses.replace(
             self, classes=tuple(classes), num_classes=len(classes), train_labels=train, test_labels=test
         )
 
     def subset(self, train_images: int | None = None, test_images: int | None = None) -> ImageData:
-        """Keep so many images of each split, in their order; None keeps all.
+        """Return a data set with this number of images of each split, in their order; None keeps all.
 
-        Every class keeps its share, to one image where classes are equally large. The choice is random but fixed: it
-        depends on the labels alone, so it is the same for every trial and machine, and a larger subset holds every
-        smaller one. Mean and standard deviation stay those of the whole set.
+        Every class keeps its share, to within one image if classes are equally large. The choice is random but fixed:
+        it depends on the labels alone, so it is the same for every trial and machine, and a larger subset contains
+        every smaller one. Mean and standard deviation stay those of the whole set.
 
         Raises:
-            InputError: there are not so many images.
+            InputError: there are fewer images.
         """
         part: dict[str, Any] = {}
         for split, count, seed in (("train", train_images, 0), ("test", test_images, 1)):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            if count not in (None, len(images)):  # a split that is kept whole is not copied: it may be on the disk
+            if count not in (None, len(images)):  # a complete split is not copied because it may be on the disk
                 chosen = balanced(f"{self.name}: {split}_images", labels, count, seed)
                 part |= {f"{split}_images": images[chosen], f"{split}_labels": labels[chosen]}
         return dataclasses.replace(self, **part) if part else self
 
 
 def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
-    """The indices of ``count`` images with each class in its share, in order."""
+    """Return the indices of ``count`` images, in ascending order, with the same shares of the classes."""
     if count is None:
         return np.arange(len(labels))
     count = plain(count)
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(labels):
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
-    # Raw bits, for they never change between versions of numpy; `Generator.permutation` may.
+    # Raw bits never change between versions of numpy, but `Generator.permutation` may.
     shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
-    # An image's place in its class, as a part of the class: the first images by place hold every class in its share.
-    place = np.empty(len(labels))
+    # The position of an image in its class, as a fraction of the class: sorted by it, any first images keep the shares.
+    position = np.empty(len(labels))
     for label in np.unique(labels):
         members = shuffled[labels[shuffled] == label]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    order = shuffled[np.argsort(place[shuffled], kind="stable")]
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    order = shuffled[np.argsort(position[shuffled], kind="stable")]
     return np.sort(order[:count])
 
 
 def _check_array(what: str, array: Any, kind: type[np.generic], dimensions: int) -> None:
-    """Raise unless ``array`` is a numpy array of that type and so many dimensions."""
+    """Raise `InputError` unless ``array`` is a numpy array of that type and number of dimensions."""
     if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != dimensions:
-        given = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise InputError(f"{what} must be an array of {np.dtype(kind)} with {dimensions} dimensions, not {given}")
+        actual = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{what} must be an array of {np.dtype(kind)} with {dimensions} dimensions, not {actual}")

@@ -1,4 +1,4 @@
-"""The files of a folder of class folders: which are images, and what is left out."""
+"""Listing of a folder of class folders: its images, and the files that are left out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,17 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"),
     *((".avif",) if CAN_READ_AVIF else ()),
 )
-"""How the names of images end, in small or capital letters."""
-_DEBRIS = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
-"""What operating systems leave behind, in small letters. It is neither listed nor counted, nor is .DS_Store."""
+"""File name extensions of images, in lower or upper case."""
+_SYSTEM_FILES = {
+    "__macosx",
+    "thumbs.db",
+    "desktop.ini",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+}
+"""Files and folders that operating systems create, in lower case. Neither they nor .DS_Store are listed or counted."""
 _LONGEST_SUFFIX = 12
 
 BESIDE_CLASSES = "images beside the class folders"
@@ -43,9 +51,9 @@ class Listing:
         self.images: dict[str, list[str]] = {}
         """The paths of the images of each class, in order; the classes are in no particular order."""
         self.left_out: Counter[str] = Counter()
-        """Number of files of each kind that are not among the images: a suffix such as ``.heic``, or in words."""
+        """Number of files of each kind that are not images; a kind is a suffix such as ``.heic``, or a description."""
         self._inodes: dict[str, list[int]] = {}
-        """The numbers of the files behind `images`."""
+        """The inodes of `images`."""
         top = os.path.realpath(path)
         for entry in _entries(path):
             if not _is_folder(entry):
@@ -59,23 +67,23 @@ class Listing:
                     self.images[entry.name] = [image.path for image in images]
                     self._inodes[entry.name] = [_inode(image) for image in images]
 
-    def in_two_classes(self) -> list[tuple[str, str]]:
-        """Return pairs of paths that are the same file, by links, in the folders of different classes."""
+    def shared_files(self) -> list[tuple[str, str]]:
+        """Return pairs of paths in the folders of different classes that are the same file, because of links."""
         paths = [path for paths in self.images.values() for path in paths]
         owner = np.repeat(np.arange(len(self.images)), [len(paths) for paths in self.images.values()])
         inodes = np.array([inode for inodes in self._inodes.values() for inode in inodes], np.uint64)
         order = np.argsort(inodes, kind="stable")
         same = (np.diff(inodes[order]) == 0) & (np.diff(owner[order]) != 0)
         pairs = [(paths[order[i]], paths[order[i + 1]]) for i in np.flatnonzero(same)]
-        # Numbers of files are unique within one file system only.
-        return [(one, other) for one, other in pairs if Path(one).samefile(other)]
+        # Inodes are unique only within one file system.
+        return [(first, second) for first, second in pairs if Path(first).samefile(second)]
 
     def _images_below(self, folder: str) -> Iterator[os.DirEntry[str]]:
-        """The images in a folder and below it, each folder once, in order."""
+        """Yield the images in a folder and below it in order, visiting each folder once."""
         visited = set()
-        waiting = [folder]
-        while waiting:
-            folder = waiting.pop()
+        pending = [folder]
+        while pending:
+            folder = pending.pop()
             real = os.path.realpath(folder)
             if real in visited:
                 continue
@@ -86,15 +94,15 @@ class Listing:
                     if self._is_image(entry):
                         yield entry
                 elif entry.is_symlink() and _is_at_or_above(os.path.realpath(entry.path), real):
-                    self.left_out[LINKS_ABOVE] += 1  # a class would hold the images of all classes
+                    self.left_out[LINKS_ABOVE] += 1  # the class would contain the images of all classes
                 elif not _is_hidden(entry.name):
                     folders.append(entry.path)
-            waiting += reversed(folders)
+            pending += reversed(folders)
 
     def _is_image(self, entry: os.DirEntry[str]) -> bool:
-        """Whether a file is an image by its name; any other one is counted in `left_out`."""
+        """Return whether a file is an image by its name; count any other file in `left_out`."""
         name = entry.name.lower()
-        if name in _DEBRIS or name == ".ds_store" or name.startswith("._"):
+        if name in _SYSTEM_FILES or name == ".ds_store" or name.startswith("._"):
             return False
         kind = _kind(entry)
         if kind:
@@ -102,18 +110,18 @@ class Listing:
         return not kind
 
 
-def in_words(left_out: Mapping[str, int]) -> str:
-    """Name what is left out, the most frequent kinds first.
+def describe_left_out(left_out: Mapping[str, int]) -> str:
+    """Return the kinds of files that are left out as text, the most frequent ones first.
 
-    >>> in_words({".txt": 1, ".heic": 1200, "hidden files": 2})
+    >>> describe_left_out({".txt": 1, ".heic": 1200, "hidden files": 2})
     '1,200 .heic, 2 hidden files, 1 .txt'
     """
     ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     return first_few([f"{count:,} {kind}" for kind, count in ordered], 20)
 
 
-def of_two_classes(pairs: Sequence[tuple[str, str]]) -> str:
-    """Say which images are in the folders of two classes."""
+def describe_shared(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return as text which images are in the folders of two classes."""
     first, second = pairs[0]
     count, example = (f"{len(pairs):,} images are", ", for example") if len(pairs) > 1 else ("an image is", "")
     return (
@@ -123,11 +131,11 @@ def of_two_classes(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """What a file is that is not an image; an empty text for an image."""
+    """Return the kind of a file that is not an image, or an empty text for an image."""
     try:
         is_file = entry.is_file()
         if not is_file and entry.is_symlink():
-            entry.stat()  # raises where there is nothing behind the link
+            entry.stat()  # raises an error if the target of the link is missing
     except OSError:
         return LINKS_TO_NOTHING
     if not is_file:
@@ -141,7 +149,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder, by name."""
+    """Return the entries of a folder, sorted by name."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -150,7 +158,7 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one."""
+    """Return whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
@@ -158,14 +166,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _inode(entry: os.DirEntry[str]) -> int:
-    """The number of the file behind an entry, which costs a look at the file only for a link."""
+    """Return the inode of an entry; only for a link does this require a system call."""
     return entry.stat().st_ino if entry.is_symlink() else entry.inode()
 
 
 def _is_at_or_above(folder: str, other: str) -> bool:
-    """Whether a folder is another one or contains it; both without links."""
+    """Return whether a folder equals another one or contains it; both paths are free of links."""
     return other == folder or other.startswith(folder.rstrip("/") + "/")
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _DEBRIS
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES

@@ -1,4 +1,4 @@
-"""Which data set a run is trained on, and where it lies: as was noted, or as the shape of its networks tells."""
+"""Finding the data set of a run, from what the run records or from the shape of its networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from designspace.trials.folder import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """A data set by name, and the folder of all data sets that it is in."""
+    """The name of a data set, and the folder of all data sets that contains it."""
 
     name: str
     root: Path
     is_guess: bool = False
-    """Whether nobody named it: it is the only one that fits the networks."""
+    """Whether the data set was chosen because it is the only one that fits the networks, not by its name."""
 
 
 def data_of(run: RunFolder, name: str | None = None, root: Path | None = None) -> DataSource:
@@ -28,57 +28,60 @@ def data_of(run: RunFolder, name: str | None = None, root: Path | None = None) -
 
     Args:
         run: an existing run.
-        name: the data set, if it was typed. Otherwise that of the run's recipe, or the one that it was sampled for, or
-            the only one that fits its networks.
-        root: the folder of all data sets, if it was typed. Otherwise as the run notes it, or the usual one.
+        name: the data set, if the user gave one. Otherwise that of the run's recipe, or the one that it was sampled
+            for, or the only one that fits its networks.
+        root: the folder of all data sets, if the user gave one. Otherwise the one recorded in the run, or the default.
 
     Raises:
         InputError: several data sets fit the networks, or none.
         RunError: a file of the run is missing or damaged.
     """
     plan, note = run.plan(), read_note(run.path)
-    known = name or (plan.recipe.data if plan else None) or (note.name if note else None)
-    if known:
-        return DataSource(known, root or _root(run, known))
+    chosen_name = name or (plan.recipe.data if plan else None) or (note.name if note else None)
+    if chosen_name:
+        return DataSource(chosen_name, root or _root(run, chosen_name))
     root = root or default_root()
     template = run.space().template
     fitting = names_that_fit(template, root)
     if len(fitting) == 1:
         return DataSource(fitting[0], root, is_guess=True)
     images = f"{template.in_channels} x {template.resolution} x {template.resolution}, {template.num_classes} classes"
-    again = f"python -m designspace.launch run={run.path} data="
+    command = f"python -m designspace.launch run={run.path} data="
     if fitting:
         raise InputError(
-            f"{run.path} does not say which images it is for, and several data sets have images of {images}: "
-            f"{', '.join(fitting)}. Type one of them, as {again}{fitting[0]} (or data=folder data.name={fitting[0]})"
+            f"{run.path} does not record its data set, and several data sets have images of {images}: "
+            f"{', '.join(fitting)}. Choose one of them, as in {command}{fitting[0]} (or data=folder "
+            f"data.name={fitting[0]})"
         )
     raise InputError(
-        f"{run.path} does not say which images it is for, and no data set in {root} has images of {images}. "
+        f"{run.path} does not record its data set, and no data set in {root} has images of {images}. "
         f"Prepare yours: python -m designspace.prepare from=<folder of images> name=pets size={template.resolution}; "
-        f"then {again}pets (or data=folder data.name=pets)"
+        f"then {command}pets (or data=folder data.name=pets)"
     )
 
 
 def names_that_fit(template: Template, root: Path) -> list[str]:
-    """Return the data sets of the shape that networks were drawn for: fetched ones, ImageNet, and those packed."""
+    """Return the names of the data sets that fit networks: fetched ones, ImageNet, and packed ones."""
     expected = (template.in_channels, template.resolution, template.num_classes)
     names = dict.fromkeys([*catalog.fetched_names(), imagenet.NAME, *catalog.names(root)])
     return [name for name in names if _shape(name, root) == expected]
 
 
 def _shape(name: str, root: Path) -> catalog.DataShape | None:
-    """The shape that networks for a data set have: ImageNet's is the papers', however many pixels it is packed with."""
+    """Return the shape of networks for a data set; for ImageNet the papers' shape, at whatever size it is packed."""
     try:
         return catalog.IMAGENET_SHAPE if name == imagenet.NAME else catalog.shape(name, root)
-    except RunError:  # a damaged data set that nobody asked for stops nobody
+    except RunError:  # a damaged data set must not be an error for runs that do not use it
         return None
 
 
 def _root(run: RunFolder, name: str) -> Path:
-    """The folder of data sets that a run uses: as noted, else the usual one, else that of its last launch."""
+    """Return the folder of data sets that a run uses: the recorded one, the default, or that of its last launch."""
     note = read_note(run.path)
-    usual = default_root()
-    launches = reversed([told for launch in run.launches() if (told := launch.about().get("data_root"))])
-    noted = [Path(note.root)] if note and note.root else []
-    candidates = [*noted, usual, *map(Path, launches)]
-    return next((root for root in candidates if catalog.is_prepared(name, root)), noted[0] if noted else usual)
+    default = default_root()
+    launch_roots = reversed([data_root for launch in run.launches() if (data_root := launch.about().get("data_root"))])
+    noted_roots = [Path(note.root)] if note and note.root else []
+    candidates = [*noted_roots, default, *map(Path, launch_roots)]
+    return next(
+        (root for root in candidates if catalog.is_prepared(name, root)), noted_roots[0] if noted_roots else default
+    )

@@ -1,4 +1,4 @@
-"""How an image must be prepared for a model: part of what its weights mean."""
+"""The preparation of images that the weights of a model expect."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The preparation of images for evaluation: shrink, cut the centre out, normalise. Checked when made.
+    """The preparation of images for evaluation: resize, crop the centre, normalise. The values are checked.
 
     Raises:
-        InputError: a value that no image could be prepared with.
+        InputError: a value is out of range.
     """
 
     crop: int = 224
-    """Height and width that the network sees, in pixels."""
+    """Height and width of the network's input, in pixels."""
     resize: int = 256
-    """The image's shorter side before the crop, in pixels; at least `crop`."""
+    """Shorter side of the image before the crop, in pixels; at least `crop`."""
     interpolation: str = "bilinear"
     """One of `INTERPOLATIONS`."""
     mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each channel (red, green, blue, or one of grey images), where 255 is 1."""
+    """Mean of each channel (red, green and blue, or grey), where 255 is 1."""
     std: tuple[float, ...] = IMAGENET_STD
     """Standard deviation of each channel, where 255 is 1."""
 
     def __post_init__(self) -> None:
         if self.crop < 1 or self.resize < self.crop:
             raise InputError(
-                f"an image is resized to at least its crop, of at least 1 pixel; not to {self.resize} for {self.crop}"
+                f"crop must be at least 1 pixel, and resize at least crop; not crop={self.crop}, resize={self.resize}"
             )
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if len(self.mean) != len(self.std) or not self.std or min(self.std) <= 0:
-            raise InputError(f"mean and std need one number a channel, and std above 0; not {self.mean} and {self.std}")
+            raise InputError(
+                f"mean and std need one number per channel, and std above 0; not {self.mean} and {self.std}"
+            )
 
     def changed(self, crop: int | None = None, resize: int | None = None, interpolation: str | None = None) -> Preset:
-        """Give this preset with other values; None keeps one, and a crop alone keeps the ratio of resize to crop.
+        """Return a copy with other values; None keeps a value, and a crop alone keeps the ratio of resize to crop.
 
         Raises:
-            InputError: a value that no image could be prepared with.
+            InputError: a value is out of range.
 
         >>> Preset().changed(crop=280).resize, Preset().changed(crop=280, resize=280).resize
         (320, 280)

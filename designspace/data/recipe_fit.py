@@ -1,4 +1,4 @@
-"""Whether images can be augmented as a recipe says; without torch, so that it is known before anything is loaded."""
+"""Check whether a recipe's augmentation fits a data set. It works without torch, so it can run before loading data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from designspace.trials.recipe import Recipe
 
 
 def check_augmentation(recipe: Recipe, channels: int, size: int) -> None:
-    """Raise unless the augmentation of a recipe fits itself and images of so many channels and pixels a side.
+    """Raise an error unless the augmentation of a recipe is consistent and fits images of these channels and size.
 
     Raises:
-        InputError: two kinds of crops, a crop larger than the padded images, or colours of images without.
+        InputError: the recipe has two kinds of crops, a crop larger than the padded images, or colour operations for
+            images without colours.
     """
     if recipe.crop_area < 1 and recipe.crop_padding:
         raise InputError(
@@ -19,10 +20,10 @@ def check_augmentation(recipe: Recipe, channels: int, size: int) -> None:
         )
     if recipe.crop_area == 1 and (recipe.crop_size or 0) > size + 2 * recipe.crop_padding:
         raise InputError(
-            f"recipe: crop_size {recipe.crop_size} is more than the images have ({size} pixels a side, and "
+            f"recipe: crop_size {recipe.crop_size} is larger than the padded images ({size} pixels per side, and "
             f"crop_padding {recipe.crop_padding}); only random resized crops (crop_area below 1) scale images up"
         )
     for name, allowed in (("policy", (1, 3)), ("colour_jitter", (1, 3)), ("lighting", (3,))):
         if getattr(recipe, name) and channels not in allowed:
-            wanted = " or ".join(str(number) for number in allowed)
-            raise InputError(f"recipe: {name} is for images of {wanted} channels, and these have {channels}")
+            channel_counts = " or ".join(str(number) for number in allowed)
+            raise InputError(f"recipe: {name} is for images of {channel_counts} channels, but these have {channels}")

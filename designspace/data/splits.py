@@ -1,4 +1,4 @@
-"""Which images of a folder are for training and which for testing."""
+"""Splitting the images of a folder into training and test images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from designspace.support.text import as_utf8, first_few
 
 TRAIN = "train"
 TEST = ("val", "test", "validation")
-"""The folder of test images: the first of these that there is."""
+"""Names for the folder of test images; the first one that exists is used."""
 
 
 def find_splits(path: Path, heldout: float | None = None, recorded: Sequence[str] = ()) -> dict[str, ImageFolder]:
@@ -26,13 +26,13 @@ def find_splits(path: Path, heldout: float | None = None, recorded: Sequence[str
     Args:
         path: a folder laid out as ``<path>/train/<class>/<image>`` and ``<path>/val/<class>/<image>`` (or test, or
             validation), or with ``heldout`` as ``<path>/<class>/<image>``.
-        heldout: the part of the images that is for testing, above 0 and below 1: of every class its share, always the
-            same images as long as the files of the folder are the same.
-        recorded: an order of the classes that was recorded before (see `designspace.data.classes.in_order`).
+        heldout: the fraction of the images that is for testing, above 0 and below 1. Every class keeps its share, and
+            the choice is the same as long as the files of the folder are the same.
+        recorded: an order of the classes that was recorded before (see `designspace.data.classes.sort_classes`).
 
     Raises:
-        InputError: the folder is not laid out so, the two do not have the same classes, or ``heldout`` is
-            out of range.
+        InputError: the folder has another layout, training and test images do not have the same classes, or
+            ``heldout`` is out of range.
         RunError: a folder cannot be read.
     """
     path = expanded(path).resolve()
@@ -47,36 +47,36 @@ def find_splits(path: Path, heldout: float | None = None, recorded: Sequence[str
         raise InputError(f"{folder} has {TRAIN} and {tests[0].name}, so heldout must be null, not {heldout!r}")
     if heldout is None:
         raise InputError(
-            f"{folder} must hold {TRAIN}/<class>/<image> and one of {', '.join(TEST)} like it; or, with heldout=0.1 "
-            "for a tenth of them to test on, <class>/<image>"
+            f"{folder} must hold {TRAIN}/<class>/<image> and a folder {' or '.join(TEST)} with the same layout; or "
+            "<class>/<image>, with heldout=0.1 to test on a tenth of the images"
         )
-    return _held_out(ImageFolder.of(path, recorded), heldout)
+    return _split_randomly(ImageFolder.of(path, recorded), heldout)
 
 
 def _check_classes(train: ImageFolder, test: ImageFolder) -> None:
-    """Raise unless training and test images have the same classes."""
-    lacks = []
+    """Raise `InputError` unless training and test images have the same classes."""
+    problems = []
     for images, others in ((train, test), (test, train)):
         if missing := unmatched(others.classes, images.classes):
-            lacks.append(f"{as_utf8(str(images.path))} has no {first_few(missing, 10)}")
-    if lacks:
+            problems.append(f"{as_utf8(str(images.path))} has no {first_few(missing, 10)}")
+    if problems:
         raise InputError(
-            f"training and test images must have the same class folders, but {' and '.join(lacks)}; "
+            f"training and test images must have the same class folders, but {' and '.join(problems)}; "
             "add images of these classes, or leave their folders out of both"
         )
 
 
-def _held_out(images: ImageFolder, heldout: float) -> dict[str, ImageFolder]:
-    """Part the images of one folder of class folders."""
-    if not 0 < number("heldout (a part of the images, or null)", heldout) < 1:
-        raise InputError(f"heldout must be a part of the images, above 0 and below 1, or null; not {heldout!r}")
+def _split_randomly(images: ImageFolder, heldout: float) -> dict[str, ImageFolder]:
+    """Split the images of one folder of class folders at random, with the same shares of the classes."""
+    if not 0 < number("heldout (a fraction of the images, or null)", heldout) < 1:
+        raise InputError(f"heldout must be a fraction of the images, above 0 and below 1, or null; not {heldout!r}")
     count = max(1, round(heldout * len(images)))
     chosen = balanced(f"{images.path}: images", images.labels, count, seed=2)
-    rest = np.delete(np.arange(len(images)), chosen)
-    for what, part in (("testing", chosen), ("training", rest)):
-        lost = np.setdiff1d(np.arange(images.num_classes), images.labels[part])
-        if len(lost):
-            named = first_few([images.classes[label] for label in lost], 10)
+    remaining = np.delete(np.arange(len(images)), chosen)
+    for what, part in (("testing", chosen), ("training", remaining)):
+        empty = np.setdiff1d(np.arange(images.num_classes), images.labels[part])
+        if len(empty):
+            names = first_few([images.classes[label] for label in empty], 10)
             path = as_utf8(str(images.path))
-            raise InputError(f"{path}: heldout={heldout:g} leaves no image for {what} of the classes {named}")
-    return {"train": images.part(rest), "test": images.part(chosen)}
+            raise InputError(f"{path}: heldout={heldout:g} leaves no image for {what} of the classes {names}")
+    return {"train": images.part(remaining), "test": images.part(chosen)}

@@ -21,7 +21,7 @@ from designspace.spaces.population import Population
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import command
-from designspace.training.checkpoint import question_of, trained_weights
+from designspace.training.checkpoint import fingerprint_of, trained_weights
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, id_of, is_key
 from designspace.trials.ranking import RankedNetwork, check_none_edited, ranking
@@ -241,8 +241,8 @@ def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[
     """Return the state dict of a trial that is done."""
     folder, recipe = run.trial(key), plan.recipe
     try:
-        question = question_of(id_of(key), recipe, plan.seed_of(key))
-        return trained_weights(folder.checkpoint, question, result.epochs)
+        fingerprint = fingerprint_of(id_of(key), recipe, plan.seed_of(key))
+        return trained_weights(folder.checkpoint, fingerprint, result.epochs)
     except FileNotFoundError as error:
         if recipe.trainer:
             raise RunError(

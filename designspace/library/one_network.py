@@ -20,7 +20,7 @@ from designspace.models import AnyNet
 from designspace.models.info import ModelInfo
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_folder
-from designspace.training.checkpoint import question_of, trained_weights
+from designspace.training.checkpoint import fingerprint_of, trained_weights
 from designspace.training.device_data import on_device
 from designspace.training.distributed import train_on_devices
 from designspace.training.events import EventFile
@@ -135,7 +135,7 @@ class OneTraining:
                 checkpoint=checkpoint,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
-                first=begun.model.state_dict() if begun.source else None,
+                initial_weights=begun.model.state_dict() if begun.source else None,
                 on_step=on_step,
             )
 
@@ -164,9 +164,9 @@ class OneTraining:
     def _write_model(self, begun: Begun, result: TrialResult) -> None:
         """Write the trained model into the folder."""
         trial, folder = self.trial, self.run.trial_folder
-        question = question_of(trial.id, trial.recipe, trial.seed)
+        fingerprint = fingerprint_of(trial.id, trial.recipe, trial.seed)
         model = AnyNet(trial.network)
-        fill(model, trained_weights(folder.checkpoint, question, result.epochs), folder.checkpoint)
+        fill(model, trained_weights(folder.checkpoint, fingerprint, result.epochs), folder.checkpoint)
         files = model_files(model, self._info(begun, result))
         write_folder(folder.path, files, stale=(ONNX, TORCH_EXPORT))
 

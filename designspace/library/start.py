@@ -18,7 +18,7 @@ from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.checks import mapping, text
 from designspace.support.errors import InputError
-from designspace.training.loop import first_model
+from designspace.training.loop import initial_model
 from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import FIRST_WEIGHTS
@@ -149,7 +149,7 @@ def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: in
         InputError: there are no such weights, or they do not fit the stem or the channels.
         RunError: the weights cannot be had, or are damaged.
     """
-    built = first_model(network, recipe, seed)
+    built = initial_model(network, recipe, seed)
     if not which:
         return Begun(built, "", OWN_LICENCE)
     kinds = {start.network.stem.kind, network.stem.kind}

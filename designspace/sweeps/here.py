@@ -105,7 +105,7 @@ def _attempt(
         agreed.wait()
         return outcome
     except Interrupted as interruption:
-        ranks.part()
+        ranks.disconnect()
         return stop.reason(folder, interruption)
     except Exception as error:
         if ranks.rank == 0 or isinstance(error, (InputError, RunError, OtherRankFailed)):

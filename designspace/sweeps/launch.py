@@ -59,7 +59,7 @@ def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> N
     if drawn_for == shape._replace(size=drawn_for.size):  # only the size differs
         crop = f"Or recipe.crop_area=0.08 recipe.crop_size={drawn_for.size} cuts and scales images to that size. "
     raise InputError(
-        f"the networks were drawn for {drawn_for.in_words()}, but {recipe.data} has {shape.in_words()}. {crop}"
+        f"the networks were drawn for {drawn_for.describe()}, but {recipe.data} has {shape.describe()}. {crop}"
         f"Sample a population for it: python -m designspace.sample data={recipe.data}"
         f"{f' space.resolution={shape.size}' if crop and recipe.data == 'imagenet' else ''} run=..."
     )

@@ -1,9 +1,9 @@
-"""Training: a network, a recipe and a data set in, a `TrialResult` out."""
+"""Training of a network with a recipe on a data set, which yields a `TrialResult`."""
 
 from designspace.training.device_data import DeviceData
 from designspace.training.distributed import train_on_devices
 from designspace.training.evaluation import evaluate
-from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
+from designspace.training.failures import Diverged, Interrupted, RankCrashed, failure_of
 from designspace.training.loop import train, train_model
 from designspace.training.network import train_network
 
@@ -11,7 +11,7 @@ __all__ = [
     "DeviceData",
     "Diverged",
     "Interrupted",
-    "RankDied",
+    "RankCrashed",
     "evaluate",
     "failure_of",
     "train",

@@ -1,8 +1,8 @@
-"""Training steps as CUDA graphs: captured once a trial, then replayed with one call a batch.
+"""Training steps as CUDA graphs: captured once per trial, then replayed with one call per batch.
 
-A step of a small network is hundreds of kernels of some microseconds each, less than it takes to launch them from
-Python. Which layout is fastest is measured, for it depends on the network: grouped convolutions are sometimes several
-times faster channels first, and sometimes channels last. Measuring leaves no trace in what is trained.
+A step of a small network consists of hundreds of kernels of some microseconds each, less than it takes to launch them
+from Python. The fastest layout is measured because it depends on the network: grouped convolutions are sometimes
+several times faster channels first, and sometimes channels last. The measurement does not affect the training.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from designspace.training.step import Step
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3
-"""Steps before a capture, in which libraries choose algorithms and allocate what they keep."""
+"""Number of steps before a capture, in which libraries choose algorithms and allocate their workspaces."""
 TIMED_STEPS = 8
 OTHER_FORMAT_S = 5.0
-"""Seconds that a training must have before it, for the other memory format to be tried: trying takes about half."""
+"""Remaining seconds of training from which the other memory format is tried, which takes about half of that."""
 SEARCH_S = 60.0
-"""Seconds that a training must have before it, for cuDNN to search algorithms: that takes up to some seconds."""
+"""Remaining seconds of training from which cuDNN searches for algorithms, which takes up to some seconds."""
 
 
-class Graphed:
-    """A step captured for batches of one shape. `release` it after the training: it holds the memory of a step.
+class CapturedStep:
+    """A step captured for batches of one shape. Call `release` after the training, because it holds a step's memory.
 
     Args:
-        step: the step; its layout is the state's. What it changes has other values afterwards (see `State.snapshot`).
-        images: a batch like those to come, (N, C, H, W).
+        step: the step; its layout is the state's. Capturing changes the state (see `State.snapshot`).
+        images: a batch like those of the training, (N, C, H, W).
         targets: its targets.
-        generators: what the module draws from, beside torch's global state.
+        generators: the generators that the module uses, besides torch's global state.
 
     Raises:
         RuntimeError: the step cannot be captured, or memory ran out (see `is_out_of_memory`).
@@ -52,18 +52,18 @@ class Graphed:
         self._graph = torch.cuda.CUDAGraph()
         for generator in generators:
             self._graph.register_generator_state(generator)
-        searched = torch.backends.cudnn.benchmark
+        previous = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = layout.benchmark
         try:
             self._capture()
         finally:
-            torch.backends.cudnn.benchmark = searched
+            torch.backends.cudnn.benchmark = previous
 
     def _capture(self) -> None:
-        """Run the step some times, then once more to record it."""
+        """Run the step several times, then once more to record it."""
         device = self._images.device
         before = torch.cuda.current_stream(device)
-        # Of the same stream as the capture, for autograd remembers on which stream a gradient was first added up.
+        # The same stream as the capture's, because autograd records on which stream a gradient was first accumulated.
         stream = _capture_stream(device)
         cause: Exception | None = None
         try:
@@ -71,19 +71,19 @@ class Graphed:
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS - 1):
                     self._step(self._images, self._targets)
-                # A capture that fails leaves the allocator in an odd state, so the usual reason is looked for first.
-                with _no_waiting():
+                # A failed capture leaves the allocator in an inconsistent state, so the usual cause is checked first.
+                with _error_on_sync():
                     self._step(self._images, self._targets)
             before.wait_stream(stream)
             self._step.state.optimiser.zero_grad(set_to_none=True)
             with torch.cuda.graph(self._graph, stream=stream):
                 try:
                     self._step(self._images, self._targets)
-                except Exception as error:  # ending the capture now may raise another one, which says less
+                except Exception as error:  # ending the capture now may raise another, less specific one
                     cause = error
                     raise
         except Exception as error:
-            torch.cuda.set_stream(before)  # where ending a capture fails, torch leaves its stream on
+            torch.cuda.set_stream(before)  # if ending a capture fails, torch does not restore the stream
             self._step.state.optimiser.zero_grad(set_to_none=True)
             if cause is None or cause is error:
                 raise
@@ -96,7 +96,7 @@ class Graphed:
         self._graph.replay()
 
     def seconds(self) -> float:
-        """Measure a step. What it changes has other values afterwards."""
+        """Measure the seconds per step. This changes the state."""
         for _ in range(2):
             self._graph.replay()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -108,18 +108,18 @@ class Graphed:
         return float(start.elapsed_time(end)) / 1000 / TIMED_STEPS
 
     def release(self) -> None:
-        """Give back the memory. The step cannot be called any more."""
+        """Release the memory. The step cannot be called afterwards."""
         torch.cuda.synchronize(self._images.device)
-        self._step.state.optimiser.zero_grad(set_to_none=True)  # the gradients lie in the graph's memory
+        self._step.state.optimiser.zero_grad(set_to_none=True)  # the gradients are in the graph's memory
         self._graph.reset()
 
 
 @contextlib.contextmanager
-def _no_waiting() -> Iterator[None]:
-    """Let what makes the host wait for a GPU raise a `RuntimeError`, for the length of a block."""
+def _error_on_sync() -> Iterator[None]:
+    """Raise a `RuntimeError` for operations that make the host wait for a GPU, for the length of a block."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that it does not find every kind of waiting
+        warnings.simplefilter("ignore")  # torch warns that it does not detect every synchronisation
         torch.cuda.set_sync_debug_mode("error")
         try:
             yield
@@ -129,53 +129,53 @@ def _no_waiting() -> Iterator[None]:
 
 @functools.cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream of all captures on a device: cuBLAS keeps some tens of MB for each stream that it was used on."""
+    """Return the stream of all captures on a device, one because cuBLAS keeps some tens of MB for each stream."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def prepare(
+def capture_step(
     step: Step, images: Tensor, targets: Tensor, steps: int, generators: Sequence[torch.Generator] = ()
-) -> Graphed | None:
-    """Capture a step in the layout that suits it; None, with a word in the log, where it cannot be captured.
+) -> CapturedStep | None:
+    """Capture a step in the fastest layout. If it cannot be captured, log a warning and return None.
 
-    Weights, statistics, momentum, sums and random states are as before afterwards; only the order in memory may differ.
+    Weights, statistics, momentum, sums and random states are restored; only the order in memory may differ.
 
     Args:
-        step: the step, on a GPU. A layout that its state was tuned to stays; otherwise it is tuned now.
-        images: a batch like those to come, (N, C, H, W).
+        step: the step, on a GPU. The layout of its state is kept if it was tuned before; otherwise it is tuned now.
+        images: a batch like those of the training, (N, C, H, W).
         targets: its targets.
-        steps: steps of the training yet to come: long trainings are worth more trying.
-        generators: what the module draws from, beside torch's global state.
+        steps: the number of remaining steps of the training; more layouts are tried for long ones.
+        generators: the generators that the module uses, besides torch's global state.
 
     Raises:
         RuntimeError: memory ran out (see `is_out_of_memory`).
     """
     state, device = step.state, images.device
-    kept = state.snapshot()
+    snapshot = state.snapshot()
     sums = step.loss.clone(), step.wrong.clone()
-    drawn = torch.cuda.get_rng_state(device), [generator.get_state() for generator in generators]
+    random_states = torch.cuda.get_rng_state(device), [generator.get_state() for generator in generators]
 
-    def capture(layout: Layout) -> tuple[Graphed, float]:
+    def capture(layout: Layout) -> tuple[CapturedStep, float]:
         state.lay_out(layout)
-        done = False
+        is_captured = False
         try:
-            graphed = Graphed(step, images, targets, generators)
-            measured = graphed.seconds()
-            done = True
+            captured = CapturedStep(step, images, targets, generators)
+            measured = captured.seconds()
+            is_captured = True
         finally:
-            state.restore(kept, after_failure=not done)
+            state.restore(snapshot, after_failure=not is_captured)
             step.loss.copy_(sums[0])
             step.wrong.copy_(sums[1])
-            torch.cuda.set_rng_state(drawn[0], device)
-            for generator, at in zip(generators, drawn[1], strict=True):
-                generator.set_state(at)
-        return graphed, measured
+            torch.cuda.set_rng_state(random_states[0], device)
+            for generator, random_state in zip(generators, random_states[1], strict=True):
+                generator.set_state(random_state)
+        return captured, measured
 
     step.begin()
     try:
         if state.is_tuned:
             return capture(state.layout)[0]
-        graphed = _tune(state.layout, capture, steps)
+        captured = _tune(state.layout, capture, steps)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
@@ -183,37 +183,37 @@ def prepare(
         log.warning("training without a CUDA graph, step by step: %s", str(error).splitlines()[0])
         return None
     state.is_tuned = True
-    return graphed
+    return captured
 
 
-def _tune(first: Layout, capture: Callable[[Layout], tuple[Graphed, float]], steps: int) -> Graphed:
-    """Capture in the fastest layout of those worth trying."""
+def _tune(first: Layout, capture: Callable[[Layout], tuple[CapturedStep, float]], steps: int) -> CapturedStep:
+    """Capture in the fastest of the layouts that are worth trying."""
     times: dict[Layout, float] = {}
-    graphed: Graphed | None = None
+    captured: CapturedStep | None = None
     last = best = first
     for layout in _worth_trying(first, times, steps):
-        if graphed is not None:
-            graphed.release()
-            graphed = None
+        if captured is not None:
+            captured.release()
+            captured = None
         try:
-            graphed, times[layout] = capture(layout)
+            captured, times[layout] = capture(layout)
         except RuntimeError as error:
             if not times:
                 raise
-            log.info("no step %s: %s", layout, str(error).splitlines()[0])
+            log.info("cannot capture a step %s: %s", layout, str(error).splitlines()[0])
             times[layout] = float("inf")
         last, best = layout, min(times, key=times.__getitem__)
-    if graphed is None or last != best:
-        if graphed is not None:
-            graphed.release()
-        graphed = capture(best)[0]
-    told = "; ".join(f"{layout}: {1000 * seconds:.3f} ms" for layout, seconds in times.items())
-    log.info("a step is captured %s (%s)", best, told)
-    return graphed
+    if captured is None or last != best:
+        if captured is not None:
+            captured.release()
+        captured = capture(best)[0]
+    measurements = "; ".join(f"{layout}: {1000 * seconds:.3f} ms" for layout, seconds in times.items())
+    log.info("a step is captured %s (%s)", best, measurements)
+    return captured
 
 
 def _worth_trying(first: Layout, times: dict[Layout, float], steps: int) -> Iterator[Layout]:
-    """Layouts to measure, one after the other; ``times`` has those measured so far."""
+    """Yield the layouts to measure, one after the other; ``times`` has the results so far."""
     yield first
     if steps * times[first] < OTHER_FORMAT_S:
         return

@@ -17,15 +17,15 @@ from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
 
 _SHARE = 0.5
-"""Part of a GPU's free memory that images may take; the rest is for training."""
+"""Fraction of a GPU's free memory that images may take; the rest is for training."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DeviceData(Outlined):
-    """The images and labels of an `ImageData` as tensors for one device. Made by `DeviceData.of`.
+    """The images and labels of an `ImageData` as tensors for one device. Created by `DeviceData.of`.
 
     Images that would take more than half of a GPU's free memory stay on the host, and are read ahead batch by batch
-    (see `designspace.training.streaming.rows`). All else is on the device.
+    (see `designspace.training.streaming.rows`). All other tensors are on the device.
     """
 
     name: str
@@ -45,10 +45,10 @@ class DeviceData(Outlined):
 
     @staticmethod
     def of(data: ImageData, device: str | torch.device = "cpu") -> DeviceData:
-        """Bring a data set to a device, as bytes.
+        """Copy a data set to a device, as bytes.
 
-        Arrays that cannot be written to, such as those mapped from a file, are not copied on a CPU: processes share
-        the file's pages.
+        On a CPU, read-only arrays such as those mapped from a file are not copied, so that processes share the file's
+        pages.
         """
 
         def per_channel(values: tuple[float, ...]) -> Tensor:
@@ -57,7 +57,7 @@ class DeviceData(Outlined):
         return DeviceData(
             data.name,
             data.num_classes,
-            # The test images go first: they are fewer.
+            # The test images come first because they are fewer.
             test_images=_images_for(data.test_images, torch.device(device)),
             train_images=_images_for(data.train_images, torch.device(device)),
             train_labels=torch.tensor(data.train_labels, device=device),
@@ -68,16 +68,16 @@ class DeviceData(Outlined):
 
     @property
     def device(self) -> torch.device:
-        """Where the training is to be."""
+        """The device of the training."""
         return self.mean.device
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Bring bytes to mean 0 and deviation 1: uint8 (N, C, H, W) -> float32, channels last."""
+        """Normalise bytes to mean 0 and standard deviation 1: uint8 (N, C, H, W) -> float32, channels last."""
         return normalise(images, self.mean, self.std)
 
 
 def _images_for(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Images as a tensor on a device, or on the host where they are too many for it."""
+    """Return images as a tensor on a device, or on the host if they are too large for it."""
     if device.type == "cuda" and images.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]:
         return _as_tensor(images).to(device)
     if device.type not in ("cpu", "cuda"):
@@ -86,40 +86,40 @@ def _images_for(images: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _as_tensor(images: NDArray[np.uint8]) -> Tensor:
-    """A tensor that shares an array's memory, and is only read."""
+    """Return a tensor that shares an array's memory and must only be read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.ascontiguousarray(images))
 
 
 def on_device(data: ImageData | DeviceData, recipe: Recipe, device: str | torch.device | None) -> DeviceData:
-    """Bring the images that a recipe asks for to a device; data that are on a device stay there, and are checked.
+    """Copy the images that a recipe uses to a device; data that are already on a device are checked and returned.
 
     Raises:
-        InputError: the data set is not the one that the recipe names, is on another device than ``device``, or has not
-            the number of images that the recipe asks for.
+        InputError: the data set is not the one that the recipe names, is on another device than ``device``, or does
+            not have the number of images in the recipe.
     """
     if isinstance(data, ImageData):
         return DeviceData.of(images_for(recipe, data), device or "cpu")
     _check_name(recipe, data)
-    # "cuda" is whichever GPU is the current one, so let torch say where a tensor would go.
+    # "cuda" means the current GPU, so create a tensor to see which one that is.
     if device is not None and torch.empty(0, device=device).device != data.device:
         raise InputError(f"the data set is on {data.device}, but the trial is to run on {device}")
     for split in ("train_images", "test_images"):
-        wanted, given = getattr(recipe, split), len(getattr(data, split))
-        if wanted is not None and wanted != given:
+        expected, actual = getattr(recipe, split), len(getattr(data, split))
+        if expected is not None and expected != actual:
             raise InputError(
-                f"the recipe asks for {split}={wanted}, but the data set on {data.device} has {given}; "
-                f"load it with {split}={wanted}"
+                f"the recipe has {split}={expected}, but the data set on {data.device} has {actual}; "
+                f"load it with {split}={expected}"
             )
     return data
 
 
 def images_for(recipe: Recipe, data: ImageData) -> ImageData:
-    """Take the images that a recipe asks for.
+    """Return the images that a recipe uses.
 
     Raises:
-        InputError: the data set is not the one that the recipe names, or has fewer images than it asks for.
+        InputError: the data set is not the one that the recipe names, or has fewer images than the recipe uses.
     """
     _check_name(recipe, data)
     return data.subset(recipe.train_images, recipe.test_images)
@@ -127,4 +127,4 @@ def images_for(recipe: Recipe, data: ImageData) -> ImageData:
 
 def _check_name(recipe: Recipe, data: ImageData | DeviceData) -> None:
     if data.name != recipe.data:
-        raise InputError(f"the recipe trains on {recipe.data!r}, but the data set given is {data.name!r}")
+        raise InputError(f"the recipe trains on {recipe.data!r}, but the data set is {data.name!r}")

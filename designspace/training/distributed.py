@@ -1,7 +1,7 @@
 """Training one network on several devices of one machine, which share each batch.
 
-Each device has a process of its own, a rank, that is started for the trial. The calling process is no rank: it watches
-them, so that a rank that is killed or crashes ends one trial, and not the process that runs many.
+Each device has its own process, a rank, which is started for the trial. The calling process is not a rank but watches
+them, so that a rank that is killed or crashes ends only its trial, not the process that runs many.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from designspace.support.files import check_of, guarded, read_bytes, temporary_f
 from designspace.support.parent import end_with_parent
 from designspace.training.device_data import DeviceData, images_for
 from designspace.training.devices import check_devices
-from designspace.training.failures import Diverged, Interrupted, RankDied, failure_of
-from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_part
+from designspace.training.failures import Diverged, Interrupted, RankCrashed, failure_of
+from designspace.training.loop import OnEpoch, ShouldStop, initial_model, train_part
 from designspace.training.mapped import MappedData
 from designspace.training.ranks import Ranks, connect
 from designspace.trials.claims import ClaimLost
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import TrialResult
 
-_FIRST = "first.safetensors"
+_INITIAL_WEIGHTS = "first.safetensors"
 _POLL_S = 0.1
-"""How often ``should_stop`` is asked."""
+"""Interval in seconds at which ``should_stop`` is called."""
 _GRACE_S = 0.5
-"""How long after a rank's complaint another rank may turn out to have died, which is then the cause."""
+"""Seconds after a rank's error in which the crash of another rank is taken as its cause."""
 _END_S = 5.0
-"""How long a rank may take to end; a pool gives its workers 10 seconds."""
-_TOLD_TO_END = 128 + signal.SIGTERM
+"""Seconds that a rank may take to end; a pool gives its workers 10 seconds."""
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def train_on_devices(
@@ -62,37 +62,37 @@ def train_on_devices(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
-    first: Mapping[str, Tensor] | None = None,
+    initial_weights: Mapping[str, Tensor] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> TrialResult:
     """Train a network as `train` does, on ``recipe.devices`` devices that share each batch.
 
-    The images seen and their augmentation do not depend on the number of devices; batch-norm does, for each device
-    takes the statistics of its own part of a batch. Rank 0's are used for the test images.
+    The images seen and their augmentation do not depend on the number of devices. Batch-norm does, because each device
+    uses the statistics of its own part of a batch; those of rank 0 are used for the test images.
 
     Args:
-        network: what to train.
-        recipe: how, and on how many devices.
+        network: the network to train.
+        recipe: the recipe, which sets the number of devices.
         data: the data set that the recipe names. Every device gets a copy of the images.
-        seed: decides everything random, together with the network.
+        seed: determines all random numbers, together with the network.
         device: ``cuda``, for the first GPUs that this process sees, or ``cpu``, for that many processes of one thread.
-        checkpoint: as for `train`; the same file may be continued by either.
+        checkpoint: as for `train`; either function can resume from the same file.
         on_epoch: called in this process, as by `train`.
-        should_stop: asked in this process some ten times a second. What an epoch has done by then is lost.
-        first: the weights to begin with, as a state dict; by default those of a training from scratch.
+        should_stop: called in this process about ten times per second. Stopping loses the work of the current epoch.
+        initial_weights: the initial weights, as a state dict; by default those of a training from scratch.
         on_step: called in this process for each step that rank 0 began, within a tenth of a second.
 
-    The processes are made by ``multiprocessing``'s method *spawn*: a script that calls this must guard its main part
+    The processes are started by ``multiprocessing``'s method *spawn*: a script that calls this must guard its main part
     with ``if __name__ == "__main__"``.
 
     Raises:
-        InputError: as for `train`; or there are fewer devices, or a batch that they cannot share; or CPUs are to share
+        InputError: as for `train`; or there are too few devices, or they cannot share a batch; or CPUs are to share
             batch-norm (see `Recipe.check_device`).
         Diverged: the training loss of an epoch is not finite.
-        Interrupted: ``should_stop`` said yes, or a rank was told to end (SIGTERM).
-        RunError: the checkpoint cannot be read or written, or the images cannot be handed to the ranks.
-        RankDied: a rank was ended by another signal, or ended without a word.
-        Exception: whatever else a rank raised, with the rank's traceback as a note.
+        Interrupted: ``should_stop`` returned true, or a rank was terminated (SIGTERM).
+        RunError: the checkpoint cannot be read or written, or the images cannot be passed to the ranks.
+        RankCrashed: a rank was killed by another signal, or exited without reporting an error.
+        Exception: any other exception of a rank, with the rank's traceback as a note.
     """
     if device not in ("cpu", "cuda"):
         raise unknown("device", device, ("cpu", "cuda"))
@@ -102,20 +102,22 @@ def train_on_devices(
     ranks: list[_Rank] = []
     check = check_of(checkpoint) if checkpoint else None
     with temporary_folder("designspace-") as folder:
-        if first is not None:
-            write_bytes(folder / _FIRST, safetensors.torch.save(dict(first)))
-        task = _Task(network, recipe, seed, device, checkpoint, folder, MappedData.of(images, folder), check)
+        if initial_weights is not None:
+            write_bytes(folder / _INITIAL_WEIGHTS, safetensors.torch.save(dict(initial_weights)))
+        arguments = _RankArguments(
+            network, recipe, seed, device, checkpoint, folder, MappedData.of(images, folder), check
+        )
         try:
             for number in range(recipe.devices):
-                ranks.append(_Rank(Ranks(number, recipe.devices, number), task))
+                ranks.append(_Rank(Ranks(number, recipe.devices, number), arguments))
             return _watch(ranks, on_epoch, should_stop, on_step)
         finally:
-            _end(ranks)
+            _terminate(ranks)
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """What every rank is told. It is small, for it goes through a pipe before the rank has begun to read."""
+class _RankArguments:
+    """The arguments of every rank. They are small because they pass through a pipe before the rank reads from it."""
 
     network: Network
     recipe: Recipe
@@ -123,33 +125,33 @@ class _Task:
     device: str
     checkpoint: Path | None
     folder: Path
-    """Holds images that are in no file yet, the weights to begin with, and a file by which the ranks find each other:
-    others may take a port."""
+    """Holds images that are in no other file, the initial weights, and a file by which the ranks find each other,
+    because other processes could take a port."""
     images: MappedData
     check: Callable[[], None] | None
-    """What guards the checkpoint in the calling process (see `guarded`): rank 0 writes it."""
+    """The guard of the checkpoint in the calling process (see `guarded`), needed because rank 0 writes it."""
 
 
 class _Rank:
-    """The process of a device, as the caller sees it."""
+    """The process of a device, from the caller's side."""
 
-    def __init__(self, ranks: Ranks, task: _Task) -> None:
+    def __init__(self, ranks: Ranks, arguments: _RankArguments) -> None:
         context = multiprocessing.get_context("spawn")
         self.name = f"rank {ranks.rank} of {ranks.world}"
-        self.channel, theirs = context.Pipe(duplex=False)
+        self.channel, sender = context.Pipe(duplex=False)
         # A process of torch.multiprocessing.start_processes would lose the types of exceptions.
         self.process: SpawnProcess = context.Process(
-            target=_run_rank, args=(ranks, task, theirs), name=self.name, daemon=True
+            target=_run_rank, args=(ranks, arguments, sender), name=self.name, daemon=True
         )
         self.process.start()
-        theirs.close()  # so that reading what a dead rank said ends
+        sender.close()  # so that reading from a rank that has ended does not block
 
-    def said(self) -> Iterator[Any]:
-        """All that the rank has said by now: histories and numbers of steps, then a result or an exception."""
+    def messages(self) -> Iterator[Any]:
+        """Yield all pending messages of the rank: histories and numbers of steps, then a result or an exception."""
         try:
             while self.channel.poll():
                 yield self.channel.recv()
-        except (EOFError, OSError):  # it has ended, perhaps within a word
+        except (EOFError, OSError):  # the rank has ended, perhaps in the middle of a message
             return
 
 
@@ -159,62 +161,62 @@ def _watch(
     should_stop: ShouldStop | None,
     on_step: Callable[[], None] | None,
 ) -> TrialResult:
-    """Pass on what the ranks say until there is a result; raise what else ends the training."""
+    """Pass on the messages of the ranks until there is a result; raise the error if the training fails."""
     steps = 0
     while True:
-        living = [rank for rank in ranks if rank.process.is_alive()]
-        wait([source for rank in living for source in (rank.channel, rank.process.sentinel)], _POLL_S)
-        # The dead are counted before the words are read, so that nobody's last word is missed.
-        death = _death(ranks)
-        complaint = None
-        for said in (said for rank in ranks for said in rank.said()):
-            if isinstance(said, TrialResult):
+        running = [rank for rank in ranks if rank.process.is_alive()]
+        wait([source for rank in running for source in (rank.channel, rank.process.sentinel)], _POLL_S)
+        # Exit codes are checked before the messages are read, so that no last message is missed.
+        crash = _error_of_ended_ranks(ranks)
+        reported_error = None
+        for message in (message for rank in ranks for message in rank.messages()):
+            if isinstance(message, TrialResult):
                 _join(ranks)
-                return said
-            if isinstance(said, Exception):
-                complaint = complaint or said
-            elif isinstance(said, int):
+                return message
+            if isinstance(message, Exception):
+                reported_error = reported_error or message
+            elif isinstance(message, int):
                 if on_step is not None:
-                    for _ in range(steps, said):
+                    for _ in range(steps, message):
                         on_step()
-                steps = said
+                steps = message
             elif on_epoch is not None:
-                on_epoch(said)
+                on_epoch(message)
         if should_stop is not None and should_stop():
             raise Interrupted("asked to stop")
-        if complaint is not None and death is None:
-            # Where a rank dies, others may only see that a connection was lost, and complain before it is quite dead.
+        if reported_error is not None and crash is None:
+            # If a rank crashes, others may report the lost connection before its process has ended.
             ending = wait([rank.process.sentinel for rank in ranks], _GRACE_S)
             _join(rank for rank in ranks if rank.process.sentinel in ending)
-            death = _death(ranks)
-        if death is not None:
-            raise death
-        if complaint is not None:
-            raise complaint
+            crash = _error_of_ended_ranks(ranks)
+        if crash is not None:
+            raise crash
+        if reported_error is not None:
+            raise reported_error
 
 
-def _death(ranks: Sequence[_Rank]) -> BaseException | None:
-    """What to raise for ranks that have ended, other than at the end of their training."""
+def _error_of_ended_ranks(ranks: Sequence[_Rank]) -> BaseException | None:
+    """Return the error for ranks that ended before the end of their training, or None if there are none."""
     ended = {rank.name: rank.process.exitcode for rank in ranks if rank.process.exitcode}
     causes = [
         f"{name} ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
         for name, code in ended.items()
-        if code not in (-signal.SIGTERM, _TOLD_TO_END)
+        if code not in (-signal.SIGTERM, _TERMINATED)
     ]
     if causes:
-        return RankDied("; ".join(causes))
-    return Interrupted(f"{next(iter(ended))} was told to end") if ended else None
+        return RankCrashed("; ".join(causes))
+    return Interrupted(f"{next(iter(ended))} was terminated") if ended else None
 
 
 def _join(ranks: Iterable[_Rank]) -> None:
-    """Wait for all ranks to end, for some seconds."""
+    """Wait up to `_END_S` seconds for all ranks to end."""
     deadline = time.monotonic() + _END_S
     for rank in ranks:
         rank.process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _end(ranks: Iterable[_Rank]) -> None:
-    """End all ranks, whatever they are at."""
+def _terminate(ranks: Iterable[_Rank]) -> None:
+    """End all ranks immediately."""
     for rank in ranks:
         rank.process.terminate()
     _join(ranks)
@@ -225,67 +227,67 @@ def _end(ranks: Iterable[_Rank]) -> None:
         rank.channel.close()
 
 
-def _run_rank(ranks: Ranks, task: _Task, channel: Connection) -> None:
-    """Be a rank: the main function of its process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller as well, who ends the ranks
-    # An exception, so that no half-written checkpoint stays behind.
+def _run_rank(ranks: Ranks, arguments: _RankArguments, channel: Connection) -> None:
+    """Run a rank: the main function of its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the caller, which ends the ranks
+    # SIGTERM raises an exception, so that no half-written checkpoint remains.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    end_with_parent(lambda: shutil.rmtree(task.folder, ignore_errors=True))
+    end_with_parent(lambda: shutil.rmtree(arguments.folder, ignore_errors=True))
     try:
         with contextlib.ExitStack() as stack:
-            if task.checkpoint is not None and task.check is not None:
-                stack.enter_context(guarded(task.checkpoint.parent, task.check))
-            _answer(ranks, task, channel)
+            if arguments.checkpoint is not None and arguments.check is not None:
+                stack.enter_context(guarded(arguments.checkpoint.parent, arguments.check))
+            _train_and_report(ranks, arguments, channel)
     except (SystemExit, ClaimLost):
-        os._exit(_TOLD_TO_END)  # at once: the others notice as soon as the interpreter begins to shut down
+        os._exit(_TERMINATED)  # immediately, because a shutdown of the interpreter would cause errors in other ranks
 
 
-def _answer(ranks: Ranks, task: _Task, channel: Connection) -> None:
-    """Train, and say what came of it."""
+def _train_and_report(ranks: Ranks, arguments: _RankArguments, channel: Connection) -> None:
+    """Train, and send the result or the error."""
     try:
-        result = _train(ranks, task, channel)
+        result = _train(ranks, arguments, channel)
     except Exception as error:
         channel.send(_sendable(error, ranks))
-        # The caller ends all ranks now. If this one went first, the others would complain of lost connections.
+        # The caller ends all ranks now. If this one ended first, the others would report lost connections.
         threading.Event().wait()
     else:
         if ranks.rank == 0:
             channel.send(result)
-        ranks.part()  # after the result is out: should this hang, nothing is lost
+        ranks.disconnect()  # after the result is sent, so that it is not lost if this hangs
 
 
-def _train(ranks: Ranks, task: _Task, channel: Connection) -> TrialResult:
-    """Do the part of a rank."""
+def _train(ranks: Ranks, arguments: _RankArguments, channel: Connection) -> TrialResult:
+    """Train a rank's part."""
     torch.set_num_threads(1)
-    device = torch.device("cuda", ranks.rank) if task.device == "cuda" else torch.device("cpu")
+    device = torch.device("cuda", ranks.rank) if arguments.device == "cuda" else torch.device("cpu")
     if ranks.world > 1:
-        connect(ranks, device, is_one_machine=True, init_method=f"file://{task.folder / 'rendezvous'}")
+        connect(ranks, device, is_one_machine=True, init_method=f"file://{arguments.folder / 'rendezvous'}")
     elif device.type == "cuda":
         torch.cuda.set_device(device)
-    model = first_model(task.network, task.recipe, task.seed)
-    if (task.folder / _FIRST).exists():
-        model.load_state_dict(safetensors.torch.load(read_bytes(task.folder / _FIRST)))
+    model = initial_model(arguments.network, arguments.recipe, arguments.seed)
+    if (arguments.folder / _INITIAL_WEIGHTS).exists():
+        model.load_state_dict(safetensors.torch.load(read_bytes(arguments.folder / _INITIAL_WEIGHTS)))
     return train_part(
         model,
-        task.recipe,
-        DeviceData.of(task.images.data(), device),
+        arguments.recipe,
+        DeviceData.of(arguments.images.data(), device),
         ranks.shard,
-        seed=task.seed,
-        checkpoint=task.checkpoint,
+        seed=arguments.seed,
+        checkpoint=arguments.checkpoint,
         on_epoch=channel.send if ranks.rank == 0 else None,
         should_stop=_step_counter(channel) if ranks.rank == 0 else None,
     )
 
 
 def _step_counter(channel: Connection) -> ShouldStop:
-    """Return a function to call before each step, which says now and then how many were begun; it never stops."""
-    steps, said_at = 0, time.monotonic()
+    """Return a function for `should_stop` that sends the number of steps now and then, and never stops the training."""
+    steps, reported_at = 0, time.monotonic()
 
     def count() -> bool:
-        nonlocal steps, said_at
+        nonlocal steps, reported_at
         steps += 1
-        if time.monotonic() - said_at > _POLL_S:
-            said_at = time.monotonic()
+        if time.monotonic() - reported_at > _POLL_S:
+            reported_at = time.monotonic()
             channel.send(steps)
         return False
 
@@ -293,14 +295,14 @@ def _step_counter(channel: Connection) -> ShouldStop:
 
 
 def _sendable(error: Exception, ranks: Ranks) -> Exception:
-    """An exception as it can be sent: itself, or one of which `failure_of` says the same; the traceback is a note."""
+    """Return an exception that can be pickled and for which `failure_of` is the same; the traceback is a note."""
     try:
         copy = pickle.loads(pickle.dumps(error))
-        whole = type(copy) is type(error) and str(copy) == str(error)
-    except Exception:  # an exception may need anything to be pickled or made again
-        whole = False
+        is_faithful = type(copy) is type(error) and str(copy) == str(error)
+    except Exception:  # pickling an exception may fail in any way
+        is_faithful = False
     sent = error
-    if not whole:
+    if not is_faithful:
         failure = failure_of(error, 0)
         kinds = {"diverged": Diverged, "out of memory": MemoryError}
         sent = kinds.get(failure.reason, RuntimeError)(failure.detail)

@@ -1,4 +1,4 @@
-"""Learning curves for TensorBoard, one value an epoch."""
+"""Learning curves for TensorBoard, with one value per epoch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class EventFile:
-    """A new event file in a folder that may have others, of times before an interruption.
+    """A new event file in a folder that may have others, from before an interruption.
 
-    Events of epoch ``first`` and later in the others count as never written: TensorBoard drops them when it reads how
-    this file begins. So a curve neither repeats itself nor jumps back.
+    The others' events of epoch ``first`` and later are ignored: TensorBoard drops them when it reads the beginning of
+    this file. A curve therefore neither repeats an epoch nor jumps back.
 
     Raises:
-        RunError: the file cannot be written; so does every method.
+        RunError: the file cannot be written. Every method may raise it.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        # Imported late: of many processes that train together one writes.
+        # Imported late because only one of many processes that train together writes events.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 
@@ -32,15 +32,15 @@ class EventFile:
         self._event: Any = event_pb2.Event
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # TensorBoard reads the files in the order of their names, which without this hold whole seconds.
+            # TensorBoard reads the files in the order of their names, which by default only contain whole seconds.
             self._writer: EventsWriter = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         except OSError as error:
             raise self._failed(error) from error
-        begins = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._write(self._event(wall_time=time.time(), step=first, session_log=begins))
+        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(self._event(wall_time=time.time(), step=first, session_log=session))
 
     def add(self, record: EpochRecord, images: int) -> None:
-        """Write what an epoch did, and that ``images`` were trained on in it; the step is the number of the epoch."""
+        """Write the values of an epoch with ``images`` training images; the step is the number of the epoch."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         values = {
@@ -51,18 +51,18 @@ class EventFile:
             "learning_rate": record.lr,
             "images_per_s": images / record.wall_s if record.wall_s else None,
         }
-        told = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items() if value is not None]
-        self._write(self._event(wall_time=time.time(), step=record.epoch, summary=Summary(value=told)))
+        summaries = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items() if value is not None]
+        self._write(self._event(wall_time=time.time(), step=record.epoch, summary=Summary(value=summaries)))
 
     def flush(self) -> None:
-        """Bring all that was added to the file."""
+        """Write all pending events to the file."""
         try:
             self._writer.flush()
         except OSError as error:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         try:
             self._writer.close()
         except OSError as error:

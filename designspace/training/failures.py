@@ -1,4 +1,4 @@
-"""How a trial can end early, and what that is called in a results table."""
+"""The ways in which a trial can fail or stop early, and their names in results tables."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Diverged(Exception):
     """The training loss is no longer a finite number."""
 
 
-class RankDied(Exception):
-    """A process of a training on several devices ended without a word: a signal, or an exit of a library."""
+class RankCrashed(Exception):
+    """A process of a training on several devices ended without reporting an error, by a signal or a library's exit."""
 
 
 class Interrupted(BaseException):
-    """The trial was asked to stop, and goes on from its checkpoint another time.
+    """The trial was stopped, and can be resumed from its checkpoint.
 
-    Like ``KeyboardInterrupt`` this is no ``Exception``: what collects failures must not take it for one.
+    Like ``KeyboardInterrupt`` this is not an ``Exception``, so that it is not recorded as a failure.
     """
 
 
 def failure_of(exception: Exception, epochs: int) -> TrialFailure:
-    """Put an exception that ended a trial after so many whole epochs into the words of a results table."""
+    """Return the failure for a results table, given the exception and the number of finished epochs."""
     if isinstance(exception, Diverged):
         reason = DIVERGED
     elif is_out_of_memory(exception):
         reason = "out of memory"
-    elif isinstance(exception, RankDied):
+    elif isinstance(exception, RankCrashed):
         reason = "worker died"
     else:
         reason = "error"
@@ -42,39 +42,39 @@ def failure_of(exception: Exception, epochs: int) -> TrialFailure:
 
 
 def advice(failure: TrialFailure, recipe: Recipe) -> str | None:
-    """Return what ended the training of one network and what a person can do about it; None if nothing is known."""
+    """Return the cause of a failure and what the user can do about it, or None if no advice is known."""
     if failure.has_diverged:
-        what = f"a smaller recipe.lr than {recipe.lr:g} may help, or more recipe.warmup_epochs"
-        return f"{failure.detail}; {what}. That is another training: choose another out=..."
+        remedy = f"a smaller recipe.lr than {recipe.lr:g} may help, or more recipe.warmup_epochs"
+        return f"{failure.detail}; {remedy}. That is another training: choose another out=..."
     if failure.reason == "out of memory":
         images = recipe.batch_size // (recipe.devices * recipe.accumulate)
         return (
-            f"out of memory with {images} images at a time. recipe.accumulate={2 * recipe.accumulate} takes half as "
-            "many, and so does twice recipe.devices; a smaller recipe.batch_size wants a smaller recipe.lr. Each is "
+            f"out of memory with {images} images at a time. recipe.accumulate={2 * recipe.accumulate} halves that "
+            "number, as does twice recipe.devices; a smaller recipe.batch_size needs a smaller recipe.lr. Each is "
             "another training: choose another out=..."
         )
     return None
 
 
 def is_out_of_memory(exception: Exception) -> bool:
-    """Whether memory ran out, on a GPU or on the host."""
+    """Return whether memory ran out, on a GPU or on the host."""
     if isinstance(exception, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    # On the host torch has no error type for it, only these words.
+    # On the host, torch has no exception type for this, only these messages.
     return isinstance(exception, RuntimeError) and any(
-        words in str(exception) for words in ("not enough memory", "can't allocate memory", "CUDA out of memory")
+        phrase in str(exception) for phrase in ("not enough memory", "can't allocate memory", "CUDA out of memory")
     )
 
 
 def release_memory() -> bool:
-    """Let go of what a training that ran out of memory left behind on a GPU; whether the GPU can still be used.
+    """Free the GPU memory of a training that ran out of it, and return whether the GPU can still be used.
 
-    Call it where the exception is gone: its traceback holds the training's tensors.
+    Call it when the exception no longer exists, because its traceback holds the training's tensors.
     """
     gc.collect()
     try:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
-    except (RuntimeError, AssertionError):  # the latter of a torch without CUDA
+    except (RuntimeError, AssertionError):  # torch without CUDA raises an AssertionError
         return False
     return True

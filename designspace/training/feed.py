@@ -1,4 +1,4 @@
-"""What a trial's epochs are fed with: which images in which order, augmented, batch by batch."""
+"""The batches of a trial's epochs: the choice and order of images, and their augmentation."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from designspace.trials.recipe import Recipe
 
 _CHUNK_IMAGES = 4096
 _CHUNK_BYTES = 64 << 20
-"""On a GPU so many images are augmented at once, at most, or images of so many bytes when they are float32."""
+"""Maximal number of images that a GPU augments at once, and their maximal size in bytes as float32."""
 _HELDOUT_SEED = 2
 
 
 class Feed:
-    """The training images of a recipe on a device: a part of each batch, if several devices share them.
+    """The training images of a recipe on a device, or a part of each batch if several devices share them.
 
-    What is random is drawn on the host, where nobody has to wait for it, and for the whole batch, so what becomes of an
-    image does not depend on the number of devices. Two exceptions: mixup pairs images within a device's part (with the
-    weights that the other devices use); and a single GPU draws for several batches at once, for it would wait for the
-    launch of so many small kernels.
+    Random values are drawn on the host, without synchronising with a GPU, and for the whole batch, so the augmentation
+    of an image does not depend on the number of devices. There are two exceptions: mixup pairs images within a device's
+    part (with the same weights on all devices), and a single GPU draws for several batches at once, because launching
+    many small kernels would slow it down.
 
     Raises:
-        InputError: the images are too few for the recipe, cannot be shared, or cannot be prepared as it says.
+        InputError: there are too few images for the recipe, or they cannot be shared or prepared according to it.
     """
 
     def __init__(self, data: DeviceData, recipe: Recipe, shard: Shard) -> None:
         self._data = data
         height = data.train_images.shape[2]
         self.augmentation = Augmentation.of(recipe, data.mean, data.std, height)
-        self._kept, self.heldout = _split(data, recipe)
-        self._count = len(data.train_images) if self._kept is None else len(self._kept)
+        self._train_indices, self.heldout = _split(data, recipe)
+        self._count = len(data.train_images) if self._train_indices is None else len(self._train_indices)
         self._batch = min(recipe.batch_size, self._count)
         if self._batch % shard.world:
             raise InputError(
                 f"{data.name}: a batch of all {self._batch} images cannot be shared by {shard.world} devices"
             )
         self.steps = self._count // self._batch
-        """Steps an epoch: images that do not fill a batch wait for another epoch's order."""
+        """Steps per epoch; images that do not fill a batch are left out of the epoch."""
         self.images = self.steps * self._batch
-        """Images an epoch."""
+        """Images per epoch."""
         self._part = shard.part(self._batch)
         self._batches_at_once = 1
         if data.device.type == "cuda" and shard.world == 1:
@@ -58,26 +58,26 @@ class Feed:
             self._batches_at_once = max(1, min(self.steps, at_once // self._batch))
 
     def epoch(self, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor]]:
-        """Give an epoch's batches: images, float32 (n, C, S, S) channels last, and targets (see `Step`).
+        """Yield an epoch's batches: images, float32 (n, C, S, S) channels last, and targets (see `Step`).
 
-        ``generator`` is one of the CPU.
+        ``generator`` is a generator on the CPU.
         """
         order = torch.randperm(self._count, generator=generator)
-        if self._kept is not None:
-            order = self._kept[order]
+        if self._train_indices is not None:
+            order = self._train_indices[order]
         if self._data.device.type == "cuda":
-            order = order.pin_memory()  # so that nobody waits while parts of it go to the device
+            order = order.pin_memory()  # so that parts of it are copied to the device asynchronously
         return self._batches(order, generator)
 
     def example(self) -> tuple[Tensor, Tensor]:
-        """A batch like those of an epoch."""
+        """Return a batch like those of an epoch."""
         return next(self._batches(torch.arange(self._batch), torch.Generator().manual_seed(0)))
 
     def _batches(self, order: Tensor, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor]]:
-        """Batches of images in an order, as many as it fills."""
+        """Yield batches of images in the given order, leaving out those that do not fill a batch."""
         data, batch = self._data, self._batch
-        whole = len(order) // batch * batch
-        chunks = order[:whole].split(batch * self._batches_at_once)  # type: ignore[no-untyped-call]
+        count = len(order) // batch * batch
+        chunks = order[:count].split(batch * self._batches_at_once)  # type: ignore[no-untyped-call]
         part = self._part if self._batches_at_once == 1 else slice(None)
         size = self._part.stop - self._part.start
         with closing(rows(data.train_images, chunks, data.device)) as source:
@@ -85,14 +85,16 @@ class Feed:
                 images = self.augmentation.train(raw, generator, part)
                 labels = data.train_labels[chunk[part].to(data.device, non_blocking=True)]
                 for start in range(0, len(images), size):
-                    one = slice(start, start + size)
-                    yield self.augmentation.mix(images[one], labels[one], data.num_classes, generator)
+                    part_of_images = slice(start, start + size)
+                    yield self.augmentation.mix(
+                        images[part_of_images], labels[part_of_images], data.num_classes, generator
+                    )
 
 
 def _split(data: DeviceData, recipe: Recipe) -> tuple[Tensor | None, Tensor | None]:
-    """The indices of the images to train on and of those held out, on the host; twice None where none are held out.
+    """Return the indices of the training and held-out images, on the host, or None twice if none are held out.
 
-    Which ones depends on the labels alone; every class keeps its share (see `ImageData.subset`).
+    The choice depends on the labels alone; every class keeps its share (see `ImageData.subset`).
     """
     if not recipe.heldout_images:
         return None, None
@@ -105,6 +107,6 @@ def _split(data: DeviceData, recipe: Recipe) -> tuple[Tensor | None, Tensor | No
     chosen = torch.from_numpy(
         balanced(f"{data.name}: heldout_images", labels, recipe.heldout_images, seed=_HELDOUT_SEED)
     )
-    is_kept = torch.ones(len(labels), dtype=torch.bool)
-    is_kept[chosen] = False
-    return is_kept.nonzero().squeeze(1), chosen
+    is_trained = torch.ones(len(labels), dtype=torch.bool)
+    is_trained[chosen] = False
+    return is_trained.nonzero().squeeze(1), chosen

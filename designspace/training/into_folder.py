@@ -1,4 +1,4 @@
-"""Training one trial: what happens is written to its folder while it happens. The only code that does so."""
+"""Training of one trial, with its progress written to its folder. All training of trials goes through this module."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from designspace.trials.run import Run
 from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
-LONGEST_DETAIL = 1000
-"""Characters of what a trainer raised that stand in tables; all of it is in the trial's log."""
+MAX_DETAIL_CHARACTERS = 1000
+"""Maximal length of an error message in tables; the full message is in the trial's log."""
 
 
 def train_into(
@@ -31,38 +31,38 @@ def train_into(
     should_stop: ShouldStop,
     finish: Callable[[TrialResult], None] | None = None,
 ) -> TrialResult | TrialFailure:
-    """Train one trial, keeping its folder up to date, and return what came of it.
+    """Train one trial, keep its folder up to date, and return the result or the failure.
 
-    The trial is this process's (see `TrialFolder.claimed`). A result is on disk then; what to do about a failure is the
-    caller's choice (see `TrialFolder.note_failure`).
+    This process must hold the trial (see `TrialFolder.claimed`). A result is written to the folder; how to handle a
+    failure is left to the caller (see `TrialFolder.note_failure`).
 
     Args:
-        folder: of the trial.
-        trial: what is trained.
-        train: trains it: `designspace.training.train` or another trainer with all arguments but ``checkpoint``,
-            ``on_epoch`` and ``should_stop``.
-        on_epoch: called with the history so far after each epoch, once it is on disk.
-        should_stop: asked before every step.
-        finish: called with the result before that is written.
+        folder: the folder of the trial.
+        trial: the trial to train.
+        train: the function that trains it: `designspace.training.train` or a custom trainer, with all arguments except
+            ``checkpoint``, ``on_epoch`` and ``should_stop`` bound.
+        on_epoch: called after each epoch with the history so far, once it is on disk.
+        should_stop: called before every step.
+        finish: called with the result before it is written.
 
     Raises:
-        Interrupted: ``should_stop`` said so; the trial resumes from its checkpoint next time.
+        Interrupted: ``should_stop`` returned true; the trial resumes from its checkpoint next time.
         ClaimLost: another process has taken the trial over.
-        RunError: the disk is full, say: whatever would stop other trials as well.
+        RunError: an error that would stop other trials as well, such as a full disk.
     """
-    done: tuple[EpochRecord, ...] = ()
+    recorded: tuple[EpochRecord, ...] = ()
 
-    def keep(history: tuple[EpochRecord, ...]) -> None:
-        nonlocal done
-        done = checked_history(history, trial.recipe)
-        folder.write_history(done)
-        folder.add_to_log(done[-1].in_words(trial.recipe.epochs))
-        on_epoch(done)
+    def record_epoch(history: tuple[EpochRecord, ...]) -> None:
+        nonlocal recorded
+        recorded = checked_history(history, trial.recipe)
+        folder.write_history(recorded)
+        folder.add_to_log(recorded[-1].in_words(trial.recipe.epochs))
+        on_epoch(recorded)
 
     try:
         folder.write_trial(trial)
-        with _logged_to(folder):
-            returned = train(checkpoint=folder.checkpoint, on_epoch=keep, should_stop=should_stop)
+        with _logging_to(folder):
+            returned = train(checkpoint=folder.checkpoint, on_epoch=record_epoch, should_stop=should_stop)
         result = checked_result(returned, trial.recipe)
         if finish is not None:
             finish(result)
@@ -70,60 +70,60 @@ def train_into(
     except (Interrupted, ClaimLost):
         raise
     except BaseException as error:
-        # A custom trainer may raise anything, SystemExit too.
+        # A custom trainer may raise anything, even SystemExit.
         if concerns_all(error) or not (trial.recipe.trainer or isinstance(error, Exception)):
             raise
         if not isinstance(error, (BadResult, RunError)):
             folder.add_to_log("".join(traceback.format_exception(error)))
-        return _failure(error, len(done))
+        return _failure(error, len(recorded))
     folder.add_to_log(f"done: final error {result.final_error:.2f}%")
     return result
 
 
 def agree_on_kernels(run: Run) -> str:
-    """Return the kernels that the run's first trial was trained with on CPUs, which all its trials must have.
+    """Return the kernels that the run's first trial was trained with on CPUs, which all its trials must use.
 
     Raises:
-        RunError: this machine has not got them; the error says what to do.
+        RunError: this machine does not have them; the error says what to do.
     """
-    here = kernels.name()
-    settled = run.settle_kernels(here)
-    if settled != "torch" and here == "torch":
+    available = kernels.name()
+    settled = run.settle_kernels(available)
+    if settled != "torch" and available == "torch":
         raise RunError(
-            f"the trials of {run.path} are trained with compiled kernels, and here is no C compiler (or "
-            "DESIGNSPACE_KERNELS=0 is set), so results would be rounded in another way. Install a compiler, or train "
-            "on machines that have one"
+            f"the trials of {run.path} are trained with compiled kernels, but this machine has no C compiler (or "
+            "DESIGNSPACE_KERNELS=0 is set), so results would be rounded differently. Install a compiler, or train on "
+            "machines that have one"
         )
     return settled
 
 
 def _failure(error: BaseException, epochs: int) -> TrialFailure:
-    """Put what ended a trial into the words of a results table."""
+    """Return the failure for a results table, given the exception and the number of finished epochs."""
     try:
         if isinstance(error, Exception) and not isinstance(error, (BadResult, RunError)):
             failure = failure_of(error, epochs)
         else:
-            words = f"the trainer raised {type(error).__name__}: {error}"
-            failure = TrialFailure("error", str(error) if isinstance(error, Exception) else words, epochs)
-    except Exception:  # a custom exception may have a text that cannot be had
+            description = f"the trainer raised {type(error).__name__}: {error}"
+            failure = TrialFailure("error", str(error) if isinstance(error, Exception) else description, epochs)
+    except Exception:  # converting a custom exception to text may fail
         failure = TrialFailure("error", f"the trainer raised {type(error).__name__}", epochs)
-    return dataclasses.replace(failure, detail=failure.detail[:LONGEST_DETAIL])
+    return dataclasses.replace(failure, detail=failure.detail[:MAX_DETAIL_CHARACTERS])
 
 
 @contextlib.contextmanager
-def _logged_to(folder: TrialFolder) -> Iterator[None]:
-    """Write what the training says of itself, how it computes on a GPU for one, to the trial's log as well."""
+def _logging_to(folder: TrialFolder) -> Iterator[None]:
+    """Also write the log messages of the training, such as its layout on a GPU, to the trial's log."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             folder.add_to_log(record.getMessage())
 
-    said, handler = logging.getLogger("designspace.training"), Handler(logging.INFO)
-    before = said.level
-    said.addHandler(handler)
-    said.setLevel(logging.INFO)
+    logger, handler = logging.getLogger("designspace.training"), Handler(logging.INFO)
+    previous_level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        said.setLevel(before)
-        said.removeHandler(handler)
+        logger.setLevel(previous_level)
+        logger.removeHandler(handler)

@@ -1,7 +1,7 @@
-"""Training one network: epochs of steps, each followed by its test error.
+"""Training one network: epochs of steps, each followed by a measurement of the test error.
 
-Nothing here depends on global random state. What is random in an epoch follows from the seed, the network and the
-number of the epoch, so a trial gives the same numbers alone, beside others, or resumed (to the bit on a CPU).
+Nothing here depends on global random state. The random numbers of an epoch follow from the seed, the network and the
+number of the epoch, so a trial gives the same numbers alone, beside others, or resumed (bit for bit on a CPU).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from designspace.models.drop import set_generator
 from designspace.networks.network import Network
 from designspace.support.errors import InputError
 from designspace.training import checkpoint as checkpoints
-from designspace.training.capture import Graphed, prepare
+from designspace.training.capture import CapturedStep, capture_step
 from designspace.training.device_data import DeviceData, on_device
 from designspace.training.evaluation import evaluate, heldout_error
 from designspace.training.failures import Diverged, Interrupted
@@ -51,28 +51,28 @@ def train(
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrialResult:
-    """Train a network from its first weights, and give what came of it; the weights themselves are let go.
+    """Train a network from its initial weights and return the result, without the weights.
 
     Args:
-        network: what to train. Its first weights follow from ``seed`` and the network.
-        recipe: how. Its images are taken from ``data`` (see `DeviceData`: upload once for many trials).
+        network: the network to train. Its initial weights follow from ``seed`` and the network.
+        recipe: the recipe. Its images are taken from ``data`` (for many trials, upload them once as `DeviceData`).
         data: the data set that the recipe names.
-        seed: decides everything random, together with the network.
-        device: where to train; by default where ``data`` is, or the CPU.
-        checkpoint: a file to write after each epoch, and to go on from where it exists. A damaged one is logged and
-            the trial starts afresh.
-        on_epoch: called with the history so far after each epoch, and once with what a checkpoint restored.
-        should_stop: asked before every step.
+        seed: determines all random numbers, together with the network.
+        device: the device to train on; by default that of ``data``, or the CPU.
+        checkpoint: a file to write after each epoch, and to resume from if it exists. If it is damaged, this is logged
+            and the trial starts afresh.
+        on_epoch: called after each epoch with the history so far, and once with the history from a checkpoint.
+        should_stop: called before every step.
 
     Raises:
-        InputError: the data do not fit the network or the recipe, the recipe asks for several devices (see
+        InputError: the data do not fit the network or the recipe, the recipe has several devices (see
             `train_on_devices`), or the checkpoint is of another trial.
         Diverged: the training loss of an epoch is not finite.
-        Interrupted: ``should_stop`` said yes; the epochs before are in the checkpoint.
+        Interrupted: ``should_stop`` returned true; the epochs before are in the checkpoint.
         RunError: the checkpoint cannot be read or written.
     """
     return train_model(
-        first_model(network, recipe, seed),
+        initial_model(network, recipe, seed),
         recipe,
         data,
         seed=seed,
@@ -83,8 +83,8 @@ def train(
     )
 
 
-def first_model(network: Network, recipe: Recipe, seed: int) -> AnyNet:
-    """Build the module of a network with the first weights of a training."""
+def initial_model(network: Network, recipe: Recipe, seed: int) -> AnyNet:
+    """Build the module of a network with the initial weights of a training."""
     weights = _derived_seed(seed, network.id, 0)
     return AnyNet(
         network,
@@ -107,13 +107,14 @@ def train_model(
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrialResult:
-    """Train a module in place, from the weights that it has: (N, C, H, W) -> logits (N, num_classes).
+    """Train a module in place, starting from its weights: (N, C, H, W) -> logits (N, num_classes).
 
-    It ends on the device, channels last, in evaluation mode. Arguments and errors are those of `train`. A module that
-    is no `AnyNet` is known by the name of its class: give checkpoints of different ones different files.
+    Afterwards it is on the device, channels last, in evaluation mode. Arguments and errors are those of `train`. A
+    module that is not an `AnyNet` is identified by its class name only, so use different checkpoint files for
+    different modules.
     """
     if recipe.devices > 1:
-        raise InputError(f"the recipe trains on {recipe.devices} devices: that is what train_on_devices does")
+        raise InputError(f"the recipe trains on {recipe.devices} devices; use train_on_devices for that")
     images = on_device(data, recipe, device)
     return train_part(
         model, recipe, images, ALONE, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, should_stop=should_stop
@@ -133,8 +134,8 @@ def train_part(
 ) -> TrialResult:
     """Do one device's part of `train_model`, on the device of ``images``.
 
-    All devices of a training call this alike, and get the same result up to the times in it. All go on from the
-    checkpoint; rank 0 alone writes it. Errors are those of `train`.
+    All devices of a training call this in the same way, and get the same result except for times. All resume from the
+    checkpoint; only rank 0 writes it. Errors are those of `train`.
     """
     recipe.check_device(images.device.type)
     if isinstance(model, AnyNet):
@@ -154,64 +155,64 @@ def train_part(
         finally:
             training.release()
     model.eval()
-    needed = memory.bytes() if len(history) > before else None
-    return TrialResult.of_history(history, _device_name(images.device, shard.world), needed)
+    peak_bytes = memory.bytes() if len(history) > before else None
+    return TrialResult.of_history(history, _device_name(images.device, shard.world), peak_bytes)
 
 
 class _Training:
-    """One device's part of a training: what stays from epoch to epoch."""
+    """One device's part of a training, with the state that persists between epochs."""
 
     def __init__(self, state: State, recipe: Recipe, data: DeviceData, shard: Shard, name: str, seed: int) -> None:
         self._state, self._recipe, self._data, self._shard = state, recipe, data, shard
         self._name, self._seed = name, seed
         self._feed = Feed(data, recipe, shard)
-        self._drops = torch.Generator(data.device)
-        """Draws what is dropped in a step."""
-        set_generator(state.model, self._drops)
-        self._graphed: Graphed | None = None
-        self._prepared_s = 0.0
+        self._drop_generator = torch.Generator(data.device)
+        """Generator for dropout, drop-path and drop-block."""
+        set_generator(state.model, self._drop_generator)
+        self._captured: CapturedStep | None = None
+        self._capture_s = 0.0
 
     def run(
         self, checkpoint: Path | None, on_epoch: OnEpoch | None, should_stop: ShouldStop | None
     ) -> tuple[int, tuple[EpochRecord, ...]]:
-        """Train to the last epoch. Gives how many epochs a checkpoint restored, and the history of all of them."""
-        question = checkpoints.question_of(self._name, self._recipe, self._seed)
+        """Train to the last epoch. Return the number of epochs restored from a checkpoint, and the whole history."""
+        fingerprint = checkpoints.fingerprint_of(self._name, self._recipe, self._seed)
         history: tuple[EpochRecord, ...] = ()
-        if checkpoint and (found := checkpoints.read(checkpoint, question)):
-            self._state.load_state_dict(found[0])
-            history = found[1]
+        if checkpoint and (saved := checkpoints.read(checkpoint, fingerprint)):
+            self._state.load_state_dict(saved[0])
+            history = saved[1]
         if history and on_epoch:
             on_epoch(history)
         restored = len(history)
-        # After the weights are restored, for all devices begin with those of the first one.
+        # Only after the weights are restored, because all devices start with those of the first one.
         self._step = Step(self._state, self._shard.parallel(self._state.model), self._recipe)
         if restored < self._recipe.epochs:
-            self._prepare(self._recipe.epochs - restored)
+            self._capture(self._recipe.epochs - restored)
         for number in range(restored + 1, self._recipe.epochs + 1):
             history = (*history, self._epoch(number, should_stop))
             if checkpoint and self._shard.rank == 0:
-                checkpoints.save(checkpoint, self._state.state_dict(), history, question)
+                checkpoints.save(checkpoint, self._state.state_dict(), history, fingerprint)
             if on_epoch:
                 on_epoch(history)
         self._state.lay_out(Layout())
         if self._state.average is not None:
-            self._state.average.give()
+            self._state.average.copy_to_module()
         return restored, history
 
-    def _prepare(self, epochs: int) -> None:
-        """Capture the step, where that can be done, for so many epochs."""
+    def _capture(self, epochs: int) -> None:
+        """Capture the step for a number of epochs, if the device allows it."""
         if self._data.device.type == "cuda" and self._shard.world == 1:
             start = time.perf_counter()
             batch = self._feed.example()
-            self._graphed = prepare(self._step, *batch, epochs * self._feed.steps, [self._drops])
-            self._prepared_s = time.perf_counter() - start
+            self._captured = capture_step(self._step, *batch, epochs * self._feed.steps, [self._drop_generator])
+            self._capture_s = time.perf_counter() - start
 
     def _epoch(self, number: int, should_stop: ShouldStop | None) -> EpochRecord:
         """Train for one epoch, and measure the errors."""
-        start = time.perf_counter() - self._prepared_s  # the first epoch pays for it
-        self._prepared_s = 0.0
+        start = time.perf_counter() - self._capture_s  # counted in the first epoch's time
+        self._capture_s = 0.0
         rate = self._train(number, should_stop)
-        # Here a GPU is waited for, once an epoch.
+        # This synchronises with a GPU, once per epoch.
         loss = float(self._shard.total(self._step.loss)) / self._shard.world / self._feed.steps
         if not math.isfinite(loss):
             raise Diverged(f"the training loss of epoch {number} is {loss}")
@@ -231,14 +232,14 @@ class _Training:
         )
 
     def _train(self, number: int, should_stop: ShouldStop | None) -> float:
-        """Take the steps of an epoch, and give the learning rate of the last one."""
+        """Run the steps of an epoch, and return the learning rate of the last one."""
         steps = self._feed.steps
         generator = torch.Generator().manual_seed(_derived_seed(self._seed, self._name, number))
-        # Devices drop each their own; the first one as a single device does.
+        # Each device drops different values; the first one draws the same values as a single device.
         of_device = f"/{self._shard.rank}" if self._shard.rank else ""
-        self._drops.manual_seed(_derived_seed(self._seed, f"{self._name}/drop{of_device}", number))
+        self._drop_generator.manual_seed(_derived_seed(self._seed, f"{self._name}/drop{of_device}", number))
         self._step.begin()
-        run = self._graphed or self._step
+        run = self._captured or self._step
         rate = self._recipe.lr
         with contextlib.closing(self._feed.epoch(generator)) as batches:
             for step in range(steps):
@@ -250,31 +251,31 @@ class _Training:
         return rate
 
     def release(self) -> None:
-        """Leave nothing of the training about the module, nor on the device."""
+        """Remove what the training added to the module and the device."""
         set_generator(self._state.model, None)
-        if self._graphed is not None:
-            self._graphed.release()
-            self._graphed = None
+        if self._captured is not None:
+            self._captured.release()
+            self._captured = None
             torch.cuda.empty_cache()
 
 
 def _check_fit(network: Network, data: DeviceData) -> None:
-    """Raise unless the network takes the images' channels and has an output for every class."""
+    """Raise `InputError` unless the network takes the images' channels and has an output for every class."""
     channels = data.train_images.shape[1]
     if (network.in_channels, network.num_classes) != (channels, data.num_classes):
         raise InputError(
             f"{data.name} has {channels} channels and {data.num_classes} classes, but network {network.id} takes "
-            f"{network.in_channels} channels and tells {network.num_classes} classes apart"
+            f"{network.in_channels} channels and has {network.num_classes} classes"
         )
 
 
 def _derived_seed(seed: int, name: str, epoch: int) -> int:
-    """Mix a seed for one epoch of one network; epoch 0 is that of the first weights."""
+    """Derive the seed for one epoch of one network; epoch 0 stands for the initial weights."""
     digest = hashlib.sha256(f"{seed}/{name}/{epoch}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits without a sign
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
 
 
 def _device_name(device: torch.device, count: int) -> str:
-    """What a results table calls so many devices: ``cpu`` or the product's name, after the number if it is not 1."""
+    """Return the device name for a results table: ``cpu`` or the product's name, preceded by the count if not 1."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return name if count == 1 else f"{count} x {name}"

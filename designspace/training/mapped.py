@@ -1,4 +1,4 @@
-"""A data set as another process can be told of it: by the files that its arrays are in."""
+"""Passing a data set to another process by the files that contain its arrays."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True, slots=True)
 class MappedData:
-    """An `ImageData` whose arrays are in files, which all processes that map them into memory share.
+    """An `ImageData` whose arrays are in files, which all processes map into memory and share.
 
-    Files, and not shared memory: containers often have only 64 MiB of that.
+    It uses files instead of shared memory, of which containers often have only 64 MiB.
     """
 
     fields: dict[str, Any]
-    """Its fields that are no arrays."""
+    """The fields of the `ImageData` that are not arrays."""
     arrays: dict[str, MappedArray]
 
     @staticmethod
     def of(images: ImageData, folder: Path) -> MappedData:
-        """Write arrays that are in no file yet to a folder; those that are mapped from a file stay there.
+        """Write arrays that are not in a file yet to a folder; those that are mapped from a file stay there.
 
         Raises:
             RunError: the folder cannot be written to.
@@ -44,14 +44,14 @@ class MappedData:
         return MappedData(fields, arrays)
 
     def data(self) -> ImageData:
-        """Map the arrays, to be read."""
+        """Map the arrays into memory, read-only."""
         arrays: dict[str, Any] = {name: array.map() for name, array in self.arrays.items()}
         return ImageData(**self.fields, **arrays)
 
 
 @dataclass(frozen=True, slots=True)
 class MappedArray:
-    """Where in a file an array lies, row after row."""
+    """The position of a C-contiguous array in a file."""
 
     path: Path
     offset: int
@@ -59,19 +59,19 @@ class MappedArray:
     shape: tuple[int, ...]
 
     def map(self) -> NDArray[Any]:
-        """Map it into memory, to be read."""
+        """Map the array into memory, read-only."""
         with reading(self.path):
             return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
     @staticmethod
     def of(array: NDArray[Any]) -> MappedArray | None:
-        """Tell where an array lies; None if it is mapped from no file, or lies there otherwise."""
+        """Return the position of an array in its file, or None if it is not mapped from a file or not contiguous."""
         mapping = getattr(array, "_mmap", None)
         if not isinstance(array, np.memmap) or mapping is None or array.filename is None:
             return None
         if not array.flags.c_contiguous:
             return None
-        # A part of a mapped array still tells the offset of the whole; so ask where in memory the mapping begins.
+        # A slice of a mapped array still has the offset of the whole array, so compare its address with the mapping's.
         begin = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
         mapped_from = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
         offset = mapped_from + array.__array_interface__["data"][0] - begin
@@ -79,10 +79,10 @@ class MappedArray:
 
 
 def _mapped(array: NDArray[Any], path: Path) -> MappedArray:
-    """Tell where an array lies, at ``path`` if it is in no file yet."""
-    found = MappedArray.of(array)
-    if found is None:
+    """Return the position of an array in its file, after writing it to ``path`` if it is not in a file yet."""
+    mapped = MappedArray.of(array)
+    if mapped is None:
         np.save(path, array)
-        found = MappedArray.of(np.load(path, mmap_mode="r"))
-        assert found is not None, "a mapped array is mapped"
-    return found
+        mapped = MappedArray.of(np.load(path, mmap_mode="r"))
+        assert mapped is not None, "a mapped array is mapped"
+    return mapped

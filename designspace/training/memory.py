@@ -1,4 +1,4 @@
-"""How much memory a training needs at its highest, beyond what was there when it began."""
+"""Measurement of the peak memory of a training, beyond the memory in use before it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Begins to watch when it is made: the allocator's memory on a GPU, resident memory of the process on a CPU.
+    """Measurement that starts on construction: the allocator's memory on a GPU, resident memory on a CPU.
 
-    On a CPU it needs Linux. The C library keeps what is freed, so it is asked to let go first; else a small network
-    after a large one would seem to need nothing.
+    On a CPU it requires Linux. The C library keeps freed memory, so it is first made to release it; otherwise a small
+    network after a large one would seem to need nothing.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,11 +34,11 @@ class PeakMemory:
         self._before = None
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-            _CLEAR.write_text("5")  # the highest resident size starts anew (proc(5))
+            _CLEAR.write_text("5")  # resets the peak resident size (proc(5))
             self._before = _resident("VmRSS")
 
     def bytes(self) -> int | None:
-        """Bytes at the highest since the beginning, less those at the beginning; None where that cannot be told."""
+        """Return the peak memory since construction beyond that at construction, or None if it cannot be measured."""
         if self._before is None:
             return None
         if self._device.type == "cuda":
@@ -49,13 +49,13 @@ class PeakMemory:
 
 @functools.cache
 def _load_libraries() -> None:
-    """Make torch load what it loads at the first step, so that a process's first training is not blamed for it."""
+    """Make torch load its libraries before the first step, so that they are not counted for the first training."""
     layer = torch.nn.Conv2d(8, 8, 3)
     layer(torch.zeros(2, 8, 8, 8)).mean((2, 3)).log_softmax(1).sum().backward()
     SGD(layer.parameters(), lr=0.1, momentum=0.9).step()
 
 
-def _resident(which: str) -> int | None:
-    """A line of the process's memory status, in bytes."""
-    found = re.search(rf"^{which}:\s+(\d+) kB", _STATUS.read_text(), re.M)
-    return int(found[1]) * 1024 if found else None
+def _resident(field: str) -> int | None:
+    """Return a field of the process's memory status, in bytes."""
+    match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.M)
+    return int(match[1]) * 1024 if match else None

@@ -1,4 +1,4 @@
-"""Training one network from Python: the library's `designspace.train_network`."""
+"""The library's function `designspace.train_network`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.notebook import NotebookBar, in_notebook
 from designspace.training.device_data import DeviceData
-from designspace.training.loop import OnEpoch, ShouldStop, first_model, train_model
+from designspace.training.loop import OnEpoch, ShouldStop, initial_model, train_model
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import EpochRecord, TrialResult
 
@@ -63,21 +63,21 @@ def train_network(
     progress: bool | None = None,
     return_model: bool = False,
 ) -> TrialResult | tuple[TrialResult, AnyNet]:
-    """Train a network from its first weights, and return what came of it.
+    """Train a network from its initial weights, and return the result.
 
     The numbers are those that a trial of the same network, recipe and seed has in a run.
 
     Args:
-        network: what to train, such as ``population[0]``.
-        recipe: how to train it.
-        data: the data set that the recipe names, as `designspace.load_data` gives it.
-        seed: decides everything random, together with the network.
-        device: where to train; by default where ``data`` is, or the CPU.
+        network: the network to train, such as ``population[0]``.
+        recipe: the training recipe.
+        data: the data set that the recipe names, as returned by `designspace.load_data`.
+        seed: determines all random numbers, together with the network.
+        device: the device to train on; by default that of ``data``, or the CPU.
         checkpoint: a file to write after each epoch, and to resume from if it exists.
-        on_epoch: called with the history so far after each epoch.
-        should_stop: asked before every step; `Interrupted` is raised when it says yes.
-        progress: whether to show a line per epoch, in a notebook a bar. None for a bar in a notebook and nothing
-            elsewhere.
+        on_epoch: called after each epoch with the history so far.
+        should_stop: called before every step; if it returns true, `Interrupted` is raised.
+        progress: whether to show progress, as a bar in a notebook or as a line per epoch elsewhere. None for a bar in
+            a notebook and nothing elsewhere.
         return_model: return ``(result, model)``: the trained `AnyNet` too, in evaluation mode on the device.
 
     Raises:
@@ -96,7 +96,7 @@ def train_network(
         if on_epoch is not None:
             on_epoch(history)
 
-    model = first_model(network, recipe, seed)
+    model = initial_model(network, recipe, seed)
     result = train_model(
         model,
         recipe,

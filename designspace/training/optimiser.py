@@ -12,7 +12,7 @@ from designspace.trials.recipe import Recipe
 
 
 class SGD(torch.optim.SGD):
-    """`torch.optim.SGD` without its guards against being compiled, since a step is captured or run as it is.
+    """`torch.optim.SGD` without its guards for torch's compiler, since a step is captured or run without it.
 
     The guards import ``torch._dynamo``, which took 0.9 s of the 2.4 s that a worker needs before its first step.
     """
@@ -25,7 +25,7 @@ class SGD(torch.optim.SGD):
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> SGD:
-    """Make the SGD of a recipe, with weight decay on the weights of convolutions and linear layers only."""
+    """Return the SGD of a recipe, with weight decay on the weights of convolutions and linear layers only."""
     # Those are the parameters of two or more dimensions; biases and the weights of batch-norm have one.
     decayed = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
     others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
@@ -34,12 +34,12 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> SGD:
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
-        fused=True,  # one call for all parameters: there are hundreds of small ones
+        fused=True,  # one call for all parameters, because there are hundreds of small ones
     )
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Give the learning rate of a step, counted from 0 over the whole training.
+    """Return the learning rate of a step, counted from 0 over the whole training.
 
     It rises in equal steps to ``recipe.lr`` over the warm-up, and then falls along half a period of a cosine, which
     would reach 0 at the step after the last ("Designing Network Design Spaces", section 3.1; per step, not per epoch).

@@ -1,8 +1,8 @@
 """The processes that train one network together, one per device, on one machine or several.
 
-A training starts them itself (see `designspace.training.distributed`), or torchrun did: then each process runs the same
-command and learns from its environment which one it is. Rank 0 alone writes and speaks, except of what goes wrong in
-another one only.
+They are started by a training (see `designspace.training.distributed`) or by torchrun. With torchrun, each process runs
+the same command and reads its rank from the environment. Only rank 0 writes and prints, except for errors that occur
+only in another rank.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch import distributed as dist
 
 from designspace.support.errors import InputError, RunError
 from designspace.training.devices import check_devices, choose_device, device_kind
-from designspace.training.failures import RankDied
+from designspace.training.failures import RankCrashed
 from designspace.training.shard import Shard
 
 T = TypeVar("T")
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-class OtherRankFailed(RankDied):
-    """Another process of the training failed, and says itself why."""
+class OtherRankFailed(RankCrashed):
+    """Another process of the training failed, and reports the reason itself."""
 
     def __init__(self) -> None:
         super().__init__("another process of the training ended")
@@ -36,55 +36,55 @@ class OtherRankFailed(RankDied):
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Which process this is, and of how many."""
+    """The rank of this process among all processes of a training."""
 
     rank: int = 0
     world: int = 1
     local: int = 0
-    """Which of this machine's."""
+    """Rank among the processes of this machine."""
     group: Any = field(default=None, repr=False)
-    """A process group of torch for words among the processes, beside the one for gradients."""
+    """Torch's process group for messages between the processes, besides the one for gradients."""
 
     @property
     def shard(self) -> Shard:
-        """The part of each batch that is this process's."""
+        """The shard of this process, which determines its part of each batch."""
         return Shard(self.rank, self.world)
 
     def gather(self, value: T) -> list[T]:
-        """Collect a small value from every process, in the order of ranks; all get all."""
+        """Return the small values of all processes, in the order of ranks, in every process."""
         values: list[Any] = [value] * self.world
         if self.world > 1:
             with lost_connections():
                 dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def part(self) -> None:
-        """End the connections, once all have come to the same end."""
+    def disconnect(self) -> None:
+        """Close the connections, once all processes have finished."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     def together(self, action: Callable[[], T]) -> T:
-        """Do something in all processes: first in one of each machine, so that what it fetches is fetched once.
+        """Run a function in all processes, first in one per machine so that downloads happen only once.
 
         Raises:
-            InputError, RunError: it failed with that in a process, which rank 0 says.
-            OtherRankFailed: the same, in the other processes.
+            InputError, RunError: the function raised it in some process; rank 0 reports it.
+            OtherRankFailed: raised by the other processes in this case.
         """
-        found: list[T] = []
+        results: list[T] = []
         for is_first in (True, False):
             error: InputError | RunError | None = None
             if (self.local == 0) == is_first:
                 try:
-                    found.append(action())
+                    results.append(action())
                 except (InputError, RunError) as caught:
                     error = caught
                 except OSError as caught:
                     error = RunError(str(caught))
             self._raise_first(self.gather(None if error is None else (isinstance(error, InputError), str(error))))
-        return found[0]
+        return results[0]
 
     def _raise_first(self, errors: Sequence[tuple[bool, str] | None]) -> None:
-        """Raise the first of the errors that the processes met, if any did."""
+        """Raise the first of the errors of all processes, if there are any."""
         for rank, error in enumerate(errors):
             if error is not None:
                 if self.rank:
@@ -94,36 +94,36 @@ class Ranks:
 
 
 class AgreedStop:
-    """Says before each step whether to stop, and says the same in all processes.
+    """Function that returns before each step whether to stop, with the same result in all processes.
 
-    A process that was told to stop tells the others before its step, and all stop before the next one: nobody waits
-    for an answer, and a GPU's work is not held up. All must call it equally often.
+    A process that is to stop notifies the others before its step, and all stop before the next one, so that no process
+    waits for an answer and GPUs keep working. All processes must call it equally often.
     """
 
-    def __init__(self, ranks: Ranks, asked: Callable[[], bool]) -> None:
+    def __init__(self, ranks: Ranks, should_stop: Callable[[], bool]) -> None:
         self._ranks = ranks
-        self._asked = asked
-        self._told = torch.zeros(1, dtype=torch.int32)
+        self._should_stop = should_stop
+        self._stop_flag = torch.zeros(1, dtype=torch.int32)
         self._pending: Any = None
 
     def __call__(self) -> bool:
-        """Whether to stop now.
+        """Return whether to stop now.
 
         Raises:
             OtherRankFailed: another process has ended.
         """
         if self._ranks.world == 1:
-            return self._asked()
+            return self._should_stop()
         self.wait()
-        if self._told.item():
+        if self._stop_flag.item():
             return True
-        self._told.fill_(self._asked())
+        self._stop_flag.fill_(self._should_stop())
         with lost_connections():
-            self._pending = dist.all_reduce(self._told, dist.ReduceOp.MAX, group=self._ranks.group, async_op=True)
+            self._pending = dist.all_reduce(self._stop_flag, dist.ReduceOp.MAX, group=self._ranks.group, async_op=True)
         return False
 
     def wait(self) -> None:
-        """Wait for the last word of the others, so that the processes may part."""
+        """Wait for the pending messages of the others, so that the processes can disconnect."""
         if self._pending is not None:
             with lost_connections():
                 self._pending.wait()
@@ -132,58 +132,58 @@ class AgreedStop:
 
 @contextlib.contextmanager
 def joined(device: str | None, devices: int = 1) -> Iterator[tuple[Ranks, torch.device]]:
-    """Join the other processes of torchrun while the block runs; gives who this is and its device.
+    """Connect to the other processes of torchrun while the block runs, and yield this process's rank and device.
 
-    Without torchrun that is the only process, on the device of that name (see `choose_device`). With it, each process
-    takes the GPU of its number on its machine, or all are on CPUs.
+    Without torchrun this is the only process, on the device of that name (see `choose_device`). With torchrun, each
+    process uses the GPU of its local rank, or all are on CPUs.
 
     Args:
-        device: as a person names it; None for a GPU if there is one.
-        devices: how many this process trains on if it is the only one. Of several, which ranks of its own are to use,
-            it uses none: that would take memory of a rank's GPU.
+        device: the device as named by the user; None for a GPU if there is one.
+        devices: the number of devices that this process trains on if it is the only one. If there are several, the
+            ranks that it starts use them and this process uses none, which would take memory from a rank's GPU.
 
     Raises:
-        InputError: there is no such device here, or not every process has one, or the environment is not whole.
-        OtherRankFailed: another process ended, or complained.
+        InputError: this machine has no such device or too few devices, or the environment is incomplete.
+        OtherRankFailed: another process ended or reported an error.
     """
-    ranks = of_environment(os.environ) or Ranks()
+    ranks = from_environment(os.environ) or Ranks()
     if ranks.world == 1 and devices > 1:
         yield ranks, torch.device(device_kind(device))
         return
     if ranks.world == 1:
         yield ranks, choose_device(device)
         return
-    where = _device_of(ranks, device)
+    own_device = _device_of(ranks, device)
     is_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(ranks.world)
     with lost_connections():
-        connect(ranks, where, is_one_machine=is_one_machine)
+        connect(ranks, own_device, is_one_machine=is_one_machine)
         group = dist.new_group(backend="gloo")
-    yield dataclasses.replace(ranks, group=group), where
-    ranks.part()  # not after an error: the others may be gone, and this would wait for them
+    yield dataclasses.replace(ranks, group=group), own_device
+    ranks.disconnect()  # not after an error, because this would wait for processes that may have ended
 
 
 def connect(ranks: Ranks, device: torch.device, *, is_one_machine: bool, init_method: str | None = None) -> None:
     """Set up torch's default process group, in which the processes sum gradients.
 
     Args:
-        ranks: who this process is.
-        device: of this process.
+        ranks: the rank of this process.
+        device: the device of this process.
         is_one_machine: whether all processes run on this machine.
-        init_method: where they meet, as torch takes it; by default where torchrun's environment says.
+        init_method: torch's ``init_method``; by default that of torchrun's environment.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
     elif sys.platform == "linux" and is_one_machine:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # by default it asks for the address of the host's name
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the default is a look-up of the host's name
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, init_method=init_method, rank=ranks.rank, world_size=ranks.world)
 
 
-def of_environment(environment: Mapping[str, str]) -> Ranks | None:
-    """Read which process this is from what torchrun puts into the environment; None where that says nothing.
+def from_environment(environment: Mapping[str, str]) -> Ranks | None:
+    """Read the rank of this process from the environment variables of torchrun; return None if they are not set.
 
     Raises:
-        InputError: a part of it is missing or no number.
+        InputError: some variables are missing or not numbers.
     """
     if not {"RANK", "WORLD_SIZE"} <= environment.keys():
         return None
@@ -197,28 +197,28 @@ def of_environment(environment: Mapping[str, str]) -> Ranks | None:
     except ValueError as error:
         raise InputError(f"RANK, WORLD_SIZE and LOCAL_RANK of the environment must be numbers ({error})") from error
     if not 0 <= local <= rank < world:
-        raise InputError(f"the environment says RANK={rank}, WORLD_SIZE={world}, LOCAL_RANK={local}")
+        raise InputError(f"the environment is inconsistent: RANK={rank}, WORLD_SIZE={world}, LOCAL_RANK={local}")
     return Ranks(rank, world, local)
 
 
 def _device_of(ranks: Ranks, device: str | None) -> torch.device:
-    """The device of a process of several."""
+    """Return the device of one of several processes."""
     check_devices(ranks.local + 1, device)
     kind = device_kind(device)
     return torch.device(kind, ranks.local) if kind == "cuda" else torch.device(kind)
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether torch complains of another process that has ended, whose own words are of more use."""
-    words = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe")
+    """Return whether an error only says that another process has ended, whose own error is more informative."""
+    messages = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe")
     return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
     )
 
 
 @contextlib.contextmanager
 def lost_connections() -> Iterator[None]:
-    """Raise `OtherRankFailed` for a lost connection."""
+    """Raise `OtherRankFailed` for lost connections, for the length of a block."""
     try:
         yield
     except RuntimeError as error:

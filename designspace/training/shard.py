@@ -1,4 +1,4 @@
-"""One of the devices that share a training: its part of each batch, and what all of them must agree on."""
+"""One of the devices that share a training: its part of each batch, and its exchange with the others."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ class Shard:
     world: int = 1
 
     def part(self, count: int) -> slice:
-        """Which of ``count`` things are this device's: of all devices each thing is with exactly one."""
+        """Return this device's part of ``count`` items; every item belongs to exactly one device."""
         return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """Wrap a module so that backward gives the mean of all devices' gradients; all begin with rank 0's weights.
+        """Wrap a module so that backward yields the mean of all devices' gradients; all start with rank 0's weights.
 
-        Every call of the wrapper is one of all devices: evaluate the module itself.
+        All devices must call the wrapper together, so evaluate the module itself instead.
         """
         if self.world == 1:
             return model
-        # By default the gradients are grouped anew after the first step, and with the groups the order changes in which
-        # more than two devices are summed: a resumed training would differ in the last bits. Looking for unused
-        # parameters (there are none, which torch remarks on once) forgoes that. On a GPU sums are in no fixed order
-        # anyway, and the cost of the search is saved.
+        # By default the gradients are regrouped after the first step, which changes the order in which more than two
+        # devices are summed, so that a resumed training would differ in the last bits. Searching for unused parameters
+        # (there are none, which torch warns about once) prevents this. On a GPU sums have no fixed order anyway, so the
+        # cost of the search is saved.
         keep_groups = self.world > 2 and next(model.parameters()).device.type == "cpu"
         return DistributedDataParallel(model, find_unused_parameters=keep_groups)
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum a tensor over all devices, in place; all have the same sum."""
+        """Sum a tensor over all devices, in place, and return it; all devices get the same sum."""
         if self.world > 1:
             dist.all_reduce(value)
         return value
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give all devices rank 0's buffers: the statistics of batch-norm, as they are after the last step."""
+        """Copy rank 0's buffers, the statistics of batch-norm after the last step, to all devices."""
         if self.world > 1:
             with torch.no_grad():
                 for buffer in model.buffers():
@@ -50,4 +50,4 @@ class Shard:
 
 
 ALONE = Shard()
-"""The only device of a training."""
+"""The shard of a training with a single device."""

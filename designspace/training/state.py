@@ -1,4 +1,4 @@
-"""All that a training changes: weights, statistics, momentum, average and loss scale, together."""
+"""The state of a training: weights, statistics, momentum, average and loss scale."""
 
 from __future__ import annotations
 
@@ -8,60 +8,60 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from designspace.training.average import Average
+from designspace.training.average import WeightAverage
 from designspace.training.optimiser import make_optimiser
 from designspace.trials.recipe import Recipe
 
 
 class Layout(NamedTuple):
-    """How a training computes on a GPU. Another layout gives the same numbers up to rounding."""
+    """Memory format and choice of algorithms on a GPU. All layouts give the same numbers up to rounding."""
 
     channels_last: bool = True
     benchmark: bool = False
-    """Whether cuDNN chose its algorithms by trying them, and not by a rule."""
+    """Whether cuDNN chooses its algorithms by benchmarking them instead of by a heuristic."""
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """The order of a map's values in memory."""
+        """The memory format of activations."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def __str__(self) -> str:
-        """In words."""
+        """Return the layout as text."""
         return f"{'channels last' if self.channels_last else 'channels first'}{', searched' if self.benchmark else ''}"
 
 
 class State:
-    """What a module's training changes. The module is where it is to be trained, channels last."""
+    """The state of a module's training. The module must be on the training device, channels last."""
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model = model
         self.device = next(model.parameters()).device
         self.optimiser = make_optimiser(model, recipe)
-        self.average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
+        self.average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
         self.scaler = self._new_scaler() if recipe.precision == "float16" else None
         self.layout = Layout()
         self.is_tuned = False
-        """Whether the layout was chosen, and is not only where one begins."""
+        """Whether the layout was chosen by measurement; otherwise it is the default."""
         if self.device.type == "cuda":
-            # A captured step reads its rate from memory.
+            # A captured step reads its learning rate from memory.
             rate = torch.tensor(recipe.lr, dtype=torch.float32, device=self.device)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-        # Momentum begins as the first gradient; with zeros it does so without a step that differs from the others,
-        # which a captured one must not, and even if a loss scale that is too large skips the first one.
+        # torch initialises momentum with the first gradient. Starting with zeros has the same effect without a special
+        # first step, which a captured step cannot have, and works if a too large loss scale skips the first step.
         if recipe.momentum and (self.device.type == "cuda" or self.scaler is not None):
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     def _new_scaler(self) -> torch.amp.GradScaler:
-        """A loss scale for float16, whose tensors exist from now on: a captured step must not make them."""
+        """Return a loss scale for float16 whose tensors already exist, because a captured step must not create them."""
         scaler = torch.amp.GradScaler(self.device.type)
         scaler.scale(torch.zeros((), device=self.device))
         return scaler
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the rate of the next step, without waiting for a device."""
+        """Set the learning rate of the next step, without synchronising with a GPU."""
         for group in self.optimiser.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
@@ -69,7 +69,7 @@ class State:
             group["lr"] = rate
 
     def lay_out(self, layout: Layout) -> None:
-        """Bring all tensors into a layout. Their values stay; the gradients go."""
+        """Change all tensors to a layout. Their values are kept; the gradients are removed."""
         self.optimiser.zero_grad(set_to_none=True)
         if layout.channels_last != self.layout.channels_last:
             self.model.to(memory_format=layout.memory_format)  # type: ignore[call-overload]
@@ -77,42 +77,42 @@ class State:
         self.layout = layout
 
     def _follow_parameters(self) -> None:
-        """Lay momentum and averages out as the parameters are."""
+        """Give momentum and averages the layout of the parameters."""
         for parameter, state in self.optimiser.state.items():
             buffer = state.get("momentum_buffer")
             if buffer is not None and buffer.stride() != parameter.stride():
                 state["momentum_buffer"] = torch.empty_like(parameter, requires_grad=False).copy_(buffer)
         if self.average is not None:
-            self.average.gather()
+            self.average.find_tensors()
 
     def snapshot(self) -> tuple[list[Tensor], dict[str, Any]]:
-        """The values of all tensors, for `restore`."""
+        """Return copies of all tensors, for `restore`."""
         scale = self.scaler.state_dict() if self.scaler is not None else {}
         return [tensor.detach().clone() for tensor in self._tensors()], scale
 
     @torch.no_grad()
     def restore(self, snapshot: tuple[list[Tensor], dict[str, Any]], *, after_failure: bool = False) -> None:
-        """Give all tensors the values of a snapshot, in place, as captured steps need.
+        """Restore the values of a snapshot, in place because captured steps require that.
 
-        ``after_failure`` says that a step may have ended half-way, so that none captured before may be used any more.
+        ``after_failure`` means that a step may have been interrupted; steps captured before must not be used any more.
         """
         for tensor, value in zip(self._tensors(), snapshot[0], strict=True):
             tensor.copy_(value)
         if self.scaler is not None:
-            if after_failure:  # the old one still waits for the end of that step
+            if after_failure:  # the old scaler still expects the end of that step
                 self.scaler = self._new_scaler()
             self.scaler.load_state_dict(snapshot[1])
 
     def _tensors(self) -> list[Tensor]:
-        """All tensors that a step changes, but for those of the loss scale."""
+        """Return all tensors that a step changes, except those of the loss scale."""
         states = self.optimiser.state
         momenta = [states.get(parameter, {}).get("momentum_buffer") for parameter in self.model.parameters()]
         averages = self.average.tensors if self.average is not None else []
-        held = [momentum for momentum in momenta if momentum is not None]
-        return [*self.model.parameters(), *self.model.buffers(), *held, *averages]
+        existing = [momentum for momentum in momenta if momentum is not None]
+        return [*self.model.parameters(), *self.model.buffers(), *existing, *averages]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds of it: tensors and plain values."""
+        """Return the state for a checkpoint, as tensors and plain values."""
         optimiser = self.optimiser.state_dict()
         for group in optimiser["param_groups"]:
             group["lr"] = float(group["lr"])
@@ -126,7 +126,7 @@ class State:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same module and recipe, perhaps of another kind of device."""
+        """Load a `state_dict` of the same module and recipe, which may be from another kind of device."""
         if "layout" in state and self.device.type == "cuda":
             self.lay_out(Layout(**state["layout"]))
             self.is_tuned = True

@@ -1,4 +1,4 @@
-"""Being told to stop: Ctrl-C and SIGTERM end a training between two steps, on all its devices at the same one."""
+"""Signals that stop a training: Ctrl-C and SIGTERM end it between two steps, on all its devices at the same one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 
 
 class StopSignals:
-    """Notes SIGINT and SIGTERM while its block runs. A second one of the same kind acts as if nobody noted it."""
+    """Record of SIGINT and SIGTERM while a block runs. A second signal of the same kind has its usual effect."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The number of the first signal; None before."""
+        """Number of the last received signal, or None if there was none."""
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Note signals in the place of what they do by themselves; for the main thread alone."""
-    noted = StopSignals()
+    """Record signals instead of their usual effect while the block runs; only for the main thread."""
+    signals = StopSignals()
 
     def note(number: int, _: object) -> None:
-        noted.received = number
+        signals.received = number
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield noted
+        yield signals
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

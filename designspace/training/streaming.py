@@ -1,4 +1,4 @@
-"""Rows of a large array of images on a device: taken there, or read ahead from the host while the device computes."""
+"""Rows of a large array of images: indexed on the device, or read ahead from the host while the device computes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 _AHEAD = 3
-"""Picks that are being read, or wait for the device."""
+"""Number of picks that are being read or copied ahead."""
 _READERS = 8
-"""Threads that read: files on disks and networks are faster when several ask at once."""
+"""Number of reading threads, several because parallel reads from disks and networks are faster."""
 
 
 def rows(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Generator[Tensor]:
-    """Give the rows of each pick, one pick after the other, on a device.
+    """Yield the rows of each pick, one pick after the other, on a device.
 
     Args:
-        images: uint8, (N, C, H, W): on the device, or on the host, perhaps mapped from a file.
+        images: uint8, (N, C, H, W), on the device or on the host, where they may be mapped from a file.
         picks: indices, each (n,), on the host.
-        device: where the rows are to be.
+        device: the device of the rows.
     """
     if images.device == device:
         for pick in picks:
@@ -32,16 +32,16 @@ def rows(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Gener
 
 
 def _ahead(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Generator[Tensor]:
-    """Give rows that a thread reads ahead. Closing the generator ends the thread."""
+    """Yield rows that a thread reads ahead. Closing the generator ends the thread."""
     ready: queue.Queue[tuple[Tensor, torch.cuda.Event | None] | BaseException] = queue.Queue(1)
     closed = threading.Event()
 
     def read() -> None:
         try:
             if device.type == "cuda":
-                torch.cuda.set_device(device)  # a thread begins with the first GPU
-            for found in _read(images, picks, device):
-                ready.put(found)
+                torch.cuda.set_device(device)  # the default of a new thread is the first GPU
+            for item in _read(images, picks, device):
+                ready.put(item)
                 if closed.is_set():
                     return
         except BaseException as error:
@@ -51,15 +51,15 @@ def _ahead(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Gen
     thread.start()
     try:
         for _ in picks:
-            found = ready.get()
-            if isinstance(found, BaseException):
-                raise found
-            there, copied = found
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            on_device, copied = item
             if copied is not None:
                 stream = torch.cuda.current_stream(device)
                 stream.wait_event(copied)
-                there.record_stream(stream)  # its memory must not be given away before this stream has read it
-            yield there
+                on_device.record_stream(stream)  # its memory must not be reused before this stream has read it
+            yield on_device
     finally:
         closed.set()
         while thread.is_alive():
@@ -72,31 +72,31 @@ def _ahead(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Gen
 def _read(
     images: Tensor, picks: Sequence[Tensor], device: torch.device
 ) -> Generator[tuple[Tensor, torch.cuda.Event | None]]:
-    """Read rows into memory that the device can copy from by itself, and have them copied, on a stream of their own."""
+    """Read rows into pinned memory, and copy them to the device asynchronously, on a separate stream."""
     on_gpu = device.type == "cuda"
     stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
     largest = max((len(pick) for pick in picks), default=0)
-    slots = [
+    buffers = [
         torch.empty((largest, *images.shape[1:]), dtype=images.dtype, pin_memory=on_gpu)
         for _ in range(min(_AHEAD, len(picks)))
     ]
-    copied: list[torch.cuda.Event | None] = [None] * len(slots)
+    copied: list[torch.cuda.Event | None] = [None] * len(buffers)
     with ThreadPoolExecutor(_READERS) as readers:
         for number, pick in enumerate(picks):
-            slot = slots[number % len(slots)][: len(pick)]
-            if (event := copied[number % len(slots)]) is not None:
+            buffer = buffers[number % len(buffers)][: len(pick)]
+            if (event := copied[number % len(buffers)]) is not None:
                 event.synchronize()
 
-            def gather(part: slice, slot: Tensor = slot, pick: Tensor = pick) -> None:
-                torch.index_select(images, 0, pick[part], out=slot[part])
+            def gather(part: slice, buffer: Tensor = buffer, pick: Tensor = pick) -> None:
+                torch.index_select(images, 0, pick[part], out=buffer[part])
 
-            share = -(-len(pick) // _READERS)
-            list(readers.map(gather, [slice(start, start + share) for start in range(0, len(pick), share)]))
+            part_size = -(-len(pick) // _READERS)
+            list(readers.map(gather, [slice(start, start + part_size) for start in range(0, len(pick), part_size)]))
             if stream is None:
-                yield slot.clone(), None
+                yield buffer.clone(), None
                 continue
             with torch.cuda.stream(stream):
-                there = slot.to(device, non_blocking=True)
+                on_device = buffer.to(device, non_blocking=True)
                 event = stream.record_event()
-            copied[number % len(slots)] = event
-            yield there, event
+            copied[number % len(buffers)] = event
+            yield on_device, event

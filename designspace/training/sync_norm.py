@@ -1,4 +1,4 @@
-"""Batch-norm over all GPUs' parts of a batch, by torch's ``SyncBatchNorm``."""
+"""Batch-norm with statistics over all GPUs' parts of a batch, by torch's ``SyncBatchNorm``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 
 @contextlib.contextmanager
 def shared_norms(module: nn.Module) -> Iterator[None]:
-    """Let every batch-norm of a module take its statistics over all GPUs, for the length of a block.
+    """Make every batch-norm of a module compute its statistics over all GPUs, for the length of a block.
 
-    Weights, statistics and their names stay. Torch's default process group must be set up.
+    Weights, statistics and their names are unchanged. Torch's default process group must be set up.
     """
     norms = [
         (parent, name, child)
@@ -26,4 +26,4 @@ def shared_norms(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for parent, name, norm in norms:
-            setattr(parent, name, norm)  # it has the same tensors
+            setattr(parent, name, norm)  # has the same tensors as its replacement

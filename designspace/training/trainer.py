@@ -1,4 +1,4 @@
-"""The function that trains a trial's network, and what it must give: a custom one may do anything."""
+"""The function that trains a trial's network, and checks of its results, because a custom one may return anything."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OPTIONAL = ("heldout_error", "memory_bytes")
 
 
 class BadResult(Exception):
-    """What a trainer gave cannot be a result; says what it gave and what is allowed."""
+    """A trainer returned an invalid result; the message says what it returned and what is allowed."""
 
 
 def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:
-    """The function that trains a network: this package's for one or more devices, or the one that the recipe names.
+    """Return the function that trains a network: this package's for one or more devices, or the recipe's trainer.
 
     Raises:
         InputError: there is no such function.
@@ -35,22 +35,22 @@ def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:
         return train if recipe.devices == 1 else functools.partial(train_on_devices, device=device)
     module, _, name = recipe.trainer.partition(":")
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        trainer: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"recipe: trainer {recipe.trainer} cannot be imported ({error}); is it on PYTHONPATH?"
         ) from error
-    except (Exception, SystemExit) as error:  # whatever its module does when it is imported
+    except (Exception, SystemExit) as error:  # importing a custom module may raise anything
         raise InputError(
             f"recipe: trainer {recipe.trainer} cannot be imported ({type(error).__name__}: {_short(error)})"
         ) from error
-    if not callable(found):
-        raise InputError(f"recipe: trainer {recipe.trainer} is {_short(found)}, not a function")
-    return found
+    if not callable(trainer):
+        raise InputError(f"recipe: trainer {recipe.trainer} is {_short(trainer)}, not a function")
+    return trainer
 
 
 def checked_result(result: object, recipe: Recipe) -> TrialResult:
-    """Return what a trainer returned, with plain numbers.
+    """Return the result of a trainer after checking it, with plain numbers.
 
     Raises:
         BadResult: it is not a `TrialResult`, a number in it is missing or out of range, or epochs are missing.
@@ -60,17 +60,17 @@ def checked_result(result: object, recipe: Recipe) -> TrialResult:
         raise BadResult(f"{who} {_short(result)}, not a TrialResult")
     checked = dataclasses.replace(result, **_numbers(who, result), device=str(result.device))
     if checked.epochs < recipe.epochs:
-        raise BadResult(f"{who} a result after {checked.epochs} epochs, and the recipe has {recipe.epochs}")
+        raise BadResult(f"{who} a result after {checked.epochs} epochs, but the recipe has {recipe.epochs}")
     return checked
 
 
 def checked_history(history: object, recipe: Recipe) -> tuple[EpochRecord, ...]:
-    """Return the epochs that a trainer told of, with plain numbers.
+    """Return the epochs reported by a trainer after checking them, with plain numbers.
 
     Raises:
         BadResult: they are not a sequence of `EpochRecord`, or a number in them is missing or out of range.
     """
-    who = f"trainer {recipe.trainer} told of" if recipe.trainer else "the training told of"
+    who = f"trainer {recipe.trainer} reported" if recipe.trainer else "the training reported"
     if not isinstance(history, (tuple, list)) or not history:
         raise BadResult(f"{who} {_short(history)}, not a tuple of EpochRecord")
     for record in history:
@@ -80,31 +80,31 @@ def checked_history(history: object, recipe: Recipe) -> tuple[EpochRecord, ...]:
 
 
 def _numbers(who: str, value: TrialResult | EpochRecord) -> dict[str, Any]:
-    """The numbers of a value as plain ones: NumPy's are numbers too, but JSON knows none of them."""
-    found: dict[str, Any] = {}
+    """Return the numbers of a value as plain ones, because JSON does not support those of NumPy."""
+    plain: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         name, number = field.name, getattr(value, field.name)
         if name == "device":
             continue
         if number is None and name in _OPTIONAL:
-            found[name] = None
+            plain[name] = None
             continue
         kind = numbers.Integral if name in _COUNTS else numbers.Real
         highest = 100 if name in _ERRORS else math.inf
         lowest = 1 if name in ("epochs", "epoch") else -math.inf if name in ("train_loss", "lr") else 0
         is_number = not isinstance(number, bool) and isinstance(number, kind) and math.isfinite(number)
         if not is_number or not lowest <= number <= highest:
-            what = "a whole number" if name in _COUNTS else "a finite number"
+            allowed = "a whole number" if name in _COUNTS else "a finite number"
             limits = f" from {lowest} to {highest}" if highest == 100 else f" of at least {lowest}" * (lowest >= 0)
-            raise BadResult(f"{who} {name} {_short(number)}, which must be {what}{limits}")
-        found[name] = int(number) if name in _COUNTS else float(number)
-    return found
+            raise BadResult(f"{who} {name} {_short(number)}, which must be {allowed}{limits}")
+        plain[name] = int(number) if name in _COUNTS else float(number)
+    return plain
 
 
 def _short(value: object) -> str:
-    """A value in one short line."""
+    """Return a value as one short line of text."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # the code of whoever wrote the trainer
+    except Exception:  # a custom object's repr may fail
         text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -37,7 +37,7 @@ import numpy as np
 from PIL import Image
 
 from designspace import data
-from designspace.data.decoding import DRAFT
+from designspace.data.decoding import MIN_DRAFT_FACTOR
 from designspace.data.image_folder import ImageFolder
 from designspace.data.packed import PIECE
 from designspace.data.packing import pack
@@ -54,7 +54,7 @@ def decode_alone(work: tuple[list[str], int | None]) -> int:
     for path in paths:
         with Image.open(path) as image:
             if size is not None:
-                image.draft(None, (DRAFT * size, DRAFT * size))
+                image.draft(None, (MIN_DRAFT_FACTOR * size, MIN_DRAFT_FACTOR * size))
             image.load()
     return len(paths)
 

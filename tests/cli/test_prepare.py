@@ -45,7 +45,7 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
         "flowers is whole in",
         "45 training and 15 test images of 16 x 16 pixels in 3 classes",
         "warning: 1 image is left out",
-        "rose/20.jpg: it is no image that Pillow knows",
+        "rose/20.jpg: it is not an image that Pillow can read",
         "sample data=flowers",
         "train data=flowers",
     ):
@@ -91,7 +91,7 @@ def test_a_set_that_was_packed_in_another_order_keeps_it(flowers, tmp_path, caps
     for name, number in (("daisy", "1"), ("rose", "2"), ("tulip", "10")):
         (flowers / name).rename(flowers / number)
     typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
-    monkeypatch.setattr(class_names, "in_order", lambda names, recorded=(): tuple(sorted(names)))  # as once it was
+    monkeypatch.setattr(class_names, "sort_classes", lambda names, recorded=(): tuple(sorted(names)))  # as once it was
     run(tmp_path / "root", *typed)
     monkeypatch.undo()
     before = packed.read_packed(tmp_path / "root" / "flowers")
@@ -132,12 +132,12 @@ def test_a_packed_data_set_is_checked_again_by_its_name(flowers, tmp_path, capsy
         (["data=folder", "size=8"], "name=... must be given"),
         (["data=folder", "name=a", "from=x"], "size=... must be given"),
         (["data=folder", "name=a", "from=x", "size=8"], "x must hold train/<class>/<image>"),
-        (["data=folder", "name=a", "from=x", "size=8", "heldout=0.1"], "x is no folder"),
+        (["data=folder", "name=a", "from=x", "size=8", "heldout=0.1"], "x is not a folder"),
         (["data=folder", "name=a", "from=[x,y]", "size=8"], "from=... must be one folder, not x, y"),
-        (["data=folder", "name=a/b", "from=x", "size=8"], "name must be of letters"),
-        (["data=cifar10", "from=x", "size=8"], "name=cifar10 is that of a data set that is fetched"),
+        (["data=folder", "name=a/b", "from=x", "size=8"], "name must consist of letters"),
+        (["data=cifar10", "from=x", "size=8"], "name=cifar10 belongs to a data set that is fetched"),
         (["data=folder", "name=a"], "unknown data set 'a'"),
-        (["data=imagenet", "from=[x.tar]"], "x.tar is no archive of ImageNet"),
+        (["data=imagenet", "from=[x.tar]"], "x.tar is not an archive of ImageNet"),
         (["data=imagenet"], "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz must be among from="),
     ],
 )
@@ -149,10 +149,10 @@ def test_bad_input(typed, message, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "imagenet-8"])
 def test_imagenet_is_laid_out_and_packed(flowers, tmp_path, monkeypatch, capsys, name):
-    def extract(archives, root, *, check, show):
+    def extract(archives, root, *, check, on_progress):
         """As if the archives held the flowers."""
         assert ([str(path) for path in archives], check) == (["a.tar", "b.tar"], False)
-        show(120, 120)
+        on_progress(120, 120)
         folder = root / "imagenet"
         for split in ("train", "val"):
             (folder / split).parent.mkdir(parents=True, exist_ok=True)

@@ -144,7 +144,7 @@ def test_broken_images_are_named_at_the_end(capsys, folder, mine):
     assert code == 1
     assert rows(output)["images"] == "22 in 6 classes"
     assert "designspace.verify: 2 of 24 images are left out, because they cannot be read:\n" in errors
-    assert f"\n  cannot read {folder}/class 4/22.jpg: it is no image that Pillow knows\n" in errors
+    assert f"\n  cannot read {folder}/class 4/22.jpg: it is not an image that Pillow can read\n" in errors
 
 
 def test_nan_is_an_error(capsys, folder, tmp_path):
@@ -165,16 +165,19 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
         (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; did you mean resnest50"),
         (["model=MINE/none", "data=FOLDER"], "mine/none is no folder of a model or of a run"),
         (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
-        (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),
+        (
+            ["model=MINE", "data=nothing"],
+            "'nothing' is neither a folder nor a name; data must be a folder of class folders",
+        ),
         (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
         (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; did you mean data?"),
-        (["model=MINE", "root=MINE"], "mine/imagenet/val is no folder"),
+        (["model=MINE", "root=MINE"], "mine/imagenet/val is not a folder"),
         (["data=FOLDER"], "model=... must be given"),
         (["model=MINE", "data=FOLDER/.."], "no images in the class folders mine;"),
         (["model=MINE", "data=FOLDER/class 1"], "class 1 has 4 images but no class folders"),
         (["model=MINE", "data=FOLDER", "weights=timm"], "has weights of its own"),
         (["model=MINE", "data=FOLDER", "images=25"], "images must be 1 to 24, not 25"),
-        (["model=MINE", "data=FOLDER", "crop=40", "resize=30"], "not to 30 for 40"),
+        (["model=MINE", "data=FOLDER", "crop=40", "resize=30"], "not crop=40, resize=30"),
         (
             ["model=MINE", "data=FOLDER", "interpolation=nearest"],
             "unknown interpolation 'nearest'; choose from: bilinear",

@@ -1,4 +1,4 @@
-"""Packed images that several tests share."""
+"""Folders of images and packed data sets that several tests share."""
 
 import shutil
 
@@ -11,9 +11,9 @@ from designspace.data.splits import find_splits
 
 
 def picture(seed, width=40, height=30):
-    """Smooth noise."""
-    few = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
-    return Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
+    """Return an image of smooth noise."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def fill(folder, classes, count, seed=0):
@@ -25,8 +25,8 @@ def fill(folder, classes, count, seed=0):
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """A folder of 75 + 20 images in two classes a split."""
+def image_folder(tmp_path_factory):
+    """A folder with two classes, of 75 training and 10 test images each."""
     folder = tmp_path_factory.mktemp("images") / "flowers"
     fill(folder / "train", ["rose", "tulip"], 75)
     fill(folder / "val", ["rose", "tulip"], 10, seed=500)
@@ -34,15 +34,15 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def whole(made, tmp_path_factory):
-    """The folder of data sets with those images packed."""
+def packed_root(image_folder, tmp_path_factory):
+    """A folder of data sets that holds those images, packed."""
     root = tmp_path_factory.mktemp("root")
-    pack(find_splits(made), root / "flowers", 16, 2)
+    pack(find_splits(image_folder), root / "flowers", 16, 2)
     return root
 
 
 @pytest.fixture
-def root(whole, tmp_path):
-    """A copy of it, with the times of its files."""
-    shutil.copytree(whole, tmp_path / "root")
+def root(packed_root, tmp_path):
+    """A copy of `packed_root` that keeps the modification times of its files."""
+    shutil.copytree(packed_root, tmp_path / "root")
     return tmp_path / "root"

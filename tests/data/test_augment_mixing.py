@@ -20,7 +20,7 @@ def batch(count=12, channels=3):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_and_labels_are_mixed_alike(channels):
+def test_images_and_labels_are_mixed_with_the_same_weight(channels):
     images, labels = batch(channels=channels)
     before = images.clone()
     mixed, targets = mixup(images, labels, 5, 0.7, generator(1))
@@ -40,34 +40,36 @@ def test_images_and_labels_are_mixed_alike(channels):
 
 @settings(deadline=None, max_examples=25)
 @given(alpha=st.floats(0.05, 5), smoothing=st.floats(0, 0.5), seed=st.integers(0, 999))
-def test_the_loss_is_the_papers(alpha, smoothing, seed):
-    """The weighted mean of the losses with either label, each smoothed."""
+def test_the_loss_is_that_of_the_paper(alpha, smoothing, seed):
+    """It is the weighted mean of the smoothed losses with either label."""
     images, labels = batch()
     _, targets = mixup(images, labels, 5, alpha, generator(seed))
     replay = generator(seed)
     weight = draw_weight(alpha, replay).item()
-    others = labels[torch.randperm(12, generator=replay)]
+    partner_labels = labels[torch.randperm(12, generator=replay)]
     logits = torch.randn(12, 5, generator=generator(seed + 1))
     loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-    one, other = (functional.cross_entropy(logits, given, label_smoothing=smoothing) for given in (labels, others))
-    torch.testing.assert_close(loss, weight * one + (1 - weight) * other)
+    own_loss, partner_loss = (
+        functional.cross_entropy(logits, classes, label_smoothing=smoothing) for classes in (labels, partner_labels)
+    )
+    torch.testing.assert_close(loss, weight * own_loss + (1 - weight) * partner_loss)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0, 3.0])
-def test_weights_are_of_the_beta_distribution(alpha):
+def test_weights_have_the_beta_distribution(alpha):
     source = generator(3)
     weights = [draw_weight(alpha, source).item() for _ in range(1000)]
     assert stats.kstest(weights, "beta", (alpha, alpha)).pvalue > 0.01
 
 
-def test_the_smallest_alpha_gives_a_weight():
+def test_weights_are_finite_for_a_tiny_alpha():
     source = generator()
     weights = torch.stack([draw_weight(1e-4, source) for _ in range(50)])
     assert weights.isfinite().all()
     assert ((weights < 1e-6) | (weights > 1 - 1e-6)).float().mean() > 0.9
 
 
-def test_the_recipe_says_whether_images_are_mixed():
+def test_images_are_mixed_only_if_the_recipe_has_mixup():
     images, labels = batch()
     mean = torch.zeros(3, 1, 1)
     plain = Augmentation.of(Recipe(), mean, mean + 1, 5)

@@ -1,4 +1,4 @@
-"""Operation by operation, against Pillow and torchvision."""
+"""Every operation, compared with Pillow and torchvision."""
 
 import math
 
@@ -23,7 +23,7 @@ def generator(seed=0):
 
 
 def images_of(channels, height=20, width=24, count=6):
-    """Noise, a narrow range of values, few values, one value: what stretches and spreads in different ways."""
+    """Return noise, a narrow range of values, few values, and one value, which are stretched in different ways."""
     noise = torch.randint(0, 256, (count, channels, height, width), generator=generator(), dtype=torch.uint8)
     noise[1] = 100 + noise[1] % 31
     noise[2] = noise[2] // 128 * 200
@@ -79,7 +79,7 @@ EXACT = {
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", EXACT)
-def test_colours_are_pillows(name, channels):
+def test_colour_operations_equal_pillow(name, channels):
     ours, theirs, arguments = EXACT[name]
     for height, width in ((20, 24), (3, 3), (40, 7)):
         images = images_of(channels, height, width)
@@ -93,13 +93,13 @@ def test_colours_are_pillows(name, channels):
     repeats=st.integers(1, 40),
     name=st.sampled_from(["autocontrast", "equalize"]),
 )
-def test_histograms_of_every_kind_are_pillows(values, repeats, name):
+def test_histogram_operations_equal_pillow_for_any_histogram(values, repeats, name):
     ours, theirs, _ = EXACT[name]
     image = torch.tensor(values, dtype=torch.uint8).repeat(repeats).view(1, 1, 1, -1)
     assert torch.equal(ours(image, torch.zeros(1)), by_pillow(theirs, image, [0]))
 
 
-def test_grey_is_pillows_luma():
+def test_grey_equals_pillows_luma():
     images = images_of(3)
     assert torch.equal(colour.grey(images), by_pillow(lambda image, _: image.convert("L"), images, [0] * 6))
 
@@ -112,7 +112,7 @@ GEOMETRIC = {
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", GEOMETRIC)
-def test_shears_are_pillows(name, channels):
+def test_shears_equal_pillow(name, channels):
     ours, matrix, arguments = GEOMETRIC[name]
     images = images_of(channels)
 
@@ -126,7 +126,7 @@ def test_shears_are_pillows(name, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_rotations_are_pillows(channels):
+def test_rotations_equal_pillow(channels):
     images, arguments = images_of(channels), [30, -30, 12.5, -3, 0, 90]
     fill = (geometry.GREY,) * channels if channels > 1 else geometry.GREY
     result = policies.rotate(images, torch.tensor(arguments))
@@ -134,19 +134,19 @@ def test_rotations_are_pillows(channels):
     assert (result == expected).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("part", [0.45, -0.45, 0.1, -0.26, 0.0])
-def test_translations_are_torchvisions(part):
+@pytest.mark.parametrize("fraction", [0.45, -0.45, 0.1, -0.26, 0.0])
+def test_translations_equal_torchvision(fraction):
     images = images_of(3)
     for ours, offset in (
-        (policies.translate_x, [int(part * 24), 0]),
-        (policies.translate_y, [0, int(part * 20)]),
+        (policies.translate_x, [int(fraction * 24), 0]),
+        (policies.translate_y, [0, int(fraction * 20)]),
     ):
-        result = ours(images, torch.full((6,), part))
+        result = ours(images, torch.full((6,), fraction))
         expected = F.affine(images, 0.0, offset, 1.0, [0.0, 0.0], fill=[geometry.GREY] * 3)
         assert torch.equal(result, expected)
 
 
-def test_an_affine_map_looks_pixels_up():
+def test_affine_copies_the_pixel_that_the_matrix_points_to():
     images = images_of(2, 5, 7)
     matrices = torch.randint(-24, 25, (6, 2, 3), generator=generator()) / 16  # exact in float32
     result = geometry.affine(images, matrices)
@@ -195,14 +195,14 @@ def test_randaugment_has_torchvisions_operations_and_arguments(magnitude):
             value /= 331
         middle = 1.0 if name in ("Color", "Contrast", "Brightness", "Sharpness") else 0.0
         expected = {middle + value, middle - value} if signed else {value}  # one value at magnitude 0
-        found = arguments[kinds == kind].unique()
-        torch.testing.assert_close(found, torch.tensor(sorted(expected)), rtol=0, atol=1e-4)
+        drawn = arguments[kinds == kind].unique()
+        torch.testing.assert_close(drawn, torch.tensor(sorted(expected)), rtol=0, atol=1e-4)
 
 
 def test_autoaugment_has_torchvisions_pairs():
     pairs = autoaugment.AutoAugment().policies
     ours = [
-        tuple((_NAMES[name], chance, magnitude) for name, chance, magnitude in pair)
+        tuple((_NAMES[name], probability, magnitude) for name, probability, magnitude in pair)
         for pair in policies._IMAGENET_POLICY
     ]
     assert ours == pairs
@@ -219,25 +219,25 @@ def test_autoaugment_has_the_authors_arguments():
     assert policies._autoaugment_argument("shear_x", 5) == pytest.approx((0, 0.15))
 
 
-def test_autoaugment_does_each_operation_with_its_probability():
+def test_autoaugment_applies_each_operation_with_its_probability():
     count = 50_000
     kinds, _ = policies.draw_autoaugment(count, generator())
     expected = torch.zeros(2, len(policies.OPERATIONS))
     for pair in policies._IMAGENET_POLICY:
-        for place, (name, chance, _) in enumerate(pair):
-            expected[place, policies._PLACE[name]] += chance / 25
-            expected[place, 0] += (1 - chance) / 25
-    for place in range(2):
-        found = kinds[:, place].bincount(minlength=len(policies.OPERATIONS)) / count
-        torch.testing.assert_close(found, expected[place], rtol=0, atol=0.01)
+        for position, (name, probability, _) in enumerate(pair):
+            expected[position, policies._INDEX[name]] += probability / 25
+            expected[position, 0] += (1 - probability) / 25
+    for position in range(2):
+        frequencies = kinds[:, position].bincount(minlength=len(policies.OPERATIONS)) / count
+        torch.testing.assert_close(frequencies, expected[position], rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_policy_does_to_each_image_what_was_drawn_for_it(channels):
-    """Against torchvision, one image at a time."""
+def test_a_policy_applies_to_each_image_the_drawn_operations(channels):
+    """The result is compared with torchvision, one image at a time."""
     images = torch.randint(0, 256, (80, channels, 20, 24), generator=generator(), dtype=torch.uint8)
     kinds, arguments = policies.draw_randaugment(80, 3, 20, generator(1))
-    kinds[:10, 1] = len(policies.OPERATIONS) - 1  # invert, which RandAugment has not
+    kinds[:10, 1] = len(policies.OPERATIONS) - 1  # invert, which RandAugment does not have
     result = policies.perform(images, kinds, arguments)
     close = []
     for n in range(80):
@@ -249,7 +249,7 @@ def test_a_policy_does_to_each_image_what_was_drawn_for_it(channels):
             if name.startswith("Translate"):
                 argument *= 24 if name.endswith("X") else 20
             fill = [float(geometry.GREY)] * channels
-            # For tensors its shears are about the centre of the first pixel, so shears and rotations are Pillow's.
+            # torchvision shears tensors around the centre of the first pixel, so shears and rotations use Pillow.
             if name in ("ShearX", "ShearY", "Rotate"):
                 pillow = to_pillow(image)
                 image = from_pillow(autoaugment._apply_op(pillow, name, argument, InterpolationMode.NEAREST, fill))
@@ -276,16 +276,16 @@ def test_resampling_is_antialiased_bilinear(height, width, size):
     result = geometry.resample(images, boxes, size)
     assert result.dtype == torch.uint8
     for n in range(20):
-        cut = images[n : n + 1, :, top[n] : top[n] + rows[n], left[n] : left[n] + columns[n]]
-        expected = functional.interpolate(cut.float(), (size, size), mode="bilinear", antialias=True)
+        crop = images[n : n + 1, :, top[n] : top[n] + rows[n], left[n] : left[n] + columns[n]]
+        expected = functional.interpolate(crop.float(), (size, size), mode="bilinear", antialias=True)
         assert (result[n : n + 1].float() - expected).abs().max() <= 0.501
-        pillow = to_pillow(cut[0]).resize((size, size), Image.Resampling.BILINEAR)
+        pillow = to_pillow(crop[0]).resize((size, size), Image.Resampling.BILINEAR)
         assert (result[n].int() - from_pillow(pillow).int()).abs().max() <= 1
 
 
 @settings(deadline=None, max_examples=30)
 @given(pixels=st.integers(1, 40), size=st.integers(1, 40), data=st.data())
-def test_weights_are_means(pixels, size, data):
+def test_resampling_weights_sum_to_one_within_the_segment(pixels, size, data):
     length = data.draw(st.integers(1, pixels))
     start = data.draw(st.integers(0, pixels - length))
     weights = geometry._weights(torch.tensor([float(start)]), torch.tensor([float(length)]), pixels, size)[0]
@@ -296,7 +296,7 @@ def test_weights_are_means(pixels, size, data):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jitter_is_torchvisions(channels):
+def test_jitter_equals_torchvision(channels):
     images = images_of(channels)
     factors = 0.6 + 0.8 * torch.rand(6, 3, generator=generator(2))
     order = torch.rand(6, 3, generator=generator(3)).argsort(1)
@@ -321,13 +321,13 @@ def test_lighting_adds_principal_components():
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_flips_and_windows_move_pixels(dtype):
+def test_flips_and_crops_move_pixels(dtype):
     images = torch.arange(60 * 2 * 3 * 5).view(60, 2, 3, 5).remainder(251).to(dtype)
     chosen = torch.arange(60) % 3 == 0
     flipped = geometry.flip(images, chosen)
     assert flipped.dtype == dtype
-    for image, done, result in zip(images, chosen, flipped, strict=True):
-        assert torch.equal(result, image.flip(2) if done else image)
+    for image, is_flipped, result in zip(images, chosen, flipped, strict=True):
+        assert torch.equal(result, image.flip(2) if is_flipped else image)
     corners = torch.stack([torch.arange(60) % 4, torch.arange(60) % 3], 1)
     cropped = geometry.pad_crop(images, 1, corners, (2, 5))
     assert cropped.dtype == dtype
@@ -336,7 +336,7 @@ def test_flips_and_windows_move_pixels(dtype):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_normalise(channels):
+def test_normalising_subtracts_the_mean_and_divides_by_the_deviation(channels):
     images = torch.randint(0, 256, (7, channels, 4, 5), generator=generator(), dtype=torch.uint8)
     before = images.clone()
     mean, std = torch.arange(channels).view(-1, 1, 1) + 99.5, torch.arange(channels).view(-1, 1, 1) + 1.5

@@ -1,4 +1,4 @@
-"""The real archives are too large to keep here: these tests stand small ones of the same layout in their place."""
+"""Tests of CIFAR with small archives of the same layout, because the real ones are too large to keep here."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ KINDS = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
 
 
 def tar_gz(members):
-    """A tar.gz archive of members by name."""
+    """Return a tar.gz archive of members by name."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         for name, data in members.items():
@@ -25,50 +25,50 @@ def tar_gz(members):
     return content.getvalue()
 
 
-def batches(known, count):
-    """Images (N, 3, 32, 32) and labels of each member of an archive, the test images last."""
+def make_batches(data_set, count):
+    """Return images (N, 3, 32, 32) and labels of each member of an archive, the test images last."""
     random = np.random.default_rng(0)
-    classes = len(known.classes)
-    members = len(known.archives[0].train) + 1
+    classes = len(data_set.classes)
+    members = len(data_set.archives[0].train) + 1
     return [
         (random.integers(0, 256, (count, 3, 32, 32), np.uint8), random.integers(0, classes, count).tolist())
         for _ in range(members)
     ]
 
 
-def contents(archive, made):
-    """The members of an archive as they are published, with other images."""
+def contents(archive, batches_of_members):
+    """Return the members of an archive in the published format."""
     names = [*archive.train, archive.test]
     if archive.file.endswith("python.tar.gz"):
         return {
             name: pickle.dumps({b"data": images.reshape(-1, 3072), archive.labels: labels, b"filenames": [b"a.png"]}, 2)
-            for name, (images, labels) in zip(names, made, strict=True)
+            for name, (images, labels) in zip(names, batches_of_members, strict=True)
         }
-    groups = [[7]] * archive.labels  # CIFAR-100 has another label before the one of the class
+    groups = [[7]] * archive.labels  # CIFAR-100 has the label of the superclass before that of the class
     return {
         name: b"".join(
             bytes([*(group[0] for group in groups), label]) + image.tobytes()
             for image, label in zip(images, labels, strict=True)
         )
-        for name, (images, labels) in zip(names, made, strict=True)
+        for name, (images, labels) in zip(names, batches_of_members, strict=True)
     }
 
 
 @pytest.fixture
 def published(monkeypatch, tmp_path):
-    """A function that stands small archives in the place of those of a data set; gives their bytes and the images."""
+    """A function that replaces the archives of a data set by small ones, and returns their bytes and the images."""
 
     def publish(name, change=lambda members: members):
-        known = KINDS[name]
-        made = batches(known, 6)
-        packed = {a.file: tar_gz(change(contents(a, made))) for a in known.archives}
-        archives = tuple(a._replace(sha256=hashlib.sha256(packed[a.file]).hexdigest()) for a in known.archives)
-        small = known._replace(archives=archives, images=(6 * (len(made) - 1), 6))
+        data_set = KINDS[name]
+        batches_of_members = make_batches(data_set, 6)
+        packed = {a.file: tar_gz(change(contents(a, batches_of_members))) for a in data_set.archives}
+        archives = tuple(a._replace(sha256=hashlib.sha256(packed[a.file]).hexdigest()) for a in data_set.archives)
+        small = data_set._replace(archives=archives, images=(6 * (len(batches_of_members) - 1), 6))
         monkeypatch.setattr(cifar, "ADDRESS", (tmp_path / "web").as_uri() + "/")
         from designspace.data import catalog
 
-        monkeypatch.setitem(catalog._DATA_SETS, name, catalog._of_cifar(small))
-        return packed, made
+        monkeypatch.setitem(catalog._DATA_SETS, name, catalog._cifar_data_set(small))
+        return packed, batches_of_members
 
     return publish
 
@@ -81,14 +81,16 @@ def put(folder, packed, *files):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("kind", ["binary", "python"])
-def test_either_archive_gives_the_images(published, tmp_path, name, kind):
-    packed, made = published(name)
+def test_either_archive_can_be_loaded(published, tmp_path, name, kind):
+    packed, batches_of_members = published(name)
     put(tmp_path / name, packed, *(file for file in packed if kind in file))
     images = load(name, tmp_path)
-    np.testing.assert_array_equal(images.train_images, np.concatenate([pixels for pixels, _ in made[:-1]]))
-    assert images.train_labels.tolist() == [label for _, labels in made[:-1] for label in labels]
-    np.testing.assert_array_equal(images.test_images, made[-1][0])
-    assert images.test_labels.tolist() == made[-1][1]
+    np.testing.assert_array_equal(
+        images.train_images, np.concatenate([pixels for pixels, _ in batches_of_members[:-1]])
+    )
+    assert images.train_labels.tolist() == [label for _, labels in batches_of_members[:-1] for label in labels]
+    np.testing.assert_array_equal(images.test_images, batches_of_members[-1][0])
+    assert images.test_labels.tolist() == batches_of_members[-1][1]
     assert (images.shape, images.num_classes) == ((3, 32, 32), len(KINDS[name].classes))
     assert facts(name)[:2] == (images.mean, images.std)
 
@@ -97,12 +99,12 @@ def test_the_classes_are_the_published_ones():
     assert len(set(cifar.CIFAR100.classes)) == 100
     assert list(cifar.CIFAR100.classes) == sorted(cifar.CIFAR100.classes)
     assert len(cifar.CIFAR10.classes) == 10
-    for known in KINDS.values():
-        assert known.images == (50_000, 10_000)
-        assert all(len(archive.sha256) == 64 for archive in known.archives)
+    for data_set in KINDS.values():
+        assert data_set.images == (50_000, 10_000)
+        assert all(len(archive.sha256) == 64 for archive in data_set.archives)
 
 
-def test_prepare_fetches_the_first_archive_or_else_the_second(published, tmp_path):
+def test_prepare_fetches_the_second_archive_if_the_first_is_unavailable(published, tmp_path):
     packed, _ = published("cifar10")
     binary, python = packed
     put(tmp_path / "web", packed, python)
@@ -115,14 +117,14 @@ def test_prepare_fetches_the_first_archive_or_else_the_second(published, tmp_pat
     load("cifar10", tmp_path / "b")
 
 
-def test_an_archive_put_there_by_hand_is_taken(published, tmp_path):
+def test_an_archive_put_there_by_hand_is_used(published, tmp_path):
     packed, _ = published("cifar100")
     put(tmp_path / "cifar100", packed, "cifar-100-python.tar.gz")
     assert prepare("cifar100", tmp_path) == tmp_path / "cifar100"
     load("cifar100", tmp_path)
 
 
-def test_what_is_missing_is_told(published, tmp_path):
+def test_the_error_names_missing_archives(published, tmp_path):
     packed, _ = published("cifar10")
     with pytest.raises(RunError, match=r"cifar-10-binary.tar.gz is missing; run: .*prepare data=cifar10"):
         load("cifar10", tmp_path)
@@ -137,7 +139,7 @@ def test_what_is_missing_is_told(published, tmp_path):
         assert word in str(caught.value)
 
 
-def test_a_damaged_archive_is_told_and_fetched_anew(published, tmp_path):
+def test_a_damaged_archive_is_reported_and_fetched_again(published, tmp_path):
     packed, _ = published("cifar10")
     put(tmp_path / "web", packed)
     file = "cifar-10-binary.tar.gz"
@@ -149,7 +151,7 @@ def test_a_damaged_archive_is_told_and_fetched_anew(published, tmp_path):
         load("cifar10", tmp_path)
 
 
-def test_a_damaged_archive_beside_a_good_one_does_no_harm(published, tmp_path):
+def test_a_damaged_archive_beside_an_intact_one_is_ignored(published, tmp_path):
     packed, _ = published("cifar10")
     put(tmp_path / "cifar10", packed | {"cifar-10-binary.tar.gz": b"cut"})
     load("cifar10", tmp_path)
@@ -164,30 +166,33 @@ class Harm:
     ("change", "message"),
     [
         (lambda members: dict(list(members.items())[1:]), "is not in it"),
-        (lambda members: members | dict.fromkeys(list(members)[:1], b""), "images|no pickle"),
-        (lambda members: members | {name: members[name][:-1] for name in list(members)[:1]}, "not made of|no pickle"),
+        (lambda members: members | dict.fromkeys(list(members)[:1], b""), "images|not a pickle"),
+        (
+            lambda members: members | {name: members[name][:-1] for name in list(members)[:1]},
+            "does not consist of|not a pickle",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["binary", "python"])
-def test_archives_of_another_content(published, tmp_path, kind, change, message):
-    """Which nobody has published; but a digest could be wrong here."""
+def test_archives_with_other_content_are_refused(published, tmp_path, kind, change, message):
+    """Even with the right digest, the content is checked."""
     packed, _ = published("cifar10", change)
     put(tmp_path / "cifar10", packed, *(file for file in packed if kind in file))
     with pytest.raises(RunError, match=f"is damaged: .*({message})"):
         load("cifar10", tmp_path)
 
 
-def test_nothing_in_a_pickle_is_run(published, tmp_path, capsys):
+def test_no_code_in_a_pickle_is_run(published, tmp_path, capsys):
     packed, _ = published(
         "cifar10", lambda members: members | {next(iter(members)): pickle.dumps({b"data": Harm()}, 2)}
     )
     put(tmp_path / "cifar10", packed, "cifar-10-python.tar.gz")
-    with pytest.raises(RunError, match=r"it names __builtin__.print, which images and labels have no need of"):
+    with pytest.raises(RunError, match=r"it refers to __builtin__.print, which images and labels do not need"):
         load("cifar10", tmp_path)
     assert capsys.readouterr().out == ""
 
 
-def test_a_link_in_an_archive_is_no_member(tmp_path):
+def test_links_in_an_archive_are_not_followed(tmp_path):
     archive = KINDS["cifar10"].archives[0]
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
@@ -198,4 +203,4 @@ def test_a_link_in_an_archive_is_no_member(tmp_path):
     path = tmp_path / "links.tar.gz"
     path.write_bytes(content.getvalue())
     with pytest.raises(cifar.BadContent, match="is not in it"):
-        cifar._members(path, archive)
+        cifar._read_members(path, archive)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from designspace.data.classes import check_names, in_order, is_imagenet, numbering, places
+from designspace.data.classes import check_names, class_indices, describe_numbering, is_imagenet, sort_classes
 from designspace.data.images import ImageData
 from designspace.models.weights.imagenet_classes import IMAGENET_CLASSES
 from designspace.support.errors import InputError
@@ -23,22 +23,22 @@ PRECOMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
         (["²", "10", "9"], ["10", "9", "²"]),
     ],
 )
-def test_numbers_are_in_numerical_order_and_other_names_in_that_of_texts(names, ordered):
-    assert in_order(names) == tuple(ordered)
-    assert in_order(reversed(names)) == tuple(ordered)
+def test_numbers_are_sorted_by_value_and_other_names_as_text(names, ordered):
+    assert sort_classes(names) == tuple(ordered)
+    assert sort_classes(reversed(names)) == tuple(ordered)
 
 
-def test_an_order_that_was_recorded_is_kept():
-    assert in_order(["1", "2", "10"], recorded=("1", "10", "2")) == ("1", "10", "2")
-    assert in_order(["1", "2", "10"], recorded=("1", "10", "3")) == ("1", "2", "10")
+def test_a_recorded_order_is_kept():
+    assert sort_classes(["1", "2", "10"], recorded=("1", "10", "2")) == ("1", "10", "2")
+    assert sort_classes(["1", "2", "10"], recorded=("1", "10", "3")) == ("1", "2", "10")
 
 
-def test_numbers_that_are_not_those_of_the_classes_are_told():
+def test_names_that_differ_from_the_class_numbers_are_reported():
     for names in ([str(number) for number in range(1000)], ["cat", "dog"], ["00", "01"]):
-        assert numbering(names) == ""
-    assert numbering(["1", "2", "10"]).endswith("0 to 2: 1 is class 0, 2 is class 1, 10 is class 2")
-    assert numbering([str(number) for number in range(1, 1001)]).endswith("5 is class 4 and 995 more")
-    assert numbering(["0", "1", "10", "2"]).endswith("0 to 3: 10 is class 2, 2 is class 3")
+        assert describe_numbering(names) == ""
+    assert describe_numbering(["1", "2", "10"]).endswith("0 to 2: 1 is class 0, 2 is class 1, 10 is class 2")
+    assert describe_numbering([str(number) for number in range(1, 1001)]).endswith("5 is class 4 and 995 more")
+    assert describe_numbering(["0", "1", "10", "2"]).endswith("0 to 3: 10 is class 2, 2 is class 3")
 
 
 def test_names_that_cannot_be_written_are_refused():
@@ -50,33 +50,33 @@ def test_names_that_cannot_be_written_are_refused():
 
 
 def test_classes_are_found_by_name():
-    assert places(["b", "a"], ["a", "b", "c"], "folder x", "the model") == [1, 0]
-    assert places([DECOMPOSED, "7"], ["007", PRECOMPOSED], "folder x", "the model") == [1, 0]
-    assert places(["1", "01"], ["01", "1"], "folder x", "the model") == [1, 0]
+    assert class_indices(["b", "a"], ["a", "b", "c"], "folder x", "the model") == [1, 0]
+    assert class_indices([DECOMPOSED, "7"], ["007", PRECOMPOSED], "folder x", "the model") == [1, 0]
+    assert class_indices(["1", "01"], ["01", "1"], "folder x", "the model") == [1, 0]
     with pytest.raises(InputError, match="^folder x has 2 classes, and 1 of them are not among the 2 of the model: d;"):
-        places(["a", "d"], ["a", "b"], "folder x", "the model")
+        class_indices(["a", "d"], ["a", "b"], "folder x", "the model")
     with pytest.raises(InputError, match="are not among the 2 of the model: 001; the model has 1, 01"):
-        places(["001", "1"], ["1", "01"], "folder x", "the model")
+        class_indices(["001", "1"], ["1", "01"], "folder x", "the model")
     with pytest.raises(InputError, match="the same class more than once: 1, 01"):
-        places(["1", "01"], ["1", "2"], "folder x", "the model")
+        class_indices(["1", "01"], ["1", "2"], "folder x", "the model")
     many = [f"name {number}" for number in range(1000)]
     with pytest.raises(InputError, match="name 4 and 995 more; the model has n01440764, .* and 995 more"):
-        places(many, IMAGENET_CLASSES, "folder x", "the model")
+        class_indices(many, IMAGENET_CLASSES, "folder x", "the model")
 
 
-def test_imagenet_s_classes_may_be_numbers():
+def test_numbers_match_the_classes_of_imagenet():
     assert len(set(IMAGENET_CLASSES)) == 1000
     assert is_imagenet(IMAGENET_CLASSES)
     assert not is_imagenet(IMAGENET_CLASSES[::-1])
-    assert places(["0", "10", "999"], IMAGENET_CLASSES, "folder x", "the model") == [0, 10, 999]
-    assert places(["n15075141", "n01440764"], IMAGENET_CLASSES, "folder x", "the model") == [999, 0]
+    assert class_indices(["0", "10", "999"], IMAGENET_CLASSES, "folder x", "the model") == [0, 10, 999]
+    assert class_indices(["n15075141", "n01440764"], IMAGENET_CLASSES, "folder x", "the model") == [999, 0]
     with pytest.raises(InputError, match="1 of them are not among the 1000 of the model: 1000; "):
-        places([str(number) for number in range(1, 1001)], IMAGENET_CLASSES, "folder x", "the model")
+        class_indices([str(number) for number in range(1, 1001)], IMAGENET_CLASSES, "folder x", "the model")
     with pytest.raises(InputError, match="2 of them are not among the 2 of the model: 0, 1; the model has cat, dog"):
-        places(["0", "1"], ["cat", "dog"], "folder x", "the model")
+        class_indices(["0", "1"], ["cat", "dog"], "folder x", "the model")
 
 
-def test_images_in_memory_take_the_numbers_of_others():
+def test_image_data_takes_the_class_numbers_of_another_list():
     images = np.zeros((3, 1, 2, 2), np.uint8)
     labels = np.array([0, 1, 1])
     data = ImageData("made", images, labels, images, labels[::-1].copy(), 2, (0.5,), (0.5,), ("b", "a"))

@@ -1,7 +1,6 @@
 """Fetching and reading Fashion-MNIST.
 
-Small files stand in the place of the real ones, but for what is said of the real images: this is one of the two files
-of tests that need them.
+Small files replace the real ones, except in the last test: this is one of the two test files that need the real images.
 """
 
 import gzip
@@ -21,7 +20,7 @@ def idx(array):
 
 @pytest.fixture
 def published(monkeypatch, tmp_path):
-    """Small files as if published, packed, by name; no source can be reached."""
+    """Arrays, and small packed files by name that replace the published ones; no source can be reached."""
     random = np.random.default_rng(0)
     arrays = {
         "train_images": random.integers(0, 256, (20, 28, 28), np.uint8),
@@ -42,7 +41,7 @@ def published(monkeypatch, tmp_path):
 
 @pytest.fixture
 def root(published, tmp_path):
-    """A folder that holds the data set."""
+    """A folder of data sets that holds the published files."""
     put(published[1], tmp_path / "root" / "fashion_mnist")
     return tmp_path / "root"
 
@@ -69,7 +68,7 @@ def test_published_files_are_those_of_the_authors():
     }
 
 
-def test_load(published, root):
+def test_load_returns_the_published_arrays(published, root):
     data = load("fashion_mnist", root)
     for part, array in published[0].items():
         loaded = getattr(data, part)
@@ -80,7 +79,7 @@ def test_load(published, root):
     assert len(part.test_labels) == 5
 
 
-def test_load_says_which_file_is_missing_and_downloads_nothing(published, tmp_path, monkeypatch):
+def test_load_names_the_missing_file_and_downloads_nothing(published, tmp_path, monkeypatch):
     put(published[1], tmp_path / "source")
     monkeypatch.setattr(fashion_mnist, "ADDRESSES", ((tmp_path / "source").as_uri() + "/",))
     with pytest.raises(RunError, match=r"train-images.*\.gz is missing; run: .*designspace.prepare data=fashion_mnist"):
@@ -89,15 +88,15 @@ def test_load_says_which_file_is_missing_and_downloads_nothing(published, tmp_pa
 
 
 DAMAGES = {
-    "cut off": (lambda packed: packed[:-20], "not a whole gzip file"),
-    "cut to nothing": (lambda packed: b"", "holds 0 bytes"),
-    "another file": (lambda packed: b"<html>not found</html>", "not a whole gzip file"),
-    "a bit flipped": (lambda packed: packed[:-5] + bytes([packed[-5] ^ 1]) + packed[-4:], "not a whole gzip file"),
+    "cut off": (lambda packed: packed[:-20], "not a complete gzip file"),
+    "cut to nothing": (lambda packed: b"", "has 0 bytes"),
+    "another file": (lambda packed: b"<html>not found</html>", "not a complete gzip file"),
+    "a bit flipped": (lambda packed: packed[:-5] + bytes([packed[-5] ^ 1]) + packed[-4:], "not a complete gzip file"),
     "another content": (
         lambda packed: gzip.compress(gzip.decompress(packed)[:-1] + b"\xff"),
         "not the published file: its SHA-256 differs",
     ),
-    "longer": (lambda packed: gzip.compress(gzip.decompress(packed) + b"\0"), "holds 19 bytes, not 18"),
+    "longer": (lambda packed: gzip.compress(gzip.decompress(packed) + b"\0"), "has 19 bytes, not 18"),
 }
 
 
@@ -117,11 +116,11 @@ def test_damaged_files_are_named_and_replaced(published, root, tmp_path, monkeyp
     load("fashion_mnist", root)
 
 
-def test_prepare_leaves_good_files_alone_and_needs_no_source(root):
+def test_prepare_keeps_intact_files_and_needs_no_source(root):
     assert prepare("fashion_mnist", root) == root / "fashion_mnist"
 
 
-def test_mirror_fills_in_what_the_first_address_lacks_or_has_wrong(published, tmp_path, monkeypatch):
+def test_the_mirror_provides_files_that_are_missing_or_damaged_at_the_first_address(published, tmp_path, monkeypatch):
     first, second = tmp_path / "first", tmp_path / "second"
     put({**published[1], "t10k-images-idx3-ubyte.gz": b"half a fi"}, first)
     put(published[1], second)
@@ -130,7 +129,7 @@ def test_mirror_fills_in_what_the_first_address_lacks_or_has_wrong(published, tm
     load("fashion_mnist", tmp_path / "root")
 
 
-def test_nothing_can_be_reached(published, tmp_path):
+def test_the_error_lists_all_sources_and_files_if_none_can_be_reached(published, tmp_path):
     with pytest.raises(RunError) as caught:
         prepare("fashion_mnist", tmp_path / "root")
     message = str(caught.value)
@@ -142,10 +141,10 @@ def test_nothing_can_be_reached(published, tmp_path):
 
 
 @pytest.mark.parametrize("lists", ["there", "missing"])
-def test_debian_package(published, tmp_path, monkeypatch, lists):
+def test_files_are_taken_from_the_debian_package(published, tmp_path, monkeypatch, lists):
     put(published[1], tmp_path / "package" / "usr" / "share" / "datasets" / "fashion-mnist")
     programs = tmp_path / "programs"
-    # An apt-get that may have no package lists, until they are fetched into a folder of one's own.
+    # Imitates an apt-get without package lists, until they are fetched into a temporary folder.
     program(
         programs,
         "apt-get",
@@ -164,14 +163,14 @@ def test_debian_package(published, tmp_path, monkeypatch, lists):
     assert sorted(path.name for path in (tmp_path / "root" / "fashion_mnist").iterdir()) == sorted(published[1])
 
 
-def test_what_apt_said_is_told(published, tmp_path, monkeypatch):
+def test_the_error_output_of_apt_is_reported(published, tmp_path, monkeypatch):
     program(tmp_path / "programs", "apt-get", "echo 'E: Unable to locate package' >&2; exit 100")
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
-    with pytest.raises(RunError, match=r"apt-get .*said: E: Unable to locate package"):
+    with pytest.raises(RunError, match=r"apt-get .*failed: E: Unable to locate package"):
         prepare("fashion_mnist", tmp_path / "root")
 
 
-def test_facts_need_no_files_and_are_those_of_the_images(fashion_mnist):
+def test_facts_match_the_images(fashion_mnist):
     images = load("fashion_mnist", fashion_mnist)
     mean, std, classes = facts("fashion_mnist")
     assert (mean, std) == (images.mean, images.std)

@@ -16,17 +16,17 @@ from designspace.data.loading import batches
 from designspace.data.presets import Preset
 from designspace.support.errors import InputError, RunError
 
-# Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
+# Python 3.12 and later warn when a process with threads forks, as torch's loader does.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 SMALL = Preset(8, 9)
 
 
 def picture(width=12, height=10, seed=0, mode="RGB"):
-    """Smooth noise, so that what resizing does shows in every pixel."""
+    """Return smooth noise, so that resizing changes every pixel."""
     random = np.random.default_rng(seed)
-    few = Image.fromarray(random.integers(0, 256, (max(2, height // 3), max(2, width // 3), 3), np.uint8))
-    return few.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+    coarse = Image.fromarray(random.integers(0, 256, (max(2, height // 3), max(2, width // 3), 3), np.uint8))
+    return coarse.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
 
 
 def put(path, image=None, **options):
@@ -53,13 +53,13 @@ def test_classes_are_sorted_folder_names(folder):
     assert len(listed) == 6
 
 
-def test_files_and_labels_belong_together(folder):
+def test_files_and_labels_must_match(folder):
     for files, labels in ((("a", "b"), [0]), (("a",), [3]), (("a",), [-1]), (("a", "b"), [1, 0]), ((), [])):
         with pytest.raises(InputError, match="files need as many labels from 0 to 2, in order"):
             ImageFolder(folder, ("x", "y", "z"), files, np.array(labels, np.int64))
 
 
-def test_it_lists_what_torchvision_lists(folder):
+def test_the_listing_equals_torchvisions(folder):
     content = (folder / "B" / "z.png").read_bytes()
     for i, extension in enumerate((*EXTENSIONS, ".JPEG", ".Png", ".GIF", ".txt", "")):
         path = folder / "c" / f"{i % 3}" / f"image {i}{extension}"
@@ -92,8 +92,8 @@ def test_links_are_followed_once(folder, tmp_path):
     assert len(listed) == 9
 
 
-def test_a_folder_that_is_none(tmp_path):
-    with pytest.raises(InputError, match="nothing is no folder; images lie in a folder of class folders"):
+def test_other_paths_are_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing is not a folder; images must be in a folder of class folders"):
         ImageFolder.of(tmp_path / "nothing")
     with pytest.raises(InputError, match="a.png is a file"):
         ImageFolder.of(put(tmp_path / "a.png"))
@@ -123,7 +123,7 @@ def test_empty_classes_are_named(folder):
         ImageFolder.of(folder)
 
 
-def test_a_folder_that_may_only_be_read(folder):
+def test_a_read_only_folder_is_read(folder):
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     assert len(next(iter(batches(ImageFolder.of(folder), SMALL, 6, 2))).labels) == 6
@@ -131,7 +131,7 @@ def test_a_folder_that_may_only_be_read(folder):
         path.chmod(0o755)
 
 
-def test_a_subset_has_every_class_in_its_share(tmp_path):
+def test_a_subset_keeps_the_shares_of_the_classes(tmp_path):
     for name, count in (("a", 10), ("b", 20), ("c", 30)):
         for i in range(count):
             put(tmp_path / name / f"{i}.png")
@@ -148,7 +148,7 @@ def test_a_subset_has_every_class_in_its_share(tmp_path):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("crop", "resize"), [(32, 37), (33, 37), (24, 24), (1, 1), (41, 64)])
-def test_preparing_gives_torchvision_s_bytes(interpolation, crop, resize):
+def test_prepared_bytes_equal_torchvisions(interpolation, crop, resize):
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
     theirs = Compose([Resize(resize, InterpolationMode(interpolation)), CenterCrop(crop)])
@@ -157,14 +157,14 @@ def test_preparing_gives_torchvision_s_bytes(interpolation, crop, resize):
     for seed, (width, height) in enumerate(sides):
         for mode in ("RGB", "L"):
             image = picture(width, height, seed, mode)
-            given = prepare_image(image, Preset(crop, resize, interpolation))
-            wanted = np.asarray(theirs(image)).reshape(crop, crop, -1).transpose(2, 0, 1)
-            assert given.dtype == np.uint8
-            assert given.flags.c_contiguous
-            assert np.array_equal(given, wanted), (width, height, mode)
+            prepared = prepare_image(image, Preset(crop, resize, interpolation))
+            expected = np.asarray(theirs(image)).reshape(crop, crop, -1).transpose(2, 0, 1)
+            assert prepared.dtype == np.uint8
+            assert prepared.flags.c_contiguous
+            assert np.array_equal(prepared, expected), (width, height, mode)
 
 
-def test_decoding_gives_torchvision_s_pixels(tmp_path):
+def test_decoded_pixels_equal_torchvisions(tmp_path):
     from torchvision.datasets.folder import pil_loader
 
     transparent = picture().convert("RGBA")
@@ -191,9 +191,9 @@ def test_decoding_gives_torchvision_s_pixels(tmp_path):
         assert image.mode == "RGB"
         assert image.size == (12, 10)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a palette with transparency
-            wanted = pil_loader(str(path))
-        assert np.array_equal(np.asarray(image), np.asarray(wanted)), path.name
+            warnings.simplefilter("ignore")  # Pillow warns about a palette with transparency
+            expected = pil_loader(str(path))
+        assert np.array_equal(np.asarray(image), np.asarray(expected)), path.name
 
 
 def test_grey_models_get_grey_images(tmp_path):
@@ -203,8 +203,8 @@ def test_grey_models_get_grey_images(tmp_path):
     assert ImageFolder.of(tmp_path).read(0, grey).shape == (1, 8, 8)
 
 
-def marked(width=48, height=32):
-    """An image that tells its orientation: red in the corner above on the left, green beside it, blue below."""
+def orientation_image(width=48, height=32):
+    """Return an image that shows its orientation: red in the upper left corner, green beside it, blue below."""
     pixels = np.full((height, width, 3), 128, np.uint8)
     pixels[: height // 2, : width // 2] = 255, 0, 0
     pixels[: height // 2, width // 2 :] = 0, 255, 0
@@ -214,17 +214,17 @@ def marked(width=48, height=32):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", *([".avif"] if CAN_READ_AVIF else [])])
-def test_images_are_upright_as_exif_says(tmp_path, suffix, orientation):
-    """Stored turned, as a camera does; the tag tells how to turn it back."""
-    stored = marked() if orientation == 1 else marked().transpose(INVERSE[orientation])
+def test_images_are_turned_upright_according_to_exif(tmp_path, suffix, orientation):
+    """The image is stored rotated, as by a camera; the tag says how to turn it back."""
+    stored = orientation_image() if orientation == 1 else orientation_image().transpose(INVERSE[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = put(tmp_path / f"a{suffix}", stored, exif=exif, **({} if suffix in (".png", ".tiff") else {"quality": 95}))
     for channels, least in ((3, None), (3, 16), (1, None), (1, 8)):
         image = read_image(path, channels, least)
-        shrunk = np.asarray(image.resize((48, 32))).astype(int)
+        resized = np.asarray(image.resize((48, 32))).astype(int)
         assert image.width > image.height
-        assert abs(shrunk[4:-4, 4:-4] - np.asarray(marked().convert(image.mode))[4:-4, 4:-4]).mean() < 12
+        assert abs(resized[4:-4, 4:-4] - np.asarray(orientation_image().convert(image.mode))[4:-4, 4:-4]).mean() < 12
 
 
 INVERSE = {
@@ -232,7 +232,7 @@ INVERSE = {
     **{5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE},
     8: Image.Transpose.ROTATE_270,
 }
-"""What undoes the turn that each orientation asks for."""
+"""The transposition that undoes that of each orientation."""
 
 
 def test_orientation_is_applied_in_every_mode(tmp_path):
@@ -243,7 +243,7 @@ def test_orientation_is_applied_in_every_mode(tmp_path):
         assert read_image(put(tmp_path / f"{mode[0]}.{suffix}", image, exif=exif)).size == (10, 12)
 
 
-def test_damaged_metadata_are_no_reason_to_leave_an_image_out(tmp_path):
+def test_images_with_damaged_metadata_are_read(tmp_path):
     for i, exif in enumerate(
         (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0rubbish", b"", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
     ):
@@ -254,7 +254,7 @@ def test_damaged_metadata_are_no_reason_to_leave_an_image_out(tmp_path):
         assert read_image(put(tmp_path / "odd.jpg", exif=exif)).size == (12, 10)
 
 
-def test_only_files_are_opened(tmp_path):
+def test_pipes_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(RunError, match="pipe.jpg: it is not a regular file"):
         read_image(tmp_path / "pipe.jpg")
@@ -269,7 +269,7 @@ def test_grey_values_of_32_bits_are_refused(tmp_path):
     assert np.asarray(read_image(tmp_path / "deep.pgm", 1)).tolist() == [[0, 0, 1, 255]]
 
 
-def test_numbered_classes_are_in_numerical_order(tmp_path):
+def test_numbered_classes_are_sorted_by_value(tmp_path):
     for number in range(12):
         put(tmp_path / str(number) / "0.png")
     listed = ImageFolder.of(tmp_path)
@@ -297,19 +297,19 @@ def test_sixteen_bits_keep_the_upper_eight(tmp_path):
 
 
 def broken_images(folder):
-    """Files that are no whole images, and a word of what must be said of each."""
-    whole = put(folder / "whole.jpg", picture(200, 200)).read_bytes()
+    """Write damaged images; return their names, each with a word that the error must contain."""
+    jpeg = put(folder / "whole.jpg", picture(200, 200)).read_bytes()
     png = put(folder / "whole.png", picture(200, 200)).read_bytes()
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) print quit\n"
     huge = zlib.crc32(b"IHDR" + (60000).to_bytes(4, "big") * 2 + bytes((8, 2, 0, 0, 0)))
     files = {
-        "truncated.jpg": (whole[: len(whole) // 2], "truncated"),
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
         "truncated.png": (png[: len(png) // 2], "truncated"),
         "damaged.png": (png[:60] + bytes(40) + png[100:], ""),
-        "header only.jpg": (whole[:20], ""),
-        "empty.jpg": (b"", "no image that Pillow knows"),
-        "text.jpg": (b"<html>not found</html>", "no image that Pillow knows"),
-        "program.jpg": (postscript, "no image that Pillow knows"),
+        "header only.jpg": (jpeg[:20], ""),
+        "empty.jpg": (b"", "not an image that Pillow can read"),
+        "text.jpg": (b"<html>not found</html>", "not an image that Pillow can read"),
+        "program.jpg": (postscript, "not an image that Pillow can read"),
         "bomb.png": (
             png[:16] + (60000).to_bytes(4, "big") * 2 + png[24:29] + huge.to_bytes(4, "big") + png[33:],
             "bomb",
@@ -321,8 +321,8 @@ def broken_images(folder):
     (folder / "link to nothing.jpg").symlink_to("nothing")
     for name in ("whole.jpg", "whole.png"):
         (folder / name).unlink()
-    words = {name: word for name, (_, word) in files.items()}
-    return words | {"numbers.tiff": "floating-point", "link to nothing.jpg": "No such file"}
+    expected_words = {name: word for name, (_, word) in files.items()}
+    return expected_words | {"numbers.tiff": "floating-point", "link to nothing.jpg": "No such file"}
 
 
 def test_broken_images_are_named_with_the_reason(tmp_path):
@@ -334,21 +334,21 @@ def test_broken_images_are_named_with_the_reason(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 100])
-def test_batches_hold_every_image_once(folder, workers, size):
+def test_batches_contain_every_image_once(folder, workers, size):
     listed = ImageFolder.of(folder)
-    taken = list(batches(listed, SMALL, size, workers))
-    assert [len(batch.labels) for batch in taken] == [size] * (6 // size) + [6 % size] * (6 % size > 0)
-    labels = [int(label) for batch in taken for label in batch.labels]
+    all_batches = list(batches(listed, SMALL, size, workers))
+    assert [len(batch.labels) for batch in all_batches] == [size] * (6 // size) + [6 % size] * (6 % size > 0)
+    labels = [int(label) for batch in all_batches for label in batch.labels]
     assert sorted(labels) == [0, 1, 1, 2, 2, 2]
     assert labels[0] != labels[1]
-    images = [image.numpy() for batch in taken for image in batch.images]
-    wanted = [prepare_image(Image.open(folder / file).convert("RGB"), SMALL) for file in listed.files]
+    images = [image.numpy() for batch in all_batches for image in batch.images]
+    expected = [prepare_image(Image.open(folder / file).convert("RGB"), SMALL) for file in listed.files]
     for label in range(3):
-        given = sorted(image.tobytes() for image, of in zip(images, labels, strict=True) if of == label)
-        assert given == sorted(wanted[i].tobytes() for i in range(6) if listed.labels[i] == label)
+        of_label = sorted(image.tobytes() for image, other in zip(images, labels, strict=True) if other == label)
+        assert of_label == sorted(expected[i].tobytes() for i in range(6) if listed.labels[i] == label)
 
 
-def test_the_first_images_stand_for_all(tmp_path):
+def test_the_first_images_have_the_shares_of_the_classes(tmp_path):
     for name, count in (("a", 3), ("b", 30), ("c", 12)):
         for i in range(count):
             put(tmp_path / name / f"{i}.png")
@@ -360,15 +360,15 @@ def test_the_first_images_stand_for_all(tmp_path):
 def test_unreadable_images_are_left_out_and_named(folder, workers):
     (folder / "b" / "x.png").write_bytes(b"")
     (folder / "B" / "z.png").write_bytes(b"")
-    taken = list(batches(ImageFolder.of(folder), SMALL, 2, workers))
-    assert sum(len(batch.labels) for batch in taken) == sum(len(batch.images) for batch in taken) == 4
-    said = [line for batch in taken for line in batch.unreadable]
-    assert len(said) == 2
-    assert any(str(folder / "b" / "x.png") in line for line in said)
+    all_batches = list(batches(ImageFolder.of(folder), SMALL, 2, workers))
+    assert sum(len(batch.labels) for batch in all_batches) == sum(len(batch.images) for batch in all_batches) == 4
+    errors = [line for batch in all_batches for line in batch.unreadable]
+    assert len(errors) == 2
+    assert any(str(folder / "b" / "x.png") in line for line in errors)
 
 
-def test_no_worker_is_left_behind(folder):
-    """Neither when all was read, nor when the reader loses interest."""
+def test_no_worker_outlives_the_batches(folder):
+    """This holds when all images were read, and when reading is stopped early."""
 
     def children():
         return sum(len(path.read_text().split()) for path in Path("/proc/self/task").glob("*/children"))
@@ -376,10 +376,10 @@ def test_no_worker_is_left_behind(folder):
     before = children()
     list(batches(ImageFolder.of(folder), SMALL, 1, 2))
     assert children() == before
-    begun = batches(ImageFolder.of(folder), SMALL, 1, 2)
-    next(begun)
+    unfinished = batches(ImageFolder.of(folder), SMALL, 1, 2)
+    next(unfinished)
     assert children() == before + 2
-    begun.close()
+    unfinished.close()
     assert children() == before
 
 
@@ -391,5 +391,5 @@ def test_images_are_found_by_name_or_path(folder, tmp_path, data_root):
     for name in ("", "nothing", str(tmp_path / "nothing")):
         with pytest.raises(InputError, match="neither a folder nor a name; .* one of: imagenet, fashion_mnist"):
             find_images(name)
-    with pytest.raises(InputError, match="imagenet/val is no folder; data is a folder of class folders"):
+    with pytest.raises(InputError, match="imagenet/val is not a folder; data must be a folder of class folders"):
         find_images("imagenet", tmp_path)

@@ -1,4 +1,4 @@
-"""The real archives are of 145 GB: these tests stand small ones of the same layout in their place."""
+"""Tests of ImageNet with small archives of the same layout, because the real ones have 145 GB."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ def jpeg(seed):
 
 
 def tar(members, mode="w"):
-    """An archive of files, or of members as they are, by name."""
+    """Return an archive of members by name, given as their contents or as `TarInfo`."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode=mode) as archive:
         for name, data in members:
@@ -40,7 +40,7 @@ def tar(members, mode="w"):
 
 
 def table():
-    """meta.mat: classes and, after them, a group of classes."""
+    """Return a meta.mat with the classes and, after them, a group of classes."""
     kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
     rows = [(i + 1, name, "words, words", 0) for i, name in enumerate(CLASSES)] + [(4, "n09999999", "group", 3)]
     content = io.BytesIO()
@@ -48,8 +48,8 @@ def table():
     return content.getvalue()
 
 
-def made():
-    """The content of the three archives."""
+def archive_contents():
+    """Return the contents of the three archives."""
     truth = "".join(f"{i % 3 + 1}\n" for i in range(VAL)).encode()
     inner = [
         (f"{name}.tar", tar([(f"{name}_{i}.JPEG", jpeg(10 * c + i)) for i in range(TRAIN)]))
@@ -67,14 +67,14 @@ def made():
 
 @pytest.fixture
 def archives(tmp_path, monkeypatch):
-    """A function that writes the archives, with some in another form, as if they were published; gives their paths."""
+    """A function that writes the archives, some with other contents, and returns their paths."""
     monkeypatch.setattr(imagenet, "CLASSES", 3)
     monkeypatch.setattr(imagenet, "TRAIN_IMAGES", 3 * TRAIN)
     monkeypatch.setattr(imagenet, "VAL_IMAGES", VAL)
 
     def write(**others):
         paths = []
-        for name, content in (made() | others).items():
+        for name, content in (archive_contents() | others).items():
             old = getattr(imagenet, name.upper())
             path = tmp_path / "downloads" / old.file
             path.parent.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def listed(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_published_archives():
+def test_the_published_archives_have_an_md5():
     assert {archive.file: len(archive.md5) for archive in (imagenet.TRAIN, imagenet.VAL, imagenet.DEVKIT)} == {
         "ILSVRC2012_img_train.tar": 32,
         "ILSVRC2012_img_val.tar": 32,
@@ -98,20 +98,20 @@ def test_the_published_archives():
     }
 
 
-def test_images_are_laid_out_by_class(archives, tmp_path):
-    said = []
-    folder = imagenet.extract(archives(), tmp_path / "root", show=lambda *numbers: said.append(numbers))
+def test_images_are_extracted_by_class(archives, tmp_path):
+    progress = []
+    folder = imagenet.extract(archives(), tmp_path / "root", on_progress=lambda *numbers: progress.append(numbers))
     assert folder == tmp_path / "root" / "imagenet"
     assert listed(folder / "train") == sorted(f"{name}/{name}_{i}.JPEG" for name in CLASSES for i in range(TRAIN))
     assert listed(folder / "val") == sorted(f"{CLASSES[i % 3]}/ILSVRC2012_val_{i + 1:08}.JPEG" for i in range(VAL))
     for i in range(VAL):
         path = folder / "val" / CLASSES[i % 3] / f"ILSVRC2012_val_{i + 1:08}.JPEG"
         assert path.read_bytes() == jpeg(100 + i)
-    assert said[-1] == (18, 18)
+    assert progress[-1] == (18, 18)
     assert find_images("imagenet", tmp_path / "root").classes == tuple(sorted(CLASSES))
 
 
-def test_it_is_packed_and_still_tested_on_as_its_images_are(archives, tmp_path):
+def test_packed_imagenet_is_still_tested_on_its_original_images(archives, tmp_path):
     folder = imagenet.extract(archives(), tmp_path / "root")
     pack(find_splits(folder), folder, 8, 1)
     assert data.shape("imagenet", tmp_path / "root") == (3, 8, 3)
@@ -120,7 +120,7 @@ def test_it_is_packed_and_still_tested_on_as_its_images_are(archives, tmp_path):
     assert len(find_images("imagenet", tmp_path / "root").files) == VAL
 
 
-def test_the_same_again_does_nothing_and_needs_no_archives(archives, tmp_path):
+def test_repeating_the_call_does_nothing_and_needs_no_archives(archives, tmp_path):
     paths = archives()
     folder = imagenet.extract(paths, tmp_path / "root")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -130,18 +130,18 @@ def test_the_same_again_does_nothing_and_needs_no_archives(archives, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_an_interrupted_call_goes_on(archives, tmp_path, monkeypatch):
+def test_an_interrupted_call_is_resumed(archives, tmp_path, monkeypatch):
     paths = archives()
     real = imagenet._write
-    for stop in (3, 8, 5):  # images until it is interrupted: within val, then twice within train
-        left = stop
+    for stop in (3, 8, 5):  # images until the interruption: within val, then twice within train
+        remaining = stop
 
         def write(tar, member, target):
-            nonlocal left
-            if not left:
+            nonlocal remaining
+            if not remaining:
                 target.write_bytes(b"half")
                 raise KeyboardInterrupt
-            left -= 1
+            remaining -= 1
             real(tar, member, target)
 
         monkeypatch.setattr(imagenet, "_write", write)
@@ -159,7 +159,7 @@ def test_an_interrupted_call_goes_on(archives, tmp_path, monkeypatch):
     assert [path.name for path in folder.rglob(".*") if path.is_dir()] == []
 
 
-def test_a_folder_of_archives_will_do(archives, tmp_path):
+def test_a_folder_of_archives_is_accepted(archives, tmp_path):
     paths = archives()
     imagenet.extract([paths[0].parent], tmp_path / "root")
 
@@ -167,8 +167,8 @@ def test_a_folder_of_archives_will_do(archives, tmp_path):
 def test_other_files_are_refused(archives, tmp_path):
     paths = archives()
     for wrong, message in (
-        (tmp_path / "a.tar", "a.tar is no archive of ImageNet; .* takes the files ILSVRC2012_img_train.tar"),
-        (tmp_path / "ILSVRC2012_img_val.tar", "ILSVRC2012_img_val.tar is no file"),
+        (tmp_path / "a.tar", "a.tar is not an archive of ImageNet; .* takes the files ILSVRC2012_img_train.tar"),
+        (tmp_path / "ILSVRC2012_img_val.tar", "ILSVRC2012_img_val.tar is not a file"),
     ):
         with pytest.raises(InputError, match=message):
             imagenet.extract([*paths, wrong], tmp_path / "root")
@@ -178,7 +178,7 @@ def test_other_files_are_refused(archives, tmp_path):
         imagenet.extract(paths[1:], tmp_path / "root")
 
 
-def test_archives_are_checked_unless_that_is_not_wanted(archives, tmp_path):
+def test_archives_are_checked_unless_check_is_false(archives, tmp_path):
     paths = archives()
     with paths[1].open("ab") as file:
         file.write(bytes(512))
@@ -196,7 +196,7 @@ def test_an_archive_is_checked_once(archives, tmp_path, monkeypatch):
     imagenet.extract(paths, tmp_path / "root")
 
 
-def special(kind, name, target=""):
+def special_member(kind, name, target=""):
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
     return member
@@ -205,11 +205,11 @@ def special(kind, name, target=""):
 @pytest.mark.parametrize(
     "name", ["../n00000001_1.JPEG", "/tmp/n00000001_1.JPEG", "a/n00000001_1.JPEG", "n00000001_1.sh"]
 )
-def test_names_that_lead_elsewhere(archives, tmp_path, name):
+def test_names_that_lead_elsewhere_are_refused(archives, tmp_path, name):
     inner = tar([("n00000001_0.JPEG", jpeg(0)), (name, b"harm")])
     paths = archives(train=tar([("n00000001.tar", inner)]))
     with pytest.raises(
-        RunError, match="img_train.tar holds '.*', where only files such as n01440764_18.JPEG should be"
+        RunError, match="img_train.tar contains '.*', where only files such as n01440764_18.JPEG are expected"
     ):
         imagenet.extract(paths, tmp_path / "root")
     assert listed(tmp_path / "root" / "imagenet" / "train") == [".n00000001.partial/n00000001_0.JPEG"]
@@ -217,9 +217,9 @@ def test_names_that_lead_elsewhere(archives, tmp_path, name):
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
 @pytest.mark.parametrize("where", ["train", "class", "val"])
-def test_links_and_devices(archives, tmp_path, kind, where):
+def test_links_and_devices_are_refused(archives, tmp_path, kind, where):
     name = {"train": "n00000001.tar", "class": "n00000001_0.JPEG", "val": "ILSVRC2012_val_00000001.JPEG"}[where]
-    content = tar([(name, special(kind, name, "/etc/passwd"))])
+    content = tar([(name, special_member(kind, name, "/etc/passwd"))])
     if where == "class":
         content = tar([("n00000001.tar", content)])
     paths = archives(**{"val" if where == "val" else "train": content})
@@ -227,12 +227,12 @@ def test_links_and_devices(archives, tmp_path, kind, where):
         imagenet.extract(paths, tmp_path / "root")
 
 
-def test_archives_that_are_cut_off(archives, tmp_path):
-    whole = made()
-    paths = archives(train=whole["train"][: len(whole["train"]) // 2 + 1000])
+def test_archives_that_are_cut_off_are_refused(archives, tmp_path):
+    complete = archive_contents()
+    paths = archives(train=complete["train"][: len(complete["train"]) // 2 + 1000])
     with pytest.raises(RunError, match="cut off|unexpected end"):
         imagenet.extract(paths, tmp_path / "root")
-    paths = archives(val=whole["val"][:2048])
+    paths = archives(val=complete["val"][:2048])
     with pytest.raises(RunError, match="cut off|unexpected end"):
         imagenet.extract(paths, tmp_path / "other")
     assert not (tmp_path / "other" / "imagenet" / "val").exists()
@@ -241,7 +241,9 @@ def test_archives_that_are_cut_off(archives, tmp_path):
 def test_missing_images_are_counted(archives, tmp_path):
     inner = [(f"{name}.tar", tar([(f"{name}_{i}.JPEG", jpeg(i)) for i in range(TRAIN - 1)])) for name in CLASSES]
     paths = archives(train=tar(inner))
-    with pytest.raises(RunError, match="train holds 9 images in 3 classes, not 12 in 3; delete the class folders"):
+    with pytest.raises(
+        RunError, match="train has 9 images in 3 classes, not 12 in 3; delete the incomplete class folders"
+    ):
         imagenet.extract(paths, tmp_path / "root")
 
 
@@ -249,20 +251,20 @@ def test_missing_images_are_counted(archives, tmp_path):
     ("members", "message"),
     [
         ([(devkit.META, b"no matlab"), (devkit.TRUTH, b"1\n" * VAL)], "is damaged"),
-        ([(devkit.META, table()), (devkit.TRUTH, b"1\n")], "it tells the classes of 1 images, not of 6"),
+        ([(devkit.META, table()), (devkit.TRUTH, b"1\n")], "it lists the classes of 1 images, not of 6"),
         ([(devkit.META, table()), (devkit.TRUTH, b"4\n" * VAL)], "is damaged: 4 is not in it"),
         ([(devkit.TRUTH, b"1\n" * VAL)], "is damaged: .*meta.mat is not in it"),
-        ([(devkit.META, special(tarfile.SYMTYPE, devkit.META, "/etc/passwd"))], "meta.mat is not in it"),
+        ([(devkit.META, special_member(tarfile.SYMTYPE, devkit.META, "/etc/passwd"))], "meta.mat is not in it"),
     ],
 )
-def test_a_damaged_devkit(archives, tmp_path, members, message):
+def test_a_damaged_devkit_is_refused(archives, tmp_path, members, message):
     paths = archives(devkit=tar(members, "w:gz"))
     with pytest.raises(RunError, match=f"devkit_t12.tar.gz .*{message}"):
         imagenet.extract(paths, tmp_path / "root")
 
 
-def test_a_devkit_that_is_none(tmp_path):
+def test_a_devkit_that_is_not_an_archive_is_refused(tmp_path):
     path = tmp_path / "devkit.tar.gz"
     path.write_bytes(b"<html>")
-    with pytest.raises(RunError, match=r"devkit.tar.gz is no whole tar.gz file"):
+    with pytest.raises(RunError, match=r"devkit.tar.gz is not a complete tar.gz file"):
         devkit.read_devkit(path, 1)

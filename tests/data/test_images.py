@@ -9,8 +9,8 @@ from designspace.data import ImageData
 from designspace.support.errors import InputError
 
 
-def made(train_labels, test_labels=(0, 1), classes=5):
-    """Images whose first pixel is their index."""
+def make_data(train_labels, test_labels=(0, 1), classes=5):
+    """Return a data set whose images have their index as the first pixel."""
     train, test = (np.asarray(labels, np.int64) for labels in (train_labels, test_labels))
     images = [np.zeros((len(labels), 1, 2, 3), np.uint8) for labels in (train, test)]
     for array in images:
@@ -20,8 +20,8 @@ def made(train_labels, test_labels=(0, 1), classes=5):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=120), st.data())
-def test_subset_keeps_every_class_in_its_share(labels, data):
-    whole = made(labels)
+def test_subset_keeps_the_shares_of_the_classes(labels, data):
+    whole = make_data(labels)
     count = data.draw(st.integers(1, len(labels)))
     part = whole.subset(train_images=count)
     indices = part.train_images[:, 0, 0, 0]
@@ -30,31 +30,31 @@ def test_subset_keeps_every_class_in_its_share(labels, data):
     np.testing.assert_array_equal(part.train_labels, whole.train_labels[indices])
     present = len(np.unique(whole.train_labels))
     for label in range(5):
-        part_of_all = (whole.train_labels == label).mean()
-        # Half an image of its own, and its part of half an image of every class: 1 where classes are equally large.
-        allowed = 0.5 + part_of_all * present / 2
-        assert abs((part.train_labels == label).sum() - part_of_all * count) <= allowed + 1e-9
+        share = (whole.train_labels == label).mean()
+        # Half an image, and the class's share of half an image per class: 1 in total if classes are equally large.
+        allowed = 0.5 + share * present / 2
+        assert abs((part.train_labels == label).sum() - share * count) <= allowed + 1e-9
     smaller = whole.subset(train_images=data.draw(st.integers(1, count))).train_images[:, 0, 0, 0]
     assert set(smaller) <= set(indices)
 
 
 def test_subset_is_the_same_on_every_machine():
-    part = made([0, 1, 2, 3, 4] * 8, [0, 1] * 10).subset(7, 4)
+    part = make_data([0, 1, 2, 3, 4] * 8, [0, 1] * 10).subset(7, 4)
     assert part.train_images[:, 0, 0, 0].tolist() == [2, 3, 11, 13, 20, 21, 39]
     assert part.test_images[:, 0, 0, 0].tolist() == [2, 9, 16, 19]
 
 
 def test_subset_of_everything_is_the_data_set_itself():
-    whole = made([0, 1, 2])
+    whole = make_data([0, 1, 2])
     assert whole.subset() is whole
     assert whole.subset(3, 2) is whole
 
 
-def test_subset_of_more_than_there_is():
+def test_subset_larger_than_the_data_set_is_refused():
     with pytest.raises(InputError, match="made: train_images must be 1 to 3, not 4"):
-        made([0, 1, 2]).subset(4)
+        make_data([0, 1, 2]).subset(4)
     with pytest.raises(InputError, match="made: test_images must be 1 to 2, not 0"):
-        made([0, 1, 2]).subset(None, 0)
+        make_data([0, 1, 2]).subset(None, 0)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,6 @@ def test_subset_of_more_than_there_is():
         ({"mean": (0.1, 0.2)}, "one number for each of 1 channels"),
     ],
 )
-def test_what_is_no_data_set_is_refused(change, message):
+def test_invalid_arrays_are_refused(change, message):
     with pytest.raises(InputError, match=f"made: .*{message}"):
-        dataclasses.replace(made([0, 1, 2]), **change)
+        dataclasses.replace(make_data([0, 1, 2]), **change)

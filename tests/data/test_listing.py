@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 
 from designspace.data.image_folder import ImageFolder, read_image
-from designspace.data.listing import CAN_READ_AVIF, EXTENSIONS, in_words
+from designspace.data.listing import CAN_READ_AVIF, EXTENSIONS, describe_left_out
 from designspace.support.errors import InputError, RunError
 
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
     return tmp_path / "set"
 
 
-def test_every_file_that_is_left_out_is_counted_by_its_suffix(folder):
+def test_files_that_are_left_out_are_counted_by_suffix(folder):
     for name in ("a/1.heic", "a/2.HEIC", "b/deep/notes.txt", "a/Makefile", "a/.1.jpg", "README.md", "a/.x/1.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("")
@@ -39,12 +39,12 @@ def test_every_file_that_is_left_out_is_counted_by_its_suffix(folder):
         "hidden files": 1,
         "images beside the class folders": 1,
     }
-    assert in_words(left_out).startswith("2 .heic, 1 .md, 1 .txt, 1 files without")
-    assert in_words({f".{i:03}": 1 for i in range(30)}).endswith("1 .019 and 10 more")
+    assert describe_left_out(left_out).startswith("2 .heic, 1 .md, 1 .txt, 1 files without")
+    assert describe_left_out({f".{i:03}": 1 for i in range(30)}).endswith("1 .019 and 10 more")
     assert ImageFolder.of(folder).subset(2).left_out == left_out
 
 
-def test_what_operating_systems_leave_behind_is_no_class_and_no_image(folder):
+def test_system_files_are_neither_classes_nor_images(folder):
     for name in ("__MACOSX/a/._0.png", "a/.DS_Store", "b/Thumbs.db", "desktop.ini", "a/._0.png", "a/@eaDir/0.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
@@ -63,17 +63,17 @@ def test_images_of_every_suffix_are_read(folder, suffix):
     assert abs(np.asarray(read_image(folder / "a" / f"1{suffix}")).astype(int) - 9).max() <= 2
 
 
-def test_avif_is_listed_where_pillow_reads_it():
+def test_avif_is_listed_if_pillow_can_read_it():
     assert CAN_READ_AVIF == features.check("avif") == (".avif" in EXTENSIONS)
 
 
-def test_what_is_no_file_is_left_out(folder, monkeypatch):
+def test_pipes_sockets_and_broken_links_are_left_out(folder, monkeypatch):
     os.mkfifo(folder / "a" / "pipe.jpg")
     (folder / "a" / "to a device.jpg").symlink_to("/dev/zero")
     (folder / "a" / "to nothing.jpg").symlink_to("nothing")
     (folder / "a" / "to itself.jpg").symlink_to("to itself.jpg")
     with socket.socket(socket.AF_UNIX) as listening:
-        monkeypatch.chdir(folder / "b")  # for the path of a socket must be short
+        monkeypatch.chdir(folder / "b")  # because the path of a socket must be short
         listening.bind("s.png")
         listed = ImageFolder.of(folder)
     assert listed.files == ("a/0.png", "b/0.png")
@@ -85,7 +85,7 @@ def test_a_folder_may_be_named_like_an_image(folder):
     assert ImageFolder.of(folder).files == ("a/0.png", "b/0.png", "b/x.jpg/1.png")
 
 
-def test_links_to_a_folder_above_bring_no_images_of_other_classes(folder, tmp_path):
+def test_links_to_a_folder_above_are_not_followed(folder, tmp_path):
     (folder / "a" / "parent").symlink_to("..")
     (folder / "a" / "root").symlink_to("/")
     (folder / "b" / "deep").mkdir()
@@ -98,7 +98,7 @@ def test_links_to_a_folder_above_bring_no_images_of_other_classes(folder, tmp_pa
     assert listed.left_out == {"links to a folder above": 5}
 
 
-def test_the_same_image_in_two_classes_is_told(folder, caplog):
+def test_the_same_image_in_two_classes_is_reported(folder, caplog):
     (folder / "b" / "1.png").symlink_to("../a/0.png")
     assert len(ImageFolder.of(folder)) == 3
     assert "an image is in the folders of two classes, by links, so one of the labels is wrong: " in caplog.text
@@ -115,21 +115,21 @@ def test_the_same_image_in_two_classes_is_told(folder, caplog):
     assert caplog.text == ""
 
 
-def test_names_that_are_not_utf8(folder):
+def test_names_that_are_not_utf8_are_refused_for_classes_only(folder):
     strange = os.fsdecode(b"caf\xe9")
     put(folder / "a" / strange / f"{strange}.png")
     listed = ImageFolder.of(folder)
     assert len(listed) == 3
     (folder / "a" / strange / f"{strange}.png").write_bytes(b"")
-    with pytest.raises(RunError, match=r"cannot read .*set/a/caf\\xe9/caf\\xe9.png: it is no image"):
+    with pytest.raises(RunError, match=r"cannot read .*set/a/caf\\xe9/caf\\xe9.png: it is not an image"):
         read_image(folder / listed.files[1])
     put(folder / strange / "0.png")
     with pytest.raises(InputError, match=r"set has a class folder whose name is not UTF-8: caf\\xe9; rename it"):
         ImageFolder.of(folder)
 
 
-def test_a_folder_that_may_not_be_read():
-    with tempfile.TemporaryDirectory() as parent:  # pytest's own folders are closed to the user that root becomes
+def test_a_folder_without_read_permission_is_an_error():
+    with tempfile.TemporaryDirectory() as parent:  # the user that root becomes may not enter pytest's own folders
         Path(parent).chmod(0o755)
         folder = Path(parent) / "set"
         for name in "ab":

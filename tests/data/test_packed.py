@@ -13,46 +13,46 @@ from designspace.data.splits import find_splits
 from designspace.support.errors import RunError
 
 
-def test_mean_deviation_and_facts_are_those_of_the_arrays(whole):
-    images = data.load("flowers", whole)
+def test_mean_std_and_facts_match_the_arrays(packed_root):
+    images = data.load("flowers", packed_root)
     pixels = images.train_images / 255
     np.testing.assert_allclose(images.mean, pixels.mean((0, 2, 3)), atol=1e-6)
     np.testing.assert_allclose(images.std, pixels.std((0, 2, 3)), atol=1e-6)
-    assert data.facts("flowers", whole) == (images.mean, images.std, ("rose", "tulip"))
-    assert data.shape("flowers", whole) == (3, 16, 2)
-    assert data.counts("flowers", whole) == (150, 20)
-    assert data.names(whole)[-1] == "flowers"
+    assert data.facts("flowers", packed_root) == (images.mean, images.std, ("rose", "tulip"))
+    assert data.shape("flowers", packed_root) == (3, 16, 2)
+    assert data.counts("flowers", packed_root) == (150, 20)
+    assert data.names(packed_root)[-1] == "flowers"
 
 
-def test_a_subset_copies_only_itself(whole):
-    images = data.load("flowers", whole, train_images=10)
+def test_only_the_subset_is_copied_into_memory(packed_root):
+    images = data.load("flowers", packed_root, train_images=10)
     assert not isinstance(images.train_images, np.memmap)
     assert len(images.train_images) == 10
     assert isinstance(images.test_images, np.memmap)
 
 
-def damage_end(path):
+def cut_off(path):
     os.truncate(path, path.stat().st_size - 1)
 
 
-def damage_longer(path):
+def append_byte(path):
     with path.open("ab") as file:
         file.write(b"x")
 
 
-def damage_pixel(path):
+def flip_bit(path):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
 
 
-def damage_head(path):
+def damage_header(path):
     path.write_bytes(b"x" + path.read_bytes()[1:])
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, damage_end, damage_longer, damage_pixel, damage_head])
+@pytest.mark.parametrize("damage", [Path.unlink, cut_off, append_byte, flip_bit, damage_header])
 @pytest.mark.parametrize("file", ["train_images.npy", "test_images.npy", "train_labels.npy", "test_labels.npy"])
-def test_a_damaged_file_is_an_error_that_says_what_to_do(root, file, damage):
+def test_the_error_for_a_damaged_file_says_what_to_do(root, file, damage):
     damage(root / "flowers" / file)
     for read in (data.load, data.prepare):
         with pytest.raises(
@@ -61,14 +61,19 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(root, file, damage):
             read("flowers", root)
 
 
-def test_an_edit_that_hides_its_time_is_found_by_prepare(root, made):
+def test_prepare_finds_a_change_that_keeps_the_modification_time(root, image_folder):
     path = root / "flowers" / "train_images.npy"
     before = path.stat()
-    damage_pixel(path)
+    flip_bit(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     data.load("flowers", root)
-    for check in (lambda: data.prepare("flowers", root), lambda: pack(find_splits(made), root / "flowers", 16, 1)):
-        with pytest.raises(RunError, match=r"train_images.npy is damaged: images 128 to 149 are not what was packed"):
+    for check in (
+        lambda: data.prepare("flowers", root),
+        lambda: pack(find_splits(image_folder), root / "flowers", 16, 1),
+    ):
+        with pytest.raises(
+            RunError, match=r"train_images.npy is damaged: images 128 to 149 differ from what was packed"
+        ):
             check()
 
 
@@ -76,7 +81,7 @@ def test_an_edit_that_hides_its_time_is_found_by_prepare(root, made):
     ("change", "message"),
     [
         (lambda text: text[: len(text) // 2], "is not whole JSON"),
-        (lambda text: text.replace('"format": 1', '"format": 2'), "is of format 2, which this version does not know"),
+        (lambda text: text.replace('"format": 1', '"format": 2'), "has format 2, which this version cannot read"),
         (lambda text: "[]", "must hold an object"),
         (lambda text: text.replace('"images": 150', '"images": 0'), "is damaged .*whole numbers >= 1"),
         (lambda text: text.replace('"images": 150', '"images": 1500'), "is damaged .*1,500 images have 3 digests"),
@@ -84,19 +89,19 @@ def test_an_edit_that_hides_its_time_is_found_by_prepare(root, made):
         (lambda text: text.replace('"classes"', '"klasses"'), "is damaged .*klasses"),
     ],
 )
-def test_a_damaged_packed_json(root, change, message):
+def test_a_damaged_packed_json_is_refused(root, change, message):
     path = root / "flowers" / "packed.json"
     path.write_text(change(path.read_text()))
     with pytest.raises(RunError, match=message):
         data.load("flowers", root)
 
 
-def test_a_copy_is_read_whole_until_prepare_has_seen_it(root, caplog):
+def test_a_copy_is_read_and_checked_until_prepare_records_its_time(root, caplog):
     for split in packed.SPLITS:
         os.utime(root / "flowers" / f"{split}_images.npy")
     with caplog.at_level(logging.INFO):
         data.load("flowers", root)
-    assert "train_images.npy was touched since it was packed" in caplog.text
+    assert "train_images.npy was modified since it was packed" in caplog.text
     caplog.clear()
     data.prepare("flowers", root)
     with caplog.at_level(logging.INFO):
@@ -104,8 +109,8 @@ def test_a_copy_is_read_whole_until_prepare_has_seen_it(root, caplog):
     assert caplog.text == ""
 
 
-def test_packed_json_is_read_back(whole):
-    held = packed.read_packed(whole / "flowers")
-    assert json.loads((whole / "flowers" / "packed.json").read_text())["format"] == 1
-    assert held.classes == ("rose", "tulip")
-    assert len(held.train.sha256) == 3
+def test_packed_json_is_read_back(packed_root):
+    description = packed.read_packed(packed_root / "flowers")
+    assert json.loads((packed_root / "flowers" / "packed.json").read_text())["format"] == 1
+    assert description.classes == ("rose", "tulip")
+    assert len(description.train.sha256) == 3

@@ -11,32 +11,32 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from designspace.data.pickled import read_dict
 
 
-def text(value):
-    """A str of Python 2, as it pickles one."""
+def pickled_text(value):
+    """Return a str as Python 2 pickles it."""
     return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
 
 
-def of_python_2(array, labels):
-    """A batch as Python 2 and the numpy of its time pickled it (protocol 2), written by hand."""
+def pickle_of_python_2(array, labels):
+    """Return a batch as Python 2 and the numpy of its time pickled it (protocol 2)."""
     shape = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in array.shape) + b"t"
     kind = (
         b"cnumpy\ndtype\n"
-        + text(b"u1")
+        + pickled_text(b"u1")
         + b"K\x00K\x01\x87R"
         + b"(K\x03"
-        + text(b"|")
+        + pickled_text(b"|")
         + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     )
-    made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
-    state = b"(K\x01" + shape + kind + b"\x89" + text(array.tobytes()) + b"tb"
+    array_header = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + pickled_text(b"b") + b"\x87R"
+    state = b"(K\x01" + shape + kind + b"\x89" + pickled_text(array.tobytes()) + b"tb"
     numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
-    return b"\x80\x02}(" + text(b"data") + made + state + text(b"labels") + numbers + b"u."
+    return b"\x80\x02}(" + pickled_text(b"data") + array_header + state + pickled_text(b"labels") + numbers + b"u."
 
 
-def test_what_python_2_wrote_is_read():
+def test_pickles_of_python_2_are_read():
     array = np.random.default_rng(0).integers(0, 256, (4, 3072), np.uint8)
-    content = of_python_2(array, [3, 0, 9, 255])
-    theirs = pickle.loads(content, encoding="bytes")  # that it is what Python and numpy take it for
+    content = pickle_of_python_2(array, [3, 0, 9, 255])
+    theirs = pickle.loads(content, encoding="bytes")  # shows that the pickle is valid
     np.testing.assert_array_equal(theirs[b"data"], array)
     ours = read_dict(content)
     np.testing.assert_array_equal(ours[b"data"], array)
@@ -44,7 +44,7 @@ def test_what_python_2_wrote_is_read():
 
 
 @given(arrays(np.uint8, array_shapes(max_dims=3, max_side=6)), st.integers(2, 4), st.booleans())
-def test_arrays_of_bytes_come_back(array, protocol, columns_first):
+def test_arrays_of_bytes_are_read_back(array, protocol, columns_first):
     array = np.asfortranarray(array) if columns_first else array
     read = read_dict(pickle.dumps({"data": array, "text": "a", "n": (1, [2, None])}, protocol))
     np.testing.assert_array_equal(read[b"data"], array)
@@ -59,7 +59,7 @@ class Call:
         return self.function, self.arguments
 
 
-def test_nothing_is_run(tmp_path):
+def test_no_code_is_run(tmp_path):
     target = tmp_path / "made"
     for harm in (
         Call(open, str(target), "w"),
@@ -68,7 +68,7 @@ def test_nothing_is_run(tmp_path):
         Call(type, "a", (), {}),
     ):
         for protocol in range(5):
-            with pytest.raises(ValueError, match=r"it names \w+(\.\w+)*\.\w+, which"):
+            with pytest.raises(ValueError, match=r"it refers to \w+(\.\w+)*\.\w+, which"):
                 read_dict(pickle.dumps({"data": harm}, protocol))
     assert not target.exists()
 
@@ -77,7 +77,7 @@ def test_nothing_is_run(tmp_path):
     ("value", "message"),
     [
         ([1, 2], "a pickle of a list, not of a dict"),
-        ({1: 2}, "the key 1, which is no text"),
+        ({1: 2}, "the key 1, which is not text"),
         ({"data": np.zeros(3)}, "an array in it is of 'f8', not of uint8"),
         ({"data": np.array([None])}, "an array in it is of 'O8', not of uint8"),
         ({"data": np.zeros(3, "u1,u1")}, "not of uint8"),
@@ -89,17 +89,17 @@ def test_other_values_are_refused(value, message):
 
 
 def test_wrong_shapes_are_refused():
-    content = of_python_2(np.zeros((2, 8), np.uint8), [1])
+    content = pickle_of_python_2(np.zeros((2, 8), np.uint8), [1])
     for wrong in (9, -8, 2**30):
         with pytest.raises(ValueError, match="which do not make the shape"):
             read_dict(content.replace(b"J\x08\x00\x00\x00", b"J" + struct.pack("<i", wrong)))
 
 
 @given(st.data())
-def test_damage_is_an_error_or_another_dict(data):
-    content = bytearray(of_python_2(np.arange(48, dtype=np.uint8).reshape(3, 16), [1, 2, 3]))
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] = data.draw(st.integers(0, 255))
+def test_a_damaged_pickle_is_an_error_or_another_dict(data):
+    content = bytearray(pickle_of_python_2(np.arange(48, dtype=np.uint8).reshape(3, 16), [1, 2, 3]))
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)))
     for damaged in (content, content[:cut]):
         with contextlib.suppress(ValueError):

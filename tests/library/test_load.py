@@ -221,7 +221,10 @@ def reshape(state):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda state: state.update(evil=MakeFolder()), r"checkpoint\.pt is no checkpoint \(Weights only load failed"),
+        (
+            lambda state: state.update(evil=MakeFolder()),
+            r"checkpoint\.pt is not a checkpoint \(Weights only load failed",
+        ),
         (lambda state: state.update(model=[]), "it has no model"),
         (lambda state: state.update(format=7), "has format 7, not 1"),
         (lambda state: state["history"].pop(), "is of epoch 1, not of the last one, 2"),

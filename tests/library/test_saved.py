@@ -237,7 +237,7 @@ def edited(fields):
         (lambda fields: fields["network"]["stages"][0].update(group_width=3), "must divide the inner width"),
         (lambda fields: fields["network"]["stages"][0].update(bottleneck_ratio=1e-320), "does not describe a model"),
         (lambda fields: fields["network"].update(builder="os:system"), "unknown key 'builder'"),
-        (lambda fields: fields["preset"].update(mean=[0.5]), "mean and std need one number a channel"),
+        (lambda fields: fields["preset"].update(mean=[0.5]), "mean and std need one number per channel"),
         (lambda fields: fields["preset"].update(mean=[0.5], std=[1]), "mean has 1 numbers, but the network takes 2"),
         (lambda fields: fields["preset"].update(std=[0.1, float("nan")]), "NaN, which is not a number"),
         (lambda fields: fields["preset"].update(crop="big"), "does not describe a model"),

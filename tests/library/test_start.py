@@ -16,7 +16,7 @@ from designspace.models.weights.adapt import CLASSIFIER
 from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
-from designspace.training.loop import first_model
+from designspace.training.loop import initial_model
 from designspace.trials.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +52,7 @@ def test_first_weights_are_those_that_train_begins_with():
     assert network.stages == start.network.stages
     for which in (None, False):
         begun = begin(start, network, which, RECIPE, 3)
-        state = first_model(network, RECIPE, 3).state_dict()
+        state = initial_model(network, RECIPE, 3).state_dict()
         assert same(begun.model, state) == set(state)
         assert (begun.source, begun.licence) == ("", OWN_LICENCE)
         assert start.weights_in_words(which) == "first weights"
@@ -64,7 +64,7 @@ def test_weights_of_a_model_folder(folder):
     assert start.weights_in_words(True) == f"the trained weights of {folder}"
     network = fitted(NETWORK, channels=3, num_classes=4, stem="cifar")
     begun = begin(start, network, True, RECIPE, 0)
-    trained, fresh = AnyNet(NETWORK, seed=7).state_dict(), first_model(network, RECIPE, 0).state_dict()
+    trained, fresh = AnyNet(NETWORK, seed=7).state_dict(), initial_model(network, RECIPE, 0).state_dict()
     assert same(begun.model, trained) == set(trained) - set(CLASSIFIER)
     assert set(CLASSIFIER) <= same(begun.model, fresh)
     assert begun.source == "mine, a run of mine"

@@ -35,7 +35,7 @@ def test_a_machine_without_a_compiler_does_not_go_on_with_what_one_with_it_began
     run.settle_kernels("compiled")
     assert run.settle_kernels("torch") == "compiled"
     monkeypatch.setenv("DESIGNSPACE_KERNELS", "0")
-    with pytest.raises(RunError, match=r"compiled kernels, and here is no C compiler.*Install"):
+    with pytest.raises(RunError, match=r"compiled kernels, but this machine has no C compiler.*Install"):
         launch(run, data_root)
 
 

@@ -29,9 +29,9 @@ SPLIT = dataclasses.replace(NETWORK, radix=2)
         ({"heldout_images": 60_000}, "recipe.heldout_images=60000 leaves none of 60,000 training images"),
         ({"heldout_images": 500, "train_images": 500}, "recipe.heldout_images=500 leaves none of 500 training images"),
         ({"devices": 4, "train_images": 10}, "a batch of all 10 training images cannot be shared by 4 devices"),
-        ({"crop_size": 40}, "crop_size 40 is more than the images have"),
+        ({"crop_size": 40}, "crop_size 40 is larger than the padded images"),
         ({"crop_area": 0.1, "crop_padding": 4}, "are two kinds of crops"),
-        ({"policy": "autoaugment", "lighting": 0.1}, "lighting is for images of 3 channels, and these have 1"),
+        ({"policy": "autoaugment", "lighting": 0.1}, "lighting is for images of 3 channels, but these have 1"),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_images(changes, message):

@@ -1,7 +1,7 @@
-"""Augmentation of whole batches, on the device that holds them: `Augmentation.of` a recipe says it all.
+"""Augmentation of whole batches, on the device that holds them. Use `Augmentation.of` with a recipe.
 
 `geometry` moves pixels, `colour` changes their values, `policies` chooses among such operations, `mixing` mixes images,
-and `pipeline` puts together what a recipe asks for.
+`transforms` wraps them as values, and `pipeline` chains the transforms of a recipe.
 """
 
 from designspace.data.augment.colour import normalise

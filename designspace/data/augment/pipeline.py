@@ -1,4 +1,4 @@
-"""The augmentation that a recipe asks for, as a value: training and test images from bytes, mixed batches."""
+"""The augmentation of a recipe: training and test images from bytes, and mixed batches."""
 
 from __future__ import annotations
 
@@ -8,113 +8,113 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from designspace.data.augment import geometry, steps
+from designspace.data.augment import geometry, transforms
 from designspace.data.augment.mixing import mixup
 from designspace.data.recipe_fit import check_augmentation
 from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
 
 _SLICE = 1 << 24
-"""Values that are worked on at a time, at most: matrices, indices and maps of them take some hundred MB."""
+"""Maximal number of values processed at a time; their matrices, indices and maps take some hundred MB."""
 _ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """What becomes of images on their way from memory into a network. Made by `Augmentation.of`.
+    """The changes to images between memory and network. Created by `Augmentation.of`.
 
-    Training images are flipped, cropped, put through a policy, jittered, lit, normalised and erased, in this order, as
-    far as the recipe asks for it. All of it is drawn from one generator, for a whole batch at once, so what becomes of
-    an image does not depend on how batches are divided among devices, nor in which slices they are worked on. Draws are
-    made where the generator is: with one of the CPU, images on a GPU become what they would on a CPU, up to rounding.
+    Depending on the recipe, training images are flipped, cropped, put through a policy, jittered, lit, normalised and
+    erased, in this order. All random values are drawn from one generator, for a whole batch at once, so the result for
+    an image does not depend on how batches are divided among devices or processed in slices. Values are drawn on the
+    generator's device: with a CPU generator, images on a GPU become what they would on a CPU, up to rounding.
     """
 
-    chain: tuple[steps.Step, ...]
-    normalise: steps.Normalise
+    chain: tuple[transforms.Transform, ...]
+    normalise: transforms.Normalise
     test_size: int | None
-    """Side of the test images; None for their own."""
+    """Height and width of the test images; None keeps their size."""
     mixup: float
-    """Alpha of the weights' distribution; 0: none."""
+    """Alpha of the distribution of weights; 0 for no mixup."""
 
     @staticmethod
     def of(recipe: Recipe, mean: Tensor, std: Tensor, size: int) -> Augmentation:
-        """Give the augmentation of a recipe.
+        """Return the augmentation of a recipe.
 
         Args:
-            recipe: which augmentation, how strong.
-            mean: of each channel, in the images' units, 0 to 255. float32 (C, 1, 1), on the images' device.
-            std: their standard deviation, likewise.
-            size: side of the images in memory, in pixels.
+            recipe: the kinds and strengths of augmentation.
+            mean: mean of each channel in the images' units, 0 to 255. float32 (C, 1, 1), on the images' device.
+            std: standard deviation of each channel, likewise.
+            size: height and width of the images in memory, in pixels.
 
         Raises:
-            InputError: the recipe does not fit itself or the images: two kinds of crops, a crop larger than the padded
-                images, colours of images without.
+            InputError: the recipe is inconsistent or does not fit the images: two kinds of crops, a crop larger than
+                the padded images, or colour operations for images without colours.
         """
         check_augmentation(recipe, len(mean), size)
-        normalise = steps.Normalise(mean, std)
-        chain: list[steps.Step] = []
+        normalise = transforms.Normalise(mean, std)
+        chain: list[transforms.Transform] = []
         if recipe.flip:
-            chain.append(steps.Flip())
+            chain.append(transforms.Flip())
         if recipe.crop_area < 1:
-            chain.append(steps.ResizedCrop(recipe.crop_area, recipe.crop_size or size))
+            chain.append(transforms.ResizedCrop(recipe.crop_area, recipe.crop_size or size))
         elif recipe.crop_padding or recipe.crop_size:
-            chain.append(steps.PadCrop(recipe.crop_padding, recipe.crop_size))
+            chain.append(transforms.PadCrop(recipe.crop_padding, recipe.crop_size))
         if recipe.policy == "autoaugment":
-            chain.append(steps.AutoAugment())
+            chain.append(transforms.AutoAugment())
         elif recipe.policy == "randaugment":
-            chain.append(steps.RandAugment(recipe.randaugment_ops, recipe.randaugment_magnitude))
+            chain.append(transforms.RandAugment(recipe.randaugment_ops, recipe.randaugment_magnitude))
         if recipe.colour_jitter:
-            chain.append(steps.Jitter(recipe.colour_jitter))
+            chain.append(transforms.Jitter(recipe.colour_jitter))
         if recipe.lighting:
-            chain.append(steps.Lighting(recipe.lighting))
+            chain.append(transforms.Lighting(recipe.lighting))
         chain.append(normalise)
         if recipe.erasing:
-            chain.append(steps.Erasing(recipe.erasing))
+            chain.append(transforms.Erasing(recipe.erasing))
         return Augmentation(tuple(chain), normalise, recipe.test_size or recipe.crop_size, recipe.mixup)
 
     def train(self, images: Tensor, generator: torch.Generator, part: slice = _ALL) -> Tensor:
         """Augment and normalise training images: uint8 (N, C, H, W) -> float32 (n, C, S, S), channels last.
 
-        ``part`` is the part of the batch that is wanted, n images; all is drawn for the whole batch of N. S is the
+        ``part`` selects n images of the batch to return; random values are drawn for the whole batch of N. S is the
         recipe's ``crop_size``; without one, images keep their size.
 
         Raises:
-            InputError: the images are no bytes, or have not the channels that the augmentation was made for.
+            InputError: the images are not bytes, or do not have the channels that the augmentation is for.
         """
         self._check_images(images)
         height, width = images.shape[2:]
         drawn: list[tuple[Tensor, ...]] = []
-        for step in self.chain:
-            values = step.draw(len(images), height, width, generator)
+        for transform in self.chain:
+            values = transform.draw(len(images), height, width, generator)
             drawn.append(tuple(value[part] for value in values))
-            height, width = step.size_after(height, width)
+            height, width = transform.size_after(height, width)
         images = images[part]
 
-        def augmented(piece: slice) -> Tensor:
+        def augment(piece: slice) -> Tensor:
             changed = images[piece]
-            for step, values in zip(self.chain, drawn, strict=True):
-                here = [value[piece] for value in values]
-                if not step.on_host:
-                    here = [value.to(images.device, non_blocking=True) for value in here]
-                changed = step.apply(changed, *here)
+            for transform, values in zip(self.chain, drawn, strict=True):
+                values_of_piece = [value[piece] for value in values]
+                if not transform.on_host:
+                    values_of_piece = [value.to(images.device, non_blocking=True) for value in values_of_piece]
+                changed = transform.apply(changed, *values_of_piece)
             return changed
 
-        return _in_slices(augmented, images, height * width)
+        return _in_slices(augment, images, height * width)
 
     def test(self, images: Tensor) -> Tensor:
         """Normalise test images: uint8 (N, C, H, W) -> float32 (N, C, T, T), channels last.
 
-        T is the recipe's ``test_size``, or else its ``crop_size``: the centre is taken, and scaled up where images are
+        T is the recipe's ``test_size``, or else its ``crop_size``: the centre is taken, and scaled up if images are
         smaller. Without either, images keep their size.
 
         Raises:
-            InputError: the images are no bytes, or have not the channels that the augmentation was made for.
+            InputError: the images are not bytes, or do not have the channels that the augmentation is for.
         """
         self._check_images(images)
         side = min(images.shape[2:])
         size = self.test_size
 
-        def prepared(piece: slice) -> Tensor:
+        def prepare(piece: slice) -> Tensor:
             pixels = images[piece]
             if size:
                 pixels = geometry.centre(pixels, min(size, side))
@@ -124,21 +124,21 @@ class Augmentation:
                 pixels = geometry.resample(pixels, geometry.Boxes(corner, corner, whole, whole), size)
             return self.normalise.apply(pixels)
 
-        return _in_slices(prepared, images, (size or 0) ** 2)
+        return _in_slices(prepare, images, (size or 0) ** 2)
 
     def mix(
         self, images: Tensor, labels: Tensor, num_classes: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Mix a batch where the recipe asks for mixup, and give what `torch.nn.functional.cross_entropy` compares with.
+        """Mix a batch if the recipe has mixup, and return images and targets for `torch.nn.functional.cross_entropy`.
 
         Args:
             images: float32 (N, C, H, W), augmented and normalised.
             labels: int64 (N,).
-            num_classes: of the data set.
-            generator: of any device.
+            num_classes: the number of classes of the data set.
+            generator: a generator on any device.
 
         Returns:
-            Images and targets: probabilities of the classes, float32 (N, num_classes); without mixup, what was given.
+            Images and targets: probabilities of the classes, float32 (N, num_classes). Without mixup, the arguments.
         """
         return mixup(images, labels, num_classes, self.mixup, generator) if self.mixup else (images, labels)
 
@@ -152,7 +152,7 @@ class Augmentation:
 
 
 def _in_slices(function: Callable[[slice], Tensor], images: Tensor, pixels: int) -> Tensor:
-    """Put images through a function that gives so many pixels an image, in slices that need little memory."""
+    """Apply a function that returns images of ``pixels`` pixels to ``images``, in slices that need little memory."""
     count, channels, height, width = images.shape
     length = max(1, _SLICE // (channels * max(height * width, pixels)))
     first = function(slice(0, length))

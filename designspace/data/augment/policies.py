@@ -1,7 +1,7 @@
-"""AutoAugment and RandAugment: which operations an image undergoes, and how strong they are.
+"""AutoAugment and RandAugment: the choice of operations for each image, and their strength.
 
-What is chosen is drawn on the host, so that the images of each operation are known there: no image is put through an
-operation that is not its own, and no GPU is waited for.
+The choice is drawn on the host, so that the images of each operation are known there: every operation is applied to its
+own images only, without synchronising with a GPU.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from designspace.data.augment import colour
 from designspace.data.augment.geometry import affine
 
 Operation = Callable[[Tensor, Tensor], Tensor]
-"""From uint8 images (n, C, H, W) and an argument for each, float32 (n,), to uint8 images."""
+"""Takes uint8 images (n, C, H, W) and one argument per image, float32 (n,), and returns uint8 images."""
 
 _TRANSLATION = 150 / 331
-"""The farthest translation, as a part of the side: 150 pixels of 331 in AutoAugment's paper (table 6)."""
+"""Largest translation, as a fraction of the side: 150 pixels of 331 in AutoAugment's paper (table 6)."""
 
 
 def shear_x(images: Tensor, slope: Tensor) -> Tensor:
-    """Take each row from further right, by ``slope`` pixels a row."""
+    """Take each row from further right, by ``slope`` pixels per row."""
     return affine(images, _matrices(slope, b=slope))
 
 
 def shear_y(images: Tensor, slope: Tensor) -> Tensor:
-    """Take each column from further below, by ``slope`` pixels a column."""
+    """Take each column from further below, by ``slope`` pixels per column."""
     return affine(images, _matrices(slope, d=slope))
 
 
-def translate_x(images: Tensor, part: Tensor) -> Tensor:
-    """Move to the right by a part of the width, in whole pixels."""
-    return affine(images, _matrices(part, c=-(part * images.shape[3]).trunc()))
+def translate_x(images: Tensor, fraction: Tensor) -> Tensor:
+    """Move to the right by a fraction of the width, in whole pixels."""
+    return affine(images, _matrices(fraction, c=-(fraction * images.shape[3]).trunc()))
 
 
-def translate_y(images: Tensor, part: Tensor) -> Tensor:
-    """Move down by a part of the height, in whole pixels."""
-    return affine(images, _matrices(part, f=-(part * images.shape[2]).trunc()))
+def translate_y(images: Tensor, fraction: Tensor) -> Tensor:
+    """Move down by a fraction of the height, in whole pixels."""
+    return affine(images, _matrices(fraction, f=-(fraction * images.shape[2]).trunc()))
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turn anticlockwise around the centre."""
+    """Rotate anticlockwise around the centre."""
     x, y = images.shape[3] / 2, images.shape[2] / 2
     cos, sin = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
     return affine(images, _matrices(cos, cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y))
@@ -59,13 +59,13 @@ def _matrices(
     e: Tensor | float = 1.0,
     f: Tensor | float = 0.0,
 ) -> Tensor:
-    """Matrices for `affine`, in Pillow's order of letters: (n, 2, 3)."""
+    """Return matrices for `affine` from coefficients in Pillow's order: (n, 2, 3)."""
     columns = [value if isinstance(value, Tensor) else torch.full_like(like, value) for value in (a, b, c, d, e, f)]
     return torch.stack(columns, 1).view(-1, 2, 3)
 
 
 def identity(images: Tensor, _: Tensor) -> Tensor:
-    """Leave the images."""
+    """Return the images unchanged."""
     return images
 
 
@@ -86,13 +86,13 @@ OPERATIONS: tuple[Operation, ...] = (
     colour.sharpness,
     colour.invert,
 )
-"""An operation is known by its place here."""
+"""All operations; elsewhere they are denoted by their index in this tuple."""
 _RANDAUGMENT = len(OPERATIONS) - 1
-"""RandAugment has all but the last (arXiv 1909.13719, section 3.1)."""
-_PLACE = {operation.__name__: place for place, operation in enumerate(OPERATIONS)}
+"""Number of operations of RandAugment, which are all but the last (arXiv 1909.13719, section 3.1)."""
+_INDEX = {operation.__name__: index for index, operation in enumerate(OPERATIONS)}
 _ENHANCING = ("contrast", "saturation", "brightness", "sharpness")
 
-# Two operations each: name, probability, magnitude of 10 (None where it has none). Table 9 of arXiv 1805.09501.
+# Pairs of operations: name, probability, magnitude of 10 (None if it has none). Table 9 of arXiv 1805.09501.
 _IMAGENET_POLICY: tuple[tuple[tuple[str, float, int | None], tuple[str, float, int | None]], ...] = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
     (("solarize", 0.6, 5), ("autocontrast", 0.6, None)),
@@ -123,23 +123,23 @@ _IMAGENET_POLICY: tuple[tuple[tuple[str, float, int | None], tuple[str, float, i
 
 
 class _Argument(NamedTuple):
-    """The argument of an operation is ``middle``, plus or minus ``range`` with equal chances."""
+    """The argument of an operation: ``middle``, plus or minus ``range`` with equal probability."""
 
     middle: float
     range: float = 0.0
 
 
-def _argument(name: str, part: float) -> _Argument:
-    """The argument of an operation of which no method has its own idea, at a part of its greatest strength."""
+def _argument(name: str, fraction: float) -> _Argument:
+    """Return the argument of an operation that both methods treat alike, at a fraction of its full strength."""
     ranges = {"shear_x": 0.3, "shear_y": 0.3, "translate_x": _TRANSLATION, "translate_y": _TRANSLATION, "rotate": 30}
-    return _Argument(0.0, ranges.get(name, 0.0) * part)
+    return _Argument(0.0, ranges.get(name, 0.0) * fraction)
 
 
 def _autoaugment_argument(name: str, magnitude: int) -> _Argument:
-    """The argument in AutoAugment: the paper gives ranges (table 6), and the authors' code says how they are divided.
+    """Return AutoAugment's argument: the ranges are from the paper (table 6), their division from the authors' code.
 
-    So has the code of ResNeSt's authors it. The factor of colour, contrast, brightness and sharpness grows from 0.1
-    with the magnitude, so 5 changes nothing; posterize keeps 4 bits at most.
+    The code of ResNeSt's authors agrees. The factor of colour, contrast, brightness and sharpness grows from 0.1 with
+    the magnitude, so 5 changes nothing; posterize keeps 4 bits at most.
     """
     if name in _ENHANCING:
         return _Argument(0.1 + 1.8 * magnitude / 10)
@@ -151,44 +151,44 @@ def _autoaugment_argument(name: str, magnitude: int) -> _Argument:
 
 
 def _randaugment_argument(name: str, magnitude: float) -> _Argument:
-    """The argument in RandAugment: 0 changes nothing, 30 is the end of AutoAugment's ranges, as torchvision has it.
+    """Return RandAugment's argument: 0 changes nothing, 30 is the end of AutoAugment's ranges, as in torchvision.
 
-    In the code of RandAugment's authors those end at 10, and factors grow from 0.1, so that 5 changes nothing.
+    In the code of RandAugment's authors the ranges end at 10, and factors grow from 0.1, so that 5 changes nothing.
     """
-    part = magnitude / 30
+    fraction = magnitude / 30
     if name in _ENHANCING:
-        return _Argument(1.0, 0.9 * part)
+        return _Argument(1.0, 0.9 * fraction)
     if name == "solarize":
-        return _Argument(255 * (1 - part))
+        return _Argument(255 * (1 - fraction))
     if name == "posterize":
-        return _Argument(8 - round(4 * part))
-    return _argument(name, part)
+        return _Argument(8 - round(4 * fraction))
+    return _argument(name, fraction)
 
 
 def draw_autoaugment(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Choose what AutoAugment does to so many images: one of its 25 pairs each, every operation with its probability.
+    """Draw AutoAugment's operations for ``count`` images: one of its 25 pairs each, applied with their probabilities.
 
     Returns:
-        Places in `OPERATIONS`, int64 (count, 2), and arguments, float32 (count, 2), both on the host.
+        Indices into `OPERATIONS`, int64 (count, 2), and arguments, float32 (count, 2), both on the host.
     """
     host = host_generator(generator)
-    kinds = torch.tensor([[_PLACE[name] for name, _, _ in pair] for pair in _IMAGENET_POLICY])
-    chances = torch.tensor([[chance for _, chance, _ in pair] for pair in _IMAGENET_POLICY])
+    kinds = torch.tensor([[_INDEX[name] for name, _, _ in pair] for pair in _IMAGENET_POLICY])
+    probabilities = torch.tensor([[probability for _, probability, _ in pair] for pair in _IMAGENET_POLICY])
     arguments = torch.tensor(
         [[_autoaugment_argument(name, magnitude or 0) for name, _, magnitude in pair] for pair in _IMAGENET_POLICY]
     )  # (25, 2, 2)
     pairs = torch.randint(len(kinds), (count,), generator=host)
-    done = torch.rand(count, 2, generator=host) < chances[pairs]
-    return torch.where(done, kinds[pairs], 0), _signed(arguments[pairs], host)
+    is_applied = torch.rand(count, 2, generator=host) < probabilities[pairs]
+    return torch.where(is_applied, kinds[pairs], 0), _signed(arguments[pairs], host)
 
 
 def draw_randaugment(
     count: int, operations: int, magnitude: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Choose what RandAugment does to so many images: ``operations`` of 14 each, with equal chances, of one magnitude.
+    """Draw RandAugment's operations for ``count`` images: ``operations`` of 14 each, uniformly, of one magnitude.
 
     Returns:
-        Places in `OPERATIONS`, int64, and arguments, float32, both (count, operations) and on the host.
+        Indices into `OPERATIONS`, int64, and arguments, float32, both (count, operations) and on the host.
     """
     host = host_generator(generator)
     arguments = torch.tensor(
@@ -199,19 +199,19 @@ def draw_randaugment(
 
 
 def _signed(arguments: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw signs: pairs of middle and range (..., 2) -> arguments (...)."""
-    middle, reach = arguments.unbind(-1)
+    """Draw signs and return arguments: pairs of middle and range (..., 2) -> (...)."""
+    middle, range_ = arguments.unbind(-1)
     negative = torch.rand(middle.shape, generator=generator) < 0.5
-    return torch.where(negative, middle - reach, middle + reach)
+    return torch.where(negative, middle - range_, middle + range_)
 
 
 def perform(images: Tensor, kinds: Tensor, arguments: Tensor) -> Tensor:
-    """Put each image through its operations, one after the other.
+    """Apply to each image its operations, one after the other.
 
     Args:
         images: uint8 (n, C, H, W), one channel or three, on any device; they are not changed.
-        kinds: places in `OPERATIONS`, int64 (n, k), on the host.
-        arguments: of the operations, float32 (n, k), on the host.
+        kinds: indices into `OPERATIONS`, int64 (n, k), on the host.
+        arguments: arguments of the operations, float32 (n, k), on the host.
     """
     images = images.clone(memory_format=torch.contiguous_format)
     for kind_of, argument_of in zip(kinds.unbind(1), arguments.unbind(1), strict=True):
@@ -220,20 +220,20 @@ def perform(images: Tensor, kinds: Tensor, arguments: Tensor) -> Tensor:
             if operation is identity or not len(chosen):
                 continue
             argument = argument_of[chosen].to(images.device, non_blocking=True)
-            place = chosen.to(images.device, non_blocking=True)
-            images.index_copy_(0, place, operation(images.index_select(0, place), argument))
+            index = chosen.to(images.device, non_blocking=True)
+            images.index_copy_(0, index, operation(images.index_select(0, index), argument))
     return images
 
 
 def host_generator(generator: torch.Generator) -> torch.Generator:
-    """Give a generator of the host: the given one, or, where that is a GPU's, one that follows from its state.
+    """Return a generator of the host: the argument itself or, if it is a GPU's, one seeded from its state.
 
-    The state of a GPU's generator is kept on the host, so nothing waits for the GPU. It moves on.
+    The state of a GPU's generator is kept on the host, so this does not synchronise with the GPU. The state advances.
     """
     if generator.device.type == "cpu":
         return generator
     words = torch.frombuffer(bytearray(generator.get_state().numpy().tobytes()[:16]), dtype=torch.int64).tolist()
     torch.rand((), generator=generator, device=generator.device)
-    # Seed and number of values drawn so far; the factor spreads neighbouring numbers.
+    # The words are the seed and the number of values drawn so far; the factor spreads neighbouring numbers.
     seed = (words[0] ^ (words[-1] * 0x9E3779B97F4A7C15)) % 2**63
     return torch.Generator().manual_seed(seed)
