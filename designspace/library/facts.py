@@ -56,14 +56,14 @@ def trained_info(
     """
     return ModelInfo(
         name=name,
-        preset=preset_of(recipe, images),
+        preset=preset_for_recipe(recipe, images),
         origin=origin,
         licence=licence,
         classes=images.classes,
         result=MeasuredError(
             result.final_error,
             result.best_error,
-            f"{count_of(recipe.test_images)} test images of {recipe.data}",
+            f"{describe_count(recipe.test_images)} test images of {recipe.data}",
             result.heldout_error,
         ),
         seeds=seeds,
@@ -80,12 +80,12 @@ def trained_info(
     )
 
 
-def preset_of(recipe: Recipe, images: ImageFacts) -> Preset:
+def preset_for_recipe(recipe: Recipe, images: ImageFacts) -> Preset:
     """Return how images must be prepared for what a recipe trained."""
     crop = recipe.test_size or recipe.crop_size or images.size
     return Preset(crop=crop, resize=images.size, mean=images.mean, std=images.std)
 
 
-def count_of(images: int | None) -> str:
+def describe_count(images: int | None) -> str:
     """Return a recipe's number of images in words."""
     return "all" if images is None else f"{images:,}"

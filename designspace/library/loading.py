@@ -12,8 +12,8 @@ import torch
 
 from designspace import data
 from designspace.data.of_run import data_of
-from designspace.library.facts import ImageFacts, count_of, trained_info
-from designspace.library.saved import fill, is_model_folder, read_model
+from designspace.library.facts import ImageFacts, describe_count, trained_info
+from designspace.library.saved import fill_model, is_model_folder, read_model
 from designspace.models import AnyNet
 from designspace.models.info import OWN_LICENCE, SeedMeans, Selection
 from designspace.networks.network import Network
@@ -85,7 +85,7 @@ class NetworkOfRun(NamedTuple):
     """Its id, or a trial's key."""
 
 
-def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> NetworkOfRun:
+def find_network(run: RunFolder, rank: int | None = None, id_: str | None = None) -> NetworkOfRun:
     """Find one of a run's networks.
 
     Args:
@@ -204,7 +204,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         raise RunError(f"{run.path} has results but no recipe.yaml")
     recipe = plan.recipe
     model = AnyNet(population[population.ids.index(chosen.id)])
-    fill(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
+    fill_model(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
     root = data_of(run, recipe.data).root
     facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
     model.weights = trained_info(
@@ -214,7 +214,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         seed=plan.seed_of(chosen.key),
         ended=chosen.ended,
         images=ImageFacts(size, facts.mean, facts.std, facts.classes),
-        origin=f"trained from scratch on {count_of(recipe.train_images)} training images of {recipe.data}",
+        origin=f"trained from scratch on {describe_count(recipe.train_images)} training images of {recipe.data}",
         licence=OWN_LICENCE,
         provenance=_provenance(run),
         seeds=_seeds(trials.network(chosen.id)),

@@ -14,8 +14,8 @@ import torch
 from designspace import data
 from designspace.data.images import ImageData
 from designspace.library.facts import ImageFacts, trained_info
-from designspace.library.saved import ONNX, TORCH_EXPORT, fill, model_files
-from designspace.library.start import Begun, Start, Which, begin
+from designspace.library.saved import ONNX, TORCH_EXPORT, fill_model, model_files
+from designspace.library.start import InitialModel, Start, WeightSource, build_initial_model
 from designspace.models import AnyNet
 from designspace.models.info import ModelInfo
 from designspace.support.errors import InputError, RunError
@@ -39,7 +39,7 @@ class OneTraining:
 
     run: TrainingFolder
     start: Start
-    which: Which
+    weight_source: WeightSource
     """Whose weights it begins with."""
     images: ImageData
     classes: tuple[str, ...]
@@ -58,17 +58,19 @@ class OneTraining:
             InputError, RunError: the folder is damaged, or what it names cannot be had.
         """
         recipe = run.only_trial.recipe
-        start, which = Start.from_dict(run.start(), run.only_trial.network)
+        start, weight_source = Start.from_dict(run.start(), run.only_trial.network)
         images = data.load(recipe.data, root, recipe.train_images, recipe.test_images)
-        return OneTraining(run, start, which, images, data.facts(recipe.data, root).classes)
+        return OneTraining(run, start, weight_source, images, data.facts(recipe.data, root).classes)
 
-    def begin(self) -> Begun:
+    def initial_model(self) -> InitialModel:
         """Build the module that is trained (see `begin`)."""
-        return begin(self.start, self.trial.network, self.which, self.trial.recipe, self.trial.seed)
+        return build_initial_model(
+            self.start, self.trial.network, self.weight_source, self.trial.recipe, self.trial.seed
+        )
 
     def train(
         self,
-        begun: Begun,
+        initial: InitialModel,
         ranks: Ranks,
         device: torch.device,
         *,
@@ -79,7 +81,7 @@ class OneTraining:
         """Train, keep the folder up to date, and write the model into it; return what came of it.
 
         Args:
-            begun: what `begin` gave.
+            initial: what `begin` gave.
             ranks: who this process is. Rank 0 alone has the folder; the others call `take_part`.
             device: of this process; of its kind are those of a recipe that trains on several.
             on_step: called before each step, or soon after it began where other processes train.
@@ -89,33 +91,35 @@ class OneTraining:
         Raises:
             Interrupted, ClaimLost, RunError: as of `train_into`.
         """
-        _seen_by_all(self.run.trial_folder.checkpoint, ranks)
-        views = _Views(self.run, images_per_epoch(self.trial.recipe, self.images))
+        _check_same_checkpoint(self.run.trial_folder.checkpoint, ranks)
+        epochs = _EpochWriter(self.run, images_per_epoch(self.trial.recipe, self.images))
 
         def keep(history: tuple[EpochRecord, ...]) -> None:
-            views.add(history)
+            epochs.add(history)
             on_epoch(history)
 
-        train = functools.partial(self._train, begun, ranks, device, on_step)
+        train = functools.partial(self._train, initial, ranks, device, on_step)
         try:
-            finish = functools.partial(self._write_model, begun)
+            finish = functools.partial(self._write_model, initial)
             return train_into(self.run.trial_folder, self.trial, train, keep, should_stop, finish)
         finally:
-            views.close()
+            epochs.close()
 
-    def take_part(self, begun: Begun, ranks: Ranks, device: torch.device, should_stop: ShouldStop) -> TrialResult:
+    def take_part(
+        self, initial: InitialModel, ranks: Ranks, device: torch.device, should_stop: ShouldStop
+    ) -> TrialResult:
         """Train as another rank than the first.
 
         Raises:
             OtherRankFailed: another process ended, or says itself what is wrong.
             Exception: whatever else ends the training.
         """
-        checkpoint = _seen_by_all(self.run.trial_folder.checkpoint, ranks)
-        return self._train(begun, ranks, device, None, checkpoint, None, should_stop)
+        checkpoint = _check_same_checkpoint(self.run.trial_folder.checkpoint, ranks)
+        return self._train(initial, ranks, device, None, checkpoint, None, should_stop)
 
     def _train(
         self,
-        begun: Begun,
+        initial: InitialModel,
         ranks: Ranks,
         device: torch.device,
         on_step: Callable[[], None] | None,
@@ -135,7 +139,7 @@ class OneTraining:
                 checkpoint=checkpoint,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
-                first=begun.model.state_dict() if begun.source else None,
+                first=initial.model.state_dict() if initial.source else None,
                 on_step=on_step,
             )
 
@@ -147,7 +151,7 @@ class OneTraining:
         try:
             part = ranks.together(lambda: on_device(self.images, trial.recipe, device))
             return train_part(
-                begun.model,
+                initial.model,
                 trial.recipe,
                 part,
                 ranks.shard,
@@ -161,19 +165,19 @@ class OneTraining:
                 raise OtherRankFailed from error
             raise
 
-    def _write_model(self, begun: Begun, result: TrialResult) -> None:
+    def _write_model(self, initial: InitialModel, result: TrialResult) -> None:
         """Write the trained model into the folder."""
         trial, folder = self.trial, self.run.trial_folder
         question = question_of(trial.id, trial.recipe, trial.seed)
         model = AnyNet(trial.network)
-        fill(model, trained_weights(folder.checkpoint, question, result.epochs), folder.checkpoint)
-        files = model_files(model, self._info(begun, result))
+        fill_model(model, trained_weights(folder.checkpoint, question, result.epochs), folder.checkpoint)
+        files = model_files(model, self._info(initial, result))
         write_folder(folder.path, files, stale=(ONNX, TORCH_EXPORT))
 
-    def _info(self, begun: Begun, result: TrialResult) -> ModelInfo:
+    def _info(self, initial: InitialModel, result: TrialResult) -> ModelInfo:
         """What is known of the trained weights."""
         recipe, images = self.trial.recipe, self.images
-        how = "fine-tuned" if begun.source else "trained from scratch"
+        how = "fine-tuned" if initial.source else "trained from scratch"
         origin = f"{how} on {trained_images(recipe, images):,} training images of {recipe.data}"
         return trained_info(
             self.start.name,
@@ -182,8 +186,8 @@ class OneTraining:
             seed=self.trial.seed,
             ended=time.time(),
             images=ImageFacts(images.shape[1], images.mean, images.std, self.classes),
-            origin=origin + (f", from {begun.source}" if begun.source else ""),
-            licence=begun.licence,
+            origin=origin + (f", from {initial.source}" if initial.source else ""),
+            licence=initial.licence,
             provenance=[self.run.provenance()],
         )
 
@@ -210,7 +214,7 @@ def steps_per_epoch(recipe: Recipe, images: ImageData) -> int:
     return max(1, trained_images(recipe, images) // recipe.batch_size)
 
 
-class _Views:
+class _EpochWriter:
     """What people read of the epochs: first the events, then the line of history.csv that says they are there."""
 
     def __init__(self, folder: TrainingFolder, images: int) -> None:
@@ -236,7 +240,7 @@ class _Views:
             self._events.close()
 
 
-def _seen_by_all(checkpoint: Path, ranks: Ranks) -> Path:
+def _check_same_checkpoint(checkpoint: Path, ranks: Ranks) -> Path:
     """Return the checkpoint, which all processes must see alike to resume from one epoch."""
     ends = ranks.gather(_last_bytes(checkpoint))
     if others := [str(rank) for rank, content in enumerate(ends) if content != ends[0]]:

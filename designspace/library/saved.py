@@ -104,7 +104,7 @@ def read_model(path: Path) -> AnyNet:
     if held < needed:
         raise RunError(f"{source} holds {held:,} numbers, but network {network.id} has {needed:,} weights")
     model = AnyNet(network)
-    fill(model, tensors, source)
+    fill_model(model, tensors, source)
     model.weights = known
     return model.eval()
 
@@ -119,7 +119,7 @@ def read_description(path: Path) -> tuple[Network, ModelInfo]:
     return network, known
 
 
-def fill(model: AnyNet, tensors: Mapping[str, Any], source: Path) -> None:
+def fill_model(model: AnyNet, tensors: Mapping[str, Any], source: Path) -> None:
     """Give a module the values of a state dict, whatever somebody may have put into that.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from designspace.library.loading import find, load
+from designspace.library.loading import find_network, load
 from designspace.library.saved import is_model_folder, read_description
 from designspace.models import AnyNet, weights
 from designspace.models.info import OWN_LICENCE
@@ -23,10 +23,10 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import FIRST_WEIGHTS
 
-Which = bool | str | None
+WeightSource = bool | str | None
 """Whose weights: None or False for first ones, drawn at random; True for the default ones, which are those published
 for a name, and the trained ones of a run or model folder. For a published network also a source, an address or a file,
-as `designspace.models.weights.load` takes them."""
+as `designspace.models.weights.load_weights` takes them."""
 
 _ALIKE_STEMS = {"imagenet", "cifar"}
 """Stems whose weights have one shape: only their strides differ."""
@@ -43,15 +43,15 @@ class Start:
     folder: Path | None = None
     """The run or the model folder that it is from; None for a published one."""
     id: str | None = None
-    """Which of the run's networks."""
+    """WeightSource of the run's networks."""
 
-    def to_dict(self, which: Which) -> dict[str, Any]:
+    def to_dict(self, which: WeightSource) -> dict[str, Any]:
         """Return what another process finds the weights by, as JSON values for `Start.from_dict`."""
         folder = None if self.folder is None else str(self.folder.resolve())
         return {"name": self.name, "folder": folder, "id": self.id, "weights": which}
 
     @staticmethod
-    def from_dict(fields: Mapping[str, Any], network: Network) -> tuple[Start, Which]:
+    def from_dict(fields: Mapping[str, Any], network: Network) -> tuple[Start, WeightSource]:
         """Return the start, and which weights, that `to_dict` described.
 
         Args:
@@ -73,7 +73,7 @@ class Start:
             return choose(name), which
         return (choose(None, Path(folder), id_=id_) if id_ is not None else choose(folder)), which
 
-    def weights_in_words(self, which: Which) -> str:
+    def describe_weights(self, which: WeightSource) -> str:
         """Name the weights before they are fetched, as a folder's note of what was asked does."""
         if not which:
             return FIRST_WEIGHTS
@@ -100,7 +100,7 @@ def choose(model: str | None, run: Path | None = None, rank: int | None = None, 
     if run is not None:
         if not RunFolder(run).exists():
             raise InputError(f"{run} is not a run folder (of designspace.sample)")
-        return Start(*find(RunFolder(run), rank, id_))
+        return Start(*find_network(RunFolder(run), rank, id_))
     path = Path(str(model))
     if path.is_dir():
         if not is_model_folder(path):
@@ -112,7 +112,7 @@ def choose(model: str | None, run: Path | None = None, rank: int | None = None, 
     return Start(catalog.canonical_name(str(model)), catalog.get(str(model)))
 
 
-def fitted(network: Network, channels: int, num_classes: int, stem: str | None = None) -> Network:
+def fit_to_images(network: Network, channels: int, num_classes: int, stem: str | None = None) -> Network:
     """Give a network the ends that images need: channels, classes, and if wanted a stem of another kind, as wide.
 
     ``cifar``, a stem of stride 1, is for images of 32 pixels or so.
@@ -125,7 +125,7 @@ def fitted(network: Network, channels: int, num_classes: int, stem: str | None =
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class InitialModel:
     """A module as its training begins."""
 
     model: AnyNet
@@ -135,13 +135,13 @@ class Begun:
     """Of what comes of them."""
 
 
-def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: int) -> Begun:
+def build_initial_model(start: Start, network: Network, which: WeightSource, recipe: Recipe, seed: int) -> InitialModel:
     """Build the module that is trained.
 
     Args:
         start: the network as it was chosen.
-        network: the same, `fitted`.
-        which: see `Which`. A classifier for other classes begins afresh.
+        network: the same, `fit_to_images`.
+        which: see `WeightSource`. A classifier for other classes begins afresh.
         recipe: says how the module is regularised.
         seed: decides the first weights, as `designspace.training.train` does.
 
@@ -151,7 +151,7 @@ def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: in
     """
     built = first_model(network, recipe, seed)
     if not which:
-        return Begun(built, "", OWN_LICENCE)
+        return InitialModel(built, "", OWN_LICENCE)
     kinds = {start.network.stem.kind, network.stem.kind}
     if len(kinds) > 1 and not kinds <= _ALIKE_STEMS:
         raise InputError(
@@ -159,17 +159,17 @@ def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: in
             "leave out weights=... or stem=..."
         )
     state, source, licence = _trained(start, network, which)
-    state = weights.adapt_ends(state, num_classes=network.num_classes, in_channels=network.in_channels)
+    state = weights.adapt_weights(state, num_classes=network.num_classes, in_channels=network.in_channels)
     built.load_state_dict({**built.state_dict(), **state})  # a classifier that was left out stays as it began
     of_result = licence if licence == OWN_LICENCE else f"that of the weights it began with: {licence}"
-    return Begun(built, source, of_result)
+    return InitialModel(built, source, of_result)
 
 
 def _trained(start: Start, network: Network, which: bool | str) -> tuple[dict[str, Tensor], str, str]:
     """Trained weights as a state dict, whose they are, and their licence."""
     if start.folder is None:
         classes, channels = network.num_classes, network.in_channels
-        published = weights.load(start.name, which, num_classes=classes, in_channels=channels)
+        published = weights.load_weights(start.name, which, num_classes=classes, in_channels=channels)
         return published.state, f"{start.name}, {published.origin}", published.licence
     if which is not True:
         raise InputError(f"{start.folder} has weights of its own: weights=true, not weights={which}")

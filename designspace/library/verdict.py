@@ -16,7 +16,7 @@ _VALIDATION_IMAGES = 50_000
 _CLASSES = 1000
 
 
-class Figure(NamedTuple):
+class PublishedTop1(NamedTuple):
     """A published top-1."""
 
     top1: float
@@ -24,7 +24,7 @@ class Figure(NamedTuple):
     source: str
 
 
-def published_figure(name: str, weights: ModelInfo) -> Figure | None:
+def published_top1(name: str, weights: ModelInfo) -> PublishedTop1 | None:
     """What was published of a model, or None.
 
     Args:
@@ -32,14 +32,14 @@ def published_figure(name: str, weights: ModelInfo) -> Figure | None:
         weights: the model's attribute ``weights``.
     """
     if (published := weights.published) is not None:
-        return None if published.top1 is None else Figure(published.top1, published.weights)
+        return None if published.top1 is None else PublishedTop1(published.top1, published.weights)
     try:
-        return Figure(catalog.published(name).top1, catalog.published(name).source)
+        return PublishedTop1(catalog.published(name).top1, catalog.published(name).source)
     except InputError:
         return None
 
 
-def verdict(found: Verification, figure: Figure, tolerance: float, differences: list[str]) -> str:
+def verdict(found: Verification, figure: PublishedTop1, tolerance: float, differences: list[str]) -> str:
     """Compare a measured top-1 with the published one.
 
     Args:

@@ -158,7 +158,7 @@ def match_classes(images: ImageFolder | ImageData, network: Network, known: Sequ
         raise InputError(f"{error}{_hint(images)}") from error
 
 
-def matching_in_words(images: ImageFolder | ImageData, known: Sequence[str]) -> str:
+def describe_matching(images: ImageFolder | ImageData, known: Sequence[str]) -> str:
     """Say how the classes of images are matched with those of a model (see `match_classes`)."""
     if not known or not images.classes:
         order = "in the order of the folders" if isinstance(images, ImageFolder) else f"as in {images.name}"

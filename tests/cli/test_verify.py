@@ -19,7 +19,7 @@ from designspace.data.presets import Preset
 from designspace.library.saved import write_model
 from designspace.library.verification import verify as measure
 from designspace.models import AnyNet, create_model
-from designspace.models.info import ModelInfo, PublishedFigure
+from designspace.models.info import ModelInfo, PublishedAccuracy
 from designspace.networks.network import Network, Stage, Stem
 
 # Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
@@ -128,7 +128,7 @@ def test_a_prepared_data_set_by_name(capsys, tmp_path, data_root):
 
 
 def test_the_published_figure_is_beside_it(capsys, folder, tmp_path):
-    path = written(tmp_path / "theirs", published=PublishedFigure("timm:pycls_in1k", 72.48))
+    path = written(tmp_path / "theirs", published=PublishedAccuracy("timm:pycls_in1k", 72.48))
     code, output, _ = typed(capsys, f"model={path}", f'data="{folder}"', "crop=20")
     assert code == 0
     assert output.splitlines()[-1] == (

@@ -14,8 +14,8 @@ import torch
 from designspace.data.presets import Preset
 from designspace.library.saved import read_model, write_model
 from designspace.models import AnyNet
-from designspace.models.info import OWN_LICENCE, ModelInfo, PublishedFigure, of_published
-from designspace.models.weights import Weights, find
+from designspace.models.info import OWN_LICENCE, ModelInfo, PublishedAccuracy, published_info
+from designspace.models.weights import Weights, find_weights
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 
@@ -33,7 +33,7 @@ KNOWN = ModelInfo(
     "made up",
     OWN_LICENCE,
     classes=("a", "b", "c|d"),
-    published=PublishedFigure("mine", 12.5),
+    published=PublishedAccuracy("mine", 12.5),
 )
 
 
@@ -284,13 +284,13 @@ def test_what_a_later_version_adds_is_left_out(folder):
 
 
 def test_what_is_known_of_a_published_network():
-    file = find("regnetx_400mf", "timm")
-    known = of_published("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
+    file = find_weights("regnetx_400mf", "timm")
+    known = published_info("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
     assert (known.name, known.preset.crop, known.licence) == ("regnetx_400mf", 192, "MIT")
     assert known.about["published"]["weights"] == "timm:pycls_in1k"
-    assert of_published("regnetx_400mf", Weights({}, file, Preset(), "a file", "MIT"), 1).preset.mean == (0.449,)
+    assert published_info("regnetx_400mf", Weights({}, file, Preset(), "a file", "MIT"), 1).preset.mean == (0.449,)
     json.dumps(known.to_dict())
-    untrained = of_published("resnest101", None)
+    untrained = published_info("resnest101", None)
     assert (untrained.preset.crop, untrained.preset.resize) == (256, 293)
     assert "not trained" in untrained.origin
 
