@@ -205,7 +205,9 @@ class Pair(Ranks):
 
 def test_all_must_go_on_from_one_checkpoint(folder, training):
     go(with_recipe(training, epochs=1))
-    with pytest.raises(RunError, match=r"is not the same for rank 1 as for rank 0: put out=... where all machines see"):
+    with pytest.raises(
+        RunError, match=r"is not the same for rank 1 as for rank 0: choose out=... in a folder that all"
+    ):
         one_network._check_same_checkpoint(folder.checkpoint, Pair(0, 2))
     with pytest.raises(OtherRankFailed):
         one_network._check_same_checkpoint(folder.checkpoint, Pair(1, 2))

@@ -68,10 +68,10 @@ def test_weights_of_a_model_folder(folder):
     assert same(initial.model, trained) == set(trained) - set(CLASSIFIER)
     assert set(CLASSIFIER) <= same(initial.model, fresh)
     assert initial.source == "mine, a run of mine"
-    assert initial.licence == "that of the weights it began with: MIT"
+    assert initial.licence == "that of the initial weights: MIT"
     whole = build_initial_model(start, NETWORK, True, RECIPE, 0).model
     assert same(whole, trained) == set(trained)
-    with pytest.raises(InputError, match="has weights of its own: weights=true, not weights=timm"):
+    with pytest.raises(InputError, match="has its own weights: weights=true, not weights=timm"):
         build_initial_model(start, NETWORK, "timm", RECIPE, 0)
 
 
@@ -122,7 +122,7 @@ def test_one_thing_must_be_named(folder, tmp_path):
             choose(*arguments)
     with pytest.raises(InputError, match=r"is not a model folder .*for a run: run="):
         choose(str(tmp_path))
-    with pytest.raises(InputError, match="a file of weights goes with a name: weights="):
+    with pytest.raises(InputError, match="if it is a file of weights: model=<name of the network> weights="):
         choose(str(folder / "network.json"))
     with pytest.raises(InputError, match="is not a model folder"):
         choose("runs/nothing")

@@ -17,7 +17,7 @@ PUBLISHED = "the published 81.03% (resnest:official)"
         (81.03, f"within 0.3 points of {PUBLISHED}"),
         (80.73, "within 0.3 points"),
         (81.33, "within 0.3 points"),
-        (80.72, f"0.31 points below {PUBLISHED}: check that these are the weights"),
+        (80.72, f"0.31 points below {PUBLISHED}: check that these are the published weights"),
         (82.23, f"1.20 points above {PUBLISHED}: check"),
         (0.1, "80.93 points below"),
     ],
@@ -37,7 +37,7 @@ def test_what_was_measured_otherwise_does_not_compare(tmp_path):
     few = Verification(80.0, 95.0, 49_999, ("broken",))
     said = differences(few, imagenet, Preset(), Preset())
     assert said == ["it is for ImageNet's 50,000 validation images in 1,000 classes, not for 49,999 in 1,000"]
-    assert verdict(few, PUBLISHED_TOP1, 0.3, said) == f"top-1 does not compare with {PUBLISHED}: {said[0]}"
+    assert verdict(few, PUBLISHED_TOP1, 0.3, said) == f"top-1 is not comparable with {PUBLISHED}: {said[0]}"
 
 
 def known(published=None):

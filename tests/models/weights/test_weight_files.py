@@ -125,7 +125,9 @@ def test_no_code_is_run(tmp_path, how):
     }[how]()
     pickle.loads(pickle.dumps(Executed(tmp_path / "control")))
     assert (tmp_path / "control").is_dir()  # the trap works
-    refused(tmp_path, content, r"cut off, damaged|requires \w+\.mkdir, but reading must not run code.*save only its state")
+    refused(
+        tmp_path, content, r"cut off, damaged|requires \w+\.mkdir, but reading must not run code.*save only its state"
+    )
     assert not (tmp_path / "executed").exists()
 
 
