@@ -11,7 +11,7 @@ from designspace.library.export import check_onnx, check_onnx_packages, to_onnx,
 from designspace.library.loading import load
 from designspace.library.saved import ONNX, TORCH_EXPORT, write_model
 from designspace.models import AnyNet
-from designspace.models.info import ModelInfo, of_published
+from designspace.models.info import ModelInfo, published_info
 from designspace.models.zoo import create_model
 from designspace.support.errors import InputError
 from designspace.support.reading import entries
@@ -55,7 +55,7 @@ def _chosen(options: Options) -> tuple[AnyNet, ModelInfo]:
     """The model that was asked for, and what is known about it."""
     if options.model is not None and options.run is None:
         model = create_model(options.model, options.weights or False)
-        return model, model.weights or of_published(options.model, None)
+        return model, model.weights or published_info(options.model, None)
     if options.run is None or options.model is not None:
         raise InputError("either run=... or model=... must be given, and not both; see --help")
     model = load(options.run, rank=options.rank if options.id is None else None, id=options.id)

@@ -17,7 +17,7 @@ from designspace.cli.training import lr_note, print_summary, stem_note, training
 from designspace.data.of_run import DataSource, data_of
 from designspace.launch import train as submit
 from designspace.library.one_network import OneTraining
-from designspace.library.start import choose, fitted
+from designspace.library.start import choose, fit_to_images
 from designspace.networks.layers import NetworkColumns
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
@@ -104,8 +104,8 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
     training, folder = plan.training, plan.training.run
     if torchrun.from_environment(os.environ) is not None:
         raise InputError("launcher=slurm starts array tasks, and torchrun started this process: leave one of them out")
-    if training.which:
-        training.begin()  # nodes may have no network: what must be fetched is fetched here
+    if training.weight_source:
+        training.initial_model()  # nodes may have no network: what must be fetched is fetched here
     if options.dry_run:
         made = plan.launcher.submit(folder, folder.plan(), dry_run=True)
         print(f"{made.in_words()}; nothing was submitted")
@@ -113,7 +113,7 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
             print(f"the script of the array:\n\n{made.script}")
         return
     _ask(training, options)
-    folder.note_start(training.start.to_dict(training.which))
+    folder.note_start(training.start.to_dict(training.weight_source))
     submit({folder: folder.plan()}, plan.launcher, wait=options.wait)
     if result := folder.trial_folder.state().result:
         _say(training, result)
@@ -121,7 +121,7 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
 
 def _ask(training: OneTraining, options: Options) -> None:
     """Note in the folder what is trained."""
-    start = training.start.to_dict(training.which)
+    start = training.start.to_dict(training.weight_source)
     training.run.ask(training.trial, start, options.provenance())
 
 
@@ -141,7 +141,7 @@ def _plan(options: Options, *, show: bool) -> _Plan:
     given = Recipe.from_dict({**options.recipe, "data": source.name})
     recipe, images_note = usable(_on_ranks(given, options), source, options)
     shape = data.shape(recipe.data, source.root)
-    network = fitted(start.network, shape.channels, shape.num_classes, options.stem)
+    network = fit_to_images(start.network, shape.channels, shape.num_classes, options.stem)
     check_training(recipe, NetworkColumns.of(network), source.root)
     launcher, device = _launcher(options, recipe, source.root), options.any_device
     if launcher.slurm is not None:
@@ -152,7 +152,7 @@ def _plan(options: Options, *, show: bool) -> _Plan:
         if recipe.devices > 1 and torchrun.from_environment(os.environ) is None:
             check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
-    trial = Trial(network, recipe, options.seed, start.weights_in_words(options.weights))
+    trial = Trial(network, recipe, options.seed, start.describe_weights(options.weights))
     path = options.out or Path(f"runs/{start.name}-{recipe.data}".replace(" ", "-"))
     TrainingFolder(path).check(trial)
     if show:

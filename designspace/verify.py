@@ -16,12 +16,12 @@ from designspace.data.images import ImageData
 from designspace.data.listing import describe_left_out
 from designspace.data.of_run import data_of
 from designspace.library.saved import is_model_folder, read_description
-from designspace.library.verdict import differences, published_figure, verdict
+from designspace.library.verdict import differences, published_top1, verdict
 from designspace.library.verification import (
     check_classes,
+    describe_matching,
     known_classes,
     match_classes,
-    matching_in_words,
     preset_for,
     verify,
 )
@@ -71,7 +71,7 @@ def run(options: Options) -> None:
     images = find_images(named, root, options.images)
     model = load(name, options.weights, images)
     weights, known = getattr(model, "weights", None), known_classes(model)
-    classes = matching_in_words(images, known)
+    classes = describe_matching(images, known)
     present = len(set(images.labels.tolist() if isinstance(images, ImageFolder) else images.test_labels.tolist()))
     images = match_classes(images, model.network, known)
     own = preset_for(images, weights.preset if weights else None)
@@ -95,7 +95,7 @@ def run(options: Options) -> None:
     if weights:
         rows.append(("licence", weights.licence))
     print_table("", ("model", name), rows, texts=(0, 1))
-    if weights and (figure := published_figure(name, weights)):
+    if weights and (figure := published_top1(name, weights)):
         print(f"\n{verdict(found, figure, options.tolerance, differences(found, images, used, own))}")
     if found.unreadable:
         one = len(found.unreadable) == 1

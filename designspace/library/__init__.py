@@ -1,4 +1,4 @@
-"""What one does with trained networks: load, verify, describe, write, export them, and train one from their weights."""
+"""Trained networks: load, verify, describe, write and export them, and train one from their weights."""
 
 from designspace.library.loading import load
 

@@ -1,6 +1,6 @@
-"""Models as files for other programs: ONNX, and the programs of ``torch.export``.
+"""Exports models for other programs: as ONNX, or as a program of ``torch.export``.
 
-Both take images of any batch size and any height and width, as the module does, prepared as for the module.
+Like the module, both accept any batch size and any height and width; images are prepared in the same way.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_bytes, write_bytes
 
 OPSET = 20
-"""Average pools whose windows hang over the border are right in onnxruntime from version 19 on."""
+"""Version of ONNX's operators. From 19 on, onnxruntime computes average pools correctly at the border."""
 INPUT, OUTPUT = "images", "logits"
 EXTRA = "pip install onnx onnxscript onnxruntime"
-"""What the extra ``export`` of the package is."""
+"""Command that installs the packages of the extra ``export``."""
 
 
 def to_onnx(model: AnyNet, path: Path) -> None:
     """Write a model in evaluation mode as ONNX: ``images`` (N, C, H, W) float32 -> ``logits`` (N, num_classes).
 
-    N, H and W are free. The file holds the weights. The model stays as it is: device, mode, memory format and hooks.
+    N, H and W are variable. The file contains the weights. The model keeps its device, mode, memory format and hooks.
 
     Raises:
         InputError: a package that the exporter needs is not installed.
         RunError: the file cannot be written.
     """
     check_onnx_packages()
-    # Larger than the product of the strides, so that no map is of one pixel: the exporter takes such a size as fixed.
+    # Larger than the product of the strides: the exporter would make the size of a map with a single pixel fixed.
     height = 8 * math.prod(stage.stride for stage in model.network.stages)
     shapes = {0: Dim("batch"), 2: Dim("height"), 3: Dim("width")}
     with _quiet():
@@ -59,24 +59,24 @@ def to_onnx(model: AnyNet, path: Path) -> None:
 
 
 def check_onnx(path: Path, model: AnyNet, sizes: Iterable[tuple[int, int, int]]) -> float:
-    """Compare an ONNX file with the module that it was made from, as onnxruntime computes it on the CPU.
+    """Compare an ONNX file, run by onnxruntime on the CPU, with the module from which it was exported.
 
     Args:
         path: the file.
-        model: the module; it is compared in evaluation mode, and stays as it is.
+        model: the module; it is compared in evaluation mode, and not changed.
         sizes: batch size, height and width of each comparison.
 
     Returns:
-        The largest difference of a logit, as a part of the largest logit of its comparison.
+        The largest difference of a logit, relative to the largest logit of its comparison.
 
     Raises:
         InputError: onnxruntime is not installed.
-        RunError: onnxruntime refuses the file.
+        RunError: onnxruntime cannot run the file.
     """
     runtime = _package("onnxruntime", "checking an ONNX file")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; else it warns of every device that it does not find
+    options.log_severity_level = 3  # errors only; otherwise it warns about every missing device
     reference = _copy(model)
     content = read_bytes(path)
     worst = 0.0
@@ -86,9 +86,9 @@ def check_onnx(path: Path, model: AnyNet, sizes: Iterable[tuple[int, int, int]])
             images = _images(model, batch, height, width)
             with torch.inference_mode():
                 expected = reference(images)
-            given = torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
-            worst = max(worst, float((given - expected).abs().max() / expected.abs().max()))
-    except Exception as error:  # onnxruntime's own kinds derive from it alone
+            logits = torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+            worst = max(worst, float((logits - expected).abs().max() / expected.abs().max()))
+    except Exception as error:  # the only base class of onnxruntime's errors
         raise RunError(f"onnxruntime cannot run {path}: {error}") from error
     return worst
 
@@ -96,8 +96,8 @@ def check_onnx(path: Path, model: AnyNet, sizes: Iterable[tuple[int, int, int]])
 def to_torch_export(model: AnyNet, path: Path, resolution: int = 224) -> None:
     """Write a model in evaluation mode as a program that ``torch.export.load`` reads, on the CPU in float32.
 
-    It takes any batch size and any height and width at which the same maps have more than one pixel as at square images
-    of ``resolution`` pixels; torch refuses others. The model stays as it is.
+    The program accepts any batch size. Height and width must be such that the same maps have more than one pixel as for
+    square images of ``resolution`` pixels; torch rejects others. The model is not changed.
 
     Raises:
         RunError: the file cannot be written.
@@ -114,21 +114,21 @@ def to_torch_export(model: AnyNet, path: Path, resolution: int = 224) -> None:
 
 
 def check_onnx_packages() -> None:
-    """Raise `InputError` unless what `to_onnx` needs is installed."""
+    """Raise `InputError` unless the packages that `to_onnx` needs are installed."""
     for name in ("onnx", "onnxscript"):
         _package(name, "writing ONNX")
 
 
-def _package(name: str, what_for: str) -> Any:
+def _package(name: str, purpose: str) -> Any:
     """Import an optional package."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"{what_for} needs the package {name}: {EXTRA}") from error
+        raise InputError(f"{purpose} needs the package {name}: {EXTRA}") from error
 
 
 def _copy(model: AnyNet) -> AnyNet:
-    """A copy to take apart: on the CPU, float32, contiguous, in evaluation mode, without the hooks of its owner."""
+    """Return a copy on the CPU, in float32, contiguous, in evaluation mode, and without hooks."""
     copied = copy.deepcopy(model).to("cpu", torch.float32, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in copied.modules():
         module._forward_hooks.clear()
@@ -138,14 +138,14 @@ def _copy(model: AnyNet) -> AnyNet:
 
 
 def _images(model: AnyNet, batch: int, height: int, width: int) -> Tensor:
-    """Noise in the place of prepared images, the same every time: (batch, in_channels, height, width)."""
+    """Return reproducible noise instead of prepared images: (batch, in_channels, height, width)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, model.network.in_channels, height, width, generator=generator)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without a warning that torch gives of its own code (2.13, copying the description of a program's arguments)."""
+    """Suppress a warning about torch's own code (2.13, copying the description of a program's arguments)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         yield

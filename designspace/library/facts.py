@@ -1,4 +1,4 @@
-"""What is known of trained weights, from the recipe, the result and the images of their training."""
+"""Builds the description of trained weights from the recipe, the result and the images of their training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from designspace.trials.trial import TrialResult
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a model's user needs to know of the images that it was trained on."""
+    """Properties of a model's training images that its users need."""
 
     size: int
-    """Height and width of those that it was tested on, in pixels."""
+    """Height and width of the test images in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...] = ()
@@ -39,31 +39,31 @@ def trained_info(
     seeds: SeedMeans | None = None,
     selection: Selection | None = None,
 ) -> ModelInfo:
-    """Return what is known of weights that a recipe trained.
+    """Return the description of trained weights.
 
     Args:
-        name: what to call the model.
-        recipe: how it was trained.
-        result: what came of it.
-        seed: of the training.
-        ended: when it ended, in seconds since 1970.
-        images: of the data set.
-        origin: where the weights come from, in a sentence.
-        licence: of the weights.
-        provenance: the commands that led to them.
-        seeds: the errors of the network with several seeds.
-        selection: among how many networks it was chosen.
+        name: name of the model.
+        recipe: recipe of the training.
+        result: result of the training.
+        seed: seed of the training.
+        ended: end of the training in seconds since 1970.
+        images: properties of the data set's images.
+        origin: origin of the weights as text.
+        licence: licence of the weights.
+        provenance: commands that led to the weights.
+        seeds: mean errors of the network over several seeds.
+        selection: networks of the run from which it was chosen.
     """
     return ModelInfo(
         name=name,
-        preset=preset_of(recipe, images),
+        preset=preset_for_recipe(recipe, images),
         origin=origin,
         licence=licence,
         classes=images.classes,
         result=MeasuredError(
             result.final_error,
             result.best_error,
-            f"{count_of(recipe.test_images)} test images of {recipe.data}",
+            f"{describe_count(recipe.test_images)} test images of {recipe.data}",
             result.heldout_error,
         ),
         seeds=seeds,
@@ -80,12 +80,12 @@ def trained_info(
     )
 
 
-def preset_of(recipe: Recipe, images: ImageFacts) -> Preset:
-    """Return how images must be prepared for what a recipe trained."""
+def preset_for_recipe(recipe: Recipe, images: ImageFacts) -> Preset:
+    """Return how images must be prepared for a model that a recipe trained."""
     crop = recipe.test_size or recipe.crop_size or images.size
     return Preset(crop=crop, resize=images.size, mean=images.mean, std=images.std)
 
 
-def count_of(images: int | None) -> str:
-    """Return a recipe's number of images in words."""
+def describe_count(images: int | None) -> str:
+    """Return a recipe's number of images as text."""
     return "all" if images is None else f"{images:,}"

@@ -1,4 +1,4 @@
-"""The networks of a run as trained modules, the best one first."""
+"""Loads trained networks of a run, by rank or id, or from a model folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from designspace import data
 from designspace.data.of_run import data_of
-from designspace.library.facts import ImageFacts, count_of, trained_info
-from designspace.library.saved import fill, is_model_folder, read_model
+from designspace.library.facts import ImageFacts, describe_count, trained_info
+from designspace.library.saved import fill_model, is_model_folder, read_model
 from designspace.models import AnyNet
 from designspace.models.info import OWN_LICENCE, SeedMeans, Selection
 from designspace.networks.network import Network
@@ -34,33 +34,33 @@ log = logging.getLogger(__name__)
 def load(
     path: str | Path, *, rank: int | None = None, id: str | None = None, device: str | torch.device = "cpu"
 ) -> AnyNet:
-    """Load a trained network: one of a run's, or a folder that ``designspace.export`` wrote.
+    """Load a trained network from a run folder, or from a model folder that ``designspace.export`` wrote.
 
-    Images (N, C, H, W) must be prepared as the module's attribute ``weights.preset`` says; ``weights`` also tells its
+    The module's attribute ``weights`` describes how images (N, C, H, W) must be prepared (``weights.preset``), and its
     error, recipe and origin (see `designspace.models.info.ModelInfo`).
 
     Args:
         path: a run folder or a model folder.
-        rank: the network with the least error is 1, which is the default: the error on held-out images where the
-            recipe has some, so that the test images choose nothing, else the final one. Of networks that were trained
-            with several seeds, the mean counts, and those with fresh seeds come first (see
-            `designspace.trials.ranking.ranking`). For run folders only.
-        id: the network of this id, instead of a rank: where it was trained with several seeds, the first of those that
-            rank it. Or the key of one trial, as ``60e881614052-s1``. For run folders only.
-        device: where the module is to be.
+        rank: rank of the network; 1, the default, has the lowest error. The error on held-out images counts if the
+            recipe has any, so that the test images play no part in the choice; otherwise the error after the last
+            epoch. For networks that were trained with several seeds the mean counts, and those with fresh seeds come
+            first (see `designspace.trials.ranking.ranking`). For run folders only.
+        id: id of the network, instead of a rank; if it was trained with several seeds, the first seed of its ranking is
+            loaded. Or the key of one trial, such as ``60e881614052-s1``. For run folders only.
+        device: device of the module.
 
     Returns:
         The module, in evaluation mode.
 
     Raises:
-        InputError: there is nothing to load, no such rank or id, or its trial is not done; the error says what there
-            is.
+        InputError: the path is not such a folder, the rank or id does not exist, or its trial is not done; the error
+            says what exists.
         RunError: a file is missing or damaged.
     """
     path = Path(path)
     if is_model_folder(path):
         if rank is not None or id is not None:
-            raise InputError(f"{path} holds one model: neither rank nor id can be chosen")
+            raise InputError(f"{path} is a model folder with a single model: leave out rank and id")
         model = read_model(path)
     elif RunFolder(path).exists():
         model = _of_run(RunFolder(path), rank, id)
@@ -80,34 +80,34 @@ class NetworkOfRun(NamedTuple):
     name: str
     network: Network
     folder: Path
-    """Of the run."""
+    """Folder of the run."""
     id: str
-    """Its id, or a trial's key."""
+    """Id of the network, or key of a trial."""
 
 
-def find(run: RunFolder, rank: int | None = None, id_: str | None = None) -> NetworkOfRun:
+def find_network(run: RunFolder, rank: int | None = None, id_: str | None = None) -> NetworkOfRun:
     """Find one of a run's networks.
 
     Args:
         run: an existing run.
         rank: as for `load`.
-        id_: instead of a rank; its trial need not be done, or begun.
+        id_: id of the network, instead of a rank; its trial need not be done or started.
 
     Raises:
-        InputError: there is no such rank or id.
+        InputError: the rank or id does not exist.
         RunError: a file is missing or damaged.
     """
     population, plan = run.population(), run.plan()
     if id_ is None or rank is not None or _key(plan, id_) not in run.trial_keys(plan):
         trials = _Trials.of(run, population, plan)
-        id_ = trials.chosen(rank, id_).key
+        id_ = trials.choose(rank, id_).key
     network = id_of(id_)
     name = f"{population.space.name} {network}"
     return NetworkOfRun(name, population[population.ids.index(network)], run.path, id_)
 
 
 def _key(plan: Plan | None, id_: str) -> str:
-    """Return the key of the trial that an id or a key names; the first seed may be named too, as ``<id>-s0``."""
+    """Return the key of the trial with an id or key; the trial of the first seed may also be named ``<id>-s0``."""
     if plan is None or not is_key(id_):
         return id_
     return plan.key(id_of(id_), plan.seed_of(id_))
@@ -121,11 +121,11 @@ class _Trials:
     plan: Plan | None
     states: list[TrialState]
     networks: list[RankedNetwork]
-    """Those that have a result, the best one first."""
+    """Networks that have a result, the best one first."""
 
     @staticmethod
     def of(run: RunFolder, population: Population, plan: Plan | None) -> _Trials:
-        """Read them."""
+        """Read the trials of a run."""
         states = run.states(run.trial_keys(plan))
         return _Trials(run, plan, states, ranking(states, plan, population.space.template.num_classes))
 
@@ -133,21 +133,21 @@ class _Trials:
         """Return a network with its errors; None if it has no result."""
         return next((network for network in self.networks if network.id == id_), None)
 
-    def chosen(self, rank: int | None, id_: str | None) -> TrialState:
-        """Return the trial that was asked for, which is done.
+    def choose(self, rank: int | None, id_: str | None) -> TrialState:
+        """Return the trial of a rank or an id; it is done.
 
         Raises:
-            InputError: there is no such rank or id, or its trial is not done.
-            RunError: somebody edited a result, so that the order is not known.
+            InputError: the rank or id does not exist, or its trial is not done.
+            RunError: a result was edited, so that the ranking is not reliable.
         """
         if rank is not None and id_ is not None:
             raise InputError(f"choose by rank or by id, not by both: rank={rank}, id={id_}")
         if id_ is not None:
-            return self._named(id_)
-        return self._of_rank(whole("rank", 1 if rank is None else rank, 1))
+            return self._by_id(id_)
+        return self._by_rank(whole("rank", 1 if rank is None else rank, 1))
 
-    def _named(self, id_: str) -> TrialState:
-        """Return the trial of a key, or the one that stands for the network of an id."""
+    def _by_id(self, id_: str) -> TrialState:
+        """Return the trial with a key, or the one that represents the network with an id."""
         if network := self.network(id_):
             return network.state
         key = _key(self.plan, id_)
@@ -156,32 +156,32 @@ class _Trials:
             count = len({state.id for state in self.states})
             raise InputError(f"{self.run.path} has no network {id_!r}; population.csv lists the ids of its {count}")
         if state.status != "done":
-            why = f" ({state.failure.reason}: {state.failure.detail})" if state.failure else ""
-            raise InputError(f"the trial of network {id_} in {self.run.path} is not done but {state.status}{why}")
+            reason = f" ({state.failure.reason}: {state.failure.detail})" if state.failure else ""
+            raise InputError(f"the trial of network {id_} in {self.run.path} is not done but {state.status}{reason}")
         return state
 
-    def _of_rank(self, rank: int) -> TrialState:
-        """Return the trial that stands for the network of a rank."""
+    def _by_rank(self, rank: int) -> TrialState:
+        """Return the trial that represents the network of a rank."""
         path, states = self.run.path, self.states
         check_none_edited(states)
         if len(self.networks) < rank:
-            how = ", ".join(
+            other_trials = ", ".join(
                 f"{sum(state.status == status for state in states)} {status}"
                 for status in ("failed", "running", "waiting")
             )
             count = len(self.networks)
             raise InputError(
                 f"{path} has {count or 'no'} trained network{'s' if count != 1 else ''}, so none of rank "
-                f"{rank} ({how}); train more: {command('launch', run=path)}"
+                f"{rank} ({other_trials}); train more: {command('launch', run=path)}"
             )
         if not all(state.has_ended for state in states):
-            which = "best" if rank == 1 else f"rank {rank}"
+            position = "best" if rank == 1 else f"rank {rank}"
             done = sum(state.status == "done" for state in states)
-            log.warning("%s: %s of %d of %d trials; others have not ended", path, which, done, len(states))
+            log.warning("%s: %s of %d of %d trials; others are not finished", path, position, done, len(states))
         return self.networks[rank - 1].state
 
     def selection(self, chosen: TrialState, space: str) -> Selection:
-        """Return among how many networks of a space one was chosen, and how many were no choice."""
+        """Return the number of networks from which a trial's was chosen, and of those that failed or are unfinished."""
         ranked = [network.id for network in self.networks]
         others = [state for state in self.states if state.key == state.id and state.id not in set(ranked)]
         return Selection(
@@ -199,12 +199,12 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     """Return the module of one of a run's networks."""
     population, plan = run.population(), run.plan()
     trials = _Trials.of(run, population, plan)
-    chosen = trials.chosen(rank, id_)
+    chosen = trials.choose(rank, id_)
     if plan is None or chosen.result is None:
         raise RunError(f"{run.path} has results but no recipe.yaml")
     recipe = plan.recipe
     model = AnyNet(population[population.ids.index(chosen.id)])
-    fill(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
+    fill_model(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
     root = data_of(run, recipe.data).root
     facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
     model.weights = trained_info(
@@ -214,7 +214,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         seed=plan.seed_of(chosen.key),
         ended=chosen.ended,
         images=ImageFacts(size, facts.mean, facts.std, facts.classes),
-        origin=f"trained from scratch on {count_of(recipe.train_images)} training images of {recipe.data}",
+        origin=f"trained from scratch on {describe_count(recipe.train_images)} training images of {recipe.data}",
         licence=OWN_LICENCE,
         provenance=_provenance(run),
         seeds=_seeds(trials.network(chosen.id)),
@@ -224,7 +224,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
 
 
 def _seeds(network: RankedNetwork | None) -> SeedMeans | None:
-    """Return what is known of a network's errors over several seeds; None for a single training."""
+    """Return a network's mean errors over several seeds; None for a single training."""
     if network is None or (len(network.errors) == 1 and not network.is_fresh):
         return None
     return SeedMeans(
@@ -246,17 +246,17 @@ def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[
     except FileNotFoundError as error:
         if recipe.trainer:
             raise RunError(
-                f"{folder.checkpoint} is missing: {recipe.trainer} has to write it (its argument `checkpoint`, as "
-                "designspace.training.train_model does) for the weights to be kept"
+                f"{folder.checkpoint} is missing: to keep the weights, {recipe.trainer} must write it (its argument "
+                "`checkpoint`), as designspace.training.train_model does"
             ) from error
         raise RunError(
             f"{folder.checkpoint} is missing; was it deleted by designspace.clean? To train this network again, "
-            f"delete {folder.path} and go on: {command('launch', run=run.path)}"
+            f"delete {folder.path} and resume: {command('launch', run=run.path)}"
         ) from error
 
 
 def _provenance(run: RunFolder) -> list[dict[str, Any]]:
-    """The commands that led to the run's results, as far as they were noted: versions, commit, command line, time."""
+    """Return the recorded commands that led to the run's results, with versions, commit and time."""
     names = ("command", "time", "commit", "designspace", "python", "numpy", "torch", "platform")
-    noted = [run.provenance(), *(launch.about() for launch in run.launches())]
-    return [told for about in noted if (told := {name: about[name] for name in names if name in about})]
+    records = [run.provenance(), *(launch.about() for launch in run.launches())]
+    return [entry for record in records if (entry := {name: record[name] for name in names if name in record})]

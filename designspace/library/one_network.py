@@ -1,4 +1,4 @@
-"""One network's training: with which weights it begins, what is kept of its epochs, and the model that comes of it."""
+"""The training of one network: its initial weights, the records of its epochs, and the resulting model folder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from designspace import data
 from designspace.data.images import ImageData
 from designspace.library.facts import ImageFacts, trained_info
-from designspace.library.saved import ONNX, TORCH_EXPORT, fill, model_files
-from designspace.library.start import Begun, Start, Which, begin
+from designspace.library.saved import ONNX, TORCH_EXPORT, fill_model, model_files
+from designspace.library.start import InitialModel, Start, WeightSource, build_initial_model
 from designspace.models import AnyNet
 from designspace.models.info import ModelInfo
 from designspace.support.errors import InputError, RunError
@@ -35,40 +35,41 @@ from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResu
 
 @dataclass(frozen=True, slots=True)
 class OneTraining:
-    """One network's training into a folder, which in the end is a model folder."""
+    """The training of one network into a folder, which becomes a model folder at the end."""
 
     run: TrainingFolder
     start: Start
-    which: Which
-    """Whose weights it begins with."""
+    weight_source: WeightSource
+    """Source of the initial weights."""
     images: ImageData
     classes: tuple[str, ...]
     """Names of the classes; empty if they are not known."""
 
     @property
     def trial(self) -> Trial:
-        """What is trained."""
+        """The trial of the training: network, recipe and seed."""
         return self.run.only_trial
 
     @staticmethod
     def of(run: TrainingFolder, root: Path) -> OneTraining:
-        """Read what a training needs from its folder, and its images from the folder of all data sets.
+        """Read a training from its folder, and its images from the folder of all data sets.
 
         Raises:
-            InputError, RunError: the folder is damaged, or what it names cannot be had.
+            InputError, RunError: the folder is damaged, or the data set or weights that it names are not available.
         """
         recipe = run.only_trial.recipe
-        start, which = Start.from_dict(run.start(), run.only_trial.network)
+        start, weight_source = Start.from_dict(run.start(), run.only_trial.network)
         images = data.load(recipe.data, root, recipe.train_images, recipe.test_images)
-        return OneTraining(run, start, which, images, data.facts(recipe.data, root).classes)
+        return OneTraining(run, start, weight_source, images, data.facts(recipe.data, root).classes)
 
-    def begin(self) -> Begun:
-        """Build the module that is trained (see `begin`)."""
-        return begin(self.start, self.trial.network, self.which, self.trial.recipe, self.trial.seed)
+    def initial_model(self) -> InitialModel:
+        """Build the module with its initial weights (see `build_initial_model`)."""
+        trial = self.trial
+        return build_initial_model(self.start, trial.network, self.weight_source, trial.recipe, trial.seed)
 
     def train(
         self,
-        begun: Begun,
+        initial: InitialModel,
         ranks: Ranks,
         device: torch.device,
         *,
@@ -76,46 +77,48 @@ class OneTraining:
         on_epoch: OnEpoch,
         should_stop: ShouldStop,
     ) -> TrialResult | TrialFailure:
-        """Train, keep the folder up to date, and write the model into it; return what came of it.
+        """Train, keep the folder up to date, write the model into it, and return the result.
 
         Args:
-            begun: what `begin` gave.
-            ranks: who this process is. Rank 0 alone has the folder; the others call `take_part`.
-            device: of this process; of its kind are those of a recipe that trains on several.
-            on_step: called before each step, or soon after it began where other processes train.
+            initial: the result of `initial_model`.
+            ranks: this process's rank. Only rank 0 writes the folder; the others call `take_part`.
+            device: device of this process; a recipe for several devices uses devices of the same kind.
+            on_step: called before each step, or shortly after its start if other processes train.
             on_epoch: called with the history so far after each epoch.
-            should_stop: asked before every step, or some ten times a second while other processes train.
+            should_stop: called before each step, or about ten times per second while other processes train.
 
         Raises:
-            Interrupted, ClaimLost, RunError: as of `train_into`.
+            Interrupted, ClaimLost, RunError: see `train_into`.
         """
-        _seen_by_all(self.run.trial_folder.checkpoint, ranks)
-        views = _Views(self.run, images_per_epoch(self.trial.recipe, self.images))
+        _check_same_checkpoint(self.run.trial_folder.checkpoint, ranks)
+        epochs = _EpochWriter(self.run, images_per_epoch(self.trial.recipe, self.images))
 
         def keep(history: tuple[EpochRecord, ...]) -> None:
-            views.add(history)
+            epochs.add(history)
             on_epoch(history)
 
-        train = functools.partial(self._train, begun, ranks, device, on_step)
+        train = functools.partial(self._train, initial, ranks, device, on_step)
         try:
-            finish = functools.partial(self._write_model, begun)
+            finish = functools.partial(self._write_model, initial)
             return train_into(self.run.trial_folder, self.trial, train, keep, should_stop, finish)
         finally:
-            views.close()
+            epochs.close()
 
-    def take_part(self, begun: Begun, ranks: Ranks, device: torch.device, should_stop: ShouldStop) -> TrialResult:
-        """Train as another rank than the first.
+    def take_part(
+        self, initial: InitialModel, ranks: Ranks, device: torch.device, should_stop: ShouldStop
+    ) -> TrialResult:
+        """Train as a rank other than 0.
 
         Raises:
-            OtherRankFailed: another process ended, or says itself what is wrong.
-            Exception: whatever else ends the training.
+            OtherRankFailed: another process exited, or reports the error itself.
+            Exception: any other error of the training.
         """
-        checkpoint = _seen_by_all(self.run.trial_folder.checkpoint, ranks)
-        return self._train(begun, ranks, device, None, checkpoint, None, should_stop)
+        checkpoint = _check_same_checkpoint(self.run.trial_folder.checkpoint, ranks)
+        return self._train(initial, ranks, device, None, checkpoint, None, should_stop)
 
     def _train(
         self,
-        begun: Begun,
+        initial: InitialModel,
         ranks: Ranks,
         device: torch.device,
         on_step: Callable[[], None] | None,
@@ -123,7 +126,7 @@ class OneTraining:
         on_epoch: OnEpoch | None,
         should_stop: ShouldStop,
     ) -> TrialResult:
-        """Train on one device, as one of several ranks, or on several devices by ranks that are started for it."""
+        """Train on one device, as one of several ranks, or on several devices with newly started ranks."""
         trial = self.trial
         if trial.recipe.devices > 1 and ranks.world == 1:
             return train_on_devices(
@@ -135,11 +138,11 @@ class OneTraining:
                 checkpoint=checkpoint,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
-                initial_weights=begun.model.state_dict() if begun.source else None,
+                initial_weights=initial.model.state_dict() if initial.source else None,
                 on_step=on_step,
             )
 
-        def asked() -> bool:
+        def report_step_and_check() -> bool:
             if on_step is not None:
                 on_step()
             return should_stop()
@@ -147,34 +150,34 @@ class OneTraining:
         try:
             part = ranks.together(lambda: on_device(self.images, trial.recipe, device))
             return train_part(
-                begun.model,
+                initial.model,
                 trial.recipe,
                 part,
                 ranks.shard,
                 seed=trial.seed,
                 checkpoint=checkpoint,
                 on_epoch=on_epoch,
-                should_stop=asked,
+                should_stop=report_step_and_check,
             )
         except Exception as error:
             if is_lost_connection(error):
                 raise OtherRankFailed from error
             raise
 
-    def _write_model(self, begun: Begun, result: TrialResult) -> None:
+    def _write_model(self, initial: InitialModel, result: TrialResult) -> None:
         """Write the trained model into the folder."""
         trial, folder = self.trial, self.run.trial_folder
         fingerprint = fingerprint_of(trial.id, trial.recipe, trial.seed)
         model = AnyNet(trial.network)
-        fill(model, trained_weights(folder.checkpoint, fingerprint, result.epochs), folder.checkpoint)
-        files = model_files(model, self._info(begun, result))
+        fill_model(model, trained_weights(folder.checkpoint, fingerprint, result.epochs), folder.checkpoint)
+        files = model_files(model, self._info(initial, result))
         write_folder(folder.path, files, stale=(ONNX, TORCH_EXPORT))
 
-    def _info(self, begun: Begun, result: TrialResult) -> ModelInfo:
-        """What is known of the trained weights."""
+    def _info(self, initial: InitialModel, result: TrialResult) -> ModelInfo:
+        """Return the description of the trained weights."""
         recipe, images = self.trial.recipe, self.images
-        how = "fine-tuned" if begun.source else "trained from scratch"
-        origin = f"{how} on {trained_images(recipe, images):,} training images of {recipe.data}"
+        method = "fine-tuned" if initial.source else "trained from scratch"
+        origin = f"{method} on {trained_images(recipe, images):,} training images of {recipe.data}"
         return trained_info(
             self.start.name,
             recipe,
@@ -182,36 +185,36 @@ class OneTraining:
             seed=self.trial.seed,
             ended=time.time(),
             images=ImageFacts(images.shape[1], images.mean, images.std, self.classes),
-            origin=origin + (f", from {begun.source}" if begun.source else ""),
-            licence=begun.licence,
+            origin=origin + (f", from {initial.source}" if initial.source else ""),
+            licence=initial.licence,
             provenance=[self.run.provenance()],
         )
 
 
 def trained_images(recipe: Recipe, images: ImageData) -> int:
-    """Training images that a recipe trains on: those held out are not.
+    """Return the number of images on which a recipe trains: all training images that are not held out.
 
     Raises:
         InputError: there are none.
     """
-    given = recipe.train_images or len(images.train_images)
-    if recipe.heldout_images >= given:
-        raise InputError(f"recipe: heldout_images {recipe.heldout_images} leaves none of {given} training images")
-    return given - recipe.heldout_images
+    available = recipe.train_images or len(images.train_images)
+    if recipe.heldout_images >= available:
+        raise InputError(f"recipe: heldout_images {recipe.heldout_images} leaves none of {available} training images")
+    return available - recipe.heldout_images
 
 
 def images_per_epoch(recipe: Recipe, images: ImageData) -> int:
-    """Images that an epoch's steps take; those that do not fill a batch wait for another epoch's order."""
+    """Return the number of images per epoch, without those that do not fill a last batch."""
     return steps_per_epoch(recipe, images) * min(recipe.batch_size, trained_images(recipe, images))
 
 
 def steps_per_epoch(recipe: Recipe, images: ImageData) -> int:
-    """Steps of an epoch: whole batches, or one of all images where they do not fill it."""
+    """Return the number of steps per epoch: full batches, or one batch of all images if they do not fill one."""
     return max(1, trained_images(recipe, images) // recipe.batch_size)
 
 
-class _Views:
-    """What people read of the epochs: first the events, then the line of history.csv that says they are there."""
+class _EpochWriter:
+    """Writes each epoch's events, and then the row of history.csv that records that they are written."""
 
     def __init__(self, folder: TrainingFolder, images: int) -> None:
         self._folder = folder
@@ -220,7 +223,7 @@ class _Views:
         self._written: tuple[EpochRecord, ...] = ()
 
     def add(self, history: tuple[EpochRecord, ...]) -> None:
-        """Write down the epochs that are not yet."""
+        """Write the epochs that are not written yet."""
         if self._events is None:
             self._written = common_beginning(self._folder.read_table(), history)
             self._events = EventFile(self._folder.events, first=len(self._written) + 1)
@@ -231,20 +234,20 @@ class _Views:
         self._written = history
 
     def close(self) -> None:
-        """End the events."""
+        """Close the file of events."""
         if self._events is not None:
             self._events.close()
 
 
-def _seen_by_all(checkpoint: Path, ranks: Ranks) -> Path:
-    """Return the checkpoint, which all processes must see alike to resume from one epoch."""
-    ends = ranks.gather(_last_bytes(checkpoint))
-    if others := [str(rank) for rank, content in enumerate(ends) if content != ends[0]]:
+def _check_same_checkpoint(checkpoint: Path, ranks: Ranks) -> Path:
+    """Return the checkpoint; raise an error unless all processes see the same file, from which they resume."""
+    digests = ranks.gather(_last_bytes(checkpoint))
+    if others := [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]:
         if ranks.rank:
             raise OtherRankFailed
         raise RunError(
-            f"{checkpoint} is not the same for rank {', '.join(others)} as for rank 0: put out=... where all machines "
-            "see it"
+            f"{checkpoint} is not the same for rank {', '.join(others)} as for rank 0: choose out=... in a folder that "
+            "all machines share"
         )
     return checkpoint
 

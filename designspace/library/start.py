@@ -1,4 +1,4 @@
-"""What a training begins with: a published network, one of a run, or a model folder; first weights or trained ones."""
+"""The start of a training: a published network, one of a run, or a model folder, with initial or trained weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from designspace.library.loading import find, load
+from designspace.library.loading import find_network, load
 from designspace.library.saved import is_model_folder, read_description
 from designspace.models import AnyNet, weights
 from designspace.models.info import OWN_LICENCE
@@ -23,76 +23,77 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import FIRST_WEIGHTS
 
-Which = bool | str | None
-"""Whose weights: None or False for first ones, drawn at random; True for the default ones, which are those published
-for a name, and the trained ones of a run or model folder. For a published network also a source, an address or a file,
-as `designspace.models.weights.load` takes them."""
+WeightSource = bool | str | None
+"""Source of the weights: None or False for random initial ones; True for the default, which is the published weights of
+a published network, or the trained ones of a run or model folder. For a published network also a source, a URL or a
+file, as in `designspace.models.weights.load_weights`."""
 
-_ALIKE_STEMS = {"imagenet", "cifar"}
-"""Stems whose weights have one shape: only their strides differ."""
+_COMPATIBLE_STEMS = {"imagenet", "cifar"}
+"""Stems whose weights have the same shape; only their strides differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A network to begin with, and where weights of it are. Made by `choose`."""
+    """A network from which a training starts, and the location of its weights. `choose` returns it."""
 
     name: str
-    """What to call it."""
+    """Name of the network."""
     network: Network
-    """As it was published or found."""
+    """The network as it was published or found."""
     folder: Path | None = None
-    """The run or the model folder that it is from; None for a published one."""
+    """The run or model folder of the network; None for a published one."""
     id: str | None = None
-    """Which of the run's networks."""
+    """Id of the network in the run."""
 
-    def to_dict(self, which: Which) -> dict[str, Any]:
-        """Return what another process finds the weights by, as JSON values for `Start.from_dict`."""
+    def to_dict(self, weight_source: WeightSource) -> dict[str, Any]:
+        """Return JSON values from which `Start.from_dict` finds the weights in another process."""
         folder = None if self.folder is None else str(self.folder.resolve())
-        return {"name": self.name, "folder": folder, "id": self.id, "weights": which}
+        return {"name": self.name, "folder": folder, "id": self.id, "weights": weight_source}
 
     @staticmethod
-    def from_dict(fields: Mapping[str, Any], network: Network) -> tuple[Start, Which]:
-        """Return the start, and which weights, that `to_dict` described.
+    def from_dict(fields: Mapping[str, Any], network: Network) -> tuple[Start, WeightSource]:
+        """Return the start and the weight source that `to_dict` described.
 
         Args:
-            fields: what it gave.
-            network: what is trained, which the start is where no weights are asked for.
+            fields: the result of `to_dict`.
+            network: the network to train, which is that of the start if it has no weight source.
 
         Raises:
-            InputError: they do not describe a start, or the network no longer exists.
+            InputError: the fields do not describe a start, or the network no longer exists.
             RunError: a file is missing or damaged.
         """
-        known = mapping("start", fields, ("name", "folder", "id", "weights"), ("name", "folder", "id", "weights"))
-        name, which = text("name", known["name"]), known["weights"]
-        folder, id_ = (None if known[key] is None else text(key, known[key]) for key in ("folder", "id"))
-        if not which:
+        keys = ("name", "folder", "id", "weights")
+        values = mapping("start", fields, keys, keys)
+        name, weight_source = text("name", values["name"]), values["weights"]
+        folder, id_ = (None if values[key] is None else text(key, values[key]) for key in ("folder", "id"))
+        if not weight_source:
             return Start(name, network), None
-        if not isinstance(which, bool):
-            text("weights", which)
+        if not isinstance(weight_source, bool):
+            text("weights", weight_source)
         if folder is None:
-            return choose(name), which
-        return (choose(None, Path(folder), id_=id_) if id_ is not None else choose(folder)), which
+            return choose(name), weight_source
+        return (choose(None, Path(folder), id_=id_) if id_ is not None else choose(folder)), weight_source
 
-    def weights_in_words(self, which: Which) -> str:
-        """Name the weights before they are fetched, as a folder's note of what was asked does."""
-        if not which:
+    def describe_weights(self, weight_source: WeightSource) -> str:
+        """Describe the weights before they are fetched, as training folders record them."""
+        if not weight_source:
             return FIRST_WEIGHTS
         if self.folder is not None:
             return f"the trained weights of {self.folder}"
-        return "its published weights" if which is True else f"its weights from {which}"
+        return "its published weights" if weight_source is True else f"its weights from {weight_source}"
 
 
 def choose(model: str | None, run: Path | None = None, rank: int | None = None, id_: str | None = None) -> Start:
-    """Find a network by what a person calls it.
+    """Return the start for a published network, a model folder, or a network of a run.
 
     Args:
-        model: the name of a published network, or a model folder.
-        run: in its place, the folder of a run.
-        rank: of the run's trained networks; 1, the best, by default.
-        id_: in the place of a rank, the id of any network of the run, trained or not.
+        model: name of a published network, or a model folder.
+        run: run folder, instead of ``model``.
+        rank: rank among the run's trained networks; by default 1, the best.
+        id_: id of any network of the run, trained or not, instead of a rank.
 
     Raises:
-        InputError: there is no such network, or not one thing alone was named.
+        InputError: the network does not exist, or not exactly one of ``model`` and ``run`` was given.
         RunError: a file is missing or damaged.
     """
     if (model is None) == (run is None):
@@ -100,79 +101,83 @@ def choose(model: str | None, run: Path | None = None, rank: int | None = None, 
     if run is not None:
         if not RunFolder(run).exists():
             raise InputError(f"{run} is not a run folder (of designspace.sample)")
-        return Start(*find(RunFolder(run), rank, id_))
+        return Start(*find_network(RunFolder(run), rank, id_))
     path = Path(str(model))
     if path.is_dir():
         if not is_model_folder(path):
             raise InputError(f"{path} is not a model folder (of designspace.train or export); for a run: run={path}")
-        network, known = read_description(path)
-        return Start(known.name, network, path)
+        network, info = read_description(path)
+        return Start(info.name, network, path)
     if path.is_file() or "/" in str(model):
-        raise InputError(f"{path} is not a model folder; a file of weights goes with a name: weights={path}")
+        raise InputError(
+            f"{path} is not a model folder; if it is a file of weights: model=<name of the network> weights={path}"
+        )
     return Start(catalog.canonical_name(str(model)), catalog.get(str(model)))
 
 
-def fitted(network: Network, channels: int, num_classes: int, stem: str | None = None) -> Network:
-    """Give a network the ends that images need: channels, classes, and if wanted a stem of another kind, as wide.
+def fit_to_images(network: Network, channels: int, num_classes: int, stem: str | None = None) -> Network:
+    """Return the network with the channels and classes of a data set, and optionally a stem of another kind.
 
-    ``cifar``, a stem of stride 1, is for images of 32 pixels or so.
+    The stem keeps its width. ``cifar``, a stem of stride 1, is for images of about 32 pixels.
 
     Raises:
-        InputError: there is no such stem.
+        InputError: the stem does not exist.
     """
-    kept = network.stem if stem is None else dataclasses.replace(network.stem, kind=stem)
-    return dataclasses.replace(network, stem=kept, in_channels=channels, num_classes=num_classes)
+    new_stem = network.stem if stem is None else dataclasses.replace(network.stem, kind=stem)
+    return dataclasses.replace(network, stem=new_stem, in_channels=channels, num_classes=num_classes)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A module as its training begins."""
+class InitialModel:
+    """A module with its initial weights."""
 
     model: AnyNet
     source: str
-    """Whose weights it has, in words; empty for first ones."""
+    """Source of the weights as text; empty for random ones."""
     licence: str
-    """Of what comes of them."""
+    """Licence of the weights that are trained from these."""
 
 
-def begin(start: Start, network: Network, which: Which, recipe: Recipe, seed: int) -> Begun:
-    """Build the module that is trained.
+def build_initial_model(
+    start: Start, network: Network, weight_source: WeightSource, recipe: Recipe, seed: int
+) -> InitialModel:
+    """Build the module to train, with its initial weights.
 
     Args:
         start: the network as it was chosen.
-        network: the same, `fitted`.
-        which: see `Which`. A classifier for other classes begins afresh.
-        recipe: says how the module is regularised.
-        seed: decides the first weights, as `designspace.training.train` does.
+        network: the same network after `fit_to_images`.
+        weight_source: see `WeightSource`. A classifier for other classes is initialised at random.
+        recipe: recipe that defines the module's regularisation.
+        seed: determines random weights, as in `designspace.training.train`.
 
     Raises:
-        InputError: there are no such weights, or they do not fit the stem or the channels.
-        RunError: the weights cannot be had, or are damaged.
+        InputError: the weights do not exist, or do not fit the stem or the channels.
+        RunError: the weights cannot be fetched, or are damaged.
     """
-    built = initial_model(network, recipe, seed)
-    if not which:
-        return Begun(built, "", OWN_LICENCE)
+    model = initial_model(network, recipe, seed)
+    if not weight_source:
+        return InitialModel(model, "", OWN_LICENCE)
     kinds = {start.network.stem.kind, network.stem.kind}
-    if len(kinds) > 1 and not kinds <= _ALIKE_STEMS:
+    if len(kinds) > 1 and not kinds <= _COMPATIBLE_STEMS:
         raise InputError(
             f"weights for the stem {start.network.stem.kind} do not fit the stem {network.stem.kind}; "
             "leave out weights=... or stem=..."
         )
-    state, source, licence = _trained(start, network, which)
-    state = weights.adapt_ends(state, num_classes=network.num_classes, in_channels=network.in_channels)
-    built.load_state_dict({**built.state_dict(), **state})  # a classifier that was left out stays as it began
-    of_result = licence if licence == OWN_LICENCE else f"that of the weights it began with: {licence}"
-    return Begun(built, source, of_result)
+    state, source, licence = _trained_weights(start, network, weight_source)
+    state = weights.adapt_weights(state, num_classes=network.num_classes, in_channels=network.in_channels)
+    model.load_state_dict({**model.state_dict(), **state})  # a classifier that was left out keeps its random weights
+    result_licence = licence if licence == OWN_LICENCE else f"that of the initial weights: {licence}"
+    return InitialModel(model, source, result_licence)
 
 
-def _trained(start: Start, network: Network, which: bool | str) -> tuple[dict[str, Tensor], str, str]:
-    """Trained weights as a state dict, whose they are, and their licence."""
+def _trained_weights(start: Start, network: Network, weight_source: bool | str) -> tuple[dict[str, Tensor], str, str]:
+    """Return trained weights as a state dict, their source as text, and their licence."""
     if start.folder is None:
         classes, channels = network.num_classes, network.in_channels
-        published = weights.load(start.name, which, num_classes=classes, in_channels=channels)
+        published = weights.load_weights(start.name, weight_source, num_classes=classes, in_channels=channels)
         return published.state, f"{start.name}, {published.origin}", published.licence
-    if which is not True:
-        raise InputError(f"{start.folder} has weights of its own: weights=true, not weights={which}")
-    known = (found := load(start.folder, id=start.id)).weights
-    assert known is not None
-    return found.state_dict(), f"{known.name}, {known.origin}", known.licence
+    if weight_source is not True:
+        raise InputError(f"{start.folder} has its own weights: weights=true, not weights={weight_source}")
+    info = (model := load(start.folder, id=start.id)).weights
+    assert info is not None
+    return model.state_dict(), f"{info.name}, {info.origin}", info.licence

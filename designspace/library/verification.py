@@ -1,4 +1,4 @@
-"""How often a model is right: its first guess (top-1), or one of its first five (top-5)."""
+"""Measures a model's accuracy: how often its first guess (top-1) or one of its first five (top-5) is right."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from designspace.training.devices import choose_device
 from designspace.training.failures import is_out_of_memory
 
 OnBatch = Callable[[int, int], None]
-"""Told after each batch: images so far, and how many of them the first guess was right for."""
+"""Callback after each batch, with the number of images so far, and of those whose first guess was right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was measured, in per cent of the images that could be read."""
+    """Measured accuracies, in percent of the images that could be read."""
 
     top1: float
     top5: float
-    """Of fewer than five classes, any guess is right."""
+    """Always 100 if there are at most five classes."""
     images: int
     unreadable: tuple[str, ...] = ()
-    """What is wrong with the images that are left out, with their paths."""
+    """Paths and problems of the images that were left out."""
 
 
 def verify(
@@ -50,28 +50,29 @@ def verify(
     workers: int | None = None,
     on_batch: OnBatch | None = None,
 ) -> Verification:
-    """Measure top-1 and top-5 in float32. The module is on the device and in evaluation mode afterwards.
+    """Measure top-1 and top-5 in float32. Afterwards the module is on the device and in evaluation mode.
 
-    Classes are matched by name where the model has names for its own (see `match_classes`).
-    Where logits are equal, the class with the lower number is the likelier one.
+    Classes are matched by name if the model has names for its own (see `match_classes`). Among equal logits, the class
+    with the lower number comes first.
 
     Args:
         model: (N, C, H, W) -> logits (N, number of classes).
         images: a folder, or the test images of a data set in memory.
-        preset: how images are prepared; those in memory are only normalised. See `preset_for` for None.
-        device: where the model runs; by default a GPU where there is one (see `choose_device`).
-        batch_size: images a batch.
-        workers: processes that read a folder; 0 reads in this one; None: as many as cores.
+        preset: how images are prepared; images in memory are only normalised. None for the default of `preset_for`.
+        device: device of the model; by default a GPU if there is one (see `choose_device`).
+        batch_size: images per batch.
+        workers: number of processes that read a folder; 0 to read in this process, None for one per core.
         on_batch: see `OnBatch`.
 
     Raises:
         InputError: the images do not fit the model, or a number is out of range.
-        RunError: the model gives NaN, no image can be read, memory ran out, or a process that reads images died.
+        RunError: the model returns NaN, no image can be read, memory ran out, or a process that reads images was
+            killed.
     """
     batch_size = whole("batch_size", batch_size, 1)
     workers = None if workers is None else whole("workers", workers, 0)
     preset = preset_for(images) if preset is None else preset
-    network = model.network if isinstance(model, AnyNet) else None  # other modules say too little of themselves
+    network = model.network if isinstance(model, AnyNet) else None  # other modules do not describe their classes
     if network is not None:
         images = match_classes(images, network, known_classes(model))
     _check_channels(network, images, preset)
@@ -80,7 +81,7 @@ def verify(
     mean, std = (torch.tensor(v, device=device).mul_(255).view(-1, 1, 1) for v in (preset.mean, preset.std))
     seen = first = among_five = 0
     unreadable: list[str] = []
-    # By default the convolutions of newer GPUs round their inputs to ten bits ("TF32").
+    # By default the convolutions of newer GPUs round their inputs to ten bits ("TF32"), which is disabled here.
     with (
         closing(_batches(images, preset, batch_size, workers)) as source,
         _clear_errors(batch_size),
@@ -110,44 +111,44 @@ def preset_for(
     resize: int | None = None,
     interpolation: str | None = None,
 ) -> Preset:
-    """How images are prepared for a model.
+    """Return how images are prepared for a model.
 
     Args:
-        images: which images. Those in memory stay as large as they are.
-        preset: the model's own; without one, `Preset()` for a folder, and the data set's own mean and deviation for
-            images in memory.
-        crop: in the place of the preset's, as the next two: see `Preset.changed`. For a folder only.
-        resize: pixels.
-        interpolation: name.
+        images: the images. Images in memory keep their size.
+        preset: the model's preset; by default `Preset()` for a folder, and the data set's mean and standard deviation
+            for images in memory.
+        crop: pixels of the crop, instead of the preset's (see `Preset.changed`). For a folder only.
+        resize: pixels of the shorter side, instead of the preset's. For a folder only.
+        interpolation: name of the interpolation, instead of the preset's. For a folder only.
 
     Raises:
-        InputError: images cannot be prepared so.
+        InputError: the images cannot be prepared in this way.
     """
     if isinstance(images, ImageFolder):
         return (preset or Preset()).changed(crop, resize, interpolation)
     if any(value is not None for value in (crop, resize, interpolation)):
-        raise InputError(f"images of {images.name} stay as they are: crop, resize and interpolation are for folders")
+        raise InputError(f"images of {images.name} keep their size: crop, resize and interpolation are for folders")
     mean, std = (preset.mean, preset.std) if preset else (images.mean, images.std)
     return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std)
 
 
 def known_classes(model: nn.Module) -> tuple[str, ...]:
-    """The names of a model's classes, in the order of its logits; empty where they are not known."""
+    """Return the names of a model's classes in the order of its logits; empty if they are not known."""
     weights: ModelInfo | None = getattr(model, "weights", None)
     return weights.classes if weights else ()
 
 
 def match_classes(images: ImageFolder | ImageData, network: Network, known: Sequence[str]) -> ImageFolder | ImageData:
-    """Give classes the numbers that a network has for them, which may tell more classes apart than there are here.
+    """Return images whose labels are the network's class numbers; the network may have more classes than the images.
 
     Args:
-        images: which images.
-        network: tells the classes apart.
-        known: the names of the network's classes, in the order of its logits. Without any, the classes of the images
-            keep their numbers, and there must be as many of them.
+        images: the images.
+        network: the network.
+        known: names of the network's classes in the order of its logits. If there are none, the images keep their
+            labels and must have the network's number of classes.
 
     Raises:
-        InputError: there are classes that the network does not know; the error names some.
+        InputError: the network does not have some of the classes; the error names some of them.
     """
     if not known or not images.classes:
         check_classes(network, images)
@@ -158,51 +159,50 @@ def match_classes(images: ImageFolder | ImageData, network: Network, known: Sequ
         raise InputError(f"{error}{_hint(images)}") from error
 
 
-def matching_in_words(images: ImageFolder | ImageData, known: Sequence[str]) -> str:
-    """Say how the classes of images are matched with those of a model (see `match_classes`)."""
+def describe_matching(images: ImageFolder | ImageData, known: Sequence[str]) -> str:
+    """Return a text on how the classes of images are matched with those of a model (see `match_classes`)."""
     if not known or not images.classes:
         order = "in the order of the folders" if isinstance(images, ImageFolder) else f"as in {images.name}"
-        return f"{order}: the model has no names for its own"
+        return f"{order}, because the model has no names of classes"
     count = "all" if len(images.classes) == len(known) else f"{len(images.classes):,} of the model's {len(known):,}"
     by_number = unmatched(images.classes, known)
     return f"{count}, {'the folders are named by their numbers' if by_number else 'matched by name'}"
 
 
 def check_classes(network: Network, images: ImageFolder | ImageData) -> None:
-    """Raise unless a network tells as many classes apart as the images have.
+    """Raise an error unless a network and images have the same number of classes.
 
     Raises:
-        InputError: it does not; the error has both numbers.
+        InputError: the numbers differ; the error has both.
     """
     if network.num_classes == images.num_classes:
         return
-    what = images.name if isinstance(images, ImageData) else f"folder {as_utf8(str(images.path))}"
+    name = images.name if isinstance(images, ImageData) else f"folder {as_utf8(str(images.path))}"
     raise InputError(
-        f"{what} has {counted(images.num_classes, 'class')}, but the model tells {network.num_classes} apart"
-        f"{_hint(images)}"
+        f"{name} has {counted(images.num_classes, 'class')}, but the model has {network.num_classes}{_hint(images)}"
     )
 
 
 def _hint(images: ImageFolder | ImageData) -> str:
-    """What to give instead of a folder that holds the folders of images."""
+    """Return which folder to give if the given one contains the folders of training and validation images."""
     if isinstance(images, ImageFolder) and "val" in images.classes:
         return f"; for the validation images below it, give {as_utf8(str(images.path / 'val'))}"
     return ""
 
 
 def _check_channels(network: Network | None, images: ImageFolder | ImageData, preset: Preset) -> None:
-    """Raise unless images are prepared with the channels that they have, and that a network takes."""
-    given = len(preset.mean)
-    if isinstance(images, ImageFolder) and given not in (1, 3):
-        raise InputError(f"images of a folder have 3 channels or 1, but mean and std have {given}")
-    if isinstance(images, ImageData) and given != images.shape[0]:
-        raise InputError(f"{images.name} has {images.shape[0]} channels, but mean and std have {given}")
-    if network is not None and network.in_channels != given:
-        raise InputError(f"the model takes {network.in_channels} channels, but images are prepared with {given}")
+    """Raise `InputError` unless images are prepared with the channels that they and the network have."""
+    channels = len(preset.mean)
+    if isinstance(images, ImageFolder) and channels not in (1, 3):
+        raise InputError(f"images of a folder have 3 channels or 1, but mean and std have {channels}")
+    if isinstance(images, ImageData) and channels != images.shape[0]:
+        raise InputError(f"{images.name} has {images.shape[0]} channels, but mean and std have {channels}")
+    if network is not None and network.in_channels != channels:
+        raise InputError(f"the model takes {network.in_channels} channels, but images are prepared with {channels}")
 
 
 def _batches(images: ImageFolder | ImageData, preset: Preset, size: int, workers: int | None) -> Generator[Batch]:
-    """The images as bytes, from a folder or from memory."""
+    """Yield batches of images as bytes, from a folder or from memory."""
     if isinstance(images, ImageFolder):
         yield from batches(images, preset, size, workers)
         return
@@ -212,25 +212,25 @@ def _batches(images: ImageFolder | ImageData, preset: Preset, size: int, workers
 
 
 def _ranks(logits: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How many classes are likelier than the right one: (N, classes), (N,) -> (N,)."""
+    """Return how many classes come before the right one: (N, classes), (N,) -> (N,)."""
     if logits.shape != (len(labels), classes):
-        raise InputError(f"the model gives {tuple(logits.shape)} for {len(labels)} images of {classes} classes")
+        raise InputError(f"the model returns {tuple(logits.shape)} for {len(labels)} images of {classes} classes")
     if logits.isnan().any():
-        raise RunError("the model gives NaN: its weights are damaged, or its numbers grow too large for float32")
-    own = logits.gather(1, labels[:, None])  # (N, 1)
+        raise RunError("the model returns NaN: its weights are damaged, or its values are too large for float32")
+    right = logits.gather(1, labels[:, None])  # (N, 1)
     lower = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]  # (N, classes)
-    return ((logits > own) | ((logits == own) & lower)).sum(1)
+    return ((logits > right) | ((logits == right) & lower)).sum(1)
 
 
 @contextmanager
 def _clear_errors(batch_size: int) -> Iterator[None]:
-    """Say what a person can do about memory that ran out, and about a process that was killed."""
+    """Add advice to errors about memory that ran out, and about a process that was killed."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         first_line = str(error).split("\n")[0]
         if is_out_of_memory(error):
-            raise RunError(f"out of memory with batches of {batch_size} images; give a smaller batch_size") from error
-        if "DataLoader worker" in first_line:  # raised wherever we are, for torch learns of it by a signal
-            raise RunError(f"a process that reads images died ({first_line}); try fewer workers") from error
+            raise RunError(f"out of memory with batches of {batch_size} images; use a smaller batch_size") from error
+        if "DataLoader worker" in first_line:  # raised at any point, because torch is notified by a signal
+            raise RunError(f"a process that reads images was killed ({first_line}); use fewer workers") from error
         raise

@@ -1,7 +1,7 @@
 """Networks as torch modules: `AnyNet` builds every `designspace.networks.network.Network`.
 
-Every published network is a function of this module: ``from designspace.models import resnest50``.
-They are plain torch; `fuse` makes one fast on CPUs.
+Each published network is a function of this module: ``from designspace.models import resnest50``.
+The modules use plain torch; `fuse` makes one fast on CPUs.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from designspace.models.zoo import create_model, entry_point, list_models
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Callable[..., Any]:
-        """Tell type checkers of the functions below."""
+        """Declare the functions below for type checkers."""
 
 
 __all__ = ["AnyNet", "Backbone", "create_model", "fuse", "list_models", "unfuse", *list_models()]

@@ -1,4 +1,4 @@
-"""Blocks that keep only their inputs for the backward pass, and compute the rest once more there."""
+"""Activation checkpointing: blocks keep only their inputs for the backward pass and recompute the rest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from designspace.models.drop import draws_from, generator_of
-from designspace.models.norms import statistics_untouched
+from designspace.models.drop import find_generator, replay_generator
+from designspace.models.norms import no_statistics_updates
 
 _Contexts = tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]
 
 
 class CheckpointedSequential(nn.Sequential):
-    """A sequence of blocks that are checkpointed in training. The numbers are those of `nn.Sequential`."""
+    """A sequence of blocks that are checkpointed in training. The results are those of `nn.Sequential`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the blocks one after the other."""
@@ -30,14 +30,14 @@ class CheckpointedSequential(nn.Sequential):
 
 
 def _contexts(block: nn.Module) -> _Contexts:
-    """Return what surrounds the block's first computation, and the one in the backward pass."""
-    generator = generator_of(block.modules())
+    """Return the contexts of the block's first computation and of its recomputation in the backward pass."""
+    generator = find_generator(block.modules())
     state = generator.get_state() if generator else None
-    return contextlib.nullcontext(), _once_more(block, generator, state)
+    return contextlib.nullcontext(), _recomputation(block, generator, state)
 
 
 @contextlib.contextmanager
-def _once_more(block: nn.Module, generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
-    """Let a block compute what it did before: it drops the same, and its statistics take in nothing."""
-    with statistics_untouched(block.modules()), draws_from(generator, state):
+def _recomputation(block: nn.Module, generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
+    """Make a block drop the same values as before and leave its running statistics unchanged."""
+    with no_statistics_updates(block.modules()), replay_generator(generator, state):
         yield

@@ -1,6 +1,6 @@
-"""Regularisers that switch parts of maps off while training.
+"""Regularisers that set parts of feature maps to 0 in training.
 
-They draw from the generator that `set_generator` gives them, and without one from torch's global random state.
+They draw from the generator that `set_generator` sets, or else from torch's global random state.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from designspace.support.errors import InputError
 
 
 class _Drop(nn.Module):
-    """What drops at a rate, 0 to below 1."""
+    """Base class of layers that drop values at a rate, from 0 to below 1."""
 
     def __init__(self, name: str, rate: float) -> None:
         super().__init__()
-        self.rate = checked_rate(name, rate)
+        self.rate = check_rate(name, rate)
         self.generator: torch.Generator | None = None
-        """What decides what is dropped; None for the global random state."""
+        """Random numbers that decide what is dropped; None for the global random state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has: all but the generator, which cannot be copied and belongs to one training."""
+        """Return the state of a copy: without the generator, which cannot be copied and belongs to one training."""
         return {**self.__dict__, "generator": None}
 
     def extra_repr(self) -> str:
-        """Its rate."""
+        """Return the rate as text."""
         return f"rate={self.rate:.3g}"
 
 
 def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
-    """Let all that drops in a module draw from one generator, of the device that the module is on; None for the global.
+    """Make all dropping layers of a module draw from a generator on the module's device; None for the global state.
 
     The order of the draws is that of the forward pass, so a training that sets a generator of a known state at the
-    beginning of each epoch gives the same numbers when it is interrupted and resumed. Whoever captures the forward pass
-    in a CUDA graph has to register the generator with it (`torch.cuda.CUDAGraph.register_generator_state`).
+    start of each epoch gives the same results when it is interrupted and resumed. If you capture the forward pass in a
+    CUDA graph, register the generator with it (`torch.cuda.CUDAGraph.register_generator_state`).
     """
     for module in model.modules():
         if isinstance(module, _Drop):
@@ -47,33 +47,33 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
 
 
 @contextlib.contextmanager
-def draws_from(generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
-    """Within, a generator begins from a state that it had before; afterwards, it is where it was."""
+def replay_generator(generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
+    """Rewind a generator to an earlier state within the context, and restore its current state afterwards."""
     if generator is None or state is None:
         yield
         return
-    before = generator.get_state()
+    current_state = generator.get_state()
     generator.set_state(state)
     try:
         yield
     finally:
-        generator.set_state(before)
+        generator.set_state(current_state)
 
 
-def generator_of(modules: Iterable[nn.Module]) -> torch.Generator | None:
-    """Give the generator that any of these draw from, if they do at all."""
-    drawing = (module for module in modules if isinstance(module, _Drop) and module.training and module.rate)
-    return next((module.generator for module in drawing), None)
+def find_generator(modules: Iterable[nn.Module]) -> torch.Generator | None:
+    """Return the generator from which these modules draw; None if none of them draws or they use the global state."""
+    active = (module for module in modules if isinstance(module, _Drop) and module.training and module.rate)
+    return next((module.generator for module in active), None)
 
 
 class Dropout(_Drop):
-    """Drop single values: any shape -> the same; what is kept is divided by 1 - rate."""
+    """Drop single values: any shape -> the same shape; the other values are divided by 1 - rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__("dropout", rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop values, in training mode only."""
+        """Drop values, in training mode only: any shape -> the same shape."""
         if not self.training or not self.rate:
             return x
         return drop_values(x, self.rate, self.generator)
@@ -82,29 +82,29 @@ class Dropout(_Drop):
 class DropPath(_Drop):
     """Stochastic depth (arXiv 1603.09382): for each image, drop a block's transform with probability ``rate``.
 
-    (N, C, H, W) -> the same shape. What is kept is divided by 1 - rate, so that the mean stays. In evaluation mode,
-    nothing happens.
+    (N, C, H, W) -> the same shape. The other images are divided by 1 - rate, so that the mean stays the same. In
+    evaluation mode, nothing is dropped.
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__("drop_path", rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop whole images' maps."""
+        """Drop the feature maps of whole images, in training mode only."""
         if not self.training or not self.rate:
             return x
         return drop_images(x, self.rate, self.generator)
 
 
 class DropBlock(_Drop):
-    """Drop squares of neighbouring pixels (DropBlock, arXiv 1810.12890, algorithm 1), in each channel on its own.
+    """Drop squares of neighbouring pixels, in each channel separately (DropBlock, arXiv 1810.12890, algorithm 1).
 
-    (N, C, H, W) -> the same shape. About a part ``rate`` of all pixels is dropped, in squares of ``block`` pixels a
-    side (as the authors of ResNeSt have it, 3), or of the whole map's side where that is smaller; what is kept is
-    scaled up so that the mean stays. In evaluation mode, nothing happens.
+    (N, C, H, W) -> the same shape. About a fraction ``rate`` of all pixels is dropped, in squares whose sides have
+    ``block`` pixels (3 in the code of ResNeSt's authors), or fewer if the map is smaller; the other pixels are scaled
+    up so that the mean stays the same. In evaluation mode, nothing is dropped.
 
-    The rate stays the same, and each image has squares of its own. (In the code of ResNeSt's authors the rate grows
-    linearly from 0 over the epochs, and all images of a batch share their squares.)
+    The rate is constant, and each image has its own squares. (In the code of ResNeSt's authors the rate grows linearly
+    from 0 over the epochs, and all images of a batch share their squares.)
     """
 
     def __init__(self, rate: float, block: int = 3) -> None:
@@ -112,63 +112,63 @@ class DropBlock(_Drop):
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop squares."""
+        """Drop squares, in training mode only."""
         if not self.training or not self.rate:
             return x
         return drop_squares(x, self.rate, self.block, self.generator)
 
     def extra_repr(self) -> str:
-        """Its rate and size."""
+        """Return the rate and the size of the squares as text."""
         return f"{super().extra_repr()}, block={self.block}"
 
 
-# torch.fx keeps calls of these as they are: their shapes are numbers only when they run.
+# torch.fx records calls of these functions without tracing into them, since they need shapes as numbers.
 torch.fx.wrap("drop_values")
 torch.fx.wrap("drop_images")
 torch.fx.wrap("drop_squares")
 
 
 def drop_values(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Do what `Dropout` does in training."""
-    keep = 1 - rate
-    return x * ((_uniform(list(x.shape), x.device, generator) < keep).to(x.dtype) / keep)
+    """Apply `Dropout` as in training."""
+    keep_rate = 1 - rate
+    return x * ((_uniform(list(x.shape), x.device, generator) < keep_rate).to(x.dtype) / keep_rate)
 
 
 def drop_images(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Do what `DropPath` does in training."""
-    keep = 1 - rate
-    kept = _uniform([x.shape[0], 1, 1, 1], x.device, generator) < keep
-    return x * (kept.to(x.dtype) / keep)
+    """Apply `DropPath` as in training."""
+    keep_rate = 1 - rate
+    mask = _uniform([x.shape[0], 1, 1, 1], x.device, generator) < keep_rate
+    return x * (mask.to(x.dtype) / keep_rate)
 
 
 def drop_squares(x: Tensor, rate: float, block: int, generator: torch.Generator | None) -> Tensor:
-    """Do what `DropBlock` does in training."""
+    """Apply `DropBlock` as in training."""
     height, width = x.shape[2], x.shape[3]
     block = min(block, height, width)
-    # The chance that a square begins at a pixel, so that about `rate` of all pixels are dropped (equation 1).
-    begins = (height - block + 1) * (width - block + 1)
-    chance = rate * height * width / (block**2 * begins)
-    places = [x.shape[0], x.shape[1], height - block + 1, width - block + 1]
-    corners = _uniform(places, x.device, generator) < chance
+    # The probability that a square starts at a pixel, so that about `rate` of all pixels are dropped (equation 1).
+    positions = (height - block + 1) * (width - block + 1)
+    gamma = rate * height * width / (block**2 * positions)
+    shape = [x.shape[0], x.shape[1], height - block + 1, width - block + 1]
+    corners = _uniform(shape, x.device, generator) < gamma
     dropped = functional.max_pool2d(
         functional.pad(corners.to(x.dtype), (block - 1,) * 4), block, stride=1
     )  # (N, C, H, W): 1 in every square
-    kept = 1 - dropped
-    return x * (kept * (kept.numel() / kept.sum().clamp(min=1)))
+    mask = 1 - dropped
+    return x * (mask * (mask.numel() / mask.sum().clamp(min=1)))
 
 
 def _uniform(shape: list[int], device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Draw numbers from 0 to below 1. float32."""
-    if generator is None:  # compilers do not know generators, not even none
+    """Draw float32 numbers from 0 to below 1."""
+    if generator is None:  # compilers do not support the argument, not even as None
         return torch.rand(shape, device=device)
     return torch.rand(shape, device=device, generator=generator)
 
 
-def checked_rate(name: str, rate: float) -> float:
-    """Give the rate, which must be at least 0 and below 1.
+def check_rate(name: str, rate: float) -> float:
+    """Return a rate that is at least 0 and below 1.
 
     Raises:
-        InputError: it is not.
+        InputError: the rate is out of this range.
     """
     if not 0 <= rate < 1:
         raise InputError(f"{name} must be at least 0 and below 1, not {rate!r}")

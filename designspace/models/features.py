@@ -1,4 +1,4 @@
-"""Networks as backbones: the maps of several stages instead of logits, in the conventions of timm."""
+"""Networks as backbones: feature maps of several stages instead of logits, with timm's conventions."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from designspace.support.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One of a backbone's maps: (N, channels, H / reduction, W / reduction), rounded up."""
+    """A feature map of a backbone: (N, channels, H / reduction, W / reduction), rounded up."""
 
     index: int
-    """0 for the stem's map, and so on: what ``out_indices`` names."""
+    """Index of the map in ``out_indices``: 0 for the stem's."""
     channels: int
     reduction: int
-    """Pixels of the image for one of the map, each way."""
+    """Ratio of the image's height and width to the map's."""
     module: str
-    """Name of the submodule that gives it."""
+    """Name of the submodule that computes the map."""
 
 
 class FeatureInfo:
-    """What a backbone's maps are, as timm's ``feature_info`` says it. All lists are in the order of the maps."""
+    """Description of a backbone's feature maps, like timm's ``feature_info``; lists are in the order of the maps."""
 
     def __init__(self, features: Sequence[Feature], out_indices: Sequence[int]) -> None:
         self.features, self.out_indices = tuple(features), tuple(out_indices)
 
     def channels(self) -> list[int]:
-        """Channels of each map that is given."""
+        """Return the number of channels of each map."""
         return [self.features[index].channels for index in self.out_indices]
 
     def reduction(self) -> list[int]:
-        """Pixels of the image for one of each map, each way."""
+        """Return the ratio of the image's height and width to those of each map."""
         return [self.features[index].reduction for index in self.out_indices]
 
     def module_name(self) -> list[str]:
-        """Name of the submodule that gives each map."""
+        """Return the name of the submodule that computes each map."""
         return [self.features[index].module for index in self.out_indices]
 
     def get_dicts(self) -> list[dict[str, int | str]]:
-        """Everything, with timm's keys."""
+        """Return a dict with timm's keys for each map."""
         return [
             {"index": f.index, "num_chs": f.channels, "reduction": f.reduction, "module": f.module}
             for f in (self.features[index] for index in self.out_indices)
@@ -57,23 +57,23 @@ class FeatureInfo:
 
 
 class Backbone(nn.Module):
-    """The maps of a network's stages: images (N, in_channels, H, W) -> a list of maps, the largest first.
+    """A network that returns feature maps: images (N, in_channels, H, W) -> a list of maps, the largest first.
 
-    Index 0 is the stem's map (before its max pool, if it has one), index i that of stage i. The weights have the names
-    that they have in an `AnyNet`, without the head's and those of stages behind the last map.
+    Index 0 is the stem's map (before its max pool, if it has one), index i that of stage i. The weights have the same
+    names as in an `AnyNet`; those of the head and of stages after the last map are left out.
 
     Args:
-        model: the network; its modules are taken over, not copied.
-        out_indices: which maps, in rising order; negative ones count from the end. None for all.
+        model: the network; the backbone shares its modules.
+        out_indices: indices of the maps in increasing order; negative ones count from the end. None for all maps.
 
     Raises:
-        InputError: there is no map of such an index, or the order is not rising.
+        InputError: an index does not exist, or the order is not increasing.
     """
 
     def __init__(self, model: AnyNet, out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
         features = _features(model)
-        indices = _checked(out_indices, len(features))
+        indices = _resolve_indices(out_indices, len(features))
         self.network = model.network
         self.stem = model.stem
         self.stages = nn.Sequential(*list(model.stages)[: max(indices)])
@@ -82,11 +82,11 @@ class Backbone(nn.Module):
         self.weights = model.weights
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Map images (N, in_channels, H, W) to maps (N, channels, H', W')."""
+        """Map images (N, in_channels, H, W) to feature maps (N, channels, H', W')."""
         maps = []
         if hasattr(self.stem, "pool"):
-            *before, pool = self.stem.children()
-            for layer in before:
+            *layers, pool = self.stem.children()
+            for layer in layers:
                 x = layer(x)
             maps.append(x)
             x = pool(x)
@@ -100,22 +100,22 @@ class Backbone(nn.Module):
 
 
 def _features(model: AnyNet) -> list[Feature]:
-    """Every map that the network has."""
+    """Return all feature maps of a network."""
     network = model.network
-    pooled = hasattr(model.stem, "pool")
+    has_pool = hasattr(model.stem, "pool")
     reduction = stem_stride(network.stem)
-    module = f"stem.{[name for name, _ in model.stem.named_children()][-2]}" if pooled else "stem"
-    features = [Feature(0, network.stem.width, reduction // 2 if pooled else reduction, module)]
+    module = f"stem.{[name for name, _ in model.stem.named_children()][-2]}" if has_pool else "stem"
+    features = [Feature(0, network.stem.width, reduction // 2 if has_pool else reduction, module)]
     for number, (stage, modules) in enumerate(zip(network.stages, model.stages, strict=True), start=1):
-        reduction *= 1 if next(modules.children()).is_dense else stage.stride
+        reduction *= 1 if next(modules.children()).keeps_resolution else stage.stride
         features.append(Feature(number, stage.width, reduction, f"stages.{number - 1}"))
     return features
 
 
-def _checked(out_indices: Sequence[int] | None, count: int) -> list[int]:
-    """Give the indices as numbers from 0."""
+def _resolve_indices(out_indices: Sequence[int] | None, count: int) -> list[int]:
+    """Return the indices as numbers from 0."""
     indices = list(range(count)) if out_indices is None else list(out_indices)
     resolved = [index + count if index < 0 else index for index in indices]
     if not resolved or sorted(set(resolved)) != resolved or resolved[0] < 0 or resolved[-1] >= count:
-        raise InputError(f"out_indices must be in rising order and name some of 0 to {count - 1}, not {indices}")
+        raise InputError(f"out_indices must be indices from 0 to {count - 1} in increasing order, not {indices}")
     return resolved

@@ -1,4 +1,4 @@
-"""Layers that several parts of a network share, and how their weights begin."""
+"""Layers that several parts of a network share, and the initialisation of their weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ConvNorm(nn.Sequential):
     """A padded convolution without bias, its batch-norm and, by default, a ReLU.
 
     (N, in_width, H, W) -> (N, out_width, H', W') with H' = H / stride, rounded up. ``drop_block`` is the rate of a
-    `DropBlock` behind the batch-norm.
+    `DropBlock` after the batch-norm.
     """
 
-    if TYPE_CHECKING:  # TorchScript reads annotations, and does not know these
+    if TYPE_CHECKING:  # TorchScript reads annotations and does not support these
         conv: nn.Conv2d
         norm: nn.BatchNorm2d
 
@@ -44,16 +44,16 @@ class ConvNorm(nn.Sequential):
         if drop_block:
             layers["drop"] = DropBlock(drop_block)
         if relu:
-            layers["relu"] = nn.ReLU()  # not in place: a hook may keep what the batch-norm gave
+            layers["relu"] = nn.ReLU()  # not in place, because a hook may keep the batch-norm's output
         super().__init__(layers)
 
 
-class DenseAverage(nn.Module):
-    """An average pool whose stride is left out: the windows' pixels stand ``dilation`` apart instead.
+class DilatedAvgPool(nn.Module):
+    """An average pool of stride 1 whose windows are dilated, in place of a pool with a stride.
 
-    (N, C, H, W) -> the same shape. Every ``kernel``-th output (if that was the stride) is what the pool would have
-    given. With ``centred``, windows reach over all borders by (kernel - 1) / 2 pixels that count as 0, as in a padded
-    average pool; without, they begin at their pixel, and what hangs over the border does not count.
+    (N, C, H, W) -> the same shape. At every pixel that a pool with the stride would compute, the output is the same.
+    With ``centred``, windows are centred on their pixel, and pixels beyond the border count as 0, as in a padded
+    average pool; without it, windows start at their pixel, and pixels beyond the border do not count.
     """
 
     def __init__(self, kernel: int, dilation: int, *, centred: bool) -> None:
@@ -77,7 +77,7 @@ class DenseAverage(nn.Module):
         return torch.stack([rows[:, :, :, start : start + width] for start in starts]).sum(0)
 
     def extra_repr(self) -> str:
-        """Its arguments."""
+        """Return the arguments as text."""
         return f"kernel={self.kernel}, dilation={self.dilation}, centred={self.centred}"
 
 
@@ -87,9 +87,9 @@ def global_average(x: Tensor) -> Tensor:
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each channel by what the whole map holds (arXiv 1709.01507), with biases and a sigmoid, as RegNetY has it.
+    """Squeeze-and-excitation (arXiv 1709.01507), with biases and a sigmoid as in RegNetY.
 
-    (N, width, H, W) -> (N, width, H, W).
+    (N, width, H, W) -> (N, width, H, W): each channel is scaled by a factor that depends on the whole map.
     """
 
     def __init__(self, width: int, squeezed: int) -> None:
@@ -100,7 +100,7 @@ class SqueezeExcitation(nn.Module):
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale ``x`` (N, width, H, W) by one factor in 0..1 for each image and channel."""
+        """Scale ``x`` (N, width, H, W) by a factor in 0..1 per image and channel."""
         hidden = self.relu(self.squeeze(global_average(x)))  # (N, squeezed, 1, 1)
         scaled: Tensor = x * self.sigmoid(self.excite(hidden))
         return scaled
@@ -108,14 +108,14 @@ class SqueezeExcitation(nn.Module):
 
 @torch.no_grad()
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Give all weights their first values, as pycls does, whatever they held before.
+    """Set all weights to their initial values, as pycls does.
 
     Convolutions: normal with mean 0 and variance 2 / fan-out, where fan-out is kernel height * kernel width * output
-    channels, *not* divided by the groups (timm divides). Linear layers: normal with standard deviation 0.01. Biases:
-    0. Batch-norm: scale 1, shift 0, running mean 0 and variance 1.
+    channels, *not* divided by the number of groups (timm divides). Linear layers: normal with standard deviation 0.01.
+    Biases: 0. Batch-norm: scale 1, shift 0, running mean 0 and variance 1.
 
     Values are drawn on the CPU from ``generator`` (a CPU generator) in the order of ``model.modules()``, so they are
-    the same on every device; no global random state is read or changed.
+    the same on every device; the global random state is neither read nor changed.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -130,7 +130,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def _draw_normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
-    """Fill ``weight`` with normal values of mean 0; on the meta device there is nothing to fill."""
+    """Fill ``weight`` with normal values of mean 0, unless it is on the meta device."""
     if weight.is_meta:
         return
     weight.copy_(torch.randn(weight.shape, generator=generator, device="cpu").mul_(std))

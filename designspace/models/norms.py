@@ -1,4 +1,4 @@
-"""Batch-norms held still: frozen for good, or for the length of a block of code."""
+"""Frozen batch-norms: permanently, or only their running statistics within a context."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 @contextlib.contextmanager
-def statistics_untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let those of the modules that are batch-norms leave their running statistics alone.
+def no_statistics_updates(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep the running statistics of the batch-norms among the modules unchanged within the context.
 
-    For maps that go through a second time, and have been taken in already.
+    For a recomputation: the first computation has already updated the statistics.
     """
-    # Without `track_running_stats`, torch would keep other tensors for the backward pass than the first time.
+    # `track_running_stats` stays, because torch would otherwise save other tensors than in the first computation.
     norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     counts = [
         (norm.num_batches_tracked, norm.num_batches_tracked.clone())
@@ -29,15 +29,15 @@ def statistics_untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for count, before in counts:
-            count.copy_(before)
+        for count, saved_count in counts:
+            count.copy_(saved_count)
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """A batch-norm that neither learns nor adapts: its weights and running statistics are constants.
+    """A batch-norm whose weights and running statistics are constants.
 
-    (N, C, H, W) -> the same shape. Its state has the names of `nn.BatchNorm2d`. For fine-tuning with few images a
-    device, as detectors are trained.
+    (N, C, H, W) -> the same shape. Its state dict has the keys of `nn.BatchNorm2d`. It is meant for fine-tuning with
+    few images per device, as is usual for detectors.
     """
 
     weight: Tensor
@@ -52,18 +52,18 @@ class FrozenBatchNorm2d(nn.Module):
             self.register_buffer(name, getattr(norm, name).detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise with the running statistics."""
+        """Normalise with the running statistics: (N, C, H, W) -> the same shape."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
 
     def extra_repr(self) -> str:
-        """Its width."""
+        """Return the width as text."""
         return f"{len(self.weight)}"
 
 
 def freeze_norms(module: nn.Module) -> nn.Module:
-    """Put a `FrozenBatchNorm2d` into the place of every batch-norm of a module, and give the module."""
+    """Replace every batch-norm of a module by a `FrozenBatchNorm2d`, and return the module."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child))

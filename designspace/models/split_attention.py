@@ -1,4 +1,4 @@
-"""Split attention: a grouped convolution whose splits are weighed against each other (ResNeSt, arXiv 2004.08955)."""
+"""Split attention: a grouped convolution whose splits are weighted by attention (ResNeSt, arXiv 2004.08955)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from designspace.networks import blocks
 class SplitAttention(nn.Module):
     """A 3x3 convolution into ``radix`` splits of ``width`` channels, and their attention-weighted sum (section 3.1).
 
-    (N, width, H, W) -> (N, width, H', W') with H' = H / stride, rounded up. ``radix`` splits stand in each of
-    ``cardinality`` groups. The channels of the convolution are radix-major: first all cardinal groups of split 1, then
-    all of split 2, so that both group counts are those of ordinary grouped convolutions (the paper's appendix). With
-    ``radix`` 1 there is nothing to choose between, and a sigmoid takes the softmax's place. Neither batch-norm nor
-    ReLU follow.
+    (N, width, H, W) -> (N, width, H', W') with H' = H / stride, rounded up. Each of ``cardinality`` groups has
+    ``radix`` splits. The channels of the convolution are radix-major (first all cardinal groups of split 1, then all of
+    split 2), so that ordinary grouped convolutions compute both kinds of groups (the paper's appendix). With ``radix``
+    1 a sigmoid replaces the softmax. Neither batch-norm nor ReLU follows.
     """
 
     def __init__(
@@ -45,12 +44,12 @@ class SplitAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, width, H, W) to (N, width, H', W')."""
         maps = self.splits(x)  # (N, radix * width, H', W')
-        # The mean of the splits' sum is the sum of their means: no map of the sum is needed.
+        # The mean of the splits' sum is the sum of their means, so the summed map is never built.
         pooled = sum_of_splits(global_average(maps), self.radix)  # (N, width, 1, 1)
-        return weighted_sum(maps, self.weigh(pooled), self.radix)
+        return weighted_sum(maps, self.attention_weights(pooled), self.radix)
 
-    def weigh(self, pooled: Tensor) -> Tensor:
-        """Weigh each channel of each split: (N, width, 1, 1) -> (N, radix * width, 1, 1), radix-major."""
+    def attention_weights(self, pooled: Tensor) -> Tensor:
+        """Return a weight per channel of each split: (N, width, 1, 1) -> (N, radix * width, 1, 1), radix-major."""
         hidden = self.relu(self.norm(self.squeeze(pooled)))  # (N, hidden, 1, 1)
         logits: Tensor = self.attend(hidden)  # (N, cardinality * radix * width / cardinality, 1, 1), cardinal-major
         logits = logits.reshape(-1, self.cardinality, self.radix, self.width // self.cardinality).transpose(1, 2)
@@ -58,20 +57,20 @@ class SplitAttention(nn.Module):
         return weights
 
 
-# torch.fx keeps calls of these as they are: its quantisation takes the chunks within for one tensor.
+# torch.fx records calls of these functions without tracing into them: its quantisation treats chunks as one tensor.
 torch.fx.wrap("sum_of_splits")
 torch.fx.wrap("weighted_sum")
 
 
 def sum_of_splits(x: Tensor, radix: int) -> Tensor:
-    """Sum the splits of a map: (N, radix * width, H, W) -> (N, width, H, W)."""
+    """Return the sum of the splits: (N, radix * width, H, W) -> (N, width, H, W)."""
     return torch.stack(x.chunk(radix, dim=1)).sum(0)
 
 
 def weighted_sum(maps: Tensor, weights: Tensor, radix: int) -> Tensor:
-    """Sum the splits of maps (N, radix * width, H, W), each times its weights (N, radix * width, 1, 1)."""
-    # In chunks of a constant number: exported graphs hold no shape code, and maps stay channels last (measured on a
-    # CPU for 2 splits of 32 x 14 x 14: 2.7 ms forward and backward, against 12 ms as (N, radix, width, H', W')).
+    """Return the sum of the splits of ``maps`` (N, radix * width, H, W), times ``weights`` (N, radix * width, 1, 1)."""
+    # With a constant number of chunks, exported graphs contain no shape code, and maps stay channels last (measured on
+    # a CPU for 2 splits of 32 x 14 x 14: 2.7 ms forward and backward, against 12 ms as (N, radix, width, H', W')).
     splits, factors = maps.chunk(radix, dim=1), weights.chunk(radix, dim=1)
     out = splits[0] * factors[0]
     for number in range(1, radix):

@@ -1,4 +1,4 @@
-"""The published networks as modules, by name: RegNetX/Y, ResNet, ResNeXt, ResNeSt."""
+"""The published networks as modules by name: RegNetX/Y, ResNet, ResNeXt, ResNeSt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from designspace.models import weights
 from designspace.models.anynet import AnyNet
 from designspace.models.features import Backbone
-from designspace.models.info import of_published
+from designspace.models.info import published_info
 from designspace.models.norms import freeze_norms
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
@@ -36,11 +36,11 @@ _SYNONYMS = {
     "zero_init_last": "zero_init_residual",
     "norm_layer": "frozen_norm",
 }
-"""What timm and torchvision call our options."""
+"""Names of our options in timm and torchvision."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows and that match a shell pattern, such as ``regnety_*``."""
+    """Return the names of published networks that match a shell pattern, such as ``regnety_*``."""
     return catalog.names(pattern)
 
 
@@ -59,27 +59,27 @@ def create_model(
     """Build a published network: an `AnyNet`, or with ``features`` a `Backbone`.
 
     Args:
-        name: one of `list_models`; ``RegNetX-1.6GF`` is understood for ``regnetx_1_6gf``.
-        pretrained: whose weights. False for none (they begin as ``seed`` says); True for the default of the
-            network; ``"timm"``, ``"torchvision:IMAGENET1K_V2"`` and so on for what
-            `designspace.models.weights.available` lists; or a file's path, its URL, or several URLs of it.
-        sha256: of the file at a path or URL, or how it begins.
-        num_classes: outputs of the classifier. With weights that have another number, the classifier begins afresh. 0
-            for no classifier: the module then gives the pooled features.
-        in_channels: channels of the images. Weights of the stem are adapted to another number: a grey image gives what
-            it would give in three equal channels.
-        features: give the maps of the stages instead of logits.
-        out_indices: with ``features``, which maps; all by default.
-        frozen_norm: make batch-norms constants (`designspace.models.norms.FrozenBatchNorm2d`).
-        options: those of `AnyNet`: ``seed``, ``zero_init_residual``, ``drop_path``, ``drop_block``, ``dropout``,
+        name: one of `list_models`; the papers' spelling, such as ``RegNetX-1.6GF``, is accepted too.
+        pretrained: the weight source. False for none (``seed`` determines the initial weights); True for the network's
+            default; ``"timm"``, ``"torchvision:IMAGENET1K_V2"`` or another one that
+            `designspace.models.weights.available` lists; or the path of a file, its URL, or several URLs of it.
+        sha256: SHA-256 of the file at a path or URL, or its first digits.
+        num_classes: outputs of the classifier. If the weights have another number, the classifier is initialised anew.
+            0 for no classifier: the module then returns the pooled features.
+        in_channels: channels of the images. Weights of the stem are adapted to another number: a grey image gives the
+            same output as three equal channels.
+        features: return the feature maps of the stages instead of logits.
+        out_indices: indices of the maps, with ``features``; None for all.
+        frozen_norm: make batch-norms constant (`designspace.models.norms.FrozenBatchNorm2d`).
+        options: options of `AnyNet`: ``seed``, ``zero_init_residual``, ``drop_path``, ``drop_block``, ``dropout``,
             ``output_stride``, ``checkpointing``.
 
-    The module's attribute ``weights`` is None, or says what is known about them
-    (`designspace.models.info.ModelInfo`): how to prepare images, origin, licence.
+    The module's attribute ``weights`` describes loaded weights (`designspace.models.info.ModelInfo`): how to prepare
+    images, their origin and licence. It is None without loaded weights.
 
     Raises:
-        InputError: there is no such network, weights or option, or the weights are of another network.
-        RunError: the weights cannot be had, or their file is damaged; the error lists what was tried.
+        InputError: the network, the weights or an option does not exist, or the weights are for another network.
+        RunError: the weights cannot be fetched, or their file is damaged; the error lists what was tried.
     """
     network = catalog.get(name)
     network = dataclasses.replace(
@@ -88,12 +88,12 @@ def create_model(
         in_channels=network.in_channels if in_channels is None else in_channels,
     )
     if out_indices is not None and not features:
-        raise InputError("out_indices chooses maps of a backbone: add features=True")
+        raise InputError("out_indices chooses feature maps of a backbone: add features=True")
     if isinstance(out_indices, int | str):
-        raise InputError(f"out_indices must be a list of indices, as [{out_indices}], not {out_indices!r}")
-    model = _built(network, options)
+        raise InputError(f"out_indices must be a list of indices, such as [{out_indices}], not {out_indices!r}")
+    model = _build(network, options)
     if pretrained is not False and pretrained is not None:
-        _fill(model, catalog.canonical_name(name), pretrained, sha256)
+        _load_pretrained(model, catalog.canonical_name(name), pretrained, sha256)
     elif sha256:
         raise InputError("sha256 is for a file: give its path or URL as pretrained=...")
     if frozen_norm:
@@ -101,44 +101,44 @@ def create_model(
     return Backbone(model, out_indices) if features else model
 
 
-def _built(network: Network, options: dict[str, Any]) -> AnyNet:
+def _build(network: Network, options: dict[str, Any]) -> AnyNet:
     """Build the module.
 
     Raises:
-        InputError: there is no such option; the error names the one that was probably meant.
+        InputError: an option does not exist; the error suggests the closest one.
     """
     allowed = ("seed", *(AnyNet.__init__.__kwdefaults__ or ()))
     for option in options:
         if option not in allowed:
-            every = ("pretrained", *(create_model.__kwdefaults__ or ()), *allowed)
-            raise InputError(f"unknown option {option!r} of a model; {suggest(_SYNONYMS.get(option, option), every)}")
+            names = ("pretrained", *(create_model.__kwdefaults__ or ()), *allowed)
+            raise InputError(f"unknown option {option!r} of a model; {suggest(_SYNONYMS.get(option, option), names)}")
     if options.get("output_stride") is not None:
         options["output_stride"] = whole("output_stride", options["output_stride"], 1)
     return AnyNet(network, **options)
 
 
-def _fill(model: AnyNet, name: str, pretrained: Pretrained, sha256: str | None) -> None:
-    """Give a module the weights that were asked for, and what is known about them."""
+def _load_pretrained(model: AnyNet, name: str, pretrained: Pretrained, sha256: str | None) -> None:
+    """Load weights into a module, and set their description."""
     classes, channels = model.network.num_classes, model.network.in_channels
-    found = weights.load(name, pretrained, sha256=sha256, num_classes=classes, in_channels=channels)
-    state = weights.adapt_ends(found.state, num_classes=classes, in_channels=channels)
-    model.load_state_dict({**model.state_dict(), **state})  # a classifier that was left out stays as it began
-    model.weights = of_published(name, found, channels, classes)
+    loaded = weights.load_weights(name, pretrained, sha256=sha256, num_classes=classes, in_channels=channels)
+    state = weights.adapt_weights(loaded.state, num_classes=classes, in_channels=channels)
+    model.load_state_dict({**model.state_dict(), **state})  # a classifier that was left out keeps its initial weights
+    model.weights = published_info(name, loaded, channels, classes)
 
 
 def entry_point(name: str) -> Callable[..., Any]:
-    """Make the function of one network, as users of torch.hub and torchvision know them."""
+    """Return the function that builds one network, like those of torch.hub and torchvision."""
 
     def build(pretrained: Pretrained = False, **options: Any) -> Any:
         return create_model(name, pretrained, **options)
 
-    about = catalog.published(name)
-    cost = complexity(catalog.get(name), about.resolution)
+    published = catalog.published(name)
+    cost = complexity(catalog.get(name), published.resolution)
     build.__name__ = build.__qualname__ = name
     build.__module__ = "designspace.models"
     build.__doc__ = (
         f"{name}: {quantity(int(cost.params))} parameters, {quantity(int(cost.flops))} multiply-adds at "
-        f"{about.resolution} x {about.resolution} pixels, {about.top1:.2f}% top-1 on ImageNet.\n\n"
-        f"Source: {about.source}.\nArguments are those of `designspace.models.create_model`, without the name.\n"
+        f"{published.resolution} x {published.resolution} pixels, {published.top1:.2f}% top-1 on ImageNet.\n\n"
+        f"Source: {published.source}.\nArguments are those of `designspace.models.create_model`, without the name.\n"
     )
     return build

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 
 from designspace.library.one_network import OneTraining
-from designspace.library.start import Begun
+from designspace.library.start import InitialModel
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder
@@ -75,10 +75,10 @@ def train_here(
             return result
         if device.type == "cpu":
             kernels.use(ranks.gather(ranks.together(lambda: "" if ranks.rank else agree_on_kernels(run)))[0])
-        begun = ranks.together(training.begin)
+        initial = ranks.together(training.initial_model)
         with _launched(training, ranks, about) as launch, stop_signals() as signals:
             stop = _Stop(ranks, signals, launch, effort.trial_timeout_s)
-            outcome = _attempt(training, begun, ranks, device, stop, on_step, on_epoch)
+            outcome = _attempt(training, initial, ranks, device, stop, on_step, on_epoch)
         if isinstance(outcome, TrialFailure):
             _fail(training, folder, outcome, effort, ranks)
         return outcome
@@ -86,7 +86,7 @@ def train_here(
 
 def _attempt(
     training: OneTraining,
-    begun: Begun,
+    initial: InitialModel,
     ranks: Ranks,
     device: torch.device,
     stop: _Stop,
@@ -97,11 +97,11 @@ def _attempt(
     folder, agreed = training.run.trial_folder, AgreedStop(ranks, stop)
     try:
         if ranks.rank:
-            outcome: TrialResult | TrialFailure = training.take_part(begun, ranks, device, agreed)
+            outcome: TrialResult | TrialFailure = training.take_part(initial, ranks, device, agreed)
         else:
             _note_start(folder, ranks, device)
             keep = on_epoch or (lambda history: None)
-            outcome = training.train(begun, ranks, device, on_step=on_step, on_epoch=keep, should_stop=agreed)
+            outcome = training.train(initial, ranks, device, on_step=on_step, on_epoch=keep, should_stop=agreed)
         agreed.wait()
         return outcome
     except Interrupted as interruption:

@@ -203,7 +203,7 @@ class Worker:
             kernels.use(agree_on_kernels(run))
         training = OneTraining.of(run, Path(self.settings.data_root))
         device = torch.device(self.settings.device)
-        return functools.partial(training.train, training.begin(), Ranks(), device, on_step=None)
+        return functools.partial(training.train, training.initial_model(), Ranks(), device, on_step=None)
 
     def _said(self, history: tuple[EpochRecord, ...]) -> None:
         self.send(Event("epoch", epoch=history[-1].epoch, error=history[-1].test_error))

@@ -1,7 +1,7 @@
 """Blocks as one operation (`cpu.plans.ChainPlan`) against their layers, one after the other, on one core.
 
 Forward and backward of a batch of 128, the best of some runs; above a ratio of 1 the block is faster. This is what
-`designspace.models.cpu.plans.is_worth_it` decides by. Last figures: README.md beside this file.
+`designspace.models.cpu.plans.is_chain_faster` decides by. Last figures: README.md beside this file.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from designspace.cli import app
 from designspace.cli.config_files import ConfigFiles
 from designspace.library.saved import write_model
 from designspace.models import create_model
-from designspace.models.info import of_published
+from designspace.models.info import published_info
 from designspace.spaces import catalog
 
 ROOT = Path(__file__).parents[2]
@@ -406,7 +406,7 @@ def test_the_readme_s_networks_can_be_made_and_loaded(tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "[128, 256, 512, 1024, 2048] [2, 4, 8, 16, 16]" in finished.stdout
     model = create_model("regnetx_200mf", num_classes=2)
-    write_model(tmp_path / "runs/small", model, of_published("regnetx_200mf", None))
+    write_model(tmp_path / "runs/small", model, published_info("regnetx_200mf", None))
     finished = subprocess.run([sys.executable, "-W", "error", "-c", best], cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
 

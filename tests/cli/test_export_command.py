@@ -99,11 +99,11 @@ def test_the_card_says_what_a_person_would_ask(run, exported, data_root):
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (facts.mean, facts.std))
     for words in (
         f"| error after the last epoch | **{result['final_error']:.2f}%** (top-1) |",
-        f"| least error of any epoch | {result['best_error']:.2f}% |",
+        f"| lowest error of any epoch | {result['best_error']:.2f}% |",
         "| measured on | 200 test images of patterns |",
         "| rank | 1 of 2 trained networks |",
-        "ranked by their error on these same images, so this one's error flatters it",
-        f"mean {mean} subtracted, divided by standard deviation {std}",
+        "ranked by their error on these same images, so for the best ones it is too low on average",
+        f"subtract the\nmean {mean} and divide by the standard deviation {std}.",
         "9 pattern 9",
         "multiply-adds",
         "Seed 0, 2 epochs",
@@ -120,7 +120,7 @@ def test_any_network_of_the_run_may_be_taken(run, tmp_path):
     assert designspace.load(tmp_path / "second").network.id == second
     finished = export(f"run={run.path}", "to=second", cwd=tmp_path)
     fails(
-        finished, 2, f"second holds another network, {second}; it was left as it is. Choose another folder for {best}"
+        finished, 2, f"second contains another network, {second}; it was not changed. Choose another folder for {best}"
     )
     assert export(f"run={run.path}", "rank=2", "to=second", cwd=tmp_path).returncode == 0  # the same one again
 
@@ -145,7 +145,7 @@ def test_a_published_network_is_written_like_any(tmp_path):
         (["run=RUN", "rank=9", "to=a"], "has 2 trained networks, so none of rank 9"),
         (["run=RUN", "id=abc", "to=a"], "has no network 'abc'"),
         (["run=RUN", "id=60e881614052", "to=a"], "has no network '60e881614052'"),  # a number, to Hydra
-        (["run=RUN", "to=RUN"], "run is not a model folder; it was left as it is"),
+        (["run=RUN", "to=RUN"], "run is not a model folder; it was not changed"),
     ],
 )
 def test_bad_input(arguments, words, run, tmp_path, capsys, monkeypatch):

@@ -13,7 +13,7 @@ from designspace.analysis.tables import best_table, notes
 from designspace.cli import app
 from designspace.data.presets import Preset
 from designspace.library.card import model_card
-from designspace.library.loading import find
+from designspace.library.loading import find_network
 from designspace.models.info import MeasuredError, ModelInfo, Selection
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
@@ -56,7 +56,7 @@ def order(run, heldout):
 
 def test_the_best_come_first_everywhere(run, order, heldout):
     assert [state.id for state in best_first(run.states(run.ids()))] == order
-    assert [find(run, rank)[3] for rank in (None, 1, 2, 3, 4)] == [order[0], *order]
+    assert [find_network(run, rank)[3] for rank in (None, 1, 2, 3, 4)] == [order[0], *order]
     assert Results.read(run).best(4)["id"].tolist() == order
     assert [row[0] for row in best_table(Results.read(run)).rows] == order
     least = 10.0 if heldout else 50.0
@@ -117,5 +117,5 @@ def test_the_card_says_what_chose(run, order, heldout):
     )
     card = model_card(network, info)
     assert ("| error on held-out images | 10.00% |" in card) == heldout
-    assert ("the test images played no part in choosing among 4" in card) == heldout
-    assert ("so this one's error flatters it" in card) == (not heldout)
+    assert ("The test images played no part in choosing among the 4 networks" in card) == heldout
+    assert ("so for the best ones it is too low on average" in card) == (not heldout)

@@ -161,7 +161,7 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, data_root):
         (("model=tiny", "device=tpu"), 2, "cannot use device 'tpu'"),
         (("model=tiny", "seed=-1"), 2, "seed must be a whole number >= 0, not -1"),
         (("model=tiny", "stem=vit"), 2, "unknown stem 'vit'; choose from: imagenet, cifar, resnet, deep"),
-        (("model=tiny", "weights=timm"), 2, "tiny has weights of its own: weights=true, not weights=timm"),
+        (("model=tiny", "weights=timm"), 2, "tiny has its own weights: weights=true, not weights=timm"),
         (("model=regnetx_200mf", "weights=nowhere.pt"), 1, "there is no file nowhere.pt"),
         (("model=tiny", "data.root=empty"), 2, "python -m designspace.prepare data=folder"),
         (("model=tiny", "recipe.lr=1e20", "out=o"), 1, "a smaller recipe.lr than 1e+20 may help"),

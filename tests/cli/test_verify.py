@@ -19,7 +19,7 @@ from designspace.data.presets import Preset
 from designspace.library.saved import write_model
 from designspace.library.verification import verify as measure
 from designspace.models import AnyNet, create_model
-from designspace.models.info import ModelInfo, PublishedFigure
+from designspace.models.info import ModelInfo, PublishedAccuracy
 from designspace.networks.network import Network, Stage, Stem
 
 # Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
@@ -89,7 +89,7 @@ def test_any_folder_of_class_folders(capsys, folder, mine):
         "top-1": f"{found.top1:.2f}%",
         "top-5": f"{found.top5:.2f}%",
         "images": "24 in 6 classes",
-        "classes": "in the order of the folders: the model has no names for its own",
+        "classes": "in the order of the folders, because the model has no names of classes",
         "prepared": "resize 28, crop 24, bicubic",
         "weights": "a run of mine",
         "licence": "MIT",
@@ -124,16 +124,16 @@ def test_a_prepared_data_set_by_name(capsys, tmp_path, data_root):
     assert "prepared" not in rows(output)
     code, _, errors = typed(capsys, *arguments, "crop=12")
     assert code == 2
-    assert "images of patterns stay as they are" in errors
+    assert "images of patterns keep their size" in errors
 
 
 def test_the_published_figure_is_beside_it(capsys, folder, tmp_path):
-    path = written(tmp_path / "theirs", published=PublishedFigure("timm:pycls_in1k", 72.48))
+    path = written(tmp_path / "theirs", published=PublishedAccuracy("timm:pycls_in1k", 72.48))
     code, output, _ = typed(capsys, f"model={path}", f'data="{folder}"', "crop=20")
     assert code == 0
     assert output.splitlines()[-1] == (
-        "top-1 does not compare with the published 72.48% (timm:pycls_in1k): crop is 20, not 24; resize is 23, not 28; "
-        "it is for ImageNet's 50,000 validation images in 1,000 classes, not for 24 in 6"
+        "top-1 is not comparable with the published 72.48% (timm:pycls_in1k): crop is 20, not 24; resize is 23, "
+        "not 28; it is for ImageNet's 50,000 validation images in 1,000 classes, not for 24 in 6"
     )
 
 
@@ -156,7 +156,7 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
     write_model(tmp_path / "broken", broken, ModelInfo("broken", PRESET, "a run of mine", "MIT"))
     code, output, errors = typed(capsys, f"model={tmp_path / 'broken'}", f'data="{folder}"')
     assert (code, output) == (1, "")
-    assert "the model gives NaN" in errors
+    assert "the model returns NaN" in errors
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_weights_of_another_network(capsys, folder, tmp_path):
     code, output, errors = typed(capsys, "model=regnetx_200mf", *arguments, "crop=32", "images=1000", "batch_size=250")
     assert code == 0, errors
     assert rows(output.partition("\n\n")[0])["licence"] == "unknown"
-    assert "does not compare with the published 68.91%" in output
+    assert "is not comparable with the published 68.91%" in output
     (tmp_path / "x.pth").write_bytes((tmp_path / "x.pth").read_bytes()[:-1000])
     code, _, errors = typed(capsys, "model=regnetx_200mf", *arguments)
     assert code == 1

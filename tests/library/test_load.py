@@ -113,7 +113,7 @@ def test_a_partly_finished_run_says_so(trained, run, caplog):
     with caplog.at_level(logging.INFO):
         designspace.load(trained.path)
         designspace.load(trained.path, rank=2)
-    assert "best of 2 of 4 trials; others have not ended" in caplog.text
+    assert "best of 2 of 4 trials; others are not finished" in caplog.text
     assert "rank 2 of 2 of 4 trials" in caplog.text
     caplog.clear()
     run.trial(run.ids()[3]).write_failure(TrialFailure("error", "no"))
@@ -159,7 +159,7 @@ def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run,
     errors = numbers(run)
     run.trial(best).checkpoint.unlink()
     words = (
-        rf"checkpoint\.pt is missing; was it deleted by designspace\.clean\? .* delete .*{best} and go on: python -m"
+        rf"checkpoint\.pt is missing; was it deleted by designspace\.clean\? .* delete .*{best} and resume: python -m"
     )
     with pytest.raises(RunError, match=words):
         designspace.load(run.path)
@@ -194,7 +194,7 @@ def test_a_trainer_of_ones_own_that_wrote_no_checkpoint(run):
     with pytest.raises(InputError, match="checkpoint of another training: its recipe."):
         designspace.load(run.path)
     run.trial(ranked(run)[0]).checkpoint.unlink()
-    with pytest.raises(RunError, match="mine:train has to write it"):
+    with pytest.raises(RunError, match="to keep the weights, mine:train must write it"):
         designspace.load(run.path)
 
 
@@ -229,9 +229,12 @@ def reshape(state):
         (lambda state: state.update(format=7), "has format 7, not 1"),
         (lambda state: state["history"].pop(), "is of epoch 1, not of the last one, 2"),
         (lambda state: state["model"].pop("stem.conv.weight"), "stem.conv.weight is missing"),
-        (lambda state: state["model"].update(more=1), "it has 'more', which the network has not"),
-        (lambda state: state["model"].update({"stem.norm.bias": 3}), "stem.norm.bias is of int, not of torch.float32"),
-        (lambda state: state["model"]["stem.norm.bias"].fill_(torch.nan), "stem.norm.bias holds NaN"),
+        (lambda state: state["model"].update(more=1), "it has 'more', which the network does not have"),
+        (
+            lambda state: state["model"].update({"stem.norm.bias": 3}),
+            "stem.norm.bias is of type int, not torch.float32",
+        ),
+        (lambda state: state["model"]["stem.norm.bias"].fill_(torch.nan), "stem.norm.bias has NaN"),
         (reshape, r"head.classifier.bias has shape \(3,\), not \(10,\)"),
     ],
 )
@@ -269,5 +272,5 @@ def test_a_model_folder_is_loaded_with_no_run_around(run, tmp_path):
     assert again.weights == model.weights
     assert all(torch.equal(again.state_dict()[key], value) for key, value in model.state_dict().items())
     assert dataclasses.asdict(read_model(tmp_path / "best").weights) == dataclasses.asdict(model.weights)
-    with pytest.raises(InputError, match="holds one model: neither rank nor id can be chosen"):
+    with pytest.raises(InputError, match="is a model folder with a single model: leave out rank and id"):
         designspace.load(tmp_path / "best", rank=1)

@@ -45,7 +45,7 @@ def folder(training):
 
 
 def go(training, effort=None, **options):
-    training.run.ask(training.trial, training.start.to_dict(training.which), {"command": "train"})
+    training.run.ask(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
     return train_here(training, Ranks(), CPU, effort or Effort(), {}, **options)
 
 
@@ -168,7 +168,7 @@ def test_killed_at_the_worst_moment(folder, training, monkeypatch, lost):
 
 def test_what_is_over_is_not_done_again(training, monkeypatch):
     first = go(training)
-    monkeypatch.setattr(one_network, "begin", None)
+    monkeypatch.setattr(one_network, "build_initial_model", None)
     assert go(training) == first
 
 
@@ -205,11 +205,13 @@ class Pair(Ranks):
 
 def test_all_must_go_on_from_one_checkpoint(folder, training):
     go(with_recipe(training, epochs=1))
-    with pytest.raises(RunError, match=r"is not the same for rank 1 as for rank 0: put out=... where all machines see"):
-        one_network._seen_by_all(folder.checkpoint, Pair(0, 2))
+    with pytest.raises(
+        RunError, match=r"is not the same for rank 1 as for rank 0: choose out=... in a folder that all"
+    ):
+        one_network._check_same_checkpoint(folder.checkpoint, Pair(0, 2))
     with pytest.raises(OtherRankFailed):
-        one_network._seen_by_all(folder.checkpoint, Pair(1, 2))
-    assert one_network._seen_by_all(folder.path / "none.pt", Ranks()) == folder.path / "none.pt"
+        one_network._check_same_checkpoint(folder.checkpoint, Pair(1, 2))
+    assert one_network._check_same_checkpoint(folder.path / "none.pt", Ranks()) == folder.path / "none.pt"
 
 
 def fails(error):
@@ -249,7 +251,7 @@ def test_fine_tuning_is_told_of(folder, training, tmp_path):
     go(training)
     finer = elsewhere(training, tmp_path / "second", weights="of the first")
     start = Start("striped", training.trial.network, folder.path)
-    go(with_recipe(dataclasses.replace(finer, start=start, which=True), lr=1e-9, epochs=1))
+    go(with_recipe(dataclasses.replace(finer, start=start, weight_source=True), lr=1e-9, epochs=1))
     model = designspace.load(tmp_path / "second")
     assert model.weights.origin == (
         "fine-tuned on 70 training images of stripes, "

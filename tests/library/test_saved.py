@@ -14,8 +14,8 @@ import torch
 from designspace.data.presets import Preset
 from designspace.library.saved import read_model, write_model
 from designspace.models import AnyNet
-from designspace.models.info import OWN_LICENCE, ModelInfo, PublishedFigure, of_published
-from designspace.models.weights import Weights, find
+from designspace.models.info import OWN_LICENCE, ModelInfo, PublishedAccuracy, published_info
+from designspace.models.weights import Weights, find_weights
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 
@@ -33,7 +33,7 @@ KNOWN = ModelInfo(
     "made up",
     OWN_LICENCE,
     classes=("a", "b", "c|d"),
-    published=PublishedFigure("mine", 12.5),
+    published=PublishedAccuracy("mine", 12.5),
 )
 
 
@@ -87,13 +87,13 @@ def test_writing_leaves_the_model_as_it_was(model, tmp_path):
 
 def test_a_folder_that_holds_something_else_is_never_overwritten(model, folder, tmp_path):
     other = AnyNet(dataclasses.replace(NETWORK, radix=1))
-    with pytest.raises(InputError, match=f"holds another network, {NETWORK.id}; it was left as it is"):
+    with pytest.raises(InputError, match=f"contains another network, {NETWORK.id}; it was not changed"):
         write_model(folder, other, KNOWN)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("all of it")
     (tmp_path / "file").write_text("")
     for name in ("mine", "file"):
-        with pytest.raises(InputError, match=f"{name} is not a model folder; it was left as it is"):
+        with pytest.raises(InputError, match=f"{name} is not a model folder; it was not changed"):
             write_model(tmp_path / name, model, KNOWN)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "stripes"]
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_nothing_behind(model, full_disk):
 def test_weights_that_are_not_numbers_are_not_written(model, tmp_path):
     with torch.no_grad():
         model.head.classifier.bias[1] = float("inf")
-    with pytest.raises(InputError, match="head.classifier.bias holds NaN or infinite values"):
+    with pytest.raises(InputError, match="head.classifier.bias has NaN or infinite values"):
         write_model(tmp_path / "a", model, KNOWN)
     assert not list(tmp_path.iterdir())
 
@@ -199,13 +199,13 @@ def with_(name, value):
     ("change", "words"),
     [
         (without("stem.norm.running_var"), "stem.norm.running_var is missing"),
-        (with_("more", torch.zeros(1)), "it has 'more', which the network has not"),
+        (with_("more", torch.zeros(1)), "it has 'more', which the network does not have"),
         (with_("head.classifier.bias", torch.zeros(4)), r"head.classifier.bias has shape \(4,\), not \(3,\)"),
-        (with_("head.classifier.bias", torch.full((3,), torch.nan)), "head.classifier.bias holds NaN or infinite"),
-        (with_("stem.norm.running_var", torch.full((8,), torch.inf)), "running_var holds NaN or infinite"),
-        (with_("head.classifier.bias", torch.zeros(3).half()), "bias is of torch.float16, not of torch.float32"),
-        (with_("stem.norm.num_batches_tracked", torch.tensor(1.0)), "is of torch.float32, not of torch.int64"),
-        (lambda weights: weights.clear(), r"holds 0 numbers, but network \w+ has 3,763 weights"),
+        (with_("head.classifier.bias", torch.full((3,), torch.nan)), "head.classifier.bias has NaN or infinite"),
+        (with_("stem.norm.running_var", torch.full((8,), torch.inf)), "running_var has NaN or infinite"),
+        (with_("head.classifier.bias", torch.zeros(3).half()), "bias is of type torch.float16, not torch.float32"),
+        (with_("stem.norm.num_batches_tracked", torch.tensor(1.0)), "is of type torch.float32, not torch.int64"),
+        (lambda weights: weights.clear(), r"has 0 numbers, but network \w+ has 3,763 weights"),
     ],
 )
 def test_weights_of_something_else_are_told(model, folder, change, words):
@@ -230,7 +230,7 @@ def edited(fields):
     [
         (edited, f"was edited: its id is '{NETWORK.id}', but its network's is"),
         (lambda fields: fields.update(id="0" * 12), "was edited: its id is '000000000000'"),
-        (lambda fields: fields.update(format=2), "has format 2, and this version reads format 1"),
+        (lambda fields: fields.update(format=2), "has format 2, but this version reads format 1"),
         (lambda fields: fields.pop("network"), "it has no 'network'"),
         (lambda fields: fields.update(network=[]), "network must be a mapping with stem"),
         (lambda fields: fields["network"].update(stages=7), "stages must be a list"),
@@ -270,7 +270,7 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
         fields["id"] = Network.from_json(json.dumps(fields["network"])).id
 
     edit(folder, grow)
-    with pytest.raises(RunError, match=r"holds [\d,]+ numbers, but network \w+ has [\d,]+ weights"):
+    with pytest.raises(RunError, match=r"has [\d,]+ numbers, but network \w+ has [\d,]+ weights"):
         read_model(folder)
     (folder / "network.json").write_text(" " * 10_000_001)
     with pytest.raises(RunError, match="at most 10,000,000 are read"):
@@ -284,13 +284,13 @@ def test_what_a_later_version_adds_is_left_out(folder):
 
 
 def test_what_is_known_of_a_published_network():
-    file = find("regnetx_400mf", "timm")
-    known = of_published("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
+    file = find_weights("regnetx_400mf", "timm")
+    known = published_info("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
     assert (known.name, known.preset.crop, known.licence) == ("regnetx_400mf", 192, "MIT")
     assert known.about["published"]["weights"] == "timm:pycls_in1k"
-    assert of_published("regnetx_400mf", Weights({}, file, Preset(), "a file", "MIT"), 1).preset.mean == (0.449,)
+    assert published_info("regnetx_400mf", Weights({}, file, Preset(), "a file", "MIT"), 1).preset.mean == (0.449,)
     json.dumps(known.to_dict())
-    untrained = of_published("resnest101", None)
+    untrained = published_info("resnest101", None)
     assert (untrained.preset.crop, untrained.preset.resize) == (256, 293)
     assert "not trained" in untrained.origin
 
@@ -300,7 +300,11 @@ def test_the_card_says_what_the_network_is_and_how_to_feed_it(folder, model):
     card = (folder / "README.md").read_text()
     assert card.startswith("# stripes\n")
     assert "2 c\\|d" not in card.split("Classes")[0]
-    for words in (NETWORK.id, "mean 0.25, 0.5 subtracted", "shorter side resized to 12 pixels (bilinear), then 9 x 9"):
+    for words in (
+        NETWORK.id,
+        "subtract the\nmean 0.25, 0.5 and divide by the standard deviation 0.2, 0.3",
+        "shorter side resized to 12 pixels (bilinear), then the central 9 x 9",
+    ):
         assert words in card
     assert "| 2 | 2 | 16 | 2 | 2 | 4 |" in card
     params = sum(parameter.numel() for parameter in model.parameters())

@@ -9,7 +9,7 @@ from sweep_runs import make_run
 
 from designspace.data.presets import Preset
 from designspace.library.saved import write_model
-from designspace.library.start import Start, begin, choose, fitted
+from designspace.library.start import Start, build_initial_model, choose, fit_to_images
 from designspace.models import AnyNet, create_model
 from designspace.models.info import OWN_LICENCE, ModelInfo
 from designspace.models.weights.adapt import CLASSIFIER
@@ -39,7 +39,7 @@ def same(model, state):
 
 def test_a_published_name():
     assert choose("RegNetX-200MF") == Start("regnetx_200mf", catalog.get("regnetx_200mf"))
-    words = {which: choose("regnetx_200mf").weights_in_words(which) for which in (None, True, "timm")}
+    words = {which: choose("regnetx_200mf").describe_weights(which) for which in (None, True, "timm")}
     assert words == {None: "first weights", True: "its published weights", "timm": "its weights from timm"}
     with pytest.raises(InputError, match="regnetx_201mf"):
         choose("regnetx_201mf")
@@ -47,57 +47,57 @@ def test_a_published_name():
 
 def test_first_weights_are_those_that_train_begins_with():
     start = choose("regnetx_200mf")
-    network = fitted(start.network, channels=1, num_classes=10, stem="cifar")
+    network = fit_to_images(start.network, channels=1, num_classes=10, stem="cifar")
     assert (network.stem, network.in_channels, network.num_classes) == (Stem("cifar", 32), 1, 10)
     assert network.stages == start.network.stages
     for which in (None, False):
-        begun = begin(start, network, which, RECIPE, 3)
+        initial = build_initial_model(start, network, which, RECIPE, 3)
         state = initial_model(network, RECIPE, 3).state_dict()
-        assert same(begun.model, state) == set(state)
-        assert (begun.source, begun.licence) == ("", OWN_LICENCE)
-        assert start.weights_in_words(which) == "first weights"
+        assert same(initial.model, state) == set(state)
+        assert (initial.source, initial.licence) == ("", OWN_LICENCE)
+        assert start.describe_weights(which) == "first weights"
 
 
 def test_weights_of_a_model_folder(folder):
     start = choose(str(folder))
     assert (start.name, start.network, start.folder) == ("mine", NETWORK, folder)
-    assert start.weights_in_words(True) == f"the trained weights of {folder}"
-    network = fitted(NETWORK, channels=3, num_classes=4, stem="cifar")
-    begun = begin(start, network, True, RECIPE, 0)
+    assert start.describe_weights(True) == f"the trained weights of {folder}"
+    network = fit_to_images(NETWORK, channels=3, num_classes=4, stem="cifar")
+    initial = build_initial_model(start, network, True, RECIPE, 0)
     trained, fresh = AnyNet(NETWORK, seed=7).state_dict(), initial_model(network, RECIPE, 0).state_dict()
-    assert same(begun.model, trained) == set(trained) - set(CLASSIFIER)
-    assert set(CLASSIFIER) <= same(begun.model, fresh)
-    assert begun.source == "mine, a run of mine"
-    assert begun.licence == "that of the weights it began with: MIT"
-    whole = begin(start, NETWORK, True, RECIPE, 0).model
+    assert same(initial.model, trained) == set(trained) - set(CLASSIFIER)
+    assert set(CLASSIFIER) <= same(initial.model, fresh)
+    assert initial.source == "mine, a run of mine"
+    assert initial.licence == "that of the initial weights: MIT"
+    whole = build_initial_model(start, NETWORK, True, RECIPE, 0).model
     assert same(whole, trained) == set(trained)
-    with pytest.raises(InputError, match="has weights of its own: weights=true, not weights=timm"):
-        begin(start, NETWORK, "timm", RECIPE, 0)
+    with pytest.raises(InputError, match="has its own weights: weights=true, not weights=timm"):
+        build_initial_model(start, NETWORK, "timm", RECIPE, 0)
 
 
 def test_weights_of_a_file_for_another_number_of_channels(tmp_path):
     torch.save(create_model("regnetx_200mf", seed=5).state_dict(), tmp_path / "weights.pt")
     start = choose("regnetx_200mf")
-    network = fitted(start.network, channels=1, num_classes=10)
-    begun = begin(start, network, str(tmp_path / "weights.pt"), RECIPE, 0)
+    network = fit_to_images(start.network, channels=1, num_classes=10)
+    initial = build_initial_model(start, network, str(tmp_path / "weights.pt"), RECIPE, 0)
     trained = create_model("regnetx_200mf", seed=5).state_dict()
-    changed = set(trained) - same(begun.model, trained)
+    changed = set(trained) - same(initial.model, trained)
     assert changed == {"stem.conv.weight", *CLASSIFIER}
     torch.testing.assert_close(
-        begun.model.state_dict()["stem.conv.weight"], trained["stem.conv.weight"].sum(1, keepdim=True)
+        initial.model.state_dict()["stem.conv.weight"], trained["stem.conv.weight"].sum(1, keepdim=True)
     )
-    assert begun.source == f"regnetx_200mf, {tmp_path / 'weights.pt'}"
-    assert "unknown" in begun.licence
+    assert initial.source == f"regnetx_200mf, {tmp_path / 'weights.pt'}"
+    assert "unknown" in initial.licence
 
 
 def test_a_stem_of_another_shape_has_no_weights(folder):
     start = choose(str(folder))
-    network = fitted(NETWORK, 3, 6, stem="deep")
-    assert begin(start, network, None, RECIPE, 0).model.network == network
+    network = fit_to_images(NETWORK, 3, 6, stem="deep")
+    assert build_initial_model(start, network, None, RECIPE, 0).model.network == network
     with pytest.raises(InputError, match="weights for the stem imagenet do not fit the stem deep"):
-        begin(start, network, True, RECIPE, 0)
+        build_initial_model(start, network, True, RECIPE, 0)
     with pytest.raises(InputError, match="unknown stem 'vit'"):
-        fitted(NETWORK, 3, 6, stem="vit")
+        fit_to_images(NETWORK, 3, 6, stem="vit")
 
 
 def test_a_network_of_a_run_that_is_not_trained(tmp_path):
@@ -113,7 +113,7 @@ def test_a_network_of_a_run_that_is_not_trained(tmp_path):
     with pytest.raises(InputError, match="by rank or by id"):
         choose(None, run.path, 1, population.ids[1])
     with pytest.raises(InputError, match="is not done but waiting"):
-        begin(start, start.network, True, RECIPE, 0)
+        build_initial_model(start, start.network, True, RECIPE, 0)
 
 
 def test_one_thing_must_be_named(folder, tmp_path):
@@ -122,7 +122,7 @@ def test_one_thing_must_be_named(folder, tmp_path):
             choose(*arguments)
     with pytest.raises(InputError, match=r"is not a model folder .*for a run: run="):
         choose(str(tmp_path))
-    with pytest.raises(InputError, match="a file of weights goes with a name: weights="):
+    with pytest.raises(InputError, match="if it is a file of weights: model=<name of the network> weights="):
         choose(str(folder / "network.json"))
     with pytest.raises(InputError, match="is not a model folder"):
         choose("runs/nothing")
@@ -132,7 +132,7 @@ def test_one_thing_must_be_named(folder, tmp_path):
 
 def test_the_recipe_s_regularisers_are_in_the_module():
     recipe = dataclasses.replace(RECIPE, zero_init_residual=True)
-    model = begin(choose("resnet50"), NETWORK, None, recipe, 0).model
+    model = build_initial_model(choose("resnet50"), NETWORK, None, recipe, 0).model
     assert not model.stages[0][0].transform.conv3.norm.weight.any()
 
 

@@ -3,11 +3,11 @@ import pytest
 
 from designspace.data.image_folder import ImageFolder
 from designspace.data.presets import Preset
-from designspace.library.verdict import Figure, differences, published_figure, verdict
+from designspace.library.verdict import PublishedTop1, differences, published_top1, verdict
 from designspace.library.verification import Verification
-from designspace.models.info import ModelInfo, PublishedFigure
+from designspace.models.info import ModelInfo, PublishedAccuracy
 
-FIGURE = Figure(81.03, "resnest:official")
+PUBLISHED_TOP1 = PublishedTop1(81.03, "resnest:official")
 PUBLISHED = "the published 81.03% (resnest:official)"
 
 
@@ -17,13 +17,13 @@ PUBLISHED = "the published 81.03% (resnest:official)"
         (81.03, f"within 0.3 points of {PUBLISHED}"),
         (80.73, "within 0.3 points"),
         (81.33, "within 0.3 points"),
-        (80.72, f"0.31 points below {PUBLISHED}: check that these are the weights"),
+        (80.72, f"0.31 points below {PUBLISHED}: check that these are the published weights"),
         (82.23, f"1.20 points above {PUBLISHED}: check"),
         (0.1, "80.93 points below"),
     ],
 )
 def test_the_tolerance_is_in_points(top1, words):
-    assert verdict(Verification(top1, 95.0, 50_000), FIGURE, 0.3, []).startswith(f"top-1 is {words}")
+    assert verdict(Verification(top1, 95.0, 50_000), PUBLISHED_TOP1, 0.3, []).startswith(f"top-1 is {words}")
 
 
 def test_what_was_measured_otherwise_does_not_compare(tmp_path):
@@ -37,7 +37,7 @@ def test_what_was_measured_otherwise_does_not_compare(tmp_path):
     few = Verification(80.0, 95.0, 49_999, ("broken",))
     said = differences(few, imagenet, Preset(), Preset())
     assert said == ["it is for ImageNet's 50,000 validation images in 1,000 classes, not for 49,999 in 1,000"]
-    assert verdict(few, FIGURE, 0.3, said) == f"top-1 does not compare with {PUBLISHED}: {said[0]}"
+    assert verdict(few, PUBLISHED_TOP1, 0.3, said) == f"top-1 is not comparable with {PUBLISHED}: {said[0]}"
 
 
 def known(published=None):
@@ -45,8 +45,8 @@ def known(published=None):
 
 
 def test_the_figure_is_that_of_the_weights_or_of_the_network():
-    published = PublishedFigure("resnest:official", 81.03)
-    assert published_figure("anything", known(published)) == FIGURE
-    assert published_figure("runs/mine", known()) is None
-    assert published_figure("ResNet50", known()).top1 == 76.8
-    assert published_figure("resnet50", known(PublishedFigure("resnest:official"))) is None
+    published = PublishedAccuracy("resnest:official", 81.03)
+    assert published_top1("anything", known(published)) == PUBLISHED_TOP1
+    assert published_top1("runs/mine", known()) is None
+    assert published_top1("ResNet50", known()).top1 == 76.8
+    assert published_top1("resnet50", known(PublishedAccuracy("resnest:official"))) is None

@@ -184,21 +184,21 @@ def test_nan_is_an_error(seven):
     model = Nearest()
     with torch.no_grad():
         model.greys[3] = float("nan")
-    with pytest.raises(RunError, match="the model gives NaN"):
+    with pytest.raises(RunError, match="the model returns NaN"):
         verify(model, seven, GREY, workers=2)
 
 
 def test_what_does_not_fit(tmp_path, seven, trained):
     network = trained[0].network
-    with pytest.raises(InputError, match=f"folder {seven.path} has 7 classes, but the model tells 10 apart$"):
+    with pytest.raises(InputError, match=f"folder {seven.path} has 7 classes, but the model has 10$"):
         verify(AnyNet(network), seven, GREY)
     both = ImageFolder(tmp_path, ("train", "val"), ("train/a.png", "val/a.png"), np.arange(2))
-    with pytest.raises(InputError, match=f"2 classes, .* 10 apart; for the validation .* give {tmp_path / 'val'}"):
+    with pytest.raises(InputError, match=f"2 classes, .* has 10; for the validation .* give {tmp_path / 'val'}"):
         verify(AnyNet(network), both, GREY)
     with pytest.raises(InputError, match="the model takes 3 channels, but images are prepared with 1"):
         verify(AnyNet(Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=7)), seven, GREY)
     six = ImageFolder(seven.path, seven.classes[:6], seven.files, np.zeros(19, np.int64))
-    with pytest.raises(InputError, match=r"gives \(19, 7\) for 19 images of 6 classes"):
+    with pytest.raises(InputError, match=r"returns \(19, 7\) for 19 images of 6 classes"):
         verify(Nearest(), six, GREY, workers=0)
     with pytest.raises(InputError, match="3 channels or 1, but mean and std have 2"):
         verify(Nearest(), seven, Preset(mean=(0, 0), std=(1, 1)))
@@ -218,7 +218,7 @@ def test_presets_for_images(seven, trained):
     images = trained[1]
     assert preset_for(images) == Preset(16, 16, mean=images.mean, std=images.std)
     assert preset_for(images, GREY) == Preset(16, 16, mean=GREY.mean, std=GREY.std)
-    with pytest.raises(InputError, match="images of patterns stay as they are: crop, resize"):
+    with pytest.raises(InputError, match="images of patterns keep their size: crop, resize"):
         preset_for(images, crop=12)
     for values in ({"crop": 0}, {"crop": -3}, {"crop": 300, "resize": 299}, {"interpolation": "nearest"}):
         with pytest.raises(InputError):
@@ -243,7 +243,7 @@ class Fails(nn.Module):
 
 
 def test_out_of_memory_says_what_to_do(seven):
-    with pytest.raises(RunError, match="out of memory with batches of 3 images; give a smaller batch_size"):
+    with pytest.raises(RunError, match="out of memory with batches of 3 images; use a smaller batch_size"):
         verify(Fails(), seven, GREY, batch_size=3, workers=0)
 
 
@@ -257,6 +257,6 @@ def test_a_killed_reader_is_an_error_and_none_is_left(seven):
         for pid in set(children()) - before:
             os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(RunError, match="a process that reads images died .*; try fewer workers"):
+    with pytest.raises(RunError, match="a process that reads images was killed .*; use fewer workers"):
         verify(Nearest(), seven, GREY, batch_size=1, workers=2, on_batch=kill)
     assert set(children()) == before

@@ -143,8 +143,8 @@ def test_linear_bottleneck_has_a_shortcut_only_where_the_shape_stays_and_no_fina
     stage = Stage(2, 8, 2, 0.5, 1)
     network = Network(Stem("cifar", 8), (stage,), block="bottleneck_linear")
     first, second = Block(network, stage, 8, first=True), Block(network, stage, 8, first=False)
-    assert not first.adds
-    assert second.adds
+    assert not first.has_shortcut
+    assert second.has_shortcut
     x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(second(x), second.transform(x) + x)
     assert second(x).min() < 0

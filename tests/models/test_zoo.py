@@ -136,7 +136,7 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
         ({"drop_path_rate": 0.1}, "unknown option 'drop_path_rate' of a model; did you mean drop_path?"),
         ({"weights": "DEFAULT"}, "unknown option 'weights' of a model; did you mean pretrained?"),
         ({"xyz": 1}, "unknown option 'xyz' of a model; choose from: pretrained, sha256, num_classes, in_channels"),
-        ({"out_indices": (1,)}, "out_indices chooses maps of a backbone: add features=True"),
+        ({"out_indices": (1,)}, "out_indices chooses feature maps of a backbone: add features=True"),
         ({"sha256": "0" * 64}, "sha256 is for a file"),
         ({"num_classes": -1}, "num_classes must be a whole number >= 0, not -1"),
         ({"pretrained": "timmm"}, "timmm"),
@@ -144,7 +144,7 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
             {"pretrained": "timm:nothing"},
             "there are no weights 'timm:nothing' for regnety_200mf; choose from: pycls:dds",
         ),
-        ({"pretrained": 3}, "which weights?"),
+        ({"pretrained": 3}, "weights must be True, a source, a URL or a path, not 3"),
     ],
 )
 def test_wrong_options_are_told(options, words):

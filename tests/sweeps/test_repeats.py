@@ -9,7 +9,7 @@ from sweep_runs import CPU, RECIPE, launch, make_run, numbers, plan_faults, star
 
 import designspace
 from designspace.analysis.results import Results
-from designspace.library.loading import find
+from designspace.library.loading import find_network
 from designspace.support.errors import InputError
 from designspace.sweeps.launch import run_local
 from designspace.sweeps.messages import Order, Task
@@ -129,8 +129,8 @@ def test_an_id_names_the_network_and_a_key_a_trial(trained):
     for name in (f"{id_}-s3", "../x", f"{id_}-s01"):
         with pytest.raises(InputError, match="has no network"):
             designspace.load(trained.path, id=name)
-    assert find(trained)[3] == f"{id_}-s2"
-    assert find(trained, id_=f"{id_}-s0")[0] == f"AnyNetXA {id_}"
+    assert find_network(trained)[3] == f"{id_}-s2"
+    assert find_network(trained, id_=f"{id_}-s0")[0] == f"AnyNetXA {id_}"
 
 
 def test_other_runs_take_repeats_over(trained, tmp_path):

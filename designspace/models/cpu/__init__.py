@@ -1,4 +1,4 @@
-"""What makes networks fast on CPUs: compiled kernels that run instead of torch's layers where `fuse` was called."""
+"""Compiled kernels that make networks fast on CPUs: `fuse` makes a model use them instead of torch's layers."""
 
 from designspace.models.cpu.kernels import keep_freed_memory
 from designspace.models.cpu.modules import fuse, fused, unfuse

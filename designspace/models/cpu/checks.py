@@ -1,8 +1,8 @@
-"""Whether layers are still as they were made, and torch runs them plainly: only then may kernels take their place.
+"""Checks that layers are unchanged and that nothing observes them, so that kernels may replace them.
 
-A kernel replaces several modules at once. Hooks, replaced activations, parametrisations, pruned weights, tracers and
-counters of operations would be passed over. So all of them are looked for before each forward pass, which takes some
-10 microseconds per block, and torch's own layers run where one is found.
+A kernel replaces several modules at once. It would ignore hooks, replaced activations, parametrisations, pruned
+weights, tracers and operation counters. So each forward pass first checks for all of these, which takes about
+10 microseconds per block, and torch's own layers run if there is one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _geometry = itemgetter(
 )
 
 
-def runs_plainly(x: Tensor) -> bool:
-    """Whether a forward pass from these maps (N, C, H, W) is one that kernels may take part in.
+def allows_kernels(x: Tensor) -> bool:
+    """Return whether kernels may run in a forward pass from ``x`` (N, C, H, W).
 
-    Compilers, tracers, transforms and modes that see or change torch's operators need those operators.
+    They may not under compilers, tracers, transforms and modes, which need torch's operators.
     """
     return (
         type(x) is Tensor
@@ -54,11 +54,11 @@ def runs_plainly(x: Tensor) -> bool:
     )
 
 
-class Untouched:
-    """Modules as they are now, whose own forward passes a kernel replaces.
+class ModuleSnapshot:
+    """Classes and children of modules whose forward passes a kernel replaces, at the time of construction.
 
     Args:
-        root: what runs the kernel. Its children must stay; its own hooks run anyway.
+        root: the module that runs the kernel. Its children must not change; its own hooks run anyway.
         replaced: the modules below it that the kernel replaces.
     """
 
@@ -66,8 +66,8 @@ class Untouched:
         self._root, self._children = root, _children(root)
         self._replaced = tuple((module, module.__dict__, type(module), _children(module)) for module in replaced)
 
-    def still(self) -> bool:
-        """Whether all have the same classes and children, and nobody watches or overrides those replaced."""
+    def is_unchanged(self) -> bool:
+        """Return whether classes and children are the same, and no replaced module has hooks or its own ``forward``."""
         if _children(self._root) != self._children:
             return False
         for module, state, kind, children in self._replaced:
@@ -85,14 +85,14 @@ class Untouched:
 
 
 def _children(module: nn.Module) -> tuple[nn.Module | None, ...]:
-    """The children of a module, in order."""
+    """Return the children of a module, in order."""
     return tuple(module._modules.values())
 
 
 class Layer:
-    """A convolution and its batch-norm as they are now.
+    """A convolution and its batch-norm, with their geometry at the time of construction.
 
-    What is asked before each forward pass is asked of the modules' dictionaries, which takes half the time.
+    The checks before each forward pass read the modules' dictionaries, which takes half as long as reading attributes.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -103,7 +103,7 @@ class Layer:
 
     @staticmethod
     def of(conv: nn.Module | None, norm: nn.Module | None) -> Layer | None:
-        """The two as a layer; None unless kernels can take them over."""
+        """Return the two modules as a layer; None if kernels cannot run them."""
         if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d:
             return None
         if conv.padding_mode != "zeros" or not isinstance(conv.padding, tuple):
@@ -112,14 +112,14 @@ class Layer:
         return layer if layer.is_ready(gradients=False) else None
 
     def is_ready(self, *, gradients: bool) -> bool:
-        """Whether the layer can run in its mode, with the tensors that it has now.
+        """Return whether kernels can run the layer in its current mode and with its current tensors.
 
-        Kernels believe what they are told of shapes and places, so these are compared with what they were. In
-        evaluation mode there is no kernel for gradients.
+        Kernels do not check shapes and memory layouts, so these are compared here. In evaluation mode there is no
+        kernel for gradients.
         """
         conv, norm = self._conv, self._norm
-        of_conv, of_norm, buffers = conv["_parameters"], norm["_parameters"], norm["_buffers"]
-        weight, count = of_conv.get("weight"), buffers.get("num_batches_tracked")
+        conv_parameters, norm_parameters, buffers = conv["_parameters"], norm["_parameters"], norm["_buffers"]
+        weight, count = conv_parameters.get("weight"), buffers.get("num_batches_tracked")
         return (
             (not gradients or norm["training"])
             and type(weight) in _TENSORS
@@ -128,12 +128,12 @@ class Layer:
             and weight.layout is torch.strided
             and weight.shape == self._shape
             and (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last))
-            and of_conv.get("bias") is None
+            and conv_parameters.get("bias") is None
             and _geometry(conv) == self._geometry
             and norm["momentum"] is not None
             and norm["track_running_stats"]
-            and self._is_row(of_norm.get("weight"))
-            and self._is_row(of_norm.get("bias"))
+            and self._is_row(norm_parameters.get("weight"))
+            and self._is_row(norm_parameters.get("bias"))
             and self._is_row(buffers.get("running_mean"))
             and self._is_row(buffers.get("running_var"))
             and count is not None
@@ -142,7 +142,7 @@ class Layer:
         )
 
     def _is_row(self, tensor: Tensor | None) -> bool:
-        """Whether a tensor has a value for each channel, one after the other in memory."""
+        """Return whether a tensor has a value per channel, contiguous in memory."""
         return (
             tensor is not None
             and type(tensor) in _TENSORS
@@ -154,9 +154,9 @@ class Layer:
         )
 
     def output_shape(self, x: Tensor) -> tuple[int, int, int, int] | None:
-        """The shape that ``x`` (N, C, H, W) is mapped to; None if that is left to torch's layers.
+        """Return the shape of the output for ``x`` (N, C, H, W); None if torch's layers must run.
 
-        They complain of maps with other channels, and of single values, which have no variance.
+        They raise errors for a wrong number of channels, and for single values, which have no variance.
         """
         count, channels, height, breadth = x.shape
         (kernel, kernel_breadth), stride, padding, dilation = self._geometry[2:6]

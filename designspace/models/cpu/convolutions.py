@@ -1,11 +1,10 @@
-"""A whole bottleneck block in one go, on CPUs: each map is written once, before its batch-norm, and never normalised.
+"""A whole bottleneck block as one operation on CPUs: each map is written once, before its batch-norm.
 
-Batch-norm and ReLU are applied by whatever reads a map: the next convolution, on the way into its registers; the
-statistics are summed by the convolution that writes it. So the block 1x1, 3x3, 1x1 with its shortcut moves about half
-the bytes that its layers move one after the other, and grouped 3x3 convolutions with narrow groups, which torch's
-library is slow at, have kernels of their own (`kernels/spatial.c`). The same kernels serve single convolutions
-(`single`). The gradients are those of the definition. The callers check that the layers are as made
-(`designspace.models.cpu.checks`), since kernels read memory as they are told.
+The next convolution applies batch-norm and ReLU while it reads the map, and the convolution that writes the map sums
+the statistics. So the block 1x1, 3x3, 1x1 with its shortcut moves about half the bytes that its single layers move.
+Grouped 3x3 convolutions with narrow groups, for which torch's library is slow, have their own kernels
+(`kernels/spatial.c`). The same kernels run single convolutions (`single_layer`). The gradients are exact. The callers
+check the layers (`designspace.models.cpu.checks`), because kernels do not check shapes and memory layouts.
 """
 
 from __future__ import annotations
@@ -20,19 +19,20 @@ from designspace.models.cpu.passes import call, first_derivative_only
 
 
 def has_kernel(conv: nn.Conv2d) -> bool:
-    """Whether there is a kernel for a convolution: 1x1, or 3x3 with a border of one pixel; strides of 1 or 2."""
+    """Return whether a convolution has a kernel: 1x1, or 3x3 with a padding of one pixel; strides of 1 or 2."""
     kernel, stride = conv.kernel_size[0], conv.stride[0]
-    square = conv.kernel_size == (kernel, kernel) and conv.stride == (stride, stride)
-    padded = conv.padding == ((kernel - 1) // 2,) * 2
-    plain = kernel == 1 and conv.groups == 1
-    return square and padded and stride in (1, 2) and (plain or (kernel == 3 and conv.dilation == (1, 1)))
+    is_square = conv.kernel_size == (kernel, kernel) and conv.stride == (stride, stride)
+    is_padded = conv.padding == ((kernel - 1) // 2,) * 2
+    is_pointwise = kernel == 1 and conv.groups == 1
+    is_spatial = kernel == 3 and conv.dilation == (1, 1)
+    return is_square and is_padded and stride in (1, 2) and (is_pointwise or is_spatial)
 
 
 class Unit:
     """A convolution that has a kernel, and its batch-norm.
 
-    What is asked of modules in every step is asked of their dictionaries: a block of a small network takes a tenth of a
-    millisecond, and looking attributes up in the usual way would take as long.
+    Values that every step needs are read from the modules' dictionaries: a block of a small network takes a tenth of a
+    millisecond, and ordinary attribute access would take as long.
     """
 
     __slots__ = ("conv", "groups", "is_spatial", "kernel", "norm", "stride", "width")
@@ -44,20 +44,20 @@ class Unit:
         self.stride, self.width, self.groups = conv.stride[0], conv.out_channels, conv.groups
 
     @property
-    def learned(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What it learns: the convolution's weight, the batch-norm's weight and bias."""
-        of_norm = self.norm._parameters
-        return self.conv._parameters["weight"], of_norm["weight"], of_norm["bias"]  # type: ignore[return-value]
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The convolution's weight, and the batch-norm's weight and bias."""
+        norm_parameters = self.norm._parameters
+        return self.conv._parameters["weight"], norm_parameters["weight"], norm_parameters["bias"]  # type: ignore[return-value]
 
     @property
     def statistics(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What the batch-norm keeps: running mean, running variance, number of batches."""
-        kept = self.norm._buffers
-        return kept["running_mean"], kept["running_var"], kept["num_batches_tracked"]  # type: ignore[return-value]
+        """The batch-norm's running mean, running variance and number of batches."""
+        buffers = self.norm._buffers
+        return buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]  # type: ignore[return-value]
 
 
-class _Map(NamedTuple):
-    """A map as a unit leaves it."""
+class _ConvOutput(NamedTuple):
+    """The output of a unit's convolution, and the numbers of its batch-norm."""
 
     raw: Tensor
     """Before batch-norm: (N, C, H, W), channels last."""
@@ -66,12 +66,12 @@ class _Map(NamedTuple):
 
 
 def _new_map(count: int, width: int, height: int, breadth: int) -> Tensor:
-    """An empty map (N, C, H, W), channels last, also where sides of 1 make several layouts the same."""
+    """Return an empty map (N, C, H, W), channels last even if sides of 1 make several layouts equivalent."""
     return torch.empty(count, height, breadth, width, dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
-    """The numbers that a kernel wants of a convolution's shape."""
+    """Return the sizes of a convolution in the order of the kernel's arguments."""
     count, in_width, in_height, in_breadth = x.shape
     _, width, height, breadth = out.shape
     if unit.is_spatial:
@@ -80,19 +80,19 @@ def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
 
 
 def _strides(weight: Tensor) -> tuple[int, ...]:
-    """Steps of a weight in memory: from one output, input and tap to the next."""
+    """Return the strides of a weight in memory: from one output, input and tap to the next."""
     outputs, inputs, _, taps = weight.stride()
     return (outputs, inputs, taps) if weight.shape[2] == 3 else (outputs, inputs)
 
 
-def _run(x: Tensor, x_norm: Tensor | None, unit: Unit) -> _Map:
-    """Convolve a map, behind its batch-norm and ReLU if ``x_norm`` is given."""
+def _run(x: Tensor, x_norm: Tensor | None, unit: Unit) -> _ConvOutput:
+    """Convolve a map, after its batch-norm and ReLU if ``x_norm`` is given."""
     norm, stride = unit.norm, unit.stride
     count, _, height, breadth = x.shape
     raw = _new_map(count, unit.width, (height - 1) // stride + 1, (breadth - 1) // stride + 1)
     rows = torch.empty(4, unit.width, dtype=torch.float32)
-    weight, *of_norm = unit.learned
-    learning = (norm.eps, norm.momentum, int(norm.training))
+    weight, *norm_parameters = unit.parameters
+    norm_options = (norm.eps, norm.momentum, int(norm.training))
     call(
         f"{unit.kernel}_forward",
         *(
@@ -102,27 +102,27 @@ def _run(x: Tensor, x_norm: Tensor | None, unit: Unit) -> _Map:
             *_strides(weight),
             raw,
             *_sizes(unit, x, raw),
-            *of_norm,
+            *norm_parameters,
             *unit.statistics,
-            *learning,
+            *norm_options,
             rows,
         ),
     )
-    return _Map(raw, rows)
+    return _ConvOutput(raw, rows)
 
 
 class _Gradients(NamedTuple):
-    """What comes out of a unit's backward pass."""
+    """Gradients from a unit's backward pass."""
 
-    learned: tuple[Tensor, Tensor, Tensor]
-    """Of `Unit.learned`."""
+    parameters: tuple[Tensor, Tensor, Tensor]
+    """Gradients of `Unit.parameters`."""
     x: Tensor | None
     sums: Tensor | None
-    """Of the gradient behind the input's batch-norm, for that one, if there is one: (2, C), float64."""
+    """Sums of the input's gradient that its batch-norm needs, if it has one: (2, C), float64."""
 
     @property
-    def passed(self) -> tuple[Tensor, Tensor]:
-        """The gradient of an input behind a batch-norm, and its sums."""
+    def normalised_input(self) -> tuple[Tensor, Tensor]:
+        """The gradient of an input after its batch-norm, and its sums."""
         assert self.x is not None
         assert self.sums is not None
         return self.x, self.sums
@@ -131,7 +131,7 @@ class _Gradients(NamedTuple):
 def _run_backward(
     dz: Tensor,
     sums: Tensor,
-    out: _Map,
+    out: _ConvOutput,
     x: Tensor,
     x_norm: Tensor | None,
     unit: Unit,
@@ -141,37 +141,50 @@ def _run_backward(
     into: Tensor | None = None,
     needs_x: bool = True,
 ) -> _Gradients:
-    """The backward pass of `_run`, from ``dz``, the gradient behind the unit's batch-norm, and its sums.
+    """Run the backward pass of `_run`, from ``dz``, the gradient after the unit's batch-norm, and its sums.
 
-    ``weight`` is the convolution's, as it was saved: torch then complains if somebody changed it in place meanwhile.
-    The gradient of ``x`` gets ``added`` added, or is itself added to ``into``.
+    ``weight`` is the convolution's saved tensor, so that torch raises an error if it was changed in place meanwhile.
+    ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``.
     """
-    of_weight = torch.empty_like(weight, requires_grad=False)
-    of_scale = torch.empty(unit.width, dtype=torch.float32)
-    of_shift = torch.empty(unit.width, dtype=torch.float32)
-    of_x = into if into is not None else _new_map(*x.shape) if needs_x else None
+    weight_gradient = torch.empty_like(weight, requires_grad=False)
+    scale_gradient = torch.empty(unit.width, dtype=torch.float32)
+    shift_gradient = torch.empty(unit.width, dtype=torch.float32)
+    x_gradient = into if into is not None else _new_map(*x.shape) if needs_x else None
     x_sums = None if x_norm is None else torch.empty(2, x.shape[1], dtype=torch.float64)
     beyond = () if unit.is_spatial else (added, int(into is not None))
     call(
         f"{unit.kernel}_backward",
-        *(dz, out.raw, out.norm, sums, of_scale, of_shift, x, x_norm, weight, *_strides(weight), of_weight, of_x),
+        *(
+            dz,
+            out.raw,
+            out.norm,
+            sums,
+            scale_gradient,
+            shift_gradient,
+            x,
+            x_norm,
+            weight,
+            *_strides(weight),
+            weight_gradient,
+            x_gradient,
+        ),
         *(*beyond, x_sums, *_sizes(unit, x, out.raw)),
     )
-    return _Gradients((of_weight, of_scale, of_shift), of_x, x_sums)
+    return _Gradients((weight_gradient, scale_gradient, shift_gradient), x_gradient, x_sums)
 
 
-def _join(out: _Map, shortcut: Tensor | None, shortcut_norm: Tensor | None, *, relu: bool) -> Tensor:
-    """Batch-norm, plus the shortcut (behind its own batch-norm if it has one), and a ReLU."""
-    joined = _new_map(*out.raw.shape)
+def _norm_add_relu(out: _ConvOutput, shortcut: Tensor | None, shortcut_norm: Tensor | None, *, relu: bool) -> Tensor:
+    """Apply batch-norm, add the shortcut (after its own batch-norm if it has one), and apply a ReLU."""
+    output = _new_map(*out.raw.shape)
     rows, width = out.raw.numel() // out.raw.shape[1], out.raw.shape[1]
-    call("join_forward", out.raw, out.norm, shortcut, shortcut_norm, int(relu), joined, rows, width)
-    return joined
+    call("join_forward", out.raw, out.norm, shortcut, shortcut_norm, int(relu), output, rows, width)
+    return output
 
 
-def _join_backward(
-    gradient: Tensor, joined: Tensor | None, out: _Map, shortcut: Tensor | None, shortcut_norm: Tensor | None
+def _norm_add_relu_backward(
+    gradient: Tensor, output: Tensor | None, out: _ConvOutput, shortcut: Tensor | None, shortcut_norm: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradient past the ReLU (if ``joined``, its output, is given); its sums for the two batch-norms."""
+    """Return the gradient before the ReLU (which gave ``output``, if any), and its sums for both batch-norms."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     dz = _new_map(*out.raw.shape)
     rows, width = out.raw.numel() // out.raw.shape[1], out.raw.shape[1]
@@ -179,7 +192,7 @@ def _join_backward(
     other = None if shortcut_norm is None else sums[1]
     call(
         "join_backward",
-        *(gradient, joined, out.raw, out.norm, shortcut, shortcut_norm, dz, sums[0], other, rows, width),
+        *(gradient, output, out.raw, out.norm, shortcut, shortcut_norm, dz, sums[0], other, rows, width),
     )
     return dz, sums[0], sums[1]
 
@@ -187,26 +200,26 @@ def _join_backward(
 def bottleneck(x: Tensor, units: Sequence[Unit]) -> Tensor:
     """Run a block of the units 1x1, 3x3, 1x1, and a 1x1 for its shortcut if the shape changes.
 
-    (N, C, H, W) -> (N, C', H', W'), channels last. All units have kernels, and apply.
+    (N, C, H, W) -> (N, C', H', W'), channels last. All units must have kernels and be ready to run.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    learned = tuple(parameter for unit in units for parameter in unit.learned)
-    out: Tensor = _Bottleneck.apply(x, units, *learned)  # type: ignore[no-untyped-call]
+    parameters = tuple(parameter for unit in units for parameter in unit.parameters)
+    out: Tensor = _Bottleneck.apply(x, units, *parameters)  # type: ignore[no-untyped-call]
     return out
 
 
 class _Bottleneck(torch.autograd.Function):
-    """See `bottleneck`. Keeps input, output, and the convolved maps."""
+    """See `bottleneck`. Saves the input, the output and the convolutions' outputs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, units: Sequence[Unit], *learned: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, units: Sequence[Unit], *parameters: Tensor) -> Tensor:
         reduce, spatial, expand, *project = units
         first = _run(x, None, reduce)
         second = _run(*first, spatial)
         third = _run(*second, expand)
-        side = _run(x, None, project[0]) if project else None
-        out = _join(third, *(side or (x, None)), relu=True)
-        ctx.save_for_backward(*learned[::3], x, out, *first, *second, *third, *(side or ()))
+        shortcut = _run(x, None, project[0]) if project else None
+        out = _norm_add_relu(third, *(shortcut or (x, None)), relu=True)
+        ctx.save_for_backward(*parameters[::3], x, out, *first, *second, *third, *(shortcut or ()))
         ctx.units = units
         return out
 
@@ -216,37 +229,41 @@ class _Bottleneck(torch.autograd.Function):
         count = len(ctx.units)
         reduce, spatial, expand, *project = zip(ctx.units, ctx.saved_tensors[:count], strict=True)
         x, out, *tensors = ctx.saved_tensors[count:]
-        first, second, third, *side = (_Map(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
+        first, second, third, *shortcut = (_ConvOutput(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
         needs_x = ctx.needs_input_grad[0]
-        dz, sums, side_sums = _join_backward(gradient, out, third, *(side[0] if side else (x, None)))
-        of_third = _run_backward(dz, sums, third, *second, *expand)
-        of_second = _run_backward(*of_third.passed, second, *first, *spatial)
-        added = None if side else dz
-        of_first = _run_backward(*of_second.passed, first, x, None, *reduce, added=added, needs_x=needs_x)
-        learned = [*of_first.learned, *of_second.learned, *of_third.learned]
-        if side:
-            of_side = _run_backward(dz, side_sums, side[0], x, None, *project[0], into=of_first.x, needs_x=needs_x)
-            learned += of_side.learned
-        return of_first.x, None, *learned
+        dz, sums, shortcut_sums = _norm_add_relu_backward(
+            gradient, out, third, *(shortcut[0] if shortcut else (x, None))
+        )
+        grads3 = _run_backward(dz, sums, third, *second, *expand)
+        grads2 = _run_backward(*grads3.normalised_input, second, *first, *spatial)
+        added = None if shortcut else dz
+        grads1 = _run_backward(*grads2.normalised_input, first, x, None, *reduce, added=added, needs_x=needs_x)
+        parameter_grads = [*grads1.parameters, *grads2.parameters, *grads3.parameters]
+        if shortcut:
+            shortcut_grads = _run_backward(
+                dz, shortcut_sums, shortcut[0], x, None, *project[0], into=grads1.x, needs_x=needs_x
+            )
+            parameter_grads += shortcut_grads.parameters
+        return grads1.x, None, *parameter_grads
 
 
-def single(x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None = None) -> Tensor:
-    """Do with one unit what `passes.conv_norm` does: (N, C, H, W) -> (N, C', H', W'), channels last."""
+def single_layer(x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None = None) -> Tensor:
+    """Run one unit like `passes.conv_norm`: (N, C, H, W) -> (N, C', H', W'), channels last."""
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
-    out: Tensor = _Single.apply(x, unit, relu, shortcut, *unit.learned)  # type: ignore[no-untyped-call]
+    out: Tensor = _SingleLayer.apply(x, unit, relu, shortcut, *unit.parameters)  # type: ignore[no-untyped-call]
     return out
 
 
-class _Single(torch.autograd.Function):
-    """See `single`. Keeps input, output, and the convolved maps."""
+class _SingleLayer(torch.autograd.Function):
+    """See `single_layer`. Saves the input, the output and the convolution's output."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None, *learned: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None, *parameters: Tensor) -> Tensor:
         maps = _run(x, None, unit)
-        out = _join(maps, shortcut, None, relu=relu)
-        ctx.save_for_backward(learned[0], x, out if relu else None, *maps)
+        out = _norm_add_relu(maps, shortcut, None, relu=relu)
+        ctx.save_for_backward(parameters[0], x, out if relu else None, *maps)
         ctx.unit, ctx.has_shortcut = unit, shortcut is not None
         return out
 
@@ -254,6 +271,6 @@ class _Single(torch.autograd.Function):
     @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, x, out, *maps = ctx.saved_tensors
-        dz, sums, _ = _join_backward(gradient, out, _Map(*maps), None, None)
-        of = _run_backward(dz, sums, _Map(*maps), x, None, ctx.unit, weight, needs_x=ctx.needs_input_grad[0])
-        return of.x, None, None, dz if ctx.has_shortcut else None, *of.learned
+        dz, sums, _ = _norm_add_relu_backward(gradient, out, _ConvOutput(*maps), None, None)
+        grads = _run_backward(dz, sums, _ConvOutput(*maps), x, None, ctx.unit, weight, needs_x=ctx.needs_input_grad[0])
+        return grads.x, None, None, dz if ctx.has_shortcut else None, *grads.parameters

@@ -1,4 +1,4 @@
-"""How kernels run a layer, split attention or a block, as long as it is as it was made."""
+"""Plans of how kernels run a layer, split attention or a block, valid while its modules are unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.models.blocks import Block
 from designspace.models.cpu import convolutions, kernels, passes
-from designspace.models.cpu.checks import Layer, Untouched, runs_plainly
+from designspace.models.cpu.checks import Layer, ModuleSnapshot, allows_kernels
 from designspace.models.cpu.convolutions import Unit, has_kernel
 from designspace.models.drop import DropPath
 from designspace.models.layers import ConvNorm
@@ -18,99 +18,99 @@ from designspace.models.split_attention import SplitAttention
 
 
 class Fused:
-    """A module that kernels may run."""
+    """Base class of modules that kernels may run."""
 
     plain: ClassVar[type[nn.Module]]
-    """Its class when it is not fused."""
+    """The class of the module when it is not fused."""
 
-    def look(self) -> Any:
-        """Look at the module as it is now, and return the plan of how to run it; None if kernels cannot."""
+    def make_plan(self) -> Any:
+        """Return a plan of how to run the module in its current state; None if kernels cannot run it."""
         raise NotImplementedError
 
     @property
     def plan(self) -> Any:
-        """What `look` returned; copies and unpickled modules come without, and look again."""
+        """The result of `make_plan`; copies and unpickled modules make a new plan."""
         if "_plan" not in self.__dict__:
-            self.__dict__["_plan"] = self.look()
+            self.__dict__["_plan"] = self.make_plan()
         return self.__dict__["_plan"]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has."""
+        """Return the state of a copy, which has no plan."""
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
 
 def plain_class(module: nn.Module | None) -> type[Any]:
-    """The class that a module has when it is not fused."""
-    plain: type[Any] = type(module).__dict__.get("plain", type(module))  # a subclass of a fused class is its own
+    """Return the class of a module when it is not fused."""
+    plain: type[Any] = type(module).__dict__.get("plain", type(module))  # not inherited: subclasses have their own code
     return plain
 
 
 class LayerPlan:
-    """A `ConvNorm` by a kernel of its own, or by torch's convolution and one pass for all that follows.
+    """A `ConvNorm` by its own kernel, or by torch's convolution and one pass for the operations after it.
 
     Args:
         layer: its convolution and batch-norm.
         relu: whether it has a ReLU.
-        untouched: what the kernel replaces.
+        snapshot: the modules that the kernel replaces.
     """
 
-    def __init__(self, layer: Layer, relu: bool, untouched: Untouched) -> None:
-        self._layer, self._relu, self._untouched = layer, relu, untouched
+    def __init__(self, layer: Layer, relu: bool, snapshot: ModuleSnapshot) -> None:
+        self._layer, self._relu, self._snapshot = layer, relu, snapshot
         conv = layer.conv
         # Torch's library is slow with groups of few channels, and with images.
         is_narrow = conv.kernel_size == (3, 3) and conv.in_channels // conv.groups <= 8
-        own = is_narrow and has_kernel(conv) and kernels.has_convolutions()
-        self._unit = Unit(conv, layer.norm) if own else None
+        uses_kernel = is_narrow and has_kernel(conv) and kernels.has_convolutions()
+        self._unit = Unit(conv, layer.norm) if uses_kernel else None
 
     @staticmethod
     def of(module: nn.Module | None, root: nn.Module, others: Sequence[nn.Module] = ()) -> LayerPlan | None:
-        """Plan a layer that ``root`` runs; its kernel replaces ``others``, too."""
+        """Plan a layer that ``root`` runs; its kernel also replaces ``others``."""
         if module is None or (layer := _layer(module)) is None:
             return None
-        untouched = Untouched(root, (*others, *([] if module is root else [module]), *module.children()))
-        return LayerPlan(layer, _has_relu(module), untouched) if untouched.still() else None
+        snapshot = ModuleSnapshot(root, (*others, *([] if module is root else [module]), *module.children()))
+        return LayerPlan(layer, _has_relu(module), snapshot) if snapshot.is_unchanged() else None
 
     def is_ready(self) -> bool:
-        """Whether the layer is as it was."""
-        return self._untouched.still() and self._layer.is_ready(gradients=torch.is_grad_enabled())
+        """Return whether the layer is unchanged."""
+        return self._snapshot.is_unchanged() and self._layer.is_ready(gradients=torch.is_grad_enabled())
 
     def output_shape(self, x: Tensor) -> tuple[int, int, int, int] | None:
-        """The shape of what `run` gives for ``x`` (N, C, H, W); None if torch's layers must run."""
-        return self._layer.output_shape(x) if runs_plainly(x) and self.is_ready() else None
+        """Return the shape of the output for ``x`` (N, C, H, W); None if torch's layers must run."""
+        return self._layer.output_shape(x) if allows_kernels(x) and self.is_ready() else None
 
     def run(self, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False) -> Tensor:
         """Run the layer, add a shortcut of the output's shape, and apply a ReLU if the layer has one or ``relu``."""
         if self._unit is not None:
-            return convolutions.single(x, self._unit, self._relu or relu, shortcut)
+            return convolutions.single_layer(x, self._unit, self._relu or relu, shortcut)
         return passes.conv_norm(x, self._layer.conv, self._layer.norm, self._relu or relu, shortcut)
 
 
 class AttentionPlan:
-    """Split attention without writing a split to memory."""
+    """Split attention that never writes splits to memory."""
 
     def __init__(self, module: SplitAttention, layer: Layer) -> None:
         parts = (*module.children(), *module.splits.children())
-        self._module, self._layer, self._untouched = module, layer, Untouched(module, parts)
-        self._attention = passes.Attention(module.weigh, (module.squeeze, module.norm, module.attend))
+        self._module, self._layer, self._snapshot = module, layer, ModuleSnapshot(module, parts)
+        self._attention = passes.Attention(module.attention_weights, (module.squeeze, module.norm, module.attend))
 
     @staticmethod
     def of(module: SplitAttention) -> AttentionPlan | None:
-        """Plan a module."""
+        """Plan a split attention; return None if kernels cannot run it."""
         gate = nn.Softmax if module.radix > 1 else nn.Sigmoid
         expected = [ConvNorm, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, gate]
-        if [plain_class(part) for part in module.children()] != expected or "weigh" in module.__dict__:
+        if [plain_class(part) for part in module.children()] != expected or "attention_weights" in module.__dict__:
             return None
         layer = _layer(module.splits)
         if layer is None or not _has_relu(module.splits) or layer.conv.out_channels != module.width * module.radix:
             return None
         plan = AttentionPlan(module, layer)
-        return plan if plan._untouched.still() else None
+        return plan if plan._snapshot.is_unchanged() else None
 
     def applies(self, x: Tensor) -> bool:
-        """Whether `run` does what the module does with ``x``."""
+        """Return whether `run` may replace the module for ``x``."""
         return (
-            runs_plainly(x)
-            and self._untouched.still()
+            allows_kernels(x)
+            and self._snapshot.is_unchanged()
             and self._layer.is_ready(gradients=torch.is_grad_enabled())
             and self._layer.output_shape(x) is not None
         )
@@ -129,14 +129,14 @@ class ChainPlan:
         self._units = tuple(Unit(layer.conv, layer.norm) for layer in layers)
         self._stride = max(unit.stride for unit in self._units)
         self._in_width = layers[0].conv.in_channels
-        below = [part for part in block.modules() if part is not block]
-        self._untouched = Untouched(block, below)
+        replaced = [module for module in block.modules() if module is not block]
+        self._snapshot = ModuleSnapshot(block, replaced)
 
     @staticmethod
     def of(block: Block, *, always: bool = False) -> ChainPlan | None:
-        """Plan a block of the right kind, where that is faster, or ``always``."""
+        """Plan a block of the right kind if that is faster, or ``always``; return None otherwise."""
         *parts, shortcut = (*block.transform.children(), block.shortcut)
-        if len(parts) != 3 or type(block.relu) is not nn.ReLU or not block.adds:
+        if len(parts) != 3 or type(block.relu) is not nn.ReLU or not block.has_shortcut:
             return None
         projects = type(shortcut) is not nn.Identity
         modules = [*parts, shortcut] if projects else parts
@@ -146,10 +146,10 @@ class ChainPlan:
             or [_has_relu(module) for module in modules] != [True, True, False, False][: len(modules)]
         ):
             return None
-        if not _is_chain(layers) or not (always or is_worth_it(layers[1].conv)) or not kernels.has_convolutions():
+        if not _is_chain(layers) or not (always or is_chain_faster(layers[1].conv)) or not kernels.has_convolutions():
             return None
         plan = ChainPlan(block, layers)
-        return plan if plan._untouched.still() else None
+        return plan if plan._snapshot.is_unchanged() else None
 
     def applies(self, x: Tensor) -> bool:
         """Whether `run` does what the block does with ``x``."""
@@ -158,7 +158,7 @@ class ChainPlan:
         return (
             width == self._in_width
             and count * -(-height // self._stride) * -(-breadth // self._stride) > 1  # a single value has no variance
-            and self._untouched.still()
+            and self._snapshot.is_unchanged()
             and all(layer.is_ready(gradients=gradients) for layer in self._layers)
         )
 
@@ -168,7 +168,7 @@ class ChainPlan:
 
 
 class TailPlan:
-    """A block whose last batch-norm, shortcut and ReLU are one pass; what comes before runs by itself."""
+    """A block whose last batch-norm, shortcut and ReLU run in one pass; the layers before run on their own."""
 
     def __init__(self, block: Block, last: LayerPlan, relu: bool) -> None:
         self._block, self._last, self._relu = block, last, relu
@@ -176,7 +176,7 @@ class TailPlan:
     @staticmethod
     def of(block: Block) -> TailPlan | None:
         """Plan a block."""
-        if not block.adds or type(block.transform) is not nn.Sequential or not len(block.transform):
+        if not block.has_shortcut or type(block.transform) is not nn.Sequential or not len(block.transform):
             return None
         if type(block.relu) not in (nn.ReLU, nn.Identity):
             return None
@@ -191,25 +191,25 @@ class TailPlan:
 
     def run(self, x: Tensor) -> Tensor:
         """Run the block."""
-        *before, last = self._block.transform
+        *layers, last = self._block.transform
         y: Tensor = x
-        for layer in before:
+        for layer in layers:
             y = layer(y)
         shortcut = self._block.shortcut(x)
         shape = self._last.output_shape(y)
-        if shape is not None and runs_plainly(shortcut) and shortcut.shape == shape:
+        if shape is not None and allows_kernels(shortcut) and shortcut.shape == shape:
             return self._last.run(y, shortcut, relu=self._relu)
         out: Tensor = self._block.relu(last(y) + shortcut)
         return out
 
 
 class BlockPlan:
-    """A block as one operation, or its end in one pass."""
+    """A block as one operation, or its last operations in one pass."""
 
     def __init__(self, drop_path: DropPath, chain: ChainPlan | None, tail: TailPlan) -> None:
         self._drop_path = drop_path
         self.plans: list[ChainPlan | TailPlan] = [tail] if chain is None else [chain, tail]
-        """The first that applies is taken."""
+        """The plans in order of preference."""
 
     @staticmethod
     def of(block: Block) -> BlockPlan | None:
@@ -220,14 +220,14 @@ class BlockPlan:
         return BlockPlan(block.drop_path, ChainPlan.of(block), tail)
 
     def choose(self, x: Tensor) -> ChainPlan | TailPlan | None:
-        """Return the plan that runs the block for ``x``; None if torch's layers must."""
-        if not runs_plainly(x) or (self._drop_path.training and self._drop_path.rate):
+        """Return the plan that runs the block for ``x``; None if torch's layers must run."""
+        if not allows_kernels(x) or (self._drop_path.training and self._drop_path.rate):
             return None
         return next((plan for plan in self.plans if plan.applies(x)), None)
 
 
 def _layer(module: nn.Module) -> Layer | None:
-    """The convolution and batch-norm of a `ConvNorm`; None if it is not one, or has other layers behind them."""
+    """Return the convolution and batch-norm of a `ConvNorm`; None if it is not one, or has other layers after them."""
     if plain_class(module) is not ConvNorm:
         return None
     parts = list(module.children())
@@ -237,31 +237,31 @@ def _layer(module: nn.Module) -> Layer | None:
 
 
 def _has_relu(module: nn.Module) -> bool:
-    """Whether a `ConvNorm` ends with a ReLU."""
+    """Return whether a `ConvNorm` ends with a ReLU."""
     return len(list(module.children())) == 3
 
 
 def _is_chain(layers: Sequence[Layer]) -> bool:
-    """Whether kernels run these layers, the last of four as a shortcut, and their maps fit together."""
+    """Return whether kernels can run these layers as a chain; a fourth layer is the shortcut."""
     convs = [layer.conv for layer in layers]
     if not all(has_kernel(conv) for conv in convs) or [conv.kernel_size[0] for conv in convs[:3]] != [1, 3, 1]:
         return False
     reduce, spatial, expand = convs[:3]
     stride = reduce.stride[0] * spatial.stride[0] * expand.stride[0]
-    fits = reduce.out_channels == spatial.in_channels and spatial.out_channels == expand.in_channels
+    layers_fit = reduce.out_channels == spatial.in_channels and spatial.out_channels == expand.in_channels
     if len(convs) == 3:
-        return fits and stride == 1 and expand.out_channels == reduce.in_channels
+        return layers_fit and stride == 1 and expand.out_channels == reduce.in_channels
     shortcut = convs[3]
-    ends = (shortcut.in_channels, shortcut.out_channels) == (reduce.in_channels, expand.out_channels)
-    return fits and ends and shortcut.kernel_size == (1, 1) and shortcut.stride[0] == stride
+    shortcut_fits = (shortcut.in_channels, shortcut.out_channels) == (reduce.in_channels, expand.out_channels)
+    return layers_fit and shortcut_fits and shortcut.kernel_size == (1, 1) and shortcut.stride[0] == stride
 
 
-def is_worth_it(conv: nn.Conv2d) -> bool:
-    """Whether `ChainPlan` is faster with a block of this 3x3 convolution than its layers are.
+def is_chain_faster(conv: nn.Conv2d) -> bool:
+    """Return whether `ChainPlan` is faster than the single layers for a block with this 3x3 convolution.
 
-    Measured by `experiments/benchmark_training/blocks.py` for blocks of every kind: narrow groups gain up to half, and
-    in wide maps the products of matrices that torch's library is made for count for most. It is a rule, not measured
-    anew in each process or run, so that a network gives the same numbers wherever it is trained.
+    Measured by `experiments/benchmark_training/blocks.py` for blocks of every kind: narrow groups save up to half of
+    the time, while wide maps take most of it in matrix products, for which torch's library is optimised. It is a fixed
+    rule instead of a measurement in each process or run, so that a network gives the same results on every machine.
     """
     inner, group = conv.in_channels, conv.in_channels // conv.groups
     return inner <= 256 and (group <= 8 or (group <= 32 and inner <= 64))

@@ -1,23 +1,23 @@
-"""Published weights by name, from each source: fetched, checked, read and brought into the form of our module.
+"""Published weights by name: fetched from their source, checked, and converted to the state dict of our module.
 
->>> [file.which for file in available("resnest50")]
+>>> [file.qualified_tag for file in available("resnest50")]
 ['resnest:official', 'timm:in1k', 'gluon:official']
 """
 
-from designspace.models.weights.adapt import adapt_ends
+from designspace.models.weights.adapt import adapt_weights
 from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert
-from designspace.models.weights.loading import Weights, load
-from designspace.models.weights.published import WeightFile, available, find
+from designspace.models.weights.loading import Weights, load_weights
+from designspace.models.weights.published import WeightFile, available, find_weights
 
 __all__ = [
     "SOURCES",
     "WeightFile",
     "Weights",
-    "adapt_ends",
+    "adapt_weights",
     "available",
     "convert",
-    "find",
-    "load",
+    "find_weights",
+    "load_weights",
     "read_state_dict",
 ]

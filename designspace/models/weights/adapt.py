@@ -1,4 +1,4 @@
-"""Fits published weights to another number of classes or of channels."""
+"""Adapts published weights to another number of classes or channels."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 _STEMS = ("stem.conv.weight", "stem.conv1.conv.weight")
 
 
-def adapt_ends(state: Mapping[str, Tensor], *, num_classes: int, in_channels: int) -> dict[str, Tensor]:
-    """Our state dict for a model with other ends; what is changed is logged. The given state dict stays as it is.
+def adapt_weights(state: Mapping[str, Tensor], *, num_classes: int, in_channels: int) -> dict[str, Tensor]:
+    """Return a state dict for a model with other numbers of classes or channels, and log what changes.
 
-    With another number of classes the classifier is left out of the result, so that the model keeps its own, untrained
-    one: nothing of another task's classes is of use. With no classes (0) there is no classifier.
+    ``state`` is not modified. For another number of classes the classifier is left out, so that the model keeps its
+    own, untrained one. With ``num_classes=0`` there is no classifier.
 
-    With one channel the stem's weights of red, green and blue are summed, so that a grey image gives what it gives
-    three times over as red, green and blue. With any other number they are repeated in turn and scaled by
-    3 / in_channels, which keeps the scale of the stem's outputs.
+    For one channel the stem's weights of red, green and blue are summed, so that a grey image gives the same output as
+    three equal channels. For any other number they are repeated in turn and scaled by 3 / in_channels, which keeps the
+    scale of the stem's outputs.
 
     Raises:
-        InputError: the number of channels is below 1, that of classes below 0, or the weights are not of three channels
-            and should be adapted to others.
+        InputError: ``in_channels`` is below 1 or ``num_classes`` below 0; or weights that are not for three channels
+            would have to be adapted to another number.
     """
     num_classes, in_channels = whole("num_classes", num_classes, 0), whole("in_channels", in_channels, 1)
     result = dict(state)
@@ -49,12 +49,12 @@ def adapt_ends(state: Mapping[str, Tensor], *, num_classes: int, in_channels: in
 
 
 def _adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
-    """The first convolution for another number of channels: (width, 3, k, k) -> (width, in_channels, k, k)."""
+    """Adapt the first convolution to a number of channels: (width, 3, k, k) -> (width, in_channels, k, k)."""
     published = weight.shape[1]
     if in_channels == published:
         return weight
     if published != 3:
-        raise InputError(f"weights for {published} channels cannot be adapted to {in_channels}; those for three can")
+        raise InputError(f"weights for {published} channels cannot be adapted to {in_channels}; only those for 3 can")
     if in_channels == 1:
         log.warning("the weights of red, green and blue are summed for one channel")
         return weight.sum(1, keepdim=True)

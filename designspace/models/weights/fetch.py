@@ -1,4 +1,4 @@
-"""Fetches files of weights into the cache: several addresses, checked by what was published of them."""
+"""Fetches weight files into the cache: tries several addresses, and checks the published digest."""
 
 from __future__ import annotations
 
@@ -20,87 +20,87 @@ from designspace.support.folders import default_root
 
 
 def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
-    """Give the path of a file that may be had from several addresses, fetched into the cache if need be.
+    """Return the path of a weight file, and fetch the file into the cache if necessary.
 
-    First the cache is searched, ``<cache>/weights``, then the one of ``torch.hub``; then the addresses are asked in
-    turn. A file is only used, and only gets its name in the cache, when its content is what was published. Beside it
-    ``<file>.sha256`` keeps the digest that it had when it was first seen, and from then on it must have that one: of
-    some files nothing is published (these must be readable as weights), and of others only how the digest begins.
+    The cache ``<cache>/weights`` is searched first, then that of ``torch.hub``; then the addresses are tried in order.
+    A file is used, and named in the cache, only if its content has the published digest. ``<file>.sha256`` beside it
+    records the digest that the file had first, and later contents must have the same one: for some files no digest is
+    published (these must be readable as weights), and for others only its first digits.
 
     Args:
-        downloads: where it can be had, first choice first. What they give need not be the same bytes.
-        cache: the folder of all that is fetched; None for `designspace.support.folders.default_root`.
+        downloads: addresses of the file in order of preference. Their contents may differ.
+        cache: folder for downloads; None for `designspace.support.folders.default_root`.
 
     Raises:
-        RunError: it cannot be had; the error lists each place with what it answered, and how to do it by hand.
-            Or the cache cannot be written.
+        RunError: the file cannot be fetched (the error lists each location with its problem, and how to proceed by
+            hand), or the cache cannot be written.
     """
     folder = (default_root() if cache is None else cache) / "weights"
-    said = []
-    files = {(download.file, download.digest): download for download in downloads}  # mirrors give the same one
+    problems = []
+    files = {(download.file, download.digest): download for download in downloads}  # mirrors share one file
     for download in files.values():
-        for path in _places(download, folder):
-            wrong = _wrong(path, download, folder)
-            if wrong is None:
+        for path in _local_paths(download, folder):
+            problem = _check_local(path, download, folder)
+            if problem is None:
                 return path
-            said.append(f"  {path}: {wrong}")
+            problems.append(f"  {path}: {problem}")
     for download in downloads:
         try:
             return _receive(download, folder)
         except NotThere as error:
-            said.append(f"  {download.url}: {error}")
-    wanted = "\n".join(f"  {folder / d.file} ({_expectation(d)})" for d in files.values())
+            problems.append(f"  {download.url}: {error}")
+    targets = "\n".join(f"  {folder / d.file} ({_describe_digest(d)})" for d in files.values())
     raise RunError(
-        "cannot fetch the weights; what was tried:\n"
-        + "\n".join(said)
-        + "\nTo do it by hand, download one of these elsewhere, then give its path instead of the name, or put it into "
-        + f"the cache as\n{wanted}"
+        "cannot fetch the weights; tried:\n"
+        + "\n".join(problems)
+        + "\nTo fetch them by hand, download one of these files elsewhere; then give its path instead of the name, or "
+        + f"put it into the cache as\n{targets}"
     )
 
 
 def mismatch(path: Path, download: Download) -> str | None:
-    """How the content of a file differs from what is published of it, in words; None when it does not."""
+    """Return a description of how a file's content differs from the published one; None if it does not."""
     return _mismatch(path, download, sha256_of(path))
 
 
-def _places(download: Download, folder: Path) -> list[Path]:
-    """Where the file may lie on this machine already: in our cache, or in that of ``torch.hub`` by the same name."""
-    places = [folder / download.file]
+def _local_paths(download: Download, folder: Path) -> list[Path]:
+    """Return the paths where the file may already exist: in our cache, or by the same name in that of ``torch.hub``."""
+    paths = [folder / download.file]
     if download.file == download.basename:
-        places.append(Path(torch.hub.get_dir()) / "checkpoints" / download.basename)
-    return places
+        paths.append(Path(torch.hub.get_dir()) / "checkpoints" / download.basename)
+    return paths
 
 
-def _wrong(path: Path, download: Download, folder: Path) -> str | None:
-    """What is wrong with a file that may be there; None when it is the right one, whose digest is then kept."""
+def _check_local(path: Path, download: Download, folder: Path) -> str | None:
+    """Return the problem with a file that may exist; None if it is the right one, whose digest is then recorded."""
     if not path.is_file():
         return "no such file"
     try:
-        wrong = _differs(path, download, folder)
+        problem = _check_content(path, download, folder)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
-    return f"damaged, or another file: {wrong}" if wrong else None
+    return f"damaged, or another file: {problem}" if problem else None
 
 
-def _differs(path: Path, download: Download, folder: Path) -> str | None:
-    """How the file's content differs from what is known of it; None when it does not, and then its digest is kept."""
+def _check_content(path: Path, download: Download, folder: Path) -> str | None:
+    """Return how a file differs from the published or recorded one; None if it does not, and record its digest then."""
     digest = sha256_of(path)
-    if wrong := _mismatch(path, download, digest):
-        return wrong
+    if problem := _mismatch(path, download, digest):
+        return problem
     record = folder / f"{download.file}.sha256"
-    first = record.read_text().split()[:1] if record.is_file() else []
-    if first and first[0] != digest:
-        return f"its sha256 is not the one it first had ({record}; delete that file if the change is as it should be)"
-    if not first:
-        if not download.digest and (wrong := _unreadable(path)):  # such as a page that asks for a password
-            return wrong
-        with contextlib.suppress(RunError):  # a cache that others fill may be read-only
+    recorded = record.read_text().split()[:1] if record.is_file() else []
+    if recorded and recorded[0] != digest:
+        return f"its sha256 differs from the first one ({record}; delete that file if the change is intended)"
+    if not recorded:
+        if not download.digest and (problem := _unreadable(path)):  # such as a login page
+            return problem
+        with contextlib.suppress(RunError):  # a shared cache may be read-only
             write_text(record, f"{digest}  {download.file}\n")
     return None
 
 
 def _unreadable(path: Path) -> str | None:
-    """Why no weights can be read from a file; None when they can."""
+    """Return why no weights can be read from a file; None if they can."""
     try:
         read_state_dict(path)
     except RunError as error:
@@ -109,7 +109,7 @@ def _unreadable(path: Path) -> str | None:
 
 
 def _mismatch(path: Path, download: Download, sha256: str) -> str | None:
-    """How a file's content differs from what is published; None when it does not."""
+    """Return how a file's digest differs from the published one; None if it does not."""
     try:
         digest = sha256 if download.algorithm == "sha256" else _sha1_of_params(path)
     except RunError as error:
@@ -120,10 +120,10 @@ def _mismatch(path: Path, download: Download, sha256: str) -> str | None:
 
 
 def _sha1_of_params(path: Path) -> str:
-    """The SHA-1 of a .params file, zipped or not; it was published in place of a SHA-256."""
+    """Return the SHA-1 of a .params file, zipped or not, which is published instead of a SHA-256."""
     content = gluon.zipped_params(path) if zipfile.is_zipfile(path) else path.read_bytes()
     if content is None:
-        raise RunError("no .params file is in it")
+        raise RunError("it contains no .params file")
     return hashlib.sha1(content).hexdigest()
 
 
@@ -131,7 +131,7 @@ def _receive(download: Download, folder: Path) -> Path:
     """Fetch a file into the cache.
 
     Raises:
-        NotThere: the address does not answer, breaks off, or gives something else.
+        NotThere: the address does not respond, the download breaks off, or it is another file.
         RunError: the cache cannot be written.
     """
     path = folder / download.file
@@ -140,17 +140,17 @@ def _receive(download: Download, folder: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as name:
             new = Path(name) / download.file
             receive(new, download)
-            if wrong := _differs(new, download, folder):
-                raise NotThere(f"it gave another file: {wrong}")
+            if problem := _check_content(new, download, folder):
+                raise NotThere(f"it is another file: {problem}")
             new.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
 
 
-def _expectation(download: Download) -> str:
-    """What is known of the content."""
+def _describe_digest(download: Download) -> str:
+    """Return the published digest as text."""
     if not download.digest:
-        return "no digest of it is published"
-    inside = " of the .params file in it" if download.algorithm == "sha1" else ""
-    return f"{download.algorithm}{inside} {download.shown}"
+        return "no digest is published"
+    scope = " of the .params file in it" if download.algorithm == "sha1" else ""
+    return f"{download.algorithm}{scope} {download.shown}"

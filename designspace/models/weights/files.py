@@ -1,4 +1,4 @@
-"""Reads files of weights, which may come from anywhere: no code in them is run, and nothing in them is believed."""
+"""Reads weight files from untrusted sources: no code in them is run, and everything in them is checked."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from designspace.models.weights.wrappers import is_bookkeeping, state_dict_in
 from designspace.support.errors import RunError
 
 _HEADER_BYTES = 100_000_000
-"""What safetensors itself allows as a header."""
+"""Largest header that safetensors allows."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights in a file, by the names that they have there: contiguous, in memory, float32, all finite.
+    """Return the weights in a file by their names there: contiguous, in memory, float32, all finite.
 
-    What kind of file it is follows from its content: one of ``torch.save`` (old or new format), safetensors, or MXNet's
-    ``.params``, also as the only one in a zip archive. From a checkpoint the weights are taken (see
-    `designspace.models.weights.wrappers.NESTS`) and the rest is left. An average over epochs is taken only where there
-    is nothing else, since it is not what the published errors are of.
+    The content determines the kind of file: ``torch.save`` (old or new format), safetensors, or MXNet's ``.params``,
+    also as the only one in a zip archive. From a checkpoint only the weights are read (see
+    `designspace.models.weights.wrappers.WEIGHT_KEYS`). An average over epochs is used only if there are no other
+    weights, because published errors are not those of the average.
 
     Raises:
-        RunError: the file cannot be read, is damaged, asks for code to be run, or holds what cannot be weights.
+        RunError: the file cannot be read, is damaged, requires code to be run, or contains values that cannot be
+            weights.
     """
     try:
-        return _checked(*_read(path))
+        return _check_weights(*_read(path))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except RunError as error:
@@ -42,11 +43,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> tuple[dict[Any, Any], int]:
-    """What is in a file, and how many bytes of values it can hold at most."""
+    """Return the content of a file, and the largest number of bytes that its values can have."""
     if path.is_dir():
-        raise RunError("it is a folder; give the file in it")
+        raise RunError("it is a folder; give the path of a file in it")
     if path.exists() and not path.is_file():
-        raise RunError("it is no ordinary file")
+        raise RunError("it is not a regular file")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)
@@ -65,118 +66,116 @@ def _read(path: Path) -> tuple[dict[Any, Any], int]:
         return _read_safetensors(path, size), size
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise RunError("it is a web page, such as an error page that was saved for the file; fetch it again")
+        raise RunError("it is a web page, such as an error page that was saved instead of the file; fetch it again")
     if text.startswith(b"version https://git-lfs"):
-        raise RunError("it only points to the file, which Git LFS keeps elsewhere; run `git lfs pull` there")
+        raise RunError("it is only a Git LFS pointer to the file; run `git lfs pull` in its repository")
     raise RunError("it is none of: a file of torch.save, safetensors, MXNet's .params, a zip archive with one of these")
 
 
 def _read_torch_zip(path: Path) -> Any:
-    """What ``torch.save`` wrote into a zip archive."""
+    """Return what ``torch.save`` wrote into a zip archive."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     names = [member.filename for member in members]
     if not any(name.endswith("data.pkl") for name in names):
-        raise RunError("it is a zip archive, but not one of torch.save, and no .params file is in it")
+        raise RunError("it is a zip archive, but not one of torch.save, and contains no .params file")
     if any(name.endswith("/constants.pkl") for name in names):
-        raise RunError(
-            "it is a TorchScript program; load it with torch.jit.load where you trust it, and save its state dict"
-        )
+        raise RunError("it is a TorchScript program; if you trust it, use torch.jit.load and save its state dict")
     if len(set(names)) < len(names):
         raise RunError("it is damaged: a zip archive with several members of one name")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise RunError("its values are compressed, which torch.save never does; unpack it, or save it again with torch")
-    return _load(path, mmap=True)  # mapped, values stay within the file, whatever sizes it announces
+    return _load(path, mmap=True)  # memory-mapped, so values cannot exceed the file, whatever sizes it declares
 
 
 def _load(path: Path, *, mmap: bool = False) -> Any:
-    """What ``torch.load`` reads when it must not run anything."""
+    """Return what ``torch.load`` reads without running code."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found is None:
+        match = re.search(r"GLOBAL (\S+)", str(error))
+        if match is None:
             raise RunError("it is cut off, damaged, or not a file of torch.save; fetch it again") from error
         raise RunError(
-            f"it asks for {found[1]}, and reading must not run code or make objects: only tensors, numbers, texts, "
-            "lists and dicts are read. If you trust it, load it where it was written and save its state dict alone"
+            f"it requires {match[1]}, but reading must not run code or create objects: only tensors, numbers, texts, "
+            "lists and dicts are read. If you trust it, load it where it was written and save only its state dict"
         ) from error
     except OSError:
         raise
-    except Exception as error:  # a damaged or hostile file may end in any error of torch or its unpickler
-        what = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise RunError(f"it is cut off, or damaged ({what}); fetch it again") from error
+    except Exception as error:  # a damaged or hostile file may raise any error of torch or its unpickler
+        first_line = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise RunError(f"it is cut off, or damaged ({first_line}); fetch it again") from error
 
 
 def _read_safetensors(path: Path, size: int) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
+    """Return the tensors of a safetensors file."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, _HEADER_BYTES):
-            raise RunError(f"it is cut off, or damaged: a header of {length:,} bytes is announced in {size:,} bytes")
+            raise RunError(f"it is cut off, or damaged: it declares a header of {length:,} bytes, but has {size:,}")
         header = file.read(length)
     try:
         json.loads(header, object_pairs_hook=_unique)
         with safe_open(path, framework="pt", device="cpu") as content:
-            return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (it is no dict)
+            return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (it is not a dict)
     except RunError:
         raise
-    except Exception as error:  # a damaged or hostile file may end in any error of the JSON reader or of safetensors
+    except Exception as error:  # a damaged or hostile file may raise any error of the JSON reader or of safetensors
         raise RunError(f"it is cut off, or damaged ({error}); fetch it again") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which no name stands twice."""
+    """Return the pairs of a JSON object as a dict; raise `RunError` if a name occurs twice."""
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise RunError("it is damaged: a name stands in it twice")
+        raise RunError("it is damaged: it contains a name twice")
     return result
 
 
 def _nested(content: Any) -> dict[Any, Any]:
-    """The state dict in what a checkpoint holds."""
+    """Return the state dict in the content of a checkpoint."""
     content = state_dict_in(content)
     if not isinstance(content, Mapping):
-        raise RunError(f"it holds one {type(content).__name__}, not a dict of tensors by name")
+        raise RunError(f"it contains one {type(content).__name__}, not a dict of tensors by name")
     return dict(content)
 
 
-def _checked(content: dict[Any, Any], size: int) -> dict[str, Tensor]:
-    """The tensors as float32 (counters as int64), each with memory of its own."""
+def _check_weights(content: dict[Any, Any], size: int) -> dict[str, Tensor]:
+    """Return the tensors as float32 (counters as int64), each with its own memory."""
     content = {key: value for key, value in content.items() if not is_bookkeeping(key)}
     if not any(isinstance(value, Tensor) for value in content.values()):
-        inside = f" but {', '.join(str(key) for key in list(content)[:5])}" if content else ""
-        raise RunError(f"there are no tensors in it{inside}")
+        others = f", only {', '.join(str(key) for key in list(content)[:5])}" if content else ""
+        raise RunError(f"it contains no tensors{others}")
     for key, value in content.items():
         _check_kind(key, value)
-    values = sum(value.numel() * value.element_size() for value in content.values())
-    if values > size:
-        raise RunError(f"its tensors are of {values:,} bytes, which cannot be in {size:,}")
+    total_bytes = sum(value.numel() * value.element_size() for value in content.values())
+    if total_bytes > size:
+        raise RunError(f"its tensors have {total_bytes:,} bytes, which cannot be in {size:,}")
     return {key: _as_weight(key, value) for key, value in content.items()}
 
 
 def _check_kind(key: Any, value: Any) -> None:
-    """Refuse what is not an ordinary tensor of numbers."""
+    """Raise `RunError` unless an entry is an ordinary tensor of numbers."""
     if not isinstance(key, str):
         raise RunError(f"it has a tensor without a name: {key!r}")
     if type(value) not in (Tensor, nn.Parameter):
-        raise RunError(f"{key} in it is no tensor but of type {type(value).__name__}")
+        raise RunError(f"{key} in it is not a tensor but of type {type(value).__name__}")
     if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
         kind = "complex" if value.is_complex() else "quantised" if value.is_quantized else "sparse, or without values"
         raise RunError(f"{key} in it is {kind}; weights are dense tensors of real numbers")
     if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
-        raise RunError(f"{key} in it is of type {str(value.dtype).removeprefix('torch.')}; weights are floating point")
+        raise RunError(f"{key} in it is of type {str(value.dtype).removeprefix('torch.')}; weights are floating-point")
 
 
 def _as_weight(key: str, value: Tensor) -> Tensor:
-    """A copy in memory, of the right type, if all its values can be weights."""
+    """Return a copy in memory, of the right type; raise `RunError` if a value cannot be a weight."""
     if key.endswith("num_batches_tracked"):
         return value.detach().to(torch.int64, copy=True)
     weight = value.detach().to(torch.float32, copy=True).contiguous()
     if not weight.isfinite().all():
         count = int((~weight.isfinite()).sum())
-        many = f"{count:,} of {weight.numel():,} values"
-        raise RunError(f"{key} in it has {many} NaN or infinite: damaged, or saved when training had diverged")
+        share = f"{count:,} of {weight.numel():,} values"
+        raise RunError(f"{key} in it has {share} NaN or infinite: damaged, or saved after training had diverged")
     if key.endswith("running_var") and weight.numel() and weight.min() < 0:
         raise RunError(f"{key} in it has negative values, which variances cannot have")
     return weight

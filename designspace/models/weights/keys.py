@@ -1,4 +1,4 @@
-"""Whose code calls a weight what: key maps between published state dicts and ours, total in both directions."""
+"""Key maps between published state dicts and ours: one-to-one, for every key of both."""
 
 from __future__ import annotations
 
@@ -13,45 +13,46 @@ from torch import Tensor
 from designspace.models.anynet import AnyNet
 from designspace.models.weights.adapt import CLASSIFIER
 from designspace.models.weights.names import FAMILIES, Names
-from designspace.models.weights.wrappers import unwrapped
+from designspace.models.weights.wrappers import strip_prefix
 from designspace.networks import catalog
 from designspace.support.errors import InputError, unknown
 
 SOURCES = ("designspace", "resnest", "gluon", "pycls", "timm", "torchvision")
-"""Whose keys are known: our own; the ResNeSt authors' torch and Gluon code; pycls; timm; torchvision."""
-NAMED = 5
-"""How many keys an error names of each kind (missing, surplus, of a wrong shape); of the others it gives the number."""
+"""Sources whose keys are supported: our code; the ResNeSt authors' torch and Gluon code; pycls; timm; torchvision."""
+MAX_LISTED_KEYS = 5
+"""Number of keys of each kind (missing, surplus, of a wrong shape) that an error lists before it counts the others."""
 _COUNTER = ".num_batches_tracked"
 
 
 def convert(
     state_dict: Mapping[str, Tensor], *, name: str, source: str, num_classes: int = 1000, in_channels: int = 3
 ) -> dict[str, Tensor]:
-    """Bring a published state dict into the form of our module, `AnyNet(catalog.get(name))`.
+    """Convert a published state dict to that of our module, `AnyNet(catalog.get(name))`.
 
-    Every key of the model must be there, with its published shape, and no other; the keys may have a prefix, such as
-    ``module.`` (see `designspace.models.weights.wrappers`). Batch-norms' counters of batches may be missing, and are
-    then 0. Weights of pycls expect blue, green, red images: their first convolution is turned round, so that the result
-    takes red, green, blue ones as all others do. Types stay as they are; tensors may be shared with ``state_dict``.
+    It must have exactly the keys of the model, with the published shapes; the keys may have a prefix, such as
+    ``module.`` (see `designspace.models.weights.wrappers`). The batch counters of batch-norms may be missing and are
+    then 0. Weights of pycls expect images in the order blue, green, red: their first convolution is reversed, so that
+    the result takes red, green, blue like all others. Types are kept; tensors may share memory with ``state_dict``.
 
     Args:
-        state_dict: what the source's module gives as ``state_dict()``; from Gluon, its parameters by structural name.
+        state_dict: the ``state_dict()`` of the source's module; for Gluon, its parameters by structural name.
         name: a network of `designspace.networks.catalog`.
-        source: whose keys they are, one of `SOURCES` (``designspace`` for our own, which are only checked).
-        num_classes: of the model that they are from, which may be a fine-tuned one; 0 if it had no classifier.
-        in_channels: the same.
+        source: source of the keys, one of `SOURCES` (``designspace`` for our own, which are only checked).
+        num_classes: classes of the weights' model, which may be a fine-tuned one; 0 if it had no classifier.
+        in_channels: channels of the weights' model.
 
     Raises:
-        InputError: there is no such network; the source has no such model; keys are missing or surplus, or shapes
-            are wrong (the error names them).
+        InputError: the network does not exist; the source has no such model; keys are missing or surplus, or shapes
+            are wrong (the error lists them).
     """
     name = catalog.canonical_name(name)
-    wanted = shapes(name, num_classes, in_channels)
-    names = {ours: theirs for ours, theirs in key_map(name, source).items() if ours in wanted}
-    given = without_wrapper(state_dict, name)
-    if problems := _problems(given, name, source, wanted):
-        raise InputError(f"these are not the weights of {name} as {source} has them: {problems}{_advice(name, source)}")
-    result = {ours: given.get(theirs, torch.tensor(0)) for ours, theirs in names.items()}
+    our_shapes = shapes(name, num_classes, in_channels)
+    names = {ours: theirs for ours, theirs in key_map(name, source).items() if ours in our_shapes}
+    tensors = without_prefix(state_dict, name)
+    if problems := _list_problems(tensors, name, source, our_shapes):
+        advice = _suggest_twin(name, source)
+        raise InputError(f"these are not the weights of {name} from {source}: {problems}{advice}")
+    result = {ours: tensors.get(theirs, torch.tensor(0)) for ours, theirs in names.items()}
     if _is_bgr(name, source):
         stem = next(iter(result))
         result[stem] = result[stem].flip(1)  # (width, 3, k, k)
@@ -59,12 +60,12 @@ def convert(
 
 
 def key_map(name: str, source: str) -> dict[str, str]:
-    """Our keys of a published network, in order, each with the source's key.
+    """Return the map from our keys of a published network, in order, to the source's keys.
 
-    Counters of batches have a key even where the source keeps none: the one that torch would give it.
+    Batch counters are included even if the source has none, with the key that torch would use.
 
     Raises:
-        InputError: there is no such network, or the source has no such model.
+        InputError: the network does not exist, or the source has no such model.
     """
     name = catalog.canonical_name(name)
     names = _names(name, source)
@@ -72,41 +73,41 @@ def key_map(name: str, source: str) -> dict[str, str]:
 
 
 def sources(name: str) -> list[str]:
-    """Whose keys a network can have: those of `SOURCES` that have a model like it."""
+    """Return those of `SOURCES` that have a model of this network."""
     return [source for source in SOURCES if source == "designspace" or source in FAMILIES[_family(name)]]
 
 
 def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
-    """Whose keys these are. Where several sources use the same keys for this network, the first of `SOURCES`.
+    """Return the source of a state dict's keys; if several sources have the same keys, the first of `SOURCES`.
 
     Raises:
-        InputError: they are nobody's; the error says what is wrong with them for the source that fits best.
+        InputError: the keys fit no source; the error lists the differences from the closest one.
     """
-    state_dict = without_wrapper(state_dict, name)
-    given = set(state_dict)
+    state_dict = without_prefix(state_dict, name)
+    keys = set(state_dict)
     differences = {}
     for source in sources(name):
         names = key_map(name, source)
         expected = set(names.values())
-        if given.isdisjoint(names[key] for key in CLASSIFIER):  # of a model that gives features
+        if keys.isdisjoint(names[key] for key in CLASSIFIER):  # of a model that returns features
             expected -= {names[key] for key in CLASSIFIER}
-        needed = {key for key in expected if not key.endswith(_COUNTER)}
-        differences[source] = len(needed - given) + len(given - expected)
+        required = {key for key in expected if not key.endswith(_COUNTER)}
+        differences[source] = len(required - keys) + len(keys - expected)
     best = min(differences, key=lambda source: differences[source])
     if differences[best]:
         raise InputError(
-            f"these keys are not those of {catalog.canonical_name(name)} in any code that is known "
-            f"({', '.join(differences)}). Closest is {best}: {_problems(state_dict, name, best, shapes(name))}"
+            f"these are not the keys of {catalog.canonical_name(name)} from any supported source "
+            f"({', '.join(differences)}). Closest is {best}: {_list_problems(state_dict, name, best, shapes(name))}"
         )
     return best
 
 
-def ends_of(state_dict: Mapping[str, Tensor], name: str, source: str) -> tuple[int, int]:
-    """The number of classes and of channels that a state dict seems to be for; the published ones where it is odd."""
-    names, given = key_map(name, source), without_wrapper(state_dict, name)
-    classifier, stem = given.get(names[CLASSIFIER[0]]), given.get(next(iter(names.values())))
+def infer_sizes(state_dict: Mapping[str, Tensor], name: str, source: str) -> tuple[int, int]:
+    """Return a state dict's numbers of classes and channels, as far as its shapes show; else the published ones."""
+    names, tensors = key_map(name, source), without_prefix(state_dict, name)
+    classifier, stem = tensors.get(names[CLASSIFIER[0]]), tensors.get(next(iter(names.values())))
     classes = classifier.shape[0] if isinstance(classifier, Tensor) and classifier.dim() == 2 else 1000
-    if given.keys().isdisjoint(names[key] for key in CLASSIFIER):
+    if tensors.keys().isdisjoint(names[key] for key in CLASSIFIER):
         classes = 0
     channels = stem.shape[1] if isinstance(stem, Tensor) and stem.dim() == 4 else 3
     return classes, channels
@@ -114,20 +115,20 @@ def ends_of(state_dict: Mapping[str, Tensor], name: str, source: str) -> tuple[i
 
 @functools.cache
 def shapes(name: str, num_classes: int = 1000, in_channels: int = 3) -> Mapping[str, tuple[int, ...]]:
-    """The keys and shapes of our module's state dict for a published network, perhaps with other ends."""
+    """Return the keys and shapes of our state dict for a published network with these classes and channels."""
     network = dataclasses.replace(catalog.get(name), num_classes=num_classes, in_channels=in_channels)
     with torch.device("meta"):
         return {key: tuple(value.shape) for key, value in AnyNet(network).state_dict().items()}
 
 
-def without_wrapper(state_dict: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
-    """The same tensors without the prefix of their keys; see `designspace.models.weights.wrappers.unwrapped`."""
-    return unwrapped(state_dict, name, _layouts(catalog.canonical_name(name)))
+def without_prefix(state_dict: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
+    """Return the tensors without the prefix of their keys; see `designspace.models.weights.wrappers.strip_prefix`."""
+    return strip_prefix(state_dict, name, _layouts(catalog.canonical_name(name)))
 
 
 @functools.cache
 def _layouts(name: str) -> tuple[Mapping[str, None], ...]:
-    """For each source, the keys that weights of a network cannot lack: in order, without classifier and counters."""
+    """Return each source's required keys of a network, in order: all except those of classifier and counters."""
     maps = (key_map(name, source) for source in sources(name))
     return tuple(
         {theirs: None for ours, theirs in names.items() if ours not in CLASSIFIER and not ours.endswith(_COUNTER)}
@@ -136,31 +137,31 @@ def _layouts(name: str) -> tuple[Mapping[str, None], ...]:
 
 
 def _names(name: str, source: str) -> Names | None:
-    """What the source calls the modules; None for ourselves."""
+    """Return the source's names of the modules; None for our own."""
     if source not in SOURCES:
         raise unknown("source of weights", source, SOURCES)
     if source == "designspace":
         return None
     family = FAMILIES[_family(name)]
     if source not in family:
-        raise InputError(f"{source} has no model like {name}; weights for it come from: {', '.join(family)}")
+        raise InputError(f"{source} has no model of {name}; choose from: {', '.join(family)}")
     return family[source]
 
 
 def _family(name: str) -> str:
-    """The family of a network: ``regnet``, ``resnet`` (ResNeXt too) or ``resnest``."""
+    """Return the family of a network: ``regnet``, ``resnet`` (also for ResNeXt) or ``resnest``."""
     name = catalog.canonical_name(name)
     return next(family for family in ("regnet", "resnest", "resnet") if name.startswith(family.removesuffix("et")))
 
 
 def _is_bgr(name: str, source: str) -> bool:
-    """Whether the source's weights expect blue, green, red images."""
+    """Return whether the source's weights expect images in the order blue, green, red."""
     names = _names(name, source)
     return names is not None and names.bgr
 
 
 def _translate(key: str, names: Names) -> str:
-    """The source's key for one of ours."""
+    """Return the source's key for one of ours."""
     module, leaf = key.rsplit(".", 1)
     if module.endswith("norm"):
         leaf = names.norm_leaves.get(leaf, leaf)
@@ -168,46 +169,48 @@ def _translate(key: str, names: Names) -> str:
         return f"{names.classifier}.{leaf}"
     if module in names.stem:
         return f"{names.stem[module]}.{leaf}"
-    found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.+)", module)
-    assert found is not None, key
-    stage, block = int(found[1]), int(found[2])
+    match = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.+)", module)
+    assert match is not None, key
+    stage, block = int(match[1]), int(match[2])
     prefix = names.block.format(stage1=stage + 1, block=block, block1=block + 1)
-    return f"{prefix}.{names.inside[found[3]]}.{leaf}"
+    return f"{prefix}.{names.inside[match[3]]}.{leaf}"
 
 
-def _problems(state_dict: Mapping[str, Tensor], name: str, source: str, wanted: Mapping[str, tuple[int, ...]]) -> str:
-    """What is wrong with a state dict: missing keys, surplus keys, wrong shapes; empty if nothing is."""
-    given = without_wrapper(state_dict, name)
+def _list_problems(
+    state_dict: Mapping[str, Tensor], name: str, source: str, our_shapes: Mapping[str, tuple[int, ...]]
+) -> str:
+    """Return the missing keys, surplus keys and wrong shapes of a state dict as text; empty if there are none."""
+    tensors = without_prefix(state_dict, name)
     names = _names(name, source)
-    expected = {theirs: wanted[ours] for ours, theirs in key_map(name, source).items() if ours in wanted}
+    expected = {theirs: our_shapes[ours] for ours, theirs in key_map(name, source).items() if ours in our_shapes}
     optional = {key for key in expected if key.endswith(_COUNTER)}
     allowed = expected.keys() if names is None or names.counts_batches else expected.keys() - optional
-    kinds = {
-        "missing": [key for key in expected if key not in given and key not in optional],
-        "surplus": [str(key) for key in given if key not in allowed],
-        "wrong": list(_wrong_shapes(given, expected)),
+    problems = {
+        "missing": [key for key in expected if key not in tensors and key not in optional],
+        "surplus": [str(key) for key in tensors if key not in allowed],
+        "wrong": list(_wrong_shapes(tensors, expected)),
     }
-    return "; ".join(f"{kind}: {_some(found)}" for kind, found in kinds.items() if found)
+    return "; ".join(f"{kind}: {_list_some(texts)}" for kind, texts in problems.items() if texts)
 
 
-def _wrong_shapes(given: Mapping[str, object], expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """What is not a tensor of the expected shape."""
+def _wrong_shapes(tensors: Mapping[str, object], expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    """Yield a text for each value that is not a tensor of the expected shape."""
     for key, shape in expected.items():
-        value = given.get(key)
+        value = tensors.get(key)
         if value is not None and not isinstance(value, Tensor):
-            yield f"{key} is no tensor but of type {type(value).__name__}"
+            yield f"{key} is not a tensor but of type {type(value).__name__}"
         elif value is not None and tuple(value.shape) != shape:
             yield f"{key} has shape {tuple(value.shape)}, not {shape}"
 
 
-def _some(texts: list[str]) -> str:
-    """The first of them, and the number of the others."""
-    more = f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + more
+def _list_some(texts: list[str]) -> str:
+    """Return the first texts, and the number of the others."""
+    more = f" and {len(texts) - MAX_LISTED_KEYS:,} more" if len(texts) > MAX_LISTED_KEYS else ""
+    return ", ".join(texts[:MAX_LISTED_KEYS]) + more
 
 
-def _advice(name: str, source: str) -> str:
-    """What may have been meant, where two networks are easily taken for one another."""
+def _suggest_twin(name: str, source: str) -> str:
+    """Return a hint to the network that may have been meant, if two networks are easily confused."""
     is_tv = name.endswith("_tv")
     twin = name.removesuffix("_tv") if is_tv else f"{name}_tv"
     if twin not in catalog.names() or (source == "torchvision" and is_tv) or (source == "pycls" and not is_tv):

@@ -1,4 +1,4 @@
-"""What each code calls the modules of the published networks: the tables behind `designspace.models.weights.keys`."""
+"""Names of the published networks' modules in each source: the tables for `designspace.models.weights.keys`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Names:
-    """What one code calls the modules of one family of networks, beside our names for them."""
+    """Names of the modules of one family of networks in one source."""
 
     stem: Mapping[str, str]
-    """Our modules of the stem -> theirs."""
+    """Our modules of the stem -> the source's."""
     block: str
-    """Their prefix of a block. Stages and blocks are counted from 0 or, as ``stage1`` and ``block1``, from 1."""
+    """Prefix of a block in the source. Stages and blocks are numbered from 0, or, as ``stage1``, ``block1``, from 1."""
     inside: Mapping[str, str]
-    """Our modules of a block -> theirs."""
+    """Our modules of a block -> the source's."""
     classifier: str
     norm_leaves: Mapping[str, str] = field(default_factory=dict)
-    """Our tensors of a batch-norm -> theirs, where they differ."""
+    """Our tensors of a batch-norm -> the source's, if they differ."""
     counts_batches: bool = True
-    """Whether their batch-norms count the batches that they saw."""
+    """Whether the source's batch-norms count batches."""
     bgr: bool = False
-    """Whether their images are blue, green, red."""
+    """Whether the source's images are in the order blue, green, red."""
 
 
 _PYCLS_BLOCK = {
@@ -71,7 +71,7 @@ _RESNET_BLOCK = {
     "shortcut.conv": "downsample.0",
     "shortcut.norm": "downsample.1",
 }
-_RESNEST_STEM = {  # a sequence, where activations have numbers too
+_RESNEST_STEM = {  # a sequence in which activations have numbers too
     "stem.conv1.conv": "conv1.0",
     "stem.conv1.norm": "conv1.1",
     "stem.conv2.conv": "conv1.3",
@@ -123,7 +123,7 @@ _GLUON = Names(
     norm_leaves=_GLUON_LEAVES,
     counts_batches=False,
 )
-# family: source: its names. timm's and torchvision's ResNets have the same names, timm's ResNeSts those of the authors.
+# Names by family and source. timm's and torchvision's ResNets share names, as do timm's ResNeSts and the authors'.
 FAMILIES = {
     "regnet": {"pycls": _PYCLS_REGNET, "timm": _TIMM_REGNET, "torchvision": _TORCHVISION_REGNET},
     "resnet": {"pycls": _PYCLS_RESNET, "timm": _RESNET, "torchvision": _RESNET},

@@ -1,10 +1,10 @@
-"""The published files of weights: which there are for a network, where they lie, what their authors say of them.
+"""The table of published weight files: addresses, licence, accuracy, and preparation of images.
 
-The table is ``published.csv``: a line for each, in each network's order of choice. Its last column holds the addresses,
-each with ``#sha256=`` and the digest, or how it begins, where one is published. From: the release files of ResNeSt and
-the addresses that they had before; pycls's model zoo; torchvision's and timm's source code. pycls's top-1 are means of
-several trainings, of which the file is one. timm's top-1 and top-5 are of its results-imagenet.csv (commit 0173a139),
-measured at its test sizes, which its presets here are of too.
+The table is ``published.csv``, with a row per file, in order of preference for each network. Its last column has the
+URLs, each with ``#sha256=`` and the digest, or its first digits, if one is published. Sources: the release files of
+ResNeSt and their earlier addresses; pycls's model zoo; torchvision's and timm's source code. pycls's top-1 are means
+over several trainings, of which the file is one. timm's top-1 and top-5 are from its results-imagenet.csv (commit
+0173a139), measured at its test sizes, which its presets here have too.
 """
 
 from __future__ import annotations
@@ -25,67 +25,67 @@ from designspace.support.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """Weights that somebody published for a network, trained on ImageNet's 1000 classes."""
+    """A published file of weights of a network, trained on ImageNet's 1000 classes."""
 
     name: str
-    """The network, as `designspace.networks.catalog` calls it."""
+    """Name of the network in `designspace.networks.catalog`."""
     source: str
-    """Whose code they are from, one of `designspace.models.weights.keys.SOURCES`."""
+    """Source of the weights, one of `designspace.models.weights.keys.SOURCES`."""
     tag: str
-    """Which of the source's weights for the network."""
+    """Tag that identifies the weights among those of the source for the network."""
     licence: str
-    """What the weights may be used for: an SPDX identifier where there is one."""
+    """Licence of the weights: an SPDX identifier if there is one."""
     top1: float | None
-    """Images of ImageNet's validation set whose likeliest class is right, in per cent, as published; None: unknown."""
+    """Published top-1 accuracy on ImageNet's validation images in percent; None if it is not known."""
     top5: float | None
-    """The same for the five likeliest classes."""
+    """Published top-5 accuracy."""
     preset: Preset
-    """How images must be prepared, as for the published figures."""
+    """How images were prepared for the published accuracy."""
     downloads: tuple[Download, ...]
-    """Where the file lies, first choice first."""
+    """Addresses of the file in order of preference."""
 
     @property
-    def which(self) -> str:
-        """What `find` and `load` know them by: source and tag."""
+    def qualified_tag(self) -> str:
+        """Source and tag, which identify the weights for `find_weights` and `load_weights`."""
         return f"{self.source}:{self.tag}"
 
 
 def available(name: str) -> list[WeightFile]:
-    """What is published for a network, the default first.
+    """Return the published weight files of a network, the default first.
 
-    The default is of the ResNeSt authors, of pycls, of torchvision for the networks named ``*_tv``, or of timm where
-    none of these has any.
+    The default is from the ResNeSt authors, from pycls, from torchvision for the networks named ``*_tv``, or from timm
+    if none of these has any.
 
     Raises:
-        InputError: there is no such network.
+        InputError: the network does not exist.
     """
     name = catalog.canonical_name(name)
     return [file for file in _table() if file.name == name]
 
 
-def find(name: str, which: bool | str = True) -> WeightFile:
-    """The published weights of a network: the default (True), a source's first, or those of ``source:tag``.
+def find_weights(name: str, weight_source: bool | str = True) -> WeightFile:
+    """Return published weights of a network: the default (True), the first of a source, or those of ``source:tag``.
 
     Raises:
-        InputError: there is no such network, or no such weights; the error lists those that there are.
+        InputError: the network or the weights do not exist; the error lists the weights that exist.
     """
     files = available(name)
     for file in files:
-        if which is True or which in (file.source, file.which):
+        if weight_source is True or weight_source in (file.source, file.qualified_tag):
             return file
-    there = ", ".join(file.which for file in files)
-    raise InputError(f"there are no weights {which!r} for {catalog.canonical_name(name)}; choose from: {there}")
+    tags = ", ".join(file.qualified_tag for file in files)
+    raise InputError(f"there are no weights {weight_source!r} for {catalog.canonical_name(name)}; choose from: {tags}")
 
 
 @functools.cache
 def _table() -> tuple[WeightFile, ...]:
-    """All published weights."""
+    """Return all published weights."""
     with resources.files("designspace.models.weights").joinpath("published.csv").open(encoding="utf-8") as file:
         return tuple(_weight_file(row) for row in csv.DictReader(file))
 
 
 def _weight_file(row: dict[str, str]) -> WeightFile:
-    """The weights in a line of the table."""
+    """Return the weights in a row of the table."""
     return WeightFile(
         row["name"],
         row["source"],
@@ -99,11 +99,11 @@ def _weight_file(row: dict[str, str]) -> WeightFile:
 
 
 def _downloads(addresses: str) -> Iterator[Download]:
-    """The addresses in a line of the table."""
+    """Yield the downloads in a row of the table."""
     for address in addresses.split():
-        url, _, known = address.partition("#")
-        algorithm, _, digest = known.partition("=")
+        url, _, fragment = address.partition("#")
+        algorithm, _, digest = fragment.partition("=")
         path = PurePosixPath(urlsplit(url).path)
-        # Hugging Face calls all files alike, after /<owner>/<repository>/.
+        # At Hugging Face all files have the same name, in the folder /<owner>/<repository>/.
         renamed = f"{path.parts[2]}{path.suffix}" if path.stem == "model" else ""
         yield Download(url, digest, algorithm or "sha256", renamed)

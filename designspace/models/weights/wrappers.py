@@ -1,4 +1,4 @@
-"""Finds a network's weights in what trainers save: in a checkpoint, and behind prefixes of their names."""
+"""Finds a network's weights in files of training programs: nested in a checkpoint, or with prefixed names."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from designspace.support.errors import InputError
 
 log = logging.getLogger(__name__)
 
-NESTS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
-"""Keys under which checkpoints keep the weights, in the order in which they are looked for: pycls; timm, Lightning and
-many others; PyTorch's tutorials; torchvision, DeiT and this project; the rest are usual."""
-AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "ema")
-"""Keys of averaged weights, which are taken only where there are no others."""
-_DEPTH = 4
-"""Keys of a checkpoint that may stand above each other. More are no checkpoint, and a hostile one may be endless."""
-_INSIDE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Names that torch.compile, FSDP and activation checkpointing insert, wherever a module is wrapped."""
+WEIGHT_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
+"""Keys under which checkpoints store the weights, in search order: pycls; timm, Lightning and many others; PyTorch's
+tutorials; torchvision, DeiT and this project; other common ones."""
+AVERAGE_KEYS = ("model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "ema")
+"""Keys of averaged weights, which are used only if there are no others."""
+_MAX_NESTING = 4
+"""Largest number of nested keys. No checkpoint has more, and a hostile file may be nested endlessly."""
+_INSERTED_NAMES = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Names that torch.compile, FSDP and activation checkpointing insert for each wrapped module."""
 _BOOKKEEPING = ("total_ops", "total_params", "n_averaged")
-"""Leaves that are not weights: thop's counters, and that of torch's AveragedModel."""
+"""Last parts of keys that are not weights: thop's counters, and that of torch's AveragedModel."""
 
 
 def state_dict_in(content: Any) -> Any:
-    """Return the state dict in what a checkpoint holds, or the content itself if it is not nested."""
-    for _ in range(_DEPTH):
+    """Return the state dict in the content of a checkpoint, or the content itself if it is not nested."""
+    for _ in range(_MAX_NESTING):
         nested = _nested(content)
         if nested is None:
             break
@@ -38,14 +38,14 @@ def state_dict_in(content: Any) -> Any:
 
 
 def _nested(content: Any) -> Mapping[Any, Any] | None:
-    """The mapping one level below that holds weights; None if there is none."""
+    """Return the mapping one level below that contains weights; None if there is none."""
     if not isinstance(content, Mapping):
         return None
-    for nest in (*NESTS, *AVERAGES):
-        if isinstance(content.get(nest), Mapping) and content[nest]:
-            if nest in AVERAGES:
-                log.warning("the file has averaged weights only (%s); these are taken", nest)
-            return content[nest]  # type: ignore[no-any-return]
+    for key in (*WEIGHT_KEYS, *AVERAGE_KEYS):
+        if isinstance(content.get(key), Mapping) and content[key]:
+            if key in AVERAGE_KEYS:
+                log.warning("the file has only averaged weights (%s); they are used", key)
+            return content[key]  # type: ignore[no-any-return]
     if any(isinstance(value, Tensor) for value in content.values()):
         return None
     states = [value for value in content.values() if isinstance(value, Mapping) and _is_state(value)]
@@ -53,73 +53,73 @@ def _nested(content: Any) -> Mapping[Any, Any] | None:
 
 
 def _is_state(content: Mapping[Any, Any]) -> bool:
-    """Whether a mapping is a state dict: tensors by text."""
+    """Return whether a mapping is a state dict, with texts as keys and tensors as values."""
     return bool(content) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
 
 
 def is_bookkeeping(key: object) -> bool:
-    """Whether a key names a counter that a tool left among the weights."""
+    """Return whether a key names a counter that a tool left among the weights."""
     return str(key).rpartition(".")[2] in _BOOKKEEPING
 
 
-def unwrapped(state_dict: Mapping[Any, Any], name: str, layouts: Sequence[Collection[str]]) -> dict[Any, Any]:
+def strip_prefix(state_dict: Mapping[Any, Any], name: str, layouts: Sequence[Collection[str]]) -> dict[Any, Any]:
     """Return the weights of one network without the prefix of their keys, such as ``module.`` or ``model.backbone.``.
 
-    A prefix is taken off where all that the network needs is behind it; what is not behind it is left out and logged.
+    A prefix is removed if most of the network's keys have it; keys without it are left out and logged.
 
     Args:
         state_dict: weights by name.
-        name: the network, for messages.
-        layouts: the keys that the network needs, in each code that may have written them.
+        name: name of the network, for messages.
+        layouts: the network's required keys in each source.
 
     Raises:
-        InputError: the network is in it several times, behind different prefixes.
+        InputError: the network occurs several times, with different prefixes.
     """
-    given = _without_insertions({key: value for key, value in state_dict.items() if not is_bookkeeping(key)})
-    found = _prefixes(given, layouts)
-    complete = [prefix for prefix, share in found.items() if share == 1]
-    if len(complete) > 1 and not _are_copies([_behind(given, prefix) for prefix in complete]):
+    tensors = _without_insertions({key: value for key, value in state_dict.items() if not is_bookkeeping(key)})
+    shares = _prefixes(tensors, layouts)
+    complete = [prefix for prefix, share in shares.items() if share == 1]
+    if len(complete) > 1 and not _are_copies([_with_prefix(tensors, prefix) for prefix in complete]):
         listed = " and ".join(repr(prefix) if prefix else "none" for prefix in complete)
         raise InputError(
-            f"the weights of {name} are in it {len(complete)} times, with the prefixes {listed}; save one of them alone"
+            f"it contains the weights of {name} {len(complete)} times, with the prefixes {listed}; save only one"
         )
-    best = complete[0] if complete else max(found, key=lambda prefix: found[prefix], default="")
-    if not best or found[best] < 0.5:
-        return given
-    result = _behind(given, best)
-    if others := [str(key) for key in given if not str(key).startswith(best)]:
+    best = complete[0] if complete else max(shares, key=lambda prefix: shares[prefix], default="")
+    if not best or shares[best] < 0.5:
+        return tensors
+    result = _with_prefix(tensors, best)
+    if others := [str(key) for key in tensors if not str(key).startswith(best)]:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        log.warning("only keys with the prefix %r are taken; left out: %s%s", best, ", ".join(others[:3]), more)
+        log.warning("only keys with the prefix %r are used; left out: %s%s", best, ", ".join(others[:3]), more)
     return result
 
 
 def _without_insertions(state_dict: dict[Any, Any]) -> dict[Any, Any]:
-    """The same tensors without the names that wrappers insert, unless two keys became one."""
-    shorter = {_INSIDE.sub("", key) if isinstance(key, str) else key: value for key, value in state_dict.items()}
+    """Return the tensors without the names that wrappers insert, unless two keys would become the same."""
+    shorter = {_INSERTED_NAMES.sub("", k) if isinstance(k, str) else k: value for k, value in state_dict.items()}
     return shorter if len(shorter) == len(state_dict) else state_dict
 
 
-def _prefixes(given: Mapping[Any, Any], layouts: Sequence[Collection[str]]) -> dict[str, float]:
-    """The prefixes behind which weights of the network stand, and the share of the needed keys that is there."""
-    keys = [key for key in given if isinstance(key, str)]
-    found: dict[str, float] = {}
-    for needed in layouts:
-        first = next(iter(needed))
+def _prefixes(tensors: Mapping[Any, Any], layouts: Sequence[Collection[str]]) -> dict[str, float]:
+    """Return the prefixes of the network's weights, each with the share of the required keys that have it."""
+    keys = [key for key in tensors if isinstance(key, str)]
+    shares: dict[str, float] = {}
+    for required in layouts:
+        first = next(iter(required))
         for prefix in [key.removesuffix(first) for key in keys if key == first or key.endswith(f".{first}")]:
-            share = sum(f"{prefix}{key}" in given for key in needed) / len(needed)
-            found[prefix] = max(share, found.get(prefix, 0))
-    return found
+            share = sum(f"{prefix}{key}" in tensors for key in required) / len(required)
+            shares[prefix] = max(share, shares.get(prefix, 0))
+    return shares
 
 
-def _behind(given: Mapping[Any, Any], prefix: str) -> dict[Any, Any]:
-    """What stands behind a prefix, without it."""
+def _with_prefix(tensors: Mapping[Any, Any], prefix: str) -> dict[Any, Any]:
+    """Return the tensors whose keys have a prefix, by the keys without it."""
     if not prefix:
-        return dict(given)
-    return {key.removeprefix(prefix): value for key, value in given.items() if str(key).startswith(prefix)}
+        return dict(tensors)
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if str(key).startswith(prefix)}
 
 
 def _are_copies(states: Sequence[Mapping[Any, Any]]) -> bool:
-    """Whether state dicts hold the same values."""
+    """Return whether state dicts have the same keys and values."""
     first = states[0]
     return all(
         state.keys() == first.keys() and all(torch.equal(state[key], first[key]) for key in first) for state in states

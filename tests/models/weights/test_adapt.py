@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from designspace.models import AnyNet
-from designspace.models.weights import adapt_ends
+from designspace.models.weights import adapt_weights
 from designspace.networks import catalog
 from designspace.support.errors import InputError
 
@@ -22,7 +22,7 @@ def adapted(name, **ends):
     """The model with other ends and the weights that another of the published ends has; what was left out; both."""
     source = AnyNet(catalog.get(name), seed=0).eval()
     target = model(name, **ends)
-    state = adapt_ends(
+    state = adapt_weights(
         source.state_dict(), num_classes=target.network.num_classes, in_channels=target.network.in_channels
     )
     return source, target, target.load_state_dict(state, strict=False)
@@ -67,7 +67,7 @@ def test_other_channels_repeat_the_three_at_the_same_scale(caplog):
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(target(image.repeat(1, 2, 1, 1)), source(image), rtol=1e-4, atol=1e-5)
-    stem = adapt_ends(source.state_dict(), num_classes=1000, in_channels=4)["stem.conv.weight"]
+    stem = adapt_weights(source.state_dict(), num_classes=1000, in_channels=4)["stem.conv.weight"]
     assert torch.equal(stem[:, 3], source.stem.conv.weight[:, 0] * 0.75)
     assert "repeated in turn for 6 channels" in caplog.text
 
@@ -75,16 +75,16 @@ def test_other_channels_repeat_the_three_at_the_same_scale(caplog):
 def test_what_is_given_stays_as_it_is():
     state = AnyNet(catalog.get("regnetx_200mf")).state_dict()
     before = {key: value.clone() for key, value in state.items()}
-    adapt_ends(state, num_classes=2, in_channels=5)
+    adapt_weights(state, num_classes=2, in_channels=5)
     assert state.keys() == before.keys()
     assert all(torch.equal(state[key], before[key]) for key in before)
 
 
 def test_what_is_not_possible():
-    state = adapt_ends(AnyNet(catalog.get("regnetx_200mf")).state_dict(), num_classes=1000, in_channels=2)
+    state = adapt_weights(AnyNet(catalog.get("regnetx_200mf")).state_dict(), num_classes=1000, in_channels=2)
     with pytest.raises(InputError, match="weights for 2 channels cannot be adapted to 3"):
-        adapt_ends(state, num_classes=1000, in_channels=3)
+        adapt_weights(state, num_classes=1000, in_channels=3)
     with pytest.raises(InputError, match="num_classes must be a whole number >= 0, not -1"):
-        adapt_ends(state, num_classes=-1, in_channels=3)
+        adapt_weights(state, num_classes=-1, in_channels=3)
     with pytest.raises(InputError, match="in_channels must be a whole number >= 1, not 0"):
-        adapt_ends(state, num_classes=1, in_channels=0)
+        adapt_weights(state, num_classes=1, in_channels=0)

@@ -127,7 +127,7 @@ def test_the_cache_lies_in_the_folder_of_data(server, tmp_path, monkeypatch):
 
 BAD = {
     "missing": "404 Not Found",
-    "other": f"it gave another file: its sha256 is [0-9a-f]{{64}}, not {DIGEST[:8]}\\.\\.\\.",
+    "other": f"it is another file: its sha256 is [0-9a-f]{{64}}, not {DIGEST[:8]}\\.\\.\\.",
     "cut": "it broke off",
     "slow": "timed out",
     "no-http": "hello",
@@ -166,15 +166,15 @@ def test_when_nothing_helps_everything_that_was_tried_is_listed(server, tmp_path
         fetch(downloads, tmp_path)
     lines = str(caught.value).split("\n")
     cache = tmp_path / "weights"
-    assert lines[0] == "cannot fetch the weights; what was tried:"
+    assert lines[0] == "cannot fetch the weights; tried:"
     assert lines[1] == f"  {cache / 'a.pth'}: no such file"
     assert len(set(lines)) == len(lines) == 11  # the mirrors of one file are one file in the cache
     assert f"  {hub / 'a.pth'}: no such file" in lines
     assert f"  {downloads[0].url}: 404 Not Found" in lines
     assert f"  {closed}: [Errno 111] Connection refused" in lines
     assert f"  {cache / 'a.pth'} (sha256 {DIGEST})" in lines
-    assert f"  {cache / 'b.pth'} (no digest of it is published)" in lines
-    assert "download one of these elsewhere, then give its path" in str(caught.value)
+    assert f"  {cache / 'b.pth'} (no digest is published)" in lines
+    assert "download one of these files elsewhere; then give its path" in str(caught.value)
 
 
 def test_a_damaged_file_in_the_cache_is_replaced(server, tmp_path):
@@ -210,7 +210,9 @@ def test_of_a_file_without_a_published_digest_the_first_one_counts(server, tmp_p
     path.write_bytes(CONTENT[:-1])  # damaged: fetched again
     assert fetch([Download(address(server, "good"))], tmp_path).read_bytes() == CONTENT
     path.unlink()
-    with pytest.raises(RunError, match="not the one it first had") as caught:  # what is published has changed
+    with pytest.raises(
+        RunError, match="its sha256 differs from the first one"
+    ) as caught:  # what is published has changed
         fetch([Download(address(server, "changed"))], tmp_path)
     record = tmp_path / "weights" / "a.pth.sha256"
     assert str(record) in str(caught.value)
@@ -220,7 +222,7 @@ def test_of_a_file_without_a_published_digest_the_first_one_counts(server, tmp_p
 
 
 def test_a_file_without_a_published_digest_must_be_weights(server, tmp_path):
-    with pytest.raises(RunError, match="it gave another file: cannot take weights from .*: it is a web page"):
+    with pytest.raises(RunError, match="it is another file: cannot take weights from .*: it is a web page"):
         fetch([Download(address(server, "page"))], tmp_path)
     assert files(tmp_path / "weights") == []
 
@@ -240,7 +242,7 @@ def test_gluons_digests_are_of_what_is_inside_the_archive(tmp_path):
         fetch([Download(archive.as_uri(), digest, "sha1")], tmp_path / "other")
     with zipfile.ZipFile(archive, "w") as new:
         new.writestr("readme", b"")
-    with pytest.raises(RunError, match=r"no \.params file is in it"):
+    with pytest.raises(RunError, match=r"it contains no \.params file"):
         fetch([Download(archive.as_uri(), digest, "sha1")], tmp_path / "other")
 
 

@@ -96,16 +96,16 @@ def test_older_versions_of_arrays():
 
 
 HOSTILE = {
-    "other file": (b"\0" * 64, "does not begin as MXNet's files do"),
+    "other file": (b"\0" * 64, "does not start like MXNet's files"),
     "nothing": (b"", "cut off"),
     "no names": (written("unnamed.params"), "1 arrays but 0 names"),
     "sparse": (written("sparse.params"), "sparse array"),
     "cut off": (written("mixed.params")[:-1], "cut off"),
     "cut in an array": (written("mixed.params")[:100], "cut off"),
     "longer": (written("mixed.params") + b"\0", "1 bytes follow its end"),
-    "many arrays": (params(count=2**63), "9,223,372,036,854,775,808 arrays are announced"),
-    "many names": (params(array(), name_count=2**40), "1,099,511,627,776 names are announced"),
-    "huge array": (params(array(shape=(2**20, 2**19))), "2,199,023,255,552 bytes are announced where"),
+    "many arrays": (params(count=2**63), "declares 9,223,372,036,854,775,808 arrays, but"),
+    "many names": (params(array(), name_count=2**40), "declares 1,099,511,627,776 names, but"),
+    "huge array": (params(array(shape=(2**20, 2**19))), "declares 2,199,023,255,552 bytes, but"),
     "impossible array": (params(array(shape=(2**31, 2**31, 2**31))), "an array of shape"),
     "impossible and empty": (params(array(shape=(0, 2**62, 2**62), values=b"")), "an array of shape"),
     "negative shape": (params(array(shape=(-1,))), "unknown shape"),
@@ -113,7 +113,7 @@ HOSTILE = {
     "never initialised": (params(array(shape=(), values=b"")), "without values"),
     "unknown rank": (params(struct.pack("<Iii", 0xF993FACA, 0, -1)), "without values"),
     "unknown type": (params(array(code=77)), "unknown type .code 77"),
-    "twice": (params(array(), array(), names=("arg:w", "w")), "holds w twice"),
+    "twice": (params(array(), array(), names=("arg:w", "w")), "contains w twice"),
     "long name": (params(array(), names=())[:-8] + struct.pack("<QQ", 1, 2**62), "cut off"),
     "no text": (params(array(), names=(b"\xff\xfe",)), "names in it are not text"),
 }
@@ -143,7 +143,7 @@ def test_published_archives_hold_one_file(tmp_path):
 
 
 def test_hostile_archives(tmp_path):
-    with pytest.raises(RunError, match="holds 2 .params files"):
+    with pytest.raises(RunError, match="contains 2 .params files"):
         zipped_params(zipped(tmp_path / "two.zip", **{"a.params": b"", "b.params": b""}))
     whole = zipped(tmp_path / "whole.zip", **{"a.params": written("net.params")}).read_bytes()
     damaged = tmp_path / "damaged.zip"
@@ -155,5 +155,5 @@ def test_hostile_archives(tmp_path):
         zipped_params(damaged)
     size = whole.rindex(b"PK\x01\x02") + 24  # where the table of contents says how long the file is unpacked
     damaged.write_bytes(whole[:size] + struct.pack("<I", 2**32 - 2) + whole[size + 4 :])
-    with pytest.raises(RunError, match="announces 4,294,967,294 bytes"):
+    with pytest.raises(RunError, match="declares 4,294,967,294 unpacked bytes"):
         zipped_params(damaged)

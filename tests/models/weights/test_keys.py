@@ -161,7 +161,7 @@ def test_wrong_keys_are_named_all_at_once():
     with pytest.raises(InputError) as caught:
         convert(state, name="regnety_200mf", source="pycls")
     assert str(caught.value) == (
-        "these are not the weights of regnety_200mf as pycls has them: missing: s1.b1.f.a.weight; "
+        "these are not the weights of regnety_200mf from pycls: missing: s1.b1.f.a.weight; "
         "surplus: s1.b1.f.d.weight; wrong: head.fc.weight has shape (10, 368), not (1000, 368)"
     )
 
@@ -169,12 +169,12 @@ def test_wrong_keys_are_named_all_at_once():
 def test_of_many_wrong_keys_the_first_are_named():
     with pytest.raises(InputError, match=r"missing: conv1\.weight, bn1\.weight, .* and 262 more$"):
         convert({}, name="resnet50", source="torchvision")
-    with pytest.raises(InputError, match=r"wrong: fc\.bias is no tensor but of type list$"):
+    with pytest.raises(InputError, match=r"wrong: fc\.bias is not a tensor but of type list$"):
         convert({**as_source("resnet50", "timm"), "fc.bias": [1.0]}, name="resnet50", source="timm")
 
 
 def test_keys_that_are_no_texts_are_surplus():
-    with pytest.raises(InputError, match=r"has them: surplus: 0$"):
+    with pytest.raises(InputError, match=r"from timm: surplus: 0$"):
         convert({**as_source("resnest14", "timm"), 0: torch.zeros(1)}, name="resnest14", source="timm")
 
 
@@ -183,7 +183,7 @@ def test_a_missing_counter_is_zero_and_a_surplus_one_is_surplus():
     del state["bn1.num_batches_tracked"]
     assert convert(state, name="resnet50", source="torchvision")["stem.conv1.norm.num_batches_tracked"].item() == 0
     state = {**as_source("resnest14", "gluon", counters=False), "bn1.num_batches_tracked": torch.tensor(0)}
-    with pytest.raises(InputError, match=r" has them: surplus: bn1\.num_batches_tracked$"):
+    with pytest.raises(InputError, match=r" from gluon: surplus: bn1\.num_batches_tracked$"):
         convert(state, name="resnest14", source="gluon")
 
 
@@ -195,7 +195,7 @@ def test_keys_of_data_parallel():
     assert converted.keys() == shapes("resnest14").keys()
     del wrapped["module.fc.bias"]
     wrapped["fc.bias"] = state["fc.bias"]
-    with pytest.raises(InputError, match=r"has them: missing: fc\.bias$"):
+    with pytest.raises(InputError, match=r"from resnest: missing: fc\.bias$"):
         convert(wrapped, name="resnest14", source="resnest")
 
 
@@ -210,8 +210,8 @@ def test_convert_keeps_types_and_leaves_what_it_is_given():
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("regnetx_200mf", "resnest", "resnest has no model like regnetx_200mf.*: pycls, timm, torchvision"),
-        ("resnest50", "torchvision", "torchvision has no model like resnest50.*: resnest, gluon, timm"),
+        ("regnetx_200mf", "resnest", "resnest has no model of regnetx_200mf; choose from: pycls, timm, torchvision"),
+        ("resnest50", "torchvision", "torchvision has no model of resnest50; choose from: resnest, gluon, timm"),
         ("resnet50", "keras", "unknown source of weights 'keras'; choose from: designspace, resnest, gluon, pycls"),
         ("alexnet", "timm", "unknown network 'alexnet'"),
     ],
@@ -247,6 +247,6 @@ def test_keys_of_nobody_are_compared_with_the_closest():
     with pytest.raises(InputError) as caught:
         detect(state, "resnet50")
     assert str(caught.value) == (
-        "these keys are not those of resnet50 in any code that is known (designspace, pycls, timm, torchvision). "
+        "these are not the keys of resnet50 from any supported source (designspace, pycls, timm, torchvision). "
         "Closest is pycls: missing: head.fc.bias; surplus: head.fc2.bias"
     )

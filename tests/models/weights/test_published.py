@@ -8,7 +8,7 @@ import pytest
 import timm
 
 from designspace.data.presets import Preset
-from designspace.models.weights import available, find
+from designspace.models.weights import available, find_weights
 from designspace.models.weights.keys import sources
 from designspace.models.weights.published import _table
 from designspace.networks import catalog
@@ -19,7 +19,7 @@ ALL = [file for name in catalog.names() for file in available(name)]
 
 def test_the_table_is_of_the_catalogue_and_has_everything_once():
     assert len(ALL) == len(_table())
-    assert Counter((file.name, file.which) for file in ALL).most_common(1)[0][1] == 1
+    assert Counter((file.name, file.qualified_tag) for file in ALL).most_common(1)[0][1] == 1
     assert all(available(name) for name in catalog.names())
     assert all(file.source in sources(file.name) for file in ALL)
     assert all(file.licence for file in ALL)
@@ -51,20 +51,20 @@ def test_defaults():
         "resnext101_32x4d": "pycls:dds_baselines",
         "regnetx_400mf_tv": "torchvision:IMAGENET1K_V1",
     }
-    assert {name: find(name).which for name in expected} == expected
-    assert all(find(name) == available(name)[0] for name in catalog.names())
+    assert {name: find_weights(name).qualified_tag for name in expected} == expected
+    assert all(find_weights(name) == available(name)[0] for name in catalog.names())
 
 
 def test_find_by_source_and_tag():
-    assert find("RegNetY-16GF", "torchvision").tag == "IMAGENET1K_V1"
-    assert find("regnety_16gf", "torchvision:IMAGENET1K_SWAG_E2E_V1").preset == Preset(384, 384, "bicubic")
-    assert find("resnet50", "timm").tag == "a1_in1k"
-    assert find("resnest50", "gluon").downloads[0].algorithm == "sha1"
+    assert find_weights("RegNetY-16GF", "torchvision").tag == "IMAGENET1K_V1"
+    assert find_weights("regnety_16gf", "torchvision:IMAGENET1K_SWAG_E2E_V1").preset == Preset(384, 384, "bicubic")
+    assert find_weights("resnet50", "timm").tag == "a1_in1k"
+    assert find_weights("resnest50", "gluon").downloads[0].algorithm == "sha1"
 
 
 def test_unknown_weights_list_those_that_there_are():
     with pytest.raises(InputError) as caught:
-        find("resnest50", "torchvision:IMAGENET1K_V1")
+        find_weights("resnest50", "torchvision:IMAGENET1K_V1")
     assert str(caught.value) == (
         "there are no weights 'torchvision:IMAGENET1K_V1' for resnest50; choose from: resnest:official, timm:in1k, "
         "gluon:official"
@@ -90,7 +90,7 @@ def test_licences():
 
 def test_resnest_has_its_mirrors_and_evaluates_as_its_authors_do():
     for name in [*catalog.names("resnest50*"), "resnest101", "resnest200", "resnest269"]:
-        file = find(name, "resnest")
+        file = find_weights(name, "resnest")
         assert len(file.downloads) >= 4
         assert {download.file for download in file.downloads} == {f"{name}-{file.downloads[0].digest}.pth"}
         assert file.preset == Preset(catalog.published(name).resolution, file.preset.crop + 32, "bicubic")
@@ -120,7 +120,9 @@ def test_timms_files_are_as_timm_says(file):
 
 
 def test_gluon_evaluates_as_its_authors_do():
-    presets = {name: find(name, "gluon").preset for name in ("resnest50", "resnest101", "resnest200", "resnest269")}
+    presets = {
+        name: find_weights(name, "gluon").preset for name in ("resnest50", "resnest101", "resnest200", "resnest269")
+    }
     assert presets == {
         "resnest50": Preset(224, 256, "bilinear"),
         "resnest101": Preset(256, 293, "bilinear"),

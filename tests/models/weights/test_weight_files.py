@@ -125,12 +125,14 @@ def test_no_code_is_run(tmp_path, how):
     }[how]()
     pickle.loads(pickle.dumps(Executed(tmp_path / "control")))
     assert (tmp_path / "control").is_dir()  # the trap works
-    refused(tmp_path, content, r"cut off, damaged|asks for \w+\.mkdir, and reading must not run code.*save its state")
+    refused(
+        tmp_path, content, r"cut off, damaged|requires \w+\.mkdir, but reading must not run code.*save only its state"
+    )
     assert not (tmp_path / "executed").exists()
 
 
 def test_objects_are_named(tmp_path):
-    refused(tmp_path, saved({"state_dict": STATE, "args": Path("x")}), r"asks for pathlib\S*, and reading must not run")
+    refused(tmp_path, saved({"state_dict": STATE, "args": Path("x")}), r"requires pathlib\S*, but reading must not run")
 
 
 def test_torchscript_is_refused(tmp_path):
@@ -208,7 +210,7 @@ ONE = '{"w":{"dtype":"F32","shape":[%s],"data_offsets":[0,%s]}}'
 DAMAGED_SAFETENSORS = {
     "cut off": (safetensors.torch.save(STATE)[:-1], "cut off, or damaged"),
     "longer": (safetensors.torch.save(STATE) + b"\0", "cut off, or damaged"),
-    "huge header": (header("{}", length=2**62), "a header of 4,611,686,018,427,387,904 bytes is announced in 10"),
+    "huge header": (header("{}", length=2**62), "declares a header of 4,611,686,018,427,387,904 bytes, but has 10"),
     "no JSON": (header("{w"), "cut off, or damaged"),
     "deep JSON": (header('{"w":' + "[" * 100_000), "cut off, or damaged"),
     "huge tensor": (header(ONE % ("1000000000000", "4000000000000")), "cut off, or damaged"),
@@ -217,9 +219,9 @@ DAMAGED_SAFETENSORS = {
         "cut off, or dam",
     ),
     "too few values": (header(ONE % ("3", "4"), bytes(4)), "cut off, or damaged"),
-    "twice": (header(ONE[:-1] % (1, 4) + "," + (ONE % (1, 4))[1:], bytes(4)), "a name stands in it twice"),
+    "twice": (header(ONE[:-1] % (1, 4) + "," + (ONE % (1, 4))[1:], bytes(4)), "it contains a name twice"),
     "unknown type": (header((ONE % (1, 4)).replace("F32", "X99"), bytes(4)), "cut off, or damaged"),
-    "nothing": (safetensors.torch.save({}), "there are no tensors in it"),
+    "nothing": (safetensors.torch.save({}), "it contains no tensors"),
 }
 
 
@@ -235,23 +237,23 @@ def infinite(position, value):
 
 
 UNFIT = {
-    "nothing": ({}, "there are no tensors in it$"),
-    "no tensors": ({"epoch": 3, "cfg": "x"}, "there are no tensors in it but epoch, cfg"),
-    "a list": ([torch.ones(2)], "it holds one list, not a dict"),
-    "one tensor": (torch.ones(2), "it holds one Tensor, not a dict"),
-    "a number between": ({**STATE, "lr": 0.1}, "lr in it is no tensor but of type float"),
+    "nothing": ({}, "it contains no tensors$"),
+    "no tensors": ({"epoch": 3, "cfg": "x"}, "it contains no tensors, only epoch, cfg"),
+    "a list": ([torch.ones(2)], "it contains one list, not a dict"),
+    "one tensor": (torch.ones(2), "it contains one Tensor, not a dict"),
+    "a number between": ({**STATE, "lr": 0.1}, "lr in it is not a tensor but of type float"),
     "no name": ({**STATE, 3: torch.ones(1)}, "a tensor without a name: 3"),
     "NaN": (infinite((0, 1), torch.nan), "conv.weight in it has 1 of 6 values NaN or infinite"),
     "infinite": (infinite(0, -torch.inf), "conv.weight in it has 3 of 6 values"),
     "too large for float32": ({"w": torch.tensor([1e300], dtype=torch.float64)}, "w in it has 1 of 1 values"),
     "negative variance": ({"bn.running_var": torch.tensor([1.0, -1e-9])}, "bn.running_var in it has negative values"),
-    "integers": ({"w": torch.arange(3)}, "w in it is of type int64; weights are floating point"),
+    "integers": ({"w": torch.arange(3)}, "w in it is of type int64; weights are floating-point"),
     "truth values": ({"w": torch.tensor([True])}, "w in it is of type bool"),
     "complex": ({"w": torch.ones(2, dtype=torch.complex64)}, "w in it is complex"),
     "sparse": ({"w": torch.eye(3).to_sparse()}, "w in it is sparse"),
     "meta": ({"w": torch.ones(3, device="meta")}, "w in it is sparse, or without values"),
-    "repeated in memory": ({"w": torch.ones(1).expand(10**13)}, "are of 40,000,000,000,000 bytes, which cannot be in"),
-    "shared by many": (dict.fromkeys(map(str, range(100)), torch.ones(1000)), "are of 400,000 bytes, which cannot be"),
+    "repeated in memory": ({"w": torch.ones(1).expand(10**13)}, "have 40,000,000,000,000 bytes, which cannot be in"),
+    "shared by many": (dict.fromkeys(map(str, range(100)), torch.ones(1000)), "have 400,000 bytes, which cannot be"),
 }
 
 
@@ -269,10 +271,10 @@ def test_quantised_tensors(tmp_path):
 
 
 def test_a_folder_and_nothing(tmp_path):
-    with pytest.raises(RunError, match=r"it is a folder; give the file in it"):
+    with pytest.raises(RunError, match=r"it is a folder; give the path of a file in it"):
         read_state_dict(tmp_path)
     with pytest.raises(RunError, match=r"cannot read .*missing\.pth: No such file"):
         read_state_dict(tmp_path / "missing.pth")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RunError, match="pipe: it is no ordinary file"):  # reading it would wait for ever
+    with pytest.raises(RunError, match="pipe: it is not a regular file"):  # reading it would wait for ever
         read_state_dict(tmp_path / "pipe")

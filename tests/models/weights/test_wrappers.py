@@ -66,7 +66,7 @@ def test_parts_that_were_compiled_or_sharded(tmp_path, model):
 def test_what_stands_beside_the_network_is_left_out_and_named(tmp_path, model, caplog):
     beside = {"criterion.weight": torch.ones(10), "neck.conv.weight": torch.ones(1)}
     assert loads(tmp_path, {"state_dict": {**prefixed(model.state_dict(), "model.net."), **beside}}, model)
-    assert "only keys with the prefix 'model.net.' are taken; left out: criterion.weight, neck.conv.wei" in caplog.text
+    assert "only keys with the prefix 'model.net.' are used; left out: criterion.weight, neck.conv.wei" in caplog.text
     counters = {"total_ops": torch.zeros(1), "stem.conv.total_params": torch.zeros(1, dtype=torch.int64)}
     assert loads(tmp_path, {**model.state_dict(), **counters}, model)
 
@@ -76,11 +76,11 @@ def test_two_copies_of_a_network(tmp_path, model):
     copy = {key: value.clone() for key, value in state.items()}
     assert loads(tmp_path, {**prefixed(state, "model."), **prefixed(copy, "compiled._orig_mod.")}, model)
     other = {key: value + 1 for key, value in state.items()}
-    with pytest.raises(InputError, match="2 times, with the prefixes 'student.' and 'teacher.'; save one of them"):
+    with pytest.raises(InputError, match="2 times, with the prefixes 'student.' and 'teacher.'; save only one"):
         loads(tmp_path, {**prefixed(state, "student."), **prefixed(other, "teacher.")}, model)
     with pytest.raises(InputError, match="2 times, with the prefixes none and 'ema.'"):
         loads(tmp_path, {**state, **prefixed(other, "ema.")}, model)
-    with pytest.raises(RunError, match="no tensors in it but student, teacher"):
+    with pytest.raises(RunError, match="it contains no tensors, only student, teacher"):
         loads(tmp_path, {"student": state, "teacher": other}, model)
 
 
@@ -94,7 +94,7 @@ def test_a_missing_key_behind_a_prefix_is_named_without_the_others(tmp_path, mod
 def test_a_checkpoint_without_end_is_refused(tmp_path, model):
     endless = {"epoch": 3}
     endless["model"] = endless
-    with pytest.raises(RunError, match="no tensors in it but epoch, model"):
+    with pytest.raises(RunError, match="it contains no tensors, only epoch, model"):
         loads(tmp_path, endless, model)
 
 

@@ -1,9 +1,10 @@
-"""The compiled part of the training step on CPUs: C files, built with the machine's C compiler when first needed.
+"""Compiled kernels for CPUs: C files that the machine's C compiler builds when they are first needed.
 
-`norm.c` has batch-norm with what follows it, `pointwise.c` and `spatial.c` 1x1 and 3x3 convolutions with theirs.
+`norm.c` has batch-norm with the operations after it; `pointwise.c` and `spatial.c` have 1x1 and 3x3 convolutions with
+their batch-norms.
 
-Everything works without it, in more passes over memory (`designspace.models.cpu.modules` says what is fused). Set
-``DESIGNSPACE_KERNELS=0`` to do without.
+Everything works without the kernels, but with more passes over memory (see `designspace.models.cpu.modules`). Set
+``DESIGNSPACE_KERNELS=0`` to disable them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from pathlib import Path
 from designspace.support.compiled import build
 
 KEPT_BYTES = 1 << 30
+"""Freed memory that is kept for later allocations, in bytes."""
 LARGEST_KEPT_BYTES = 32 << 20
-"""Larger pieces always go back at once; glibc allows no more."""
+"""Largest block that is kept, in bytes; glibc allows no more, and returns larger ones at once."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("norm", "pointwise", "spatial")]
 # The OpenMP runtime is not linked: its symbols are found in the one that torch has loaded. A second runtime would have
-# threads of its own, which wait in busy loops on the cores that torch's threads need.
+# its own threads, which wait in busy loops on the cores that torch's threads need.
 _COMPILE: tuple[str, ...] = (
     "-O3",
     "-march=native",
@@ -33,7 +35,7 @@ _COMPILE: tuple[str, ...] = (
     "-fopenmp",
 )
 if platform.machine() in ("x86_64", "AMD64"):
-    _COMPILE = (*_COMPILE, "-mprefer-vector-width=512")  # compilers shun the widest vectors, for older processors' sake
+    _COMPILE = (*_COMPILE, "-mprefer-vector-width=512")  # by default compilers avoid the widest vectors
 _KINDS = {"*": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
 _SIGNATURES = {
     "norm_statistics": "*nn***n",
@@ -50,12 +52,12 @@ _SIGNATURES = {
     "join_forward": "****n*nnn",
     "join_backward": "*********nnn",
 }
-"""The kernels' arguments: pointers, whole numbers and doubles. All give 0, or 1 if no memory was left."""
+"""The kernels' arguments: pointers, integers and doubles. All kernels return 0, or 1 if they run out of memory."""
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Give the compiled kernels, built now if this machine has not built them yet; None where that cannot be done."""
+    """Return the compiled kernels, and build them first if necessary; None if they cannot be built."""
     built = build("kernels", _SOURCES, _COMPILE)
     if built is None:
         return None
@@ -66,20 +68,20 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def has_convolutions() -> bool:
-    """Whether the kernels of convolutions are there and were found fast on processors of this kind (x86 with AVX2)."""
+    """Return whether the convolution kernels exist and are fast on this kind of processor (x86 with AVX2)."""
     kernels = library()
     return kernels is not None and bool(kernels.convolutions_are_fast())
 
 
 def name() -> str:
-    """What trains here, as a run notes it: ``compiled`` or ``torch``."""
+    """Return the kind of kernels that this process uses, as runs record it: ``compiled`` or ``torch``."""
     return "torch" if library() is None else "compiled"
 
 
 def use(kernels: str) -> None:
-    """Train with ``compiled`` kernels, if there is a compiler, or on ``torch``'s layers.
+    """Train with ``compiled`` kernels, if there is a compiler, or with ``torch``'s layers.
 
-    From now on, in this process and those that it starts; nothing may be in training meanwhile.
+    This holds from now on, in this process and those that it starts. Nothing may be training during the call.
     """
     if kernels != name():
         os.environ["DESIGNSPACE_KERNELS"] = "0" if kernels == "torch" else "1"
@@ -88,11 +90,11 @@ def use(kernels: str) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep memory that is freed, up to `KEPT_BYTES`, for what is allocated next.
+    """Make the C library keep freed memory, up to `KEPT_BYTES`, for later allocations.
 
-    A training step frees all its maps and allocates them anew. By default they go back to the operating system and come
-    again page by page, each cleared first: up to a tenth of a step. Settings of one's own stay (``MALLOC_..._``,
-    ``GLIBC_TUNABLES``, which workers have).
+    A training step frees all its maps and allocates them anew. By default the memory goes back to the operating system,
+    which clears it again page by page: up to a tenth of a step. Settings in the environment (``MALLOC_..._``,
+    ``GLIBC_TUNABLES``, which workers have) take precedence.
     """
     if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         with contextlib.suppress(AttributeError):  # another C library than glibc

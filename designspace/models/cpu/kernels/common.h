@@ -1,7 +1,7 @@
-/* What the kernels share: vectors, parts of a map, and batch-norm's arithmetic.
+/* Shared by the kernels: vectors, parts of a map, and batch-norm's arithmetic.
  *
  * All maps are float32 and channels last: rows (pixels) of `width` channels. Sums do not depend on the number of
- * threads: work is cut into BLOCKS by its amount alone, each block is summed in order, and blocks are added in order.
+ * threads: work is divided into BLOCKS by its size alone, each block is summed in order, and blocks are added in order.
  */
 #ifndef DESIGNSPACE_COMMON_H
 #define DESIGNSPACE_COMMON_H
@@ -19,7 +19,7 @@
 #else
 #define LANES 8
 #endif
-#define PAIR (2 * LANES) /* channels that a panel holds */
+#define PAIR (2 * LANES) /* channels of a panel */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef int64_t whole;
@@ -33,7 +33,7 @@ INLINE vec load(const float *from) { return *(const loose *)from; }
 INLINE void store(float *to, vec value) { *(loose *)to = value; }
 INLINE vec all(float value) { return value - (vec){}; }
 
-/* The first `count` lanes, 1 or more; the others are 0, and memory behind them is not touched. */
+/* Load the first `count` lanes, 1 or more; the others are 0, and memory beyond is not accessed. */
 INLINE vec load_part(const float *from, whole count) {
 #if defined(__AVX512F__)
   return (vec)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - smaller(count, LANES))), from);
@@ -57,18 +57,18 @@ INLINE void store_part(float *to, vec value, whole count) {
 INLINE vec positive(vec value) { return (vec)((lanes)value & ~(value < 0)); } /* NaN stays NaN */
 INLINE vec where_positive(vec condition, vec value) { return (vec)((lanes)value & (condition > 0)); }
 
-/* Batch-norm of a map, as the kernels need it: y = x * scale + shift. All of them `width` floats. */
+/* A batch-norm: y = x * scale + shift. Each pointer refers to `width` floats. */
 typedef struct {
   const float *mean, *rstd, *scale, *shift;
 } Norm;
 
-/* A batch-norm's four rows of numbers, one behind the other; all NULL for no batch-norm. */
+/* The batch-norm whose four rows are contiguous in memory; all NULL for no batch-norm. */
 INLINE Norm norm_of(const float *rows, whole width) {
   if (!rows) return (Norm){NULL, NULL, NULL, NULL};
   return (Norm){rows, rows + width, rows + 2 * width, rows + 3 * width};
 }
 
-/* What turns gradients of a batch-norm's output into those of its input:
+/* Coefficients that map gradients of a batch-norm's output to those of its input:
  * dx = scale * dz - scale * (sum of dz) / rows - scale * rstd^2 * (sum of dz (x - mean)) / rows * (x - mean)
  *    = scale * dz + slope * x + offset. Also the gradients of weight and bias. */
 INLINE void norm_coefficients(const double *dz, const double *dz_x, const float *mean, const float *rstd,

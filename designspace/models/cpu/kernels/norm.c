@@ -1,22 +1,22 @@
-/* Batch-norm with what follows it (a shortcut's addition, a ReLU, split attention), in as few passes over memory as
- * there can be. All maps are float32 and channels last: `rows` = N * H * W rows of `width` channels.
+/* Batch-norm with the operations after it (a shortcut's addition, a ReLU, split attention), in as few passes over
+ * memory as possible. All maps are float32 and channels last: `rows` = N * H * W rows of `width` channels.
  *
- * Sums do not depend on the number of threads: rows are cut into blocks by their number alone, each block is summed in
- * order, and blocks are added in order. Within a block, floats are summed over few rows, then doubles.
+ * Sums do not depend on the number of threads: rows are divided into blocks by their number alone, each block is summed
+ * in order, and blocks are added in order. Within a block, floats are summed over a few rows, then doubles.
  */
 #include "common.h"
 
 #define BLOCKS 64       /* parts of a map, the unit of work of a thread */
 #define FLOAT_ROWS 256  /* rows that are summed in float32 */
-#define LINE 512        /* floats of several narrow rows that one inner loop takes; wider rows are taken alone */
+#define LINE 512        /* floats of several narrow rows that one inner loop processes; wider rows one by one */
 
-/* Rows of a block: a number of its own for each map, so that the last block may be short or empty. */
+/* Rows of a block. It depends only on the map, and the last block may be short or empty. */
 static whole block_rows(whole rows) { return (rows + BLOCKS - 1) / BLOCKS; }
 
-/* How many rows one inner loop takes. */
+/* Number of rows that one inner loop processes. */
 static whole rows_together(whole width) { return width >= LINE ? 1 : LINE / width; }
 
-/* `count` copies of a row, one after the other. */
+/* Return `count` contiguous copies of a row. */
 static float *repeated(const float *row, whole width, whole count) {
   float *copies = malloc(sizeof(float) * width * count);
   for (whole i = 0; copies && i < count; i++) memcpy(copies + i * width, row, sizeof(float) * width);
@@ -36,11 +36,12 @@ static void add_blocks(double *sums, whole width) {
     for (whole c = 0; c < width; c++) sums[c] += sums[block * width + c];
 }
 
-/* Mean and biased variance of each channel. `sums` has room for 2 * BLOCKS * width doubles. 0, or 1 if out of memory. */
+/* Mean and biased variance of each channel. `sums`: memory for 2 * BLOCKS * width doubles. Returns 0, or 1 if out of
+ * memory. */
 int norm_statistics(const float *x, whole rows, whole width, float *mean, float *variance, double *sums, whole threads) {
   const whole together = rows_together(width), size = block_rows(rows);
   double *squares = sums + BLOCKS * width;
-  /* Values minus those of the first row: sums of squares then lose nothing where the mean is large. */
+  /* The first row is subtracted, so that sums of squares stay accurate even if the mean is large. */
   float *first = repeated(x, width, together);
   int failed = first == NULL;
   memset(sums, 0, sizeof(double) * 2 * BLOCKS * width);
@@ -113,8 +114,8 @@ int norm_forward(const float *x, const float *shortcut, const float *scale, cons
 
 /* The backward pass of norm_forward on batch statistics.
  *
- * `y` is the output where a shortcut was added (its sign is the ReLU's mask), else NULL; then `shortcut_gradient` takes
- * the gradient past the ReLU, which is the shortcut's. `sums`: 2 * BLOCKS * width doubles. */
+ * `y` is the output if a shortcut was added (its sign is the ReLU's mask), else NULL. With a shortcut,
+ * `shortcut_gradient` receives the gradient before the ReLU. `sums`: memory for 2 * BLOCKS * width doubles. */
 int norm_backward(const float *dy, const float *x, const float *y, const float *mean, const float *rstd,
                   const float *scale, const float *shift, float *shortcut_gradient, float *dx, float *weight_gradient,
                   float *bias_gradient, double *sums, whole rows, whole width, whole relu, whole threads) {
@@ -193,8 +194,8 @@ int norm_backward(const float *dy, const float *x, const float *y, const float *
   return failed;
 }
 
-/* Split attention. x: (images, pixels, radix * width) are the splits before their batch-norm, which is applied on the
- * way: split = relu(x * scale + shift). Nothing of a split's size is ever written but dx. */
+/* Split attention. x (images, pixels, radix * width) are the splits before their batch-norm, which is applied while
+ * they are read: split = relu(x * scale + shift). Only dx, of all arrays of a split's size, is ever written. */
 
 /* pooled (images, width): the mean over pixels of the sum of an image's splits. */
 int splits_pool(const float *x, const float *scale, const float *shift, float *pooled, whole images, whole pixels,
@@ -225,7 +226,7 @@ int splits_pool(const float *x, const float *scale, const float *shift, float *p
   return failed;
 }
 
-/* out (images, pixels, width): the splits' sum, each weighed by `weights` (images, radix * width). */
+/* out (images, pixels, width): the sum of the splits times `weights` (images, radix * width). */
 int splits_combine(const float *x, const float *scale, const float *shift, const float *weights, float *out,
                    whole images, whole pixels, whole radix, whole width, whole threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -282,8 +283,9 @@ int splits_weight_gradient(const float *dout, const float *x, const float *scale
   return failed;
 }
 
-/* From the gradients of the output and of the pooled maps to those of x, and of the batch-norm's weight and bias.
- * `pooled_gradient` (images, width) is divided by the number of pixels already. `sums`: 2 * (images + 1) * radix * width doubles. */
+/* Compute the gradients of x and of the batch-norm's weight and bias from those of the output and of the pooled maps.
+ * `pooled_gradient` (images, width) is already divided by the number of pixels. `sums`: memory for
+ * 2 * (images + 1) * radix * width doubles. */
 int splits_backward(const float *dout, const float *x, const float *weights, const float *pooled_gradient,
                     const float *mean, const float *rstd, const float *scale, const float *shift, float *dx,
                     float *weight_gradient, float *bias_gradient, double *sums, whole images, whole pixels,

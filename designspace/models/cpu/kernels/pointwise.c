@@ -1,11 +1,11 @@
 /* 1x1 convolutions and their batch-norms, forward and backward.
  *
- * A convolution reads maps as its predecessor left them, before their batch-norm, which it applies on the way; it sums
- * the statistics of what it writes. So a map is written once and read once forward, and read twice backward. */
+ * A convolution reads its predecessor's output before batch-norm and applies batch-norm while it reads; it sums the
+ * statistics of its own output. So a map is written once and read once forward, and read twice backward. */
 #include "product.h"
 #include "tiles.h"
 
-/* Whether this processor has vectors that make these convolutions worth while. */
+/* Return whether these convolutions are faster than torch's on this processor. */
 int convolutions_are_fast(void) {
 #if defined(__AVX2__)
   return 1;
@@ -14,7 +14,7 @@ int convolutions_are_fast(void) {
 #endif
 }
 
-/* Where output pixels come from, where the stride is above 1. */
+/* Sizes from which `source` computes the input pixel of an output pixel, for a stride above 1. */
 typedef struct {
   whole out_height, out_width, in_height, in_width, stride;
 } Places;
@@ -25,7 +25,7 @@ INLINE whole source(whole row, Places p) {
   return (image * p.in_height + rest / p.out_width * p.stride) * p.in_width + rest % p.out_width * p.stride;
 }
 
-/* Weights of (outputs, inputs) in panels, as product.h wants them: `rows` rows of `columns`. */
+/* Pack weights (outputs, inputs) into panels for product.h: `rows` rows of `columns`. */
 static void pack(const float *w, whole row_step, whole column_step, whole rows, whole columns, float *panels) {
   memset(panels, 0, sizeof(float) * parts(columns, PAIR) * rows * PAIR);
   for (whole c = 0; c < columns; c++)
@@ -33,7 +33,7 @@ static void pack(const float *w, whole row_step, whole column_step, whole rows, 
       panels[(c / PAIR * rows + r) * PAIR + c % PAIR] = w[r * row_step + c * column_step];
 }
 
-/* A tile of the convolution's input: `count` rows of `pitch` floats, and 0 up to TILE rows. */
+/* Read a tile of the convolution's input: `count` rows of `pitch` floats, and 0 up to TILE rows. */
 static void fetch(const float *x, Norm norm, const whole *pixel, whole count, whole width, whole pitch, float *tile) {
   for (whole c = 0; c < width; c += LANES) {
     const whole part = smaller(LANES, width - c);
@@ -48,7 +48,7 @@ static void fetch(const float *x, Norm norm, const whole *pixel, whole count, wh
   memset(tile + count * pitch, 0, sizeof(float) * (TILE - count) * pitch);
 }
 
-/* y (rows, width) = the convolution of x, and the numbers of the batch-norm behind it. 0, or 1 if out of memory. */
+/* y (rows, width) = the convolution of x; also the rows of the batch-norm after it. Returns 0, or 1 without memory. */
 int pointwise_forward(const float *x, const float *x_norm, const float *w, whole w_out, whole w_in, float *y, whole rows,
                       whole in_width, whole width, whole out_height, whole out_width, whole in_height,
                       whole in_width_pixels, whole stride, const float *weight, const float *bias, float *running_mean,
@@ -91,10 +91,10 @@ int pointwise_forward(const float *x, const float *x_norm, const float *w, whole
   return failed;
 }
 
-/* From gradients dz behind the batch-norm to those of x, of the convolution's weights and of the batch-norm's.
+/* Compute the gradients of x, of the convolution's weights and of the batch-norm's from dz, that of its output.
  *
- * `sums` are those of dz and of dz * (y - mean). Where x has a batch-norm of its own, dx is the gradient behind that
- * one, and `x_sums` are its sums; where not, dx is the gradient of x, plus `added`, or plus what it held if `keeps`. */
+ * `sums` are those of dz and of dz * (y - mean). If x has its own batch-norm, dx is the gradient of that one's output,
+ * and `x_sums` are its sums; otherwise dx is the gradient of x, plus `added`, or plus its old value if `keeps`. */
 int pointwise_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
                        float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out,
                        whole w_in, float *dw, float *dx, const float *added, whole keeps, double *x_sums, whole rows,
@@ -168,7 +168,7 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
   return failed;
 }
 
-/* out = relu(y behind its batch-norm + shortcut); the shortcut may be NULL, or have a batch-norm of its own. */
+/* out = relu(batch-norm of y + shortcut); the shortcut may be NULL, or have its own batch-norm. */
 int join_forward(const float *y, const float *y_norm, const float *shortcut, const float *shortcut_norm, whole relu,
                  float *out, whole rows, whole width, whole threads) {
   const Norm own = norm_of(y_norm, width), other = norm_of(shortcut_norm, width);
@@ -191,8 +191,8 @@ int join_forward(const float *y, const float *y_norm, const float *shortcut, con
   return 0;
 }
 
-/* The backward pass of join_forward: dz, the gradient past the ReLU, and its sums for the batch-norms. `out` is NULL
- * where there was no ReLU. */
+/* The backward pass of join_forward: dz, the gradient before the ReLU, and its sums for the batch-norms. `out` is NULL
+ * if there was no ReLU. */
 int join_backward(const float *dout, const float *out, const float *y, const float *y_norm, const float *shortcut,
                   const float *shortcut_norm, float *dz, double *sums, double *shortcut_sums, whole rows, whole width,
                   whole threads) {

@@ -1,10 +1,10 @@
-/* The product of two small matrices, of which all convolutions here are made.
+/* The product of two small matrices, from which all convolutions here are built.
  *
  *   C(i, j) = sum over taps t and steps k of A(i, t, k) B(t, k, j)        A(i, t, k) = a[place[i] + a_at[t] + k * step]
  *
- * B lies in panels of PAIR columns: panel p has its rows one behind the other at b + p * b_rows * PAIR, and tap t
- * begins at row b_at[t]. Taps have `depth` steps, the last one `last`. C has rows of c_row floats, is padded to whole
- * vectors and to ROWS rows, and `place` to ROWS entries.
+ * B is stored in panels of PAIR columns: the rows of panel p are contiguous from b + p * b_rows * PAIR, and tap t
+ * starts at row b_at[t]. Taps have `depth` steps, the last one `last`. C has rows of c_row floats and is padded to
+ * whole vectors and to ROWS rows; `place` is padded to ROWS entries.
  */
 #ifndef DESIGNSPACE_PRODUCT_H
 #define DESIGNSPACE_PRODUCT_H
@@ -51,7 +51,7 @@ INLINE void product_block(const Factors *f, whole i, whole v, float *c, whole c_
     for (int u = 0; u < vecs; u++) store(c + r * c_row + u * LANES, sum[r][u]);
 }
 
-/* C, or what is added to C, of `rows` rows and `vecs` vectors. */
+/* Compute C of `rows` rows and `vecs` vectors, or add the product to it. */
 static void product(const Factors *f, whole rows, whole vecs, float *c, whole c_row, int add) {
   for (whole v = 0; v < vecs; v += 2) {
     const int pair = vecs - v >= 2;

@@ -1,19 +1,19 @@
 /* 3x3 convolutions, grouped or not, and their batch-norms, forward and backward: one image at a time.
  *
- * Groups of 1, 2, 4 or 8 channels that fit into a vector evenly are "narrow": a vector of outputs is made from a vector
- * of inputs, whose channels are spread over their groups' lanes. All others are made of matrix products, group by group. */
+ * Groups of 1, 2, 4 or 8 channels that fit evenly into a vector are "narrow": a vector of outputs is computed from a
+ * vector of inputs whose channels are spread over their groups' lanes. All others use matrix products, per group. */
 #include "product.h"
 #include "tiles.h"
 
 #define TAPS 9
 
-/* The shapes of a convolution, and where its pixels lie in images with a border of one pixel. */
+/* The shapes of a convolution, and the layout of its pixels in images with a border of one pixel. */
 typedef struct {
   whole images, in_height, in_width, in_channels, channels, groups, stride;
   whole height, width, pixels, in_pixels; /* of the output; of the input */
   whole group_in, group_out;
   int narrow;
-  whole in_pitch, out_pitch;   /* floats of a pixel with border */
+  whole in_pitch, out_pitch;   /* floats of a pixel in an image with border */
   whole in_vecs, vecs;         /* of a tile's row */
   whole in_row, row;           /* floats of a tile's row */
 } Shape;
@@ -40,7 +40,7 @@ static Shape shape_of(whole images, whole in_height, whole in_width, whole in_ch
   return s;
 }
 
-/* Spread over each group's lanes its channel number j. */
+/* Copy channel j of each group to all lanes of the group. */
 INLINE vec spread(vec value, const int group, const int j) {
   if (group == 1) return value;
 #if defined(__clang__)
@@ -54,7 +54,7 @@ INLINE vec spread(vec value, const int group, const int j) {
 #endif
 }
 
-/* Outputs of one vector of channels: weights lie as [tap][j][row]. */
+/* Outputs of one vector of channels; the layout of weights is [tap][j][row]. */
 INLINE void narrow_rows(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps,
                         const float *w, whole w_row, float *out, whole out_row, const int rows, const int group) {
   vec sum[ROWS] = {};
@@ -137,7 +137,7 @@ typedef struct {
   whole out, in, tap;
 } Strides;
 
-/* Floats of packed weights: forward, or backward (`turned`, inputs and outputs exchanged). */
+/* Number of floats of packed weights: forward, or backward (`turned`, with inputs and outputs exchanged). */
 static whole packed_floats(const Shape *s, int turned) {
   if (s->narrow) return TAPS * s->group_in * s->row;
   const whole rows = TAPS * (turned ? s->group_out : s->group_in), columns = turned ? s->group_in : s->group_out;
@@ -159,7 +159,7 @@ static void pack_weights(const Shape *s, const float *w, Strides at, int turned,
         }
 }
 
-/* Fill the inside of an image with border: the activated input. */
+/* Write the activated input into the inside of an image with border. */
 static void fill(const Shape *s, const float *x, Norm norm, float *in) {
   for (whole c = 0; c < s->in_channels; c += LANES) {
     const whole part = smaller(LANES, s->in_channels - c);
@@ -176,7 +176,7 @@ static void fill(const Shape *s, const float *x, Norm norm, float *in) {
   }
 }
 
-/* Where each output pixel's window begins in the image with border, and where its taps lie behind that. */
+/* Offsets of each output pixel's window in the image with border, and of its taps from there. */
 static void windows(const Shape *s, whole *place, whole *at) {
   for (whole p = 0; p < s->pixels + ROWS; p++) {
     const whole pixel = smaller(p, s->pixels - 1);
@@ -185,7 +185,7 @@ static void windows(const Shape *s, whole *place, whole *at) {
   for (whole t = 0; t < TAPS; t++) at[t] = (t / 3 * (s->in_width + 2) + t % 3) * s->in_pitch;
 }
 
-/* y (images, height, width, channels) = the convolution of x, and the numbers of the batch-norm behind it. */
+/* y (images, height, width, channels) = the convolution of x; also the rows of the batch-norm after it. */
 int spatial_forward(const float *x, const float *x_norm, const float *w, whole w_out, whole w_in, whole w_tap, float *y,
                     whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
                     whole stride, const float *weight, const float *bias, float *running_mean, float *running_var,
@@ -230,15 +230,15 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
   return failed;
 }
 
-/* Pixels of the input in classes whose windows of the output's gradient have the same taps: one class for a stride of
- * 1, four for 2 (even and odd rows and columns). */
+/* A class of input pixels whose windows of the output's gradient have the same taps: there is one class for a stride of
+ * 1, and four for 2 (even and odd rows and columns). */
 typedef struct {
   whole count, taps;
   whole *pixel, *place;       /* of the input; in the output's gradient with border */
-  whole at[TAPS], tap[TAPS];  /* where a tap's gradient lies behind the place; which tap it is */
+  whole at[TAPS], tap[TAPS];  /* offset of a tap's gradient from the place; index of the tap */
 } Class;
 
-/* The taps by which outputs take in an input of that row or column, and how far the output is behind: 0 or 1. */
+/* The taps with which outputs read an input of this row or column, and the output's offset. */
 static whole taps_of(whole parity, whole stride, whole *tap, whole *behind) {
   if (stride == 1) {
     for (whole k = 0; k < 3; k++) tap[k] = k, behind[k] = 2 - k;
@@ -250,7 +250,7 @@ static whole taps_of(whole parity, whole stride, whole *tap, whole *behind) {
   return 2;
 }
 
-/* Make the classes, in tables of (in_pixels + 4 * ROWS) entries each. Gives their number. Strides are 1 or 2. */
+/* Build the classes, in tables of (in_pixels + 4 * ROWS) entries each, and return their number. Strides are 1 or 2. */
 static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
   whole number = 0;
   const whole border = s->width + 2;
@@ -265,7 +265,7 @@ static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
           *place++ = (y / s->stride * border + x / s->stride) * s->out_pitch;
           class->count++;
         }
-      for (whole i = 0; i < ROWS; i++) *pixel++ = 0, *place++ = 0; /* rows beyond, which nobody reads */
+      for (whole i = 0; i < ROWS; i++) *pixel++ = 0, *place++ = 0; /* padding, whose results are not used */
       whole row[3], row_behind[3], column[3], column_behind[3];
       const whole rows = taps_of(a, s->stride, row, row_behind), columns = taps_of(b, s->stride, column, column_behind);
       for (whole i = 0; i < rows; i++)
@@ -277,7 +277,7 @@ static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
   return number;
 }
 
-/* From gradients dz behind the batch-norm to those of x, of the convolution's weights and of the batch-norm's; as
+/* Compute the gradients of x, of the convolution's weights and of the batch-norm's from dz, that of its output; like
  * pointwise_backward. dx may be NULL. */
 int spatial_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
                      float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out, whole w_in,
@@ -290,7 +290,7 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   const whole padded = parts(s.group_in, ROWS) * ROWS, group_row = s.row / groups;
   const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * TAPS * padded * group_row;
   const whole size = packed_floats(&s, 1) / groups, panels = parts(s.group_out, PAIR);
-  const whole groups_made = s.narrow ? 1 : groups; /* that are padded to whole vectors */
+  const whole groups_made = s.narrow ? 1 : groups; /* groups that are padded to whole vectors */
   float *packed = room(packed_floats(&s, 1)), *slopes = room(2 * channels), *weights = room(BLOCKS * of_weight);
   double *of_x = calloc(2 * BLOCKS * in_channels, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * (s.in_vecs + s.vecs)), *out_slice = slice + s.in_vecs;

@@ -1,21 +1,21 @@
-/* A tile: some pixels of a map in fast memory, on their way into or out of a convolution. */
+/* A tile: some pixels of a map in fast memory, as input or output of a convolution. */
 #ifndef DESIGNSPACE_TILES_H
 #define DESIGNSPACE_TILES_H
 
 #include "common.h"
 
 #define BLOCKS 8 /* parts of a batch, the unit of work of a thread */
-#define TILE 64  /* pixels that a 1x1 convolution takes at once */
+#define TILE 64  /* pixels that a 1x1 convolution processes at once */
 
-/* Memory that vectors may be read from beyond its end. */
+/* Allocate memory that vectors may read beyond its end. */
 static float *room(whole floats) { return aligned_alloc(64, parts(floats + 4 * PAIR, 16) * 64); }
 
-/* Channels `from` to `from + count` of a map are those of one vector; `at` is where it lies in a tile's row. */
+/* A vector of channels `from` to `from + count` of a map; `at` is its offset in a tile's row. */
 typedef struct {
   whole from, count, at;
 } Slice;
 
-/* The vectors of a tile whose groups of `width` channels are padded to whole vectors each. Gives their number. */
+/* Fill in the vectors of a tile whose groups of `width` channels are each padded to whole vectors. Returns the count. */
 static whole slices(Slice *slice, whole groups, whole width) {
   const whole vecs = parts(width, LANES);
   for (whole g = 0; g < groups; g++)
@@ -24,12 +24,12 @@ static whole slices(Slice *slice, whole groups, whole width) {
   return groups * vecs;
 }
 
-/* Batch statistics while they are summed: of a channel, its values and their squares. */
+/* Batch statistics while they are summed: each channel's sum of values and of squares. */
 typedef struct {
   double *sum, *square;
 } Sums;
 
-/* Do `step` for i from 0 to count - 1, with u = i % 4 known to the compiler: four sums grow side by side. */
+/* Run `step` for i from 0 to count - 1, with u = i % 4 known to the compiler, so that four sums grow in parallel. */
 #define FOUR_AT_A_TIME(i, u, count, step)                                   \
   do {                                                                      \
     whole first_ = 0;                                                       \
@@ -45,7 +45,7 @@ typedef struct {
   } while (0)
 
 /* Write a tile of `count` rows to a map, and add its channels' sums. Squares are taken around the tile's own mean, so
- * that nothing is lost where the mean is large. */
+ * that they stay accurate even if the mean is large. */
 static void emit(const float *tile, whole tile_row, whole count, const Slice *slice, whole vecs, float *y, whole width,
                  Sums sums) {
   for (whole v = 0; v < vecs; v++) {
@@ -70,7 +70,7 @@ static void emit(const float *tile, whole tile_row, whole count, const Slice *sl
   }
 }
 
-/* What a batch-norm has and learns, and where its four rows of numbers go (see `norm_of`). */
+/* A batch-norm's parameters and statistics, and the memory for its four rows of numbers (see `norm_of`). */
 typedef struct {
   const float *weight, *bias;
   float *running_mean, *running_var;
@@ -80,8 +80,8 @@ typedef struct {
   float *rows;
 } Learned;
 
-/* Turn the blocks' sums into a batch-norm's numbers, and let the running statistics take them in. In evaluation mode
- * these are the numbers. */
+/* Compute a batch-norm's rows from the blocks' sums, and update the running statistics. In evaluation mode the rows
+ * follow from the running statistics. */
 static void finish(const double *sums, whole blocks, whole count, whole width, Learned norm) {
   float *mean = norm.rows, *rstd = mean + width, *scale = rstd + width, *shift = scale + width;
   for (whole c = 0; c < width; c++) {
@@ -110,12 +110,12 @@ static void finish(const double *sums, whole blocks, whole count, whole width, L
   if (norm.training && norm.batches) ++*norm.batches;
 }
 
-/* Gradients on their way through a batch-norm: that of its input is scale * dz + slope * y + offset. */
+/* Coefficients of a batch-norm's backward pass: the gradient of its input is scale * dz + slope * y + offset. */
 typedef struct {
   const float *scale, *slope, *offset;
 } Slopes;
 
-/* The same of one vector of channels. */
+/* The same for one vector of channels. */
 typedef struct {
   vec scale, slope, offset;
 } Gradient;
@@ -129,9 +129,9 @@ INLINE vec gradient(Gradient of, const float *dz, const float *y, whole count) {
   return of.scale * load_part(dz, count) + of.slope * load_part(y, count) + of.offset;
 }
 
-/* Take a tile of gradients past the ReLU and into the map `dx`; add the sums that the batch-norm before it needs. Where
- * the convolution's input had no batch-norm, `added` is added, and with `keeps` what stood there. `pixel` says which
- * pixels of the map the rows of the tile are. */
+/* Pass a tile of gradients through the ReLU and write it to the map `dx`; add the sums that the batch-norm before it
+ * needs. If the convolution's input had no batch-norm, `added` is added instead, and with `keeps` the old value of dx.
+ * `pixel` has the map's pixel for each row of the tile. */
 static void pass_on(const float *tile, whole tile_row, whole count, const whole *pixel, const Slice *slice, whole vecs,
                     const float *x, Norm norm, const float *added, int keeps, float *dx, whole width, Sums sums) {
   for (whole v = 0; v < vecs; v++) {
@@ -166,7 +166,7 @@ static void pass_on(const float *tile, whole tile_row, whole count, const whole 
   }
 }
 
-/* Add all blocks' rows of sums to the first ones. */
+/* Add the sums of all blocks to those of the first. */
 static void add_up(double *sums, whole blocks, whole count) {
   for (whole b = 1; b < blocks; b++)
     for (whole i = 0; i < count; i++) sums[i] += sums[b * count + i];
