@@ -34,9 +34,9 @@ def make_run(path, n=4, recipe=RECIPE, space=SPACE, **changes):
 
 
 def launch(run, root, places=CPU, effort=None):
-    """Train all trials that are not finished, on this machine."""
-    provenance = {"data_root": str(root)}
-    return run_local([run], run.plan().recipe.epochs, places, root, lambda progress: lambda: None, effort, provenance)
+    """Train what is not done, here."""
+    about = {"data_root": str(root)}
+    return run_local([run], run.plan().recipe.epochs, places, root, lambda progress: lambda: None, effort, about)
 
 
 def numbers(run):
