@@ -56,7 +56,7 @@ EXPORTED = {**{name: shrunken(catalog.get(name)) for name in NAMES}, **OTHERS}
 EVERYTHING = {**EXPORTED, **SIMPLER}
 
 
-def unusual(network):
+def model_with_varied_state(network):
     """Return a module in training mode whose outputs change if an exporter loses a statistic or a bias."""
     generator = torch.Generator().manual_seed(0)
     model = AnyNet(network, seed=1)
