@@ -22,7 +22,13 @@ from designspace.cli.app import compose
 from designspace.training import train
 
 SEEDS = 10
-PLAN = ["recipe=quick", "recipe.batch_size=64", "recipe.lr=0.1", "recipe.zero_init_residual=false"]
+PLAN = [
+    "data=fashion_mnist",
+    "recipe=quick",
+    "recipe.batch_size=64",
+    "recipe.lr=0.1",
+    "recipe.zero_init_residual=false",
+]
 
 
 def error(task: tuple[str, int, tuple[str, ...]]) -> float:
