@@ -31,7 +31,7 @@ def train(network, recipe, data, *, on_epoch, **options):
     return train_normally(network, recipe, data, on_epoch=save_and_fail, **options)
 
 
-def detect_overlap(network, recipe, data, **options):
+def alone(network, recipe, data, **options):
     """Train, and create a file ``.clash`` in $FAULTS if another process trains the same network at the same time."""
     folder = Path(os.environ["FAULTS"])
     with (folder / f"{network.id}.lock").open("w") as lock:  # the kernel releases it when the process ends
@@ -42,7 +42,7 @@ def detect_overlap(network, recipe, data, **options):
         return train_normally(network, recipe, data, **options)
 
 
-def pausable(network, recipe, data, *, on_epoch, should_stop, **options):
+def held(network, recipe, data, *, on_epoch, should_stop, **options):
     """Train, but wait while the file "hold" exists in $FAULTS, so that the test decides when trials continue.
 
     Trials wait after their first epoch, or after the number of epochs in the file.
@@ -123,7 +123,7 @@ KINDS = {
     "diverge": _diverge,
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "killed while writing": _kill_while_writing,
+    "die while writing": _kill_while_writing,
     "io error": lambda: _fail_next_write(errno.EIO),
     "full disk": lambda: _fail_next_write(errno.ENOSPC),
     "system exit": lambda: sys.exit(3),

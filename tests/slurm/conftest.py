@@ -57,7 +57,7 @@ def make_cluster(
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file for which trials of the trainer "faulty:pausable" wait after an epoch, until the test unlinks it."""
+    """A file for which trials of the trainer "faulty:held" wait after an epoch, until the test unlinks it."""
     folder = tmp_path / "held"
     plan_faults(folder, {}, monkeypatch)
     (folder / "hold").touch()

@@ -26,7 +26,7 @@ PACKS = ("launcher.trials_per_task=10", "launcher.array_parallelism=6", "launche
 def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, data_root, monkeypatch):
     whole = make_run(tmp_path / "whole", n=TRIALS, **RECIPE)
     sweep_runs.launch(whole, data_root)
-    run = make_run(tmp_path / "run", n=TRIALS, trainer="faulty:detect_overlap", **RECIPE)
+    run = make_run(tmp_path / "run", n=TRIALS, trainer="faulty:alone", **RECIPE)
     plan_faults(tmp_path / "faults", {}, monkeypatch)
     chance = random.Random(SEED)
 

@@ -30,7 +30,7 @@ from slurm.sweeps import (
 
 LONG = {"epochs": 10, "train_images": 768}
 """Changes of the recipe for trials of several epochs, between which things can happen."""
-HELD = {**LONG, "trainer": "faulty:pausable"}
+HELD = {**LONG, "trainer": "faulty:held"}
 """The same, of trials that wait after an epoch for the fixture `gate`: what happens to them does so in their midst."""
 
 
@@ -51,7 +51,7 @@ def long_reference(tmp_path_factory, data_root):
 
 
 def test_forty_trials_over_four_nodes(cluster, reference, tmp_path, gate):
-    run = make_run(tmp_path / "run", n=40, trainer="faulty:pausable")
+    run = make_run(tmp_path / "run", n=40, trainer="faulty:held")
     limits = ("launcher.array_parallelism=4", "launcher.trials_per_task=5")
     planned = launch(run, *limits, "launcher.memory=1", "launcher.setup=[echo hello]", "dry_run=true")
     for line in ("#SBATCH --array=0-7%4", "#SBATCH --mem=1024M", "#SBATCH --cpus-per-task=1", "echo hello"):
@@ -86,7 +86,7 @@ def test_forty_trials_over_four_nodes(cluster, reference, tmp_path, gate):
 def test_a_task_s_trials_go_on_when_its_workers_are_killed(cluster, reference, tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", n=6, trainer="faulty:train")
     ids = run.ids()
-    kinds = [("kill", 1), ("killed while writing", 0), ("killed while writing", 1), ("segfault", 0)]
+    kinds = [("kill", 1), ("die while writing", 0), ("die while writing", 1), ("segfault", 0)]
     faults = {id_: {"kind": kind, "epoch": epoch, "times": 1} for id_, (kind, epoch) in zip(ids, kinds, strict=False)}
     plan_faults(tmp_path / "faults", faults, monkeypatch)
     launch(run, "launcher.trials_per_task=3")
@@ -246,7 +246,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
 
 def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path, gate):
     cluster = make_cluster(max_array=4)
-    run = make_run(tmp_path / "run", n=10, trainer="faulty:pausable")
+    run = make_run(tmp_path / "run", n=10, trainer="faulty:held")
     said = launch(run, "launcher.trials_per_task=1", "launcher.array_parallelism=2")
     assert re.search(r"10 trials in 10 tasks of up to 1 trial as job \d+, \d+, \d+;", said), said
     assert len(cluster.queue()) == 10
@@ -265,7 +265,7 @@ def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path, ga
 
 
 def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path, gate):
-    run = make_run(tmp_path / "run", n=10, trainer="faulty:pausable")
+    run = make_run(tmp_path / "run", n=10, trainer="faulty:held")
     said = launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
     assert "4 trials in 4 tasks" in said
     assert "6 trials found no room" in said

@@ -44,7 +44,7 @@ def test_two_launches_never_train_a_trial_twice(undisturbed, tmp_path, data_root
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_launch_that_is_ended_goes_on(sent, undisturbed, tmp_path, data_root, monkeypatch):
-    run = make_run(tmp_path / "run", n=2, trainer="faulty:pausable", **LONG)
+    run = make_run(tmp_path / "run", n=2, trainer="faulty:held", **LONG)
     plan_faults(tmp_path / "held", {}, monkeypatch)
     gate = tmp_path / "held" / "hold"
     gate.write_text("2")
