@@ -66,7 +66,7 @@ def write_run(path: Path, seed: int) -> None:
     from designspace.spaces import catalog
     from designspace.trials.folder import RunFolder
     from designspace.trials.recipe import Recipe
-    from designspace.trials.trial import EpochRecord, TrialResult, asked_of
+    from designspace.trials.trial import EpochRecord, TrialResult, fingerprint_of
 
     recipe, folder = Recipe(epochs=EPOCHS), RunFolder(path)
     folder.create(catalog.space(path.name, flops=(200e6, 400e6), num_classes=10).sample(NETWORKS), {})
@@ -84,7 +84,7 @@ def write_run(path: Path, seed: int) -> None:
         lines = (json.dumps(dataclasses.asdict(record)) for record in history)
         (trial / "history.jsonl").write_text("".join(f"{line}\n" for line in lines))
         result = dataclasses.asdict(TrialResult.of_history(history, "cpu", 2**30))
-        (trial / "result.json").write_text(json.dumps({"asked": asked_of(id_, recipe, seed), **result}))
+        (trial / "result.json").write_text(json.dumps({"asked": fingerprint_of(id_, recipe, seed), **result}))
 
 
 def timed(label: str, work: Callable[[], object]) -> None:
