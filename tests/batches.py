@@ -1,4 +1,4 @@
-"""Batches of training images, taken in the plain way."""
+"""Batches of training images, computed without the data feed of the trainer."""
 
 import torch
 from torch import Tensor

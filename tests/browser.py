@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests of pages, driven by selenium; it asks no one for anything."""
+"""Headless Chromium for the tests of pages, driven by selenium; it makes no network requests of its own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 PACKAGES = "chromium chromium-driver"
-"""Debian's, which hold both programs."""
+"""The Debian packages that contain both programs."""
 
 
 class Browser:
-    """A browser of its own, with an empty profile in a folder. Use as a context manager."""
+    """A separate browser with an empty profile in the given folder. Use it as a context manager."""
 
     def __init__(self, profile: Path) -> None:
         from selenium import webdriver
@@ -24,7 +24,7 @@ class Browser:
 
         programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
         if not all(programs.values()):
-            message = f"there is no Chromium with chromedriver here; on Debian: apt-get install {PACKAGES}"
+            message = f"found no chromium with chromedriver on PATH; on Debian: apt-get install {PACKAGES}"
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
         options = webdriver.ChromeOptions()
         options.binary_location = programs["chromium"]
@@ -44,7 +44,7 @@ class Browser:
         self.driver.quit()
 
     def open(self, page: Path, width: int = 1280, height: int = 900) -> None:
-        """Open a file in a window of that size, in CSS pixels, and forget what was logged before."""
+        """Open a file in a window of the given size in CSS pixels, and clear the log first."""
         self.drain()
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -52,30 +52,30 @@ class Browser:
         self.driver.execute_async_script("const end = arguments[0]; requestAnimationFrame(() => setTimeout(end))")
 
     def drain(self) -> None:
-        """Forget what was logged so far."""
+        """Discard everything logged so far."""
         self.driver.get_log("browser")
         self.driver.get_log("performance")
 
     def messages(self) -> list[str]:
-        """What the console says, such as errors and violations of the page's security policy."""
+        """Return the console messages, such as errors and violations of the page's security policy."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """The addresses that were asked for."""
+        """Return the URLs that the page requested."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run JavaScript in the page; ``return`` gives a value."""
+        """Run JavaScript in the page, and return the value of its ``return`` statement."""
         return self.driver.execute_script(script, *arguments)
 
     def pdf(self) -> bytes:
-        """The page as it prints, on A4."""
+        """Return the page as a PDF, printed on A4."""
         printed = self.driver.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
         return base64.b64decode(printed["data"])
 
     def emulate(self, medium: str, width: int) -> None:
-        """Show the page as ``print`` or ``screen`` has it, so many CSS pixels wide."""
+        """Show the page as for the medium ``print`` or ``screen``, at a width in CSS pixels."""
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium})
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -1,10 +1,10 @@
-"""A second implementation of the format of event files: framed protocol buffers with CRC-32C sums."""
+"""An independent reader of TensorBoard event files: framed protocol buffers with CRC-32C checksums."""
 
 import struct
 
 
 def crc32c(data):
-    """Castagnoli's sum, bit by bit, masked as the format wants it."""
+    """Return the CRC-32C (Castagnoli) checksum, computed bit by bit and masked as the format requires."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -15,29 +15,32 @@ def crc32c(data):
 
 
 def events(path):
-    """The events of a file, each sum checked."""
+    """Return the events of a file, after checking every checksum."""
     from tensorboardX.proto.event_pb2 import Event
 
-    data, found = path.read_bytes(), []
+    data, file_events = path.read_bytes(), []
     while data:
         (length,) = struct.unpack("<Q", data[:8])
         content = data[12 : 12 + length]
         assert struct.unpack("<I", data[8:12])[0] == crc32c(data[:8])
         assert struct.unpack("<I", data[12 + length : 16 + length])[0] == crc32c(content)
-        found.append(Event.FromString(content))
+        file_events.append(Event.FromString(content))
         data = data[16 + length :]
-    return found
+    return file_events
 
 
 def curves(folder):
-    """What TensorBoard shows: the files in the order of their names; a beginning drops what is not before its step."""
-    shown = []
+    """Return the curves that TensorBoard shows for a folder.
+
+    Files are read in the order of their names. A session start at a step discards earlier points from that step on.
+    """
+    points = []
     for path in sorted(folder.iterdir()):
         assert "tfevents" in path.name
-        first, *rest = events(path)
-        assert first.file_version == "brain.Event:2"
-        for event in rest:
+        header, *body = events(path)
+        assert header.file_version == "brain.Event:2"
+        for event in body:
             if event.HasField("session_log"):
-                shown = [one for one in shown if one[1] < event.step]
-            shown += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
-    return {tag: [(step, value) for name, step, value in shown if name == tag] for tag, _, _ in shown}
+                points = [point for point in points if point[1] < event.step]
+            points += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+    return {tag: [(step, value) for name, step, value in points if name == tag] for tag, _, _ in points}

@@ -1,4 +1,4 @@
-"""Trainers that go wrong on purpose, for workers of the tests to use (`Recipe.trainer`)."""
+"""Trainers that fail or wait on purpose, for the workers of the tests (`Recipe.trainer`)."""
 
 import errno
 import fcntl
@@ -13,79 +13,79 @@ import torch
 
 from designspace.support import files
 from designspace.training import Diverged
-from designspace.training import train as really_train
+from designspace.training import train as train_normally
 
 
 def train(network, recipe, data, *, on_epoch, **options):
-    """Train, but go wrong after the epoch that $FAULTS names, for so many times."""
+    """Train, but fail after an epoch, as often as ``faults.json`` in the folder $FAULTS gives for this network."""
     folder = Path(os.environ["FAULTS"])
     fault = json.loads((folder / "faults.json").read_text()).get(network.id)
 
-    def keep(history):
+    def save_and_fail(history):
         on_epoch(history)
         if fault and len(history) == fault["epoch"] and _is_due(folder, network.id, fault["times"]):
             KINDS[fault["kind"]]()
 
     if fault and fault["epoch"] == 0 and _is_due(folder, network.id, fault["times"]):
         KINDS[fault["kind"]]()
-    return really_train(network, recipe, data, on_epoch=keep, **options)
+    return train_normally(network, recipe, data, on_epoch=save_and_fail, **options)
 
 
 def alone(network, recipe, data, **options):
-    """Train, and tell if any other process trains the same network at the same time."""
+    """Train, and create a file ``.clash`` in $FAULTS if another process trains the same network at the same time."""
     folder = Path(os.environ["FAULTS"])
-    with (folder / f"{network.id}.lock").open("w") as lock:  # the kernel frees it when the process dies
+    with (folder / f"{network.id}.lock").open("w") as lock:  # the kernel releases it when the process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             (folder / f"{network.id}.clash").touch()
-        return really_train(network, recipe, data, **options)
+        return train_normally(network, recipe, data, **options)
 
 
 def held(network, recipe, data, *, on_epoch, should_stop, **options):
-    """Train, and wait while there is a file "hold" in $FAULTS: the test decides when trials go on.
+    """Train, but wait while the file "hold" exists in $FAULTS, so that the test decides when trials continue.
 
-    They wait after their first epoch, or after as many as the file says.
+    Trials wait after their first epoch, or after the number of epochs in the file.
     """
-    gate = Path(os.environ["FAULTS"]) / "hold"
+    hold_file = Path(os.environ["FAULTS"]) / "hold"
     epochs = 0
 
-    def keep(history):
+    def save_and_count(history):
         nonlocal epochs
         on_epoch(history)
         epochs = len(history)
 
-    def is_held():
+    def must_wait():
         try:
-            return epochs >= int(gate.read_text() or 1)
+            return epochs >= int(hold_file.read_text() or 1)
         except FileNotFoundError:
             return False
 
-    def stop():
-        while is_held() and not should_stop():
+    def wait_and_check():
+        while must_wait() and not should_stop():
             time.sleep(0.05)
         return should_stop()
 
-    return really_train(network, recipe, data, on_epoch=keep, should_stop=stop, **options)
+    return train_normally(network, recipe, data, on_epoch=save_and_count, should_stop=wait_and_check, **options)
 
 
 def slow(network, recipe, data, *, should_stop, **options):
-    """Train, and take four seconds more for every step."""
+    """Train, but take four seconds longer for every step."""
 
-    def stop():
+    def wait_and_check():
         for _ in range(43):
             time.sleep(0.1)
             if should_stop():
                 return True
         return False
 
-    return really_train(network, recipe, data, should_stop=stop, **options)
+    return train_normally(network, recipe, data, should_stop=wait_and_check, **options)
 
 
 def _is_due(folder, id_, times):
-    """Whether the fault is to happen once more; -1 for always."""
-    with (folder / id_).open("a+") as count:
-        count.write(".")
+    """Count this call, and return whether the fault happens in it; ``times`` is -1 for a fault that always happens."""
+    with (folder / id_).open("a+") as calls:
+        calls.write(".")
     return times < 0 or (folder / id_).stat().st_size <= times
 
 
@@ -97,18 +97,18 @@ def _diverge():
     raise Diverged("the loss is nan, on purpose")
 
 
-def _die_while_writing():
-    """Be killed in the middle of the next file, when half of it is on the disk."""
+def _kill_while_writing():
+    """Kill this process during its next write, when half of the file is on the disk."""
 
-    def die(handle):
+    def truncate_and_kill(handle):
         os.truncate(handle, os.fstat(handle).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    files.os.fsync = die
+    files.os.fsync = truncate_and_kill
 
 
 def _fail_next_write(number):
-    """Let the next file that is written end in an error of the system."""
+    """Make the next write of a file fail with a system error."""
     fsync = files.os.fsync
 
     def fail(handle):
@@ -123,7 +123,7 @@ KINDS = {
     "diverge": _diverge,
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "die while writing": _die_while_writing,
+    "die while writing": _kill_while_writing,
     "io error": lambda: _fail_next_write(errno.EIO),
     "full disk": lambda: _fail_next_write(errno.ENOSPC),
     "system exit": lambda: sys.exit(3),

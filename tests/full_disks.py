@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, on any machine and without root."""
+"""Simulated full and read-only disks, on any machine and without root."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 @contextlib.contextmanager
 def no_file_larger_than(size):
-    """Let no file of this process grow beyond so many bytes; that of pytest's own output must not be among them."""
+    """Limit the files that this process writes to ``size`` bytes; pytest's own output must go elsewhere."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
@@ -21,15 +21,15 @@ def no_file_larger_than(size):
 
 
 def limit_files_to(size):
-    """Return a function for a new process to call: no file of it and of its children can grow beyond so many bytes."""
+    """Return a ``preexec_fn`` that limits the files of a new process and of its children to ``size`` bytes."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 @contextlib.contextmanager
-def read_only(folder, seen):
-    """Make a folder read-only; yields where to see it so, and what the system then says of writing to it.
+def read_only(folder, mount_point):
+    """Make a folder read-only; yield its read-only path and the system's error message for writing to it.
 
-    Permissions do not bind root, for whom the folder is mounted read-only at the new path ``seen``.
+    Since root ignores permissions, root gets the folder mounted read-only at the new path ``mount_point``.
     """
     if os.geteuid() != 0:
         paths = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
@@ -42,10 +42,10 @@ def read_only(folder, seen):
             for path, mode in zip(paths, modes, strict=True):
                 path.chmod(mode)
         return
-    seen.mkdir()
-    subprocess.run(["mount", "--bind", str(folder), str(seen)], check=True)
+    mount_point.mkdir()
+    subprocess.run(["mount", "--bind", str(folder), str(mount_point)], check=True)
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(seen)], check=True)
-        yield seen, "Read-only file system"
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(mount_point)], check=True)
+        yield mount_point, "Read-only file system"
     finally:
-        subprocess.run(["umount", str(seen)], check=True)
+        subprocess.run(["umount", str(mount_point)], check=True)

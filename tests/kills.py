@@ -1,4 +1,4 @@
-"""Processes that are killed right before one of their changes to files."""
+"""Processes that are killed just before one of their changes to files."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ KILLED = 137
 
 
 def killed_before(number: int, work: Callable[[], object]) -> bool:
-    """Do some work in a child process that ends, like one that is killed, before its ``number``-th change of a file.
+    """Run ``work`` in a child process that exits, as if killed, just before its ``number``-th change to a file.
 
-    Gives whether it came to that; False where the work was done before.
+    Returns whether that change was reached; False if ``work`` finished first.
     """
     child = os.fork()
     if child == 0:
-        _end_before(number)
+        _exit_before(number)
         status = 1
         try:
             work()
@@ -29,8 +29,8 @@ def killed_before(number: int, work: Callable[[], object]) -> bool:
     return code == KILLED
 
 
-def _end_before(number: int) -> None:
-    """Make this process end before its ``number``-th change of a file."""
+def _exit_before(number: int) -> None:
+    """Make this process exit just before its ``number``-th change to a file."""
     count = 0
 
     def hook(event: str, arguments: tuple) -> None:

@@ -1,4 +1,4 @@
-"""Small networks of every kind, for tests of what must work with all of them."""
+"""Small networks of every kind, for tests of features that must work with all of them."""
 
 import dataclasses
 
@@ -9,19 +9,19 @@ from designspace.models import AnyNet
 from designspace.networks import catalog
 from designspace.networks.network import BLOCKS, Network, Stage, Stem
 
-# Batch size, height, width: odd ones, where pools hang over the border, and ones whose last maps have one pixel.
+# Batch size, height, width: odd sizes, at which pools reach beyond the border, and one whose last map is one pixel.
 SIZES = [(1, 75, 61), (3, 33, 97), (2, 64, 64), (1, 5, 7)]
 
 
 def traits(network):
-    """What makes exporters meet other layers: everything but numbers."""
+    """Return the settings of a network that decide which layers an exporter sees: all but numbers."""
     names = ("block", "radix", "shortcut", "downsampling")
-    given = {(name, getattr(network, name)) for name in names}
-    return given | {("stem", network.stem.kind), ("se", network.se_ratio > 0), ("head", network.head_width > 0)}
+    settings = {(name, getattr(network, name)) for name in names}
+    return settings | {("stem", network.stem.kind), ("se", network.se_ratio > 0), ("head", network.head_width > 0)}
 
 
 def shrunken(network):
-    """A small network of the same kind: one stage of two blocks in two groups."""
+    """Return a small network of the same kind: one stage of two blocks with two groups."""
     ratio = 2 if network.stages[0].bottleneck_ratio > 1 else 1
     return dataclasses.replace(
         network, stem=Stem(network.stem.kind, 8), stages=(Stage(2, 8 * ratio, 2, ratio, 4),), num_classes=5
@@ -29,7 +29,7 @@ def shrunken(network):
 
 
 def plain(block):
-    """A small network of blocks without a bottleneck, for grey images."""
+    """Return a small network of blocks without a bottleneck, for greyscale images."""
     return Network(Stem("cifar", 8), (Stage(2, 16, 2, 1, 16),), block=block, num_classes=5, in_channels=1)
 
 
@@ -56,8 +56,8 @@ EXPORTED = {**{name: shrunken(catalog.get(name)) for name in NAMES}, **OTHERS}
 EVERYTHING = {**EXPORTED, **SIMPLER}
 
 
-def unusual(network):
-    """A module in training mode with statistics and biases that would show if an exporter lost them."""
+def model_with_varied_state(network):
+    """Return a module in training mode whose outputs change if an exporter loses a statistic or a bias."""
     generator = torch.Generator().manual_seed(0)
     model = AnyNet(network, seed=1)
     for key, value in model.state_dict().items():
@@ -69,5 +69,6 @@ def unusual(network):
 
 
 def images(network, size):
+    """Return random images of a batch size, a height and a width."""
     batch, height, width = size
     return torch.randn(batch, network.in_channels, height, width, generator=torch.Generator().manual_seed(height))

@@ -1,4 +1,4 @@
-"""The published networks in their authors' own code, with random weights, by our names."""
+"""The published networks in their authors' own code, with random weights, under the names of this package."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from torch import nn
 
 try:
     import torchvision
-except RuntimeError:  # its compiled operators are of another torch; none is needed, but it describes two as it starts
+except RuntimeError:  # its operators were compiled for another torch; none is needed, but importing it registers two
     _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
     for _name in ("nms", "qnms"):
         _OPERATORS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -37,7 +37,7 @@ _block_params = BlockParams.from_init_params
 
 
 def _block_params_on_cpu(*args: Any, **options: Any) -> BlockParams:
-    """torchvision computes widths by tensors, which a model built on the meta device needs too."""
+    """Compute widths on the CPU, because torchvision needs the values of tensors even on the meta device."""
     with torch.device("cpu"):
         return _block_params(*args, **options)
 
@@ -47,7 +47,11 @@ _TORCHVISION_WIDTHS = ("x_400mf", "y_800mf", "y_8gf")
 
 
 def timm_model(name: str) -> nn.Module:
-    """timm's module of one of our networks; KeyError where it has none."""
+    """Return timm's module of one of our networks.
+
+    Raises:
+        KeyError: timm has no such network.
+    """
     if regnet := re.fullmatch(r"regnet([xy])_(.+?)(mf|gf)(_tv)?", name):
         letter, size, unit, variant = regnet.groups()
         hundreds = float(size.replace("_", ".")) * (10 if unit == "gf" else 0.01)
@@ -56,7 +60,7 @@ def timm_model(name: str) -> nn.Module:
 
 
 def official_resnest(name: str) -> nn.Module:
-    """The ResNeSt authors' module; 14 and 26, which they have for Gluon alone, are built like their 50."""
+    """Return the ResNeSt authors' module; 14 and 26, which they published only for Gluon, are built like their 50."""
     if name in ("resnest14", "resnest26"):
         options: dict[str, Any] = {"radix": 2, "groups": 1, "bottleneck_width": 64, "avd": True, "avd_first": False}
         blocks = [1 if name == "resnest14" else 2] * 4
@@ -66,7 +70,11 @@ def official_resnest(name: str) -> nn.Module:
 
 
 def torchvision_model(name: str) -> nn.Module:
-    """torchvision's module of one of our networks; KeyError where it has none, or one of other widths."""
+    """Return torchvision's module of one of our networks.
+
+    Raises:
+        KeyError: torchvision has no such network, or one with other widths.
+    """
     if regnet := re.fullmatch(r"regnet([xy]_.+?)(_tv)?", name):
         size = regnet[1].replace("_8_0gf", "_8gf")
         if (size in _TORCHVISION_WIDTHS) != bool(regnet[2]):

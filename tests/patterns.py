@@ -1,4 +1,4 @@
-"""A small data set that a network learns in seconds, for tests that train: no network and no large files are needed."""
+"""A small generated data set that a network learns in seconds, for tests that train without any download."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ CLASSES = tuple(f"pattern {label}" for label in range(10))
 SIZE = 16
 TRAIN_IMAGES, TEST_IMAGES = 1200, 400
 INPUT = ("input=folder", f"space.resolution={SIZE}", f"space.num_classes={len(CLASSES)}", "space.stem=cifar")
-"""What `sample` and `explore` must be told for networks that take these images."""
+"""Arguments of `sample` and `explore` for networks that take these images."""
 CONTRAST = 0.2
-"""Part of a pattern in its images; the rest is noise. With less, two epochs teach too little; with more, too much."""
+"""Share of the pattern in an image; the rest is noise. With less, two epochs teach too little; with more, too much."""
 
 
 def prepare_patterns(root: Path) -> None:
-    """Pack the data set into the folder of all data sets: each class is a pattern of 4 x 4 colours, under noise."""
+    """Pack the data set into the folder of all data sets; each class is a pattern of 4 x 4 colours under noise."""
     random = np.random.default_rng(0)
     patterns = random.integers(0, 256, (len(CLASSES), 4, 1, 3)).repeat(SIZE // 4, axis=1).repeat(SIZE, axis=2)
     images = root / f"{NAME}_images"

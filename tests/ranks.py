@@ -1,4 +1,4 @@
-"""What processes of torchrun do in a test, each in its turn: ``python -m ranks FOLDER``; each writes what it saw."""
+"""Scenarios that the processes of torchrun run in a test: ``python -m ranks FOLDER``. Each rank writes its results."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from designspace.training.stopping import stop_signals
 STEPS = 10_000
 
 
-def gathered(ranks):
-    """Words from all, and an action that is done once first."""
-    order = []
-    ranks.together(lambda: order.append(ranks.rank))
-    return ranks.gather(f"word of {ranks.rank}"), order
+def gather(ranks):
+    """Gather a text from all ranks, after an action that only one rank runs."""
+    calls = []
+    ranks.together(lambda: calls.append(ranks.rank))
+    return ranks.gather(f"text of {ranks.rank}"), calls
 
 
-def refused(ranks):
-    """Something is wrong in rank 1 alone."""
+def fail_in_rank_1(ranks):
+    """Raise an error in rank 1 alone, and return how it reaches each rank."""
 
     def action():
         if ranks.rank == 1:
@@ -33,8 +33,8 @@ def refused(ranks):
         return f"{type(error).__name__}: {error}"
 
 
-def stopped(ranks):
-    """Rank 1 alone is told to stop before its step 20: the step before which each stops."""
+def stop_rank_1(ranks):
+    """Signal rank 1 alone to stop at its step 20, and return the step before which each rank stops."""
     with stop_signals() as signals:
         stop = AgreedStop(ranks, lambda: signals.received is not None)
         for step in range(STEPS):
@@ -45,8 +45,8 @@ def stopped(ranks):
     return None
 
 
-def dies(ranks):
-    """Rank 1 ends without a word."""
+def lose_rank_1(ranks):
+    """End rank 1 without any message, and return the error that the other rank gets."""
     stop = AgreedStop(ranks, lambda: False)
     try:
         for step in range(STEPS):
@@ -58,13 +58,13 @@ def dies(ranks):
 
 
 def main():
-    """Do all of it."""
-    saw = []
+    """Run all scenarios."""
+    outcomes = []
     with joined("cpu") as (ranks, _):
-        for scenario in (gathered, refused, stopped, dies):
-            saw.append(scenario(ranks))
-            Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(saw))
-        os._exit(1)  # as after an error: the other one is gone
+        for scenario in (gather, fail_in_rank_1, stop_rank_1, lose_rank_1):
+            outcomes.append(scenario(ranks))
+            Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(outcomes))
+        os._exit(1)  # as after an error, because the other rank is gone
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files of reference figures."""
+"""Files of reference values."""
 
 import json
 from pathlib import Path
@@ -8,5 +8,5 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def golden(name: str) -> list[Any]:
-    """The cases of a file of reference figures."""
+    """Return the cases of a file of reference values."""
     return json.loads((GOLDEN / name).read_text())["cases"]

@@ -1,4 +1,4 @@
-"""A small network, a recipe and three easy classes of images, as fixtures of the rooms that train."""
+"""A small network, a recipe and three easy classes of images, as fixtures for the tests that train."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from designspace.trials.recipe import Recipe
 
 @pytest.fixture
 def network():
-    """A small network with every kind of layer that has a state."""
+    """A small network with every kind of layer that has state."""
     stages = (Stage(1, 8, 2, 1, 4), Stage(2, 16, 2, 1, 8))
     return Network(Stem("cifar", 8), stages, se_ratio=0.25, radix=2, num_classes=3, in_channels=2)
 
@@ -26,7 +26,7 @@ def data():
 
 
 def stripes(train=70, test=33):
-    """Images of three easy classes: noise with a bright stripe in one of three rows."""
+    """Return images of three easy classes: noise with a bright stripe at one of three heights."""
     random = np.random.default_rng(0)
 
     def split(count):

@@ -1,4 +1,4 @@
-"""Small runs for the tests of sweeps: made, launched, and looked at."""
+"""Small runs for the tests of sweeps: creating, launching and reading them."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ CPU = [Slot("cpu"), Slot("cpu")]
 
 
 def make_run(path, n=4, recipe=RECIPE, space=SPACE, **changes):
-    """A run folder with a population and a plan."""
+    """Create a run folder with a population and a plan."""
     run = RunFolder(path)
     run.create(space.sample(n), {})
     run.write_plan(dataclasses.replace(recipe, **changes), 0)
@@ -40,26 +40,26 @@ def launch(run, root, places=CPU, effort=None):
 
 
 def numbers(run):
-    """What must not depend on how the trials were run: everything but times."""
-    gathered = run.gather()
-    skipped = {gathered.header.index("train_s"), gathered.header.index("memory_bytes")}
-    return [[value for i, value in enumerate(row) if i not in skipped] for row in gathered.rows]
+    """Return the results that must not depend on how the trials were run: all columns but time and memory."""
+    results = run.gather()
+    skipped = {results.header.index("train_s"), results.header.index("memory_bytes")}
+    return [[value for i, value in enumerate(row) if i not in skipped] for row in results.rows]
 
 
 def curves(run):
-    """The history of every trial without its times."""
+    """Return the history of every trial without its times."""
     return {
         id_: [dataclasses.replace(record, wall_s=0.0) for record in run.trial(id_).read_history()] for id_ in run.ids()
     }
 
 
 def starts(run):
-    """How often each trial was started, by its log."""
+    """Return how often each trial was started, counted in its log."""
     return {id_: run.trial(id_).log.read_text().count(" started on ") for id_ in run.ids()}
 
 
 def plan_faults(folder: Path, faults, monkeypatch):
-    """Make the trainer of `faulty` act up: trial id -> {kind, times, epoch}."""
+    """Set when the trainers of `faulty` fail: trial id -> {kind, times, epoch}."""
     folder.mkdir(exist_ok=True)
     (folder / "faults.json").write_text(json.dumps(faults))
     monkeypatch.setenv("FAULTS", str(folder))

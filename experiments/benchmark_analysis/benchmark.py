@@ -1,9 +1,9 @@
-"""How long do results take to read and to analyse, and how much memory, against what was demanded?
+"""Measure the time and memory that reading and analysing results take, beside their targets.
 
-Run with `make bench`; ``benchmark.py read`` measures the reading alone. Each part runs in a process of its own, for
-peak memory is a process's; imports are counted apart. CPU seconds say more where the machine has other work. The
-million rows are of networks drawn at random with made-up errors, a hundredth of them failed; the runs of 500 are
-folders as training leaves them, with ten epochs a trial.
+Run with `make bench`; ``benchmark.py read`` measures only the reading. Each part runs in a separate process, because
+peak memory is counted per process; imports are not included. On a busy machine, CPU seconds are more reliable than
+wall seconds. The million rows are random networks with made-up errors, of which 1% failed; the runs of 500 networks
+are folders as training writes them, with ten epochs per trial.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MILLION = 1_000_000
 RUNS = ("AnyNetXA", "AnyNetXE")
 NETWORKS = 500
 EPOCHS = 10
-DEMANDED = {
+TARGETS = {
     "two runs of 500: analyze": (5.0, 2048),
     "a million trials: all of it": (10.0, 2048),
     "a million trials: read": (5.0, 1536),
     "a run of 500: read": (0.05, None),
 }
-"""Seconds and MiB, by what is measured."""
+"""Upper limits in seconds and MiB for each measurement."""
 
 
 def write_million(path: Path) -> None:
-    """A results.csv of a million trials, in pieces."""
+    """Write a results.csv of a million trials, piece by piece."""
     rng = np.random.default_rng(0)
     ids = rng.permutation(MILLION)
     for start in range(0, MILLION, 100_000):
@@ -62,11 +62,11 @@ def write_million(path: Path) -> None:
 
 
 def write_run(path: Path, seed: int) -> None:
-    """A run whose trials are all done, as training leaves it."""
+    """Write a run whose trials are all done, as training writes it."""
     from designspace.spaces import catalog
     from designspace.trials.folder import RunFolder
     from designspace.trials.recipe import Recipe
-    from designspace.trials.trial import EpochRecord, TrialResult, asked_of
+    from designspace.trials.trial import EpochRecord, TrialResult, fingerprint_of
 
     recipe, folder = Recipe(epochs=EPOCHS), RunFolder(path)
     folder.create(catalog.space(path.name, flops=(200e6, 400e6), num_classes=10).sample(NETWORKS), {})
@@ -78,26 +78,26 @@ def write_run(path: Path, seed: int) -> None:
             EpochRecord(epoch, 0.1, 2 / epoch, float(error), float(error), 3.21)
             for epoch, error in enumerate(errors, start=1)
         )
-        # Not by TrialFolder, which flushes each file to the disk: minutes, for what is thrown away.
+        # TrialFolder would flush each file to the disk, which takes minutes for files that are deleted afterwards.
         trial = folder.trial(id_).path
         trial.mkdir(parents=True)
         lines = (json.dumps(dataclasses.asdict(record)) for record in history)
         (trial / "history.jsonl").write_text("".join(f"{line}\n" for line in lines))
         result = dataclasses.asdict(TrialResult.of_history(history, "cpu", 2**30))
-        (trial / "result.json").write_text(json.dumps({"asked": asked_of(id_, recipe, seed), **result}))
+        (trial / "result.json").write_text(json.dumps({"asked": fingerprint_of(id_, recipe, seed), **result}))
 
 
-def timed(name: str, work: Callable[[], object]) -> None:
-    """Do something, and print its name, wall and CPU seconds, and the process's peak memory so far, MiB."""
+def timed(label: str, work: Callable[[], object]) -> None:
+    """Call a function, and print its label, wall and CPU seconds, and the process's peak memory so far in MiB."""
     start, start_cpu = time.perf_counter(), time.process_time()
     work()
     seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    print(json.dumps([name, seconds, cpu, peak]), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux reports KiB
+    print(json.dumps([label, seconds, cpu, peak]), flush=True)
 
 
-def part(name: str, folder: Path) -> None:
-    """One part of the benchmark, in this process; prints lines of JSON."""
+def run_part(name: str, folder: Path) -> None:
+    """Run one part of the benchmark in this process, and print its measurements as lines of JSON."""
     if name == "million":
         measure_million(folder)
     elif name == "read_million":
@@ -114,8 +114,8 @@ def part(name: str, folder: Path) -> None:
     else:
         from designspace.analysis import Results, analyze
 
-        for late in ("scipy.stats", "matplotlib.figure", "jinja2", "sklearn.ensemble"):
-            __import__(late)
+        for module in ("scipy.stats", "matplotlib.figure", "jinja2", "sklearn.ensemble"):
+            __import__(module)
         timed(
             "two runs of 500: analyze",
             lambda: analyze([Results.read(folder / run) for run in RUNS], folder / "report", {"from": "a benchmark"}),
@@ -123,35 +123,35 @@ def part(name: str, folder: Path) -> None:
 
 
 def measure_million(folder: Path) -> None:
-    """Reading, EDF, bands, comparison and best values of a million trials: each, and all of it."""
-    import scipy.stats  # noqa: F401  (an import, which is counted apart)
+    """Time reading, EDF, bands, comparison and best values of a million trials, one by one and together."""
+    import scipy.stats  # noqa: F401  (imported first, so that its import is not timed)
 
     from designspace.analysis import Results, read_table
     from designspace.analysis.best_values import best_values
     from designspace.analysis.comparison import compare
     from designspace.analysis.edf import edf
 
-    found: list[Results] = []
+    loaded: list[Results] = []
 
     def read() -> None:
-        found.append(Results.from_table("million", read_table(folder / "results.csv"), 10))
+        loaded.append(Results.from_table("million", read_table(folder / "results.csv"), 10))
 
-    def halves() -> None:
-        compare(*found[0].split("seed").values())
+    def compare_halves() -> None:
+        compare(*loaded[0].split("seed").values())
 
     def everything() -> None:
         timed("a million trials: read again", read)
         timed("a million trials: EDF and both bands", lambda: [
-            (curve := edf(found[0].errors())), curve.band(), curve.bootstrap_band()
+            (curve := edf(loaded[0].errors())), curve.band(), curve.bootstrap_band()
         ])  # fmt: skip
-        timed("a million trials: compare halves", halves)
-        timed("a million trials: best values", lambda: best_values(found[0], ["flops", "d1", "w4"]))
+        timed("a million trials: compare halves", compare_halves)
+        timed("a million trials: best values", lambda: best_values(loaded[0], ["flops", "d1", "w4"]))
 
     timed("a million trials: all of it", everything)
 
 
 def measured(name: str, folder: Path) -> Iterator[tuple[str, float, float, float]]:
-    """The lines that a part prints in a fresh process."""
+    """Yield the measurements of a part that runs in a fresh process: label, wall seconds, CPU seconds, MiB."""
     process = subprocess.run(
         [sys.executable, __file__, name, str(folder)], check=True, stdout=subprocess.PIPE, text=True
     )
@@ -161,23 +161,23 @@ def measured(name: str, folder: Path) -> Iterator[tuple[str, float, float, float
 
 
 def main() -> None:
-    """Print the figures beside those demanded."""
+    """Print the measurements beside their targets."""
     if len(sys.argv) > 2:
-        part(sys.argv[1], Path(sys.argv[2]))
+        run_part(sys.argv[1], Path(sys.argv[2]))
         return
     parts = ["read_runs", "read_million"] + ([] if sys.argv[1:] == ["read"] else ["analyze", "million"])
-    print(f"{'':<40}{'s':>8}{'CPU s':>8}{'MiB':>8}{'demanded':>20}")
+    print(f"{'':<40}{'s':>8}{'CPU s':>8}{'MiB':>8}{'target':>20}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed, run in enumerate(RUNS):
             write_run(folder / run, seed)
         write_million(folder / "results.csv")
-        for one in parts:
-            for label, seconds, cpu, peak in measured(one, folder):
-                most_s, most_mib = DEMANDED.get(label, (None, None))
-                wanted = f"{most_s:g} s" if most_s else ""
-                wanted += f", {most_mib} MiB" if most_mib else ""
-                print(f"{label:<40}{seconds:>8.2f}{cpu:>8.2f}{peak:>8.0f}{wanted:>20}", flush=True)
+        for part in parts:
+            for label, seconds, cpu, peak in measured(part, folder):
+                max_s, max_mib = TARGETS.get(label, (None, None))
+                target = f"{max_s:g} s" if max_s else ""
+                target += f", {max_mib} MiB" if max_mib else ""
+                print(f"{label:<40}{seconds:>8.2f}{cpu:>8.2f}{peak:>8.0f}{target:>20}", flush=True)
 
 
 if __name__ == "__main__":

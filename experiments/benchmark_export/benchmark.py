@@ -1,12 +1,13 @@
-"""Can every published network, and what spaces draw, be exported, and does it compute the same?
+"""Check that every published network and networks drawn from spaces can be exported and compute the same values.
 
-As ONNX, run by onnxruntime; as a program of ``torch.export``, saved and loaded; channels last; and, for the drawn
-networks and three published ones, compiled without a graph break in evaluation and in training mode, with the backend
-that runs the captured graph as it is. Differences are from the module itself, as a part of the largest logit.
+Each network is exported as ONNX, run by onnxruntime; exported by ``torch.export``, saved and loaded; and run channels
+last. The drawn networks and three published ones are also compiled without a graph break, in evaluation and in training
+mode, by the backend that runs the captured graph unchanged. Differences from the module are relative to the largest
+logit.
 
-Of the published networks, three are taken at full depth and all with at most two blocks a stage: depth only repeats
-blocks, and an exporter takes its time for each. Run with `make bench` (13 CPU minutes), or with the
-word ``full`` for all of them at full depth (an hour or more). The README has the last table.
+Three published networks have their full depth, and all have a version with at most two blocks per stage, because
+export time grows with depth, and depth only repeats blocks. Run with `make bench` (13 CPU minutes), or with the
+argument ``full`` for all networks at full depth (an hour or more). README.md has the latest results.
 """
 
 from __future__ import annotations
@@ -44,27 +45,27 @@ AT_FULL_DEPTH = ("regnetx_200mf", "regnety_200mf", "resnest14")
 
 
 def drawn() -> Iterator[tuple[str, Network]]:
-    """Ten networks with a radix, of three spaces: the first ones drawn that have at most 12 blocks."""
+    """Yield ten networks with split attention from three spaces: the first draws with at most 12 blocks."""
     for name, radix, count in (("AnyNetXA", {"radix": [1, 2, 4]}, 4), ("AnyNeSt", {}, 3), ("RegNeSt", {}, 3)):
         population = space(name, **radix, **IMAGES).sample(100, seed=1)  # type: ignore[arg-type]
-        fit = [network for network in population if network.radix and network.depth <= 12]
-        for network in fit[:count]:
+        candidates = [network for network in population if network.radix and network.depth <= 12]
+        for network in candidates[:count]:
             yield f"{name} {network.id}, radix {network.radix}", network
 
 
 def published(*, full: bool) -> Iterator[tuple[str, Network]]:
-    """All published networks, those together that are the same once they are cut."""
-    named: dict[Network, list[str]] = {}
+    """Yield all published networks; names whose networks are equal after cutting their depth share one entry."""
+    names_of: dict[Network, list[str]] = {}
     for name in catalog.names():
         network = catalog.get(name)
         stages = (s if full else dataclasses.replace(s, depth=min(s.depth, 2)) for s in network.stages)
-        named.setdefault(dataclasses.replace(network, stages=tuple(stages)), []).append(name)
-    for network, names in named.items():
+        names_of.setdefault(dataclasses.replace(network, stages=tuple(stages)), []).append(name)
+    for network, names in names_of.items():
         yield ", ".join(names), network
 
 
 def model_of(network: Network) -> AnyNet:
-    """A module whose batch-norm statistics are none that folding them away would not show."""
+    """Return a module with random batch-norm statistics, so that losing them in an export changes the outputs."""
     generator = torch.Generator().manual_seed(0)
     model = AnyNet(network, seed=1)
     for module in model.modules():
@@ -81,41 +82,41 @@ def model_of(network: Network) -> AnyNet:
 
 
 def images_of(network: Network, size: Size) -> Tensor:
-    """Noise of a batch size, a height and a width."""
+    """Return noise images of a batch size, a height and a width."""
     batch, height, width = size
     generator = torch.Generator().manual_seed(1)
     return torch.randn(batch, network.in_channels, height, width, generator=generator)
 
 
-def difference(given: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a part of the largest value."""
-    return float((given - expected).abs().max() / expected.abs().max())
+def difference(actual: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, relative to the largest expected value."""
+    return float((actual - expected).abs().max() / expected.abs().max())
 
 
-def worst(function: nn.Module, model: AnyNet, sizes: list[Size]) -> float:
-    """The largest difference of a function from the module over some sizes."""
+def largest_difference(exported: nn.Module, model: AnyNet, sizes: list[Size]) -> float:
+    """Return the largest difference between an exported module and its original over several sizes."""
     with torch.no_grad():
         images = [images_of(model.network, size) for size in sizes]
-        return max(difference(function(x), model(x)) for x in images)
+        return max(difference(exported(x), model(x)) for x in images)
 
 
-def compiled(model: AnyNet, size: Size) -> float:
-    """The largest difference of the compiled module, in evaluation and in training mode; a graph break raises."""
+def compiled_difference(model: AnyNet, size: Size) -> float:
+    """Return the largest difference of the compiled module in both modes; a graph break raises an error."""
     x = images_of(model.network, size)
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    found = []
+    differences = []
     for training in (True, False):
         torch._dynamo.reset()
         model.train(training)
-        given = torch.compile(model, fullgraph=True, backend="eager")(x).detach()
+        actual = torch.compile(model, fullgraph=True, backend="eager")(x).detach()
         model.load_state_dict(state)
-        found.append(difference(given, model(x).detach()))
+        differences.append(difference(actual, model(x).detach()))
         model.load_state_dict(state)
-    return max(found)
+    return max(differences)
 
 
 def row(name: str, network: Network, folder: Path, *, compiles: bool) -> str:
-    """Export one network each way."""
+    """Export one network in every format, and return its row of the table."""
     model = model_of(network)
     sizes = SMALL if network.in_channels == 1 else LARGE
     start = time.process_time()
@@ -127,8 +128,8 @@ def row(name: str, network: Network, folder: Path, *, compiles: bool) -> str:
     to_torch_export(model, folder / "model.pt2", sizes[0][1])
     export_s = time.process_time() - start
     program = torch.export.load(io.BytesIO((folder / "model.pt2").read_bytes())).module()
-    exported = worst(program, model, sizes[1:])
-    whole = f"{compiled(model, sizes[1]):.1e}" if compiles else ""
+    exported = largest_difference(program, model, sizes[1:])
+    compiled = f"{compiled_difference(model, sizes[1]):.1e}" if compiles else ""
     x = images_of(network, sizes[1])
     with torch.no_grad():
         expected = model(x)
@@ -136,12 +137,12 @@ def row(name: str, network: Network, folder: Path, *, compiles: bool) -> str:
         last = difference(model(x.to(memory_format=torch.channels_last)), expected)
     return (
         f"| {name} | {network.depth} | {onnx:.1e} | {mib:.1f} | {onnx_s:.0f} | {exported:.1e} | {export_s:.0f} "
-        f"| {whole} | {last:.1e} |"
+        f"| {compiled} | {last:.1e} |"
     )
 
 
 def main(*, full: bool) -> None:
-    """Print the table, a row at a time."""
+    """Print the table row by row."""
     print("| network | blocks | ONNX | MiB | CPU s | torch.export | CPU s | torch.compile | channels last |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     thorough = [*drawn(), *((name, catalog.get(name)) for name in AT_FULL_DEPTH)]

@@ -1,25 +1,10 @@
-"""How fast are folders of images packed, compared with the JPEG decoder alone on as many processes?
+"""Measure how fast folders of images are packed, relative to decoding their JPEGs with the same number of processes.
 
-    python experiments/benchmark_packing/benchmark.py                     # photographs of ImageNet's size, made here
+    python experiments/benchmark_packing/benchmark.py                     # generated photographs of ImageNet's size
     python experiments/benchmark_packing/benchmark.py <folder> [size]     # a folder of class folders
 
-In turn, several times: decode alone, with the same draft setting and nothing else, and `pack`, from the listing of the
-folder to the last file on the disk. The ratio of their times is what the table is about. Last figures (two cores of a
-shared x86-64 machine that was busy, so that the ratios vary; Pillow 13.0):
-
-    2,000 images of 92.0 kB, packed at 160 x 160, 2 processes
-    pack            1.78 (1.18 to 2.33)
-
-On one core, the best of 25 times each (milliseconds of processor time per JPEG of 500 x 375 and 86 kB, reduced by the
-decoder):
-
-    packed at       decoded     resized and summed
-     32 x 32           0.85          0.09
-    160 x 160          1.05          0.63
-    224 x 224          1.34          0.84
-
-A C file that resized in 0.02, 0.18 and 0.26 ms was removed: packing happens once per data set, and took 1.42 times as
-long as decoding with it, measured in turn with the 1.78 above.
+Two ways of decoding (whole, and with the decoder's draft setting) and `pack`, from listing the folder to the last file
+on the disk, take turns. The result is the ratio of their times; README.md beside this file has the latest results.
 """
 
 from __future__ import annotations
@@ -48,9 +33,9 @@ IMAGES, REPEATS = 400, 5
 TURNS = 9
 
 
-def decode_alone(work: tuple[list[str], int | None]) -> int:
-    """Decode some files and do nothing with them; with a size, as small as packing for it lets the decoder."""
-    paths, size = work
+def decode_files(task: tuple[list[str], int | None]) -> int:
+    """Decode some files; with a size, let the decoder reduce them as packing at that size does."""
+    paths, size = task
     for path in paths:
         with Image.open(path) as image:
             if size is not None:
@@ -60,16 +45,16 @@ def decode_alone(work: tuple[list[str], int | None]) -> int:
 
 
 def decode_all(images: ImageFolder, size: int | None, workers: int) -> None:
-    """Decode all files of a folder with so many processes."""
+    """Decode all files of a folder with the given number of processes."""
     paths = [str(images.path / file) for file in images.files]
-    work = [(paths[start : start + PIECE], size) for start in range(0, len(paths), PIECE)]
+    tasks = [(paths[start : start + PIECE], size) for start in range(0, len(paths), PIECE)]
     context = multiprocessing.get_context("forkserver")
     with context.Pool(workers) as pool:
-        assert sum(pool.imap_unordered(decode_alone, work)) == len(paths)
+        assert sum(pool.imap_unordered(decode_files, tasks)) == len(paths)
 
 
 def make_photographs(folder: Path) -> None:
-    """Make JPEGs like ImageNet's, 500 x 375 and some 110 kB, of the images of Fashion-MNIST in colours, with grain."""
+    """Write JPEGs like ImageNet's, 500 x 375 and some 110 kB, from coloured images of Fashion-MNIST with grain."""
     source = data.load("fashion_mnist").train_images[:, 0]
     random = np.random.default_rng(0)
 
@@ -88,11 +73,11 @@ def make_photographs(folder: Path) -> None:
             path.with_name(f"{number} {repeat}.jpg").hardlink_to(path)
 
 
-def timed(what: Callable[[], object]) -> float:
-    """The seconds that something takes."""
-    began = time.perf_counter()
-    what()
-    return time.perf_counter() - began
+def timed(function: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -108,21 +93,21 @@ def main() -> None:
         images = ImageFolder.of(folder)
         kilobytes = sum((folder / file).stat().st_size for file in images.files) / len(images) / 1e3
         print(f"{len(images):,} images of {kilobytes:.1f} kB, packed at {size} x {size}, {workers} processes")
-        ways: dict[str, Callable[[int], object]] = {
+        methods: dict[str, Callable[[int], object]] = {
             "decode, whole": lambda turn: decode_all(images, None, workers),
             "decode, draft": lambda turn: decode_all(images, size, workers),
             "pack": lambda turn: pack(find_splits(folder, heldout=0.1), root / f"packed {turn}", size, workers),
         }
-        ways["decode, draft"](-1)  # reads the files into the system's cache, and starts what both share
-        times: dict[str, list[float]] = {way: [] for way in ways}
+        methods["decode, draft"](-1)  # fills the system's file cache and starts the fork server
+        times: dict[str, list[float]] = {method: [] for method in methods}
         for turn in range(TURNS):
-            for way, measure in ways.items():
-                times[way].append(timed(lambda measure=measure, turn=turn: measure(turn)))  # type: ignore[misc]
-    print(f"{'':16}{'images/s':>10}{'time / decoding':>18}   (medians of {TURNS}; in brackets the range)")
-    for way, taken in times.items():
-        ratios = [own / alone for own, alone in zip(taken, times["decode, draft"], strict=True)]
+            for method, run in methods.items():
+                times[method].append(timed(lambda run=run, turn=turn: run(turn)))  # type: ignore[misc]
+    print(f"{'':16}{'images/s':>10}{'time / decoding':>18}   (medians of {TURNS}; range in brackets)")
+    for method, seconds in times.items():
+        ratios = [own / decoding for own, decoding in zip(seconds, times["decode, draft"], strict=True)]
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{way:16}{len(images) / statistics.median(taken):>10,.0f}   {ratio}")
+        print(f"{method:16}{len(images) / statistics.median(seconds):>10,.0f}   {ratio}")
 
 
 if __name__ == "__main__":

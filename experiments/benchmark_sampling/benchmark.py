@@ -1,19 +1,6 @@
-"""How fast are draws, populations and the sample command?
+"""Measure how fast networks are drawn, populations are sampled, and the sample command runs.
 
-Run with `make bench`. Last figures (one core of a shared x86-64 machine; Python 3.11, numpy 2.4; medians of 5):
-
-    space       million draws/s  500 networks, s  command, s
-    AnyNetXA               2.54             0.02        0.45
-    AnyNetXB               2.72             0.03        0.47
-    AnyNetXC               3.57             0.02        0.47
-    AnyNetXD               2.40             0.03        0.47
-    AnyNetXE               2.08             0.02        0.46
-    RegNetX                4.45             0.09        0.60
-    RegNetY                3.62             0.11        0.61
-    start of Python with hydra, yaml, rich and numpy: 0.36 s
-    a million AnyNetXA, draw and write: 7 s, 455 MiB at most
-    a million AnyNetXA, draw in 100 M to 1 G and write: 7 s, 456 MiB at most
-    a million AnyNetXA, read: 12 s, 441 MiB at most
+Run with `make bench`. README.md beside this file has the latest results.
 """
 
 from __future__ import annotations
@@ -39,49 +26,49 @@ MILLION = 1_000_000
 NAMES = (*(f"AnyNetX{letter}" for letter in "ABCDE"), "RegNetX", "RegNetY")
 
 
-def median_s(work: Callable[[], object], repeats: int = 5) -> float:
-    """Median wall seconds of some calls, after one that is not counted."""
-    work()
+def median_s(function: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median wall seconds of some calls, after one call that is not timed."""
+    function()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        work()
+        function()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
 def candidates_per_s(name: str, blocks: int = 32) -> float:
-    """Draws per second: draw, make compatible, cost, compare with the band; on one core."""
+    """Return candidates per second on one core: drawing, making widths compatible, costs, and the complexity band."""
     space, streams = catalog.space(name, flops=BAND), Streams(0)
     return blocks * BLOCK_SIZE / median_s(lambda: [draw_block(space, streams, BLOCK_SIZE) for _ in range(blocks)])
 
 
 def command_s(*arguments: str) -> float:
-    """Wall seconds of a Python process."""
+    """Return the wall seconds of a Python process."""
     return median_s(lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL))
 
 
 def million(step: str, folder: str) -> None:
-    """Draw and write a million networks, or read them again; print seconds and peak memory of this process."""
+    """Draw and write a million networks, or read them; print the seconds and the peak memory of this process."""
     start = time.perf_counter()
     if step == "read":
         read_population(Path(folder))
     else:
         catalog.space("AnyNetXA", flops=None if step == "free" else WIDE).sample(MILLION).write(Path(folder))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    print(f"{time.perf_counter() - start:.0f} s, {peak:.0f} MiB at most")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux reports KiB
+    print(f"{time.perf_counter() - start:.0f} s, {peak:.0f} MiB peak")
 
 
 def print_million() -> None:
-    """A million AnyNetXA networks, each step once in a process of its own: peak memory is a process's."""
+    """Measure a million networks, each step once and in a separate process, because peak memory is per process."""
     with tempfile.TemporaryDirectory() as folder:
-        for step, words in (("free", "draw and write"), ("band", "draw in 100 M to 1 G and write"), ("read", "read")):
-            print(f"a million AnyNetXA, {words}: ", end="", flush=True)
+        for step, label in (("free", "draw and write"), ("band", "draw in 100 M to 1 G and write"), ("read", "read")):
+            print(f"a million AnyNetXA, {label}: ", end="", flush=True)
             subprocess.run([sys.executable, __file__, step, folder], check=True)
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the measurements."""
     if len(sys.argv) > 1:
         million(*sys.argv[1:])
         return

@@ -1,19 +1,8 @@
-"""What do 10,000 trials cost besides their training?
+"""Measure what 10,000 trials cost besides their training.
 
-Trials that train nothing (but write their epoch and result as all do), run by the local pool with two workers; and the
-same number submitted to a SLURM of our own that holds them. From the command line, as a user would. Run with `make
-bench`. Last figures (two cores of a shared x86-64 machine, local disk; Python 3.11, SLURM 22.05):
-
-    10000 trials that train nothing, 2 workers: 29 s, the launcher has 67 MiB at most
-    per trial on a worker: 5.8 ms
-    launch of 10000 trials on SLURM, 1 a task: 1.75 s, 178 MiB at most
-    status of it: 0.46 s
-    launch of 10000 trials on SLURM, 25 a task: 0.78 s, 143 MiB at most
-    status of it: 0.42 s
-    launch launcher.workers=2 of the finished run: 1.27 s, 65 MiB at most
-    status of the finished run: 0.56 s, 48 MiB at most
-    collect of the finished run: 1.24 s, 59 MiB at most
-    status trials=running of the finished run: 0.63 s, 48 MiB at most
+The trials train nothing, but write their epoch and result as all trials do. The local pool runs them with two workers.
+The same number of trials is submitted to a private SLURM cluster, which holds them. All commands are timed as a user
+runs them. Run with `make bench`. README.md beside this file has the latest results.
 """
 
 from __future__ import annotations
@@ -32,11 +21,11 @@ HERE = Path(__file__).parent
 
 
 def measured(*arguments: str) -> tuple[float, float]:
-    """Wall seconds of a command, and the most memory that its own process had, in MiB."""
+    """Return the wall seconds of a command and the peak memory of its own process in MiB."""
     start = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    words = [sys.executable, "-m", *arguments]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment)
+    command = [sys.executable, "-m", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     peak = 0.0
     ended = threading.Event()
 
@@ -51,12 +40,12 @@ def measured(*arguments: str) -> tuple[float, float]:
     ended.set()
     watcher.join()
     if code:
-        raise SystemExit(f"{' '.join(words)} ended with {code}")
+        raise SystemExit(f"{' '.join(command)} ended with exit code {code}")
     return time.perf_counter() - start, peak
 
 
 def _resident_mib(pid: int) -> float:
-    """Memory of a process now."""
+    """Return the current memory of a process."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -65,24 +54,24 @@ def _resident_mib(pid: int) -> float:
 
 
 def on_slurm(folder: str) -> None:
-    """Submit tasks to a SLURM of our own, which holds them: what a user waits for."""
+    """Time the submission of array tasks to a private SLURM cluster, which holds them."""
     sys.path.insert(0, str(HERE.parents[1] / "tests"))
     from slurm.cluster import Cluster
 
     with Cluster(Path(folder) / "cluster", max_array=20_000) as cluster:
         os.environ.update(cluster.environment)
-        for each in (1, 25):
-            run = f"run={folder}/run{each}"
+        for batch in (1, 25):
+            run = f"run={folder}/run{batch}"
             measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)
-            options = ("launcher=slurm", f"launcher.trials_per_task={each}", "launcher.sbatch=[hold]")
+            options = ("launcher=slurm", f"launcher.trials_per_task={batch}", "launcher.sbatch=[hold]")
             seconds, peak = measured("designspace.launch", run, "recipe=quick", *options)
-            print(f"launch of {TRIALS} trials on SLURM, {each} a task: {seconds:.2f} s, {peak:.0f} MiB at most")
+            print(f"launch of {TRIALS} trials on SLURM, {batch} per array task: {seconds:.2f} s, {peak:.0f} MiB peak")
             seconds, peak = measured("designspace.status", run)
-            print(f"status of it: {seconds:.2f} s")
+            print(f"status of that run: {seconds:.2f} s")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Print the measurements."""
     with tempfile.TemporaryDirectory() as folder:
         run = f"run={folder}/run"
         measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)
@@ -96,17 +85,20 @@ def main() -> None:
             "recipe.trainer=no_work:train",
         )
         seconds, peak = measured(*launch, "launcher.workers=2")
-        print(
-            f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, the launcher has {peak:.0f} MiB at most"
-        )
+        print(f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, launcher {peak:.0f} MiB peak")
         print(f"per trial on a worker: {2 * seconds / TRIALS * 1e3:.1f} ms")
         if shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):
             on_slurm(folder)
         else:
-            print("no slurmctld here: launching on SLURM was not measured")
-        for name, *rest in (("launch", "launcher.workers=2"), ("status",), ("collect",), ("status", "trials=running")):
-            seconds, peak = measured(f"designspace.{name}", run, *rest)
-            print(f"{' '.join((name, *rest))} of the finished run: {seconds:.2f} s, {peak:.0f} MiB at most")
+            print("launching on SLURM was not measured: found no slurmctld")
+        for name, *arguments in (
+            ("launch", "launcher.workers=2"),
+            ("status",),
+            ("collect",),
+            ("status", "trials=running"),
+        ):
+            seconds, peak = measured(f"designspace.{name}", run, *arguments)
+            print(f"{' '.join((name, *arguments))} of the finished run: {seconds:.2f} s, {peak:.0f} MiB peak")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A trainer that trains nothing, so that what is left of a trial is our own overhead."""
+"""A trainer that trains nothing, so that only the overhead of a trial remains."""
 
 from typing import Any
 

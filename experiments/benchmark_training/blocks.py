@@ -1,4 +1,4 @@
-"""Blocks as one operation (`cpu.plans.ChainPlan`) against their layers, one after the other, on one core.
+"""Time blocks computed as one operation (`cpu.plans.ChainPlan`) and layer by layer, on one core.
 
 Forward and backward of a batch of 128, the best of some runs; above a ratio of 1 the block is faster. This is what
 `designspace.models.cpu.plans.is_chain_faster` decides by. Last figures: README.md beside this file.
@@ -16,7 +16,7 @@ from designspace.models.cpu.plans import ChainPlan, TailPlan
 from designspace.networks.network import Network, Stage, Stem
 
 BATCH = 128
-# (input width, width, inner width, group width, stride, pixels a side of the input)
+# (input width, width, inner width, group width, stride, height and width of the input)
 SHAPES = (
     (16, 16, 16, 2, 1, 14),
     (16, 16, 16, 8, 2, 28),
@@ -36,7 +36,7 @@ SHAPES = (
 
 
 def milliseconds(block: Block, x: torch.Tensor, repeats: int = 5) -> float:
-    """A step forward and backward, at best."""
+    """Return the time of the fastest forward and backward step."""
     gradient = torch.randn_like(block(x))
     best = float("inf")
     for _ in range(repeats):
@@ -47,7 +47,7 @@ def milliseconds(block: Block, x: torch.Tensor, repeats: int = 5) -> float:
 
 
 def main() -> None:
-    """Print a line a shape."""
+    """Print one line per shape."""
     torch.set_num_threads(1)
     print("in  width inner group stride px | block ms layers ms ratio | chosen")
     for in_width, width, inner, group, stride, side in SHAPES:
@@ -57,14 +57,12 @@ def main() -> None:
         plan = fuse(block).plan  # type: ignore[attr-defined]
         chosen = isinstance(plan.plans[0], ChainPlan)
         plan.plans = [ChainPlan.of(block, always=True)]
-        together = milliseconds(block, x)
+        block_ms = milliseconds(block, x)
         plan.plans = [TailPlan.of(block)]
-        apart = milliseconds(block, x)
+        layers_ms = milliseconds(block, x)
         shape = f"{in_width:3d} {width:4d} {inner:4d} {group:4d} {stride:4d} {side:5d}"
-        print(
-            f"{shape} | {together:7.2f} {apart:7.2f} {apart / together:6.2f} | {'block' if chosen else 'layers'}",
-            flush=True,
-        )
+        times = f"{block_ms:7.2f} {layers_ms:7.2f} {layers_ms / block_ms:6.2f}"
+        print(f"{shape} | {times} | {'block' if chosen else 'layers'}", flush=True)
 
 
 if __name__ == "__main__":

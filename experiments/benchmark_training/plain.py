@@ -1,13 +1,13 @@
-"""The loops that a user would write today, to compare with: plain PyTorch, with nothing of this package but the values.
+"""Training loops in plain PyTorch, for comparison; only the networks, recipes and images come from this package.
 
-``python plain.py RUN loop|tricks`` trains every network of a run folder with its recipe, and writes one line of JSON a
-trial to its standard output.
+``python plain.py RUN loop|tricks`` trains every network of a run folder with its recipe, and prints one line of JSON
+per trial.
 
 ``loop`` is the loop of tutorials: a ``DataLoader`` over single images, channels first, one network after another, all
-threads. On a GPU its loader has workers, pinned memory and the benchmark mode of cuDNN.
+threads. On a GPU its loader has workers and pinned memory, and cuDNN runs in benchmark mode.
 
-``tricks`` is that loop with every cheap trick known: images in memory and augmented in batches, channels last, a fused
-optimiser, one process a core with a thread each (on a GPU: one process), losses read once an epoch.
+``tricks`` is that loop with common optimisations: images in memory and augmented in batches, channels last, a fused
+optimiser, one process with one thread per core (on a GPU: one process), and losses read once per epoch.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution and its batch-norm."""
+    """Return a convolution and its batch-norm."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [layer, nn.BatchNorm2d(outputs)]
 
 
 class XBlock(nn.Module):
-    """1x1, grouped 3x3, 1x1, and a shortcut."""
+    """The X block: 1x1, grouped 3x3 and 1x1 convolutions, and a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, inner: int, stride: int, groups: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class XBlock(nn.Module):
 
 
 def build(network: Network) -> nn.Module:
-    """An AnyNetX of stock layers, initialised as the paper's code does."""
+    """Return an AnyNetX built from PyTorch's layers, initialised as in the paper's code."""
     width = network.stem.width
     layers: list[nn.Module] = [*conv(network.in_channels, width, 3), nn.ReLU(inplace=True)]
     for stage in network.stages:
@@ -80,7 +80,7 @@ def build(network: Network) -> nn.Module:
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """Single images, augmented one by one: what torchvision's data sets and transforms do."""
+    """Single images, augmented one by one, as torchvision's data sets and transforms do."""
 
     def __init__(self, images: Tensor, labels: Tensor, recipe: Recipe | None, mean: Tensor, std: Tensor) -> None:
         self.images, self.labels, self.recipe, self.mean, self.std = images, labels, recipe, mean, std
@@ -100,7 +100,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 
 class Trial:
-    """One network's training, its data already there."""
+    """Training of one network, without its data."""
 
     def __init__(self, network: Network, recipe: Recipe, steps: int, seed: int, *, tricks: bool) -> None:
         torch.manual_seed(seed)
@@ -122,7 +122,7 @@ class Trial:
         self.schedule = torch.optim.lr_scheduler.SequentialLR(self.optimiser, [rise, fall], [warmup])
 
     def epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """Train on batches, and give the mean loss."""
+        """Train on batches, and return the mean loss."""
         self.model.train()
         losses: list[Tensor | float] = []
         for images, labels in batches:
@@ -139,35 +139,36 @@ class Trial:
 
     @torch.inference_mode()
     def error(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """The test error, in per cent."""
+        """Return the test error in percent."""
         self.model.eval()
-        right = total = 0
+        correct = total = 0
         for images, labels in batches:
-            guess = self.model(images.to(DEVICE, memory_format=self.format)).argmax(1).cpu()
-            right += int((guess == labels.cpu()).sum())
+            predicted = self.model(images.to(DEVICE, memory_format=self.format)).argmax(1).cpu()
+            correct += int((predicted == labels.cpu()).sum())
             total += len(labels)
-        return 100 * (1 - right / total)
+        return 100 * (1 - correct / total)
 
 
 def in_memory(images: Tensor, labels: Tensor, recipe: Recipe | None, mean: Tensor, std: Tensor, batch: int):  # type: ignore[no-untyped-def]
-    """Batches of images that are on the device, augmented batch by batch; without a recipe all of them, in order."""
+    """Yield batches of images on the device, augmented batch by batch; without a recipe, all images in order."""
     count = len(images)
     order = torch.arange(count, device=DEVICE) if recipe is None else torch.randperm(count, device=DEVICE)
     for start in range(0, count if recipe is None else count - batch + 1, batch):
         chosen = order[start : start + batch]
-        some = images[chosen]
+        selected = images[chosen]
         if recipe is not None and recipe.crop_padding:
-            pad, size = recipe.crop_padding, some.shape[2]
+            pad, size = recipe.crop_padding, selected.shape[2]
             top, left = torch.randint(2 * pad + 1, (2,)).tolist()
-            some = functional.pad(some, (pad,) * 4)[:, :, top : top + size, left : left + size]  # one place a batch
+            selected = functional.pad(selected, (pad,) * 4)
+            selected = selected[:, :, top : top + size, left : left + size]  # one crop position per batch
         if recipe is not None and recipe.flip:
-            flips = torch.rand(len(some), 1, 1, 1, device=DEVICE) < 0.5
-            some = torch.where(flips, some.flip(3), some)
-        yield (some.float().div_(255) - mean) / std, labels[chosen]
+            flips = torch.rand(len(selected), 1, 1, 1, device=DEVICE) < 0.5
+            selected = torch.where(flips, selected.flip(3), selected)
+        yield (selected.float().div_(255) - mean) / std, labels[chosen]
 
 
 def train(network: Network, recipe: Recipe, images: data.ImageData, seed: int = 0, *, tricks: bool) -> dict[str, Any]:
-    """Train one network, and say what came of it."""
+    """Train one network, and return its id, test error and training time."""
     start = time.perf_counter()
     arrays = (images.train_images, images.train_labels, images.test_images, images.test_labels)
     x, y, test_x, test_y = (torch.tensor(array) for array in arrays)
@@ -179,7 +180,7 @@ def train(network: Network, recipe: Recipe, images: data.ImageData, seed: int = 
             trial.epoch(in_memory(x, y, recipe, mean, std, recipe.batch_size))
             error = trial.error(in_memory(test_x, test_y, None, mean, std, 250 if DEVICE.type == "cpu" else 1000))
     else:
-        # On a CPU workers would take the cores that train (measured: slower); a GPU waits for the host without them.
+        # On a CPU, loader processes take cores from training (measured: slower); a GPU waits for the host without them.
         workers = 0 if DEVICE.type == "cpu" else min(8, CORES)
         options = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": DEVICE.type == "cuda"}
         torch.backends.cudnn.benchmark = True
@@ -193,15 +194,15 @@ def train(network: Network, recipe: Recipe, images: data.ImageData, seed: int = 
 
 @functools.cache
 def _read(path: str) -> tuple[RunFolder, Recipe, data.ImageData]:
-    """A run, its recipe and its images, read once a process."""
+    """Return a run, its recipe and its images, read once per process."""
     run = RunFolder(Path(path))
     plan = run.plan()
     recipe = plan.recipe if plan else Recipe()
     return run, recipe, data.load(recipe.data, None, recipe.train_images, recipe.test_images)
 
 
-def _one_of_many(task: tuple[str, int]) -> str:
-    """Train one network of a run in a process with a thread."""
+def _train_in_worker(task: tuple[str, int]) -> str:
+    """Train one network of a run in a process with one thread."""
     torch.set_num_threads(1)
     run, recipe, images = _read(task[0])
     return json.dumps(train(run.population()[task[1]], recipe, images, tricks=True))
@@ -209,17 +210,17 @@ def _one_of_many(task: tuple[str, int]) -> str:
 
 def main() -> None:
     """Train all networks of a run."""
-    path, kind = sys.argv[1:]
+    path, method = sys.argv[1:]
     population = RunFolder(Path(path)).population()
-    if kind == "tricks" and DEVICE.type == "cpu":
+    if method == "tricks" and DEVICE.type == "cpu":
         os.environ["OMP_NUM_THREADS"] = "1"
         with multiprocessing.get_context("spawn").Pool(CORES) as pool:
-            for line in pool.imap_unordered(_one_of_many, [(path, row) for row in range(len(population))]):
+            for line in pool.imap_unordered(_train_in_worker, [(path, row) for row in range(len(population))]):
                 print(line, flush=True)
         return
     _, recipe, images = _read(path)
     for row in range(len(population)):
-        print(json.dumps(train(population[row], recipe, images, tricks=kind == "tricks")), flush=True)
+        print(json.dumps(train(population[row], recipe, images, tricks=method == "tricks")), flush=True)
 
 
 if __name__ == "__main__":

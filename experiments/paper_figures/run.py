@@ -1,9 +1,9 @@
-"""Train the populations behind the gallery: every figure of the two papers that can be drawn, at a size for a laptop.
+"""Train the populations behind the gallery, which shows the figures of both papers at a scale for a laptop.
 
-    python experiments/paper_figures/run.py runs/paper_figures          # again to go on; hours on two cores
+    python experiments/paper_figures/run.py runs/paper_figures          # hours on two cores; repeat it to resume
     python experiments/paper_figures/run.py runs/paper_figures publish  # copies the tables beside this file
 
-All networks see 1,000 images of Fashion-MNIST for 10 epochs, and their error is measured on 1,000 test images.
+Unless stated otherwise, networks train for 10 epochs on 1,000 images of Fashion-MNIST and are tested on 1,000 images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")
 IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 16}
 BAND = (0.8e6, 1.2e6)
-"""Multiply-adds of most populations."""
+"""Range of multiply-adds of most populations."""
 RECIPE = Recipe(
     train_images=1000,
     test_images=1000,
@@ -50,30 +50,30 @@ RECIPE = Recipe(
 
 @dataclass(frozen=True)
 class Run:
-    """One population and how it is trained."""
+    """One population and how to train it."""
 
     name: str
     space: DesignSpace
     n: int
     recipe: Recipe = RECIPE
     seed: int = field(default=0)
-    """Of the training; all populations are drawn with seed 0."""
+    """Seed of the training; all populations are drawn with seed 0."""
 
 
 def small(name: str, **settings: Any) -> DesignSpace:
-    """A named space for Fashion-MNIST, about a million multiply-adds unless told otherwise."""
+    """Return a named space for Fashion-MNIST, by default with about a million multiply-adds."""
     return catalog.space(name, **{**IMAGES, "flops": BAND, **settings})
 
 
 def study() -> Iterator[Run]:
-    """All runs, the most important first."""
+    """Yield all runs, the most important first."""
     three = ("AnyNetXA", "AnyNetXE", "RegNetX")
     for letter in "AEBCD":
         yield Run(f"AnyNetX{letter}", small(f"AnyNetX{letter}"), 48)
         if letter == "E":
             yield Run("RegNetX", small("RegNetX"), 48)
 
-    # "Designing Network Design Spaces", figure 7: the constraints that were not chosen.
+    # "Designing Network Design Spaces", figure 7: the constraints that the paper rejects.
     for parent, parameter in (("C", "width"), ("D", "depth")):
         for name, order in (("equal", "shared"), ("falling", "non_increasing")):
             space = small(f"AnyNetX{parent}").refine(Order(parameter, order))
@@ -94,7 +94,7 @@ def study() -> Iterator[Run]:
     for name in ("Vanilla", "ResNet", "ResNeXt-A", "ResNeXt-B"):
         yield Run(name, small(name, flops=(1e6, 4e6), stem="imagenet"), 32)
 
-    # Figure 10: other blocks, five stages, twice the budget. The same networks for 50 epochs, also for the paired mode.
+    # Figure 10: other blocks, five stages, twice the budget.
     for name in three:
         for block in ("R", "V", "VR"):
             yield Run(f"{name}-{block}", small(name, block=block), 16)
@@ -105,21 +105,22 @@ def study() -> Iterator[Run]:
     yield Run("RegNetX-4MF", small("RegNetX", flops=(3.2e6, 4.8e6)), 12)
     for regime, band, n in (("1MF", BAND, 16), ("2MF", (1.6e6, 2.4e6), 16), ("4MF", (3.2e6, 4.8e6), 12)):
         yield Run(f"RegNetXConstrained-{regime}", small("RegNetXConstrained", flops=band), n)
+    # The same networks for 50 epochs, also for paired comparisons.
     for name in three:
         yield Run(f"{name}-50epochs", small(name), 8, dataclasses.replace(RECIPE, epochs=50))
 
-    # 1905.13214, figures 13 and 14: the same networks from other seeds.
+    # 1905.13214, figures 13 and 14: the same networks trained with other seeds.
     for seed in range(1, 16):
         yield Run(f"RegNetX-seed{seed}", small("RegNetX"), 24 if seed < 3 else 3, seed=seed)
     # 1905.13214, figure 12: learning rate and weight decay.
-    for place in range(12):
-        lr, decay = 0.02 * 3 ** (place % 4), 5e-5 * 10 ** (place // 4)
+    for setting in range(12):
+        lr, decay = 0.02 * 3 ** (setting % 4), 5e-5 * 10 ** (setting // 4)
         recipe = dataclasses.replace(RECIPE, lr=round(lr, 4), weight_decay=decay)
         yield Run(f"ResNet-lr{recipe.lr:g}-wd{decay:g}", small("ResNet", flops=(1e6, 4e6), stem="imagenet"), 6, recipe)
 
 
 def train(root: Path) -> None:
-    """Sample and train all runs; what is done already is not done again."""
+    """Sample and train all runs, except trials that are already finished."""
     images = data.default_root()
     data.prepare("fashion_mnist", images)
     origin = {**provenance("explore", []), "command": "python experiments/paper_figures/run.py"}

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from kinds import EVERYTHING, EXPORTED, SIMPLER, SIZES, images, traits, unusual
+from kinds import EVERYTHING, EXPORTED, SIMPLER, SIZES, images, model_with_varied_state, traits
 
 from designspace.library.export import check_onnx, check_onnx_packages, to_onnx, to_torch_export
 from designspace.models import AnyNet
@@ -37,7 +37,7 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_onnx_computes_the_same(name, path):
-    model = unusual(EXPORTED[name])
+    model = model_with_varied_state(EXPORTED[name])
     to_onnx(model, path)
     assert check_onnx(path, model, SIZES) < 2e-6
     assert [entry.name for entry in path.parent.iterdir()] == ["model.file"]
@@ -51,7 +51,7 @@ def drawn():
 
 @pytest.mark.parametrize("name", [*EVERYTHING, "drawn"])
 def test_torch_export_computes_the_same(name, path):
-    model = unusual(drawn() if name == "drawn" else EVERYTHING[name])
+    model = model_with_varied_state(drawn() if name == "drawn" else EVERYTHING[name])
     to_torch_export(model, path, 64)
     program = torch.export.load(path).module()
     model.eval()
@@ -64,7 +64,7 @@ def test_torch_export_computes_the_same(name, path):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_torchscript_traces_compute_the_same(name):
-    model = unusual(EVERYTHING[name]).eval()
+    model = model_with_varied_state(EVERYTHING[name]).eval()
     traced = torch.jit.trace(model, images(model.network, SIZES[2]))
     with torch.inference_mode():
         for size in SIZES:
@@ -75,7 +75,7 @@ def test_torchscript_traces_compute_the_same(name):
 def test_torch_export_is_of_the_sizes_it_says(path):
     """Also where the last map has one pixel at the resolution of the data; a size that it is not of is refused."""
     stages = tuple(Stage(1, 8, 2, 1, 4) for _ in range(5))
-    model = unusual(Network(Stem("cifar", 8), stages, num_classes=5, in_channels=1)).eval()
+    model = model_with_varied_state(Network(Stem("cifar", 8), stages, num_classes=5, in_channels=1)).eval()
     to_torch_export(model, path, 28)
     program = torch.export.load(path).module()
     for size in ((1, 28, 28), (3, 27, 19)):
@@ -93,7 +93,7 @@ def watched(model):
 
 
 def test_exporting_leaves_everything_as_it_was(path):
-    model = unusual(EXPORTED["average-pool shortcut of stride 3"])
+    model = model_with_varied_state(EXPORTED["average-pool shortcut of stride 3"])
     model.to(memory_format=torch.channels_last)
     model.stages[0].eval()  # a frozen stage
     called = []
@@ -117,7 +117,7 @@ def test_exporting_leaves_everything_as_it_was(path):
 
 
 def test_a_difference_is_found(path):
-    model = unusual(SIMPLER["single"])
+    model = model_with_varied_state(SIMPLER["single"])
     to_onnx(model, path)
     with torch.no_grad():
         model.head.classifier.bias += 0.5

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from kinds import EVERYTHING, SIZES, images, unusual
+from kinds import EVERYTHING, SIZES, images, model_with_varied_state
 
 from designspace.models import fuse
 
@@ -20,7 +20,7 @@ KINDS = pytest.mark.parametrize("name", EVERYTHING)
 def test_one_graph_holds_all_of_it(name, training, made):
     """The backend runs the captured graph as it is, so that no compiler is needed; `fullgraph` refuses any break."""
     torch._dynamo.reset()
-    model = unusual(EVERYTHING[name]).train(training)
+    model = model_with_varied_state(EVERYTHING[name]).train(training)
     reference = copy.deepcopy(model)
     compiled = torch.compile(made(model), fullgraph=True, backend="eager")
     x = images(model.network, SIZES[1])
@@ -36,7 +36,7 @@ def test_one_graph_holds_all_of_it(name, training, made):
 
 @KINDS
 def test_channels_last_in_is_channels_last_all_through_and_gives_the_same(name):
-    model = unusual(EVERYTHING[name]).double().eval()
+    model = model_with_varied_state(EVERYTHING[name]).double().eval()
     x = images(model.network, SIZES[1]).double()
     with torch.inference_mode():
         expected = model(x)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from kinds import EVERYTHING, images, unusual
+from kinds import EVERYTHING, images, model_with_varied_state
 from test_fused import counted
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -38,7 +38,7 @@ def classes(model):
 
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_nothing_but_classes_changes_and_they_change_back(name):
-    model = unusual(EVERYTHING[name])
+    model = model_with_varied_state(EVERYTHING[name])
     names, kinds, state = [n for n, _ in model.named_modules()], classes(model), model.state_dict()
     assert fuse(model) is model
     assert [n for n, _ in model.named_modules()] == names
@@ -171,7 +171,7 @@ def test_what_changes_later_counts(change, block):
         network = Network(
             Stem("cifar", 8), (Stage(2, 16, 2, 1, 16), Stage(1, 24, 2, 1, 24)), block=block, num_classes=5
         )
-    reference = unusual(network)
+    reference = model_with_varied_state(network)
     model = fuse(copy.deepcopy(reference))
     for one in (model, reference):
         outputs(one)
@@ -249,7 +249,7 @@ def test_patched_classes_count(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # torch uses it itself
 def test_forward_derivatives_are_torchs():
-    model = fuse(unusual(NETWORK).eval())
+    model = fuse(model_with_varied_state(NETWORK).eval())
     reference = unfuse(copy.deepcopy(model))
     direction = images(NETWORK, (3, 17, 15)).flip(0)
     for got, expected in zip(*(torch.func.jvp(one, (X,), (direction,)) for one in (model, reference)), strict=True):

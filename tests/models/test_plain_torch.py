@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 import torch
-from kinds import EVERYTHING, images, shrunken, unusual
+from kinds import EVERYTHING, images, model_with_varied_state, shrunken
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def model_of(name, training, made=lambda model: model):
-    return made(unusual(NETWORKS[name]).train(training))
+    return made(model_with_varied_state(NETWORKS[name]).train(training))
 
 
 def gradients(model, x):
@@ -81,7 +81,7 @@ def test_fx_traces_every_kind_with_what_it_drops(name, training):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_torchscript_compiles_every_kind(name):
-    model = unusual(EVERYTHING[name])
+    model = model_with_varied_state(EVERYTHING[name])
     x = images(model.network, SIZE)
     torch.testing.assert_close(torch.jit.script(copy.deepcopy(model))(x), model(x))
 
@@ -204,7 +204,7 @@ def test_activations_that_are_put_in_others_places_are_called(name, training, ma
     model, x = model_of(name, training, made), images(NETWORKS[name], SIZE)
     model(x)
     total = sum(isinstance(module, kinds) for module in model.modules())
-    calls, reference = exchange(model, kinds), unusual(NETWORKS[name]).train(training)
+    calls, reference = exchange(model, kinds), model_with_varied_state(NETWORKS[name]).train(training)
     reference(x)
     exchange(reference, kinds)
     with torch.no_grad():

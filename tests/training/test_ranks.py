@@ -36,7 +36,7 @@ def saw(tmp_path_factory):
 
 
 def test_words_and_what_is_done_once_first(saw):
-    assert [one[0] for one in saw] == [[["word of 0", "word of 1"], [rank]] for rank in range(2)]
+    assert [one[0] for one in saw] == [[["text of 0", "text of 1"], [rank]] for rank in range(2)]
 
 
 def test_what_one_is_refused_the_first_says(saw):
