@@ -1,4 +1,4 @@
-"""The same networks under two recipes: whether one predicts the other, say whether 10 epochs rank networks as 50 do."""
+"""The same networks under two recipes, and whether one predicts the other: do 10 epochs rank networks as 50 do?"""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def test_weighted_edfs_are_compared_by_bootstrap():
 
 @given(ERRORS, ERRORS)
 def test_swapping_the_populations_changes_the_sign(a, b):
-    one, other = difference(edf(a), edf(b), resamples=20), difference(edf(b), edf(a), resamples=20)
-    np.testing.assert_allclose(one.values, -other.values, atol=1e-12)
-    assert (one.a_above_p, one.b_above_p) == pytest.approx((other.b_above_p, other.a_above_p))
+    forward, backward = difference(edf(a), edf(b), resamples=20), difference(edf(b), edf(a), resamples=20)
+    np.testing.assert_allclose(forward.values, -backward.values, atol=1e-12)
+    assert (forward.a_above_p, forward.b_above_p) == pytest.approx((backward.b_above_p, backward.a_above_p))
 
 
 def test_single_networks_and_invalid_levels():

@@ -130,9 +130,8 @@ def test_single_networks_equal_errors_and_perfect_order():
     single = compare_paired(make_results("A", [30.0]), make_results("B", [20.0]))
     assert math.isnan(single.spearman.value)
     assert math.isnan(single.mean_difference.low)
-    assert single.sentence().startswith(
-        "A and B: no order to compare, since all errors under one of them are equal (n = 1). Of the"
-    )
+    reason = "since all errors under one of them are equal (n = 1)"
+    assert single.sentence().startswith(f"A and B: no order to compare, {reason}. Of the best 10%")
     flat = compare_paired(make_results("A", [30.0] * 5), make_results("B", [30.0] * 5))
     assert (flat.wilcoxon_p, flat.mean_difference.p) == (1, 1)
     two = compare_paired(make_results("A", [30.0, 40]), make_results("B", [30.0, 50]))

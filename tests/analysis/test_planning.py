@@ -83,18 +83,18 @@ def test_more_power_more_pairs_and_less_effect_need_more_networks():
 
 @pytest.mark.parametrize(("margin", "sd", "pairs"), [(0.5, 2.0, 1), (3.0, 3.0, 4)])
 def test_the_planned_number_of_networks_shows_that_a_space_is_not_worse(margin, sd, pairs):
-    one, both = (plan_not_worse(margin, sd, pairs=pairs, both_sides=sides) for sides in (False, True))
+    one_side, both = (plan_not_worse(margin, sd, pairs=pairs, both_sides=sides) for sides in (False, True))
     rng = np.random.default_rng(2)
     above, within = [], []
     for _ in range(2000):
-        estimates = [mean_difference(*rng.normal(40, sd, (2, plan.n)), 2 * 0.05 / pairs) for plan in (one, both)]
+        estimates = [mean_difference(*rng.normal(40, sd, (2, plan.n)), 2 * 0.05 / pairs) for plan in (one_side, both)]
         above.append(estimates[0].high < margin)
         within.append(-margin < estimates[1].low and estimates[1].high < margin)
-    assert np.mean(above) == pytest.approx(one.power, abs=error_of(one.power, draws=2000))
+    assert np.mean(above) == pytest.approx(one_side.power, abs=error_of(one_side.power, draws=2000))
     assert np.mean(within) == pytest.approx(both.power, abs=error_of(both.power, draws=2000))
-    assert 0.8 <= one.power < 0.9
+    assert 0.8 <= one_side.power < 0.9
     assert 0.8 <= both.power < 0.9
-    assert power_not_worse(int(0.9 * one.n) - 1, margin, sd, pairs=pairs) < 0.8
+    assert power_not_worse(int(0.9 * one_side.n) - 1, margin, sd, pairs=pairs) < 0.8
 
 
 def test_impossible_plans_are_rejected():
