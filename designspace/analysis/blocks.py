@@ -79,8 +79,8 @@ class _Pooled:
     ) -> NDArray[np.bool_]:  # (count, n)
         """Return labels with pairs swapped at random and all others permuted."""
         labels = np.repeat(is_a[None], count, axis=0)
-        single = np.setdiff1d(np.arange(is_a.size), np.concatenate([self.first, self.second]))
-        labels[:, single] = rng.permuted(labels[:, single], axis=1)
+        singles = np.setdiff1d(np.arange(is_a.size), np.concatenate([self.first, self.second]))
+        labels[:, singles] = rng.permuted(labels[:, singles], axis=1)
         swap = rng.random((count, self.first.size)) < 0.5
         labels[:, self.first] ^= swap
         labels[:, self.second] ^= swap
@@ -138,12 +138,12 @@ def mean_difference_of_pairs(
 
     value = float(a.mean() - b.mean())
     parts_a, parts_b = (a - a.mean()) / a.size, -(b - b.mean()) / b.size
-    both = parts_a[pairs[:, 0]] + parts_b[pairs[:, 1]]
-    single = np.concatenate([np.delete(parts_a, pairs[:, 0]), np.delete(parts_b, pairs[:, 1])])
-    units = both.size + single.size
+    paired = parts_a[pairs[:, 0]] + parts_b[pairs[:, 1]]
+    singles = np.concatenate([np.delete(parts_a, pairs[:, 0]), np.delete(parts_b, pairs[:, 1])])
+    units = paired.size + singles.size
     if units < 2:
         return Estimate(value, math.nan, math.nan, math.nan, level)
-    error = math.sqrt((float((both**2).sum()) + float((single**2).sum())) * units / (units - 1))
+    error = math.sqrt((float((paired**2).sum()) + float((singles**2).sum())) * units / (units - 1))
     half = error * float(stdtrit(units - 1, 1 - level / 2))
     p = 2 * float(stdtr(units - 1, -abs(value) / error)) if error else float(value == 0)
     return Estimate(value, value - half, value + half, p, level)

@@ -159,21 +159,21 @@ class Comparison:
         sizes = f"n = {pair.n_a} and {pair.n_b}"
         percent = f"{100 * self.level:g}%"
         so_far = "So far, " if self.part < 1 else ""
-        ours, theirs = pair.titles
+        title_a, title_b = pair.titles
         if self.better:
             probability = f"{pair.effect:.2f}" if pair.effect < 0.995 else "above 0.99"  # 1.00 would claim certainty
             crosses = f" However, the curves cross: at some errors, {pair.b} is ahead."
             crossing = crosses if self.dominance == "cross" else ""
             return (
-                f"{so_far}{ours} is better than {theirs}: a random network from {pair.a} has a lower error than one "
-                f"from {pair.b} with probability {probability} ({test}, {sizes}).{crossing}"
+                f"{so_far}{title_a} is better than {title_b}: a random network from {pair.a} has a lower error than "
+                f"one from {pair.b} with probability {probability} ({test}, {sizes}).{crossing}"
             )
         if self.differs:
             crossing = ": the curves cross, so each is ahead at some errors" if self.dominance == "cross" else ""
             return (
-                f"{so_far}{ours} and {theirs} differ ({test}, {sizes}), but neither is shown to be better at {percent}"
-                f"{crossing}; a random network from {pair.a} has the lower error with probability {pair.effect:.2f} "
-                f"({pair.effect_low:.2f} to {pair.effect_high:.2f})."
+                f"{so_far}{title_a} and {title_b} differ ({test}, {sizes}), but neither is shown to be better at "
+                f"{percent}{crossing}; a random network from {pair.a} has the lower error with probability "
+                f"{pair.effect:.2f} ({pair.effect_low:.2f} to {pair.effect_high:.2f})."
             )
         if not self.may_conclude:
             return f"{pair.a} and {pair.b}: no conclusion yet; the finished networks are not a random sample of each."
@@ -182,18 +182,18 @@ class Comparison:
         shown = f"no difference shown {'so far' if so_far else f'at {percent}'}"
         interval = f"{pair.mean_difference:+.2f} points ({pair.mean_low:+.2f} to {pair.mean_high:+.2f})"
         means = "" if math.isnan(pair.mean_low) else f" The means differ by {interval}."
-        return f"{ours} and {theirs}: {shown} ({test}{too_few}). Not decided with {sizes}{outlook}.{means}"
+        return f"{title_a} and {title_b}: {shown} ({test}{too_few}). Not decided with {sizes}{outlook}.{means}"
 
     @property
     def titles(self) -> tuple[str, str]:
         """Names of A and B, each followed by its other differences in brackets, such as another recipe."""
         sides = [check.sides for check in self.preconditions if any(check.sides)]
         differences = ["; ".join(pair) for pair in zip(*sides, strict=True)] if sides else ["", ""]
-        ours, theirs = (
+        title_a, title_b = (
             f"{name} ({difference})" if difference else name
             for name, difference in zip((self.a, self.b), differences, strict=True)
         )
-        return ours, theirs
+        return title_a, title_b
 
     def swapped(self) -> Comparison:
         """Return the same comparison with A and B swapped."""
@@ -290,7 +290,7 @@ def _compare_worst_case(a: Results, b: Results, level: float, seed: int) -> Comp
     combinations = list(itertools.product(*possible))[1:]  # the first is that of the pair itself
     if not combinations:
         return pair
-    others = [_compare(ours, theirs, level, seed) for ours, theirs in combinations]
+    others = [_compare(variant_a, variant_b, level, seed) for variant_a, variant_b in combinations]
     variants = [pair, *others]
     # The true EDF lies between those with these trials at either end. It is above another if its lower bound is.
     above = {name: max(getattr(variant, name) for variant in variants) for name in ("a_above_p", "b_above_p")}
@@ -301,14 +301,14 @@ def _compare_worst_case(a: Results, b: Results, level: float, seed: int) -> Comp
 
 def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
     """Return the uncorrected numbers of one pair, without the trials left out, and its conditions."""
-    ours, theirs = a.errors(), b.errors()
-    first, second = np.sort(ours), np.sort(theirs)
+    errors_a, errors_b = a.errors(), b.errors()
+    first, second = np.sort(errors_a), np.sort(errors_b)
     ks = ks_test(first, second)
     shared = shared_networks(a, b)
     effect, mean = probability_lower(first, second, level), mean_difference(first, second, level)
     ks_p = ks.p
     if shared.are_many:
-        blocks = block_test(ours, theirs, shared.pairs, level, seed=seed)
+        blocks = block_test(errors_a, errors_b, shared.pairs, level, seed=seed)
         effect, mean, ks_p = blocks.effect, blocks.mean, blocks.ks_p
     median = median_difference(first, second, level)
     counts = a.counts, b.counts

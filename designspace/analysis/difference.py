@@ -168,9 +168,9 @@ def ks_test(a: NDArray[np.float64], b: NDArray[np.float64]) -> KS:
 
 def _largest_gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
     """Return how far the EDF of ``a`` is at most above that of ``b``, and how far below it; both are at least 0."""
-    ours, theirs = np.searchsorted(a, a, side="right") / a.size, np.searchsorted(b, b, side="right") / b.size
-    above = float((ours - np.searchsorted(b, a, side="right") / b.size).max())
-    below = float((theirs - np.searchsorted(a, b, side="right") / a.size).max())
+    edf_a, edf_b = np.searchsorted(a, a, side="right") / a.size, np.searchsorted(b, b, side="right") / b.size
+    above = float((edf_a - np.searchsorted(b, a, side="right") / b.size).max())
+    below = float((edf_b - np.searchsorted(a, b, side="right") / a.size).max())
     return max(0.0, above), max(0.0, below)
 
 
@@ -187,11 +187,11 @@ def _p(a: NDArray[np.float64], b: NDArray[np.float64], distance: float, side: st
             # value, which is near 1, too.
             warnings.filterwarnings("ignore", "ks_2samp: Exact calculation unsuccessful", RuntimeWarning)
             return float(stats.ks_2samp(a, b, alternative=side, method="exact").pvalue)
-    more, fewer = float(largest), float(min(a.size, b.size))
-    effective = more * fewer / (more + fewer)
+    n, m = float(largest), float(min(a.size, b.size))
+    effective = n * m / (n + m)
     if side == "two-sided":
         return float(np.clip(stats.kstwo.sf(distance, round(effective)), 0, 1))
     # Hodges' approximation (1958), equation 5.3. SciPy uses it, too, but would sort a million errors again.
     scaled = 2 * effective * distance**2
-    step = 2 * distance * math.sqrt(effective) * (more + 2 * fewer) / math.sqrt(more * fewer * (more + fewer)) / 3
+    step = 2 * distance * math.sqrt(effective) * (n + 2 * m) / math.sqrt(n * m * (n + m)) / 3
     return math.exp(-scaled - step)

@@ -95,13 +95,13 @@ def within_margins(
     tested = []
     for pair in testable:
         a, b = populations[pair.a], populations[pair.b]
-        ours, theirs = a.errors(), b.errors()
+        errors_a, errors_b = a.errors(), b.errors()
         level = 2 * pair.level / len(testable)  # an interval of 1 - 2 alpha has two one-sided bounds of 1 - alpha
         shared = shared_networks(a, b)
         mean = (
-            mean_difference_of_pairs(ours, theirs, shared.pairs, level)
+            mean_difference_of_pairs(errors_a, errors_b, shared.pairs, level)
             if shared.are_many
-            else mean_difference(np.sort(ours), np.sort(theirs), level)
+            else mean_difference(np.sort(errors_a), np.sort(errors_b), level)
         )
         tested.append(WithinMargin(a.name, b.name, margin, mean.value, mean.low, mean.high, pair.level, len(testable)))
     return tuple(tested)

@@ -156,8 +156,8 @@ def compare_paired(a: Results, b: Results, level: float = 0.05) -> Paired:
     """
     check_level(level)
     Populations.of([a, b])
-    both = _errors(a).add_suffix("_a").join(_errors(b).add_suffix("_b"), how="inner")
-    finished = both[both["finished_a"] & both["finished_b"]]
+    common = _errors(a).add_suffix("_a").join(_errors(b).add_suffix("_b"), how="inner")
+    finished = common[common["finished_a"] & common["finished_b"]]
     counted = finished[~(finished["left_out_a"] | finished["left_out_b"])]
     if counted.empty:
         raise InputError(
@@ -178,9 +178,9 @@ def compare_paired(a: Results, b: Results, level: float = 0.05) -> Paired:
         mean_difference=mean_paired_difference(x, y, level),
         wilcoxon_p=_wilcoxon_p(x - y),
         best=tuple(_best_overlap(ids, x, y, part) for part in BEST_FRACTIONS),
-        only_a=len(a.table) - len(both),
-        only_b=len(b.table) - len(both),
-        unfinished=len(both) - len(finished),
+        only_a=len(a.table) - len(common),
+        only_b=len(b.table) - len(common),
+        unfinished=len(common) - len(finished),
         left_out=len(finished) - len(counted),
         level=level,
         chance_error=a.chance_error,

@@ -56,11 +56,11 @@ def independent(a: Results, b: Results, shared: SharedNetworks) -> Precondition:
     return Precondition(NAME, False, sentence, evidence={"shared": count})
 
 
-def _pairs(ours: pd.Index, theirs: pd.Index) -> NDArray[np.int64]:
+def _pairs(keys_a: pd.Index, keys_b: pd.Index) -> NDArray[np.int64]:
     """Return the positions of common keys in two indexes; none if an index has repeated keys."""
-    if not (ours.is_unique and theirs.is_unique):
+    if not (keys_a.is_unique and keys_b.is_unique):
         return np.empty((0, 2), np.int64)
-    positions = theirs.get_indexer(ours)
+    positions = keys_b.get_indexer(keys_a)
     return np.column_stack([np.flatnonzero(positions >= 0), positions[positions >= 0]]).astype(np.int64)
 
 

@@ -20,12 +20,12 @@ def same_training(a: Results, b: Results) -> Precondition:
 
     For tables without a recipe, epochs are those that the done trials completed.
     """
-    ours, theirs = _known(a), _known(b)
-    differing = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    known_a, known_b = _known(a), _known(b)
+    differing = [name for name in known_a if name in known_b and known_a[name] != known_b[name]]
     if not differing:
         return Precondition(NAME, True)
-    listed = "; ".join(f"{name} {_as_text(name, ours)} against {_as_text(name, theirs)}" for name in differing)
-    sides = (_side(differing, ours), _side(differing, theirs))
+    listed = "; ".join(f"{name} {_as_text(name, known_a)} against {_as_text(name, known_b)}" for name in differing)
+    sides = (_side(differing, known_a), _side(differing, known_b))
     sentence = (
         f"{a.name} and {b.name} were not trained alike ({listed}), which may explain a difference in their errors."
     )
