@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from designspace.analysis.planning import Plan, plan_better, plan_not_worse
+from designspace.analysis.planning import SamplePlan, plan_better, plan_not_worse
 from designspace.cli import app
 from designspace.support.errors import InputError
 from designspace.support.text import counted
@@ -44,7 +44,7 @@ def run(options: Options) -> None:
         print("Test: t test of the difference of the means against the margin, on one side or on both.")
 
 
-def _sentence(plan: Plan, claim: str) -> str:
+def _sentence(plan: SamplePlan, claim: str) -> str:
     """Return the number of networks for a claim, without its condition."""
     holm = f", Holm-corrected over {plan.pairs} pairs" if plan.pairs > 1 else ""
     return (

@@ -1,8 +1,8 @@
-"""The empirical bootstrap: which values of a parameter do good networks have?
+"""The empirical bootstrap: the values of a parameter that good networks have.
 
-"Designing Network Design Spaces" (section 3.2) draws a quarter of the networks with replacement, notes the parameter of
-the best one, and does so thousands of times. What that tends to has a closed form, which is computed here: there is
-nothing to seed, and no noise of simulation.
+"Designing Network Design Spaces" (section 3.2) draws a quarter of the networks with replacement, records the parameter
+of the best one, and repeats this thousands of times. The limit has a closed form, which is computed here, without a
+seed and without simulation noise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.metrics import Column, Metric, counted, metric, metrics_of, values
+from designspace.analysis.metrics import Column, Metric, counted_errors, metric, metrics_of, values
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
@@ -27,20 +27,20 @@ class BestValue:
 
     metric: Metric
     low: float
-    """Lower end of the interval that holds the best network's value in 1 - ``level`` of the resamples."""
+    """Lower end of the interval that contains the best network's value in 1 - ``level`` of the resamples."""
     median: float
-    """Median over the resamples: the most likely best value, as the paper calls it."""
+    """Median over the resamples, which the paper calls the most likely best value."""
     high: float
     best: float
-    """Value of the network of least error itself."""
+    """Value of the network with the least error."""
     n: int
-    """Networks that count: those finished that have the metric."""
+    """Number of finished networks that have the metric."""
     draws: int
-    """Networks in each resample."""
+    """Number of networks in each resample."""
     level: float
 
     def table(self) -> pd.DataFrame:
-        """One row."""
+        """Return one row."""
         numbers = {"low": self.low, "median": self.median, "high": self.high, "best": self.best}
         return pd.DataFrame(
             [{"metric": self.metric.name, **numbers, "n": self.n, "draws": self.draws, "level": self.level}]
@@ -49,22 +49,22 @@ class BestValue:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BestValues(Outlined):
-    """The best values of several metrics of one population, in the order asked for."""
+    """The best values of several metrics of one population, in the requested order."""
 
     name: str
-    found: tuple[BestValue, ...]
+    values: tuple[BestValue, ...]
 
     def __len__(self) -> int:
-        """How many metrics."""
-        return len(self.found)
+        """Return the number of metrics."""
+        return len(self.values)
 
     def __iter__(self) -> Iterator[BestValue]:
-        """One after the other."""
-        return iter(self.found)
+        """Iterate over the best values."""
+        return iter(self.values)
 
     def table(self) -> pd.DataFrame:
-        """One row for each metric."""
-        rows = [one.table() for one in self.found]
+        """Return one row per metric."""
+        rows = [value.table() for value in self.values]
         table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
         table.insert(0, "run", self.name)
         return table
@@ -72,20 +72,20 @@ class BestValues(Outlined):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scatter(Outlined):
-    """Error against one metric, network by network, with the best value."""
+    """The error and one metric of each network, with the best value of the metric."""
 
     name: str
     metric: Metric
     values: Column
     errors: Column
-    """Per cent; a failed trial has that of chance."""
+    """Percent; failed trials have the error of chance."""
     failed: NDArray[np.bool_]
     trials: tuple[str, ...]
     best_value: BestValue | None
-    """None where no network counts."""
+    """None if no network counts."""
 
     def table(self) -> pd.DataFrame:
-        """One row for each network; the ends of the interval stand in each."""
+        """Return one row per network; each row has the ends of the interval."""
         table = pd.DataFrame(
             {
                 "run": self.name,
@@ -109,24 +109,24 @@ def best_value(
     *,
     column: ErrorColumn = "final_error",
 ) -> BestValue:
-    """The best value of a metric by the empirical bootstrap: interval of 1 - ``level``, and median.
+    """Return the best value of a metric by the empirical bootstrap, with its interval and median.
 
     Args:
-        results: a population; its networks without that metric (the width of a stage they lack) do not count.
+        results: a population; networks without the metric (the width of a missing stage) do not count.
         name: the metric.
-        share: the part of the networks that each resample holds, drawn with replacement.
-        level: the interval holds 1 - ``level`` of the resamples, with ``level`` / 2 on either side.
+        share: the fraction of the networks in each resample, drawn with replacement.
+        level: the interval contains 1 - ``level`` of the resamples, with ``level`` / 2 on either side.
         column: the error that decides which network is best.
 
     Raises:
-        InputError: an unknown metric, no network that counts, or a ``share`` or ``level`` out of range.
+        InputError: the metric is unknown, no network counts, or ``share`` or ``level`` is out of range.
     """
-    drawn = scatter(results, name, share, level, column=column)
-    if drawn.best_value is None:
+    points = scatter(results, name, share, level, column=column)
+    if points.best_value is None:
         raise InputError(
-            f"{results.name}: no finished network has a value of {drawn.metric.name} ({results.counts.sentence()})"
+            f"{results.name}: no finished network has a value of {points.metric.name} ({results.counts.sentence()})"
         )
-    return drawn.best_value
+    return points.best_value
 
 
 def best_values(
@@ -137,14 +137,14 @@ def best_values(
     *,
     column: ErrorColumn = "final_error",
 ) -> BestValues:
-    """`best_value` of several metrics; of all that vary in the population unless told otherwise.
+    """Return `best_value` for several metrics, by default for all that vary in the population.
 
     Raises:
         InputError: as `best_value`.
     """
-    wanted = metrics_of(results) if names is None else tuple(names)
-    found = (best_value(results, one, share, level, column=column) for one in wanted)
-    return BestValues(results.name, tuple(found))
+    chosen = metrics_of(results) if names is None else tuple(names)
+    best = (best_value(results, metric_name, share, level, column=column) for metric_name in chosen)
+    return BestValues(results.name, tuple(best))
 
 
 def scatter(
@@ -155,46 +155,48 @@ def scatter(
     *,
     column: ErrorColumn = "final_error",
 ) -> Scatter:
-    """Errors against a metric, with its best value (figures 2 and 5 of "Designing Network Design Spaces").
+    """Return errors and a metric, with its best value (figures 2 and 5 of "Designing Network Design Spaces").
 
     Raises:
-        InputError: an unknown metric, or a ``share`` or ``level`` out of range.
+        InputError: the metric is unknown, or ``share`` or ``level`` is out of range.
     """
-    rows, errors = counted(results, column)
-    column_ = values(results, name)[rows]
-    there = np.isfinite(column_)
-    table = results.table.iloc[rows[there]]
-    found = best_of(column_[there], errors[there], metric(name), share, level) if there.any() else None
+    rows, errors = counted_errors(results, column)
+    metric_values = values(results, name)[rows]
+    is_known = np.isfinite(metric_values)
+    table = results.table.iloc[rows[is_known]]
+    best = best_of(metric_values[is_known], errors[is_known], metric(name), share, level) if is_known.any() else None
     failed = (table["status"] == "failed").to_numpy(bool)
-    return Scatter(results.name, metric(name), column_[there], errors[there], failed, tuple(table["trial"]), found)
+    trials = tuple(table["trial"])
+    return Scatter(results.name, metric(name), metric_values[is_known], errors[is_known], failed, trials, best)
 
 
 def best_of(
     column: ArrayLike, errors: ArrayLike, name: str | Metric, share: float = 0.25, level: float = 0.05
 ) -> BestValue:
-    """The best value of plain arrays: the values of a metric and the errors of the same networks.
+    """Return the best value from arrays: the values of a metric and the errors of the same networks.
 
     Raises:
-        InputError: no network, a number that is not finite, or a ``share`` or ``level`` out of range.
+        InputError: there is no network, a number is not finite, or ``share`` or ``level`` is out of range.
     """
     check_level(level)
     if not 0 < share <= 1:
-        raise InputError(f"share must be above 0 and at most 1, as 0.25 for a quarter, not {share!r}")
-    wanted, error = np.asarray(column, np.float64), np.asarray(errors, np.float64)
-    if not wanted.size or wanted.shape != error.shape or not np.isfinite([wanted, error]).all():
-        raise InputError("the best value needs as many values as errors, at least one, all of them finite")
-    draws = max(1, round(share * wanted.size))
-    weights = chance_to_be_best(error, draws)
-    low, median, high = weighted_quantiles(wanted, weights, [level / 2, 0.5, 1 - level / 2])
-    best = float(wanted[np.argmin(error)])
-    return BestValue(metric(name), float(low), float(median), float(high), best, wanted.size, draws, level)
+        raise InputError(f"share must be above 0 and at most 1, such as 0.25 for a quarter, not {share!r}")
+    checked, checked_errors = np.asarray(column, np.float64), np.asarray(errors, np.float64)
+    if not checked.size or checked.shape != checked_errors.shape or not np.isfinite([checked, checked_errors]).all():
+        raise InputError("the best value needs as many values as errors, at least one of each, and all must be finite")
+    draws = max(1, round(share * checked.size))
+    weights = chance_to_be_best(checked_errors, draws)
+    low, median, high = weighted_quantiles(checked, weights, [level / 2, 0.5, 1 - level / 2])
+    best = float(checked[np.argmin(checked_errors)])
+    return BestValue(metric(name), float(low), float(median), float(high), best, checked.size, draws, level)
 
 
 def chance_to_be_best(errors: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
-    """Probability of each network to be the best of ``draws`` drawn with replacement. Same order as ``errors``.
+    """Return the probability of each network to be the best of ``draws`` drawn with replacement.
 
-    The best has rank r or worse where all draws have, so P(rank r) = ((n - r + 1) / n)^m - ((n - r) / n)^m. Networks
-    of equal error share the probability of their ranks equally, which is a fair choice among the best ones.
+    The order is that of ``errors``. The best has rank r or worse if all draws do, so P(rank r) = ((n - r + 1) / n)^m -
+    ((n - r) / n)^m. Networks with equal errors share the probability of their ranks equally, as if one of them was
+    chosen at random.
     """
     n = errors.size
     ascending = np.sort(errors)
@@ -207,11 +209,11 @@ def chance_to_be_best(errors: NDArray[np.float64], draws: int) -> NDArray[np.flo
 def weighted_quantiles(
     column: NDArray[np.float64], weights: NDArray[np.float64], probabilities: Sequence[float]
 ) -> NDArray[np.float64]:
-    """The least values whose cumulated weight reaches each probability: always values that a network has."""
+    """Return the least values whose cumulative weight reaches each probability; each is the value of a network."""
     order = np.argsort(column, kind="stable")
-    cumulated = np.cumsum(weights[order])
-    cumulated /= cumulated[-1]
-    # The sum of many weights may miss a probability by its last digits.
-    places = np.searchsorted(cumulated, np.asarray(probabilities) - 1e-12, side="left")
-    found: NDArray[np.float64] = column[order][np.minimum(places, column.size - 1)]
-    return found
+    cumulative = np.cumsum(weights[order])
+    cumulative /= cumulative[-1]
+    # The sum of many weights may miss a probability by rounding.
+    indices = np.searchsorted(cumulative, np.asarray(probabilities) - 1e-12, side="left")
+    quantiles: NDArray[np.float64] = column[order][np.minimum(indices, column.size - 1)]
+    return quantiles

@@ -1,8 +1,8 @@
-"""Tests of two populations that have networks in common: each common network is a pair, the rest are single networks.
+"""Tests of two populations with networks in common: each common network is a pair, and the others are single networks.
 
-Under the hypothesis that the spaces are alike, the two errors of a pair may be swapped, and the labels of the others
+Under the hypothesis that the spaces are equal, the two errors of a pair may be swapped, and the labels of the others
 permuted. The statistic is P(A < B) + P(A = B) / 2 over its standard error, where a pair counts as one unit (Obuchowski,
-Biometrics 53, 1997: the variance of DeLong for clustered data).
+Biometrics 53, 1997: DeLong's variance for clustered data).
 """
 
 from __future__ import annotations
@@ -16,49 +16,50 @@ from numpy.typing import NDArray
 from designspace.analysis.effects import Estimate
 
 PERMUTATIONS = 1999
-_AT_ONCE = 4_000_000
-"""Labels that are permuted at once."""
+_MAX_LABELS = 4_000_000
+"""Number of labels that are permuted at once, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockTest:
-    """What two populations with networks in common say."""
+    """Estimates and p values from two populations with networks in common."""
 
     effect: Estimate
-    """P(A < B) + P(A = B) / 2, its interval, and the p value by permutation."""
+    """P(A < B) + P(A = B) / 2, its interval and its p value by permutation."""
     mean: Estimate
     """Mean of A less mean of B."""
     ks_p: float
-    """The Kolmogorov-Smirnov distance, by permutation."""
+    """P value of the Kolmogorov-Smirnov distance, by permutation."""
 
 
 def block_test(
     a: NDArray[np.float64], b: NDArray[np.float64], pairs: NDArray[np.int64], level: float = 0.05, *, seed: int = 0
 ) -> BlockTest:
-    """Test two populations of errors, of which some are of the same networks.
+    """Test two populations of errors, some of which belong to the same networks.
 
     Args:
         a: errors of the first population, shape (n_a,).
-        b: errors of the second one, shape (n_b,).
-        pairs: places of the same network in ``a`` and in ``b``, shape (pairs, 2); none stands there twice.
+        b: errors of the second population, shape (n_b,).
+        pairs: indices of the same network in ``a`` and in ``b``, shape (pairs, 2), without repetitions.
         level: one minus the confidence of the intervals.
-        seed: of the permutations.
+        seed: seed of the permutations.
     """
     order = np.argsort(np.concatenate([a, b]), kind="stable")
-    place = np.empty(order.size, np.int64)
-    place[order] = np.arange(order.size)
-    first, second = place[pairs[:, 0]], place[a.size + pairs[:, 1]]
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    first, second = rank[pairs[:, 0]], rank[a.size + pairs[:, 1]]
     pooled = _Pooled(np.concatenate([a, b])[order], first, second, a.size)
     is_a = (order < a.size)[None]
-    value, error, distance = (float(found[0]) for found in pooled.statistics(is_a))
+    value, error, distance = (float(values[0]) for values in pooled.statistics(is_a))
     at_least = np.zeros(2, np.int64)
     rng = np.random.default_rng(seed)
-    left = PERMUTATIONS
-    while left:
-        some = min(left, max(1, _AT_ONCE // order.size))
-        values, errors, distances = pooled.statistics(pooled.permuted(is_a[0], some, rng))
-        at_least += (_over(values, errors) >= _over(value, error) - 1e-9).sum(), (distances >= distance - 1e-12).sum()
-        left -= some
+    remaining = PERMUTATIONS
+    while remaining:
+        count = min(remaining, max(1, _MAX_LABELS // order.size))
+        values, errors, distances = pooled.statistics(pooled.permuted(is_a[0], count, rng))
+        is_as_far = _z_score(values, errors) >= _z_score(value, error) - 1e-9
+        at_least += is_as_far.sum(), (distances >= distance - 1e-12).sum()
+        remaining -= count
     p, ks_p = ((1 + at_least) / (1 + PERMUTATIONS)).tolist()
     units = order.size - len(pairs)
     return BlockTest(_effect(value, error, units, p, level), mean_difference_of_pairs(a, b, pairs, level), ks_p)
@@ -66,7 +67,7 @@ def block_test(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pooled:
-    """All errors, ascending, and which of them are of the same network."""
+    """All errors, ascending, and which of them belong to the same network."""
 
     values: NDArray[np.float64]  # (n,)
     first: NDArray[np.int64]  # (pairs,)
@@ -76,10 +77,10 @@ class _Pooled:
     def permuted(
         self, is_a: NDArray[np.bool_], count: int, rng: np.random.Generator
     ) -> NDArray[np.bool_]:  # (count, n)
-        """Return labels with pairs swapped at random and the rest permuted."""
+        """Return labels with pairs swapped at random and all others permuted."""
         labels = np.repeat(is_a[None], count, axis=0)
-        single = np.setdiff1d(np.arange(is_a.size), np.concatenate([self.first, self.second]))
-        labels[:, single] = rng.permuted(labels[:, single], axis=1)
+        singles = np.setdiff1d(np.arange(is_a.size), np.concatenate([self.first, self.second]))
+        labels[:, singles] = rng.permuted(labels[:, singles], axis=1)
         swap = rng.random((count, self.first.size)) < 0.5
         labels[:, self.first] ^= swap
         labels[:, self.second] ^= swap
@@ -91,22 +92,22 @@ class _Pooled:
         last = np.searchsorted(self.values, self.values, side="right") - 1
         start = np.searchsorted(self.values, self.values, side="left")
         counts = np.cumsum(is_a, axis=1, dtype=np.int32)
-        a_to, b_to = counts[:, last], last + 1 - counts[:, last]
+        a_up_to, b_up_to = counts[:, last], last + 1 - counts[:, last]
         a_before = np.where(start > 0, counts[:, start - 1], 0)
         b_before = start - a_before
-        placement = np.where(is_a, 1 - (b_before + b_to) / (2 * n_b), (a_before + a_to) / (2 * n_a))
+        placement = np.where(is_a, 1 - (b_before + b_up_to) / (2 * n_b), (a_before + a_up_to) / (2 * n_a))
         value = np.where(is_a, placement, 0).sum(axis=1) / n_a
-        share = (placement - value[:, None]) / np.where(is_a, n_a, n_b)
-        both = share[:, self.first] + share[:, self.second]
+        part = (placement - value[:, None]) / np.where(is_a, n_a, n_b)
+        of_pairs = part[:, self.first] + part[:, self.second]
         units = self.values.size - self.first.size
-        of_single = (share**2).sum(axis=1) - (share[:, self.first] ** 2 + share[:, self.second] ** 2).sum(axis=1)
-        variance = (of_single + (both**2).sum(axis=1)) * units / max(1, units - 1)
-        distance = np.abs(a_to / n_a - b_to / n_b).max(axis=1)
+        of_single = (part**2).sum(axis=1) - (part[:, self.first] ** 2 + part[:, self.second] ** 2).sum(axis=1)
+        variance = (of_single + (of_pairs**2).sum(axis=1)) * units / max(1, units - 1)
+        distance = np.abs(a_up_to / n_a - b_up_to / n_b).max(axis=1)
         return value, np.sqrt(np.maximum(variance, 0)), distance
 
 
-def _over(value: NDArray[np.float64] | float, error: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Return how many standard errors a probability is from 1/2; infinitely many where it has none."""
+def _z_score(value: NDArray[np.float64] | float, error: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return how many standard errors a probability is from 1/2; infinity if the standard error is 0."""
     gap = np.abs(np.asarray(value) - 0.5)
     return np.asarray(np.divide(gap, error, out=np.where(gap > 1e-12, np.inf, 0.0), where=np.asarray(error) > 1e-12))
 
@@ -125,24 +126,24 @@ def _effect(value: float, error: float, units: int, p: float, level: float) -> E
 def mean_difference_of_pairs(
     a: NDArray[np.float64], b: NDArray[np.float64], pairs: NDArray[np.int64], level: float = 0.05
 ) -> Estimate:
-    """Estimate the mean of A less the mean of B, with the variance in which each pair is one unit.
+    """Estimate the mean of A less the mean of B, with a variance in which each pair is one unit.
 
     Args:
         a: errors of the first population, shape (n_a,).
-        b: errors of the second one, shape (n_b,).
-        pairs: places of the same network in ``a`` and in ``b``, shape (pairs, 2).
+        b: errors of the second population, shape (n_b,).
+        pairs: indices of the same network in ``a`` and in ``b``, shape (pairs, 2).
         level: one minus the confidence of the interval.
     """
     from scipy.special import stdtr, stdtrit
 
     value = float(a.mean() - b.mean())
-    ours, theirs = (a - a.mean()) / a.size, -(b - b.mean()) / b.size
-    both = ours[pairs[:, 0]] + theirs[pairs[:, 1]]
-    single = np.concatenate([np.delete(ours, pairs[:, 0]), np.delete(theirs, pairs[:, 1])])
-    units = both.size + single.size
+    parts_a, parts_b = (a - a.mean()) / a.size, -(b - b.mean()) / b.size
+    paired = parts_a[pairs[:, 0]] + parts_b[pairs[:, 1]]
+    singles = np.concatenate([np.delete(parts_a, pairs[:, 0]), np.delete(parts_b, pairs[:, 1])])
+    units = paired.size + singles.size
     if units < 2:
         return Estimate(value, math.nan, math.nan, math.nan, level)
-    error = math.sqrt((float((both**2).sum()) + float((single**2).sum())) * units / (units - 1))
+    error = math.sqrt((float((paired**2).sum()) + float((singles**2).sum())) * units / (units - 1))
     half = error * float(stdtrit(units - 1, 1 - level / 2))
     p = 2 * float(stdtr(units - 1, -abs(value) / error)) if error else float(value == 0)
     return Estimate(value, value - half, value + half, p, level)

@@ -1,4 +1,4 @@
-"""Conditions on the rows of a table of results: a text such as ``d4 >= 3 and flops < 1e6``, a mask, or a function."""
+"""Conditions on the rows of a table of results: a text such as ``d4 >= 3 and flops < 1e6``, a mask or a function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Condition: TypeAlias = str | ArrayLike | Callable[[pd.DataFrame], ArrayLike]
 
 _EXAMPLE = "write it as d4 >= 3 and flops < 1e6"
 _CALLER = 3
-"""Frames between pandas and the caller of `Results.where`, whose variables ``@name`` means."""
+"""Number of frames between pandas and the caller of `Results.where`, to whose variables ``@name`` refers."""
 
 
 def rows_that_meet(condition: Condition, name: str, table: pd.DataFrame) -> NDArray[np.bool_]:  # (rows,)
@@ -26,11 +26,11 @@ def rows_that_meet(condition: Condition, name: str, table: pd.DataFrame) -> NDAr
 
     Args:
         condition: the condition.
-        name: name of the results, for errors.
+        name: name of the results, for messages.
         table: the table of results.
 
     Raises:
-        InputError: a text that cannot be evaluated or names an unknown column, or not one truth value per row.
+        InputError: the text cannot be evaluated or names an unknown column, or there is not one truth value per row.
     """
     if isinstance(condition, str):
         shown, mask = repr(condition), _evaluated(condition, name, table)
@@ -38,7 +38,7 @@ def rows_that_meet(condition: Condition, name: str, table: pd.DataFrame) -> NDAr
         shown, mask = "the condition", condition(table) if callable(condition) else condition
     if isinstance(mask, pd.Series) and not mask.index.equals(table.index):
         raise InputError(
-            f"{name}: the rows of the mask are not those of the table; make it from results.table as it is"
+            f"{name}: the rows of the mask are not those of the table; compute the mask from results.table unchanged"
         )
     values = np.asarray(mask)
     if values.dtype != np.bool_ or values.shape != (len(table),):
@@ -50,14 +50,14 @@ def rows_that_meet(condition: Condition, name: str, table: pd.DataFrame) -> NDAr
 
 
 def _evaluated(condition: str, name: str, table: pd.DataFrame) -> object:
-    """Return what pandas makes of a condition."""
+    """Return the value of a condition, as evaluated by pandas."""
     try:
         return table.eval(" ".join(condition.split()), engine="python", level=_CALLER)
     except UndefinedVariableError as error:
         variable = re.search("'(.*)'", str(error))
         unknown_name = variable[1] if variable else ""
         if f"@{unknown_name}" in condition:
-            raise InputError(f"{name}: no variable {unknown_name} for {condition!r} where it is called") from error
+            raise InputError(f"{name}: no variable {unknown_name} for {condition!r} in the calling code") from error
         raise unknown(f"column {unknown_name!r} in", condition, table.columns) from error
-    except Exception as error:  # pandas raises errors of any kind for a text that it cannot evaluate
+    except Exception as error:  # pandas raises errors of any type for a text that it cannot evaluate
         raise InputError(f"{name}: {condition!r} cannot be evaluated ({error}); {_EXAMPLE}") from error

@@ -13,9 +13,9 @@ from designspace.trials.trial import DIVERGED
 Failures = Literal["by_cause", "chance", "exclude"]
 """Rule for failed trials.
 
-``by_cause``: a network that diverged learned nothing and counts at chance level. What the machine ended (out of memory,
-a time limit, a worker that died, an error of the code) says nothing of the network and is left out. ``chance``: all at
-chance level. ``exclude``: all are left out, which flatters a space whose networks diverge.
+``by_cause``: a network that diverged learned nothing and counts at chance level. A trial that the machine ended (out of
+memory, time limit, worker crash, error in the code) is left out, since its failure is not due to the network.
+``chance``: all count at chance level. ``exclude``: all are left out, which favours a space whose networks diverge.
 """
 
 
@@ -30,5 +30,5 @@ def at_chance(table: pd.DataFrame, failures: Failures) -> NDArray[np.bool_]:  # 
 
 
 def has_text(table: pd.DataFrame, column: str, text: str) -> NDArray[np.bool_]:  # (trials,)
-    """Return which rows have a text in a column; ten times as fast as a comparison of columns of texts in pandas."""
+    """Return which rows have a text in a column; ten times as fast as comparing text columns in pandas."""
     return np.asarray(table[column].to_numpy(object) == text, np.bool_)

@@ -1,8 +1,8 @@
-"""Which parameters decide the error? Importance by permutation, on a random forest that is judged first.
+"""Which parameters decide the error: permutation importance on a random forest whose accuracy is checked first.
 
-A forest is trained on parts of a population and asked for the errors of the rest. How much of their variance it tells,
-R^2, says whether there is anything to explain. How much R^2 falls where one parameter is shuffled among the networks
-says how much of that rests on this parameter (Breiman, "Random Forests", 2001).
+A forest is trained on parts of a population and predicts the errors of the others. The fraction of their variance that
+it predicts, R^2, shows whether there is anything to explain. The decrease of R^2 when one parameter is shuffled among
+the networks shows how much depends on this parameter (Breiman, "Random Forests", 2001).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.metrics import Metric, counted, metric, parameters_of, values
+from designspace.analysis.metrics import Metric, counted_errors, metric, parameters_of, values
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
@@ -27,41 +27,45 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float64]
 
-FEWEST = 10
-"""Networks below which there is nothing to learn from."""
+MIN_NETWORKS = 10
+"""Minimum number of networks to train a forest."""
 _FOLDS = 5
 _TREES = 60
 _VALUES = 8
-"""Values of a parameter at which its share of the variance is computed, at most."""
+"""Maximum number of values of a parameter at which its share of the variance is computed."""
 _BACKGROUND = 64
-"""Networks over which the other parameters are averaged, at most."""
-_TRIED = 4
-"""Parameters of which pairs are looked at: the most important ones."""
+"""Maximum number of networks over which the other parameters are averaged."""
+_MAX_PAIRED = 4
+"""Number of most important parameters whose pairs are analysed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterImportance:
-    """What one parameter contributes."""
+    """Importance of one parameter."""
 
     metric: Metric
     importance: float
-    """How much R^2 falls on held-out networks where this parameter is shuffled among them; about 0 for what does not
-    matter. It may exceed R^2, for a forest that is told wrong values does worse than one that tells the mean."""
+    """Decrease of R^2 on held-out networks if this parameter is shuffled among them; about 0 if it does not matter.
+
+    It may exceed R^2, because a forest with wrong inputs can predict worse than the mean does.
+    """
     deviation: float
-    """Standard deviation of that over the repeats: over shuffles and ways to hold out networks. It says how much the
-    number depends on these, not on the networks that were drawn."""
+    """Standard deviation of the importance over the repeats, that is, over shuffles and splits of the networks.
+
+    It shows how much the importance depends on these, not on the networks that were drawn.
+    """
     share: float
-    """Part of the variance of the forest's predictions that this parameter makes alone, the others averaged out."""
+    """Fraction of the variance of the forest's predictions due to this parameter alone, averaged over the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairShare:
-    """What two parameters do together, beyond what each does alone."""
+    """Joint effect of two parameters beyond the effects of each alone."""
 
     first: Metric
     second: Metric
     share: float
-    """Part of the variance of the forest's predictions."""
+    """Fraction of the variance of the forest's predictions."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,55 +74,57 @@ class Importances(Outlined):
 
     name: str
     r_squared: float
-    """Part of the variance of the errors of held-out networks that the forest tells: the mean over the repeats. At 0 or
-    below it explains nothing, and no importance means anything."""
+    """Fraction of the variance of held-out errors that the forest predicts, averaged over the repeats.
+
+    If it is 0 or less, the forest explains nothing, and importances are meaningless.
+    """
     r_squared_deviation: float
     n: int
-    """Networks that count."""
+    """Number of networks that count."""
     failed: int
-    """How many of these failed and count at chance level."""
+    """Number of these that failed and count at chance level."""
     repeats: int
     seed: int
     ranks: bool
-    """Whether the ranks of the errors were explained, or the errors themselves."""
+    """Whether the ranks of the errors were predicted instead of the errors."""
     parameters: tuple[ParameterImportance, ...]
     """The most important first."""
     pairs: tuple[PairShare, ...]
-    """Of the most important parameters, the greatest share first."""
+    """Pairs of the most important parameters, the greatest share first."""
 
     @property
     def explains(self) -> bool:
-        """Whether the forest tells more than nothing: R^2 is above 0.1 and by two deviations above 0.
+        """Whether the forest has predictive power: R^2 is above 0.1 and more than two deviations above 0.
 
-        Of simulated populations of 16 or 48 networks in which nothing matters, one in fifty passes.
+        Of simulated populations of 16 or 48 networks in which no parameter matters, one in fifty passes.
         """
         return self.r_squared > max(0.1, 2 * self.r_squared_deviation)
 
     def sentence(self) -> str:
-        """What may be said, with the numbers it rests on."""
+        """Return the conclusion as text, with the numbers on which it rests."""
         what = "the ranks of the errors" if self.ranks else "the errors"
-        told = f"R^2 = {self.r_squared:.2f} +- {self.r_squared_deviation:.2f} on held-out networks, n = {self.n}"
+        accuracy = f"R^2 = {self.r_squared:.2f} +- {self.r_squared_deviation:.2f} on held-out networks, n = {self.n}"
         if not self.explains:
-            # Where one product of two parameters makes 40% of the variance, no simulated population of 100 networks was
-            # explained, and 20% of those of 500.
+            # If a product of two parameters makes 40% of the variance, none of the simulated populations of 100
+            # networks passes, and 20% of those of 500 networks do.
             return (
-                f"{self.name}: a forest tells next to nothing of {what} from the parameters ({told}). "
-                "It may miss what two parameters do only together."
+                f"{self.name}: a forest predicts almost nothing of {what} from the parameters ({accuracy}). "
+                "It may miss effects that two parameters have only together."
             )
         first = self.parameters[0]
-        how = f"R^2 falls by {first.importance:.2f} +- {first.deviation:.2f} where it is shuffled"
-        return f"{self.name}: for {what} {first.metric.name} matters most ({how}; {told})."
+        effect = f"R^2 falls by {first.importance:.2f} +- {first.deviation:.2f} if it is shuffled"
+        return f"{self.name}: for {what} {first.metric.name} matters most ({effect}; {accuracy})."
 
     def table(self) -> pd.DataFrame:
-        """One row for each parameter, then one for each pair (with a share only)."""
+        """Return one row per parameter, then one per pair (with a share only)."""
         head = {"run": self.name}
         tail = {"r_squared": self.r_squared, "r_squared_deviation": self.r_squared_deviation, "n": self.n}
         rows = [
             head
-            | {"parameter": one.metric.name, "importance": one.importance, "deviation": one.deviation}
-            | {"share": one.share}
+            | {"parameter": parameter.metric.name, "importance": parameter.importance, "deviation": parameter.deviation}
+            | {"share": parameter.share}
             | tail
-            for one in self.parameters
+            for parameter in self.parameters
         ]
         rows += [
             head
@@ -139,73 +145,76 @@ def importance(
     ranks: bool = True,
     column: ErrorColumn = "final_error",
 ) -> Importances:
-    """The importance of parameters for the error, by permutation on networks that the forest has not seen.
+    """Return the importance of parameters for the error, by permutation on networks that the forest has not seen.
 
-    Each repeat splits the networks into five parts anew. For each part a forest learns from the other four and tells
-    the errors of this one, with the parameters as they are and with each shuffled in turn. Parameters that go together
-    (the widths of a RegNet's stages) share their importance, so either alone may look small.
+    Each repeat splits the networks into five parts again. For each part, a forest is trained on the other four and
+    predicts the errors of this one, with the parameters as they are and with each of them shuffled in turn. Correlated
+    parameters (the widths of a RegNet's stages) share their importance, so each of them alone may appear small.
 
     Args:
         results: a population with at least 10 finished trials.
-        names: the parameters; unless told otherwise those that its networks were drawn by, as far as they vary. A value
-            that a network has not (the width of a stage it lacks) counts as -1.
-        repeats: of everything; the deviations are over these.
-        seed: of splits, forests and shuffles.
-        ranks: explain the ranks of the errors. The errors themselves (False) would make it a question of which few
-            networks fail, for the variance is theirs: a failed trial counts at chance level, far above the others.
+        names: the parameters; by default those that were sampled and vary. A missing value (the width of a missing
+            stage) counts as -1.
+        repeats: number of repetitions, over which the deviations are computed.
+        seed: seed of splits, forests and shuffles.
+        ranks: predict the ranks of the errors. With the errors themselves (False), the result mainly shows which few
+            networks fail, because they cause most of the variance: a failed trial counts at chance level, far above
+            the others.
         column: the error that counts.
 
     Raises:
-        InputError: fewer than 10 finished trials, errors or parameters that are all equal, or an unknown metric.
+        InputError: there are fewer than 10 finished trials, all errors or parameters are equal, or a metric is unknown.
     """
     if repeats < 2:
-        raise InputError(f"repeats must be at least 2, for a deviation, not {repeats}")
-    metrics = parameters_of(results) if names is None else tuple(metric(one) for one in names)
-    rows, errors = counted(results, column)
-    if errors.size < FEWEST:
-        raise InputError(f"{results.name}: importance needs {FEWEST} finished trials ({results.counts.sentence()})")
+        raise InputError(f"repeats must be at least 2, to compute a deviation, not {repeats}")
+    metrics = parameters_of(results) if names is None else tuple(metric(name) for name in names)
+    rows, errors = counted_errors(results, column)
+    if errors.size < MIN_NETWORKS:
+        raise InputError(
+            f"{results.name}: importance needs {MIN_NETWORKS} finished trials ({results.counts.sentence()})"
+        )
     if not metrics:
-        raise InputError(f"{results.name}: all networks have the same parameters, so none decides")
+        raise InputError(f"{results.name}: all networks have the same parameters, so none can be important")
     if np.ptp(errors) == 0:
-        raise InputError(f"{results.name}: all {errors.size} errors are the same, so nothing decides")
+        raise InputError(f"{results.name}: all {errors.size} errors are the same, so no parameter can be important")
     if ranks:
         from scipy.stats import rankdata
 
         errors = rankdata(errors)
-    inputs = np.nan_to_num(np.column_stack([values(results, one)[rows] for one in metrics]), nan=-1.0)
-    trials = [_repeat(inputs, errors, stream) for stream in np.random.SeedSequence(seed).spawn(repeats)]
-    drops = np.array([drop for _, drop in trials])  # (repeats, parameters)
+    inputs = np.nan_to_num(np.column_stack([values(results, parameter)[rows] for parameter in metrics]), nan=-1.0)
+    repetitions = [_repeat(inputs, errors, stream) for stream in np.random.SeedSequence(seed).spawn(repeats)]
+    drops = np.array([drop for _, drop in repetitions])  # (repeats, parameters)
     alone, together = _shares(inputs, errors, drops.mean(axis=0), seed)
-    scores = np.array([score for score, _ in trials])
-    found = [
-        ParameterImportance(one, float(drops[:, place].mean()), float(drops[:, place].std(ddof=1)), alone[place])
-        for place, one in enumerate(metrics)
+    scores = np.array([score for score, _ in repetitions])
+    parameters = [
+        ParameterImportance(parameter, float(drops[:, index].mean()), float(drops[:, index].std(ddof=1)), alone[index])
+        for index, parameter in enumerate(metrics)
     ]
-    found.sort(key=lambda one: (-one.importance, one.metric.name))
+    parameters.sort(key=lambda result: (-result.importance, result.metric.name))
     pairs = [PairShare(metrics[first], metrics[second], share) for (first, second), share in together.items()]
-    pairs.sort(key=lambda one: (-one.share, one.first.name, one.second.name))
+    pairs.sort(key=lambda pair: (-pair.share, pair.first.name, pair.second.name))
     failed = int((results.table["status"].iloc[rows] == "failed").sum())
     r_squared, deviation = float(scores.mean()), float(scores.std(ddof=1))
     return Importances(
-        results.name, r_squared, deviation, errors.size, failed, repeats, seed, ranks, tuple(found), tuple(pairs)
+        results.name, r_squared, deviation, errors.size, failed, repeats, seed, ranks, tuple(parameters), tuple(pairs)
     )
 
 
 def _repeat(inputs: Matrix, errors: NDArray[np.float64], stream: np.random.SeedSequence) -> tuple[float, Matrix]:
-    """R^2 on held-out networks, and its fall for each parameter; all parts of the population together."""
+    """Return R^2 on held-out networks, and its decrease for each parameter, over all parts of the population."""
     from sklearn.model_selection import KFold
 
     rng = np.random.default_rng(stream)
     n, count = inputs.shape
     predicted = np.empty((count + 1, n))
-    for learnt, held in KFold(_FOLDS, shuffle=True, random_state=_whole(rng)).split(inputs):
-        forest = _forest(_whole(rng)).fit(inputs[learnt], errors[learnt])
-        # All shuffles in one call: a forest takes longer to begin than to tell some more errors.
-        asked = np.repeat(inputs[held][None], count + 1, axis=0)
-        for place in range(count):
-            asked[place + 1, :, place] = rng.permutation(asked[place + 1, :, place])
-        told = forest.predict(asked.reshape(-1, count))
-        predicted[:, held] = told.reshape(count + 1, held.size)
+    for train, held_out in KFold(_FOLDS, shuffle=True, random_state=_seed(rng)).split(inputs):
+        forest = _forest(_seed(rng)).fit(inputs[train], errors[train])
+        # All shuffles are in one call, because starting a forest takes longer than predicting more errors.
+        shuffled = np.repeat(inputs[held_out][None], count + 1, axis=0)
+        for index in range(count):
+            shuffled[index + 1, :, index] = rng.permutation(shuffled[index + 1, :, index])
+        predictions = forest.predict(shuffled.reshape(-1, count))
+        predicted[:, held_out] = predictions.reshape(count + 1, held_out.size)
     unexplained = ((predicted - errors) ** 2).sum(axis=1) / ((errors - errors.mean()) ** 2).sum()
     return float(1 - unexplained[0]), unexplained[1:] - unexplained[0]
 
@@ -213,62 +222,63 @@ def _repeat(inputs: Matrix, errors: NDArray[np.float64], stream: np.random.SeedS
 def _shares(
     inputs: Matrix, errors: NDArray[np.float64], importances: Matrix, seed: int
 ) -> tuple[list[float], dict[tuple[int, int], float]]:
-    """Shares of the variance of a forest's predictions, of parameters alone and of pairs of the most important.
+    """Return shares of the variance of a forest's predictions, for parameters alone and pairs of the most important.
 
     Each parameter is set to some of its quantiles in a number of networks, and the predictions are averaged over these.
-    So parameters are taken to vary independently of each other, as in a functional analysis of variance (Hutter and
-    others, "An Efficient Approach for Assessing Hyperparameter Importance", 2014). In a real population budgets tie
-    them to each other: shares are a summary of the forest, and need not sum to 1.
+    So parameters are assumed to vary independently of each other, as in a functional analysis of variance (Hutter and
+    others, "An Efficient Approach for Assessing Hyperparameter Importance", 2014). In real populations, budgets make
+    them dependent. Shares summarise the forest, and need not sum to 1.
     """
     rng = np.random.default_rng([seed, 1])
-    forest = _forest(_whole(rng)).fit(inputs, errors)
+    forest = _forest(_seed(rng)).fit(inputs, errors)
     chosen = np.sort(rng.permutation(len(inputs))[:_BACKGROUND])
     count = inputs.shape[1]
-    grids = [_quantiles(inputs[:, place]) for place in range(count)]
-    tried = sorted(np.argsort(-importances, kind="stable")[:_TRIED].tolist())
-    wanted: list[tuple[int, ...]] = [(place,) for place in range(count)]
-    wanted += list(combinations(tried, 2))
+    grids = [_quantiles(inputs[:, index]) for index in range(count)]
+    paired = sorted(np.argsort(-importances, kind="stable")[:_MAX_PAIRED].tolist())
+    groups: list[tuple[int, ...]] = [(index,) for index in range(count)]
+    groups += list(combinations(paired, 2))
     blocks = []
-    for places in wanted:
-        mesh = np.stack(np.meshgrid(*(grids[place] for place in places), indexing="ij"), axis=-1)
+    for indices in groups:
+        mesh = np.stack(np.meshgrid(*(grids[index] for index in indices), indexing="ij"), axis=-1)
         block = np.repeat(inputs[chosen][None], mesh[..., 0].size, axis=0)
-        block[:, :, list(places)] = mesh.reshape(-1, 1, len(places))
+        block[:, :, list(indices)] = mesh.reshape(-1, 1, len(indices))
         blocks.append(block.reshape(-1, count))
-    # What is predicted varies as much as over independent draws of all parameters at once.
+    # The total variance is that over independent draws of all parameters at once.
     free = np.column_stack([rng.choice(grid, 2000) for grid in grids])
-    told = forest.predict(np.concatenate([*blocks, free]))
+    predictions = forest.predict(np.concatenate([*blocks, free]))
     ends = np.cumsum([len(block) for block in blocks])
-    *means, at_random = np.split(told, ends)
+    *means, at_random = np.split(predictions, ends)
     total = float(at_random.var())
     effects = {
-        places: mean.reshape(*(len(grids[place]) for place in places), chosen.size).mean(axis=-1)
-        for places, mean in zip(wanted, means, strict=True)
+        indices: mean.reshape(*(len(grids[index]) for index in indices), chosen.size).mean(axis=-1)
+        for indices, mean in zip(groups, means, strict=True)
     }
     if total == 0:
         return [0.0] * count, {}
-    # The total is that of a sample, so one that makes all the variance may come out above it.
-    alone = [min(1.0, float(effects[(place,)].var()) / total) for place in range(count)]
+    # The total is estimated from a sample, so the share of a dominant parameter may come out above 1.
+    alone = [min(1.0, float(effects[(index,)].var()) / total) for index in range(count)]
     together = {}
-    for first, second in combinations(tried, 2):
+    for first, second in combinations(paired, 2):
         effect = effects[first, second]
-        # What is left when each one's own effect is taken away.
-        left = effect - effect.mean(axis=1, keepdims=True) - effect.mean(axis=0, keepdims=True) + effect.mean()
-        together[first, second] = min(1.0, float(left.var()) / total)
+        # The interaction is what remains after subtracting the effect of each parameter alone.
+        interaction = effect - effect.mean(axis=1, keepdims=True) - effect.mean(axis=0, keepdims=True) + effect.mean()
+        together[first, second] = min(1.0, float(interaction.var()) / total)
     return alone, together
 
 
 def _quantiles(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values of a parameter, as common as in the population: equally likely ones, so their mean is that over it."""
+    """Return equally likely values of a parameter, so that their mean is that over the population."""
     return np.asarray(np.quantile(column, (np.arange(_VALUES) + 0.5) / _VALUES, method="inverted_cdf"), np.float64)
 
 
 def _forest(state: int) -> RandomForestRegressor:
+    """Return an untrained forest."""
     from sklearn.ensemble import RandomForestRegressor
 
-    # One job: the result must not depend on the machine, and threads would cost more than they save.
+    # One job, because the result must not depend on the machine, and threads would cost more than they save.
     return RandomForestRegressor(_TREES, min_samples_leaf=2, max_features=0.5, random_state=state, n_jobs=1)
 
 
-def _whole(rng: np.random.Generator) -> int:
-    """A seed for what wants a whole number."""
+def _seed(rng: np.random.Generator) -> int:
+    """Return a whole number as a seed for scikit-learn."""
     return int(rng.integers(2**31))

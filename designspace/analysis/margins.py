@@ -1,8 +1,9 @@
-"""Is one space not worse than another by more than a margin? That a test finds no difference does not say so.
+"""Tests of whether one space is not worse than another by more than a margin.
 
-Sharing a parameter between stages, as from AnyNetXA to C in "Designing Network Design Spaces", is such a claim: the
-space is smaller and its networks as good. Two one-sided tests of the difference of the means (Schuirmann, Journal of
-Pharmacokinetics and Biopharmaceutics 15, 1987).
+A test that finds no difference does not show this. Sharing a parameter between stages, as from AnyNetXA to C in
+"Designing Network Design Spaces", is justified by such a claim: the space is smaller, and its networks are as good. The
+tests are two one-sided tests of the difference of the means (Schuirmann, Journal of Pharmacokinetics and
+Biopharmaceutics 15, 1987).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from designspace.support.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class WithinMargin:
-    """How far the mean errors of two populations are apart, beside a margin. Percentage points throughout."""
+    """Difference of the mean errors of two populations, compared with a margin, in percentage points."""
 
     a: str
     b: str
@@ -33,12 +34,12 @@ class WithinMargin:
     difference: float
     """Mean error of A less that of B."""
     low: float
-    """Lower one-sided bound of the difference, of confidence 1 - ``level`` over all pairs."""
+    """Lower one-sided bound of the difference, with confidence 1 - ``level`` over all pairs."""
     high: float
     """Upper one-sided bound."""
     level: float
     pairs: int = 1
-    """Pairs that are asked about together (Bonferroni)."""
+    """Number of pairs tested together (Bonferroni)."""
 
     @property
     def a_not_worse(self) -> bool:
@@ -51,7 +52,7 @@ class WithinMargin:
         return self.low > -self.margin
 
     def sentence(self) -> str:
-        """The conclusion in words, with the numbers it rests on."""
+        """Return the conclusion as text, with the numbers on which it rests."""
         points = f"{self.margin:g} {'point' if self.margin == 1 else 'points'}"
         over = f", over {self.pairs} pairs" if self.pairs > 1 else ""
         numbers = (
@@ -62,7 +63,7 @@ class WithinMargin:
             return f"{self.a} and {self.b} are equal within {points} ({numbers})."
         if not (self.a_not_worse or self.b_not_worse):
             claim = f"{self.a} or {self.b} is not worse than the other by more than {points}"
-            return f"That {claim} is not shown ({numbers})."
+            return f"It is not shown that {claim} ({numbers})."
         first, second = (self.a, self.b) if self.a_not_worse else (self.b, self.a)
         return f"{first} is not worse than {second} by more than {points} ({numbers})."
 
@@ -72,33 +73,35 @@ def within_margins(
     comparisons: Sequence[Comparison],
     margin: float,
 ) -> tuple[WithinMargin, ...]:
-    """Ask of all pairs whether one is not worse than the other by more than a margin.
+    """Test for all pairs whether one space is not worse than the other by more than a margin.
 
-    Networks that both have count as pairs, as in `compare`. Nothing is said of pairs with unfinished trials, nor where
-    the machine ended trials that are not like the others (see `left_out_at_random`).
+    Networks that both have count as pairs, as in `compare`. Pairs are skipped if trials are unfinished, or if the
+    machine ended trials that differ from the others (see `left_out_at_random`).
 
     Args:
         results: the populations.
         comparisons: their comparisons.
-        margin: largest acceptable loss of mean error, percentage points.
+        margin: largest acceptable loss of mean error, in percentage points.
 
     Raises:
-        InputError: the margin is not above 0.
+        InputError: ``margin`` is not above 0.
     """
     if not number("margin", margin) > 0:
-        raise InputError(f"margin must be above 0 percentage points, as margin=0.5, not {margin!r}")
-    named = Populations.of(results)
-    done = [pair for pair in comparisons if pair.part == 1 and not pair.is_worst_case and not np.isnan(pair.mean_low)]
-    found = []
-    for pair in done:
-        a, b = named[pair.a], named[pair.b]
-        ours, theirs = a.errors(), b.errors()
-        level = 2 * pair.level / len(done)  # an interval of 1 - 2 alpha has two one-sided bounds of 1 - alpha
+        raise InputError(f"margin must be above 0 percentage points, such as margin=0.5, not {margin!r}")
+    populations = Populations.of(results)
+    testable = [
+        pair for pair in comparisons if pair.part == 1 and not pair.is_worst_case and not np.isnan(pair.mean_low)
+    ]
+    tested = []
+    for pair in testable:
+        a, b = populations[pair.a], populations[pair.b]
+        errors_a, errors_b = a.errors(), b.errors()
+        level = 2 * pair.level / len(testable)  # an interval of 1 - 2 alpha has two one-sided bounds of 1 - alpha
         shared = shared_networks(a, b)
         mean = (
-            mean_difference_of_pairs(ours, theirs, shared.pairs, level)
+            mean_difference_of_pairs(errors_a, errors_b, shared.pairs, level)
             if shared.are_many
-            else mean_difference(np.sort(ours), np.sort(theirs), level)
+            else mean_difference(np.sort(errors_a), np.sort(errors_b), level)
         )
-        found.append(WithinMargin(a.name, b.name, margin, mean.value, mean.low, mean.high, pair.level, len(done)))
-    return tuple(found)
+        tested.append(WithinMargin(a.name, b.name, margin, mean.value, mean.low, mean.high, pair.level, len(testable)))
+    return tuple(tested)

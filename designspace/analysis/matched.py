@@ -1,9 +1,10 @@
-"""Compare two populations at equal complexity, so that a larger budget is not taken for a better space.
+"""Comparison of two populations at equal complexity, so that a larger budget is not taken for a better space.
 
-The picture is that of "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214), section 4.2: EDFs whose
-networks are weighed as if both populations had the same complexities. The test compares ranks within strata of networks
-of like complexity (van Elteren, Bulletin of the Institute of International Statistics 37, 1960). Weighed EDFs give so
-much weight to the few networks at the ends of the range that tests of them hardly show anything.
+The figure is that of "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214), section 4.2: EDFs whose
+networks are weighted as if both populations had the same complexities. The test compares ranks within strata of
+networks of similar complexity (van Elteren, Bulletin of the Institute of International Statistics 37, 1960). It does
+not use weighted EDFs, because they give so much weight to the few networks at the ends of the range that their tests
+have little power.
 """
 
 from __future__ import annotations
@@ -23,27 +24,30 @@ from designspace.analysis.results import Results
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import counted
-from designspace.support.text import quantity as in_words
+from designspace.support.text import quantity as as_text
 
 MATCHES = (*QUANTITIES, "train_s")
 """Columns by which populations can be matched: complexities, and seconds of training."""
 BINS = 8
-"""Bins of complexity of the weighed EDFs."""
-STRATUM = 12
-"""Networks of both populations in a stratum of the test. With strata of 12, populations of one law of error given
-complexity, 0.3 or 0.6 apart in ln c, are called different in 5 to 6% (n = 50, 100) and 3 to 6% (n = 500; se 1.1)."""
+"""Number of complexity bins of the weighted EDFs."""
+STRATUM_SIZE = 12
+"""Number of networks of both populations in a stratum of the test.
+
+With strata of 12, populations whose errors depend on complexity in the same way and whose complexities are 0.3 or 0.6
+apart in ln c are called different in 5 to 6% (n = 50, 100) and 3 to 6% (n = 500) of comparisons (standard error 1.1).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """What the errors of two populations say at equal complexity. Nothing is said while trials are unfinished."""
+    """Result of comparing two populations at equal complexity; there is none while trials are unfinished."""
 
     a: str
     b: str
     match: str
-    """The column by which they are matched: one of `MATCHES`."""
+    """The column by which they are matched, one of `MATCHES`."""
     n_a: int
-    """Networks of A within the common range of the complexity."""
+    """Number of networks of A within the common range of the complexity."""
     n_b: int
     low: float
     """Lower end of the common range."""
@@ -51,7 +55,7 @@ class Matched:
     effect: float
     """Probability that a random network of A has the lower error than one of B in the same stratum, ties shared."""
     p: float
-    """Two-sided p value of ``effect`` = 1/2, of van Elteren."""
+    """Two-sided p value of ``effect`` = 1/2 (van Elteren's test)."""
     level: float
     pairs: int = 1
     p_holm: float = 1.0
@@ -59,15 +63,15 @@ class Matched:
 
     @property
     def better(self) -> str | None:
-        """The space that is shown to be better at equal complexity, if one is."""
+        """Name of the space that is shown to be better at equal complexity, or None."""
         if not self.p_holm < self.level:
             return None
         return self.a if self.effect > 0.5 else self.b
 
     def sentence(self) -> str:
-        """The conclusion in words, with the numbers it rests on."""
+        """Return the conclusion as text, with the numbers on which it rests."""
         unit = " s" if self.match == "train_s" else ""
-        where = f"At equal {self.match} ({in_words(self.low)} to {in_words(self.high)}{unit})"
+        condition = f"At equal {self.match} ({as_text(self.low)} to {as_text(self.high)}{unit})"
         corrected = f" Holm-corrected over {self.pairs} pairs" if self.pairs > 1 else ""
         test = f"ranks within strata, {p_text(self.p_holm)}{corrected}"
         sizes = f"n = {self.n_a} and {self.n_b}"
@@ -75,10 +79,10 @@ class Matched:
             first, second = (self.a, self.b) if self.better == self.a else (self.b, self.a)
             probability = self.effect if self.better == self.a else 1 - self.effect
             return (
-                f"{where}, {first} is better than {second}: a random network of it has the lower error than one of "
-                f"like {self.match} with probability {probability:.2f} ({test}, {sizes})."
+                f"{condition}, {first} is better than {second}: a random network from {first} has a lower error than "
+                f"one from {second} of similar {self.match} with probability {probability:.2f} ({test}, {sizes})."
             )
-        return f"{where}, {self.a} and {self.b}: no difference shown at {100 * self.level:g}% ({test}, {sizes})."
+        return f"{condition}, {self.a} and {self.b}: no difference shown at {100 * self.level:g}% ({test}, {sizes})."
 
 
 def compare_matched(
@@ -87,22 +91,22 @@ def compare_matched(
     match: str = "flops",
     level: float = 0.05,
 ) -> Matched:
-    """Compare two populations at equal complexity: ranks of errors within strata of like complexity.
+    """Compare two populations at equal complexity, by ranks of errors within strata of similar complexity.
 
     Args:
         a: the first population.
-        b: the second one.
+        b: the second population.
         match: the column to match by: flops, params, activations, or train_s.
         level: significance level of the conclusion.
 
     Raises:
-        InputError: an unknown column, complexities that are not known or have no range in common, or no trial counts.
+        InputError: the column is unknown, complexities are missing or have no range in common, or no trial counts.
     """
     check_level(level)
-    values = [_complexity(one, match) for one in (a, b)]
+    values = [_complexity(results, match) for results in (a, b)]
     low, high = common_range(values)
-    pooled, is_a = np.concatenate(values), np.repeat([True, False], [len(of) for of in values])
-    errors = np.concatenate([one.errors() for one in (a, b)])
+    pooled, is_a = np.concatenate(values), np.repeat([True, False], [len(complexities) for complexities in values])
+    errors = np.concatenate([results.errors() for results in (a, b)])
     is_common = (pooled >= low) & (pooled <= high)
     pooled, is_a, errors = pooled[is_common], is_a[is_common], errors[is_common]
     effect, p = _within_strata(errors, is_a, _strata(pooled))
@@ -120,48 +124,53 @@ def match_all(
     Args:
         results: the populations.
         comparisons: their comparisons.
-        match: the column to match all pairs by; ``auto`` matches pairs whose budgets differ, or where the machine ended
-            networks of some complexities sooner than others, by the first complexity that does (see
-            `preconditions.same_budget` and `left_out_at_random`); None matches none.
+        match: the column to match all pairs by. ``auto`` matches pairs whose budgets differ, or in which trials that
+            the machine ended differ from the others, by the first complexity that differs (see
+            `preconditions.same_budget` and `left_out_at_random`). None matches no pair.
 
     Raises:
-        InputError: an unknown ``match``.
+        InputError: ``match`` is unknown.
 
     Returns:
         The matched comparisons, and a sentence for each pair that cannot be matched.
     """
     if match not in (None, "auto", *MATCHES):
         raise unknown("quantity to match by", match, ("auto", *MATCHES))
-    named = Populations.of(results)
-    found: list[Matched] = []
+    populations = Populations.of(results)
+    matched: list[Matched] = []
     refused: list[str] = []
     for pair in comparisons:
-        differ = [name for check in pair.preconditions if not check.holds for name in check.evidence if name in MATCHES]
-        column = next(iter(differ), None) if match == "auto" else match
+        differing = [
+            name for check in pair.preconditions if not check.holds for name in check.evidence if name in MATCHES
+        ]
+        column = next(iter(differing), None) if match == "auto" else match
         if column is None or not pair.may_conclude or pair.part < 1:
             continue
         try:
-            sides = named[pair.a], named[pair.b]
-            found.append(compare_matched(*sides, column, pair.level))
+            sides = populations[pair.a], populations[pair.b]
+            matched.append(compare_matched(*sides, column, pair.level))
         except InputError as error:
             refused.append(f"{pair.a} and {pair.b} cannot be compared at equal {column}: {error}.")
-    corrected = holm([pair.p for pair in found])
-    matched = (replace(pair, pairs=len(found), p_holm=p) for pair, p in zip(found, corrected, strict=True))
-    return tuple(matched), tuple(refused)
+    corrected = holm([pair.p for pair in matched])
+    corrected_pairs = (replace(pair, pairs=len(matched), p_holm=p) for pair, p in zip(matched, corrected, strict=True))
+    return tuple(corrected_pairs), tuple(refused)
 
 
-def normalised(results: Sequence[Results], match: str, bins: int = BINS) -> dict[str, EDF]:
-    """Return the EDFs of populations, weighed as if all had the same complexities, by their names.
+def edfs_at_equal_complexity(results: Sequence[Results], match: str, bins: int = BINS) -> dict[str, EDF]:
+    """Return the EDFs of populations by name, weighted as if all had the same complexities.
 
     Raises:
         InputError: as `compare_matched`.
     """
-    weights = common_weights([_complexity(one, match) for one in results], bins)
-    return {one.name: edf(one.errors(), of) for one, of in zip(results, weights, strict=True)}
+    weights = common_weights([_complexity(population, match) for population in results], bins)
+    return {
+        population.name: edf(population.errors(), population_weights)
+        for population, population_weights in zip(results, weights, strict=True)
+    }
 
 
 def _complexity(results: Results, match: str) -> NDArray[np.float64]:
-    """Return a column of the networks that count, all of which must be known."""
+    """Return a column of the networks that count; raise an InputError if a value is missing."""
     if match not in MATCHES:
         raise unknown("quantity to match by", match, MATCHES)
     values = results.table[match].to_numpy(np.float64)[results.counted()]
@@ -171,8 +180,8 @@ def _complexity(results: Results, match: str) -> NDArray[np.float64]:
 
 
 def _strata(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the stratum of each network: quantiles of the complexity, about `STRATUM` networks in each."""
-    count = max(1, values.size // STRATUM)
+    """Return the stratum of each network, between quantiles of complexity, each of about `STRATUM_SIZE` networks."""
+    count = max(1, values.size // STRATUM_SIZE)
     edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1])
     return np.searchsorted(edges, values, side="right").astype(np.int64)
 
@@ -180,10 +189,10 @@ def _strata(values: NDArray[np.float64]) -> NDArray[np.int64]:
 def _within_strata(
     errors: NDArray[np.float64], is_a: NDArray[np.bool_], strata: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """Return P(A < B) within strata, and its two-sided p value; (1/2, 1) where no stratum has networks of both.
+    """Return P(A < B) within strata, and its two-sided p value; (1/2, 1) if no stratum has networks of both.
 
-    A stratum of n networks weighs 1 / (n + 1) (van Elteren). The variance of its sum of ranks is that over all orders
-    of its labels, ties included; the sum over strata is taken as normal.
+    A stratum of n networks has weight 1 / (n + 1) (van Elteren). The variance of its rank sum is that over all
+    permutations of its labels, ties included. The sum over strata is taken to be normal.
     """
     from scipy.special import ndtr
 

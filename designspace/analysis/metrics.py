@@ -1,4 +1,4 @@
-"""What the columns of a table of results mean: names, labels, units and scales, and quantities derived from them."""
+"""Metrics of a table of results: names, labels, units and scales of its columns, and derived quantities."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Column = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number that every network of a population has, and how it is shown."""
+    """A number that every network of a population has, and how it is displayed."""
 
     name: str
-    """What it is asked for by: ``flops``, ``d``, ``w4``."""
+    """Name by which it is requested: ``flops``, ``d``, ``w4``."""
     column: str
-    """The column of the table; "" where the number is derived from several."""
+    """Column of the table, or "" if the number is derived from several columns."""
     label: str
-    """What an axis says, without the unit."""
+    """Label of an axis, without the unit."""
     unit: str = ""
     """"" for plain numbers."""
     scale: Scale = "linear"
-    """How an axis shows it, where all values are above 0."""
+    """Scale of an axis if all values are above 0."""
     whole: bool = False
     """Whether values are whole numbers."""
     kind: Kind = "parameter"
@@ -42,7 +42,7 @@ class Metric:
 
     @property
     def axis_label(self) -> str:
-        """Label and unit.
+        """Label and unit of an axis.
 
         >>> METRICS["train_s"].axis_label
         'training time (s)'
@@ -71,7 +71,7 @@ _NAMED = (
     Metric("heldout_error", "heldout_error", "error on held-out images", "top-1, %", kind="error"),
 )
 METRICS = {metric.name: metric for metric in _NAMED}
-"""The metrics that do not belong to one stage; `metric` gives those of stages (``d1``, ``w1``, ``b1``, ``g1``) too."""
+"""Metrics that do not belong to one stage; `metric` also returns those of stages (``d1``, ``w1``, ``b1``, ``g1``)."""
 
 _ALIASES = {"depth": "d", "error": "final_error", "acts": "activations", "memory": "memory_bytes", "time": "train_s"}
 _STAGE_COLUMN = re.compile(r"([dwbg])([1-9]\d*)")
@@ -84,87 +84,91 @@ _STAGE_LABELS = {
 
 
 def metric(name: str | Metric) -> Metric:
-    """The metric of that name.
+    """Return a metric by its name.
 
     Raises:
-        InputError: no metric has the name; the message lists those that exist.
+        InputError: no metric has the name; the message lists the names.
     """
     if isinstance(name, Metric):
         return name
     if match := _STAGE_COLUMN.fullmatch(name):
         label, scale, whole = _STAGE_LABELS[match[1]]
         return Metric(name, name, label.format(match[2]), scale="log" if scale == "log" else "linear", whole=whole)
-    found = METRICS.get(_ALIASES.get(name, name))
-    if found is None:
+    named = METRICS.get(_ALIASES.get(name, name))
+    if named is None:
         raise unknown("metric", name, [*METRICS, "d1, w1, b1, g1 and so on for each stage"])
-    return found
+    return named
 
 
 def values(results: Results, name: str | Metric) -> Column:
-    """One number for each row of the table, NaN where a network (or an unfinished trial) has none.
+    """Return one number per row of the table, NaN if a network or an unfinished trial has none.
 
     Raises:
-        InputError: there is no such metric, or this table has no columns for it.
+        InputError: the metric is unknown, or the table has no columns for it.
     """
-    wanted = metric(name)
+    chosen = metric(name)
     table = results.table
-    if not wanted.column:
-        return _derived(results, wanted.name)
-    if wanted.column not in table.columns:
-        raise unknown(f"metric of {results.name}", wanted.name, [one.name for one in available(results)])
-    return table[wanted.column].to_numpy(np.float64)
+    if not chosen.column:
+        return _derived(results, chosen.name)
+    if chosen.column not in table.columns:
+        raise unknown(f"metric of {results.name}", chosen.name, [other.name for other in available(results)])
+    return table[chosen.column].to_numpy(np.float64)
 
 
 def available(results: Results, kinds: Iterable[Kind] = KINDS) -> tuple[Metric, ...]:
-    """All metrics that at least one network of a table has a value of, the parameters first."""
+    """Return all metrics of which at least one network of a table has a value, parameters first."""
     stages = [metric(f"{letter}{stage}") for letter in "dwbg" for stage in _stage_numbers(results)]
-    named = [one for one in METRICS.values() if not one.column or one.column in results.table.columns]
-    parameters = [one for one in named if one.kind == "parameter"]
-    others = [one for one in named if one.kind != "parameter"]
-    wanted = set(kinds)
-    some = (one for one in (*parameters, *stages, *others) if one.kind in wanted)
-    return tuple(one for one in some if np.isfinite(values(results, one)).any())
+    named = [
+        candidate for candidate in METRICS.values() if not candidate.column or candidate.column in results.table.columns
+    ]
+    parameters = [candidate for candidate in named if candidate.kind == "parameter"]
+    others = [candidate for candidate in named if candidate.kind != "parameter"]
+    chosen_kinds = set(kinds)
+    candidates = (candidate for candidate in (*parameters, *stages, *others) if candidate.kind in chosen_kinds)
+    return tuple(candidate for candidate in candidates if np.isfinite(values(results, candidate)).any())
 
 
 def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "complexity")) -> tuple[Metric, ...]:
-    """The metrics that vary in a population, each thing once.
+    """Return the metrics that vary in a population, without duplicates.
 
-    Where all stages share their bottleneck ratio or group width, that is one metric (``b``, ``g``) and not one a stage.
+    If all stages share their bottleneck ratio or group width, it is one metric (``b``, ``g``) instead of one per stage.
     """
     shared = [letter for letter in "bg" if _is_shared(results, letter)]
-    found = []
-    for one in available(results, kinds):
-        stage = _STAGE_COLUMN.fullmatch(one.name)
-        twice = stage is not None and stage[1] in shared
-        partly = one.name in "bg" and one.name not in shared
-        if not twice and not partly and _varies(values(results, one)):
-            found.append(one)
-    return tuple(found)
+    varying = []
+    for candidate in available(results, kinds):
+        stage = _STAGE_COLUMN.fullmatch(candidate.name)
+        is_duplicate = stage is not None and stage[1] in shared
+        is_partly_shared = candidate.name in "bg" and candidate.name not in shared
+        if not is_duplicate and not is_partly_shared and _varies(values(results, candidate)):
+            varying.append(candidate)
+    return tuple(varying)
 
 
 def parameters_of(results: Results) -> tuple[Metric, ...]:
-    """The parameters that tell the networks of a population apart: its degrees of freedom, as far as they vary.
+    """Return the parameters that distinguish the networks of a population: its degrees of freedom that vary.
 
-    Of a RegNet these are d, w_0, w_a, w_m, b and g ("Designing Network Design Spaces", section 3.3), of an AnyNet depth
-    and width of each stage, with b and g of each stage or shared; and the radix. Nothing is in there that others tell,
-    such as the depth of all stages together.
+    For RegNets, these are d, w_0, w_a, w_m, b and g ("Designing Network Design Spaces", section 3.3); for AnyNets,
+    depth and width of each stage, with b and g per stage or shared; and the radix. Parameters that follow from others,
+    such as the depth of all stages together, are not included.
     """
     shared = {"b", "g", "radix"}
     regnet = {"w_0", "w_a", "w_m"}
     if regnet <= set(results.table.columns):
-        return tuple(one for one in metrics_of(results, ["parameter"]) if one.name in {"d"} | regnet | shared)
+        return tuple(
+            parameter for parameter in metrics_of(results, ["parameter"]) if parameter.name in {"d"} | regnet | shared
+        )
     stages = {f"{letter}{stage}" for letter in "dwbg" for stage in _stage_numbers(results)}
-    return tuple(one for one in metrics_of(results, ["parameter"]) if one.name in stages | shared)
+    return tuple(parameter for parameter in metrics_of(results, ["parameter"]) if parameter.name in stages | shared)
 
 
-def counted(results: Results, column: ErrorColumn = "final_error") -> tuple[NDArray[np.int64], Column]:
-    """The places in the table of the trials that count, and their errors (per cent), failed ones at chance level."""
+def counted_errors(results: Results, column: ErrorColumn = "final_error") -> tuple[NDArray[np.int64], Column]:
+    """Return the row numbers of the trials that count, and their errors (percent), failed ones at chance level."""
     return np.flatnonzero(results.counted()), results.errors(column)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plane(Outlined):
-    """Where the finished networks of a population lie in two metrics, and how good each is."""
+    """Two metrics and the error of each finished network of a population."""
 
     name: str
     x_metric: Metric
@@ -172,14 +176,14 @@ class Plane(Outlined):
     x: Column
     y: Column
     errors: Column
-    """Per cent; a failed trial has that of chance."""
+    """Percent; failed trials have the error of chance."""
     ranks: Column
     """From 0 (the least error) to 1 (the greatest); equal errors share their mean rank."""
     failed: NDArray[np.bool_]
     trials: tuple[str, ...]
 
     def table(self) -> pd.DataFrame:
-        """One row for each network that is drawn."""
+        """Return one row per network."""
         return pd.DataFrame(
             {
                 "run": self.name,
@@ -194,25 +198,25 @@ class Plane(Outlined):
 
 
 def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
-    """Two metrics of the finished networks that have both, with the rank of each network's error among them.
+    """Return two metrics of the finished networks that have both, with the rank of each network's error.
 
     Raises:
-        InputError: an unknown metric, or one that these results have not.
+        InputError: a metric is unknown, or these results do not have it.
     """
     from scipy.stats import rankdata
 
-    rows, errors = counted(results)
-    columns = [values(results, one)[rows] for one in (x, y)]
-    there = np.isfinite(columns[0]) & np.isfinite(columns[1])
-    table = results.table.iloc[rows[there]]
-    ranks = (rankdata(errors[there]) - 1) / max(1, there.sum() - 1)
+    rows, errors = counted_errors(results)
+    columns = [values(results, name)[rows] for name in (x, y)]
+    is_known = np.isfinite(columns[0]) & np.isfinite(columns[1])
+    table = results.table.iloc[rows[is_known]]
+    ranks = (rankdata(errors[is_known]) - 1) / max(1, is_known.sum() - 1)
     return Plane(
         results.name,
         metric(x),
         metric(y),
-        columns[0][there],
-        columns[1][there],
-        errors[there],
+        columns[0][is_known],
+        columns[1][is_known],
+        errors[is_known],
         ranks.astype(np.float64),
         (table["status"] == "failed").to_numpy(bool),
         tuple(table["trial"]),
@@ -220,15 +224,15 @@ def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
 
 
 def stage_columns(results: Results, letter: str) -> NDArray[np.float64]:  # (rows, stages)
-    """A letter's columns of all stages: ``d`` depths, ``w`` widths, ``b`` ratios, ``g`` group widths; NaN for none."""
+    """Return a parameter of all stages: depth ``d``, width ``w``, ratio ``b`` or group width ``g``; NaN if missing."""
     names = [f"{letter}{stage}" for stage in _stage_numbers(results)]
     columns = results.table[names].to_numpy(np.float64)
     depths = results.table[[f"d{stage}" for stage in _stage_numbers(results)]].to_numpy(np.float64)
-    return np.where(depths > 0, columns, np.nan)  # a stage that is not there may be written as 0
+    return np.where(depths > 0, columns, np.nan)  # a missing stage may be written as 0
 
 
 def short_number(value: float) -> str:
-    """A number of three digits, with k, M or G where it is large.
+    """Return a number with three digits, followed by k, M or G if it is large.
 
     >>> [short_number(value) for value in (18.0, 2.25, 144.0, 848_590.0, -1_190_000.0)]
     ['18', '2.25', '144', '849k', '-1.19M']
@@ -240,68 +244,72 @@ def short_number(value: float) -> str:
 
 
 def _stage_numbers(results: Results) -> range:
+    """Return the numbers of the stages, from 1."""
     return range(1, results.num_stages + 1)
 
 
 def _derived(results: Results, name: str) -> Column:
-    """A number that follows from the stages; NaN where their columns are not known (imported results)."""
+    """Return a number that follows from the stages; NaN if their columns are missing (imported results)."""
     if name == "d" and not results.num_stages and "depth" in results.table.columns:
         return results.table["depth"].to_numpy(np.float64)
     return _DERIVED[name](results) if results.num_stages else np.full(len(results.table), np.nan)
 
 
 def _varies(column: Column) -> bool:
-    """Whether a column has at least two different values."""
+    """Return whether a column has at least two different values."""
     finite = column[np.isfinite(column)]
     return bool(finite.size) and bool(np.ptp(finite) > 0)
 
 
 def _is_shared(results: Results, letter: str) -> bool:
-    """Whether every network has one value in all its stages."""
+    """Return whether every network has the same value in all its stages."""
     return bool(np.isfinite(_derived(results, letter)).all())
 
 
 def _depth(results: Results) -> Column:
-    """Blocks of all stages; NaN where none is known."""
+    """Return the number of blocks of all stages; NaN if none is known."""
     depth = np.nansum(stage_columns(results, "d"), axis=1)
     return np.where(depth > 0, depth, np.nan)
 
 
 def _stages(results: Results) -> Column:
+    """Return the number of stages."""
     return np.asarray(np.isfinite(stage_columns(results, "d")).sum(axis=1), np.float64)
 
 
 def _mean_width(results: Results) -> Column:
-    """Mean over blocks, so that a deep stage counts more."""
+    """Return the mean width over blocks, so that deep stages count more."""
     depths, widths = stage_columns(results, "d"), stage_columns(results, "w")
     return np.asarray(np.nansum(depths * widths, axis=1) / _depth(results), np.float64)
 
 
 def _last_width(results: Results) -> Column:
+    """Return the width of the last stage."""
     widths = stage_columns(results, "w")
     last = np.maximum(_stages(results).astype(int) - 1, 0)
     return np.asarray(widths[np.arange(len(widths)), last])
 
 
 def _shared_ratio(results: Results) -> Column:
-    """The bottleneck ratio that all stages of a network have; NaN where they differ."""
+    """Return the bottleneck ratio that all stages of a network share; NaN if they differ."""
     ratios = stage_columns(results, "b")
     first = ratios[:, 0]
-    same = (np.isnan(ratios) | (ratios == first[:, None])).all(axis=1)
-    return np.where(same, first, np.nan)
+    is_same = (np.isnan(ratios) | (ratios == first[:, None])).all(axis=1)
+    return np.where(is_same, first, np.nan)
 
 
 def _shared_group_width(results: Results) -> Column:
-    """The group width of all stages of a network; NaN where they differ.
+    """Return the group width that all stages of a network share; NaN if they differ.
 
     A stage narrower than the group width has one group of its whole inner width ("Designing Network Design Spaces",
-    appendix D), which is no difference. A group width wider than every stage shows as that of the widest.
+    appendix D), which does not count as a difference. If the group width exceeds the inner width of every stage, the
+    result is that of the widest stage.
     """
     groups = stage_columns(results, "g")
     inner = stage_columns(results, "w") / stage_columns(results, "b")
     widest = np.nanmax(groups, axis=1, initial=0.0)
-    same = (np.isnan(groups) | (groups == widest[:, None]) | (np.abs(groups - inner) < 0.5)).all(axis=1)
-    return np.where(same, widest, np.nan)
+    is_same = (np.isnan(groups) | (groups == widest[:, None]) | (np.abs(groups - inner) < 0.5)).all(axis=1)
+    return np.where(is_same, widest, np.nan)
 
 
 _DERIVED: dict[str, Callable[[Results], Column]] = {

@@ -1,4 +1,4 @@
-"""The best and the worst networks of a population, as staircases of width against block."""
+"""The best and the worst networks of a population, as the width of each block."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _REGNET = ("w_0", "w_a", "w_m")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Staircase(Outlined):
-    """One network, drawn as width against block (figures 6, 8, 15 and 16 of "Designing Network Design Spaces")."""
+    """The widths of the blocks of one network (figures 6, 8, 15 and 16 of "Designing Network Design Spaces")."""
 
     trial: str
     id: str
     error: float
-    """Per cent."""
+    """Percent."""
     depths: tuple[int, ...]
-    """Blocks of each stage."""
+    """Number of blocks of each stage."""
     widths: tuple[int, ...]
     """Width of each stage."""
     label: str
-    """Error, depths, widths and, where there is one, the line, in a few words."""
+    """Short text with error, depths, widths and, if there is one, the line."""
     line: tuple[float, float, float] | None = None
-    """(w_0, w_a, w_m) that a RegNet was made from."""
+    """(w_0, w_a, w_m) from which a RegNet was made."""
     fit: LineFit | None = None
-    """The quantised line that comes closest, where it was asked for."""
+    """The quantised line that fits best, if it was requested."""
 
     @property
     def block_widths(self) -> NDArray[np.int64]:
@@ -42,7 +42,7 @@ class Staircase(Outlined):
         return np.repeat(np.array(self.widths, np.int64), self.depths)
 
     def table(self) -> pd.DataFrame:
-        """One row for each block, with u_j = w_0 + w_a j (equation 2) and the fit's width where they are there."""
+        """Return one row per block, with u_j = w_0 + w_a j (equation 2) and the width of the fit if there are any."""
         blocks = np.arange(sum(self.depths))
         stages = np.repeat(np.arange(1, len(self.depths) + 1), self.depths)
         head = {"trial": self.trial, "error": self.error, "block": blocks, "stage": stages}
@@ -65,28 +65,28 @@ class Staircases(Outlined):
     """The worst first."""
 
     def __iter__(self) -> Iterator[Staircase]:
-        """The best, then the worst."""
+        """Iterate over the best, then the worst networks."""
         return iter((*self.best, *self.worst))
 
     def table(self) -> pd.DataFrame:
-        """One row for each block of each network."""
-        groups = [("best", one) for one in self.best] + [("worst", one) for one in self.worst]
-        tables = [one.table().assign(group=group) for group, one in groups]
+        """Return one row per block of each network."""
+        groups = [("best", network) for network in self.best] + [("worst", network) for network in self.worst]
+        tables = [network.table().assign(group=group) for group, network in groups]
         table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["trial", "group"])
         table.insert(0, "run", self.name)
         return table
 
 
 def best_and_worst(results: Results, count: int = 3, *, fits: bool = False) -> Staircases:
-    """The ``count`` done networks of least and of greatest error; no network is both.
+    """Return the ``count`` done networks with the least and with the greatest errors; no network is in both.
 
     Failed trials are not among the worst: they have no error of their own, and often fail for reasons other than the
     network.
 
     Args:
         results: a population.
-        count: networks of each kind; fewer where there are not twice as many.
-        fits: fit a quantised line to each, as in figure 8.
+        count: number of best and of worst networks; fewer if there are fewer than twice as many.
+        fits: fit a quantised line to each network, as in figure 8.
 
     Raises:
         InputError: ``count`` is below 1.
@@ -102,7 +102,7 @@ def best_and_worst(results: Results, count: int = 3, *, fits: bool = False) -> S
 
 
 def staircase(results: Results, row: int, *, fit: bool = False) -> Staircase:
-    """The network in that row of the table.
+    """Return the network in a row of the table.
 
     Raises:
         InputError: there is no such row.
@@ -128,7 +128,7 @@ def _label(
     line: tuple[float, float, float] | None,
     fit: LineFit | None,
 ) -> str:
-    """One or two lines of text."""
+    """Return the label of a network, one or two lines of text."""
     text = f"{error:.1f}%  d {list(depths)}  w {list(widths)}"
     if fit is not None:
         line = line or (fit.w_0, fit.w_a, fit.w_m)

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from designspace.analysis.best_values import scatter
-from designspace.analysis.comparison import Comparison
-from designspace.analysis.comparison import numbers as comparison_numbers
+from designspace.analysis.comparison import Comparison, comparison_table
 from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.difference import difference
 from designspace.analysis.edf import edf
@@ -29,7 +28,7 @@ from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_sca
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import plain, short
 from designspace.analysis.importance import importance
-from designspace.analysis.matched import Matched, normalised
+from designspace.analysis.matched import Matched, edfs_at_equal_complexity
 from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
@@ -38,7 +37,7 @@ from designspace.analysis.papers.panels import everything, hide_rest
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import same_training
 from designspace.analysis.results import Results
-from designspace.analysis.search import doubling, search_curve
+from designspace.analysis.search import doubling_sizes, search_curve
 from designspace.analysis.tradeoffs import pareto
 from designspace.support.errors import InputError
 
@@ -147,7 +146,7 @@ def pair_figures(
         gap = difference(edf(errors[0]), edf(errors[1]), level / len(pairs), seed=seed)
         # Close to all networks, two fixed minima are compared, and the probability goes to 0 or 1 whatever the spaces.
         largest = max(1, min(errors[0].size, errors[1].size) // 3)
-        chances = best_of_k(*errors, doubling(largest), level)
+        chances = best_of_k(*errors, doubling_sizes(largest), level)
         draw_difference(axes[0], gap, (a.name, b.name))
         draw_best_of_k(axes[1], chances, (a.name, b.name))
         numbers += [
@@ -174,7 +173,7 @@ def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]
     figure, ((ax,),) = new_grid(1, 1, width=6.4, height=1.4 + 0.3 * len(comparisons))
     draw_effects(ax, comparisons)
     caption = "Probability that a random network of the first space has the lower error, with its interval."
-    return finish("effects", "Effect sizes", figure, comparison_numbers(comparisons), caption, results)
+    return finish("effects", "Effect sizes", figure, comparison_table(comparisons), caption, results)
 
 
 def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, level: float = 0.05) -> list[Drawing]:
@@ -188,7 +187,7 @@ def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, l
     hide_rest(grid, len(shown))
     numbers = []
     for ax, pair in zip(grid.flat, shown, strict=False):
-        curves = normalised([named[pair.a], named[pair.b]], pair.match)
+        curves = edfs_at_equal_complexity([named[pair.a], named[pair.b]], pair.match)
         draw_edf(
             ax,
             curves,

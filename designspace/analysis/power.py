@@ -1,4 +1,4 @@
-"""How many more networks would decide whether two spaces differ?"""
+"""Estimates of how many more networks would decide whether two spaces differ."""
 
 from __future__ import annotations
 
@@ -16,61 +16,70 @@ from designspace.analysis.resampling import deviations, quantile_grid
 from designspace.support.errors import InputError
 from designspace.support.text import counted
 
-MOST = 20
-"""Largest multiple of the present networks that is considered."""
-FEWEST = 30
-"""Networks of each space below which no number is given: of pairs of 16 networks that were told a number, 11 to 67%
-were decided by it, although their spaces differed by 0.25 to 0.8 standard deviations."""
+MAX_MULTIPLE = 20
+"""Largest multiple of the present number of networks that is considered."""
+MIN_NETWORKS = 30
+"""Minimum number of networks of each space for an estimate.
+
+If estimates were made from 16 networks, the estimated number decided only 11 to 67% of the pairs, although their spaces
+differed by 0.25 to 0.8 standard deviations.
+"""
 _RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class NetworksNeeded:
-    """Networks that would decide a comparison, as a range, since the distance of the two spaces is uncertain.
+    """Number of networks that would decide a comparison, as a range, since the distance of the spaces is uncertain.
 
-    Where the sizes differ, ``more`` and ``most`` are of the space with fewer networks: it catches up first, and the
+    If the sizes differ, ``more`` and ``most`` refer to the space with fewer networks: it catches up first, and the
     other grows with it only beyond its own size.
     """
 
     verdict: Literal["decided", "more", "too many", "alike", "too few"]
-    """``decided``: they differ as it is. ``more``: ``more`` to ``most`` networks would show that they differ.
-    ``too many``: `MOST` times the present networks might not. ``alike``: the distance of the EDFs shrinks to 0, so
-    there is nothing to go by. ``too few``: a space has fewer than `FEWEST` networks."""
+    """Outcome of the estimate.
+
+    ``decided``: the spaces are already shown to differ. ``more``: ``more`` to ``most`` networks would show that they
+    differ. ``too many``: `MAX_MULTIPLE` times the present networks might not show it. ``alike``: the shrunken distance
+    of the EDFs is 0, so nothing can be estimated. ``too few``: a space has fewer than `MIN_NETWORKS` networks.
+    """
     more: int | None
-    """Networks beyond the present ones if the spaces are as far apart as they look; None where no number can be given.
-    For ``too few`` those that a space lacks to `FEWEST`."""
+    """Additional networks if the spaces are as far apart as they appear; None if no number can be given.
+
+    For ``too few``, the number that a space lacks to reach `MIN_NETWORKS`.
+    """
     power: float
-    """Probability that populations of the present sizes would show the difference, if it were as large as it looks."""
+    """Probability that populations of the present sizes show the difference, if it is as large as it appears."""
     n_a: int
     n_b: int
     most: int | None = None
-    """Networks beyond the present ones if the spaces are closer than they look; None where `more` is None."""
+    """Additional networks if the spaces are closer than they appear; None if ``more`` is None."""
 
     def sentence(self) -> str:
-        """What to do, as the second half of a sentence.
+        """Return what to do, as the second half of a sentence.
 
         >>> NetworksNeeded("more", 120, 0.3, 40, 40, 250).sentence()
-        'about 120 to 250 more networks of each would decide it, if they are about as far apart as they look'
+        'about 120 to 250 more networks of each would decide it, if they are about as far apart as they appear'
         """
         if self.verdict == "more":
-            return f"{self._range()} would decide it, if they are about as far apart as they look"
+            return f"{self._range()} would decide it, if they are about as far apart as they appear"
         if self.verdict == "too many":
-            return f"more than {MOST} times as many may be needed, even if they are about as far apart as they look"
+            more = f"more than {MAX_MULTIPLE} times as many"
+            return f"{more} may be needed, even if they are about as far apart as they appear"
         if self.verdict == "alike":
-            return "two populations of one space are often as far apart, so no number of networks can be given"
+            return "two populations of the same space often differ as much, so no number of networks can be estimated"
         if self.verdict == "too few":
             return (
-                f"how many more networks would decide it cannot be told from fewer than {FEWEST} of each; "
+                f"how many more networks would decide it cannot be estimated from fewer than {MIN_NETWORKS} of each; "
                 f"{counted(self.more or 0, 'more network')} of {self._smaller()} would allow an estimate"
             )
         return "these networks decide it"
 
     def _smaller(self) -> str:
-        """The space that the numbers are of."""
+        """Return the space to which the numbers refer, as text."""
         return "each" if self.n_a == self.n_b else f"the space with {min(self.n_a, self.n_b)}"
 
     def _range(self) -> str:
-        """``more`` to ``most`` networks of one space or both."""
+        """Return the range of additional networks of one space or both, as text."""
         more, most = self.more or 0, self.most or self.more or 0
         networks = f"{more} to {most} more networks" if most > more else counted(more, "more network")
         others = min(self.n_a, self.n_b) + most - max(self.n_a, self.n_b)
@@ -81,32 +90,32 @@ class NetworksNeeded:
 def networks_needed(
     a: ArrayLike, b: ArrayLike, level: float = 0.05, pairs: int = 1, *, power: float = 0.8, seed: int = 0
 ) -> NetworksNeeded:
-    """Estimate how many more networks the KS test needs to show a difference with some probability.
+    """Estimate how many more networks the KS test needs to show a difference with a given probability.
 
     Populations of growing sizes are drawn from the two EDFs and tested at ``level / pairs``, the first step of Holm's
     correction. The EDFs of larger populations are drawn as in `EDF.bootstrap_band`, so that the cost does not grow with
-    them.
+    their size.
 
-    EDFs of few networks look further apart than their spaces are. So the answer is a range: its lower end holds if the
-    distance of the spaces is the observed one, its upper end if it is smaller by the factor of `shrunken_part`.
+    EDFs of few networks appear further apart than their spaces are. So the result is a range: its lower end is valid if
+    the distance of the spaces is the observed one, its upper end if it is smaller by the factor of `shrunken_part`.
 
-    The promise, by simulation (``experiments/benchmark_more_networks``, which has all figures): of the pairs that are
-    told a range and come from spaces that differ by 0.25 to 0.8 standard deviations, 60% are decided with its lower end
-    and 83% with its upper end (80 to 89% by the shape of the errors; 76, 92 and 98% by the distance).
+    Accuracy by simulation (all figures are in ``experiments/benchmark_more_networks``): of the pairs that get a range
+    and come from spaces that differ by 0.25 to 0.8 standard deviations, 60% are decided with its lower end and 83% with
+    its upper end (80 to 89% depending on the shape of the errors; 76, 92 and 98% for increasing distances).
 
     The range is advice for one further step. Adding networks and testing until a test succeeds would find differences
     between equal spaces far more often than ``level``.
 
     Args:
-        a: errors of A, per cent.
-        b: errors of B, per cent.
+        a: errors of A, percent.
+        b: errors of B, percent.
         level: significance level of the conclusion.
         pairs: number of pairs of spaces that are compared together.
-        power: wanted probability of showing the difference.
+        power: desired probability of showing the difference.
         seed: seed of the draws.
 
     Raises:
-        InputError: ``a`` or ``b`` is empty, or ``level``, ``pairs`` or ``power`` is impossible.
+        InputError: ``a`` or ``b`` is empty, or ``level``, ``pairs`` or ``power`` is out of range.
     """
     check_level(level)
     if not 0 < power < 1 or pairs < 1:
@@ -122,35 +131,35 @@ def networks_needed(
         for curve, rng in zip(curves, streams, strict=True)
     ]
 
-    def shown(more: int, part: float = 1.0) -> float:
-        """Part of the resamples that show this part of the gap, with more networks of the smaller population."""
+    def power_with(more: int, fraction: float = 1.0) -> float:
+        """Return the fraction of resamples that show a part of the gap, with more networks of the smaller space."""
         size = min(n_a, n_b) + more
-        return _part_shown(gap * part, noise, (max(n_a, size), max(n_b, size)), level, pairs)
+        return _fraction_shown(gap * fraction, noise, (max(n_a, size), max(n_b, size)), level, pairs)
 
-    now = shown(0)
+    present_power = power_with(0)
     if p < level / pairs:
-        return NetworksNeeded("decided", 0, now, n_a, n_b, 0)
-    if min(n_a, n_b) < FEWEST:
-        return NetworksNeeded("too few", FEWEST - min(n_a, n_b), now, n_a, n_b)
-    part = shrunken_part(p)
-    if not part:
-        return NetworksNeeded("alike", None, now, n_a, n_b)
-    limit = MOST * max(n_a, n_b) - min(n_a, n_b)
-    most = _least(lambda more: shown(more, part) >= power, limit)
-    more = _least(lambda more: shown(more) >= power, limit)
+        return NetworksNeeded("decided", 0, present_power, n_a, n_b, 0)
+    if min(n_a, n_b) < MIN_NETWORKS:
+        return NetworksNeeded("too few", MIN_NETWORKS - min(n_a, n_b), present_power, n_a, n_b)
+    fraction = shrunken_part(p)
+    if not fraction:
+        return NetworksNeeded("alike", None, present_power, n_a, n_b)
+    limit = MAX_MULTIPLE * max(n_a, n_b) - min(n_a, n_b)
+    most = _least(lambda more: power_with(more, fraction) >= power, limit)
+    more = _least(lambda more: power_with(more) >= power, limit)
     if more is None or most is None:
-        return NetworksNeeded("too many", None, now, n_a, n_b)
-    return NetworksNeeded("more", _rounded(more), now, n_a, n_b, _rounded(max(more, most)))
+        return NetworksNeeded("too many", None, present_power, n_a, n_b)
+    return NetworksNeeded("more", _rounded(more), present_power, n_a, n_b, _rounded(max(more, most)))
 
 
 def shrunken_part(p: float) -> float:
-    """Return the part of an observed distance that remains for the upper end of the range, from its p value.
+    """Return the fraction of an observed distance that is assumed for the upper end of the range, from its p value.
 
-    With z the normal quantile of the two-sided p value, s = max(0, 1 - 1 / z^2) is the part of an effect that remains
-    when its expected noise is taken out: E z^2 = (effect / standard error)^2 + 1. It is 0 from p = 0.32 on.
+    With z the normal quantile of the two-sided p value, s = max(0, 1 - 1 / z^2) is the fraction of an effect that
+    remains after subtracting its expected noise: E z^2 = (effect / standard error)^2 + 1. It is 0 for p >= 0.32.
 
-    The upper end lies halfway between the observed and the shrunken distance, at (1 + s) / 2 of the observed one. By
-    simulation, s itself asks for two to three times as many networks, which decide 95% of the pairs.
+    The upper end assumes the middle between the observed and the shrunken distance, (1 + s) / 2 of the observed one. By
+    simulation, s itself requires two to three times as many networks, which decide 95% of the pairs.
 
     >>> [round(shrunken_part(p), 2) for p in (0.05, 0.2, 0.4)]
     [0.87, 0.7, 0.0]
@@ -162,9 +171,10 @@ def shrunken_part(p: float) -> float:
 
 
 def could_show(n_a: int, n_b: int, level: float, pairs: int = 1) -> bool:
-    """Whether so many networks could show any difference: the least p value is that of two EDFs that do not overlap.
+    """Return whether populations of these sizes could show any difference.
 
-    It is 2 / C(n_a + n_b, n_a), times the pairs in Holm's first step.
+    The least p value is that of two EDFs that do not overlap: 2 / C(n_a + n_b, n_a), times the number of pairs in
+    Holm's first step.
 
     >>> could_show(3, 3, 0.05), could_show(4, 4, 0.05)
     (False, True)
@@ -173,10 +183,10 @@ def could_show(n_a: int, n_b: int, level: float, pairs: int = 1) -> bool:
     return math.log(2 * pairs / level) < choices - 1e-9
 
 
-def _part_shown(
+def _fraction_shown(
     gap: NDArray[np.float64], noise: list[NDArray[np.float32]], sizes: tuple[int, int], level: float, pairs: int
 ) -> float:
-    """Part of the resampled pairs of EDFs, of these sizes, that the KS test shows to differ."""
+    """Return the fraction of resampled pairs of EDFs, of these sizes, that the KS test shows to differ."""
     from scipy.special import kolmogi
 
     if not could_show(*sizes, level, pairs):
@@ -188,7 +198,10 @@ def _part_shown(
 
 
 def _least(enough: Callable[[int], bool], limit: int) -> int | None:
-    """The least number that is enough, within 2%, since more digits would be false precision; None above a limit."""
+    """Return the least number that is enough, or None above a limit.
+
+    It is found within 2%, since more digits would be false precision.
+    """
     if not enough(limit):
         return None
     low, high = 0, limit
@@ -199,7 +212,7 @@ def _least(enough: Callable[[int], bool], limit: int) -> int | None:
 
 
 def _rounded(number: int) -> int:
-    """A whole number with two significant digits, rounded up.
+    """Return a whole number rounded up to two significant digits.
 
     >>> _rounded(7), _rounded(121)
     (7, 130)

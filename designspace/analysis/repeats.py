@@ -1,4 +1,4 @@
-"""Networks that were trained several times: which trainings count, and their means."""
+"""Networks that were trained several times: which of their trainings count, and the means of their errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def without_fresh(results: Results) -> Results:
     """Return results without the fresh trainings of networks that were chosen by their errors (`designspace.retrain`).
 
-    They are for a new order of the chosen networks. Where all networks are compared, a network must not count
-    differently because it was chosen. So the seeds count with which others were trained, too.
+    These trainings serve to rank the chosen networks again. When all networks are compared, a network must not count
+    differently because it was chosen. So a fresh training is kept only if trainings that are not fresh have the same
+    seed.
     """
     if "fresh" not in results.table.columns:
         return results
@@ -33,35 +34,39 @@ def without_fresh(results: Results) -> Results:
 
 
 def mean_of_repeats(table: pd.DataFrame, count: int, chance_error: float, failures: Failures) -> pd.DataFrame:
-    """One row for each network and recipe, from its first ``count`` trials in the order of their seeds."""
-    asked = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
+    """Return one row per network and recipe, from its first ``count`` trials in the order of their seeds."""
+    keys = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
     errors = [column for column in get_args(ErrorColumn) if column in table.columns]
-    network = table.groupby(asked, dropna=False, sort=False).ngroup()
+    network = table.groupby(keys, dropna=False, sort=False).ngroup()
     trials = table.assign(network=network).sort_values("seed", kind="stable")
     trials = trials[trials.groupby("network").cumcount() < count]
     done, failed, waiting = (trials["status"] == status for status in ("done", "failed", "waiting"))
-    guesses = at_chance(trials, failures)
+    is_at_chance = at_chance(trials, failures)
     trials.loc[failed, errors] = math.nan
-    trials.loc[guesses, errors] = chance_error
-    kinds = {"done": done, "finished": done | failed, "begun": ~waiting, "counted": done | guesses}
+    trials.loc[is_at_chance, errors] = chance_error
+    kinds = {"done": done, "finished": done | failed, "begun": ~waiting, "counted": done | is_at_chance}
     counts = pd.DataFrame({"network": trials["network"], **kinds}).groupby("network").sum()
     grouped = trials.groupby("network")
     rows = trials.drop_duplicates("network").set_index("network").sort_index()
-    whole = counts["finished"] == count
+    is_complete = counts["finished"] == count
     rows["status"] = np.select(
-        [whole & (counts["done"] > 0), whole, counts["begun"] > 0], ["done", "failed", "running"], "waiting"
+        [is_complete & (counts["done"] > 0), is_complete, counts["begun"] > 0], ["done", "failed", "running"], "waiting"
     )
     rows[errors] = grouped[errors].mean().where(rows["status"] == "done")
     rows["train_s"] = grouped["train_s"].sum(min_count=1)
     if "memory_bytes" in rows.columns:
         rows["memory_bytes"] = grouped["memory_bytes"].max()
     rows["repeats"] = counts["counted"]
-    # A network that diverged in one of its trials failed for that, whatever the machine did to the others.
-    told_first = trials[failed].assign(guesses=guesses[failed]).sort_values("guesses", ascending=False, kind="stable")
-    first_failed = told_first.drop_duplicates("network").set_index("network")["reason"]
+    # If a network diverged in one of its trials, this is the reason, even if the machine ended other trials.
+    by_cause = (
+        trials[failed]
+        .assign(is_at_chance=is_at_chance[failed])
+        .sort_values("is_at_chance", ascending=False, kind="stable")
+    )
+    first_failed = by_cause.drop_duplicates("network").set_index("network")["reason"]
     rows["reason"] = first_failed.reindex(rows.index).where(rows["status"] == "failed").fillna("")
-    told = counts["finished"].astype(str) + f" of {count} trials finished, " + counts["done"].astype(str) + " done"
-    rows["detail"] = told.where(counts["done"] < count, "")
-    again = rows.groupby("id").cumcount()  # with another recipe
-    rows["trial"] = rows["id"].where(again == 0, rows["id"] + "@" + (again + 1).astype(str))
+    progress = counts["finished"].astype(str) + f" of {count} trials finished, " + counts["done"].astype(str) + " done"
+    rows["detail"] = progress.where(counts["done"] < count, "")
+    recurrence = rows.groupby("id").cumcount()  # the same network with another recipe
+    rows["trial"] = rows["id"].where(recurrence == 0, rows["id"] + "@" + (recurrence + 1).astype(str))
     return rows.reset_index(drop=True)

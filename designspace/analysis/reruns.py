@@ -1,4 +1,4 @@
-"""The noise of training: the same networks trained from several seeds.
+"""The noise of training, estimated from the same networks trained with several seeds.
 
 "On Network Design Spaces for Visual Recognition" (arXiv 1905.13214), figures 13 and 14.
 """
@@ -29,14 +29,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class NoiseIntervals:
-    """Intervals of what `Reruns` estimates, each with confidence 1 - ``level`` for itself."""
+    """Intervals of the estimates of `Reruns`, each with confidence 1 - ``level``."""
 
     noise: Interval
-    """Of the standard deviation of trainings, percentage points."""
+    """Interval of the standard deviation of trainings, percentage points."""
     between: Interval
-    """Of the standard deviation of the networks' true means, percentage points."""
+    """Interval of the standard deviation of the networks' true means, percentage points."""
     reliability: Interval
-    """Of the intraclass correlation, from 0 to 1."""
+    """Interval of the intraclass correlation, from 0 to 1."""
     level: float
 
 
@@ -45,17 +45,17 @@ class Reruns(Outlined):
     """The errors of networks that were trained more than once."""
 
     errors: pd.DataFrame
-    """Columns id, seed, error (per cent), one row a training; networks in order of their mean error."""
+    """Columns id, seed and error (percent), one row per training, with networks in order of their mean error."""
     noise: float
     """Standard deviation of one training's error around its network's mean, percentage points (pooled)."""
     between: float
-    """Standard deviation of the networks' true means, percentage points: what is left when the noise is taken out."""
+    """Standard deviation of the networks' true means, percentage points, after subtracting the noise."""
 
     @property
     def reliability(self) -> float:
-        """Part of the variance of single trainings that is due to the networks (intraclass correlation, from 0 to 1).
+        """Fraction of the variance of single trainings that is due to the networks (intraclass correlation).
 
-        The correlation that two trainings of the same networks can be expected to have.
+        It is the expected correlation between two trainings of the same networks, from 0 to 1.
         """
         total = self.between**2 + self.noise**2
         return self.between**2 / total if total else 1.0
@@ -63,10 +63,10 @@ class Reruns(Outlined):
     def intervals(self, level: float = 0.05) -> NoiseIntervals:
         """Return intervals of the noise, the spread of networks and the reliability, for normal errors.
 
-        That of the noise is exact (chi squared). That of the reliability is the F interval of Shrout and Fleiss
-        ("Intraclass Correlations", 1979, for ICC(1, 1)), that of the spread the one of Williams ("A Confidence Interval
-        for Variance Components", 1962). The latter two are exact or nearly so where all networks were trained equally
-        often, and approximate otherwise. What would be below 0 is 0.
+        The interval of the noise is exact (chi squared). That of the reliability is the F interval of Shrout and Fleiss
+        ("Intraclass Correlations", 1979, for ICC(1, 1)), and that of the spread is from Williams ("A Confidence
+        Interval for Variance Components", 1962). The latter two are exact or nearly so if all networks were trained
+        equally often, and approximate otherwise. Negative ends are set to 0.
 
         Raises:
             InputError: fewer than 2 networks were trained more than once, or ``level`` is not between 0 and 1.
@@ -86,51 +86,52 @@ class Reruns(Outlined):
         else:
             ratio = squares.between / squares.within
             scaled = [ratio / float(fdtri(above, within, 1 - tail)) for tail in tails]
-            reliability = [max(0.0, (one - 1) / (one + squares.effective - 1)) for one in scaled]
+            reliability = [max(0.0, (value - 1) / (value + squares.effective - 1)) for value in scaled]
             variances = [
-                squares.between * above / float(chdtri(above, tail)) * max(0.0, 1 - 1 / one) / squares.effective
-                for one, tail in zip(scaled, tails, strict=True)
+                squares.between * above / float(chdtri(above, tail)) * max(0.0, 1 - 1 / value) / squares.effective
+                for value, tail in zip(scaled, tails, strict=True)
             ]
         between = [math.sqrt(variance) for variance in variances]
         return NoiseIntervals(Interval(*noise), Interval(*between), Interval(*reliability), level)
 
-    def of(self, place: float) -> tuple[str, pd.Series]:
-        """Id and errors of a network by the rank of its mean error: 0 for the best, 0.5 for the middle, 1 the worst.
+    def at_rank(self, relative_rank: float) -> tuple[str, pd.Series]:
+        """Return id and errors of the network at a relative rank: 0 for the best, 0.5 for the middle, 1 for the worst.
 
-        Of those that were trained most often.
+        Networks are ranked by mean error, among those that were trained most often.
         """
         counts = self.errors.groupby("id", sort=False)["error"].count()
-        often = list(counts[counts == counts.max()].index)
-        id_ = often[round(place * (len(often) - 1))]
+        most_trained = list(counts[counts == counts.max()].index)
+        id_ = most_trained[round(relative_rank * (len(most_trained) - 1))]
         return id_, self.errors.loc[self.errors["id"] == id_, "error"]
 
     def table(self) -> pd.DataFrame:
-        """Columns id, seed, error."""
+        """Return the columns id, seed and error."""
         return self.errors
 
     def sentence(self, level: float = 0.05) -> str:
-        """Say how noisy training is, how far the networks are apart, and which part of the variance is theirs.
+        """Return, as text, the noise of training, the spread of the networks and the variance that is due to them.
 
         Raises:
             InputError: as `intervals`.
         """
         ends = self.intervals(level)
         part, low, high = (f"{100 * value:.0f}%" for value in (self.reliability, *_ends(ends.reliability)))
-        noise, between = (f"{one.low:.2f} to {one.high:.2f}" for one in (ends.noise, ends.between))
+        noise, between = (f"{interval.low:.2f} to {interval.high:.2f}" for interval in (ends.noise, ends.between))
         trainings = f"{counted(self.errors['id'].nunique(), 'network')} in {counted(len(self.errors), 'training')}"
         return (
-            f"seeds change an error by {self.noise:.2f} points ({noise}, standard deviation) and networks by "
-            f"{self.between:.2f} ({between}): {part} ({low} to {high}) of the variance of single trainings is due to "
-            f"the networks ({trainings})."
+            f"errors vary by {self.noise:.2f} points ({noise}) between seeds and by {self.between:.2f} ({between}) "
+            f"between networks (standard deviations): {part} ({low} to {high}) of the variance of single trainings is "
+            f"due to the networks ({trainings})."
         )
 
 
 def reruns(results: Results, *, column: ErrorColumn = "final_error") -> Reruns:
-    """Gather the networks that were trained more than once, and part the noise of training from their differences.
+    """Gather the networks that were trained more than once, and separate noise of training from their differences.
 
-    One-way analysis of variance with networks as groups: the mean square within is the noise; the one between less that
-    within, over the (effective) number of trainings, is the variance of the networks. Fresh trainings of networks that
-    were chosen by their errors do not count: the best networks are closer together than the others.
+    This is a one-way analysis of variance with networks as groups: the mean square within groups is the noise; that
+    between groups less that within, over the (effective) number of trainings, is the variance of the networks. Fresh
+    trainings of networks that were chosen by their errors do not count, since the best networks are closer together
+    than the others.
 
     Raises:
         InputError: no network was trained twice.
@@ -142,7 +143,7 @@ def reruns(results: Results, *, column: ErrorColumn = "final_error") -> Reruns:
     groups = table.groupby("id")["error"]
     table = table[groups.transform("count") > 1]
     if table.empty:
-        raise InputError(f"{results.name}: no network was trained more than once; read runs with other seeds beside it")
+        raise InputError(f"{results.name}: no network was trained more than once; read runs with other seeds as well")
     squares = _mean_squares(table)
     between = max(0.0, (squares.between - squares.within) / squares.effective)
     order = table.groupby("id")["error"].transform("mean")
@@ -164,11 +165,11 @@ class _MeanSquares:
     networks: int
     trainings: int
     effective: float
-    """Trainings of each network; of unequal numbers, what takes their place in the expected mean square."""
+    """Trainings per network, or, if these differ, the number that replaces them in the expected mean square."""
 
 
 def _mean_squares(table: pd.DataFrame) -> _MeanSquares:
-    """The mean squares of a table with columns id and error, all of whose networks were trained more than once."""
+    """Return the mean squares of a table with columns id and error, whose networks were all trained repeatedly."""
     groups = table.groupby("id")["error"]
     means, sizes = groups.mean(), groups.count().to_numpy(np.float64)
     within = float((table["error"] - groups.transform("mean")).pow(2).sum() / (len(table) - len(means)))

@@ -264,7 +264,7 @@ class Results:
         """Return which rows of the table count: those whose errors `errors` returns.
 
         They are done or failed at chance level, and true in the column ``counts`` where there is one (see
-        `preconditions.random_part`).
+        `preconditions.random_subset`).
         """
         counted = has_text(self.table, "status", "done") | at_chance(self.table, self.failures)
         return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted

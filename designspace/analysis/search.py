@@ -1,7 +1,7 @@
-"""Random search: how good is the best of k networks drawn from a space?
+"""Random search: the expected error of the best of k networks drawn from a space.
 
-"On Network Design Spaces" (figure 7) and "Designing Network Design Spaces" (figure 9, right). Mean and deviation over
-all the ways to draw are computed from order statistics, not from simulated searches.
+See "On Network Design Spaces" (figure 7) and "Designing Network Design Spaces" (figure 9, right). Mean and deviation
+over all possible draws are computed from order statistics, not from simulated searches.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class SearchCurve(Outlined):
 
     name: str
     sizes: NDArray[np.int64]  # (k,)
-    """Networks drawn, ascending."""
+    """Numbers of networks drawn, ascending."""
     mean: NDArray[np.float64]  # (k,)
-    """Expected error of the best of them, per cent."""
+    """Expected error of the best network, percent."""
     deviation: NDArray[np.float64]  # (k,)
-    """Standard deviation of the error of the best from one search to the next, percentage points."""
+    """Standard deviation of the error of the best network over searches, percentage points."""
     n: int
-    """Networks in the population: what is drawn from."""
+    """Number of networks in the population."""
     replace: bool
-    """Whether they are drawn with replacement."""
+    """Whether networks are drawn with replacement."""
 
     def table(self) -> pd.DataFrame:
-        """One row for each k."""
+        """Return one row per k."""
         numbers = {"k": self.sizes, "mean": self.mean, "deviation": self.deviation}
         return pd.DataFrame({"run": self.name, **numbers, "n": self.n, "replace": self.replace})
 
@@ -48,45 +48,45 @@ def search_curve(
     replace: bool = False,
     column: ErrorColumn = "final_error",
 ) -> SearchCurve:
-    """Expected best error, and its deviation, of searches of several sizes within a population.
+    """Return the expected best error, and its deviation, of searches of several sizes within a population.
 
-    Without replacement the mean is an unbiased estimate of that of the space itself. Close to k = n it rests on the few
-    best networks alone, and the deviation goes to 0 because all searches among n networks find the same one: not
-    because one knows the space so well.
+    Without replacement, the mean is an unbiased estimate of that of the space itself. Close to k = n it depends only on
+    the few best networks, and the deviation tends to 0 because all searches among n networks find the same one, not
+    because the space is known well.
 
     Args:
         results: a population.
-        sizes: networks to draw; 1, 2, 4 ... and n unless told otherwise.
-        replace: draw with replacement, as from a space of which these errors are all that one knows.
+        sizes: numbers of networks to draw; by default 1, 2, 4 ... and n.
+        replace: draw with replacement, as from a space of which only these errors are known.
         column: the error that counts.
 
     Raises:
-        InputError: no finished trial, or a size below 1 (or, without replacement, above n).
+        InputError: no trial has finished, or a size is below 1 (or, without replacement, above n).
     """
-    errors = _finished(results, column)
-    wanted = doubling(errors.size) if sizes is None else sizes
-    mean, deviation = best_of_k(errors, wanted, replace=replace)
-    return SearchCurve(results.name, np.array(wanted, np.int64), mean, deviation, errors.size, replace)
+    errors = _errors(results, column)
+    chosen = doubling_sizes(errors.size) if sizes is None else sizes
+    mean, deviation = expected_best(errors, chosen, replace=replace)
+    return SearchCurve(results.name, np.array(chosen, np.int64), mean, deviation, errors.size, replace)
 
 
-def best_of_k(
+def expected_best(
     errors: ArrayLike, sizes: Sequence[int], *, replace: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the least of k of the errors, for each k. Two arrays of shape (k,).
+    """Return mean and standard deviation of the least of k of the errors, for each k. Two arrays of shape (k,).
 
     Raises:
-        InputError: there is no error, one is not finite, or a size is out of range.
+        InputError: there is no error, an error is not finite, or a size is out of range.
 
-    >>> mean, _ = best_of_k([1.0, 2.0, 3.0], [1, 2, 3])
+    >>> mean, _ = expected_best([1.0, 2.0, 3.0], [1, 2, 3])
     >>> mean.round(3).tolist()
     [2.0, 1.333, 1.0]
     """
     ascending = np.sort(np.asarray(errors, np.float64).ravel())
     if not ascending.size or not np.isfinite(ascending).all():
-        raise InputError("a search needs at least one error, all of them finite")
+        raise InputError("a search needs at least one error, and all errors must be finite")
     for size in sizes:
         if size < 1 or (size > ascending.size and not replace):
-            limit = "" if replace else f" and at most {ascending.size}, the networks that there are"
+            limit = "" if replace else f" and at most {ascending.size}, the number of networks"
             raise InputError(f"a search must draw at least 1 network{limit}, not {size}")
     weights = np.array([_weights(ascending.size, size, replace) for size in sizes]).reshape(len(sizes), ascending.size)
     mean = weights @ ascending
@@ -94,16 +94,16 @@ def best_of_k(
     return mean, deviation
 
 
-def doubling(n: int) -> list[int]:
-    """1, 2, 4 and so on below n, and n.
+def doubling_sizes(n: int) -> list[int]:
+    """Return 1, 2, 4 and so on below n, and n.
 
-    >>> doubling(6)
+    >>> doubling_sizes(6)
     [1, 2, 4, 6]
     """
     return [*(2**power for power in range(math.ceil(math.log2(n)))), n]
 
 
-def _finished(results: Results, column: ErrorColumn) -> NDArray[np.float64]:
+def _errors(results: Results, column: ErrorColumn) -> NDArray[np.float64]:
     errors = results.errors(column)
     if not errors.size:
         raise InputError(f"{results.name} has no trial to search among: {results.counts.sentence()}")
@@ -111,11 +111,11 @@ def _finished(results: Results, column: ErrorColumn) -> NDArray[np.float64]:
 
 
 def _weights(n: int, k: int, replace: bool) -> NDArray[np.float64]:
-    """Probability of rank 1, 2 ... n to be the best of k."""
+    """Return the probability that rank 1, 2 ... n is the best of k."""
     rank = np.arange(1, n + 1)
     if replace:
         weights: NDArray[np.float64] = ((n - rank + 1) / n) ** k - ((n - rank) / n) ** k
         return weights
-    # C(n - r, k - 1) / C(n, k): the others come from the n - r that are worse. Each is a multiple of the one before.
+    # C(n - r, k - 1) / C(n, k): the others are from the n - r worse ones. Each is a multiple of the previous one.
     ratios = np.maximum(n - rank[:-1] - k + 1, 0) / (n - rank[:-1])
     return (k / n) * np.cumprod(np.concatenate([[1.0], ratios]))

@@ -1,4 +1,4 @@
-"""Would the conclusions be others if failed trials counted in another way?"""
+"""Whether conclusions change if failed trials count in another way."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from designspace.support.text import counted
 
 
 def other_failures(results: Sequence[Results], comparisons: Sequence[Comparison], *, seed: int = 0) -> tuple[str, ...]:
-    """Say which conclusions change if the trials that the machine ended count as networks that guess.
+    """Return which conclusions change if the trials that the machine ended count at chance level.
 
-    One sentence for each conclusion that changes, or one that says that none does; nothing where no such trial is left
-    out, or nothing is compared.
+    There is one sentence per conclusion that changes, or one that says that none does. There are no sentences if no
+    such trial is left out, or nothing is compared.
 
     Args:
         results: the populations.
         comparisons: their comparisons.
-        seed: as for `compare_all`.
+        seed: seed for `compare_all`.
     """
-    left_out = sum(int(one.left_out().sum()) for one in results if one.failures == "by_cause")
+    left_out = sum(int(population.left_out().sum()) for population in results if population.failures == "by_cause")
     if not left_out or not comparisons:
         return ()
-    guessing = [one.with_failures("chance") if one.failures == "by_cause" else one for one in results]
-    found = {(one.a, one.b): one for one in comparisons}
-    others = compare_all(guessing, comparisons[0].level, seed=seed)
+    at_chance = [
+        population.with_failures("chance") if population.failures == "by_cause" else population
+        for population in results
+    ]
+    by_pair = {(pair.a, pair.b): pair for pair in comparisons}
+    recounted = compare_all(at_chance, comparisons[0].level, seed=seed)
     changed = [
-        f"With the trials that the machine ended counted at chance level: {one.sentence()}"
-        for one in others
-        if (one.a, one.b) in found and _conclusion(one) != _conclusion(found[one.a, one.b])
+        f"If trials that the machine ended count at chance level: {pair.sentence()}"
+        for pair in recounted
+        if (pair.a, pair.b) in by_pair and _conclusion(pair) != _conclusion(by_pair[pair.a, pair.b])
     ]
     if changed:
         return tuple(changed)
-    were = f"{counted(left_out, 'trial')} that the machine ended"
-    return (f"No conclusion changes if {were} {'counts' if left_out == 1 else 'count'} at chance level.",)
+    trials = f"{counted(left_out, 'trial')} that the machine ended"
+    return (f"No conclusion changes if {trials} {'counts' if left_out == 1 else 'count'} at chance level.",)
 
 
 def _conclusion(comparison: Comparison) -> tuple[bool, str | None]:
+    """Return whether the spaces differ, and which one is better."""
     return comparison.differs, comparison.better

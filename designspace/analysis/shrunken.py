@@ -1,8 +1,9 @@
-"""The best network, without the luck of its seeds: an empirical Bayes estimate from repeated trainings.
+"""The best network without the luck of its seeds: an empirical Bayes estimate from repeated trainings.
 
-The network of least mean error was usually lucky too: among many, the reported best is better than the same network
-trained again. Each mean is therefore shrunk towards that of all networks, the more so the noisier it is. See Morris,
-"Parametric Empirical Bayes Inference: Theory and Applications", Journal of the American Statistical Association, 1983.
+The network with the least mean error usually had lucky seeds: its reported error is lower than that of the same network
+trained again. Each mean is therefore shrunk towards the mean of all networks, the more so the noisier it is. See
+Morris, "Parametric Empirical Bayes Inference: Theory and Applications", Journal of the American Statistical
+Association, 1983.
 """
 
 from __future__ import annotations
@@ -15,48 +16,48 @@ from designspace.analysis.reruns import Reruns, reruns
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
-FEWEST = 4
-"""Networks that are needed: Morris's correction divides by their number less 3."""
+MIN_NETWORKS = 4
+"""Minimum number of networks, because Morris's correction divides by their number less 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShrunkenBest:
-    """The network that is expected to have the least error if it is trained again."""
+    """The network with the least expected error if it is trained again."""
 
     id: str
     trainings: int
     mean: float
-    """Mean error of its trainings, per cent."""
+    """Mean error of its trainings, percent."""
     value: float
-    """Its expected error, per cent: the mean, shrunk towards that of all networks."""
+    """Expected error, percent: the mean, shrunk towards that of all networks."""
     low: float
-    """Lower end of the interval of the expected error, per cent."""
+    """Lower end of the interval of the expected error, percent."""
     high: float
     level: float
-    """The interval holds the expected error with probability 1 - ``level``."""
+    """The interval covers the expected error with probability 1 - ``level``."""
 
     def sentence(self) -> str:
-        """The estimate in words, with the numbers it rests on."""
+        """Return the estimate as text, with the numbers on which it rests."""
         return (
-            f"the best network is {self.id}: its error over new seeds is expected to be {self.value:.2f}% "
-            f"({self.low:.2f} to {self.high:.2f}); its {self.trainings} trainings had {self.mean:.2f}% on average."
+            f"the best network is {self.id}: its expected error with new seeds is {self.value:.2f}% "
+            f"({self.low:.2f} to {self.high:.2f}); its {self.trainings} trainings have a mean of {self.mean:.2f}%."
         )
 
 
 def noise_sentences(results: Results, level: float = 0.05) -> tuple[str, ...]:
-    """Say of a population how noisy training is and which network is the best, if networks were trained repeatedly.
+    """Return sentences on the noise of training and the best network, if networks were trained repeatedly.
 
-    Returns nothing if fewer than two networks were trained more than once. The best network needs four, and is left out
-    if networks were trained again with fresh seeds, whose means are the better figure.
+    There are none if fewer than two networks were trained more than once. The sentence on the best network needs four
+    such networks, and is left out if networks were trained again with fresh seeds, whose means are better estimates.
     """
     try:
-        found = reruns(results)
-        sentences = [found.sentence(level)]
+        repeated = reruns(results)
+        sentences = [repeated.sentence(level)]
     except InputError:
         return ()
     is_retrained = "fresh" in results.table.columns and bool((results.table["fresh"] == "yes").any())
-    if found.errors["id"].nunique() >= FEWEST and not is_retrained:
-        sentences.append(shrunken_best(found, level).sentence())
+    if repeated.errors["id"].nunique() >= MIN_NETWORKS and not is_retrained:
+        sentences.append(shrunken_best(repeated, level).sentence())
     return tuple(f"{results.name}: {sentence}" for sentence in sentences)
 
 
@@ -64,16 +65,16 @@ def shrunken_best(repeated: Reruns, level: float = 0.05) -> ShrunkenBest:
     """Estimate the expected error of the best network, from networks that were trained more than once.
 
     With k networks, V the variance of a network's mean (noise^2 / trainings) and A the variance between networks, a
-    mean is shrunk by the part B = (k - 3) / (k - 1) V / (V + A). The variance of the estimate is
-    V (1 - (k - 1) / k B) + 2 / (k - 3) B^2 (mean - mean of all)^2 (Morris, 1983, section 1); its last term is there
-    because A is estimated. The quantiles are those of t with the degrees of freedom of the noise.
+    mean is shrunk by the fraction B = (k - 3) / (k - 1) V / (V + A). The variance of the estimate is
+    V (1 - (k - 1) / k B) + 2 / (k - 3) B^2 (mean - mean of all)^2 (Morris, 1983, section 1); the last term
+    is due to A being an estimate. The quantiles are those of t with the degrees of freedom of the noise.
 
-    The best network is that of the least estimate. Since the estimates are shrunk, this choice does not flatter it.
-    By simulation (24 networks, 2 or 3 trainings, reliability 0.2 to 0.8, 400 draws each), intervals of 95% hold the
-    network's true error in 91 to 94% of the draws. The estimate is off by less than 0.1 of the noise on average; the
-    mean of the trainings is too low by 0.3 to 1.1 of it.
+    The best network is the one with the least estimate. Since the estimates are shrunk, this choice does not bias its
+    error downwards. By simulation (24 networks, 2 or 3 trainings, reliability 0.2 to 0.8, 400 draws each), 95%
+    intervals cover the true error of the network in 91 to 94% of the draws. The bias of the estimate is below 0.1 times
+    the noise; the mean of the trainings is too low by 0.3 to 1.1 times the noise.
 
-    The networks must have been chosen to be trained again without regard to their errors.
+    The networks to be trained again must have been chosen without regard to their errors.
 
     Raises:
         InputError: fewer than 4 networks were trained more than once, or ``level`` is not between 0 and 1.
@@ -84,19 +85,21 @@ def shrunken_best(repeated: Reruns, level: float = 0.05) -> ShrunkenBest:
     groups = repeated.errors.groupby("id", sort=False)["error"]
     means, counts = groups.mean(), groups.count()
     k = len(means)
-    if k < FEWEST:
-        raise InputError(f"a shrunken best needs at least {FEWEST} networks that were trained more than once, not {k}")
+    if k < MIN_NETWORKS:
+        raise InputError(
+            f"the best network needs at least {MIN_NETWORKS} networks that were trained more than once, not {k}"
+        )
     variance = repeated.noise**2 / counts
     total = variance + repeated.between**2
-    if not (total > 0).all():  # all trainings have one error
+    if not (total > 0).all():  # all trainings have the same error
         best = str(means.index[0])
         error = float(means.iloc[0])
         return ShrunkenBest(best, int(counts.iloc[0]), error, error, error, error, level)
     centre = float((means / total).sum() / (1 / total).sum())
-    part = (k - 3) / (k - 1) * variance / total
-    estimates = centre + (1 - part) * (means - centre)
+    shrinkage = (k - 3) / (k - 1) * variance / total
+    estimates = centre + (1 - shrinkage) * (means - centre)
     best = str(estimates.idxmin())
-    value, shrunk, noise = float(estimates[best]), float(part[best]), float(variance[best])
+    value, shrunk, noise = float(estimates[best]), float(shrinkage[best]), float(variance[best])
     spread = noise * (1 - (k - 1) / k * shrunk) + 2 / (k - 3) * shrunk**2 * (float(means[best]) - centre) ** 2
     half = math.sqrt(spread) * float(stdtrit(len(repeated.errors) - k, 1 - level / 2))
     return ShrunkenBest(best, int(counts[best]), float(means[best]), value, value - half, value + half, level)

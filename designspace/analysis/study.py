@@ -18,7 +18,7 @@ from designspace.analysis.origin import Origin
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.plotting import plot_edf
 from designspace.analysis.populations import Populations
-from designspace.analysis.preconditions import by_network, random_part
+from designspace.analysis.preconditions import by_network, random_subset
 from designspace.analysis.report import render_report
 from designspace.analysis.results import Results
 from designspace.analysis.sensitivity import other_failures
@@ -94,7 +94,7 @@ def analyze(
         raise InputError("no run was given to analyse")
     noise = [sentence for one in results for sentence in noise_sentences(one, level)]
     best = [tables.best_table(one) for one in results]
-    populations = Populations.of(random_part(by_network(one)) for one in results)
+    populations = Populations.of(random_subset(by_network(one)) for one in results)
     results = populations.members
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))

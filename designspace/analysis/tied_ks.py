@@ -1,10 +1,10 @@
 """Exact Kolmogorov-Smirnov p values of samples with equal errors.
 
-Given the pooled errors, all splits of them into two samples are equally likely if the populations are equal. A split
-is a lattice path: step by step through the ascending errors, each belongs to the first sample or to the second. Tables
-for continuous errors let a path exceed the distance after any step, so their p values are too large where errors are
-equal. Here it may do so only after the last of equal errors, where the EDFs can be compared (Nikiforov 1994, algorithm
-AS 288; Schröer and Trenkler 1995).
+Given the pooled errors, all splits of them into two samples are equally likely if the populations are equal. A split is
+a lattice path: at each step through the ascending errors, the error belongs to the first sample or to the second.
+Tables for continuous errors let a path exceed the distance after any step, so their p values are too large if errors
+are equal. Here a path may exceed it only after the last of equal errors, where the EDFs can be compared (Nikiforov
+1994, algorithm AS 288; Schröer and Trenkler 1995).
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WINDOW = 8
-"""Half the width of the window of paths beyond the observed distance, in units of sqrt(n m / (n + m)): by Hoeffding's
-inequality, paths are outside it with probability below 1e-27 per step."""
+"""Half the width of the window of paths beyond the observed distance, in units of sqrt(n m / (n + m)).
+
+By Hoeffding's inequality, paths are outside it with probability below 1e-27 per step.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class TiedP:
-    """The p values of both sides together and of each side."""
+    """The two-sided p value and both one-sided ones."""
 
     two_sided: float
     a_above: float
@@ -30,15 +32,15 @@ class TiedP:
 
 
 def has_ties(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Return whether two samples hold equal errors, in one of them or in both."""
+    """Return whether two samples contain equal errors, within one of them or across both."""
     return np.unique(np.concatenate([a, b])).size < a.size + b.size
 
 
 def tied_p_values(a: NDArray[np.float64], b: NDArray[np.float64]) -> TiedP:
     """Return the exact permutation p values of two samples of ascending errors, given their ties.
 
-    The time is that of n + m steps over a window of paths: 2 ms for two samples of 50 errors, 10 to 20 ms for 500, 0.15
-    to 0.3 s for 5,000.
+    It takes n + m steps over a window of paths: 2 ms for two samples of 50 errors, 10 to 20 ms for 500, and 0.15 to
+    0.3 s for 5,000.
     """
     if a.size > b.size:
         swapped = tied_p_values(b, a)
@@ -64,11 +66,11 @@ def _crossing_probabilities(
     """Return the probability that a random path reaches a bound after the last of equal errors, for each test.
 
     After k steps, i of them in the first sample, n m (F_A - F_B) is i (n + m) - k n. A path that has reached a bound is
-    taken out, so small probabilities are sums of small terms and keep their precision.
+    removed, so small probabilities are sums of small terms and keep their precision.
 
     Args:
-        n: errors of the first sample, the smaller one.
-        m: errors of the second sample.
+        n: number of errors of the first sample, the smaller one.
+        m: number of errors of the second sample.
         ends: numbers of steps after which the EDFs are compared.
         upper: the least n m (F_A - F_B) that counts in each test; None if none does.
         lower: the same for n m (F_B - F_A).
@@ -76,7 +78,7 @@ def _crossing_probabilities(
     total = n + m
     largest = max(bound for bound in (*upper, *lower) if bound is not None)
     half_width = _WINDOW * math.sqrt(n * m / total) + largest / total + 2
-    paths = np.zeros((len(upper), n + 2))  # probability of i and of no bound reached, for each test
+    paths = np.zeros((len(upper), n + 2))  # probability of i with no bound reached, for each test
     paths[:, 0] = 1
     reached = np.zeros(len(upper))
     in_first = np.arange(n + 1.0)

@@ -1,4 +1,4 @@
-"""How the best values of parameters move from population to population: over flop regimes, or along a chain."""
+"""Trends of the best values of parameters over populations: over flop regimes, or along a chain of spaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from designspace.analysis.metrics import (
     Column,
     Metric,
     available,
-    counted,
+    counted_errors,
     metric,
     parameters_of,
     values,
@@ -33,24 +33,26 @@ class Trend(Outlined):
     names: tuple[str, ...]
     """The populations, in the order of ``x``."""
     x: NDArray[np.float64]
-    """Median of ``x_metric`` over the finished networks of each population, or its place, from 0, where that is None.
-    All arrays have shape (populations,)."""
+    """Median of ``x_metric`` over the finished networks of each population, or its index if ``x_metric`` is None.
+
+    All arrays have shape (populations,).
+    """
     x_metric: Metric | None
     least: NDArray[np.float64]
-    """Least value that a finished network of each population has."""
+    """Least value of the finished networks of each population."""
     low: NDArray[np.float64]
-    """Lower end of the range of good values: of the interval of the empirical bootstrap (`best_value`)."""
+    """Lower end of the range of good values: the interval of the empirical bootstrap (`best_value`)."""
     median: NDArray[np.float64]
     """Median of the bootstrap."""
     high: NDArray[np.float64]
     greatest: NDArray[np.float64]
     best: NDArray[np.float64]
-    """Value of the network of least error."""
+    """Value of the network with the least error."""
     n: NDArray[np.int64]
-    """Networks that count."""
+    """Number of networks that count."""
 
     def table(self) -> pd.DataFrame:
-        """One row for each population."""
+        """Return one row per population."""
         columns = {"run": self.names, "metric": self.metric.name, "x": self.x, "least": self.least, "low": self.low}
         others = {"median": self.median, "high": self.high, "greatest": self.greatest, "best": self.best, "n": self.n}
         return pd.DataFrame(columns | others)
@@ -63,42 +65,43 @@ def trend(
     share: float = 0.25,
     level: float = 0.05,
 ) -> Trend:
-    """The trend of one parameter over populations.
+    """Return the trend of one parameter over populations.
 
     Args:
-        populations: those of which no network with that parameter has finished are left out.
+        populations: the populations; those without a finished network that has the parameter are left out.
         name: the parameter.
-        x: where each stands: at its median of this metric (for flop regimes); None for the order given (for chains).
-        share: of the empirical bootstrap, see `best_value`.
-        level: of its interval.
+        x: the metric whose median is the position of a population (for flop regimes); None keeps the order (for
+            chains).
+        share: fraction of the networks in each resample, see `best_value`.
+        level: one minus the fraction of the resamples in the interval.
 
     Raises:
-        InputError: two populations have one name, none has a finished network with the parameter, or a metric that does
-            not exist.
+        InputError: two populations have the same name, none has a finished network with the parameter, or a metric is
+            unknown.
     """
-    names = [one.name for one in Populations.of(populations)]
+    names = [results.name for results in Populations.of(populations)]
     rows: list[tuple[str, float, list[float]]] = []
     for results in populations:
-        places, errors = counted(results)
-        column = values(results, name)[places]
-        there = np.isfinite(column)
-        if not there.any():
+        indices, errors = counted_errors(results)
+        column = values(results, name)[indices]
+        has_parameter = np.isfinite(column)
+        if not has_parameter.any():
             continue
-        column, errors, places = column[there], errors[there], places[there]
-        at = float(len(rows)) if x is None else float(np.nanmedian(values(results, x)[places]))
-        found = best_of(column, errors, name, share, level)
-        ends = [column.min(), found.low, found.median, found.high, column.max(), found.best, found.n]
-        rows.append((results.name, at, ends))
+        column, errors, indices = column[has_parameter], errors[has_parameter], indices[has_parameter]
+        position = float(len(rows)) if x is None else float(np.nanmedian(values(results, x)[indices]))
+        good = best_of(column, errors, name, share, level)
+        ends = [column.min(), good.low, good.median, good.high, column.max(), good.best, good.n]
+        rows.append((results.name, position, ends))
     if not rows:
         raise InputError(f"no finished network of {', '.join(names) or 'no population'} has {metric(name).name}")
-    rows.sort(key=lambda row: row[1])  # stable: the order given stays where x is equal
+    rows.sort(key=lambda row: row[1])  # stable, so populations of equal x keep their order
     table = np.array([numbers for _, _, numbers in rows], np.float64)
-    at_each = np.array([at for _, at, _ in rows])
+    positions = np.array([position for _, position, _ in rows])
     x_metric = None if x is None else metric(x)
     least, low, median, high, greatest, best, n = table.T
-    told = tuple(name for name, _, _ in rows)
+    sorted_names = tuple(name for name, _, _ in rows)
     counts = n.astype(np.int64)
-    return Trend(metric(name), told, at_each, x_metric, least, low, median, high, greatest, best, counts)
+    return Trend(metric(name), sorted_names, positions, x_metric, least, low, median, high, greatest, best, counts)
 
 
 def trends(
@@ -108,27 +111,28 @@ def trends(
     share: float = 0.25,
     level: float = 0.05,
 ) -> tuple[Trend, ...]:
-    """`trend` of several parameters: unless told otherwise, of all that vary in a population and that all have.
+    """Return `trend` for several parameters, by default for all that vary in a population and that all have.
 
     Raises:
         InputError: as `trend`.
     """
-    wanted = common_parameters(populations) if names is None else tuple(names)
-    return tuple(trend(populations, one, x, share, level) for one in wanted)
+    chosen = common_parameters(populations) if names is None else tuple(names)
+    return tuple(trend(populations, name, x, share, level) for name in chosen)
 
 
 def common_parameters(populations: Sequence[Results]) -> tuple[Metric, ...]:
-    """The parameters that vary in at least one population and that every one has."""
+    """Return the parameters that vary in at least one population and that all populations have."""
     if not populations:
         return ()
-    varying = {one.name for results in populations for one in parameters_of(results)}
+    varying = {parameter.name for results in populations for parameter in parameters_of(results)}
     owned = [
-        [one.name for one in available(results, ["parameter"]) if _complete(results, one)] for results in populations
+        [parameter.name for parameter in available(results, ["parameter"]) if _has_all(results, parameter)]
+        for results in populations
     ]
     return tuple(metric(name) for name in owned[0] if name in varying and all(name in names for names in owned))
 
 
-def _complete(results: Results, one: Metric) -> bool:
-    """Whether a metric is one of all networks: ``b`` and ``g`` are only where stages share them."""
-    column: Column = values(results, one)
-    return one.name not in ("b", "g") or bool(np.isfinite(column).all())
+def _has_all(results: Results, parameter: Metric) -> bool:
+    """Return whether all networks have a metric; they have ``b`` and ``g`` only if their stages share them."""
+    column: Column = values(results, parameter)
+    return parameter.name not in ("b", "g") or bool(np.isfinite(column).all())

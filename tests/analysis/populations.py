@@ -1,4 +1,4 @@
-"""Populations whose answer is known by construction."""
+"""Populations whose correct analysis is known by construction."""
 
 from __future__ import annotations
 
@@ -25,65 +25,66 @@ def make_table(
     seed: int = 0,
     vary: int | None = None,
 ) -> pd.DataFrame:
-    """A table of results: done trials of those errors, then failed ones (reason, detail), running and waiting ones.
+    """Return a table of results: done trials with some errors, then failed (reason, detail), running and waiting ones.
 
-    All networks have the same parameters, unless ``vary`` is a seed to draw them with; ``seed`` is that of the trials.
+    All networks have the same parameters, unless ``vary`` is a seed with which to draw them. ``seed`` is the seed of
+    the trials.
     """
     rows = []
     rng = np.random.default_rng(vary)
     statuses = ["done"] * len(errors) + ["failed"] * len(failed) + ["running"] * running + ["waiting"] * waiting
-    for place, status in enumerate(statuses):
+    for index, status in enumerate(statuses):
         done = status == "done"
-        reason, detail = failed[place - len(errors)] if status == "failed" else ("", "")
-        row: dict[str, object] = {"id": f"{tag}{place:0{12 - len(tag)}x}"}
+        reason, detail = failed[index - len(errors)] if status == "failed" else ("", "")
+        row: dict[str, object] = {"id": f"{tag}{index:0{12 - len(tag)}x}"}
         for letter, values in (("d", (1, 2, 7, 12)), ("w", (32, 64, 160, 384)), ("b", (1, 1, 1, 1)), ("g", (16,) * 4)):
             if vary is not None:
                 values = _drawn(letter, rng)
             row |= {f"{letter}{stage}": value for stage, value in enumerate(values, start=1)}
-        row |= {"radix": 0, "flops": 4_000_000 + place, "params": 5_000, "activations": 3_000, "seed": seed}
-        row |= {"status": status, "final_error": errors[place] if done else np.nan}
-        row |= {"best_error": errors[place] - 0.25 if done else np.nan, "epochs": epochs if done else 0}
+        row |= {"radix": 0, "flops": 4_000_000 + index, "params": 5_000, "activations": 3_000, "seed": seed}
+        row |= {"status": status, "final_error": errors[index] if done else np.nan}
+        row |= {"best_error": errors[index] - 0.25 if done else np.nan, "epochs": epochs if done else 0}
         row |= {"train_s": 60.0 if done else np.nan, "device": "cpu" if done else "", "reason": reason}
         rows.append(row | {"detail": detail})
     return pd.DataFrame(rows)
 
 
 def _drawn(letter: str, rng: np.random.Generator) -> list[int]:
-    """One parameter of four stages, drawn from the ranges of AnyNetX ("Designing Network Design Spaces", 3.2)."""
+    """Return a parameter of four stages, drawn from the ranges of AnyNetX ("Designing Network Design Spaces", 3.2)."""
     choices = {"d": range(1, 17), "w": range(8, 1025, 8), "b": (1, 2, 4), "g": (1, 2, 4, 8, 16, 32)}
     return [int(value) for value in rng.choice(choices[letter], 4)]
 
 
 def make_results(name: str, errors: Sequence[float], **others: Any) -> Results:
-    """`Results` of ten classes: name, errors, then the arguments of `make_table`. All names have the same networks."""
+    """Return `Results` with ten classes from the arguments of `make_table`; all names have the same networks."""
     return Results.from_table(name, make_table(errors, **others), num_classes=10)
 
 
 def independent_results(name: str, errors: Sequence[float], **others: Any) -> Results:
-    """As `make_results`, but each name has networks of its own."""
+    """Return `Results` as `make_results` does, but with different networks for each name."""
     return make_results(name, errors, **{"tag": f"{zlib.crc32(name.encode()) % 16**6:06x}", **others})
 
 
 def golden_errors() -> np.ndarray:
-    """Top-1 errors, per cent, of 32 RegNetX-400MF (see the note beside the file)."""
+    """Return top-1 errors, percent, of 32 RegNetX-400MF (see the note beside the file)."""
     return pd.read_csv(GOLDEN)["top1_error"].to_numpy()
 
 
 def population(name, errors, *, flops=None, tag=None, unfinished=(), **columns):
-    """Results with errors, where ``unfinished`` are places whose trial waits; columns of the table by name."""
+    """Return results with some errors and columns; the trials at the indices ``unfinished`` are waiting."""
     table = make_table(errors, **({} if tag is None else {"tag": tag}), vary=columns.pop("vary", None))
     if tag is None:
-        table["id"] = [f"{name} {place}" for place in range(len(errors))]
+        table["id"] = [f"{name} {index}" for index in range(len(errors))]
     if flops is not None:
         table["flops"] = np.asarray(flops)
     for column, values in columns.items():
         table[column] = values
-    waits = table.index.isin(list(unfinished))
-    table.loc[waits, "status"] = "waiting"
-    table.loc[waits, ["final_error", "best_error"]] = np.nan
+    is_waiting = table.index.isin(list(unfinished))
+    table.loc[is_waiting, "status"] = "waiting"
+    table.loc[is_waiting, ["final_error", "best_error"]] = np.nan
     return Results.from_table(name, table, 10)
 
 
 def within(share, level, repeats, errors=3):
-    """Whether a share of repeats is at most a level, within some Monte-Carlo errors."""
+    """Return whether a fraction of repeats is at most a level, within some Monte Carlo errors."""
     return share <= level + errors * np.sqrt(level * (1 - level) / repeats)

@@ -16,7 +16,7 @@ ERRORS = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=5).map(sort
 
 
 def statistic(a, b):
-    """The statistic of Brunner and Munzel from all pairs; infinite where the samples do not overlap."""
+    """Return the statistic of Brunner and Munzel from all pairs; infinite if the samples do not overlap."""
     wins = (a[:, None] < b) + (a[:, None] == b) / 2
     value = wins.mean()
     variance = wins.mean(axis=1).var(ddof=1) / a.size + wins.mean(axis=0).var(ddof=1) / b.size
@@ -26,9 +26,9 @@ def statistic(a, b):
 
 
 def enumerated(a, b):
-    """Twice the smaller part of all splits whose statistic is at least, or at most, the observed one."""
-    pooled, places = np.concatenate([a, b]), range(a.size + b.size)
-    splits = [list(chosen) for chosen in combinations(places, a.size)]
+    """Return twice the smaller fraction of splits whose statistic is at least, or at most, the observed one."""
+    pooled, indices = np.concatenate([a, b]), range(a.size + b.size)
+    splits = [list(chosen) for chosen in combinations(indices, a.size)]
     values = np.array([statistic(pooled[chosen], np.delete(pooled, chosen)) for chosen in splits])
     observed = statistic(a, b)
     sides = np.mean(values >= observed - 1e-9), np.mean(values <= observed + 1e-9)
@@ -52,17 +52,17 @@ def test_random_splits_are_close_to_the_t_approximation_for_larger_samples(n, m)
     assert p == pytest.approx(stats.brunnermunzel(a, b).pvalue, rel=0.35)
 
 
-def test_samples_that_do_not_overlap_have_one_split_on_each_side():
+def test_samples_that_do_not_overlap_have_the_least_p_value():
     a, b = np.arange(10.0), np.arange(20.0, 34.0)
     assert permutation_p(a, b) == permutation_p(b, a) == pytest.approx(2 / math.comb(24, 10))
     assert permutation_p(np.array([1.0, 1.0]), np.array([1.0, 1.0, 1.0])) == 1
 
 
 @pytest.mark.parametrize(("n", "m", "ratio", "rate"), [(8, 8, 1, 0.054), (8, 32, 3, 0.065), (32, 8, 3, 0.030)])
-def test_equal_chances_are_called_unequal_as_seldom_as_the_claims_say(n, m, ratio, rate):
-    """Normal errors around one mean, the first sample's deviation ``ratio`` times that of the second.
+def test_error_rates_are_those_of_the_documentation(n, m, ratio, rate):
+    """Normal errors with equal means, where the deviation of the first sample is ``ratio`` times that of the second.
 
-    The rates are those of 4,000 and 6,000 draws; the t approximation has 6.1, 6.2 and 5.0% (docs/claims.md).
+    The rates are from 4,000 and 6,000 draws; the t approximation has 6.1, 6.2 and 5.0% (docs/claims.md).
     """
     rng = np.random.default_rng(n)
     claims = sum(

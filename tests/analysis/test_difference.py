@@ -16,45 +16,45 @@ ERRORS = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=12)
 
 
 @given(ERRORS, ERRORS)
-def test_it_is_one_edf_less_the_other_at_every_error(a, b):
-    found = difference(edf(a), edf(b), resamples=20)
-    for error, value in zip(found.errors, found.values, strict=True):
+def test_the_difference_is_one_edf_less_the_other_at_every_error(a, b):
+    result = difference(edf(a), edf(b), resamples=20)
+    for error, value in zip(result.errors, result.values, strict=True):
         naive = np.mean([x <= error for x in a]) - np.mean([x <= error for x in b])
         assert value == pytest.approx(naive, abs=1e-12)
-    assert found.values[-1] == 0
-    largest, smallest = found.largest[0], found.smallest[0]
+    assert result.values[-1] == 0
+    largest, smallest = result.largest[0], result.smallest[0]
     assert max(largest, -smallest) == pytest.approx(ks_test(np.sort(a), np.sort(b)).distance)
-    assert (found.lower <= found.values).all()
-    assert (found.upper >= found.values).all()
+    assert (result.lower <= result.values).all()
+    assert (result.upper >= result.values).all()
 
 
 @pytest.mark.parametrize(("n", "m"), [(12, 12), (12, 17), (400, 400), (60, 55)])
-def test_the_tests_are_scipys(n, m):
+def test_the_tests_equal_those_of_scipy(n, m):
     rng = np.random.default_rng(n)
     a, b = np.sort(rng.normal(40, 3, n)), np.sort(rng.normal(41, 4, m))
-    found = ks_test(a, b)
-    for p, side in ((found.p, "two-sided"), (found.a_above_p, "greater"), (found.b_above_p, "less")):
+    result = ks_test(a, b)
+    for p, side in ((result.p, "two-sided"), (result.a_above_p, "greater"), (result.b_above_p, "less")):
         assert p == pytest.approx(stats.ks_2samp(a, b, alternative=side).pvalue)
 
 
 @pytest.mark.parametrize(("n", "m"), [(300, 310), (11_000, 12_000)])
-def test_asymptotic_p_values_are_scipys(n, m):
+def test_asymptotic_p_values_equal_those_of_scipy(n, m):
     rng = np.random.default_rng(1)
     a, b = np.sort(rng.normal(40, 3, n)), np.sort(rng.normal(40.1, 3, m))
-    found = ks_test(a, b)
-    for p, side in ((found.a_above_p, "greater"), (found.b_above_p, "less")):
+    result = ks_test(a, b)
+    for p, side in ((result.a_above_p, "greater"), (result.b_above_p, "less")):
         assert p == pytest.approx(stats.ks_2samp(a, b, alternative=side, method="asymp").pvalue)
-    assert found.p == pytest.approx(stats.ks_2samp(a, b).pvalue)
+    assert result.p == pytest.approx(stats.ks_2samp(a, b).pvalue)
 
 
 def test_a_shifted_population_dominates():
     rng = np.random.default_rng(0)
-    found = difference(edf(rng.normal(40, 2, 100)), edf(rng.normal(43, 2, 100)))
-    value, error = found.largest
-    assert found.dominance == "A"
+    result = difference(edf(rng.normal(40, 2, 100)), edf(rng.normal(43, 2, 100)))
+    value, error = result.largest
+    assert result.dominance == "A"
     assert value == pytest.approx(stats.norm.cdf(0.75) - stats.norm.cdf(-0.75), abs=0.15)  # halfway between
     assert error == pytest.approx(41.5, abs=1)
-    assert found.sentence("X", "Y") == (
+    assert result.sentence("X", "Y") == (
         f"X is ahead of Y (by {value:.2f} at most, at an error of {error:.1f}%), "
         "and Y is nowhere shown to be ahead at 5%."
     )
@@ -63,20 +63,20 @@ def test_a_shifted_population_dominates():
     assert other.sentence().startswith("B is ahead of A (by ")
 
 
-def test_curves_that_cross_are_said_to_cross_and_equal_ones_are_undecided():
+def test_crossing_curves_are_reported_and_equal_ones_are_undecided():
     rng = np.random.default_rng(0)
     wide, narrow = edf(rng.normal(40, 5, 200)), edf(rng.normal(40, 2, 200))
-    found = difference(wide, narrow)
-    assert found.dominance == "cross"
-    assert found.largest[1] < 40 < found.smallest[1]
-    assert found.sentence("W", "N").startswith("The EDFs of W and N cross at 5%: W is ahead by 0.2")
+    result = difference(wide, narrow)
+    assert result.dominance == "cross"
+    assert result.largest[1] < 40 < result.smallest[1]
+    assert result.sentence("W", "N").startswith("The EDFs of W and N cross at 5%: W is ahead by 0.2")
     same = difference(wide, wide)
     assert (same.dominance, same.largest[0], same.smallest[0]) == ("undecided", 0, 0)
     assert math.isnan(same.largest[1])
     assert same.sentence() == "Neither A nor B is shown to be ahead anywhere at 5%."
 
 
-def test_weighted_ones_are_compared_by_their_bootstrap():
+def test_weighted_edfs_are_compared_by_bootstrap():
     rng = np.random.default_rng(0)
     a, b = rng.normal(40, 2, 150), rng.normal(42, 2, 150)
     raw, weighted = difference(edf(a), edf(b)), difference(edf(a, np.ones(150)), edf(b, np.ones(150)))
@@ -89,35 +89,35 @@ def test_weighted_ones_are_compared_by_their_bootstrap():
 
 
 @given(ERRORS, ERRORS)
-def test_it_turns_around(a, b):
-    one, other = difference(edf(a), edf(b), resamples=20), difference(edf(b), edf(a), resamples=20)
-    np.testing.assert_allclose(one.values, -other.values, atol=1e-12)
-    assert (one.a_above_p, one.b_above_p) == pytest.approx((other.b_above_p, other.a_above_p))
+def test_swapping_the_populations_changes_the_sign(a, b):
+    forward, backward = difference(edf(a), edf(b), resamples=20), difference(edf(b), edf(a), resamples=20)
+    np.testing.assert_allclose(forward.values, -backward.values, atol=1e-12)
+    assert (forward.a_above_p, forward.b_above_p) == pytest.approx((backward.b_above_p, backward.a_above_p))
 
 
-def test_one_network_and_a_level_that_is_none():
-    found = difference(edf([30.0]), edf([40.0]))
-    assert found.values.tolist() == [1, 0]
-    assert found.dominance == "undecided"
-    assert found.table()["difference"].tolist() == [1, 0]
+def test_single_networks_and_invalid_levels():
+    result = difference(edf([30.0]), edf([40.0]))
+    assert result.values.tolist() == [1, 0]
+    assert result.dominance == "undecided"
+    assert result.table()["difference"].tolist() == [1, 0]
     with pytest.raises(InputError, match="level must be"):
         difference(edf([30.0]), edf([40.0]), level=2)
 
 
-def test_the_band_covers_as_often_as_it_says():
-    """2,000 draws of 50 networks of each of two different spaces: 95% means 94 to 96%, standard error 0.5%."""
+def test_the_band_has_the_nominal_coverage():
+    """2,000 draws of 50 networks from each of two different spaces: 95% means 94 to 96%, standard error 0.5%."""
     rng = np.random.default_rng(0)
     skewed = stats.lognorm(0.6, 35, np.exp(1.5))
     covered = 0
     for seed in range(2000):
-        found = difference(edf(rng.normal(40, 3, 50)), edf(35 + rng.lognormal(1.5, 0.6, 50)), resamples=150, seed=seed)
-        truth = stats.norm.cdf(found.errors, 40, 3) - skewed.cdf(found.errors)
-        before = np.concatenate([[0.0], found.values[:-1]])
-        covered += max(np.abs(found.values - truth).max(), np.abs(before - truth).max()) <= found.half_width
+        result = difference(edf(rng.normal(40, 3, 50)), edf(35 + rng.lognormal(1.5, 0.6, 50)), resamples=150, seed=seed)
+        truth = stats.norm.cdf(result.errors, 40, 3) - skewed.cdf(result.errors)
+        before = np.concatenate([[0.0], result.values[:-1]])
+        covered += max(np.abs(result.values - truth).max(), np.abs(before - truth).max()) <= result.half_width
     assert 0.935 <= covered / 2000 <= 0.965
 
 
-def test_spaces_that_are_equal_are_claimed_to_differ_as_seldom_as_it_says():
+def test_equal_spaces_are_called_different_at_most_at_the_level():
     rng = np.random.default_rng(0)
     claims = 0
     for _ in range(2000):

@@ -27,7 +27,7 @@ STAGES = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 64).map(lambda ste
 
 
 def naive_error(depths, widths, w_0, w_a, w_m):
-    """e_fit by equations 2 to 4, block after block."""
+    """Return e_fit by equations 2 to 4, block by block."""
     total, block = 0.0, 0
     for depth, width in zip(depths, widths, strict=True):
         for _ in range(depth):
@@ -41,7 +41,7 @@ def naive_error(depths, widths, w_0, w_a, w_m):
     ("depths", "widths", "papers"),
     [((2, 4, 5, 5), (64, 128, 272, 704), (80, 30, 1.9)), ((1, 1, 3, 5), (32, 144, 256, 448), (48, 61, 2.2))],
 )
-def test_no_worse_than_the_fits_in_the_papers_figure_8(depths, widths, papers):
+def test_fits_are_at_least_as_good_as_those_in_the_papers_figure_8(depths, widths, papers):
     fit = fit_line(depths, widths)
     assert fit.e_fit <= naive_error(depths, widths, *papers)
     assert fit.e_fit < 0.15
@@ -49,7 +49,7 @@ def test_no_worse_than_the_fits_in_the_papers_figure_8(depths, widths, papers):
     assert sum(fit.depths) == sum(depths)
 
 
-def test_regnets_lie_on_a_line_exactly():
+def test_regnets_are_fitted_exactly():
     for _, w_0, w_a, w_m, widths, depths, *_ in CASES:
         assert naive_error(depths, widths, w_0, w_a, w_m) == 0
     for *_, widths, depths, _, _ in CASES[::4]:
@@ -59,7 +59,7 @@ def test_regnets_lie_on_a_line_exactly():
 
 @settings(max_examples=30, deadline=None)
 @given(STAGES, st.integers(0, 2**32 - 1))
-def test_no_random_parameters_are_better(stages, seed):
+def test_random_parameters_are_not_better_than_the_fit(stages, seed):
     depths, widths = zip(*stages, strict=True)
     fit = fit_line(depths, widths)
     rng = np.random.default_rng(seed)
@@ -77,14 +77,14 @@ def test_no_random_parameters_are_better(stages, seed):
         ((3, 4, 6, 3), (256, 512, 1024, 2048), 0.06204),  # ResNet-50; the search finds 0.06127
     ],
 )
-def test_no_worse_than_the_best_of_all_w_0_and_1001_values_of_w_m(depths, widths, least):
+def test_fits_are_at_least_as_good_as_a_search_of_all_w_0_and_1001_values_of_w_m(depths, widths, least):
     fit = fit_line(depths, widths)
     assert fit.e_fit <= least + 5e-6
     assert fit.e_fit == pytest.approx(naive_error(depths, widths, fit.w_0, fit.w_a, fit.w_m), abs=1e-12)
 
 
-def test_as_close_as_a_dense_grid_of_w_0_and_w_m():
-    """Where no line fits exactly. Two of 88 such networks are 2% above the grid."""
+def test_fits_are_as_close_as_those_of_a_dense_grid():
+    """No line fits these networks exactly. Of 88 such networks, two are 2% above the grid."""
     rng = np.random.default_rng(3)
     for _ in range(6):
         depths, widths = rng.integers(1, 8, 4).tolist(), np.sort(8 * rng.integers(1, 50, 4)).tolist()
@@ -93,10 +93,10 @@ def test_as_close_as_a_dense_grid_of_w_0_and_w_m():
         assert fit_line(depths, widths).e_fit <= 1.03 * least + 1e-9
 
 
-def test_networks_that_are_hard_to_fit():
+def test_unusual_networks_are_fitted():
     assert fit_line([3], [64]).e_fit == 0
     assert fit_line([1], [12]).e_fit == pytest.approx(min(math.log(12 / 8), math.log(16 / 12)))
-    falling = fit_line([4, 4], [512, 64])  # a line cannot fall
+    falling = fit_line([4, 4], [512, 64])  # a line cannot decrease
     assert falling.e_fit == pytest.approx(math.log(512 / 64) / 2)
     assert fit_line([1, 20], [8, 800], w_m=(2.0, 2.0)).w_m == 2
     assert fit_line([10, 40], [8, 8]).widths == (8,)
@@ -104,7 +104,7 @@ def test_networks_that_are_hard_to_fit():
 
 def test_populations_of_regnets_fit_better_than_anynets():
     fits = {name: fit_population(quickstart(name)) for name in ("AnyNetXA", "AnyNetXE", "RegNetX")}
-    medians = {name: np.median(one.e_fit) for name, one in fits.items()}
+    medians = {name: np.median(fit.e_fit) for name, fit in fits.items()}
     assert medians["RegNetX"] < 0.05 < medians["AnyNetXE"]
     assert medians["RegNetX"] < medians["AnyNetXA"]
     table = fits["RegNetX"].table()
@@ -112,7 +112,7 @@ def test_populations_of_regnets_fit_better_than_anynets():
     assert list(table.columns) == ["run", "trial", "error", "failed", "e_fit", "w_0", "w_a", "w_m"]
 
 
-def test_a_limit_spreads_the_networks_over_the_table_and_failures_stay():
+def test_a_limit_spreads_the_networks_over_the_table_and_keeps_failures():
     results = make_results("A", np.linspace(30, 40, 9), failed=[("diverged", "nan")], waiting=2)
     fits = fit_population(results, limit=3)
     assert fits.trials == tuple(results.table["trial"].iloc[[0, 4, 9]])
@@ -123,7 +123,7 @@ def test_a_limit_spreads_the_networks_over_the_table_and_failures_stay():
         fit_population(results, limit=0)
 
 
-def test_good_networks_lie_closer_to_a_line_where_the_error_says_so():
+def test_rank_correlation_of_fit_and_error():
     stages = make_table([30.0, 31, 32, 33], failed=[("diverged", "nan")])
     stages["w2"] = [64, 96, 160, 384, 8]
     stages["w3"] = [160, 96, 32, 16, 8]
@@ -133,7 +133,7 @@ def test_good_networks_lie_closer_to_a_line_where_the_error_says_so():
 
 
 def straight(slope, errors):
-    """Networks of blocks of width slope (j + 1), whose worst lie elsewhere."""
+    """Return networks with blocks of width slope (j + 1), except the worst ones."""
     table = make_table(errors)
     for stage in range(1, 5):
         table[f"d{stage}"] = 1
@@ -148,7 +148,7 @@ def test_the_mean_line_goes_through_the_best_networks():
     assert line.table()["line"].tolist() == line.table()["width"].tolist() == [48, 96, 144, 192] * 3
 
 
-def test_the_mean_line_is_the_closest_and_each_network_counts_the_same():
+def test_the_mean_line_is_the_closest_with_equal_weight_per_network():
     line = mean_line(quickstart("RegNetX"), count=10)
     table = line.table()
     weights = 1 / table.groupby("trial")["block"].transform("size")
@@ -160,7 +160,7 @@ def test_the_mean_line_is_the_closest_and_each_network_counts_the_same():
     assert all(line.deviation <= deviation(slope) + 1e-12 for slope in np.linspace(1, 200, 400))
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_rejected():
     with pytest.raises(InputError, match="as many depths as widths"):
         fit_line([1, 2], [8])
     with pytest.raises(InputError, match="w_m must be a range above 1"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from populations import make_table
 
-from designspace.analysis.metrics import available, counted, metric, metrics_of, parameters_of, plane, values
+from designspace.analysis.metrics import available, counted_errors, metric, metrics_of, parameters_of, plane, values
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
@@ -15,7 +15,7 @@ QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart"
 
 
 def results_of(columns, errors=None, **others):
-    """Results whose stage columns are those given; the others stand as `make_table` makes them."""
+    """Return results with given columns; the other columns are those of `make_table`."""
     rows = len(next(iter(columns.values())))
     table = make_table(np.linspace(30, 40, rows) if errors is None else errors, **others)
     for name, column in columns.items():
@@ -28,7 +28,7 @@ def quickstart(name):
 
 
 def names(metrics):
-    return [one.name for one in metrics]
+    return [item.name for item in metrics]
 
 
 def test_depth_and_widths_are_those_of_the_blocks():
@@ -43,7 +43,7 @@ def test_depth_and_widths_are_those_of_the_blocks():
 
 
 def test_a_shared_group_width_may_be_cut_to_a_narrow_stage():
-    # Inner widths 16, 32, 80 and 192: a group width of 32 is cut to 16 in the first, and 24 fits nowhere.
+    # The inner widths are 16, 32, 80 and 192: a group width of 32 is cut to 16 in the first; 24 is inconsistent.
     shared = {"b1": [2, 2], "b2": [2, 2], "b3": [2, 2], "b4": [2, 2]}
     results = results_of({**shared, "g1": [16, 16], "g2": [32, 24], "g3": [32, 32], "g4": [32, 32]})
     assert values(results, "g")[0] == 32
@@ -51,7 +51,7 @@ def test_a_shared_group_width_may_be_cut_to_a_narrow_stage():
     assert values(results, "b").tolist() == [2, 2]
 
 
-def test_what_varies_is_listed_once():
+def test_metrics_that_vary_are_listed_once():
     ratios = {f"b{stage}": [1, 2, 4] for stage in range(1, 5)}
     results = results_of({**ratios, "d2": [1, 2, 3]})
     assert names(metrics_of(results)) == ["d", "b", "w_mean", "d2", "flops"]
@@ -69,7 +69,7 @@ def test_the_degrees_of_freedom_of_real_spaces():
     assert names(parameters_of(quickstart("RegNetX"))) == ["d", "w_0", "w_a", "w_m", "b", "g"]
 
 
-def test_the_shared_group_width_of_a_real_space_is_a_power_of_two_or_cut_everywhere():
+def test_shared_group_widths_of_a_real_space_are_powers_of_two_or_cut_in_all_stages():
     results = quickstart("RegNetX")
     table = results.table
     for group_width, row in zip(values(results, "g"), table.to_dict("records"), strict=True):
@@ -77,7 +77,7 @@ def test_the_shared_group_width_of_a_real_space_is_a_power_of_two_or_cut_everywh
         assert group_width in (1, 2, 4, 8, 16, 32) or group_width == max(inner)
 
 
-def test_unknown_metrics_say_what_there_is():
+def test_messages_for_unknown_metrics_list_the_known_ones():
     results = results_of({"d1": [1, 2]})
     with pytest.raises(InputError, match="unknown metric 'colour'; choose from: d, stages, w_0"):
         metric("colour")
@@ -96,9 +96,9 @@ def test_stage_metrics_have_labels_and_scales():
 
 def test_failed_trials_count_at_chance_and_unfinished_ones_do_not():
     results = results_of({"d1": [1, 2, 3, 4]}, errors=[30, 40], failed=[("diverged", "nan")], waiting=1)
-    rows, errors = counted(results)
+    rows, errors = counted_errors(results)
     assert (rows.tolist(), errors.tolist()) == ([0, 1, 2], [30, 40, 90])
-    rows, errors = counted(results.with_failures("exclude"))
+    rows, errors = counted_errors(results.with_failures("exclude"))
     assert (rows.tolist(), errors.tolist()) == ([0, 1], [30, 40])
 
 
@@ -106,9 +106,9 @@ def test_a_plane_ranks_errors_and_keeps_failures():
     results = results_of(
         {"d1": [1, 2, 3, 4, np.nan], "w1": [8, 16, 8, 8, 8]}, errors=[30, 40, 40, 20], failed=[("diverged", "")]
     )
-    drawn = plane(results, "d1", "w1")
-    assert drawn.ranks.tolist() == pytest.approx([1 / 3, 2.5 / 3, 2.5 / 3, 0])
-    assert drawn.trials == tuple(results.table["trial"][:4])
-    drawn = plane(results, "w1", "d2")
-    assert drawn.failed.tolist() == [False] * 4 + [True]
-    assert list(drawn.table().columns) == ["run", "trial", "w1", "d2", "error", "rank", "failed"]
+    points = plane(results, "d1", "w1")
+    assert points.ranks.tolist() == pytest.approx([1 / 3, 2.5 / 3, 2.5 / 3, 0])
+    assert points.trials == tuple(results.table["trial"][:4])
+    points = plane(results, "w1", "d2")
+    assert points.failed.tolist() == [False] * 4 + [True]
+    assert list(points.table().columns) == ["run", "trial", "w1", "d2", "error", "rank", "failed"]

@@ -134,8 +134,8 @@ def test_runs_stand_side_by_side_and_differences_are_named(tmp_path):
     assert table.header == ("", "a", "b", "imported")
     assert ("batch size", "128", "64", "-") in table.rows
     assert same_training(*results).sentence == (
-        "a and b were not trained alike (batch_size 128 against 64; mixup 0 against 0.2), so their errors differ for "
-        "that too."
+        "a and b were not trained alike (batch_size 128 against 64; mixup 0 against 0.2), which may explain a "
+        "difference in their errors."
     )
     assert len(origin.sentences(origins)) == 2
     assert origin.sentences([origins[0], Origin("c", origins[0].facts)])[0].startswith(

@@ -9,7 +9,7 @@ from scipy import stats
 from designspace.analysis.difference import ks_test
 from designspace.analysis.effects import mean_difference, probability_lower
 from designspace.analysis.planning import (
-    LARGEST,
+    MAX_SIMULATED,
     _least_gap,
     plan_better,
     plan_not_worse,
@@ -22,29 +22,29 @@ DRAWS = 500
 
 
 def error_of(*probabilities, draws=DRAWS):
-    """Three standard errors of the difference of simulated probabilities."""
+    """Return three standard errors of the difference of simulated probabilities."""
     return 3 * math.sqrt(sum(p * (1 - p) for p in probabilities) / draws)
 
 
 def shows_better(a, b, level):
-    """Whether the package's own tests show that A is better."""
+    """Return whether the tests of this package show that A is better."""
     a, b = np.sort(a), np.sort(b)
     effect = probability_lower(a, b)
     return ks_test(a, b).p < level and effect.p < level and effect.value > 0.5
 
 
 @pytest.mark.parametrize(("effect", "pairs", "spread"), [(0.6, 1, "normal"), (0.75, 6, "skewed"), (0.95, 1, "normal")])
-def test_that_many_networks_show_it_with_that_probability(effect, pairs, spread):
+def test_the_planned_number_of_networks_has_the_planned_power(effect, pairs, spread):
     plan = plan_better(effect, pairs=pairs)
     shift = math.sqrt(2) * stats.norm.ppf(effect)
     rng = np.random.default_rng(7)
-    told = []
+    is_shown = []
     for _ in range(DRAWS):
         a, b = rng.normal(0, 1, plan.n), rng.normal(shift, 1, plan.n)
         if spread == "skewed":
             a, b = np.exp(a), np.exp(b)
-        told.append(shows_better(a, b, 0.05 / pairs))
-    assert np.mean(told) == pytest.approx(plan.power, abs=error_of(plan.power, plan.power))
+        is_shown.append(shows_better(a, b, 0.05 / pairs))
+    assert np.mean(is_shown) == pytest.approx(plan.power, abs=error_of(plan.power, plan.power))
     assert plan.power >= 0.8
     assert power_better(int(0.79 * plan.n), effect, pairs=pairs) < 0.8
 
@@ -56,12 +56,12 @@ def test_the_effect_is_the_probability_of_a_lower_error():
 
 
 def test_large_populations_are_simulated_at_a_smaller_size_with_the_same_power():
-    n = 3 * LARGEST
+    n = 3 * MAX_SIMULATED
     shift = math.sqrt(2) * stats.norm.ppf(0.53)
     rng = np.random.default_rng(1)
-    told = [shows_better(rng.normal(0, 1, n), rng.normal(shift, 1, n), 0.05) for _ in range(300)]
+    is_shown = [shows_better(rng.normal(0, 1, n), rng.normal(shift, 1, n), 0.05) for _ in range(300)]
     power = power_better(n, 0.53)
-    assert np.mean(told) == pytest.approx(power, abs=error_of(power, draws=300) + error_of(power, draws=2000))
+    assert np.mean(is_shown) == pytest.approx(power, abs=error_of(power, draws=300) + error_of(power, draws=2000))
 
 
 @pytest.mark.parametrize(("n", "level"), [(3, 0.05), (4, 0.05), (10, 0.005), (48, 0.05), (333, 0.005)])
@@ -82,22 +82,22 @@ def test_more_power_more_pairs_and_less_effect_need_more_networks():
 
 
 @pytest.mark.parametrize(("margin", "sd", "pairs"), [(0.5, 2.0, 1), (3.0, 3.0, 4)])
-def test_that_many_networks_show_that_it_is_not_worse(margin, sd, pairs):
-    one, both = (plan_not_worse(margin, sd, pairs=pairs, both_sides=sides) for sides in (False, True))
+def test_the_planned_number_of_networks_shows_that_a_space_is_not_worse(margin, sd, pairs):
+    one_side, both = (plan_not_worse(margin, sd, pairs=pairs, both_sides=sides) for sides in (False, True))
     rng = np.random.default_rng(2)
     above, within = [], []
     for _ in range(2000):
-        estimates = [mean_difference(*rng.normal(40, sd, (2, plan.n)), 2 * 0.05 / pairs) for plan in (one, both)]
+        estimates = [mean_difference(*rng.normal(40, sd, (2, plan.n)), 2 * 0.05 / pairs) for plan in (one_side, both)]
         above.append(estimates[0].high < margin)
         within.append(-margin < estimates[1].low and estimates[1].high < margin)
-    assert np.mean(above) == pytest.approx(one.power, abs=error_of(one.power, draws=2000))
+    assert np.mean(above) == pytest.approx(one_side.power, abs=error_of(one_side.power, draws=2000))
     assert np.mean(within) == pytest.approx(both.power, abs=error_of(both.power, draws=2000))
-    assert 0.8 <= one.power < 0.9
+    assert 0.8 <= one_side.power < 0.9
     assert 0.8 <= both.power < 0.9
-    assert power_not_worse(int(0.9 * one.n) - 1, margin, sd, pairs=pairs) < 0.8
+    assert power_not_worse(int(0.9 * one_side.n) - 1, margin, sd, pairs=pairs) < 0.8
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_plans_are_rejected():
     with pytest.raises(InputError, match="effect must be above 0.5 and below 1"):
         plan_better(0.4)
     with pytest.raises(InputError, match="n must be a whole number from 2 to 10000000, not 1"):

@@ -1,4 +1,4 @@
-"""What a claim rests on: shared networks, budget, training, finished at random, looks. Error rates by simulation."""
+"""Conditions of a claim: shared networks, budget, training, finished at random, looks. Error rates by simulation."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,13 @@ from populations import make_results, make_table, population, within
 
 from designspace.analysis import paired
 from designspace.analysis.blocks import block_test
-from designspace.analysis.comparison import compare, compare_all, numbers
+from designspace.analysis.comparison import compare, compare_all, comparison_table
 from designspace.analysis.overview import pairs_of_same_networks
 from designspace.analysis.preconditions import (
     by_network,
     finished_at_random,
     may_conclude,
-    random_part,
+    random_subset,
     same_budget,
     same_training,
     shared_networks,
@@ -24,16 +24,16 @@ from designspace.analysis.results import Results
 # Budget and training
 
 
-def test_other_budgets_stand_in_the_claim():
+def test_different_budgets_are_named_in_the_claim():
     rng = np.random.default_rng(0)
     small = population("Small", rng.normal(44, 1, 48), flops=rng.uniform(0.9e6, 1.1e6, 48))
     large = population("Large", rng.normal(40, 1, 48), flops=rng.uniform(1.8e6, 2.2e6, 48))
     check = same_budget(small, large)
     assert not check.holds
     assert list(check.evidence) == ["flops"]
-    said = compare(small, large).sentence()
-    assert said.startswith("Large (median flops 2")
-    assert " is better than Small (median flops 1" in said
+    sentence = compare(small, large).sentence()
+    assert sentence.startswith("Large (median flops 2")
+    assert " is better than Small (median flops 1" in sentence
     assert "different budgets (median flops " in check.sentence
 
 
@@ -51,23 +51,23 @@ def test_unknown_complexities_are_not_compared():
     assert same_budget(a, b).holds
 
 
-def test_another_recipe_stands_in_the_claim():
+def test_different_recipes_are_named_in_the_claim():
     rng = np.random.default_rng(0)
     a = population("ResNet", rng.normal(40, 1, 40), tag="a", lr=0.18, weight_decay=5e-5, batch_size=128)
     b = population("Other", rng.normal(44, 1, 40), tag="a", lr=0.02, weight_decay=5e-5, batch_size=128)
-    one = compare(a, b)
-    assert one.sentence().startswith("ResNet (lr 0.18) is better than Other (lr 0.02): ")
-    assert one.turned().titles == ("Other (lr 0.02)", "ResNet (lr 0.18)")
-    assert numbers([one])["not_met"].tolist() == ["independent networks; same training"]
+    comparison = compare(a, b)
+    assert comparison.sentence().startswith("ResNet (lr 0.18) is better than Other (lr 0.02): ")
+    assert comparison.swapped().titles == ("Other (lr 0.02)", "ResNet (lr 0.18)")
+    assert comparison_table([comparison])["not_met"].tolist() == ["independent networks; same training"]
 
 
-def test_what_another_program_does_not_say_is_no_difference():
+def test_missing_fields_of_imported_results_are_not_differences():
     a = population("A", [30.0] * 5, lr=0.1)
     assert same_training(a, population("B", [30.0] * 5, lr=np.nan)).holds
     assert same_training(a, population("B", [30.0] * 5)).holds
 
 
-def test_epochs_are_compared_where_no_recipe_is_known():
+def test_epochs_are_compared_if_no_recipe_is_known():
     a, b = population("A", [30.0] * 5, epochs=10), population("B", [30.0] * 5, epochs=25)
     assert same_training(a, b).sides == ("epochs 10", "epochs 25")
 
@@ -79,13 +79,13 @@ def test_networks_are_shared_by_id_or_by_structure():
     errors = np.linspace(30, 40, 20)
     a, b = population("A", errors, vary=1), population("B", errors[::-1].copy(), vary=1)
     assert shared_networks(a, b).kind == "structures"
-    assert shared_networks(a, b).pairs.tolist() == [[place, place] for place in range(20)]
+    assert shared_networks(a, b).pairs.tolist() == [[index, index] for index in range(20)]
     same = population("C", errors, vary=2, tag="c"), population("D", errors, vary=3, tag="c")
     assert shared_networks(*same).kind == "networks"
     assert not shared_networks(a, population("E", errors, vary=4)).are_many
 
 
-def test_other_numbers_of_stages_share_no_structures():
+def test_networks_with_different_numbers_of_stages_share_no_structures():
     four = population("A", np.linspace(30, 40, 12), vary=1)
     table = four.table.drop(columns=[f"{letter}4" for letter in "dwbg"]).assign(id=[f"B {i}" for i in range(12)])
     three = Results.from_table("B", table.drop(columns=["trial", "run"]), 10)
@@ -97,7 +97,7 @@ def test_other_numbers_of_stages_share_no_structures():
 @pytest.mark.parametrize("shared", [0.3, 0.9])
 @pytest.mark.parametrize("noise", [0.3, 3.0])
 def test_shared_networks_keep_the_level(shared, noise):
-    """Errors of networks with a part of their own (sd 1) and noise of training, of spaces that are alike."""
+    """Errors consist of an effect of the network (sd 1) and noise of training, and the spaces are equal."""
     rng = np.random.default_rng(5)
     n, repeats, claims, covered = 40, 300, 0, 0
     pairs = np.repeat(np.arange(int(shared * n))[:, None], 2, axis=1)
@@ -105,25 +105,25 @@ def test_shared_networks_keep_the_level(shared, noise):
         networks = rng.normal(40, 1, (2, n))
         networks[1, : len(pairs)] = networks[0, : len(pairs)]
         a, b = networks + rng.normal(0, noise, (2, n))
-        found = block_test(a, b, pairs, seed=repeat)
-        claims += found.effect.p < 0.05
-        covered += found.mean.low <= 0 <= found.mean.high
+        result = block_test(a, b, pairs, seed=repeat)
+        claims += result.effect.p < 0.05
+        covered += result.mean.low <= 0 <= result.mean.high
     assert within(claims / repeats, 0.05, repeats)
     assert within(1 - covered / repeats, 0.05, repeats)
 
 
-def test_pairs_find_what_whole_populations_cannot():
-    """A gain of 0.15 standard deviations with errors that correlate by 0.9: Kolmogorov and Smirnov find it in 1%."""
+def test_pairs_find_differences_that_whole_populations_do_not_show():
+    """A gain of 0.15 standard deviations, errors that correlate by 0.9: the Kolmogorov-Smirnov test finds it in 1%."""
     rng = np.random.default_rng(6)
-    repeats, n, found = 100, 100, {"blocks": 0, "t": 0}
+    repeats, n, claims = 100, 100, {"blocks": 0, "t": 0}
     pairs = np.repeat(np.arange(n)[:, None], 2, axis=1)
     for repeat in range(repeats):
         networks = rng.normal(40, np.sqrt(0.9), n)
         a, b = networks + rng.normal(0, np.sqrt(0.1), (2, n)) + np.array([[0.15], [0]])
-        found["blocks"] += block_test(a, b, pairs, seed=repeat).effect.p < 0.05
+        claims["blocks"] += block_test(a, b, pairs, seed=repeat).effect.p < 0.05
         change = a - b
-        found["t"] += abs(change.mean()) / (change.std(ddof=1) / np.sqrt(n)) > 1.984
-    assert found["blocks"] >= found["t"] - 10
+        claims["t"] += abs(change.mean()) / (change.std(ddof=1) / np.sqrt(n)) > 1.984
+    assert claims["blocks"] >= claims["t"] - 10
 
 
 def test_a_trial_is_not_compared_with_itself():
@@ -140,7 +140,7 @@ def test_a_trial_is_not_compared_with_itself():
 
 
 def repeated(name, networks, noise, seeds, rng):
-    """Results of networks of given true errors, each trained with some seeds."""
+    """Return results of networks with given true errors, each trained with several seeds."""
     tables = [
         make_table(networks + rng.normal(0, noise, len(networks)), seed=seed).assign(trial=str(seed))
         for seed in range(seeds)
@@ -156,13 +156,13 @@ def test_repeated_networks_count_once():
     repeats, claims = 100, 0
     for _ in range(repeats):
         a, b = (repeated(name, rng.normal(40, 3, 32), 1, 3, rng) for name in "AB")
-        one = compare(a, b)
-        claims += one.differs
-    assert (one.n_a, one.n_b) == (32, 32)
+        comparison = compare(a, b)
+        claims += comparison.differs
+    assert (comparison.n_a, comparison.n_b) == (32, 32)
     assert within(claims / repeats, 0.05, repeats)
 
 
-def test_the_note_says_what_was_averaged():
+def test_a_note_lists_what_was_averaged():
     results = by_network(repeated("A", np.linspace(30, 40, 6), 1, 2, np.random.default_rng(0)))
     assert results.notes == (
         "6 networks were trained more than once; each counts with the mean of its first 2 errors.",
@@ -170,59 +170,59 @@ def test_the_note_says_what_was_averaged():
     assert by_network(results) is results
 
 
-# Half-done sweeps
+# Half-finished sweeps
 
 
-def test_small_networks_first_are_no_random_part():
+def test_small_networks_that_finish_first_are_not_a_random_sample():
     rng = np.random.default_rng(2)
     flops = rng.lognormal(14, 0.6, 100)
     late = flops > np.median(flops)
     results = population("A", rng.normal(40, 1, 100), flops=flops, unfinished=np.flatnonzero(late))
     check = finished_at_random(results)
     assert not check.holds
-    assert "not a random part of the population: median flops" in check.sentence
+    assert "not a random sample of the population: median flops" in check.sentence
     assert not may_conclude(results)
     other = population("B", rng.normal(50, 1, 100))
     assert compare(results, other).sentence() == (
-        "A and B: nothing to conclude so far; the finished networks are not a random part of them."
+        "A and B: no conclusion yet; the finished networks are not a random sample of each."
     )
 
 
-def test_of_a_biased_part_the_finished_beginning_counts():
+def test_if_finished_networks_are_biased_only_the_finished_beginning_counts():
     rng = np.random.default_rng(3)
     flops = np.concatenate([rng.lognormal(14, 0.6, 40), np.full(30, 1e5), np.full(30, 1e8)])
     results = population("A", rng.normal(40, 1, 100), flops=flops, unfinished=[*range(40, 70, 2), *range(70, 100)])
-    part = random_part(results)
-    assert part.errors().tolist() == results.errors()[:40].tolist()
-    assert "Only the first 40 networks of the population count" in part.notes[-1]
-    assert random_part(part) is part
+    subset = random_subset(results)
+    assert subset.errors().tolist() == results.errors()[:40].tolist()
+    assert "Only the first 40 networks of the population count" in subset.notes[-1]
+    assert random_subset(subset) is subset
     better = compare(results, population("B", rng.normal(60, 1, 100), flops=flops))
     assert better.n_a == 40
     assert better.sentence().startswith("So far, A ")
 
 
-def test_a_beginning_that_is_all_there_is_counts_without_a_note():
-    """Trials in order: what looks different from the rest is so by chance, and is a random part all the same."""
+def test_a_beginning_that_includes_all_finished_networks_counts_without_a_note():
+    """Trials finished in order differ from the others only by chance, so they are a random sample."""
     flops = np.concatenate([np.linspace(1e6, 2e6, 20), np.linspace(3e6, 4e6, 20)])
     results = population("A", np.linspace(30, 40, 40), flops=flops, unfinished=range(20, 40))
     assert not finished_at_random(results).holds
-    part = random_part(results)
-    assert part.errors().tolist() == results.errors().tolist()
-    assert part.notes == ()
-    assert may_conclude(part)
+    subset = random_subset(results)
+    assert subset.errors().tolist() == results.errors().tolist()
+    assert subset.notes == ()
+    assert may_conclude(subset)
 
 
-def test_a_random_part_counts_as_it_is():
+def test_a_random_sample_counts_unchanged():
     rng = np.random.default_rng(4)
     results = population("A", rng.normal(40, 1, 60), unfinished=range(30, 60), flops=rng.permutation(60) + 4e6)
     assert finished_at_random(results).holds
-    assert random_part(results) is results
-    assert random_part(make_results("A", [30.0] * 5)).notes == ()
+    assert random_subset(results) is results
+    assert random_subset(make_results("A", [30.0] * 5)).notes == ()
 
 
 @pytest.mark.parametrize("strength", [0.2, 0.7])
-def test_censoring_by_cost_makes_no_claims(strength):
-    """One space; in A cheap networks end first, and errors fall with the logarithm of the cost."""
+def test_censoring_by_cost_causes_no_false_claims(strength):
+    """There is one space; in A, cheap networks finish first, and errors decrease with the logarithm of the cost."""
     rng = np.random.default_rng(7)
     repeats, n, claims = 60, 100, 0
     for _ in range(repeats):
@@ -239,7 +239,7 @@ def test_censoring_by_cost_makes_no_claims(strength):
 # Looks
 
 
-def test_the_boundary_of_a_look():
+def test_the_boundary_of_a_look_has_the_published_values():
     assert level_at(1.0, 0.05) == 0.05
     assert level_at(0.0, 0.05) == 0
     assert level_at(0.5, 0.05) == pytest.approx(0.00152, abs=2e-5)

@@ -281,7 +281,7 @@ def test_masks_that_do_not_fit_are_refused(condition, message):
         ("(" * 5000 + "d1" + ")" * 5000, "cannot be evaluated"),
         ("d1 = 3", "'d1 = 3' gives object of shape"),
         ("d1 > 3; d2 > 3", "cannot be evaluated"),
-        ("@d1 > 3", "A: no variable d1 for '@d1 > 3' where it is called"),
+        ("@d1 > 3", "A: no variable d1 for '@d1 > 3' in the calling code"),
         ("d1 @ d2 > 3", "cannot be evaluated"),
         ("__import__('os').system('true')", "cannot be evaluated"),
         ("[d1 for d1 in (1,)] == 1", "cannot be evaluated"),

@@ -16,14 +16,14 @@ ERRORS = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=6).map(sort
 
 
 def gaps(a, b):
-    """The largest n m (F_A - F_B) and n m (F_B - F_A) at any error, as whole numbers."""
+    """Return the largest n m (F_A - F_B) and n m (F_B - F_A) at any error, as whole numbers."""
     errors = np.concatenate([a, b])
     values = [int(np.sum(a <= error)) * b.size - int(np.sum(b <= error)) * a.size for error in errors]
     return max(0, *values), max(0, *(-value for value in values))
 
 
 def enumerated(a, b):
-    """The three p values by listing every split of the pooled errors."""
+    """Return the three p values by enumerating all splits of the pooled errors."""
     pooled = np.concatenate([a, b])
     observed = gaps(a, b)
     counts = np.zeros(3)
@@ -39,44 +39,44 @@ def enumerated(a, b):
 @settings(max_examples=60)
 @given(ERRORS, ERRORS)
 def test_p_values_are_those_of_all_splits(a, b):
-    found = tied_p_values(a, b)
-    assert [found.two_sided, found.a_above, found.b_above] == pytest.approx(enumerated(a, b), rel=1e-12)
+    result = tied_p_values(a, b)
+    assert [result.two_sided, result.a_above, result.b_above] == pytest.approx(enumerated(a, b), rel=1e-12)
     if has_ties(a, b):
         test = ks_test(a, b)
-        assert (test.p, test.a_above_p, test.b_above_p) == (found.two_sided, found.a_above, found.b_above)
+        assert (test.p, test.a_above_p, test.b_above_p) == (result.two_sided, result.a_above, result.b_above)
 
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(12, 12, 1), (12, 17, 0), (60, 55, 2), (400, 400, 0.3), (5, 90, 3)])
-def test_without_ties_they_are_scipys(n, m, shift):
+def test_p_values_without_ties_equal_those_of_scipy(n, m, shift):
     rng = np.random.default_rng(n)
     a, b = np.sort(rng.normal(40, 1, n)), np.sort(rng.normal(40 + shift, 1, m))
     assert not has_ties(a, b)
-    found = tied_p_values(a, b)
-    for p, side in ((found.two_sided, "two-sided"), (found.a_above, "greater"), (found.b_above, "less")):
+    result = tied_p_values(a, b)
+    for p, side in ((result.two_sided, "two-sided"), (result.a_above, "greater"), (result.b_above, "less")):
         assert p == pytest.approx(stats.ks_2samp(a, b, alternative=side, method="exact").pvalue, rel=1e-10)
 
 
 def test_small_probabilities_keep_their_precision():
-    """Two samples of 300 that do not overlap: one split of binom(600, 300) on each side."""
+    """Two samples of 300 that do not overlap are one split of binom(600, 300) on each side."""
     a, b = np.repeat([1.0, 2.0], 150), np.full(300, 3.0)
-    found = tied_p_values(a, b)
-    assert found.a_above == pytest.approx(1 / math.comb(600, 300), rel=1e-9)
-    assert found.two_sided == pytest.approx(2 * found.a_above, rel=1e-9)
-    assert found.b_above == 1
+    result = tied_p_values(a, b)
+    assert result.a_above == pytest.approx(1 / math.comb(600, 300), rel=1e-9)
+    assert result.two_sided == pytest.approx(2 * result.a_above, rel=1e-9)
+    assert result.b_above == 1
 
 
-def test_large_samples_with_ties_take_no_longer_than_a_person_waits():
+def test_large_samples_with_ties_have_exact_p_values():
     rng = np.random.default_rng(0)
     a, b = (np.sort(np.round(rng.normal(40, 3, n), 1)) for n in (10_000, 9_000))
-    found = ks_test(a, b)
-    assert 0 < found.p <= 1
-    assert found.p < stats.ks_2samp(a, b, method="exact").pvalue
-    beyond = ks_test(np.sort(np.append(a, 40.0)), b)  # above 10,000: the asymptotic one
-    assert beyond.p > found.p
+    result = ks_test(a, b)
+    assert 0 < result.p <= 1
+    assert result.p < stats.ks_2samp(a, b, method="exact").pvalue
+    beyond = ks_test(np.sort(np.append(a, 40.0)), b)  # above 10,000, the p value is asymptotic
+    assert beyond.p > result.p
 
 
-def test_equal_spaces_with_ties_are_told_apart_nearly_as_often_as_the_level_says():
-    """Errors of 10% on 500 images, 50 networks: 4.1% of 4,000 (2.4% by the tables without ties)."""
+def test_the_error_rate_with_ties_is_close_to_the_level():
+    """Errors of 10% on 500 images, 50 networks: 4.1% in 4,000 draws (2.4% with tables for continuous errors)."""
     rng = np.random.default_rng(2)
     claims = 0
     for _ in range(600):

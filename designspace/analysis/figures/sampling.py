@@ -104,7 +104,7 @@ def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> Non
 def draw_reruns(ax: Axes, repeated: Reruns, places: Sequence[tuple[str, float]] = (("top", 0.0), ("mid", 0.5))) -> None:
     """Draw the errors of a good and of a middling network over many seeds (1905.13214, figure 13)."""
     with style():
-        chosen = [(name, *repeated.of(place)) for name, place in places]
+        chosen = [(name, *repeated.at_rank(place)) for name, place in places]
         everything = np.concatenate([errors.to_numpy() for _, _, errors in chosen])
         low, high = float(everything.min()), float(everything.max())
         edges = np.linspace(low, high if high > low else low + 1, 13).tolist()

@@ -1,4 +1,4 @@
-"""Do two populations have the same compute budget? A larger one explains lower errors, whatever the spaces."""
+"""Check of whether two populations have the same compute budget: a larger one explains lower errors in any space."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from designspace.support.text import quantity
 
 NAME = "same budget"
 MEDIANS_APART = 1.1
-"""Medians that differ by more than this factor are different budgets."""
+"""Budgets differ if their medians differ by more than this factor."""
 P = 0.01
 """Significance level of the Kolmogorov-Smirnov test of a complexity."""
 QUANTILES_APART = 1.05
-"""A difference that the test finds counts if the 10%, 50% or 90% quantile differs by more than this factor."""
+"""A significant difference counts if the 10%, 50% or 90% quantile differs by more than this factor."""
 
 
 def same_budget(a: Results, b: Results) -> Precondition:
-    """Check that flops, params and activations of the networks that count have the same distribution.
+    """Check that flops, params and activations of the networks that count have the same distributions.
 
-    They differ if their medians do by more than 10%, or if a Kolmogorov-Smirnov test says so (p < 0.01) and a quantile
-    differs by more than 5%. With errors of 30 - 4 ln c + N(0, 1.5) points at complexity c, populations whose
+    They differ if the medians differ by more than 10%, or if a Kolmogorov-Smirnov test is significant (p < 0.01) and a
+    quantile differs by more than 5%. With errors of 30 - 4 ln c + N(0, 1.5) points at complexity c, populations whose
     complexities were 0.3 apart in ln c were called different spaces in 74% of comparisons of 100 networks each.
-    Complexities that are not known are not compared.
+    Unknown complexities are not compared.
     """
     medians: dict[str, tuple[str, str]] = {}
     evidence = {}
@@ -38,25 +38,25 @@ def same_budget(a: Results, b: Results) -> Precondition:
         evidence[name] = first / second if second else float("inf")
     if not medians:
         return Precondition(NAME, True)
-    listed = "; ".join(f"median {name} {ours} against {theirs}" for name, (ours, theirs) in medians.items())
-    named, (ours, theirs) = next(iter(medians.items()))
+    listed = "; ".join(f"median {name} {median_a} against {median_b}" for name, (median_a, median_b) in medians.items())
+    first_name, (median_a, median_b) = next(iter(medians.items()))
     return Precondition(
         NAME,
         False,
-        f"{a.name} and {b.name} have different budgets ({listed}), which may explain a difference of their errors.",
-        (f"median {named} {ours}", f"median {named} {theirs}"),
+        f"{a.name} and {b.name} have different budgets ({listed}), which may explain a difference in their errors.",
+        (f"median {first_name} {median_a}", f"median {first_name} {median_b}"),
         evidence,
     )
 
 
 def _known(results: Results, name: str) -> NDArray[np.float64] | None:
-    """Return a complexity of the networks that count, ascending; None where some is not known."""
+    """Return a complexity of the networks that count, ascending, or None if it is unknown for some of them."""
     values = np.sort(results.table[name].to_numpy(np.float64)[results.counted()])
     return values if values.size and not np.isnan(values).any() else None
 
 
 def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether two ascending samples of a complexity are of different budgets."""
+    """Return whether two ascending samples of a complexity are from different budgets."""
     from designspace.analysis.difference import ks_test
 
     if _ratio(np.median(a), np.median(b)) > MEDIANS_APART:
@@ -67,6 +67,6 @@ def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
 
 
 def _ratio(x: np.float64, y: np.float64) -> float:
-    """Return the larger number over the smaller one."""
+    """Return the ratio of the larger number to the smaller one."""
     low, high = sorted((float(x), float(y)))
     return high / low if low > 0 else 1.0 if high == low else float("inf")

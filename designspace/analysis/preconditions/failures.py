@@ -1,4 +1,7 @@
-"""Are the trials that the machine ended like the others? Memory runs out for large networks, and time for slow ones."""
+"""Check of whether the trials that the machine ended are like the others.
+
+Large networks may run out of memory, and slow ones out of time.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from designspace.analysis.preconditions.complexity_differences import complexity_differences
 from designspace.analysis.preconditions.precondition import Precondition
-from designspace.analysis.preconditions.unlike import unlike
 from designspace.analysis.results import Results
 from designspace.support.text import counted
 
@@ -15,34 +18,34 @@ NAME = "left out at random"
 
 
 def left_out_at_random(results: Results) -> Precondition:
-    """Check that trials which the machine ended are like those that count in flops, params and activations.
+    """Check that trials that the machine ended do not differ in flops, params or activations from those that count.
 
-    They are left out, which changes nothing if the machine ended any network as easily as another.
+    These trials are left out, which causes no bias if each network was equally likely to be ended.
     """
     left_out = results.left_out()
     if results.failures != "by_cause" or not left_out.any():
         return Precondition(NAME, True)
-    found = unlike(results.table, left_out, results.counted())
-    if not found.medians:
+    differences = complexity_differences(results.table, left_out, results.counted())
+    if not differences.medians:
         return Precondition(NAME, True, evidence={"left out": int(left_out.sum())})
     sentence = (
-        f"{results.name}: {counted(int(left_out.sum()), 'trial')} that the machine ended are not like the others "
-        f"({'; '.join(found.medians)}), so a claim must hold whatever their errors would have been; make them wait "
-        "again with designspace.retry."
+        f"{results.name}: {counted(int(left_out.sum()), 'trial')} that the machine ended differ from the others "
+        f"({'; '.join(differences.medians)}), so a claim must hold for any errors that they might have had; "
+        "to train them again, use designspace.retry."
     )
-    return Precondition(NAME, False, sentence, evidence=found.p_values)
+    return Precondition(NAME, False, sentence, evidence=differences.p_values)
 
 
 def possible_results(results: Results, least_error: float) -> list[Results]:
-    """Return results with every error that the trials left out might have had, at its ends.
+    """Return variants of results that bound the errors that the trials left out might have had.
 
-    The results themselves where these trials are left out at random; else three: without these trials, with them at
-    chance level, and with them at ``least_error``. A claim that holds for all three holds whatever their errors would
-    have been (Manski, "Nonparametric Bounds on Treatment Effects", 1990).
+    If these trials are left out at random, the only variant is the results themselves. Otherwise there are three:
+    without these trials, with them at chance level, and with them at ``least_error``. A claim that holds for all three
+    holds for any errors of these trials (Manski, "Nonparametric Bounds on Treatment Effects", 1990).
 
     Args:
         results: a population.
-        least_error: per cent.
+        least_error: the least possible error, percent.
     """
     if left_out_at_random(results).holds:
         return [results]
@@ -51,7 +54,7 @@ def possible_results(results: Results, least_error: float) -> list[Results]:
 
 
 def _with_error(results: Results, error: float) -> Results:
-    """Return results with one error for all trials that are left out."""
+    """Return results in which all trials that are left out count with one error."""
     left_out = results.left_out()
     table = results.table.copy()
     table["status"] = np.where(left_out, "done", table["status"])

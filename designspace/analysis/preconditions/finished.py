@@ -1,4 +1,4 @@
-"""Are the trials that have finished a random part of their population? Small networks and failures end first."""
+"""Check of whether the finished trials are a random sample: small networks and failures finish first."""
 
 from __future__ import annotations
 
@@ -7,62 +7,62 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.analysis.preconditions.complexity_differences import complexity_differences
 from designspace.analysis.preconditions.precondition import Precondition
-from designspace.analysis.preconditions.unlike import unlike
 from designspace.analysis.results import Results
 from designspace.support.text import counted
 
 NAME = "finished at random"
-FEWEST = 8
-"""Minimum number of networks at the beginning of a population from which something is concluded."""
+MIN_NETWORKS = 8
+"""Minimum number of networks at the beginning of a population for a conclusion."""
 
 
 def finished_at_random(results: Results) -> Precondition:
-    """Check that finished networks are like unfinished ones in flops, params and activations.
+    """Check that finished networks do not differ from unfinished ones in flops, params or activations.
 
-    Where the cost of a network explained 70% of the variance of errors, half-done sweeps of one space were called
-    different from whole ones in 52% of comparisons (tasks of two trials on SLURM) and 94% (a task each).
+    If the cost of a network explained 70% of the variance of errors, half-finished sweeps of a space were called
+    different from complete ones in 52% of comparisons (array tasks of two trials) and 94% (one trial per array task).
     """
     finished = results.table["status"].isin(["done", "failed"]).to_numpy(np.bool_)
     if finished.all() or not finished.any():
         return Precondition(NAME, True)
-    found = unlike(results.table, finished, ~finished)
-    if not found.medians:
+    differences = complexity_differences(results.table, finished, ~finished)
+    if not differences.medians:
         return Precondition(NAME, True)
     sentence = (
-        f"{results.name}: the finished networks are not a random part of the population: "
-        f"{'; '.join(found.medians)} of the unfinished ones."
+        f"{results.name}: the finished networks are not a random sample of the population: "
+        f"{'; '.join(differences.medians)} of the unfinished ones."
     )
-    return Precondition(NAME, False, sentence, evidence=found.p_values)
+    return Precondition(NAME, False, sentence, evidence=differences.p_values)
 
 
-def random_part(results: Results) -> Results:
-    """Return results of which only a random part of the population counts, with a note where that is not all finished.
+def random_subset(results: Results) -> Results:
+    """Return results in which only a random sample of the population counts, with a note if finished trials do not.
 
-    Where finished trials are not like the others, the first networks of each run count, up to the first that has not
-    finished: launches take trials in the population's order, and any beginning of a population is a random sample.
+    If finished trials differ from the others, the networks of each run count up to the first unfinished one: trials are
+    launched in the order of the population, and the beginning of a population is a random sample.
     """
     check = finished_at_random(results)
     if check.holds or "counts" in results.table.columns:
         return results
     counts = _before_the_first_unfinished(results)
     used, finished = int((counts & results.counted()).sum()), int(results.counted().sum())
-    said = check.sentence.removeprefix(f"{results.name}: ")  # the name stands before a note anyway
-    if used < FEWEST:
-        return replace(results, notes=(*results.notes, f"{said} Wait before you conclude anything."))
+    reason = check.sentence.removeprefix(f"{results.name}: ")  # notes are printed with the name
+    if used < MIN_NETWORKS:
+        return replace(results, notes=(*results.notes, f"{reason} No conclusion is possible yet."))
     notes = results.notes
     if used < finished:
         networks = counted(used, "network")
-        notes = (*notes, f"{said} Only the first {networks} of the population count, which have all finished.")
+        notes = (*notes, f"{reason} Only the first {networks} of the population count, which have all finished.")
     return replace(results, table=results.table.assign(counts=counts), notes=notes)
 
 
 def may_conclude(results: Results) -> bool:
-    """Whether the trials that count are a random part of their population, as far as can be seen."""
+    """Return whether the trials that count are a random sample of their population, as far as can be tested."""
     return "counts" in results.table.columns or finished_at_random(results).holds
 
 
 def _before_the_first_unfinished(results: Results) -> NDArray[np.bool_]:
-    """Return which trials stand before the first unfinished one of their run."""
+    """Return which trials come before the first unfinished one of their run."""
     unfinished = ~results.table["status"].isin(["done", "failed"])
     return np.asarray(unfinished.groupby(results.table["run"], sort=False).cumsum() == 0)

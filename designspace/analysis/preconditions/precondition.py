@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """Whether a condition of a claim holds, and the numbers that say so."""
+    """Result of checking a condition of a claim, with the numbers that support it."""
 
     name: str
-    """The condition, as ``same budget``."""
+    """Name of the condition, such as ``same budget``."""
     holds: bool
     sentence: str = ""
-    """What a reader must know where it does not hold; an empty text where it does."""
+    """Message to the reader if the condition does not hold, otherwise empty."""
     sides: tuple[str, str] = ("", "")
-    """What tells the first population from the second, to stand beside their names in a claim."""
+    """Differences between the two populations, to be shown beside their names in a claim."""
     evidence: Mapping[str, float] = field(default_factory=dict)
-    """The numbers behind it, by their names."""
+    """The supporting numbers by name."""
 
-    def turned(self) -> Precondition:
-        """Return the same condition with the populations in the other order."""
+    def swapped(self) -> Precondition:
+        """Return the same condition with the populations swapped."""
         return Precondition(self.name, self.holds, self.sentence, self.sides[::-1], self.evidence)

@@ -1,4 +1,4 @@
-"""Networks that were trained with several seeds: a population of n networks is n networks, not n times their seeds."""
+"""Networks that were trained with several seeds: each network counts once, not once per seed."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from designspace.support.text import counted
 
 
 def by_network(results: Results) -> Results:
-    """Return results with one row for each network and recipe, and a note where trainings were averaged.
+    """Return results with one row per network and recipe, and a note if trainings were averaged.
 
-    Fresh trainings of networks that were chosen by their errors do not count, since only some networks have them.
-    Each network counts with the mean of as many first errors as every network has that has finished at all. With 32
-    networks trained three times, of which the networks explain 90% of the variance, tests that took 96 trainings for 96
-    networks called one space two in 24 to 28% of comparisons.
+    Fresh trainings of networks that were chosen by their errors do not count, since only some networks have them. Each
+    network counts with the mean of its first errors, the same number for each network that has finished trials. With 32
+    networks trained three times, where the networks explain 90% of the variance, tests that took 96 trainings for 96
+    networks called equal spaces different in 24 to 28% of comparisons.
     """
     results = without_fresh(results)
     table = results.table
     if table["id"].is_unique:
         return results
-    asked = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
-    network = table.groupby(asked, dropna=False, sort=False).ngroup()
+    keys = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
+    network = table.groupby(keys, dropna=False, sort=False).ngroup()
     finished = table["status"].isin(["done", "failed"]).groupby(network).sum()
     if len(finished) == len(table):  # the same networks with other recipes
         return results
     count = int(finished[finished > 0].min()) if (finished > 0).any() else 1
     mean = results.mean_of_repeats(count, name=results.name)
     repeated = int((network.value_counts() > 1).sum())
-    were = f"{counted(repeated, 'network')} {'was' if repeated == 1 else 'were'}"
+    repeated_networks = f"{counted(repeated, 'network')} {'was' if repeated == 1 else 'were'}"
     errors = "its first error" if count == 1 else f"the mean of its first {count} errors"
-    note = f"{were} trained more than once; each counts with {errors}."
+    note = f"{repeated_networks} trained more than once; each counts with {errors}."
     return replace(mean, notes=(*results.notes, note))

@@ -1,4 +1,4 @@
-"""Were two populations trained alike? Another recipe changes errors, whatever the spaces."""
+"""Check of whether two populations were trained in the same way: another recipe changes errors in any space."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from designspace.analysis.results import Results
 
 NAME = "same training"
 _NAMED = 3
-"""Fields of the recipe that a claim names."""
+"""Maximum number of fields of the recipe that a claim names."""
 _BLANK = {"train_images": "all", "test_images": "all"}
-"""What a blank means in fields where it is not ``none``."""
+"""Meaning of a blank in fields where it is not ``none``."""
 
 
 def same_training(a: Results, b: Results) -> Precondition:
-    """Check that data, images, epochs and every other field of the recipe are the same, where both are known.
+    """Check that data, images, epochs and every other field of the recipe are the same, if both are known.
 
-    Epochs are those that the done trials completed, too, for tables without a recipe.
+    For tables without a recipe, epochs are those that the done trials completed.
     """
-    ours, theirs = _known(a), _known(b)
-    differ = [name for name in ours if name in theirs and ours[name] != theirs[name]]
-    if not differ:
+    known_a, known_b = _known(a), _known(b)
+    differing = [name for name in known_a if name in known_b and known_a[name] != known_b[name]]
+    if not differing:
         return Precondition(NAME, True)
-    listed = "; ".join(f"{name} {_in_words(name, ours)} against {_in_words(name, theirs)}" for name in differ)
-    sides = (_side(differ, ours), _side(differ, theirs))
-    sentence = f"{a.name} and {b.name} were not trained alike ({listed}), so their errors differ for that too."
-    return Precondition(NAME, False, sentence, sides, {"fields": len(differ)})
+    listed = "; ".join(f"{name} {_as_text(name, known_a)} against {_as_text(name, known_b)}" for name in differing)
+    sides = (_side(differing, known_a), _side(differing, known_b))
+    sentence = (
+        f"{a.name} and {b.name} were not trained alike ({listed}), which may explain a difference in their errors."
+    )
+    return Precondition(NAME, False, sentence, sides, {"fields": len(differing)})
 
 
 def _known(results: Results) -> dict[str, tuple[Any, ...]]:
@@ -37,11 +39,12 @@ def _known(results: Results) -> dict[str, tuple[Any, ...]]:
     done = table.loc[table["status"] == "done", "epochs"]
     if "epochs" not in known and len(done) and (done > 0).all():
         known["epochs"] = distinct_values(done)
-    blank = [name for name in ("lr", "epochs") if known.get(name) == (None,)]  # of another program, which does not say
+    # Imported results may not include these fields.
+    blank = [name for name in ("lr", "epochs") if known.get(name) == (None,)]
     return {name: values for name, values in known.items() if name not in blank}
 
 
-def _in_words(name: str, known: dict[str, tuple[Any, ...]]) -> str:
+def _as_text(name: str, known: dict[str, tuple[Any, ...]]) -> str:
     """Return the values of a field as text."""
     words = [
         f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
@@ -51,8 +54,8 @@ def _in_words(name: str, known: dict[str, tuple[Any, ...]]) -> str:
     return ", ".join(words) if len(words) < 4 else f"{words[0]} to {words[-1]}"
 
 
-def _side(differ: list[str], known: dict[str, tuple[Any, ...]]) -> str:
-    """Return what stands beside one name."""
-    named = [f"{name} {_in_words(name, known)}" for name in differ[:_NAMED]]
-    more = len(differ) - len(named)
+def _side(differing: list[str], known: dict[str, tuple[Any, ...]]) -> str:
+    """Return the text beside the name of a population."""
+    named = [f"{name} {_as_text(name, known)}" for name in differing[:_NAMED]]
+    more = len(differing) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
