@@ -306,7 +306,7 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
     median = median_difference(first, second, level)
     counts = a.counts, b.counts
     is_done = not any(each.unfinished for each in counts)
-    asked = [one.counts.asked - int(one.left_out().sum()) for one in (a, b)]
+    asked = [one.counts.total - int(one.left_out().sum()) for one in (a, b)]
     part = part_of_information((first.size, asked[0]), (second.size, asked[1]))
     return Comparison(
         a=a.name,
