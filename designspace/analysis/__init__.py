@@ -1,8 +1,8 @@
-"""Results to numbers, figures and a report; no torch.
+"""Statistics, figures and a report from the results of runs, without torch.
 
-`analyze` does all of it. The steps: `results` and `reading` (what happened), a module for each question (`edf`,
-`comparison`, `best_values`, `lines` ...), `figures` (drawing), `overview` and `papers` (figures with their numbers),
-`tables` (text for a terminal) and `report`.
+`analyze` does all of it. The steps: `results` and `reading` (the outcome of each trial), a module for each question
+(`edf`, `comparison`, `best_values`, `lines` ...), `figures` (drawing), `overview` and `papers` (figures with their
+numbers), `tables` (text for a terminal) and `report`.
 """
 
 from designspace.analysis.comparison import Comparison, compare, compare_all

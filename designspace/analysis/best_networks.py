@@ -1,4 +1,4 @@
-"""The best trials of some results, as a table from which each can be loaded as a trained module."""
+"""The best trials of results, as a table from which each can be loaded as a trained module."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from designspace.support.errors import InputError
 
 
 def one_row_per_network(table: pd.DataFrame, column: str, chance_error: float) -> pd.DataFrame:
-    """Return one row for each network that has a result, the best one first: the first of the trials that rank it.
+    """Return one row for each network that has a result, the best first: the first of the trials that rank it.
 
-    It is the order of `designspace.trials.ranking.ranking`, from a table with the column ``fresh``.
+    The order is that of `designspace.trials.ranking.ranking`, for a table with the column ``fresh``.
 
     Args:
-        table: of results.
-        column: of the errors that rank.
-        chance_error: the error of a trial that diverged; what the machine ended is left out.
+        table: table of results.
+        column: column of the errors to rank by.
+        chance_error: error of a trial that diverged; trials that failed for other reasons are left out.
     """
     networks = ["run", "id"]
     counting = table[(table["status"] == "done") | at_chance(table, "by_cause")]
@@ -37,18 +37,18 @@ def one_row_per_network(table: pd.DataFrame, column: str, chance_error: float) -
 
 
 class BestNetworks(pd.DataFrame):
-    """Rows of the done trials of least error, the best first. `load` gives one of them as a trained module."""
+    """Rows of the done trials of least error, the best first. `load` returns one of them as a trained module."""
 
     folders: dict[str, Path]
     _metadata = ("folders",)
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
-        return pd.DataFrame  # a part of this table is a table like any other
+        return pd.DataFrame  # a part of this table is an ordinary table
 
     @staticmethod
     def of(table: pd.DataFrame, folders: Mapping[str, Path]) -> BestNetworks:
-        """Make one of a table of results and the folders of its runs, by the values of its column ``run``."""
+        """Make it from a table of results and the folders of its runs, by the values of its column ``run``."""
         best = BestNetworks(table)
         best.folders = dict(folders)
         return best
@@ -57,14 +57,14 @@ class BestNetworks(pd.DataFrame):
         """Load a network as `designspace.load` does: the trained module, in evaluation mode.
 
         Args:
-            rank: its place in this table, from 1.
-            device: where the module is to be.
+            rank: rank in this table, from 1.
+            device: device of the module.
 
         Raises:
             InputError: the rank is out of range, or the results were not read from a run folder and have no weights.
             RunError: a file of the run is missing or damaged.
         """
-        import designspace  # torch is imported only where a network is loaded
+        import designspace  # torch is imported only to load a network
 
         if self.empty:
             raise InputError("no trial is done, so there is no network to load")

@@ -1,4 +1,4 @@
-"""The columns of a table of results: which there are, and which hold numbers or fields of a recipe."""
+"""The columns of a table of results: their names, and which hold numbers or fields of a recipe."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ COLUMNS = (
     *("id", "d1", "w1", "b1", "g1", "radix", "flops", "params", "activations"),
     *("seed", "status", "final_error", "best_error", "epochs", "train_s", "device", "reason", "detail"),
 )
-"""What every table of results has; it may have more stages and more columns. One without any stage column is of
-networks that have no stages, as those of NAS spaces."""
+"""Columns of every table of results, which may have more stages and more columns. A table without any stage column
+holds networks without stages, such as those of NAS spaces."""
 
 RECIPE_COLUMNS = {
-    **{one.name: "recipe_epochs" if one.name == "epochs" else one.name for one in dataclasses.fields(Recipe)},
+    **{field.name: "recipe_epochs" if field.name == "epochs" else field.name for field in dataclasses.fields(Recipe)},
     "rest": "recipe_rest",
 }
-"""The column of each field of a recipe; the column ``epochs`` is that of the epochs that a trial completed. What else
-another program's recipe says has one column, as a digest."""
+"""The column of each field of a recipe; the column ``epochs`` holds the epochs that a trial completed. All further
+settings of another program's recipe have one column, as a digest."""
 
-ALWAYS_TOLD = ("lr", "weight_decay", "batch_size")
-"""Fields of the recipe that a table has where they are known, also where one value is shared by all trials."""
+ALWAYS_SHOWN = ("lr", "weight_decay", "batch_size")
+"""Fields of the recipe that a table has whenever they are known, even if all trials share one value."""
 
 WHOLE_COLUMN = re.compile(
     r"[dwg][1-9]\d*|radix|flops|params|activations|draws|seed|epochs|depth|repeats"
@@ -43,15 +43,15 @@ _STAGE = re.compile(r"[dwbg][1-9]\d*")
 
 
 def is_number(column: str) -> bool:
-    """Whether a column of a table of results holds numbers."""
+    """Return whether a column of a table of results holds numbers."""
     return bool(WHOLE_COLUMN.fullmatch(column) or REAL_COLUMN.fullmatch(column))
 
 
 def missing_columns(columns: Iterable[str]) -> list[str]:
-    """What a table of results lacks of `COLUMNS`; those of stages only where it has any."""
-    there = set(columns)
-    staged = any(_STAGE.fullmatch(str(column)) for column in there)
-    return [column for column in COLUMNS if column not in there and (staged or not _STAGE.fullmatch(column))]
+    """Return which of `COLUMNS` a table of results lacks; stage columns only if the table has any."""
+    present = set(columns)
+    has_stages = any(_STAGE.fullmatch(str(column)) for column in present)
+    return [column for column in COLUMNS if column not in present and (has_stages or not _STAGE.fullmatch(column))]
 
 
 def recipe_values(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
@@ -61,21 +61,21 @@ def recipe_values(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
 
 def distinct_values(column: pd.Series) -> tuple[Any, ...]:
     """Return the different values of a column, ascending, with None for a blank."""
-    plain = {None if value == "" or value != value else value for value in column.unique().tolist()}
+    values = {None if value == "" or value != value else value for value in column.unique().tolist()}
     return tuple(
-        sorted(plain, key=lambda value: (value is None, isinstance(value, str), 0 if value is None else value))
+        sorted(values, key=lambda value: (value is None, isinstance(value, str), 0 if value is None else value))
     )
 
 
 def recipe_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a recipe as the values of columns."""
+    """Return the fields of a recipe as values of columns."""
     texts = ("data", "trainer")
     blank: dict[str, Any] = {name: "" if name in texts else math.nan for name in recipe}
     return {RECIPE_COLUMNS[name]: blank[name] if value is None else value for name, value in recipe.items()}
 
 
 def whole_numbers(values: pd.Series) -> pd.Series | None:
-    """A column of whole numbers, as int64 where none is blank; None where it holds something else."""
+    """Return a column of whole numbers, as int64 if none is blank; None if it holds anything else."""
     if values.dtype == np.int64:
         return values
     if values.dtype != np.float64:

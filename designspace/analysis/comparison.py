@@ -313,7 +313,7 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
     median = median_difference(first, second, level)
     counts = a.counts, b.counts
     is_done = not any(count.unfinished for count in counts)
-    planned = [results.counts.asked - int(results.left_out().sum()) for results in (a, b)]
+    planned = [results.counts.total - int(results.left_out().sum()) for results in (a, b)]
     part = part_of_information((first.size, planned[0]), (second.size, planned[1]))
     return Comparison(
         a=a.name,

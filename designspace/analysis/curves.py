@@ -1,4 +1,4 @@
-"""Learning curves of the best, the middle and the worst network, and how soon the final ranking shows."""
+"""Learning curves of the best, median and worst networks, and the rank correlation of early and final errors."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class LearningCurve(Outlined):
     kind: str
     """``best``, ``median`` or ``worst``."""
     final_error: float
-    """Per cent."""
+    """In percent."""
     epochs: NDArray[np.int64]
     """From 1. All arrays have shape (epochs,)."""
     train_errors: NDArray[np.float64]
-    """Per cent, measured while the network was learning."""
+    """In percent, measured while the network was trained."""
     test_errors: NDArray[np.float64]
-    """Per cent, after each epoch."""
+    """In percent, after each epoch."""
 
     @property
     def least(self) -> tuple[int, float]:
-        """The epoch of least test error, the first of them, and that error."""
-        place = int(np.argmin(self.test_errors))
-        return int(self.epochs[place]), float(self.test_errors[place])
+        """The first epoch with the least test error, and that error."""
+        index = int(np.argmin(self.test_errors))
+        return int(self.epochs[index]), float(self.test_errors[index])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,53 +47,53 @@ class LearningCurves(Outlined):
     name: str
     curves: tuple[LearningCurve, ...]
     n: int
-    """Done networks whose epochs are known: those that were chosen from."""
+    """Number of done networks with known epochs, from which the curves were chosen."""
 
     def table(self) -> pd.DataFrame:
-        """One row for each epoch of each network."""
+        """Return a table with one row per network and epoch."""
         tables = [
             pd.DataFrame(
                 {
                     "run": self.name,
-                    "trial": one.trial,
-                    "kind": one.kind,
-                    "epoch": one.epochs,
-                    "train_error": one.train_errors,
-                    "test_error": one.test_errors,
+                    "trial": curve.trial,
+                    "kind": curve.kind,
+                    "epoch": curve.epochs,
+                    "train_error": curve.train_errors,
+                    "test_error": curve.test_errors,
                 }
             )
-            for one in self.curves
+            for curve in self.curves
         ]
         return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EpochRanks(Outlined):
-    """How well the errors after each epoch rank the networks, compared with their final errors."""
+    """Rank correlation of the errors after each epoch with the final errors."""
 
     name: str
     epochs: NDArray[np.int64]
     """All arrays have shape (epochs,)."""
     correlation: NDArray[np.float64]
-    """Spearman's rank correlation of the error after that epoch with the final error; NaN where one is constant."""
+    """Spearman's rank correlation of the error after that epoch with the final error; NaN if one is constant."""
     low: NDArray[np.float64]
     """Lower end of the interval of the correlation, of confidence 1 - ``level``; NaN for fewer than 4 networks."""
     high: NDArray[np.float64]
     n: NDArray[np.int64]
-    """Networks that count at that epoch."""
+    """Number of networks that count at that epoch."""
     level: float
 
     def table(self) -> pd.DataFrame:
-        """One row for each epoch."""
+        """Return a table with one row per epoch."""
         ends = {"low": self.low, "high": self.high, "n": self.n, "level": self.level}
         return pd.DataFrame({"run": self.name, "epoch": self.epochs, "correlation": self.correlation} | ends)
 
 
 def learning_curves(results: Results, count: int = 1) -> LearningCurves:
-    """The curves of the ``count`` best, middle and worst of the done networks whose epochs are known.
+    """Return the curves of the ``count`` best, median and worst of the done networks whose epochs are known.
 
-    With few networks each is taken once: the best first, then the worst, then the middle. Failed trials have no end
-    to compare, so they are not among the worst.
+    If there are few networks, each is used once: as best, else as worst, else as median. Failed trials have no final
+    error, so they are not among the worst.
 
     Raises:
         InputError: ``count`` is below 1, or no done trial has known epochs.
@@ -104,22 +104,22 @@ def learning_curves(results: Results, count: int = 1) -> LearningCurves:
     trials, n = list(ranked), len(ranked)
     middle = max(0, (n - count) // 2)
     kinds: dict[str, str] = {}
-    for kind, some in (
+    for kind, chosen in (
         ("best", trials[:count]),
         ("worst", trials[::-1][:count]),
         ("median", trials[middle : middle + count]),
     ):
-        for trial in some:
+        for trial in chosen:
             kinds.setdefault(trial, kind)
-    order = [trial for wanted in ("best", "median", "worst") for trial in trials if kinds.get(trial) == wanted]
+    order = [trial for kind in ("best", "median", "worst") for trial in trials if kinds.get(trial) == kind]
     curves = tuple(_curve(trial, kinds[trial], *ranked[trial]) for trial in order)
     return LearningCurves(results.name, curves, n)
 
 
 def epoch_ranks(results: Results, level: float = 0.05) -> EpochRanks:
-    """Spearman's correlation of the error after each epoch with the final error, over the done networks.
+    """Return Spearman's correlation of the error after each epoch with the final error, over the done networks.
 
-    It says how much shorter a sweep could have been. At the last epoch, where both errors are one, it says nothing.
+    It shows how much shorter a sweep could have been. At the last epoch it is 1 by construction.
 
     Raises:
         InputError: no done trial has known epochs, or ``level`` is not between 0 and 1.
@@ -132,21 +132,21 @@ def epoch_ranks(results: Results, level: float = 0.05) -> EpochRanks:
             at.setdefault(record.epoch, []).append((record.test_error, final))
     epochs = sorted(at)
     pairs = [np.array(at[epoch]).T for epoch in epochs]
-    found = [spearman(early, final, level) for early, final in pairs]
-    correlation, low, high = np.array([(one.value, one.low, one.high) for one in found]).T
+    estimates = [spearman(early, final, level) for early, final in pairs]
+    correlation, low, high = np.array([(estimate.value, estimate.low, estimate.high) for estimate in estimates]).T
     counts = np.array([len(at[epoch]) for epoch in epochs])
     return EpochRanks(results.name, np.array(epochs), correlation, low, high, counts, level)
 
 
 def _with_epochs(results: Results) -> dict[str, tuple[float, tuple[EpochRecord, ...]]]:
-    """Final error and epochs of each done trial whose epochs are known, the best first."""
+    """Return the final error and epochs of each done trial whose epochs are known, the best first."""
     best = results.best(len(results.table))
     known: Mapping[str, tuple[EpochRecord, ...]] = results.histories
     pairs = zip(best["trial"], best["final_error"].tolist(), strict=True)
-    found = {trial: (error, known[trial]) for trial, error in pairs if known.get(trial)}
-    if not found:
-        raise InputError(f"{results.name}: of no done trial are the epochs known ({results.counts.sentence()})")
-    return found
+    ranked = {trial: (error, known[trial]) for trial, error in pairs if known.get(trial)}
+    if not ranked:
+        raise InputError(f"{results.name}: no done trial has known epochs ({results.counts.sentence()})")
+    return ranked
 
 
 def _curve(trial: str, kind: str, final_error: float, history: tuple[EpochRecord, ...]) -> LearningCurve:

@@ -1,4 +1,4 @@
-"""Where results come from: what was trained on what with which recipe, by whom and when, and how to load a network."""
+"""The origin of results: networks, data, recipe, who trained them and when, and how to load a network."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from designspace.trials.recipe import Recipe
 
 _NOT_RECORDED = "-"
 _LONGEST = 400
-"""Characters of a value of launch.json, which anybody may have written."""
+"""Number of characters shown of a value from launch.json, a file that anybody may have written."""
 _MOST = 5
-"""Users, machines, versions or commands that are named."""
-_OF_TRAINING = (
+"""Largest number of users, machines, versions or commands that are listed."""
+_TRAINING_FACTS = (
     *("data set", "training images", "test images", "held-out images", "resolution", "epochs", "batch size"),
     *("learning rate", "weight decay", "momentum", "augmentation", "other settings", "training function"),
 )
 """Facts in which runs must agree for their errors to be comparable."""
-_OF_TABLE = {
+_TABLE_FACTS = {
     "epochs": "epochs",
     "batch_size": "batch size",
     "lr": "learning rate",
     "weight_decay": "weight decay",
     "seed": "seed",
 }
-"""Columns of a table of results, which may say something where no recipe does."""
-_TOLD = {
+"""Columns of a table of results that hold facts about the training, used if there is no recipe."""
+_FIELDS_WITH_FACTS = {
     *("data", "train_images", "test_images", "heldout_images", "crop_size", "test_size", "epochs", "warmup_epochs"),
     *("batch_size", "lr", "momentum", "nesterov", "weight_decay", "trainer"),
     *("flip", "crop_padding", "crop_area", "colour_jitter", "lighting", "policy", "randaugment_ops"),
     *("randaugment_magnitude", "erasing", "mixup"),
 }
-"""Fields of a recipe that have a fact of their own; the others are ``other settings`` where they are not the usual."""
+"""Fields of a recipe with a fact of their own; others are in ``other settings`` unless they have the default value."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the results of one run come from. Made by `origin_of`."""
+    """The origin of the results of one run. Made by `origin_of`."""
 
     name: str
-    """Of the run, as in the results."""
+    """Name of the run, as in the results."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What is known, in the order in which it is told."""
+    """Known facts by name, in the order in which they are shown."""
     folder: RunFolder | None = None
-    """The run that networks can be loaded from; None for a file of another program."""
+    """The run folder that networks can be loaded from; None for a file of another program."""
 
     def sentence(self) -> str:
-        """What was trained on what, by whom and when, in one line without the run's name."""
+        """Return a line on what was trained, on which data, by whom and when, without the run's name."""
         facts = self.facts
-        if not any(name in facts for name in _OF_TRAINING):
+        if not any(name in facts for name in _TRAINING_FACTS):
             return "how the networks were trained is not recorded"
         images = facts.get("data set", "")
         if facts.get("training images", "all") != "all":
@@ -68,76 +68,78 @@ class Origin:
         parts = [images, facts.get("resolution", "")]
         numbers = ("epochs", "batch size", "learning rate", "weight decay", "seed")
         parts += [f"{name} {facts[name].split(', ')[0]}" for name in numbers if name in facts]
-        what = ", ".join(part for part in parts if part)
+        training = ", ".join(part for part in parts if part)
         if "launched" not in facts:
-            return what
-        who = f"trained by {facts['trained by']}, launched" if "trained by" in facts else "launched"
-        return f"{what}; {who} {facts['launched']}" + (f", {facts['code']}" if "code" in facts else "")
+            return training
+        user = f"trained by {facts['trained by']}, launched" if "trained by" in facts else "launched"
+        return f"{training}; {user} {facts['launched']}" + (f", {facts['code']}" if "code" in facts else "")
 
     def loading(self, id_: str) -> str:
-        """The line of Python that loads a network of the run; an empty text for one that was not trained here."""
+        """Return the line of Python that loads a network of the run; empty if its trial is not in the folder."""
         if self.folder is None or not self.folder.trial(id_).path.is_dir():
             return ""
         return f"designspace.load({literal(str(self.folder.path))}, id={literal(id_)})"
 
 
 def origin_of(run: RunFolder | Path, results: Results) -> Origin:
-    """Gather where the results of a run come from.
+    """Collect the origin of the results of a run.
 
     Args:
         run: a run folder, or a file of another program.
-        results: what was read from it.
+        results: the results that were read from it.
     """
     if not isinstance(run, RunFolder):
-        return Origin(results.name, _of_table(results))
+        return Origin(results.name, _facts_of_table(results))
     facts: dict[str, str] = {}
-    with contextlib.suppress(RunError):  # a run that was published as its table alone
+    with contextlib.suppress(RunError):  # only the run's table was published
         space = run.space()
         side = space.template.resolution
         networks = results.table["id"].nunique()
         facts = {"networks": f"{networks:,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
         facts["resolution"] = f"{side} x {side} pixels"
     plan = run.plan()
-    facts |= _of_plan(plan, facts.get("resolution", "")) if plan else _of_table(results)
-    return Origin(results.name, {**facts, **_of_launches(run)}, run)
+    facts |= _facts_of_plan(plan, facts.get("resolution", "")) if plan else _facts_of_table(results)
+    return Origin(results.name, {**facts, **_facts_of_launches(run)}, run)
 
 
 def origin_table(origins: Sequence[Origin]) -> Table:
-    """A row for each fact and a column for each run; facts that no run has are left out."""
+    """Return a table with a row per fact and a column per run, without facts that no run has."""
     names = list(dict.fromkeys(name for origin in origins for name in origin.facts))
     rows = tuple((name, *(origin.facts.get(name, _NOT_RECORDED) for origin in origins)) for name in names)
-    return Table("What was trained", ("", *(origin.name for origin in origins)), rows, 1 + len(origins))
+    return Table("Training", ("", *(origin.name for origin in origins)), rows, 1 + len(origins))
 
 
 def sentences(origins: Sequence[Origin]) -> tuple[str, ...]:
-    """What was trained, one line for all runs of which the same is said; a run is named with its space."""
+    """Return what was trained, one line for all runs with the same sentence; runs are named with their space."""
     names: dict[str, list[str]] = {}
     for origin in origins:
         networks = origin.facts.get("networks", "")
-        is_named_so = not networks or networks.endswith(f" of {origin.name}")
-        name = origin.name if is_named_so else f"{origin.name} ({networks})"
+        has_name_of_space = not networks or networks.endswith(f" of {origin.name}")
+        name = origin.name if has_name_of_space else f"{origin.name} ({networks})"
         names.setdefault(origin.sentence(), []).append(name)
     return tuple(f"{first_few(runs, _MOST)}: {sentence}" for sentence, runs in names.items())
 
 
 def literal(text: str) -> str:
-    r"""A text as Python writes it, between double quotes and with escapes for what is not UTF-8.
+    r"""Return a text as a Python literal in double quotes, with escapes for characters outside of UTF-8.
 
     >>> print(literal('runs/a "b"'), literal("caf\udce9"))
     "runs/a \"b\"" "caf\udce9"
     """
     quoted = json.dumps(text, ensure_ascii=False)
-    return re.sub(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", lambda sign: f"\\u{ord(sign[0]):04x}", quoted)
+    return re.sub(
+        r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", lambda character: f"\\u{ord(character[0]):04x}", quoted
+    )
 
 
-def _of_plan(plan: Plan, side: str) -> dict[str, str]:
-    """Return the facts that a plan tells; ``side`` is the size of the networks' images."""
-    facts = _of_recipe(plan.recipe, plan.seed, side)
+def _facts_of_plan(plan: Plan, side: str) -> dict[str, str]:
+    """Return the facts in a plan; ``side`` is the size of the networks' images."""
+    facts = _facts_of_recipe(plan.recipe, plan.seed, side)
     return facts if len(plan.seeds) == 1 else {**facts, "seed": f"{plan.seeds[0]} to {plan.seeds[-1]}"}
 
 
-def _of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
-    """The facts that a recipe tells; ``side`` is the size of the networks' images."""
+def _facts_of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
+    """Return the facts in a recipe; ``side`` is the size of the networks' images."""
     sizes = [side] if side else []
     for name, size in (("trained on crops of", recipe.crop_size), ("tested on", recipe.test_size)):
         sizes += [f"{name} {size} x {size}"] if size else []
@@ -155,11 +157,11 @@ def _of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
         "momentum": f"{recipe.momentum:g}{', Nesterov' if recipe.nesterov else ''}",
         "augmentation": _augmentation(recipe),
     }
-    usual = Recipe().to_dict()
+    defaults = Recipe().to_dict()
     others = [
         f"{name} {str(value).lower()}"
         for name, value in recipe.to_dict().items()
-        if name not in _TOLD and value != usual[name]
+        if name not in _FIELDS_WITH_FACTS and value != defaults[name]
     ]
     if others:
         facts["other settings"] = ", ".join(others)
@@ -169,7 +171,7 @@ def _of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
 
 
 def _augmentation(recipe: Recipe) -> str:
-    """How training images are changed, in words."""
+    """Return the augmentation of training images as text."""
     parts = [
         ("flips", recipe.flip),
         (f"crops after padding by {recipe.crop_padding} pixels", recipe.crop_padding),
@@ -180,65 +182,65 @@ def _augmentation(recipe: Recipe) -> str:
         (f"random erasing {recipe.erasing:g}", recipe.erasing),
         (f"mixup {recipe.mixup:g}", recipe.mixup),
     ]
-    return ", ".join(words for words, used in parts if used) or "none"
+    return ", ".join(text for text, is_used in parts if is_used) or "none"
 
 
 def _strength(recipe: Recipe) -> str:
-    """How strong RandAugment is."""
+    """Return the strength of RandAugment as text."""
     if recipe.policy != "randaugment":
         return ""
     return f" ({recipe.randaugment_ops} operations of magnitude {recipe.randaugment_magnitude:g})"
 
 
-def _of_table(results: Results) -> dict[str, str]:
-    """The facts that the columns of a table of results tell."""
+def _facts_of_table(results: Results) -> dict[str, str]:
+    """Return the facts in the columns of a table of results."""
     done = results.table[results.table["status"] == "done"]
     facts = {}
-    for column, name in _OF_TABLE.items():
+    for column, name in _TABLE_FACTS.items():
         values = sorted(done[column].dropna().unique()) if column in done.columns else []
         if values and (column != "seed" or len(values) > 1 or values[0]):
-            few = ", ".join(f"{value:g}" for value in values)
-            facts[name] = few if len(values) <= _MOST else f"{values[0]:g} to {values[-1]:g}"
+            listed = ", ".join(f"{value:g}" for value in values)
+            facts[name] = listed if len(values) <= _MOST else f"{values[0]:g} to {values[-1]:g}"
     return facts
 
 
-def _of_launches(run: RunFolder) -> dict[str, str]:
-    """Who launched trainings when, from where and with which code; copies of a run have the original's launches."""
-    launches = [about for path in sorted(run.launches_path.glob("*-*")) if (about := _about(LaunchFolder(path)))]
+def _facts_of_launches(run: RunFolder) -> dict[str, str]:
+    """Return who launched trainings, when, where and with which code; a copied run has the original's launches."""
+    launches = [record for path in sorted(run.launches_path.glob("*-*")) if (record := _record(LaunchFolder(path)))]
     if not launches:
         return {}
-    users = _distinct(f"{_text(about['user'])} on {_host(about)}" for about in launches if "user" in about)
+    users = _distinct(f"{_text(record['user'])} on {_host(record)}" for record in launches if "user" in record)
     code = _distinct(
-        ", ".join(f"{name} {_text(about[name])}" for name in ("commit", "designspace", "torch") if name in about)
-        for about in launches
+        ", ".join(f"{name} {_text(record[name])}" for name in ("commit", "designspace", "torch") if name in record)
+        for record in launches
     )
-    times = sorted(_text(about["time"]) for about in launches if "time" in about)
-    when = times[:1] if len(times) < 2 else [f"{times[0]} to {times[-1]} ({len(times)} launches)"]
-    commands = _distinct(_text(about["command"]) for about in launches if "command" in about)
-    found = {"trained by": users, "launched": "".join(when), "code": code, "commands": commands}
-    return {name: value for name, value in found.items() if value}
+    times = sorted(_text(record["time"]) for record in launches if "time" in record)
+    launched = times[:1] if len(times) < 2 else [f"{times[0]} to {times[-1]} ({len(times)} launches)"]
+    commands = _distinct(_text(record["command"]) for record in launches if "command" in record)
+    facts = {"trained by": users, "launched": "".join(launched), "code": code, "commands": commands}
+    return {name: value for name, value in facts.items() if value}
 
 
-def _about(launch: LaunchFolder) -> dict[str, Any]:
-    """What a launch noted; nothing where that cannot be read."""
+def _record(launch: LaunchFolder) -> dict[str, Any]:
+    """Return the record of a launch; an empty one if it cannot be read."""
     try:
         return launch.about()
     except (RunError, TypeError, ValueError, RecursionError):
         return {}
 
 
-def _host(about: Mapping[str, Any]) -> str:
-    owner = about.get("owner")
+def _host(record: Mapping[str, Any]) -> str:
+    owner = record.get("owner")
     return _text(owner["host"]) if isinstance(owner, Mapping) and "host" in owner else "an unknown machine"
 
 
 def _distinct(texts: Iterable[str]) -> str:
-    """Different texts, in their order."""
+    """Return the distinct texts in their order, as one text."""
     return first_few(list(dict.fromkeys(text for text in texts if text)), _MOST)
 
 
 def _text(value: object) -> str:
-    """A value that anybody may have written, as a short text in one line without control characters."""
-    words = " ".join(as_utf8(str(value)[:_LONGEST]).split())
-    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
+    """Return a value that anybody may have written as a short text on one line without control characters."""
+    line = " ".join(as_utf8(str(value)[:_LONGEST]).split())
+    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
     return text if len(str(value)) <= _LONGEST else f"{text}…"

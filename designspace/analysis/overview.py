@@ -1,6 +1,6 @@
-"""The figures that every report has: of each population, and of all pairs of them.
+"""The figures of every report: of each population, and of all pairs of populations.
 
-Those of the papers are in `designspace.analysis.papers`.
+The figures of the papers are in `designspace.analysis.papers`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.designing import complexity_of_networks
-from designspace.analysis.papers.panels import everything, hide_rest
+from designspace.analysis.papers.panels import all_results, hide_unused_axes
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import same_training
 from designspace.analysis.results import Results
@@ -42,7 +42,7 @@ from designspace.analysis.tradeoffs import pareto
 from designspace.support.errors import InputError
 
 MOST_PAIRS = 6
-"""So many pairs of runs are drawn at most."""
+"""Largest number of pairs of runs that are drawn."""
 
 
 def figures_of(
@@ -53,66 +53,66 @@ def figures_of(
     level: float = 0.05,
     seed: int = 0,
 ) -> list[Drawing]:
-    """The figures of a report beside its EDFs, as far as the results have what they show.
+    """Return the figures of a report besides its EDFs, as far as the results have the necessary data.
 
     Args:
-        results: of one or more runs.
-        comparisons: of all pairs of them that can be compared.
-        every: also those that take longer, a set for each run.
+        results: the results of one or more runs.
+        comparisons: comparisons of all pairs of runs that can be compared.
+        every: also draw the figures of each run that take longer.
         level: one minus the confidence of bands and intervals.
-        seed: of bootstraps and forests.
+        seed: seed of bootstraps and forests.
     """
     finished = Populations.of(results).with_errors.members
-    done = [one for one in finished if (one.table["status"] == "done").any()]
-    drawn = []
+    done = [population for population in finished if (population.table["status"] == "done").any()]
+    drawings = []
     if comparisons:
-        drawn += [
+        drawings += [
             effects_figure(finished, comparisons),
             pair_figures(finished, level=level, seed=seed),
         ]
-    for place, (a, b) in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
-        drawn.append(renamed(paired_figure(a, b), f"paired_{place}"))
+    for number, (a, b) in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
+        drawings.append(renamed(paired_figure(a, b), f"paired_{number}"))
     if finished:
-        drawn.append(search_figure(finished))
-    costed = [one for one in done if one.table["flops"].notna().any()]
+        drawings.append(search_figure(finished))
+    costed = [population for population in done if population.table["flops"].notna().any()]
     if costed:
-        drawn.append(pareto_figure(costed))
-    staged = [one for one in done if one.num_stages]
+        drawings.append(pareto_figure(costed))
+    staged = [population for population in done if population.num_stages]
     if staged:
-        drawn.append(networks_figure(staged))
-    if any(one.histories for one in done):
-        drawn.append(curves_figure(done))
+        drawings.append(networks_figure(staged))
+    if any(population.histories for population in done):
+        drawings.append(curves_figure(done))
     if every and costed:
-        drawn.append(complexity_of_networks(costed))
-    for place, one in enumerate(finished if every else (), start=1):
-        if {"d", "w_mean", "flops", "activations"} <= {metric.name for metric in metrics_of(one)}:
-            drawn.append(renamed(maps_figure(one), f"maps_{place}"))
-        if metrics_of(one):
-            drawn.append(renamed(parameters_figure(one), f"parameters_{place}"))
+        drawings.append(complexity_of_networks(costed))
+    for number, population in enumerate(finished if every else (), start=1):
+        if {"d", "w_mean", "flops", "activations"} <= {metric.name for metric in metrics_of(population)}:
+            drawings.append(renamed(maps_figure(population), f"maps_{number}"))
+        if metrics_of(population):
+            drawings.append(renamed(parameters_figure(population), f"parameters_{number}"))
         with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
-            drawn.append(renamed(importance_figure(one, seed=seed), f"importance_{place}"))
-    return drawn
+            drawings.append(renamed(importance_figure(population, seed=seed), f"importance_{number}"))
+    return drawings
 
 
 def pairs_of_same_networks(results: Sequence[Results]) -> list[tuple[Results, Results]]:
-    """Return the pairs of runs with five finished networks or more in common, trained under other recipes or seeds."""
-    ended = {one.name: set(one.table["id"][one.counted()]) for one in results}
-    unique = [one for one in results if len(ended[one.name]) == int(one.counted().sum())]
+    """Return the pairs of runs with at least five finished networks in common that were trained differently."""
+    networks = {run.name: set(run.table["id"][run.counted()]) for run in results}
+    unique = [run for run in results if len(networks[run.name]) == int(run.counted().sum())]
     return [
         (a, b)
         for a, b in itertools.combinations(unique, 2)
-        if len(ended[a.name] & ended[b.name]) >= 5 and not _are_same_trials(a, b)
+        if len(networks[a.name] & networks[b.name]) >= 5 and not _are_same_trials(a, b)
     ]
 
 
 def _are_same_trials(a: Results, b: Results) -> bool:
-    """Whether networks in common were trained with one recipe and seed: to compare a trial with itself says nothing."""
-    seeds = [set(one.table["seed"]) for one in (a, b)]
+    """Return whether common networks have the same recipe and seed, so that a comparison would be pointless."""
+    seeds = [set(run.table["seed"]) for run in (a, b)]
     return seeds[0] == seeds[1] and same_training(a, b).holds
 
 
 def renamed(drawing: Drawing, name: str) -> Drawing:
-    """The same drawing, with files of another name."""
+    """Return the same drawing with another file name."""
     return dataclasses.replace(drawing, name=name)
 
 
@@ -123,28 +123,28 @@ def pair_figures(
     most: int = MOST_PAIRS,
     seed: int = 0,
 ) -> Drawing:
-    """For each pair of populations: the difference of their EDFs, and whose best of k networks is better.
+    """Draw, for each pair of populations, the difference of their EDFs and whose best of k networks is better.
 
     Args:
-        results: two or more; those without a trial that counts are left out.
+        results: two or more populations; those without a trial that counts are left out.
         level: one minus the confidence of the bands.
-        most: pairs, at most, that are drawn; of more the first ones.
-        seed: of the bootstrap band.
+        most: largest number of pairs to draw; the first ones are drawn.
+        seed: seed of the bootstrap band.
 
     Raises:
         InputError: fewer than two populations have a trial that counts.
     """
-    some = Populations.of(results).with_errors.members
-    pairs = list(itertools.combinations(some, 2))
+    populations = Populations.of(results).with_errors.members
+    pairs = list(itertools.combinations(populations, 2))
     if not pairs:
         raise InputError("a comparison needs two populations with finished trials")
-    drawn = pairs[:most]
-    figure, grid = new_grid(len(drawn), 2, width=4.4, height=2.9)
+    drawn_pairs = pairs[:most]
+    figure, grid = new_grid(len(drawn_pairs), 2, width=4.4, height=2.9)
     numbers = []
-    for axes, (a, b) in zip(grid, drawn, strict=True):
+    for axes, (a, b) in zip(grid, drawn_pairs, strict=True):
         errors = a.errors(), b.errors()
         gap = difference(edf(errors[0]), edf(errors[1]), level / len(pairs), seed=seed)
-        # Close to all networks, two fixed minima are compared, and the probability goes to 0 or 1 whatever the spaces.
+        # If k is close to the number of networks, two fixed minima are compared and the probability is near 0 or 1.
         largest = max(1, min(errors[0].size, errors[1].size) // 3)
         chances = best_of_k(*errors, doubling_sizes(largest), level)
         draw_difference(axes[0], gap, (a.name, b.name))
@@ -153,21 +153,21 @@ def pair_figures(
             gap.table().assign(a=a.name, b=b.name, panel="difference"),
             chances.table().assign(a=a.name, b=b.name, panel="best of k"),
         ]
-    over = (
-        f" (Bonferroni's, so that {100 * (1 - level):g}% is kept over all {len(pairs)} pairs)" if len(pairs) > 1 else ""
+    correction = (
+        f" (Bonferroni-corrected for {100 * (1 - level):g}% over all {len(pairs)} pairs)" if len(pairs) > 1 else ""
     )
-    left_out = f" Of {len(pairs)} pairs the first {most} are drawn." if len(pairs) > most else ""
+    left_out = f" Only the first {most} of {len(pairs)} pairs are drawn." if len(pairs) > most else ""
     caption = (
-        f"Left: difference of two EDFs with its simultaneous {100 * (1 - level / len(pairs)):.3g}% band{over}. Right: "
-        "probability that the best of k networks of the first space beats the best of k of the "
-        f"second, for k up to a third of them, with {100 * (1 - level):g}% intervals where k is small enough.{left_out}"
+        f"Left: difference of two EDFs with its simultaneous {100 * (1 - level / len(pairs)):.3g}% band{correction}. "
+        "Right: probability that the best of k networks of the first space beats the best of k networks of the second, "
+        f"for k up to a third of the networks, with {100 * (1 - level):g}% intervals if k is small enough.{left_out}"
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("pairs", "Spaces against each other", figure, table, caption, results)
 
 
 def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]) -> Drawing:
-    """The probability that a network of one space beats one of the other, for all pairs at once."""
+    """Draw the probability that a network of one space beats one of the other, for all pairs."""
     if not comparisons:
         raise InputError("a comparison needs two populations with finished trials")
     figure, ((ax,),) = new_grid(1, 1, width=6.4, height=1.4 + 0.3 * len(comparisons))
@@ -177,48 +177,50 @@ def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]
 
 
 def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, level: float = 0.05) -> list[Drawing]:
-    """Draw the EDFs of the pairs that were matched, weighed as if both had the same complexities, a panel each."""
+    """Draw the EDFs of each matched pair, weighted as if both populations had the same complexities, a panel each."""
     if not matched:
         return []
-    named = {one.name: one for one in results}
-    shown = matched[:MOST_PAIRS]
-    columns = min(3, len(shown))
-    figure, grid = new_grid(-(-len(shown) // columns), columns, width=4.4, height=3.6)
-    hide_rest(grid, len(shown))
+    by_name = {population.name: population for population in results}
+    shown_pairs = matched[:MOST_PAIRS]
+    columns = min(3, len(shown_pairs))
+    figure, grid = new_grid(-(-len(shown_pairs) // columns), columns, width=4.4, height=3.6)
+    hide_unused_axes(grid, len(shown_pairs))
     numbers = []
-    for ax, pair in zip(grid.flat, shown, strict=False):
-        curves = edfs_at_equal_complexity([named[pair.a], named[pair.b]], pair.match)
+    for ax, pair in zip(grid.flat, shown_pairs, strict=False):
+        curves = edfs_at_equal_complexity([by_name[pair.a], by_name[pair.b]], pair.match)
         draw_edf(
             ax,
             curves,
             level=level,
             chance_error=results[0].chance_error,
             title=f"at equal {pair.match}",
-            places=[list(named).index(name) for name in curves],
+            indices=[list(by_name).index(name) for name in curves],
         )
         numbers.append(edf_numbers(curves, level).assign(match=pair.match, a=pair.a, b=pair.b))
-    left_out = f" Of {len(matched)} pairs the first {MOST_PAIRS} are drawn." if len(matched) > MOST_PAIRS else ""
+    left_out = f" Only the first {MOST_PAIRS} of {len(matched)} pairs are drawn." if len(matched) > MOST_PAIRS else ""
     caption = (
-        "Error EDFs whose networks are weighed as if both populations had the same complexities (arXiv 1905.13214, "
-        f"section 4.2). {' '.join(pair.sentence() for pair in shown)}{left_out}"
+        "Error EDFs whose networks are weighted as if both populations had the same complexities (arXiv 1905.13214, "
+        f"section 4.2). {' '.join(pair.sentence() for pair in shown_pairs)}{left_out}"
     )
     table = pd.concat(numbers, ignore_index=True)
-    drawn = [one for one in results if any(one.name in (pair.a, pair.b) for pair in shown)]
-    return [finish("matched", "At equal complexity", figure, table, caption, drawn)]
+    drawn_results = [
+        population for population in results if any(population.name in (pair.a, pair.b) for pair in shown_pairs)
+    ]
+    return [finish("matched", "At equal complexity", figure, table, caption, drawn_results)]
 
 
 def parameters_figure(results: Results, *, columns: int = 4) -> Drawing:
-    """Error against every parameter and complexity that varies in a population, with the best values."""
+    """Draw error against every parameter and complexity that varies in a population, with the best values."""
     metrics = metrics_of(results)
     if not metrics:
         raise InputError(f"{results.name}: no parameter varies")
     figure, grid = new_grid(-(-len(metrics) // columns), min(columns, len(metrics)), width=3.0, height=2.6)
     numbers = []
     for ax, metric in zip(grid.flat, metrics, strict=False):
-        found = scatter(results, metric)
-        draw_scatter(ax, found)
-        numbers.append(found.table().assign(metric=metric.name))
-    hide_rest(grid, len(metrics))
+        points = scatter(results, metric)
+        draw_scatter(ax, points)
+        numbers.append(points.table().assign(metric=metric.name))
+    hide_unused_axes(grid, len(metrics))
     caption = (
         f"Error of {results.name} against each parameter and complexity. Dashed: median best value; shaded: its 95% "
         "interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
@@ -228,20 +230,20 @@ def parameters_figure(results: Results, *, columns: int = 4) -> Drawing:
 
 
 def importance_figure(results: Results, *, seed: int = 0) -> Drawing:
-    """Which parameters decide: importance by permutation on a forest, with how much that forest explains.
+    """Draw which parameters matter: permutation importance of a random forest, with how much the forest explains.
 
     Raises:
-        InputError: too few finished trials, or errors or parameters that are all equal.
+        InputError: there are too few finished trials, or all errors or parameters are equal.
     """
-    found = importance(results, seed=seed)
-    figure, ((ax,),) = new_grid(1, 1, width=5.4, height=1.4 + 0.28 * min(12, len(found.parameters)))
-    draw_importance(ax, found)
+    importances = importance(results, seed=seed)
+    figure, ((ax,),) = new_grid(1, 1, width=5.4, height=1.4 + 0.28 * min(12, len(importances.parameters)))
+    draw_importance(ax, importances)
     return finish(
         "importance",
         f"Importance in {results.name}",
         figure,
-        found.table(),
-        found.sentence(),
+        importances.table(),
+        importances.sentence(),
         [results],
     )
 
@@ -249,13 +251,13 @@ def importance_figure(results: Results, *, seed: int = 0) -> Drawing:
 def maps_figure(
     results: Results, pairs: Sequence[tuple[str, str]] = (("d", "w_mean"), ("flops", "activations"))
 ) -> Drawing:
-    """Networks in pairs of parameters or complexities, coloured by the rank of their error."""
+    """Draw networks by pairs of parameters or complexities, coloured by the rank of their error."""
     figure, (axes,) = new_grid(1, len(pairs), width=4.2, height=3.4)
     numbers = []
     for ax, (x, y) in zip(axes, pairs, strict=True):
-        found = plane(results, x, y)
-        draw_map(ax, found)
-        numbers.append(found.table().assign(panel=f"{x}, {y}"))
+        points = plane(results, x, y)
+        draw_map(ax, points)
+        numbers.append(points.table().assign(panel=f"{x}, {y}"))
     caption = f"Networks of {results.name}, coloured by the rank of their error; the best one is ringed."
     table = pd.concat(numbers, ignore_index=True)
     return finish(
@@ -264,78 +266,78 @@ def maps_figure(
 
 
 def networks_figure(results: Sequence[Results], count: int = 3) -> Drawing:
-    """The best and the worst networks of each population as width staircases."""
-    everything({"": results})
+    """Draw the best and the worst networks of each population as width staircases."""
+    all_results({"": results})
     figure, grid = new_grid(len(results), 2, width=4.4, height=3.2)
     numbers = []
-    for axes, one in zip(grid, results, strict=True):
-        found = best_and_worst(one, count)
-        for ax, stairs, word in zip(axes, (found.best, found.worst), ("best", "worst"), strict=True):
+    for axes, population in zip(grid, results, strict=True):
+        networks = best_and_worst(population, count)
+        for ax, stairs, kind in zip(axes, (networks.best, networks.worst), ("best", "worst"), strict=True):
             draw_staircases(ax, stairs)
-            ax.set_title(plain(f"{short(one.name)}: {word}"), fontsize=10)
-        numbers.append(found.table().assign(space=one.name))
+            ax.set_title(plain(f"{short(population.name)}: {kind}"), fontsize=10)
+        numbers.append(networks.table().assign(space=population.name))
     caption = f"The {count} best and worst networks of each space: the width of each block."
     table = pd.concat(numbers, ignore_index=True)
     return finish("networks", "Best and worst networks", figure, table, caption, results, NOT_DRAWN)
 
 
 def search_figure(results: Sequence[Results]) -> Drawing:
-    """What a random search of k networks finds in each population."""
-    everything({"": results})
-    curves = [search_curve(one) for one in Populations.of(results).with_errors]
+    """Draw the expected best error of a random search of k networks in each population."""
+    all_results({"": results})
+    curves = [search_curve(population) for population in Populations.of(results).with_errors]
     figure, ((ax,),) = new_grid(1, 1, width=5.4, height=3.6)
     draw_search(ax, curves)
     caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."
-    numbers = pd.concat([one.table() for one in curves], ignore_index=True) if curves else pd.DataFrame()
+    numbers = pd.concat([curve.table() for curve in curves], ignore_index=True) if curves else pd.DataFrame()
     return finish("search", "Random search", figure, numbers, caption, results)
 
 
 def pareto_figure(results: Sequence[Results]) -> Drawing:
-    """Error against each complexity, with the Pareto front of each population."""
-    everything({"": results})
+    """Draw error against each complexity, with the Pareto front of each population."""
+    all_results({"": results})
     complexities = ("flops", "params", "activations")
     figure, (axes,) = new_grid(1, len(complexities), width=3.8, height=3.4)
     numbers = []
     for ax, complexity in zip(axes, complexities, strict=True):
-        fronts = [pareto(one, complexity) for one in results]
+        fronts = [pareto(population, complexity) for population in results]
         draw_pareto(ax, fronts)
-        numbers += [one.table().assign(complexity=complexity) for one in fronts]
-    caption = "Error against complexity. On the steps are the networks that no smaller one beats (Pareto front)."
+        numbers += [front.table().assign(complexity=complexity) for front in fronts]
+    caption = "Error against complexity. The steps join the networks that no smaller network beats (Pareto front)."
     table = pd.concat(numbers, ignore_index=True)
     return finish("pareto", "Error against complexity", figure, table, caption, results, NOT_DRAWN)
 
 
 def curves_figure(results: Sequence[Results]) -> Drawing:
-    """Learning curves of the best, the middle and the worst network, and how soon errors rank as they do at the end.
+    """Draw the learning curves of the best, median and worst network, and the rank correlation of early errors.
 
     Raises:
-        InputError: no trial's epochs are known.
+        InputError: no done trial has known epochs.
     """
-    some = [one for one in results if one.histories and (one.table["status"] == "done").any()]
-    if not some:
-        raise InputError("no epochs are known of any done trial")
-    figure, (axes,) = new_grid(1, len(some) + 1, width=3.6, height=3.2)
+    populations = [run for run in results if run.histories and (run.table["status"] == "done").any()]
+    if not populations:
+        raise InputError("no done trial has known epochs")
+    figure, (axes,) = new_grid(1, len(populations) + 1, width=3.6, height=3.2)
     numbers = []
-    for ax, one in zip(axes, some, strict=False):
-        curves = learning_curves(one)
+    for ax, population in zip(axes, populations, strict=False):
+        curves = learning_curves(population)
         draw_curves(ax, curves)
         numbers.append(curves.table().assign(panel="curves"))
-    ranks = [epoch_ranks(one) for one in some]
-    draw_epoch_ranks(axes[-1], ranks)
-    numbers += [one.table().assign(panel="ranks") for one in ranks]
+    correlations = [epoch_ranks(population) for population in populations]
+    draw_epoch_ranks(axes[-1], correlations)
+    numbers += [correlation.table().assign(panel="ranks") for correlation in correlations]
     caption = (
-        "Test (thick) and training errors (thin) of the best, the middle and the worst network of each space. Right: "
-        "rank correlation of the error after each epoch with the final one."
+        "Test errors (thick) and training errors (thin) of the best, median and worst network of each space. Right: "
+        "rank correlation of the error after each epoch with the final error."
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("curves", "Learning curves", figure, table, caption, results, NOT_DRAWN)
 
 
 def paired_figure(a: Results, b: Results) -> Drawing:
-    """The same networks under two recipes: does one rank them as the other does?
+    """Draw the errors of the same networks under two recipes, to see whether both rank them alike.
 
     Raises:
-        InputError: they have too few networks in common.
+        InputError: the runs have too few networks in common.
     """
     paired = compare_paired(a, b)
     figure, ((ax,),) = new_grid(1, 1, width=4.6, height=4.2)

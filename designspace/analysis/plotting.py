@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Run = Results | Path | str
-"""Results, or what `Results.read` takes: a run folder, a sweep.json."""
+"""Results, or a path that `Results.read` accepts: a run folder or a sweep.json."""
 Plotted = Run | Sequence[Run] | Mapping[str, Run | ArrayLike]
 
 
@@ -42,14 +42,14 @@ def plot_edf(
     bands: bool = True,
     ax: Axes | None = None,
 ) -> Figure | Axes:
-    """Draw the error EDFs of some runs, with bands of confidence 1 - ``level``.
+    """Draw the error EDFs of runs, with bands of confidence 1 - ``level``.
 
-    A notebook shows the figure where it is the last line of a cell; its ``savefig`` writes it.
+    A notebook shows the figure if it is the last expression of a cell; its ``savefig`` writes it.
 
     Args:
-        results: a run, several runs, or runs or errors (per cent) by the name of their space. A run is a `Results` or
-            the path of a run folder; errors are a list, an array or a Series. Of plain errors, None and NaN are left
-            out, and the figure says so; `Results.from_errors` counts them at chance level.
+        results: a run, several runs, or runs or errors (in percent) by the name of their space. A run is a `Results` or
+            the path of a run folder; errors are a list, an array or a Series. None and NaN in plain errors are left
+            out, and the figure notes it; `Results.from_errors` counts them at chance level.
         level: significance level of the bands.
         bands: whether to draw the confidence bands.
         ax: axes of your own to draw into.
@@ -58,7 +58,7 @@ def plot_edf(
         A new figure, or ``ax`` if it was given.
 
     Raises:
-        InputError: no runs, two with one name, runs with different numbers of classes, or errors that are not numbers.
+        InputError: no runs, two with the same name or different numbers of classes, or errors that are not numbers.
         RunError: a run cannot be read.
 
     >>> figure = plot_edf({"AnyNetXA": [30.1, 28.4, 33.0], "RegNetX": [27.5, 28.0, None]})
@@ -66,16 +66,16 @@ def plot_edf(
     curves, notes, chance_error = _curves(results)
     figure = None
     if ax is None:
-        figure, axes = new_axes(height=4.4 + 0.17 * len(curves))  # the legend has a line for each
+        figure, axes = new_axes(height=4.4 + 0.17 * len(curves))  # the legend has a line per curve
     else:
         axes = ax
-    own = ax is not None
-    draw_edf(axes, curves, bands, level=level, chance_error=chance_error, notes=notes, legend_inside=own)
+    has_own_axes = ax is not None
+    draw_edf(axes, curves, bands, level=level, chance_error=chance_error, notes=notes, legend_inside=has_own_axes)
     return axes if figure is None else figure
 
 
 def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
-    """The EDFs to draw by name, what the figure says of missing errors, and the error of chance where it is known."""
+    """Return the EDFs to draw by name, the notes on missing errors, and the chance error if it is known."""
     runs: list[Results] = []
     errors: dict[str, NDArray[np.float64]] = {}
     notes = []
@@ -84,12 +84,12 @@ def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
             run = value if isinstance(value, Results) else Results.read(value)
             runs.append(run if name is None else replace(run, name=name))
         else:
-            given = _errors(str(name), value)
-            errors[str(name)] = given[np.isfinite(given)]
-            if missing := given.size - errors[str(name)].size:
-                notes.append(f"{name}: {missing} of {given.size} errors missing, left out.")
+            values = _errors(str(name), value)
+            errors[str(name)] = values[np.isfinite(values)]
+            if missing := values.size - errors[str(name)].size:
+                notes.append(f"{name}: {missing} of {values.size} errors are missing and left out.")
     if not (runs or errors):
-        raise InputError("no run was given to analyse")
+        raise InputError("no run was given; give at least one run to analyse")
     of_runs = Populations.of(runs).edfs()
     of_errors = {name: edf(values) for name, values in errors.items() if values.size}
     order = [run.name for run in runs if run.name in of_runs] + list(of_errors)
@@ -98,27 +98,27 @@ def _curves(results: Plotted) -> tuple[dict[str, EDF], list[str], float | None]:
 
 
 def _named(results: Plotted) -> list[tuple[str | None, Any]]:
-    """Each run or list of errors with the name that was given to it, if any."""
+    """Return each run or list of errors with its given name, if any."""
     if isinstance(results, Results | Path | str):
         return [(None, results)]
     if isinstance(results, Mapping | pd.DataFrame):
         return [(str(name), value) for name, value in results.items()]
-    given = list(results) if isinstance(results, Iterable) else [results]
-    for value in given:
+    values = list(results) if isinstance(results, Iterable) else [results]
+    for value in values:
         if not isinstance(value, Results | Path | str):
             raise InputError(
-                f"plot_edf takes runs, or errors by the name of their space, as plot_edf({{'mine': [24.1, 22.8]}}); "
+                "plot_edf takes runs, or errors by the name of their space, such as plot_edf({'mine': [24.1, 22.8]}), "
                 f"not {type(value).__name__}"
             )
-    return [(None, value) for value in given]
+    return [(None, value) for value in values]
 
 
 def _errors(name: str, values: Any) -> NDArray[np.float64]:
-    """Errors as an array, NaN where there is none."""
+    """Return errors as an array, with NaN for missing ones."""
     try:
         array = np.asarray(values if hasattr(values, "__array__") else list(values), np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: errors must be numbers in per cent, not {values!r}"[:200]) from error
+        raise InputError(f"{name}: errors must be numbers in percent, not {values!r}"[:200]) from error
     if array.ndim != 1 or not array.size:
         raise InputError(f"{name}: errors must be a list of at least one number, not of shape {array.shape}")
     return array

@@ -1,4 +1,4 @@
-"""Several populations side by side: their names differ, and their errors are of one number of classes."""
+"""Comparable populations: their names differ, and their networks have the same number of classes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from designspace.support.errors import InputError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Populations:
-    """Results whose errors compare, in the order given."""
+    """Results whose errors are comparable, in the given order."""
 
     members: tuple[Results, ...]
 
     @staticmethod
     def of(results: Iterable[Results]) -> Populations:
-        """Put results side by side.
+        """Check that results are comparable, and collect them.
 
         Raises:
-            InputError: two have one name, or they have different numbers of classes.
+            InputError: two have the same name, or they have different numbers of classes.
         """
         members = tuple(results)
-        names = [one.name for one in members]
+        names = [member.name for member in members]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"two runs have the name {name!r}; give them different ones")
-        chances = {one.name: one.chance_error for one in members}
+        chances = {member.name: member.chance_error for member in members}
         if len(set(chances.values())) > 1:
             listed = ", ".join(f"{name} {chance:g}%" for name, chance in chances.items())
             raise InputError(
-                f"these runs have different numbers of classes (chance level: {listed}): compare them apart"
+                f"these runs have different numbers of classes (chance level: {listed}): compare them separately"
             )
         return Populations(members)
 
@@ -43,14 +43,14 @@ class Populations:
         return len(self.members)
 
     def __getitem__(self, name: str) -> Results:
-        """Return the results of one name."""
-        return {one.name: one for one in self.members}[name]
+        """Return the results with a name."""
+        return {member.name: member for member in self.members}[name]
 
     @property
     def with_errors(self) -> Populations:
-        """Those in which a trial counts."""
-        return Populations(tuple(one for one in self.members if one.counted().any()))
+        """The populations with at least one trial that counts."""
+        return Populations(tuple(member for member in self.members if member.counted().any()))
 
     def edfs(self) -> dict[str, EDF]:
-        """Return the EDF of each population in which a trial counts, by its name."""
-        return {one.name: edf(one.errors()) for one in self.with_errors}
+        """Return the EDF of each population with a trial that counts, by name."""
+        return {member.name: edf(member.errors()) for member in self.with_errors}

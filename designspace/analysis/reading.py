@@ -1,6 +1,6 @@
-"""Files to one table: a results.csv, run folders as they stand, and several of them merged.
+"""Reading a results.csv or the current state of run folders, and merging several runs into one table.
 
-What is read here is not checked for sense yet; `Results.from_table` does that.
+The values are not checked here; `Results.from_table` does that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.columns import (
-    ALWAYS_TOLD,
+    ALWAYS_SHOWN,
     REAL_COLUMN,
     RECIPE_COLUMNS,
     is_number,
@@ -36,12 +36,12 @@ _UNION = " + "
 def read_runs(runs: Sequence[RunFolder | Gathered | Path | str]) -> Source:
     """Read runs and merge them (see `merge`).
 
-    A run is a `RunFolder`, what that gathered, the path of one, or a JSON file of pycls or NDS (see
+    A run is a `RunFolder`, its `Gathered` files, its path, or a JSON file of pycls or NDS (see
     `designspace.analysis.peers`).
 
     Raises:
-        InputError: a path that is no run, or runs with different numbers of classes.
-        RunError: a run's files are missing or not whole.
+        InputError: a path is not a run, or the runs have different numbers of classes.
+        RunError: a run's files are missing or incomplete.
     """
     paths = [_path_of(run) for run in runs]
     names = labels(paths)
@@ -56,19 +56,19 @@ def read_runs(runs: Sequence[RunFolder | Gathered | Path | str]) -> Source:
 
 
 def _path_of(run: RunFolder | Gathered | Path | str) -> Path:
-    """Return where a run lies."""
+    """Return the path of a run."""
     if isinstance(run, Gathered):
         return run.run.path
     return run.path if isinstance(run, RunFolder) else Path(run)
 
 
 def _read_run(run: RunFolder | Gathered | Path | str) -> Source:
-    """Read one run, whatever it is."""
+    """Read one run of any kind."""
     if isinstance(run, Gathered):
         return read_folder(run.run, run)
     path = _path_of(run)
     if path.is_file():
-        from designspace.analysis import peers  # only who has such a file pays for it
+        from designspace.analysis import peers  # imported only if such a file is read
 
         return peers.read(path)
     if not path.is_dir():
@@ -77,27 +77,27 @@ def _read_run(run: RunFolder | Gathered | Path | str) -> Source:
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """A name for each run: its folder's, with as much of the path before it as tells equal names apart."""
+    """Return a name for each run: its folder's, preceded by as much of its path as makes all names different."""
     parts = [path.resolve().with_suffix("" if path.is_file() else path.suffix).parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
         if len(set(names)) == len(names):
             return names
-    twice = next(path for path, part in zip(paths, parts, strict=True) if parts.count(part) > 1)
-    raise InputError(f"{twice} is given twice")
+    repeated = next(path for path, part in zip(paths, parts, strict=True) if parts.count(part) > 1)
+    raise InputError(f"{repeated} is given twice")
 
 
 def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
-    """Return the results of a run as they stand now, from the files of its trials; nothing is written.
+    """Return the current results of a run from the files of its trials, without writing anything.
 
-    Where the trials' files are not there but results.csv is (a run that was published without them), from that.
+    If the run was published without these files, its results.csv is read instead.
 
     Args:
-        folder: of the run.
-        gathered: what was read of its trials; by default they are read now.
+        folder: The run folder.
+        gathered: The contents of its trials; by default they are read now.
 
     Raises:
-        RunError: the run's files are missing or not whole.
+        RunError: the run's files are missing or incomplete.
     """
     if gathered is None and folder.results.exists() and not folder.begun():
         num_classes, table = folder.space().template.num_classes, read_table(folder.results)
@@ -105,14 +105,14 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
     else:
         gathered = gathered or folder.gather()
         num_classes, table, histories = gathered.num_classes, _frame(gathered), gathered.histories
-    told: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
+    columns: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
     if (plan := folder.plan()) is not None:
-        told |= recipe_columns(plan.recipe.to_dict())
-    return Source(folder.name, table.assign(**told), num_classes, histories)
+        columns |= recipe_columns(plan.recipe.to_dict())
+    return Source(folder.name, table.assign(**columns), num_classes, histories)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
-    """Return a run's rows as a table, with NaN for numbers and empty texts for texts that there are not."""
+    """Return a run's rows as a table, with NaN for missing numbers and empty strings for missing texts."""
     columns: dict[str, Any] = {}
     for name, values in zip(gathered.header, zip(*gathered.rows, strict=True), strict=True):
         if not is_number(name):
@@ -124,41 +124,43 @@ def _frame(gathered: Gathered) -> pd.DataFrame:
 
 
 def merge(sources: Sequence[Source]) -> Source:
-    """Put runs into one tidy table.
+    """Merge runs into one table.
 
-    A network that was trained several times, with another seed or recipe, stays as several rows. The same trial (id,
-    seed and recipe) in more than one run counts once: done goes before failed, failed before unfinished, and else the
-    first run's counts. Recipes have columns: those of `ALWAYS_TOLD`, and each in which the trials differ.
+    A network that was trained several times, with other seeds or recipes, has several rows. The same trial (id, seed
+    and recipe) in more than one run counts once: done trials take precedence over failed ones, these over unfinished
+    ones, and otherwise the first run wins. Recipes have the columns of `ALWAYS_SHOWN` and each in which trials differ.
 
     Raises:
-        InputError: there is no run, or they have different numbers of classes.
+        InputError: there is no run, or the runs have different numbers of classes.
     """
     if not sources:
         raise InputError("there is no run to read")
     classes = {source.name: source.num_classes for source in sources}
     if len(set(classes.values())) > 1:
         listed = ", ".join(f"{name} {number}" for name, number in classes.items())
-        raise InputError(f"runs with different numbers of classes do not merge ({listed}); compare them apart")
+        raise InputError(f"runs with different numbers of classes cannot be merged ({listed}); compare them separately")
     notes = [note for source in sources for note in source.notes]
     if len(sources) == 1:
         table, histories = sources[0].table, dict(sources[0].histories)
         name = sources[0].name
     else:
         table, histories, name = _stack(sources)
-        table, more = _count_once(_tell_differences(table))
-        notes += more
+        table, more_notes = _count_once(_drop_shared_settings(table))
+        notes += more_notes
         histories = histories_of(table, histories)
     training = recipe_values(table)
-    return Source(name, _tell_differences(table), sources[0].num_classes, histories, tuple(notes), training=training)
+    return Source(
+        name, _drop_shared_settings(table), sources[0].num_classes, histories, tuple(notes), training=training
+    )
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:
-    """The rows of all runs below each other, the trials named after their runs; their histories; a name for all."""
+    """Return the rows of all runs in one table, with trials named after their runs; the histories; a common name."""
     tables = [source.table.assign(trial=source.table["trial"] + "@" + source.name) for source in sources]
     histories = {
-        f"{key.removesuffix(EMA)}@{one.name}{EMA if key.endswith(EMA) else ''}": history
-        for one in sources
-        for key, history in one.histories.items()
+        f"{key.removesuffix(EMA)}@{source.name}{EMA if key.endswith(EMA) else ''}": history
+        for source in sources
+        for key, history in source.histories.items()
     }
     names = [source.name for source in sources]
     name = _UNION.join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} more runs"
@@ -166,12 +168,12 @@ def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[Epo
 
 
 def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keep one row for each trial that several runs hold, and say where they disagree."""
-    asked = ["id", "seed", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
-    # A run of somebody else's may hold a trial several times over: then each is one of its own.
-    again = table.groupby(["run", *asked], dropna=False, sort=False).cumcount()
-    trial = table.assign(again=again).groupby([*asked, "again"], dropna=False, sort=False).ngroup().to_numpy()
-    rank = table["status"].map({status: place for place, status in enumerate(STATUSES)}).fillna(len(STATUSES))
+    """Keep one row for each trial that several runs hold, and return notes on their differences."""
+    identity = ["id", "seed", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
+    # A run of another program may hold a trial several times; then each counts as a separate trial.
+    repeat = table.groupby(["run", *identity], dropna=False, sort=False).cumcount()
+    trial = table.assign(repeat=repeat).groupby([*identity, "repeat"], dropna=False, sort=False).ngroup().to_numpy()
+    rank = table["status"].map({status: position for position, status in enumerate(STATUSES)}).fillna(len(STATUSES))
     order = np.lexsort((np.arange(len(table)), rank, trial))
     first = order[np.diff(trial[order], prepend=-1) > 0]
     done = table["status"] == "done"
@@ -184,15 +186,15 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         ids = winners["id"].to_numpy()[unequal.index[:_EXAMPLES]]
         several = "trial has" if len(unequal) == 1 else "trials have"
         notes.append(
-            f"{len(unequal)} {several} unequal errors in several runs, by up to {unequal.max():.2f} percentage points "
-            f"({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's count."
+            f"{len(unequal)} {several} different errors in several runs, by up to {unequal.max():.2f} percentage "
+            f"points ({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's errors count."
         )
     return table.iloc[first].reset_index(drop=True), notes
 
 
-def _tell_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Drop the columns of the recipe that have one value for all trials and need not be told."""
-    told = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
-    known = table[table["lr"].notna()] if "lr" in told else table  # a blank elsewhere is a value: all images, say
-    same = [column for column in told if column not in ALWAYS_TOLD and known[column].nunique(dropna=False) <= 1]
+def _drop_shared_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop recipe columns in which all trials have the same value, except for those of `ALWAYS_SHOWN`."""
+    columns = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
+    known = table[table["lr"].notna()] if "lr" in columns else table  # in other columns a blank has a meaning
+    same = [column for column in columns if column not in ALWAYS_SHOWN and known[column].nunique(dropna=False) <= 1]
     return table.drop(columns=same)

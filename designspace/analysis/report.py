@@ -1,7 +1,7 @@
-"""The report: one HTML file that needs nothing beside itself, the same bytes for the same inputs.
+"""The report: one self-contained HTML file, with the same bytes for the same inputs.
 
-The page's own program is `templates/report.js`. No other may run there: the page's security policy names that
-program's digest, and all names and texts of runs reach it as data.
+The page's only script is `templates/report.js`: the page's security policy allows only this script's digest, and all
+names and texts of runs reach it as data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 
 from designspace.analysis.figures.rendering import rendered
 from designspace.analysis.origin import Origin, origin_table
-from designspace.analysis.report_data import as_json, edf_place, trial_data
+from designspace.analysis.report_data import as_json, edf_position, trial_data
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import Table
 
@@ -32,17 +32,17 @@ _PREAMBLE = re.compile(r"\A.*?(?=<svg\b)", re.DOTALL)
 _NOT_SHOWN = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')
 TREATMENT: dict[Failures, str] = {
-    "by_cause": "Networks that diverged count at chance level, what the machine ended does not count",
+    "by_cause": "Networks that diverged count at chance level; trials that failed for other reasons do not count",
     "chance": "Failed trials count at chance level",
     "exclude": "Failed trials do not count",
 }
 _WIDE = 7.0
-"""Figures of several panels, wider than so many inches, take the whole width of the page."""
+"""Width in inches above which a figure takes the full width of the page."""
 _LARGEST_SVG = 400_000
-"""Bytes; the file beside the page is an SVG all the same."""
+"""Size in bytes above which the page shows an image instead; the file beside the page is always an SVG."""
 _SCREEN_DPI = 100
 _MOST_NUMBERS = (60, 12)
-"""Tables of so many rows and columns stand below their figure; larger ones are in its CSV file alone."""
+"""Largest numbers of rows and columns of a table on the page; larger tables are only in the figure's CSV file."""
 
 
 def render_report(
@@ -62,27 +62,27 @@ def render_report(
     failed: Table,
     provenance: Mapping[str, str],
 ) -> str:
-    """The HTML of a report.
+    """Return the HTML of a report.
 
-    All text is escaped; figures must be matplotlib's.
+    All text is escaped; figures must be matplotlib figures.
 
     Args:
-        results: the runs, all of whose trials the page shows.
-        title: of the page.
-        sentences: what it says.
-        notes: what to bear in mind.
-        trained: what was trained, in sentences.
-        origins: the same in full, for each run; where there are any, as many as ``results``.
-        edf: the figure at the top, with one axes: errors against cumulative probability.
-        figures: more of them, a section each; their names must differ.
-        spaces: a row for each run.
-        comparisons: a row for each pair of runs; one without rows is left out.
-        best: the best networks, a table for each run.
-        best_values: what parameters the best networks have, a table for each run.
-        failed: failed trials by reason; one without rows is left out.
-        provenance: where it comes from.
+        results: the runs; the page shows all their trials.
+        title: title of the page.
+        sentences: conclusions.
+        notes: warnings.
+        trained: what was trained, as sentences.
+        origins: the origin of each run; empty, or one for each of ``results``.
+        edf: the figure at the top, with a single axes: errors against cumulative probability.
+        figures: further figures with different names, one section each.
+        spaces: table with a row per run.
+        comparisons: table with a row per pair of runs; left out if it has no rows.
+        best: tables of the best networks, one per run.
+        best_values: tables of the best networks' parameters, one per run.
+        failed: table of failed trials by reason; left out if it has no rows.
+        provenance: entries of the section on the report's provenance.
     """
-    import jinja2  # a tenth of a second that numbers alone need not pay
+    import jinja2  # imported here because it takes a tenth of a second
     from markupsafe import Markup
 
     environment = jinja2.Environment(
@@ -90,17 +90,17 @@ def render_report(
     )
     sections = [
         {
-            "name": one.name,
-            "title": one.title,
-            "picture": Markup(_picture(one, f"{one.title}: {title}")),
-            "wide": one.figure.get_figwidth() > _WIDE,
-            "caption": one.caption,
-            "numbers": _numbers(one.numbers) if _is_small(one.numbers) else None,
-            "rows": len(one.numbers),
+            "name": drawing.name,
+            "title": drawing.title,
+            "picture": Markup(_picture(drawing, f"{drawing.title}: {title}")),
+            "wide": drawing.figure.get_figwidth() > _WIDE,
+            "caption": drawing.caption,
+            "numbers": _numbers(drawing.numbers) if _is_small(drawing.numbers) else None,
+            "rows": len(drawing.numbers),
         }
-        for one in (edf, *figures)
+        for drawing in (edf, *figures)
     ]
-    data = {**trial_data(results), "edf": edf_place(edf.figure)}  # its layout is known from here on
+    data = {**trial_data(results), "edf": edf_position(edf.figure)}  # the layout is known once the figure is rendered
     script = _template("report.js")
     return environment.from_string(_template("report.html.j2")).render(
         title=title,
@@ -133,12 +133,12 @@ def _loading(best: Sequence[Table], origins: Sequence[Origin]) -> list[Markup]:
     for table, origin in zip(best, origins, strict=True):
         lines = [f"model = {line}" for row in table.rows if (line := origin.loading(row[0]))]
         text = "\n".join(["import designspace\n", *lines]) if lines else ""
-        texts.append(Markup(html.escape(text, quote=False)))  # quotes stay, to be read and copied
+        texts.append(Markup(html.escape(text, quote=False)))  # quotes stay readable and can be copied
     return texts
 
 
 def _picture(drawing: Drawing, label: str) -> str:
-    """A figure as an element: an SVG, or, where thousands of points make that too large, an image within the page."""
+    """Return a figure as an HTML element: an SVG, or an embedded image if the SVG is too large."""
     from markupsafe import escape
 
     svg = drawing.svg()
@@ -149,37 +149,37 @@ def _picture(drawing: Drawing, label: str) -> str:
 
 
 def inline_svg(svg: str, prefix: str, label: str) -> str:
-    """An SVG file's text as an element within HTML.
+    """Return the text of an SVG file as an element within HTML.
 
-    Its ids get a prefix, so that several of them do not clash; its size becomes that of the page; what is not shown
-    (comments, which repeat the texts, and metadata) goes; ``label`` is what a screen reader says.
+    Its ids get a prefix, so that those of several figures do not clash. Its size adapts to the page. Comments (which
+    repeat the texts) and metadata are removed. Screen readers read ``label``.
     """
     from markupsafe import escape
 
     body = _NOT_SHOWN.sub("", _PREAMBLE.sub("", svg))
-    head, separator, rest = body.partition(">")
+    head, separator, content = body.partition(">")
     head = _SIZE.sub("", head).replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
-    return head + separator + _ID.sub(f"{prefix}-", rest)
+    return head + separator + _ID.sub(f"{prefix}-", content)
 
 
 def _is_small(numbers: pd.DataFrame) -> bool:
-    """Whether a table of numbers may stand on the page."""
+    """Return whether a table of numbers is small enough for the page."""
     return all(size <= most for size, most in zip(numbers.shape, _MOST_NUMBERS, strict=True))
 
 
 def _numbers(numbers: pd.DataFrame) -> Table:
-    """The numbers of a figure as text."""
+    """Return the numbers of a figure as a table of text."""
     rows = tuple(tuple(_text(value) for value in row) for row in numbers.itertuples(index=False))
     return Table("Numbers", tuple(map(str, numbers.columns)), rows)
 
 
 def _text(value: object) -> str:
-    """One number with the digits that mean something, or one word."""
+    """Return a number with its significant digits, or any other value, as text."""
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
     return "" if value is None else str(value)
 
 
 def _template(name: str) -> str:
-    """The text of one of this room's templates."""
+    """Return the text of one of this package's templates."""
     return resources.files("designspace.analysis").joinpath("templates", name).read_text(encoding="utf-8")

@@ -37,7 +37,7 @@ __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_tabl
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many trials of a run stand where."""
+    """Numbers of trials of a run by status."""
 
     done: int
     failed: int
@@ -45,53 +45,53 @@ class Counts:
     waiting: int
 
     @property
-    def asked(self) -> int:
-        """All trials of the run."""
+    def total(self) -> int:
+        """Number of all trials of the run."""
         return self.finished + self.unfinished
 
     @property
     def finished(self) -> int:
-        """Trials that are done or have failed."""
+        """Number of trials that are done or have failed."""
         return self.done + self.failed
 
     @property
     def unfinished(self) -> int:
-        """Trials that are running or waiting; they count nowhere yet."""
+        """Number of trials that are running or waiting; they do not count yet."""
         return self.running + self.waiting
 
     def sentence(self) -> str:
-        """Progress in words.
+        """Return the progress as text.
 
         >>> Counts(done=11, failed=1, running=2, waiting=2).sentence()
         '12 of 16 trials finished, 1 of them failed'
         """
         failed = f", {self.failed} of them failed" if self.failed else ""
-        return f"{self.finished} of {counted(self.asked, 'trial')} finished{failed}"
+        return f"{self.finished} of {counted(self.total, 'trial')} finished{failed}"
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What happened to the trials of one or several runs.
+    """The outcome of every trial of one or several runs.
 
-    Make it with `Results.read` from files, or with `Results.from_table`; both check the table.
+    Make it with `Results.read` from files or with `Results.from_table`; both check the table.
     """
 
     name: str
     table: pd.DataFrame
-    """One row for each trial; errors are per cent, top-1, ``train_s`` seconds, ``flops`` multiply-adds."""
+    """One row per trial: errors are top-1 in percent, ``train_s`` is in seconds, ``flops`` are multiply-adds."""
     chance_error: float
-    """Error of guessing, per cent: 100 (1 - 1 / number of classes)."""
+    """Error of random guessing, in percent: 100 (1 - 1 / number of classes)."""
     histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
-    """The epochs of each trial of which they are known, by the column ``trial``; those of pycls's averaged weights too,
-    by that and `designspace.analysis.reading.EMA`."""
+    """The epochs of each trial, if they are known, by the column ``trial``. Epochs of pycls's averaged weights have the
+    same key followed by `designspace.analysis.reading.EMA`."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of how the results were read or put together, one sentence each."""
+    """What a reader must know about how the results were read or merged, one sentence each."""
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """The run folders that they were read from, by the column ``run``."""
+    """The run folders that the results were read from, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The values of each field of the recipe that is known of all trials, also of fields that have no column."""
+    """The values of each field of the recipe that is known for all trials, including fields without a column."""
     failures: Failures = "by_cause"
-    """How failed trials count (see `with_failures`)."""
+    """Rule for failed trials (see `with_failures`)."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
@@ -112,13 +112,13 @@ class Results:
         histories: Mapping[str, tuple[EpochRecord, ...]] | None = None,
         notes: tuple[str, ...] = (),
     ) -> Results:
-        """Check a table of results, as `read_table` gives it, and name it.
+        """Check a table of results, as `read_table` returns it, and give it a name.
 
-        The table gets the columns ``trial``, which tells its rows apart, and ``run``, where it has none. Ids may stand
-        there twice only where ``trial`` is given. Networks without stages (of NAS spaces) may lack all columns of
-        stages; activations may be NaN where another program did not count them, and so may flops and params of trials
-        that are not done, or both of all trials. ``heldout_error`` is the error on images that were held out of the
-        training and of every choice; it may be NaN or not be there.
+        If the table lacks the columns ``trial`` (unique for each row) or ``run``, they are added. Ids may be repeated
+        only if ``trial`` is given. Networks without stages (of NAS spaces) may lack all columns of stages. Activations
+        may be NaN if another program did not count them; flops and params may be NaN for trials that are not done, or
+        both for all trials. ``heldout_error`` is the error on images that were held out of the training and of every
+        choice; it may be NaN or missing.
 
         Raises:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
@@ -135,17 +135,17 @@ class Results:
     def from_errors(
         name: str, errors: ArrayLike, num_classes: int, columns: Mapping[str, ArrayLike] | None = None
     ) -> Results:
-        """Results of which no more is known than errors, and perhaps some columns: a table of one's own.
+        """Make results from plain errors, and optionally other columns, without files.
 
         Args:
-            name: of the population.
-            errors: top-1, per cent, one for each network; NaN for one that diverged.
-            num_classes: classes that the networks tell apart.
-            columns: what else is known of each network, by the names of `read_table`: ``id``, ``flops``, ``params``,
-                ``activations``, ``depth``, ``w_0``, ``w_a``, ``w_m``, ``d1``, ``w1``, ``lr`` and so on.
+            name: Name of the population.
+            errors: Top-1 errors in percent, one per network; NaN for a network that diverged.
+            num_classes: Number of classes that the networks distinguish.
+            columns: Further values of each network, by the column names of `read_table`: ``id``, ``flops``,
+                ``params``, ``activations``, ``depth``, ``w_0``, ``w_a``, ``w_m``, ``d1``, ``w1``, ``lr`` and so on.
 
         Raises:
-            InputError: a column of another length; or as `from_table`.
+            InputError: a column has another length; or as `from_table`.
 
         >>> Results.from_errors("mine", [20.0, 30.0, float("nan")], 10).counts.sentence()
         '3 of 3 trials finished, 1 of them failed'
@@ -157,7 +157,7 @@ class Results:
             if values.shape != final.shape:
                 raise InputError(f"{name}: the column {key} must have {final.size} values, not {values.shape}")
         blank = {"flops": math.nan, "params": math.nan, "activations": math.nan, "radix": 0, "seed": 0, "epochs": 0}
-        table = pd.DataFrame({"id": [f"{name} {place}" for place in range(1, final.size + 1)]})
+        table = pd.DataFrame({"id": [f"{name} {number}" for number in range(1, final.size + 1)]})
         table = table.assign(**blank, train_s=math.nan, final_error=final, best_error=final, device="", detail="")
         table = table.assign(status=np.where(failed, "failed", "done"), reason=np.where(failed, "diverged", ""))
         for key, values in known.items():
@@ -168,23 +168,23 @@ class Results:
     def read(
         run: RunFolder | Gathered | Path | str, *more: RunFolder | Gathered | Path | str, name: str | None = None
     ) -> Results:
-        """The results of one or several runs as they stand now, from their files; nothing is written.
+        """Read the current results of one or several runs from their files, without writing anything.
 
-        A run is a `RunFolder`, what that gathered, its path, or a file: pycls's ``sweep.json``, or one of the NDS data
-        (arXiv 1905.13214). Where a run's trials are not there but its results.csv is (it was published without them),
-        that is read. Several runs become one table: a network that was trained with several seeds or recipes stays as
-        several rows, the same trial in several runs counts once, and the column ``run`` says where each row is from.
-        Learning rate, weight decay and batch size have columns where the recipe is known, and so has every other
-        field in which the recipes differ.
+        A run is a `RunFolder`, its `Gathered` files, its path, or a file: pycls's ``sweep.json`` or a file of the NDS
+        data (arXiv 1905.13214). If a run was published without the files of its trials, its results.csv is read.
+        Several runs become one table: a network that was trained with several seeds or recipes has several rows, the
+        same trial in several runs counts once, and the column ``run`` names the run of each row. If the recipe is
+        known, learning rate, weight decay and batch size have columns, as has every other field in which the recipes
+        differ.
 
         Args:
             run: The first run.
-            more: Further ones to put into the same table.
-            name: How to call it; by default by the names of the runs.
+            more: Further runs for the same table.
+            name: Name of the results; by default made from the names of the runs.
 
         Raises:
-            InputError: a path that is no run, or runs with different numbers of classes.
-            RunError: a run's files are missing or not whole.
+            InputError: a path is not a run, or the runs have different numbers of classes.
+            RunError: a run's files are missing or incomplete.
         """
         source = read_runs([run, *more])
         results = Results.from_table(
@@ -194,34 +194,34 @@ class Results:
 
     @property
     def counts(self) -> Counts:
-        """How many trials are done, failed, running and waiting."""
+        """Numbers of trials that are done, failed, running and waiting."""
         numbers = self.table["status"].value_counts()
         return Counts(**{status: int(numbers.get(status, 0)) for status in STATUSES})
 
     @property
     def num_stages(self) -> int:
-        """Stages that the table has columns for: 0 where the networks have none."""
+        """Number of stages that the table has columns for; 0 if the networks have no stages."""
         return len(stages_of(self.table, "d"))
 
     def with_failures(self, failures: Failures) -> Results:
-        """Return the same results with failed trials counted in another way (see `Failures`).
+        """Return the same results with another rule for failed trials (see `Failures`).
 
         Raises:
-            InputError: ``failures`` is none of them.
+            InputError: ``failures`` is not one of these rules.
         """
         if failures not in get_args(Failures):
             raise unknown("treatment of failures", failures, get_args(Failures))
         return replace(self, failures=failures)
 
     def errors(self, column: ErrorColumn = "final_error") -> NDArray[np.float64]:  # (trials that count,)
-        """Return the errors of the trials that count, per cent, in the order of the table; failed ones at chance level.
+        """Return the errors of the trials that count, in percent, in table order; failed ones have the chance error.
 
         Args:
-            column: ``final_error`` is that of the last epoch. ``best_error`` is the least over the epochs: chosen on
-                the test images, so it flatters too. ``heldout_error`` is that on images which were held out.
+            column: ``final_error`` is the error of the last epoch. ``best_error`` is the least over the epochs; it is
+                chosen on the test images, so it is optimistic. ``heldout_error`` is the error on held-out images.
 
         Raises:
-            InputError: a ``column`` that does not exist, or a done trial without such an error.
+            InputError: ``column`` does not exist, or a done trial has no such error.
         """
         if column not in get_args(ErrorColumn):
             raise unknown("column of errors", column, get_args(ErrorColumn))
@@ -229,54 +229,54 @@ class Results:
         known = (
             self.table[column].to_numpy(np.float64) if column in self.table.columns else np.full(done.size, math.nan)
         )
-        unknown_here = int((done & np.isnan(known)).sum())
-        if unknown_here:
+        num_unknown = int((done & np.isnan(known)).sum())
+        if num_unknown:
             raise InputError(
-                f"{self.name}: {unknown_here} of {int(done.sum())} done trials have no {column}; nothing was held out "
-                "when they were trained. Use column='final_error'"
+                f"{self.name}: {num_unknown} of {int(done.sum())} done trials have no {column}, because no images were "
+                "held out when they were trained; use column='final_error'"
             )
         return np.where(done, known, self.chance_error)[self.counted()]
 
     def draws(self) -> NDArray[np.float64]:  # (trials that count,)
-        """Return the number of draws that gave each network, in the order of `errors`.
+        """Return how often each network was drawn from its space, in the order of `errors`.
 
         A population holds each network once, however often it was drawn, so it is flatter than its space.
-        ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself. The two hardly differ where
-        few draws were duplicates (see `designspace.spaces.population.Population`).
+        ``edf(results.errors(), results.draws())`` estimates the EDF of the space itself. The two hardly differ if few
+        draws were duplicates (see `designspace.spaces.population.Population`).
 
         Raises:
-            InputError: the draws of a trial's network are not known.
+            InputError: the number of draws of a network is not known.
         """
         counted = self.counted()
         known = (
             self.table["draws"].to_numpy(np.float64) if "draws" in self.table.columns else np.full(counted.size, 0.0)
         )
         values: NDArray[np.float64] = known[counted]
-        unknown_here = int((~(values >= 1)).sum())
-        if unknown_here:
+        num_unknown = int((~(values >= 1)).sum())
+        if num_unknown:
             raise InputError(
-                f"{self.name}: the draws of {unknown_here} of {values.size} networks are not known, since an earlier "
-                "version or another program sampled them; sampled again into a new folder they are"
+                f"{self.name}: the draws of {num_unknown} of {values.size} networks are not known, because an earlier "
+                "version or another program sampled them; to record the draws, sample again into a new folder"
             )
         return values
 
     def counted(self) -> NDArray[np.bool_]:  # (trials,)
-        """Return which rows of the table count: those whose errors `errors` returns.
+        """Return a mask of the rows that count, whose errors `errors` returns.
 
-        They are done or failed at chance level, and true in the column ``counts`` where there is one (see
-        `preconditions.random_subset`).
+        These trials are done, or failed and count at chance level. If the table has a column ``counts``, it must be
+        true for them (see `preconditions.random_subset`).
         """
         counted = has_text(self.table, "status", "done") | at_chance(self.table, self.failures)
         return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted
 
     def left_out(self) -> NDArray[np.bool_]:  # (trials,)
-        """Return which rows failed and do not count."""
+        """Return a mask of the rows that failed and do not count."""
         return has_text(self.table, "status", "failed") & ~at_chance(self.table, self.failures)
 
-    def failed_in_words(self) -> str:
-        """Say how the failed trials count.
+    def failed_as_text(self) -> str:
+        """Return how the failed trials count, as text.
 
-        >>> Results.from_errors("mine", [20.0, float("nan")], 10).failed_in_words()
+        >>> Results.from_errors("mine", [20.0, float("nan")], 10).failed_as_text()
         'counted at chance level'
         """
         left_out = int(self.left_out().sum())
@@ -286,13 +286,13 @@ class Results:
         return "left out" if left_out or self.failures == "exclude" else "counted at chance level"
 
     def best(self, count: int = 1) -> BestNetworks:
-        """The rows of the ``count`` done trials of least error; equal errors in the order of their ids.
+        """Return the rows of the ``count`` done trials with the least error; ties are ordered by id.
 
-        ``results.best().load()`` gives the best network as a trained module (see `BestNetworks.load`).
+        ``results.best().load()`` returns the best network as a trained module (see `BestNetworks.load`).
 
-        The error is that on held-out images where all done trials have one (see `has_heldout`), so that the test images
-        choose nothing; else the final one. Results of a run that was asked for several seeds have one row for each
-        network, ranked as `designspace.load` does, with the columns ``mean_error`` and ``trainings``.
+        Trials are ranked by their error on held-out images if all done trials have one (see `has_heldout`), so that the
+        test images choose nothing, and otherwise by their final error. Results of a run with several seeds have one row
+        per network, ranked as in `designspace.load`, with the columns ``mean_error`` and ``trainings``.
         """
         if "fresh" in self.table.columns:
             column = "heldout_error" if self.has_heldout else "final_error"
@@ -305,7 +305,7 @@ class Results:
 
     @property
     def has_heldout(self) -> bool:
-        """Whether all done trials, at least one, measured their error on held-out images too."""
+        """Whether there are done trials and all of them have an error on held-out images."""
         if "heldout_error" not in self.table.columns:
             return False
         known = self.table.loc[self.table["status"] == "done", "heldout_error"].notna()
@@ -315,13 +315,13 @@ class Results:
         """Return the trials that meet a condition.
 
         Args:
-            condition: A text in the syntax of ``pandas.DataFrame.query`` on the columns of `table`; or a truth value
-                for each row of `table`; or a function that returns these for the table. A comparison with a blank is
-                not met, and ``!=`` is. A text can call functions, as any code can: do not take it from strangers.
-            name: Name of the part; by default it tells the condition, or how many trials meet it.
+            condition: An expression in the syntax of ``pandas.DataFrame.query`` on the columns of `table`, one boolean
+                per row of `table`, or a function that takes the table and returns these. A comparison with a blank is
+                false, except for ``!=``. An expression can call functions, so do not accept it from strangers.
+            name: Name of the part; by default it contains the condition, or how many trials meet it.
 
         Raises:
-            InputError: the condition cannot be evaluated, names an unknown column, or is met by no trial.
+            InputError: the condition cannot be evaluated, names an unknown column, or no trial meets it.
 
         >>> results = Results.from_errors("mine", [20.0, 30.0, 40.0], 10)
         >>> results.where("final_error < 35").name
@@ -339,9 +339,9 @@ class Results:
         return self._part(mask, name)
 
     def split(self, column: str) -> dict[Any, Results]:
-        """The trials by their value in a column, ascending: of each seed, say, or learning rate.
+        """Return the trials grouped by their value in a column, such as the seed or learning rate, in ascending order.
 
-        Trials with a blank there are under None, at the end.
+        Trials with a blank in that column are under None, at the end.
 
         Raises:
             InputError: there is no such column.
@@ -353,20 +353,20 @@ class Results:
         parts = {value: (values == value).to_numpy() for value in sorted(present.unique().tolist())}
         if len(present) < len(values):
             parts[None] = ~values.index.isin(present.index)
-        return {value: self._part(mask, f"{self.name}, {column} {_said(value)}") for value, mask in parts.items()}
+        return {value: self._part(mask, f"{self.name}, {column} {_value_text(value)}") for value, mask in parts.items()}
 
     def mean_of_repeats(self, count: int, *, name: str | None = None) -> Results:
-        """Networks that were trained several times as one row each, with the mean of their first errors.
+        """Return networks that were trained several times as one row each, with the mean of their first errors.
 
-        For the EDFs with one, two and three repeats of "On Network Design Spaces for Visual Recognition" (arXiv
-        1905.13214, figure 14). Repeats are trials of one network and one recipe; their order is that of their seeds.
-        Errors of the trials that count are averaged, times of training added; ``repeats`` says how many trials an error
-        is the mean of. A network is unfinished until ``count`` of its trials have finished, and has failed where none
-        of them is done. Histories are left out, since they are of single trials.
+        This gives the EDFs with one, two and three repeats of "On Network Design Spaces for Visual Recognition" (arXiv
+        1905.13214, figure 14). Repeats are trials of one network and recipe, ordered by seed. Errors of the trials that
+        count are averaged and training times are added; ``repeats`` is the number of trials that were averaged. A
+        network is unfinished until ``count`` of its trials have finished, and has failed if none of them is done.
+        Histories are left out because they belong to single trials.
 
         Args:
-            count: So many trials of each network.
-            name: How to call the means.
+            count: Number of trials per network.
+            name: Name of the returned results.
 
         Raises:
             InputError: ``count`` is below 1.
@@ -378,18 +378,18 @@ class Results:
         return replace(self, name=_check_name(name), table=table, histories={})
 
     def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
-        """Some of the trials, which are checked already."""
+        """Return some of the trials, which are already checked."""
         table = self.table[mask].reset_index(drop=True)
         return replace(self, name=_check_name(name), table=table, histories=histories_of(table, self.histories))
 
 
-def _said(value: Any) -> str:
-    """A value in the name of a part: 0 for a seed that pandas holds as 0.0."""
+def _value_text(value: Any) -> str:
+    """Return a value for the name of a part: 0 for a seed that pandas stores as 0.0."""
     return "blank" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _check_name(name: str) -> str:
-    """Raise unless a name is one line of printable text; gives it."""
+    """Return a name; raise unless it is one line of printable text."""
     if not name or not name.isprintable():
         raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
     return name

@@ -27,14 +27,14 @@ _NEVER_BLANK = ("id", "status", "radix", "flops", "params", "activations")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _QUOTED = re.compile(rb'"[^"]*"')
 _BLOCK = 100_000
-"""Rows that are held as text at once: a million of them would need gigabytes."""
+"""Number of rows that are in memory as text at once: a million of them would need gigabytes."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a ``results.csv``, with ids as text, blank numbers as NaN, and numbers as Python reads them.
 
     Raises:
-        RunError: the file cannot be read, was cut off, or has a field that cannot be; it names the line and column.
+        RunError: the file cannot be read, was cut off, or has an invalid field; the message names line and column.
     """
     file = _CsvFile.of(path)
     types = {column: object if is_number(column) else str for column in file.header}
@@ -48,18 +48,18 @@ def read_table(path: Path) -> pd.DataFrame:
         file.check_lengths()
         raise RunError(f"{path}: {error}") from error
     if file.count_separators() != (len(table) + 1) * (len(file.header) - 1):
-        file.check_lengths()  # equal after all where a quotation mark stands within a field
+        file.check_lengths()  # the lengths may still be equal if a field contains a quotation mark
     if table.empty:
         raise RunError(f"{path}: no row below the header")
     for column in table.columns:
         if WHOLE_COLUMN.fullmatch(column):
             table[column] = whole_numbers(table[column])
     _check_keys(file, table)
-    return _without_marks(table) if b"'" in file.data else table
+    return _without_quotes(table) if b"'" in file.data else table
 
 
-def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose texts are those that were written, without the marks that spreadsheets need."""
+def _without_quotes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the original texts, without the quotes that protect them from spreadsheets."""
     for column in ("device", "reason", "detail"):
         if column in table.columns:
             table[column] = table[column].map(from_cell)
@@ -68,7 +68,7 @@ def _without_marks(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _CsvFile:
-    """The content of a CSV file, and the places in it for messages."""
+    """The content of a CSV file, with line numbers for messages."""
 
     path: Path
     data: bytes
@@ -77,10 +77,10 @@ class _CsvFile:
 
     @staticmethod
     def of(path: Path) -> _CsvFile:
-        """Read a file and check that it is whole and has the columns of a table of results.
+        """Read a file and check that it is complete and has the columns of a table of results.
 
         Raises:
-            RunError: it is not.
+            RunError: the file is empty, cut off, or lacks columns.
         """
         data = read_bytes(path)
         if not data:
@@ -89,16 +89,16 @@ class _CsvFile:
             first = data.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
         except UnicodeDecodeError as error:
             raise RunError(f"{path} is not UTF-8 text (byte {error.start})") from error
-        # Tables are written whole and end with a line end, so one that does not was cut, perhaps within a number.
+        # Tables are written completely and end with a newline, so one without it was cut, perhaps within a number.
         if not data.endswith(b"\n"):
             raise RunError(f"{path}: the last line is cut off")
-        parted_by = separator(first)
-        header = next(csv.reader([first], delimiter=parted_by), [])
+        delimiter = separator(first)
+        header = next(csv.reader([first], delimiter=delimiter), [])
         if missing := missing_columns(header):
             raise RunError(f"{path}, line 1: no column {', '.join(missing)}")
         if repeated := [column for column in header if header.count(column) > 1]:
-            raise RunError(f"{path}, line 1: the column {repeated[0]} stands there twice")
-        return _CsvFile(path, data, header, parted_by)
+            raise RunError(f"{path}, line 1: the column {repeated[0]} occurs twice")
+        return _CsvFile(path, data, header, delimiter)
 
     def count_separators(self) -> int:
         """Return the number of separators outside of quotes."""
@@ -115,7 +115,7 @@ class _CsvFile:
             raise RunError(f"{self.path}, line {reader.line_num}: {error}") from error
 
     def line(self, row: int) -> int:
-        """Return the line number of a row of the table, which are counted from 0."""
+        """Return the line number of a row of the table; rows are counted from 0."""
         return next(itertools.islice(self.lines(), row + 1, None))[0]
 
     def check_lengths(self) -> None:
@@ -124,15 +124,15 @@ class _CsvFile:
             if fields != len(self.header):
                 raise RunError(f"{self.path}, line {line}: {fields} fields where the header has {len(self.header)}")
 
-    def error(self, row: int, words: str) -> RunError:
-        """Return the error for a row; one of unequal length is the cause of whatever else is wrong, so it is raised."""
+    def error(self, row: int, problem: str) -> RunError:
+        """Return the error for a row; raise instead if a row has a wrong length, which may be the cause."""
         self.check_lengths()
-        return RunError(f"{self.path}, line {self.line(row)}{words}")
+        return RunError(f"{self.path}, line {self.line(row)}{problem}")
 
 
 def _with_numbers(file: _CsvFile, block: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of texts with numbers where they belong."""
-    if not isinstance(block.index, pd.RangeIndex):  # pandas takes the first of too many fields for a label of the row
+    """Return rows of texts with the number columns converted."""
+    if not isinstance(block.index, pd.RangeIndex):  # pandas takes the first of too many fields as a row label
         raise file.error(0, ": too many fields")
     for column in _NEVER_BLANK:
         if (blank := block[column] == "").any():
@@ -141,10 +141,10 @@ def _with_numbers(file: _CsvFile, block: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(file: _CsvFile, column: pd.Series) -> NDArray[Any]:
-    """Return the numbers of a column of texts, NaN for blanks; whole ones as int64 if none is blank.
+    """Return the numbers of a column of texts, NaN for blanks; whole numbers as int64 if there are no blanks.
 
     Raises:
-        RunError: a text is not a number, or not a whole one where the column needs it.
+        RunError: a text is not a number, or not a whole number if the column requires one.
     """
     name = str(column.name)
     is_whole = WHOLE_COLUMN.fullmatch(name) is not None
@@ -152,7 +152,7 @@ def _numbers(file: _CsvFile, column: pd.Series) -> NDArray[Any]:
     if file.separator != ",":
         texts = np.array([text.replace(",", ".") for text in texts], object)
     is_blank = texts == ""
-    # Python also reads "nan", "1_000" and spaces, which are not numbers of a table.
+    # Python also accepts "nan", "1_000" and spaces, which are not numbers in a table.
     if not "".join(texts).encode().translate(None, b"0123456789.eE+-"):
         with contextlib.suppress(ValueError, OverflowError):
             if is_whole and not is_blank.any():
@@ -167,7 +167,7 @@ def _numbers(file: _CsvFile, column: pd.Series) -> NDArray[Any]:
 
 
 def _is_number(text: str, is_whole: bool) -> bool:
-    """Return whether a text is a finite number, or a whole one."""
+    """Return whether a text is a finite number, and a whole one if ``is_whole``."""
     if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
         return False
     return not is_whole or (value.is_integer() and abs(value) < 2**63)
@@ -180,14 +180,14 @@ def _check_keys(file: _CsvFile, table: pd.DataFrame) -> None:
         row = int(np.argmax(repeated))
         value = table[key].iloc[row]
         first = file.line(int(np.argmax(table[key] == value)))
-        raise file.error(row, f": {key} {value} stands in line {first} already")
+        raise file.error(row, f": {key} {value} is already in line {first}")
     ids = table["id"].tolist()
-    if not any(map(ID.fullmatch, ids)):  # of another program, whose ids may be numbers
+    if not any(map(ID.fullmatch, ids)):  # written by another program, whose ids may be numbers
         return
     if (changed := next((row for row, id_ in enumerate(ids) if looks_changed(id_)), None)) is not None:
         raise file.error(changed, f": {why_not_an_id(ids[changed])}")
 
 
 def _key(header: Sequence[str]) -> str:
-    """The column that tells rows apart: a table that was merged from several runs may have an id twice."""
+    """Return the column that is unique for each row; a table merged from several runs may repeat an id."""
     return "trial" if "trial" in header else "id"

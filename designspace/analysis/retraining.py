@@ -1,4 +1,4 @@
-"""The best networks of a run after they were trained again with fresh seeds: a new order, without the luck of seeds."""
+"""Ranking of a run's best networks after training them again with fresh seeds, free of the luck of the first seeds."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from designspace.trials.trial_folder import TrialState
 
 @dataclass(frozen=True, slots=True)
 class RetrainedNetwork:
-    """A network that was chosen by its error and trained again. Errors are per cent."""
+    """A network that was chosen by its error and trained again. Errors are in percent."""
 
     id: str
     chosen_rank: int
-    """Its rank by the error that chose it, among all networks of the run."""
+    """Rank by the error that chose it, among all networks of the run."""
     chosen_error: float
     """The error that chose it."""
     trainings: int
-    """Finished trainings with fresh seeds."""
+    """Number of finished trainings with fresh seeds."""
     failed: int
-    """Those of them that diverged; each counts with the error of a network that guesses."""
+    """Number of these trainings that diverged; each counts with the error of random guessing."""
     mean: float
-    """Mean error over them."""
+    """Mean error of these trainings."""
     final_mean: float
-    """The same on the test images; `mean` is on held-out images where the recipe has some."""
+    """Mean error on the test images; `mean` is on held-out images if the recipe has some."""
     half_width: float | None
-    """Of the interval of the mean; None where it is not known."""
+    """Half width of the interval of the mean; None if it is not known."""
 
     @property
     def interval(self) -> str:
-        """The interval of the mean in words; empty where it is not known."""
+        """The interval of the mean as text; empty if it is not known."""
         if self.half_width is None:
             return ""
         return f"{self.mean - self.half_width:.2f} to {self.mean + self.half_width:.2f}"
@@ -48,22 +48,22 @@ class Retraining:
     """The networks of a run that were trained again. Made by `retraining`."""
 
     networks: tuple[RetrainedNetwork, ...]
-    """The one of least mean first."""
+    """Networks in ascending order of their mean error."""
     noise: float | None
     """Standard deviation of the error of one network over seeds, pooled over the networks; None if none has two."""
     freedom: int
     """Degrees of freedom of the noise."""
     level: float
-    """The intervals hold the expected error with probability 1 - ``level``."""
+    """One minus the probability that an interval contains the expected error."""
     chosen_seeds: int
-    """Seeds whose mean error chose the networks."""
+    """Number of seeds whose mean error chose the networks."""
     unfinished: int
-    """Trainings with fresh seeds that have not finished."""
+    """Number of trainings with fresh seeds that have not finished."""
     has_heldout: bool
-    """Whether errors are those on held-out images."""
+    """Whether errors are on held-out images."""
 
     def table(self) -> Table:
-        """Return a row for each network."""
+        """Return a table with a row for each network."""
         header = ["rank", "network", "before", "error before", "seeds", "fresh mean", self.interval_name]
         header += ["test mean"] if self.has_heldout else []
         header += ["diverged"] if any(network.failed for network in self.networks) else []
@@ -86,34 +86,36 @@ class Retraining:
         return f"{100 * (1 - self.level):g}% interval"
 
     def sentences(self) -> tuple[str, ...]:
-        """Say which figure is which, and what the intervals rest on."""
-        what = "its seed" if self.chosen_seeds == 1 else f"its {self.chosen_seeds} seeds"
+        """Return sentences on the meaning of each figure and the basis of the intervals."""
+        seeds = "its seed" if self.chosen_seeds == 1 else f"its {self.chosen_seeds} seeds"
         shift = statistics.fmean(network.mean - network.chosen_error for network in self.networks)
-        where = f"{abs(shift):.2f} points {'below' if shift >= 0 else 'above'} the fresh mean"
-        said = [
-            f"The error before is the one that chose a network, so it is flattered by the luck of {what}; it lies "
-            f"{where}, averaged over the {counted(len(self.networks), 'network')}.",
+        bias = f"{abs(shift):.2f} points {'below' if shift >= 0 else 'above'} the fresh mean"
+        sentences = [
+            f"The error before is the one that chose a network, so it is flattered by the luck of {seeds}; it is "
+            f"{bias}, averaged over the {counted(len(self.networks), 'network')}.",
             "The fresh mean, over seeds that played no part in choosing the network, is the figure to quote.",
         ]
         if self.noise is not None:
-            said.append(
-                f"The intervals are those of t with {counted(self.freedom, 'degree')} of freedom, from the standard "
-                f"deviation over seeds, {self.noise:.2f} points, pooled over the networks."
+            sentences.append(
+                f"The intervals are based on Student's t with {counted(self.freedom, 'degree')} of freedom and the "
+                f"standard deviation over seeds, {self.noise:.2f} points, pooled over the networks."
             )
         if len(self.networks) > 1:
-            said.append("To take the first network of this table is a second choice, which flatters its mean a little.")
-        return tuple(said)
+            sentences.append(
+                "Choosing the first network of this table is a second choice, which flatters its mean a little."
+            )
+        return tuple(sentences)
 
 
 def retraining(plan: Plan, states: Sequence[TrialState], num_classes: int, level: float = 0.05) -> Retraining:
-    """Rank the networks of a run that were trained again, by the mean error over their fresh seeds alone.
+    """Rank the networks of a run that were trained again by their mean error over fresh seeds alone.
 
     Args:
-        plan: of the run.
-        states: of all its trials.
-        num_classes: classes that the networks tell apart.
+        plan: the plan of the run.
+        states: the states of all its trials.
+        num_classes: number of classes that the networks distinguish.
         level: each interval contains the expected error with probability 1 - ``level`` if errors are normal over
-            seeds, with one standard deviation for all networks.
+            seeds, with the same standard deviation for all networks.
 
     Raises:
         InputError: no training with a fresh seed is done, or ``level`` is not between 0 and 1.
@@ -146,7 +148,7 @@ def retraining(plan: Plan, states: Sequence[TrialState], num_classes: int, level
 def _retrained(
     network: RankedNetwork, rank: int, chosen: RankedNetwork, done: int, noise: float | None, freedom: int, level: float
 ) -> RetrainedNetwork:
-    """Return a network with the interval of its mean, which a failed training would make meaningless."""
+    """Return a network with the interval of its mean, or without it if a training failed."""
     from scipy.special import stdtrit
 
     count = len(network.errors)

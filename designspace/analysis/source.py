@@ -13,12 +13,12 @@ from designspace.support.display import Outlined
 from designspace.trials.trial import EpochRecord
 
 EMA = " EMA"
-"""What follows the name of a trial in the histories, for errors of averaged weights."""
+"""Suffix of a trial's name in the histories for the errors of averaged weights."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Source(Outlined):
-    """The contents of a run's files: a table with the columns ``trial`` and ``run`` that is not checked yet."""
+    """The contents of a run's files: an unchecked table with the columns ``trial`` and ``run``."""
 
     name: str
     table: pd.DataFrame
@@ -26,9 +26,9 @@ class Source(Outlined):
     histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
     """By the column ``trial``."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of how it was read, one sentence each."""
+    """What a reader must know about how the files were read, one sentence each."""
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """The run folders among what was read, by the column ``run``."""
+    """The run folders that were read, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of each field of the recipe that is known, None for a blank."""
 
@@ -36,6 +36,6 @@ class Source(Outlined):
 def histories_of(
     table: pd.DataFrame, histories: Mapping[str, tuple[EpochRecord, ...]]
 ) -> dict[str, tuple[EpochRecord, ...]]:
-    """Those histories that are of a table's trials."""
+    """Return the histories that belong to trials of a table."""
     trials = set(table["trial"]) if histories else set()
     return {key: history for key, history in histories.items() if key.removesuffix(EMA) in trials}

@@ -1,4 +1,4 @@
-"""The whole analysis of several runs in one call: numbers, figure, report."""
+"""The complete analysis of several runs in one call: numbers, figures and report."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ Figures = Literal["standard", "all"]
 
 @dataclass(frozen=True, repr=False)
 class Analysis(Outlined):
-    """What `analyze` found and where it wrote it."""
+    """The numbers, conclusions and files that `analyze` produces."""
 
     summaries: tuple[SpaceSummary, ...]
     edfs: Mapping[str, EDF]
-    """The spaces with a trial that counts; the others are in `summaries` only."""
+    """EDFs of the spaces with a trial that counts; the others are in `summaries` only."""
     comparisons: tuple[Comparison, ...]
     matched: tuple[Matched, ...]
-    """Pairs compared at equal complexity: those whose budgets differ, or all (see ``match``)."""
+    """Comparisons at equal complexity: of pairs whose budgets differ, or of all pairs (see ``match``)."""
     sentences: tuple[str, ...]
-    """The conclusion of each comparison, or how far a space is that cannot be compared."""
+    """The conclusion of each comparison, or the progress of a space that cannot be compared yet."""
     notes: tuple[str, ...]
-    """What to bear in mind: failures, unfinished trials, unequal training."""
+    """Warnings: failures, unfinished trials, different training."""
     trained: tuple[str, ...]
-    """What was trained on what, by whom and when, where that was given."""
+    """What was trained on which data, by whom and when, if origins were given."""
     spaces: Table
-    """The table that a command prints."""
+    """The table that the command prints."""
     failed: Table
     """Failed trials by reason, with examples."""
     report: Path
     figures: tuple[Path, ...]
-    """``.svg`` and the ``.csv`` of their numbers; the EDFs first, also as ``.pdf`` and ``.png``."""
+    """``.svg`` files and the ``.csv`` files of their numbers; the EDFs also as ``.pdf`` and ``.png``."""
 
 
 def analyze(
@@ -70,31 +70,30 @@ def analyze(
 ) -> Analysis:
     """Compare runs and write ``report.html`` and its figures (``figures/edf.svg`` and others) below ``out``.
 
-    The same inputs give the same bytes. Runs that are half done, have one trial or only failed ones are fine.
+    The same inputs give the same bytes. Runs may be unfinished, or have a single trial or only failed ones.
 
     Args:
-        results: one or more runs with different names and one number of classes.
-        out: the folder to write to; it is made where it does not exist.
-        provenance: what the report says of its origin, in that order.
-        origins: what was trained, one for each of ``results`` (see `origin_of`); without them the report says nothing
-            of it.
+        results: one or more runs with different names and the same number of classes.
+        out: the folder to write to; it is created if it does not exist.
+        provenance: entries of the report's section on its provenance, in that order.
+        origins: what was trained, one for each of ``results`` (see `origin_of`); without them the report omits it.
         level: significance level of bands and conclusions.
-        seed: of the bootstrap.
-        figures: ``standard``, or ``all``: also error against every parameter, and their importance, for each run.
-        match: ``flops``, ``params``, ``activations`` or ``train_s``: compare all pairs at equal ones, too; ``auto``:
-            those pairs whose budgets differ, by what differs; None: no pair.
-        margin: percentage points: also say which spaces are not worse than others by more than that.
+        seed: seed of the bootstrap.
+        figures: ``standard``, or ``all`` for error against every parameter and their importance for each run, too.
+        match: ``flops``, ``params``, ``activations`` or ``train_s`` compares all pairs at equal values of it, too;
+            ``auto`` does so for pairs whose budgets differ, by the quantity that differs; None for no pair.
+        margin: if given, also report which spaces are not worse than others by more than these percentage points.
 
     Raises:
-        InputError: no runs, two with one name, or runs with different numbers of classes; an unknown choice of figures
-            or of ``match``.
+        InputError: there are no runs, two have the same name, their numbers of classes differ, or the choice of
+            figures or of ``match`` is unknown.
         RunError: a file cannot be written.
     """
     if not results:
-        raise InputError("no run was given to analyse")
-    noise = [sentence for one in results for sentence in noise_sentences(one, level)]
-    best = [tables.best_table(one) for one in results]
-    populations = Populations.of(random_subset(by_network(one)) for one in results)
+        raise InputError("no run was given; give at least one run to analyse")
+    noise = [sentence for run in results for sentence in noise_sentences(run, level)]
+    best = [tables.best_table(run) for run in results]
+    populations = Populations.of(random_subset(by_network(run)) for run in results)
     results = populations.members
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
@@ -103,34 +102,34 @@ def analyze(
     matched, refused = match_all(results, comparisons, match)
     margins = () if margin is None else within_margins(results, comparisons, margin)
     sentences = [*_conclusions(results, [*comparisons, *matched, *margins], level), *noise, *_without_trials(results)]
-    summaries = tuple(tables.summarize(one) for one in results)
+    summaries = tuple(tables.summarize(run) for run in results)
     spaces = tables.space_table(summaries)
-    unmet = dict.fromkeys(check.sentence for one in comparisons for check in one.preconditions if check.sentence)
+    unmet = dict.fromkeys(check.sentence for pair in comparisons for check in pair.preconditions if check.sentence)
     notes = (*tables.notes(results), *refused, *unmet, *other_failures(results, comparisons, seed=seed))
     trained = origin.sentences(origins)
     failed = tables.failure_table(results)
 
-    picture = _edf_drawing(results, edfs, comparisons, level)
-    drawn = overview.figures_of(results, comparisons, every=figures == "all", level=level, seed=seed)
-    drawn[:0] = overview.matched_figures(results, matched, level=level)
+    edf_drawing = _edf_drawing(results, edfs, comparisons, level)
+    drawings = overview.figures_of(results, comparisons, every=figures == "all", level=level, seed=seed)
+    drawings[:0] = overview.matched_figures(results, matched, level=level)
     html = render_report(
         results,
-        title=f"Error distributions of {_listed([one.name for one in results])}",
+        title=f"Error distributions of {_listed([run.name for run in results])}",
         sentences=sentences,
         notes=notes,
         trained=trained,
         origins=origins,
-        edf=picture,
-        figures=drawn,
+        edf=edf_drawing,
+        figures=drawings,
         spaces=spaces,
         comparisons=tables.comparison_table(comparisons),
         best=best,
-        best_values=[tables.best_values_table(one) for one in results if one.name in edfs],
+        best_values=[tables.best_values_table(run) for run in results if run.name in edfs],
         failed=failed,
         provenance=provenance,
     )
-    written = [path for one in (picture, *drawn) for path in one.write(out / "figures", ("svg", "csv"))]
-    written += picture.write(out / "figures", ("pdf", "png"))
+    written = [path for drawing in (edf_drawing, *drawings) for path in drawing.write(out / "figures", ("svg", "csv"))]
+    written += edf_drawing.write(out / "figures", ("pdf", "png"))
     report = out / "report.html"
     write_bytes(report, html.encode(errors="backslashreplace"))  # a run's name may not be UTF-8
     return Analysis(
@@ -141,14 +140,14 @@ def analyze(
 def _conclusions(
     results: Sequence[Results], claims: Sequence[Comparison | Matched | WithinMargin], level: float
 ) -> list[str]:
-    """Return the sentences of all claims, and of the networks that two runs trained with different recipes."""
+    """Return the sentences of all claims and of the pairs of runs that trained the same networks differently."""
     paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
     return [claim.sentence() for claim in (*claims, *paired)]
 
 
 def _without_trials(results: Sequence[Results]) -> list[str]:
     """Return a sentence for each run in which no trial counts."""
-    return [f"{one.name}: no trial counts yet ({one.counts.sentence()})." for one in results if not one.counted().any()]
+    return [f"{run.name}: no trial counts yet ({run.counts.sentence()})." for run in results if not run.counted().any()]
 
 
 def _edf_drawing(
@@ -157,7 +156,7 @@ def _edf_drawing(
     comparisons: Sequence[Comparison],
     level: float,
 ) -> Drawing:
-    """Draw the EDFs of all runs, with their numbers and what they show."""
+    """Draw the EDFs of all runs, with their numbers and caption."""
     return Drawing(
         "edf",
         "Error EDF",
@@ -168,5 +167,5 @@ def _edf_drawing(
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names in a sentence."""
+    """Return names as part of a sentence."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

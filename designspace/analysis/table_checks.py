@@ -1,4 +1,4 @@
-"""Checks of a table of results: its columns, its ids, and whether each row agrees with itself."""
+"""Checks of a table of results: its columns, its ids, and the consistency of each row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STAGE = re.compile(r"([dwbg])([1-9]\d*)")
 
 
 def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of a table of results, as `read_table` gives it, with numbers and texts where they belong.
+    """Return a copy of a table of results, as `read_table` returns it, with columns of numbers and of texts.
 
     Raises:
         InputError: the table is empty, lacks columns, or has a row that contradicts itself.
@@ -34,8 +34,8 @@ def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"{name}: the table of results has no rows")
     stages = {letter: stages_of(table, letter) for letter in "dwbg"}
     if len(set(map(tuple, stages.values()))) > 1:
-        found = ", ".join(f"{len(numbers)} x {letter}" for letter, numbers in stages.items())
-        raise InputError(f"{name}: the stage columns are not whole ({found}); was the table cut?")
+        counts = ", ".join(f"{len(numbers)} x {letter}" for letter, numbers in stages.items())
+        raise InputError(f"{name}: the stage columns are incomplete ({counts}); was the table cut off?")
     table = table.reset_index(drop=True)  # a copy: the caller's table stays as it is
     _check_ids(name, table)
     for column in table.columns:
@@ -48,13 +48,13 @@ def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def stages_of(table: pd.DataFrame, letter: str) -> list[int]:
-    """Numbers of the stages that a letter has columns for, ascending."""
+    """Return the numbers of the stages that a letter has columns for, in ascending order."""
     matches = (_STAGE.fullmatch(str(column)) for column in table.columns)
     return sorted(int(match[2]) for match in matches if match and match[1] == letter)
 
 
 def _numbers(name: str, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as numbers."""
+    """Return a column as numbers."""
     try:
         return pd.to_numeric(table[column])
     except (ValueError, TypeError) as error:
@@ -62,36 +62,35 @@ def _numbers(name: str, table: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _texts(values: pd.Series) -> pd.Series:
-    """A column as texts, with none for blanks."""
+    """Return a column as texts, with empty strings for blanks."""
     if isinstance(values.dtype, pd.StringDtype) and not values.hasnans:
         return values
     return values.astype(object).where(values.notna(), "").astype(str)
 
 
 def _check_ids(name: str, table: pd.DataFrame) -> None:
-    """Raise unless ids are texts, and distinct unless trials are.
+    """Raise unless ids are texts, and the trials (or, without that column, the ids) are unique.
 
-    pandas alone reads 12 hex digits like 123456789012 or 1e4567 wrongly.
+    Plain pandas reads 12 hex digits like 123456789012 or 1e4567 as numbers.
     """
     for column in ("id", "trial") if "trial" in table.columns else ("id",):
         values = table[column]
         all_text = pd.api.types.infer_dtype(values, skipna=False) == "string"
         wrong = values[values == ""] if all_text else values[[not (isinstance(v, str) and v) for v in values]]
         if not wrong.empty:
-            found = wrong.iloc[0]
             raise InputError(
-                f"{name}: {column}s must be text, not {found!r}; read the file with designspace's read_table"
+                f"{name}: {column}s must be text, not {wrong.iloc[0]!r}; read the file with designspace's read_table"
             )
-    repeated = values[values.duplicated()]  # of trials, where there are any
+    repeated = values[values.duplicated()]  # of the last column that was checked
     if not repeated.empty:
-        raise InputError(f"{name}: the {column} {repeated.iloc[0]} stands in more than one row")
+        raise InputError(f"{name}: the {column} {repeated.iloc[0]} is in more than one row")
 
 
 def _check_rows(name: str, table: pd.DataFrame) -> None:
-    """Raise for the first row whose status and numbers do not go together."""
+    """Raise for the first row whose status and numbers contradict each other."""
     status = table["status"]
     done = (status == "done").to_numpy()
-    # One check after the other, each for all rows: which rows are wrong, and what to say of one.
+    # Each check is a mask of the wrong rows and a function that describes one of them.
     checks: list[tuple[NDArray[np.bool_], Callable[[Any], str]]] = [
         (~status.isin(STATUSES).to_numpy(), lambda row: f": {unknown('status', row['status'], STATUSES)}"),
         (((status == "failed") & (table["reason"] == "")).to_numpy(), lambda _: " failed, but has no reason"),
@@ -100,23 +99,23 @@ def _check_rows(name: str, table: pd.DataFrame) -> None:
         if column in table.columns:
             errors = table[column].to_numpy(np.float64)
             wrong = done & ~((errors >= 0) & (errors <= 100))
-            if column == "heldout_error":  # which nobody must measure
+            if column == "heldout_error":  # optional
                 wrong &= ~np.isnan(errors)
-            checks.append((wrong, _saying(column, " is done, so {} must be from 0 to 100 per cent, not {}")))
+            checks.append((wrong, _describing(column, " is done, so {} must be from 0 to 100 percent, not {}")))
     counts = {column: table[column].to_numpy(np.float64) for column in ("flops", "params", "activations")}
     nothing_counted = bool(np.isnan(counts["flops"]).all() and np.isnan(counts["params"]).all())
     for column, values in counts.items():
         wrong = ~((values >= 0) & (values < math.inf))
-        # Other programs do not always count activations, nor the rest before a network is built; some count nothing.
+        # Other programs may not count activations, or flops and params before a network is built, or anything at all.
         wrong &= ~np.isnan(values) | (False if column == "activations" or nothing_counted else done)
-        checks.append((wrong, _saying(column, ": {} must be a number >= 0, not {}")))
+        checks.append((wrong, _describing(column, ": {} must be a number >= 0, not {}")))
     first = min((int(np.argmax(wrong)) for wrong, _ in checks if wrong.any()), default=None)
     if first is not None:
         row = table.iloc[first]
-        say = next(say for wrong, say in checks if wrong[first])
-        raise InputError(f"{name}: trial {row['id']}{say(row)}")
+        describe = next(describe for wrong, describe in checks if wrong[first])
+        raise InputError(f"{name}: trial {row['id']}{describe(row)}")
 
 
-def _saying(column: str, text: str) -> Callable[[Any], str]:
-    """What to say of a row whose value in a column is wrong."""
+def _describing(column: str, text: str) -> Callable[[Any], str]:
+    """Return a function that describes the wrong value of a row in a column."""
     return lambda row: text.format(column, row[column])

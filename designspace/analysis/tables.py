@@ -1,4 +1,4 @@
-"""Results as tables of formatted text: the same ones for a terminal and for the report."""
+"""Results as tables of formatted text, for both a terminal and the report."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from designspace.support.display import Outlined
 from designspace.support.text import counted, duration, quantity
 
 BEST = 5
-"""Networks of each run that a report names."""
+"""Number of networks per run in the tables of best networks."""
 _EXAMPLES = 3
 _DETAIL_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Table(Outlined):
-    """A table of text. Nothing in it is escaped or coloured: that is for who prints it."""
+    """A table of text, not escaped or coloured; that is left to the code that prints it."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int = 1
-    """So many columns from the left are words, the rest numbers."""
+    """Number of leading columns with text; the others hold numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceSummary:
-    """One run in numbers. Errors are per cent, None where no trial finished."""
+    """Summary statistics of one run. Errors are in percent, None if no trial counts."""
 
     name: str
     counts: Counts
@@ -44,15 +44,15 @@ class SpaceSummary:
     mean_error: float | None
     median_error: float | None
     median_flops: float
-    """Multiply-adds; the medians of complexity are over all networks asked for, finished or not."""
+    """In multiply-adds; the medians of complexity are over all networks of the run, finished or not."""
     median_params: float
     median_activations: float
     train_s: float
-    """Seconds of training of all trials together, as far as recorded."""
+    """Total training time of all trials in seconds, as far as recorded."""
 
 
 def summarize(results: Results) -> SpaceSummary:
-    """The numbers of one run."""
+    """Return the summary statistics of one run."""
     errors = results.errors()
     medians = results.table[["flops", "params", "activations"]].median()
     return SpaceSummary(
@@ -69,37 +69,50 @@ def summarize(results: Results) -> SpaceSummary:
 
 
 def space_table(summaries: Sequence[SpaceSummary]) -> Table:
-    """One row for each run."""
+    """Return a table with one row per run."""
     header = (
-        *("space", "asked", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %"),
+        *("space", "trials", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %"),
         *("median flops", "median params", "median activations", "training"),
     )
     rows = []
-    for one in summaries:
-        counts = (one.counts.asked, one.counts.done, one.counts.failed, one.counts.unfinished)
-        errors = (one.min_error, one.mean_error, one.median_error)
-        sizes = (one.median_flops, one.median_params, one.median_activations)
-        texts = (*map(str, counts), *map(_error, errors), *map(_size, sizes), duration(one.train_s))
-        rows.append((one.name, *texts))
+    for summary in summaries:
+        counts = (summary.counts.total, summary.counts.done, summary.counts.failed, summary.counts.unfinished)
+        errors = (summary.min_error, summary.mean_error, summary.median_error)
+        sizes = (summary.median_flops, summary.median_params, summary.median_activations)
+        texts = (*map(str, counts), *map(_error, errors), *map(_size, sizes), duration(summary.train_s))
+        rows.append((summary.name, *texts))
     return Table("Spaces", header, tuple(rows))
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """One row for each pair of spaces, with the numbers behind its sentence."""
+    """Return a table with one row per pair of spaces, with the numbers behind its sentence."""
     header = (
-        *("A", "B", "n of A", "n of B", "P(A better)", "interval of it", "mean A - mean B", "interval of it"),
-        *("median A - median B", "interval of it", "KS D", "KS p", "KS p, Holm"),
+        *("A", "B", "n of A", "n of B", "P(A better)", "its interval", "mean A - mean B", "its interval"),
+        *("median A - median B", "its interval", "KS D", "KS p", "KS p, Holm"),
         *("p of P(A better)", "p of P(A better), Holm"),
     )
     rows = []
-    for one in comparisons:
+    for pair in comparisons:
         numbers = (
-            *(f"{one.effect:.2f}", f"{one.effect_low:.2f} to {one.effect_high:.2f}"),
-            *(f"{one.mean_difference:+.2f}", _interval(one.mean_low, one.mean_high)),
-            *(f"{one.median_difference:+.2f}", _interval(one.median_low, one.median_high), f"{one.ks:.2f}"),
+            *(f"{pair.effect:.2f}", f"{pair.effect_low:.2f} to {pair.effect_high:.2f}"),
+            *(f"{pair.mean_difference:+.2f}", _interval(pair.mean_low, pair.mean_high)),
+            *(
+                f"{pair.median_difference:+.2f}",
+                _interval(pair.median_low, pair.median_high),
+                f"{pair.ks:.2f}",
+            ),
         )
-        p_values = (one.ks_p, one.ks_p_holm, one.effect_p, one.effect_p_holm)
-        rows.append((one.a, one.b, str(one.n_a), str(one.n_b), *numbers, *(f"{p:.2g}" for p in p_values)))
+        p_values = (pair.ks_p, pair.ks_p_holm, pair.effect_p, pair.effect_p_holm)
+        rows.append(
+            (
+                pair.a,
+                pair.b,
+                str(pair.n_a),
+                str(pair.n_b),
+                *numbers,
+                *(f"{p:.2g}" for p in p_values),
+            )
+        )
     return Table("Comparisons", header, tuple(rows), text_columns=2)
 
 
@@ -130,88 +143,91 @@ def best_table(results: Results, count: int = BEST) -> Table:
     for row in best.to_dict("records"):
         stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
         sizes = (_size(row[column]) for column in ("flops", "params", "activations"))
-        told = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
+        error_columns = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
         means = [_error(row["mean_error"]), f"{row['trainings']}"] if has_means else []
-        errors = [*means, *(_error(row[column]) for column in told)]
+        errors = [*means, *(_error(row[column]) for column in error_columns)]
         rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
 
 
 def best_values_table(results: Results) -> Table:
-    """What parameters and complexities the best networks of one run have (empirical bootstrap)."""
+    """Return the parameters and complexities of the best networks of one run (empirical bootstrap)."""
     rows = tuple(
-        (one.metric.axis_label, *map(short_number, (one.best, one.median, one.low, one.high)))
-        for one in best_values(results)
+        (value.metric.axis_label, *map(short_number, (value.best, value.median, value.low, value.high)))
+        for value in best_values(results)
     )
-    header = ("parameter", "of the best network", "median", "from", "to")
+    header = ("parameter", "best network", "median", "from", "to")
     return Table(f"Best values of {results.name}", header, rows)
 
 
 def failure_table(results: Sequence[Results]) -> Table:
-    """Failed trials by run and reason, the most frequent first, with examples of what was said."""
+    """Return the failed trials by run and reason, the most frequent first, with examples of recorded details."""
     rows = []
-    for one in results:
-        failed = one.table[one.table["status"] == "failed"]
+    for run in results:
+        failed = run.table[run.table["status"] == "failed"]
         groups = [(reason, rows_of) for reason, rows_of in failed.groupby("reason", sort=True)]
         for reason, group in sorted(groups, key=lambda pair: -len(pair[1])):
             examples = (
                 f"{row['id']}: {row['detail'][:_DETAIL_LENGTH] or 'nothing recorded'}"
                 for row in group.head(_EXAMPLES).to_dict("records")
             )
-            rows.append((one.name, str(reason), str(len(group)), "\n".join(examples)))
+            rows.append((run.name, str(reason), str(len(group)), "\n".join(examples)))
     return Table("Failed trials", ("space", "reason", "trials", "examples"), tuple(rows), text_columns=4)
 
 
 def notes(results: Sequence[Results]) -> tuple[str, ...]:
-    """What a reader must know before believing the figures: trials that failed, are missing, or were trained otherwise.
+    """Return warnings for readers of the figures: trials that failed, are unfinished, or were trained differently.
 
-    One sentence each; empty where there is nothing to warn of.
+    There is one sentence per warning.
     """
-    found = [f"{one.name}: {note}" for one in results for note in one.notes]
-    for one in results:
-        counts = one.counts
+    sentences = [f"{run.name}: {note}" for run in results for note in run.notes]
+    for run in results:
+        counts = run.counts
         if counts.failed:
-            chance = f" (chance level is {one.chance_error:g}%)" if counts.failed > one.left_out().sum() else ""
-            failed = f"{counts.failed} of {counted(counts.asked, 'trial')} failed, {one.failed_in_words()}{chance}"
-            found.append(f"{one.name}: {failed}.")
+            chance = f" (chance level is {run.chance_error:g}%)" if counts.failed > run.left_out().sum() else ""
+            failed = f"{counts.failed} of {counted(counts.total, 'trial')} failed, {run.failed_as_text()}{chance}"
+            sentences.append(f"{run.name}: {failed}.")
         if counts.unfinished:
             are = "is" if counts.unfinished == 1 else "are"
-            missing = f"{counts.unfinished} of {counted(counts.asked, 'trial')} {are} unfinished"
-            found.append(f"{one.name}: {missing} and left out, so its EDF may change.")
-        if one.has_heldout:
-            found.append(
-                f"{one.name}: networks are ranked by their error on held-out images (heldout_error in results.csv), so "
-                "the error on the test images of the best one does not flatter it."
+            missing = f"{counts.unfinished} of {counted(counts.total, 'trial')} {are} unfinished"
+            sentences.append(f"{run.name}: {missing} and left out, so its EDF may change.")
+        if run.has_heldout:
+            sentences.append(
+                f"{run.name}: networks are ranked by their error on held-out images (heldout_error in results.csv), so "
+                "the best network's error on the test images is not biased by the choice."
             )
-    epochs = {one.name: _distinct(one, "epochs") for one in results}
+    epochs = {run.name: _distinct(run, "epochs") for run in results}
     if any(len(lengths) > 1 for lengths in epochs.values()):
         lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if len(many) > 1)
-        found.append(f"Not all networks were trained equally long, so errors are not comparable. Epochs: {lengths}.")
-    return tuple(found)
+        sentences.append(
+            "Not all networks were trained for the same number of epochs, so errors are not comparable. "
+            f"Epochs: {lengths}."
+        )
+    return tuple(sentences)
 
 
 def _size(value: float) -> str:
-    """A complexity; ``-`` where it is not known, as for some imported networks."""
+    """Return a complexity as text; ``-`` if it is not known, as for some imported networks."""
     return "-" if pd.isna(value) else quantity(value)
 
 
 def _error(error: float | None) -> str:
-    """An error in per cent; ``-`` where there is none."""
+    """Return an error in percent as text; ``-`` if there is none."""
     return "-" if error is None else f"{error:.2f}"
 
 
 def _interval(low: float, high: float) -> str:
-    """An interval of a difference; ``-`` where there is none, as of one network."""
+    """Return an interval of a difference as text; ``-`` if there is none, as for a single network."""
     return "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
 
 
 def _stages(row: Mapping[Hashable, Any], letter: str, num_stages: int) -> str:
-    """One parameter of all stages of a network, with blanks left out where it has fewer than others of its table."""
+    """Return one parameter of all stages of a network as text, without blanks for stages that it does not have."""
     values = (row[f"{letter}{stage}"] for stage in range(1, num_stages + 1))
     return ", ".join(f"{value:g}" for value in values if not pd.isna(value))
 
 
 def _distinct(results: Results, column: str) -> list[str]:
-    """The different values of a column among the done trials."""
+    """Return the distinct values of a column among the done trials."""
     values = results.table.loc[results.table["status"] == "done", column]
     return [f"{value:g}" for value in sorted(values.unique())]

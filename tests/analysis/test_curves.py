@@ -70,7 +70,7 @@ def test_trials_count_at_the_epochs_that_they_have():
 
 
 def test_runs_without_epochs_are_refused():
-    with pytest.raises(InputError, match="A: of no done trial are the epochs known .1 of 1 trial"):
+    with pytest.raises(InputError, match="A: no done trial has known epochs .1 of 1 trial"):
         learning_curves(Results.from_table("A", make_table([30]), 10))
     with pytest.raises(InputError, match="count must be at least 1"):
         learning_curves(with_histories([[30.0]]), count=0)

@@ -219,7 +219,7 @@ def test_importances_are_bars_with_the_first_on_top(axes):
     title = axes.get_title(loc="left")
     assert "first 4 of 6" in title
     assert f"R² = {found.r_squared:.2f}" in title
-    assert ("explains next to nothing" in title) == (not found.explains)
+    assert ("explains almost nothing" in title) == (not found.explains)
 
 
 def test_populations_of_which_nothing_finished_draw_empty_axes():

@@ -77,7 +77,7 @@ def test_failed_trials_at_chance_level_do_not_squash_the_axis(edfs):
     _, axes = new_axes()
     draw_edf(axes, failing, chance_error=90.0, notes=["AnyNetXA: 70 of 80 trials finished, 40 of them failed."])
     assert " ".join(axes.get_title(loc="left").split()) == (
-        "Right of the axis: 40 of the 70 of AnyNetXA, 3 of the 3 of Hopeless. "
+        "Right of the axis: 40 of 70 networks of AnyNetXA, 3 of 3 networks of Hopeless. "
         "AnyNetXA: 70 of 80 trials finished, 40 of them failed."
     )
 
@@ -170,7 +170,7 @@ def test_the_caption_states_sizes_order_and_what_is_not_shown():
     caption = edf_caption(edfs, compare_all(runs))
     assert "(A n = 30, B n = 30, C n = 30)" in caption
     assert "By mean error the order is B, C, A, the best first." in caption
-    assert "Shown at 5%: B before A, C before A." in caption
+    assert "Significant at 5%: B before A, C before A." in caption
     assert caption.endswith("The order is not significant at 5% for B and C.")
     assert "order" not in edf_caption({"A": edfs["A"]}, ())
     assert edf_caption({}, ()) == "Error EDF: no trial has finished yet."

@@ -79,7 +79,7 @@ def test_every_change_of_the_images_has_words():
         flip=False, crop_area=0.08, crop_size=24, test_size=28, policy="randaugment", erasing=0.25, mixup=0.2,
         colour_jitter=0.4, lighting=0.1, heldout_images=100, trainer="mine:train", label_smoothing=0.1,
     )  # fmt: skip
-    facts = origin._of_recipe(recipe, 0, "32 x 32 pixels")
+    facts = origin._facts_of_recipe(recipe, 0, "32 x 32 pixels")
     assert facts["augmentation"] == (
         "random resized crops of at least 8% of the area, randaugment (2 operations of magnitude 9), "
         "colour jitter 0.4, lighting 0.1, random erasing 0.25, mixup 0.2"
@@ -88,7 +88,7 @@ def test_every_change_of_the_images_has_words():
     assert facts["held-out images"] == "100"
     assert facts["training function"] == "mine:train"
     assert facts["other settings"] == "label_smoothing 0.1"
-    assert origin._of_recipe(Recipe(flip=False), 0, "")["augmentation"] == "none"
+    assert origin._facts_of_recipe(Recipe(flip=False), 0, "")["augmentation"] == "none"
 
 
 def test_several_launches_are_told_together(tmp_path):

@@ -129,7 +129,7 @@ def test_what_cannot_be_drawn_is_told(runs):
         overview.pair_figures(runs[:1])
     with pytest.raises(InputError, match="two populations"):
         overview.effects_figure(runs, ())
-    with pytest.raises(InputError, match="no epochs are known"):
+    with pytest.raises(InputError, match="no done trial has known epochs"):
         overview.curves_figure([Results("none", runs[0].table, 90.0)])
     with pytest.raises(InputError, match="unknown metric"):
         designing.overview(runs[0], ["colour"])

@@ -171,7 +171,7 @@ def test_an_epoch_that_was_logged_twice_counts_with_its_greater_error(tmp_path):
     ("place", "value", "message"),
     [
         ("test_epoch.top1_err", ["low"] * 3, r"job 1: test_epoch\.top1_err\[0\] must be a number, not 'low'"),
-        ("test_epoch.top1_err", [1, 2, 101], r"top1_err\[2\] must be an error from 0 to 100 per cent, not '101.0'"),
+        ("test_epoch.top1_err", [1, 2, 101], r"top1_err\[2\] must be an error from 0 to 100 percent, not '101.0'"),
         ("test_epoch.top1_err", [1, 2], "test_epoch.top1_err has 2 values for 3 epochs"),
         ("test_epoch.top1_err", 3, "test_epoch.top1_err must be a list"),
         ("test_epoch", [3], "test_epoch must be an object"),
@@ -182,9 +182,9 @@ def test_an_epoch_that_was_logged_twice_counts_with_its_greater_error(tmp_path):
         ("complexity.flops", 10**400, "complexity.flops must be a number, not '1000"),
         ("complexity.flops", math.nan, "complexity.flops must be a number, not 'nan'"),
         ("cfg", "text", "job 1: cfg must be an object"),
-        ("cfg.REGNET.W0", 25, "job 1: cfg.REGNET describes no RegNet .*w_0 must be"),
+        ("cfg.REGNET.W0", 25, "job 1: cfg.REGNET does not describe a RegNet .*w_0 must be"),
         ("cfg.REGNET.DEPTH", 2.5, "cfg.REGNET.DEPTH must be a whole number"),
-        ("cfg.REGNET.BOT_MUL", 0, "cfg.REGNET describes no RegNet"),
+        ("cfg.REGNET.BOT_MUL", 0, "cfg.REGNET does not describe a RegNet"),
         ("cfg.MODEL.NUM_CLASSES", 10, "different numbers of classes"),
         ("cfg.MODEL.NUM_CLASSES", None, r"job 1: there is no cfg\.MODEL\.NUM_CLASSES"),
         ("cfg.OPTIM.BASE_LR", True, "cfg.OPTIM.BASE_LR must be a number, not 'True'"),
@@ -215,7 +215,7 @@ def test_stages_that_do_not_fit_together_are_named(tmp_path):
     def empty(jobs):
         jobs[2]["cfg"]["ANYNET"]["DEPTHS"] = [3, 4, 0, 3]
 
-    with pytest.raises(RunError, match=r"job 3: stage 3 of cfg\.ANYNET is none \(depth must be"):
+    with pytest.raises(RunError, match=r"job 3: stage 3 of cfg\.ANYNET is invalid \(depth must be"):
         Results.read(changed(tmp_path, SWEEP, empty))
 
 
@@ -268,7 +268,7 @@ def test_networks_of_nas_spaces_have_no_stages():
     assert darts.num_stages == 0
     assert darts.chance_error == pytest.approx(99.9)
     assert darts.notes == (
-        "DARTS_reruns_in does not say how many classes there are; they are taken to be those of ImageNet, for the "
+        "DARTS_reruns_in does not contain the number of classes; it is assumed to be that of ImageNet, because the "
         "file's name ends in _in.",
     )
     assert darts.table["activations"].isna().all()
@@ -294,7 +294,7 @@ def test_files_of_cifar_and_a_stem_width_apart(tmp_path):
 
     results = Results.read(changed(tmp_path, VANILLA, other))
     assert results.chance_error == 90
-    assert "CIFAR-10, for the file's name does not end in _in" in results.notes[0]
+    assert "CIFAR-10, because the file's name does not end in _in" in results.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_files_of_cifar_and_a_stem_width_apart(tmp_path):
         ("net.ws", ["a", 1, 1, 1], r"job 1: net\.ws\[0\] must be a whole number"),
         ("net.ws", [16, 16], r"job 1: the lists of net do not make stages"),
         ("net.ws", None, r"there are neither net\.ws nor net\.genotype"),
-        ("net.ds", [1, 0, 1, 1], r"stage 1 of net is none \(depth"),
+        ("net.ds", [1, 0, 1, 1], r"stage 1 of net is invalid \(depth"),
         ("params", None, "job 1: there is no params"),
         ("params", 1e300, "params must be a number"),
         ("test_ep_top1", None, "there is no test_ep_top1"),
@@ -351,10 +351,10 @@ def test_other_json_is_refused(tmp_path, content):
 @pytest.mark.parametrize("content", [b"[{", b"\xff\xfe[", b"[" * 100_000, b"", b"9" * 10_000, SWEEP.read_bytes()[:500]])
 def test_json_that_is_not_whole_is_refused(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(RunError, match=r"a\.json is not whole JSON"):
+    with pytest.raises(RunError, match=r"a\.json is not valid JSON"):
         Results.read(tmp_path / "a.json")
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(InputError, match="is no run: neither a folder nor JSON"):
+    with pytest.raises(InputError, match="is not a run: neither a folder nor JSON"):
         Results.read(tmp_path / "a")
 
 

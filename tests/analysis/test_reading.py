@@ -136,7 +136,7 @@ def test_blocks_of_rows_are_put_together(tmp_path, monkeypatch):
     table.to_csv(path, index=False)
     pd.testing.assert_frame_equal(read_table(path), by_field(path))
     path.write_text(path.read_text().replace("a00000000006", "a00000000001"))
-    with pytest.raises(RunError, match="line 8: id a00000000001 stands in line 3"):
+    with pytest.raises(RunError, match="line 8: id a00000000001 is already in line 3"):
         read_table(path)
     path.write_text(path.read_text().replace(",cpu,,\n", ',cpu,,"two\nlines"\n', 2).replace("30.5", "3O.5"))
     with pytest.raises(RunError, match="line 3, column final_error: '3O.5' is not a number"):
@@ -202,8 +202,8 @@ def test_unequal_errors_of_one_trial_are_told():
     merged = merge([source("A", [30.0, 20.0]), source("B", [30.5, 20.0])])
     assert merged.table["final_error"].tolist() == [30, 20]
     assert merged.notes == (
-        "1 trial has unequal errors in several runs, by up to 0.50 percentage points (a00000000000); the first run's "
-        "count.",
+        "1 trial has different errors in several runs, by up to 0.50 percentage points (a00000000000); the first run's "
+        "errors count.",
     )
     assert Results.from_table("A", merged.table, 10, notes=merged.notes).notes == merged.notes
 
@@ -245,7 +245,7 @@ def test_every_field_of_a_recipe_keeps_trials_apart():
 
 
 def test_runs_with_different_classes_do_not_merge():
-    with pytest.raises(InputError, match=r"numbers of classes do not merge \(A 10, B 100\)"):
+    with pytest.raises(InputError, match=r"numbers of classes cannot be merged \(A 10, B 100\)"):
         merge([source("A", [1.0]), source("B", [1.0], num_classes=100)])
     with pytest.raises(InputError, match="no run to read"):
         merge([])
@@ -358,7 +358,7 @@ def test_what_is_no_run_is_said(tmp_path):
     with pytest.raises(RunError, match="there is no run at"):
         Results.read(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(InputError, match=r"notes\.txt is no run"):
+    with pytest.raises(InputError, match=r"notes\.txt is not a run"):
         Results.read(tmp_path / "notes.txt")
     with pytest.raises(RunError):
         Results.read(tmp_path)

@@ -15,7 +15,7 @@ from populations import make_results, make_table
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import Drawing, draw_edf, new_axes, svg_text
 from designspace.analysis.report import inline_svg, render_report
-from designspace.analysis.report_data import as_json, edf_place, trial_data
+from designspace.analysis.report_data import as_json, edf_position, trial_data
 from designspace.analysis.results import Results
 from designspace.analysis.study import analyze
 from designspace.analysis.tables import Table
@@ -96,7 +96,7 @@ def test_it_holds_what_a_reader_looks_for(runs, tmp_path):
     for wanted in (
         *found.sentences,
         *found.notes,
-        *("Error distributions of AnyNetXA and RegNetX", "Error EDF: the part", "Best networks of RegNetX"),
+        *("Error distributions of AnyNetXA and RegNetX", "Error EDF: the fraction", "Best networks of RegNetX"),
         *("32, 64, 160, 384", "loss is nan", "commit", "abc", "analyze runs=[a,b]"),
     ):
         assert wanted in text
@@ -212,7 +212,7 @@ def test_the_place_of_the_axes_is_that_of_the_picture():
     figure, axes = new_axes()
     draw_edf(axes, {"A": edf([20.0, 30.0])})
     svg = svg_text(figure)
-    place = edf_place(figure)
+    place = edf_position(figure)
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
     patch = re.search(r'<g id="patch_2">\s*<path d="M ([\d.]+) ([\d.]+) \s*L ([\d.]+) [\d.]+ \s*L [\d.]+ ([\d.]+)', svg)
     left, bottom, right, top = map(float, patch.groups())

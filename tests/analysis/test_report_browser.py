@@ -125,9 +125,9 @@ UNREADABLE = {
     "eror < 20": "no column “eror”; choose from: id, run, status, error",
     "error <": "A value is missing after “error <”",
     "< 20": "A column is missing before “<”",
-    "error < low": "“error” holds numbers: “< low” does not fit",
-    "status < done": "“status” holds words: use =, != or ~",
-    "10 < error < 20": "One comparison at a time",
+    "error < low": "“error” holds numbers: “< low” is invalid",
+    "status < done": "“status” holds texts: use =, != or ~",
+    "10 < error < 20": "Write one comparison at a time",
 }
 
 
@@ -242,7 +242,7 @@ def test_the_axes_can_be_chosen(page):
         page.driver.find_element(By.XPATH, f"//select[@id='axis-{axis}']/option[.='{key}']").click()
         assert key in text_of(page, "#scatter svg")
         if key == "d4":
-            assert "Networks of one d4 are spread a little sideways" in text_of(page, "#scatter-note")
+            assert "Networks with equal d4 are spread slightly sideways" in text_of(page, "#scatter-note")
     assert page.run("return document.querySelectorAll('#scatter [data-trial]').length") == 24
     options = page.run("return [...document.getElementById('axis-x').options].map(one => one.text)")
     assert "w4" in options

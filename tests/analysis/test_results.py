@@ -28,7 +28,7 @@ def path(tmp_path):
 def test_counts_and_progress():
     counts = make_results("A", [30, 20], failed=FAILED, running=1, waiting=2).counts
     assert counts == Counts(done=2, failed=2, running=1, waiting=2)
-    assert (counts.asked, counts.finished, counts.unfinished) == (7, 4, 3)
+    assert (counts.total, counts.finished, counts.unfinished) == (7, 4, 3)
     assert counts.sentence() == "4 of 7 trials finished, 2 of them failed"
     assert Counts(12, 0, 4, 0).sentence() == "12 of 16 trials finished"
 
@@ -37,14 +37,14 @@ def test_failed_trials_count_by_their_cause_unless_told_otherwise():
     results = make_results("A", [30, 20], failed=FAILED, running=1)
     assert results.errors().tolist() == [30, 20, 90]  # the one that diverged
     assert results.left_out().tolist() == [False, False, False, True, False]
-    assert results.failed_in_words() == "1 of these counted at chance level and 1 left out"
+    assert results.failed_as_text() == "1 of these counted at chance level and 1 left out"
     assert results.errors("best_error").tolist() == [29.75, 19.75, 90]
     at_chance = results.with_failures("chance")
     assert at_chance.errors().tolist() == [30, 20, 90, 90]
-    assert at_chance.failed_in_words() == "counted at chance level"
+    assert at_chance.failed_as_text() == "counted at chance level"
     none = results.with_failures("exclude")
     assert none.errors().tolist() == [30, 20]
-    assert none.failed_in_words() == "left out"
+    assert none.failed_as_text() == "left out"
     assert none.where("final_error < 25").failures == "exclude"
     with pytest.raises(InputError, match="choose from: by_cause, chance, exclude"):
         results.with_failures("drop")
@@ -103,9 +103,9 @@ def test_a_file_that_was_cut_off_is_refused(path, bytes_lost):
         (lambda text: text.replace("30.5", "inf"), "line 2, column final_error: 'inf' is not a number"),
         (lambda text: text.replace(",4000001,", ",4000001.5,"), r"line 3, column flops: .* is not a whole number"),
         (lambda text: text.replace(",4000001,", ",,"), "line 3: flops is blank"),
-        (lambda text: text.replace("a00000000001", "a00000000000"), "line 3: id a00000000000 stands in line 2"),
+        (lambda text: text.replace("a00000000001", "a00000000000"), "line 3: id a00000000000 is already in line 2"),
         (lambda text: text.replace("status", "state"), "line 1: no column status"),
-        (lambda text: text.replace("d2", "d1"), "line 1: the column d1 stands there twice"),
+        (lambda text: text.replace("d2", "d1"), "line 1: the column d1 occurs twice"),
         (lambda text: text.splitlines()[0] + "\n", "no row below the header"),
         (lambda text: text.rstrip("\n") + '"open\n', "line"),
         (lambda text: "", "the file is empty"),
@@ -132,12 +132,12 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path):
     ("change", "message"),
     [
         (lambda table: table.drop(columns=["status", "w1"]), "lacks the columns w1, status"),
-        (lambda table: table.drop(columns=["w4"]), r"stage columns are not whole \(4 x d, 3 x w"),
+        (lambda table: table.drop(columns=["w4"]), r"stage columns are incomplete \(4 x d, 3 x w"),
         (lambda table: table.head(0), "has no rows"),
         (lambda table: table.assign(status="gone"), "unknown status 'gone'"),
         (
             lambda table: table.assign(final_error=np.nan),
-            "is done, so final_error must be from 0 to 100 per cent, not nan",
+            "is done, so final_error must be from 0 to 100 percent, not nan",
         ),
         (lambda table: table.assign(final_error=101.0), "from 0 to 100"),
         (lambda table: table.assign(reason=np.nan), "failed, but has no reason"),
@@ -145,10 +145,10 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path):
         (lambda table: table.assign(params=np.nan), "params must be a number >= 0"),
         (lambda table: table.assign(flops=np.inf), "flops must be a number >= 0, not inf"),
         (lambda table: table.assign(activations=-1), "activations must be a number >= 0, not -1"),
-        (lambda table: table.assign(heldout_error=200.0), "so heldout_error must be from 0 to 100 per cent, not 200"),
-        (lambda table: table.assign(trial="same"), "the trial same stands in more than one row"),
+        (lambda table: table.assign(heldout_error=200.0), "so heldout_error must be from 0 to 100 percent, not 200"),
+        (lambda table: table.assign(trial="same"), "the trial same is in more than one row"),
         (lambda table: table.assign(id=""), "ids must be text, not ''"),
-        (lambda table: table.assign(id="same"), "the id same stands in more than one row"),
+        (lambda table: table.assign(id="same"), "the id same is in more than one row"),
     ],
 )
 def test_tables_that_contradict_themselves_are_refused(change, message):
@@ -433,7 +433,7 @@ def test_the_draws_of_each_network_weigh_an_edf():
 @pytest.mark.parametrize("columns", [{}, {"draws": [1, np.nan]}, {"draws": [0, 1]}], ids=["none", "blank", "zero"])
 def test_draws_that_are_not_known_are_not_made_up(columns):
     results = Results.from_table("A", make_table([30.0, 20.0]).assign(**columns), num_classes=10)
-    with pytest.raises(InputError, match=r"A: the draws of [12] of 2 networks are not known, .*sampled again"):
+    with pytest.raises(InputError, match=r"A: the draws of [12] of 2 networks are not known, .*sample again"):
         results.draws()
 
 

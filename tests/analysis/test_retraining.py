@@ -46,8 +46,8 @@ def test_networks_are_ranked_by_fresh_seeds_alone_with_pooled_intervals():
     assert table.rows[0][:6] == ("1", B, "2", "11.00", "3", "12.50")
     assert table.rows[0][6] == f"{12.5 - half:.2f} to {12.5 + half:.2f}"
     said = " ".join(found.sentences())
-    assert "flattered by the luck of its seed; it lies 3.25 points below the fresh mean" in said
-    assert "t with 4 degrees of freedom, from the standard deviation over seeds, 0.79 points" in said
+    assert "flattered by the luck of its seed; it is 3.25 points below the fresh mean" in said
+    assert "t with 4 degrees of freedom and the standard deviation over seeds, 0.79 points" in said
 
 
 def test_one_fresh_seed_has_no_interval():

@@ -63,7 +63,7 @@ def test_comparisons_in_rows():
         ("B", "C", "3", "3", "0.50"),
     ]
     assert table.rows[0][5:8] == ("0.29 to 1.00", "-3.00", "-5.27 to -0.73")
-    assert table.header[5:8] == ("interval of it", "mean A - mean B", "interval of it")
+    assert table.header[5:8] == ("its interval", "mean A - mean B", "its interval")
     one = comparison_table(compare_all([make_results("A", [1]), make_results("B", [2])])).rows[0]
     assert (one[5], one[7], one[9]) == ("0.00 to 1.00", "-", "-")
     assert len(table.header) == len(table.rows[0])
@@ -82,6 +82,6 @@ def test_notes_warn_of_what_is_missing_or_unequal():
     )
     table = pd.concat([make_table([30], epochs=5, tag="b"), make_table([31], epochs=10)])
     assert notes([Results.from_table("A", table, 10)]) == (
-        "Not all networks were trained equally long, so errors are not comparable. Epochs: A 5, 10.",
+        "Not all networks were trained for the same number of epochs, so errors are not comparable. Epochs: A 5, 10.",
     )
     assert notes([half.with_failures("exclude")])[0] == "A: 4 of 6 trials failed, left out."

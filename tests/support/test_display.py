@@ -118,7 +118,7 @@ def test_the_recipe_explains_its_fields():
 def test_a_figure_of_errors_shows_itself(errors):
     figure = ds.plot_edf({"mine": errors, "other": (21, 22)})
     assert figure._repr_svg_().startswith("<?xml")
-    assert figure.axes[0].get_title(loc="left") == "mine: 1 of 3 errors missing, left out."
+    assert figure.axes[0].get_title(loc="left") == "mine: 1 of 3 errors are missing and left out."
     assert ds.plot_edf(a_results())._repr_svg_()
 
 
@@ -134,10 +134,10 @@ def test_an_edf_is_drawn_into_axes_of_ones_own():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([1, 2], r"errors by the name of their space, as plot_edf\(\{'mine': \[24.1, 22.8\]\}\); not int"),
-        ({"a": ["x"]}, "a: errors must be numbers in per cent"),
+        ([1, 2], r"errors by the name of their space, such as plot_edf\(\{'mine': \[24.1, 22.8\]\}\), not int"),
+        ({"a": ["x"]}, "a: errors must be numbers in percent"),
         ({"a": []}, "a: errors must be a list of at least one number"),
-        ({}, "no run was given to analyse"),
+        ({}, "no run was given; give at least one run to analyse"),
         (None, "not NoneType"),
     ],
 )

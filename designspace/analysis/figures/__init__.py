@@ -1,6 +1,6 @@
-"""Drawing: a ``draw_...`` function takes computed numbers and an `Axes`, and computes nothing itself.
+"""Figures: each ``draw_...`` function draws computed numbers into an `Axes` and computes nothing itself.
 
-`finish` makes a `Drawing` of what was drawn: picture, numbers and caption together.
+`finish` turns a figure into a `Drawing`, with its numbers and caption.
 """
 
 from designspace.analysis.figures.canvas import new_axes, new_grid

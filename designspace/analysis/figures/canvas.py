@@ -1,4 +1,4 @@
-"""Empty figures in this project's style, to draw on."""
+"""Empty figures in this project's style."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def new_axes(width: float = 6.4, height: float = 4.8) -> tuple[Figure, Axes]:
-    """A figure of that size, inches, with one axes, in this project's style."""
+    """Return a figure of a size in inches with a single axes, in this project's style."""
     figure, grid = new_grid(1, 1, width=width, height=height)
     return figure, grid[0, 0]
 
@@ -23,7 +23,7 @@ def new_axes(width: float = 6.4, height: float = 4.8) -> tuple[Figure, Axes]:
 def new_grid(
     rows: int, columns: int, *, width: float = 3.4, height: float = 3.0, sharex: Any = False, sharey: Any = False
 ) -> tuple[Figure, NDArray[Any]]:
-    """A figure of several axes, each of that size in inches: the figure, and its axes of shape (rows, columns)."""
+    """Return a figure and an array of its axes, of shape (rows, columns), each axes of a size in inches."""
     from designspace.analysis.figures.shown import ShownFigure  # matplotlib takes a third of a second to import
 
     with style():

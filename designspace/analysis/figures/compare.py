@@ -1,4 +1,4 @@
-"""Comparisons of spaces: the difference of two EDFs, the best of k, many pairs at once, two recipes."""
+"""Figures that compare spaces: difference of two EDFs, best of k, effects of all pairs, and two recipes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def draw_difference(
     """Draw F_A - F_B against the error with its band: above 0 the first space has more networks up to an error.
 
     Args:
-        ax: where to draw.
-        difference: of two EDFs.
-        names: of A and B.
-        limits: ends of the error axis, per cent; where None, it ends before errors far from most others, such as
-            those of networks at chance level, and a note says so.
+        ax: axes to draw into.
+        difference: the difference of two EDFs.
+        names: names of A and B.
+        limits: limits of the error axis, in percent; if None, it ends before errors far from most others, such as
+            those of networks at chance level, and a note states how many.
     """
     errors, low = difference.errors, float(difference.errors[0])
     far = low + 4 * (float(np.median(errors)) - low)
@@ -62,7 +62,7 @@ def draw_difference(
 def draw_best_of_k(ax: Axes, curve: BestOfK, names: tuple[str, str]) -> None:
     """Draw the probability that the best of k networks of A beats the best of k of B, against k, with its intervals.
 
-    Hollow points are of networks drawn with replacement, for k beyond the networks there are.
+    Hollow points are for networks drawn with replacement, used if k exceeds the number of networks.
     """
     a, b = (plain(short(name)) for name in names)
     with style():
@@ -90,21 +90,21 @@ def draw_best_of_k(ax: Axes, curve: BestOfK, names: tuple[str, str]) -> None:
             )
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(lambda k, _: f"{k:g}")
-        ax.set(ylim=(-0.02, 1.02), xlabel="k, networks of each", ylabel="P(best of k of A is better)")
+        ax.set(ylim=(-0.02, 1.02), xlabel="k, networks per space", ylabel="P(best of k of A is better)")
         level = f"{100 * (1 - curve.level):g}% intervals up to n / 10"
         hollow_note = "; hollow: with replacement" if curve.with_replacement.any() else ""
         ax.set_title(f"A: {a}, n = {curve.n_a}; B: {b}, n = {curve.n_b}\n{level}{hollow_note}", loc="left", **_NOTE)
 
 
 def draw_paired(ax: Axes, paired: Paired) -> None:
-    """Draw the error of each network under A against that under B; the line is no change.
+    """Draw the error of each network under A against its error under B; on the line both are equal.
 
-    Networks that failed are crosses, at the end of an axis where their error, that of chance, is beyond it.
+    Networks that failed are crosses, at the end of an axis if the chance error is beyond it.
     """
     a, b = (plain(short(name)) for name in (paired.a, paired.b))
     failed = paired.failed_a | paired.failed_b
-    kept = np.concatenate([paired.errors_a[~paired.failed_a], paired.errors_b[~paired.failed_b]])
-    shown = kept if kept.size else paired.errors_a
+    done_errors = np.concatenate([paired.errors_a[~paired.failed_a], paired.errors_b[~paired.failed_b]])
+    shown = done_errors if done_errors.size else paired.errors_a
     margin = 0.05 * float(np.ptp(shown)) or 1.0
     low, high = float(shown.min()) - margin, float(shown.max()) + 2 * margin
     x, y = (np.minimum(errors, high - margin / 2) for errors in (paired.errors_a, paired.errors_b))
@@ -126,35 +126,35 @@ def draw_paired(ax: Axes, paired: Paired) -> None:
 def draw_effects(ax: Axes, comparisons: Sequence[Comparison]) -> None:
     """Draw P(A better) of each pair with its interval, the first pair on top (a forest plot).
 
-    Filled points are pairs of which one is shown to be better, after Holm's correction; hollow ones are not decided.
-    The shape tells the same as the filling.
+    Filled squares are pairs of which one is shown to be better, after Holm's correction; hollow circles are undecided
+    pairs.
     """
     with style():
         ax.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
-        for row, one in enumerate(comparisons):
-            shown = one.better is not None
-            ax.plot([one.effect_low, one.effect_high], [row, row], color=colour(0), linewidth=1.4)
+        for row, pair in enumerate(comparisons):
+            is_decided = pair.better is not None
+            ax.plot([pair.effect_low, pair.effect_high], [row, row], color=colour(0), linewidth=1.4)
             ax.plot(
-                [one.effect],
+                [pair.effect],
                 [row],
-                marker="s" if shown else "o",
+                marker="s" if is_decided else "o",
                 markersize=6,
                 color=colour(0),
-                markerfacecolor=colour(0) if shown else "white",
+                markerfacecolor=colour(0) if is_decided else "white",
             )
         ax.tick_params(axis="y", labelsize=8)
-        ax.set_yticks(range(len(comparisons)), [plain(f"{short(one.a)}\n: {short(one.b)}") for one in comparisons])
+        ax.set_yticks(range(len(comparisons)), [plain(f"{short(pair.a)}\n: {short(pair.b)}") for pair in comparisons])
         ax.set(xlim=(-0.02, 1.02), ylim=(len(comparisons) - 0.4, -0.6), xlabel="P(a network of the first is better)")
         if comparisons:
             percent = f"{100 * (1 - comparisons[0].level):g}%"
-            note = f"{percent} intervals; filled squares:\none is shown to be better, Holm-corrected"
+            note = f"{percent} intervals; filled squares:\none is shown to be better (Holm-corrected)"
             ax.set_title(note, loc="left", **_NOTE)
         else:
             ax.text(0.5, 0.5, "there is no pair to compare", transform=ax.transAxes, ha="center", va="center")
 
 
-def _text(one: Estimate) -> str:
-    """An estimate with its interval, if it has one."""
-    if np.isnan(one.value):
-        return "unknown, as all errors are equal"
-    return f"{one.value:.2f}" + ("" if np.isnan(one.low) else f" ({one.low:.2f} to {one.high:.2f})")
+def _text(estimate: Estimate) -> str:
+    """Return an estimate with its interval, if it has one, as text."""
+    if np.isnan(estimate.value):
+        return "unknown because all errors are equal"
+    return f"{estimate.value:.2f}" + ("" if np.isnan(estimate.low) else f" ({estimate.low:.2f} to {estimate.high:.2f})")

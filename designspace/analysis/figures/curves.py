@@ -1,4 +1,4 @@
-"""Learning curves, and how soon they tell the final ranking."""
+"""Figures of learning curves, and of how early they predict the final ranking."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ _KINDS = ("best", "median", "worst")
 
 
 def draw_curves(ax: Axes, curves: LearningCurves, *, log: bool = True) -> None:
-    """Draw test errors (thick) and training errors (thin) epoch by epoch; a mark at each least test error.
+    """Draw test errors (thick) and training errors (thin) by epoch, with a mark at each least test error.
 
     Args:
-        ax: where to draw.
-        curves: what to draw.
-        log: a logarithmic axis of errors; without effect where an error is 0.
+        ax: axes to draw into.
+        curves: learning curves to draw.
+        log: use a logarithmic axis of errors, unless an error is 0.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     with style():
         named = set()
-        for one in curves.curves:
-            place = _KINDS.index(one.kind)
-            look: dict[str, Any] = {"color": colour(place)}
-            label = None if one.kind in named else f"{one.kind}, {one.final_error:.1f}%"
-            named.add(one.kind)
-            ax.plot(one.epochs, one.train_errors, linestyle="solid", linewidth=0.8, **look)
-            ax.plot(one.epochs, one.test_errors, linestyle=dashes(place), label=label, **look)
-            ax.plot(*one.least, marker(place), markersize=6, markeredgecolor="black", **look)
-        errors = np.concatenate([column for one in curves.curves for column in (one.train_errors, one.test_errors)])
+        for curve in curves.curves:
+            index = _KINDS.index(curve.kind)
+            look: dict[str, Any] = {"color": colour(index)}
+            label = None if curve.kind in named else f"{curve.kind}, {curve.final_error:.1f}%"
+            named.add(curve.kind)
+            ax.plot(curve.epochs, curve.train_errors, linestyle="solid", linewidth=0.8, **look)
+            ax.plot(curve.epochs, curve.test_errors, linestyle=dashes(index), label=label, **look)
+            ax.plot(*curve.least, marker(index), markersize=6, markeredgecolor="black", **look)
+        errors = np.concatenate(
+            [column for curve in curves.curves for column in (curve.train_errors, curve.test_errors)]
+        )
         if log and errors.min() > 0:
             low, high = float(errors.min()), float(errors.max())
             ax.set_yscale("log", base=2)
@@ -56,16 +58,23 @@ def draw_epoch_ranks(ax: Axes, ranks: Sequence[EpochRanks]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     with style():
-        for place, one in enumerate(ranks):
-            shade = colour(place)
-            # The last epoch is the final error itself, so it has no interval.
+        for index, correlations in enumerate(ranks):
+            shade = colour(index)
+            # The error of the last epoch is the final error, so it has no interval.
             inner = slice(None, -1)
-            ax.fill_between(one.epochs[inner], one.low[inner], one.high[inner], color=shade, alpha=0.12, linewidth=0)
-            look: dict[str, Any] = {"color": shade, "linestyle": dashes(place), "marker": marker(place)}
-            label = f"{short(one.name)}, n = {one.n.max()}"
-            ax.plot(one.epochs, one.correlation, markersize=4, label=plain(label), **look)
+            ax.fill_between(
+                correlations.epochs[inner],
+                correlations.low[inner],
+                correlations.high[inner],
+                color=shade,
+                alpha=0.12,
+                linewidth=0,
+            )
+            look: dict[str, Any] = {"color": shade, "linestyle": dashes(index), "marker": marker(index)}
+            label = f"{short(correlations.name)}, n = {correlations.n.max()}"
+            ax.plot(correlations.epochs, correlations.correlation, markersize=4, label=plain(label), **look)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set(xlabel="epoch", ylabel="rank correlation with the end")
+        ax.set(xlabel="epoch", ylabel="rank correlation with final error")
         ax.set_ylim(top=1.02)
         if ranks:
             ax.legend(frameon=False, fontsize=8, loc="lower right")

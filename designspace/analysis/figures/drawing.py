@@ -1,4 +1,4 @@
-"""A finished figure: the picture, its numbers, and what it says."""
+"""A finished figure: the picture, its numbers and its caption."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ FORMATS = ("svg", "pdf", "png", "csv")
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A finished figure. Make it with `finish`. A notebook shows it where it is the last thing in a cell."""
+    """A finished figure, made by `finish`. A notebook shows it if it is the last expression of a cell."""
 
     name: str
-    """Stem of its files."""
+    """Stem of its file names."""
     title: str
     figure: Figure
     numbers: pd.DataFrame
-    """Every number that is drawn, as one table: what to draw the figure again from."""
+    """All numbers in the figure, as one table from which it can be drawn again."""
     caption: str
-    """What it shows, of how many networks, and how to read it."""
+    """What the figure shows, of how many networks, and how to read it."""
 
     def __repr__(self) -> str:
         return f"Drawing({self.name!r}: {self.title}; {len(self.numbers)} rows of numbers)"
 
     def svg(self) -> str:
-        """The figure as SVG, the same text each time."""
+        """Return the figure as SVG, the same text each time."""
         return self._svg
 
     @functools.cached_property
     def _svg(self) -> str:
-        """Rendered once: the report and the file beside it need it both."""
+        """The figure as SVG, rendered once for both the report and the file beside it."""
         return svg_text(self.figure)
 
     def _repr_svg_(self) -> str:
-        """What a notebook shows."""
+        """Return the SVG that a notebook shows."""
         return self.svg()
 
     def write(self, folder: Path, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
@@ -76,7 +76,7 @@ class Drawing:
 
 
 NOT_DRAWN = "not drawn"
-"""What figures of single networks say: a failed one has no error of its own."""
+"""Note on failed trials in figures of single networks: a failed network has no error of its own."""
 
 
 def finish(
@@ -88,22 +88,22 @@ def finish(
     results: Sequence[Results],
     failed: str | None = None,
 ) -> Drawing:
-    """Make a `Drawing` of what was drawn from some results.
+    """Make a `Drawing` from a figure, its numbers and caption, and the results that it shows.
 
-    How far their runs are, and what became of failed trials, is written below the axes and after the caption, wherever
-    trials failed or have not ended: no figure of a sweep that is half done goes without that.
+    If trials failed or are unfinished, the progress of their runs and the treatment of failed trials are written below
+    the axes and after the caption, so that no figure hides that a sweep is incomplete.
     """
     notes = progress(results, failed)
     if notes:
-        written = "\n".join(textwrap.wrap(" ".join(notes), int(14 * figure.get_figwidth())))
+        footnote = "\n".join(textwrap.wrap(" ".join(notes), int(14 * figure.get_figwidth())))
         with style():
-            figure.supxlabel(plain(written), x=0.01, ha="left", fontsize=7.5, color=GREY)
+            figure.supxlabel(plain(footnote), x=0.01, ha="left", fontsize=7.5, color=GREY)
     settle(figure)
     return Drawing(name, title, figure, numbers, " ".join([caption, *notes]))
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out, once for all: each rendering would move things by a hair, and its bytes would differ."""
+    """Compute the layout once: if each rendering did it, positions and therefore bytes would differ slightly."""
     engine = figure.get_layout_engine()
     if engine is not None:
         with style():
@@ -112,22 +112,22 @@ def settle(figure: Figure) -> None:
 
 
 def progress(results: Sequence[Results], failed: str | None = None) -> tuple[str, ...]:
-    """Say how far each run is that has failed or unfinished trials, in a sentence each.
+    """Return a sentence on the progress of each run that has failed or unfinished trials.
 
     Args:
         results: the runs.
-        failed: what became of failed trials; by default what `Results.failed_in_words` says.
+        failed: the treatment of failed trials; by default that of `Results.failed_as_text`.
     """
     notes = {}
-    for one in results:
-        if one.counts.failed or one.counts.unfinished:
-            told = failed or one.failed_in_words()
-            notes[one.name] = f"{one.name}: {one.counts.sentence()}{f', {told}' if one.counts.failed else ''}."
+    for run in results:
+        if run.counts.failed or run.counts.unfinished:
+            treatment = failed or run.failed_as_text()
+            notes[run.name] = f"{run.name}: {run.counts.sentence()}{f', {treatment}' if run.counts.failed else ''}."
     return tuple(notes.values())
 
 
 def _csv_text(numbers: pd.DataFrame) -> str:
-    """Return numbers as CSV; texts that a spreadsheet would run as formulas are marked as texts."""
+    """Return numbers as CSV; texts that a spreadsheet would evaluate as formulas are marked as texts."""
     texts = {name: numbers[name].map(to_cell) for name in numbers.columns if numbers[name].dtype == object}
     marked = numbers.assign(**texts).rename(columns=to_cell)
     return marked.to_csv(index=False, lineterminator="\n")

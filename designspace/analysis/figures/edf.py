@@ -1,4 +1,4 @@
-"""Error EDFs."""
+"""Figures of error EDFs."""
 
 from __future__ import annotations
 
@@ -31,53 +31,53 @@ def draw_edf(
     title: str = "",
     notes: Sequence[str] = (),
     legend_inside: bool = False,
-    places: Sequence[int] | None = None,
+    indices: Sequence[int] | None = None,
 ) -> None:
     """Draw error EDFs as in figures 2, 5, 7 and 9 of "Designing Network Design Spaces".
 
     Errors far from all others, such as those of diverged networks at chance level, do not stretch the axis: it ends
-    before them, and a note above it says how many of which space lie outside.
+    before them, and a note above it states how many of which space are outside.
 
     Args:
-        ax: where to draw.
-        edfs: the name of each space and its EDF; none draws empty axes.
-        bands: shade the simultaneous confidence bands.
-        level: the bands hold with probability 1 - level each.
-        chance_error: per cent; errors of at least so much do not count when the axis is chosen.
-        title: what to write above the axes.
+        ax: axes to draw into.
+        edfs: EDF of each space, by name; axes stay empty without any.
+        bands: whether to shade the simultaneous confidence bands.
+        level: one minus the confidence of each band.
+        chance_error: in percent; errors at or above it are ignored when the axis limits are chosen.
+        title: title above the axes.
         notes: sentences to write below the title.
-        legend_inside: put the legend within the axes, if there is no room below them.
-        places: the number of each space among all of a report, which decides its colour and dashes; in order if None.
+        legend_inside: put the legend inside the axes, for use if there is no room below them.
+        indices: index of each space among all spaces of a report, for its colour and dashes; by default in order.
     """
     low, high = error_limits(list(edfs.values()), chance_error)
     lines = []
     with style():
-        for place, curve in zip(range(len(edfs)) if places is None else places, edfs.values(), strict=True):
-            shade = colour(place)
+        for index, curve in zip(range(len(edfs)) if indices is None else indices, edfs.values(), strict=True):
+            shade = colour(index)
             if bands:
                 _draw_band(ax, curve, (low, high), level, shade)
-            lines.append(_draw_curve(ax, curve, (low, high), shade, dashes(place)))
+            lines.append(_draw_curve(ax, curve, (low, high), shade, dashes(index)))
         ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
         if lines:
             _draw_legend(ax, edfs, lines, legend_inside)
         else:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
-        written = [*_outside(edfs, high), *notes]
-        letters = int(19 * ax.get_position().width * _width(ax))
-        above = textwrap.wrap(" ".join(written), letters)
-        ax.set_title(plain("\n".join(above)), loc="left", fontsize=7.5, color=GREY)
-        # Not as the axes' own title, which would stand on the line of the notes.
+        all_notes = [*_outside(edfs, high), *notes]
+        characters = int(19 * ax.get_position().width * _width(ax))
+        note_lines = textwrap.wrap(" ".join(all_notes), characters)
+        ax.set_title(plain("\n".join(note_lines)), loc="left", fontsize=7.5, color=GREY)
+        # An annotation, because the axes' own title would overlap the notes.
         if title:
-            where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-            above_notes = (0, 5 + 10 * len(above))
-            ax.annotate(plain(title), (0.5, 1), above_notes, fontsize=10, ha="center", va="bottom", **where)
+            coordinates: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            above_notes = (0, 5 + 10 * len(note_lines))
+            ax.annotate(plain(title), (0.5, 1), above_notes, fontsize=10, ha="center", va="bottom", **coordinates)
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
-    """Ends of the error axis, per cent.
+    """Return the limits of the error axis, in percent.
 
-    A space is shown from its best error to at most four times as far as its median lies above that. Where errors
-    are spread evenly or normally this is all of them; a tail further out would squash what is of interest.
+    A space is shown from its best error to at most four times the distance between its best and its median error. If
+    errors are uniform or normal, these are all errors; a longer tail would compress the interesting part.
     """
     shown = [curve.errors if chance_error is None else curve.errors[curve.errors < chance_error] for curve in edfs]
     shown = [errors for errors in shown if errors.size] or [curve.errors for curve in edfs]
@@ -90,33 +90,33 @@ def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tupl
 
 
 def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], level: float = 0.05) -> str:
-    """The caption of an EDF figure: what it shows, of how many networks, and what may be concluded from it."""
+    """Return the caption of an EDF figure: what it shows, of how many networks, and what can be concluded from it."""
     if not edfs:
         return "Error EDF: no trial has finished yet."
     sizes = ", ".join(f"{name} n = {curve.n}" for name, curve in edfs.items())
     parts = [
-        f"Error EDF: the part of each population whose error is at most that on the horizontal axis ({sizes}). "
+        f"Error EDF: the fraction of each population whose error is at most that on the horizontal axis ({sizes}). "
         "A curve further to the left is better. "
-        f"Shaded: {100 * (1 - level):g}% confidence band of each whole curve (Dvoretzky-Kiefer-Wolfowitz)."
+        f"Shaded: simultaneous {100 * (1 - level):g}% confidence band of each curve (Dvoretzky-Kiefer-Wolfowitz)."
     ]
     if len(edfs) > 1:
         order = sorted(edfs, key=lambda name: edfs[name].mean)
         parts.append(f"By mean error the order is {', '.join(order)}, the best first.")
-        better = {frozenset((one.a, one.b)): one.better for one in comparisons}
+        better = {frozenset((pair.a, pair.b)): pair.better for pair in comparisons}
         pairs = [(first, second, better.get(frozenset((first, second)))) for first, second in combinations(order, 2)]
         shown = [f"{first} before {second}" for first, second, winner in pairs if winner == first]
-        unsure = [f"{first} and {second}" for first, second, winner in pairs if winner != first]
+        undecided = [f"{first} and {second}" for first, second, winner in pairs if winner != first]
         if shown:
-            parts.append(f"Shown at {100 * level:g}%: {', '.join(shown)}.")
-        if unsure:
-            parts.append(f"The order is not significant at {100 * level:g}% for {', '.join(unsure)}.")
+            parts.append(f"Significant at {100 * level:g}%: {', '.join(shown)}.")
+        if undecided:
+            parts.append(f"The order is not significant at {100 * level:g}% for {', '.join(undecided)}.")
     return " ".join(parts)
 
 
 def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
-    """The numbers of an EDF figure: space, error, probability and the band there; one row a network, errors ascending.
+    """Return the numbers of an EDF figure, one row per network in the order of errors.
 
-    Errors and the band's ends are per cent and probabilities.
+    Columns are the space, the error in percent, the cumulative probability, and the ends of its confidence band.
     """
     columns = ["space", "error", "probability", "lower", "upper"]
     parts = []
@@ -142,12 +142,12 @@ def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, 
     lower = np.concatenate([[0.0], band.lower, band.lower[-1:]])
     upper = np.concatenate([[band.half_width], band.upper, band.upper[-1:]])
     ax.fill_between(x, lower, upper, step="post", color=colour, alpha=0.1, linewidth=0)
-    for edge in (lower, upper):  # shades alone run together where bands overlap
+    for edge in (lower, upper):  # without edges, overlapping bands could not be distinguished
         ax.step(x, edge, where="post", color=colour, alpha=0.45, linewidth=0.6)
 
 
 def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D], inside: bool) -> None:
-    """A legend in columns: name, number of networks, least and mean error in per cent."""
+    """Draw a legend in columns: name, number of networks, least and mean error in percent."""
     from matplotlib.transforms import ScaledTranslation
 
     # As wide as the panel allows: a wider legend would squeeze the axes.
@@ -158,24 +158,24 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D], inside:
     rows = zip(names, edfs.values(), strict=True)
     labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
     title = " " * (width + 4) + "n |  min | mean"
-    # The texts are set afterwards because matplotlib leaves labels with a leading underscore out.
-    # It stands below the axes and their label, for within them it would hide the start of the worst curve.
-    below = ScaledTranslation(-0.06, -0.42, ax.figure.dpi_scale_trans)  # inches, whatever the size of the axes
+    # The texts are set afterwards because matplotlib ignores labels with a leading underscore.
+    # The legend is below the axes and their label; inside the axes it would hide the start of the worst curve.
+    below = ScaledTranslation(-0.06, -0.42, ax.figure.dpi_scale_trans)  # in inches, independent of the size of the axes
     outside: dict[str, Any] = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + below, "frameon": False}
-    place: dict[str, Any] = {"loc": "lower right"} if inside else {"loc": "upper left", **outside}
-    legend = ax.legend(lines, ["-"] * len(lines), title=title, prop=LEGEND_FONT, alignment="right", **place)
+    location: dict[str, Any] = {"loc": "lower right"} if inside else {"loc": "upper left", **outside}
+    legend = ax.legend(lines, ["-"] * len(lines), title=title, prop=LEGEND_FONT, alignment="right", **location)
     legend.get_title().set(**LEGEND_FONT)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(plain(label))
 
 
 def _width(ax: Axes) -> float:
-    """Width of the whole figure that axes are in, inches."""
+    """Return the width of the whole figure that contains axes, in inches."""
     return float(ax.figure.figure.get_figwidth())
 
 
 def _outside(edfs: Mapping[str, EDF], high: float) -> list[str]:
-    """A note on the networks right of the axis, if there are any."""
+    """Return a note on the networks right of the axis, if there are any."""
     counts = {name: int((curve.errors > high).sum()) for name, curve in edfs.items()}
-    texts = [f"{count} of the {edfs[name].n} of {short(name)}" for name, count in counts.items() if count]
+    texts = [f"{count} of {edfs[name].n} networks of {short(name)}" for name, count in counts.items() if count]
     return [f"Right of the axis: {', '.join(texts)}."] if texts else []

@@ -1,4 +1,4 @@
-"""Networks as staircases of width against block, the line through the best, and how well lines fit."""
+"""Figures of networks as staircases of width against block, and of the lines that fit them."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ if TYPE_CHECKING:
 def draw_staircases(ax: Axes, stairs: Sequence[Staircase], *, log: bool = False, first: int = 0) -> None:
     """Draw networks as width against block index (figures 6, 8, 15 and 16 of "Designing Network Design Spaces").
 
-    A dot stands at each stage's first block. Thin and straight is the line u_j = w_0 + w_a j that a RegNet was made
-    from; thin, dotted and with steps is the quantised line that comes closest, where it was fitted.
+    A dot marks each stage's first block. The thin straight line is u_j = w_0 + w_a j, from which a RegNet was
+    generated; the dotted steps are the closest quantised line, if it was fitted.
 
     Args:
-        ax: where to draw.
-        stairs: the networks; none draws empty axes.
-        log: a logarithmic axis of widths.
-        first: the place of the first network's colour and line style.
+        ax: axes to draw into.
+        stairs: the networks; axes stay empty without any.
+        log: use a logarithmic axis of widths.
+        first: index of the first network's colour and line style.
     """
     with style():
-        for place, one in enumerate(stairs, start=first):
-            look: dict[str, Any] = {"color": colour(place), "linestyle": dashes(place)}
-            _draw_steps(ax, one.depths, one.widths, label=plain(one.label), **look)
-            starts = np.cumsum([0, *one.depths[:-1]])
-            ax.plot(starts, one.widths, marker(place), color=colour(place), markersize=4)
-            blocks = np.arange(sum(one.depths))
-            if one.line is not None:
-                ax.plot(blocks, one.line[0] + one.line[1] * blocks, color=colour(place), linewidth=0.7, alpha=0.8)
-            if one.fit is not None:
-                _draw_steps(ax, one.fit.depths, one.fit.widths, color="black", linestyle=":", linewidth=0.9)
+        for index, network in enumerate(stairs, start=first):
+            look: dict[str, Any] = {"color": colour(index), "linestyle": dashes(index)}
+            _draw_steps(ax, network.depths, network.widths, label=plain(network.label), **look)
+            starts = np.cumsum([0, *network.depths[:-1]])
+            ax.plot(starts, network.widths, marker(index), color=colour(index), markersize=4)
+            blocks = np.arange(sum(network.depths))
+            if network.line is not None:
+                ax.plot(
+                    blocks, network.line[0] + network.line[1] * blocks, color=colour(index), linewidth=0.7, alpha=0.8
+                )
+            if network.fit is not None:
+                _draw_steps(ax, network.fit.depths, network.fit.widths, color="black", linestyle=":", linewidth=0.9)
         if stairs:
             ax.legend(frameon=False, fontsize=6.5, loc="upper left", handlelength=2.5, labelspacing=0.5)
-        lines = sum(1 + one.label.count("\n") for one in stairs)
-        _set_axes(ax, [one.widths for one in stairs], log, 0.02 + 0.062 * lines)
+        lines = sum(1 + network.label.count("\n") for network in stairs)
+        _set_axes(ax, [network.widths for network in stairs], log, 0.02 + 0.062 * lines)
 
 
 def draw_mean_line(ax: Axes, line: MeanLine, *, log: bool = False) -> None:
-    """Draw the best networks of a population and the line through them (figure 8, left); darker where more agree."""
+    """Draw the best networks of a population and the line through them (figure 8, left); overlaps are darker."""
     with style():
         for depths, widths in zip(line.depths, line.widths, strict=True):
             _draw_steps(ax, depths, widths, color=colour(0), linewidth=1.0, alpha=0.35)
@@ -62,16 +64,16 @@ def draw_mean_line(ax: Axes, line: MeanLine, *, log: bool = False) -> None:
 def draw_fit_errors(ax: Axes, populations: Sequence[PopulationFits]) -> None:
     """Draw e_fit against error for each population (figure 8, right), with their rank correlation.
 
-    A failed network is a tick at the right edge, for it has no error of its own.
+    A failed network is a tick at the right edge, because it has no error of its own.
     """
     with style():
-        for place, fits in enumerate(populations):
+        for index, fits in enumerate(populations):
             done = ~fits.failed
             rank = fits.rank_correlation
             label = f"{short(fits.name)}, n = {done.sum()}" + (f", rank r = {rank:.2f}" if np.isfinite(rank) else "")
-            look: dict[str, Any] = {"color": colour(place), "marker": marker(place), "s": 16, "alpha": 0.7}
+            look: dict[str, Any] = {"color": colour(index), "marker": marker(index), "s": 16, "alpha": 0.7}
             ax.scatter(fits.errors[done], fits.e_fit[done], label=plain(label), linewidths=0, **look)
-            draw_at_edge(ax, "y", fits.e_fit[fits.failed], 1.0, marker="_", markersize=7, color=colour(place))
+            draw_at_edge(ax, "y", fits.e_fit[fits.failed], 1.0, marker="_", markersize=7, color=colour(index))
         ax.set(xlabel=ERROR_LABEL, ylabel="e_fit, mean |log(line / width)|")
         ax.set_ylim(bottom=0)
         if populations:
@@ -80,13 +82,13 @@ def draw_fit_errors(ax: Axes, populations: Sequence[PopulationFits]) -> None:
 
 
 def _draw_steps(ax: Axes, depths: Sequence[int], widths: Sequence[int], **look: Any) -> None:
-    """Width against block: a point a block, joined level within a stage and straight up to the next."""
+    """Draw width against block as steps: level within a stage, vertical between stages."""
     blocks = np.repeat(np.array(widths, np.float64), depths)
     ax.plot(np.arange(blocks.size), blocks, drawstyle="steps-post", **look)
 
 
 def _set_axes(ax: Axes, widths: Sequence[Sequence[int]], log: bool, legend: float) -> None:
-    """Labels, ticks, and ends of the axes, with that part of the height left to a legend above what is drawn."""
+    """Set labels, ticks and limits of the axes, and reserve the fraction ``legend`` of the height for a legend."""
     from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
     lowest, highest = min(map(min, widths), default=8), max(map(max, widths), default=8)

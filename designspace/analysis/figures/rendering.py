@@ -1,4 +1,4 @@
-"""The bytes of a figure: the same for the same figure, without time or version in them."""
+"""Reproducible bytes of figures: the same for the same figure, without time or version."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DPI = 200
 
 def rendered(figure: Figure, kind: str, dpi: int = _DPI) -> bytes:
     """Return the bytes of a figure as ``svg``, ``pdf`` or ``png`` (``dpi`` dots per inch), without time or version."""
-    silent = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
+    blank_metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
     file = io.BytesIO()
     with style():
-        figure.savefig(file, format=kind, dpi=dpi, metadata=silent[kind])
+        figure.savefig(file, format=kind, dpi=dpi, metadata=blank_metadata[kind])
     return file.getvalue()
 
 

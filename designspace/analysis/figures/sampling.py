@@ -1,4 +1,4 @@
-"""Samples, seeds, settings and ranges of complexity: what "On Network Design Spaces" (arXiv 1905.13214) looks at."""
+"""Figures of "On Network Design Spaces" (arXiv 1905.13214): samples, seeds, settings and ranges of complexity."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 
 def draw_minima(ax: Axes, minima: SampleMinima) -> None:
-    """Draw how the least error of a sample is distributed, for each size of sample (1905.13214, figure 2)."""
+    """Draw the distribution of the least error of a sample, for each sample size (1905.13214, figure 2)."""
     low, high = float(minima.minima.min()), float(minima.minima.max())
     edges = np.linspace(low, high if high > low else low + 1, 25).tolist()
     with style():
-        for place, size in enumerate(minima.sizes):
-            values = minima.minima[place]
-            _draw_bars(ax, values, edges, np.full(values.size, 100 / values.size), place, f"n = {size}")
+        for index, size in enumerate(minima.sizes):
+            values = minima.minima[index]
+            _draw_bars(ax, values, edges, np.full(values.size, 100 / values.size), index, f"n = {size}")
         ax.set(xlabel="least error of a sample (%)", ylabel="samples (%)")
         ax.legend(frameon=False, fontsize=8)
 
@@ -39,27 +39,27 @@ def draw_distance(ax: Axes, distance: DistanceBySize, recommended: tuple[int, in
     """Draw D between samples and their population against the size of the sample (1905.13214, figure 6).
 
     Args:
-        ax: where to draw.
-        distance: what to draw.
-        recommended: a range of sizes to shade; the paper advises 100 to 1000 networks a space.
+        ax: axes to draw into.
+        distance: distances to draw.
+        recommended: range of sizes to shade; the paper recommends 100 to 1000 networks per space.
     """
     with style():
         ax.axvspan(*recommended, color="#eeeeee", zorder=0, label=f"{recommended[0]} to {recommended[1]}")
         ax.fill_between(distance.sizes, distance.low, distance.high, color=colour(0), alpha=0.15, linewidth=0)
         ax.plot(distance.sizes, distance.mean, color=colour(0), marker=marker(0), markersize=4, label="mean D")
         ax.set_xscale("log", base=2)
-        ax.set(xlabel="networks in the sample", ylabel="KS distance D to the whole", ylim=(0, None))
+        ax.set(xlabel="networks in the sample", ylabel="KS distance D to all networks", ylim=(0, None))
         ax.legend(frameon=False, fontsize=8)
 
 
 def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label: str, bins: int = 20) -> None:
-    """Draw how a complexity is distributed in some populations (1905.13214, figure 5)."""
+    """Draw the distribution of a complexity in some populations (1905.13214, figure 5)."""
     columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
     together = np.concatenate([column for column in columns.values() if column.size] or [np.zeros(1)])
     low, high = float(together.min()), float(together.max())
     edges = np.linspace(low, high if high > low else low + 1, bins + 1).tolist()
     with style():
-        for place, (name, column) in enumerate(columns.items()):
+        for index, (name, column) in enumerate(columns.items()):
             if not column.size:
                 continue
             ax.hist(
@@ -67,8 +67,8 @@ def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label:
                 edges,
                 weights=np.full(column.size, 100 / column.size),
                 histtype="step",
-                color=colour(place),
-                linestyle=dashes(place),
+                color=colour(index),
+                linestyle=dashes(index),
                 linewidth=1.6,
                 label=plain(short(name)),
             )
@@ -80,17 +80,17 @@ def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label:
 def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> None:
     """Draw mean error, plus and minus one standard deviation, by range of a complexity (1905.13214, figure 15)."""
     with style():
-        for place, (name, one) in enumerate(binned.items()):
-            middle = (one.edges[:-1] + one.edges[1:]) / 2
-            full = one.counts > 0
-            shift = (place - (len(binned) - 1) / 2) * 0.12 * (one.edges[1] - one.edges[0])
+        for index, (name, bins) in enumerate(binned.items()):
+            middle = (bins.edges[:-1] + bins.edges[1:]) / 2
+            has_networks = bins.counts > 0
+            shift = (index - (len(binned) - 1) / 2) * 0.12 * (bins.edges[1] - bins.edges[0])
             ax.errorbar(
-                middle[full] + shift,
-                one.mean[full],
-                np.nan_to_num(one.std[full]),
-                color=colour(place),
-                linestyle=dashes(place),
-                marker=marker(place),
+                middle[has_networks] + shift,
+                bins.mean[has_networks],
+                np.nan_to_num(bins.std[has_networks]),
+                color=colour(index),
+                linestyle=dashes(index),
+                marker=marker(index),
                 markersize=4,
                 linewidth=1.4,
                 capsize=2,
@@ -101,16 +101,18 @@ def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> Non
         ax.legend(frameon=False, fontsize=8)
 
 
-def draw_reruns(ax: Axes, repeated: Reruns, places: Sequence[tuple[str, float]] = (("top", 0.0), ("mid", 0.5))) -> None:
-    """Draw the errors of a good and of a middling network over many seeds (1905.13214, figure 13)."""
+def draw_reruns(
+    ax: Axes, repeated: Reruns, quantiles: Sequence[tuple[str, float]] = (("top", 0.0), ("mid", 0.5))
+) -> None:
+    """Draw the errors of a good and of a median network over many seeds (1905.13214, figure 13)."""
     with style():
-        chosen = [(name, *repeated.at_rank(place)) for name, place in places]
-        everything = np.concatenate([errors.to_numpy() for _, _, errors in chosen])
-        low, high = float(everything.min()), float(everything.max())
+        chosen = [(name, *repeated.at_rank(quantile)) for name, quantile in quantiles]
+        all_errors = np.concatenate([errors.to_numpy() for _, _, errors in chosen])
+        low, high = float(all_errors.min()), float(all_errors.max())
         edges = np.linspace(low, high if high > low else low + 1, 13).tolist()
-        for place, (name, id_, errors) in enumerate(chosen):
+        for index, (name, id_, errors) in enumerate(chosen):
             label = f"{name}: {id_}, {len(errors)} seeds, {errors.mean():.1f} ± {errors.std():.1f}"
-            _draw_bars(ax, errors.to_numpy(), edges, np.ones(len(errors)), place, label)
+            _draw_bars(ax, errors.to_numpy(), edges, np.ones(len(errors)), index, label)
         ax.set(xlabel="error (top-1, %)", ylabel="trainings")
         ax.legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1))
 
@@ -130,14 +132,14 @@ def draw_relative_ranks(ax: Axes, ranks: RelativeRanks, setting: str) -> None:
 
 
 def _quantities() -> Formatter:
-    """Counts with a unit prefix: 1.2 M."""
+    """Return a formatter of counts with a unit prefix: 1.2 M."""
     from matplotlib.ticker import EngFormatter
 
     return EngFormatter()
 
 
-def _draw_bars(ax: Axes, values: Column, edges: Sequence[float], weights: Column, place: int, label: str) -> None:
-    """Draw a filled histogram that colour, line and hatching tell from others."""
+def _draw_bars(ax: Axes, values: Column, edges: Sequence[float], weights: Column, index: int, label: str) -> None:
+    """Draw a filled histogram with its own colour, line style and hatching."""
     from matplotlib.colors import to_rgba
 
     ax.hist(
@@ -145,10 +147,10 @@ def _draw_bars(ax: Axes, values: Column, edges: Sequence[float], weights: Column
         edges,
         weights=weights,
         histtype="stepfilled",
-        facecolor=to_rgba(colour(place), 0.25),
-        edgecolor=colour(place),
-        linestyle=dashes(place),
+        facecolor=to_rgba(colour(index), 0.25),
+        edgecolor=colour(index),
+        linestyle=dashes(index),
         linewidth=1.6,
-        hatch=_HATCHES[place % len(_HATCHES)],
+        hatch=_HATCHES[index % len(_HATCHES)],
         label=label,
     )

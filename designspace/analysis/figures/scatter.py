@@ -1,4 +1,4 @@
-"""Error against a metric, two metrics against each other, Pareto fronts, and what training cost."""
+"""Figures of error against a metric, of two metrics, of Pareto fronts, and of the cost of training."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     from designspace.analysis.tradeoffs import CostFit, Pareto
 
 ERROR_LABEL = METRICS["final_error"].axis_label
-"""What every axis of errors says."""
+"""Label of every axis of errors."""
 _SMALL = 7.5
 
 
-def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
+def draw_scatter(ax: Axes, scatter: Scatter, *, index: int = 0) -> None:
     """Draw error against a metric, as in figures 2 and 5 of "Designing Network Design Spaces".
 
-    The dashed line is the median best value and the shade its interval. A failed network is a tick at the upper edge,
-    above its value, for it has no error of its own. Networks far worse than the others do not stretch the axis: they
-    are hollow triangles below that edge.
+    The dashed line is the median best value and the shaded range its interval. A failed network is a tick at the upper
+    edge, at its value, because it has no error of its own. Networks far worse than the others do not stretch the axis:
+    they are hollow triangles below that edge.
 
     Args:
-        ax: where to draw.
-        scatter: what to draw; no network draws empty axes.
-        place: the place of the population among those drawn side by side; it decides colour and marker.
+        ax: axes to draw into.
+        scatter: points to draw; axes stay empty without any.
+        index: index of the population among those drawn together, for its colour and marker.
     """
     done = ~scatter.failed
     with style():
         high = _set_error_axis(ax, scatter.errors[done])
         far = done & (scatter.errors > high)
         near = done & ~far
-        shown: dict[str, Any] = {
-            "color": colour(place),
-            "marker": marker(place),
+        look: dict[str, Any] = {
+            "color": colour(index),
+            "marker": marker(index),
             "s": 16,
             "alpha": 0.6,
             "linewidths": 0,
         }
-        ax.scatter(scatter.values[near], scatter.errors[near], **shown)
+        ax.scatter(scatter.values[near], scatter.errors[near], **look)
         draw_at_edge(ax, "x", scatter.values[far], 0.975, marker="^", markersize=4, fillstyle="none")
         failed = scatter.values[scatter.failed]
         draw_at_edge(ax, "x", failed, 1.0, marker="|", markersize=7)
@@ -62,23 +62,23 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, place: int = 0) -> None:
             ax.axvline(best.median, color="black", linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
             numbers = [short_number(value) for value in (best.median, best.low, best.high)]
             text = f"best value {numbers[0]} ({100 * (1 - best.level):g}%: {numbers[1]} to {numbers[2]})"
-        others = [f"{failed.size} failed (|)"] if failed.size else []
-        others += [f"{far.sum()} above"] if far.any() else []
-        lines = [line for line in (text, ", ".join(others)) if line]
+        outside = [f"{failed.size} failed (|)"] if failed.size else []
+        outside += [f"{far.sum()} above"] if far.any() else []
+        lines = [line for line in (text, ", ".join(outside)) if line]
         ax.set_title(plain("\n".join(lines)), loc="left", fontsize=_SMALL, color=GREY, pad=8)
 
 
 def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
-    """Draw networks by two metrics, coloured by the rank of their error; the best is ringed, failed ones are crosses.
+    """Draw networks by two metrics, coloured by the rank of their error; the best is circled, failed ones are crosses.
 
     Args:
-        ax: where to draw.
-        plane: what to draw; no network draws empty axes.
-        bar: draw the colour bar, which takes room from the axes.
+        ax: axes to draw into.
+        plane: points to draw; axes stay empty without any.
+        bar: whether to draw the colour bar, which takes space from the axes.
     """
     done = ~plane.failed
     with style():
-        # The best last, so that they lie on top.
+        # The best are drawn last, so that they are on top.
         order = np.flatnonzero(done)[np.argsort(-plane.ranks[done], kind="stable")]
         look: dict[str, Any] = {"cmap": MAP, "vmin": 0, "vmax": 1, "s": 24, "edgecolors": "white", "linewidths": 0.3}
         points = ax.scatter(plane.x[order], plane.y[order], c=plane.ranks[order], **look)
@@ -98,26 +98,34 @@ def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
 
 
 def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
-    """Draw error against a complexity, pale, and the Pareto front of each population as steps with marks.
+    """Draw error against a complexity in pale colours, and the Pareto front of each population as steps with marks.
 
     Args:
-        ax: where to draw.
-        fronts: one for each population, all of one complexity.
+        ax: axes to draw into.
+        fronts: fronts of the populations, all for the same complexity.
     """
     with style():
-        high = _set_error_axis(ax, np.concatenate([np.empty(0), *(one.errors for one in fronts)]))
-        for place, one in enumerate(fronts):
-            shade = colour(place)
-            rest = ~one.on_front & (one.errors <= high)
+        high = _set_error_axis(ax, np.concatenate([np.empty(0), *(front.errors for front in fronts)]))
+        for index, front in enumerate(fronts):
+            shade = colour(index)
+            is_beaten = ~front.on_front & (front.errors <= high)
             ax.scatter(
-                one.values[rest], one.errors[rest], color=shade, marker=marker(place), s=10, alpha=0.3, linewidths=0
+                front.values[is_beaten],
+                front.errors[is_beaten],
+                color=shade,
+                marker=marker(index),
+                s=10,
+                alpha=0.3,
+                linewidths=0,
             )
-            label = f"{short(one.name)}, n = {one.errors.size}" + (f", {one.failed} failed" if one.failed else "")
-            look: dict[str, Any] = {"color": shade, "linestyle": dashes(place), "marker": marker(place)}
-            ax.plot(*one.front, drawstyle="steps-post", markersize=5, linewidth=1.3, label=plain(label), **look)
-            draw_at_edge(ax, "x", one.values[one.errors > high], 0.975, marker="^", fillstyle="none", color=shade)
+            label = f"{short(front.name)}, n = {front.errors.size}" + (
+                f", {front.failed} failed" if front.failed else ""
+            )
+            look: dict[str, Any] = {"color": shade, "linestyle": dashes(index), "marker": marker(index)}
+            ax.plot(*front.front, drawstyle="steps-post", markersize=5, linewidth=1.3, label=plain(label), **look)
+            draw_at_edge(ax, "x", front.values[front.errors > high], 0.975, marker="^", fillstyle="none", color=shade)
         if fronts:
-            set_metric_axis(ax, "x", fronts[0].metric, np.concatenate([one.values for one in fronts]))
+            set_metric_axis(ax, "x", fronts[0].metric, np.concatenate([front.values for front in fronts]))
             ax.legend(frameon=False, fontsize=8)
 
 
@@ -125,30 +133,30 @@ def draw_cost(ax: Axes, fits: Sequence[CostFit]) -> None:
     """Draw a cost against a complexity with the fitted line (figure 12 of "Designing Network Design Spaces").
 
     Args:
-        ax: where to draw.
-        fits: one for each device, all of the same two metrics.
+        ax: axes to draw into.
+        fits: fits of the devices, all for the same two metrics.
     """
     with style():
-        for place, fit in enumerate(fits):
-            look: dict[str, Any] = {"color": colour(place), "marker": marker(place), "s": 14, "alpha": 0.6}
+        for index, fit in enumerate(fits):
+            look: dict[str, Any] = {"color": colour(index), "marker": marker(index), "s": 14, "alpha": 0.6}
             ax.scatter(fit.x, fit.y, linewidths=0, **look)
             interval = "" if np.isnan(fit.low) else f" ({fit.low:.2f} to {fit.high:.2f})"
-            where = f"{short(fit.device)}, " if fit.device else ""
-            label = f"{where}n = {fit.x.size}, r = {fit.r:.2f}{interval}\n{fit.formula}"
-            line: dict[str, Any] = {"linestyle": dashes(place), "linewidth": 1.4, "label": plain(label)}
-            ax.plot(fit.line_x, fit.line_y, color=colour(place) if place else "black", **line)
+            device = f"{short(fit.device)}, " if fit.device else ""
+            label = f"{device}n = {fit.x.size}, r = {fit.r:.2f}{interval}\n{fit.formula}"
+            line: dict[str, Any] = {"linestyle": dashes(index), "linewidth": 1.4, "label": plain(label)}
+            ax.plot(fit.line_x, fit.line_y, color=colour(index) if index else "black", **line)
         if fits:
             set_metric_axis(ax, "x", fits[0].complexity, np.concatenate([fit.x for fit in fits]))
             measured = np.concatenate([fit.y for fit in fits])
             set_metric_axis(ax, "y", fits[0].cost, measured)
-            if ax.get_yscale() == "log":  # where a fitted line goes towards 0 it must not take the axis along
+            if ax.get_yscale() == "log":  # a fitted line that approaches 0 must not stretch the axis
                 ax.set_ylim(measured.min() / 1.2, measured.max() * 1.2)
             ax.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def draw_at_edge(ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64], at: float, **look: Any) -> None:
-    """Draw markers at values of one axis, and at a part of the other's length (1 is its end)."""
-    if not values.size:  # an empty line that is not clipped has no extent, which upsets the layout
+    """Draw markers at values of one axis, and at a fraction of the other axis (1 is its end)."""
+    if not values.size:  # an empty line without clipping has no extent and breaks the layout
         return
     along = np.full(values.size, at)
     points = (values, along) if which == "x" else (along, values)
@@ -158,14 +166,14 @@ def draw_at_edge(ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64]
 
 
 def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: NDArray[np.float64]) -> None:
-    """Label and scale an axis for a metric: logarithmic where the metric asks for it and the values need it."""
+    """Label and scale an axis for a metric: logarithmic if the metric prefers it and the values span a wide range."""
     from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
     axis = ax.xaxis if which == "x" else ax.yaxis
     finite = values[np.isfinite(values)]
     axis.set_label_text(plain(metric.axis_label))
     large = bool(finite.size) and float(np.abs(finite).max()) >= 10_000
-    # Within a narrow band of flops a logarithmic axis would show no round number.
+    # In a narrow range of flops a logarithmic axis would show no round number.
     if metric.scale == "log" and finite.size and finite.min() > 0 and finite.max() / finite.min() >= 4:
         halves = not large and metric.kind == "parameter"
         (ax.set_xscale if which == "x" else ax.set_yscale)("log", base=2 if halves else 10)
@@ -180,7 +188,7 @@ def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: 
 
 
 def _set_error_axis(ax: Axes, errors: NDArray[np.float64]) -> float:
-    """Set the ends of the error axis, and give the upper one; those far above the rest lie outside."""
+    """Set the limits of the error axis, with errors far above the others outside, and return the upper limit."""
     from designspace.analysis.edf import edf
     from designspace.analysis.figures.edf import error_limits
 

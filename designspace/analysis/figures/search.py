@@ -1,4 +1,4 @@
-"""Random-search efficiency."""
+"""Figure of the efficiency of random search."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 def draw_search(ax: Axes, curves: Sequence[SearchCurve], *, deviations: float = 1.0) -> None:
-    """Draw the expected best error of k networks, shaded by its deviation from one search to the next.
+    """Draw the expected best error of k networks, shaded by its standard deviation from search to search.
 
-    Figure 9, right, of "Designing Network Design Spaces"; figure 7 of "On Network Design Spaces" shades 2 deviations.
+    See figure 9, right, of "Designing Network Design Spaces"; figure 7 of "On Network Design Spaces" uses 2 deviations.
 
     Args:
-        ax: where to draw.
-        curves: one for each space.
-        deviations: half the height of the shade, in standard deviations; 0 for none.
+        ax: axes to draw into.
+        curves: curves of the spaces.
+        deviations: half the height of the shaded range, in standard deviations; 0 for none.
     """
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     with style():
-        for place, curve in enumerate(curves):
-            shade = colour(place)
+        for index, curve in enumerate(curves):
+            shade = colour(index)
             margin = deviations * curve.deviation
             for edge in (curve.mean - margin, curve.mean + margin) if deviations else ():
                 ax.plot(curve.sizes, edge, color=shade, alpha=0.45, linewidth=0.6)
             ax.fill_between(curve.sizes, curve.mean - margin, curve.mean + margin, color=shade, alpha=0.1, linewidth=0)
-            look = {"color": shade, "linestyle": dashes(place), "marker": marker(place), "markersize": 4}
+            look = {"color": shade, "linestyle": dashes(index), "marker": marker(index), "markersize": 4}
             ax.plot(curve.sizes, curve.mean, label=plain(f"{short(curve.name)}, n = {curve.n}"), **look)
-        most = max((int(curve.sizes.max()) for curve in curves if curve.sizes.size), default=1)
+        largest = max((int(curve.sizes.max()) for curve in curves if curve.sizes.size), default=1)
         ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_locator(FixedLocator([2**power for power in range(most.bit_length())]))
+        ax.xaxis.set_major_locator(FixedLocator([2**power for power in range(largest.bit_length())]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.set(xlabel="networks drawn at random", ylabel="error of the best (top-1, %)")

@@ -1,4 +1,4 @@
-"""The figures of this project: matplotlib's, and notebooks show them without pyplot."""
+"""Matplotlib figures that notebooks show without pyplot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from designspace.analysis.figures.rendering import svg_text
 
 
 class ShownFigure(Figure):
-    """A matplotlib figure that a notebook shows where it is the last line of a cell."""
+    """A matplotlib figure that a notebook shows if it is the last expression of a cell."""
 
     def _repr_svg_(self) -> str:
         return svg_text(self)

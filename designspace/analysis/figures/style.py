@@ -1,6 +1,6 @@
-"""The look of all figures: colours, line styles, sizes, and files of the same bytes each time.
+"""The style of all figures: colours, line styles and sizes, and reproducible files.
 
-All is object-oriented matplotlib in a style of its own: pyplot is not imported and the user's settings stay.
+Figures use matplotlib's object-oriented interface: pyplot is not imported and the user's settings are not changed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     pass
 
-# Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too pale for a line on white.
+# Okabe and Ito's colours, which colour-blind people can distinguish; their yellow is too pale for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Line styles tell the curves apart in grey. Their number has no factor in common with that of the colours, so that 35
-# curves differ; so with the markers of points.
+# Line styles and markers distinguish curves in greyscale. Their number and that of the colours have no common factor,
+# so that 35 curves differ.
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
 _MARKERS = ("o", "s", "^", "D", "v")
 MAP = "cividis"
-"""Colour map of ranks and errors: for the colour-blind, and of rising lightness, so that it holds in grey."""
+"""Colour map of ranks and errors: safe for colour-blind readers, and of rising lightness, so readable in greyscale."""
 GREY = "#444444"
 _STYLE = {
     "font.family": ["DejaVu Sans"],
@@ -31,33 +31,33 @@ _STYLE = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.8,
-    "svg.hashsalt": "designspace",  # else the ids in an SVG are random
-    "svg.fonttype": "path",  # looks the same wherever it is opened
-    "pdf.fonttype": 42,  # text that can be searched; what journals ask for
+    "svg.hashsalt": "designspace",  # otherwise the ids in an SVG are random
+    "svg.fonttype": "path",  # looks the same in every viewer
+    "pdf.fonttype": 42,  # searchable text, as journals require
 }
-LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # one width for all letters keeps its columns
+LEGEND_FONT = {"family": "DejaVu Sans Mono", "size": 8}  # monospaced, to keep the columns aligned
 
 
-def colour(place: int) -> str:
-    """The colour of the space in that place, from 0."""
-    return COLOURS[place % len(COLOURS)]
+def colour(index: int) -> str:
+    """Return the colour of the space with an index, from 0."""
+    return COLOURS[index % len(COLOURS)]
 
 
-def dashes(place: int) -> Any:
-    """The line style of the space in that place, from 0."""
-    return _DASHES[place % len(_DASHES)]
+def dashes(index: int) -> Any:
+    """Return the line style of the space with an index, from 0."""
+    return _DASHES[index % len(_DASHES)]
 
 
-def marker(place: int) -> str:
-    """The marker of the space in that place, from 0."""
-    return _MARKERS[place % len(_MARKERS)]
+def marker(index: int) -> str:
+    """Return the marker of the space with an index, from 0."""
+    return _MARKERS[index % len(_MARKERS)]
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's defaults with this project's changes, whatever the user has set; his settings come back after.
+    """Use this project's style instead of the user's settings, which are restored afterwards.
 
-    Everything that draws does so within it.
+    All drawing functions use this context.
     """
     from matplotlib import style as matplotlib_style
 
@@ -66,10 +66,10 @@ def style() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib writes as it stands: a dollar sign would begin a formula, or raise where it is none."""
+    """Escape dollar signs, so that matplotlib does not interpret them as formulas (or raise if they are not)."""
     return text.replace("$", r"\$")
 
 
 def short(name: str, longest: int = 28) -> str:
-    """A name that leaves room for the curves: what is too long loses its middle, as names often differ at the end."""
+    """Shorten a long name to leave room for the curves; its middle is cut because names often differ at the end."""
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"

@@ -1,4 +1,4 @@
-"""How the best values of a parameter move from population to population."""
+"""Figure of the best values of a parameter across populations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def draw_trend(ax: Axes, trend: Trend, *, legend: bool = True) -> None:
     """Draw the values of a parameter in each population (figure 11 of "Designing Network Design Spaces").
 
-    Light is the range of all networks, dark that of good ones (the interval of the best value), and the line is its
-    median. A cross is the network of least error. A single population is drawn as bars.
+    The light range covers all networks, the dark range good ones (the interval of the best value), and the line is its
+    median. A cross is the network with the least error. A single population is drawn as bars.
     """
     with style():
         ends = np.concatenate([trend.least, trend.greatest])
         shade = colour(0)
         if len(trend.x) == 1 or trend.x_metric is None:
-            # Between the steps of a chain there is nothing that a surface could mean.
+            # Bars, because there are no values between separate populations that a shaded area could show.
             ax.vlines(trend.x, trend.least, trend.greatest, color=shade, alpha=0.3, linewidth=3, label="all")
             ax.vlines(trend.x, trend.low, trend.high, color=shade, alpha=0.75, linewidth=8, label="good")
             line = {"linestyle": "none"} if len(trend.x) == 1 else {"linestyle": (0, (1.2, 1.2)), "linewidth": 1.0}

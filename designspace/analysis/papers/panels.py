@@ -1,4 +1,4 @@
-"""Figures of several panels, which both papers are made of."""
+"""Figures with several panels, as in both papers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
 Panels = Mapping[str, Sequence[Results]]
-"""The title of each panel, and the results in it."""
+"""The title of each panel and its results."""
 
 
-def everything(panels: Panels) -> list[Results]:
-    """All results of some panels, each once.
+def all_results(panels: Panels) -> list[Results]:
+    """Return all results of some panels, each once.
 
     Raises:
         InputError: there are none.
     """
-    found = list({id(one): one for results in panels.values() for one in results}.values())
-    if not found:
+    results = list({id(results): results for group in panels.values() for results in group}.values())
+    if not results:
         raise InputError("there are no results to draw")
-    return found
+    return results
 
 
 def panel_edfs(
@@ -37,8 +37,8 @@ def panel_edfs(
     bands: bool = True,
     level: float = 0.05,
 ) -> Drawing:
-    """Draw a panel of EDFs for each group of results, so many beside each other."""
-    results = everything(panels)
+    """Draw a panel of EDFs for each group of results, with at most ``columns`` panels side by side."""
+    results = all_results(panels)
     across = min(columns, len(panels))
     tallest = max(len(group) for group in panels.values())
     rows = -(-len(panels) // across)
@@ -48,14 +48,14 @@ def panel_edfs(
         edfs = Populations.of(group).edfs()
         draw_edf(ax, edfs, bands, level=level, chance_error=group[0].chance_error, title=panel)
         numbers.append(edf_numbers(edfs, level).assign(panel=panel))
-    hide_rest(grid, len(panels))
-    told = f"{caption} Error EDFs with [n | min | mean] error in per cent" + (
+    hide_unused_axes(grid, len(panels))
+    full_caption = f"{caption} Error EDFs with [n | min | mean] error in percent" + (
         f"; shaded: {100 * (1 - level):g}% confidence bands." if bands else "."
     )
-    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), told, results)
+    return finish(name, title, figure, pd.concat(numbers, ignore_index=True), full_caption, results)
 
 
-def hide_rest(grid: object, used: int) -> None:
-    """Take the axes away that no panel uses."""
+def hide_unused_axes(grid: object, used: int) -> None:
+    """Hide the axes that no panel uses."""
     for ax in list(grid.flat)[used:]:  # type: ignore[attr-defined]
         ax.set_axis_off()

@@ -1,20 +1,20 @@
 
-// The interactive part of a report: filter, scatter plot, one network, table, and names at the steps of the EDF.
-// What it shows is the JSON in #trials, column by column. It enters the page as text nodes, never as markup.
+// The interactive part of a report: filter, scatter plot, selected network, table, and names at the steps of the EDF.
+// Its data is the JSON in #trials, column by column. All texts enter the page as text nodes, never as markup.
 (() => {
 "use strict";
 const data = JSON.parse(document.getElementById("trials").textContent);
 const columns = new Map(data.columns.map((column) => [column.key, column]));
-const place = new Map(data.runs.map((run, index) => [run.name, index]));
-const every = columns.get("id").values.map((_, trial) => trial);
-const at = (id) => document.getElementById(id);
+const runIndex = new Map(data.runs.map((run, index) => [run.name, index]));
+const allTrials = columns.get("id").values.map((_, trial) => trial);
+const byId = (id) => document.getElementById(id);
 const value = (key, trial) => (columns.has(key) ? columns.get(key).values[trial] : null);
 const isError = (key) => columns.get(key).format === "error";
 const failed = (trial) => value("status", trial) === "failed";
-const leftOut = new Set(data.leftOut); // trials that failed and count nowhere
-const runOf = (trial) => data.runs[place.get(value("run", trial))];
-const state = { shown: every, chosen: null, pointed: null, sortKey: null, ascending: true, first: 0 };
-const ROWS = 100; // of the table at a time: more would make a browser slow
+const leftOut = new Set(data.leftOut); // trials that failed and do not count
+const runOf = (trial) => data.runs[runIndex.get(value("run", trial))];
+const state = { shown: allTrials, chosen: null, pointed: null, sortKey: null, ascending: true, first: 0 };
+const ROWS = 100; // per page of the table; more would make a browser slow
 
 // --- Elements and texts ---------------------------------------------------------------------------------------------
 
@@ -47,18 +47,18 @@ function duration(seconds) {
 }
 
 const formats = {
-  text: (words) => words, error: (number) => number.toFixed(2), whole: String,
+  text: (text) => text, error: (number) => number.toFixed(2), whole: String,
   real: (number) => String(+number.toPrecision(5)), quantity, seconds: duration,
 };
-function shown(key, trial) { // a value as text; empty where there is none
-  const found = value(key, trial);
-  return found === null ? "" : formats[columns.get(key).format](found);
+function shown(key, trial) { // a value as text; empty if there is none
+  const number = value(key, trial);
+  return number === null ? "" : formats[columns.get(key).format](number);
 }
 function outcome(trial) {
   if (failed(trial)) return `failed: ${value("reason", trial)}`;
   return value("status", trial) === "done" ? `error ${shown("error", trial)}%` : value("status", trial);
 }
-const called = (trial) => `${value("run", trial)} ${value("id", trial)}`;
+const nameOf = (trial) => `${value("run", trial)} ${value("id", trial)}`;
 
 // --- Filter ---------------------------------------------------------------------------------------------------------
 
@@ -68,14 +68,14 @@ const tests = {
 };
 tests["=="] = tests["="];
 const textKeys = data.columns.filter((column) => column.format === "text").map((column) => column.key);
-const texts = every.map((trial) => textKeys.map((key) => value(key, trial)).join("\n").toLowerCase());
+const texts = allTrials.map((trial) => textKeys.map((key) => value(key, trial)).join("\n").toLowerCase());
 
 function columnOf(name) {
-  const wanted = name.toLowerCase();
-  const found = columns.get(name)
-    ?? data.columns.find((one) => one.key.toLowerCase() === wanted || one.name.toLowerCase() === wanted);
-  if (!found) throw new Error(`There is no column “${name}”; choose from: ${[...columns.keys()].join(", ")}.`);
-  return found;
+  const lower = name.toLowerCase();
+  const column = columns.get(name)
+    ?? data.columns.find(({ key, name }) => key.toLowerCase() === lower || name.toLowerCase() === lower);
+  if (!column) throw new Error(`There is no column “${name}”; choose from: ${[...columns.keys()].join(", ")}.`);
+  return column;
 }
 
 function numberOf(text) {
@@ -83,7 +83,7 @@ function numberOf(text) {
   return parts && parts[1] * ({ k: 1e3, m: 1e6, g: 1e9, t: 1e12 }[parts[2].toLowerCase()] ?? 1);
 }
 
-// The conditions of a filter as functions of a trial. Raises an Error that says what cannot be understood.
+// Return the conditions of a filter as functions of a trial; throw an Error if the filter is invalid.
 function conditions(text) {
   const clauses = [[]];
   for (const [whole, double, single, sign, word] of
@@ -99,43 +99,43 @@ function condition(clause) {
   const signs = clause.filter((part) => part.sign);
   const words = (parts) => parts.map((part) => part.text).join(" ");
   if (!signs.length) {
-    const wanted = words(clause).toLowerCase();
-    return (trial) => texts[trial].includes(wanted);
+    const word = words(clause).toLowerCase();
+    return (trial) => texts[trial].includes(word);
   }
-  if (signs.length > 1) throw new Error("One comparison at a time: write “error > 10 and error < 20”.");
+  if (signs.length > 1) throw new Error("Write one comparison at a time, such as “error > 10 and error < 20”.");
   const middle = clause.indexOf(signs[0]);
   const [name, right, sign] = [words(clause.slice(0, middle)), words(clause.slice(middle + 1)), signs[0].sign];
   if (!name) throw new Error(`A column is missing before “${sign}”.`);
   const column = columnOf(name);
   if (middle === clause.length - 1) throw new Error(`A value is missing after “${name} ${sign}”.`);
   if (column.format === "text") {
-    if ("<>".includes(sign[0])) throw new Error(`“${name}” holds words: use =, != or ~, not ${sign}.`);
+    if ("<>".includes(sign[0])) throw new Error(`“${name}” holds texts: use =, != or ~, not ${sign}.`);
     return (trial) => tests[sign](column.values[trial].toLowerCase(), right.toLowerCase());
   }
   const number = numberOf(right);
-  if (sign === "~" || number === null) throw new Error(`“${name}” holds numbers: “${sign} ${right}” does not fit.`);
+  if (sign === "~" || number === null) throw new Error(`“${name}” holds numbers: “${sign} ${right}” is invalid.`);
   return (trial) => column.values[trial] !== null && tests[sign](column.values[trial], number);
 }
 
 function filter() {
-  const input = at("expression");
-  let wanted = [];
+  const input = byId("expression");
+  let predicates = [];
   try {
-    wanted = conditions(input.value);
-    at("problem").textContent = "";
-  } catch (error) { // what is shown stays as it is
-    at("problem").textContent = `${error.message} Nothing was changed.`;
+    predicates = conditions(input.value);
+    byId("problem").textContent = "";
+  } catch (error) { // the figure and the table stay unchanged
+    byId("problem").textContent = `${error.message} The filter was not applied.`;
   }
-  input.setAttribute("aria-invalid", String(Boolean(at("problem").textContent)));
-  if (at("problem").textContent) return;
-  state.shown = every.filter((trial) => wanted.every((holds) => holds(trial)));
+  input.setAttribute("aria-invalid", String(Boolean(byId("problem").textContent)));
+  if (byId("problem").textContent) return;
+  state.shown = allTrials.filter((trial) => predicates.every((isTrue) => isTrue(trial)));
   sort();
   drawScatter();
 }
 
 // --- Tables ---------------------------------------------------------------------------------------------------------
 
-// Heads of a table become buttons; `order(column, ascending)` is called to sort.
+// Turn the headings of a table into buttons that call `order(column, ascending)` to sort.
 function sortable(heads, order) {
   heads.forEach((head, index) => {
     const button = html("button", { type: "button" }, ...head.childNodes);
@@ -149,14 +149,14 @@ function sortable(heads, order) {
   });
 }
 
-// Ascending or descending, with blanks last in either order, and equal ones as they were.
+// Compare two values for an ascending or descending order, with blanks last in either order.
 function compare(a, b, ascending) {
-  const blank = (one) => one === null || one === "";
+  const blank = (value) => value === null || value === "";
   if (blank(a) || blank(b)) return blank(a) - blank(b);
   return (a < b ? -1 : a > b ? 1 : 0) * (ascending ? 1 : -1);
 }
 
-function cellValue(text) { // the number in a cell such as "5.16 M", "2 min 5 s" or "+1.20"; else its text
+function cellValue(text) { // the number in a cell such as "5.16 M", "2 min 5 s" or "+1.20"; otherwise its text
   const times = { d: 86400, h: 3600, min: 60, s: 1 };
   const parts = [...text.matchAll(/(\d+) (d|h|min|s)\b/g)];
   if (parts.length) return parts.reduce((sum, [, count, unit]) => sum + count * times[unit], 0);
@@ -167,8 +167,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   sortable([...table.tHead.rows[0].cells], (index, ascending) => {
     const rows = [...body.rows].map((row) => [cellValue(row.cells[index].textContent), row]);
-    const words = rows.some(([one]) => typeof one === "string"); // then all are words
-    const key = ([one, row]) => (words && one !== null ? row.cells[index].textContent : one);
+    const hasTexts = rows.some(([value]) => typeof value === "string"); // then all cells are compared as texts
+    const key = ([value, row]) => (hasTexts && value !== null ? row.cells[index].textContent : value);
     body.append(...rows.sort((a, b) => compare(key(a), key(b), ascending)).map(([, row]) => row));
   });
 }
@@ -179,7 +179,7 @@ const headRow = html("tr", {}, ...keys.map((key) => {
   return html("th", { scope: "col", class: format === "text" ? "text" : "number", title: help },
     format === "error" ? `${key}, %` : key);
 }));
-at("trials-table").tHead.append(headRow);
+byId("trials-table").tHead.append(headRow);
 sortable([...headRow.cells], (index, ascending) => {
   Object.assign(state, { sortKey: keys[index], ascending });
   sort();
@@ -204,24 +204,24 @@ function fillTable(first) {
     row.classList.toggle("chosen", trial === state.chosen);
     return row;
   });
-  at("trials-table").tBodies[0].replaceChildren(...rows);
-  const [all, found] = [every.length, state.rows.length];
-  const part = found > ROWS ? `; the table shows ${first + 1} to ${first + rows.length}` : "";
-  const which = found === all ? `All ${all} trials` : `${found} of ${all} trials match the filter`;
-  at("count").textContent = `${which}${part}.`;
-  at("pages").hidden = found <= ROWS;
-  at("back").disabled = !first;
-  at("next").disabled = first + ROWS >= found;
-  at("pages").querySelector("span").textContent = `${first + 1} to ${first + rows.length} of ${found}`;
+  byId("trials-table").tBodies[0].replaceChildren(...rows);
+  const [total, matches] = [allTrials.length, state.rows.length];
+  const range = matches > ROWS ? `; the table shows ${first + 1} to ${first + rows.length}` : "";
+  const summary = matches === total ? `All ${total} trials` : `${matches} of ${total} trials match the filter`;
+  byId("count").textContent = `${summary}${range}.`;
+  byId("pages").hidden = matches <= ROWS;
+  byId("back").disabled = !first;
+  byId("next").disabled = first + ROWS >= matches;
+  byId("pages").querySelector("span").textContent = `${first + 1} to ${first + rows.length} of ${matches}`;
 }
 
 // --- Charts ---------------------------------------------------------------------------------------------------------
 
 function linear(low, high, from, to) {
   if (low === high) [low, high] = [low - (Math.abs(low) * 0.1 || 1), high + (Math.abs(high) * 0.1 || 1)];
-  const count = Math.max(4, Math.abs(to - from) / 70); // ticks, so far apart in pixels
+  const count = Math.max(4, Math.abs(to - from) / 70); // number of ticks, about 70 pixels apart
   const power = 10 ** Math.floor(Math.log10((high - low) / count));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= (high - low) / count);
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= (high - low) / count);
   const ticks = [];
   for (let k = Math.ceil(low / step); k * step <= high; k += 1) ticks.push(+(k * step).toPrecision(12));
   return { low, high, ticks, at: (number) => from + ((number - low) / (high - low)) * (to - from) };
@@ -235,7 +235,7 @@ function logarithmic(low, high, from, to) {
   return { ticks: ticks.filter((tick) => tick >= low && tick <= high), at: (number) => inner.at(Math.log(number)) };
 }
 
-// Grid, ticks and names of the axes. `box` holds the ends of the axes in pixels.
+// Draw grid, ticks and names of the axes. `box` holds the ends of the axes in pixels.
 function frame(chart, box, x, y, xName, yName) {
   const label = (number) => (number >= 1000 ? quantity(number) : String(number));
   for (const tick of x.ticks) {
@@ -254,7 +254,7 @@ function frame(chart, box, x, y, xName, yName) {
 
 const paths = { o: "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z", s: "M-4 -4H4V4H-4Z", "^": "M0 -5L5 4H-5Z",
   D: "M0 -5.5L5.5 0L0 5.5L-5.5 0Z", v: "M0 5L5 -4H-5Z" };
-const cross = "M-4 -4L4 4M4 -4L-4 4"; // of a failed trial
+const cross = "M-4 -4L4 4M4 -4L-4 4"; // for failed trials
 const markerOf = (run, attributes = {}) =>
   svg("path", { class: "point", d: paths[run.marker], fill: run.colour, ...attributes });
 
@@ -273,21 +273,22 @@ function hideTip(plot) {
 // --- Scatter plot ---------------------------------------------------------------------------------------------------
 
 let points = []; // {trial, x, y} in pixels, from left to right
-let overlay = null; // rings around the chosen and the pointed network
+let overlay = null; // rings around the selected network and the one under the pointer
 
-const ended = (trial) => ["done", "failed"].includes(value("status", trial));
+const isFinished = (trial) => ["done", "failed"].includes(value("status", trial));
 const heightOf = (yKey, trial) => (isError(yKey) && failed(trial) ? data.chance : value(yKey, trial));
-const drawable = (xKey, yKey) => (trial) => ended(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null;
+const drawable = (xKey, yKey) => (trial) =>
+  isFinished(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null;
 
 function ends(numbers) {
   if (!numbers.length) return [0, 1];
-  return numbers.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
+  return numbers.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }
 
-// The scales of the figure. They are those of all trials, whatever the filter shows. Errors far above the others, and
-// failed trials, lie in a strip above the axis.
+// Return the scales of the figure. They are those of all trials, whatever the filter shows. Failed trials and errors far
+// above the others are in a strip above the axis.
 function scales(xKey, yKey, width) {
-  const known = every.filter(drawable(xKey, yKey));
+  const known = allTrials.filter(drawable(xKey, yKey));
   const xs = known.map((trial) => value(xKey, trial));
   const [low, high] = ends(xs);
   let [least, most] = ends(known.map((trial) => heightOf(yKey, trial)));
@@ -306,79 +307,80 @@ function scales(xKey, yKey, width) {
 }
 
 function drawScatter() {
-  const plot = at("scatter");
+  const plot = byId("scatter");
   if (!plot.clientWidth) return; // hidden, as in print
   const focused = plot.contains(document.activeElement);
-  const [xKey, yKey] = [at("axis-x").value, at("axis-y").value];
+  const [xKey, yKey] = [byId("axis-x").value, byId("axis-y").value];
   const { box, x, y, log, most, above, strip, spread } = scales(xKey, yKey, plot.clientWidth);
   const drawn = state.shown.filter(drawable(xKey, yKey));
-  const words = `${yKey} against ${xKey}, ${drawn.length} networks. Arrow keys go from one to the next, Enter shows it.`;
+  const label = `${yKey} against ${xKey}, ${drawn.length} networks. Arrow keys move between networks, Enter shows one.`;
   const chart = svg("svg", { class: "chart", width: plot.clientWidth, height: box.bottom + 42, tabindex: 0,
-    role: "application", "aria-label": words });
+    role: "application", "aria-label": label });
   frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), yKey + (isError(yKey) ? ", %" : ""));
   if (strip) {
     chart.append(svg("rect", { class: "strip", x: box.left, y: 6, width: box.right - box.left, height: 28 }),
       svg("text", { x: box.left - 6, y: 24, "text-anchor": "end" }, `> ${Math.round(most)}`));
   }
-  points = drawn.map((trial) => { // equal numbers lie beside each other, each always at its own place
-    const aside = spread * (((trial * 0.618034) % 1) * 2 - 1);
-    return { trial, x: x.at(value(xKey, trial)) + aside, y: above(trial) ? 20 : y.at(heightOf(yKey, trial)) };
+  points = drawn.map((trial) => { // equal values are spread sideways, each always by the same amount
+    const offset = spread * (((trial * 0.618034) % 1) * 2 - 1);
+    return { trial, x: x.at(value(xKey, trial)) + offset, y: above(trial) ? 20 : y.at(heightOf(yKey, trial)) };
   }).sort((a, b) => a.x - b.x || a.trial - b.trial);
   for (const { trial, ...point } of points) {
-    const where = { transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`, "data-trial": trial };
-    chart.append(failed(trial) ? svg("path", { class: "failed", d: cross, stroke: runOf(trial).colour, ...where })
-      : markerOf(runOf(trial), where));
+    const position = { transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`, "data-trial": trial };
+    chart.append(failed(trial) ? svg("path", { class: "failed", d: cross, stroke: runOf(trial).colour, ...position })
+      : markerOf(runOf(trial), position));
   }
   overlay = chart.appendChild(svg("g"));
   plot.replaceChildren(chart);
   if (focused) chart.focus();
   const missing = state.shown.length - drawn.length;
-  at("scatter-note").textContent = [
+  byId("scatter-note").textContent = [
     strip ? `Grey strip: failed trials (×, at chance level, ${data.chance}%) and errors above ${most.toFixed(1)}%.` : "",
-    spread ? `Networks of one ${xKey} are spread a little sideways.` : "",
-    missing ? `Not drawn: ${missing} of ${state.shown.length}, which have not ended or have no ${xKey} or ${yKey}.` : "",
+    spread ? `Networks with equal ${xKey} are spread slightly sideways.` : "",
+    missing ? `Not drawn: ${missing} of ${state.shown.length}, unfinished or without ${xKey} or ${yKey}.` : "",
   ].filter(Boolean).join(" ");
   mark();
 }
 
-function mark() { // rings around the chosen and the pointed network
+function mark() { // draw rings around the selected network and the one under the pointer
   if (!overlay) return;
   const ring = (trial, name) => points.filter((point) => point.trial === trial)
     .map((point) => svg("circle", { class: name, cx: point.x, cy: point.y, r: 9 }));
   overlay.replaceChildren(...ring(state.chosen, "ring"), ...ring(state.pointed, "pointer"));
 }
 
-function point(trial) { // show which network that is, or none
-  const found = points.find((one) => one.trial === trial);
-  state.pointed = found ? trial : null;
+function point(trial) { // show the name of a network, or of none
+  const pointed = points.find((candidate) => candidate.trial === trial);
+  state.pointed = pointed ? trial : null;
   mark();
-  if (!found) return hideTip(at("scatter"));
-  const key = at("axis-x").value;
-  showTip(at("scatter"), [called(trial), outcome(trial), `${key} ${shown(key, trial)}`], found.x, found.y);
+  if (!pointed) return hideTip(byId("scatter"));
+  const key = byId("axis-x").value;
+  showTip(byId("scatter"), [nameOf(trial), outcome(trial), `${key} ${shown(key, trial)}`], pointed.x, pointed.y);
 }
 
-function nearest(event, reach) { // the network nearest to the pointer, if one is near
-  const chart = at("scatter").querySelector("svg").getBoundingClientRect();
+function nearest(event, reach) { // the network nearest to the pointer, if it is within reach
+  const chart = byId("scatter").querySelector("svg").getBoundingClientRect();
   let best = null, least = reach;
-  for (const one of points) {
-    const distance = Math.hypot(one.x - event.clientX + chart.left, one.y - event.clientY + chart.top);
-    if (distance < least) [best, least] = [one.trial, distance];
+  for (const { trial, x, y } of points) {
+    const distance = Math.hypot(x - event.clientX + chart.left, y - event.clientY + chart.top);
+    if (distance < least) [best, least] = [trial, distance];
   }
   return best;
 }
 
-at("scatter").addEventListener("pointermove", (event) => point(nearest(event, 22)));
-at("scatter").addEventListener("pointerleave", () => point(null));
-at("scatter").addEventListener("focusout", () => point(null));
-at("scatter").addEventListener("click", (event) => {
+byId("scatter").addEventListener("pointermove", (event) => point(nearest(event, 22)));
+byId("scatter").addEventListener("pointerleave", () => point(null));
+byId("scatter").addEventListener("focusout", () => point(null));
+byId("scatter").addEventListener("click", (event) => {
   const trial = nearest(event, 30);
   if (trial !== null) choose(trial);
 });
-at("scatter").addEventListener("keydown", (event) => {
-  const now = points.findIndex((one) => one.trial === (state.pointed ?? state.chosen));
-  const steps = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, Home: 0, End: Infinity };
-  const to = steps[event.key];
-  if (to !== undefined && points.length) point(points[Math.max(0, Math.min(to, points.length - 1))].trial);
+byId("scatter").addEventListener("keydown", (event) => {
+  const current = points.findIndex(({ trial }) => trial === (state.pointed ?? state.chosen));
+  const [next, previous] = [current + 1, current - 1];
+  const steps = { ArrowRight: next, ArrowUp: next, ArrowLeft: previous, ArrowDown: previous, Home: 0, End: Infinity };
+  const target = steps[event.key];
+  if (target !== undefined && points.length) point(points[Math.max(0, Math.min(target, points.length - 1))].trial);
   else if ((event.key === "Enter" || event.key === " ") && state.pointed !== null) choose(state.pointed);
   else if (event.key === "Escape") point(null);
   else return;
@@ -389,18 +391,18 @@ at("scatter").addEventListener("keydown", (event) => {
 
 function choose(trial) {
   state.chosen = trial;
-  for (const row of at("trials-table").tBodies[0].rows) {
+  for (const row of byId("trials-table").tBodies[0].rows) {
     row.classList.toggle("chosen", Number(row.dataset.trial) === trial);
   }
   mark();
   const stages = data.stages.filter((stage) => value(`d${stage}`, trial) > 0);
-  const elsewhere = /^([dwbg]\d+|run|id|reason|detail)$/;
-  const facts = keys.filter((key) => !elsewhere.test(key) && shown(key, trial) !== "");
+  const shownElsewhere = /^([dwbg]\d+|run|id|reason|detail)$/;
+  const facts = keys.filter((key) => !shownElsewhere.test(key) && shown(key, trial) !== "");
   const reason = [value("reason", trial), value("detail", trial)].filter(Boolean).join(": ");
-  at("network").replaceChildren(
-    html("h3", {}, called(trial)),
+  byId("network").replaceChildren(
+    html("h3", {}, nameOf(trial)),
     ...(failed(trial) ? [html("p", { class: "failed" }, `Failed: ${reason}`)] : []),
-    html("h4", {}, "Width of each block", value("w_0", trial) === null ? "" : " (dashed: w_0 + w_a j, not quantised)"),
+    html("h4", {}, "Width of each block", value("w_0", trial) === null ? "" : " (dashed: w_0 + w_a j, unquantised)"),
     staircase(trial, stages), stageTable(trial, stages),
     html("h4", {}, "Learning curve"), curve(data.histories[trial]),
     html("dl", {}, ...facts.map((key) => html("div", { title: columns.get(key).help }, html("dt", {}, key),
@@ -409,7 +411,7 @@ function choose(trial) {
 }
 
 function stageTable(trial, stages) {
-  const names = { d: "depth d", w: "width w", b: "bottleneck b", g: "group width g" };
+  const names = { d: "depth d", w: "width w", b: "bottleneck ratio b", g: "group width g" };
   const row = (letter) => html("tr", {}, html("th", { scope: "row", class: "text" }, names[letter]),
     ...stages.map((stage) => html("td", {}, shown(`${letter}${stage}`, trial))));
   const numbers = stages.map((stage) => html("th", { scope: "col" }, String(stage)));
@@ -417,8 +419,8 @@ function stageTable(trial, stages) {
   return html("div", { class: "scroll" }, html("table", {}, head, html("tbody", {}, ...[..."dwbg"].map(row))));
 }
 
-// A bar for each block, as high as it is wide; stages in turn light and dark. For a RegNet a dashed line: the widths of
-// its blocks before quantisation ("Designing Network Design Spaces", equation 2).
+// Draw a bar for each block, whose height is the block's width, in light and dark for alternate stages. A RegNet has a
+// dashed line: the widths before quantisation ("Designing Network Design Spaces", equation 2).
 function staircase(trial, stages) {
   const size = (stage) => [value(`d${stage}`, trial), value(`w${stage}`, trial)]; // depth, width
   const blocks = stages.flatMap((stage) => Array(size(stage)[0]).fill({ stage, width: size(stage)[1] }));
@@ -440,19 +442,19 @@ function staircase(trial, stages) {
   for (const stage of stages) {
     const [depth, width] = size(stage);
     const middle = { x: x.at(before + (depth + 1) / 2), y: y.at(width) - 4, "text-anchor": "middle" };
-    if (x.at(depth) - x.at(0) > 22) chart.append(svg("text", middle, String(width))); // else there is no room
+    if (x.at(depth) - x.at(0) > 22) chart.append(svg("text", middle, String(width))); // otherwise there is no space
     before += depth;
   }
   return chart;
 }
 
-// Errors over the epochs: of the test images solid with dots, of the training images dashed.
+// Draw the errors over the epochs: test errors solid with dots, training errors dashed.
 function curve(history) {
   if (!history) return html("p", { class: "small" }, "No epochs are recorded for this network.");
   const [epochs, test, train] = history;
   const box = { left: 52, right: 350, top: 24, bottom: 150 };
   const chart = svg("svg", { class: "chart curve", viewBox: "0 0 360 190", role: "img",
-    "aria-label": `Test error after each epoch, per cent: ${test.join(", ")}` });
+    "aria-label": `Test error after each epoch, percent: ${test.join(", ")}` });
   const x = linear(Math.min(...epochs) - 0.3, Math.max(...epochs) + 0.3, box.left, box.right);
   x.ticks = x.ticks.filter(Number.isInteger);
   const y = linear(0, Math.max(...test, ...train), box.bottom, box.top);
@@ -475,12 +477,12 @@ function nameSteps(plot, area) {
   const picture = plot.querySelector("svg"), view = picture.viewBox.baseVal;
   const counts = (trial) => value("status", trial) === "done" || (failed(trial) && !leftOut.has(trial));
   const step = (trial) => ({ trial, error: failed(trial) ? data.chance : value("error", trial) });
-  const curves = data.runs.map((run) => ({ name: run.name, steps: every
-    .filter((trial) => value("run", trial) === run.name && counts(trial)).map(step) })).filter((one) => one.steps.length);
+  const curves = data.runs.map((run) => ({ name: run.name, steps: allTrials
+    .filter((trial) => value("run", trial) === run.name && counts(trial)).map(step) })).filter(({ steps }) => steps.length);
   const cursor = picture.appendChild(svg("line", { class: "cursor", visibility: "hidden",
     y1: area.top * view.height, y2: area.bottom * view.height }));
 
-  // What lies below the pointer: an error, how many networks of each run are as good, and the step that is nearest.
+  // Return what is under the pointer: an error, how many networks of each run are as good, and the nearest step.
   function find(event) {
     const size = picture.getBoundingClientRect();
     const [left, top] = [event.clientX - size.left, event.clientY - size.top];
@@ -488,85 +490,85 @@ function nameSteps(plot, area) {
     const up = (area.bottom - top / size.height) / (area.bottom - area.top);
     if (right < 0 || right > 1 || up < 0 || up > 1 || !curves.length) return null;
     const error = area.low + right * (area.high - area.low), part = area.least + up * (area.most - area.least);
-    const best = curves.map(({ steps }) => steps.filter((one) => one.error <= error).length);
+    const best = curves.map(({ steps }) => steps.filter((step) => step.error <= error).length);
     const off = curves.map(({ steps }, i) => Math.abs(best[i] / steps.length - part));
     const { steps } = curves[off.indexOf(Math.min(...off))];
     const near = steps.reduce((a, b) => (Math.abs(b.error - error) < Math.abs(a.error - error) ? b : a));
-    const parts = curves.map((one, i) =>
-      `${one.name}: ${((100 * best[i]) / one.steps.length).toFixed(1)}% (${best[i]} of ${one.steps.length})`);
-    const texts = [`error at most ${error.toFixed(2)}%`, ...parts, `nearest: ${called(near.trial)}, ${outcome(near.trial)}`];
+    const parts = curves.map(({ name, steps: all }, i) =>
+      `${name}: ${((100 * best[i]) / all.length).toFixed(1)}% (${best[i]} of ${all.length})`);
+    const texts = [`error at most ${error.toFixed(2)}%`, ...parts, `nearest: ${nameOf(near.trial)}, ${outcome(near.trial)}`];
     return { left, top, texts, trial: near.trial, x: (left / size.width) * view.width };
   }
 
   plot.addEventListener("pointermove", (event) => {
-    const found = find(event);
-    cursor.setAttribute("visibility", found ? "visible" : "hidden");
-    if (!found) return hideTip(plot);
-    for (const end of ["x1", "x2"]) cursor.setAttribute(end, found.x);
-    showTip(plot, found.texts, found.left, found.top);
+    const target = find(event);
+    cursor.setAttribute("visibility", target ? "visible" : "hidden");
+    if (!target) return hideTip(plot);
+    for (const end of ["x1", "x2"]) cursor.setAttribute(end, target.x);
+    showTip(plot, target.texts, target.left, target.top);
   });
   plot.addEventListener("pointerleave", () => {
     cursor.setAttribute("visibility", "hidden");
     hideTip(plot);
   });
   plot.addEventListener("click", (event) => {
-    const found = find(event);
-    if (!found) return;
-    choose(found.trial);
-    at("network").scrollIntoView({ block: "center" });
+    const target = find(event);
+    if (!target) return;
+    choose(target.trial);
+    byId("network").scrollIntoView({ block: "center" });
   });
 }
 
-// --- Beginning ------------------------------------------------------------------------------------------------------
+// --- Start ----------------------------------------------------------------------------------------------------------
 
 function begin() {
-  at("explore").hidden = false;
+  byId("explore").hidden = false;
   for (const axis of ["x", "y"]) {
-    const varied = (values) => new Set(values.filter((one) => one !== null)).size > 1;
+    const varied = (values) => new Set(values.filter((value) => value !== null)).size > 1;
     const choices = data.columns.filter(({ key, axis: own, values }) =>
       own === axis && (key === "flops" || key === "error" || varied(values)));
-    at(`axis-${axis}`).append(...choices.map((column) => html("option", { title: column.help }, column.key)));
-    at(`axis-${axis}`).addEventListener("change", drawScatter);
+    byId(`axis-${axis}`).append(...choices.map((column) => html("option", { title: column.help }, column.key)));
+    byId(`axis-${axis}`).addEventListener("change", drawScatter);
   }
   const small = { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" };
-  at("legend").append(...data.runs.map((run) =>
+  byId("legend").append(...data.runs.map((run) =>
     html("li", {}, svg("svg", small, markerOf(run)), `${run.name}: ${run.progress}`)));
-  at("columns").append(...data.columns.map(({ key, help }) => html("div", {}, html("dt", {}, key), html("dd", {}, help))));
-  let wait;
-  at("expression").addEventListener("input", () => {
-    clearTimeout(wait);
-    wait = setTimeout(filter, 250);
+  byId("columns").append(...data.columns.map(({ key, help }) => html("div", {}, html("dt", {}, key), html("dd", {}, help))));
+  let timer;
+  byId("expression").addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(filter, 250);
   });
-  at("filter").addEventListener("submit", (event) => {
+  byId("filter").addEventListener("submit", (event) => {
     event.preventDefault();
-    clearTimeout(wait);
+    clearTimeout(timer);
     filter();
   });
-  at("clear").addEventListener("click", () => {
-    at("expression").value = "";
+  byId("clear").addEventListener("click", () => {
+    byId("expression").value = "";
     filter();
   });
-  at("trials-table").addEventListener("click", (event) => {
+  byId("trials-table").addEventListener("click", (event) => {
     const row = event.target.closest("tbody tr");
     if (!row) return;
     choose(Number(row.dataset.trial));
-    at("network").scrollIntoView({ block: "nearest" });
+    byId("network").scrollIntoView({ block: "nearest" });
   });
-  at("back").addEventListener("click", () => fillTable(state.first - ROWS));
-  at("next").addEventListener("click", () => fillTable(state.first + ROWS));
+  byId("back").addEventListener("click", () => fillTable(state.first - ROWS));
+  byId("next").addEventListener("click", () => fillTable(state.first + ROWS));
   sort();
-  const done = every.filter((trial) => value("status", trial) === "done");
+  const done = allTrials.filter((trial) => value("status", trial) === "done");
   const best = done.sort((a, b) => value("error", a) - value("error", b));
-  choose(best[0] ?? every[0]);
+  choose(best[0] ?? allTrials[0]);
   let width = 0;
-  new ResizeObserver(() => { // fires at once, too
-    if (at("scatter").clientWidth !== width) drawScatter();
-    width = at("scatter").clientWidth;
-  }).observe(at("scatter"));
-  nameSteps(at("plot-edf"), data.edf);
+  new ResizeObserver(() => { // is also called at the start
+    if (byId("scatter").clientWidth !== width) drawScatter();
+    width = byId("scatter").clientWidth;
+  }).observe(byId("scatter"));
+  nameSteps(byId("plot-edf"), data.edf);
   const details = [...document.querySelectorAll("main details:not(#filter-help)")];
-  addEventListener("beforeprint", () => details.forEach((one) => { one.dataset.was = one.open; one.open = true; }));
-  addEventListener("afterprint", () => details.forEach((one) => { one.open = one.dataset.was === "true"; }));
+  addEventListener("beforeprint", () => details.forEach((part) => { part.dataset.was = part.open; part.open = true; }));
+  addEventListener("afterprint", () => details.forEach((part) => { part.open = part.dataset.was === "true"; }));
 }
 
 begin();
