@@ -64,10 +64,10 @@ def begun(run, status="running"):
     return run_status(run).counts[status]
 
 
-def assert_as_if_undisturbed(run, reference, *, tries=None):
+def assert_as_if_undisturbed(run, reference, *, attempts=None):
     """Nothing lost, and the same numbers to the last digit as a run that nothing happened to.
 
-    ``tries`` is how many tries may have begun in all; by default one a trial, so that nothing was trained twice.
+    ``attempts`` is how many attempts may have begun in all; by default one a trial, so that nothing was trained twice.
     """
     n = len(run.ids())
     assert run_status(run).counts == {"done": n, "failed": 0, "running": 0, "waiting": 0}
@@ -75,7 +75,7 @@ def assert_as_if_undisturbed(run, reference, *, tries=None):
     whole = curves(reference)
     assert curves(run) == {id_: whole[id_] for id_ in run.ids()}
     begun = starts(run)
-    assert sum(begun.values()) <= (n if tries is None else tries), begun
+    assert sum(begun.values()) <= (n if attempts is None else attempts), begun
     for id_ in run.ids():
         log = run.trial(id_).log.read_text()
         assert log.count("done: final error") == 1

@@ -78,4 +78,4 @@ def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, data_root, monke
     print(done)
     assert sum(done.values()) > LEAST
     assert list((tmp_path / "faults").glob("*.clash")) == []  # nothing was trained twice at a time
-    assert_as_if_undisturbed(run, whole, tries=100 * TRIALS)
+    assert_as_if_undisturbed(run, whole, attempts=100 * TRIALS)

@@ -67,7 +67,7 @@ def test_pre_empted_it_requeues_itself_and_ends_with_the_same_numbers(make_clust
     about = json.loads((run.path / "network.json").read_text())["about"]
     assert about["provenance"][0]["command"].startswith("python -m designspace.train model=regnetx_200mf")
     again = train(tmp_path / "out", epochs, *SLURM)
-    assert "nothing to submit; 1 had ended before" in again
+    assert "nothing to submit; 1 had finished before" in again
     assert f"the model is in {run.path}" in again
 
 

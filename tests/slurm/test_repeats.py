@@ -17,7 +17,7 @@ def test_several_seeds_then_the_best_network_again(cluster, tmp_path, data_root)
     a, b, c, a1, b1, c1 = run.trial_keys()
     assert run.launches()[0].tasks() == [[a, c], [b, a1], [b1, c1]]  # two tasks side by side take turns
     wait_for_end(run, cluster)
-    assert "nothing to submit; 6 had ended before" in launch(run)
+    assert "nothing to submit; 6 had finished before" in launch(run)
     words = ("launcher=slurm", "launcher.cpus_per_task=1", "top=1", "seeds=2")
     assert "2 trials in 1 task" in command("retrain", run, *words, "dry_run=true")
     said = command("retrain", run, *words, "wait=true")

@@ -60,7 +60,7 @@ def test_forty_trials_over_four_nodes(cluster, reference, tmp_path, gate):
     said = launch(run, *limits, "launcher.sbatch=[exclusive]")
     assert "40 trials in 8 tasks of up to 5 trials" in said
     again = launch(run, *limits)  # all are queued or running by now
-    assert "nothing to submit; 0 had ended before, 40 are queued or running" in again
+    assert "nothing to submit; 0 had finished before, 40 are queued or running" in again
 
     def running_on():
         lines = cluster.run("squeue", "-h", "-r", "-t", "running", "-o", "%N").splitlines()
@@ -80,7 +80,7 @@ def test_forty_trials_over_four_nodes(cluster, reference, tmp_path, gate):
     assert most <= 4
     assert_as_if_undisturbed(run, reference)
     assert run.results.read_text().count(",done,") == 40
-    assert "nothing to submit; 40 had ended before" in launch(run)
+    assert "nothing to submit; 40 had finished before" in launch(run)
 
 
 def test_a_task_s_trials_go_on_when_its_workers_are_killed(cluster, reference, tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_task_s_trials_go_on_when_its_workers_are_killed(cluster, reference, t
     plan_faults(tmp_path / "faults", faults, monkeypatch)
     launch(run, "launcher.trials_per_task=3")
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, reference, tries=6 + len(faults))
+    assert_as_if_undisturbed(run, reference, attempts=6 + len(faults))
 
 
 def test_a_task_whose_own_process_is_killed_is_requeued(cluster, long_reference, tmp_path, gate):
@@ -101,7 +101,7 @@ def test_a_task_whose_own_process_is_killed_is_requeued(cluster, long_reference,
     os.kill(tasks_at_work(run)[0], signal.SIGKILL)
     gate.unlink()
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, long_reference, tries=8)
+    assert_as_if_undisturbed(run, long_reference, attempts=8)
 
 
 def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path, gate):
@@ -121,7 +121,7 @@ def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path, gate):
     gate.unlink()
     launch(run)
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, long_reference, tries=20)
+    assert_as_if_undisturbed(run, long_reference, attempts=20)
 
 
 def test_time_limits_shorter_than_the_trial(cluster, tmp_path, data_root, monkeypatch):
@@ -138,7 +138,7 @@ def test_time_limits_shorter_than_the_trial(cluster, tmp_path, data_root, monkey
     launch(long, "launcher.time=2", "launcher.max_retries=20")  # a busy machine may need a whole task to begin
     launch(stuck, "launcher.time=2", "launcher.max_retries=0")
     wait_for_end(long, cluster)
-    assert_as_if_undisturbed(long, whole, tries=20)
+    assert_as_if_undisturbed(long, whole, attempts=20)
     log = next(long.path.glob("launches/*/jobs/*_log.out")).read_text()
     assert "Caught signal SIGUSR2" in log
     assert log.count("1 trial, 1 worker") >= long.trial(id_).log.read_text().count(" started on ") >= 2
@@ -159,7 +159,7 @@ def test_a_node_crashes_and_comes_back(cluster, long_reference, tmp_path, gate):
     cluster.start_node(int(node[1:]))
     gate.unlink()
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, long_reference, tries=9)
+    assert_as_if_undisturbed(run, long_reference, attempts=9)
 
 
 def test_two_copies_of_a_task_after_a_node_was_lost_from_sight(cluster, long_reference, tmp_path, gate):
@@ -191,7 +191,7 @@ def test_pre_emption(grace, make_cluster, long_reference, tmp_path, gate):
     wait_until(lambda: not workers(run), "end of the pre-empted tasks")
     gate.unlink()
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, long_reference, tries=8)
+    assert_as_if_undisturbed(run, long_reference, attempts=8)
     assert [run.trial(id_).attempts() for id_ in run.ids()] == 6 * [()]
 
 
@@ -218,7 +218,7 @@ def test_without_accounting(make_cluster, long_reference, tmp_path, gate):
     said = launch(run, "wait=true")
     assert "results are in" in said
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, long_reference, tries=9)
+    assert_as_if_undisturbed(run, long_reference, attempts=9)
 
 
 def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
     assert "4 trials wait again" in command("retry", run)
     launch(run)
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, reference, tries=40)
+    assert_as_if_undisturbed(run, reference, attempts=40)
 
 
 def test_more_tasks_than_an_array_may_have(make_cluster, reference, tmp_path, gate):
@@ -288,7 +288,7 @@ def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path, gate):
     [
         ("set -e,module load nothing", "module: command not found"),
         ("export PATH=/nowhere", "srun: command not found"),
-        ("exit 3", "There is nothing in the log"),
+        ("exit 3", "is empty or missing"),
     ],
 )
 def test_tasks_that_end_before_they_start(setup, said_why, cluster, reference, tmp_path):
@@ -375,7 +375,7 @@ def test_a_full_disk(cluster, reference, tmp_path):
     assert "File too large" in logs
     launch(run)
     wait_for_end(run, cluster)
-    assert_as_if_undisturbed(run, reference, tries=40)
+    assert_as_if_undisturbed(run, reference, attempts=40)
 
 
 @pytest.mark.parametrize("launcher", ["local", "slurm"])

@@ -117,7 +117,7 @@ def test_where_no_trial_can_be_written_the_launch_ends(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=4)
     (tmp_path / "elsewhere").mkdir()
     (run.path / "trials").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RunError, match="trials is a link, and what is in a run folder must lie there"):
+    with pytest.raises(RunError, match="trials is a link, but a run folder must not contain links"):
         launch(run, data_root)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -143,8 +143,8 @@ def test_damaged_trials_of_another_folder_are_not_taken_over(tmp_path, capsys):
     damaged, linked, whole, _ = there.ids()
     (there.trial(damaged).path / "result.json").write_text("{")
     (there.trial(linked).path / "log.txt").symlink_to(secret)
-    (taken,) = merge(here, [there], {})
-    assert taken.taken == 1
+    (merged,) = merge(here, [there], {})
+    assert merged.copied == 1
     assert [state.status for state in here.states(here.ids())] == ["waiting", "waiting", "done", "waiting"]
     assert not any("nobody" in path.read_text() for path in here.path.rglob("log.txt"))
     assert here.states([whole])[0].result == RESULT

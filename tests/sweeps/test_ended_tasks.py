@@ -47,7 +47,7 @@ def launched(run, tasks, **about):
 
 
 def words(run):
-    return ended_tasks(run, run.states(run.ids())).in_words
+    return ended_tasks(run, run.states(run.ids())).message
 
 
 def command(name, run, *arguments):
@@ -64,8 +64,8 @@ def test_a_launch_that_waits_for_tasks_that_never_start_fails(run, no_task_start
     assert "other launch" not in said
     expected = (
         "run: 4 trials have no result, and SLURM has no tasks of this run any more: 2 array tasks ended before any "
-        f"training began. There is nothing in the log {launch.jobs.resolve()}/4711_0_0_log.out: can the nodes write "
-        "there? The same launch again submits what is left"
+        f"training began. The log {launch.jobs.resolve()}/4711_0_0_log.out is empty or missing: can the nodes write "
+        "there? The same launch command submits them again"
     )
     assert expected in done.stderr
     shown = command("status", run)
@@ -81,7 +81,7 @@ def test_the_log_of_a_task_that_never_started_is_quoted(run):
     )
     assert (
         f"2 array tasks ended before any training began. The log {launch.jobs}/4711_1_0_log.out ends with: "
-        "bash: line 1: exec: /opt/?[31mpython: not found. The same launch again"
+        "bash: line 1: exec: /opt/?[31mpython: not found. The same launch command"
     ) in words(run)
 
 
@@ -123,7 +123,7 @@ def test_trials_that_another_launch_is_at_work_on_are_left_out(run):
     assert ended_tasks(run, run.states(run.ids())).trials == 3
     for id_ in run.ids()[1:]:
         claims.take(run.trial(id_).path)
-    assert ended_tasks(run, run.states(run.ids())).in_words == ""
+    assert ended_tasks(run, run.states(run.ids())).message == ""
     # A claim that a lost task of this run left behind is nobody's work.
     claim.path.write_text(claim.path.read_text().replace('"job": ""', '"job": "4711_0"'))
     assert ended_tasks(run, run.states(run.ids())).trials == 1
@@ -133,7 +133,7 @@ def test_trials_that_another_launch_is_at_work_on_are_left_out(run):
 def test_a_log_that_is_no_file_is_not_read(run, make):
     launch = launched(run, [run.ids()])
     make(launch.jobs / "4711_0_log.out")
-    assert "There is nothing in the log" in words(run)
+    assert "is empty or missing" in words(run)
 
 
 def test_a_run_that_was_never_on_slurm_has_no_tasks(run):

@@ -13,11 +13,11 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs
 from designspace.sweeps.launch import check_fit, run_local
-from designspace.sweeps.local import Effort, Pool
-from designspace.sweeps.messages import Event, Order, Settings, Task
-from designspace.sweeps.places import slots, within_memory, worker_bytes
+from designspace.sweeps.local import Pool, RetryPolicy
+from designspace.sweeps.messages import Assignment, Event, Settings, Task
 from designspace.sweeps.process import Slot
 from designspace.sweeps.progress import PoolProgress, tasks_of
+from designspace.sweeps.slots import within_memory, worker_bytes, worker_slots
 from designspace.sweeps.status import run_status
 from designspace.sweeps.worker import Worker
 from designspace.trials import claims
@@ -113,13 +113,13 @@ def test_trials_that_always_fail_are_rows_with_their_reasons(tmp_path, data_root
     *bad, good = run.ids()
     planned = {id_: {"kind": kind, "epoch": 1, "times": -1} for id_, (kind, *_) in zip(bad, ALWAYS, strict=True)}
     plan_faults(tmp_path / "faults", planned, monkeypatch)
-    assert launch(run, data_root, effort=Effort(max_retries=1)).failed == len(ALWAYS)
+    assert launch(run, data_root, retry_policy=RetryPolicy(max_retries=1)).failed == len(ALWAYS)
     gathered = run.gather()
-    for id_, row, (kind, tries, reason, detail) in zip(bad, gathered.rows, ALWAYS, strict=False):
+    for id_, row, (kind, attempts, reason, detail) in zip(bad, gathered.rows, ALWAYS, strict=False):
         failure = run.trial(id_).state().failure
         assert (failure.reason, failure.epochs) == (reason, 1), kind
         assert detail in failure.detail
-        assert len(run.trial(id_).attempts()) == tries, kind
+        assert len(run.trial(id_).attempts()) == attempts, kind
         values = dict(zip(gathered.header, row, strict=True))
         assert (values["status"], values["reason"], values["final_error"]) == ("failed", reason, None)
     assert run_status(run).reasons == dict(Counter(reason for _, _, reason, _ in ALWAYS))
@@ -142,7 +142,7 @@ def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, 
         once: {"kind": "hang", "epoch": 0, "times": 1},
     }
     plan_faults(tmp_path / "faults", planned, monkeypatch)
-    assert launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=10)).failed == 1
+    assert launch(run, data_root, retry_policy=RetryPolicy(max_retries=1, trial_timeout_s=10)).failed == 1
     failure = run.trial(always).state().failure
     assert (failure.reason, failure.epochs) == ("time limit", 1)
     assert "longer than trial_timeout_min allows" in failure.detail
@@ -175,7 +175,7 @@ def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, 
     said = []
     worker = Worker(Settings("cpu", str(data_root), max_retries=1), said.append)
     for _ in range(2):
-        worker.run(Order(Task(str(run.path), run.ids()[0])))
+        worker.run(Assignment(Task(str(run.path), run.ids()[0])))
     assert [event.kind for event in said] == ["retry", "failed"]
     assert run.states(run.ids())[0].failure.reason == "out of memory"
     assert claims.current(run.trial(run.ids()[0]).path) is None
@@ -198,7 +198,7 @@ def test_a_worker_of_a_gpu_goes_on_where_only_memory_ran_out(tmp_path, data_root
     run = make_run(tmp_path / "run", n=1)
     said = []
     worker = Worker(Settings("cuda", str(data_root), max_retries=0), said.append)
-    worker.run(Order(Task(str(run.path), run.ids()[0])))
+    worker.run(Assignment(Task(str(run.path), run.ids()[0])))
     assert worker.is_spent == spent
     assert [event.kind for event in said] == ["leaving"] * spent + ["failed"]
 
@@ -267,7 +267,7 @@ def test_workers_that_cannot_start_end_in_one_message(tmp_path, data_root):
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise SystemExit(7)")
     with pytest.raises(
-        RunError, match=r"workers cannot start here \(exit code 7\); their last words are in .*workers.log"
+        RunError, match=r"workers cannot start here \(exit code 7\); see the last lines of .*workers.log"
     ):
         pool.run(tasks_of([run])[0])
 
@@ -331,7 +331,7 @@ def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tm
 
 def test_two_devices_train_a_trial_together(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=1, devices=2)
-    assert launch(run, data_root, slots("cpu", 1, gpus_per_trial=2)).failed == 0
+    assert launch(run, data_root, worker_slots("cpu", 1, gpus_per_trial=2)).failed == 0
     result = run.states(run.ids())[0].result
     assert result.device == "2 x cpu"
     assert 0 < result.final_error < 95
@@ -370,19 +370,19 @@ def test_images_that_do_not_fit_are_refused_before_anything_runs(data_root):
 )
 def test_bad_places(arguments, message):
     with pytest.raises(InputError, match=message):
-        slots(*arguments)
+        worker_slots(*arguments)
 
 
 def test_workers_as_far_as_memory_goes(monkeypatch, data_root):
-    monkeypatch.setattr("designspace.sweeps.places.available_bytes", lambda: 4e9)
+    monkeypatch.setattr("designspace.sweeps.slots.available_bytes", lambda: 4e9)
     need = worker_bytes(Costs.of(SPACE.sample(4), 16), RECIPE, "cpu", data_root)
     assert 0.3e9 < need < 1e9
     assert within_memory(CPU, need, is_fixed=False) == (CPU, "")
-    places, note = within_memory(32 * CPU, need, is_fixed=False)
-    assert len(places) == int(3.6e9 / need)
-    assert f"{len(places)} workers are started" in note
-    places, note = within_memory(32 * CPU, need, is_fixed=True)
-    assert len(places) == 64
+    slots, note = within_memory(32 * CPU, need, is_fixed=False)
+    assert len(slots) == int(3.6e9 / need)
+    assert f"{len(slots)} workers are started" in note
+    slots, note = within_memory(32 * CPU, need, is_fixed=True)
+    assert len(slots) == 64
     assert note.startswith("warning: 64 workers need about")
 
 
@@ -396,20 +396,20 @@ def test_images_that_are_mapped_into_memory_are_shared(monkeypatch):
 
 
 def test_gpus_are_shared_out(monkeypatch):
-    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 4)
-    assert slots() == [Slot("cuda", (i,)) for i in range(4)]
-    assert slots(workers_per_gpu=2) == 2 * [Slot("cuda", (i,)) for i in range(4)]
-    assert slots(gpus_per_trial=2) == [Slot("cuda", (0, 1)), Slot("cuda", (2, 3))]
-    assert slots(gpus_per_trial=3) == [Slot("cuda", (0, 1, 2))]
+    monkeypatch.setattr("designspace.sweeps.slots._count_gpus", lambda: 4)
+    assert worker_slots() == [Slot("cuda", (i,)) for i in range(4)]
+    assert worker_slots(workers_per_gpu=2) == 2 * [Slot("cuda", (i,)) for i in range(4)]
+    assert worker_slots(gpus_per_trial=2) == [Slot("cuda", (0, 1)), Slot("cuda", (2, 3))]
+    assert worker_slots(gpus_per_trial=3) == [Slot("cuda", (0, 1, 2))]
     with pytest.raises(InputError, match="gpus_per_trial is 8, but there are 4 GPUs"):
-        slots(gpus_per_trial=8)
+        worker_slots(gpus_per_trial=8)
     with pytest.raises(InputError, match="cannot both be above 1"):
-        slots(gpus_per_trial=2, workers_per_gpu=2)
+        worker_slots(gpus_per_trial=2, workers_per_gpu=2)
 
 
 def test_one_worker_a_core():
-    assert slots("cpu") == [Slot("cpu")] * len(os.sched_getaffinity(0))
-    assert slots("cpu", 3) == [Slot("cpu")] * 3
+    assert worker_slots("cpu") == [Slot("cpu")] * len(os.sched_getaffinity(0))
+    assert worker_slots("cpu", 3) == [Slot("cpu")] * 3
 
 
 def test_progress_counts_epochs_of_resumed_trials_right(monkeypatch):
@@ -418,20 +418,20 @@ def test_progress_counts_epochs_of_resumed_trials_right(monkeypatch):
     now = progress._started
     monkeypatch.setattr("time.monotonic", lambda: now + 10)
     assert progress.left_s is None
-    progress.take(tasks[0], Event("ready"))
-    progress.take(tasks[0], Event("epoch", epoch=9, error=30.0))
+    progress.handle_event(tasks[0], Event("ready"))
+    progress.handle_event(tasks[0], Event("epoch", epoch=9, error=30.0))
     assert (progress.total, progress.finished) == (5, 3)
     assert progress.left_s == pytest.approx(110)
-    progress.take(tasks[0], Event("epoch", epoch=10, error=15.0))
-    progress.take(tasks[0], Event("done", epoch=10, error=15.0))
+    progress.handle_event(tasks[0], Event("epoch", epoch=10, error=15.0))
+    progress.handle_event(tasks[0], Event("done", epoch=10, error=15.0))
     assert (progress.finished, progress.best, progress.left_s) == (4, 15.0, pytest.approx(50))
-    progress.take(tasks[1], Event("failed", detail="diverged: loss is nan"))
+    progress.handle_event(tasks[1], Event("failed", detail="diverged: loss is nan"))
     assert (progress.finished, progress.failed, progress.left_s) == (5, 1, 0)
 
 
 def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
     """Two trials of a minute side by side, a pause of a day, then two more: 120 an hour, and the pause is forgotten."""
-    monkeypatch.setattr("designspace.sweeps.status.RECENT", 2)
+    monkeypatch.setattr("designspace.sweeps.status.RECENT_TRIALS", 2)
     run = make_run(tmp_path / "speed", n=5)
     for i, id_ in enumerate(run.population().ids[:4]):
         start = 1e9 + (86_400 if i >= 2 else 0)
@@ -459,7 +459,7 @@ def test_copied_trials_say_nothing_of_the_speed(tmp_path):
 
 
 def test_messages_read_back():
-    order, event = Order(Task("runs/ä b", "0123"), "2/ab"), Event("epoch", 3, 12.5, 'a "line"\nand more')
-    assert Order.from_line(order.to_line()) == order
+    assignment, event = Assignment(Task("runs/ä b", "0123"), "2/ab"), Event("epoch", 3, 12.5, 'a "line"\nand more')
+    assert Assignment.from_line(assignment.to_line()) == assignment
     assert Event.from_line(event.to_line()) == event
     assert event.to_line().count(b"\n") == 1

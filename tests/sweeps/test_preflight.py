@@ -55,7 +55,7 @@ def test_a_recipe_that_does_not_fit_its_images(changes, message):
 )
 def test_batch_norm_needs_two_values(network, changes):
     assert check_training(Recipe(**changes), NetworkColumns.of(NETWORK))
-    with pytest.raises(InputError, match="one image at a time, and batch-norm needs two or more in networks with"):
+    with pytest.raises(InputError, match="one image at a time, but batch-norm needs two or more in networks with"):
         check_training(Recipe(**changes), NetworkColumns.of(network))
     assert check_training(Recipe(**changes, trainer="mine:train"), NetworkColumns.of(network))
 
@@ -71,7 +71,9 @@ def test_batch_norm_is_shared_by_gpus_only():
 
 def test_devices_that_share_statistics_see_more_than_one_image():
     assert check_training(Recipe(batch_size=4, devices=4, sync_norm=True), NetworkColumns.of(SPLIT))
-    with pytest.raises(InputError, match=r"by recipe.devices=4 are one .* take fewer parts, or recipe.batch_size=8 or"):
+    with pytest.raises(
+        InputError, match=r"by recipe.devices=4 are one .* choose fewer parts, or recipe.batch_size=8 or"
+    ):
         check_training(Recipe(batch_size=4, devices=4), NetworkColumns.of(SPLIT))
 
 
@@ -96,7 +98,7 @@ def test_what_is_taken_of_the_images():
 def test_images_of_one_class(monkeypatch):
     monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 16, 1))
     monkeypatch.setattr("designspace.data.counts", lambda name, root: DataCounts(10, 10))
-    with pytest.raises(InputError, match="one has images of one class"):
+    with pytest.raises(InputError, match="one has images of only one class"):
         check_training(Recipe(data="one"), NetworkColumns.of(networks.get("resnet50")))
 
 

@@ -12,14 +12,14 @@ from designspace.analysis.results import Results
 from designspace.library.loading import find
 from designspace.support.errors import InputError
 from designspace.sweeps.launch import run_local
-from designspace.sweeps.messages import Order, Task
+from designspace.sweeps.messages import Assignment, Task
 from designspace.sweeps.progress import Progress, tasks_of
-from designspace.sweeps.slurm import _pack, _packs
-from designspace.sweeps.slurm_settings import Slurm
+from designspace.sweeps.slurm import _batches, _plan_batches
+from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.sweeps.status import run_status, trial_status
 from designspace.sweeps.upkeep import leftovers, retry
 from designspace.trials.folder import RunFolder
-from designspace.trials.merge import Taken, merge
+from designspace.trials.merge import MergeResult, merge
 from designspace.trials.plan import Repeats, further_seeds
 from designspace.trials.retraining import with_fresh_seeds
 from designspace.trials.trial import Trial, TrialFailure, TrialResult
@@ -135,10 +135,10 @@ def test_an_id_names_the_network_and_a_key_a_trial(trained):
 
 def test_other_runs_take_repeats_over(trained, tmp_path):
     whole = RunFolder(tmp_path / "whole")
-    assert merge(whole, [trained], {}) == [Taken(5, 0, 0, shared=2)]
+    assert merge(whole, [trained], {}) == [MergeResult(5, 0, 0, shared=2)]
     assert whole.plan() == trained.plan()
     assert numbers(whole) == numbers(trained)
-    assert merge(whole, [trained], {}) == [Taken(0, 5, 0, shared=2)]
+    assert merge(whole, [trained], {}) == [MergeResult(0, 5, 0, shared=2)]
     other = RunFolder(tmp_path / "other")
     other.create(trained.population(), {})
     other.write_plan(RECIPE, 0, Repeats((4,)))
@@ -168,11 +168,11 @@ def test_only_some_trials_are_trained_and_counted(tmp_path, data_root):
     progress = run_local([run], 2, CPU, data_root, lambda bar: bars.append(bar) or (lambda: None), only=only)
     assert (progress.total, progress.finished) == (1, 1)
     assert run_status(run).counts == {"done": 1, "failed": 0, "running": 0, "waiting": 2}
-    looked = Progress(0)
-    looked.look([run], only)
-    assert (looked.total, looked.finished, looked.left) == (1, 1, 0)
-    looked.look([run])
-    assert (looked.total, looked.finished, looked.left) == (3, 1, 2)
+    watched = Progress(0)
+    watched.update([run], only)
+    assert (watched.total, watched.finished, watched.left) == (1, 1, 0)
+    watched.update([run])
+    assert (watched.total, watched.finished, watched.left) == (3, 1, 2)
 
 
 def test_upkeep_of_repeats(tmp_path):
@@ -195,8 +195,8 @@ def test_upkeep_of_repeats(tmp_path):
 
 
 def test_orders_hold_keys():
-    order = Order(Task("runs/a", "60e881614052-s3"), "1/ab")
-    assert Order.from_line(order.to_line()) == order
+    assignment = Assignment(Task("runs/a", "60e881614052-s3"), "1/ab")
+    assert Assignment.from_line(assignment.to_line()) == assignment
 
 
 def test_array_tasks_hold_the_repeats_that_are_asked_for(tmp_path, monkeypatch):
@@ -206,12 +206,12 @@ def test_array_tasks_hold_the_repeats_that_are_asked_for(tmp_path, monkeypatch):
     plan = dataclasses.replace(
         run.plan(), repeats=Repeats((1,))
     )  # the run's own only once SLURM has accepted the tasks
-    settings = Slurm(trials_per_task=3)
-    planned, packs = _pack(run, plan, settings, lambda: 1.0, 1, None)
-    assert packs == [[a, b, f"{a}-s1"], [f"{b}-s1"]]
-    assert (planned.trials, planned.ended) == (4, 0)
-    _, packs = _pack(run, plan, settings, lambda: 1.0, 1, {f"{b}-s1"})
-    assert packs == [[f"{b}-s1"]]
+    settings = SlurmSettings(trials_per_task=3)
+    planned, batches = _plan_batches(run, plan, settings, lambda: 1.0, 1, None)
+    assert batches == [[a, b, f"{a}-s1"], [f"{b}-s1"]]
+    assert (planned.trials, planned.finished) == (4, 0)
+    _, batches = _plan_batches(run, plan, settings, lambda: 1.0, 1, {f"{b}-s1"})
+    assert batches == [[f"{b}-s1"]]
     launch_folder = run.new_launch({})
     launch_folder.write_tasks([[a, f"{b}-s1"]])
     assert launch_folder.tasks() == [[a, f"{b}-s1"]]
@@ -222,20 +222,20 @@ def test_array_tasks_hold_the_repeats_that_are_asked_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize("count", [0, 1, 5, 12, 40])
 def test_packs_hold_every_trial_once(each, parallelism, count):
     trials = [str(i) for i in range(count)]
-    packs = _packs(trials, each, parallelism)
-    assert sorted(key for pack in packs for key in pack) == sorted(trials)
-    assert len(packs) == -(-count // each)
-    assert all(0 < len(pack) <= each for pack in packs)
+    batches = _batches(trials, each, parallelism)
+    assert sorted(key for pack in batches for key in pack) == sorted(trials)
+    assert len(batches) == -(-count // each)
+    assert all(0 < len(pack) <= each for pack in batches)
 
 
 def test_tasks_side_by_side_finish_the_beginning_of_the_population():
     """4 tasks at once, of 5 trials each: after half of the time of the first four, the first 8 trials are finished."""
     trials = [f"{i:02}" for i in range(30)]
-    packs = _packs(trials, 5, 4)
-    assert packs[0] == ["00", "04", "08", "12", "16"]
-    assert [pack[0] for pack in packs] == ["00", "01", "02", "03", "20", "21"]
-    assert sorted(key for pack in packs[:4] for key in pack[:2]) == trials[:8]
-    assert _packs(trials, 5, None)[0] == trials[:5]
+    batches = _batches(trials, 5, 4)
+    assert batches[0] == ["00", "04", "08", "12", "16"]
+    assert [pack[0] for pack in batches] == ["00", "01", "02", "03", "20", "21"]
+    assert sorted(key for pack in batches[:4] for key in pack[:2]) == trials[:8]
+    assert _batches(trials, 5, None)[0] == trials[:5]
 
 
 def test_starts_are_counted_by_network(trained):

@@ -40,10 +40,10 @@ def test_the_service_runs_as_long_as_the_workers_do(service):
     assert not Path(folder).exists()
 
 
-@pytest.mark.parametrize("places", [[Slot("cpu"), Slot("cpu")], [Slot("cuda", (0,)), Slot("cuda", (1,))]])
-def test_who_shares_no_gpu_needs_no_service(service, places):
+@pytest.mark.parametrize("slots", [[Slot("cpu"), Slot("cpu")], [Slot("cuda", (0,)), Slot("cuda", (1,))]])
+def test_who_shares_no_gpu_needs_no_service(service, slots):
     said = service()
-    with shared_gpus(places) as environment:
+    with shared_gpus(slots) as environment:
         assert environment == {}
     assert not said.exists()
 

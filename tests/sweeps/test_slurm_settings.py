@@ -9,7 +9,7 @@ from designspace.support.errors import InputError
 from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.slurm import _job_name, _trials_per_task, check_path
-from designspace.sweeps.slurm_settings import Slurm
+from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials.trial import TrialResult
 
 
@@ -29,9 +29,9 @@ from designspace.trials.trial import TrialResult
 def test_time_limits_as_slurm_reads_them(time, minutes):
     if minutes is None:
         with pytest.raises(InputError, match="time must be minutes or"):
-            Slurm(time=time)
+            SlurmSettings(time=time)
     else:
-        assert Slurm(time=time).minutes == minutes
+        assert SlurmSettings(time=time).minutes == minutes
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,24 @@ def test_time_limits_as_slurm_reads_them(time, minutes):
         ({"trials_per_task": 0}, "trials_per_task \\(or null\\) must be a whole number >= 1, not 0"),
         ({"array_parallelism": 2.5}, "array_parallelism \\(or null\\) must be a whole number"),
         ({"gpus_per_task": -1}, "gpus_per_task \\(or null\\) must be a whole number >= 0"),
-        ({"setup": {"a": 1}}, "setup must be a list of words"),
+        ({"setup": {"a": 1}}, "setup must be a list of texts"),
     ],
 )
 def test_bad_settings(fields, message):
     with pytest.raises(InputError, match=message):
-        Slurm.from_dict(fields)
+        SlurmSettings.from_dict(fields)
 
 
 def test_settings_as_sbatch_wants_them():
-    settings = Slurm.from_dict({"memory": 1.5, "sbatch": ["mail-type=END", "--exclusive"], "setup": "module load x"})
+    settings = SlurmSettings.from_dict(
+        {"memory": 1.5, "sbatch": ["mail-type=END", "--exclusive"], "setup": "module load x"}
+    )
     assert settings.mem == "1536M"
     assert settings.more == {"mail-type": "END", "exclusive": True}
     assert settings.setup == ("module load x",)
-    assert Slurm(memory="8000M").mem == "8000M"
-    assert (Slurm(time=2).delay_s, Slurm(time=2).limit_s) == (30, 0)
-    assert Slurm(time=60).limit_s == 3420
+    assert SlurmSettings(memory="8000M").mem == "8000M"
+    assert (SlurmSettings(time=2).delay_s, SlurmSettings(time=2).limit_s) == (30, 0)
+    assert SlurmSettings(time=60).limit_s == 3420
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_settings_as_sbatch_wants_them():
     ],
 )
 def test_trials_per_task(count, trial_s, fields, expected):
-    assert _trials_per_task(count, trial_s, Slurm(**fields)) == expected
+    assert _trials_per_task(count, trial_s, SlurmSettings(**fields)) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_trials_per_task(count, trial_s, fields, expected):
     ],
 )
 def test_gpus_of_a_task(fields, gpus):
-    assert Slurm(**fields).gpus == gpus
+    assert SlurmSettings(**fields).gpus == gpus
 
 
 @pytest.mark.parametrize(
@@ -129,11 +131,11 @@ def test_paths_that_slurm_takes(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("100%j", "a meaning of its own for % in paths; rename the folder"),
-        ("back\\slash", r"a meaning of its own for \\ in paths"),
-        ("%\\", r"for % and \\ in paths"),
-        ("caf\udce9", "a batch script cannot hold this path"),
-        ("two\nlines", "a batch script cannot hold this path"),
+        ("100%j", "SLURM interprets % in paths; rename the folder"),
+        ("back\\slash", r"SLURM interprets \\ in paths"),
+        ("%\\", r"interprets % and \\ in paths"),
+        ("caf\udce9", "characters that a batch script cannot contain"),
+        ("two\nlines", "characters that a batch script cannot contain"),
     ],
 )
 def test_paths_that_slurm_does_not_take(name, message):

@@ -115,7 +115,7 @@ def test_where_each_trial_is(run):
     claim = claims.take(run.trial(ids[4]).path)
     states = run.states(ids)
     found = [trial_status(run, state) for state in states]
-    assert [(t.status, t.epochs, t.error, t.tries) for t in found] == [
+    assert [(t.status, t.epochs, t.error, t.attempts) for t in found] == [
         ("done", 2, 40.0, 0),
         ("done", 2, 39.0, 0),
         ("failed", 0, None, 1),

@@ -103,7 +103,7 @@ def test_whoever_lost_a_claim_leaves_those_of_others(folder):
 
 def test_whoever_waited_for_a_folder_and_lost_it_is_told_so(tmp_path):
     def write_late():
-        with claims.alone(tmp_path):
+        with claims.exclusive(tmp_path):
             claims.take(tmp_path, claims.current(tmp_path).key)
             write_json(tmp_path / "a.json", {})
 

@@ -38,7 +38,7 @@ def test_one_owner_at_a_time(tmp_path):
     assert claims.current(tmp_path).owner == claim.owner
     claim.release()
     assert claims.current(tmp_path) is None
-    assert claims.take(tmp_path).lost is None
+    assert claims.take(tmp_path).previous_owner is None
 
 
 def test_of_many_processes_one_wins(tmp_path):
@@ -49,7 +49,7 @@ def test_of_many_processes_one_wins(tmp_path):
     assert sorted(won) == 5 * ["False"] + ["True"]
     assert not claims.current(tmp_path).is_fresh  # its process has ended
     later = claims.take(tmp_path)
-    assert later.lost.pid in {process.pid for process in racers}
+    assert later.previous_owner.pid in {process.pid for process in racers}
     assert later.path.name == "claim.2.json"
     later.release()
     assert list(tmp_path.iterdir()) == []
@@ -73,7 +73,7 @@ def test_a_claim_of_another_machine_is_left_alone_while_it_changes(elsewhere, tm
     for skew in (-7200, 7200):
         for beat in range(8):
             os.utime(elsewhere, (time.time() + skew + beat, time.time() + skew + beat))
-            assert not watch.is_abandoned(watch.look(tmp_path))
+            assert not watch.is_abandoned(watch.observe(tmp_path))
             time.sleep(0.1)
         assert watch.was_seen_alive(tmp_path)
     assert claims.take(tmp_path) is None
@@ -83,14 +83,14 @@ def test_a_claim_that_does_not_change_for_a_lease_is_abandoned(elsewhere, tmp_pa
     monkeypatch.setattr(claims, "LEASE_S", 0.3)
     os.utime(elsewhere, (0, 0))
     watch = claims.Watch()
-    assert not watch.is_abandoned(watch.look(tmp_path))  # however old it looks: clocks are not compared
+    assert not watch.is_abandoned(watch.observe(tmp_path))  # however old it looks: clocks are not compared
     time.sleep(0.4)
-    held = watch.look(tmp_path)
+    held = watch.observe(tmp_path)
     assert watch.is_abandoned(held)
     assert not watch.was_seen_alive(tmp_path)
     assert claims.take(tmp_path) is None  # this needs a word about which claim is meant
     claim = claims.take(tmp_path, held.key)
-    assert claim.lost.host == "elsewhere"
+    assert claim.previous_owner.host == "elsewhere"
     assert claims.take(tmp_path, held.key) is None  # a word about the old claim says nothing about the new one
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["claim.1.json", "claim.2.json"]
 
@@ -99,9 +99,9 @@ def test_an_owner_that_was_asleep_notices_that_it_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "LEASE_S", 0.3)
     claim = claims.take(tmp_path)
     watch = claims.Watch()
-    watch.look(tmp_path)
+    watch.observe(tmp_path)
     time.sleep(0.4)
-    other = claims.take(tmp_path, watch.look(tmp_path).key)
+    other = claims.take(tmp_path, watch.observe(tmp_path).key)
     assert not claim.is_ours()
     assert not claim.beat()
     assert other.beat()
@@ -156,7 +156,7 @@ def test_one_at_a_time_waits_for_its_turn(tmp_path):
     owner = racer(tmp_path)
     assert owner.stdout.readline().strip() == "True"
     owner.stdin.close()
-    with claims.alone(tmp_path) as claim:
+    with claims.exclusive(tmp_path) as claim:
         assert claim.is_ours()
     owner.wait()
     owner.stdout.close()

@@ -7,7 +7,7 @@ from sweep_runs import SPACE
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
-from designspace.trials.merge import Taken, merge
+from designspace.trials.merge import MergeResult, merge
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import Trial, TrialFailure
 from designspace.trials.trial_folder import TrialFolder
@@ -41,11 +41,15 @@ def test_any_number_of_folders_become_one(tmp_path):
     parts[1].trial(parts[1].ids()[2]).write_failure(TrialFailure("error", "no"))
     whole = RunFolder(tmp_path / "whole")
     taken = merge(whole, parts, {"command": "test"})
-    assert taken == [Taken(1, 0, 0, 4), Taken(2, 1, 1, 6), Taken(1, 0, 0, 2)]
+    assert taken == [MergeResult(1, 0, 0, 4), MergeResult(2, 1, 1, 6), MergeResult(1, 0, 0, 2)]
     assert len(whole.population()) == 6
     assert errors(whole) == [10.0, 13.0, "failed", "waiting", "waiting", 12.0]
     assert whole.trial(whole.ids()[5]).checkpoint.read_bytes() == b"weights"
-    assert merge(whole, parts, {}) == [Taken(0, 1, 0, 4), Taken(0, 3, 1, 6), Taken(0, 1, 0, 2)]  # nothing new
+    assert merge(whole, parts, {}) == [
+        MergeResult(0, 1, 0, 4),
+        MergeResult(0, 3, 1, 6),
+        MergeResult(0, 1, 0, 2),
+    ]  # nothing new
     assert whole.write_results().read_text().count(",done,") == 3
 
 
@@ -54,9 +58,9 @@ def test_a_done_trial_takes_the_place_of_a_failed_one(tmp_path):
     here.trial(here.ids()[0]).path.mkdir(parents=True)
     here.trial(here.ids()[0]).write_failure(TrialFailure("worker died", "SIGKILL"))
     finish(there, 0, 30.0)
-    assert merge(here, [there], {}) == [Taken(1, 0, 0, 4)]
+    assert merge(here, [there], {}) == [MergeResult(1, 0, 0, 4)]
     assert errors(here)[0] == 30.0
-    assert merge(there, [here], {}) == [Taken(0, 1, 0, 4)]
+    assert merge(there, [here], {}) == [MergeResult(0, 1, 0, 4)]
 
 
 def test_other_populations_and_recipes_are_refused(tmp_path):

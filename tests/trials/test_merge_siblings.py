@@ -10,7 +10,7 @@ from sweep_runs import CPU, RECIPE, SPACE, curves, launch, numbers, starts
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
-from designspace.trials.merge import Taken, merge
+from designspace.trials.merge import MergeResult, merge
 from designspace.trials.plan import Plan
 from designspace.trials.siblings import shared_results, shared_results_note
 from designspace.trials.trial import TrialFailure
@@ -31,19 +31,19 @@ def test_shared_networks_get_their_done_trials_and_populations_stay(tmp_path):
     before = run.population()
     shared = len(shared_ids(run, other))
     assert 2 < shared < 6
-    assert merge(run, [other], {}) == [Taken(shared - 1, 0, 0, shared)]
+    assert merge(run, [other], {}) == [MergeResult(shared - 1, 0, 0, shared)]
     assert (run.population(), len(other.population())) == (before, 8)
     assert errors(run).count("waiting") == 6 - (shared - 1)
     results = {state.id: state.result for state in other.states(other.ids())}
     assert all(state.result == results[state.id] for state in run.states(run.ids()) if state.result)
-    assert merge(run, [other], {}) == [Taken(0, shared - 1, 0, shared)]
+    assert merge(run, [other], {}) == [MergeResult(0, shared - 1, 0, shared)]
 
 
 def test_a_copy_that_extends_the_target_counts_before_other_populations(tmp_path):
     run, other, longer = make(tmp_path / "a", n=2), make(tmp_path / "b", space=OVERLAPPING), make(tmp_path / "c", n=6)
     shared = len(shared_ids(longer, other))
     assert shared > len(shared_ids(run, other))
-    assert merge(run, [other, longer], {}) == [Taken(shared=shared), Taken(shared=6)]
+    assert merge(run, [other, longer], {}) == [MergeResult(shared=shared), MergeResult(shared=6)]
     assert run.population() == longer.population()
 
 
@@ -52,7 +52,7 @@ def test_a_run_without_a_recipe_takes_the_other_one_s(tmp_path):
     run.create(SPACE.sample(4), {})
     finish(other, 0, 30.0)
     other.settle_kernels("compiled")
-    assert merge(run, [other], {})[0].taken == 1
+    assert merge(run, [other], {})[0].copied == 1
     assert (run.plan(), run.kernels()) == (Plan(RECIPE, 0), "compiled")
 
 
@@ -90,7 +90,7 @@ def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
     launch(trained, data_root, CPU[:1])
     shared = len(shared_ids(copied, other))
     assert 0 < shared <= 3
-    assert merge(copied, [other], {}) == [Taken(shared, 0, 0, shared)]
+    assert merge(copied, [other], {}) == [MergeResult(shared, 0, 0, shared)]
     launch(copied, data_root, CPU[:1])
     assert numbers(copied) == numbers(trained)
     assert curves(copied) == curves(trained)

@@ -142,7 +142,7 @@ def test_ids_that_look_like_numbers_stay_texts(finished):
         ("all: 1\nfresh: {}", "all must be a list of seeds"),
         ("all: [true]\nfresh: {}", "a seed of repeats must be a whole number from 0"),
         ("all: [-1]\nfresh: {}", "a seed of repeats must be a whole number from 0"),
-        ("all: [1, 1]\nfresh: {}", "are not ascending, or one stands there twice"),
+        ("all: [1, 1]\nfresh: {}", "are not ascending, or one occurs twice"),
         ("all: [0]\nfresh: {}", "the seed 0 is the run's first one"),
         (f"all: []\nfresh: {{'{A}': [0]}}", "the seed 0 is the run's first one"),
         ("all: []\nfresh: {'../../etc': [1]}", r"'\.\./\.\./etc' is not an id"),

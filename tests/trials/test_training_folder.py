@@ -25,9 +25,9 @@ def folder(tmp_path):
 def test_the_same_question_is_asked_once(folder):
     folder.check(TRIAL)
     assert not folder.path.exists()
-    folder.ask(TRIAL, START, {"command": "the first"})
+    folder.record(TRIAL, START, {"command": "the first"})
     written = (folder.path / "train.json").read_bytes()
-    folder.ask(TRIAL, START, {"command": "the second"})
+    folder.record(TRIAL, START, {"command": "the second"})
     assert (folder.path / "train.json").read_bytes() == written
     assert folder.provenance() == {"command": "the first"}
     assert json.loads(written)["recipe"] == Recipe().to_dict()
@@ -43,15 +43,15 @@ def test_the_same_question_is_asked_once(folder):
     ],
 )
 def test_another_question_is_refused(folder, change, words):
-    folder.ask(TRIAL, START, {})
+    folder.record(TRIAL, START, {})
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     with pytest.raises(InputError, match=f"holds another training .*{words}"):
-        folder.ask(dataclasses.replace(TRIAL, **change), START, {})
+        folder.record(dataclasses.replace(TRIAL, **change), START, {})
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
 def test_a_recipe_of_an_earlier_version_is_the_same(folder):
-    folder.ask(TRIAL, START, {})
+    folder.record(TRIAL, START, {})
     path = folder.path / "train.json"
     held = json.loads(path.read_text())
     del held["recipe"]["ema_decay"]
@@ -67,7 +67,7 @@ def test_a_folder_of_something_else_is_left_alone(folder):
     folder.check(TRIAL)
     (folder.path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="holds no training but other files; choose another folder with out="):
-        folder.ask(TRIAL, START, {})
+        folder.record(TRIAL, START, {})
     with pytest.raises(InputError, match="is a file"):
         TrainingFolder(folder.path / "thesis.tex").check(TRIAL)
     assert sorted(path.name for path in folder.path.iterdir()) == ["claim.1.json", "thesis.tex"]
@@ -98,7 +98,7 @@ def test_epochs_come_back_as_they_were(tmp_path_factory, rows):
 
 
 def test_an_edited_table_is_an_error_where_nothing_else_tells_the_epochs(folder):
-    folder.ask(TRIAL, START, {})
+    folder.record(TRIAL, START, {})
     assert folder.trial_folder.read_history() == ()
     (folder.path / "history.csv").write_text("epoch,loss\n1,2\n")
     with pytest.raises(RunError, match=r"history\.csv is not whole"):
@@ -107,7 +107,7 @@ def test_an_edited_table_is_an_error_where_nothing_else_tells_the_epochs(folder)
 
 
 def test_a_folder_is_the_run_of_one_trial(folder):
-    folder.ask(TRIAL, START, {"command": "python -m designspace.train model=regnetx_200mf"})
+    folder.record(TRIAL, START, {"command": "python -m designspace.train model=regnetx_200mf"})
     run = run_at(folder.path)
     key = TRIAL.id
     assert (run.trial_keys(), run.begun()) == ((key,), {key})
@@ -128,12 +128,12 @@ def test_a_folder_is_the_run_of_one_trial(folder):
     ["rm -rf ~", "python -m designspace.train out=x; rm -rf ~", "python -m designspace.train 'out=x", "\x1b[2J", 5],
 )
 def test_a_command_line_that_somebody_else_wrote_is_not_shown(folder, line):
-    folder.ask(TRIAL, START, {"command": line})
+    folder.record(TRIAL, START, {"command": line})
     assert folder.resume_command() == f"python -m designspace.train out={folder.path}"
 
 
 def test_a_file_of_another_program_makes_no_run(folder, tmp_path):
-    folder.ask(TRIAL, START, {})
+    folder.record(TRIAL, START, {})
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "train.json").write_text('{"images": [], "annotations": []}')
     assert [run.path for run in find_runs(tmp_path)] == [folder.path]
@@ -146,7 +146,7 @@ def test_a_file_of_another_program_makes_no_run(folder, tmp_path):
 
 
 def test_the_same_network_from_other_weights_is_another_trial(folder):
-    folder.ask(TRIAL, START, {})
+    folder.record(TRIAL, START, {})
     tuned = dataclasses.replace(TRIAL, weights="its published weights")
     assert tuned.fingerprint != TRIAL.fingerprint
     folder.trial_folder.write_failure(TrialFailure("error", "no"))
