@@ -1,4 +1,4 @@
-"""Trials that a run of another population has done already."""
+"""Copying and finding trials that are done in a run of another population."""
 
 import dataclasses
 import shutil
@@ -20,7 +20,7 @@ def shared_ids(first, second):
     return [id_ for id_ in first.ids() if id_ in second.ids()]
 
 
-def test_shared_networks_get_their_done_trials_and_populations_stay(tmp_path):
+def test_done_trials_of_shared_networks_are_copied_and_populations_stay(tmp_path):
     run, other = make(tmp_path / "a", n=6), make(tmp_path / "b", n=8, space=OVERLAPPING)
     for index in range(len(other.ids())):
         finish(other, index, 20.0 + index)
@@ -39,7 +39,7 @@ def test_shared_networks_get_their_done_trials_and_populations_stay(tmp_path):
     assert merge(run, [other], {}) == [MergeResult(0, shared - 1, 0, shared)]
 
 
-def test_a_copy_that_extends_the_target_counts_before_other_populations(tmp_path):
+def test_copies_extend_the_target_before_other_populations_are_merged(tmp_path):
     run, other, longer = make(tmp_path / "a", n=2), make(tmp_path / "b", space=OVERLAPPING), make(tmp_path / "c", n=6)
     shared = len(shared_ids(longer, other))
     assert shared > len(shared_ids(run, other))
@@ -47,7 +47,7 @@ def test_a_copy_that_extends_the_target_counts_before_other_populations(tmp_path
     assert run.population() == longer.population()
 
 
-def test_a_run_without_a_recipe_takes_the_other_one_s(tmp_path):
+def test_a_run_without_a_recipe_takes_that_of_the_other_run(tmp_path):
     run, other = RunFolder(tmp_path / "a"), make(tmp_path / "b", space=OVERLAPPING)
     run.create(SPACE.sample(4), {})
     finish(other, 0, 30.0)
@@ -56,7 +56,7 @@ def test_a_run_without_a_recipe_takes_the_other_one_s(tmp_path):
     assert (run.plan(), run.kernels()) == (Plan(RECIPE, 0), "compiled")
 
 
-def test_another_recipe_seed_or_other_kernels_are_refused(tmp_path):
+def test_another_recipe_another_seed_or_other_kernels_are_refused(tmp_path):
     run, other = make(tmp_path / "a"), make(tmp_path / "b", space=OVERLAPPING)
     finish(other, 0, 30.0)
     run.settle_kernels("torch")
@@ -81,7 +81,7 @@ def test_another_recipe_seed_or_other_kernels_are_refused(tmp_path):
     assert run.kernels() is None
 
 
-def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
+def test_copied_trials_equal_trained_ones(tmp_path, data_root):
     other, trained, copied = (
         make(tmp_path / name, n=3, space=space)
         for name, space in (("other", SPACE), ("trained", OVERLAPPING), ("copied", OVERLAPPING))
@@ -98,7 +98,7 @@ def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
     assert set(starts(copied).values()) == {1}
 
 
-def test_results_beside_a_run_are_found_and_their_command_is_given(tmp_path, monkeypatch):
+def test_results_of_sibling_runs_are_found_with_the_command_to_copy_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, other = make(tmp_path / "a", n=6), make(tmp_path / "b", n=8, space=OVERLAPPING)
     assert shared_results_note(run, run.ids(), Plan(RECIPE, 0)) == ""
@@ -122,7 +122,7 @@ def test_results_beside_a_run_are_found_and_their_command_is_given(tmp_path, mon
     assert shared_results(run, waiting, Plan(RECIPE, 0)) == []  # collect would refuse them
 
 
-def test_several_siblings_share_one_note_and_a_trial_counts_once(tmp_path):
+def test_several_siblings_give_one_note_and_each_trial_counts_once(tmp_path):
     run, same, longer = make(tmp_path / "a"), make(tmp_path / "b"), make(tmp_path / "c", n=6)
     finish(same, 0, 30.0)
     finish(longer, 0, 30.0)
