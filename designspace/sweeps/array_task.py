@@ -104,7 +104,7 @@ class ArrayTask:
         try:
             with as_run_errors(), folder.claimed() as claim:
                 if claim is not None:
-                    folder.note_failure(failure, retries, outside=is_pre_empted)
+                    folder.record_failure(failure, retries, outside=is_pre_empted)
         except (RunError, ClaimLost) as error:  # other trials have yet to be recorded
             print(f"{folder.path}: {error}", flush=True)
 

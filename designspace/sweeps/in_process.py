@@ -123,7 +123,7 @@ def _existing_result(folder: TrialFolder, claim: claims.Claim, retry_policy: Ret
     state = folder.state()
     failure = state.failure
     if claim.previous_owner and not state.is_finished:
-        failure = folder.note_lost_owner(claim.previous_owner, retry_policy.max_retries)
+        failure = folder.record_lost_owner(claim.previous_owner, retry_policy.max_retries)
     if failure is not None:
         retry = command("retry", run=folder.path)
         raise RunError(
@@ -143,7 +143,7 @@ def _launched(training: OneTraining, ranks: Ranks, about: Mapping[str, Any]) -> 
         yield launch
     finally:
         with contextlib.suppress(RunError):  # a full disk; the cause has been reported already
-            launch.note(ended=True)
+            launch.update(ended=True)
 
 
 class _Stop:
@@ -193,11 +193,11 @@ def _fail(
     training: OneTraining, folder: TrialFolder, failure: TrialFailure, retry_policy: RetryPolicy, ranks: Ranks
 ) -> NoReturn:
     """Record a failed attempt, and raise an error that says what the user can do."""
-    is_last = folder.note_failure(failure, retry_policy.max_retries)
+    is_last = folder.record_failure(failure, retry_policy.max_retries)
     if failure.reason == "worker died" and ranks.world > 1:
         raise OtherRankFailed
-    if words := advice(failure, training.trial.recipe):
-        raise RunError(words)
+    if message := advice(failure, training.trial.recipe):
+        raise RunError(message)
     see_log = f"; see {folder.log}" if failure.reason == "error" else ""
     hint = "" if is_last else ". The same command tries again from the last epoch"
     raise RunError(f"{failure.reason}: {failure.detail}{see_log}{hint}")
@@ -208,6 +208,6 @@ def _of_another_rank(error: Exception, folder: TrialFolder, recipe: Recipe, rank
     failure = failure_of(error, 0)
     if failure.has_diverged:  # all ranks have the same loss
         return OtherRankFailed()
-    words = advice(failure, recipe)
-    folder.add_to_log(f"rank {ranks.rank}: {words or ''.join(traceback.format_exception(error))}")
-    return RunError(f"rank {ranks.rank}: {words or failure.detail}")
+    message = advice(failure, recipe)
+    folder.add_to_log(f"rank {ranks.rank}: {message or ''.join(traceback.format_exception(error))}")
+    return RunError(f"rank {ranks.rank}: {message or failure.detail}")

@@ -269,7 +269,7 @@ def run_local(
     finally:
         for launch in launches:
             with contextlib.suppress(RunError):  # a full disk; the cause has been reported already
-                launch.note(ended=True)
+                launch.update(ended=True)
         for run in runs:
             run.write_results()
     return progress

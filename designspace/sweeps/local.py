@@ -264,15 +264,13 @@ class Pool:
         """Record that a worker died during a task, which is then attempted again or has failed."""
         try:
             folder = self._folder_of(task)
-            with (
-                as_run_errors(),
-                folder.claimed() as claim,
-            ):  # takes over the dead worker's claim, unless another launch was faster
+            # This takes over the dead worker's claim, unless another launch was faster.
+            with as_run_errors(), folder.claimed() as claim:
                 if claim is None:
                     queue.held.add(task)
                     return
                 failure, outside = _failure_of(worker, code, epochs=len(folder.known_history()))
-                has_failed = folder.note_failure(failure, self._retry_policy.max_retries, outside=outside)
+                has_failed = folder.record_failure(failure, self._retry_policy.max_retries, outside=outside)
         except claims.ClaimLost:
             queue.held.add(task)
         except RunError as error:

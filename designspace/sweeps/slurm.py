@@ -108,14 +108,14 @@ def executor(
 
 
 _END = """\
-told=
-trap told=1 TERM
+terminated=
+trap terminated=1 TERM
 end() {
   case $1 in
     134|135|136|137|139)
       echo killed >>"$killed"
-      [ $(wc -l <"$killed") -gt MOST ] || scontrol requeue $SLURM_JOB_ID;;
-    143) [ -n "$told" ] || { sleep PATIENCE & wait $!; };;
+      [ $(wc -l <"$killed") -gt MAX_REQUEUES ] || scontrol requeue $SLURM_JOB_ID;;
+    143) [ -n "$terminated" ] || { sleep END_WAIT_S & wait $!; };;
   esac
 }
 trap 'end $?' EXIT"""
@@ -135,7 +135,7 @@ def _setup_lines(jobs: Path, code: Path) -> Iterator[str]:
     yield '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'
     killed = shlex.quote(str(jobs / "killed"))
     yield f"killed={killed}.${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}_${{SLURM_ARRAY_TASK_ID:-0}}"
-    yield _END.replace("MOST", str(REQUEUES_AFTER_KILL)).replace("PATIENCE", str(END_WAIT_S))
+    yield _END.replace("MAX_REQUEUES", str(REQUEUES_AFTER_KILL)).replace("END_WAIT_S", str(END_WAIT_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +352,7 @@ def _submit_arrays(
                 scheduler.cancel([name])
                 launch.cancel("a launch whose recipe could not be written")
                 raise
-    launch.note(ended=True)  # the submission, not the tasks
+    launch.update(ended=True)  # the submission, not the tasks
     return sum(array.count for array in arrays), tuple(array.job_id for array in arrays)
 
 

@@ -160,7 +160,7 @@ def _speed(run: Run, states: Sequence[TrialState]) -> float | None:
     recent = sorted((state for state in states if state.finished_at), key=lambda state: state.finished_at)[
         -RECENT_TRIALS:
     ]
-    timed = [(start, state) for state in recent if (start := run.trial(state.key).begun) is not None]
+    timed = [(start, state) for state in recent if (start := run.trial(state.key).started_at) is not None]
     copied = {s.key for start, s in timed if s.result and s.finished_at - start < COPIED_FRACTION * s.result.train_s}
     if copied:  # copied failures cannot be distinguished from trials that failed immediately
         timed = [(start, state) for start, state in timed if state.result and state.key not in copied]

@@ -152,7 +152,7 @@ def delete(listed: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
             raise unknown("kind", kind, KINDS)
     run = listed.run
     paths = {entry[0] for kind in kinds if kind != "launches" for entry in listed[kind]}
-    trials = {run.trial(key).path: key for key in run.begun().intersection(run.trial_keys())}
+    trials = {run.trial(key).path: key for key in run.started_keys().intersection(run.trial_keys())}
     entries_of_run = [entry for kind in kinds for entry in listed[kind] if entry[0].parent == run.path]
     removed = [] if run.path in trials else _remove(run, entries_of_run)
     best = _best_ids(run, run.states(run.trial_keys()), listed.keep_best)

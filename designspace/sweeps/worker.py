@@ -126,7 +126,7 @@ class Worker:
             elif folder.state().is_finished:  # it was finished just before it was claimed
                 self.send(Event("skipped"))
             elif claim.previous_owner and (
-                failure := folder.note_lost_owner(claim.previous_owner, self.settings.max_retries)
+                failure := folder.record_lost_owner(claim.previous_owner, self.settings.max_retries)
             ):
                 self.send(_failed(failure))
             else:
@@ -149,7 +149,7 @@ class Worker:
         if self.settings.device == "cuda" and not self._can_continue_after(outcome):
             self.is_spent = True
             self.send(Event("leaving"))
-        if folder.note_failure(outcome, self.settings.max_retries):
+        if folder.record_failure(outcome, self.settings.max_retries):
             self.send(_failed(outcome))
         else:
             self.send(Event("retry", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))

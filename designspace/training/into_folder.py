@@ -34,7 +34,7 @@ def train_into(
     """Train one trial, keeping its folder up to date, and return what came of it.
 
     The trial is this process's (see `TrialFolder.claimed`). A result is on disk then; what to do about a failure is the
-    caller's choice (see `TrialFolder.note_failure`).
+    caller's choice (see `TrialFolder.record_failure`).
 
     Args:
         folder: of the trial.

@@ -196,8 +196,8 @@ class RunFolder(Run):
         """
         seed = whole("seed", seed, 0)
         plan = self.plan()
-        if plan is not None and (words := plan.differences(recipe, seed)):
-            raise InputError(f"{self.path} {words}")
+        if plan is not None and (differences := plan.differences(recipe, seed)):
+            raise InputError(f"{self.path} {differences}")
 
     def plan(self) -> Plan | None:
         """Return the recipe and the seeds of all trials, or None before the first launch.
@@ -268,7 +268,7 @@ class RunFolder(Run):
         if not ID.fullmatch(id_):
             raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
 
-    def begun(self) -> set[str]:
+    def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
         try:
             return {entry.name for entry in os.scandir(self._trials)}
@@ -311,8 +311,8 @@ class RunFolder(Run):
         Raises:
             RunError: history.csv is cut off or was edited.
         """
-        if begun := self.begun():
-            histories = {key: self.trial(key).known_history() for key in self.trial_keys() if key in begun}
+        if started := self.started_keys():
+            histories = {key: self.trial(key).known_history() for key in self.trial_keys() if key in started}
             return {key: history for key, history in histories.items() if history}
         return read_histories(self.history) if self.history.exists() else {}
 

@@ -55,7 +55,7 @@ class LaunchFolder:
         """Return whether the launch was recorded; its process may have been killed before."""
         return (self.path / _ABOUT).exists()
 
-    def note(self, **more: Any) -> None:
+    def update(self, **more: Any) -> None:
         """Add fields to the record of the launch."""
         self.write_about({**self.about(), **more})
 

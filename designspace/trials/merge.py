@@ -188,9 +188,7 @@ def _copy_trials(target: RunFolder, source: _Source, shared: Sequence[str]) -> M
                 state.result and other_state.result and state.result.final_error != other_state.result.final_error
             )
             continue
-        if (
-            not are_kernels_recorded
-        ):  # before the first copy, so that workers cannot train other trials with other kernels
+        if not are_kernels_recorded:  # first, so that workers cannot train other trials with other kernels
             _check_kernels(target, target.settle_kernels(str(source.kernels)), source)
             are_kernels_recorded = True
         copied += _copy_trial(target, source.folder, state)

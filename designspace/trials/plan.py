@@ -172,23 +172,23 @@ class Plan:
         """Return a message that lists in which fields another recipe and seed differ; empty if there are none."""
         ours = {"recipe": self.recipe.to_dict(), "seed": self.seed}
         pairs = differences(ours, {"recipe": recipe.to_dict(), "seed": seed})
-        words = "; ".join(
+        listed = "; ".join(
             f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
         )
         if not pairs:
             return ""
         if list(pairs) == ["seed"]:
             return (
-                f"is already being trained with another seed ({words}). Leave seed out to resume; seeds=2 trains the "
+                f"is already being trained with another seed ({listed}). Leave seed out to resume; seeds=2 trains the "
                 "networks with the next seed too. Or sample the same networks into another folder with run=..."
             )
         if list(pairs) == ["recipe.data"]:
             return (
-                f"is already being trained on {self.recipe.data} ({words}). Leave data out to resume, or sample for "
+                f"is already being trained on {self.recipe.data} ({listed}). Leave data out to resume, or sample for "
                 f"{recipe.data} into another folder with run=..."
             )
         return (
-            f"is already being trained with another recipe ({words}). Leave the recipe out to resume with that one, or "
+            f"is already being trained with another recipe ({listed}). Leave the recipe out to resume with it, or "
             "sample into another folder with run=..."
         )
 

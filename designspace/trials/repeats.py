@@ -25,7 +25,7 @@ def with_repeats(plan: Plan, folder: Path) -> Plan:
     try:
         return dataclasses.replace(plan, repeats=Repeats.from_fields(read_yaml(path)))
     except InputError as error:
-        raise RunError(f"{path} does not say which seeds networks are trained with ({error})") from error
+        raise RunError(f"{path} does not contain valid repeats ({error})") from error
 
 
 def write_repeats(folder: Path, repeats: Repeats) -> None:

@@ -75,7 +75,7 @@ class Run(ABC):
         """Return the folder of a trial, which may not exist yet."""
 
     @abstractmethod
-    def begun(self) -> set[str]:
+    def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
 
     @abstractmethod
@@ -98,8 +98,8 @@ class Run(ABC):
         Raises:
             RunError: a result is of another recipe or seed than the run's.
         """
-        begun = self.begun()
-        return [self.trial(key).state() if key in begun else TrialState(key, "waiting") for key in keys]
+        started = self.started_keys()
+        return [self.trial(key).state() if key in started else TrialState(key, "waiting") for key in keys]
 
     def settle_kernels(self, here: str) -> str:
         """Return the kernels that train all trials of this run on CPUs: those that trained the first one.
@@ -127,7 +127,7 @@ class Run(ABC):
         try:
             return text("kernels", mapping("kernels", read_json(path), needed=["kernels"])["kernels"])
         except InputError as error:
-            raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
+            raise RunError(f"{path} does not contain the kernels of the run ({error})") from error
 
     @property
     def launches_path(self) -> Path:

@@ -63,7 +63,7 @@ def _shared_by(sibling: RunFolder, run: RunFolder, plan: Plan, keys: Collection[
     if sibling_plan is None or sibling_plan.differences(plan.recipe, plan.seed) or not have_same_kernels(run, sibling):
         return None
     ids = set(sibling.ids())
-    candidates = [key for key in sorted(sibling.begun().intersection(keys)) if id_of(key) in ids]
+    candidates = [key for key in sorted(sibling.started_keys().intersection(keys)) if id_of(key) in ids]
     done = frozenset(state.key for state in sibling.states(candidates) if state.result)
     return SharedResults(sibling, done, _extended_size(run, sibling)) if done else None
 

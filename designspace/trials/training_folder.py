@@ -67,7 +67,7 @@ class TrainingFolder(Run):
             try:
                 self._trial = Trial.from_dict(self._read())
             except InputError as error:
-                raise RunError(f"{self._training_file} does not say what is trained ({error})") from error
+                raise RunError(f"{self._training_file} does not describe a trial ({error})") from error
         return self._trial
 
     @property
@@ -90,11 +90,11 @@ class TrainingFolder(Run):
                 raise InputError(f"{self.path} holds no training but other files; choose another folder with out=...")
             return
         if differences := trial.differences(self._read()):
-            words = "; ".join(
+            listed = "; ".join(
                 f"{name} is {shown(there)} there and {shown(here)} here" for name, (there, here) in differences.items()
             )
             raise InputError(
-                f"{self.path} holds another training ({words}). It was left as it is; choose another folder with "
+                f"{self.path} holds another training ({listed}). It was left as it is; choose another folder with "
                 "out=..."
             )
 
@@ -115,7 +115,7 @@ class TrainingFolder(Run):
         """Return the fields that locate the initial weights; empty in a folder of an earlier version."""
         start = self._read().get("start", {})
         if not isinstance(start, dict):
-            raise RunError(f"{self._training_file} does not say which weights the training begins with")
+            raise RunError(f"{self._training_file} does not describe the initial weights")
         return start
 
     def note_start(self, start: Mapping[str, Any]) -> None:
@@ -127,7 +127,7 @@ class TrainingFolder(Run):
         """Return the provenance of the training, which includes the command that started it first."""
         provenance = self._read().get("provenance")
         if not isinstance(provenance, dict):
-            raise RunError(f"{self._training_file} does not say where the training comes from")
+            raise RunError(f"{self._training_file} does not contain the provenance of the training")
         return provenance
 
     def plan(self) -> Plan:
@@ -136,8 +136,8 @@ class TrainingFolder(Run):
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
         """Raise `InputError` if the trial has another recipe or seed."""
-        if words := self.plan().differences(recipe, seed):
-            raise InputError(f"{self.path} {words}")
+        if differences := self.plan().differences(recipe, seed):
+            raise InputError(f"{self.path} {differences}")
 
     def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats) -> None:
         """Do nothing, since `record` fixes the plan."""
@@ -164,7 +164,7 @@ class TrainingFolder(Run):
         """Return the fingerprint of the only trial."""
         return self.only_trial.fingerprint
 
-    def begun(self) -> set[str]:
+    def started_keys(self) -> set[str]:
         """Return the key of the trial, if its folder exists."""
         return {self.only_trial.id} if self.path.is_dir() else set()
 
@@ -188,8 +188,9 @@ class TrainingFolder(Run):
         """
         line = str(self.provenance().get("command", ""))
         with contextlib.suppress(ValueError):  # an unclosed quotation mark
-            words = shlex.split(line)
-            if words[:3] == ["python", "-m", "designspace.train"] and line == shlex.join(words) and is_printable(line):
+            arguments = shlex.split(line)
+            is_train = arguments[:3] == ["python", "-m", "designspace.train"]
+            if is_train and line == shlex.join(arguments) and is_printable(line):
                 return line
         return command("train", out=self.path)
 

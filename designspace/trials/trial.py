@@ -98,8 +98,8 @@ def fingerprint_of(id_: str, recipe: Recipe, seed: int, weights: str = FIRST_WEI
     They are written into its result, so that a result copied from another run counts only if the trial is the same.
     Defaults are left out, so that a field added to `Recipe` later changes no fingerprint.
     """
-    words = f"{id_} {_plan_text(recipe, seed)}" + (f" {weights}" if weights != FIRST_WEIGHTS else "")
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
+    identity = f"{id_} {_plan_text(recipe, seed)}" + (f" {weights}" if weights != FIRST_WEIGHTS else "")
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=8)

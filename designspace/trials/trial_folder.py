@@ -180,7 +180,7 @@ class TrialFolder:
         """Write the failure, which makes the trial failed."""
         write_json(self.path / _ERROR, {"asked": self.fingerprint, **dataclasses.asdict(failure)})
 
-    def note_failure(self, failure: TrialFailure, max_retries: int, *, host: str = "", outside: bool = False) -> bool:
+    def record_failure(self, failure: TrialFailure, max_retries: int, *, host: str = "", outside: bool = False) -> bool:
         """Record a failed attempt; return whether it was the last one, so that the trial has failed now.
 
         Args:
@@ -201,11 +201,11 @@ class TrialFolder:
             self.write_failure(failure)
         return is_last
 
-    def note_lost_owner(self, owner: claims.Owner, max_retries: int) -> TrialFailure | None:
+    def record_lost_owner(self, owner: claims.Owner, max_retries: int) -> TrialFailure | None:
         """Record that the previous owner is gone; return the failure if this was the last attempt, otherwise None."""
         detail = f"process {owner.pid} on {owner.host} was lost"
         failure = TrialFailure("worker died", detail, epochs=len(self.known_history()))
-        return failure if self.note_failure(failure, max_retries, host=owner.host, outside=True) else None
+        return failure if self.record_failure(failure, max_retries, host=owner.host, outside=True) else None
 
     def add_to_log(self, text: str) -> None:
         """Append a text with the current time to log.txt.
@@ -293,7 +293,7 @@ class TrialFolder:
             raise RunError(f"cannot copy {other.path}: {error.strerror or error}") from error
 
     @property
-    def begun(self) -> float | None:
+    def started_at(self) -> float | None:
         """Time at which it was last started or resumed, in seconds since 1970; None before."""
         with contextlib.suppress(OSError):
             return (self.path / _TRIAL).stat().st_mtime

@@ -135,9 +135,8 @@ def test_time_limits_shorter_than_the_trial(cluster, tmp_path, data_root, monkey
     sweep_runs.launch(whole, data_root)
     (id_,) = long.ids()
     plan_faults(tmp_path / "faults", {id_: {"kind": "hang", "epoch": 1, "times": -1}}, monkeypatch)
-    launch(
-        long, "launcher.time=2", "launcher.max_retries=20"
-    )  # on a busy machine, a task may end before training starts
+    # On a busy machine, a task may end before training starts.
+    launch(long, "launcher.time=2", "launcher.max_retries=20")
     launch(stuck, "launcher.time=2", "launcher.max_retries=0")
     wait_for_end(long, cluster)
     assert_as_if_undisturbed(long, whole, attempts=20)
@@ -355,7 +354,7 @@ def test_with_a_local_launch_whose_clock_is_an_hour_off(cluster, long_reference,
     )
 
     def trained_in():
-        logs = [run.trial(id_).log for id_ in run.begun()]
+        logs = [run.trial(id_).log for id_ in run.started_keys()]
         return {"job" if "SLURM job" in log.read_text() else "here" for log in logs if log.exists()}
 
     wait_until(lambda: trained_in() == {"job", "here"}, "trials at work in both")
@@ -390,4 +389,4 @@ def test_a_read_only_run_folder(launcher, cluster, tmp_path):
         assert "Traceback" not in output
         assert "2" in command("status", run)
         assert cluster.queue() == []
-    assert not made.begun()
+    assert not made.started_keys()

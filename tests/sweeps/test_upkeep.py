@@ -77,7 +77,7 @@ def test_leftovers_are_listed_and_only_the_chosen_kinds_are_deleted(run):
     assert run.trial(ids[1]).checkpoint.exists()
     claim.release()
     assert leftovers(run)["launches"] == []  # its process is this one, so it is not known to have ended
-    launch.note(ended=True)
+    launch.update(ended=True)
     assert leftovers(run)["launches"] == [(launch.path / "launch.json", (launch.path / "launch.json").stat().st_size)]
     delete(leftovers(run), ["launches"])
     assert run.launches() == []

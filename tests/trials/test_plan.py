@@ -153,7 +153,7 @@ def test_ids_that_look_like_numbers_stay_texts(finished):
 )
 def test_a_damaged_file_is_an_error(finished, text, message):
     (finished.path / "repeats.yaml").write_text(text)
-    with pytest.raises(RunError, match=rf"(?s)repeats\.yaml does not say which seeds .*{message}"):
+    with pytest.raises(RunError, match=rf"(?s)repeats\.yaml does not contain valid repeats .*{message}"):
         finished.plan()
 
 

@@ -110,7 +110,7 @@ def test_a_folder_is_the_run_of_one_trial(folder):
     folder.record(TRIAL, START, {"command": "python -m designspace.train model=regnetx_200mf"})
     run = run_at(folder.path)
     key = TRIAL.id
-    assert (run.trial_keys(), run.begun()) == ((key,), {key})
+    assert (run.trial_keys(), run.started_keys()) == ((key,), {key})
     assert run.read_trials()(key) == TRIAL
     assert (run.plan().recipe, run.plan().seed) == (TRIAL.recipe, 0)
     assert run.resume_command() == "python -m designspace.train model=regnetx_200mf"
