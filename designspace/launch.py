@@ -76,7 +76,7 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
         return True
     made = {folder: launcher.submit(folder, plan, only=only) for folder, plan in plans.items()}
     for folder, submission in made.items():
-        print(f"{folder.name}: {submission.in_words()}")
+        print(f"{folder.name}: {submission.describe()}")
     if wait:
         with progress_bar() as show:
             progress = launcher.follow(made, plans, show, only)
@@ -101,7 +101,7 @@ def show_plan(
     made = None
     if launcher.slurm is not None:
         made = launcher.submit(folder, chosen.plan, only=only, dry_run=True)
-        print(f"{made.in_words()}; nothing was submitted")
+        print(f"{made.describe()}; nothing was submitted")
     elif forecast.workers:
         where = f"{counted(forecast.workers, 'worker')} ({forecast.device})"
         print(f"{counted(forecast.waiting, 'trial')} on {where}; {forecast.finished} ended before. Nothing was started")

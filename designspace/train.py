@@ -108,7 +108,7 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
         training.begin()  # nodes may have no network: what must be fetched is fetched here
     if options.dry_run:
         made = plan.launcher.submit(folder, folder.plan(), dry_run=True)
-        print(f"{made.in_words()}; nothing was submitted")
+        print(f"{made.describe()}; nothing was submitted")
         if made.script:
             print(f"the script of the array:\n\n{made.script}")
         return

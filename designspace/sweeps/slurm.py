@@ -157,7 +157,7 @@ class Submission:
     """Text of the first array's batch script."""
     launch: LaunchFolder | None = None
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Return a sentence on what was submitted."""
         queued = f"{self.queued} {'is' if self.queued == 1 else 'are'} queued or running"
         before = f"{self.finished} had finished before, {queued}"

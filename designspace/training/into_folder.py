@@ -56,7 +56,7 @@ def train_into(
         nonlocal done
         done = checked_history(history, trial.recipe)
         folder.write_history(done)
-        folder.add_to_log(done[-1].in_words(trial.recipe.epochs))
+        folder.add_to_log(done[-1].describe(trial.recipe.epochs))
         on_epoch(done)
 
     try:

@@ -145,7 +145,7 @@ class EpochRecord:
         if self.heldout_error is not None:
             number("heldout_error", self.heldout_error, 0, 100)
 
-    def in_words(self, epochs: int) -> str:
+    def describe(self, epochs: int) -> str:
         """Return one line of text about the epoch, one of ``epochs`` in total."""
         heldout = "" if self.heldout_error is None else f"held-out error {self.heldout_error:.2f}%, "
         errors = f"train error {self.train_error:.2f}%, {heldout}test error {self.test_error:.2f}%"

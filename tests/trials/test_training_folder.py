@@ -157,7 +157,7 @@ def test_the_same_network_with_other_weights_is_another_trial(folder):
 
 def test_an_epoch_as_text():
     record = EpochRecord(3, 0.1, 1.25, 40.0, 50.0, 2.0)
-    assert record.in_words(10) == "epoch 3/10: loss 1.2500, train error 40.00%, test error 50.00%, 2.0 s"
-    assert "train error 40.00%, held-out error 45.00%, test" in dataclasses.replace(record, heldout_error=45).in_words(
+    assert record.describe(10) == "epoch 3/10: loss 1.2500, train error 40.00%, test error 50.00%, 2.0 s"
+    assert "train error 40.00%, held-out error 45.00%, test" in dataclasses.replace(record, heldout_error=45).describe(
         10
     )
