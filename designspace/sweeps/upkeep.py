@@ -112,7 +112,7 @@ def _retry(run: Run, key: str) -> bool:
         with as_run_errors(), folder.claimed(is_finished=True) as claim:
             if claim is None or not run.states([key])[0].failure:
                 return False
-            folder.forget_failure()
+            folder.clear_failure()
     except claims.ClaimLost:
         return False
     except RunError as error:

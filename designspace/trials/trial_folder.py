@@ -259,8 +259,8 @@ class TrialFolder:
         write_json(self.path / _ATTEMPTS, [dataclasses.asdict(attempt) for attempt in attempts])
         return attempts
 
-    def forget_failure(self) -> None:
-        """Make a failed trial wait again, with all attempts left. Only the owner of its claim may call this.
+    def clear_failure(self) -> None:
+        """Make a failed trial wait again, and delete its attempts. Only the owner of its claim may call this.
 
         A result that cannot be read, and anything else that is not a regular file, is renamed.
         """
