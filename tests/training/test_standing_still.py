@@ -47,7 +47,7 @@ def contents(folder):
         lambda folder, trial: folder.write_failure(TrialFailure("error", "no")),
         lambda folder, trial: folder.add_attempt(Attempt(TrialFailure("error", "no"), "here", 0.0)),
         lambda folder, trial: folder.add_to_log("epoch 1"),
-        lambda folder, trial: folder.forget_failure(),
+        lambda folder, trial: folder.clear_failure(),
         lambda folder, trial: folder.copy_from(folder),
         lambda folder, trial: write_text(folder.checkpoint, "old"),
         lambda folder, trial: write_folder(folder.path, {"checkpoint.pt": b"old"}),
