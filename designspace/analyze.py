@@ -159,7 +159,7 @@ def show(
 
 def _read(run: RunFolder | Path) -> Results:
     """Read a run; where it has trials, gather them into its results.csv on the way."""
-    if not isinstance(run, RunFolder) or not run.begun():
+    if not isinstance(run, RunFolder) or not run.started_keys():
         return Results.read(run)
     gathered = run.gather()
     try:

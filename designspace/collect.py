@@ -28,7 +28,10 @@ def run(options: Options) -> None:
         raise InputError(f"{target.path} is among others; give only the other folders there")
     taken = merge(target, [RunFolder(other) for other in options.others], options.provenance())
     if taken:
-        rows = [(other, t.shared, t.taken, t.known, t.unequal) for other, t in zip(options.others, taken, strict=True)]
+        rows = [
+            (other, t.shared, t.copied, t.already_finished, t.differing)
+            for other, t in zip(options.others, taken, strict=True)
+        ]
         header = ("from", "networks shared", "taken over", "known before", "of these, with other errors")
         print_table("trials", header, rows)
     path = target.write_results()

@@ -72,18 +72,18 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
             folder.write_plan(plan.recipe, plan.seed, plan.repeats)
         recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
-            say_end(launcher.run_here(list(plans), recipe, show, print, only))
+            say_end(launcher.run_local(list(plans), recipe, show, print, only))
         return True
     made = {folder: launcher.submit(folder, plan, only=only) for folder, plan in plans.items()}
     for folder, submission in made.items():
-        print(f"{folder.name}: {submission.in_words()}")
+        print(f"{folder.name}: {submission.describe()}")
     if wait:
         with progress_bar() as show:
             progress = launcher.follow(made, plans, show, only)
         ended = [ended_tasks(folder, run_status(folder, only).states) for folder in plans]
         progress.left -= sum(tasks.trials for tasks in ended)
         say_end(progress)
-        if causes := [tasks.in_words for tasks in ended if tasks.trials]:
+        if causes := [tasks.message for tasks in ended if tasks.trials]:
             raise RunError("\n".join(causes))
         return True
     if left := sum(len(submission.left) for submission in made.values()):
@@ -101,7 +101,7 @@ def show_plan(
     made = None
     if launcher.slurm is not None:
         made = launcher.submit(folder, chosen.plan, only=only, dry_run=True)
-        print(f"{made.in_words()}; nothing was submitted")
+        print(f"{made.describe()}; nothing was submitted")
     elif forecast.workers:
         where = f"{counted(forecast.workers, 'worker')} ({forecast.device})"
         print(f"{counted(forecast.waiting, 'trial')} on {where}; {forecast.finished} ended before. Nothing was started")

@@ -81,7 +81,7 @@ def show(folder: RunFolder, num_classes: int) -> None:
 def _about_choice(folder: RunFolder, before: Plan, plan: Plan, states: Sequence[TrialState], top: int) -> list[str]:
     """Return what to say of the networks and seeds that were chosen."""
     earlier = before.fresh_keys()
-    unfinished = sum(not state.has_ended for state in states if state.key not in earlier)
+    unfinished = sum(not state.is_finished for state in states if state.key not in earlier)
     lines = []
     if unfinished:
         lines.append(

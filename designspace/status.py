@@ -92,7 +92,7 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
 def show_trials(title: str, runs: Mapping[str, Run], states: Sequence[tuple[str, TrialState]]) -> None:
     """Print some trials of runs: a table, and below it where each ran, why it failed, and its log."""
     trials = [(name, trial_status(runs[name], state)) for name, state in states]
-    header = ("run", "trial", "status", "epochs", "error", "tries")
+    header = ("run", "trial", "status", "epochs", "error", "attempts")
     print_table(f"\n{title}", header, [_trial_row(name, trial) for name, trial in trials], texts=(0, 1, 2))
     for _, trial in trials:
         told = [("where", trial.where), ("reason", trial.detail), ("log", trial.log)]
@@ -127,7 +127,7 @@ def _best_row(name: str, status: RunStatus) -> tuple[object, ...]:
 def _trial_row(name: str, trial: TrialStatus) -> tuple[object, ...]:
     """Return a trial's row."""
     error = None if trial.error is None else f"{trial.error:.2f}%"
-    return (name, trial.key, trial.status, trial.epochs, error, trial.tries or None)
+    return (name, trial.key, trial.status, trial.epochs, error, trial.attempts or None)
 
 
 if __name__ == "__main__":

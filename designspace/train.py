@@ -21,7 +21,7 @@ from designspace.library.start import choose, fit_to_images
 from designspace.networks.layers import NetworkColumns
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
-from designspace.sweeps.here import train_here
+from designspace.sweeps.in_process import train_in_process
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.preflight import check_training
 from designspace.training import ranks as torchrun
@@ -93,8 +93,8 @@ def _train(options: Options, devices: int) -> None:
         training = plan.training
         ranks.together(lambda: None if ranks.rank else _ask(training, options))
         with training_progress(training.trial.recipe, training.images, silent=ranks.rank > 0) as (on_step, on_epoch):
-            effort, about = plan.launcher.effort, plan.launcher.about
-            result = train_here(training, ranks, device, effort, about, on_step=on_step, on_epoch=on_epoch)
+            retry_policy, about = plan.launcher.retry_policy, plan.launcher.about
+            result = train_in_process(training, ranks, device, retry_policy, about, on_step=on_step, on_epoch=on_epoch)
     if ranks.rank == 0:
         _say(training, result)
 
@@ -108,7 +108,7 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
         training.initial_model()  # nodes may have no network: what must be fetched is fetched here
     if options.dry_run:
         made = plan.launcher.submit(folder, folder.plan(), dry_run=True)
-        print(f"{made.in_words()}; nothing was submitted")
+        print(f"{made.describe()}; nothing was submitted")
         if made.script:
             print(f"the script of the array:\n\n{made.script}")
         return
@@ -122,7 +122,7 @@ def _on_slurm(plan: _Plan, options: Options) -> None:
 def _ask(training: OneTraining, options: Options) -> None:
     """Note in the folder what is trained."""
     start = training.start.to_dict(training.weight_source)
-    training.run.ask(training.trial, start, options.provenance())
+    training.run.record(training.trial, start, options.provenance())
 
 
 def _say(training: OneTraining, result: TrialResult) -> None:
@@ -145,7 +145,7 @@ def _plan(options: Options, *, show: bool) -> _Plan:
     check_training(recipe, NetworkColumns.of(network), source.root)
     launcher, device = _launcher(options, recipe, source.root), options.any_device
     if launcher.slurm is not None:
-        where: object = f"{launcher.on_slurm(recipe)[0]}, on SLURM"
+        where: object = f"{launcher.slurm_workers(recipe)[0]}, on SLURM"
     else:
         recipe.check_device(device_kind(device))
         where = choose_device(device) if recipe.devices == 1 else device_kind(device)

@@ -33,10 +33,10 @@ def make_run(path, n=4, recipe=RECIPE, space=SPACE, **changes):
     return run
 
 
-def launch(run, root, places=CPU, effort=None):
+def launch(run, root, slots=CPU, retry_policy=None):
     """Train what is not done, here."""
     about = {"data_root": str(root)}
-    return run_local([run], run.plan().recipe.epochs, places, root, lambda progress: lambda: None, effort, about)
+    return run_local([run], run.plan().recipe.epochs, slots, root, lambda progress: lambda: None, retry_policy, about)
 
 
 def numbers(run):

@@ -99,7 +99,7 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
     Raises:
         RunError: the run's files are missing or incomplete.
     """
-    if gathered is None and folder.results.exists() and not folder.begun():
+    if gathered is None and folder.results.exists() and not folder.started_keys():
         num_classes, table = folder.space().template.num_classes, read_table(folder.results)
         histories: Mapping[str, tuple[EpochRecord, ...]] = folder.histories()
     else:

@@ -140,7 +140,7 @@ def retraining(plan: Plan, states: Sequence[TrialState], num_classes: int, level
     networks = tuple(
         _retrained(network, *before[network.id], len(done[network.id]), noise, freedom, level) for network in ranked
     )
-    unfinished = sum(not by_key[key].has_ended for key in plan.fresh_keys() if key in by_key)
+    unfinished = sum(not by_key[key].is_finished for key in plan.fresh_keys() if key in by_key)
     heldout = any(state.result and state.result.heldout_error is not None for state in states)
     return Retraining(networks, noise, freedom, level, len(plan.seeds), unfinished, heldout)
 

@@ -119,7 +119,7 @@ class TrainingProgress:
         if self._count is not None:
             self._count(self._done, self._words())
         else:
-            sys.stderr.write(f"{history[-1].in_words(self._recipe.epochs)}{self._speed()}\n")
+            sys.stderr.write(f"{history[-1].describe(self._recipe.epochs)}{self._speed()}\n")
             sys.stderr.flush()
 
     @property

@@ -174,7 +174,7 @@ class _Trials:
                 f"{path} has {count or 'no'} trained network{'s' if count != 1 else ''}, so none of rank "
                 f"{rank} ({other_trials}); train more: {command('launch', run=path)}"
             )
-        if not all(state.has_ended for state in states):
+        if not all(state.is_finished for state in states):
             position = "best" if rank == 1 else f"rank {rank}"
             done = sum(state.status == "done" for state in states)
             log.warning("%s: %s of %d of %d trials; others are not finished", path, position, done, len(states))
@@ -190,7 +190,7 @@ class _Trials:
             rank=ranked.index(chosen.id) + 1 if chosen.id in ranked else 0,
             done=len(ranked),
             failed=sum(state.failure is not None for state in others),
-            unfinished=sum(not state.has_ended for state in others),
+            unfinished=sum(not state.is_finished for state in others),
             trials=len(ranked) + len(others),
         )
 
@@ -212,7 +212,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         recipe,
         chosen.result,
         seed=plan.seed_of(chosen.key),
-        ended=chosen.ended,
+        ended=chosen.finished_at,
         images=ImageFacts(size, facts.mean, facts.std, facts.classes),
         origin=f"trained from scratch on {describe_count(recipe.train_images)} training images of {recipe.data}",
         licence=OWN_LICENCE,

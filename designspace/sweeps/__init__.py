@@ -1,1 +1,1 @@
-"""Many trials: the worker that trains them one after another, and the pool that keeps workers busy."""
+"""Running many trials: workers that train one trial after another, and pools that keep them busy."""

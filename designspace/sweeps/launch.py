@@ -1,4 +1,4 @@
-"""Launching runs: is the recipe fit for the networks, what is to do, and who does it."""
+"""Launching runs: checks of recipe and networks, and training in the local pool or on SLURM."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from designspace.support.checks import number
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs, costs_of, trial_seconds
-from designspace.sweeps.local import Effort, Pool, PoolSettings
+from designspace.sweeps.local import Pool, PoolSettings, RetryPolicy
 from designspace.sweeps.messages import Event, Task
-from designspace.sweeps.places import check, slots, within_memory, worker_bytes
 from designspace.sweeps.process import Slot
 from designspace.sweeps.progress import PoolProgress, Progress, tasks_of
-from designspace.sweeps.slurm_settings import Slurm
+from designspace.sweeps.slots import check_slot_options, within_memory, worker_bytes, worker_slots
+from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan
@@ -38,18 +38,17 @@ if TYPE_CHECKING:  # submitit is loaded where it is used
 
 R = TypeVar("R", bound=Run)
 Show = Callable[[Progress], Callable[[], None]]
-"""Takes the progress before the start, and gives what to call when it changed."""
+"""Receives the progress before the start; returns a function to call after each change."""
 
-
-PATIENCE = 3
-"""So many looks in a row without a task for what is left mean that none will come."""
+MAX_EMPTY_POLLS = 3
+"""Number of polls in a row without a task for the remaining trials after which no more tasks are expected."""
 
 
 def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> None:
-    """Raise unless the recipe's images, below ``root``, are what the networks were drawn for.
+    """Raise unless the recipe's images, below ``root``, are those for which the networks were drawn.
 
     Raises:
-        InputError: an unknown data set, or images of other channels, size or classes.
+        InputError: the data set is unknown, or its images have other channels, another size or other classes.
     """
     shape = data.shape(recipe.data, root)
     drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
@@ -67,71 +66,77 @@ def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """How to train the trials of runs: with the local pool, or as tasks on SLURM."""
+    """Settings for training the trials of runs, in the local pool or as array tasks on SLURM."""
 
     device: str = "auto"
     workers: int | None = None
     workers_per_gpu: int = 1
-    effort: Effort
+    retry_policy: RetryPolicy
     data_root: Path
     about: Mapping[str, Any]
-    """What to note of the launch."""
-    slurm: Slurm | None = None
-    """None: with the local pool."""
+    """Fields to record about the launch."""
+    slurm: SlurmSettings | None = None
+    """None for the local pool."""
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any], data_root: Path, about: Mapping[str, Any]) -> Launcher:
-        """The launcher that a user described.
+        """Return the launcher that the fields of a config describe.
 
         Raises:
-            InputError: a value out of range.
+            InputError: a value is out of range.
         """
-        rest = dict(fields)
-        name, limit = rest.pop("name"), rest.pop("trial_timeout_min")
-        rest.pop("gpus_per_trial")  # part of the recipe by now
-        own = {key: rest.pop(key) for key in ("device", "workers", "workers_per_gpu")}
-        check(**own, gpus_per_trial=1)
+        slurm_fields = dict(fields)
+        name, limit = slurm_fields.pop("name"), slurm_fields.pop("trial_timeout_min")
+        slurm_fields.pop("gpus_per_trial")  # already part of the recipe
+        worker_options = {key: slurm_fields.pop(key) for key in ("device", "workers", "workers_per_gpu")}
+        check_slot_options(**worker_options, gpus_per_trial=1)
         timeout_s = None if limit is None else 60 * number("trial_timeout_min (minutes, or null)", limit)
-        effort = Effort(max_retries=rest.pop("max_retries"), trial_timeout_s=timeout_s)
-        slurm = Slurm.from_dict(rest) if name == "slurm" else None
+        retry_policy = RetryPolicy(max_retries=slurm_fields.pop("max_retries"), trial_timeout_s=timeout_s)
+        slurm = SlurmSettings.from_dict(slurm_fields) if name == "slurm" else None
         root = data_root.resolve()
-        return Launcher(**own, effort=effort, data_root=root, about={**about, "data_root": str(root)}, slurm=slurm)
+        return Launcher(
+            **worker_options,
+            retry_policy=retry_policy,
+            data_root=root,
+            about={**about, "data_root": str(root)},
+            slurm=slurm,
+        )
 
-    def places(self, costs: Sequence[Costs], recipe: Recipe) -> tuple[list[Slot], str]:
-        """Where workers of the local pool run, and what there is to say about memory.
+    def slots(self, costs: Sequence[Costs], recipe: Recipe) -> tuple[list[Slot], str]:
+        """Return the slots of the local pool, and a note about memory.
 
         Raises:
-            InputError: see `places.slots`.
+            InputError: see `worker_slots`.
         """
-        places = slots(self.device, self.workers, self.workers_per_gpu, recipe.devices)
-        need = max(worker_bytes(each, recipe, places[0].device, self.data_root) for each in costs)
-        return within_memory(places, need, is_fixed=self.workers is not None)
+        slots = worker_slots(self.device, self.workers, self.workers_per_gpu, recipe.devices)
+        bytes_per_worker = max(worker_bytes(each, recipe, slots[0].device, self.data_root) for each in costs)
+        return within_memory(slots, bytes_per_worker, is_fixed=self.workers is not None)
 
-    def run_here(
+    def run_local(
         self,
         runs: Sequence[Run],
         recipe: Recipe,
         show: Show,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         only: Collection[str] | None = None,
     ) -> PoolProgress:
-        """Train what is not done with the local pool; see `run_local`."""
-        places, note = self.places([costs_of(run, recipe, self.data_root) for run in runs], recipe)
+        """Train the unfinished trials in the local pool; see the function `run_local`."""
+        slots, note = self.slots([costs_of(run, recipe, self.data_root) for run in runs], recipe)
         if note:
-            say(note)
-        return run_local(runs, recipe.epochs, places, self.data_root, show, self.effort, self.about, only)
+            report(note)
+        return run_local(runs, recipe.epochs, slots, self.data_root, show, self.retry_policy, self.about, only)
 
-    def on_slurm(self, recipe: Recipe) -> tuple[str, int]:
-        """The device of a task's workers, cpu or cuda, and how many they are, as far as can be told here.
+    def slurm_workers(self, recipe: Recipe) -> tuple[str, int]:
+        """Return the device of an array task's workers, cpu or cuda, and their expected number.
 
         Raises:
-            InputError: fewer GPUs per task than a trial needs, or as `places.check`.
+            InputError: an array task has fewer GPUs than a trial needs; or see `check_slot_options`.
         """
         assert self.slurm is not None
         gpus = self.slurm.gpus
-        # Where GPUs were asked for and are not found, a task must not train on its CPUs without a word.
+        # If GPUs were requested but are not found, a task must fail instead of training on its CPUs.
         device = "cuda" if gpus and self.device == "auto" else self.device
-        check(device, self.workers, self.workers_per_gpu, recipe.devices)
+        check_slot_options(device, self.workers, self.workers_per_gpu, recipe.devices)
         if device == "cuda" and 0 < gpus < recipe.devices:
             raise InputError(f"a trial is trained on {recipe.devices} GPUs, but launcher.gpus_per_task is {gpus}")
         if device == "cuda":
@@ -141,23 +146,23 @@ class Launcher:
         return "cuda" if device == "cuda" else "cpu", self.workers or max(1, workers)
 
     def submit(self, run: Run, plan: Plan, *, only: Collection[str] | None = None, dry_run: bool = False) -> Submission:
-        """Submit tasks for what is not done, not queued and not running; see `slurm.submit`.
+        """Submit array tasks for the trials that are waiting and not queued; see `slurm.submit`.
 
-        The plan becomes that of the run once SLURM has accepted tasks.
+        The plan is written into the run folder once SLURM has accepted tasks.
 
         Raises:
-            InputError: fewer GPUs a task than a trial needs; or as `slurm.submit`.
+            InputError: an array task has fewer GPUs than a trial needs; or see `slurm.submit`.
         """
         from designspace.sweeps.slurm import submit
 
         assert self.slurm is not None
-        device, workers = self.on_slurm(plan.recipe)
+        device, workers = self.slurm_workers(plan.recipe)
         pool = PoolSettings(
             data_root=str(self.data_root),
             device="auto" if device == "cpu" and self.device == "auto" else device,
             workers=self.workers,
             workers_per_gpu=self.workers_per_gpu,
-            effort=self.effort,
+            retry_policy=self.retry_policy,
         )
 
         def trial_s() -> float:
@@ -178,16 +183,16 @@ class Launcher:
 
     def follow(
         self,
-        made: Mapping[R, Submission],
+        submissions: Mapping[R, Submission],
         plans: Mapping[R, Plan],
         show: Show,
         only: Collection[str] | None = None,
     ) -> Progress:
-        """Watch what was submitted of some runs to its end, and submit what found no room then; see `follow`."""
+        """Watch runs until their array tasks end, and submit the remaining trials; see the function `follow`."""
         from designspace.sweeps.slurm import queued
 
-        left = {run: submission.left for run, submission in made.items()}
-        launches = [submission.launch for submission in made.values() if submission.launch]
+        left = {run: submission.left for run, submission in submissions.items()}
+        launches = [submission.launch for submission in submissions.values() if submission.launch]
 
         def has_more() -> bool:
             for run, keys in left.items():
@@ -199,14 +204,14 @@ class Launcher:
                     launches.extend([submission.launch] if submission.launch else [])
             return any(left.values()) or any(queued(run) for run in left)
 
-        return follow(list(made), show, has_more, only=only)
+        return follow(list(submissions), show, has_more, only=only)
 
 
 def origin() -> dict[str, Any]:
-    """Who launches from where: what stands in launch.json beside the provenance."""
+    """Return the user and the process of a launch, for launch.json."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         user = str(os.getuid())
     return {"user": user, "owner": dataclasses.asdict(claims.Owner.here())}
 
@@ -214,28 +219,28 @@ def origin() -> dict[str, Any]:
 def run_local(
     runs: Sequence[Run],
     epochs: int,
-    places: Sequence[Slot],
+    slots: Sequence[Slot],
     data_root: Path,
     show: Show,
-    effort: Effort | None = None,
+    retry_policy: RetryPolicy | None = None,
     about: Mapping[str, Any] | None = None,
     only: Collection[str] | None = None,
 ) -> PoolProgress:
-    """Train what is not done in some runs with the local pool, then gather each run's results.csv.
+    """Train the unfinished trials of some runs in the local pool, then write the results.csv of each run.
 
     Args:
-        runs: what is trained; they have a plan.
-        epochs: of each trial, for the time left.
-        places: where workers run.
+        runs: the runs, which have a plan.
+        epochs: epochs of each trial, to estimate the remaining time.
+        slots: slots of the workers.
         data_root: folder of the data sets.
-        show: takes the progress before the start, and gives what to call when it changed.
-        effort: retries and time limits.
-        about: what to note of the launch.
+        show: receives the progress before the start; returns a function to call after each change.
+        retry_policy: number of retries and time limit.
+        about: fields to record about the launch.
         only: keys of the trials to train; by default all.
 
     Raises:
-        RunError: no worker could work, a folder could not be written, or the launch was cancelled.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; what is unfinished goes on from its checkpoint next time.
+        RunError: workers cannot train here, a folder cannot be written, or the launch was cancelled.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; unfinished trials resume from their checkpoints next time.
     """
     tasks, finished, best = tasks_of(runs, only)
     progress = PoolProgress(tasks, epochs, finished, best)
@@ -243,28 +248,28 @@ def run_local(
     refresh()
 
     def on_event(task: Task, event: Event) -> None:
-        progress.take(task, event)
+        progress.handle_event(task, event)
         refresh()
 
     launches: list[LaunchFolder] = []
     try:
-        with runs[0].launching():  # whoever deletes old launches must not take the copy for one of theirs
-            # Also if nothing is left to train: after every launch the copy is whole.
+        with runs[0].launching():  # another process may be deleting copies of old launches
+            # Also if nothing is left to train, so that the copy is complete after every launch.
             code = snapshot.snapshot(runs[0].code).resolve()
-            note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(places)}
+            note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(slots)}
             if tasks:
                 launches.append(runs[0].new_launch(note))
         if tasks:
             for run in runs[1:]:
                 with run.launching():
                     launches.append(run.new_launch(note))
-            pool = Pool(places, data_root, launches, code, on_event, effort)
+            pool = Pool(slots, data_root, launches, code, on_event, retry_policy)
             with _stops_on_sigterm(pool):
                 progress.left = len(pool.run(tasks))
     finally:
         for launch in launches:
-            with contextlib.suppress(RunError):  # a full disk; what ended this launch is told already
-                launch.note(ended=True)
+            with contextlib.suppress(RunError):  # a full disk; the cause has been reported already
+                launch.update(ended=True)
         for run in runs:
             run.write_results()
     return progress
@@ -272,7 +277,7 @@ def run_local(
 
 @contextmanager
 def _stops_on_sigterm(pool: Pool) -> Iterator[None]:
-    """End a pool in good order on SIGTERM, where this is the main thread (others get no signals)."""
+    """Stop a pool cleanly on SIGTERM, if this is the main thread (other threads receive no signals)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -290,28 +295,28 @@ def follow(
     poll_s: float = 5.0,
     only: Collection[str] | None = None,
 ) -> Progress:
-    """Watch runs that tasks elsewhere are at until nothing more happens, then gather each run's results.csv.
+    """Watch runs that array tasks train until they end, then write the results.csv of each run.
 
     Args:
         runs: the run folders.
-        show: as for `run_local`.
-        has_more: whether any task is pending or running, or may still be submitted.
-        poll_s: how often to look, at least.
+        show: see `run_local`.
+        has_more: returns whether any task is pending or running, or may still be submitted.
+        poll_s: minimum seconds between two polls.
         only: keys of the trials to watch; by default all.
     """
     progress = Progress(sum(len(run.trial_keys()) if only is None else len(only) for run in runs))
     refresh = show(progress)
-    without = 0
+    empty_polls = 0
     while True:
         began = time.monotonic()
-        progress.look(runs, only)
+        progress.update(runs, only)
         refresh()
         if progress.left <= 0:
             break
-        # While SLURM does not answer, nothing is known. And a task that is being requeued is in no queue for a moment.
+        # If SLURM does not answer, this poll does not count. A task that is being requeued is in no queue for a moment.
         with contextlib.suppress(RunError):
-            without = 0 if has_more() else without + 1
-        if without >= PATIENCE:
+            empty_polls = 0 if has_more() else empty_polls + 1
+        if empty_polls >= MAX_EMPTY_POLLS:
             break
         time.sleep(max(poll_s, 10 * (time.monotonic() - began)))
     for run in runs:

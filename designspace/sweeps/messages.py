@@ -1,4 +1,4 @@
-"""What the pool and its workers say to each other: one line of JSON each, over the worker's standard streams."""
+"""Messages between a pool and its workers: one line of JSON each, over the worker's standard streams."""
 
 from __future__ import annotations
 
@@ -9,71 +9,79 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a worker is told when it starts."""
+    """Settings of a worker."""
 
     device: str
     """``cpu`` or ``cuda``."""
     data_root: str
     max_retries: int
     threads: int = 1
-    """Threads of a worker on CPUs: one, since the pool has a worker per core, unless there is a single trial."""
+    """Threads of a worker on CPUs: one, since the pool has a worker per core, unless there is only one trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A trial to run."""
+    """A trial that a pool is to train."""
 
     run: str
     """Path of the run folder."""
     key: str
-    """Of the trial (see `designspace.trials.plan`)."""
+    """Key of the trial (see `designspace.trials.plan`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """The pool's word to a worker: run this task."""
+class Assignment:
+    """A message from the pool that assigns a task to a worker."""
 
     task: Task
     abandoned: str = ""
-    """The claim on the trial that was found abandoned (`claims.Held.key`), if there is one."""
+    """Key of the abandoned claim on the trial (`claims.ObservedClaim.key`); empty if there is none."""
 
     def to_line(self) -> bytes:
-        """The message as one line."""
+        """Return the message as one line."""
         return json.dumps({"run": self.task.run, "key": self.task.key, "abandoned": self.abandoned}).encode() + b"\n"
 
     @staticmethod
-    def from_line(line: bytes | str) -> Order:
-        """The order of a line."""
+    def from_line(line: bytes | str) -> Assignment:
+        """Return the assignment in a line."""
         fields = json.loads(line)
-        return Order(Task(fields["run"], fields["key"]), fields["abandoned"])
+        return Assignment(Task(fields["run"], fields["key"]), fields["abandoned"])
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a worker has to say."""
+    """A message from a worker."""
 
     kind: str
-    """``ready``; ``started``, when the images are there and the task's trial begins; ``epoch``, when it completed one;
-    ``done`` or ``failed`` when it ended; ``retry`` when a try failed and another is due; ``skipped`` when the trial had
-    ended before; ``held`` when somebody else is at work on it; ``unusable`` when its files cannot be read or written,
-    so that this cannot be noted in them; ``leaving``, when the worker takes no more tasks, and what it has is for
-    another; ``broken``, when it cannot train anything (no data, no such device, a full disk)."""
+    """One of:
+
+    - ``ready``: the worker has started.
+    - ``started``: the images are loaded, and the training of the trial starts.
+    - ``epoch``: the trial completed an epoch.
+    - ``done`` or ``failed``: the trial is finished.
+    - ``retry``: an attempt failed, and the trial is to be attempted again.
+    - ``skipped``: the trial was finished already.
+    - ``held``: another process is working on the trial.
+    - ``unusable``: the files of the trial cannot be read or written, so this is not recorded in them.
+    - ``leaving``: the worker takes no more tasks, and its current one is for another worker.
+    - ``broken``: the worker cannot train anything (no data, no such device, a full disk).
+    """
     epoch: int = 0
-    """Epochs that the trial had completed by then."""
+    """Number of epochs that the trial had completed."""
     error: float | None = None
-    """Test error of that epoch, or final error of the trial, in per cent."""
+    """Test error of that epoch, or final error of the trial, in percent."""
     detail: str = ""
 
     @property
     def ends_task(self) -> bool:
-        """Whether the worker is free again."""
+        """Whether the worker is free for another task."""
         return self.kind not in ("started", "epoch", "leaving", "broken")
 
     def to_line(self) -> bytes:
-        """The message as one line."""
+        """Return the message as one line."""
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     @staticmethod
     def from_line(line: bytes | str) -> Event:
-        """The event of a line."""
+        """Return the event in a line."""
         return Event(**json.loads(line))

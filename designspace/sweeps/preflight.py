@@ -1,7 +1,7 @@
-"""What must hold before a training fixes anything: recipe, networks and images fit, and workers can train here.
+"""Checks before a training writes anything: recipe, networks and images fit, and workers can train here.
 
-Everything that would make all trials of a launch fail is looked for here, before the run's recipe is written, so that a
-launch that fails leaves the choice of the recipe open. A dry run is this check.
+All errors that would make every trial of a launch fail are detected here, before the recipe of the run is written, so
+that another recipe can be chosen after a failed launch. A dry run only runs these checks.
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ _CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.impo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a launch of some runs is about to do."""
+    """Forecast of a launch of some runs."""
 
     waiting: int
-    """Trials that have not finished."""
+    """Number of trials that are not finished."""
     finished: int
+    """Number of trials that are finished."""
     populations: tuple[Population, ...]
     images: Images
     workers: int = 0
-    """Workers of the local pool, or of each array task on SLURM; 0 where nothing is left to do."""
+    """Number of workers of the local pool, or of each array task on SLURM; 0 if there is nothing to train."""
     device: str = "cpu"
-    """Of the workers: cpu or cuda."""
+    """Device of the workers: cpu or cuda."""
     trial_s: float = 0.0
     """Seconds that a trial takes on one worker."""
     notes: tuple[str, ...] = ()
@@ -52,42 +53,43 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The images that a recipe takes of its data set."""
+    """Numbers of the images of a data set that a recipe uses."""
 
     shape: data.DataShape
     train: int
-    """Images to train on, those held out not among them."""
+    """Training images, without held-out images."""
     test: int
+    """Test images."""
     batch: int
     """Images per step."""
 
     @property
     def steps(self) -> int:
-        """Steps per epoch: images that do not fill a batch wait for the next epoch."""
+        """Steps per epoch. Images that do not fill a batch are left out of the epoch."""
         return self.train // self.batch
 
 
 def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None = None) -> Images:
-    """Raise unless networks can learn by a recipe from the images that its data set has, by arithmetic alone.
+    """Raise unless a recipe can train networks on its data set. This only compares numbers.
 
     Args:
         recipe: how to train, and on which data set.
-        networks: a single one, or all of a population.
-        root: the folder of all data sets; None for the usual one.
+        networks: a single network, or all networks of a population.
+        root: the folder of all data sets; None for the default one.
 
     Raises:
-        InputError: fewer images than the recipe takes or holds out, a batch that devices cannot share, an augmentation
-            that does not fit the images, one class, or batch-norm over a single value.
+        InputError: there are fewer images than the recipe uses or holds out, devices cannot share a batch, an
+            augmentation does not fit the images, there is only one class, or batch-norm sees only one value.
         RunError: the description of the data set is damaged.
     """
     name, shape, counts = recipe.data, data.shape(recipe.data, root), data.counts(recipe.data, root)
     if shape.num_classes < 2:
-        raise InputError(f"{name} has images of one class: nothing can be learned from them; prepare 2 classes or more")
+        raise InputError(f"{name} has images of only one class; prepare 2 classes or more")
     for key, count, what in (("train_images", counts.train, "training"), ("test_images", counts.test, "test")):
-        given = getattr(recipe, key)
-        if given is not None and given > count:
+        value = getattr(recipe, key)
+        if value is not None and value > count:
             raise InputError(
-                f"{name} has {count:,} {what} images: recipe.{key} must be 1 to {count}, not {given}; null takes all"
+                f"{name} has {count:,} {what} images: recipe.{key} must be 1 to {count}, not {value}; null takes all"
             )
     train = (recipe.train_images or counts.train) - recipe.heldout_images
     if train < 1:
@@ -100,25 +102,25 @@ def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None =
     if batch % recipe.devices:
         raise InputError(
             f"{name}: a batch of all {batch} training images cannot be shared by {recipe.devices} devices; "
-            f"take recipe.batch_size={max(1, batch // recipe.devices) * recipe.devices}, or fewer devices"
+            f"choose recipe.batch_size={max(1, batch // recipe.devices) * recipe.devices}, or fewer devices"
         )
-    if recipe.trainer is None:  # one's own may train something else
+    if recipe.trainer is None:  # a custom trainer may train something else
         _check_norms(recipe, networks, recipe.crop_size or shape.size, batch)
     return Images(shape, train, recipe.test_images or counts.test, batch)
 
 
 def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Collection[str] | None = None) -> Forecast:
-    """Raise unless a launch can train what is left of some runs, and say what it is about to do. Changes nothing.
+    """Raise unless a launch can train the unfinished trials of some runs, and return a forecast. Changes nothing.
 
     Args:
-        plans: how the networks of each run are to be trained: all with one recipe.
+        plans: the plan of each run, all with the same recipe.
         launcher: how to train.
         only: keys of the trials to train; by default all.
 
     Raises:
-        InputError: another recipe or seed than a run has, images or recipe that do not fit the networks (see
-            `check_training`), a data set or a trainer that is not there, workers that cannot be had, or whose
-            devices cannot train by the recipe.
+        InputError: a run has another recipe or seed, the images or the recipe do not fit the networks (see
+            `check_training`), the data set or the trainer does not exist, or workers are not available or their
+            devices cannot train with the recipe.
         RunError: the images, or a file of a run, are damaged or missing.
     """
     for run, plan in plans.items():
@@ -130,7 +132,7 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         for run, plan in plans.items()
     }
     total = sum(map(len, states.values()))
-    waiting = sum(not state.has_ended for each in states.values() for state in each)
+    waiting = sum(not state.is_finished for each in states.values() for state in each)
     for population in populations:
         images = _check_population(population, recipe, launcher.data_root)
     forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images)
@@ -143,11 +145,11 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         snapshot.check_path(run.code)
     costs = [Costs.of(each, recipe.crop_size or images.shape.size) for each in populations]
     if launcher.slurm is not None:
-        device, workers = launcher.on_slurm(recipe)
+        device, workers = launcher.slurm_workers(recipe)
     else:
-        slots, memory = launcher.places(costs, recipe)
+        slots, memory_note = launcher.slots(costs, recipe)
         device, workers = slots[0].device, len(slots)
-        notes.append(memory)
+        notes.append(memory_note)
     recipe.check_device(device)
     for run, each in states.items():
         keys = [state.key for state in each if state.status == "waiting"]
@@ -155,8 +157,8 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
     trial_s = max(
         trial_seconds(run, each, recipe, device, launcher.data_root) for run, each in zip(plans, costs, strict=True)
     )
-    said = tuple(filter(None, notes))
-    return dataclasses.replace(forecast, workers=workers, device=device, trial_s=trial_s, notes=said)
+    notes = list(filter(None, notes))
+    return dataclasses.replace(forecast, workers=workers, device=device, trial_s=trial_s, notes=tuple(notes))
 
 
 def _check_population(population: Population, recipe: Recipe, root: Path) -> Images:
@@ -166,10 +168,10 @@ def _check_population(population: Population, recipe: Recipe, root: Path) -> Ima
 
 
 def _check_norms(recipe: Recipe, networks: NetworkColumns, side: int, batch: int) -> None:
-    """Raise where batch-norm would see a single value of each channel: in one image, with maps of 1 x 1."""
-    part = batch // recipe.devices
-    part //= min(recipe.accumulate, part)
-    if part * (recipe.devices if recipe.sync_norm else 1) > 1:
+    """Raise if batch-norm would see a single value per channel, from one image with a map of 1 x 1."""
+    part_size = batch // recipe.devices
+    part_size //= min(recipe.accumulate, part_size)
+    if part_size * (recipe.devices if recipe.sync_norm else 1) > 1:
         return
     if not any(
         layer.kind == "batch_norm" and np.any((layer.pixels == 1) & (layer.out_width * repeats > 0))
@@ -181,45 +183,45 @@ def _check_norms(recipe: Recipe, networks: NetworkColumns, side: int, batch: int
     shared = f" in parts by {' and '.join(parts)}" if parts else ""
     has_radix = networks.radix.any()
     raise InputError(
-        f"batches of {batch}{shared} are one image at a time, and batch-norm needs two or more in networks with "
-        f"{'split attention (radix)' if has_radix else 'final maps of 1 x 1 pixels'}: take "
+        f"batches of {batch}{shared} are one image at a time, but batch-norm needs two or more in networks with "
+        f"{'split attention (radix)' if has_radix else 'final maps of 1 x 1 pixels'}: choose "
         f"{'fewer parts, or ' if parts else ''}recipe.batch_size={2 * recipe.devices * recipe.accumulate} or more, "
         "and at least as many images"
     )
 
 
 def _check_images(recipe: Recipe, launcher: Launcher) -> str:
-    """Raise unless the images can be read; on SLURM, where nodes may see other disks, give a warning."""
+    """Raise unless the images can be read; on SLURM, where nodes may have other disks, return a warning instead."""
     try:
         data.load(recipe.data, launcher.data_root)
     except (InputError, RunError) as error:
         if launcher.slurm is None:
             raise
         return (
-            f"warning: as seen from here, {error}. Prepare it before the tasks start, unless their nodes have it in "
+            f"warning: on this machine, {error}. Prepare it before the tasks start, unless their nodes have it in "
             f"{launcher.data_root}"
         )
     return ""
 
 
 def _check_trainer(trainer: str, launcher: Launcher) -> str:
-    """Raise unless workers can import a trainer; on SLURM, where ``setup`` may add to the path, give a warning."""
+    """Raise unless workers can import a trainer; on SLURM, where ``setup`` may change the path, return a warning."""
     module, _, name = trainer.partition(":")
     environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _CALLABLE, module, name],
         env=environment,
         capture_output=True,
         text=True,
         errors="replace",
     )
-    if done.returncode == 0:
+    if process.returncode == 0:
         return ""
-    words = done.stderr.strip().splitlines()[-1:] or [f"{name} is not a function"]
-    here = Path(module.split(".")[0])
-    is_here = here.with_suffix(".py").is_file() or here.is_dir()
-    hint = " For this folder: PYTHONPATH=. python -m designspace.launch ..." if is_here else ""
-    message = f"recipe: trainer {trainer} cannot be imported ({words[0]}); is it on PYTHONPATH?{hint}"
+    reason = process.stderr.strip().splitlines()[-1:] or [f"{name} is not a function"]
+    path = Path(module.split(".")[0])
+    is_in_this_folder = path.with_suffix(".py").is_file() or path.is_dir()
+    hint = " For this folder: PYTHONPATH=. python -m designspace.launch ..." if is_in_this_folder else ""
+    message = f"recipe: trainer {trainer} cannot be imported ({reason[0]}); is it on PYTHONPATH?{hint}"
     if launcher.slurm is not None and launcher.slurm.setup:
-        return f"warning: as seen from here, {message}"
+        return f"warning: on this machine, {message}"
     raise InputError(message)

@@ -1,4 +1,4 @@
-"""A worker's process as the pool sees it: started on its slot, spoken to through pipes."""
+"""A worker process of a pool, with its slot and the pipes to it."""
 
 from __future__ import annotations
 
@@ -10,84 +10,84 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.sweeps.fork_server import ForkServer
-from designspace.sweeps.messages import Event, Order, Task
+from designspace.sweeps.messages import Assignment, Event, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place for one worker."""
+    """The device or devices of one worker."""
 
     device: str
     """``cpu`` or ``cuda``."""
     gpus: tuple[int, ...] = ()
-    """The GPUs that the worker sees, of those that this process sees."""
+    """Indices of the worker's GPUs among those visible to this process."""
 
 
-class Process:
-    """A running worker and the task that it is at."""
+class WorkerProcess:
+    """A running worker and its current task."""
 
     def __init__(self, slot: Slot, server: ForkServer, environment: Mapping[str, str]) -> None:
         self.slot = slot
         self.task: Task | None = None
         self.training_since: float | None = None
-        """When its trial began; None while it has none, or loads images for it."""
+        """Time at which the training of its trial started; None if it has no trial or is loading images."""
         self.is_ready = self.is_leaving = False
-        self.had_epochs = 0
-        """Epochs that its trial had when it began here."""
+        self.epochs_before = 0
+        """Number of epochs that its trial had completed before it started here."""
         self.has_progressed = False
-        """Whether its trial has completed another one."""
-        self.is_over_time = False
-        """Whether it was ended because its trial took too long."""
-        self.kills_seen = out_of_memory_kills()
-        self._rest = b""
+        """Whether its trial has completed another epoch."""
+        self.has_timed_out = False
+        """Whether it was killed because its trial took too long."""
+        self.kills_before = out_of_memory_kills()
+        self._incomplete_line = b""
         self.process = server.start({**_visible_gpus(slot.gpus), **environment})
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
-    def give(self, order: Order | None) -> None:
-        """Hand the worker its next task, or None for the end."""
-        self.task = order.task if order else None
+    def assign(self, assignment: Assignment | None) -> None:
+        """Assign the worker its next task; None makes it exit."""
+        self.task = assignment.task if assignment else None
         self.training_since = None
         self.has_progressed = False
-        self.kills_seen = out_of_memory_kills()
-        with contextlib.suppress(BrokenPipeError):  # a worker that died is noticed when its output ends
-            if order is None:
+        self.kills_before = out_of_memory_kills()
+        with contextlib.suppress(BrokenPipeError):  # the death of a worker is detected when its output ends
+            if assignment is None:
                 self.stdin.close()
             else:
-                self.stdin.write(order.to_line())
+                self.stdin.write(assignment.to_line())
                 self.stdin.flush()
 
-    def hear(self, event: Event) -> None:
-        """Keep in mind what an event says about the worker and its trial."""
+    def note_event(self, event: Event) -> None:
+        """Update the state of the worker after one of its events."""
         if event.kind == "ready":
             self.is_ready = True
         elif event.kind == "leaving":
             self.is_leaving = True
         elif event.kind == "started":
-            self.training_since, self.had_epochs = time.monotonic(), event.epoch
-        elif event.kind == "epoch" and event.epoch > self.had_epochs:  # not one read back from a checkpoint
+            self.training_since, self.epochs_before = time.monotonic(), event.epoch
+        elif event.kind == "epoch" and event.epoch > self.epochs_before:  # not an epoch from a checkpoint
             self.has_progressed = True
 
     def kill(self) -> None:
-        """End the worker and whatever it has started."""
+        """Kill the worker and its child processes."""
         self.process.kill()
 
     def events(self) -> list[Event] | None:
-        """What the worker has said by now; None when its output has ended."""
+        """Read the events of the worker so far; return None if its output has ended."""
         chunk = os.read(self.stdout.fileno(), 65536)
         if not chunk:
             return None
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        *lines, self._incomplete_line = (self._incomplete_line + chunk).split(b"\n")
         return [Event.from_line(line) for line in lines]
 
     def close(self) -> None:
-        """Close the pipes of a worker that has ended."""
+        """Close the pipes of a worker that has exited."""
         for stream in (self.stdin, self.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
 
 
 def _visible_gpus(gpus: Sequence[int]) -> dict[str, str]:
-    """Return the variable that shows a process some of the GPUs that this one sees; nothing for no GPUs."""
+    """Return the environment variable that makes only some GPUs visible to a process; empty for no GPUs."""
     if not gpus:
         return {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -95,7 +95,7 @@ def _visible_gpus(gpus: Sequence[int]) -> dict[str, str]:
 
 
 def out_of_memory_kills() -> int:
-    """How many processes this machine's kernel has killed for want of memory; 0 where it does not say."""
+    """Return the number of processes that the kernel has killed for lack of memory; 0 if it is not available."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

@@ -1,6 +1,6 @@
-"""Workers that share a GPU at the same moment, through NVIDIA's Multi-Process Service (MPS).
+"""Sharing of a GPU by several workers at the same time, through NVIDIA's Multi-Process Service (MPS).
 
-Without it, kernels of different processes take turns on a GPU, and a kernel of a small network fills a fraction of one.
+Without it, kernels of different processes take turns on a GPU, of which a kernel of a small network uses only a part.
 """
 
 from __future__ import annotations
@@ -24,40 +24,45 @@ _ANSWER_S = 20
 
 
 @contextmanager
-def shared_gpus(places: Sequence[Slot]) -> Iterator[Mapping[str, str]]:
-    """Run MPS while the block runs, where workers share a GPU; gives what their environment needs.
+def shared_gpus(slots: Sequence[Slot]) -> Iterator[Mapping[str, str]]:
+    """Run MPS while the block runs, if workers share a GPU; yield the environment variables that they need.
 
-    A service that runs already (``CUDA_MPS_PIPE_DIRECTORY`` is set) is used as it is, and ``DESIGNSPACE_MPS=0`` does
-    without. Where the service cannot start, the log says so, and the workers take turns.
+    A service that is already running (``CUDA_MPS_PIPE_DIRECTORY`` is set) is used as it is, and ``DESIGNSPACE_MPS=0``
+    disables the service. If it cannot start, a warning is logged, and the workers take turns.
     """
-    shares = max(Counter(gpu for place in places for gpu in place.gpus).values(), default=0) > 1
-    if not shares or _PIPES in os.environ or os.environ.get("DESIGNSPACE_MPS") == "0" or shutil.which(_CONTROL) is None:
+    is_shared = max(Counter(gpu for slot in slots for gpu in slot.gpus).values(), default=0) > 1
+    if (
+        not is_shared
+        or _PIPES in os.environ
+        or os.environ.get("DESIGNSPACE_MPS") == "0"
+        or shutil.which(_CONTROL) is None
+    ):
         yield {}
         return
     with temporary_folder("mps-") as folder:
-        told = {_PIPES: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
-        # The service sees all GPUs, so that their numbers mean the same to the workers with it as without.
-        environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"} | told
+        variables = {_PIPES: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
+        # The service sees all GPUs, so that workers use the same indices of GPUs with and without it.
+        environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"} | variables
         try:
             _control(["-d"], environment)
         except (OSError, subprocess.SubprocessError) as error:
-            log.warning("workers take turns on a GPU, for its service for sharing did not start: %s", error)
+            log.warning("workers take turns on a GPU, since the service for sharing it did not start: %s", error)
             yield {}
             return
         try:
-            yield told
+            yield variables
         finally:
             try:
                 _control([], environment, "quit\n")
             except (OSError, subprocess.SubprocessError) as error:
-                log.warning("the service for sharing GPUs may still run: %s", error)
+                log.warning("the service for sharing GPUs may still be running: %s", error)
 
 
-def _control(options: Sequence[str], environment: Mapping[str, str], words: str = "") -> None:
-    """Start the service, or say something to it."""
+def _control(options: Sequence[str], environment: Mapping[str, str], commands: str = "") -> None:
+    """Start the service, or send commands to it."""
     subprocess.run(
         [_CONTROL, *options],
-        input=words,
+        input=commands,
         env=dict(environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Launching on SLURM through submitit: arrays of tasks (see `pack`), of trials that no task has yet."""
+"""Launching on SLURM through submitit: array tasks (see `array_task`) for trials that no task has yet."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder, writing
 from designspace.support.text import counted, is_printable
 from designspace.sweeps import scheduler, snapshot
+from designspace.sweeps.array_task import ArrayTask, ArrayTaskSettings
 from designspace.sweeps.local import PoolSettings
-from designspace.sweeps.pack import Pack, Work
-from designspace.sweeps.slurm_settings import Slurm
+from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan
 from designspace.trials.run import Run
 
-FOR_EVER = 1_000_000
-"""submitit ends a task that was requeued too often; we end trials that make no progress, and the task goes on."""
+MAX_SUBMITIT_TIMEOUTS = 1_000_000
+"""submitit ends a task that timed out more often. This is unlimited, since trials without progress fail instead."""
 REQUEUES_AFTER_KILL = 3
-PATIENCE_S = 600
-"""A task that was told to end waits so long for its end, at most."""
-TASK_S = 3600.0
-"""How long a task should last."""
+"""Number of times that a task is requeued after its process was killed or crashed."""
+END_WAIT_S = 600
+"""Maximum seconds that the script of a task waits for SLURM to end it, after its process received SIGTERM."""
+TARGET_TASK_S = 3600.0
+"""Seconds that a task should last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A part of a launch's tasks that is one job of SLURM."""
+    """A job array of a launch, with some of its tasks."""
 
     name: str
     first: int
@@ -47,12 +48,12 @@ class Array:
 
 
 def arrays_of(launch: LaunchFolder) -> list[Array]:
-    """The arrays of a launch; none if it is not on SLURM."""
+    """Return the arrays of a launch; empty if it is not on SLURM."""
     return [Array(**fields) for fields in launch.about().get("arrays", [])]
 
 
 def queued(run: Run) -> dict[str, scheduler.Job]:
-    """The trials of a run that are in tasks which SLURM has pending or running, with these.
+    """Return the keys of a run's trials in pending or running SLURM tasks, each with its task in SLURM's queue.
 
     Raises:
         RunError: SLURM does not answer.
@@ -62,22 +63,24 @@ def queued(run: Run) -> dict[str, scheduler.Job]:
     by_name: dict[str, list[scheduler.Job]] = {}
     for job in jobs:
         if job.state == "COMPLETING":
-            continue  # nearly over; should it come back, it will find nothing left to do
+            continue  # nearly finished; if it is requeued, it will have nothing left to do
         by_name.setdefault(job.name, []).append(job)
-    found = {}
+    trials = {}
     for launch, arrays in launches:
-        here = [(array, job) for array in arrays for job in by_name.get(array.name, ())]
-        tasks = launch.tasks() if here else []
-        found.update({key: job for array, job in here for key in tasks[array.first + job.index]})
-    return found
+        queued_jobs = [(array, job) for array in arrays for job in by_name.get(array.name, ())]
+        tasks = launch.tasks() if queued_jobs else []
+        trials.update({key: job for array, job in queued_jobs for key in tasks[array.first + job.index]})
+    return trials
 
 
-def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, after: str = "") -> submitit.SlurmExecutor:
-    """The submitit executor for an array of ``count`` tasks."""
-    # SLURM's warning must not end a Python that has no handler for it yet: until then it is ignored.
-    quiet = f"trap '' USR2; exec {shlex.quote(sys.executable)} \"$@\""
-    python = f"bash -c {shlex.quote(quiet)} python"
-    made = submitit.SlurmExecutor(jobs, max_num_timeout=FOR_EVER, python=python)
+def executor(
+    settings: SlurmSettings, jobs: Path, code: Path, name: str, count: int, after: str = ""
+) -> submitit.SlurmExecutor:
+    """Return the submitit executor for an array of ``count`` tasks."""
+    # SLURM's warning would end a Python process that has no handler for it yet, so it is ignored until then.
+    ignore_warning = f"trap '' USR2; exec {shlex.quote(sys.executable)} \"$@\""
+    python = f"bash -c {shlex.quote(ignore_warning)} python"
+    slurm_executor = submitit.SlurmExecutor(jobs, max_num_timeout=MAX_SUBMITIT_TIMEOUTS, python=python)
     options: dict[str, Any] = {
         "job_name": name,
         "time": settings.minutes,
@@ -87,85 +90,88 @@ def executor(settings: Slurm, jobs: Path, code: Path, name: str, count: int, aft
         "constraint": settings.constraint,
         "gres": settings.gres,
         "mem": settings.mem,
-        "ntasks_per_node": 1,  # or srun starts one a CPU where a task has its node to itself
+        "ntasks_per_node": 1,  # otherwise srun starts one per CPU if a task has a node to itself
         "cpus_per_task": settings.cpus_per_task,
         "gpus_per_node": settings.gpus_per_task or None,
         "array_parallelism": settings.array_parallelism or count,
         "signal_delay_s": settings.delay_s,
-        "setup": [*settings.setup, *_own_setup(jobs, code)],
+        "setup": [*settings.setup, *_setup_lines(jobs, code)],
         "dependency": f"afterany:{after}" if after else None,
         "wckey": None,
         "stderr_to_stdout": True,
         "additional_parameters": {"requeue": True, **settings.more},
     }
-    made.update_parameters(**{key: value for key, value in options.items() if value is not None or key == "wckey"})
-    return made
+    slurm_executor.update_parameters(
+        **{key: value for key, value in options.items() if value is not None or key == "wckey"}
+    )
+    return slurm_executor
 
 
 _END = """\
-told=
-trap told=1 TERM
+terminated=
+trap terminated=1 TERM
 end() {
   case $1 in
     134|135|136|137|139)
       echo killed >>"$killed"
-      [ $(wc -l <"$killed") -gt MOST ] || scontrol requeue $SLURM_JOB_ID;;
-    143) [ -n "$told" ] || { sleep PATIENCE & wait $!; };;
+      [ $(wc -l <"$killed") -gt MAX_REQUEUES ] || scontrol requeue $SLURM_JOB_ID;;
+    143) [ -n "$terminated" ] || { sleep END_WAIT_S & wait $!; };;
   esac
 }
 trap 'end $?' EXIT"""
-"""What a task's script does in the end.
+"""Shell lines that a task's script runs at its end.
 
-srun ends with 128 + the signal that ended the task's process. Killed or crashed: the task goes on, a few times (scancel
-ends this shell as well). Ended by SIGTERM: SLURM told it to end, and only SLURM knows what for; a pre-empted job whose
-script ends by itself in its time of grace is not requeued. So wait for what comes, unless this shell was told too."""
+srun exits with 128 + the signal that ended the task's process. A task whose process was killed or crashed is requeued,
+a few times (scancel ends this shell as well). After SIGTERM, only SLURM knows the reason: a pre-empted job is not
+requeued if its script exits by itself within the grace time. So the script waits, unless it received SIGTERM, too."""
 
 
-def _own_setup(jobs: Path, code: Path) -> Iterator[str]:
-    """Shell lines of a task's script: where the code is, and what to do when the task ends badly."""
-    # Before whatever the user's own lines have put there.
+def _setup_lines(jobs: Path, code: Path) -> Iterator[str]:
+    """Yield shell lines of a task's script that set the path of the code, and handle failures of the task."""
+    # In front of what the user's own setup lines added.
     yield f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     yield "export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1"
-    # Since 22.05 srun does not take this over by itself.
+    # Since SLURM 22.05, srun does not inherit this by itself.
     yield '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'
     killed = shlex.quote(str(jobs / "killed"))
     yield f"killed={killed}.${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}_${{SLURM_ARRAY_TASK_ID:-0}}"
-    yield _END.replace("MOST", str(REQUEUES_AFTER_KILL)).replace("PATIENCE", str(PATIENCE_S))
+    yield _END.replace("MAX_REQUEUES", str(REQUEUES_AFTER_KILL)).replace("END_WAIT_S", str(END_WAIT_S))
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a launch on SLURM came to."""
+    """The result of a launch on SLURM."""
 
     trials: int = 0
-    """Trials in the tasks that were submitted."""
+    """Number of trials in the submitted tasks."""
     tasks: int = 0
     trials_per_task: int = 0
     job_ids: tuple[str, ...] = ()
-    ended: int = 0
-    """Trials that had ended before."""
+    finished: int = 0
+    """Number of trials that were finished already."""
     queued: int = 0
-    """Trials that other tasks have, or another launch is at."""
+    """Number of trials in other tasks, or claimed by another launch."""
     left: tuple[str, ...] = ()
-    """Trials that the limit on submitted tasks left for later."""
+    """Keys of the trials that were not submitted because of the limit on submitted tasks."""
     script: str = ""
     """Text of the first array's batch script."""
     launch: LaunchFolder | None = None
 
-    def in_words(self) -> str:
-        """What was submitted, in a sentence."""
-        before = f"{self.ended} had ended before, {self.queued} {'is' if self.queued == 1 else 'are'} queued or running"
+    def describe(self) -> str:
+        """Return a sentence on what was submitted."""
+        queued = f"{self.queued} {'is' if self.queued == 1 else 'are'} queued or running"
+        before = f"{self.finished} had finished before, {queued}"
         if not self.tasks:
             return f"nothing to submit; {before}"
         ids = f" as job {', '.join(self.job_ids)}" if self.job_ids else ""
-        each = f"{counted(self.tasks, 'task')} of up to {counted(self.trials_per_task, 'trial')}"
-        return f"{counted(self.trials, 'trial')} in {each}{ids}; {before}"
+        tasks = f"{counted(self.tasks, 'task')} of up to {counted(self.trials_per_task, 'trial')}"
+        return f"{counted(self.trials, 'trial')} in {tasks}{ids}; {before}"
 
 
 def submit(
     run: Run,
     plan: Plan,
-    settings: Slurm,
+    settings: SlurmSettings,
     pool: PoolSettings,
     about: Mapping[str, Any],
     trial_s: Callable[[], float],
@@ -174,47 +180,49 @@ def submit(
     only: Collection[str] | None = None,
     dry_run: bool = False,
 ) -> Submission:
-    """Submit tasks for what has not ended, is not queued and is not running.
+    """Submit array tasks for all trials that are waiting and not queued.
 
     Args:
         run: a run folder with a population.
-        plan: how its networks are trained. It becomes the run's once SLURM has accepted tasks.
+        plan: how its networks are trained. It is written into the run folder once SLURM has accepted tasks.
         settings: how to submit.
         pool: how each array task trains.
-        about: what to note about the launch.
-        trial_s: estimates the seconds that a trial takes on one worker.
-        workers: workers of a task, as far as can be told here.
+        about: fields to record about the launch.
+        trial_s: returns an estimate of the seconds that a trial takes on one worker.
+        workers: expected number of workers of a task.
         only: keys of the trials to submit; by default all.
-        dry_run: change nothing; only say what would be submitted.
+        dry_run: change nothing, and return what would be submitted.
 
     Raises:
-        InputError: there is no SLURM here, it refuses the tasks, or another launch fixed another recipe.
+        InputError: SLURM is not available or refuses the tasks, or the run has another recipe.
         RunError: SLURM does not answer, or the folder cannot be written.
     """
-    if not scheduler.is_here():
+    if not scheduler.is_available():
         raise InputError("launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
     check_path(run.path.resolve())
     if not dry_run:
         make_folder(run.launches_path)
-    with claims.alone(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
-        planned, packs = _pack(run, plan, settings, trial_s, workers, only)
-        if not packs:
+    with claims.exclusive(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
+        planned, batches = _plan_batches(run, plan, settings, trial_s, workers, only)
+        if not batches:
             return planned
-        size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
-        sizes = [min(size, len(packs) - first) for first in range(0, len(packs), size)]
+        max_size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
+        sizes = [min(max_size, len(batches) - first) for first in range(0, len(batches), max_size)]
         if claim is None:
             return dataclasses.replace(planned, script=_acceptable_script(run, settings, sizes[0]))
         run.check_plan(plan.recipe, plan.seed)
         code = snapshot.snapshot(run.code).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
-        launch.write_tasks(packs)
-        job = Work(run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool)
+        launch.write_tasks(batches)
+        task_settings = ArrayTaskSettings(
+            run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool
+        )
 
-        def fix_plan() -> None:
+        def write_plan() -> None:
             run.write_plan(plan.recipe, plan.seed, plan.repeats)
 
-        accepted, job_ids = _submit_arrays(launch, settings, job, code, sizes, claim, fix_plan)
-        refused = tuple(key for pack in packs[accepted:] for key in pack)
+        accepted, job_ids = _submit_arrays(launch, settings, task_settings, code, sizes, claim, write_plan)
+        refused = tuple(key for batch in batches[accepted:] for key in batch)
         return dataclasses.replace(
             planned,
             launch=launch,
@@ -226,144 +234,146 @@ def submit(
 
 
 def check_path(path: Path) -> None:
-    """Raise unless SLURM takes a path as it is: it expands % in names of logs, and a backslash stops it from doing so.
+    """Raise unless SLURM uses a path unchanged: it expands % in names of logs, and a backslash prevents this.
 
     Raises:
-        InputError: the path holds something else than what is written into a batch script and read back unchanged.
+        InputError: the path contains characters that SLURM or a batch script would change.
     """
-    if signs := [sign for sign in "%\\" if sign in str(path)]:
-        listed = " and ".join(signs)
-        raise InputError(f"{path}: SLURM has a meaning of its own for {listed} in paths; rename the folder")
+    if special := [character for character in "%\\" if character in str(path)]:
+        listed = " and ".join(special)
+        raise InputError(f"{path}: SLURM interprets {listed} in paths; rename the folder")
     if not is_printable(str(path)):
-        raise InputError(f"{path}: a batch script cannot hold this path, which is not all text; rename the folder")
+        raise InputError(f"{path}: this path has characters that a batch script cannot contain; rename the folder")
 
 
 def _job_name(run: str, *parts: object) -> str:
-    """Return the name of a job of a run: of plain signs only, since squeue takes names with commas between."""
+    """Return the name of a job of a run, in plain ASCII, since squeue separates names by commas."""
     return "-".join(map(str, ("ds", re.sub(r"[^\w.-]", "_", run, flags=re.ASCII), *parts)))
 
 
-def _pack(
+def _plan_batches(
     run: Run,
     plan: Plan,
-    settings: Slurm,
+    settings: SlurmSettings,
     trial_s: Callable[[], float],
     workers: int,
     only: Collection[str] | None,
 ) -> tuple[Submission, list[list[str]]]:
-    """Return what there is to submit, and the trials of each task."""
+    """Return what would be submitted, and the keys of the trials of each array task."""
     states = run.states([key for key in run.trial_keys(plan) if only is None or key in only])
-    others = queued(run)
-    todo = [state.key for state in states if state.status == "waiting" and state.key not in others]
-    ended = sum(state.has_ended for state in states)
-    planned = Submission(ended=ended, queued=len(states) - ended - len(todo))
-    if not todo:
+    queued_keys = queued(run)
+    waiting = [state.key for state in states if state.status == "waiting" and state.key not in queued_keys]
+    finished = sum(state.is_finished for state in states)
+    planned = Submission(finished=finished, queued=len(states) - finished - len(waiting))
+    if not waiting:
         return planned, []
-    each = settings.trials_per_task or _trials_per_task(len(todo), trial_s() / workers, settings)
-    count = min(len(todo), each * _room(settings))
-    packs = _packs(todo[:count], each, settings.array_parallelism)
+    size = settings.trials_per_task or _trials_per_task(len(waiting), trial_s() / workers, settings)
+    count = min(len(waiting), size * _max_new_tasks(settings))
+    batches = _batches(waiting[:count], size, settings.array_parallelism)
     return dataclasses.replace(
-        planned, trials_per_task=each, tasks=len(packs), trials=count, left=tuple(todo[count:])
-    ), packs
+        planned, trials_per_task=size, tasks=len(batches), trials=count, left=tuple(waiting[count:])
+    ), batches
 
 
-def _packs(trials: Sequence[str], each: int, parallelism: int | None) -> list[list[str]]:
-    """Share trials out among tasks, of up to ``each`` trials.
+def _batches(trials: Sequence[str], size: int, parallelism: int | None) -> list[list[str]]:
+    """Divide trials into batches of up to ``size`` trials, one per array task.
 
-    Without a limit on the tasks that run at once, packs are consecutive: SLURM starts tasks in their order. Under such
-    a limit, P tasks run side by side for a long time. Were their packs consecutive, the finished trials would lie in P
-    places of the population, so that most of them would not belong to its finished beginning, on which what is said of
-    a half-done run rests. Therefore each group of P tasks takes the next trials in turns.
+    Without a limit on the tasks that run at once, the batches are consecutive, since SLURM starts tasks in order. With
+    such a limit, P tasks run side by side for a long time. If their batches were consecutive, most finished trials
+    would not belong to the finished beginning of the population, from which the results of a partial run are computed.
+    Therefore each group of P tasks takes the next trials in turns.
 
-    >>> _packs("abcdefgh", 2, 2)
+    >>> _batches("abcdefgh", 2, 2)
     [['a', 'c'], ['b', 'd'], ['e', 'g'], ['f', 'h']]
-    >>> _packs("abcdefgh", 3, None)
+    >>> _batches("abcdefgh", 3, None)
     [['a', 'b', 'c'], ['d', 'e', 'f'], ['g', 'h']]
     """
-    packs = []
-    group = each * (parallelism or 1)
-    for first in range(0, len(trials), group):
-        part = trials[first : first + group]
-        tasks = math.ceil(len(part) / each)
-        packs += [list(part[j::tasks]) for j in range(tasks)]
-    return packs
+    batches = []
+    group_size = size * (parallelism or 1)
+    for first in range(0, len(trials), group_size):
+        group = trials[first : first + group_size]
+        tasks = math.ceil(len(group) / size)
+        batches += [list(group[j::tasks]) for j in range(tasks)]
+    return batches
 
 
 def _submit_arrays(
     launch: LaunchFolder,
-    settings: Slurm,
-    work: Work,
+    settings: SlurmSettings,
+    task_settings: ArrayTaskSettings,
     code: Path,
     sizes: Sequence[int],
     claim: claims.Claim,
-    fix_plan: Callable[[], None],
+    write_plan: Callable[[], None],
 ) -> tuple[int, tuple[str, ...]]:
-    """Submit a launch's arrays, each noted before it is submitted, and give how many tasks SLURM accepted, and its ids.
+    """Submit the arrays of a launch; return the number of tasks that SLURM accepted, and the ids of their jobs.
 
-    What a limit refuses after the first array is left for later. ``fix_plan`` is called once the first is accepted: its
-    tasks wait for the plan. If it raises, they are cancelled.
+    If a limit refuses an array after the first one, it is left for later. ``write_plan`` is called once the first array
+    is accepted, whose tasks wait for the plan. If it raises, they are cancelled.
     """
-    run_name = Path(work.run).name
+    run_name = Path(task_settings.run).name
     about, names = launch.about(), [_job_name(run_name, launch.token, k) for k in range(len(sizes))]
     arrays: list[Array] = []
     for name, count in zip(names, sizes, strict=True):
         first = sum(array.count for array in arrays)
         previous = arrays[-1].job_id if arrays and settings.array_parallelism else ""
-        # Noted first: should this process die now, the tasks are still known by their name.
+        # Recorded first, so that the tasks can be found by name if this process is killed now.
         launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in (*arrays, Array(name, first, count))]})
-        made = executor(settings, launch.jobs, code, name, count, previous)
+        slurm_executor = executor(settings, launch.jobs, code, name, count, previous)
         if not claim.is_ours():
-            raise RunError(f"another launch has begun to submit the trials of {work.run}; look with designspace.status")
+            raise RunError(
+                f"another launch has begun to submit the trials of {task_settings.run}; see designspace.status"
+            )
         try:
             with writing(launch.jobs):  # submitit writes the tasks and the batch script there
-                jobs = made.map_array(Pack(work), range(first, first + count))
+                jobs = slurm_executor.map_array(ArrayTask(task_settings), range(first, first + count))
         except submitit.core.utils.FailedSubmissionError as error:
-            raise InputError(f"sbatch's answer was not understood: {error}") from error
+            raise InputError(f"the answer of sbatch was not understood: {error}") from error
         except submitit.core.utils.FailedJobError as error:
-            words = str(error).strip()
-            if "timed out" in words or "contact" in words:  # it may have been accepted all the same: it stays noted
-                raise RunError(f"SLURM does not answer: {_reason(words)}") from error
+            message = str(error).strip()
+            if "timed out" in message or "contact" in message:  # it may have been accepted, so it stays recorded
+                raise RunError(f"SLURM does not answer: {_reason(message)}") from error
             launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in arrays]})
             for path in launch.jobs.glob("*.pkl"):
-                if len(path.stem) == 32:  # of the array that was refused
+                if len(path.stem) == 32:  # of the refused array
                     with writing(path):
                         path.unlink()
-            is_limit = bool(re.search(r"submit limit|Max\w*Submit", words))
+            is_limit = bool(re.search(r"submit limit|Max\w*Submit", message))
             if arrays and is_limit:
                 break
-            hint = "; launcher.max_submitted is for a limit on the tasks that you may have in the queue" * is_limit
-            raise InputError(f"SLURM refused the tasks: {_reason(words)}{hint}") from error
+            hint = "; set launcher.max_submitted to the number of tasks that you may have in the queue" * is_limit
+            raise InputError(f"SLURM refused the tasks: {_reason(message)}{hint}") from error
         arrays.append(Array(name, first, count, jobs[0].job_id.split("_")[0]))
         launch.write_about({**about, "arrays": [dataclasses.asdict(array) for array in arrays]})
         if len(arrays) == 1:
             try:
-                fix_plan()
+                write_plan()
             except (InputError, RunError):
                 scheduler.cancel([name])
-                launch.cancel("a launch whose recipe could not be fixed")
+                launch.cancel("a launch whose recipe could not be written")
                 raise
-    launch.note(ended=True)  # the submitting, not the tasks
+    launch.update(ended=True)  # the submission, not the tasks
     return sum(array.count for array in arrays), tuple(array.job_id for array in arrays)
 
 
-def _room(settings: Slurm) -> int:
-    """How many tasks may be submitted now."""
+def _max_new_tasks(settings: SlurmSettings) -> int:
+    """Return the number of tasks that may be submitted now."""
     if settings.max_submitted is None:
         return sys.maxsize
-    return max(0, settings.max_submitted - scheduler.count_of_user())
+    return max(0, settings.max_submitted - scheduler.count_own_tasks())
 
 
-def _trials_per_task(count: int, trial_s: float, settings: Slurm) -> int:
-    """So many trials that a task lasts about an hour, or half its time limit, and that all tasks may be submitted."""
-    lasting = max(1, round(min(TASK_S, 30 * settings.minutes) / trial_s))
-    # Not fewer tasks than can run at once.
-    spread = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else lasting
-    fitting = math.ceil(count / settings.max_submitted) if settings.max_submitted else 1
-    return min(count, max(min(lasting, spread), fitting))
+def _trials_per_task(count: int, trial_s: float, settings: SlurmSettings) -> int:
+    """Return the trials per task for tasks of an hour, or half their time limit, that may all be submitted."""
+    by_duration = max(1, round(min(TARGET_TASK_S, 30 * settings.minutes) / trial_s))
+    # At least as many tasks as can run at once.
+    by_parallelism = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else by_duration
+    by_limit = math.ceil(count / settings.max_submitted) if settings.max_submitted else 1
+    return min(count, max(min(by_duration, by_parallelism), by_limit))
 
 
-def _acceptable_script(run: Run, settings: Slurm, count: int) -> str:
-    """The batch script of an array, as a launch would submit it.
+def _acceptable_script(run: Run, settings: SlurmSettings, count: int) -> str:
+    """Return the batch script of an array, as a launch would submit it.
 
     Raises:
         InputError: SLURM would refuse it.
@@ -376,13 +386,13 @@ def _acceptable_script(run: Run, settings: Slurm, count: int) -> str:
     return script
 
 
-def _script(made: submitit.SlurmExecutor, count: int) -> str:
-    """The batch script that an executor would submit for an array."""
-    made.parameters["map_count"] = count
-    return str(made._make_submission_file_text(made._submitit_command_str, ""))
+def _script(slurm_executor: submitit.SlurmExecutor, count: int) -> str:
+    """Return the batch script that an executor would submit for an array."""
+    slurm_executor.parameters["map_count"] = count
+    return str(slurm_executor._make_submission_file_text(slurm_executor._submitit_command_str, ""))
 
 
-def _reason(words: str) -> str:
-    """What sbatch said, without the traceback around it."""
-    lines = [line for line in words.splitlines() if line.startswith("sbatch:")]
-    return " ".join(lines) or words.splitlines()[-1]
+def _reason(message: str) -> str:
+    """Return the output of sbatch in an error message, without the traceback around it."""
+    lines = [line for line in message.splitlines() if line.startswith("sbatch:")]
+    return " ".join(lines) or message.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A copy of the code for a launch, so that editing the checkout or upgrading the package changes no queued trial."""
+"""Copies of the code for launches, so that editing the checkout or upgrading the package changes no queued trial."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from designspace.support.errors import InputError, RunError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-ATTEMPTS = 3
-"""How often a copy is repaired in a row before another process must be what damages it."""
+MAX_REPAIRS = 3
+"""Number of repairs in a row after which another process must be damaging the copy."""
 
 
 def snapshot(parent: Path) -> Path:
-    """Return the folder below ``parent`` to import a copy of the package, as it is now, from.
+    """Copy the package, as it is now, and return the folder below ``parent`` from which the copy can be imported.
 
-    The folder is named by the digest of the package and holds its files, byte by byte, and nothing else. A copy that
-    exists is compared before it is returned. Where it differs (a full disk, an interrupted clean, a stranger's file),
-    it is repaired file by file, so that tasks that run from it miss none of its files at any moment.
+    The name of the folder is the digest of the package. It holds exact copies of its files and nothing else. An
+    existing copy is verified before it is returned. If it differs (a full disk, an interrupted clean, an extra file),
+    it is repaired file by file, so that no intact file is ever missing for tasks that run from it.
 
     Raises:
-        InputError: Python could not import from there.
+        InputError: Python cannot import from there.
         RunError: the copy cannot be read, written or repaired.
     """
     check_path(parent)
     contents = _contents(PACKAGE)
     copy = parent / _digest(contents)[:12]
     try:
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_REPAIRS):
             surplus = _surplus(copy, contents)
             _remove(surplus)
             missing = _missing(copy, contents)
@@ -43,37 +43,37 @@ def snapshot(parent: Path) -> Path:
                 _write(copy, {name: contents[name] for name in missing})
     except OSError as error:
         raise RunError(f"cannot write {copy}: {error.strerror or error}") from error
-    raise RunError(f"{copy} was changed while it was checked; remove it once no launch of this run is at work")
+    raise RunError(f"{copy} was changed while it was checked; remove it when no launch of this run is active")
 
 
 def check_path(parent: Path) -> None:
     """Raise unless Python can import from below ``parent``.
 
     Raises:
-        InputError: the path has a sign in it that separates paths.
+        InputError: the path contains the separator of paths.
     """
     if os.pathsep in str(parent.resolve()):
         raise InputError(f"{parent.resolve()}: a run folder's path must have no {os.pathsep!r} in it")
 
 
 def environment(code: Path) -> dict[str, str]:
-    """Variables that make a Python process import the package from a copy, whatever its working folder is.
+    """Return the variables that make a Python process import the package from a copy, in any working folder.
 
-    It writes no byte code: on a full disk that may be cut off, and whoever imports from the copy then would fail.
+    Python writes no byte code: on a full disk it may be truncated, and later imports from the copy would fail.
     """
-    before = os.environ.get("PYTHONPATH", "")
-    path = f"{code}{os.pathsep}{before}" if before else str(code)
+    existing = os.environ.get("PYTHONPATH", "")
+    path = f"{code}{os.pathsep}{existing}" if existing else str(code)
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _contents(package: Path) -> dict[Path, bytes]:
-    """The files of a package by their paths, which begin with the package's name."""
+    """Return the contents of a package's files by their paths, which begin with the name of the package."""
     files = sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {PACKAGE.name / path.relative_to(package): path.read_bytes() for path in files}
 
 
 def _digest(contents: Mapping[Path, bytes]) -> str:
-    """The SHA-256 of names and contents, in hex."""
+    """Return the SHA-256 of names and contents, in hex."""
     digest = hashlib.sha256()
     for name, content in contents.items():
         digest.update(f"{name.relative_to(PACKAGE.name)}\0{len(content)}\0".encode() + content)
@@ -81,7 +81,7 @@ def _digest(contents: Mapping[Path, bytes]) -> str:
 
 
 def _surplus(copy: Path, contents: Mapping[Path, bytes]) -> list[Path]:
-    """What is in a copy and does not belong there: Python would import other files, byte code and links as well."""
+    """Return the paths in a copy that do not belong there: Python would import extra files, byte code and links."""
     folders = {parent for name in contents for parent in name.parents}
 
     def search(folder: Path) -> Iterator[Path]:
@@ -98,12 +98,12 @@ def _surplus(copy: Path, contents: Mapping[Path, bytes]) -> list[Path]:
 
 
 def _missing(copy: Path, contents: Mapping[Path, bytes]) -> list[Path]:
-    """Which files a copy lacks or has with another content."""
+    """Return the files that are missing in a copy or differ."""
     return [name for name, content in contents.items() if not _holds(copy / name, content)]
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a path is a file with a content; neither a link nor a pipe is opened."""
+    """Return whether a path is a regular file with this content; links and pipes are not opened."""
     try:
         status = path.lstat()
         return stat.S_ISREG(status.st_mode) and status.st_size == len(content) and path.read_bytes() == content
@@ -112,14 +112,14 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a path is a folder, and not a link to one."""
+    """Return whether a path is a folder and not a link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    """Delete files, links (not what they point to) and folders with all that is in them."""
+    """Delete files, links (not their targets) and folders with their contents."""
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):  # another launch repairs the same copy
+        with contextlib.suppress(FileNotFoundError):  # another launch is repairing the same copy
             if _is_folder(path):
                 shutil.rmtree(path)
             else:
@@ -127,7 +127,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _write(copy: Path, files: Mapping[Path, bytes]) -> None:
-    """Write files of a copy: a new copy appears whole or not at all, and so does each file of one that exists."""
+    """Write files of a copy. A new copy is created atomically; in an existing one, each file is replaced atomically."""
     temporary = copy.parent / f".{copy.name}.{os.urandom(4).hex()}.tmp"
     try:
         for name, content in files.items():
@@ -141,7 +141,7 @@ def _write(copy: Path, files: Mapping[Path, bytes]) -> None:
         try:
             temporary.rename(copy)
         except OSError:
-            if not copy.exists():  # else another launch was faster; its copy is looked at next
+            if not copy.exists():  # otherwise another launch was faster; its copy is checked next
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

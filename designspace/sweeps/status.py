@@ -1,4 +1,4 @@
-"""Where a run stands, read from its files: counts, speed, what is left, and what each trial is at."""
+"""Status of a run, read from its files: counts, speed, remaining time, and the status of each trial."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from designspace.trials.ranking import RankedNetwork, ranking
 from designspace.trials.run import Run
 from designspace.trials.trial_folder import STATUSES, TrialState
 
-RECENT = 50
-"""So many trials tell the speed of a run."""
-COPIED = 0.1
-"""A trial whose files tell less than this part of its training time was copied, not trained, when they say."""
+RECENT_TRIALS = 50
+"""Number of recent trials used to measure the speed of a run."""
+COPIED_FRACTION = 0.1
+"""If the times of a trial's files cover less than this fraction of its training time, the files were copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Where one run stands."""
+    """Status of a run."""
 
     name: str
     counts: dict[str, int]
@@ -33,64 +33,64 @@ class RunStatus:
     reasons: dict[str, int]
     """Reason of failure -> number of trials."""
     best_error: float | None
-    """The error of the best network so far, in per cent: on held-out images where the recipe has some, else the final
-    one; the mean over the seeds that rank it (see `designspace.trials.ranking`)."""
+    """Error of the best network so far, in percent: on held-out images if the recipe has some, otherwise the final one;
+    the mean over the seeds that count (see `designspace.trials.ranking`)."""
     best_id: str
-    """The trial of the best network whose weights `designspace.load` gives; empty before the first."""
+    """Key of the trial of the best network whose weights `designspace.load` loads; empty before the first result."""
     trials_per_hour: float | None
-    """Ended trials per hour, over the last of them; None before the first."""
+    """Finished trials per hour, over the most recent ones; None before the first."""
     states: tuple[TrialState, ...]
-    """Of each trial, in the order in which they are trained."""
+    """States of the trials, in the order in which they are trained."""
     best_kind: str = ""
-    """Number and kind of the seeds behind the best error, in words; empty for a single training."""
+    """Number and kind of the seeds of the best error, as text; empty for a single seed."""
 
     @property
     def total(self) -> int:
-        """Trials asked for."""
+        """Number of trials."""
         return sum(self.counts.values())
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until all have ended, at the speed so far; None while that is unknown, or nothing runs."""
-        left = self.counts["running"] + self.counts["waiting"]
-        if not left:
+        """Seconds until all are finished, at the current speed; None if it is unknown or nothing is running."""
+        unfinished = self.counts["running"] + self.counts["waiting"]
+        if not unfinished:
             return 0.0
-        return left / self.trials_per_hour * 3600 if self.trials_per_hour and self.counts["running"] else None
+        return unfinished / self.trials_per_hour * 3600 if self.trials_per_hour and self.counts["running"] else None
 
 
 @dataclass(frozen=True, slots=True)
 class TrialStatus:
-    """What one trial is at, or how it ended."""
+    """Status of a trial."""
 
     key: str
     status: str
     epochs: int
-    """Epochs completed."""
+    """Number of completed epochs."""
     error: float | None
-    """Test error of the last of them, in per cent."""
+    """Test error of the last epoch, in percent."""
     detail: str
-    """Why it failed."""
-    tries: int
-    """Tries that ended badly."""
+    """Cause of its failure."""
+    attempts: int
+    """Number of failed attempts."""
     where: str
-    """Where it runs, or ran last."""
+    """Process that is training it, or was the last to do so."""
     log: Path | None
-    """None before it has begun."""
+    """Path of its log; None if it has not started."""
 
 
 def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
-    """Read where a run stands from its files, changing none.
+    """Read the status of a run from its files. Changes no file.
 
     Args:
         run: the run folder.
-        only: count these trials; by default all of the run.
+        only: keys of the trials to count; by default all.
     """
     plan = run.plan()
-    every = run.states(run.trial_keys(plan))
-    states = every if only is None else [state for state in every if state.key in only]
+    all_states = run.states(run.trial_keys(plan))
+    states = all_states if only is None else [state for state in all_states if state.key in only]
     counts = Counter(dict.fromkeys(STATUSES, 0))
     counts.update(state.status for state in states)
-    best = next(iter(ranking_of_run(run, every, plan)), None)
+    best = next(iter(ranking_of_run(run, all_states, plan)), None)
     return RunStatus(
         run.name,
         dict(counts),
@@ -105,14 +105,14 @@ def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
 
 def ranking_of_run(run: Run, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:
     """Return the networks that have a result, the best one first."""
-    # Only means over several seeds need the space: a damaged space.yaml must not hide where a run stands.
+    # Only means over several seeds need the space: a damaged space.yaml must not hide the status of a run.
     if isinstance(run, RunFolder) and plan is not None and plan.repeats:
         return ranking(states, plan, run.space().template.num_classes)
     return ranking(states, plan, 2)
 
 
 def trial_status(run: Run, state: TrialState) -> TrialStatus:
-    """Read what a trial is at."""
+    """Read the status of a trial."""
     folder = run.trial(state.key)
     history = folder.known_history()
     where = ""
@@ -133,7 +133,7 @@ def trial_status(run: Run, state: TrialState) -> TrialStatus:
 
 
 def tasks_in_queue(run: Run, states: Sequence[TrialState]) -> str:
-    """What SLURM has of a run's tasks, in words, or how they ended; nothing if the run was never launched there."""
+    """Describe the tasks of a run in SLURM's queue, or how they ended; empty if the run was never launched there."""
     if not any(launch.about().get("arrays") for launch in run.launches()):
         return ""
     from designspace.sweeps.slurm import queued  # submitit is loaded where it is used
@@ -144,7 +144,7 @@ def tasks_in_queue(run: Run, states: Sequence[TrialState]) -> str:
         return f"{run.name}: queue unknown ({error})"
     tasks = {job.id: job for job in trials.values()}
     if not tasks:
-        return ended_tasks(run, states).in_words or f"{run.name}: SLURM has no tasks of this run any more"
+        return ended_tasks(run, states).message or f"{run.name}: SLURM has no tasks of this run any more"
     kinds = Counter(
         f"{job.state.lower()}{f' ({job.reason})' if job.state == 'PENDING' else ''}" for job in tasks.values()
     )
@@ -153,16 +153,18 @@ def tasks_in_queue(run: Run, states: Sequence[TrialState]) -> str:
 
 
 def _speed(run: Run, states: Sequence[TrialState]) -> float | None:
-    """Trials per hour over the last `RECENT` trials that ended, so that a pause before them does not count.
+    """Return the trials per hour over the last `RECENT_TRIALS` finished trials, so that earlier pauses do not count.
 
-    Copied trials do not count, since their files say when they were copied.
+    Copied trials do not count, since their files have the times of the copy.
     """
-    recent = sorted((state for state in states if state.ended), key=lambda state: state.ended)[-RECENT:]
-    begun = [(start, state) for state in recent if (start := run.trial(state.key).begun) is not None]
-    copied = {s.key for start, s in begun if s.result and s.ended - start < COPIED * s.result.train_s}
-    if copied:  # failures that were copied cannot be told from trials that failed at once
-        begun = [(start, state) for start, state in begun if state.result and state.key not in copied]
-    if not begun:
+    recent = sorted((state for state in states if state.finished_at), key=lambda state: state.finished_at)[
+        -RECENT_TRIALS:
+    ]
+    timed = [(start, state) for state in recent if (start := run.trial(state.key).started_at) is not None]
+    copied = {s.key for start, s in timed if s.result and s.finished_at - start < COPIED_FRACTION * s.result.train_s}
+    if copied:  # copied failures cannot be distinguished from trials that failed immediately
+        timed = [(start, state) for start, state in timed if state.result and state.key not in copied]
+    if not timed:
         return None
-    span = max(state.ended for _, state in begun) - min(start for start, _ in begun)
-    return len(begun) / span * 3600 if span > 0 else None
+    span = max(state.finished_at for _, state in timed) - min(start for start, _ in timed)
+    return len(timed) / span * 3600 if span > 0 else None

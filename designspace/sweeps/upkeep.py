@@ -1,4 +1,4 @@
-"""Looking after a run: ending what is at work on it, trying failed trials again, deleting what is no longer needed."""
+"""Maintenance of runs: cancelling launches, retrying failed trials, and deleting files that are no longer needed."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from designspace.trials.trial_folder import TrialState
 log = logging.getLogger(__name__)
 
 KINDS = {
-    "temporary": "half-written files of processes that were killed; damaged ones that a retry set aside",
+    "temporary": "partial files of processes that were killed; damaged files that a retry renamed",
     "claims": "claims of processes that are gone",
-    "failed": "checkpoints of failed trials; a retry would begin anew",
-    "checkpoints": "checkpoints of done trials, except of the best networks: their weights",
+    "failed": "checkpoints of failed trials; a retry would start from the first epoch",
+    "checkpoints": "checkpoints (the weights) of done trials, except those of the best networks",
     "launches": "scripts, logs and copies of the code of launches that have ended",
 }
-"""What can be deleted, and what it is."""
+"""Kinds of files that can be deleted, and their descriptions."""
 
 OLD_S = 3600.0
-"""A half-written file that has not changed for so long is given up; clocks may differ by less."""
+"""Seconds after which a partial file that has not changed is abandoned. Clocks are assumed to differ by less."""
 
 Sized = tuple[Path, int]
 """A file and its size in bytes."""
@@ -45,7 +45,7 @@ Sized = tuple[Path, int]
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What a run no longer needed when it was looked at."""
+    """Files of a run that were no longer needed when they were listed."""
 
     run: Run
     keep_best: int
@@ -57,40 +57,40 @@ class Leftovers:
 
 
 def cancel(run: Run) -> list[str]:
-    """End all launches of a run, and say in words what was told to end.
+    """Cancel all launches of a run, and return a description of each.
 
-    SLURM tasks are taken from the queue. Every launch that is not known to have ended finds the word in its folder
-    within seconds, wherever it runs.
+    SLURM tasks are removed from the queue. Every other launch that is not known to have ended notices within seconds
+    that it was cancelled, from its folder, wherever it runs.
 
     Raises:
         RunError: SLURM does not answer, or the folder cannot be written.
     """
-    here = origin()
-    who = f"{here['user']} on {here['owner']['host']}"
-    told = []
+    this_process = origin()
+    user = f"{this_process['user']} on {this_process['owner']['host']}"
+    cancelled = []
     for launch in run.launches():
         about = launch.about()
         if launch.is_cancelled:
             continue
         names = [array["name"] for array in about.get("arrays", [])]
         if about.get("launcher") == "slurm":
-            known = scheduler.is_here()
-            jobs = scheduler.queue(names) if known else []
-            if known and not jobs:
+            is_available = scheduler.is_available()
+            jobs = scheduler.queue(names) if is_available else []
+            if is_available and not jobs:
                 continue
-            launch.cancel(who)
-            if known:
+            launch.cancel(user)
+            if is_available:
                 scheduler.cancel(names)
-            tasks = counted(len(jobs), "SLURM task") if known else "unknown SLURM tasks"
-            told.append(f"{tasks} of launch {launch.token}")
+            tasks = counted(len(jobs), "SLURM task") if is_available else "unknown SLURM tasks"
+            cancelled.append(f"{tasks} of launch {launch.token}")
         elif not _has_ended(launch):
-            launch.cancel(who)
-            told.append(f"launch {launch.token}{_where(about)}")
-    return told
+            launch.cancel(user)
+            cancelled.append(f"launch {launch.token}{_location(about)}")
+    return cancelled
 
 
 def retry(run: Run, reason: str | None = None, trial: str | None = None) -> list[str]:
-    """Make failed trials wait again, all or those of a reason or a key, and give their keys.
+    """Make failed trials wait again: all, or those with a reason or a key. Return their keys.
 
     Raises:
         InputError: there is no such reason or no such trial.
@@ -106,13 +106,13 @@ def retry(run: Run, reason: str | None = None, trial: str | None = None) -> list
 
 
 def _retry(run: Run, key: str) -> bool:
-    """Make a failed trial wait again; False where somebody else was faster, or its files cannot be changed."""
+    """Make a failed trial wait again; return False if another process has it, or its files cannot be changed."""
     folder = run.trial(key)
     try:
-        with as_run_errors(), folder.claimed(has_ended=True) as claim:
+        with as_run_errors(), folder.claimed(is_finished=True) as claim:
             if claim is None or not run.states([key])[0].failure:
                 return False
-            folder.forget_failure()
+            folder.clear_failure()
     except claims.ClaimLost:
         return False
     except RunError as error:
@@ -122,162 +122,162 @@ def _retry(run: Run, key: str) -> bool:
 
 
 def leftovers(run: Run, keep_best: int = 10) -> Leftovers:
-    """List what a run no longer needs, by kind. Nothing that may belong to somebody at work is among it.
+    """List the files that a run no longer needs, by kind, without any that an active process may use.
 
-    Links are not followed: what is on their other side is not the run's.
+    Links are not followed, since their targets do not belong to the run.
     """
-    found: dict[str, list[Sized]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[Sized]] = {kind: [] for kind in KINDS}
     states = run.states(run.trial_keys())
-    best = _best(run, states, keep_best)
+    best = _best_ids(run, states, keep_best)
     for state in states:
-        for kind, files in _of_trial(run, state, best).items():
-            found[kind] += files
-    # The folder of a single network's run is also that of its trial.
-    found["temporary"] = list(dict.fromkeys([*found["temporary"], *_old(run.path)]))
-    found["launches"] += _of_launches(run, states)
-    return Leftovers(run, keep_best, found)
+        for kind, files in _trial_leftovers(run, state, best).items():
+            by_kind[kind] += files
+    # In the run of a single network, the run folder is also the folder of the trial.
+    by_kind["temporary"] = list(dict.fromkeys([*by_kind["temporary"], *_old_temporary_files(run.path)]))
+    by_kind["launches"] += _launch_leftovers(run, states)
+    return Leftovers(run, keep_best, by_kind)
 
 
-def delete(found: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
-    """Delete leftovers of some kinds, and give how many files and bytes those were.
+def delete(listed: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
+    """Delete leftovers of some kinds, and return the number of deleted files and bytes.
 
-    Each is looked at once more, while nobody else can begin to work with it: a trial under its claim, launches while
-    none can begin. What cannot be deleted is logged.
+    Each file is checked again while no other process can start to use it: a trial while it is claimed, launches while
+    none can start. Files that cannot be deleted are logged.
 
     Raises:
-        InputError: a kind that does not exist; nothing is deleted then.
+        InputError: a kind is unknown; nothing is deleted then.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
-    run = found.run
-    listed = {entry[0] for kind in kinds if kind != "launches" for entry in found[kind]}
-    trials = {run.trial(key).path: key for key in run.begun().intersection(run.trial_keys())}
-    entries_of_run = [entry for kind in kinds for entry in found[kind] if entry[0].parent == run.path]
+    run = listed.run
+    paths = {entry[0] for kind in kinds if kind != "launches" for entry in listed[kind]}
+    trials = {run.trial(key).path: key for key in run.started_keys().intersection(run.trial_keys())}
+    entries_of_run = [entry for kind in kinds for entry in listed[kind] if entry[0].parent == run.path]
     removed = [] if run.path in trials else _remove(run, entries_of_run)
-    best = _best(run, run.states(run.trial_keys()), found.keep_best)
-    for path in sorted({path.parent for path in listed} & trials.keys()):
-        with _going_on(path):
-            removed += _delete_of_trial(run, trials[path], best, listed, kinds)
-    if "launches" in kinds and found["launches"]:
-        with _going_on(run.launches_path), run.launching():
-            removed += _remove(run, _of_launches(run, run.states(run.trial_keys())))
+    best = _best_ids(run, run.states(run.trial_keys()), listed.keep_best)
+    for path in sorted({path.parent for path in paths} & trials.keys()):
+        with _errors_logged(path):
+            removed += _delete_of_trial(run, trials[path], best, paths, kinds)
+    if "launches" in kinds and listed["launches"]:
+        with _errors_logged(run.launches_path), run.launching():
+            removed += _remove(run, _launch_leftovers(run, run.states(run.trial_keys())))
             for folder in (run.launches_path, run.code):
                 remove_empty_folders(folder)
     return len(removed), sum(removed)
 
 
-def _delete_of_trial(run: Run, key: str, best: set[str], listed: set[Path], kinds: Sequence[str]) -> list[int]:
-    """Delete what a trial still does not need, and give the sizes."""
+def _delete_of_trial(run: Run, key: str, best: set[str], paths: set[Path], kinds: Sequence[str]) -> list[int]:
+    """Delete the listed files that a trial still does not need, and return their sizes."""
     folder = run.trial(key)
     state = run.states([key])[0]
-    # Taking the claim of an owner that is gone and giving it up removes both.
-    claimed = [entry for entry in _left_claims(folder.path, state) if "claims" in kinds and entry[0] in listed]
-    with folder.claimed(has_ended=state.has_ended) as claim:
+    # Taking over the claim of an owner that is gone, and releasing it, removes both claims.
+    old_claims = [entry for entry in _leftover_claims(folder.path, state) if "claims" in kinds and entry[0] in paths]
+    with folder.claimed(is_finished=state.is_finished) as claim:
         if claim is None:
             return []
-        files = _of_trial(run, run.states([key])[0], best)
-        wanted = [entry for kind in kinds if kind in files and kind != "claims" for entry in files[kind]]
-        removed = _remove(run, [entry for entry in wanted if entry[0] in listed])
-    return removed + [size for _, size in claimed]
+        files = _trial_leftovers(run, run.states([key])[0], best)
+        to_delete = [entry for kind in kinds if kind in files and kind != "claims" for entry in files[kind]]
+        removed = _remove(run, [entry for entry in to_delete if entry[0] in paths])
+    return removed + [size for _, size in old_claims]
 
 
 def _remove(run: Run, files: Sequence[Sized]) -> list[int]:
-    """Remove files of a run, and give the sizes of those that were there."""
+    """Remove files of a run, and return the sizes of those that existed."""
     sizes = []
     for path, size in files:
-        with _going_on(path):
+        with _errors_logged(path):
             if remove(path, run.path):
                 sizes.append(size)
     return sizes
 
 
 @contextlib.contextmanager
-def _going_on(path: Path) -> Iterator[None]:
-    """Say what could not be deleted, and go on with the rest."""
+def _errors_logged(path: Path) -> Iterator[None]:
+    """Log errors of the block instead of raising them, so that other files can be deleted."""
     try:
         with as_run_errors():
             yield
     except claims.ClaimLost as error:
-        log.warning("%s is left as it is: %s", path, error)
+        log.warning("%s is not deleted: %s", path, error)
     except RunError as error:
         log.warning("%s cannot be deleted: %s", path, in_words(error))
 
 
-def _best(run: Run, states: Sequence[TrialState], count: int) -> set[str]:
-    """Return the ids of the best networks, the weights of whose trials stay."""
+def _best_ids(run: Run, states: Sequence[TrialState], count: int) -> set[str]:
+    """Return the ids of the best networks, whose weights are kept."""
     return {network.id for network in ranking_of_run(run, states, run.plan())[:count]}
 
 
-def _of_trial(run: Run, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:
-    """What a trial no longer needs, by kind; nothing while somebody may be at work on it."""
+def _trial_leftovers(run: Run, state: TrialState, best: set[str]) -> dict[str, list[Sized]]:
+    """Return the files that a trial no longer needs, by kind; none while a process may be working on it."""
     folder = run.trial(state.key)
     if state.is_damaged or folder.path.is_symlink() or folder.path.parent.is_symlink():
         return {}
-    if not state.has_ended and _may_be_at_work(claims.current(folder.path)):
+    if not state.is_finished and _may_be_active(claims.current(folder.path)):
         return {}
-    found = {"claims": _left_claims(folder.path, state), "temporary": _old(folder.path)}
+    files = {"claims": _leftover_claims(folder.path, state), "temporary": _old_temporary_files(folder.path)}
     kind = "failed" if state.failure else "checkpoints" if state.result and state.id not in best else None
     if kind and folder.checkpoint.is_file() and not folder.checkpoint.is_symlink():
-        found[kind] = [_sized(folder.checkpoint)]
-    return found
+        files[kind] = [_with_size(folder.checkpoint)]
+    return files
 
 
-def _of_launches(run: Run, states: Sequence[TrialState]) -> list[Sized]:
-    """The files of launches, and of the code that they ran, if all of them are known to have ended."""
-    if any(not state.has_ended and _may_be_at_work(state.claim) for state in states):
-        return []  # clocks of other machines cannot be asked
+def _launch_leftovers(run: Run, states: Sequence[TrialState]) -> list[Sized]:
+    """Return the files of launches and of their code, if all launches are known to have ended."""
+    if any(not state.is_finished and _may_be_active(state.claim) for state in states):
+        return []  # its owner may be active on another machine
     if not all(_has_ended(launch) for launch in run.launches()):
         return []
     files = (entry for parent in (run.launches_path, run.code) for entry in files_below(parent))
     return [entry for entry in files if not claims.is_claim(entry[0].name)]
 
 
-def _left_claims(folder: Path, state: TrialState) -> list[Sized]:
-    """Claims on a trial that processes left behind which are gone, or that had ended the trial."""
-    held = claims.current(folder)
-    if _may_be_at_work(held) and not state.has_ended:
+def _leftover_claims(folder: Path, state: TrialState) -> list[Sized]:
+    """Return the claims on a trial whose processes are gone, or on a finished trial."""
+    claim = claims.current(folder)
+    if _may_be_active(claim) and not state.is_finished:
         return []
-    return [_sized(path) for path in entries(folder) if claims.is_claim(path.name)] if held else []
+    return [_with_size(path) for path in entries(folder) if claims.is_claim(path.name)] if claim else []
 
 
-def _may_be_at_work(held: claims.Held | None) -> bool:
-    """Whether the owner of a claim is not known to be gone."""
-    return held is not None and not (held.owner is not None and held.owner.is_gone)
+def _may_be_active(claim: claims.ObservedClaim | None) -> bool:
+    """Return whether there is a claim whose owner is not known to be gone."""
+    return claim is not None and not (claim.owner is not None and claim.owner.is_gone)
 
 
 def _owner(about: Mapping[str, Any]) -> claims.Owner:
-    """The process that launched.
+    """Return the process of a launch.
 
     Raises:
-        RunError: launch.json does not say.
+        RunError: launch.json has no valid owner.
     """
     try:
         return claims.Owner(**about["owner"])
     except (KeyError, TypeError) as error:
-        raise RunError(f"a launch.json does not say who launched ({error})") from error
+        raise RunError(f"a launch.json has no valid owner ({error})") from error
 
 
-def _where(about: Mapping[str, Any]) -> str:
-    """Where a launch runs, in words; empty if its files do not say."""
+def _location(about: Mapping[str, Any]) -> str:
+    """Return the host and process of a launch, as text; empty if they are not recorded."""
     with contextlib.suppress(RunError):
         return f" on {_owner(about).host}, process {_owner(about).pid}"
     return ""
 
 
 def _has_ended(launch: LaunchFolder) -> bool:
-    """Whether a launch is known to have ended; False where SLURM cannot be asked or another machine would know."""
+    """Return whether a launch is known to have ended; False if only SLURM or another machine can determine it."""
     about = launch.about()
     names = [array["name"] for array in about.get("arrays") or []]
-    if names and (not scheduler.is_here() or scheduler.queue(names)):
+    if names and (not scheduler.is_available() or scheduler.queue(names)):
         return False
     with contextlib.suppress(RunError):
         return bool(about.get("ended")) or _owner(about).is_gone
     return False
 
 
-def _old(folder: Path) -> list[Sized]:
-    """Temporary files that nobody can still be writing, and damaged ones that were set aside so long ago."""
+def _old_temporary_files(folder: Path) -> list[Sized]:
+    """Return temporary and damaged files that have not changed for `OLD_S` seconds."""
     with reading(folder), contextlib.suppress(FileNotFoundError):
         files = [(path, path.lstat()) for pattern in (".*.tmp", "*.damaged") for path in folder.glob(pattern)]
         return [
@@ -288,7 +288,8 @@ def _old(folder: Path) -> list[Sized]:
     return []
 
 
-def _sized(path: Path) -> Sized:
+def _with_size(path: Path) -> Sized:
+    """Return a path and its size; 0 if it does not exist."""
     with reading(path), contextlib.suppress(FileNotFoundError):
         return path, path.lstat().st_size
     return path, 0

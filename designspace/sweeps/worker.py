@@ -1,8 +1,8 @@
-"""The worker: one process that trains one trial after another, so that imports and data are paid for once.
+"""The worker: a process that trains one trial after another, so that imports and data are loaded once.
 
-It is forked from the `fork_server`, reads orders from its standard input and writes events to its standard output. It
-ends when its input ends, on SIGTERM, or when its parent is gone; a trial that was running then goes on later from its
-last checkpoint.
+It is forked from the `fork_server`, reads assignments from its standard input and writes events to its standard output.
+It exits when its input ends, on SIGTERM, or when its parent has exited; the current trial resumes later from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors, concerns_all, in_words, may_pass
 from designspace.support.parent import Parent, end_with_parent
-from designspace.sweeps.messages import Event, Order, Settings, Task
+from designspace.sweeps.messages import Assignment, Event, Settings, Task
 from designspace.trials import claims
 from designspace.trials.open import run_at
 from designspace.trials.recipe import Recipe
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from designspace.training import DeviceData
 
 ORPHAN_S = 30.0
-"""How long a worker whose parent is gone may take to come to the end of its step."""
+"""Seconds that a worker may take to complete its step after its parent has exited."""
 Train = Callable[..., "TrialResult | TrialFailure"]
 """Trains a trial; takes ``on_epoch`` and ``should_stop``."""
 
 
 class CannotWork(BaseException):
-    """A worker can train nothing here; says why. What collects failures of trials must not take it for one."""
+    """The worker cannot train anything here. Not an ``Exception``, so that it is not recorded as a trial's failure."""
 
 
 @contextlib.contextmanager
 def _for_all_trials() -> Iterator[None]:
-    """What cannot be done in the block can be done for no trial, unless a disk or file server fails for a moment."""
+    """Raise `CannotWork` for errors of the block, which affect all trials, unless a file system fails temporarily."""
     try:
         with as_run_errors():
             yield
@@ -56,85 +56,87 @@ def _for_all_trials() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What a worker reads of a run once."""
+class _LoadedRun:
+    """A run, which a worker reads once."""
 
     run: Run
     trial: Callable[[str], Trial]
-    """Gives the trial of a key."""
+    """Returns the trial with a key."""
 
 
 class Worker:
-    """What a worker keeps between trials: its device, the runs that it has read, and the images."""
+    """A worker, with everything that it keeps between trials: its device, the runs that it has read, and the images."""
 
     def __init__(self, settings: Settings, send: Callable[[Event], None]) -> None:
         self.settings = settings
         self.send = send
         self.is_spent = False
-        """Whether the process should not train anything more: most errors on a GPU leave its state undefined."""
+        """Whether the process must not train any more: most errors on a GPU leave its state undefined."""
         self._stop = False
         self._parent = Parent()
-        self._runs: dict[str, _Known] = {}
+        self._runs: dict[str, _LoadedRun] = {}
         self._data: tuple[tuple[str, int | None, int | None, bool], DeviceData | ImageData] | None = None
 
     def stop(self, *_: object) -> None:
-        """End after the step at hand."""
+        """Stop after the current step."""
         self._stop = True
 
     def should_stop(self) -> bool:
-        """Whether the worker was told to end, or nobody is left who reads what it says."""
+        """Return whether the worker was stopped, or its parent has exited."""
         return self._stop or self._parent.is_gone
 
-    def run(self, order: Order) -> None:
-        """Run one task and say how it ended; a trial that has ended or that somebody else works on is left alone.
+    def run(self, assignment: Assignment) -> None:
+        """Run one task and send its events; a trial that is finished or that another process has is skipped.
 
         Raises:
             CannotWork: nothing can be trained here.
-            Interrupted: the worker was told to end.
+            Interrupted: the worker was stopped.
             ClaimLost: another process has taken the trial over.
         """
         try:
             with as_run_errors():
-                known = self._known(order.task)
-                self._run(order, known.run, known.trial(order.task.key))
+                loaded = self._load_run(assignment.task)
+                self._run(assignment, loaded.run, loaded.trial(assignment.task.key))
         except RunError as error:
             if concerns_all(error):
                 raise CannotWork(in_words(error)) from error
             self.send(Event("unusable", detail=in_words(error)))
 
-    def _known(self, task: Task) -> _Known:
-        """Return what is known of a task's run."""
+    def _load_run(self, task: Task) -> _LoadedRun:
+        """Return the run of a task, which is read once."""
         with _for_all_trials():
             if task.run not in self._runs:
                 run = run_at(Path(task.run))
-                self._runs[task.run] = _Known(run, run.read_trials())
+                self._runs[task.run] = _LoadedRun(run, run.read_trials())
             return self._runs[task.run]
 
-    def _run(self, order: Order, run: Run, trial: Trial) -> None:
-        """Run a trial, if it is still to be run.
+    def _run(self, assignment: Assignment, run: Run, trial: Trial) -> None:
+        """Run a trial, unless it is finished or claimed.
 
         Raises:
-            RunError: files of this trial cannot be read or written; besides as of `run`.
+            RunError: files of this trial cannot be read or written; see also `run`.
         """
-        folder = run.trial(order.task.key)
-        if folder.state().has_ended:
+        folder = run.trial(assignment.task.key)
+        if folder.state().is_finished:
             self.send(Event("skipped"))
             return
-        with folder.claimed(order.abandoned) as claim:
+        with folder.claimed(assignment.abandoned) as claim:
             if claim is None:
                 self.send(Event("held"))
-            elif folder.state().has_ended:  # just before it could be claimed
+            elif folder.state().is_finished:  # it was finished just before it was claimed
                 self.send(Event("skipped"))
-            elif claim.lost and (failure := folder.note_lost_owner(claim.lost, self.settings.max_retries)):
+            elif claim.previous_owner and (
+                failure := folder.record_lost_owner(claim.previous_owner, self.settings.max_retries)
+            ):
                 self.send(_failed(failure))
             else:
                 self._train(run, trial, folder, claim)
 
     def _train(self, run: Run, trial: Trial, folder: TrialFolder, claim: claims.Claim) -> None:
-        """Train a trial that is this worker's."""
+        """Train a trial that this worker has claimed."""
         where = f"on {claim.owner.host}, process {claim.owner.pid}, {self.settings.device}"
         folder.add_to_log(f"started {where}{f', SLURM job {claim.owner.job}' if claim.owner.job else ''}")
-        with claims.beating(claim) as is_lost:
+        with claims.heartbeat(claim) as is_lost:
 
             def should_stop() -> bool:
                 return is_lost() or self.should_stop()
@@ -144,16 +146,16 @@ class Worker:
             self.send(Event("done", epoch=outcome.epochs, error=outcome.selection_error))
             return
         claim.check()
-        if self.settings.device == "cuda" and not self._can_go_on_after(outcome):
+        if self.settings.device == "cuda" and not self._can_continue_after(outcome):
             self.is_spent = True
             self.send(Event("leaving"))
-        if folder.note_failure(outcome, self.settings.max_retries):
+        if folder.record_failure(outcome, self.settings.max_retries):
             self.send(_failed(outcome))
         else:
             self.send(Event("retry", epoch=outcome.epochs, detail=f"{outcome.reason}: {outcome.detail}"))
 
-    def _can_go_on_after(self, failure: TrialFailure) -> bool:
-        """Whether a failure on a GPU left its state as it was: divergence does, and memory that ran out mostly."""
+    def _can_continue_after(self, failure: TrialFailure) -> bool:
+        """Return whether the GPU is usable after a failure: after divergence, and mostly if memory ran out."""
         if failure.reason == "out of memory":
             from designspace.training.failures import release_memory
 
@@ -163,22 +165,22 @@ class Worker:
     def _outcome(
         self, run: Run, trial: Trial, folder: TrialFolder, should_stop: Callable[[], bool]
     ) -> TrialResult | TrialFailure:
-        """Load the images if need be, and train."""
+        """Load the images if necessary, and train."""
         from designspace.training import failure_of
 
-        before = len(folder.known_history())
+        epochs_before = len(folder.known_history())
         try:
             with _for_all_trials():
                 train = self._single(run) if isinstance(run, TrainingFolder) else self._trainer(run, trial, folder)
         except RunError:
             raise
-        except Exception as error:  # a GPU without memory, say
-            return failure_of(error, epochs=before)
-        self.send(Event("started", epoch=before))
-        return train(on_epoch=self._said, should_stop=should_stop)
+        except Exception as error:  # for example, no memory on the GPU
+            return failure_of(error, epochs=epochs_before)
+        self.send(Event("started", epoch=epochs_before))
+        return train(on_epoch=self._send_epoch, should_stop=should_stop)
 
     def _trainer(self, run: Run, trial: Trial, folder: TrialFolder) -> Train:
-        """Return what trains a network of a population."""
+        """Return a function that trains a network of a population."""
         from designspace.models.cpu import kernels
         from designspace.training.into_folder import agree_on_kernels, train_into
         from designspace.training.trainer import trainer_of
@@ -191,7 +193,7 @@ class Worker:
         return functools.partial(train_into, folder, trial, train)
 
     def _single(self, run: TrainingFolder) -> Train:
-        """Return what trains a single network, whose folder becomes a model folder."""
+        """Return a function that trains a single network, whose folder becomes a model folder."""
         import torch
 
         from designspace.library.one_network import OneTraining
@@ -205,11 +207,12 @@ class Worker:
         device = torch.device(self.settings.device)
         return functools.partial(training.train, training.initial_model(), Ranks(), device, on_step=None)
 
-    def _said(self, history: tuple[EpochRecord, ...]) -> None:
+    def _send_epoch(self, history: tuple[EpochRecord, ...]) -> None:
+        """Send the last epoch of a history."""
         self.send(Event("epoch", epoch=history[-1].epoch, error=history[-1].test_error))
 
     def _images(self, recipe: Recipe) -> DeviceData | ImageData:
-        """The images of a recipe, loaded once; on the device, unless several devices train together."""
+        """Return the images of a recipe, loaded once; on the device, unless several devices train together."""
         from designspace import data
         from designspace.training import DeviceData
 
@@ -221,11 +224,12 @@ class Worker:
 
 
 def _failed(failure: TrialFailure) -> Event:
+    """Return the event of a failed trial."""
     return Event("failed", epoch=failure.epochs, detail=f"{failure.reason}: {failure.detail}")
 
 
 def load_modules() -> None:
-    """Import what every worker needs, without a start of threads or GPUs, which a fork would lack."""
+    """Import what every worker needs, without starting threads or GPUs, which would not survive a fork."""
     import designspace.training.into_folder
     import designspace.training.trainer  # noqa: F401
 
@@ -233,7 +237,7 @@ def load_modules() -> None:
 def main(settings: Settings) -> None:
     """Run tasks until the input ends."""
     events = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever a library prints must not come between the events
+    os.dup2(2, 1)  # output of libraries must not mix with the events
 
     def send(event: Event) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -254,7 +258,7 @@ def main(settings: Settings) -> None:
             try:
                 if worker.should_stop():
                     raise Interrupted
-                worker.run(Order.from_line(line))
+                worker.run(Assignment.from_line(line))
             except (Interrupted, claims.ClaimLost):
                 if worker.should_stop():
                     send(Event("leaving"))

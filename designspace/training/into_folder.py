@@ -34,7 +34,7 @@ def train_into(
     """Train one trial, keep its folder up to date, and return the result or the failure.
 
     This process must hold the trial (see `TrialFolder.claimed`). A result is written to the folder; how to handle a
-    failure is left to the caller (see `TrialFolder.note_failure`).
+    failure is left to the caller (see `TrialFolder.record_failure`).
 
     Args:
         folder: the folder of the trial.
@@ -56,7 +56,7 @@ def train_into(
         nonlocal recorded
         recorded = checked_history(history, trial.recipe)
         folder.write_history(recorded)
-        folder.add_to_log(recorded[-1].in_words(trial.recipe.epochs))
+        folder.add_to_log(recorded[-1].describe(trial.recipe.epochs))
         on_epoch(recorded)
 
     try:

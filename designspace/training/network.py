@@ -90,9 +90,9 @@ def train_network(
 
     def after_epoch(history: tuple[EpochRecord, ...]) -> None:
         if bar is not None:
-            bar.update(len(history), history[-1].in_words(recipe.epochs).partition(": ")[2])
+            bar.update(len(history), history[-1].describe(recipe.epochs).partition(": ")[2])
         elif progress:
-            print(history[-1].in_words(recipe.epochs), flush=True)
+            print(history[-1].describe(recipe.epochs), flush=True)
         if on_epoch is not None:
             on_epoch(history)
 

@@ -1,4 +1,4 @@
-"""What is asked of a network and what happened to it, in memory and on disk. No torch."""
+"""Trials and their results, in memory and on disk. Does not import torch."""
 
 from __future__ import annotations
 

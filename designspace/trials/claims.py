@@ -1,12 +1,12 @@
-"""Claims: who is at work on a trial, so that no two processes ever are, on one machine or on many.
+"""Claims, which ensure that only one process works on a trial, on one machine or on many.
 
-A claim is a file ``claim.<k>.json`` in the trial's folder. Creating it with O_EXCL decides who has it, also on NFS. Its
-owner touches it every `BEAT_S` seconds. A claim whose owner is gone is never removed by others: who takes the trial
-over creates the next one, k + 1, and of several that try one succeeds. The claim with the highest number counts, and an
-owner that finds a higher one than its own has lost the trial and stops. It looks right before it changes any of the
-trial's files (see `Claim.check`), for it may have stood still for any length of time.
+A claim is a file ``claim.<k>.json`` in the trial's folder. It is created with O_EXCL, so only one process can create
+it, also on NFS. Its owner touches it every `BEAT_S` seconds. Other processes never remove the claim of an owner that is
+gone: to take the trial over, a process creates the next claim, k + 1, and if several try, one succeeds. The claim with
+the highest number counts. An owner that finds a higher number than its own has lost the trial and stops. It checks this
+right before it changes any of the trial's files (see `Claim.check`), since it may have been suspended for any time.
 
-An owner is gone when its process is known to have ended, or when its claim did not change for `LEASE_S` seconds of the
+An owner is gone if its process is known to have exited, or if its claim has not changed for `LEASE_S` seconds of the
 *observer's* own clock (see `Watch`): clocks of different hosts are never compared.
 """
 
@@ -35,36 +35,36 @@ from designspace.support.reading import is_missing, parse_json, read_with_time, 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
-"""A claim that does not change for so long is abandoned. NFS may show a change up to 30 s late."""
+"""Seconds after which a claim that does not change is abandoned. NFS may show a change up to 30 s late."""
 MAX_BYTES = 1 << 16
-"""The largest claim that is read."""
+"""Maximum size of a claim that is read."""
 BEAT_S = 5.0
-"""How often an owner touches its claim."""
+"""Seconds between two touches of a claim by its owner."""
 
 _NAME = re.compile(r"claim\.([1-9]\d{0,8})\.json")
 
 
 class ClaimLost(BaseException):
-    """Another process has taken over what this one had a claim on.
+    """Another process has taken over the folder that this process had claimed.
 
-    Like ``KeyboardInterrupt`` this is not an ``Exception``: what collects failures must not take it for one.
+    Like ``KeyboardInterrupt``, this is not an ``Exception``, so that it is not recorded as the failure of a trial.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process behind a claim."""
+    """The process that holds a claim."""
 
     host: str
     pid: int
     born: str
-    """When the process began, in its machine's own count: a later process may have the same pid."""
+    """Start time of the process, in its machine's own units: a later process may have the same pid."""
     machine: str
-    """One running kernel and its table of processes; hosts may share a name, these do not."""
+    """Identifier of the running kernel and its process table, since hosts may share a name."""
     job: str
-    """Its SLURM job, as ``12_3``; empty outside SLURM."""
+    """Its SLURM job, such as ``12_3``; empty outside SLURM."""
     token: str
-    """Random: no two claims have the same."""
+    """Random text, different for each claim."""
 
     def __post_init__(self) -> None:
         whole("pid", self.pid, 1, 2**31 - 1)
@@ -73,72 +73,72 @@ class Owner:
 
     @staticmethod
     def here() -> Owner:
-        """This process."""
+        """Return this process as an owner, with a new token."""
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
         pid = os.getpid()
-        return Owner(socket.gethostname(), pid, _born(pid), _machine(), job, os.urandom(16).hex())
+        return Owner(socket.gethostname(), pid, _start_time(pid), _machine(), job, os.urandom(16).hex())
 
     @property
     def is_gone(self) -> bool:
-        """Whether the process is known to have ended; False where this machine cannot tell."""
-        return bool(self.machine) and self.machine == _machine() and _has_ended(self.pid, self.born)
+        """Whether the process is known to have exited; False if this machine cannot determine it."""
+        return bool(self.machine) and self.machine == _machine() and _has_exited(self.pid, self.born)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A claim as it was found."""
+class ObservedClaim:
+    """A claim as it was read from its file."""
 
     path: Path
     number: int
     owner: Owner | None
-    """None while its owner is still writing it (or never came to)."""
+    """None if its owner is still writing it, or never finished."""
     touched_ns: int
-    """Time of the last touch, by whatever clock the file system has."""
+    """Time of the last touch, by the file system's clock."""
 
     @property
     def key(self) -> str:
-        """What names this claim and no other."""
+        """A text that identifies this claim."""
         return f"{self.number}/{self.owner.token if self.owner else ''}"
 
     @property
     def is_fresh(self) -> bool:
-        """Whether somebody seems to be at work, judged by this machine's clock: for display, never for a decision."""
-        gone = self.owner is not None and self.owner.is_gone
-        return not gone and time.time() - self.touched_ns / 1e9 < LEASE_S
+        """Whether its owner seems to be active, by this machine's clock: for display, never for a decision."""
+        is_gone = self.owner is not None and self.owner.is_gone
+        return not is_gone and time.time() - self.touched_ns / 1e9 < LEASE_S
 
 
 class Claim:
     """A claim of this process."""
 
-    def __init__(self, path: Path, number: int, owner: Owner, lost: Owner | None = None) -> None:
+    def __init__(self, path: Path, number: int, owner: Owner, previous_owner: Owner | None = None) -> None:
         self.path = path
         self.owner = owner
         """This process."""
-        self.lost = lost
-        """Who had the trial before and is gone, if anybody."""
+        self.previous_owner = previous_owner
+        """The owner that had the trial before and is gone, if there is one."""
         self._number = number
 
     def beat(self) -> bool:
-        """Say that the owner is still at work; False if the trial was taken over meanwhile."""
+        """Touch the claim; return False if the trial was taken over meanwhile."""
         with writing(self.path), contextlib.suppress(FileNotFoundError):
             os.utime(self.path)
         return self.is_ours()
 
     def is_ours(self) -> bool:
-        """Whether the trial is still this claim's."""
-        held = current(self.path.parent)
-        return held is not None and held.number == self._number and held.owner == self.owner
+        """Return whether the trial still belongs to this claim."""
+        claim = current(self.path.parent)
+        return claim is not None and claim.number == self._number and claim.owner == self.owner
 
     def check(self) -> None:
-        """Raise `ClaimLost` unless the trial is still this claim's."""
+        """Raise `ClaimLost` unless the trial still belongs to this claim."""
         if not self.is_ours():
             raise ClaimLost(f"another process has taken over the work on {self.path.parent}")
 
     def release(self) -> None:
-        """Give the trial up. Older claims, of owners that are gone, go first.
+        """Release the trial. Older claims, whose owners are gone, are removed first.
 
-        Where the claim was lost, the files of its numbers may be somebody else's by now, and stay.
+        If the claim was lost, nothing is removed: files with these numbers may belong to another process by now.
         """
         if not self.is_ours():
             return
@@ -149,82 +149,82 @@ class Claim:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What a `Watch` knows of a claim."""
+class _Observation:
+    """What a `Watch` has observed of a claim."""
 
-    held: Held
-    looked: float
+    claim: ObservedClaim
+    time_s: float
     unchanged_s: float = 0.0
     was_alive: bool = False
 
 
 class Watch:
-    """Looks at claims again and again, and so tells live ones from abandoned ones without comparing clocks.
+    """Observes claims repeatedly, and so distinguishes live from abandoned ones without comparing clocks.
 
-    The time between two looks counts up to `BEAT_S`: an observer that was itself held up, perhaps by the same file
-    server as the owner, has not seen that nothing happened.
+    The time between two observations counts up to `BEAT_S`: an observer that was itself delayed, perhaps by the same
+    file server as the owner, did not observe that nothing changed.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[Path, _Seen] = {}
+        self._observations: dict[Path, _Observation] = {}
 
-    def look(self, folder: Path) -> Held | None:
-        """The claim on a trial, looked at once more."""
-        held = current(folder)
-        if held is None:
-            self._seen.pop(folder, None)
+    def observe(self, folder: Path) -> ObservedClaim | None:
+        """Read the claim on a trial, and note whether it has changed since the last call."""
+        claim = current(folder)
+        if claim is None:
+            self._observations.pop(folder, None)
             return None
-        now, last = time.monotonic(), self._seen.get(folder)
-        if last is None or last.held != held:
-            self._seen[folder] = _Seen(held, now, was_alive=last is not None)
+        now, last = time.monotonic(), self._observations.get(folder)
+        if last is None or last.claim != claim:
+            self._observations[folder] = _Observation(claim, now, was_alive=last is not None)
         else:
-            last.unchanged_s += min(now - last.looked, BEAT_S)
-            last.looked = now
-        return held
+            last.unchanged_s += min(now - last.time_s, BEAT_S)
+            last.time_s = now
+        return claim
 
-    def is_abandoned(self, held: Held) -> bool:
-        """Whether the owner is gone: its process ended, or nothing changed during a whole lease of looking."""
-        if held.owner is not None and held.owner.is_gone:
+    def is_abandoned(self, claim: ObservedClaim) -> bool:
+        """Return whether the owner is gone: its process exited, or nothing changed while a lease was observed."""
+        if claim.owner is not None and claim.owner.is_gone:
             return True
-        last = self._seen.get(held.path.parent)
-        return last is not None and last.held == held and last.unchanged_s > LEASE_S
+        last = self._observations.get(claim.path.parent)
+        return last is not None and last.claim == claim and last.unchanged_s > LEASE_S
 
     def was_seen_alive(self, folder: Path) -> bool:
-        """Whether the claim has changed while it was looked at, within the last lease."""
-        last = self._seen.get(folder)
+        """Return whether the claim was observed to change within the last lease."""
+        last = self._observations.get(folder)
         return last is not None and last.was_alive and last.unchanged_s <= LEASE_S
 
 
 def take(folder: Path, abandoned: str = "") -> Claim | None:
-    """Try to become the owner of a trial; None if somebody else is, or may be.
+    """Claim a trial for this process; return None if another process has it, or may have it.
 
-    A claim is only taken over where its process is known to have ended, or where its `Held.key` is the one that is
-    given as abandoned (a `Watch` can tell).
+    An existing claim is only taken over if its process is known to have exited, or if ``abandoned`` is its
+    `ObservedClaim.key` (see `Watch.is_abandoned`).
 
     Raises:
         RunError: the folder cannot be read or written.
     """
-    held = current(folder)
-    if held is not None and held.key != abandoned and not (held.owner and held.owner.is_gone):
+    existing = current(folder)
+    if existing is not None and existing.key != abandoned and not (existing.owner and existing.owner.is_gone):
         return None
-    claim = _create(folder, held.number + 1 if held else 1, held.owner if held else None)
+    claim = _create(folder, existing.number + 1 if existing else 1, existing.owner if existing else None)
     if claim is None:
         return None
-    # The claim that was found may have been given up, and the trial taken anew, just before ours was created.
-    if held:
-        before = _read(held.path, held.number)
-        unchanged = before is not None and before.owner == held.owner
+    # The existing claim may have been released, and the trial claimed anew, just before ours was created.
+    if existing:
+        reread = _read(existing.path, existing.number)
+        is_unchanged = reread is not None and reread.owner == existing.owner
     else:
-        unchanged = not _path(folder, 2).exists()
-    if not unchanged:
+        is_unchanged = not _path(folder, 2).exists()
+    if not is_unchanged:
         with writing(claim.path):
             claim.path.unlink(missing_ok=True)
         return None
     return claim
 
 
-def current(folder: Path) -> Held | None:
-    """Return the claim on a trial that counts; None if there is none.
+def current(folder: Path) -> ObservedClaim | None:
+    """Return the claim on a trial that counts, which has the highest number; None if there is none.
 
     Raises:
         RunError: the folder or the claim cannot be read.
@@ -236,20 +236,20 @@ def current(folder: Path) -> Held | None:
 
 
 def _numbers(folder: Path) -> list[int]:
-    """The numbers of all claims in a folder."""
+    """Return the numbers of all claims in a folder."""
     return [int(match[1]) for entry in os.scandir(folder) if (match := _NAME.fullmatch(entry.name))]
 
 
 def is_claim(name: str) -> bool:
-    """Whether a file of that name is a claim."""
+    """Return whether a file of that name is a claim."""
     return _NAME.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
-def beating(claim: Claim) -> Iterator[Callable[[], bool]]:
-    """Keep a claim alive while the block runs; the block gets a function that tells whether it was lost.
+def heartbeat(claim: Claim) -> Iterator[Callable[[], bool]]:
+    """Keep a claim alive while the block runs; yield a function that returns whether it was lost.
 
-    It also counts as lost when it could not be touched for most of a lease.
+    A claim that could not be touched for most of a lease counts as lost, too.
     """
     stopped, lost = threading.Event(), threading.Event()
     last = time.monotonic()
@@ -257,7 +257,7 @@ def beating(claim: Claim) -> Iterator[Callable[[], bool]]:
     def beat() -> None:
         nonlocal last
         while not stopped.wait(BEAT_S):
-            with contextlib.suppress(RunError):  # a file system that does not answer now may do so later
+            with contextlib.suppress(RunError):  # the file system may answer again later
                 if claim.beat():
                     last = time.monotonic()
                 else:
@@ -273,26 +273,26 @@ def beating(claim: Claim) -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[Claim]:
-    """Wait until this process has the claim on a folder, and keep it during the block.
+def exclusive(folder: Path) -> Iterator[Claim]:
+    """Wait until this process has the claim on a folder, and keep it while the block runs.
 
     Raises:
-        RunError: the folder cannot be read or written, or the block was about
-            to change a file of it after another process had taken the claim over.
+        RunError: the folder cannot be read or written, or the block was about to change one of its files after another
+            process had taken the claim over.
     """
-    watch, abandoned, said = Watch(), "", False
+    watch, abandoned, is_logged = Watch(), "", False
     while (claim := take(folder, abandoned)) is None:
-        held = watch.look(folder)
-        abandoned = held.key if held and watch.is_abandoned(held) else ""
-        if held and held.owner and not said:
-            said = True
-            log.info("waiting for process %d on %s, which is at %s", held.owner.pid, held.owner.host, folder)
+        other = watch.observe(folder)
+        abandoned = other.key if other and watch.is_abandoned(other) else ""
+        if other and other.owner and not is_logged:
+            is_logged = True
+            log.info("waiting for process %d on %s, which uses %s", other.owner.pid, other.owner.host, folder)
         time.sleep(0.2)
     try:
-        with beating(claim), guarded(folder, claim.check):
+        with heartbeat(claim), guarded(folder, claim.check):
             yield claim
     except ClaimLost as error:
-        raise RunError(f"{error}; this one stood still for too long and stops") from error
+        raise RunError(f"{error}; this process was suspended for too long and stops") from error
     finally:
         claim.release()
 
@@ -301,8 +301,8 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"claim.{number}.json"
 
 
-def _create(folder: Path, number: int, lost: Owner | None) -> Claim | None:
-    """Create a claim; None if there is one of that number."""
+def _create(folder: Path, number: int, previous_owner: Owner | None) -> Claim | None:
+    """Create a claim; return None if there is one with that number."""
     path, owner = _path(folder, number), Owner.here()
     with writing(path):
         try:
@@ -312,28 +312,28 @@ def _create(folder: Path, number: int, lost: Owner | None) -> Claim | None:
         try:
             with os.fdopen(handle, "w") as file:
                 json.dump(dataclasses.asdict(owner), file)
-        except OSError:  # a full disk must not leave a claim that nobody has
+        except OSError:  # a full disk must not leave a claim without an owner
             path.unlink(missing_ok=True)
             raise
-    return Claim(path, number, owner, lost)
+    return Claim(path, number, owner, previous_owner)
 
 
-def _read(path: Path, number: int) -> Held | None:
-    """Read a claim. Opening it first makes an NFS client ask the server for its present state."""
+def _read(path: Path, number: int) -> ObservedClaim | None:
+    """Read a claim. Opening it makes an NFS client ask the server for its current state."""
     try:
         content, touched = read_with_time(path, MAX_BYTES)
     except RunError as error:
         if is_missing(error):
             return None
-        if isinstance(error.__cause__, OSError):  # a file server that does not answer, say
+        if isinstance(error.__cause__, OSError):  # for example, a file server that does not answer
             raise
         with reading(path):
-            return Held(path, number, None, path.lstat().st_mtime_ns)  # whatever it is, nobody can be asked
+            return ObservedClaim(path, number, None, path.lstat().st_mtime_ns)  # no owner can be read from it
     try:
         owner = owner_from(parse_json(content))
     except ValueError:
         owner = None
-    return Held(path, number, owner, touched)
+    return ObservedClaim(path, number, owner, touched)
 
 
 def owner_from(fields: Any) -> Owner:
@@ -346,35 +346,37 @@ def owner_from(fields: Any) -> Owner:
     return owner
 
 
-def _born(pid: int) -> str:
-    """When a process of this machine began; empty where that cannot be read."""
+def _start_time(pid: int) -> str:
+    """Return the start time of a process of this machine; empty if it cannot be read."""
     fields = _stat(pid)
     return fields[19] if fields else ""
 
 
-def _has_ended(pid: int, born: str) -> bool:
-    """Whether a process of this machine is known to have ended, or only waits to be collected."""
+def _has_exited(pid: int, born: str) -> bool:
+    """Return whether a process of this machine is known to have exited; zombies have."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's, of which /proc may say nothing
+    except PermissionError:  # another user's process, which /proc may hide
         pass
     fields = _stat(pid)
     return bool(fields) and (fields[0] in "ZX" or fields[19] != born)
 
 
 def _stat(pid: int) -> list[str]:
-    """What /proc says of a process: its state, and so on; nothing if it may not be read."""
+    """Return the fields that /proc has of a process, its state first; none if they cannot be read."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before may hold anything
+        return (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        )  # the name before it may contain anything
     except OSError:
         return []
 
 
 @functools.cache
 def _machine() -> str:
-    """What tells this machine's processes from another's; empty where that is not known (not Linux)."""
+    """Return an identifier of this machine's process table; empty if there is none (not Linux)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"

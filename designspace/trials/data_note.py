@@ -1,4 +1,4 @@
-"""The note in a run folder of the data set that its population was sampled for."""
+"""The data set that a population was sampled for, as it is recorded in the run folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ DATA_FILE = "data.json"
 
 @dataclass(frozen=True, slots=True)
 class DataNote:
-    """A data set by name, and the folder of data sets if one was typed."""
+    """Name of a data set, and the folder of data sets if the user gave one."""
 
     name: str
     root: str | None = None
-    """Folder of all data sets; None for the usual place."""
+    """Folder of all data sets; None for the default folder."""
 
 
 def read_note(run: Path) -> DataNote | None:
-    """Return the note of a run folder; None if there is none, as in runs of earlier versions.
+    """Read the note of a run folder; return None if there is none, as in runs of earlier versions.
 
     Raises:
         RunError: the file is damaged.
@@ -42,7 +42,7 @@ def read_note(run: Path) -> DataNote | None:
 
 
 def write_note(run: Path, note: DataNote) -> None:
-    """Note the data set of a run, unless the same is noted.
+    """Record the data set of a run, unless it is recorded already.
 
     Raises:
         RunError: the file cannot be written.

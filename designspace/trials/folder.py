@@ -1,8 +1,8 @@
-"""The run of a population on disk: its networks, how they are trained, and what came of it.
+"""The run of a population on disk: its networks, how they are trained, and their results.
 
-With `Population`, `TrialFolder` and `LaunchFolder`, the only code that knows the names of its files.
+Only this module, `Population`, `TrialFolder` and `LaunchFolder` use the names of its files.
 
-Status is derived from the files that exist. Reading never writes or deletes.
+The status is derived from the files that exist. Reading never writes or deletes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
 _TRIALS = "trials"
 REPLACING_S = 0.5
-"""How long to wait until whoever extends a population has replaced all of its files."""
+"""Seconds to wait for another process that is extending a population to replace all of its files."""
 
 
 class RunFolder(Run):
@@ -65,9 +65,9 @@ class RunFolder(Run):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.results = path / "results.csv"
-        """The table of all trials, as far as it was last gathered."""
+        """The table of all trials, as it was last written."""
         self.history = path / "history.csv"
-        """The epochs of all trials, gathered with it."""
+        """The epochs of all trials, written with it."""
         self._trials = path / _TRIALS
 
     def exists(self) -> bool:
@@ -75,49 +75,50 @@ class RunFolder(Run):
         return (self.path / POPULATION_FILE).exists()
 
     def create(self, population: Population, provenance: Mapping[str, Any]) -> Population:
-        """Write a population here, or extend one that it begins with; returns it as it is here now.
+        """Write a population here, or extend the one here that it begins with; return the population that is here then.
 
-        A folder of a version before the column ``draws`` stays without it, also when it is extended: a launch that runs
-        that version's code reads the table.
+        A folder of a version without the column ``draws`` stays without it when it is extended, since a launch may
+        still read the table with that version's code.
 
         Raises:
-            InputError: the folder holds another population, which stays as it is.
+            InputError: the folder holds another population, which is left unchanged.
             RunError: a file cannot be read or written.
         """
-        with contextlib.suppress(RunError):  # damaged, or being written: looked at again below
-            if self.exists() and (held := read_population(self.path)) == population.with_columns_of(held):
-                return held
-        with self._alone(self.path):
-            there = self._beginning_of(population) if self.exists() else None
-            if there is not None:
-                population = population.with_columns_of(there)
-            if there != population:
+        with contextlib.suppress(RunError):  # damaged, or being written: checked again below
+            if self.exists() and (existing := read_population(self.path)) == population.with_columns_of(existing):
+                return existing
+        with self._exclusive(self.path):
+            beginning = self._beginning_of(population) if self.exists() else None
+            if beginning is not None:
+                population = population.with_columns_of(beginning)
+            if beginning != population:
                 text = json.dumps(dict(provenance), indent=2, allow_nan=False) + "\n"
-                population.write(self.path, extends=there, beside={_PROVENANCE: text})
+                population.write(self.path, extends=beginning, beside={_PROVENANCE: text})
         return population
 
     def _beginning_of(self, population: Population) -> Population | None:
-        """Return the population that is here and that another begins with; None if it is damaged and is to be replaced.
+        """Return the population here, if ``population`` begins with it; None if it is damaged and is to be replaced.
 
         Raises:
-            InputError: this is not the beginning of that population.
-            RunError: the files cannot be read, and there is no telling whether it is.
+            InputError: ``population`` does not begin with it.
+            RunError: the files cannot be read, so this is unknown.
         """
         try:
-            held = read_population(self.path)
+            existing = read_population(self.path)
         except RunError:
             ids = self.ids()
             if not ids or ids != population.ids[: len(ids)]:
                 raise
-            return None  # ids are digests of the networks, so these are the networks that were asked for
-        if held.is_prefix_of(population):
-            return held
-        asked = f"{len(population)} of {population.space.name} with seed {population.seed} were asked for"
-        if population.is_prefix_of(held):
-            asked = f"{asked}, which are the first of them"
+            return None  # ids are digests of the networks, so these are the same networks
+        if existing.is_prefix_of(population):
+            return existing
+        requested = f"{len(population)} of {population.space.name} with seed {population.seed} were requested"
+        if population.is_prefix_of(existing):
+            requested = f"{requested}, which are the first of them"
         raise InputError(
-            f"{self.path} already holds another population: {len(held)} networks of {held.space.name} with "
-            f"seed {held.seed}{'' if held.space == population.space else ' and other settings'}, and {asked}. "
+            f"{self.path} already holds another population: {len(existing)} networks of {existing.space.name} "
+            f"with seed {existing.seed}{'' if existing.space == population.space else ' and other settings'}, and "
+            f"{requested}. "
             "It was left as it is; choose another folder with run=..."
         )
 
@@ -139,7 +140,7 @@ class RunFolder(Run):
             return read_population(self.path, verify=verify)
 
     def ids(self) -> tuple[str, ...]:
-        """The ids of the population, without a look at its networks.
+        """Read the ids of the population, without its networks.
 
         Raises:
             RunError: there is no population here, or the table cannot be read, or holds what cannot be an id.
@@ -160,25 +161,25 @@ class RunFolder(Run):
         return read_space(self.path / SPACE_FILE)
 
     def provenance(self) -> dict[str, Any]:
-        """What is known about how the population came to be; empty if nothing is."""
+        """Read how the population was sampled; empty if that is not recorded."""
         path = self.path / _PROVENANCE
         return read_json_object(path, file_names=True) if path.exists() else {}
 
     def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats = NO_REPEATS) -> None:
-        """Write how all networks are to be trained; repeats are added to those that the run has.
+        """Write how all networks are to be trained; repeats are added to the existing ones.
 
         Raises:
-            InputError: the folder holds another recipe or seed, which stays as it is.
+            InputError: the folder holds another recipe or seed, which is left unchanged.
             RunError: a file cannot be read or written.
         """
         self.check_plan(recipe, seed)
         if self.plan() is None:
             fields = {**recipe.to_dict(), "seed": plain(seed)}
             write_first(self.path / _RECIPE, yaml.safe_dump(fields, sort_keys=False))
-        self.check_plan(recipe, seed)  # another launch may have been first, with another recipe
+        self.check_plan(recipe, seed)  # another launch may have written first, with another recipe
         if not repeats or self._with_more(repeats) == self.plan():
             return
-        with self._alone(self.path):  # two launches at once add to one file
+        with self._exclusive(self.path):  # two launches may add to the file at the same time
             write_repeats(self.path, self._with_more(repeats).repeats)
 
     def _with_more(self, repeats: Repeats) -> Plan:
@@ -188,21 +189,21 @@ class RunFolder(Run):
         return dataclasses.replace(plan, repeats=plan.repeats.with_more(repeats))
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
-        """Raise unless networks may be trained like this here: there is no plan, or this one.
+        """Raise unless there is no plan here, or one with this recipe and seed.
 
         Raises:
-            InputError: the folder holds another recipe or seed, or the seed is none.
+            InputError: the folder holds another recipe or seed, or the seed is not valid.
         """
         seed = whole("seed", seed, 0)
         plan = self.plan()
-        if plan is not None and (words := plan.differences(recipe, seed)):
-            raise InputError(f"{self.path} {words}")
+        if plan is not None and (differences := plan.differences(recipe, seed)):
+            raise InputError(f"{self.path} {differences}")
 
     def plan(self) -> Plan | None:
         """Return the recipe and the seeds of all trials, or None before the first launch.
 
         Raises:
-            RunError: a file is not whole.
+            RunError: a file is incomplete.
         """
         path = self.path / _RECIPE
         if not path.exists():
@@ -215,23 +216,23 @@ class RunFolder(Run):
         return with_repeats(plan, self.path)
 
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
-        """Return the keys of all trials that the run was asked for, in the order in which they are trained.
+        """Return the keys of all trials of the run, in the order in which they are trained.
 
         Args:
             plan: how the networks are to be trained; by default the run's own plan.
 
         Raises:
-            RunError: see `ids`; or repeats of a network that is not in the population.
+            RunError: see `ids`; or there are repeats of a network that is not in the population.
         """
         plan, ids = plan or self.plan(), self.ids()
         if plan is None:
             return ids
-        if strangers := set(plan.repeats.fresh).difference(ids):
-            raise RunError(f"{self.path} has repeats of {min(strangers)}, which is not a network of its population")
+        if unknown := set(plan.repeats.fresh).difference(ids):
+            raise RunError(f"{self.path} has repeats of {min(unknown)}, which is not a network of its population")
         return plan.keys(ids)
 
     def read_trials(self) -> Callable[[str], Trial]:
-        """Read population and plan, once, and return a function that gives the trial of a key.
+        """Read the population and the plan once, and return a function that returns the trial with a key.
 
         Raises:
             RunError: a file is missing or damaged.
@@ -247,7 +248,7 @@ class RunFolder(Run):
                 raise RunError(
                     f"{self.path / POPULATION_FILE}: the row of {id_of(key)} is not that network; it was changed"
                 )
-            # The key alone tells the seed, so repeats that are added later are known.
+            # The key alone determines the seed, so repeats that are added later work, too.
             return Trial(network, plan.recipe, plan.seed_of(key))
 
         return trial
@@ -263,11 +264,11 @@ class RunFolder(Run):
         return TrialFolder(self._trials / key, self.fingerprint(key))
 
     def _check_id(self, id_: str) -> None:
-        """Raise unless a text can be an id: anything else might be a path that leads out of the run folder."""
+        """Raise unless a text can be an id: anything else might be a path outside the run folder."""
         if not ID.fullmatch(id_):
             raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
 
-    def begun(self) -> set[str]:
+    def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
         try:
             return {entry.name for entry in os.scandir(self._trials)}
@@ -277,14 +278,14 @@ class RunFolder(Run):
             raise RunError(f"cannot read {self._trials}: {error.strerror or error}") from error
 
     def resume_command(self) -> str:
-        """Return the command line that trains what is left."""
+        """Return the command that trains the remaining trials."""
         return command("launch", run=self.path)
 
     def gather(self) -> Gathered:
-        """Read what came of all trials so far, each once.
+        """Read the results of all trials so far, each once.
 
         Raises:
-            RunError: a file of the run is missing or not whole.
+            RunError: a file of the run is missing or incomplete.
         """
         population, plan = self.population(), self.plan()
         names = population.column_names()
@@ -302,46 +303,47 @@ class RunFolder(Run):
         return Gathered(self, population.space.template.num_classes, header, tuple(rows), self.histories())
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
-        """Return the epochs so far of each trial that has completed one, by the trial's key.
+        """Return the epochs so far of each trial that has completed at least one: key -> epochs.
 
-        From the trials' own files, or, where those are not there (a run that was published without them), from
-        history.csv. A trial whose file is damaged has none.
+        They are read from the files of the trials or, in a run that was published without them, from history.csv.
+        Trials with a damaged file are left out.
 
         Raises:
             RunError: history.csv is cut off or was edited.
         """
-        if begun := self.begun():
-            found = {key: self.trial(key).known_history() for key in self.trial_keys() if key in begun}
-            return {key: history for key, history in found.items() if history}
+        if started := self.started_keys():
+            histories = {key: self.trial(key).known_history() for key in self.trial_keys() if key in started}
+            return {key: history for key, history in histories.items() if history}
         return read_histories(self.history) if self.history.exists() else {}
 
     def write_results(self, gathered: Gathered | None = None) -> Path:
-        """Write the results of all trials to results.csv, and their epochs to history.csv; returns the former.
+        """Write the results of all trials to results.csv, whose path is returned, and their epochs to history.csv.
 
         Args:
-            gathered: what was read of the trials; by default they are read now.
+            gathered: the results to write; by default they are read now.
         """
-        found = gathered or self.gather()
-        texts = {self.history: histories_csv(found.histories), self.results: csv_text([found.header, *found.rows])}
+        gathered = gathered or self.gather()
+        table = csv_text([gathered.header, *gathered.rows])
+        texts = {self.history: histories_csv(gathered.histories), self.results: table}
         write_together(texts)
         return self.results
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What came of the trials of a run at one moment."""
+    """Results of all trials of a run, read at one time."""
 
     run: RunFolder
     num_classes: int
     header: tuple[str, ...]
-    """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, whether the
-    network was trained again with this seed after it had been chosen."""
+    """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, which is "yes" if
+    the network was trained again with this seed after it had been chosen."""
     rows: tuple[tuple[Any, ...], ...]
-    """A row for each trial, finished or not; None stands for a value that there is not."""
+    """One row per trial, finished or not; None is a missing value."""
     histories: Mapping[str, tuple[EpochRecord, ...]]
-    """The epochs so far of each trial that has completed one, by its key."""
+    """The epochs so far of each trial that has completed at least one, by its key."""
 
 
 def _tidy(value: float) -> float:
-    """Whole numbers as int."""
+    """Return whole numbers as int."""
     return int(value) if float(value).is_integer() else value

@@ -1,4 +1,4 @@
-"""The epochs of trainings as text: JSON lines of one trial, a table of one training, a table of all trials of a run."""
+"""Epochs of trainings as text: JSON lines of one trial, a table of one trial, and a table of all trials of a run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 _LEAST_COLUMNS = 1 + sum(field.default is dataclasses.MISSING for field in dataclasses.fields(EpochRecord))
 
 
-def common_beginning(one: Sequence[EpochRecord], other: Sequence[EpochRecord]) -> tuple[EpochRecord, ...]:
-    """Return the epochs with which both begin: a damaged checkpoint makes a training begin anew."""
-    pairs = zip(one, other, strict=False)
-    return tuple(mine for mine, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+def common_beginning(first: Sequence[EpochRecord], second: Sequence[EpochRecord]) -> tuple[EpochRecord, ...]:
+    """Return the epochs that both begin with. They may differ later, if a damaged checkpoint restarted a training."""
+    pairs = zip(first, second, strict=False)
+    return tuple(record for record, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def to_json_lines(history: Sequence[EpochRecord]) -> str:
-    """Return the epochs of one trial, one line of JSON per epoch."""
+    """Return the epochs of one trial as JSON, one line per epoch."""
     return "".join(f"{json.dumps(dataclasses.asdict(record))}\n" for record in history)
 
 
@@ -64,9 +64,9 @@ def from_csv(text: str) -> tuple[EpochRecord, ...]:
 
 
 def histories_csv(histories: Mapping[str, Sequence[EpochRecord]]) -> str:
-    """Return the epochs of trials, by their keys, as CSV: one row per epoch.
+    """Return the epochs of all trials, given by their keys, as CSV with one row per epoch.
 
-    The first column is called ``id`` where all keys are ids of networks, as in runs without repeats, else ``trial``.
+    The first column is ``id`` if all keys are ids of networks, as in runs without repeats; otherwise ``trial``.
     """
     rows = [[key, *dataclasses.astuple(record)] for key, history in histories.items() for record in history]
     name = "id" if all(id_of(key) == key for key in histories) else "trial"
@@ -74,14 +74,14 @@ def histories_csv(histories: Mapping[str, Sequence[EpochRecord]]) -> str:
 
 
 def csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as CSV; texts that a spreadsheet would run as formulas are marked as texts."""
+    """Return rows as CSV; texts that a spreadsheet would run as formulas are escaped."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([map(to_cell, row) for row in rows])
     return text.getvalue()
 
 
 def read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
-    """Read what `histories_csv` gave.
+    """Read a file that `histories_csv` wrote: key -> epochs.
 
     Raises:
         RunError: the file cannot be read, is cut off or was edited.
@@ -106,7 +106,7 @@ def _record(values: Sequence[str]) -> EpochRecord:
     """Return the epoch of a row.
 
     Raises:
-        ValueError: it holds too few or too many values, or what is no number.
+        ValueError: it has too few or too many values, or a value that is not a number.
     """
     try:
         epoch, *numbers = values

@@ -1,4 +1,4 @@
-"""A launch on disk: who started it, with what code and settings, and whether it was told to end."""
+"""A launch on disk: who started it, with which code and settings, and whether it was cancelled."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class LaunchFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.workers_log = path / "workers.log"
-        """What workers of the local pool say besides results."""
+        """Log of the workers of the local pool."""
         self.jobs = path / "jobs"
-        """What the scheduler's jobs read and write: submitted functions, their output."""
+        """Files of the scheduler's jobs: submitted functions and their output."""
 
     def task_log(self, index: int) -> Path:
-        """What workers of an array task say besides results; it exists once the task has begun to train."""
+        """Return the path of the log of an array task's workers. It exists once the task has started its pool."""
         return self.jobs / f"workers_{index}.log"
 
     @staticmethod
     def create(parent: Path, about: Mapping[str, Any]) -> LaunchFolder:
-        """Begin a launch.
+        """Create the folder of a new launch.
 
         Raises:
             RunError: the folder cannot be written.
@@ -52,40 +52,40 @@ class LaunchFolder:
         return launch
 
     def exists(self) -> bool:
-        """Whether the launch was noted; a process may have died before it could."""
+        """Return whether the launch was recorded; its process may have been killed before."""
         return (self.path / _ABOUT).exists()
 
-    def note(self, **more: Any) -> None:
-        """Add to what is known about the launch."""
+    def update(self, **more: Any) -> None:
+        """Add fields to the record of the launch."""
         self.write_about({**self.about(), **more})
 
     @property
     def token(self) -> str:
-        """What names the launch, in jobs' names too."""
+        """Random name of the launch, which the names of its jobs contain."""
         return self.path.name.rpartition("-")[2]
 
     def about(self) -> dict[str, Any]:
-        """What is known about the launch."""
+        """Read the record of the launch."""
         return _checked(self.path / _ABOUT, read_json_object(self.path / _ABOUT, file_names=True))
 
     def belongs_to(self, folder_number: int) -> bool:
-        """Return whether the launch is one of the run folder with that inode; False if its files are damaged."""
+        """Return whether the launch belongs to the run folder with that inode; False if its files are damaged."""
         try:
             return bool(self.about().get("folder", folder_number) == folder_number)
         except (RunError, TypeError, ValueError) as error:
-            log.warning("launch %s is left out: %s", self.path.name, error)
+            log.warning("launch %s is ignored: %s", self.path.name, error)
             return False
 
     def write_about(self, about: Mapping[str, Any]) -> None:
-        """Write what is known about the launch."""
+        """Write the record of the launch."""
         write_json(self.path / _ABOUT, dict(about))
 
     def write_tasks(self, tasks: Sequence[Sequence[str]]) -> None:
-        """Write which trials each of the scheduler's tasks has."""
+        """Write the keys of the trials of each array task."""
         write_json(self.path / _TASKS, [list(task) for task in tasks])
 
     def tasks(self) -> list[list[str]]:
-        """Which trials each of the scheduler's tasks has; none for a local launch."""
+        """Read the keys of the trials of each array task; empty for a local launch."""
         path = self.path / _TASKS
         if not path.exists():
             return []
@@ -95,19 +95,19 @@ class LaunchFolder:
         return tasks
 
     def cancel(self, who: str) -> None:
-        """Tell the launch to end, wherever it runs."""
+        """Cancel the launch, wherever it runs."""
         write_json(self.path / _CANCEL, {"by": who})
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the launch was told to end; not known, and so False, while the folder cannot be read."""
+        """Whether the launch was cancelled; False while the folder cannot be read."""
         with contextlib.suppress(OSError):
             return (self.path / _CANCEL).exists()
         return False
 
     @property
     def cancelled_by(self) -> str:
-        """Who told it to end; empty if nobody did."""
+        """Who cancelled the launch; empty if nobody did."""
         return (
             str(read_json_object(self.path / _CANCEL, file_names=True).get("by", "somebody"))[:200]
             if self.is_cancelled
@@ -126,11 +126,11 @@ _KINDS = {
     "data_root": str,
     "ended": bool,
 }
-"""What stands in launch.json where the program reads it, and of which kind it is."""
+"""The fields of launch.json that the program reads, and their types."""
 
 
 def _checked(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """What is known about a launch, if all that the program reads of it is of the right kind."""
+    """Return the record of a launch, if all fields that the program reads are valid; raise `RunError` otherwise."""
     for key, kind in _KINDS.items():
         if about.get(key) is not None and not isinstance(about[key], kind):
             raise RunError(f"{path}: {key} must be of type {kind.__name__}, not {shown(about[key])}")
@@ -138,16 +138,16 @@ def _checked(path: Path, about: dict[str, Any]) -> dict[str, Any]:
         if "owner" in about:
             claims.owner_from(about["owner"])
         for array in about.get("arrays") or []:
-            given = mapping("arrays", array, ("name", "first", "count", "job_id"), ("name", "first", "count"))
+            fields = mapping("arrays", array, ("name", "first", "count", "job_id"), ("name", "first", "count"))
             for key in ("name", "job_id"):
-                text(f"arrays: {key}", given.get(key, ""), 400)
+                text(f"arrays: {key}", fields.get(key, ""), 400)
             for key in ("first", "count"):
-                whole(f"arrays: {key}", given[key], 0, 1_000_000)
+                whole(f"arrays: {key}", fields[key], 0, 1_000_000)
     except InputError as error:
         raise RunError(f"{path}: {error}") from error
     return about
 
 
 def _is_key(value: Any) -> bool:
-    """Whether a value can be the key of a trial."""
+    """Return whether a value can be the key of a trial."""
     return isinstance(value, str) and is_key(value)

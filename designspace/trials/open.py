@@ -1,4 +1,4 @@
-"""Runs by their folders: of a population, or of a single network."""
+"""Finding and opening run folders, of a population or of a single network."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from designspace.trials.run import Run
 from designspace.trials.training_folder import TRAINING_FILE, TrainingFolder
 
 DEPTH = 4
-"""Folders to look down for runs: enough for ``runs/<study>/<run>``, without walking through a whole disk."""
+"""Levels of folders to search for runs: enough for ``runs/<study>/<run>``, without searching a whole disk."""
 
 
 def run_at(path: Path) -> Run:
-    """Return the run whose folder is at a path: that of a single network if `train` made it, else of a population."""
+    """Return the run at a path: of a single network if `train` created it, otherwise of a population."""
     single = TrainingFolder(path)
     return single if single.exists() else RunFolder(path)
 
 
 def find_runs(path: Path) -> list[Run]:
-    """Return the run at a path, or those below it, at most `DEPTH` folders down.
+    """Return the run at a path, or all runs below it, at most `DEPTH` levels down.
 
     Raises:
         InputError: there is none.
     """
-    is_named = (path / TRAINING_FILE).exists()  # then a damaged one is worth an error
-    folders = [path] if is_named or _is_run(path) else list(_below(path, DEPTH))
+    has_training_file = (path / TRAINING_FILE).exists()  # reading it raises an error if it is damaged
+    folders = [path] if has_training_file or _is_run(path) else list(_below(path, DEPTH))
     if not folders:
         raise InputError(f"{path} is not a run folder and holds none; make one with python -m designspace.sample")
     return [run_at(folder) for folder in folders]
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a folder is that of a run."""
+    """Return whether a folder is a run folder."""
     return (path / POPULATION_FILE).exists() or TrainingFolder(path).is_whole()
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
-    """Return the run folders below a folder; links to folders are followed only where they lead to a run."""
+    """Yield the run folders below a folder; links to folders are followed only if they lead to a run."""
     try:
-        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:  # not a folder, or not ours to read
+        subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:  # not a folder, or not readable
         return
-    for path in inner:
+    for path in subfolders:
         if _is_run(path):
             yield path
         elif depth > 1 and not path.is_symlink():

@@ -1,7 +1,7 @@
-"""The plan of a run: a recipe, a first seed, and the further seeds that its networks are trained with.
+"""The plan of a run: a recipe, a first seed, and further seeds for its networks.
 
-A trial is a network and a seed. Its key names it, and its folder, within the run: ``<network id>`` for the run's first
-seed, ``<network id>-s<seed>`` for any other.
+A trial is a network and a seed. Its key is its name, and that of its folder, within the run: ``<network id>`` for the
+first seed of the run, ``<network id>-s<seed>`` for any other.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from designspace.trials.recipe import Recipe
 from designspace.trials.trial import differences, fingerprint_of
 
 MAX_SEED = 2**63 - 1
-"""The largest seed of a repeat."""
+"""Largest seed of a repeat."""
 
 _KEY = re.compile(rf"{ID.pattern}(-s(0|[1-9][0-9]{{0,18}}))?")
 
 
 def is_key(text: str) -> bool:
-    """Whether a text can be the key of a trial: anything else might be a path that leads out of a run folder."""
+    """Return whether a text can be the key of a trial: anything else might be a path outside the run folder."""
     return _KEY.fullmatch(text) is not None
 
 
@@ -40,14 +40,14 @@ def id_of(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """The seeds beside the first one that networks of a run are trained with."""
+    """The seeds in addition to the first one with which networks of a run are trained."""
 
     for_all: tuple[int, ...] = ()
     """Seeds with which all networks are trained, ascending."""
     fresh: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Network id -> seeds, ascending, with which a network was trained again after it had been chosen by its error.
 
-    No part of that choice rests on them, so their mean does not flatter the network."""
+    They did not affect the choice, so the mean of their errors is not biased by it."""
 
     def __post_init__(self) -> None:
         for seed in (*self.for_all, *(seed for seeds in self.fresh.values() for seed in seeds)):
@@ -57,25 +57,25 @@ class Repeats:
                 raise InputError(f"fresh: {id_[:40]!r} is not an id, which has 12 hex digits")
         for seeds in (self.for_all, *self.fresh.values()):
             if list(seeds) != sorted(set(seeds)):
-                raise InputError(f"the seeds {', '.join(map(str, seeds))} are not ascending, or one stands there twice")
+                raise InputError(f"the seeds {', '.join(map(str, seeds))} are not ascending, or one occurs twice")
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return whether there are any repeats."""
         return bool(self.for_all or self.fresh)
 
     def with_more(self, other: Repeats) -> Repeats:
-        """Return the repeats that are in either."""
+        """Return the union of these and other repeats."""
         ids = dict.fromkeys((*self.fresh, *other.fresh))
         fresh = {id_: _union(self.fresh.get(id_, ()), other.fresh.get(id_, ())) for id_ in ids}
         return Repeats(_union(self.for_all, other.for_all), fresh)
 
     def of_networks(self, ids: Sequence[str]) -> Repeats:
-        """Return the repeats of some networks alone."""
+        """Return only the repeats of some networks."""
         known = set(ids)
         return Repeats(self.for_all, {id_: seeds for id_, seeds in self.fresh.items() if id_ in known})
 
     def to_text(self) -> str:
-        """Return them as YAML, with ids in quotes: ``60e881614052`` alone would be a number.
+        """Return the repeats as YAML, with ids in quotes, since ``60e881614052`` alone would be a number.
 
         >>> print(Repeats((1, 2), {"60e881614052": (3,)}).to_text())
         all: [1, 2]
@@ -92,7 +92,7 @@ class Repeats:
         """Return the repeats that a YAML file holds.
 
         Raises:
-            InputError: it holds something else.
+            InputError: the fields are not valid.
         """
         known = mapping("repeats", fields, ("all", "fresh"), ("all", "fresh"))
         fresh = mapping("fresh", known["fresh"])
@@ -103,10 +103,10 @@ NO_REPEATS = Repeats()
 
 
 def further_seeds(seed: int, count: int) -> Repeats:
-    """Return the repeats that make ``count`` seeds of all networks: the first one, the next one, and so on.
+    """Return the repeats that train all networks with ``count`` consecutive seeds, the first seed included.
 
     Raises:
-        InputError: there is no such number of seeds.
+        InputError: the seed or the count is out of range.
     """
     first = whole("seed", seed, 0)
     return Repeats(tuple(range(first + 1, first + whole("seeds", count, 1, 10_000))))
@@ -139,13 +139,13 @@ class Plan:
         return int(key.partition("-s")[2] or self.seed)
 
     def fingerprint(self, key: str) -> str:
-        """Return what names network, recipe and seed of a trial together (see `fingerprint_of`)."""
+        """Return the fingerprint of a trial, which identifies its network, recipe and seed (see `fingerprint_of`)."""
         return fingerprint_of(id_of(key), self.recipe, self.seed_of(key))
 
     def keys(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of all trials of a population: all networks with the first seed, then with the next one.
 
-        Seed by seed, since a run with a part of its seeds is then a whole run with fewer seeds.
+        This order makes an unfinished run a complete run with fewer seeds.
         """
         if not self.repeats:
             return tuple(ids)
@@ -160,51 +160,51 @@ class Plan:
         return tuple(keys)
 
     def fresh_keys(self) -> frozenset[str]:
-        """Return the keys of the trials with which networks were trained again after they had been chosen."""
+        """Return the keys of the trials that train chosen networks again with fresh seeds."""
         return frozenset(self.key(id_, seed) for id_, seeds in self.repeats.fresh.items() for seed in seeds)
 
     def choosing_seeds(self, id_: str) -> tuple[int, ...]:
-        """Return the seeds whose errors choose the networks to train again: those of all networks, unless fresh."""
+        """Return the seeds whose errors decide which networks to train again: those of all networks, unless fresh."""
         fresh = self.repeats.fresh.get(id_, ())
         return tuple(seed for seed in self.seeds if seed not in fresh)
 
     def differences(self, recipe: Recipe, seed: int) -> str:
-        """Return how a run is trained, and in which fields another recipe and seed differ from that; empty if none."""
+        """Return a message that lists in which fields another recipe and seed differ; empty if there are none."""
         ours = {"recipe": self.recipe.to_dict(), "seed": self.seed}
         pairs = differences(ours, {"recipe": recipe.to_dict(), "seed": seed})
-        words = "; ".join(
+        listed = "; ".join(
             f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
         )
         if not pairs:
             return ""
         if list(pairs) == ["seed"]:
             return (
-                f"is already being trained with another seed ({words}). Leave seed out to resume; seeds=2 trains the "
+                f"is already being trained with another seed ({listed}). Leave seed out to resume; seeds=2 trains the "
                 "networks with the next seed too. Or sample the same networks into another folder with run=..."
             )
         if list(pairs) == ["recipe.data"]:
             return (
-                f"is already being trained on {self.recipe.data} ({words}). Leave data out to resume, or sample for "
+                f"is already being trained on {self.recipe.data} ({listed}). Leave data out to resume, or sample for "
                 f"{recipe.data} into another folder with run=..."
             )
         return (
-            f"is already being trained with another recipe ({words}). Leave the recipe out to resume with that one, or "
+            f"is already being trained with another recipe ({listed}). Leave the recipe out to resume with it, or "
             "sample into another folder with run=..."
         )
 
 
 def _typed(value: Any) -> str:
-    """Return a value of a recipe as a person types it."""
+    """Return a value of a recipe as the user types it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _union(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """Return the seeds that are in either, ascending."""
+    """Return the union of seeds, ascending."""
     return tuple(sorted({*first, *second}))
 
 
 def _seeds(name: str, value: Any) -> tuple[int, ...]:
-    """Return a list of seeds that a file holds."""
+    """Return seeds from a list in a file."""
     if not isinstance(value, list):
         raise InputError(f"{name[:40]} must be a list of seeds")
     return tuple(value)

@@ -1,4 +1,4 @@
-"""The order of a run's networks: by the mean error over the seeds that rank each of them."""
+"""Ranking of a run's networks by their mean error over the seeds that count."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from designspace.trials.trial_folder import TrialState
 
 
 def best_first(states: Iterable[TrialState]) -> list[TrialState]:
-    """The trials that are done, in order of their error, and of their keys where that is the same.
+    """Return the done trials in order of their error, and of their keys if the errors are equal.
 
-    The error is that on held-out images where the recipe holds some out, so that the test images choose nothing; else
-    the final one (see `TrialResult.selection_error`).
+    The error is the one on held-out images if the recipe holds some out, so that test images do not influence the
+    choice; otherwise it is the final error (see `TrialResult.selection_error`).
     """
     done = [(state.result.selection_error, state.key, state) for state in states if state.result]
     return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
 
 
 def check_none_edited(states: Iterable[TrialState]) -> None:
-    """Raise unless the trials' order is known, which a result that somebody edited leaves open.
+    """Raise if a result was edited, since the order of the trials is then unknown.
 
     Raises:
-        RunError: a result holds a value that no training gives.
+        RunError: a result holds a value that training cannot produce.
     """
     edited = [state.failure.detail for state in states if state.is_edited and state.failure]
     if edited:
@@ -36,36 +36,37 @@ def check_none_edited(states: Iterable[TrialState]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RankedNetwork:
-    """A network with its errors over the seeds that rank it, at least one of which has a result."""
+    """A network with its errors over the seeds that count, at least one of which has a result."""
 
     state: TrialState
-    """The first of these trials that is done. Not the best one, which the luck of its seed would flatter."""
+    """The first of these trials that is done. The best one would be biased by a lucky seed."""
     errors: tuple[float, ...]
-    """Of the trials that count, in the order of their seeds, per cent: the error that may choose (see
-    `TrialResult.selection_error`), or that of a network that guesses where it diverged. What the machine ended says
-    nothing of the network and is left out."""
+    """Errors of the trials that count, in the order of their seeds, in percent (see `TrialResult.selection_error`).
+
+    A trial that diverged counts as one that guesses. Trials that failed for other reasons are left out, since they say
+    nothing about the network."""
     final_errors: tuple[float, ...]
-    """Of the same trials, on the test images."""
+    """Errors of the same trials on the test images."""
     is_fresh: bool = False
     """Whether the network had been chosen before it was trained with these seeds."""
 
     @property
     def id(self) -> str:
-        """The id of the network."""
+        """Id of the network."""
         return self.state.id
 
     @property
     def mean(self) -> float:
-        """The mean of the errors."""
+        """Mean of the errors."""
         return statistics.fmean(self.errors)
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation of the errors; None for a single one."""
+        """Standard deviation of the errors; None for a single one."""
         return statistics.stdev(self.errors) if len(self.errors) > 1 else None
 
     def kind(self) -> str:
-        """Say what the mean is the mean of.
+        """Return the number and kind of seeds of the mean, as text.
 
         >>> RankedNetwork(TrialState("60e881614052", "done"), (20.0, 21.0), (20.0, 21.0), is_fresh=True).kind()
         'mean over 2 fresh seeds'
@@ -74,18 +75,18 @@ class RankedNetwork:
 
 
 def chance_error(num_classes: int) -> float:
-    """Return the error of a network that guesses, per cent."""
+    """Return the error of a network that guesses, in percent."""
     return 100 * (1 - 1 / num_classes)
 
 
 def ranking(states: Iterable[TrialState], plan: Plan | None, num_classes: int) -> list[RankedNetwork]:
     """Return the networks that have a result, the best one first.
 
-    Networks that were trained again with fresh seeds come first, by the mean over these. Then come the others, by the
-    mean over the seeds of all networks. The two means do not compare: the lowest errors among many networks owe a part
-    to the luck of their seeds. Equal means are in the order of ids. Without repeats, this is the order of `best_first`.
+    Networks that were trained again with fresh seeds come first, by the mean over these seeds. The others follow, by
+    the mean over the seeds of all networks. The two means are not comparable: the lowest errors among many networks are
+    partly due to lucky seeds. Equal means are ordered by id. Without repeats, this is the order of `best_first`.
     """
-    if plan is None or not plan.repeats:  # five times as fast, for runs of many networks
+    if plan is None or not plan.repeats:  # five times as fast for runs of many networks
         done = ((state, state.result) for state in best_first(states) if state.result)
         return [RankedNetwork(state, (result.selection_error,), (result.final_error,)) for state, result in done]
     by_key = {state.key: state for state in states}
@@ -101,7 +102,7 @@ def ranking(states: Iterable[TrialState], plan: Plan | None, num_classes: int) -
 def order_of_choice(states: Iterable[TrialState], plan: Plan, num_classes: int) -> list[RankedNetwork]:
     """Return the networks that have a result in the order in which they are chosen to be trained again.
 
-    That is by the mean over the seeds of all networks; fresh seeds play no part.
+    This is the order of the mean over the seeds of all networks; fresh seeds do not count.
     """
     by_key = {state.key: state for state in states}
     ids = dict.fromkeys(state.id for state in by_key.values())
@@ -110,7 +111,7 @@ def order_of_choice(states: Iterable[TrialState], plan: Plan, num_classes: int) 
 
 
 def _chosen(by_key: Mapping[str, TrialState], plan: Plan, id_: str, num_classes: int) -> RankedNetwork | None:
-    """Return a network with its errors over the seeds of all networks."""
+    """Return a network with its errors over the seeds of all networks; None if it has no result."""
     return _ranked(_trials(by_key, plan, id_, plan.choosing_seeds(id_)), num_classes, is_fresh=False)
 
 

@@ -1,4 +1,4 @@
-"""How networks are trained: a frozen value, checked when it is made."""
+"""The recipe by which networks are trained: an immutable value that is checked when it is created."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ _PARTS = ("crop_area", "colour_jitter", "lighting", "erasing")  # 0 to 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How every network of a run is trained. The defaults are the papers' 10-epoch sweep on a small data set.
+    """Recipe that trains every network of a run. The defaults are the papers' 10-epoch sweep on a small data set.
 
     Args:
         data: name of the data set.
         train_images: train on this many images, the same for every trial; None for all.
         test_images: measure the error on this many test images, the same for every trial; None for all.
-        epochs: times that the training images are gone through.
+        epochs: number of passes over the training images.
         batch_size: images per step, on all devices together.
-        lr: peak learning rate, for the batch size above; it is never scaled.
-        momentum: of stochastic gradient descent; 0 for none.
-        nesterov: whether the momentum is Nesterov's.
-        weight_decay: on convolution and linear weights; never on batch-norm or biases.
+        lr: peak learning rate, for this batch size; it is never scaled.
+        momentum: momentum of stochastic gradient descent; 0 for none.
+        nesterov: whether to use Nesterov momentum.
+        weight_decay: weight decay of convolution and linear weights, not of batch-norm and biases.
         warmup_epochs: epochs of linear warm-up before the half-period cosine.
-        label_smoothing: part of each label's probability that is spread over all classes.
-        zero_init_residual: begin with blocks that add nothing to their shortcut (arXiv 1706.02677, section 5.1).
-        flip: flip training images from left to right, each with probability 1/2.
-        crop_padding: pad training images by this many pixels and crop them back at a random place.
-        crop_area: least part of an image's area that a random resized crop takes (0.08 is usual on ImageNet); 1: no
-            such crop.
-        crop_size: side of the training images after the crop, in pixels; None for the data set's own.
-        test_size: side of the centre of the test images that is used, in pixels; None for ``crop_size``.
+        label_smoothing: fraction of each label's probability that is spread over all classes.
+        zero_init_residual: start with blocks that add nothing to their shortcut (arXiv 1706.02677, section 5.1).
+        flip: flip each training image horizontally with probability 1/2.
+        crop_padding: pad training images by this many pixels and crop them back at a random position.
+        crop_area: smallest fraction of an image's area that a random resized crop takes (0.08 is usual on ImageNet); 1
+            for no such crop.
+        crop_size: side of the training images after the crop, in pixels; None for that of the data set.
+        test_size: side of the central crop of the test images, in pixels; None for ``crop_size``.
         colour_jitter: change brightness, contrast and saturation by factors that differ from 1 by up to this much.
         lighting: standard deviation of noise along the principal components of ImageNet's colours (AlexNet; 0.1 is
             usual).
         policy: ``autoaugment`` (arXiv 1805.09501, ImageNet's policy), ``randaugment`` (arXiv 1909.13719), or None.
-        randaugment_ops: operations an image, N in the paper.
-        randaugment_magnitude: strength of them, M in the paper, 0 to 30.
+        randaugment_ops: operations per image, N in the paper.
+        randaugment_magnitude: strength of the operations, M in the paper, 0 to 30.
         erasing: probability that a rectangle of an image is erased (arXiv 1708.04896).
-        mixup: alpha of mixup (arXiv 1710.09412): mix pairs of images and labels by weights of Beta(alpha, alpha); 0:
-            none.
+        mixup: alpha of mixup (arXiv 1710.09412), which mixes pairs of images and labels with weights from Beta(alpha,
+            alpha); 0 for none.
         dropout: rate of dropout before the classifier.
-        drop_path: rate of stochastic depth in the last block; in those before it is smaller in proportion.
+        drop_path: rate of stochastic depth in the last block; it rises linearly over the blocks before.
         drop_block: rate of DropBlock in the last two stages.
-        ema_decay: keep an exponential moving average of the weights, of which each step takes in 1 - ``ema_decay``, and
-            measure the errors with it; 0: none.
-        heldout_images: train on this many images fewer, the same for every trial, and measure the error on them too: an
-            error that may choose among networks, epochs and recipes, where the test images must not.
-        precision: ``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast computes in them.
-        accumulate: take each batch in this many parts, one after the other, to save memory. Batch-norm sees a part.
-        sync_norm: let batch-norm see all devices' parts of a batch together; on GPUs only (see `check_device`).
-        trainer: your own training function, as ``package.module:function``, called as `designspace.training.train` is;
-            None for that one.
-        devices: devices that share each batch. Batch-norm sees its device's part, so this is a part of what is asked
-            (the papers trained on 8 GPUs with batches of 1024).
+        ema_decay: decay of an exponential moving average of the weights, to which each step contributes
+            1 - ``ema_decay``, and with which the errors are measured; 0 for none.
+        heldout_images: number of training images to hold out, the same for every trial. The error on them may be used
+            to choose networks, epochs and recipes; the error on the test images may not.
+        precision: ``float32``, or ``bfloat16`` or ``float16`` for what torch's autocast runs in them.
+        accumulate: process each batch in this many parts, one after the other, to save memory. Batch-norm sees a part.
+        sync_norm: whether batch-norm sees the parts of a batch on all devices; on GPUs only (see `check_device`).
+        trainer: your own training function, as ``package.module:function``, which is called like
+            `designspace.training.train`; None for that one.
+        devices: number of devices that share each batch. Batch-norm sees the part of one device, so this changes the
+            results (the papers trained on 8 GPUs with batches of 1024).
 
     Raises:
-        InputError: a value is out of range, or values do not fit each other.
+        InputError: a value is out of range, or values are not compatible.
 
     >>> Recipe(epochs=1, lr=0.2)
     Recipe(epochs=1, lr=0.2)
@@ -107,7 +107,7 @@ class Recipe:
     devices: int = 1
 
     def __repr__(self) -> str:
-        """Name the fields that differ from their defaults."""
+        """Return the recipe with the fields that differ from their defaults."""
         changed = (f"{f.name}={v!r}" for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default)
         return f"Recipe({', '.join(changed)})"
 
@@ -150,7 +150,7 @@ class Recipe:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Raise unless the fields fit each other."""
+        """Raise unless the fields are compatible."""
         if self.warmup_epochs > self.epochs:
             raise InputError(f"recipe: warmup_epochs {self.warmup_epochs:g} is more than epochs {self.epochs}")
         if self.batch_size % (self.devices * self.accumulate):
@@ -164,10 +164,10 @@ class Recipe:
             raise InputError(f"recipe: randaugment_magnitude must be 0 to 30, not {self.randaugment_magnitude!r}")
 
     def check_device(self, kind: str) -> None:
-        """Raise unless devices of a kind (``cpu`` or ``cuda``) can train by this recipe.
+        """Raise unless devices of a kind (``cpu`` or ``cuda``) can train with this recipe.
 
         Raises:
-            InputError: several devices that are not GPUs share batch-norm, which torch has for GPUs only.
+            InputError: several devices that are not GPUs synchronise batch-norm, which torch supports on GPUs only.
         """
         if self.sync_norm and self.devices > 1 and kind != "cuda" and self.trainer is None:
             raise InputError(
@@ -176,15 +176,15 @@ class Recipe:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, in order, as plain values."""
+        """Return all fields, in order, as plain values."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> Recipe:
-        """The recipe with those fields.
+        """Return the recipe with some fields.
 
         Raises:
-            InputError: a field that no recipe has, or a value out of range.
+            InputError: a field is unknown, or a value is out of range.
         """
         known = [field.name for field in dataclasses.fields(Recipe)]
         for name in fields:

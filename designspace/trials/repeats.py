@@ -1,4 +1,4 @@
-"""The file of a run's repeats, ``repeats.yaml``. A run whose networks have one seed each has none."""
+"""Reading and writing ``repeats.yaml``, the repeats of a run. A run with one seed per network has no such file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _REPEATS = "repeats.yaml"
 
 
 def with_repeats(plan: Plan, folder: Path) -> Plan:
-    """Return a plan with the repeats that a run folder holds.
+    """Return a plan with the repeats in a run folder.
 
     Raises:
-        RunError: the file is not whole, or does not fit the plan.
+        RunError: the file is damaged, or does not fit the plan.
     """
     path = folder / _REPEATS
     if not path.exists():
@@ -25,14 +25,14 @@ def with_repeats(plan: Plan, folder: Path) -> Plan:
     try:
         return dataclasses.replace(plan, repeats=Repeats.from_fields(read_yaml(path)))
     except InputError as error:
-        raise RunError(f"{path} does not say which seeds networks are trained with ({error})") from error
+        raise RunError(f"{path} does not contain valid repeats ({error})") from error
 
 
 def write_repeats(folder: Path, repeats: Repeats) -> None:
-    """Write the repeats of a run, whole or not at all.
+    """Write the repeats of a run atomically.
 
     Raises:
-        InputError: there are more than can be read again.
+        InputError: there are too many to be read back.
         RunError: the file cannot be written.
     """
     text = repeats.to_text()

@@ -1,7 +1,7 @@
-"""The choice of networks to train again, and of their fresh seeds.
+"""Choosing networks to train again, and their fresh seeds.
 
-The error by which a network was chosen from many owes a part to the luck of its seed. Trained again with seeds that
-played no part in the choice, the network shows what it is worth.
+The error by which a network was chosen among many is partly due to a lucky seed. Training the network again with seeds
+that did not affect the choice gives an unbiased error.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from designspace.trials.trial_folder import TrialState
 
 
 def with_fresh_seeds(plan: Plan, states: Sequence[TrialState], top: int, seeds: int, num_classes: int) -> Plan:
-    """Return a plan by which the best networks are trained again with fresh seeds.
+    """Return a plan that trains the best networks again with fresh seeds.
 
-    Networks that were chosen before stay, with their seeds, so that the same call resumes what was interrupted; others
-    join them, and seeds are added, until there are as many as are asked for.
+    Networks that were chosen before stay, with their seeds, so that the same call resumes an interrupted retraining.
+    Networks and seeds are added until there are ``top`` networks with ``seeds`` seeds each.
 
     Args:
-        plan: of the run, as it is.
-        states: of all its trials.
+        plan: current plan of the run.
+        states: states of all trials of the run.
         top: number of networks.
-        seeds: number of fresh seeds of each.
-        num_classes: classes that the networks tell apart.
+        seeds: number of fresh seeds per network.
+        num_classes: number of classes.
 
     Raises:
-        InputError: no trial of the run is done, or there is no such number of networks or seeds.
-        RunError: somebody edited a result, so that the order of the networks is not known.
+        InputError: no trial of the run is done, or ``top`` or ``seeds`` is out of range.
+        RunError: a result was edited, so the order of the networks is unknown.
     """
     top, seeds = whole("top", top, 1, 10_000), whole("seeds", seeds, 1, 1000)
     check_none_edited(states)
@@ -41,13 +41,13 @@ def with_fresh_seeds(plan: Plan, states: Sequence[TrialState], top: int, seeds: 
     before = plan.repeats.fresh
     others = [id_ for id_ in order if id_ not in before]
     chosen = [*before, *others[: max(0, top - len(before))]]
-    used = {seed for own in before.values() for seed in own}
+    used = {seed for seeds_of_network in before.values() for seed in seeds_of_network}
     unused = max((*plan.seeds, *used)) + 1
-    # Networks share fresh seeds, so that they are compared with the same first weights' seeds and orders of images.
+    # Networks share fresh seeds, so that they are compared with the same seeds of initial weights and image orders.
     candidates = [*sorted(used.difference(plan.seeds)), *range(unused, unused + seeds)]
     fresh = {}
     for id_ in chosen:
-        own = before.get(id_, ())
-        more = [seed for seed in candidates if seed not in own][: max(0, seeds - len(own))]
-        fresh[id_] = tuple(sorted((*own, *more)))
+        existing = before.get(id_, ())
+        added = [seed for seed in candidates if seed not in existing][: max(0, seeds - len(existing))]
+        fresh[id_] = tuple(sorted((*existing, *added)))
     return dataclasses.replace(plan, repeats=plan.repeats.with_more(Repeats(fresh=fresh)))

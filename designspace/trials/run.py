@@ -1,4 +1,4 @@
-"""A run on disk, whatever networks it has: its trials, its launches, and the code and the kernels that train them."""
+"""Base class of runs on disk: trials, launches, and the code and kernels that train the trials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CODE = "code"
 
 
 class Run(ABC):
-    """A folder of trials that are trained alike: with one recipe, by one or several launches."""
+    """A folder of trials that are trained with one recipe, by one or several launches."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,12 +35,12 @@ class Run(ABC):
 
     @property
     def name(self) -> str:
-        """The folder's own name, as it can be shown."""
+        """Name of the folder, in printable form."""
         return printable(self.path.resolve().name)
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether there is such a run here."""
+        """Return whether there is such a run here."""
 
     @abstractmethod
     def plan(self) -> Plan | None:
@@ -48,7 +48,7 @@ class Run(ABC):
 
     @abstractmethod
     def check_plan(self, recipe: Recipe, seed: int) -> None:
-        """Raise `InputError` unless networks may be trained like this here."""
+        """Raise `InputError` if the run has another recipe or seed."""
 
     @abstractmethod
     def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats) -> None:
@@ -56,7 +56,7 @@ class Run(ABC):
 
     @abstractmethod
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
-        """Return the keys of all trials that the run was asked for, in the order in which they are trained.
+        """Return the keys of all trials of the run, in the order in which they are trained.
 
         Args:
             plan: how the networks are to be trained; by default the run's own plan.
@@ -64,7 +64,7 @@ class Run(ABC):
 
     @abstractmethod
     def read_trials(self) -> Callable[[str], Trial]:
-        """Read what the trials are, once, and return a function that gives the trial of a key.
+        """Read the definitions of the trials once, and return a function that returns the trial with a key.
 
         Raises:
             RunError: a file is missing or damaged.
@@ -75,37 +75,37 @@ class Run(ABC):
         """Return the folder of a trial, which may not exist yet."""
 
     @abstractmethod
-    def begun(self) -> set[str]:
+    def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
 
     @abstractmethod
     def write_results(self) -> object:
-        """Gather what came of all trials into the run's tables."""
+        """Write the results of all trials to the tables of the run."""
 
     @abstractmethod
     def resume_command(self) -> str:
-        """Return the command line that trains what is left."""
+        """Return the command that trains the remaining trials."""
 
     def fingerprint(self, key: str) -> str:
         """Return the fingerprint of a trial (see `Trial.fingerprint`); empty before the first launch."""
-        # Recipe and first seed never change once they are written; repeats that are added change no fingerprint.
+        # Recipe and first seed never change once they are written, and adding repeats changes no fingerprint.
         self._plan = self._plan or self.plan()
         return self._plan.fingerprint(key) if self._plan else ""
 
     def states(self, keys: Sequence[str]) -> list[TrialState]:
-        """Return what became of each of some trials.
+        """Return the states of some trials.
 
         Raises:
             RunError: a result is of another recipe or seed than the run's.
         """
-        begun = self.begun()
-        return [self.trial(key).state() if key in begun else TrialState(key, "waiting") for key in keys]
+        started = self.started_keys()
+        return [self.trial(key).state() if key in started else TrialState(key, "waiting") for key in keys]
 
     def settle_kernels(self, here: str) -> str:
-        """Give the kernels that all trials of this run are trained with on CPUs: those of the first that was trained.
+        """Return the kernels that train all trials of this run on CPUs: those that trained the first one.
 
-        Kernels round in different ways, and a trial must give the same numbers on every machine of a cluster. ``here``
-        are this machine's; they are noted where none are yet.
+        Kernels round differently, and a trial must give the same numbers on every machine of a cluster. ``here`` are
+        the kernels of this machine, which are recorded if there are none yet.
 
         Raises:
             RunError: the file cannot be written or read.
@@ -116,7 +116,7 @@ class Run(ABC):
         return self.kernels() or here
 
     def kernels(self) -> str | None:
-        """Return the kernels that the trials are trained with on CPUs; None before the first one.
+        """Return the kernels that train the trials on CPUs; None before the first trial.
 
         Raises:
             RunError: the file cannot be read.
@@ -127,57 +127,57 @@ class Run(ABC):
         try:
             return text("kernels", mapping("kernels", read_json(path), needed=["kernels"])["kernels"])
         except InputError as error:
-            raise RunError(f"{path} does not say which kernels the run is trained with ({error})") from error
+            raise RunError(f"{path} does not contain the kernels of the run ({error})") from error
 
     @property
     def launches_path(self) -> Path:
-        """Folder of the launches; a claim on it is the right to submit to a scheduler."""
+        """Folder of the launches. A process must hold a claim on it to submit to a scheduler."""
         return self.path / _LAUNCHES
 
     def new_launch(self, about: Mapping[str, Any]) -> LaunchFolder:
-        """Note the beginning of a launch (see `LaunchFolder.create`)."""
+        """Create the folder of a new launch (see `LaunchFolder.create`)."""
         make_folder(self.launches_path)
         return LaunchFolder.create(self.launches_path, {**about, "folder": self._folder_number()})
 
     def launches(self) -> list[LaunchFolder]:
-        """All launches of this run, the oldest first.
+        """Return all launches of this run, the oldest first.
 
-        Those that came with a copy of another run's folder are not among them, nor those whose files are damaged, which
-        are logged, nor what is a link.
+        Launches that were copied with the folder of another run are left out, as are links and, with a warning in the
+        log, launches with damaged files.
         """
         if self.launches_path.is_symlink() or not self.launches_path.exists():
             return []
         number = self._folder_number()
-        found = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if not path.is_symlink()]
-        return [launch for launch in found if launch.exists() and launch.belongs_to(number)]
+        launches = [LaunchFolder(path) for path in sorted(self.launches_path.glob("*-*")) if not path.is_symlink()]
+        return [launch for launch in launches if launch.exists() and launch.belongs_to(number)]
 
     def launching(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the right to begin a launch, or to delete what launches left, while the block runs; others wait.
+        """Have exclusive access to the launches while the block runs, to start one or to delete old ones; others wait.
 
         Raises:
             RunError: the folder cannot be written, or is a link.
         """
-        return self._alone(self.launches_path)
+        return self._exclusive(self.launches_path)
 
     def _folder_number(self) -> int:
-        """What tells this folder from a copy of it, on any machine that sees it, under whatever name: its inode."""
+        """Return the inode, which distinguishes this folder from copies of it, on every machine and under any path."""
         with reading(self.path):
             return self.path.stat().st_ino
 
     @property
     def code(self) -> Path:
-        """Folder of the copies of the code that launches ran."""
+        """Folder of the copies of the code that launches run."""
         return self.path / _CODE
 
     @contextlib.contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """Have a folder of the run for this process alone while the block runs; others wait for it.
+    def _exclusive(self, folder: Path) -> Iterator[None]:
+        """Have exclusive access to a folder of the run while the block runs; other processes wait.
 
         Raises:
             RunError: the folder cannot be written, is a link, or another process has taken it over.
         """
         if folder != self.path and folder.is_symlink():
-            raise RunError(f"{folder} is a link, and what is in a run folder must lie there; replace it with a folder")
+            raise RunError(f"{folder} is a link, but a run folder must not contain links; replace it with a folder")
         make_folder(folder)
-        with claims.alone(folder):
+        with claims.exclusive(folder):
             yield

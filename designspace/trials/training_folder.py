@@ -1,7 +1,8 @@
-"""The run of a single network: `train`'s folder, which is the folder of its one trial, and in the end a model folder.
+"""The run of a single network: the output folder of `train`, which is the folder of its only trial.
 
-Beside the files of a trial it has train.json, which says what is trained, with which weights it begins and which
-command asked for it first. The same training resumes there; another one is refused, and the folder stays as it is.
+In addition to the files of a trial, it has train.json, which records the trial, its initial weights and the command
+that started it first. The same training resumes there; another one is refused, and the folder is left unchanged. When
+the training is done, the folder is a model folder.
 """
 
 from __future__ import annotations
@@ -29,57 +30,57 @@ TRAINING_FILE = "train.json"
 
 
 class TrainingFolder(Run):
-    """The files of one network's training."""
+    """The folder of one network's training."""
 
     def __init__(self, path: Path, trial: Trial | None = None) -> None:
         """Name the folder of a training, which may not exist yet.
 
         Args:
             path: the folder.
-            trial: what is trained; by default what train.json says.
+            trial: the trial; by default the one in train.json.
         """
         super().__init__(path)
         self.events = path / "events"
-        """For TensorBoard."""
-        self._asked = path / TRAINING_FILE
+        """Folder of events for TensorBoard."""
+        self._training_file = path / TRAINING_FILE
         self._trial = trial
 
     def exists(self) -> bool:
-        """Whether a training was asked for here."""
-        return self._asked.exists()
+        """Return whether a training was started here."""
+        return self._training_file.exists()
 
     def is_whole(self) -> bool:
-        """Whether there is a train.json of this program; others write files of that name too."""
+        """Return whether there is a valid train.json; other programs write files of that name, too."""
         try:
-            return self.exists() and bool(self._held())
+            return self.exists() and bool(self._read())
         except RunError:
             return False
 
     @property
     def only_trial(self) -> Trial:
-        """The trial.
+        """The only trial of the run.
 
         Raises:
             RunError: train.json is missing or damaged.
         """
         if self._trial is None:
             try:
-                self._trial = Trial.from_dict(self._held())
+                self._trial = Trial.from_dict(self._read())
             except InputError as error:
-                raise RunError(f"{self._asked} does not say what is trained ({error})") from error
+                raise RunError(f"{self._training_file} does not describe a trial ({error})") from error
         return self._trial
 
     @property
     def trial_folder(self) -> TrialFolder:
-        """The folder of the trial: this one."""
+        """Folder of the trial, which is this folder."""
         return TrialFolder(self.path, self.only_trial.fingerprint, self.only_trial.id, has_model=True)
 
     def check(self, trial: Trial) -> None:
-        """Raise unless this may be the folder of that training.
+        """Raise unless a trial can be trained in this folder.
 
         Raises:
-            InputError: it holds another training, or something else; it stays as it is.
-            RunError: what it holds is damaged.
+            InputError: the folder holds another training or other files; it is left unchanged.
+            RunError: its files are damaged.
         """
         if not self.exists():
             if self.path.exists() and not self.path.is_dir():
@@ -88,65 +89,65 @@ class TrainingFolder(Run):
             if any(not name.startswith((".", "claim.")) for name in others):
                 raise InputError(f"{self.path} holds no training but other files; choose another folder with out=...")
             return
-        if found := trial.differences(self._held()):
-            words = "; ".join(
-                f"{name} is {shown(there)} there and {shown(here)} here" for name, (there, here) in found.items()
+        if differences := trial.differences(self._read()):
+            listed = "; ".join(
+                f"{name} is {shown(there)} there and {shown(here)} here" for name, (there, here) in differences.items()
             )
             raise InputError(
-                f"{self.path} holds another training ({words}). It was left as it is; choose another folder with "
+                f"{self.path} holds another training ({listed}). It was left as it is; choose another folder with "
                 "out=..."
             )
 
-    def ask(self, trial: Trial, start: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Note what is trained, what finds the weights that it begins with, and where that comes from, once.
+    def record(self, trial: Trial, start: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        """Write train.json with a trial, its initial weights and its provenance, unless it exists already.
 
         Raises:
-            InputError, RunError: as `check`; or the folder cannot be written.
+            InputError, RunError: see `check`; or the folder cannot be written.
         """
         self.check(trial)
         if not self.exists():
             note = {"format": FORMAT, **trial.to_dict(), "start": dict(start), "provenance": dict(provenance)}
             make_folder(self.path)
-            write_first(self._asked, json.dumps(note, indent=2, allow_nan=False) + "\n")
-            self.check(trial)  # another command may have been first, with another training
+            write_first(self._training_file, json.dumps(note, indent=2, allow_nan=False) + "\n")
+            self.check(trial)  # another command may have written first, with another training
 
     def start(self) -> Mapping[str, Any]:
-        """Return what finds the weights that the training begins with; empty in a folder of an earlier version."""
-        start = self._held().get("start", {})
+        """Return the fields that locate the initial weights; empty in a folder of an earlier version."""
+        start = self._read().get("start", {})
         if not isinstance(start, dict):
-            raise RunError(f"{self._asked} does not say which weights the training begins with")
+            raise RunError(f"{self._training_file} does not describe the initial weights")
         return start
 
     def note_start(self, start: Mapping[str, Any]) -> None:
-        """Note what finds the weights in a folder of an earlier version, which does not say."""
+        """Add the fields that locate the initial weights, if they are missing in a folder of an earlier version."""
         if not self.start():
-            write_json(self._asked, {**self._held(), "start": dict(start)})
+            write_json(self._training_file, {**self._read(), "start": dict(start)})
 
     def provenance(self) -> dict[str, Any]:
-        """Return what is known of the command that asked for the training first."""
-        provenance = self._held().get("provenance")
+        """Return the provenance of the training, which includes the command that started it first."""
+        provenance = self._read().get("provenance")
         if not isinstance(provenance, dict):
-            raise RunError(f"{self._asked} does not say where the training comes from")
+            raise RunError(f"{self._training_file} does not contain the provenance of the training")
         return provenance
 
     def plan(self) -> Plan:
-        """Return recipe and seed of the trial."""
+        """Return the recipe and the seed of the trial."""
         return Plan(self.only_trial.recipe, self.only_trial.seed)
 
     def check_plan(self, recipe: Recipe, seed: int) -> None:
-        """Raise `InputError` unless the network may be trained like this here."""
-        if words := self.plan().differences(recipe, seed):
-            raise InputError(f"{self.path} {words}")
+        """Raise `InputError` if the trial has another recipe or seed."""
+        if differences := self.plan().differences(recipe, seed):
+            raise InputError(f"{self.path} {differences}")
 
     def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats) -> None:
-        """Do nothing: `ask` fixes the plan with the trial."""
+        """Do nothing, since `record` fixes the plan."""
 
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
         """Return the key of the only trial: the id of its network."""
         return (self.only_trial.id,)
 
     def read_trials(self) -> Callable[[str], Trial]:
-        """Return a function that gives the only trial."""
+        """Return a function that returns the only trial."""
         return lambda key: self.only_trial
 
     def trial(self, key: str) -> TrialFolder:
@@ -163,38 +164,39 @@ class TrainingFolder(Run):
         """Return the fingerprint of the only trial."""
         return self.only_trial.fingerprint
 
-    def begun(self) -> set[str]:
+    def started_keys(self) -> set[str]:
         """Return the key of the trial, if its folder exists."""
         return {self.only_trial.id} if self.path.is_dir() else set()
 
     def write_results(self) -> None:
-        """Do nothing: the table of epochs is written with each epoch (see `write_table`)."""
+        """Do nothing, since the table is written after each epoch (see `write_table`)."""
 
     def write_table(self, history: tuple[EpochRecord, ...]) -> None:
-        """Write a line of CSV for each epoch so far, for people."""
+        """Write the epochs so far as a CSV table for the user."""
         write_text(self.trial_folder.history_table, to_csv(history))
 
     def read_table(self) -> tuple[EpochRecord, ...]:
-        """Return the epochs that `write_table` wrote; none if there is no table, or somebody edited it."""
+        """Return the epochs that `write_table` wrote; none if there is no table, or it was edited."""
         with contextlib.suppress(ValueError, RunError):
             return from_csv(read_text(self.trial_folder.history_table, MAX_HISTORY_BYTES))
         return ()
 
     def resume_command(self) -> str:
-        """Return the command line that asked for the training first, as far as it can be one.
+        """Return the command that started the training first, if it is valid, or one that resumes it.
 
-        Somebody else may have written the file, so a line that would do more than run the command is not shown.
+        Another person may have written the file, so a line that would do more than run the command is not shown.
         """
         line = str(self.provenance().get("command", ""))
-        with contextlib.suppress(ValueError):  # a quotation mark that is not closed
-            words = shlex.split(line)
-            if words[:3] == ["python", "-m", "designspace.train"] and line == shlex.join(words) and is_printable(line):
+        with contextlib.suppress(ValueError):  # an unclosed quotation mark
+            arguments = shlex.split(line)
+            is_train = arguments[:3] == ["python", "-m", "designspace.train"]
+            if is_train and line == shlex.join(arguments) and is_printable(line):
                 return line
         return command("train", out=self.path)
 
-    def _held(self) -> dict[str, Any]:
-        """The content of train.json."""
-        held = read_json(self._asked, file_names=True)
-        if not isinstance(held, dict) or held.get("format") != FORMAT or not isinstance(held.get("recipe"), dict):
-            raise RunError(f"{self._asked} does not say what was asked, or in a format other than {FORMAT}")
-        return held
+    def _read(self) -> dict[str, Any]:
+        """Read train.json."""
+        fields = read_json(self._training_file, file_names=True)
+        if not isinstance(fields, dict) or fields.get("format") != FORMAT or not isinstance(fields.get("recipe"), dict):
+            raise RunError(f"{self._training_file} does not describe a training in format {FORMAT}")
+        return fields

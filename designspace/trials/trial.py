@@ -1,4 +1,4 @@
-"""What is asked of a network, and what happened: frozen values, no torch."""
+"""Trials, results and failures: immutable values. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from designspace.support.errors import unknown
 from designspace.trials.recipe import Recipe
 
 FIRST_WEIGHTS = "first weights"
-"""How a trial says that it begins with weights that are drawn at random."""
+"""Value of `Trial.weights` if the initial weights are drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One training, decided before it starts: all that its numbers depend on."""
+    """Everything that the numbers of a training depend on, fixed before it starts."""
 
     network: Network
     recipe: Recipe
     seed: int = 0
     weights: str = FIRST_WEIGHTS
-    """With which weights it begins, in words."""
+    """Description of the initial weights."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -36,16 +36,16 @@ class Trial:
 
     @property
     def id(self) -> str:
-        """The id of the network: within a run folder, recipe and first seed are one for all trials."""
+        """Id of the network. Within a run folder, all trials have the same recipe and first seed."""
         return self.network.id
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that name the trial (see `fingerprint_of`)."""
+        """12 hex digits that identify the trial (see `fingerprint_of`)."""
         return fingerprint_of(self.id, self.recipe, self.seed, self.weights)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return the trial as JSON values."""
         return {
             "id": self.id,
             "network": json.loads(self.network.to_json()),
@@ -56,68 +56,68 @@ class Trial:
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> Trial:
-        """Return the trial that `to_dict` gave, perhaps in an earlier version.
+        """Return the trial that `to_dict` returned, also in an earlier version.
 
         Raises:
-            InputError: it does not describe a trial.
+            InputError: the fields do not describe a trial.
         """
-        known = mapping("trial", fields, needed=["network", "recipe", "seed"])
-        recipe = Recipe.from_dict(mapping("recipe", known["recipe"]))
-        weights = text("weights", known.get("weights", FIRST_WEIGHTS))
-        return Trial(Network.from_dict(mapping("network", known["network"])), recipe, known["seed"], weights)
+        fields = mapping("trial", fields, needed=["network", "recipe", "seed"])
+        recipe = Recipe.from_dict(mapping("recipe", fields["recipe"]))
+        weights = text("weights", fields.get("weights", FIRST_WEIGHTS))
+        return Trial(Network.from_dict(mapping("network", fields["network"])), recipe, fields["seed"], weights)
 
-    def differences(self, held: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Return in what this trial differs from one that `to_dict` described: name -> (there, here).
+    def differences(self, written: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Return the fields that differ from those of a trial that `to_dict` wrote: name -> (there, here).
 
         Networks are compared by their ids.
         """
-        theirs = {"weights": FIRST_WEIGHTS, **held, "network": held.get("id")}
-        ours = {"network": self.id, "weights": self.weights, "seed": self.seed, "recipe": self.recipe.to_dict()}
-        return differences(theirs, ours)
+        there = {"weights": FIRST_WEIGHTS, **written, "network": written.get("id")}
+        here = {"network": self.id, "weights": self.weights, "seed": self.seed, "recipe": self.recipe.to_dict()}
+        return differences(there, here)
 
 
-def differences(held: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the values asked for that differ from those that were written down: name -> (there, here).
+def differences(written: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the requested values that differ from those that were written: name -> (there, here).
 
-    The fields of the recipe are compared one by one. A field that recipes did not have when it was written had the
-    value that is its default now.
+    The fields of the recipe are compared one by one. A field that is missing because an earlier version wrote the
+    recipe has its default.
 
     >>> differences({"seed": 0, "recipe": {"lr": 0.1}}, {"seed": 1, "recipe": Recipe(lr=0.2).to_dict()})
     {'seed': (0, 1), 'recipe.lr': (0.1, 0.2)}
     """
-    pairs = {name: (held.get(name), value) for name, value in asked.items() if name != "recipe"}
-    recipe = held.get("recipe")
-    written = {**Recipe().to_dict(), **(recipe if isinstance(recipe, Mapping) else {})}
-    pairs |= {f"recipe.{name}": (value, asked["recipe"].get(name)) for name, value in written.items()}
+    pairs = {name: (written.get(name), value) for name, value in requested.items() if name != "recipe"}
+    recipe = written.get("recipe")
+    written_recipe = {**Recipe().to_dict(), **(recipe if isinstance(recipe, Mapping) else {})}
+    pairs |= {f"recipe.{name}": (value, requested["recipe"].get(name)) for name, value in written_recipe.items()}
     return {name: (there, here) for name, (there, here) in pairs.items() if there != here}
 
 
 def fingerprint_of(id_: str, recipe: Recipe, seed: int, weights: str = FIRST_WEIGHTS) -> str:
-    """Return 12 hex digits that name a trial by its network, recipe, seed and weights; they stand in its result.
+    """Return 12 hex digits that identify a trial by its network, recipe, seed and weights.
 
-    A result that was copied from another run counts only where the trial is the same. Defaults are left out, so that a
-    field added to `Recipe` later changes no fingerprint.
+    They are written into its result, so that a result copied from another run counts only if the trial is the same.
+    Defaults are left out, so that a field added to `Recipe` later changes no fingerprint.
     """
-    words = f"{id_} {_plan_text(recipe, seed)}" + (f" {weights}" if weights != FIRST_WEIGHTS else "")
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
+    identity = f"{id_} {_plan_text(recipe, seed)}" + (f" {weights}" if weights != FIRST_WEIGHTS else "")
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=8)
 def _plan_text(recipe: Recipe, seed: int) -> str:
-    """Recipe and seed as text, without defaults."""
+    """Return recipe and seed as text, without defaults."""
     values = {field.name: (getattr(recipe, field.name), field.default) for field in dataclasses.fields(recipe)}
-    told = {name: value for name, (value, default) in values.items() if value != default}
+    changed = {name: value for name, (value, default) in values.items() if value != default}
     # 1 and 1.0 are the same learning rate.
-    plain = {name: float(value) if isinstance(value, int | float) else value for name, value in told.items()}
+    plain = {name: float(value) if isinstance(value, int | float) else value for name, value in changed.items()}
     return json.dumps([plain, seed], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch did. Errors are per cent, top-1."""
+    """Losses and errors of one epoch. Errors are top-1, in percent."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     lr: float
     """Learning rate at the end of the epoch."""
     train_loss: float
@@ -126,7 +126,7 @@ class EpochRecord:
     wall_s: float
     """Seconds that the epoch took, evaluation included."""
     heldout_error: float | None = None
-    """On the images that the recipe holds out of training; None where it holds none."""
+    """Error on the images that the recipe holds out; None if it holds out none."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -140,13 +140,13 @@ class EpochRecord:
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not (isinstance(value, float) and math.isnan(value)):  # other programs do not tell all of them
+            if not (isinstance(value, float) and math.isnan(value)):  # files of other programs may lack some of them
                 number(name, value, low, high)
         if self.heldout_error is not None:
             number("heldout_error", self.heldout_error, 0, 100)
 
-    def in_words(self, epochs: int) -> str:
-        """Say in one line what the epoch did; ``epochs`` is how many there are to be."""
+    def describe(self, epochs: int) -> str:
+        """Return one line of text about the epoch, one of ``epochs`` in total."""
         heldout = "" if self.heldout_error is None else f"held-out error {self.heldout_error:.2f}%, "
         errors = f"train error {self.train_error:.2f}%, {heldout}test error {self.test_error:.2f}%"
         return f"epoch {self.epoch}/{epochs}: loss {self.train_loss:.4f}, {errors}, {self.wall_s:.1f} s"
@@ -154,21 +154,21 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A trial that ran to its end."""
+    """The result of a trial that ran to its end."""
 
     final_error: float
-    """Per cent, top-1, after the last epoch. This is the error that figures show."""
+    """Top-1 error after the last epoch, in percent. This is the error that figures show."""
     best_error: float
-    """The least over the epochs. It chooses among epochs on the test images, so it flatters."""
+    """Lowest error over the epochs. It is optimistic, since the test images choose the epoch."""
     epochs: int
     train_s: float
-    """Seconds of all epochs together, those before an interruption included."""
+    """Seconds of all epochs together, including those before an interruption."""
     device: str
     memory_bytes: int | None = dataclasses.field(default=None, compare=False)
-    """Memory that the training needed at its highest (since it was last gone on with), beyond images and libraries;
-    None where it was not measured. It says nothing of whether two results are the same."""
+    """Peak memory of the training since it was last resumed, without images and libraries; None if it was not measured.
+    It is ignored when results are compared."""
     heldout_error: float | None = None
-    """After the last epoch, on the images that the recipe held out of training; None where it held none."""
+    """Error after the last epoch on the images that the recipe holds out; None if it holds out none."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -184,12 +184,12 @@ class TrialResult:
 
     @property
     def selection_error(self) -> float:
-        """The error that may choose among networks: on held-out images where there are any, else the final one."""
+        """Error that may be used to choose networks: on held-out images if there are any, otherwise the final one."""
         return self.final_error if self.heldout_error is None else self.heldout_error
 
     @staticmethod
     def of_history(history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None) -> TrialResult:
-        """Sum up the epochs of a trial, at least one."""
+        """Summarise the epochs of a trial, at least one."""
         return TrialResult(
             final_error=history[-1].test_error,
             best_error=min(record.test_error for record in history),
@@ -202,22 +202,22 @@ class TrialResult:
 
 
 MAX_DETAIL = 100_000
-"""Characters of what is told about a failure."""
+"""Maximum number of characters of `TrialFailure.detail`."""
 DIVERGED = "diverged"
-"""The only reason that lies in the network itself; the others are those of the machine or of the code."""
+"""The only reason that is due to the network itself; the others are due to the machine or the code."""
 FAILURE_REASONS = (DIVERGED, "out of memory", "time limit", "worker died", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialFailure:
-    """A trial that ended without a result. It stays a row of every table."""
+    """The failure of a trial, which stays a row of every table."""
 
     reason: str
     """One of `FAILURE_REASONS`."""
     detail: str
-    """One line for a table: the exception's text, or what became of the worker."""
+    """One line for a table: the text of the exception, or how the worker ended."""
     epochs: int = 0
-    """Epochs that it had completed."""
+    """Number of epochs that the trial had completed."""
 
     def __post_init__(self) -> None:
         if text("reason of failure", self.reason) not in FAILURE_REASONS:
@@ -233,14 +233,14 @@ class TrialFailure:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try at a trial that ended badly. What ends well, or is interrupted in good order, is none."""
+    """An attempt at a trial that failed. Completed and cleanly interrupted attempts are not recorded."""
 
     failure: TrialFailure
     host: str
     ended: float
-    """Seconds since 1970."""
+    """Time of its end, in seconds since 1970."""
     outside: bool = False
-    """Whether something outside seems to have ended it (kill -9, a lost machine), not the trial itself."""
+    """Whether the cause seems to be outside the trial, such as kill -9 or a lost machine."""
 
     def __post_init__(self) -> None:
         text("host", self.host)
@@ -249,14 +249,14 @@ class Attempt:
 
 
 KILLS_PER_RETRY = 10
-"""So many ends from outside count as one end of the trial's own making."""
+"""Number of attempts ended from outside that count as one failed attempt of the trial itself."""
 
 
-def is_hopeless(attempts: Sequence[Attempt], max_retries: int) -> bool:
-    """Whether a trial has failed for good after these attempts, the last of which has just ended.
+def has_failed_for_good(attempts: Sequence[Attempt], max_retries: int) -> bool:
+    """Return whether a trial has failed for good after these attempts, the last of which has just ended.
 
-    Only attempts since the last completed epoch count: what makes progress is worth going on with. A trial that
-    diverged would do so again.
+    Only attempts since the last completed epoch count, since a trial that makes progress is worth resuming. A trial
+    that diverged would diverge again.
     """
     last = attempts[-1].failure
     if last.has_diverged:

@@ -1,6 +1,6 @@
-"""The files of one trial: what was asked, what happened so far, what came of it.
+"""The files of one trial: its definition, its progress and its result.
 
-Status is derived from the files that exist. Reading never writes or deletes.
+The status is derived from the files that exist. Reading never writes or deletes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from designspace.support.text import shown
 from designspace.trials import claims
 from designspace.trials.history import from_csv, from_json_lines, to_json_lines
 from designspace.trials.plan import id_of
-from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, is_hopeless
+from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, has_failed_for_good
 
 log = logging.getLogger(__name__)
 
@@ -49,42 +49,42 @@ _ERROR = "error.json"
 _HISTORY = "history.jsonl"
 _ATTEMPTS = "attempts.json"
 MODEL_FILE = "network.json"
-"""The file of a model folder that is written last."""
+"""The last file of a model folder to be written."""
 MAX_VALUE_BYTES = 1 << 20
-"""The largest file of a result, a failure or attempts that is read."""
+"""Maximum size of a file of a result, a failure or attempts that is read."""
 MAX_HISTORY_BYTES = 32 << 20
-"""The largest history of a trial that is read: 100,000 epochs."""
+"""Maximum size of a history that is read, enough for 100,000 epochs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialState:
-    """What the files of one trial say."""
+    """State of a trial, as read from its files."""
 
     key: str
-    """Of the trial (see `designspace.trials.plan`)."""
+    """Key of the trial (see `designspace.trials.plan`)."""
     status: str
     """One of `STATUSES`."""
     result: TrialResult | None = None
     failure: TrialFailure | None = None
-    claim: claims.Held | None = None
-    """Who is, or was last, at work on a trial that has not ended."""
-    ended: float = 0.0
-    """When it ended, in seconds since 1970; 0 if that is not known."""
+    claim: claims.ObservedClaim | None = None
+    """The claim of the process that is working on an unfinished trial, or was the last to do so."""
+    finished_at: float = 0.0
+    """Time at which it finished, in seconds since 1970; 0 if unknown."""
     is_damaged: bool = False
-    """Whether files of the trial cannot be read: it counts as failed, and ``failure`` says what is wrong with them."""
+    """Whether files of the trial cannot be read. It then counts as failed, and ``failure`` describes the damage."""
     is_edited: bool = False
-    """Whether its result is whole but holds a value that no training gives, such as an error of -1.
+    """Whether its result is complete but holds a value that training cannot produce, such as an error of -1.
 
-    Somebody changed it, so the rank of the trial is unknown."""
+    The file was edited, so the rank of the trial is unknown."""
 
     @property
     def id(self) -> str:
-        """The id of the trial's network."""
+        """Id of the trial's network."""
         return id_of(self.key)
 
     @property
-    def has_ended(self) -> bool:
-        """Whether nothing is left to do."""
+    def is_finished(self) -> bool:
+        """Whether the trial is done or has failed."""
         return self.status in ("done", "failed")
 
 
@@ -92,13 +92,13 @@ class TrialFolder:
     """The files of one trial."""
 
     def __init__(self, path: Path, fingerprint: str = "", key: str = "", *, has_model: bool = False) -> None:
-        """Name the folder of a trial, which may not exist yet.
+        """Create a handle for the folder of a trial, which may not exist yet.
 
         Args:
             path: the folder.
-            fingerprint: of the trial (see `Trial.fingerprint`); empty if it is not known, and then any result counts.
+            fingerprint: of the trial (see `Trial.fingerprint`); empty if unknown, so that any result counts.
             key: of the trial within its run; by default the folder's name.
-            has_model: whether the folder becomes a model folder, so that the trial is done once the model is there.
+            has_model: whether the folder becomes a model folder, so that the trial is done once the model exists.
         """
         self.path = path
         self.fingerprint = fingerprint
@@ -107,28 +107,28 @@ class TrialFolder:
         self.checkpoint = path / "checkpoint.pt"
         self.log = path / "log.txt"
         self.history_table = path / "history.csv"
-        """The epochs as a table for people, beside a model. Earlier versions kept no other record of them there."""
+        """Table of the epochs for the user, in a model folder. Earlier versions kept no other record of them there."""
 
     @contextlib.contextmanager
-    def claimed(self, abandoned: str = "", *, has_ended: bool = False) -> Iterator[claims.Claim | None]:
-        """Have the trial for this process alone while the block runs; None where somebody else has it, or may have.
+    def claimed(self, abandoned: str = "", *, is_finished: bool = False) -> Iterator[claims.Claim | None]:
+        """Claim the trial for this process while the block runs; yield None if another process has it, or may have it.
 
-        Whatever is written into the folder during the block, by whichever code (see `files.guarded`), is written only
-        while the claim holds.
+        All writes into the folder during the block, by any code (see `files.guarded`), succeed only while the claim is
+        held.
 
         Args:
-            abandoned: the claim that was found abandoned (see `claims.take`).
-            has_ended: whether the trial has ended, so that a claim on it is one that was left behind.
+            abandoned: key of a claim that is known to be abandoned (see `claims.take`).
+            is_finished: whether the trial is finished, so that an existing claim is a leftover.
 
         Raises:
             ClaimLost: a file was about to be changed after another process had taken the trial over.
-            RunError: the folder cannot be written, or is a link, and what is written there would not be in the run.
+            RunError: the folder cannot be written, or it is a link, so that writes would go outside the run.
         """
         if link := next((path for path in (self.path, self.path.parent) if path.is_symlink()), None):
-            raise RunError(f"{link} is a link, and what is in a run folder must lie there; replace it with a folder")
+            raise RunError(f"{link} is a link, but a run folder must not contain links; replace it with a folder")
         make_folder(self.path)
-        if has_ended and (held := claims.current(self.path)):
-            abandoned = held.key
+        if is_finished and (leftover := claims.current(self.path)):
+            abandoned = leftover.key
         claim = claims.take(self.path, abandoned)
         if claim is None:
             yield None
@@ -137,19 +137,19 @@ class TrialFolder:
             with guarded(self.path, claim.check):
                 yield claim
         finally:
-            with contextlib.suppress(RunError):  # nobody beats it any more, so others find it abandoned
+            with contextlib.suppress(RunError):  # it is no longer touched, so others will find it abandoned
                 claim.release()
 
     def write_trial(self, trial: Trial) -> None:
-        """Write what is asked of this trial."""
+        """Write the definition of the trial."""
         write_json(self.path / _TRIAL, trial.to_dict())
 
     def write_history(self, history: tuple[EpochRecord, ...]) -> None:
-        """Write one line of JSON for each epoch so far."""
+        """Write one line of JSON per epoch so far."""
         write_text(self.path / _HISTORY, to_json_lines(history))
 
     def read_history(self) -> tuple[EpochRecord, ...]:
-        """The epochs so far; none if the trial has not completed one.
+        """Read the epochs so far; empty if the trial has not completed any.
 
         Raises:
             RunError: the file is cut off or was edited.
@@ -165,51 +165,52 @@ class TrialFolder:
             raise RunError(f"{path} is not whole ({error})") from error
 
     def known_history(self) -> tuple[EpochRecord, ...]:
-        """Return `read_history`, or no epochs where the file is damaged, which is logged."""
+        """Return `read_history`, or no epochs and a warning in the log if the file is damaged."""
         try:
             return self.read_history()
         except RunError as error:
-            log.warning("%s; its epochs count as unknown", error)
+            log.warning("%s; its epochs are ignored", error)
             return ()
 
     def write_result(self, result: TrialResult) -> None:
-        """Write the result: from now on the trial is done."""
+        """Write the result, which makes the trial done."""
         write_json(self.path / _RESULT, {"asked": self.fingerprint, **dataclasses.asdict(result)})
 
     def write_failure(self, failure: TrialFailure) -> None:
-        """Write the failure: from now on the trial has failed."""
+        """Write the failure, which makes the trial failed."""
         write_json(self.path / _ERROR, {"asked": self.fingerprint, **dataclasses.asdict(failure)})
 
-    def note_failure(self, failure: TrialFailure, max_retries: int, *, host: str = "", outside: bool = False) -> bool:
-        """Note an attempt that ended badly; True if it was the last one, and the trial has failed now.
+    def record_failure(self, failure: TrialFailure, max_retries: int, *, host: str = "", outside: bool = False) -> bool:
+        """Record a failed attempt; return whether it was the last one, so that the trial has failed now.
 
         Args:
-            failure: how it ended.
-            max_retries: attempts after the first that may end badly without an epoch of progress.
-            host: where it ran; by default this machine.
-            outside: whether the trial itself seems not to be to blame.
+            failure: the failure of the attempt.
+            max_retries: number of attempts after the first that may fail without an epoch of progress.
+            host: the host on which it ran; by default this machine.
+            outside: whether the cause seems to be outside the trial.
 
         Raises:
             RunError: the folder cannot be written.
         """
         attempts = self.add_attempt(Attempt(failure, host or socket.gethostname(), round(time.time(), 1), outside))
-        is_last = is_hopeless(attempts, max_retries)
-        self.add_to_log(f"{failure.reason}: {failure.detail} (try {len(attempts)}{', the last' if is_last else ''})")
+        is_last = has_failed_for_good(attempts, max_retries)
+        self.add_to_log(
+            f"{failure.reason}: {failure.detail} (attempt {len(attempts)}{', the last' if is_last else ''})"
+        )
         if is_last:
             self.write_failure(failure)
         return is_last
 
-    def note_lost_owner(self, owner: claims.Owner, max_retries: int) -> TrialFailure | None:
-        """Note that the process that had the trial before is gone; gives the failure if that was once too often."""
-        words = f"process {owner.pid} on {owner.host} was lost"
-        failure = TrialFailure("worker died", words, epochs=len(self.known_history()))
-        return failure if self.note_failure(failure, max_retries, host=owner.host, outside=True) else None
+    def record_lost_owner(self, owner: claims.Owner, max_retries: int) -> TrialFailure | None:
+        """Record that the previous owner is gone; return the failure if this was the last attempt, otherwise None."""
+        detail = f"process {owner.pid} on {owner.host} was lost"
+        failure = TrialFailure("worker died", detail, epochs=len(self.known_history()))
+        return failure if self.record_failure(failure, max_retries, host=owner.host, outside=True) else None
 
     def add_to_log(self, text: str) -> None:
-        """Add to log.txt what a person may want to read, with the time before it.
+        """Append a text with the current time to log.txt.
 
-        A log that cannot be written stops nothing, and is told in the log of the program, unless nothing else can be
-        written either.
+        If it cannot be written, only a warning is logged, unless no other file could be written either.
 
         Raises:
             RunError: the disk is full.
@@ -222,15 +223,15 @@ class TrialFolder:
             log.warning("%s", error)
 
     def attempts(self) -> tuple[Attempt, ...]:
-        """The attempts that ended badly so far; none where the file is damaged, which is logged."""
+        """Return the failed attempts so far; empty, with a warning in the log, if the file is damaged."""
         try:
             return self._read_attempts()
         except RunError as error:
-            log.warning("%s; its attempts count as none", error)
+            log.warning("%s; its attempts are ignored", error)
             return ()
 
     def _read_attempts(self) -> tuple[Attempt, ...]:
-        """Read attempts.json; none if there is no such file. Raises `RunError` if it is damaged."""
+        """Read attempts.json; empty if there is no such file. Raises `RunError` if it is damaged."""
         path = self.path / _ATTEMPTS
         if not os.path.lexists(path):
             return ()
@@ -243,25 +244,25 @@ class TrialFolder:
             raise RunError(f"{path} does not hold attempts ({error})") from error
 
     def add_attempt(self, attempt: Attempt) -> tuple[Attempt, ...]:
-        """Note an attempt that ended badly, and give all so far. Only the owner of the trial's claim may.
+        """Record a failed attempt, and return all so far. Only the owner of the trial's claim may call this.
 
         Raises:
-            RunError: the file cannot be written, or not be read at the moment.
+            RunError: the file cannot be written, or cannot be read at the moment.
         """
         try:
             before = self._read_attempts()
         except RunError as error:
-            if may_pass(error):  # what it holds must not be lost
+            if may_pass(error):  # its content must not be lost
                 raise
             before = ()
         attempts = (*before, attempt)
         write_json(self.path / _ATTEMPTS, [dataclasses.asdict(attempt) for attempt in attempts])
         return attempts
 
-    def forget_failure(self) -> None:
-        """Make a failed trial one that waits, with all its attempts before it. Only the owner of its claim may.
+    def clear_failure(self) -> None:
+        """Make a failed trial wait again, and delete its attempts. Only the owner of its claim may call this.
 
-        A result that cannot be read, or whatever else stands where a file belongs, is set aside under another name.
+        A result that cannot be read, and anything else that is not a regular file, is renamed.
         """
         for name in (_TRIAL, _HISTORY, self.checkpoint.name, self.log.name, _ATTEMPTS, _RESULT, _ERROR):
             path = self.path / name
@@ -273,16 +274,16 @@ class TrialFolder:
                     path.rename(path.with_name(f"{name}.{os.urandom(3).hex()}.damaged"))
 
     def copy_from(self, other: TrialFolder) -> None:
-        """Take over the files of the same trial in another run; its result comes last, so that half a copy is none.
+        """Copy the files of the same trial in another run. The result is copied last, so that no partial copy counts.
 
         Raises:
             RunError: a file cannot be read or written.
         """
         if link := next((path for path in (other.path, other.path.parent) if path.is_symlink()), None):
-            raise RunError(f"{link} is a link, and what it leads to is not in that run folder")
-        ours = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
+            raise RunError(f"{link} is a link out of its run folder; trials are not copied through links")
+        names = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
         try:
-            for name in (*sorted(ours), _RESULT, _ERROR):
+            for name in (*sorted(names), _RESULT, _ERROR):
                 if os.path.lexists(other.path / name):
                     with _opened(other.path / name) as source, atomic_writer(self.path / name) as file:
                         shutil.copyfileobj(source, file)
@@ -292,61 +293,62 @@ class TrialFolder:
             raise RunError(f"cannot copy {other.path}: {error.strerror or error}") from error
 
     @property
-    def begun(self) -> float | None:
-        """When it was last begun or gone on with, in seconds since 1970; None before."""
+    def started_at(self) -> float | None:
+        """Time at which it was last started or resumed, in seconds since 1970; None before."""
         with contextlib.suppress(OSError):
             return (self.path / _TRIAL).stat().st_mtime
         return None
 
     def state(self) -> TrialState:
-        """What became of the trial, from the files that exist.
+        """Read the state of the trial from its files.
 
-        A trial whose files cannot be read is one that failed, and says why; so it stops no other.
+        A trial whose files cannot be read counts as failed, with the reason, so that it does not affect other trials.
 
         Raises:
             ForeignResult: a result is of another recipe or seed.
         """
         try:
             if result := self._result():
-                return TrialState(self.key, "done", result=result[0], ended=result[1])
+                return TrialState(self.key, "done", result=result[0], finished_at=result[1])
             if failure := _read_value(self.path / _ERROR, TrialFailure, self.fingerprint):
-                return TrialState(self.key, "failed", failure=failure[0], ended=failure[1])
-            held = claims.current(self.path)
+                return TrialState(self.key, "failed", failure=failure[0], finished_at=failure[1])
+            claim = claims.current(self.path)
         except ForeignResult:
             raise
         except RunError as error:
-            why = TrialFailure("error", str(error))
+            failure_to_read = TrialFailure("error", str(error))
             is_edited = isinstance(error, ImpossibleValue)
-            return TrialState(self.key, "failed", failure=why, is_damaged=True, is_edited=is_edited)
-        return TrialState(self.key, "running" if held is not None and held.is_fresh else "waiting", claim=held)
+            return TrialState(self.key, "failed", failure=failure_to_read, is_damaged=True, is_edited=is_edited)
+        status = "running" if claim is not None and claim.is_fresh else "waiting"
+        return TrialState(self.key, status, claim=claim)
 
     def _result(self) -> tuple[TrialResult, float] | None:
-        """Read the result and when it was written; None before there is one.
+        """Read the result and the time at which it was written; return None if there is none yet.
 
-        A trial that gives a model is done once the model is there. Its folder has no result.json if an earlier version
-        wrote it: then the epochs tell.
+        A trial of a model folder is done once the model exists. If an earlier version wrote the folder, it has no
+        result.json, and the result is computed from the epochs.
         """
         if not self.has_model:
             return _read_value(self.path / _RESULT, TrialResult, self.fingerprint)
         model = self.path / MODEL_FILE
         if not model.is_file():
             return None
-        if found := _read_value(self.path / _RESULT, TrialResult, self.fingerprint):
-            return found
+        if result := _read_value(self.path / _RESULT, TrialResult, self.fingerprint):
+            return result
         history = () if os.path.lexists(self.path / _HISTORY) else self.read_history()
         return (TrialResult.of_history(history, ""), model.stat().st_mtime) if history else None
 
 
 class ImpossibleValue(RunError):
-    """A result that is whole and holds a value of the wrong type or range, which no interrupted write leaves behind."""
+    """A complete result with a value of the wrong type or range, which an interrupted write cannot cause."""
 
 
 class ForeignResult(RunError):
-    """A result of another recipe or seed than its run's: somebody put it there, so it is not for us to replace."""
+    """A result of another recipe or seed than its run. The user put it there, so it must not be replaced."""
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a file to be copied. A link may lead to what its owner did not mean to give, and a pipe never ends."""
+    """Open a file to be copied, but no links, which may lead to private files, and no pipes, which may never end."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -355,7 +357,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | None:
-    """Read a frozen value from its JSON file, and when that was written; None if there is no file."""
+    """Read a value from its JSON file, and the time at which it was written; return None if there is no file."""
     try:
         text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
     except RunError as error:
@@ -365,14 +367,14 @@ def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | 
     written = written_ns / 1e9
     try:
         fields = dict(mapping(kind.__name__, parse_json(text)))
-        asked = fields.pop("asked", "")
+        written_fingerprint = fields.pop("asked", "")
         value = from_fields(kind, fields)
     except ValueError as error:
-        is_whole = text.rstrip().endswith(b"}")  # a file that was cut off does not
+        is_whole = text.rstrip().endswith(b"}")  # a truncated file does not
         raise (ImpossibleValue if is_whole and kind is TrialResult else RunError)(
-            f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry tries it again"
+            f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry trains it again"
         ) from error
-    if fingerprint and asked and asked != fingerprint:
+    if fingerprint and written_fingerprint and written_fingerprint != fingerprint:
         raise ForeignResult(
             f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run"
         )
@@ -380,7 +382,7 @@ def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | 
 
 
 def _attempt(fields: Any) -> Attempt:
-    """The attempt that some plain values describe."""
-    given = dict(mapping("attempt", fields, needed=["failure"]))
-    attempt: Attempt = from_fields(Attempt, {**given, "failure": from_fields(TrialFailure, given["failure"])})
+    """Return an attempt from its JSON fields."""
+    fields = dict(mapping("attempt", fields, needed=["failure"]))
+    attempt: Attempt = from_fields(Attempt, {**fields, "failure": from_fields(TrialFailure, fields["failure"])})
     return attempt

@@ -27,7 +27,7 @@ from designspace.spaces.constraints import Order
 from designspace.spaces.space import DesignSpace
 from designspace.support.files import write_text
 from designspace.sweeps.launch import Launcher
-from designspace.sweeps.local import Effort
+from designspace.sweeps.local import RetryPolicy
 from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 
@@ -124,15 +124,15 @@ def train(root: Path) -> None:
     images = data.default_root()
     data.prepare("fashion_mnist", images)
     origin = {**provenance("explore", []), "command": "python experiments/paper_figures/run.py"}
-    launcher = Launcher(effort=Effort(), data_root=images, about=origin)
+    launcher = Launcher(retry_policy=RetryPolicy(), data_root=images, about=origin)
     for run in study():
         folder = RunFolder(root / run.name)
         folder.create(run.space.sample(run.n, 0), origin)
         folder.write_plan(run.recipe, run.seed)
-        if not all(state.has_ended for state in folder.states(folder.ids())):
+        if not all(state.is_finished for state in folder.states(folder.ids())):
             print(run.name, flush=True)
             with progress_bar() as show:
-                launcher.run_here([folder], run.recipe, show, print)
+                launcher.run_local([folder], run.recipe, show, print)
         folder.write_results()
 
 

@@ -59,7 +59,7 @@ def launched(capsys, *words):
     ],
 )
 def test_what_fails_before_the_first_trial_fixes_no_recipe(words, code, message, capsys, here, monkeypatch):
-    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 0)
+    monkeypatch.setattr("designspace.sweeps.slots._count_gpus", lambda: 0)
     (here / "path").mkdir()
     (here / "path" / "mine.py").write_text("number = 1\ndef train(): pass\n")
     (here / "local.py").write_text("def train(): pass\n")

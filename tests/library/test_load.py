@@ -190,7 +190,7 @@ def test_a_trainer_of_ones_own_that_wrote_no_checkpoint(run):
     for id_ in run.ids()[:2]:
         path = run.trial(id_).path / "result.json"
         write_json(path, {**read_json(path), "asked": ""})
-    run.trial(run.ids()[2]).forget_failure()
+    run.trial(run.ids()[2]).clear_failure()
     with pytest.raises(InputError, match="checkpoint of another training: its recipe."):
         designspace.load(run.path)
     run.trial(ranked(run)[0]).checkpoint.unlink()

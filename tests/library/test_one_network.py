@@ -17,8 +17,8 @@ from designspace.library.one_network import OneTraining, images_per_epoch, steps
 from designspace.library.start import Start
 from designspace.models.info import OWN_LICENCE
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps.here import train_here
-from designspace.sweeps.local import Effort
+from designspace.sweeps.in_process import train_in_process
+from designspace.sweeps.local import RetryPolicy
 from designspace.training import train
 from designspace.training.failures import Interrupted
 from designspace.training.ranks import OtherRankFailed, Ranks
@@ -44,9 +44,9 @@ def folder(training):
     return training.run.trial_folder
 
 
-def go(training, effort=None, **options):
-    training.run.ask(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
-    return train_here(training, Ranks(), CPU, effort or Effort(), {}, **options)
+def go(training, retry_policy=None, **options):
+    training.run.record(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
+    return train_in_process(training, Ranks(), CPU, retry_policy or RetryPolicy(), {}, **options)
 
 
 def elsewhere(training, path, **changes):
@@ -230,9 +230,9 @@ def test_memory_that_runs_out(folder, training, monkeypatch):
 def test_an_error_of_the_code_is_an_attempt_that_failed(folder, training, monkeypatch):
     monkeypatch.setattr(one_network, "train_part", fails(ZeroDivisionError("a bug")))
     for attempt in ("1", "2", "3, the last"):
-        with pytest.raises(RunError, match=r"^error: ZeroDivisionError: a bug; more is in .*log\.txt"):
+        with pytest.raises(RunError, match=r"^error: ZeroDivisionError: a bug; see .*log\.txt"):
             go(training)
-        assert f"ZeroDivisionError: a bug (try {attempt})" in folder.log.read_text()
+        assert f"ZeroDivisionError: a bug (attempt {attempt})" in folder.log.read_text()
     assert folder.log.read_text().count("Traceback") == 3
     with pytest.raises(
         RunError, match=r"has failed \(error: ZeroDivisionError: a bug\). To try again: .*designspace.retry"
@@ -284,7 +284,7 @@ def test_a_cancelled_training_stops(folder, training):
 
 def test_a_training_that_takes_too_long_fails(folder, training):
     with pytest.raises(RunError, match="time limit: the trial took longer than trial_timeout_min allows"):
-        go(with_recipe(training, epochs=100_000), Effort(max_retries=0, trial_timeout_s=0.1))
+        go(with_recipe(training, epochs=100_000), RetryPolicy(max_retries=0, trial_timeout_s=0.1))
     assert TrialFolder(folder.path).state().failure.reason == "time limit"
 
 

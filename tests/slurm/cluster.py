@@ -21,8 +21,8 @@ START_S = 300.0  # far more than any daemon needs on a busy machine
 class Cluster:
     """A cluster whose nodes n1, n2, ... are all this machine; its daemons listen on the loopback only.
 
-    `folder` is its own: new or empty. `partitions` are lines of slurm.conf in place of the one partition of all nodes,
-    `extra` are lines to add. Nothing confines a job: CPUs, GPUs and memory are what SLURM counts, not what it enforces.
+    `folder` must be new or empty. `partitions` are lines of slurm.conf that replace the default partition of all nodes,
+    `extra` are additional lines. Jobs are not confined: SLURM counts CPUs, GPUs and memory but enforces no limits.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Cluster:
         self._require_programs()
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
-            raise FileExistsError(f"a cluster needs a folder of its own, and {self.folder} is not empty")
+            raise FileExistsError(f"a cluster needs an empty folder, but {self.folder} is not empty")
         try:
             self._write_files()
-            self.run("slurmd", "-G", "-N", "n1")  # reads slurm.conf and ends; complains of what it does not know
+            self.run("slurmd", "-G", "-N", "n1")  # reads slurm.conf and exits; fails if it has unknown lines
             self._guard = subprocess.Popen(
                 [sys.executable, processes.__file__, str(self.folder)], stdin=subprocess.PIPE, start_new_session=True
             )
@@ -80,10 +80,10 @@ class Cluster:
         """Cancel all jobs and end every process of the cluster. Its logs stay in the folder."""
         if not self._is_down("slurmctld"):
             try:
-                self._cancel_all()  # so that clients that wait for a job hear of its end
+                self._cancel_all()  # so that clients that wait for a job notice its end
                 self.wait_until(lambda: not self.queue(), 2.0, "all jobs are cancelled")
             except (RuntimeError, TimeoutError, subprocess.TimeoutExpired):
-                pass  # some nodes are down, or slurmctld is ill
+                pass  # some nodes are down, or slurmctld does not answer
         processes.end_cluster(self.folder)
         for daemon in self._daemons.values():
             daemon.kill()
@@ -92,7 +92,7 @@ class Cluster:
         if self._guard is not None:
             self._guard.communicate()
             self._guard = None
-        shutil.rmtree(self.folder / "database", ignore_errors=True)  # the one thing here that is large
+        shutil.rmtree(self.folder / "database", ignore_errors=True)  # the only large folder
 
     def heal(self) -> None:
         """Cancel all jobs, start what is down, and wait until all nodes are idle."""
@@ -119,11 +119,11 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to use this cluster."""
+        """Environment variables that a process needs to use this cluster."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
 
     def run(self, *command: str, check: bool = True) -> str:
-        """The output of a SLURM command, started in the cluster's folder; RuntimeError with its errors if it fails."""
+        """Run a SLURM command in the cluster's folder and return its output; raise RuntimeError with its errors."""
         done = subprocess.run(
             command,
             env=os.environ | self.environment,
@@ -138,38 +138,38 @@ class Cluster:
         return done.stdout
 
     def queue(self) -> list[tuple[str, str]]:
-        """The jobs that are not over, as (id, state), such as ("12_3", "RUNNING")."""
+        """Return the unfinished jobs as (id, state), such as ("12_3", "RUNNING")."""
         lines = self.run("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
         return [(job, state) for job, state in (line.split() for line in lines)]
 
     def job_processes(self, node: int) -> list[int]:
-        """All processes of the jobs on a node, also those that left the session of their job."""
+        """Return all processes of the jobs on a node, including those that left the session of their job."""
         return sorted(processes.job_processes(self.folder, f"n{node}"))
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Wait for a condition; if it does not come, TimeoutError with the last lines of slurmctld's log."""
+        """Wait for a condition; on a timeout, raise TimeoutError with the last lines of slurmctld's log."""
         limit = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > limit:
-                raise TimeoutError(f"waited {timeout_s:g} s until {what}, in vain\n{self._tail('slurmctld.log')}")
+                raise TimeoutError(f"timed out after {timeout_s:g} s until {what}\n{self._tail('slurmctld.log')}")
             time.sleep(0.1)
 
     # Faults
 
     def kill_node(self, node: int) -> None:
-        """Kill the slurmd of a node; its jobs go on."""
+        """Kill the slurmd of a node; its jobs continue."""
         self._kill(f"slurmd.n{node}")
 
     def crash_node(self, node: int) -> None:
-        """As if a node lost its power: its slurmd, its step daemons and all processes of its jobs die at once."""
+        """Simulate a power failure of a node: kill its slurmd, its step daemons and all processes of its jobs."""
         self.kill_node(node)
         processes.end_steps(self.folder, f"n{node}")
 
     def report_down(self, node: int) -> None:
-        """Tell SLURM that a node is down, as a health check does: its jobs are requeued at once.
+        """Report to SLURM that a node is down, as a health check does: its jobs are requeued immediately.
 
-        By itself SLURM notices after SlurmdTimeout that a node is silent, which is long here, since on a busy machine a
-        daemon that lives may be silent for a while.
+        SLURM itself notices after SlurmdTimeout that a node does not answer. This timeout is long here, since a live
+        daemon may not answer for a while on a busy machine.
         """
         self.run("scontrol", "update", f"NodeName=n{node}", "State=DOWN", "Reason=crashed")
 
@@ -179,13 +179,13 @@ class Cluster:
         self._spawn(f"slurmd.n{node}", "slurmd", "-D", "-N", f"n{node}")
 
     def restart_controller(self, down_s: float = 0.0) -> None:
-        """Stop slurmctld and start it again, with its state kept; in between it is down for `down_s`."""
+        """Stop slurmctld and start it again after `down_s` seconds, with its state."""
         self._terminate("slurmctld")
         time.sleep(down_s)
         self._start_controller()
 
     def stop_accounting(self) -> None:
-        """Stop slurmdbd: sacct fails, and what happens meanwhile is recorded later."""
+        """Stop slurmdbd: sacct fails, and events are recorded later."""
         self._terminate("slurmdbd")
 
     def start_accounting(self) -> None:
@@ -220,7 +220,7 @@ class Cluster:
 
     def _start_munge(self) -> None:
         file = self.folder / "munge"
-        # It finds folders insecure that only their owner can read; --force makes it warn instead of end.
+        # munged considers private folders insecure; --force makes it warn instead of exit.
         options = [f"--{name}-file={file}.{name}" for name in ("key", "pid", "log", "seed")]
         self._spawn("munged", "munged", "--foreground", "--force", f"--socket={file}.socket", *options)
         self._wait_for("munged", "munge", f"--socket={file}.socket", "--no-input")
@@ -228,7 +228,7 @@ class Cluster:
     def _start_database(self) -> None:
         file = self.folder / "database"
         options = [f"--user={configuration.user()}", f"--datadir={file}", "--skip-name-resolve"]
-        # Nothing here has to survive a power failure.
+        # The data need not survive a power failure.
         quick = ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite"]
         options += [*quick, "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M"]
         install = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
@@ -238,7 +238,7 @@ class Cluster:
         self._spawn(
             *["mariadbd", "mariadbd", "--no-defaults", *options, "--bind-address=127.0.0.1", "--skip-log-bin"],
             *[f"--port={self._database_port}", f"--socket={file}.socket", f"--pid-file={file}.pid"],
-            *[f"--init-file={file}.sql", "--innodb-lock-wait-timeout=900"],  # slurmdbd asks for that much
+            *[f"--init-file={file}.sql", "--innodb-lock-wait-timeout=900"],  # required by slurmdbd
         )
         self._wait_for("mariadbd", "mariadb-admin", "--no-defaults", f"--socket={file}.socket", "ping")
 
@@ -247,9 +247,9 @@ class Cluster:
         self._wait_for("slurmctld", "scontrol", "ping")
 
     def _spawn(self, name: str, *command: str) -> None:
-        """Start a daemon as a child, in a session of its own: Ctrl-C is for the tests, which then stop it."""
+        """Start a daemon as a child process in a new session: only the tests receive Ctrl-C, and then stop it."""
         if not self._is_down(name):
-            raise RuntimeError(f"{name} runs already")
+            raise RuntimeError(f"{name} is already running")
         environment = os.environ | self.environment | {processes.MARK: str(self.folder)}
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             self._daemons[name] = subprocess.Popen(
@@ -262,8 +262,8 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def _wait_for(self, name: str, *question: str) -> None:
-        """Wait until a daemon answers the question of a client."""
+    def _wait_for(self, name: str, *client: str) -> None:
+        """Wait until a daemon answers a client command."""
         refusal = ""
 
         def answers() -> bool:
@@ -272,7 +272,7 @@ class Cluster:
             if status is not None:
                 raise RuntimeError(f"{name} ended with {status}\n{self._tail(f'{name}.out')}")
             try:
-                self.run(*question)
+                self.run(*client)
             except RuntimeError as error:
                 refusal = str(error)
                 return False
@@ -299,10 +299,10 @@ class Cluster:
 
     def _all_idle(self) -> bool:
         idle = self.run("sinfo", "--noheader", "--Node", "--states=idle", "--format=%N", check=False).split()
-        return len(set(idle)) == self.nodes  # a node stands there once for each of its partitions
+        return len(set(idle)) == self.nodes  # a node is listed once per partition
 
     def _cancel_all(self) -> None:
-        """Cancel all jobs without the patience of KillWait."""
+        """Cancel all jobs without waiting for KillWait."""
         self.run("scancel", "--quiet", f"--user={configuration.user()}")
         processes.end(lambda: processes.job_processes(self.folder))
 
@@ -313,6 +313,6 @@ class Cluster:
 
 
 def _path() -> str:
-    """The search path with the folders of daemons, which ordinary users often lack."""
+    """Return the search path, with the folders of daemons, which are often missing for ordinary users."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(folders + [folder for folder in ("/usr/sbin", "/sbin") if folder not in folders])

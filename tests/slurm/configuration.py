@@ -14,27 +14,27 @@ PORTS = range(20000, 32000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens on the loopback, all different."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):  # two clusters that start together look in different places
+    """Return different free ports on the loopback."""
+    ports: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):  # clusters that start at the same time try different ports
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        found.append(port)
-        if len(found) == count:
-            return found
+        ports.append(port)
+        if len(ports) == count:
+            return ports
     raise RuntimeError(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
 
 
 def user() -> str:
-    """Who runs the tests, and so the daemons and the jobs."""
+    """Return the user who runs the tests, the daemons and the jobs."""
     return pwd.getpwuid(os.getuid()).pw_name
 
 
 def write_munge_key(file: Path) -> None:
-    """The secret by which the daemons of this cluster know each other."""
+    """Write the key with which the daemons of this cluster authenticate each other."""
     file.touch(mode=0o600)
     file.write_bytes(secrets.token_bytes(128))
 
@@ -42,15 +42,16 @@ def write_munge_key(file: Path) -> None:
 def write_slurm(
     folder: Path, ports: list[int], *, nodes: int, cpus: int, gpus: int, memory_mb: int, partitions: str, lines: str
 ) -> None:
-    """slurm.conf and gres.conf; `ports` are the controller's and each node's."""
+    """Write slurm.conf and gres.conf; `ports` are those of the controller and of each node."""
     gres = f" Gres=gpu:{gpus}" if gpus else ""
     names = [f"n{number}" for number in range(1, nodes + 1)]
     table = [
         f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory_mb}{gres}"
         for name, port in zip(names, ports[1:], strict=True)
     ]
-    # With config_overrides a node may have more CPUs than the machine. After a requeue a job waits for its credential
-    # to expire. The ids of jobs never begin at 1 again: a folder of another cluster would seem to hold their results.
+    # With config_overrides, a node may have more CPUs than the machine. After a requeue, a job waits for its credential
+    # to expire. The ids of jobs never start at 1 again, since a folder of another cluster would seem to hold their
+    # results.
     text = f"""\
 ClusterName=test
 SlurmctldHost={socket.gethostname().split(".")[0]}(127.0.0.1)
@@ -89,7 +90,7 @@ JobAcctGatherFrequency=5
 {partitions}
 """
     (folder / "slurm.conf").write_text(text)
-    # A GPU that is only a number is dropped without a word: each needs a device file of its own.
+    # SLURM silently ignores a GPU without its own device file.
     devices = [folder / f"gpu{number}" for number in range(gpus)]
     for device in devices:
         device.symlink_to("/dev/null")
@@ -98,7 +99,7 @@ JobAcctGatherFrequency=5
 
 
 def accounting_lines(folder: Path, port: int, gpus: bool) -> str:
-    """What slurm.conf says about slurmdbd."""
+    """Return the lines of slurm.conf about slurmdbd."""
     return f"""\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -108,7 +109,7 @@ AccountingStoragePass={folder}/munge.socket
 
 
 def write_accounting(folder: Path, port: int, database_port: int) -> None:
-    """slurmdbd.conf, and database.sql by which the database lets slurmdbd in."""
+    """Write slurmdbd.conf, and database.sql, which creates the user of slurmdbd."""
     password = secrets.token_hex(16)
     text = f"""\
 AuthType=auth/munge
@@ -128,7 +129,7 @@ StoragePass={password}
 StorageLoc={DATABASE}
 """
     file = folder / "slurmdbd.conf"
-    file.touch(mode=0o600)  # slurmdbd insists
+    file.touch(mode=0o600)  # required by slurmdbd
     file.write_text(text)
     (folder / "database.sql").write_text(
         f"CREATE DATABASE {DATABASE};\n"

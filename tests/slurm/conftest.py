@@ -1,4 +1,4 @@
-"""Clusters for the tests: one that they share, and special ones."""
+"""Clusters for the tests: a shared one and special ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ def _use(cluster: Cluster, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster of 4 nodes x 2 CPUs with accounting, which the environment of this process names."""
+    """A cluster of 4 nodes x 2 CPUs with accounting, to which the environment of this process refers."""
     with Cluster(tmp_path_factory.mktemp("cluster")) as cluster, pytest.MonkeyPatch.context() as patch:
         _use(cluster, patch)
         yield cluster
@@ -25,7 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test does to the shared cluster, the next one finds it whole and without jobs."""
+    """Restore the shared cluster after each test, and cancel its jobs."""
     if "cluster" not in request.fixturenames:
         yield
         return
@@ -35,8 +35,8 @@ def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _images_in_the_usual_place(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Launches and their tasks look for images where the environment says."""
+def _images_in_the_default_folder(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make launches and their tasks find the images of the tests."""
     monkeypatch.setenv("DESIGNSPACE_DATA", str(data_root))
 
 
@@ -44,7 +44,7 @@ def _images_in_the_usual_place(data_root: Path, monkeypatch: pytest.MonkeyPatch)
 def make_cluster(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Cluster]]:
-    """Start a cluster with options of its own; until the test ends, the environment names the last one started."""
+    """Start a cluster with special options; until the test ends, the environment refers to the last one started."""
     with ExitStack() as clusters:
 
         def make(**options: object) -> Cluster:
@@ -57,7 +57,7 @@ def make_cluster(
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file for which trials of the trainer "faulty:held" wait after an epoch, until the test unlinks it."""
+    """A file that makes trials of the trainer "faulty:held" wait after an epoch until the test deletes it."""
     folder = tmp_path / "held"
     plan_faults(folder, {}, monkeypatch)
     (folder / "hold").touch()

@@ -1,7 +1,7 @@
-"""The processes of a cluster, found in /proc and ended.
+"""Finding the processes of a cluster in /proc, and killing them.
 
-Run as a script it guards a cluster: when its standard input ends, so does every process of the cluster in the folder
-that its argument names. Whatever happens to the tests, nothing stays behind.
+As a script, this guards the cluster in the folder given as its argument: when its standard input ends, it kills all
+processes of the cluster. So no process is left over, however the tests end.
 """
 
 import os
@@ -18,21 +18,21 @@ MARK = "DESIGNSPACE_TEST_CLUSTER"  # in the environment of every daemon: the fol
 
 
 def parents() -> dict[int, int]:
-    """The parent of every process that is alive; a zombie is not."""
-    found = {}
+    """Return the parent of every live process; zombies are left out."""
+    parent_of = {}
     for folder in PROC.glob("[0-9]*"):
         try:
-            # pid (name, which may hold anything) state parent ...
+            # pid (name, which may contain anything) state parent ...
             state, parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has exited meanwhile
         if state not in "ZX":
-            found[int(folder.name)] = int(parent)
-    return found
+            parent_of[int(folder.name)] = int(parent)
+    return parent_of
 
 
 def descendants(pids: Iterable[int]) -> set[int]:
-    """The children of these processes, the children of those, and so on, in whatever session they are."""
+    """Return all descendants of some processes, in any session."""
     family = parents()
     found: set[int] = set()
     layer = set(pids)
@@ -43,9 +43,9 @@ def descendants(pids: Iterable[int]) -> set[int]:
 
 
 def step_daemons(folder: Path, node: str = "*") -> set[int]:
-    """The step daemons of a node: those that listen on a socket in its spool folder.
+    """Return the step daemons of a node, which listen on a socket in its spool folder.
 
-    A step daemon is no child of its slurmd, outlives it, and writes its title over its environment.
+    A step daemon is not a child of its slurmd, outlives it, and overwrites its environment with its title.
     """
     spools = [f"{spool}/" for spool in folder.glob(f"spool.{node}")]
     sockets = set()
@@ -57,30 +57,30 @@ def step_daemons(folder: Path, node: str = "*") -> set[int]:
 
 
 def job_processes(folder: Path, node: str = "*") -> set[int]:
-    """The processes of the jobs on a node, also those that moved into a session of their own or lost their parent."""
+    """Return the processes of the jobs on a node, including those in a new session or without a parent."""
     steps = step_daemons(folder, node)
     configuration = f"SLURM_CONF={folder}/slurm.conf".encode()
-    place = "SLURMD_NODENAME=" + node
+    pattern = "SLURMD_NODENAME=" + node
 
     def belongs(variables: list[bytes]) -> bool:
-        return configuration in variables and any(fnmatchcase(os.fsdecode(variable), place) for variable in variables)
+        return configuration in variables and any(fnmatchcase(os.fsdecode(variable), pattern) for variable in variables)
 
     return (descendants(steps) | _with_environment(belongs)) - steps
 
 
 def daemons(folder: Path) -> set[int]:
-    """The daemons of a cluster, without its step daemons."""
+    """Return the daemons of a cluster, without its step daemons."""
     mark = f"{MARK}={folder}".encode()
     return _with_environment(lambda variables: mark in variables)
 
 
 def end(find: Callable[[], set[int]], timeout_s: float = 120.0) -> None:
-    """Kill what `find` finds, until it finds nothing: a process may fork while others are killed."""
+    """Kill the processes that `find` returns until there are none, since processes may fork while others are killed."""
     limit = time.monotonic() + timeout_s
     while pids := find():
         if time.monotonic() > limit:
             raise TimeoutError(f"processes {sorted(pids)} survive SIGKILL")
-        # All at once, as far as can be: a step daemon must not come to report that its job was killed.
+        # All at the same time, if possible: a step daemon must not report that its job was killed.
         for sent in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
                 try:
@@ -91,19 +91,19 @@ def end(find: Callable[[], set[int]], timeout_s: float = 120.0) -> None:
 
 
 def end_steps(folder: Path, node: str = "*") -> None:
-    """End the step daemons of a node and every process of its jobs."""
+    """Kill the step daemons of a node and all processes of its jobs."""
     _end_all(lambda: step_daemons(folder, node) | job_processes(folder, node))
 
 
 def end_cluster(folder: Path) -> None:
-    """End everything that runs for the cluster in a folder: first what could start more, then the jobs."""
+    """Kill all processes of the cluster in a folder: first those that could start more, then the jobs."""
     _end_all(lambda: daemons(folder))
     end_steps(folder)
 
 
 def _end_all(find: Callable[[], set[int]]) -> None:
     known = find()
-    known |= descendants(known)  # before any dies: a dead parent names no children
+    known |= descendants(known)  # before any process is killed: the children of a dead parent cannot be found
     end(lambda: known & parents().keys() | find())
 
 
@@ -113,7 +113,7 @@ def _with_environment(accept: Callable[[list[bytes]], bool]) -> set[int]:
         try:
             variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
         except OSError:
-            continue  # it ended, or belongs to somebody else
+            continue  # it has exited, or belongs to another user
         if accept(variables):
             found.add(pid)
     return found
@@ -132,7 +132,7 @@ def _open_files(pid: int) -> set[str]:
         for file in (PROC / str(pid) / "fd").iterdir():
             found.add(str(file.readlink()))
     except OSError:
-        pass  # it ended, or belongs to somebody else
+        pass  # it has exited, or belongs to another user
     return found
 
 

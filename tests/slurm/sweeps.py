@@ -1,4 +1,4 @@
-"""What the tests of sweeps on SLURM share: launching as a user does, and looking at what came of it."""
+"""Helpers of the tests of sweeps on SLURM: running commands like a user, and checking their results."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ from sweep_runs import curves, numbers, starts
 from designspace.sweeps.status import run_status
 
 LONG_S = 900.0
-"""Longer than anything here takes, also on a busy machine: only what never comes takes so long."""
+"""Timeout in seconds, longer than anything here takes on a busy machine."""
 
 
 def command(name, run, *arguments, check=True, **options):
-    """Run a command of designspace on a run folder, and give what it said."""
-    words = [sys.executable, "-m", f"designspace.{name}", f"run={run.path}", *arguments]
-    finished = subprocess.run(words, capture_output=True, text=True, timeout=2 * LONG_S, **options)
+    """Run a command of designspace on a run folder, and return its output."""
+    command_line = [sys.executable, "-m", f"designspace.{name}", f"run={run.path}", *arguments]
+    finished = subprocess.run(command_line, capture_output=True, text=True, timeout=2 * LONG_S, **options)
     if check:
         assert finished.returncode == 0, finished.stderr
     return finished.stdout + finished.stderr
@@ -35,47 +35,47 @@ def wait_until(condition, what):
         time.sleep(0.2)
 
 
-def wait_for_trials_at_work(run, count):
-    """Wait until some trials are at work and have completed an epoch."""
+def wait_for_running_trials(run, count):
+    """Wait until some trials are running and have completed an epoch."""
 
-    def under_way():
+    def count_running():
         running = [state.id for state in run.states(run.ids()) if state.status == "running"]
         return sum(bool(run.trial(id_).read_history()) for id_ in running)
 
-    wait_until(lambda: under_way() >= count, f"{count} trials at work")
+    wait_until(lambda: count_running() >= count, f"{count} running trials")
 
 
 def wait_for_end(run, cluster):
-    """Wait until every trial has ended and no task is left; the tasks' logs tell why if that does not come."""
+    """Wait until every trial is finished and no task is left; on a timeout, show the logs of the tasks."""
 
-    def over():
+    def is_finished():
         return run_status(run).left_s == 0 and not cluster.queue()
 
     try:
-        cluster.wait_until(over, LONG_S, "the run's end")
+        cluster.wait_until(is_finished, LONG_S, "the run's end")
     except TimeoutError as error:
         logs = sorted(run.path.glob("launches/*/jobs/*.out")) + sorted(run.path.glob("launches/*/jobs/*.log"))
         tails = [f"{path.name}: {path.read_text()[-800:]}" for path in logs]
         raise TimeoutError(f"{error}\n{run_status(run).counts}\n" + "\n".join(tails)) from error
 
 
-def begun(run, status="running"):
-    """How many trials are in a status."""
+def count_trials(run, status="running"):
+    """Return the number of trials with a status."""
     return run_status(run).counts[status]
 
 
-def assert_as_if_undisturbed(run, reference, *, tries=None):
-    """Nothing lost, and the same numbers to the last digit as a run that nothing happened to.
+def assert_as_if_undisturbed(run, reference, *, attempts=None):
+    """Check that no trial was lost, and that all numbers are exactly those of an undisturbed run.
 
-    ``tries`` is how many tries may have begun in all; by default one a trial, so that nothing was trained twice.
+    ``attempts`` is the maximum number of attempts in total; by default one per trial, since none is trained twice.
     """
     n = len(run.ids())
     assert run_status(run).counts == {"done": n, "failed": 0, "running": 0, "waiting": 0}
     assert numbers(run) == numbers(reference)[:n]
-    whole = curves(reference)
-    assert curves(run) == {id_: whole[id_] for id_ in run.ids()}
-    begun = starts(run)
-    assert sum(begun.values()) <= (n if tries is None else tries), begun
+    expected = curves(reference)
+    assert curves(run) == {id_: expected[id_] for id_ in run.ids()}
+    started = starts(run)
+    assert sum(started.values()) <= (n if attempts is None else attempts), started
     for id_ in run.ids():
         log = run.trial(id_).log.read_text()
         assert log.count("done: final error") == 1
@@ -83,16 +83,16 @@ def assert_as_if_undisturbed(run, reference, *, tries=None):
     assert leftovers == []
 
 
-def tasks_at_work(run):
-    """The processes of running tasks that their pools are in."""
+def task_processes(run):
+    """Return the processes of running array tasks, which contain their pools."""
     lines = [line.split(maxsplit=1) for line in _processes()]
-    inside = [pid for pid, words in lines if "-m submitit.core._submit" in words and str(run.path) in words]
-    return [int(pid) for pid in inside if _words(pid)[:1] not in ([], [b"srun"], [b"bash"])]
+    submitit_pids = [pid for pid, words in lines if "-m submitit.core._submit" in words and str(run.path) in words]
+    return [int(pid) for pid in submitit_pids if _words(pid)[:1] not in ([], [b"srun"], [b"bash"])]
 
 
 def workers(run):
-    """Processes of workers whose code is the run's, without the servers that they were forked from."""
-    found = {}
+    """Return the worker processes that run the code of a run, without their fork servers."""
+    parent_of = {}
     for line in _processes("ppid"):
         pid, parent, words = line.split(maxsplit=2)
         try:
@@ -100,12 +100,12 @@ def workers(run):
         except OSError:
             continue
         if "designspace.sweeps.fork_server" in words and f"{run.path}/code" in environment:
-            found[int(pid)] = int(parent)
-    return [pid for pid in found if pid not in found.values()]
+            parent_of[int(pid)] = int(parent)
+    return [pid for pid in parent_of if pid not in parent_of.values()]
 
 
 def _words(pid):
-    """The command line of a process; nothing if it has ended."""
+    """Return the command line of a process; empty if it has exited."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     except OSError:
@@ -113,6 +113,6 @@ def _words(pid):
 
 
 def _processes(*columns):
-    """The processes' ids, those columns of ps, and command lines."""
+    """Return the output of ps: process ids, some columns and command lines."""
     command = ["ps", "-ww", "-eo", ",".join(["pid", *columns, "args"])]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[1:]

@@ -1,4 +1,4 @@
-"""The cluster of these tests is a real one."""
+"""Tests of the cluster itself."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from slurm.cluster import Cluster
 from slurm.processes import daemons, job_processes, parents, step_daemons
 
-SOON = 300.0  # seconds; far more than anything here takes, also on a busy machine
+TIMEOUT_S = 300.0  # far more than anything here takes, also on a busy machine
 SESSIONS = "setsid sleep 600 & sleep 600 & wait"  # a process of the job leaves its session
 
 
@@ -21,7 +21,7 @@ def submit(cluster: Cluster, script: str, *options: str) -> str:
 
 
 def wait_for_state(cluster: Cluster, job: str, state: str) -> None:
-    cluster.wait_until(lambda: (job, state) in cluster.queue(), SOON, f"{job} is {state}")
+    cluster.wait_until(lambda: (job, state) in cluster.queue(), TIMEOUT_S, f"{job} is {state}")
 
 
 def all_processes(cluster: Cluster) -> set[int]:
@@ -38,18 +38,20 @@ def test_an_array_runs_on_several_nodes(cluster):
         wait_for_state(cluster, f"{job}_{task}", "RUNNING")
     assert {name for name, _ in cluster.queue()} == {f"{job}_{task}" for task in range(8)}
     gate.unlink()
-    cluster.wait_until(lambda: not cluster.queue(), SOON, "the array is over")
+    cluster.wait_until(lambda: not cluster.queue(), TIMEOUT_S, "the array is over")
 
-    places = [(cluster.folder / f"{job}_{task}.txt").read_text().strip() for task in range(8)]
-    assert sorted(places) == [f"n{node} {gpu}" for node in range(1, 5) for gpu in range(2)]
+    outputs = [(cluster.folder / f"{job}_{task}.txt").read_text().strip() for task in range(8)]
+    assert sorted(outputs) == [f"n{node} {gpu}" for node in range(1, 5) for gpu in range(2)]
     query = ["sacct", "--noheader", "--allocations", f"--jobs={job}", "--format=State"]
-    cluster.wait_until(lambda: cluster.run(*query).split() == ["COMPLETED"] * 8, SOON, "the accounting knows the end")
+    cluster.wait_until(
+        lambda: cluster.run(*query).split() == ["COMPLETED"] * 8, TIMEOUT_S, "the accounting has the end"
+    )
 
 
 def test_the_jobs_of_a_crashed_node_run_again(cluster):
     script = f'echo $SLURMD_NODENAME; [ -n "$SLURM_RESTART_COUNT" ] || {{ {SESSIONS}; }}'
     job = submit(cluster, script, "--nodelist=n2", "--open-mode=append", "--array=1")
-    cluster.wait_until(lambda: len(cluster.job_processes(2)) == 3, SOON, "the job runs")
+    cluster.wait_until(lambda: len(cluster.job_processes(2)) == 3, TIMEOUT_S, "the job runs")
 
     lost = set(cluster.job_processes(2))
     cluster.crash_node(2)
@@ -59,7 +61,7 @@ def test_the_jobs_of_a_crashed_node_run_again(cluster):
     wait_for_state(cluster, f"{job}_1", "PENDING")
     cluster.start_node(2)
 
-    cluster.wait_until(lambda: not cluster.queue(), SOON, "the job is over")
+    cluster.wait_until(lambda: not cluster.queue(), TIMEOUT_S, "the job is over")
     assert (cluster.folder / f"{job}_1.txt").read_text().split() == ["n2", "n2"]
 
 
@@ -69,15 +71,15 @@ def test_jobs_outlive_their_slurmd(cluster):
     wait = f"while [ -e {gate} ]; do sleep 0.2; done"
     job = submit(cluster, f"echo begun; {wait}; echo over", "--nodelist=n3", "--array=1")
     output = cluster.folder / f"{job}_1.txt"
-    cluster.wait_until(lambda: output.exists() and "begun" in output.read_text(), SOON, "the job has begun")
+    cluster.wait_until(lambda: output.exists() and "begun" in output.read_text(), TIMEOUT_S, "the job has begun")
     cluster.kill_node(3)
     gate.unlink()
-    cluster.wait_until(lambda: "over" in output.read_text(), SOON, "the job has written")
+    cluster.wait_until(lambda: "over" in output.read_text(), TIMEOUT_S, "the job has written")
     cluster.start_node(3)
-    cluster.wait_until(lambda: not cluster.queue(), SOON, "the job is over")
+    cluster.wait_until(lambda: not cluster.queue(), TIMEOUT_S, "the job is over")
 
 
-def test_the_next_test_finds_the_cluster_whole(cluster):
+def test_heal_restores_the_cluster(cluster):
     job = submit(cluster, f"trap '' TERM; {SESSIONS}", "--array=0-20")
     wait_for_state(cluster, f"{job}_7", "RUNNING")
     cluster.kill_node(1)
@@ -97,20 +99,20 @@ def test_a_restart_of_slurmctld_keeps_the_queue(cluster):
     cluster.restart_controller(down_s=0.5)
     assert sorted(cluster.queue()) == sorted(before)
     cluster.run("scancel", job)
-    cluster.wait_until(lambda: not cluster.queue(), SOON, "the array is cancelled")
+    cluster.wait_until(lambda: not cluster.queue(), TIMEOUT_S, "the array is cancelled")
 
 
-def test_accounting_can_fail_and_come_back(cluster):
+def test_accounting_can_be_stopped_and_restarted(cluster):
     cluster.stop_accounting()
     with pytest.raises(RuntimeError, match="sacct ends with 1"):
         cluster.run("sacct")
     submit(cluster, "true")
     cluster.start_accounting()
     cluster.run("sacct")
-    cluster.wait_until(lambda: not cluster.queue(), SOON, "the job is over")
+    cluster.wait_until(lambda: not cluster.queue(), TIMEOUT_S, "the job is over")
 
 
-def test_a_cluster_without_accounting_runs_beside_the_other(cluster, make_cluster):
+def test_a_cluster_without_accounting_runs_next_to_another(cluster, make_cluster):
     other = make_cluster(nodes=1, cpus=3, gpus=0, accounting=False, max_array=20)
     assert os.environ["SLURM_CONF"] == other.environment["SLURM_CONF"] != cluster.environment["SLURM_CONF"]
     with pytest.raises(RuntimeError, match="accounting storage is disabled"):
@@ -118,7 +120,7 @@ def test_a_cluster_without_accounting_runs_beside_the_other(cluster, make_cluste
     with pytest.raises(RuntimeError, match="Invalid job array"):
         submit(other, "true", "--array=0-20")
     job = submit(other, "true", "--array=0-2")
-    other.wait_until(lambda: not other.queue(), SOON, "the array is over")
+    other.wait_until(lambda: not other.queue(), TIMEOUT_S, "the array is over")
     assert (other.folder / f"{job}_2.txt").exists()
 
 
@@ -126,7 +128,7 @@ def test_stop_leaves_no_process_behind(tmp_path):
     with Cluster(tmp_path / "cluster", nodes=2) as cluster:
         submit(cluster, SESSIONS, "--nodes=2")
         submit(cluster, f"trap '' TERM; {SESSIONS}", "--array=0-3")
-        cluster.wait_until(lambda: len(cluster.job_processes(2)) >= 3, SOON, "jobs run on n2")
+        cluster.wait_until(lambda: len(cluster.job_processes(2)) >= 3, TIMEOUT_S, "jobs run on n2")
         cluster.kill_node(2)
         assert len(all_processes(cluster)) > 10
     assert all_processes(cluster) == set()
@@ -160,7 +162,7 @@ time.sleep(600)
         assert tests.stdout.readline() == b"started\n"
         assert daemons(cluster.folder)
         tests.send_signal(signal.SIGKILL)
-    cluster.wait_until(lambda: not all_processes(cluster), SOON, "everything has ended")
+    cluster.wait_until(lambda: not all_processes(cluster), TIMEOUT_S, "everything has ended")
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path, monkeypatch):

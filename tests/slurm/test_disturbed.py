@@ -1,6 +1,6 @@
-"""A sweep that is disturbed at random, and ends with the numbers of one that is not.
+"""A sweep with random disturbances, which must give the numbers of an undisturbed sweep.
 
-$DISTURB_TRIALS, $DISTURB_S and $DISTURB_SEED make it larger, longer and other.
+$DISTURB_TRIALS, $DISTURB_S and $DISTURB_SEED change its size, duration and random seed.
 """
 
 import os
@@ -12,20 +12,20 @@ import sweep_runs
 from sweep_runs import make_run, plan_faults
 
 from designspace.sweeps.status import run_status
-from slurm.sweeps import assert_as_if_undisturbed, command, launch, tasks_at_work, wait_until, workers
+from slurm.sweeps import assert_as_if_undisturbed, command, launch, task_processes, wait_until, workers
 
 TRIALS = int(os.environ.get("DISTURB_TRIALS", 60))
 SECONDS = float(os.environ.get("DISTURB_S", 60))
-LEAST = 5
-"""More disturbances than this, however slow the machine is."""
+MIN_DISTURBANCES = 5
+"""Number of disturbances that must be exceeded, also on a slow machine."""
 SEED = int(os.environ.get("DISTURB_SEED", 0))
 RECIPE = {"epochs": 4, "train_images": 512}
-PACKS = ("launcher.trials_per_task=10", "launcher.array_parallelism=6", "launcher.max_retries=5")
+OPTIONS = ("launcher.trials_per_task=10", "launcher.array_parallelism=6", "launcher.max_retries=5")
 
 
-def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, data_root, monkeypatch):
-    whole = make_run(tmp_path / "whole", n=TRIALS, **RECIPE)
-    sweep_runs.launch(whole, data_root)
+def test_random_disturbances_do_not_change_the_results(cluster, tmp_path, data_root, monkeypatch):
+    reference = make_run(tmp_path / "reference", n=TRIALS, **RECIPE)
+    sweep_runs.launch(reference, data_root)
     run = make_run(tmp_path / "run", n=TRIALS, trainer="faulty:alone", **RECIPE)
     plan_faults(tmp_path / "faults", {}, monkeypatch)
     chance = random.Random(SEED)
@@ -52,30 +52,30 @@ def test_a_sweep_that_is_disturbed_at_random(cluster, tmp_path, data_root, monke
         if running:
             cluster.run("scontrol", "requeue", chance.choice(running), check=False)
 
-    ways = {
+    disturbances = {
         "a worker is killed": (6, lambda: kill(workers(run))),
-        "a worker is told to end": (2, lambda: kill(workers(run), signal.SIGTERM)),
-        "a task's process is killed": (2, lambda: kill(tasks_at_work(run))),
-        "a task is told that time is up": (2, lambda: kill(tasks_at_work(run), signal.SIGUSR2)),
+        "a worker is terminated": (2, lambda: kill(workers(run), signal.SIGTERM)),
+        "a task's process is killed": (2, lambda: kill(task_processes(run))),
+        "a task is warned that its time is up": (2, lambda: kill(task_processes(run), signal.SIGUSR2)),
         "a task is cancelled": (1, cancel_a_task),
         "a task is requeued": (1, requeue_a_task),
         "a node is lost and comes back": (1, lose_a_node),
         "slurmctld restarts": (0.5, cluster.restart_controller),
         "everything is cancelled": (0.3, lambda: command("cancel", run)),
-        "launched again": (2, lambda: launch(run, *PACKS, check=False)),
+        "launched again": (2, lambda: launch(run, *OPTIONS, check=False)),
     }
-    launch(run, *PACKS)
+    launch(run, *OPTIONS)
     done: dict[str, int] = {}
     end = time.monotonic() + SECONDS
-    while (time.monotonic() < end or sum(done.values()) <= LEAST) and run_status(run).left_s != 0:
-        way = chance.choices(list(ways), [weight for weight, _ in ways.values()])[0]
-        ways[way][1]()
-        done[way] = done.get(way, 0) + 1
+    while (time.monotonic() < end or sum(done.values()) <= MIN_DISTURBANCES) and run_status(run).left_s != 0:
+        name = chance.choices(list(disturbances), [weight for weight, _ in disturbances.values()])[0]
+        disturbances[name][1]()
+        done[name] = done.get(name, 0) + 1
         time.sleep(chance.uniform(0, 3))
     cluster.heal()
     wait_until(lambda: not workers(run), "end of the workers")
-    launch(run, *PACKS, "wait=true")
+    launch(run, *OPTIONS, "wait=true")
     print(done)
-    assert sum(done.values()) > LEAST
-    assert list((tmp_path / "faults").glob("*.clash")) == []  # nothing was trained twice at a time
-    assert_as_if_undisturbed(run, whole, tries=100 * TRIALS)
+    assert sum(done.values()) > MIN_DISTURBANCES
+    assert list((tmp_path / "faults").glob("*.clash")) == []  # no trial was trained by two processes at the same time
+    assert_as_if_undisturbed(run, reference, attempts=100 * TRIALS)

@@ -1,4 +1,4 @@
-"""One network's training on a real SLURM: as an array task that is pre-empted, and to which all commands apply."""
+"""Training of one network on a real SLURM, as an array task: pre-emption, and the commands for runs."""
 
 import dataclasses
 import json
@@ -25,9 +25,9 @@ SLURM = ("launcher=slurm", "launcher.cpus_per_task=1", "device=cpu")
 
 
 def train(folder, *arguments, code=0):
-    """Run the command as a person does, and give what it said."""
-    words = [sys.executable, "-m", "designspace.train", *TRAINING, f"out={folder}", *arguments]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=2 * LONG_S)
+    """Run the command like a user, and return its output."""
+    command_line = [sys.executable, "-m", "designspace.train", *TRAINING, f"out={folder}", *arguments]
+    done = subprocess.run(command_line, capture_output=True, text=True, timeout=2 * LONG_S)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 
@@ -40,7 +40,7 @@ def weights(folder):
     return {key: value.numpy().tobytes() for key, value in designspace.load(folder).state_dict().items()}
 
 
-def test_pre_empted_it_requeues_itself_and_ends_with_the_same_numbers(make_cluster, tmp_path, data_root, monkeypatch):
+def test_a_pre_empted_training_is_requeued_and_gives_the_same_numbers(make_cluster, tmp_path, data_root, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as an array task of one CPU has
     epochs = "recipe.epochs=30"
     train(tmp_path / "whole", epochs, "device=cpu")
@@ -67,7 +67,7 @@ def test_pre_empted_it_requeues_itself_and_ends_with_the_same_numbers(make_clust
     about = json.loads((run.path / "network.json").read_text())["about"]
     assert about["provenance"][0]["command"].startswith("python -m designspace.train model=regnetx_200mf")
     again = train(tmp_path / "out", epochs, *SLURM)
-    assert "nothing to submit; 1 had ended before" in again
+    assert "nothing to submit; 1 had finished before" in again
     assert f"the model is in {run.path}" in again
 
 
@@ -77,9 +77,9 @@ def test_status_cancel_retry_and_clean(cluster, tmp_path, data_root):
     train(folder, *endless)
     run = run_at(folder)
     wait_until(lambda: history(folder), "an epoch")
-    said = command("status", run, "trials=all")
-    assert "running" in said
-    assert "SLURM has 1 task for 1 trial: 1 running" in said
+    output = command("status", run, "trials=all")
+    assert "running" in output
+    assert "SLURM has 1 task for 1 trial: 1 running" in output
     assert "1 SLURM task of launch" in command("cancel", run)
     cluster.wait_until(lambda: not cluster.queue(), LONG_S, "an empty queue")
     assert "their launch was cancelled by" in command("status", run)
@@ -98,6 +98,6 @@ def test_status_cancel_retry_and_clean(cluster, tmp_path, data_root):
     ("words", "message"),
     [("launcher.workers=2", "trained by one worker"), ("device=cuda:1", "device must be auto, cpu or cuda")],
 )
-def test_what_one_training_cannot_have(cluster, tmp_path, data_root, words, message):
+def test_invalid_options_of_one_training(cluster, tmp_path, data_root, words, message):
     assert message in train(tmp_path / "out", "launcher=slurm", words, code=2)
     assert not (tmp_path / "out").exists()

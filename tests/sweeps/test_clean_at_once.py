@@ -1,4 +1,4 @@
-"""`clean` beside what begins meanwhile: what was listed as no longer needed may be needed when it is deleted."""
+"""Deleting leftovers while other commands start: files that were listed may be needed again when they are deleted."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from designspace.trials.trial import Trial, TrialFailure
 
 @pytest.fixture
 def run(tmp_path):
-    """A failed trial with its checkpoint, and the code and log of a launch that has ended."""
+    """A run with a failed trial and its checkpoint, and with the code and log of a launch that has ended."""
     run = make_run(tmp_path / "run", n=2)
     folder, trial = run.trial(run.ids()[0]), Trial(run.population()[0], RECIPE, 0)
     folder.write_trial(trial)
@@ -26,36 +26,36 @@ def run(tmp_path):
     return run
 
 
-def test_the_checkpoint_of_a_trial_that_waits_again_stays(run):
-    found = leftovers(run)
-    assert len(found["failed"]) == 1
+def test_the_checkpoint_of_a_retried_trial_is_kept(run):
+    listed = leftovers(run)
+    assert len(listed["failed"]) == 1
     retry(run)
-    assert delete(found, ["failed"]) == (0, 0)
+    assert delete(listed, ["failed"]) == (0, 0)
     assert run.trial(run.ids()[0]).checkpoint.exists()
 
 
-def test_a_trial_that_somebody_has_begun_to_work_on_stays(run):
-    found = leftovers(run)
+def test_files_of_a_claimed_trial_are_kept(run):
+    listed = leftovers(run)
     retry(run)
     with run.trial(run.ids()[0]).claimed() as claim:
-        delete(found, list(KINDS))
+        delete(listed, list(KINDS))
         assert claim.is_ours()
     assert run.trial(run.ids()[0]).checkpoint.exists()
 
 
-def test_the_code_of_a_launch_that_has_begun_meanwhile_stays(run):
-    found = leftovers(run)
-    assert found["launches"]
+def test_the_code_of_a_new_launch_is_kept(run):
+    listed = leftovers(run)
+    assert listed["launches"]
     launch = run.new_launch({**origin(), "launcher": "local"})
-    assert delete(found, ["launches"]) == (0, 0)
+    assert delete(listed, ["launches"]) == (0, 0)
     assert launch.exists()
     assert list(run.code.iterdir())
 
 
-def test_deleting_waits_for_a_launch_that_is_beginning(run):
-    found = leftovers(run)
+def test_deleting_waits_for_a_starting_launch(run):
+    listed = leftovers(run)
     with run.launching():
-        deleting = threading.Thread(target=delete, args=(found, ["launches"]))
+        deleting = threading.Thread(target=delete, args=(listed, ["launches"]))
         deleting.start()
         snapshot.snapshot(run.code)
         deleting.join(0.5)
@@ -67,7 +67,7 @@ def test_deleting_waits_for_a_launch_that_is_beginning(run):
     assert len(run.launches()) == 2
 
 
-def test_all_of_it_is_deleted_where_nobody_is_at_work(run):
+def test_all_leftovers_are_deleted_if_no_process_is_active(run):
     count, size = delete(leftovers(run), list(KINDS))
     assert count > 100
     assert size > 100_000
@@ -77,7 +77,7 @@ def test_all_of_it_is_deleted_where_nobody_is_at_work(run):
     assert delete(leftovers(run), list(KINDS)) == (0, 0)
 
 
-def test_what_cannot_be_deleted_stops_nothing(run, monkeypatch, caplog):
+def test_files_that_cannot_be_deleted_are_skipped(run, monkeypatch, caplog):
     unlink = os.unlink
 
     def fail(name, **options):
@@ -91,11 +91,11 @@ def test_what_cannot_be_deleted_stops_nothing(run, monkeypatch, caplog):
     assert not run.code.exists()
 
 
-def test_claims_that_were_left_on_ended_trials_are_deleted(run):
+def test_claims_on_finished_trials_are_deleted(run):
     folder = run.trial(run.ids()[0])
     claim = claims.take(folder.path)
     claim.path.write_text(claim.path.read_text().replace(claims._machine(), "another machine"))
-    found = leftovers(run)
-    assert [path for path, _ in found["claims"]] == [claim.path]
-    assert delete(found, ["claims"])[0] == 1
+    listed = leftovers(run)
+    assert [path for path, _ in listed["claims"]] == [claim.path]
+    assert delete(listed, ["claims"])[0] == 1
     assert claims.current(folder.path) is None

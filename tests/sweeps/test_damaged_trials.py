@@ -1,4 +1,4 @@
-"""Files of one trial that are damaged: it is a row that says so, or starts anew, and all others go on."""
+"""Damaged files of one trial: its row reports the damage, or it starts again, and other trials are not affected."""
 
 import os
 import re
@@ -33,42 +33,42 @@ def link_elsewhere(trial):
     trial.path.symlink_to(outside)
 
 
-STARTS_ANEW = {
+STARTS_AGAIN = {
     "half a history": written("history.jsonl", b'{"epoch": 1, "lr"'),
     "no attempts": written("attempts.json", b""),
     "a folder for a log": folder_instead_of("log.txt"),
     "half a checkpoint": written("checkpoint.pt", b"PK\3\4"),
 }
-A_ROW = {
+FAILED = {
     "no result": written("result.json", b""),
     "no failure": written("error.json", b"{}"),
     "a folder for a result": folder_instead_of("result.json"),
     "a folder for a checkpoint": folder_instead_of("checkpoint.pt"),
     "a folder for a claim": folder_instead_of("claim.1.json"),
 }
-LEFT_OUT = {
-    "a folder for attempts and what is asked": lambda trial: [
+SKIPPED = {
+    "a folder for attempts and the definition": lambda trial: [
         folder_instead_of(name)(trial) for name in ("attempts.json", "trial.json")
     ],
     "a link out of the run": link_elsewhere,
 }
 
 
-def test_damaged_trials_stop_no_other(tmp_path, data_root, monkeypatch, capsys):
-    damages = {**STARTS_ANEW, **A_ROW, **LEFT_OUT}
+def test_damaged_trials_do_not_affect_other_trials(tmp_path, data_root, monkeypatch, capsys):
+    damages = {**STARTS_AGAIN, **FAILED, **SKIPPED}
     run = make_run(tmp_path / "run", n=len(damages) + 3)
     ids = dict(zip(damages, run.ids(), strict=False))
-    for what, damage in damages.items():
-        run.trial(ids[what]).path.mkdir(parents=True)
-        damage(run.trial(ids[what]))
+    for name, damage in damages.items():
+        run.trial(ids[name]).path.mkdir(parents=True)
+        damage(run.trial(ids[name]))
     (run.path / "trials" / run.ids()[-1]).write_text("a file")
     progress = launch(run, data_root)
     states = {state.id: state for state in run.states(run.ids())}
     assert [states[id_].status for id_ in run.ids()[-3:]] == ["done", "done", "failed"]
-    assert {states[ids[what]].status for what in STARTS_ANEW} == {"done"}
-    assert {states[ids[what]].status for what in A_ROW} == {"failed"}
-    assert {states[ids[what]].status for what in LEFT_OUT} == {"waiting"}
-    assert progress.failed == 1 + len(LEFT_OUT)  # of those that were tried
+    assert {states[ids[name]].status for name in STARTS_AGAIN} == {"done"}
+    assert {states[ids[name]].status for name in FAILED} == {"failed"}
+    assert {states[ids[name]].status for name in SKIPPED} == {"waiting"}
+    assert progress.failed == 1 + len(SKIPPED)  # trials that the launch attempted
     assert list((tmp_path / "outside").iterdir()) == []
     rows = dict(zip(run.ids(), run.gather().rows, strict=True))
     assert "does not hold a whole TrialResult" in rows[ids["no result"]][-1]
@@ -82,27 +82,27 @@ def test_damaged_trials_stop_no_other(tmp_path, data_root, monkeypatch, capsys):
         app_run(command, [f"run={run.path}", *words])
     app_run(analyze, [f"runs=[{run.path}]", f"out={tmp_path / 'out'}"])
     best = load(run.path)
-    assert best.weights.about["selection"]["done"] == 2 + len(STARTS_ANEW)
-    waiting = retry(run)
-    assert set(waiting) == {ids[what] for what in A_ROW if what != "a folder for a claim"}
-    assert {state.status for state in run.states(waiting)} == {"waiting"}
+    assert best.weights.about["selection"]["done"] == 2 + len(STARTS_AGAIN)
+    retried = retry(run)
+    assert set(retried) == {ids[name] for name in FAILED if name != "a folder for a claim"}
+    assert {state.status for state in run.states(retried)} == {"waiting"}
     launch(run, data_root)
-    assert {state.status for state in run.states(waiting)} == {"done"}
+    assert {state.status for state in run.states(retried)} == {"done"}
 
 
 @pytest.mark.parametrize("value", ["-1", "NaN", '"x"', "1e400", "[]", "101"])
-def test_an_edited_error_leaves_the_order_open(tmp_path, capsys, value):
+def test_an_edited_error_makes_the_order_unknown(tmp_path, capsys, value):
     run = make_run(tmp_path / "run", n=3)
     for id_ in run.ids():
         run.trial(id_).write_result(RESULT)
     edited = run.trial(run.ids()[1]).path / "result.json"
     edited.write_text(edited.read_text().replace("12.5", value))
-    said = f"the order of the trials is not known: {edited} does not hold a whole TrialResult"
-    with pytest.raises(RunError, match=re.escape(said)):
+    message = f"the order of the trials is not known: {edited} does not hold a whole TrialResult"
+    with pytest.raises(RunError, match=re.escape(message)):
         load(run.path)
-    with pytest.raises(RunError, match=re.escape(said)):
+    with pytest.raises(RunError, match=re.escape(message)):
         app_run(status, [f"run={run.path}"])
-    assert "2       1" in capsys.readouterr().out  # the table comes first: done and failed trials
+    assert "2       1" in capsys.readouterr().out  # the table of done and failed trials is printed before the error
     app_run(collect, [f"run={run.path}"])
     assert retry(run) == [run.ids()[1]]
 
@@ -113,16 +113,16 @@ def app_run(command, words):
     command.run(app.options(command.Options, name, words))
 
 
-def test_where_no_trial_can_be_written_the_launch_ends(tmp_path, data_root):
+def test_a_launch_fails_if_no_trial_can_be_written(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=4)
     (tmp_path / "elsewhere").mkdir()
     (run.path / "trials").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RunError, match="trials is a link, and what is in a run folder must lie there"):
+    with pytest.raises(RunError, match="trials is a link, but a run folder must not contain links"):
         launch(run, data_root)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_history_that_is_damaged_is_left_out_of_the_curves(tmp_path):
+def test_a_damaged_history_is_left_out_of_the_curves(tmp_path):
     run = make_run(tmp_path / "run", n=2)
     for id_ in run.ids():
         run.trial(id_).write_history((EpochRecord(1, 0.1, 2.0, 70.0, 65.0, 1.0),))
@@ -132,7 +132,7 @@ def test_a_history_that_is_damaged_is_left_out_of_the_curves(tmp_path):
     run.write_results()
 
 
-def test_damaged_trials_of_another_folder_are_not_taken_over(tmp_path, capsys):
+def test_damaged_trials_of_another_folder_are_not_copied(tmp_path, capsys):
     from designspace.trials.merge import merge
 
     here, there = make_run(tmp_path / "here"), make_run(tmp_path / "there")
@@ -143,8 +143,8 @@ def test_damaged_trials_of_another_folder_are_not_taken_over(tmp_path, capsys):
     damaged, linked, whole, _ = there.ids()
     (there.trial(damaged).path / "result.json").write_text("{")
     (there.trial(linked).path / "log.txt").symlink_to(secret)
-    (taken,) = merge(here, [there], {})
-    assert taken.taken == 1
+    (merged,) = merge(here, [there], {})
+    assert merged.copied == 1
     assert [state.status for state in here.states(here.ids())] == ["waiting", "waiting", "done", "waiting"]
     assert not any("nobody" in path.read_text() for path in here.path.rglob("log.txt"))
     assert here.states([whole])[0].result == RESULT
@@ -167,9 +167,9 @@ def test_nothing_is_written_or_deleted_through_links(tmp_path):
     shutil.rmtree(run.path / "launches", ignore_errors=True)
     (run.path / "launches").symlink_to(outside)
     before = {path.name: path.stat().st_mtime_ns for path in outside.iterdir()}
-    found = leftovers(run, keep_best=0)
-    assert not any(found[kind] for kind in found.files)
-    delete(found, list(found.files))
+    listed = leftovers(run, keep_best=0)
+    assert not any(listed[kind] for kind in listed.files)
+    delete(listed, list(listed.files))
     assert retry(run) == [failed]
     run.trial(done).log.parent.mkdir()
     run.trial(done).log.symlink_to(outside / "profile")
@@ -180,7 +180,7 @@ def test_nothing_is_written_or_deleted_through_links(tmp_path):
 
 
 @pytest.mark.parametrize("id_", ["../../outside", "/etc", "..", "abc", "", "0123456789AB", "0123456789abc"])
-def test_ids_are_ids_only(tmp_path, id_):
+def test_invalid_ids_are_refused(tmp_path, id_):
     run = make_run(tmp_path / "run", n=2)
     table = run.path / "population.csv"
     header, first, second = table.read_text().splitlines()

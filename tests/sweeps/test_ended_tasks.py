@@ -1,4 +1,4 @@
-"""Array tasks that end before their trials do; SLURM's commands are scripts here, and tests/slurm has the real ones."""
+"""Array tasks that end before their trials. SLURM's commands are scripts here; tests/slurm uses real ones."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ ANSWERS = {
 
 @pytest.fixture
 def no_task_starts(tmp_path, monkeypatch):
-    """SLURM's commands as on a cluster where every task ends before it starts anything."""
+    """Replace SLURM's commands by those of a cluster on which every task ends before it starts anything."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, answer in ANSWERS.items():
@@ -38,7 +38,7 @@ def run(tmp_path):
 
 
 def launched(run, tasks, **about):
-    """Note a launch on SLURM."""
+    """Record a launch on SLURM."""
     array = {"name": f"ds-run-{len(run.launches())}", "first": 0, "count": len(tasks), "job_id": "4711"}
     launch = run.new_launch({**origin(), "launcher": "slurm", "arrays": [array], **about})
     launch.write_tasks(tasks)
@@ -46,8 +46,9 @@ def launched(run, tasks, **about):
     return launch
 
 
-def words(run):
-    return ended_tasks(run, run.states(run.ids())).in_words
+def message(run):
+    """Return the message about the ended tasks of a run."""
+    return ended_tasks(run, run.states(run.ids())).message
 
 
 def command(name, run, *arguments):
@@ -55,22 +56,22 @@ def command(name, run, *arguments):
     return subprocess.run(line, capture_output=True, text=True)
 
 
-def test_a_launch_that_waits_for_tasks_that_never_start_fails(run, no_task_starts, data_root, monkeypatch):
+def test_a_launch_fails_if_its_tasks_never_start(run, no_task_starts, data_root, monkeypatch):
     done = command("launch", run, f"data.root={data_root}", "launcher=slurm", "launcher.trials_per_task=2", "wait=true")
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     (launch,) = run.launches()
     assert done.returncode == 1
-    assert "results are in" not in said
-    assert "other launch" not in said
+    assert "results are in" not in output
+    assert "other launch" not in output
     expected = (
         "run: 4 trials have no result, and SLURM has no tasks of this run any more: 2 array tasks ended before any "
-        f"training began. There is nothing in the log {launch.jobs.resolve()}/4711_0_0_log.out: can the nodes write "
-        "there? The same launch again submits what is left"
+        f"training began. The log {launch.jobs.resolve()}/4711_0_0_log.out is empty or missing: can the nodes write "
+        "there? The same launch command submits them again"
     )
     assert expected in done.stderr
-    shown = command("status", run)
-    assert shown.returncode == 0
-    assert expected in " ".join(shown.stdout.split("\n"))
+    status = command("status", run)
+    assert status.returncode == 0
+    assert expected in " ".join(status.stdout.split("\n"))
 
 
 def test_the_log_of_a_task_that_never_started_is_quoted(run):
@@ -81,41 +82,41 @@ def test_the_log_of_a_task_that_never_started_is_quoted(run):
     )
     assert (
         f"2 array tasks ended before any training began. The log {launch.jobs}/4711_1_0_log.out ends with: "
-        "bash: line 1: exec: /opt/?[31mpython: not found. The same launch again"
-    ) in words(run)
+        "bash: line 1: exec: /opt/?[31mpython: not found. The same launch command"
+    ) in message(run)
 
 
-def test_a_single_task_is_no_array(run):
+def test_the_log_of_a_single_task_is_found(run):
     launch = launched(run, [run.ids()])
     (launch.jobs / "4711_0_log.out").write_text("module: command not found\n")
     assert (
         f"1 array task ended before any training began. The log {launch.jobs}/4711_0_log.out ends with: module"
-        in words(run)
+        in message(run)
     )
 
 
-def test_a_task_that_ended_in_its_midst(run):
+def test_a_task_that_ended_early(run):
     launch = launched(run, [run.ids()])
     launch.task_log(0).touch()
     (launch.jobs / "4711_0_log.out").write_text("slurmstepd: error: *** JOB 4711 ON n1 CANCELLED ***\n")
-    assert "1 array task ended early. The log" in words(run)
-    assert "CANCELLED" in words(run)
+    assert "1 array task ended early. The log" in message(run)
+    assert "CANCELLED" in message(run)
 
 
-def test_a_cancelled_launch_says_by_whom(run):
+def test_the_user_who_cancelled_a_launch_is_named(run):
     launched(run, [run.ids()]).cancel("ada on analytical")
-    assert "4 trials have no result" in words(run)
-    assert "their launch was cancelled by ada on analytical. The same" in words(run)
+    assert "4 trials have no result" in message(run)
+    assert "their launch was cancelled by ada on analytical. The same" in message(run)
 
 
 def test_only_the_last_task_of_a_trial_counts(run):
     launched(run, [run.ids()]).cancel("ada")
     time.sleep(1.1)  # launches are ordered by the second
     launched(run, [run.ids()])
-    assert "before any training began" in words(run)
+    assert "before any training began" in message(run)
 
 
-def test_trials_that_another_launch_is_at_work_on_are_left_out(run):
+def test_trials_of_another_launch_are_not_counted(run):
     launched(run, [run.ids()])
     for id_ in run.ids():
         run.trial(id_).path.mkdir(parents=True)
@@ -123,19 +124,19 @@ def test_trials_that_another_launch_is_at_work_on_are_left_out(run):
     assert ended_tasks(run, run.states(run.ids())).trials == 3
     for id_ in run.ids()[1:]:
         claims.take(run.trial(id_).path)
-    assert ended_tasks(run, run.states(run.ids())).in_words == ""
-    # A claim that a lost task of this run left behind is nobody's work.
+    assert ended_tasks(run, run.states(run.ids())).message == ""
+    # A claim that an ended task of this run left behind does not count as active.
     claim.path.write_text(claim.path.read_text().replace('"job": ""', '"job": "4711_0"'))
     assert ended_tasks(run, run.states(run.ids())).trials == 1
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
-def test_a_log_that_is_no_file_is_not_read(run, make):
+def test_a_log_that_is_not_a_regular_file_is_not_read(run, make):
     launch = launched(run, [run.ids()])
     make(launch.jobs / "4711_0_log.out")
-    assert "There is nothing in the log" in words(run)
+    assert "is empty or missing" in message(run)
 
 
-def test_a_run_that_was_never_on_slurm_has_no_tasks(run):
+def test_a_local_run_has_no_message(run):
     run.new_launch({**origin(), "launcher": "local"})
-    assert words(run) == ""
+    assert message(run) == ""

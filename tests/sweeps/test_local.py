@@ -13,11 +13,11 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs
 from designspace.sweeps.launch import check_fit, run_local
-from designspace.sweeps.local import Effort, Pool
-from designspace.sweeps.messages import Event, Order, Settings, Task
-from designspace.sweeps.places import slots, within_memory, worker_bytes
+from designspace.sweeps.local import Pool, RetryPolicy
+from designspace.sweeps.messages import Assignment, Event, Settings, Task
 from designspace.sweeps.process import Slot
 from designspace.sweeps.progress import PoolProgress, tasks_of
+from designspace.sweeps.slots import within_memory, worker_bytes, worker_slots
 from designspace.sweeps.status import run_status
 from designspace.sweeps.worker import Worker
 from designspace.trials import claims
@@ -57,14 +57,14 @@ def test_one_worker_or_two_give_the_same_numbers(undisturbed, tmp_path, data_roo
     assert numbers(run) == numbers(undisturbed)
 
 
-def test_what_is_done_is_not_done_again(undisturbed, data_root):
+def test_done_trials_are_not_trained_again(undisturbed, data_root):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")}
     assert tasks_of([undisturbed])[:2] == ([], 4)
     launch(undisturbed, data_root)
     assert {path: path.stat().st_mtime_ns for path in undisturbed.path.glob("trials/*/*")} == before
 
 
-FOR_A_TIME = [
+TEMPORARY_FAULTS = [
     ("raise", 1, 1),
     ("segfault", 1, 1),
     ("kill", 0, 3),
@@ -77,26 +77,26 @@ FOR_A_TIME = [
     ("exit quietly", 1, 1),
     ("memory", 1, 1),
 ]
-"""What a trial does, after which epoch, and how many times. One run holds them all: workers take long to start."""
+"""Fault, epoch after which it occurs, and number of times. All are in one run, since workers take long to start."""
 
 
-def test_trials_that_fail_for_a_time_end_as_if_nothing_had_happened(tmp_path, data_root, monkeypatch):
-    whole = make_run(tmp_path / "whole", n=len(FOR_A_TIME) + 1)
-    launch(whole, data_root)
-    run = make_run(tmp_path / "run", n=len(FOR_A_TIME) + 1, trainer="faulty:train")
-    faults = dict(zip(run.ids(), FOR_A_TIME, strict=False))
+def test_temporary_failures_do_not_change_the_results(tmp_path, data_root, monkeypatch):
+    reference = make_run(tmp_path / "reference", n=len(TEMPORARY_FAULTS) + 1)
+    launch(reference, data_root)
+    run = make_run(tmp_path / "run", n=len(TEMPORARY_FAULTS) + 1, trainer="faulty:train")
+    faults = dict(zip(run.ids(), TEMPORARY_FAULTS, strict=False))
     planned = {id_: {"kind": kind, "epoch": epoch, "times": times} for id_, (kind, epoch, times) in faults.items()}
     plan_faults(tmp_path / "faults", planned, monkeypatch)
     progress = launch(run, data_root)
-    assert (progress.finished, progress.failed) == (len(FOR_A_TIME) + 1, 0)
-    assert numbers(run) == numbers(whole)
-    assert curves(run) == curves(whole)
+    assert (progress.finished, progress.failed) == (len(TEMPORARY_FAULTS) + 1, 0)
+    assert numbers(run) == numbers(reference)
+    assert curves(run) == curves(reference)
     times = {id_: faults[id_][2] if id_ in faults else 0 for id_ in run.ids()}
     assert {id_: len(run.trial(id_).attempts()) for id_ in run.ids()} == times
     assert starts(run) == {id_: 1 + times[id_] for id_ in run.ids()}
 
 
-ALWAYS = [
+PERMANENT_FAULTS = [
     ("raise", 2, "error", "ValueError: on purpose"),
     ("diverge", 1, "diverged", "the loss is nan, on purpose"),
     ("io error", 2, "error", "checkpoint.pt: Input/output error"),
@@ -104,29 +104,31 @@ ALWAYS = [
     ("kill", 4, "worker died", "SIGKILL"),
     ("memory", 2, "out of memory", "RuntimeError: "),
 ]
-"""What trials do, how many times they are tried, and what their rows say of them."""
+"""Fault, number of attempts, and reason and detail in the row of the trial."""
 
 
-def test_trials_that_always_fail_are_rows_with_their_reasons(tmp_path, data_root, monkeypatch):
+def test_trials_that_always_fail_have_rows_with_their_reasons(tmp_path, data_root, monkeypatch):
     monkeypatch.setattr("designspace.trials.trial.KILLS_PER_RETRY", 2)
-    run = make_run(tmp_path / "run", n=len(ALWAYS) + 1, trainer="faulty:train")
-    *bad, good = run.ids()
-    planned = {id_: {"kind": kind, "epoch": 1, "times": -1} for id_, (kind, *_) in zip(bad, ALWAYS, strict=True)}
+    run = make_run(tmp_path / "run", n=len(PERMANENT_FAULTS) + 1, trainer="faulty:train")
+    *failing, good = run.ids()
+    planned = {
+        id_: {"kind": kind, "epoch": 1, "times": -1} for id_, (kind, *_) in zip(failing, PERMANENT_FAULTS, strict=True)
+    }
     plan_faults(tmp_path / "faults", planned, monkeypatch)
-    assert launch(run, data_root, effort=Effort(max_retries=1)).failed == len(ALWAYS)
+    assert launch(run, data_root, retry_policy=RetryPolicy(max_retries=1)).failed == len(PERMANENT_FAULTS)
     gathered = run.gather()
-    for id_, row, (kind, tries, reason, detail) in zip(bad, gathered.rows, ALWAYS, strict=False):
+    for id_, row, (kind, attempts, reason, detail) in zip(failing, gathered.rows, PERMANENT_FAULTS, strict=False):
         failure = run.trial(id_).state().failure
         assert (failure.reason, failure.epochs) == (reason, 1), kind
         assert detail in failure.detail
-        assert len(run.trial(id_).attempts()) == tries, kind
+        assert len(run.trial(id_).attempts()) == attempts, kind
         values = dict(zip(gathered.header, row, strict=True))
         assert (values["status"], values["reason"], values["final_error"]) == ("failed", reason, None)
-    assert run_status(run).reasons == dict(Counter(reason for _, _, reason, _ in ALWAYS))
-    alone = make_run(tmp_path / "alone", n=len(ALWAYS) + 1)
+    assert run_status(run).reasons == dict(Counter(reason for _, _, reason, _ in PERMANENT_FAULTS))
+    alone = make_run(tmp_path / "alone", n=len(PERMANENT_FAULTS) + 1)
     launch_only(alone, data_root, good)
     assert numbers(run)[-1] == numbers(alone)[-1]
-    assert launch(run, data_root).finished == len(ALWAYS) + 1  # and none is tried again
+    assert launch(run, data_root).finished == len(PERMANENT_FAULTS) + 1  # and no trial is attempted again
 
 
 def launch_only(run, root, key):
@@ -134,7 +136,7 @@ def launch_only(run, root, key):
     run_local([run], 2, CPU[:1], root, lambda progress: lambda: None, only={key})
 
 
-def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, data_root, monkeypatch):
+def test_hanging_trials_are_ended_at_the_time_limit(undisturbed, tmp_path, data_root, monkeypatch):
     run = make_run(tmp_path / "run", n=3, trainer="faulty:train")
     always, once, _ = run.ids()
     planned = {
@@ -142,7 +144,7 @@ def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, 
         once: {"kind": "hang", "epoch": 0, "times": 1},
     }
     plan_faults(tmp_path / "faults", planned, monkeypatch)
-    assert launch(run, data_root, effort=Effort(max_retries=1, trial_timeout_s=10)).failed == 1
+    assert launch(run, data_root, retry_policy=RetryPolicy(max_retries=1, trial_timeout_s=10)).failed == 1
     failure = run.trial(always).state().failure
     assert (failure.reason, failure.epochs) == ("time limit", 1)
     assert "longer than trial_timeout_min allows" in failure.detail
@@ -153,7 +155,7 @@ def test_trials_that_hang_are_ended_after_the_time_limit(undisturbed, tmp_path, 
     assert starts(run) == dict(zip(run.ids(), (2, 2, 1), strict=True))
 
 
-def test_a_full_disk_ends_the_launch_and_counts_against_no_trial(undisturbed, tmp_path, data_root, monkeypatch):
+def test_a_full_disk_ends_the_launch_but_is_not_a_failed_attempt(undisturbed, tmp_path, data_root, monkeypatch):
     run = make_run(tmp_path / "run", trainer="faulty:train")
     first = run.ids()[0]
     plan_faults(tmp_path / "faults", {first: {"kind": "full disk", "epoch": 1, "times": 1}}, monkeypatch)
@@ -164,19 +166,19 @@ def test_a_full_disk_ends_the_launch_and_counts_against_no_trial(undisturbed, tm
     assert numbers(run) == numbers(undisturbed)
 
 
-def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, data_root, monkeypatch):
-    """And not the end of a worker, which would be tried for ever."""
+def test_a_trial_fails_if_its_images_do_not_fit_on_the_device(tmp_path, data_root, monkeypatch):
+    """If the worker exited instead, the trial would be attempted forever."""
 
     def load(*arguments):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("designspace.data.load", load)
     run = make_run(tmp_path / "run", n=1)
-    said = []
-    worker = Worker(Settings("cpu", str(data_root), max_retries=1), said.append)
+    events = []
+    worker = Worker(Settings("cpu", str(data_root), max_retries=1), events.append)
     for _ in range(2):
-        worker.run(Order(Task(str(run.path), run.ids()[0])))
-    assert [event.kind for event in said] == ["retry", "failed"]
+        worker.run(Assignment(Task(str(run.path), run.ids()[0])))
+    assert [event.kind for event in events] == ["retry", "failed"]
     assert run.states(run.ids())[0].failure.reason == "out of memory"
     assert claims.current(run.trial(run.ids()[0]).path) is None
 
@@ -189,21 +191,23 @@ def test_images_that_do_not_fit_on_the_device_are_the_trial_s_failure(tmp_path, 
         ("CUDA error: an illegal memory access was encountered", True, True),
     ],
 )
-def test_a_worker_of_a_gpu_goes_on_where_only_memory_ran_out(tmp_path, data_root, monkeypatch, error, usable, spent):
+def test_a_gpu_worker_continues_only_after_running_out_of_memory(
+    tmp_path, data_root, monkeypatch, error, usable, spent
+):
     def load(*arguments):
         raise RuntimeError(error)
 
     monkeypatch.setattr("designspace.data.load", load)
     monkeypatch.setattr("designspace.training.failures.release_memory", lambda: usable)
     run = make_run(tmp_path / "run", n=1)
-    said = []
-    worker = Worker(Settings("cuda", str(data_root), max_retries=0), said.append)
-    worker.run(Order(Task(str(run.path), run.ids()[0])))
+    events = []
+    worker = Worker(Settings("cuda", str(data_root), max_retries=0), events.append)
+    worker.run(Assignment(Task(str(run.path), run.ids()[0])))
     assert worker.is_spent == spent
-    assert [event.kind for event in said] == ["leaving"] * spent + ["failed"]
+    assert [event.kind for event in events] == ["leaving"] * spent + ["failed"]
 
 
-def test_a_trainer_that_is_not_there_stops_everything(tmp_path, data_root):
+def test_a_missing_trainer_ends_the_launch(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2, trainer="nowhere:train")
     with pytest.raises(RunError, match="trainer nowhere:train cannot be imported .* is it on PYTHONPATH"):
         launch(run, data_root)
@@ -211,7 +215,7 @@ def test_a_trainer_that_is_not_there_stops_everything(tmp_path, data_root):
 
 
 def signalled(run, root, sent, victim):
-    """Run with one worker, and send a signal to a process of the pool after the first trial's first epoch."""
+    """Run with one worker, and send a signal to a process of the pool after the first epoch of the first trial."""
     tasks, _, _ = tasks_of([run])
     pending = [sent]
 
@@ -224,14 +228,14 @@ def signalled(run, root, sent, victim):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_a_worker_that_is_ended_from_outside_costs_no_trial(sent, undisturbed, tmp_path, data_root):
+def test_no_trial_fails_when_a_worker_is_killed_from_outside(sent, undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "ended")
     signalled(run, data_root, sent, lambda pool: pool._workers[0].process)
     assert numbers(run) == numbers(undisturbed)
     assert sum(len(run.trial(id_).attempts()) for id_ in run.ids()) == (sent == signal.SIGKILL)
 
 
-def test_a_fork_server_that_is_killed_costs_no_trial(undisturbed, tmp_path, data_root):
+def test_no_trial_fails_when_the_fork_server_is_killed(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "ended")
     signalled(run, data_root, signal.SIGKILL, lambda pool: pool._server._process)
     assert numbers(run) == numbers(undisturbed)
@@ -239,7 +243,7 @@ def test_a_fork_server_that_is_killed_costs_no_trial(undisturbed, tmp_path, data
     assert not any(run.trial(id_).attempts() for id_ in run.ids())
 
 
-def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, tmp_path, data_root, monkeypatch):
+def test_killing_a_worker_that_does_not_stop_is_not_a_failed_attempt(undisturbed, tmp_path, data_root, monkeypatch):
     monkeypatch.setattr("designspace.sweeps.local.GRACE_S", 1.0)
     run = make_run(tmp_path / "run", trainer="faulty:train")
     first = run.ids()[0]
@@ -260,19 +264,19 @@ def test_a_worker_that_does_not_stop_when_it_is_told_costs_no_try(undisturbed, t
     assert run.trial(first).attempts() == ()
 
 
-def test_workers_that_cannot_start_end_in_one_message(tmp_path, data_root):
+def test_workers_that_cannot_start_give_one_message(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2)
     pool = Pool(CPU, data_root, [run.new_launch({})], tmp_path / "no code here", lambda task, event: None)
     broken = tmp_path / "no code here" / "designspace"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise SystemExit(7)")
     with pytest.raises(
-        RunError, match=r"workers cannot start here \(exit code 7\); their last words are in .*workers.log"
+        RunError, match=r"workers cannot start here \(exit code 7\); see the last lines of .*workers.log"
     ):
         pool.run(tasks_of([run])[0])
 
 
-def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path, data_root):
+def test_an_error_in_one_trial_does_not_affect_other_trials(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "raises")
     first, second, *_ = run.ids()
     # The checkpoint of another trial is refused.
@@ -286,13 +290,13 @@ def test_an_error_of_a_trial_s_own_fails_that_trial_alone(undisturbed, tmp_path,
     assert numbers(run)[1:] == numbers(undisturbed)[1:]
 
 
-def test_a_learning_rate_that_is_too_high_diverges(tmp_path, data_root):
+def test_trials_diverge_if_the_learning_rate_is_too_high(tmp_path, data_root):
     run = make_run(tmp_path / "diverged", n=2, lr=1e12)
     assert launch(run, data_root, CPU[:1]).failed == 2
     assert run_status(run).reasons == {"diverged": 2}
 
 
-def test_a_trial_that_somebody_is_seen_to_work_on_is_left_to_them(tmp_path, data_root):
+def test_a_trial_with_an_active_owner_is_left_to_it(tmp_path, data_root):
     run = make_run(tmp_path / "shared", n=2)
     first = run.trial(run.ids()[0])
     first.path.mkdir(parents=True)
@@ -310,12 +314,12 @@ def test_a_trial_that_somebody_is_seen_to_work_on_is_left_to_them(tmp_path, data
     finally:
         owner.kill()
         owner.wait()
-    assert launch(run, data_root).left == 0  # its process is gone, so the trial is free at once
+    assert launch(run, data_root).left == 0  # its process has exited, so the trial is free immediately
     assert [len(run.trial(id_).attempts()) for id_ in run.ids()] == [1, 0]
 
 
 def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tmp_path, data_root, monkeypatch):
-    """Its clock may be an hour off in either direction: only change counts."""
+    """Its clock may be off by an hour in either direction, since only changes count."""
     monkeypatch.setattr(claims, "LEASE_S", 3.0)
     run = make_run(tmp_path / "lost")
     for id_, skew in zip(run.ids(), (3600, -3600), strict=False):
@@ -331,20 +335,20 @@ def test_the_claim_of_a_lost_machine_is_taken_over_after_a_lease(undisturbed, tm
 
 def test_two_devices_train_a_trial_together(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=1, devices=2)
-    assert launch(run, data_root, slots("cpu", 1, gpus_per_trial=2)).failed == 0
+    assert launch(run, data_root, worker_slots("cpu", 1, gpus_per_trial=2)).failed == 0
     result = run.states(run.ids())[0].result
     assert result.device == "2 x cpu"
     assert 0 < result.final_error < 95
 
 
-def test_missing_data_stop_everything_with_one_message(tmp_path):
+def test_missing_data_end_the_launch_with_one_message(tmp_path):
     run = make_run(tmp_path / "nodata")
     with pytest.raises(RunError, match="unknown data set 'patterns'.*designspace.prepare data=folder"):
         launch(run, tmp_path / "empty")
     assert run_status(run).counts["waiting"] == 4
 
 
-def test_a_run_goes_on_after_its_population_grew(undisturbed, tmp_path, data_root):
+def test_a_run_continues_after_its_population_was_extended(undisturbed, tmp_path, data_root):
     run = make_run(tmp_path / "grown", n=2)
     launch(run, data_root, CPU[:1])
     run.create(SPACE.sample(4), {})
@@ -353,7 +357,7 @@ def test_a_run_goes_on_after_its_population_grew(undisturbed, tmp_path, data_roo
     assert numbers(run) == numbers(undisturbed)
 
 
-def test_images_that_do_not_fit_are_refused_before_anything_runs(data_root):
+def test_images_that_do_not_fit_are_refused_before_the_launch(data_root):
     with pytest.raises(InputError, match="3 channels, 224 x 224 pixels and 1000 classes, but patterns has"):
         check_fit(catalog.space("AnyNetXA").template, RECIPE, data_root)
     with pytest.raises(InputError, match="unknown data set 'mnist'; choose from: fashion_mnist"):
@@ -368,25 +372,25 @@ def test_images_that_do_not_fit_are_refused_before_anything_runs(data_root):
         (("cpu", "two"), "workers \\(or null\\) must be a whole number >= 1"),
     ],
 )
-def test_bad_places(arguments, message):
+def test_invalid_slot_options(arguments, message):
     with pytest.raises(InputError, match=message):
-        slots(*arguments)
+        worker_slots(*arguments)
 
 
-def test_workers_as_far_as_memory_goes(monkeypatch, data_root):
-    monkeypatch.setattr("designspace.sweeps.places.available_bytes", lambda: 4e9)
+def test_memory_limits_the_number_of_workers(monkeypatch, data_root):
+    monkeypatch.setattr("designspace.sweeps.slots.available_bytes", lambda: 4e9)
     need = worker_bytes(Costs.of(SPACE.sample(4), 16), RECIPE, "cpu", data_root)
     assert 0.3e9 < need < 1e9
     assert within_memory(CPU, need, is_fixed=False) == (CPU, "")
-    places, note = within_memory(32 * CPU, need, is_fixed=False)
-    assert len(places) == int(3.6e9 / need)
-    assert f"{len(places)} workers are started" in note
-    places, note = within_memory(32 * CPU, need, is_fixed=True)
-    assert len(places) == 64
+    slots, note = within_memory(32 * CPU, need, is_fixed=False)
+    assert len(slots) == int(3.6e9 / need)
+    assert f"{len(slots)} workers are started" in note
+    slots, note = within_memory(32 * CPU, need, is_fixed=True)
+    assert len(slots) == 64
     assert note.startswith("warning: 64 workers need about")
 
 
-def test_images_that_are_mapped_into_memory_are_shared(monkeypatch):
+def test_memory_mapped_images_are_not_counted_per_worker(monkeypatch):
     costs, recipe = Costs.of(SPACE.sample(4), 160), Recipe(data="large")
     monkeypatch.setattr("designspace.data.shape", lambda name, root: (3, 160, 1000))
     monkeypatch.setattr("designspace.data.counts", lambda name, root: (1_281_167, 50_000))
@@ -395,43 +399,43 @@ def test_images_that_are_mapped_into_memory_are_shared(monkeypatch):
     assert part - worker_bytes(costs, recipe, "cpu") == 2.0 * 100_000 * 3 * 160**2
 
 
-def test_gpus_are_shared_out(monkeypatch):
-    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 4)
-    assert slots() == [Slot("cuda", (i,)) for i in range(4)]
-    assert slots(workers_per_gpu=2) == 2 * [Slot("cuda", (i,)) for i in range(4)]
-    assert slots(gpus_per_trial=2) == [Slot("cuda", (0, 1)), Slot("cuda", (2, 3))]
-    assert slots(gpus_per_trial=3) == [Slot("cuda", (0, 1, 2))]
+def test_gpus_are_divided_among_slots(monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.slots._count_gpus", lambda: 4)
+    assert worker_slots() == [Slot("cuda", (i,)) for i in range(4)]
+    assert worker_slots(workers_per_gpu=2) == 2 * [Slot("cuda", (i,)) for i in range(4)]
+    assert worker_slots(gpus_per_trial=2) == [Slot("cuda", (0, 1)), Slot("cuda", (2, 3))]
+    assert worker_slots(gpus_per_trial=3) == [Slot("cuda", (0, 1, 2))]
     with pytest.raises(InputError, match="gpus_per_trial is 8, but there are 4 GPUs"):
-        slots(gpus_per_trial=8)
+        worker_slots(gpus_per_trial=8)
     with pytest.raises(InputError, match="cannot both be above 1"):
-        slots(gpus_per_trial=2, workers_per_gpu=2)
+        worker_slots(gpus_per_trial=2, workers_per_gpu=2)
 
 
-def test_one_worker_a_core():
-    assert slots("cpu") == [Slot("cpu")] * len(os.sched_getaffinity(0))
-    assert slots("cpu", 3) == [Slot("cpu")] * 3
+def test_there_is_one_worker_per_core():
+    assert worker_slots("cpu") == [Slot("cpu")] * len(os.sched_getaffinity(0))
+    assert worker_slots("cpu", 3) == [Slot("cpu")] * 3
 
 
-def test_progress_counts_epochs_of_resumed_trials_right(monkeypatch):
+def test_progress_counts_epochs_of_resumed_trials_correctly(monkeypatch):
     tasks = [Task("r", "a"), Task("r", "b")]
     progress = PoolProgress(tasks, epochs=10, finished=3, best=20.0)
     now = progress._started
     monkeypatch.setattr("time.monotonic", lambda: now + 10)
     assert progress.left_s is None
-    progress.take(tasks[0], Event("ready"))
-    progress.take(tasks[0], Event("epoch", epoch=9, error=30.0))
+    progress.handle_event(tasks[0], Event("ready"))
+    progress.handle_event(tasks[0], Event("epoch", epoch=9, error=30.0))
     assert (progress.total, progress.finished) == (5, 3)
     assert progress.left_s == pytest.approx(110)
-    progress.take(tasks[0], Event("epoch", epoch=10, error=15.0))
-    progress.take(tasks[0], Event("done", epoch=10, error=15.0))
+    progress.handle_event(tasks[0], Event("epoch", epoch=10, error=15.0))
+    progress.handle_event(tasks[0], Event("done", epoch=10, error=15.0))
     assert (progress.finished, progress.best, progress.left_s) == (4, 15.0, pytest.approx(50))
-    progress.take(tasks[1], Event("failed", detail="diverged: loss is nan"))
+    progress.handle_event(tasks[1], Event("failed", detail="diverged: loss is nan"))
     assert (progress.finished, progress.failed, progress.left_s) == (5, 1, 0)
 
 
-def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
-    """Two trials of a minute side by side, a pause of a day, then two more: 120 an hour, and the pause is forgotten."""
-    monkeypatch.setattr("designspace.sweeps.status.RECENT", 2)
+def test_the_speed_of_a_run_is_measured_over_recent_trials(tmp_path, monkeypatch):
+    """Two parallel trials of a minute, a pause of a day, two more: 120 per hour, since the pause does not count."""
+    monkeypatch.setattr("designspace.sweeps.status.RECENT_TRIALS", 2)
     run = make_run(tmp_path / "speed", n=5)
     for i, id_ in enumerate(run.population().ids[:4]):
         start = 1e9 + (86_400 if i >= 2 else 0)
@@ -442,15 +446,15 @@ def test_the_speed_of_a_run_is_that_of_its_last_trials(tmp_path, monkeypatch):
         os.utime(folder.path / "result.json", (start + 60, start + 60))
     status = run_status(run)
     assert status.trials_per_hour == pytest.approx(120)
-    assert status.left_s is None  # nothing runs, so there is no end to expect
+    assert status.left_s is None  # nothing is running, so the end is unknown
     last = run.trial(run.population().ids[4])
     last.path.mkdir(parents=True)
     claims.take(last.path)
     assert run_status(run).left_s == pytest.approx(30)
 
 
-def test_copied_trials_say_nothing_of_the_speed(tmp_path):
-    """A copy's files are as old as the copy: trials of a minute each seem to take no time at all."""
+def test_copied_trials_do_not_count_for_the_speed(tmp_path):
+    """The files of a copy have the time of the copy, so that trials of a minute seem to take no time."""
     run = make_run(tmp_path / "copied", n=3)
     for i, id_ in enumerate(run.population().ids[:2]):
         run.trial(id_).write_trial(Trial(run.population()[i], RECIPE, 0))
@@ -458,8 +462,8 @@ def test_copied_trials_say_nothing_of_the_speed(tmp_path):
     assert run_status(run).trials_per_hour is None
 
 
-def test_messages_read_back():
-    order, event = Order(Task("runs/ä b", "0123"), "2/ab"), Event("epoch", 3, 12.5, 'a "line"\nand more')
-    assert Order.from_line(order.to_line()) == order
+def test_messages_are_read_back_unchanged():
+    assignment, event = Assignment(Task("runs/ä b", "0123"), "2/ab"), Event("epoch", 3, 12.5, 'a "line"\nand more')
+    assert Assignment.from_line(assignment.to_line()) == assignment
     assert Event.from_line(event.to_line()) == event
     assert event.to_line().count(b"\n") == 1

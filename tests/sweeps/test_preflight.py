@@ -1,4 +1,4 @@
-"""What is checked before a training fixes anything."""
+"""Checks before a training writes anything."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ SPLIT = dataclasses.replace(NETWORK, radix=2)
         ({"policy": "autoaugment", "lighting": 0.1}, "lighting is for images of 3 channels, but these have 1"),
     ],
 )
-def test_a_recipe_that_does_not_fit_its_images(changes, message):
+def test_a_recipe_that_does_not_fit_its_images_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         check_training(Recipe(**changes), NetworkColumns.of(NETWORK))
 
@@ -55,12 +55,12 @@ def test_a_recipe_that_does_not_fit_its_images(changes, message):
 )
 def test_batch_norm_needs_two_values(network, changes):
     assert check_training(Recipe(**changes), NetworkColumns.of(NETWORK))
-    with pytest.raises(InputError, match="one image at a time, and batch-norm needs two or more in networks with"):
+    with pytest.raises(InputError, match="one image at a time, but batch-norm needs two or more in networks with"):
         check_training(Recipe(**changes), NetworkColumns.of(network))
     assert check_training(Recipe(**changes, trainer="mine:train"), NetworkColumns.of(network))
 
 
-def test_batch_norm_is_shared_by_gpus_only():
+def test_synchronised_batch_norm_needs_gpus():
     shared = Recipe(devices=2, sync_norm=True)
     shared.check_device("cuda")
     with pytest.raises(InputError, match="sync_norm=true with devices=2 needs GPUs, not cpu devices; choose"):
@@ -69,14 +69,16 @@ def test_batch_norm_is_shared_by_gpus_only():
         dataclasses.replace(shared, **changes).check_device("cpu")
 
 
-def test_devices_that_share_statistics_see_more_than_one_image():
+def test_devices_with_synchronised_batch_norm_see_more_than_one_image():
     assert check_training(Recipe(batch_size=4, devices=4, sync_norm=True), NetworkColumns.of(SPLIT))
-    with pytest.raises(InputError, match=r"by recipe.devices=4 are one .* take fewer parts, or recipe.batch_size=8 or"):
+    with pytest.raises(
+        InputError, match=r"by recipe.devices=4 are one .* choose fewer parts, or recipe.batch_size=8 or"
+    ):
         check_training(Recipe(batch_size=4, devices=4), NetworkColumns.of(SPLIT))
 
 
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNeSt"])
-def test_one_network_of_a_population_is_enough(name):
+def test_one_unsuitable_network_of_a_population_is_an_error(name):
     space = catalog.space(name, **SMALL, radix=[0, 2])
     population = space.sample(20)
     columns = space.network_columns(population.columns)
@@ -86,21 +88,21 @@ def test_one_network_of_a_population_is_enough(name):
     assert check_training(Recipe(batch_size=1), space.network_columns(plain))
 
 
-def test_what_is_taken_of_the_images():
+def test_numbers_of_images_that_a_recipe_uses():
     recipe = Recipe(train_images=1000, heldout_images=100, test_images=50, batch_size=64)
     images = check_training(recipe, NetworkColumns.of(NETWORK))
     assert images == Images(DataShape(1, 28, 10), train=900, test=50, batch=64)
     assert images.steps == 14
 
 
-def test_images_of_one_class(monkeypatch):
+def test_images_of_one_class_are_refused(monkeypatch):
     monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 16, 1))
     monkeypatch.setattr("designspace.data.counts", lambda name, root: DataCounts(10, 10))
-    with pytest.raises(InputError, match="one has images of one class"):
+    with pytest.raises(InputError, match="one has images of only one class"):
         check_training(Recipe(data="one"), NetworkColumns.of(networks.get("resnet50")))
 
 
-def test_networks_fit_the_images_as_they_are_cropped(tmp_path, monkeypatch):
+def test_the_crop_size_counts_for_the_fit_of_networks(tmp_path, monkeypatch):
     template = catalog.space("AnyNetXB").template
     check_fit(template, Recipe(data="imagenet"), tmp_path)  # not packed here: of the size in the papers
     monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 160, 1000))

@@ -16,7 +16,7 @@ exit %d
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
-    """A stand-in for the service's control program: no GPU is here. It notes what it is told."""
+    """Replace the control program of the service, which needs a GPU, by one that logs its input."""
 
     def make(code=0):
         path = tmp_path / "nvidia-cuda-mps-control"
@@ -30,34 +30,34 @@ def service(tmp_path, monkeypatch):
     return make
 
 
-def test_the_service_runs_as_long_as_the_workers_do(service):
-    said = service()
+def test_the_service_runs_as_long_as_the_workers(service):
+    log = service()
     with shared_gpus(TWO) as environment:
         folder = environment["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(folder).is_dir()
-        assert said.read_text() == f"-d {folder} unset \n"
-    assert said.read_text().endswith(f" {folder} unset quit\n")
+        assert log.read_text() == f"-d {folder} unset \n"
+    assert log.read_text().endswith(f" {folder} unset quit\n")
     assert not Path(folder).exists()
 
 
-@pytest.mark.parametrize("places", [[Slot("cpu"), Slot("cpu")], [Slot("cuda", (0,)), Slot("cuda", (1,))]])
-def test_who_shares_no_gpu_needs_no_service(service, places):
-    said = service()
-    with shared_gpus(places) as environment:
+@pytest.mark.parametrize("slots", [[Slot("cpu"), Slot("cpu")], [Slot("cuda", (0,)), Slot("cuda", (1,))]])
+def test_the_service_is_not_started_if_no_gpu_is_shared(service, slots):
+    log = service()
+    with shared_gpus(slots) as environment:
         assert environment == {}
-    assert not said.exists()
+    assert not log.exists()
 
 
 @pytest.mark.parametrize("variable", ["CUDA_MPS_PIPE_DIRECTORY", "DESIGNSPACE_MPS"])
-def test_a_service_of_the_users_own_is_left_alone_and_so_is_who_wants_none(service, variable, monkeypatch):
-    said = service()
+def test_an_environment_variable_prevents_the_start_of_the_service(service, variable, monkeypatch):
+    log = service()
     monkeypatch.setenv(variable, "0")
     with shared_gpus(TWO) as environment:
         assert environment == {}
-    assert not said.exists()
+    assert not log.exists()
 
 
-def test_where_the_service_does_not_start_workers_take_turns(service, caplog):
+def test_workers_take_turns_if_the_service_does_not_start(service, caplog):
     service(code=1)
     with shared_gpus(TWO) as environment:
         assert environment == {}

@@ -9,7 +9,7 @@ from designspace.support.errors import InputError
 from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.slurm import _job_name, _trials_per_task, check_path
-from designspace.sweeps.slurm_settings import Slurm
+from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials.trial import TrialResult
 
 
@@ -26,12 +26,12 @@ from designspace.trials.trial import TrialResult
         ("1-0:0", None),
     ],
 )
-def test_time_limits_as_slurm_reads_them(time, minutes):
+def test_time_limits_are_read_as_in_slurm(time, minutes):
     if minutes is None:
         with pytest.raises(InputError, match="time must be minutes or"):
-            Slurm(time=time)
+            SlurmSettings(time=time)
     else:
-        assert Slurm(time=time).minutes == minutes
+        assert SlurmSettings(time=time).minutes == minutes
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,24 @@ def test_time_limits_as_slurm_reads_them(time, minutes):
         ({"trials_per_task": 0}, "trials_per_task \\(or null\\) must be a whole number >= 1, not 0"),
         ({"array_parallelism": 2.5}, "array_parallelism \\(or null\\) must be a whole number"),
         ({"gpus_per_task": -1}, "gpus_per_task \\(or null\\) must be a whole number >= 0"),
-        ({"setup": {"a": 1}}, "setup must be a list of words"),
+        ({"setup": {"a": 1}}, "setup must be a list of texts"),
     ],
 )
-def test_bad_settings(fields, message):
+def test_invalid_settings(fields, message):
     with pytest.raises(InputError, match=message):
-        Slurm.from_dict(fields)
+        SlurmSettings.from_dict(fields)
 
 
-def test_settings_as_sbatch_wants_them():
-    settings = Slurm.from_dict({"memory": 1.5, "sbatch": ["mail-type=END", "--exclusive"], "setup": "module load x"})
+def test_settings_are_converted_for_sbatch():
+    settings = SlurmSettings.from_dict(
+        {"memory": 1.5, "sbatch": ["mail-type=END", "--exclusive"], "setup": "module load x"}
+    )
     assert settings.mem == "1536M"
     assert settings.more == {"mail-type": "END", "exclusive": True}
     assert settings.setup == ("module load x",)
-    assert Slurm(memory="8000M").mem == "8000M"
-    assert (Slurm(time=2).delay_s, Slurm(time=2).limit_s) == (30, 0)
-    assert Slurm(time=60).limit_s == 3420
+    assert SlurmSettings(memory="8000M").mem == "8000M"
+    assert (SlurmSettings(time=2).delay_s, SlurmSettings(time=2).limit_s) == (30, 0)
+    assert SlurmSettings(time=60).limit_s == 3420
 
 
 @pytest.mark.parametrize(
@@ -68,12 +70,12 @@ def test_settings_as_sbatch_wants_them():
         (1000, 36, {"time": 60}, 50),  # half the limit
         (1000, 7200, {}, 1),
         (10, 36, {}, 10),
-        (100, 36, {"array_parallelism": 10}, 10),  # all that may run at once have something to do
-        (1000, 36, {"max_submitted": 4}, 250),  # all fit into the queue
+        (100, 36, {"array_parallelism": 10}, 10),  # all tasks that may run at once have trials
+        (1000, 36, {"max_submitted": 4}, 250),  # all trials fit into the queue
     ],
 )
 def test_trials_per_task(count, trial_s, fields, expected):
-    assert _trials_per_task(count, trial_s, Slurm(**fields)) == expected
+    assert _trials_per_task(count, trial_s, SlurmSettings(**fields)) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_trials_per_task(count, trial_s, fields, expected):
     ],
 )
 def test_gpus_of_a_task(fields, gpus):
-    assert Slurm(**fields).gpus == gpus
+    assert SlurmSettings(**fields).gpus == gpus
 
 
 @pytest.mark.parametrize(
@@ -101,13 +103,13 @@ def test_gpus_of_a_task(fields, gpus):
         ({"sbatch": ["array=0-5"]}, "sbatch must not set array"),
     ],
 )
-def test_bad_launchers(fields, message, tmp_path):
+def test_invalid_launchers(fields, message, tmp_path):
     slurm = app.compose("launch", ["run=x", "launcher=slurm"])["launcher"]
     with pytest.raises(InputError, match=re.escape(message)):
         Launcher.from_dict({**slurm, **fields}, tmp_path, {})
 
 
-def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path, data_root):
+def test_the_duration_of_a_trial_is_estimated_then_measured(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=6)
     population, recipe = run.population(), run.plan().recipe
     guess = trial_seconds(run, Costs.of(population, 16), recipe, "cpu", data_root)
@@ -120,7 +122,7 @@ def test_the_time_of_a_trial_is_guessed_then_measured(tmp_path, data_root):
 
 
 @pytest.mark.parametrize("name", ["o'brien", "a b", "a,b", 'x"y', "[x]", "$z", "{y}", "ä", "2024_01_15", "a=b", "~"])
-def test_paths_that_slurm_takes(name):
+def test_paths_that_slurm_accepts(name):
     check_path(Path("/runs") / name)
     assert _job_name(name, "token", 0).isascii()
     assert "," not in _job_name(name)
@@ -129,19 +131,19 @@ def test_paths_that_slurm_takes(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("100%j", "a meaning of its own for % in paths; rename the folder"),
-        ("back\\slash", r"a meaning of its own for \\ in paths"),
-        ("%\\", r"for % and \\ in paths"),
-        ("caf\udce9", "a batch script cannot hold this path"),
-        ("two\nlines", "a batch script cannot hold this path"),
+        ("100%j", "SLURM interprets % in paths; rename the folder"),
+        ("back\\slash", r"SLURM interprets \\ in paths"),
+        ("%\\", r"interprets % and \\ in paths"),
+        ("caf\udce9", "characters that a batch script cannot contain"),
+        ("two\nlines", "characters that a batch script cannot contain"),
     ],
 )
-def test_paths_that_slurm_does_not_take(name, message):
+def test_paths_that_slurm_does_not_accept(name, message):
     with pytest.raises(InputError, match=message):
         check_path(Path("/runs") / name)
 
 
-def test_partitions_and_accounts_that_look_like_numbers():
-    words = ["run=x", "launcher=slurm", "launcher.partition=2024_01", "launcher.account=1e3", "launcher.qos=true"]
-    slurm = app.compose("launch", words)["launcher"]
+def test_partitions_and_accounts_that_look_like_numbers_stay_texts():
+    arguments = ["run=x", "launcher=slurm", "launcher.partition=2024_01", "launcher.account=1e3", "launcher.qos=true"]
+    slurm = app.compose("launch", arguments)["launcher"]
     assert (slurm["partition"], slurm["account"], slurm["qos"], slurm["gres"]) == ("2024_01", "1e3", "true", None)

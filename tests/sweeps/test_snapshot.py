@@ -18,28 +18,28 @@ def copy(tmp_path):
 
 
 def files(folder):
-    """Every file below a folder with its content; a link or a folder without files is there as well."""
+    """Return every file below a folder with its content; links and empty folders are included."""
     paths = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink() or not any(path.iterdir())]
-    whole = {path for path in paths if path.is_file() and not path.is_symlink()}
-    return {str(path.relative_to(folder)): path.read_bytes() if path in whole else None for path in paths}
+    regular = {path for path in paths if path.is_file() and not path.is_symlink()}
+    return {str(path.relative_to(folder)): path.read_bytes() if path in regular else None for path in paths}
 
 
-def imported_from(place, code="import designspace; print(designspace.__file__)", **variables):
-    """What a Python process says that imports the package from a copy, and is started inside the checkout."""
-    environment = {**os.environ, **snapshot.environment(place), **variables}
+def imported_from(copy, code="import designspace; print(designspace.__file__)", **variables):
+    """Return the output of a Python process in the checkout that imports the package from a copy."""
+    environment = {**os.environ, **snapshot.environment(copy), **variables}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=snapshot.PACKAGE.parent, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_the_copy_is_what_is_imported(copy):
-    assert snapshot.snapshot(copy.parent) == copy  # the same code, the same copy
+def test_the_copy_is_imported(copy):
+    assert snapshot.snapshot(copy.parent) == copy  # the same code gives the same copy
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
     assert imported_from(copy) == str(copy / "designspace" / "__init__.py")
 
 
-def test_other_code_is_another_copy(copy, tmp_path, monkeypatch):
+def test_different_code_gives_another_copy(copy, tmp_path, monkeypatch):
     checkout = Path(shutil.copytree(copy / "designspace", tmp_path / "checkout" / "designspace"))
     monkeypatch.setattr(snapshot, "PACKAGE", checkout)
     assert snapshot.snapshot(copy.parent) == copy
@@ -48,7 +48,7 @@ def test_other_code_is_another_copy(copy, tmp_path, monkeypatch):
     assert snapshot.snapshot(copy.parent) != copy
 
 
-def test_a_full_disk_leaves_no_half_copy(tmp_path):
+def test_a_full_disk_leaves_no_partial_copy(tmp_path):
     with no_file_larger_than(16384), pytest.raises(RunError, match="File too large"):
         snapshot.snapshot(tmp_path / "code")
     assert list((tmp_path / "code").iterdir()) == []
@@ -70,7 +70,7 @@ def test_no_byte_code_is_written_into_a_copy(copy):
 
 
 def _truncate_byte_code(copy):
-    """What a full disk left in the copies of earlier versions."""
+    """Truncate the byte code, as a full disk did in copies of earlier versions."""
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(copy)], check=True)
     for path in copy.rglob("*.pyc"):
         os.truncate(path, path.stat().st_size // 2)
@@ -87,8 +87,8 @@ DAMAGE = {
     "a file is cut off": lambda copy: os.truncate(copy / "designspace/sweeps/messages.py", 100),
     "one byte differs": lambda copy: _change_first_byte(copy / "designspace/__init__.py"),
     "byte code is cut off": _truncate_byte_code,
-    "a stranger's module": lambda copy: (copy / "sitecustomize.py").write_text("raise SystemExit('ran')"),
-    "a stranger's package": lambda copy: shutil.copytree(copy / "designspace", copy / "numpy"),
+    "an extra module": lambda copy: (copy / "sitecustomize.py").write_text("raise SystemExit('ran')"),
+    "an extra package": lambda copy: shutil.copytree(copy / "designspace", copy / "numpy"),
     "a compiled module that would be preferred": lambda copy: (copy / "designspace/launch.so").write_bytes(b"x"),
     "a file is a link": lambda copy: _replace_by_link(copy / "designspace/launch.py", copy.parent.parent / "launch.py"),
     "a folder is a link": lambda copy: _replace_by_link(copy / "designspace/data", copy.parent.parent / "data"),
@@ -123,7 +123,7 @@ def test_a_copy_that_differs_is_repaired(damage, copy):
     assert imported_from(copy) == str(copy / "designspace" / "__init__.py")
 
 
-def test_what_a_link_points_to_is_never_touched(copy, tmp_path):
+def test_targets_of_links_are_never_changed(copy, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.tex").write_text("years of work")
     (copy / "designspace" / "precious").symlink_to(tmp_path / "precious")
@@ -133,8 +133,8 @@ def test_what_a_link_points_to_is_never_touched(copy, tmp_path):
     assert files(tmp_path / "precious") == {"thesis.tex": b"years of work"}
 
 
-def test_launches_that_repair_at_once_all_get_a_whole_copy_and_tasks_miss_no_file(copy):
-    """While eight launches repair a copy again and again, a file that was whole is there at every moment."""
+def test_simultaneous_repairs_give_complete_copies_and_no_missing_files(copy):
+    """While eight launches repair a copy at the same time, an intact file is never missing."""
     whole = files(copy)
     for name in ("sweeps/messages.py", "sweeps/worker.py", "launch.py"):
         (copy / "designspace" / name).write_text("damaged")
@@ -163,7 +163,7 @@ def test_launches_that_repair_at_once_all_get_a_whole_copy_and_tasks_miss_no_fil
     assert files(copy) == whole
 
 
-def test_a_repair_that_the_disk_has_no_room_for_says_so(copy, monkeypatch):
+def test_a_repair_on_a_full_disk_is_an_error(copy, monkeypatch):
     (copy / "designspace" / "launch.py").write_text("damaged")
 
     def write(path, content):

@@ -18,7 +18,7 @@ from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, 
 
 @pytest.fixture
 def run(tmp_path):
-    """Two done trials, two failed ones, one that is at work and one that never began."""
+    """A run with two done trials, two failed ones, one that was started and one that was not."""
     run = make_run(tmp_path / "run", n=6)
     for i, id_ in enumerate(run.ids()[:5]):
         folder, trial = run.trial(id_), Trial(run.population()[i], RECIPE, 0)
@@ -36,59 +36,60 @@ def run(tmp_path):
     return run
 
 
-def test_failed_trials_wait_again(run):
+def test_retried_trials_wait_again(run):
     ids = run.ids()
     assert retry(run, reason="worker died") == [ids[3]]
     assert run.trial(ids[3]).attempts() == ()
     assert run_status(run).counts == {"done": 2, "failed": 1, "running": 0, "waiting": 3}
     assert retry(run, trial=ids[0]) == []  # it has not failed
     assert retry(run) == [ids[2]]
-    assert run.trial(ids[2]).checkpoint.exists()  # it goes on from there
+    assert run.trial(ids[2]).checkpoint.exists()  # it resumes from it
     with pytest.raises(InputError, match="unknown reason 'crash'; choose from: diverged, out of memory"):
         retry(run, reason="crash")
     with pytest.raises(InputError, match="has no trial 'abc'"):
         retry(run, trial="abc")
 
 
-def test_what_is_no_longer_needed_is_listed_and_only_what_is_named_is_deleted(run):
+def test_leftovers_are_listed_and_only_the_chosen_kinds_are_deleted(run):
     ids = run.ids()
-    half = run.trial(ids[0]).path / ".result.json.abc.tmp"
-    half.write_bytes(bytes(7))
-    os.utime(half, (0, 0))
-    (run.trial(ids[0]).path / ".result.json.def.tmp").write_bytes(bytes(8))  # somebody may be writing it now
-    gone = subprocess.run([sys.executable, "-c", _take(run.trial(ids[5]).path)], check=True)
-    assert gone.returncode == 0
+    partial = run.trial(ids[0]).path / ".result.json.abc.tmp"
+    partial.write_bytes(bytes(7))
+    os.utime(partial, (0, 0))
+    (run.trial(ids[0]).path / ".result.json.def.tmp").write_bytes(bytes(8))  # a process may still be writing it
+    finished = subprocess.run([sys.executable, "-c", _take(run.trial(ids[5]).path)], check=True)
+    assert finished.returncode == 0
     claim = claims.take(run.trial(ids[4]).path)
     launch = run.new_launch({**origin(), "launcher": "local"})
     before = {path for path in run.path.rglob("*") if path.is_file()}
-    found = leftovers(run, keep_best=1)
+    listed = leftovers(run, keep_best=1)
     assert {path for path in run.path.rglob("*") if path.is_file()} == before
-    sizes = {kind: [size for _, size in found[kind]] for kind in KINDS}
+    sizes = {kind: [size for _, size in listed[kind]] for kind in KINDS}
     assert sizes["temporary"] == [7]
-    assert [path.parent.name for path, _ in found["claims"]] == [ids[5]]
+    assert [path.parent.name for path, _ in listed["claims"]] == [ids[5]]
     assert sizes["failed"] == [3000, 4000]
-    assert sizes["checkpoints"] == [1000]  # the better of the two done ones keeps its weights
-    assert sizes["launches"] == []  # a trial is at work
+    assert sizes["checkpoints"] == [1000]  # the better of the two done trials keeps its weights
+    assert sizes["launches"] == []  # a trial is running
     with pytest.raises(InputError, match="unknown kind 'everything'; choose from: temporary, claims"):
-        delete(found, ["temporary", "everything"])
+        delete(listed, ["temporary", "everything"])
     assert {path for path in run.path.rglob("*") if path.is_file()} == before
-    assert delete(found, ["checkpoints", "temporary"]) == (2, 1007)
+    assert delete(listed, ["checkpoints", "temporary"]) == (2, 1007)
     assert not run.trial(ids[0]).checkpoint.exists()
     assert run.trial(ids[1]).checkpoint.exists()
     claim.release()
-    assert leftovers(run)["launches"] == []  # its process, this one, is not known to be done
-    launch.note(ended=True)
+    assert leftovers(run)["launches"] == []  # its process is this one, so it is not known to have ended
+    launch.update(ended=True)
     assert leftovers(run)["launches"] == [(launch.path / "launch.json", (launch.path / "launch.json").stat().st_size)]
     delete(leftovers(run), ["launches"])
     assert run.launches() == []
 
 
 def _take(folder):
+    """Return code that creates a folder and claims it."""
     code = "import pathlib; from designspace.trials import claims; "
     return f"{code}p = pathlib.Path({str(folder)!r}); p.mkdir(); claims.take(p)"
 
 
-def test_what_may_be_another_machine_s_is_not_deleted_however_old_it_looks(run):
+def test_old_files_that_may_belong_to_another_machine_are_not_deleted(run):
     folder = run.trial(run.ids()[4])
     claim = claims.take(folder.path)
     claim.path.write_text(claim.path.read_text().replace(claims._machine(), "another machine"))
@@ -96,13 +97,15 @@ def test_what_may_be_another_machine_s_is_not_deleted_however_old_it_looks(run):
     for path in folder.path.iterdir():
         os.utime(path, (0, 0))
     run.new_launch({**origin(), "ended": True})
-    found = leftovers(run)
-    assert [found[kind] for kind in ("claims", "temporary", "launches")] == [[], [], []]
+    listed = leftovers(run)
+    assert [listed[kind] for kind in ("claims", "temporary", "launches")] == [[], [], []]
 
 
-def test_a_copy_of_a_run_has_none_of_its_launches(run, tmp_path):
+def test_a_copy_of_a_run_does_not_include_its_launches(run, tmp_path):
     run.new_launch({**origin(), "launcher": "local"})
-    (run.launches_path / "20260101T000000Z-abcdef").mkdir()  # of a process that was killed before it could note it
+    (
+        run.launches_path / "20260101T000000Z-abcdef"
+    ).mkdir()  # of a process that was killed before it could record the launch
     assert len(run.launches()) == 1
     copy = RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
     assert copy.launches() == []
@@ -110,12 +113,12 @@ def test_a_copy_of_a_run_has_none_of_its_launches(run, tmp_path):
     assert not run.launches()[0].is_cancelled
 
 
-def test_where_each_trial_is(run):
+def test_status_of_each_trial(run):
     ids = run.ids()
     claim = claims.take(run.trial(ids[4]).path)
     states = run.states(ids)
-    found = [trial_status(run, state) for state in states]
-    assert [(t.status, t.epochs, t.error, t.tries) for t in found] == [
+    statuses = [trial_status(run, state) for state in states]
+    assert [(t.status, t.epochs, t.error, t.attempts) for t in statuses] == [
         ("done", 2, 40.0, 0),
         ("done", 2, 39.0, 0),
         ("failed", 0, None, 1),
@@ -123,17 +126,17 @@ def test_where_each_trial_is(run):
         ("running", 1, 65.0, 0),
         ("waiting", 0, None, 0),
     ]
-    assert found[2].detail == "error: no"
-    assert found[4].where == f"{claim.owner.host}, process {os.getpid()}"
-    assert found[4].log == run.trial(ids[4]).log
-    assert found[5].log is None
+    assert statuses[2].detail == "error: no"
+    assert statuses[4].where == f"{claim.owner.host}, process {os.getpid()}"
+    assert statuses[4].log == run.trial(ids[4]).log
+    assert statuses[5].log is None
     assert run_status(run).best_id == ids[1]
 
 
 def test_a_local_launch_is_cancelled_from_anywhere(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=4, epochs=50)
     assert cancel(run) == []
-    words = [
+    command_line = [
         sys.executable,
         "-m",
         "designspace.launch",
@@ -141,16 +144,16 @@ def test_a_local_launch_is_cancelled_from_anywhere(tmp_path, data_root):
         f"data.root={data_root}",
         "launcher.workers=1",
     ]
-    launched = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    launched = subprocess.Popen(command_line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 600
     while not run_status(run).counts["running"]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    told = cancel(run)
-    assert len(told) == 1
-    assert f"process {launched.pid}" in told[0]
-    _, said = launched.communicate(timeout=600)
+    cancelled = cancel(run)
+    assert len(cancelled) == 1
+    assert f"process {launched.pid}" in cancelled[0]
+    _, errors = launched.communicate(timeout=600)
     assert launched.returncode == 1
-    assert "designspace.launch: cancelled by" in said
+    assert "designspace.launch: cancelled by" in errors
     assert run_status(run).counts["running"] == 0
     assert cancel(run) == []

@@ -47,7 +47,7 @@ def contents(folder):
         lambda folder, trial: folder.write_failure(TrialFailure("error", "no")),
         lambda folder, trial: folder.add_attempt(Attempt(TrialFailure("error", "no"), "here", 0.0)),
         lambda folder, trial: folder.add_to_log("epoch 1"),
-        lambda folder, trial: folder.forget_failure(),
+        lambda folder, trial: folder.clear_failure(),
         lambda folder, trial: folder.copy_from(folder),
         lambda folder, trial: write_text(folder.checkpoint, "old"),
         lambda folder, trial: write_folder(folder.path, {"checkpoint.pt": b"old"}),
@@ -103,7 +103,7 @@ def test_whoever_lost_a_claim_leaves_those_of_others(folder):
 
 def test_whoever_waited_for_a_folder_and_lost_it_is_told_so(tmp_path):
     def write_late():
-        with claims.alone(tmp_path):
+        with claims.exclusive(tmp_path):
             claims.take(tmp_path, claims.current(tmp_path).key)
             write_json(tmp_path / "a.json", {})
 

@@ -1,4 +1,4 @@
-"""Several processes that change one run folder at the same time, and processes that are killed meanwhile."""
+"""Several processes that change one run folder at the same time, and processes that are killed while they do so."""
 
 import itertools
 import os
@@ -22,27 +22,27 @@ SEED_1 = SPACE.sample(4, seed=1)
 
 @pytest.fixture
 def short_lease(monkeypatch):
-    """Who is killed before it could write who it is has a claim that counts for a whole lease."""
+    """Shorten the lease: if a process is killed before it has written its claim, the claim counts for a whole lease."""
     monkeypatch.setattr(claims, "LEASE_S", 0.3)
 
 
 def contents(run):
-    """The run folder's files and what is in them, without what processes that were killed left of their own."""
+    """Return the contents of a run folder's files, without claims and temporary files of killed processes."""
     files = (path for path in run.path.iterdir() if not path.name.endswith(".tmp") and not claims.is_claim(path.name))
     return {path.name: path.read_bytes() for path in files}
 
 
-def at_once(*works):
-    """Do works in processes of their own that begin together; gives their exit codes."""
+def at_once(*functions):
+    """Call functions in separate processes that start together; return their exit codes."""
     ready, go = os.pipe()
     children = []
-    for work in works:
+    for function in functions:
         if (child := os.fork()) == 0:
             status = 1
             try:
                 os.close(go)
                 os.read(ready, 1)
-                work()
+                function()
                 status = 0
             except InputError:
                 status = 2
@@ -55,7 +55,7 @@ def at_once(*works):
 
 
 @pytest.mark.parametrize("before", [None, 3])
-def test_whoever_is_killed_while_sampling_leaves_what_the_same_command_completes(before, tmp_path, short_lease):
+def test_the_same_command_completes_a_killed_sampling(before, tmp_path, short_lease):
     whole = RunFolder(tmp_path / "whole")
     if before:
         whole.create(POPULATIONS[before], {"command": "first"})
@@ -79,7 +79,7 @@ def test_whoever_is_killed_while_sampling_leaves_what_the_same_command_completes
     assert number > 8  # four files, each created and renamed, and the claim
 
 
-def test_an_extended_population_has_the_files_of_one_that_was_sampled_at_once(tmp_path):
+def test_extending_a_population_gives_the_same_files_as_sampling_it_whole(tmp_path):
     extended, whole = RunFolder(tmp_path / "extended"), RunFolder(tmp_path / "whole")
     for n in (3, 5, 8):
         extended.create(POPULATIONS[n], {})
@@ -87,7 +87,7 @@ def test_an_extended_population_has_the_files_of_one_that_was_sampled_at_once(tm
     assert contents(extended) == contents(whole)
 
 
-def test_another_command_may_follow_one_that_was_killed(tmp_path, short_lease):
+def test_another_command_can_follow_a_killed_sampling(tmp_path, short_lease):
     for number in itertools.count(1):
         run = RunFolder(tmp_path / f"killed{number}")
         run.create(POPULATIONS[3], {})
@@ -100,19 +100,19 @@ def test_another_command_may_follow_one_that_was_killed(tmp_path, short_lease):
 
 
 @pytest.mark.parametrize("sizes", [(5, 8), (8, 5), (8, 8), (5, 8, 3)])
-def test_of_several_samples_at_once_the_largest_stays(sizes, tmp_path):
+def test_the_largest_of_several_simultaneous_samples_stays(sizes, tmp_path):
     for number in range(6):
         run = RunFolder(tmp_path / f"run{number}")
         if number % 2:
             run.create(POPULATIONS[3], {})
         codes = at_once(*(lambda n=n: run.create(POPULATIONS[n], {}) for n in sizes))  # noqa: B023
         assert run.population() == POPULATIONS[max(sizes)]
-        # A smaller one that comes later is told so.
+        # A smaller one that comes later is refused.
         assert all(code == 0 or (code == 2 and n < max(sizes)) for n, code in zip(sizes, codes, strict=True))
         assert all(not claims.is_claim(path.name) for path in run.path.iterdir())
 
 
-def test_of_two_samples_with_other_seeds_one_is_refused(tmp_path):
+def test_one_of_two_simultaneous_samples_with_different_seeds_is_refused(tmp_path):
     for number in range(6):
         run = RunFolder(tmp_path / f"run{number}")
         codes = at_once(lambda: run.create(POPULATIONS[5], {}), lambda: run.create(SEED_1, {}))  # noqa: B023
@@ -120,7 +120,7 @@ def test_of_two_samples_with_other_seeds_one_is_refused(tmp_path):
         assert run.population() == (POPULATIONS[5], SEED_1)[codes.index(0)]
 
 
-def test_of_two_plans_one_counts(tmp_path):
+def test_one_of_several_simultaneous_plans_is_written(tmp_path):
     recipes = [Recipe(epochs=epochs) for epochs in (3, 4, 5)]
     for number in range(6):
         run = RunFolder(tmp_path / f"run{number}")
@@ -130,7 +130,7 @@ def test_of_two_plans_one_counts(tmp_path):
         assert run.plan() == Plan(recipes[codes.index(0)], 0)
 
 
-def test_a_plan_appears_whole(tmp_path):
+def test_a_plan_is_written_atomically(tmp_path):
     for number in itertools.count(1):
         run = RunFolder(tmp_path / f"killed{number}")
         run.create(POPULATIONS[3], {})
@@ -142,7 +142,7 @@ def test_a_plan_appears_whole(tmp_path):
     assert number > 2
 
 
-def test_a_damaged_population_is_written_anew_by_the_command_that_sampled_it(tmp_path):
+def test_sampling_again_restores_a_damaged_population(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.create(POPULATIONS[5], {})
     whole = contents(run)
@@ -150,7 +150,7 @@ def test_a_damaged_population_is_written_anew_by_the_command_that_sampled_it(tmp
         (run.path / name).write_text("")
         with pytest.raises(RunError, match=name):
             run.population()
-        with pytest.raises(RunError, match=name):  # it says nothing of what another seed's would replace
+        with pytest.raises(RunError, match=name):  # it is unknown what another seed would replace
             run.create(SEED_1, {})
         run.create(POPULATIONS[5], {})
         assert contents(run) == whole
@@ -162,12 +162,12 @@ def test_a_damaged_population_is_written_anew_by_the_command_that_sampled_it(tmp
     assert contents(run) == whole
 
 
-def test_one_that_stood_still_while_another_sampled_changes_nothing(tmp_path, monkeypatch):
+def test_a_suspended_process_changes_nothing_after_another_has_sampled(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "run")
     write = type(SEED_1).write
 
     def write_late(population, folder, **options):
-        """Another process takes the folder over, as after a lease, and is done before this one goes on."""
+        """Another process takes the folder over, as after a lease, and finishes before this one continues."""
         monkeypatch.undo()
         held = claims.current(folder)
         other = claims.take(folder, held.key)
@@ -183,7 +183,7 @@ def test_one_that_stood_still_while_another_sampled_changes_nothing(tmp_path, mo
     assert run.population() == POPULATIONS[8]
 
 
-def test_a_population_that_is_there_needs_no_writing(tmp_path):
+def test_an_existing_population_is_not_written_again(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.create(POPULATIONS[5], {})
     before = {path: path.stat().st_mtime_ns for path in (run.path, *run.path.iterdir())}

@@ -26,7 +26,7 @@ def run(tmp_path):
 
 def test_another_population_is_never_overwritten(run):
     before = (run.path / "population.csv").read_bytes()
-    run.create(SPACE.sample(4), {})  # the same: nothing to do
+    run.create(SPACE.sample(4), {})  # the same population, so nothing changes
     for other in (SPACE.sample(4, seed=1), SPACE.sample(3), catalog.space("AnyNetXC", flops=(360e6, 400e6)).sample(4)):
         with pytest.raises(InputError, match="already holds another population: 4 networks of AnyNetXB"):
             run.create(other, {})
@@ -53,7 +53,7 @@ def test_the_plan_is_fixed_once(run):
         run.write_plan(Recipe(epochs=3), 2)
 
 
-def test_status_follows_from_the_files(run):
+def test_the_status_is_derived_from_the_files(run):
     done, failed, running, waiting = run.population().ids
     run.trial(done).write_result(RESULT)
     run.trial(failed).write_failure(TrialFailure("diverged", "loss is nan\nin epoch 2, of 10", epochs=1))
@@ -93,7 +93,7 @@ def test_reading_changes_nothing(run):
 
 
 @pytest.mark.parametrize("content", ['{"final_error": 12.5, "best', '{"final_error": 12.5}', "[]", ""])
-def test_a_result_that_is_not_whole_is_a_row_that_says_so(run, content):
+def test_an_incomplete_result_is_reported_in_its_row(run, content):
     first, second = run.population().ids[:2]
     for id_ in (first, second):
         run.trial(id_).write_result(RESULT)
@@ -105,7 +105,7 @@ def test_a_result_that_is_not_whole_is_a_row_that_says_so(run, content):
     assert "result.json does not hold a whole TrialResult" in table[0]["detail"]
 
 
-def test_history_reads_back_and_a_cut_one_is_named(run):
+def test_a_history_is_read_back_and_a_truncated_one_is_an_error(run):
     trial = run.trial(run.population().ids[0])
     assert trial.read_history() == ()
     history = (EpochRecord(1, 0.1, 2.3, 88.0, 80.5, 1.5), EpochRecord(2, 0.0, 1.9, 70.0, 66.25, 1.25))
@@ -118,14 +118,14 @@ def test_history_reads_back_and_a_cut_one_is_named(run):
     assert trial.known_history() == ()
 
 
-def test_what_was_asked_is_written(run):
+def test_the_definition_of_a_trial_is_written(run):
     network = run.population()[0]
     trial = Trial(network, Recipe(), 3)
     run.trial(trial.id).write_trial(trial)
-    asked = json.loads((run.trial(trial.id).path / "trial.json").read_text())
-    assert asked["id"] == network.id
-    assert asked["network"] == json.loads(network.to_json())
-    assert (asked["seed"], asked["recipe"]["epochs"]) == (3, 10)
+    definition = json.loads((run.trial(trial.id).path / "trial.json").read_text())
+    assert definition["id"] == network.id
+    assert definition["network"] == json.loads(network.to_json())
+    assert (definition["seed"], definition["recipe"]["epochs"]) == (3, 10)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_was_asked_is_written(run):
         ({"learning_rate": 0.1}, "unknown option 'learning_rate'; choose from: data, train_images"),
     ],
 )
-def test_bad_recipes(fields, message):
+def test_invalid_recipes(fields, message):
     with pytest.raises(InputError, match=message):
         Recipe.from_dict(fields)
 

@@ -1,4 +1,4 @@
-"""Trials that a run of another population has done already."""
+"""Copying and finding trials that are done in a run of another population."""
 
 import dataclasses
 import shutil
@@ -10,7 +10,7 @@ from sweep_runs import CPU, RECIPE, SPACE, curves, launch, numbers, starts
 from designspace.models.cpu import kernels
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
-from designspace.trials.merge import Taken, merge
+from designspace.trials.merge import MergeResult, merge
 from designspace.trials.plan import Plan
 from designspace.trials.siblings import shared_results, shared_results_note
 from designspace.trials.trial import TrialFailure
@@ -20,7 +20,7 @@ def shared_ids(first, second):
     return [id_ for id_ in first.ids() if id_ in second.ids()]
 
 
-def test_shared_networks_get_their_done_trials_and_populations_stay(tmp_path):
+def test_done_trials_of_shared_networks_are_copied_and_populations_stay(tmp_path):
     run, other = make(tmp_path / "a", n=6), make(tmp_path / "b", n=8, space=OVERLAPPING)
     for index in range(len(other.ids())):
         finish(other, index, 20.0 + index)
@@ -31,32 +31,32 @@ def test_shared_networks_get_their_done_trials_and_populations_stay(tmp_path):
     before = run.population()
     shared = len(shared_ids(run, other))
     assert 2 < shared < 6
-    assert merge(run, [other], {}) == [Taken(shared - 1, 0, 0, shared)]
+    assert merge(run, [other], {}) == [MergeResult(shared - 1, 0, 0, shared)]
     assert (run.population(), len(other.population())) == (before, 8)
     assert errors(run).count("waiting") == 6 - (shared - 1)
     results = {state.id: state.result for state in other.states(other.ids())}
     assert all(state.result == results[state.id] for state in run.states(run.ids()) if state.result)
-    assert merge(run, [other], {}) == [Taken(0, shared - 1, 0, shared)]
+    assert merge(run, [other], {}) == [MergeResult(0, shared - 1, 0, shared)]
 
 
-def test_a_copy_that_extends_the_target_counts_before_other_populations(tmp_path):
+def test_copies_extend_the_target_before_other_populations_are_merged(tmp_path):
     run, other, longer = make(tmp_path / "a", n=2), make(tmp_path / "b", space=OVERLAPPING), make(tmp_path / "c", n=6)
     shared = len(shared_ids(longer, other))
     assert shared > len(shared_ids(run, other))
-    assert merge(run, [other, longer], {}) == [Taken(shared=shared), Taken(shared=6)]
+    assert merge(run, [other, longer], {}) == [MergeResult(shared=shared), MergeResult(shared=6)]
     assert run.population() == longer.population()
 
 
-def test_a_run_without_a_recipe_takes_the_other_one_s(tmp_path):
+def test_a_run_without_a_recipe_takes_that_of_the_other_run(tmp_path):
     run, other = RunFolder(tmp_path / "a"), make(tmp_path / "b", space=OVERLAPPING)
     run.create(SPACE.sample(4), {})
     finish(other, 0, 30.0)
     other.settle_kernels("compiled")
-    assert merge(run, [other], {})[0].taken == 1
+    assert merge(run, [other], {})[0].copied == 1
     assert (run.plan(), run.kernels()) == (Plan(RECIPE, 0), "compiled")
 
 
-def test_another_recipe_seed_or_other_kernels_are_refused(tmp_path):
+def test_another_recipe_another_seed_or_other_kernels_are_refused(tmp_path):
     run, other = make(tmp_path / "a"), make(tmp_path / "b", space=OVERLAPPING)
     finish(other, 0, 30.0)
     run.settle_kernels("torch")
@@ -81,7 +81,7 @@ def test_another_recipe_seed_or_other_kernels_are_refused(tmp_path):
     assert run.kernels() is None
 
 
-def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
+def test_copied_trials_equal_trained_ones(tmp_path, data_root):
     other, trained, copied = (
         make(tmp_path / name, n=3, space=space)
         for name, space in (("other", SPACE), ("trained", OVERLAPPING), ("copied", OVERLAPPING))
@@ -90,7 +90,7 @@ def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
     launch(trained, data_root, CPU[:1])
     shared = len(shared_ids(copied, other))
     assert 0 < shared <= 3
-    assert merge(copied, [other], {}) == [Taken(shared, 0, 0, shared)]
+    assert merge(copied, [other], {}) == [MergeResult(shared, 0, 0, shared)]
     launch(copied, data_root, CPU[:1])
     assert numbers(copied) == numbers(trained)
     assert curves(copied) == curves(trained)
@@ -98,7 +98,7 @@ def test_copied_trials_equal_those_that_are_trained(tmp_path, data_root):
     assert set(starts(copied).values()) == {1}
 
 
-def test_results_beside_a_run_are_found_and_their_command_is_given(tmp_path, monkeypatch):
+def test_results_of_sibling_runs_are_found_with_the_command_to_copy_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, other = make(tmp_path / "a", n=6), make(tmp_path / "b", n=8, space=OVERLAPPING)
     assert shared_results_note(run, run.ids(), Plan(RECIPE, 0)) == ""
@@ -122,7 +122,7 @@ def test_results_beside_a_run_are_found_and_their_command_is_given(tmp_path, mon
     assert shared_results(run, waiting, Plan(RECIPE, 0)) == []  # collect would refuse them
 
 
-def test_several_siblings_share_one_note_and_a_trial_counts_once(tmp_path):
+def test_several_siblings_give_one_note_and_each_trial_counts_once(tmp_path):
     run, same, longer = make(tmp_path / "a"), make(tmp_path / "b"), make(tmp_path / "c", n=6)
     finish(same, 0, 30.0)
     finish(longer, 0, 30.0)

@@ -1,4 +1,4 @@
-"""Keys of trials, the seeds that a run was asked for, and the file that holds them."""
+"""Keys of trials, the seeds of a run, and the file that holds them."""
 
 import dataclasses
 
@@ -26,11 +26,11 @@ id,epoch,lr,train_loss,train_error,test_error,wall_s,heldout_error
 f1e4dc5e0cf3,1,0.1,2.3,88.0,80.5,1.5,
 f1e4dc5e0cf3,2,0.0,1.9,70.0,66.25,1.25,
 """
-"""What the version before repeats wrote for the run of the fixture `finished`."""
+"""Tables that the version before repeats wrote for the run of the fixture `finished`."""
 GREY = catalog.space(
     "AnyNetXA", stem="cifar", stem_width=8, in_channels=1, num_classes=10, resolution=28, flops=(2e5, 6e5)
 )
-"""The space that it was sampled from."""
+"""The space of this run."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def finished(tmp_path):
     return run
 
 
-def test_the_first_seed_s_trials_have_the_ids_of_their_networks():
+def test_keys_of_the_first_seed_are_ids_of_networks():
     plan = Plan(Recipe(), 7, Repeats((8,), {B: (8, 11)}))
     assert plan.keys([A, B, C]) == (A, B, C, f"{A}-s8", f"{B}-s8", f"{C}-s8", f"{B}-s11")  # seed by seed
     assert [plan.seed_of(key) for key in (A, f"{B}-s8", f"{B}-s11")] == [7, 8, 11]
@@ -58,14 +58,14 @@ def test_the_first_seed_s_trials_have_the_ids_of_their_networks():
     assert plan.repeats.of_networks([A, C]) == Repeats((8,))
 
 
-def test_a_trial_s_fingerprint_has_its_own_seed():
+def test_the_fingerprint_of_a_trial_depends_on_its_seed():
     plan = Plan(Recipe(), 0, Repeats((1,)))
     assert plan.fingerprint(A) == fingerprint_of(A, Recipe(), 0)
     assert plan.fingerprint(f"{A}-s1") == fingerprint_of(A, Recipe(), 1)
 
 
 @pytest.mark.parametrize("key", [A, f"{A}-s0", f"{A}-s12", f"{A}-s9223372036854775807"])
-def test_keys(key):
+def test_valid_keys(key):
     assert is_key(key)
 
 
@@ -76,13 +76,13 @@ def test_keys(key):
         *(f"{A}-s1/../../x", f"../{A}", f"{A}/..", f"{A}-t1", f"{A}-s1 ", f"{A}-s\uff11", f"{A}-s{10**19}"),
     ],
 )
-def test_what_is_no_key_is_refused(key, finished):
+def test_invalid_keys_are_refused(key, finished):
     assert not is_key(key)
     with pytest.raises(RunError, match="is not an id, which has 12 hex digits, nor one with -s<seed>"):
         finished.trial(key)
 
 
-def test_a_run_of_one_seed_is_as_before(finished):
+def test_a_run_with_one_seed_has_the_files_of_earlier_versions(finished):
     finished.write_results()
     assert finished.results.read_text() == EARLIER
     assert finished.history.read_text() == EARLIER_HISTORY
@@ -91,7 +91,7 @@ def test_a_run_of_one_seed_is_as_before(finished):
     assert not (finished.path / "repeats.yaml").exists()
 
 
-def test_with_repeats_a_trial_is_a_row(finished):
+def test_each_repeat_has_a_row(finished):
     done, failed, waiting = finished.ids()
     finished.write_plan(RECIPE, 0, Repeats((1,), {done: (5,)}))
     folder = finished.trial(f"{done}-s5")
@@ -112,7 +112,7 @@ def test_with_repeats_a_trial_is_a_row(finished):
     assert finished.histories() == before
 
 
-def test_the_file_is_extended_and_never_replaced(finished):
+def test_repeats_are_added_and_never_replaced(finished):
     a, b, _ = finished.ids()
     finished.write_plan(RECIPE, 0, Repeats(fresh={a: (3,)}))
     finished.write_plan(RECIPE, 0, Repeats((1, 2), {b: (4,)}))
@@ -142,7 +142,7 @@ def test_ids_that_look_like_numbers_stay_texts(finished):
         ("all: 1\nfresh: {}", "all must be a list of seeds"),
         ("all: [true]\nfresh: {}", "a seed of repeats must be a whole number from 0"),
         ("all: [-1]\nfresh: {}", "a seed of repeats must be a whole number from 0"),
-        ("all: [1, 1]\nfresh: {}", "are not ascending, or one stands there twice"),
+        ("all: [1, 1]\nfresh: {}", "are not ascending, or one occurs twice"),
         ("all: [0]\nfresh: {}", "the seed 0 is the run's first one"),
         (f"all: []\nfresh: {{'{A}': [0]}}", "the seed 0 is the run's first one"),
         ("all: []\nfresh: {'../../etc': [1]}", r"'\.\./\.\./etc' is not an id"),
@@ -151,9 +151,9 @@ def test_ids_that_look_like_numbers_stay_texts(finished):
         ("all: [1", "line 1"),
     ],
 )
-def test_a_damaged_file_is_named(finished, text, message):
+def test_a_damaged_file_is_an_error(finished, text, message):
     (finished.path / "repeats.yaml").write_text(text)
-    with pytest.raises(RunError, match=rf"(?s)repeats\.yaml does not say which seeds .*{message}"):
+    with pytest.raises(RunError, match=rf"(?s)repeats\.yaml does not contain valid repeats .*{message}"):
         finished.plan()
 
 
@@ -167,7 +167,7 @@ def test_another_seed_is_still_refused(finished):
         further_seeds(-1, 1)
 
 
-def test_an_extended_population_has_the_seeds_of_all(finished):
+def test_an_extended_population_has_the_seeds_of_all_networks(finished):
     finished.write_plan(RECIPE, 0, Repeats((1,)))
     finished.create(finished.space().sample(5), {})
     assert len(finished.trial_keys()) == 10

@@ -22,12 +22,12 @@ def folder(tmp_path):
     return TrainingFolder(tmp_path / "out")
 
 
-def test_the_same_question_is_asked_once(folder):
+def test_the_same_training_is_recorded_once(folder):
     folder.check(TRIAL)
     assert not folder.path.exists()
-    folder.ask(TRIAL, START, {"command": "the first"})
+    folder.record(TRIAL, START, {"command": "the first"})
     written = (folder.path / "train.json").read_bytes()
-    folder.ask(TRIAL, START, {"command": "the second"})
+    folder.record(TRIAL, START, {"command": "the second"})
     assert (folder.path / "train.json").read_bytes() == written
     assert folder.provenance() == {"command": "the first"}
     assert json.loads(written)["recipe"] == Recipe().to_dict()
@@ -42,52 +42,52 @@ def test_the_same_question_is_asked_once(folder):
         ({"recipe": Recipe(lr=0.2, epochs=3)}, r"recipe.epochs is 10 there and 3 here; recipe.lr is 0.1 there"),
     ],
 )
-def test_another_question_is_refused(folder, change, words):
-    folder.ask(TRIAL, START, {})
+def test_another_training_is_refused(folder, change, words):
+    folder.record(TRIAL, START, {})
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     with pytest.raises(InputError, match=f"holds another training .*{words}"):
-        folder.ask(dataclasses.replace(TRIAL, **change), START, {})
+        folder.record(dataclasses.replace(TRIAL, **change), START, {})
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
-def test_a_recipe_of_an_earlier_version_is_the_same(folder):
-    folder.ask(TRIAL, START, {})
+def test_a_recipe_of_an_earlier_version_equals_one_with_defaults(folder):
+    folder.record(TRIAL, START, {})
     path = folder.path / "train.json"
-    held = json.loads(path.read_text())
-    del held["recipe"]["ema_decay"]
-    path.write_text(json.dumps(held))
+    fields = json.loads(path.read_text())
+    del fields["recipe"]["ema_decay"]
+    path.write_text(json.dumps(fields))
     folder.check(TRIAL)
     with pytest.raises(InputError, match=r"recipe.ema_decay is 0.0 there and 0.9 here"):
         folder.check(dataclasses.replace(TRIAL, recipe=Recipe(ema_decay=0.9)))
 
 
-def test_a_folder_of_something_else_is_left_alone(folder):
+def test_a_folder_with_other_files_is_refused(folder):
     folder.path.mkdir()
-    (folder.path / "claim.1.json").write_text("{}")  # of a process that is about to ask
+    (folder.path / "claim.1.json").write_text("{}")  # of a process that is about to record its training
     folder.check(TRIAL)
     (folder.path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="holds no training but other files; choose another folder with out="):
-        folder.ask(TRIAL, START, {})
+        folder.record(TRIAL, START, {})
     with pytest.raises(InputError, match="is a file"):
         TrainingFolder(folder.path / "thesis.tex").check(TRIAL)
     assert sorted(path.name for path in folder.path.iterdir()) == ["claim.1.json", "thesis.tex"]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"format": 2, "recipe": {}}', "nonsense"])
-def test_an_edited_question_is_an_error(folder, text):
+def test_an_edited_training_file_is_an_error(folder, text):
     folder.path.mkdir()
     (folder.path / "train.json").write_text(text)
     with pytest.raises(RunError, match=r"train\.json"):
         folder.check(TRIAL)
 
 
-def test_a_seed_must_be_one():
+def test_invalid_seeds_are_refused():
     with pytest.raises(InputError, match="seed must be a whole number >= 0, not -1"):
         dataclasses.replace(TRIAL, seed=-1)
 
 
 @given(st.lists(st.tuples(numbers, numbers, numbers, numbers, numbers, st.none() | numbers)))
-def test_epochs_come_back_as_they_were(tmp_path_factory, rows):
+def test_epochs_are_read_back_unchanged(tmp_path_factory, rows):
     folder = TrainingFolder(tmp_path_factory.mktemp("out"), TRIAL)
     history = tuple(EpochRecord(epoch, *row) for epoch, row in enumerate(rows, start=1))
     folder.write_table(history)
@@ -97,8 +97,8 @@ def test_epochs_come_back_as_they_were(tmp_path_factory, rows):
     assert folder.trial_folder.read_history() == history[:1]
 
 
-def test_an_edited_table_is_an_error_where_nothing_else_tells_the_epochs(folder):
-    folder.ask(TRIAL, START, {})
+def test_an_edited_table_is_an_error_if_there_is_no_other_history(folder):
+    folder.record(TRIAL, START, {})
     assert folder.trial_folder.read_history() == ()
     (folder.path / "history.csv").write_text("epoch,loss\n1,2\n")
     with pytest.raises(RunError, match=r"history\.csv is not whole"):
@@ -107,10 +107,10 @@ def test_an_edited_table_is_an_error_where_nothing_else_tells_the_epochs(folder)
 
 
 def test_a_folder_is_the_run_of_one_trial(folder):
-    folder.ask(TRIAL, START, {"command": "python -m designspace.train model=regnetx_200mf"})
+    folder.record(TRIAL, START, {"command": "python -m designspace.train model=regnetx_200mf"})
     run = run_at(folder.path)
     key = TRIAL.id
-    assert (run.trial_keys(), run.begun()) == ((key,), {key})
+    assert (run.trial_keys(), run.started_keys()) == ((key,), {key})
     assert run.read_trials()(key) == TRIAL
     assert (run.plan().recipe, run.plan().seed) == (TRIAL.recipe, 0)
     assert run.resume_command() == "python -m designspace.train model=regnetx_200mf"
@@ -127,13 +127,13 @@ def test_a_folder_is_the_run_of_one_trial(folder):
     "line",
     ["rm -rf ~", "python -m designspace.train out=x; rm -rf ~", "python -m designspace.train 'out=x", "\x1b[2J", 5],
 )
-def test_a_command_line_that_somebody_else_wrote_is_not_shown(folder, line):
-    folder.ask(TRIAL, START, {"command": line})
+def test_a_foreign_command_line_is_not_shown(folder, line):
+    folder.record(TRIAL, START, {"command": line})
     assert folder.resume_command() == f"python -m designspace.train out={folder.path}"
 
 
-def test_a_file_of_another_program_makes_no_run(folder, tmp_path):
-    folder.ask(TRIAL, START, {})
+def test_a_train_json_of_another_program_is_not_a_run(folder, tmp_path):
+    folder.record(TRIAL, START, {})
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "train.json").write_text('{"images": [], "annotations": []}')
     assert [run.path for run in find_runs(tmp_path)] == [folder.path]
@@ -145,19 +145,19 @@ def test_a_file_of_another_program_makes_no_run(folder, tmp_path):
         run.trial_keys()
 
 
-def test_the_same_network_from_other_weights_is_another_trial(folder):
-    folder.ask(TRIAL, START, {})
-    tuned = dataclasses.replace(TRIAL, weights="its published weights")
-    assert tuned.fingerprint != TRIAL.fingerprint
+def test_the_same_network_with_other_weights_is_another_trial(folder):
+    folder.record(TRIAL, START, {})
+    fine_tuned = dataclasses.replace(TRIAL, weights="its published weights")
+    assert fine_tuned.fingerprint != TRIAL.fingerprint
     folder.trial_folder.write_failure(TrialFailure("error", "no"))
     assert folder.trial_folder.state().status == "failed"
     with pytest.raises(RunError, match="is of another recipe or seed than this run's"):
-        TrainingFolder(folder.path, tuned).trial_folder.state()
+        TrainingFolder(folder.path, fine_tuned).trial_folder.state()
 
 
-def test_an_epoch_in_words():
+def test_an_epoch_as_text():
     record = EpochRecord(3, 0.1, 1.25, 40.0, 50.0, 2.0)
-    assert record.in_words(10) == "epoch 3/10: loss 1.2500, train error 40.00%, test error 50.00%, 2.0 s"
-    assert "train error 40.00%, held-out error 45.00%, test" in dataclasses.replace(record, heldout_error=45).in_words(
+    assert record.describe(10) == "epoch 3/10: loss 1.2500, train error 40.00%, test error 50.00%, 2.0 s"
+    assert "train error 40.00%, held-out error 45.00%, test" in dataclasses.replace(record, heldout_error=45).describe(
         10
     )

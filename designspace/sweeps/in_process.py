@@ -1,4 +1,4 @@
-"""One network's training in this process, alone or as one of torchrun's: a launch of its run like any other."""
+"""Training of one network in this process, which may be one of several that torchrun started. It counts as a launch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from designspace.support.files import make_folder
 from designspace.support.parent import Parent
 from designspace.support.text import command
 from designspace.sweeps.launch import origin
-from designspace.sweeps.local import LOOK_EVERY_S, Effort
+from designspace.sweeps.local import CHECK_EVERY_S, RetryPolicy
 from designspace.training.failures import Interrupted, advice, failure_of
 from designspace.training.into_folder import agree_on_kernels
 from designspace.training.loop import OnEpoch
@@ -34,53 +34,54 @@ from designspace.trials.trial import TrialFailure, TrialResult
 from designspace.trials.trial_folder import TrialFolder
 
 
-def train_here(
+def train_in_process(
     training: OneTraining,
     ranks: Ranks,
     device: torch.device,
-    effort: Effort,
+    retry_policy: RetryPolicy,
     about: Mapping[str, Any],
     *,
     on_step: Callable[[], None] | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrialResult:
-    """Train one network, and write the model into its folder at the end; a training that is done is not done again.
+    """Train one network, and write the model into its folder; return the existing result if the training is done.
 
-    It resumes from the folder's checkpoint. While another process is at work on the folder, it waits. All processes of
-    a training call this alike, in their main threads; rank 0 alone writes, and has callbacks. After SIGINT or SIGTERM
-    to any of them, all end before the next step.
+    Training resumes from the checkpoint in the folder. If another process is working on the folder, this waits for it.
+    All processes of a training call this with the same arguments, in their main threads; only rank 0 writes files and
+    calls the callbacks. After SIGINT or SIGTERM to any process, all stop before the next step.
 
     Args:
-        training: what to train; its folder says so already (see `TrainingFolder.ask`).
-        ranks: who this process is.
-        device: of this process.
-        effort: attempts and time limit. A step that hangs is not interrupted.
-        about: what to note of the launch.
+        training: the training, which has been written to its folder (see `TrainingFolder.record`).
+        ranks: the rank of this process.
+        device: the device of this process.
+        retry_policy: attempts and time limit. A step that hangs is not interrupted.
+        about: fields to record about the launch.
         on_step: called before each step.
         on_epoch: called with the history so far after each epoch.
 
     Raises:
         InputError: the images do not fit the network or the recipe, or the weights do not fit.
-        RunError: the attempt failed, or one before was the last; the launch was cancelled; or weights cannot be had.
-        Interrupted: the training was told to stop by SIGTERM; the epochs before are in the folder.
+        RunError: this attempt failed, or the training had failed before; the launch was cancelled; or the weights are
+            not available.
+        Interrupted: the training was stopped by SIGTERM; the completed epochs are in the folder.
         KeyboardInterrupt: the same, by SIGINT.
-        OtherRankFailed: another process ended, or says itself what is wrong.
+        OtherRankFailed: another process exited, or reports the error itself.
     """
     run, folder = training.run, training.run.trial_folder
     if ranks.rank == 0:
         make_folder(run.path)
-    with claims.alone(run.path) if ranks.rank == 0 else contextlib.nullcontext() as claim:
-        before = ranks.together(lambda: _before(folder, claim, effort) if claim else None)
-        if (result := ranks.gather(before)[0]) is not None:
+    with claims.exclusive(run.path) if ranks.rank == 0 else contextlib.nullcontext() as claim:
+        existing = ranks.together(lambda: _existing_result(folder, claim, retry_policy) if claim else None)
+        if (result := ranks.gather(existing)[0]) is not None:
             return result
         if device.type == "cpu":
             kernels.use(ranks.gather(ranks.together(lambda: "" if ranks.rank else agree_on_kernels(run)))[0])
         initial = ranks.together(training.initial_model)
         with _launched(training, ranks, about) as launch, stop_signals() as signals:
-            stop = _Stop(ranks, signals, launch, effort.trial_timeout_s)
+            stop = _Stop(ranks, signals, launch, retry_policy.trial_timeout_s)
             outcome = _attempt(training, initial, ranks, device, stop, on_step, on_epoch)
         if isinstance(outcome, TrialFailure):
-            _fail(training, folder, outcome, effort, ranks)
+            _fail(training, folder, outcome, retry_policy, ranks)
         return outcome
 
 
@@ -93,13 +94,13 @@ def _attempt(
     on_step: Callable[[], None] | None,
     on_epoch: OnEpoch | None,
 ) -> TrialResult | TrialFailure:
-    """Do this process's part of a training."""
+    """Run this process's part of a training."""
     folder, agreed = training.run.trial_folder, AgreedStop(ranks, stop)
     try:
         if ranks.rank:
             outcome: TrialResult | TrialFailure = training.take_part(initial, ranks, device, agreed)
         else:
-            _note_start(folder, ranks, device)
+            _log_start(folder, ranks, device)
             keep = on_epoch or (lambda history: None)
             outcome = training.train(initial, ranks, device, on_step=on_step, on_epoch=keep, should_stop=agreed)
         agreed.wait()
@@ -113,27 +114,27 @@ def _attempt(
         raise _of_another_rank(error, folder, training.trial.recipe, ranks) from error
 
 
-def _before(folder: TrialFolder, claim: claims.Claim, effort: Effort) -> TrialResult | None:
-    """Return what came of a training that is done; None if it is to be trained.
+def _existing_result(folder: TrialFolder, claim: claims.Claim, retry_policy: RetryPolicy) -> TrialResult | None:
+    """Return the result of a training that is done; None if it is to be trained.
 
     Raises:
-        RunError: it has failed.
+        RunError: the training has failed.
     """
     state = folder.state()
     failure = state.failure
-    if claim.lost and not state.has_ended:
-        failure = folder.note_lost_owner(claim.lost, effort.max_retries)
+    if claim.previous_owner and not state.is_finished:
+        failure = folder.record_lost_owner(claim.previous_owner, retry_policy.max_retries)
     if failure is not None:
-        again = command("retry", run=folder.path)
+        retry = command("retry", run=folder.path)
         raise RunError(
-            f"{folder.path}: this training has failed ({failure.reason}: {failure.detail}). To try again: {again}"
+            f"{folder.path}: this training has failed ({failure.reason}: {failure.detail}). To try again: {retry}"
         )
     return state.result
 
 
 @contextlib.contextmanager
 def _launched(training: OneTraining, ranks: Ranks, about: Mapping[str, Any]) -> Iterator[LaunchFolder | None]:
-    """Note the launch while the block runs, for rank 0."""
+    """Record the launch while the block runs, in rank 0."""
     if ranks.rank:
         yield None
         return
@@ -141,12 +142,12 @@ def _launched(training: OneTraining, ranks: Ranks, about: Mapping[str, Any]) -> 
     try:
         yield launch
     finally:
-        with contextlib.suppress(RunError):  # a full disk; what ended this launch is told already
-            launch.note(ended=True)
+        with contextlib.suppress(RunError):  # a full disk; the cause has been reported already
+            launch.update(ended=True)
 
 
 class _Stop:
-    """Says before each step whether a reason to stop has come up in this process."""
+    """Decides before each step whether this process must stop."""
 
     def __init__(self, ranks: Ranks, signals: StopSignals, launch: LaunchFolder | None, limit_s: float | None) -> None:
         self._ranks = ranks
@@ -154,25 +155,25 @@ class _Stop:
         self._launch = launch
         self._limit_s = limit_s
         self._parent = Parent()
-        self._began = self._looked = time.monotonic()
-        self._is_cancelled = self._is_over_time = False
+        self._began = self._checked = time.monotonic()
+        self._is_cancelled = self._has_timed_out = False
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         now = time.monotonic()
-        if now - self._looked >= LOOK_EVERY_S:
-            self._looked = now
+        if now - self._checked >= CHECK_EVERY_S:
+            self._checked = now
             self._is_cancelled = self._launch is not None and self._launch.is_cancelled
-            self._is_over_time = self._limit_s is not None and now - self._began > self._limit_s
-        # Processes of torchrun do not end with it.
-        is_left_alone = self._ranks.world > 1 and self._parent.is_gone
-        return self._signals.received is not None or self._is_cancelled or self._is_over_time or is_left_alone
+            self._has_timed_out = self._limit_s is not None and now - self._began > self._limit_s
+        # Processes that torchrun started do not exit with it.
+        is_orphaned = self._ranks.world > 1 and self._parent.is_gone
+        return self._signals.received is not None or self._is_cancelled or self._has_timed_out or is_orphaned
 
     def reason(self, folder: TrialFolder, interruption: Interrupted) -> TrialFailure:
-        """Return the failure of a training that took too long; raise what else made it stop."""
-        if self._is_over_time:
-            words = "the trial took longer than trial_timeout_min allows"
-            return TrialFailure("time limit", words, len(folder.known_history()))
+        """Return the failure of a training that took too long; raise an error for other reasons to stop."""
+        if self._has_timed_out:
+            detail = "the trial took longer than trial_timeout_min allows"
+            return TrialFailure("time limit", detail, len(folder.known_history()))
         if self._ranks.rank == 0:
             folder.add_to_log(f"stopped {interruption}")
         if self._is_cancelled and self._launch is not None:
@@ -182,29 +183,31 @@ class _Stop:
         raise interruption
 
 
-def _note_start(folder: TrialFolder, ranks: Ranks, device: torch.device) -> None:
-    """Note in the log who begins or resumes."""
+def _log_start(folder: TrialFolder, ranks: Ranks, device: torch.device) -> None:
+    """Log which process starts or resumes the training."""
     others = f" and {ranks.world - 1} more processes" if ranks.world > 1 else ""
     folder.add_to_log(f"started on {socket.gethostname()}, process {os.getpid()}{others}, {device.type}")
 
 
-def _fail(training: OneTraining, folder: TrialFolder, failure: TrialFailure, effort: Effort, ranks: Ranks) -> NoReturn:
-    """Note how an attempt failed, and raise an error that says what a person can do about it."""
-    is_last = folder.note_failure(failure, effort.max_retries)
+def _fail(
+    training: OneTraining, folder: TrialFolder, failure: TrialFailure, retry_policy: RetryPolicy, ranks: Ranks
+) -> NoReturn:
+    """Record a failed attempt, and raise an error that says what the user can do."""
+    is_last = folder.record_failure(failure, retry_policy.max_retries)
     if failure.reason == "worker died" and ranks.world > 1:
         raise OtherRankFailed
-    if words := advice(failure, training.trial.recipe):
-        raise RunError(words)
-    traceback_in = f"; more is in {folder.log}" if failure.reason == "error" else ""
-    more = "" if is_last else ". The same command tries again from the last epoch"
-    raise RunError(f"{failure.reason}: {failure.detail}{traceback_in}{more}")
+    if message := advice(failure, training.trial.recipe):
+        raise RunError(message)
+    see_log = f"; see {folder.log}" if failure.reason == "error" else ""
+    hint = "" if is_last else ". The same command tries again from the last epoch"
+    raise RunError(f"{failure.reason}: {failure.detail}{see_log}{hint}")
 
 
 def _of_another_rank(error: Exception, folder: TrialFolder, recipe: Recipe, ranks: Ranks) -> Exception:
-    """Return what a rank other than the first raises for what ended its training, and note it in the log."""
+    """Return the error that a rank other than the first raises after a failure, and log it."""
     failure = failure_of(error, 0)
-    if failure.has_diverged:  # all see the same loss
+    if failure.has_diverged:  # all ranks have the same loss
         return OtherRankFailed()
-    words = advice(failure, recipe)
-    folder.add_to_log(f"rank {ranks.rank}: {words or ''.join(traceback.format_exception(error))}")
-    return RunError(f"rank {ranks.rank}: {words or failure.detail}")
+    message = advice(failure, recipe)
+    folder.add_to_log(f"rank {ranks.rank}: {message or ''.join(traceback.format_exception(error))}")
+    return RunError(f"rank {ranks.rank}: {message or failure.detail}")
