@@ -19,7 +19,7 @@ from pathlib import Path
 
 from designspace.support.checks import number, whole
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import as_run_errors, concerns_all, in_words
+from designspace.support.file_errors import as_run_errors, concerns_all, error_message
 from designspace.support.files import make_folder
 from designspace.sweeps.fork_server import ForkServer
 from designspace.sweeps.messages import Event, Order, Settings, Task
@@ -274,7 +274,7 @@ class Pool:
         except RunError as error:
             if concerns_all(error):
                 raise
-            self._leave_out(task, in_words(error), queue)
+            self._leave_out(task, error_message(error), queue)
         else:
             detail = f"{failure.reason}: {failure.detail}"
             self._take(task, Event("failed" if over else "retry", epoch=failure.epochs, detail=detail), queue)
@@ -320,7 +320,7 @@ class Pool:
                 has_ended = folder.state().has_ended
         except RunError as error:
             queue.held.remove(task)
-            self._leave_out(task, in_words(error), queue)
+            self._leave_out(task, error_message(error), queue)
             return
         if has_ended:
             queue.held.remove(task)
