@@ -75,9 +75,9 @@ def test_an_edit_that_hides_its_time_is_found_by_prepare(root, made):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[: len(text) // 2], "is not whole JSON"),
+        (lambda text: text[: len(text) // 2], "is not valid JSON"),
         (lambda text: text.replace('"format": 1', '"format": 2'), "is of format 2, which this version does not know"),
-        (lambda text: "[]", "must hold an object"),
+        (lambda text: "[]", "must contain an object"),
         (lambda text: text.replace('"images": 150', '"images": 0'), "is damaged .*whole numbers >= 1"),
         (lambda text: text.replace('"images": 150', '"images": 1500'), "is damaged .*1,500 images have 3 digests"),
         (lambda text: text.replace('"size": 16', '"size": 32'), "train_images.npy is damaged: it must hold"),

@@ -141,7 +141,7 @@ def test_a_file_of_another_program_makes_no_run(folder, tmp_path):
     with pytest.raises(InputError, match="holds none"):
         find_runs(tmp_path)
     (run,) = find_runs(folder.path)
-    with pytest.raises(RunError, match="not whole JSON"):
+    with pytest.raises(RunError, match="not valid JSON"):
         run.trial_keys()
 
 

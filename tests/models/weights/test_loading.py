@@ -168,7 +168,7 @@ def test_weights_of_another_network(own):
         ("missing/best.pth", "there is no file missing/best.pth"),
         ("torchvision", "there are no weights 'torchvision' for regnetx_200mf; choose from: pycls:dds_baselines"),
         ("pycls:best", "there are no weights 'pycls:best'"),
-        ("ftp://host/a.pth", "not from 'ftp://host/a.pth'"),
+        ("ftp://host/a.pth", "'ftp://host/a.pth' is not the address of a file"),
         (False, "which weights"),
         ([], "which weights"),
     ],
@@ -181,7 +181,7 @@ def test_what_there_is_not(which, message):
 def test_options_that_do_not_belong(own):
     with pytest.raises(InputError, match="belong to an address or a path"):
         load(NAME, "pycls", sha256="0123456789")
-    with pytest.raises(InputError, match="'01' is no sha256 digest"):
+    with pytest.raises(InputError, match="'01' is not a sha256 digest"):
         load(NAME, own, sha256="01")
     with pytest.raises(InputError, match="unknown source of weights 'keras'"):
         load(NAME, own, source="keras")
