@@ -25,7 +25,7 @@ def receive_checked(path: Path, url: str, limit_bytes: int, check: Callable[[Pat
         check: takes the path of what was received, and raises `BadContent` if it is not the right file.
 
     Raises:
-        NotThere: the address does not answer, or breaks off.
+        DownloadError: the address does not answer, or breaks off.
         BadContent: it gave something else.
         RunError: the file cannot be written.
     """

@@ -83,7 +83,7 @@ def check_digest(digest: str, algorithm: str = "sha256") -> None:
         raise InputError(f"{digest!r} is not a {algorithm} digest, which has 8 to {_LENGTHS[algorithm]} hex digits")
 
 
-class NotThere(Exception):
+class DownloadError(Exception):
     """A download failed; the message is the reason."""
 
 
@@ -96,7 +96,7 @@ def receive(path: Path, download: Download, limit_bytes: int | None = None) -> N
         limit_bytes: maximum size; None for `LIMIT_BYTES`.
 
     Raises:
-        NotThere: the server does not respond, the connection fails, or the file is larger than the limit.
+        DownloadError: the server does not respond, the connection fails, or the file is larger than the limit.
         RunError: the file cannot be written.
     """
     limit = LIMIT_BYTES if limit_bytes is None else limit_bytes
@@ -109,9 +109,9 @@ def receive(path: Path, download: Download, limit_bytes: int | None = None) -> N
             for chunk in _chunks(response):
                 received += file.write(chunk)
                 if received > limit:
-                    raise NotThere(f"the file is larger than {quantity(limit)}B, the limit for this download")
+                    raise DownloadError(f"the file is larger than {quantity(limit)}B, the limit for this download")
     if size is not None and received != size:
-        raise NotThere(f"the connection closed after {received:,} of {size:,} bytes")
+        raise DownloadError(f"the connection closed after {received:,} of {size:,} bytes")
 
 
 @contextlib.contextmanager
@@ -121,9 +121,9 @@ def _opened(url: str) -> Iterator[Any]:
         response = _opener().open(urllib.request.Request(url, headers={"User-Agent": "designspace"}), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        raise NotThere(f"{error.code} {error.reason}") from error
+        raise DownloadError(f"{error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise NotThere(_one_line(error)) from error
+        raise DownloadError(_one_line(error)) from error
     with response:
         yield response
 
@@ -151,7 +151,7 @@ def _chunks(response: BinaryIO) -> Iterator[bytes]:
         while chunk := response.read(_CHUNK):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise NotThere(f"the connection failed: {_one_line(error)}") from error
+        raise DownloadError(f"the connection failed: {_one_line(error)}") from error
 
 
 def _one_line(error: BaseException) -> str:

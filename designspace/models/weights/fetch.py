@@ -13,7 +13,7 @@ import torch
 
 from designspace.models.weights import gluon
 from designspace.models.weights.files import read_state_dict
-from designspace.support.download import Download, NotThere, receive
+from designspace.support.download import Download, DownloadError, receive
 from designspace.support.errors import RunError
 from designspace.support.files import sha256_of, write_text
 from designspace.support.folders import default_root
@@ -47,7 +47,7 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
     for download in downloads:
         try:
             return _receive(download, folder)
-        except NotThere as error:
+        except DownloadError as error:
             said.append(f"  {download.url}: {error}")
     wanted = "\n".join(f"  {folder / d.file} ({_expectation(d)})" for d in files.values())
     raise RunError(
@@ -131,7 +131,7 @@ def _receive(download: Download, folder: Path) -> Path:
     """Fetch a file into the cache.
 
     Raises:
-        NotThere: the address does not answer, breaks off, or gives something else.
+        DownloadError: the address does not answer, breaks off, or gives something else.
         RunError: the cache cannot be written.
     """
     path = folder / download.file
@@ -141,7 +141,7 @@ def _receive(download: Download, folder: Path) -> Path:
             new = Path(name) / download.file
             receive(new, download)
             if wrong := _differs(new, download, folder):
-                raise NotThere(f"it gave another file: {wrong}")
+                raise DownloadError(f"it gave another file: {wrong}")
             new.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
