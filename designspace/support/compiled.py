@@ -60,8 +60,10 @@ def build(
                 return _load(folder / file) or _compile(folder / file, sources, flags, libraries, compiler)
             except (OSError, subprocess.SubprocessError) as error:
                 reasons.append(str(error))
-        with tempfile.TemporaryDirectory(prefix="designspace-") as folder:  # it stays loaded after its file is deleted
-            return _compile(Path(folder) / file, sources, flags, libraries, compiler)
+        with tempfile.TemporaryDirectory(
+            prefix="designspace-"
+        ) as temporary:  # it stays loaded after its file is deleted
+            return _compile(Path(temporary) / file, sources, flags, libraries, compiler)
     except (OSError, subprocess.SubprocessError) as error:
         reasons.append(str(error))
     log.warning("continuing without compiled %s: %s", name, "; ".join(dict.fromkeys(reasons)))
