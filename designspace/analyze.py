@@ -1,4 +1,4 @@
-"""Compare runs by the EDFs of their errors; write figures and report.html."""
+"""Compare runs by the EDFs of their errors: figures and report.html."""
 
 from __future__ import annotations
 

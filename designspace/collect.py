@@ -1,4 +1,4 @@
-"""Collect the results of a run, and optionally of other runs, into results.csv."""
+"""Collect the results of a run, or of several, into results.csv."""
 
 from __future__ import annotations
 

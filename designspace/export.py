@@ -1,4 +1,4 @@
-"""Export a trained network as a self-contained folder, optionally with ONNX."""
+"""Export a trained network as a self-contained folder, or as ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train the best networks of a run again with fresh seeds, and rank them."""
+"""Train the best networks of a run again with fresh seeds; rank them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show the status of runs and of their trials, without changing anything."""
+"""Show the status of runs and of their trials; changes nothing."""
 
 from __future__ import annotations
 

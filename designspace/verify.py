@@ -1,4 +1,4 @@
-"""Measure the top-1 and top-5 error of a model, and compare it with the published one."""
+"""Measure top-1 and top-5 of a model, and compare with published ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Find the images and the model, measure its errors, and print them with a conclusion."""
+    """Find the images and the model, measure top-1 and top-5, and compare them with the published figure."""
     name, device = options.model, choose_device(options.device)
     data, root = _training_data(Path(name), options.root) if options.data is None else (options.data, options.root)
     images = find_images(data, root, options.images)

@@ -19,7 +19,7 @@ from designspace.support.reading import read_text
 TOPICS = {
     "experiment": "a study with all its settings",
     "space": "the design space",
-    "input": "the images that the networks are built for",
+    "input": "the images that networks are built for",
     "data": "the images to train on",
     "recipe": "how networks are trained",
     "launcher": "where trials run",
@@ -68,7 +68,7 @@ def help_text(name: str, arguments: Sequence[str] = ()) -> str:
     lines += [f"  python -m designspace.{name} {example}" for example in EXAMPLES[name]]
     choices = CommandLine(tuple(f"{group}={choice}" for group, choice in chosen.items()), line.config_dir)
     values = composition.defaults(name, choices.all_arguments)
-    lines += ["", "keys and their defaults:"]
+    lines += ["", "keys with default values:"]
     lines += _rows("", {k: v for k, v in values.items() if not isinstance(v, dict) or k in own.keys}, [own])
     lines += [line for note in own.notes for line in _wrapped(note, 2)]
     for group in groups:
@@ -128,7 +128,7 @@ def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], fil
     comments = [read_comments(path) for path in ([base] if base.is_file() else []) + paths]
     if topic in chosen:
         about = read_comments(files.path(topic, chosen[topic])).about
-        yield f"{TOPICS[topic]}, with {topic}={chosen[topic]} (for another one: --help {topic}=...):"
+        yield f"{TOPICS[topic]}, with {topic}={chosen[topic]} (for others: --help {topic}=...):"
         yield from _wrapped(about, 2)
     else:
         yield f"{TOPICS[topic]}:"

@@ -60,9 +60,8 @@ def build(
                 return _load(folder / file) or _compile(folder / file, sources, flags, libraries, compiler)
             except (OSError, subprocess.SubprocessError) as error:
                 reasons.append(str(error))
-        with tempfile.TemporaryDirectory(
-            prefix="designspace-"
-        ) as temporary:  # it stays loaded after its file is deleted
+        # The library stays loaded after its file is deleted.
+        with tempfile.TemporaryDirectory(prefix="designspace-") as temporary:
             return _compile(Path(temporary) / file, sources, flags, libraries, compiler)
     except (OSError, subprocess.SubprocessError) as error:
         reasons.append(str(error))
