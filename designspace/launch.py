@@ -88,12 +88,12 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
         return True
     if left := sum(len(submission.left) for submission in submissions.values()):
         print(
-            f"{counted(left, 'trial')} not submitted because of the limit on array tasks; to submit more, run the same "
-            "command again, or use wait=true"
+            f"{counted(left, 'trial')} {'was' if left == 1 else 'were'} not submitted because of the limit on array "
+            "tasks; to submit more, run the same command again, or use wait=true"
         )
     for folder, submission in submissions.items():
         if submission.trials or submission.queued:
-            print(f"follow them: {command('status', run=folder.path, watch='true')}")
+            print(f"follow their progress: {command('status', run=folder.path, watch='true')}")
     return False
 
 

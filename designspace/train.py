@@ -158,7 +158,7 @@ def _setup(options: Options, *, show: bool) -> _Setup:
     if show:
         name = options.chosen("recipe")
         print_summary(start.name, trial, images, name, device_text, path)
-        default_batch = options.unchanged("recipe")["batch_size"]
+        default_batch = options.choice_values("recipe")["batch_size"]
         notes = (
             images_note,
             stem_note(network, recipe.crop_size or shape.size, is_given=options.is_given("stem")),

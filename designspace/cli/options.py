@@ -90,7 +90,7 @@ class Options:
         """Return the choice from a group, which was given on the command line or is the default."""
         return composition.chosen(self.command, group, self.line.all_arguments)
 
-    def unchanged(self, group: str) -> Fields:
+    def choice_values(self, group: str) -> Fields:
         """Return the values of the choice from a group without single values given on the command line."""
         line = replace(self.line, arguments=(f"{group}={self.chosen(group)}",))
         values: Fields = composition.defaults(self.command, line.all_arguments)[group]

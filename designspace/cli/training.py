@@ -22,7 +22,7 @@ from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
 from designspace.training.loop import OnEpoch
 from designspace.trials.recipe import Recipe
-from designspace.trials.trial import EpochRecord, Trial
+from designspace.trials.trial import FIRST_WEIGHTS, EpochRecord, Trial
 
 
 def print_summary(name: str, trial: Trial, images: ImageData, recipe_name: str, device: object, out: object) -> None:
@@ -33,9 +33,10 @@ def print_summary(name: str, trial: Trial, images: ImageData, recipe_name: str, 
     flops, params, activations = (quantity(int(value)) for value in complexity(network, side))
     trained = trained_images(recipe, images)
     heldout = f", {recipe.heldout_images:,} held-out" if recipe.heldout_images else ""
+    initial_weights = "random" if trial.weights == FIRST_WEIGHTS else trial.weights
     image_counts = f"{trained:,} training{heldout} and {recipe.test_images or len(images.test_images):,} test images"
     rows = [
-        ("network", f"{network.id}, {network.stem.kind} stem; initial weights: {trial.weights}"),
+        ("network", f"{network.id}, {network.stem.kind} stem; initial weights: {initial_weights}"),
         (
             "complexity",
             f"{flops} multiply-adds, {params} parameters, {activations} activations at {side} x {side} pixels",

@@ -101,7 +101,7 @@ def check_of(path: Path) -> Callable[[], None] | None:
 
 
 def check_guard(path: Path) -> None:
-    """Call the check that guards a file, if any; it raises if the file must not be changed any more."""
+    """Call the check that guards a file, if any; it raises an error if the file must no longer be changed."""
     if _checks and (check := check_of(path)):
         check()
 

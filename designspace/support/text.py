@@ -42,11 +42,11 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None or not seconds >= 0:
         return "-"
-    whole = round(seconds)
+    total = round(seconds)
     for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
-    return f"{whole} s"
+        if total >= size:
+            return f"{total // size} {unit} {total % size // smaller_size} {smaller}"
+    return f"{total} s"
 
 
 def counted(count: int, noun: str) -> str:

@@ -117,7 +117,7 @@ def test_one_task_cancelled_then_all(cluster, long_reference, tmp_path, gate):
     assert "SLURM tasks of launch" in command("cancel", run)
     wait_until(lambda: not cluster.queue() and not workers(run), "end of all tasks")
     assert begun(run, "running") == 0
-    assert "nothing is at work on it" in command("cancel", run)
+    assert "nothing is running" in command("cancel", run)
     gate.unlink()
     launch(run)
     wait_for_end(run, cluster)
@@ -238,7 +238,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
         assert reason in shown
     plan_faults(tmp_path / "faults", {}, monkeypatch)
     assert "1 trial waits again" in command("retry", run, "reason=out of memory")
-    assert "4 trials wait again" in command("retry", run)
+    assert "4 trials are waiting again" in command("retry", run)
     launch(run)
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, reference, tries=40)
@@ -268,7 +268,7 @@ def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path, gate):
     run = make_run(tmp_path / "run", n=10, trainer="faulty:held")
     said = launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
     assert "4 trials in 4 tasks" in said
-    assert "6 trials found no room" in said
+    assert "6 trials were not submitted because of the limit on array tasks" in said
     assert "nothing to submit" in launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
     gate.unlink()
     said = launch(run, "launcher.max_submitted=5", "launcher.trials_per_task=2", "wait=true")

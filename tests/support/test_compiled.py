@@ -154,9 +154,9 @@ def test_a_library_of_another_user_is_not_loaded(source, evil, tmp_path):
 def test_an_incomplete_library_is_rebuilt(damage, source, tmp_path):
     build(source)
     (path,) = (tmp_path / "data" / "kernels").iterdir()
-    whole = path.read_bytes()
+    content = path.read_bytes()
     path.unlink()  # this process has loaded it, so the damaged one must be another file
-    path.write_bytes(damage(whole))
+    path.write_bytes(damage(content))
     build(source)
     assert path.read_bytes()[-32:] == hashlib.sha256(path.read_bytes()[:-32]).digest()
     assert list((tmp_path / "data" / "kernels").iterdir()) == [path]
