@@ -121,7 +121,7 @@ def _text_value(key: str, text: str) -> str | bool | None:
     elif text in _SWITCHES.get(key, ()):
         return _SWITCHES[key][text]
     if not text:
-        raise InputError(f"{key}= is empty; leave it out, or type a value after the equals character")
+        raise InputError(f"{key}= is empty; leave it out, or type a value after the equals sign")
     if key.startswith("launcher.") or not text.startswith("~"):
         return text
     path = os.path.expanduser(text)  # noqa: PTH111  (pathlib raises an error if there is no such user)

@@ -82,7 +82,7 @@ def test_errors_and_help_list_files_of_the_user(user_folder):
 def test_files_of_the_user_do_not_replace_those_of_the_project(user_folder, tmp_path):
     (tmp_path / user_folder / "recipe" / "quick.yaml").write_text("epochs: 1")
     with pytest.raises(
-        InputError, match=r"recipe/quick\.yaml has the same name as one of designspace's user_folder files; rename it"
+        InputError, match=r"recipe/quick\.yaml has the same name as one of designspace's own files; rename it"
     ):
         app.compose("launch", [f"--config-dir={user_folder}", "run=x", "recipe=quick"])
 

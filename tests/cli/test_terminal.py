@@ -15,17 +15,7 @@ from designspace.cli.tables import print_table
 HOSTILE = "a\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202egnp.exe\x7f\udce9"
 CONTROL_CHARACTERS = ("\x1b", "\x07", "\x9b", "\r", "\u202e", "\x7f")
 ROWS = [("AnyNetXA", 16, 16, 0, 0, "12.31", "18.40", "16.22", "2.51 M"), ("RegNetX", 16, 2, 1, 13, "9.1", "9", "9", "")]
-HEADER = (
-    "space",
-    "asked",
-    "finished",
-    "failed",
-    "unfinished",
-    "min error, %",
-    "mean error, %",
-    "median error, %",
-    "flops",
-)
+HEADER = ("space", "asked", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %", "flops")
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
@@ -55,7 +45,7 @@ def test_sentences_are_wrapped_and_paths_are_not_broken(monkeypatch, capsys):
 
 
 def test_empty_columns_are_left_out(capsys):
-    print_table("", ("run", "time left", "finished"), [("a", None, 1), ("b", "", 2)])
+    print_table("", ("run", "time left", "done"), [("a", None, 1), ("b", "", 2)])
     assert "time left" not in capsys.readouterr().out
 
 

@@ -137,7 +137,7 @@ def test_an_edf_can_be_drawn_into_given_axes():
         ([1, 2], r"errors by the name of their space, as plot_edf\(\{'mine': \[24.1, 22.8\]\}\); not int"),
         ({"a": ["x"]}, "a: errors must be numbers in per cent"),
         ({"a": []}, "a: errors must be a list of at least one number"),
-        ({}, "no run was errors_by_name to analyse"),
+        ({}, "no run was given to analyse"),
         (None, "not NoneType"),
     ],
 )
