@@ -21,7 +21,7 @@ def run(options: Options) -> None:
     """Cancel the launches of the runs, and print what was stopped."""
     for folder in find_runs(options.run):
         cancelled = cancel(folder)
-        print(f"{folder.path}: {'; '.join(cancelled) if cancelled else 'nothing is running'}")
+        print(f"{folder.path}: {'cancelled ' + '; '.join(cancelled) if cancelled else 'nothing is running'}")
 
 
 if __name__ == "__main__":

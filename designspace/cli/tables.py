@@ -114,28 +114,28 @@ ProgressUpdate = Callable[[int, str], None]
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], ProgressUpdate]]:
+def counting(label: str) -> Iterator[Callable[[int], ProgressUpdate]]:
     """Show the number of finished items, such as trials, while the block runs.
 
     The block gets a function that takes the total and returns a `ProgressUpdate`. On a terminal and in a notebook this
     moves a bar; elsewhere (a log file) it writes a line every half minute and at the end.
     """
     if in_notebook():
-        yield lambda total: NotebookBar(what, total).update
+        yield lambda total: NotebookBar(label, total).update
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
     console = Console(file=terminal.raw(sys.stderr))
     with Bar(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
         terminal.protect()  # text printed above the bar passes through rich, so it must be safe before
 
         def start(total: int) -> ProgressUpdate:
             if bar.disable:
-                return _log_lines(what, total)
-            task = bar.add_task(what, total=total, status="")
+                return _log_lines(label, total)
+            task = bar.add_task(label, total=total, status="")
             return lambda finished, status: bar.update(task, completed=finished, status=status)
 
         yield start
@@ -172,9 +172,9 @@ def image_progress(total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def image_counter(what: str) -> Iterator[Callable[[int, int], None]]:
+def image_counter(label: str) -> Iterator[Callable[[int, int], None]]:
     """Show the number of finished images; the block gets a function that takes this number and the total."""
-    with counting(what) as start:
+    with counting(label) as start:
         update: ProgressUpdate | None = None
         began, first = time.monotonic(), 0
 
@@ -193,7 +193,7 @@ LOG_EVERY_S = 30.0
 """Seconds between progress lines in a log."""
 
 
-def _log_lines(what: str, total: int) -> ProgressUpdate:
+def _log_lines(label: str, total: int) -> ProgressUpdate:
     """Return a progress update that writes a line to stderr every `LOG_EVERY_S` seconds and at the end."""
     last_time = float("-inf")
 
@@ -202,7 +202,7 @@ def _log_lines(what: str, total: int) -> ProgressUpdate:
         now = time.monotonic()
         if now - last_time >= LOG_EVERY_S or finished == total:
             last_time = now
-            sys.stderr.write(f"{what} {finished}/{total}, {status}\n")
+            sys.stderr.write(f"{label} {finished}/{total}, {status}\n")
             sys.stderr.flush()
 
     return line

@@ -17,15 +17,15 @@ def in_notebook() -> bool:
 class NotebookBar:
     """Progress bar in the output of the running cell, with a text beside it."""
 
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total = what, total
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total = label, total
         self._handle: Any = None
 
     def update(self, finished: int, status: str) -> None:
         """Show the number of finished items and a status text."""
         from IPython import display
 
-        text = html.escape(f"{self._what} {finished}/{self._total}, {status}")
+        text = html.escape(f"{self._label} {finished}/{self._total}, {status}")
         ipython_display: Any = display  # IPython has no type hints
         bar = ipython_display.HTML(f'<progress value="{finished}" max="{self._total}"></progress> <code>{text}</code>')
         if self._handle is None:
