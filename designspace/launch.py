@@ -41,7 +41,7 @@ def run(options: Options) -> None:
     for note in (*setup.notes, *forecast.notes):
         print(note)
     if options.dry_run:
-        show_plan(folder, setup, launcher, forecast)
+        print_dry_run(folder, setup, launcher, forecast)
         return
     if options.data.root:
         write_note(folder.path, options.data.note(setup.recipe.data))
@@ -97,7 +97,7 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
     return False
 
 
-def show_plan(
+def print_dry_run(
     folder: RunFolder, setup: TrainingSetup, launcher: Launcher, forecast: Forecast, only: Collection[str] | None = None
 ) -> None:
     """Print what a launch would do with all trials or those with some keys; ask SLURM whether it would accept them."""

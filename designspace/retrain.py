@@ -54,7 +54,7 @@ def run(options: Options) -> None:
     for note in forecast.notes:
         print(note)
     if options.dry_run:
-        launch.show_plan(folder, TrainingSetup(plan, setup.root), launcher, forecast, trials)
+        launch.print_dry_run(folder, TrainingSetup(plan, setup.root), launcher, forecast, trials)
         return
     if forecast.waiting:
         launch.train({folder: plan}, launcher, wait=options.wait, only=trials)

@@ -22,7 +22,7 @@ __all__ = ["Options", "chosen", "compose", "defaults", "is_given", "known_keys",
 Run = Callable[[Any], None]
 """Function of a command; its parameter ``options`` is annotated with the command's dataclass of options."""
 
-STOPPED = 128
+SIGNAL_OFFSET = 128
 """Larger exit codes mean, as in a shell, that a signal stopped the command."""
 
 
@@ -110,7 +110,7 @@ def _exit_code(name: str, run: Run, config: Config, line: CommandLine) -> int:
             _run(name, run, config, line)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if code > STOPPED:
+        if code > SIGNAL_OFFSET:
             raise
         return code
     except BrokenPipeError:
