@@ -6,12 +6,12 @@
 >>> population[0]
 Network(45c2b0d1a018: cifar stem of 32, d=[1, 2, 4, 6], w=[64, 112, 200, 344], b=1, g=4, 10 classes)
 
-- `space`, `DesignSpace`, `Population`, `Network`, `complexity`: which networks there are, and what they cost
-- `AnyNet`, `create_model`, `list_models`: networks as torch modules, and the published ones
-- `Recipe`, `load_data`, `train_network`, `load`: train a network, and load one of a run
-- `Results`, `compare`, `plot_edf`, `edf`: what came of a run, and whether one space is better than another
+- `space`, `DesignSpace`, `Population`, `Network`, `complexity`: design spaces, their networks and the cost of these
+- `AnyNet`, `create_model`, `list_models`: networks as torch modules, and published models
+- `Recipe`, `load_data`, `train_network`, `load`: training of networks, and loading of trained ones
+- `Results`, `compare`, `plot_edf`, `edf`: results of runs, and comparison of design spaces
 
-A name is imported when it is first used, so that sampling never loads torch.
+Names are imported on first use, so sampling never loads torch.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = {
+_LAZY_NAMES = {
     "AnyNet": "designspace.models",
     "DesignSpace": "designspace.spaces.space",
     "Network": "designspace.networks.network",
@@ -73,7 +73,7 @@ _HOMES = {
     "train_model": "designspace.training",
     "train_network": "designspace.training",
 }
-_ROOMS = ("analysis", "data", "library", "models", "networks", "spaces", "training", "trials")
+_PACKAGES = ("analysis", "data", "library", "models", "networks", "spaces", "training", "trials")
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_names(__name__, _HOMES, _ROOMS)
+    __getattr__, __dir__ = lazy_names(__name__, _LAZY_NAMES, _PACKAGES)

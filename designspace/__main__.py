@@ -1,4 +1,4 @@
-"""The program ``designspace``, also as ``python -m designspace``: run a command, or list all."""
+"""The program ``designspace``, also available as ``python -m designspace``: run a command, or list all commands."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ GROUPS = {
     "a whole study": ("explore",),
     "step by step": ("plan", "prepare", "sample", "launch", "status", "analyze", "retrain"),
     "one network": ("train", "verify", "export"),
-    "looking after runs": ("collect", "retry", "cancel", "clean"),
+    "maintenance of runs": ("collect", "retry", "cancel", "clean"),
 }
-"""The commands in the order of work."""
+"""Title -> commands, in the order in which they are used."""
 
 
 def commands() -> dict[str, str]:
-    """Return every command and the first line of its docstring, read without importing it."""
+    """Return each command with the first line of its docstring, without importing it."""
     names = [name for group in GROUPS.values() for name in group]
     files = {name: Path(__file__).parent / f"{name}.py" for name in names}
     return {
@@ -27,49 +27,50 @@ def commands() -> dict[str, str]:
 
 
 def overview() -> str:
-    """Return how the program is used, and a line for each command."""
-    lines = commands()
-    listed = [
-        f"\n{title}:\n" + "\n".join(f"  {name:<9} {lines[name]}" for name in names) for title, names in GROUPS.items()
+    """Return the usage and one line for each command."""
+    descriptions = commands()
+    sections = [
+        f"\n{title}:\n" + "\n".join(f"  {name:<9} {descriptions[name]}" for name in names)
+        for title, names in GROUPS.items()
     ]
     return "\n".join(
         [
             "usage: designspace COMMAND [key=value ...]",
             "       python -m designspace COMMAND [key=value ...]",
-            *listed,
-            "\nCOMMAND --help says what a command takes; --version says which version this is.",
+            *sections,
+            "\nCOMMAND --help shows the options of a command; --version shows the version.",
         ]
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that was typed, as ``python -m designspace.COMMAND`` does.
+    """Run a command, like ``python -m designspace.COMMAND``.
 
     Raises:
-        SystemExit: with the exit code of the command; 2 if the command does not exist.
+        SystemExit: with the exit code of the command, or 2 if the command does not exist.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        if len(words) < 2 or words[1] not in commands():
-            from designspace.cli.terminal import while_read
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        if len(arguments) < 2 or arguments[1] not in commands():
+            from designspace.cli.terminal import exit_on_closed_pipe
 
-            with while_read():
+            with exit_on_closed_pipe():
                 print(overview())
             return
-        words = [words[1], "--help"]  # help COMMAND
-    if words[0] == "--version":
+        arguments = [arguments[1], "--help"]  # help COMMAND
+    if arguments[0] == "--version":
         from designspace.cli.app import version
 
         print(version())
         return
-    if words[0] not in commands():
+    if arguments[0] not in commands():
         from designspace.support.errors import unknown
         from designspace.support.text import printable
 
-        sys.stderr.write(f"designspace: {printable(str(unknown('command', words[0], commands())))}\n")
+        sys.stderr.write(f"designspace: {printable(str(unknown('command', arguments[0], commands())))}\n")
         raise SystemExit(2)
-    sys.argv = [sys.argv[0], *words[1:]]
-    runpy.run_module(f"designspace.{words[0]}", run_name="__main__", alter_sys=True)
+    sys.argv = [sys.argv[0], *arguments[1:]]
+    runpy.run_module(f"designspace.{arguments[0]}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

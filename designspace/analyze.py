@@ -32,7 +32,7 @@ log = logging.getLogger("designspace.analyze")
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/analyze.yaml, which says what they mean."""
+    """Keys of configs/analyze.yaml, which describes them."""
 
     runs: tuple[Path, ...]
     out: Path | None
@@ -45,19 +45,19 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Gather the results of the runs, compare them, and say what was found and where it lies."""
-    given = options.runs
-    if not given:
-        raise InputError("runs is empty; give run folders, as runs=[runs/AnyNetXA,runs/AnyNetXB]")
+    """Collect the results of the runs, compare them, and print the conclusions and the paths of the files."""
+    paths = options.runs
+    if not paths:
+        raise InputError("runs is empty; give run folders, such as runs=[runs/AnyNetXA,runs/AnyNetXB]")
     check_level(options.level)
-    runs = runs_at(given)
+    runs = runs_at(paths)
     folders = [run.path if isinstance(run, RunFolder) else run.parent for run in runs]
-    if any(path not in folders and path.is_dir() for path in given):  # folders of runs: the report is for all of them
-        folders = [path.parent if path.is_file() else path for path in given if path.exists()]
+    if any(path not in folders and path.is_dir() for path in paths):  # a folder of runs: the report belongs there
+        folders = [path.parent if path.is_file() else path for path in paths if path.exists()]
     common = Path(os.path.commonpath([path.resolve() for path in folders]))
     show(
         runs,
-        options.out or _short(common),
+        options.out or _relative(common),
         failures=options.failures,
         level=options.level,
         seed=options.seed,
@@ -67,15 +67,15 @@ def run(options: Options) -> None:
     )
 
 
-def runs_at(given: Sequence[Path]) -> list[RunFolder | Path]:
-    """Return the runs at some paths: run folders, files, and folders of runs, also by a pattern as ``runs/*``.
+def runs_at(paths: Sequence[Path]) -> list[RunFolder | Path]:
+    """Return the runs at some paths: run folders, files, folders of runs, or patterns such as ``runs/*``.
 
     Raises:
         InputError: there is no run at a path.
     """
     runs: dict[Path, RunFolder | Path] = {}
-    for path in given:
-        is_pattern = not path.exists() and any(sign in str(path) for sign in "*?[")
+    for path in paths:
+        is_pattern = not path.exists() and any(character in str(path) for character in "*?[")
         matches = sorted(Path().glob(str(path))) if is_pattern and not path.is_absolute() else [path]
         if is_pattern and path.is_absolute():
             matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
@@ -83,27 +83,27 @@ def runs_at(given: Sequence[Path]) -> list[RunFolder | Path]:
             raise InputError(f"no run folder or file matches {path}")
         for match in matches:
             for run in _runs_at(match, is_pattern=is_pattern):
-                place = (run.path if isinstance(run, RunFolder) else run).resolve()
-                runs.setdefault(place, run)
+                location = (run.path if isinstance(run, RunFolder) else run).resolve()
+                runs.setdefault(location, run)
     if not runs:
-        raise InputError(
-            f"no run folder is in {', '.join(map(str, given))}; make one with python -m designspace.sample"
-        )
+        raise InputError(f"no run folder in {', '.join(map(str, paths))}; create one with python -m designspace.sample")
     return list(runs.values())
 
 
 def _runs_at(path: Path, *, is_pattern: bool) -> Sequence[RunFolder | Path]:
-    """The runs at a path; none where a pattern matches a report or figures, which lie beside runs."""
+    """Return the runs at a path; none if a pattern matches a report or figures, which are beside the runs."""
     if path.is_file():
         return [path] if not is_pattern or path.suffix == ".json" else []
     run = RunFolder(path)
-    if run.exists() or run.results.is_file() or not path.is_dir():  # a published run may have its table alone
+    if run.exists() or run.results.is_file() or not path.is_dir():  # a published run may consist of its table only
         return [run]
     if is_pattern and not any(path.rglob(POPULATION_FILE)):
         return []
     runs = [run for run in find_runs(path) if isinstance(run, RunFolder)]
     if not runs:
-        raise InputError(f"{path} holds trainings of single networks only; analyze compares runs of designspace.sample")
+        raise InputError(
+            f"{path} contains only trainings of single networks; analyze compares runs made by designspace.sample"
+        )
     return runs
 
 
@@ -118,15 +118,15 @@ def show(
     match: str | None = "auto",
     margin: float | None = None,
 ) -> None:
-    """Gather and analyse runs into a folder, and print tables, conclusions, what to bear in mind, and the paths.
+    """Analyse runs, write the report to a folder, and print tables, conclusions, notes and paths.
 
-    A run may also be a file of pycls's or of the NDS data.
+    A run may also be a file of pycls or of the NDS data.
     """
-    folders = [one for one in runs if isinstance(one, RunFolder)]
-    results = _named_apart([_read(one).with_failures(failures) for one in runs], runs)
-    origins = [origin_of(run, one) for run, one in zip(runs, results, strict=True)]
+    folders = [run for run in runs if isinstance(run, RunFolder)]
+    results = _with_distinct_names([_read(run).with_failures(failures) for run in runs], runs)
+    origins = [origin_of(run, result) for run, result in zip(runs, results, strict=True)]
     try:
-        found = analyze_results(
+        analysis = analyze_results(
             results,
             out,
             provenance_of(folders),
@@ -138,49 +138,49 @@ def show(
             margin=margin,
         )
     except WriteError as error:
-        raise RunError(f"{error}; choose a folder for the report with out=...") from error
-    show_spaces(found.spaces)
-    if found.failed.rows:
+        raise RunError(f"{error}; choose another folder for the report with out=...") from error
+    show_spaces(analysis.spaces)
+    if analysis.failed.rows:
         print()
-        rows = [row[:3] for row in found.failed.rows]
-        print_table(found.failed.title, found.failed.header[:3], rows, texts=(0, 1))
+        rows = [row[:3] for row in analysis.failed.rows]
+        print_table(analysis.failed.title, analysis.failed.header[:3], rows, texts=(0, 1))
     for title, lines in (
-        ("what was trained", found.trained),
-        ("what it says", found.sentences),
-        ("what to bear in mind", found.notes),
+        ("what was trained", analysis.trained),
+        ("conclusions", analysis.sentences),
+        ("notes", analysis.notes),
     ):
         if lines:
             print("\n".join([f"\n{title}", *(f"- {line}" for line in lines)]))
-    for one, origin in zip(results, origins, strict=True):
-        if len(one.best(1)) and (line := origin.loading(str(one.best(1)["id"].iloc[0]))):
-            print(f"\nthe best network of {one.name}, in Python: {line}")
-    print(f"\nfigure: {found.figures[0]}\nreport: {found.report}")
+    for result, origin in zip(results, origins, strict=True):
+        if len(result.best(1)) and (line := origin.loading(str(result.best(1)["id"].iloc[0]))):
+            print(f"\nthe best network of {result.name}, in Python: {line}")
+    print(f"\nfigure: {analysis.figures[0]}\nreport: {analysis.report}")
 
 
 def _read(run: RunFolder | Path) -> Results:
-    """Read a run; where it has trials, gather them into its results.csv on the way."""
+    """Read the results of a run; if it has trials, also collect them into its results.csv."""
     if not isinstance(run, RunFolder) or not run.started_keys():
         return Results.read(run)
     gathered = run.gather()
     try:
         run.write_results(gathered)
-    except WriteError as error:  # somebody else's run, or one on a disk that is mounted for reading
-        log.warning("%s; %s is analysed as its trials say", error, run.name)
+    except WriteError as error:  # the run of another user, or one on a read-only disk
+        log.warning("%s; %s is analysed without writing its results.csv", error, run.name)
     return Results.read(gathered)
 
 
 def show_spaces(spaces: Table) -> None:
-    """Print the table of the runs as two that fit a terminal: trials and errors, then what the networks cost."""
+    """Print the table of the runs in two parts that fit a terminal: trials and errors, then costs."""
     names = {"min error, %": "min", "mean error, %": "mean", "median error, %": "median"}
     names |= {"median flops": "flops", "median params": "params", "median activations": "activations"}
-    for title, first in (("trials, and error, top-1, %", 1), ("medians of the networks, and training in all", 8)):
+    for title, first in (("trials, and top-1 error, %", 1), ("medians of the networks, and total training time", 8)):
         columns = [0, *range(first, 8 if first == 1 else len(spaces.header))]
         header = [names.get(spaces.header[i], spaces.header[i]) for i in columns]
         print_table(title, header, [[row[i] for i in columns] for row in spaces.rows])
 
 
-def _named_apart(results: Sequence[Results], runs: Sequence[RunFolder | Path]) -> list[Results]:
-    """Results of runs with equal names, named with as much of their paths as tells them apart."""
+def _with_distinct_names(results: Sequence[Results], runs: Sequence[RunFolder | Path]) -> list[Results]:
+    """Return results with distinct names; runs with equal names get as much of their paths as necessary."""
     if len({result.name for result in results}) == len(results):
         return list(results)
     paths = [run.path if isinstance(run, RunFolder) else run for run in runs]
@@ -188,12 +188,12 @@ def _named_apart(results: Sequence[Results], runs: Sequence[RunFolder | Path]) -
 
 
 def provenance_of(folders: Sequence[RunFolder]) -> dict[str, str]:
-    """Where each run comes from, in the words of its own provenance.json."""
+    """Return the provenance of each run, as in its provenance.json."""
     return {f"{folder.name}: {key}": str(value) for folder in folders for key, value in folder.provenance().items()}
 
 
-def _short(path: Path) -> Path:
-    """A path relative to the working folder where that is shorter."""
+def _relative(path: Path) -> Path:
+    """Return a path relative to the working directory if it is inside it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

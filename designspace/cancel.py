@@ -1,4 +1,4 @@
-"""Tell everything at work on a run to end, on SLURM and here."""
+"""Stop all processes and SLURM jobs that work on a run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from designspace.trials.open import find_runs
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/cancel.yaml, which says what they mean."""
+    """Keys of configs/cancel.yaml, which describes them."""
 
     run: Path
 
 
 def run(options: Options) -> None:
-    """Cancel, and say what was told to end."""
+    """Cancel the launches of the runs, and print what was stopped."""
     for folder in find_runs(options.run):
-        told = cancel(folder)
-        print(f"{folder.path}: {'; '.join(told) if told else 'nothing is at work on it'}")
+        cancelled = cancel(folder)
+        print(f"{folder.path}: {'cancelled ' + '; '.join(cancelled) if cancelled else 'nothing is running'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""List what a run no longer needs, and delete what is named."""
+"""List files that a run no longer needs, and delete chosen kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from designspace.trials.open import find_runs
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/clean.yaml, which says what they mean."""
+    """Keys of configs/clean.yaml, which describes them."""
 
     run: Path
     delete: tuple[str, ...] | None
@@ -22,21 +22,21 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Say what could be deleted and what it holds; delete the kinds that were named."""
+    """Print which files could be deleted; delete the chosen kinds."""
     for folder in find_runs(options.run):
-        found = leftovers(folder, options.keep_best)
+        files = leftovers(folder, options.keep_best)
         rows = [
-            (kind, len(found[kind]), f"{quantity(sum(size for _, size in found[kind]))}B", KINDS[kind])
+            (kind, len(files[kind]), f"{quantity(sum(size for _, size in files[kind]))}B", KINDS[kind])
             for kind in KINDS
         ]
         print_table(
-            f"{folder.path}: what could be deleted", ("kind", "files", "size", "what it is"), rows, texts=(0, 3)
+            f"{folder.path}: files that can be deleted", ("kind", "files", "size", "description"), rows, texts=(0, 3)
         )
         if options.delete:
-            count, size = delete(found, options.delete)
+            count, size = delete(files, options.delete)
             print(f"{counted(count, 'file')}, {quantity(size)}B, {'was' if count == 1 else 'were'} deleted")
         else:
-            print(f"delete some: {command('clean', run=folder.path, delete=list(KINDS))}")
+            print(f"delete them, or some of these kinds: {command('clean', run=folder.path, delete=list(KINDS))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Gather results into results.csv, also those of other runs."""
+"""Collect the results of a run, or of several, into results.csv."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from designspace.trials.merge import merge
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/collect.yaml, which says what they mean."""
+    """Keys of configs/collect.yaml, which describes them."""
 
     run: Path
     others: tuple[Path, ...]
 
 
 def run(options: Options) -> None:
-    """Copy finished trials from other folders, write results.csv, and say what is in it."""
+    """Copy finished trials from other run folders, write results.csv, and print a summary."""
     target = RunFolder(options.run)
     if target.path.resolve() in {other.resolve() for other in options.others}:
-        raise InputError(f"{target.path} is among others; give only the other folders there")
-    taken = merge(target, [RunFolder(other) for other in options.others], options.provenance())
-    if taken:
+        raise InputError(f"{target.path} is also in others=...; give only other folders there")
+    merged = merge(target, [RunFolder(other) for other in options.others], options.provenance())
+    if merged:
         rows = [
             (other, t.shared, t.copied, t.already_finished, t.differing)
-            for other, t in zip(options.others, taken, strict=True)
+            for other, t in zip(options.others, merged, strict=True)
         ]
-        header = ("from", "networks shared", "taken over", "known before", "of these, with other errors")
+        header = ("from", "shared networks", "copied", "already here", "of these, with other errors")
         print_table("trials", header, rows)
     path = target.write_results()
     counts = run_status(target).counts

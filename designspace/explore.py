@@ -1,4 +1,4 @@
-"""Sample several spaces, train their networks, compare them."""
+"""Sample several spaces, train their networks, and compare them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.options import Count, Fields
-from designspace.cli.recipes import Seeds, TrainingOptions, usable, with_seeds
+from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
 from designspace.data.of_run import DataSource
 from designspace.spaces import catalog
 from designspace.spaces.population import Population
@@ -29,7 +29,7 @@ from designspace.trials.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainingOptions):
-    """Keys of configs/explore.yaml, which says what they mean."""
+    """Keys of configs/explore.yaml, which describes them."""
 
     name: str
     spaces: tuple[str, ...] | None
@@ -40,16 +40,16 @@ class Options(TrainingOptions):
 
 
 def run(options: Options) -> None:
-    """Fetch the images, sample, check everything, train what is not done, analyse."""
+    """Fetch the images, sample, check everything, train the networks that are not done, and analyse the runs."""
     name, root = options.data.known_name, options.data.root or data.default_root()
     settings = {key: value for key, value in options.space.items() if key != "name"}
     if not options.spaces:
-        raise InputError("spaces is empty; give names of design spaces, as spaces=[AnyNetXA,RegNetX]")
-    named = (catalog.space(each, **settings) for each in options.spaces)
-    spaces = list({space.name: space for space in named}.values())  # one that is listed twice is one run
+        raise InputError("spaces is empty; give names of design spaces, such as spaces=[AnyNetXA,RegNetX]")
+    listed = (catalog.space(space_name, **settings) for space_name in options.spaces)
+    spaces = list({space.name: space for space in listed}.values())  # a space that is listed twice is one run
     devices = options.launcher.gpus_per_trial or options.recipe["devices"]
-    given = Recipe.from_dict({**options.recipe, "data": name, "devices": devices})
-    recipe, note = usable(given, DataSource(name, root), options)
+    full_recipe = Recipe.from_dict({**options.recipe, "data": name, "devices": devices})
+    recipe, note = with_available_images(full_recipe, DataSource(name, root), options)
     for space in spaces:
         check_fit(space.template, recipe, root)
     origin, launcher = options.provenance(), options.launcher.make(options, root)
@@ -75,26 +75,26 @@ def run(options: Options) -> None:
 
 
 def population_seed(folder: RunFolder, space: DesignSpace, seed: int) -> int:
-    """Return the seed to draw a space's population with: one of its own, so that populations are independent.
+    """Return the seed for the population of a space; each space has its own, so that populations are independent.
 
-    A run that an earlier version drew with the typed seed itself keeps that, so that it is resumed and extended.
+    A run that an earlier version sampled with ``seed`` itself keeps it, so that it can be resumed and extended.
     """
     if folder.exists():
-        with contextlib.suppress(RunError):  # `RunFolder.create` says what is wrong with a damaged run, or mends it
+        with contextlib.suppress(RunError):  # `RunFolder.create` reports or repairs a damaged run
             if read_seed(folder.path) == seed:
                 return seed
     return independent_seed(space, seed)
 
 
 def shared_seed_note(populations: Sequence[Population]) -> str:
-    """Say that an earlier version drew several of the populations with one seed; returns an empty text if not."""
+    """Return a note if an earlier version sampled several populations with the same seed, else an empty text."""
     seeds = [population.seed for population in populations]
     names = [population.space.name for population in populations if seeds.count(population.seed) > 1]
     if not names:
         return ""
     return (
-        f"note: an earlier version drew {', '.join(names)} with one seed, so these populations share random words and "
-        "are not independent; another study (name=...) draws each with a seed of its own"
+        f"note: an earlier version sampled {', '.join(names)} with the same seed, so these populations share random "
+        "numbers and are not independent; a new study (name=...) samples each with its own seed"
     )
 
 

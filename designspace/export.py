@@ -1,4 +1,4 @@
-"""Write a trained network as a folder that stands alone, or as ONNX."""
+"""Export a trained network as a self-contained folder, or as ONNX."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from designspace.support.text import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/export.yaml, which says what they mean."""
+    """Keys of configs/export.yaml, which describes them."""
 
     run: Path | None
     rank: Count | None
@@ -33,7 +33,7 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Write the folder, and say where it is and how to load it."""
+    """Write the model folder, and print its path and how to load it."""
     if options.onnx:
         check_onnx_packages()  # before anything is written
     model, info = _chosen(options)
@@ -42,29 +42,29 @@ def run(options: Options) -> None:
     crop = info.preset.crop
     if options.onnx:
         to_onnx(model, folder / ONNX)
-        print(f"{ONNX}: {_compared(folder / ONNX, model, crop)}")
+        print(f"{ONNX}: {_comparison(folder / ONNX, model, crop)}")
     if options.torch_export:
         to_torch_export(model, folder / TORCH_EXPORT, crop)
     names = ", ".join(path.name for path in entries(folder))
     print(f"{info.name}{_rank(info)} is in {folder}: {names}")
-    print("load it, here or anywhere:\n")
+    print("load it on this or any other machine:\n")
     print(f"    import designspace\n    model = designspace.load({str(folder)!r})")
 
 
 def _chosen(options: Options) -> tuple[AnyNet, ModelInfo]:
-    """The model that was asked for, and what is known about it."""
+    """Return the chosen model and its `ModelInfo`."""
     if options.model is not None and options.run is None:
         model = create_model(options.model, options.weights or False)
         return model, model.weights or published_info(options.model, None)
     if options.run is None or options.model is not None:
-        raise InputError("either run=... or model=... must be given, and not both; see --help")
+        raise InputError("either run=... or model=... must be given, but not both; see --help")
     model = load(options.run, rank=options.rank if options.id is None else None, id=options.id)
     assert model.weights is not None
     return model, model.weights
 
 
 def _rank(info: ModelInfo) -> str:
-    """Rank and error of a run's network in brackets."""
+    """Return the rank and error of a run's network in brackets; an empty text for other models."""
     if info.selection is None or info.result is None:
         return ""
     mean = f", {info.seeds.kind} {info.seeds.final_mean:.2f}%" if info.seeds else ""
@@ -72,13 +72,13 @@ def _rank(info: ModelInfo) -> str:
     return f" (rank {info.selection.rank} of {count}, error {info.result.final_error:.2f}%{mean})"
 
 
-def _compared(path: Path, model: AnyNet, crop: int) -> str:
-    """How far an ONNX file is from torch, in words."""
+def _comparison(path: Path, model: AnyNet, crop: int) -> str:
+    """Return how much the logits of an ONNX file differ from torch's, as text."""
     try:
-        worst = check_onnx(path, model, [(1, crop, crop), (3, crop + 11, crop + 3)])
+        difference = check_onnx(path, model, [(1, crop, crop), (3, crop + 11, crop + 3)])
     except InputError as error:
         return f"not compared with torch: {error}"
-    return f"its logits differ from torch's by {worst:.1e} of the largest one at most (1 and 3 images, two sizes)"
+    return f"its logits differ from torch's by at most {difference:.1e} of the largest one (1 and 3 images, two sizes)"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train all networks of a run, here or on SLURM; again, to resume."""
+"""Train all networks of a run, here or on SLURM; run again to resume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from designspace.cli import app
 from designspace.cli.forecast import print_forecast
-from designspace.cli.recipes import Chosen, Seeds, TrainingOptions, chosen_for
+from designspace.cli.recipes import Seeds, TrainingOptions, TrainingSetup, choose_setup
 from designspace.cli.tables import progress_bar
 from designspace.support.errors import RunError
 from designspace.support.text import command, counted
@@ -24,7 +24,7 @@ from designspace.trials.plan import Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainingOptions):
-    """Keys of configs/launch.yaml, which says what they mean."""
+    """Keys of configs/launch.yaml, which describes them."""
 
     run: Path
     seeds: Seeds
@@ -33,93 +33,97 @@ class Options(TrainingOptions):
 
 
 def run(options: Options) -> None:
-    """Check everything, fix the plan, train what is not done, and say what came of it."""
+    """Check everything, save the recipe and seeds, train the trials that are not done, and print the outcome."""
     folder = RunFolder(options.run)
-    chosen = chosen_for(folder, options, options.seeds)
-    launcher = options.launcher.make(options, chosen.root)
-    forecast = check_launch({folder: chosen.plan}, launcher)
-    for note in (*chosen.notes, *forecast.notes):
+    setup = choose_setup(folder, options, options.seeds)
+    launcher = options.launcher.make(options, setup.root)
+    forecast = check_launch({folder: setup.plan}, launcher)
+    for note in (*setup.notes, *forecast.notes):
         print(note)
     if options.dry_run:
-        show_plan(folder, chosen, launcher, forecast)
+        print_dry_run(folder, setup, launcher, forecast)
         return
     if options.data.root:
-        write_note(folder.path, options.data.note(chosen.recipe.data))
-    if train({folder: chosen.plan}, launcher, wait=options.wait):
+        write_note(folder.path, options.data.note(setup.recipe.data))
+    if train({folder: setup.plan}, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
-        print(f"look at them: {command('analyze', runs=[folder.path])}")
+        print(f"analyse them: {command('analyze', runs=[folder.path])}")
 
 
 def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:
-    """Train what is not done in some runs, with a progress bar; on SLURM, submit it, and ``wait`` if that is asked.
+    """Train the trials of some runs that are not done, with a progress bar, or submit them to SLURM.
 
-    The plans become those of the runs: here at once, on SLURM when it has accepted tasks.
+    The plans are saved in the runs: at once on this machine, and with SLURM as soon as it has accepted array tasks.
 
     Args:
-        plans: how the networks of each run are trained: all with one recipe.
-        launcher: how to train.
-        wait: whether to follow tasks on SLURM to their end.
+        plans: run -> recipe and seeds of its trials; the recipe is the same for all runs.
+        launcher: where and how to train.
+        wait: whether to wait until all array tasks on SLURM have ended.
         only: keys of the trials to train; by default all.
 
     Returns:
-        Whether results were gathered, and not only tasks submitted.
+        Whether the trials were trained, rather than only submitted.
 
     Raises:
-        RunError: tasks on SLURM ended before their trials did.
+        RunError: array tasks on SLURM ended before their trials finished.
     """
     if launcher.slurm is None:
         for folder, plan in plans.items():
             folder.write_plan(plan.recipe, plan.seed, plan.repeats)
         recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
-            say_end(launcher.run_local(list(plans), recipe, show, print, only))
+            print_unfinished(launcher.run_local(list(plans), recipe, show, print, only))
         return True
-    made = {folder: launcher.submit(folder, plan, only=only) for folder, plan in plans.items()}
-    for folder, submission in made.items():
+    submissions = {folder: launcher.submit(folder, plan, only=only) for folder, plan in plans.items()}
+    for folder, submission in submissions.items():
         print(f"{folder.name}: {submission.describe()}")
     if wait:
         with progress_bar() as show:
-            progress = launcher.follow(made, plans, show, only)
+            progress = launcher.follow(submissions, plans, show, only)
         ended = [ended_tasks(folder, run_status(folder, only).states) for folder in plans]
         progress.left -= sum(tasks.trials for tasks in ended)
-        say_end(progress)
+        print_unfinished(progress)
         if causes := [tasks.message for tasks in ended if tasks.trials]:
             raise RunError("\n".join(causes))
         return True
-    if left := sum(len(submission.left) for submission in made.values()):
-        print(f"{counted(left, 'trial')} found no room: the same command again submits more, and so does wait=true")
-    for folder, submission in made.items():
+    if left := sum(len(submission.left) for submission in submissions.values()):
+        print(
+            f"{counted(left, 'trial')} {'was' if left == 1 else 'were'} not submitted because of the limit on array "
+            "tasks; to submit more, run the same command again, or use wait=true"
+        )
+    for folder, submission in submissions.items():
         if submission.trials or submission.queued:
-            print(f"follow them: {command('status', run=folder.path, watch='true')}")
+            print(f"follow their progress: {command('status', run=folder.path, watch='true')}")
     return False
 
 
-def show_plan(
-    folder: RunFolder, chosen: Chosen, launcher: Launcher, forecast: Forecast, only: Collection[str] | None = None
+def print_dry_run(
+    folder: RunFolder, setup: TrainingSetup, launcher: Launcher, forecast: Forecast, only: Collection[str] | None = None
 ) -> None:
-    """Say what a launch would do, of all trials or of those with some keys; ask SLURM whether it would take them."""
-    made = None
+    """Print what a launch would do with all trials or those with some keys; ask SLURM whether it would accept them."""
+    submission = None
     if launcher.slurm is not None:
-        made = launcher.submit(folder, chosen.plan, only=only, dry_run=True)
-        print(f"{made.describe()}; nothing was submitted")
+        submission = launcher.submit(folder, setup.plan, only=only, dry_run=True)
+        print(f"{submission.describe()}; nothing was submitted")
     elif forecast.workers:
-        where = f"{counted(forecast.workers, 'worker')} ({forecast.device})"
-        print(f"{counted(forecast.waiting, 'trial')} on {where}; {forecast.finished} ended before. Nothing was started")
+        workers = f"{counted(forecast.workers, 'worker')} ({forecast.device})"
+        trials = counted(forecast.waiting, "trial")
+        print(f"{trials} on {workers}; {forecast.finished} already finished; nothing was started")
     else:
-        print(f"0 trials on 0 workers; {forecast.finished} ended before. Nothing is left to train")
-    print_forecast(folder, chosen, forecast, is_local=made is None)
-    if made is not None and made.script:
-        print(f"the script of the first array:\n\n{made.script}")
+        print(f"0 trials on 0 workers; {forecast.finished} already finished; nothing is left to train")
+    print_forecast(folder, setup, forecast, is_local=submission is None)
+    if submission is not None and submission.script:
+        print(f"batch script of the first array:\n\n{submission.script}")
 
 
-def say_end(progress: Progress) -> None:
-    """Say what is not as it should be at the end of a launch."""
+def print_unfinished(progress: Progress) -> None:
+    """Print the numbers of failed and unfinished trials at the end of a launch."""
     if progress.failed:
         failed = counted(progress.failed, "trial")
-        print(f"{failed} failed; results.csv says why. designspace.retry makes them wait again")
+        print(f"{failed} failed, for the reasons in results.csv; to train them again, use designspace.retry")
     if progress.left:
         left = f"{counted(progress.left, 'trial')} {'has' if progress.left == 1 else 'have'} no result yet"
-        print(f"{left}: another launch is at work on {'it' if progress.left == 1 else 'them'}")
+        print(f"{left}; another launch is training {'it' if progress.left == 1 else 'them'}")
 
 
 if __name__ == "__main__":

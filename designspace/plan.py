@@ -1,4 +1,4 @@
-"""Say how many networks of each space a comparison needs."""
+"""Compute how many networks per space a comparison needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from designspace.support.text import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/plan.yaml, which says what they mean."""
+    """Keys of configs/plan.yaml, which describes them."""
 
     effect: float | None
     margin: float | None
@@ -23,38 +23,40 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Print the networks that are needed, for which claim, and what is assumed."""
+    """Print the number of networks for each conclusion, and the assumptions."""
     effect, margin, sd = options.effect, options.margin, options.sd
     common = options.power, options.level, options.pairs
     if (effect is None) == (margin is None):
-        raise InputError("give either effect=..., as effect=0.6, or margin=... with sd=..., as margin=0.5 sd=2")
+        raise InputError(
+            "give either effect=..., such as effect=0.6, or margin=... with sd=..., such as margin=0.5 sd=2"
+        )
     if (margin is None) != (sd is None):
-        raise InputError("margin=... and sd=... go together, as margin=0.5 sd=2: both in percentage points")
+        raise InputError("margin=... and sd=... must be given together, in percentage points, such as margin=0.5 sd=2")
     if effect is not None:
         print(_sentence(plan_better(effect, *common), "that one space is better"))
         print(f"if a random network of it has the lower error with probability {effect:g}.")
-        print("Tests: Kolmogorov-Smirnov, then Brunner-Munzel. Assumed: errors that vary as much in both spaces.")
+        print("Tests: Kolmogorov-Smirnov, then Brunner-Munzel. Assumption: errors vary equally in both spaces.")
     if margin is not None and sd is not None:
         print(
             _sentence(plan_not_worse(margin, sd, *common), f"that a space is not worse by more than {_points(margin)}")
         )
         both = plan_not_worse(margin, sd, *common, both_sides=True)
-        print(_sentence(both, "that it is not better by more than that either"))
+        print(_sentence(both, "that it is also not better by more than that"))
         print(f"if the mean errors are equal and errors vary by {_points(sd)} (standard deviation) within each space.")
-        print("Test: t test of the difference of the means against the margin, on one side or on both.")
+        print("Test: t test of the difference of the means against the margin, one-sided or two-sided.")
 
 
 def _sentence(plan: SamplePlan, claim: str) -> str:
-    """Return the number of networks for a claim, without its condition."""
+    """Return the number of networks for a claim as text, without the condition."""
     holm = f", Holm-corrected over {plan.pairs} pairs" if plan.pairs > 1 else ""
     return (
-        f"{counted(plan.n, 'network')} of each space show {claim}, at {100 * plan.level:g}%{holm}, "
+        f"{counted(plan.n, 'network')} per space show {claim}, at {100 * plan.level:g}%{holm}, "
         f"with probability {plan.power:.2f}"
     )
 
 
 def _points(value: float) -> str:
-    """Return percentage points in words."""
+    """Return percentage points as text."""
     return f"{value:g} {'point' if value == 1 else 'points'}"
 
 

@@ -1,4 +1,4 @@
-"""Fetch a data set, or pack folders of images of your own into one."""
+"""Download a data set, or pack your own folders of images into one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from designspace.support.text import as_utf8, counted
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/prepare.yaml, which says what they mean."""
+    """Keys of configs/prepare.yaml, which describes them."""
 
     data: DataOptions
     from_: tuple[Path, ...] | None
@@ -35,16 +35,16 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Prepare the data set and say where it lies."""
+    """Prepare the data set, and print where it is."""
     chosen, root = options.data.name, options.data.root or data.default_root()
     name, sources = options.name or chosen, options.from_ or ()
     if name is None:
-        raise InputError("name=... must be given: what the packed data set is to be called, as name=flowers")
+        raise InputError("name=... must be given: the name for the packed data set, such as name=flowers")
     if chosen == imagenet.NAME:
         _prepare_imagenet(options, sources, name, root)
     elif not sources:
         data.prepare(name, root)
-        print(f"{name} is whole in {root}")
+        print(f"{name} is complete in {root}")
     elif len(sources) == 1:
         _pack(options, sources[0], options.heldout, name, root)
     else:
@@ -52,29 +52,29 @@ def run(options: Options) -> None:
 
 
 def _prepare_imagenet(options: Options, sources: Sequence[Path], name: str, root: Path) -> None:
-    """Lay ImageNet out, and pack it if a size is given."""
-    with image_counter("images laid out") as show:
+    """Extract ImageNet's archives, and pack the images if a size is given."""
+    with image_counter("images extracted") as show:
         folder = imagenet.extract(sources, root, check=options.check, on_progress=show)
-    print(f"{imagenet.NAME} is whole in {folder}; python -m designspace.verify data=imagenet tests on it")
+    print(f"{imagenet.NAME} is complete in {folder}; to test models on it: python -m designspace.verify data=imagenet")
     if options.size is None:
-        print("to train on it, pack it: the same command with size=160, or as many pixels as you need")
+        print("to train on it, pack it: run the same command with size=160 or another size in pixels")
     else:
         _pack(options, folder, None, name, root)
 
 
 def _pack(options: Options, source: Path, heldout: float | None, name: str, root: Path) -> None:
-    """Pack a folder, and say what came of it and how to use it."""
+    """Pack a folder of images, and print a summary and how to use the data set."""
     catalog.check_name(name)
     if options.size is None:
-        raise InputError("size=... must be given: height and width of the packed images in pixels, as size=64")
+        raise InputError("size=... must be given: height and width of the packed images in pixels, such as size=64")
     recorded = read_packed(root / name).classes if is_packed(root / name) else ()
     splits = find_splits(source, heldout, recorded)
     workers = options.workers or available_cores()
     with image_counter("images packed") as show:
         packed = pack(splits, root / name, options.size, workers, show)
     print(
-        f"{name} is whole in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images of "
-        f"{packed.size} x {packed.size} pixels in {counted(len(packed.classes), 'class')}, from {packed.source}"
+        f"{name} is complete in {root / name}: {packed.train.images:,} training and {packed.test.images:,} test images "
+        f"of {packed.size} x {packed.size} pixels in {counted(len(packed.classes), 'class')}, from {packed.source}"
     )
     for split, images in splits.items():
         if images.left_out and (split == "train" or images.path != splits["train"].path):
@@ -83,14 +83,14 @@ def _pack(options: Options, source: Path, heldout: float | None, name: str, root
         print(note)
     if len(packed.classes) == 1:
         print(
-            f"warning: {packed.classes[0]} is the only class folder; a network can be trained on two classes or more, "
-            "each a folder of its own"
+            f"warning: {packed.classes[0]} is the only class folder; training a network needs two or more classes, "
+            "each in its own folder"
         )
     print(f"use it: python -m designspace.sample data={name} ..., or python -m designspace.train data={name} model=...")
     if unreadable := packed.train.unreadable + packed.test.unreadable:
-        one = len(unreadable) == 1
-        left_out = f"{counted(len(unreadable), 'image')} {'is' if one else 'are'} left out"
-        print(f"warning: {left_out}, because {'it' if one else 'they'} cannot be read:")
+        is_one = len(unreadable) == 1
+        left_out = f"{counted(len(unreadable), 'image')} {'is' if is_one else 'are'} left out"
+        print(f"warning: {left_out}, because {'it' if is_one else 'they'} cannot be read:")
         print("\n".join(f"  {line}" for line in [*unreadable[:20], *["..."] * (len(unreadable) > 20)]))
 
 

@@ -1,4 +1,4 @@
-"""Make failed trials wait again, so that the next launch tries them."""
+"""Reset failed trials to waiting, so that the next launch trains them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from designspace.trials.open import find_runs
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/retry.yaml, which says what they mean."""
+    """Keys of configs/retry.yaml, which describes them."""
 
     run: Path
     reason: str | None
@@ -21,13 +21,12 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Retry, and say which trials wait now."""
+    """Reset failed trials, and print which trials are waiting now."""
     for folder in find_runs(options.run):
         waiting = retry(folder, options.reason, options.trial)
-        verb = "waits" if len(waiting) == 1 else "wait"
-        print(
-            f"{folder.path}: {counted(len(waiting), 'trial')} {verb} again{': ' if waiting else ''}{', '.join(waiting)}"
-        )
+        verb = "is" if len(waiting) == 1 else "are"
+        keys = f": {', '.join(waiting)}" if waiting else ""
+        print(f"{folder.path}: {counted(len(waiting), 'trial')} {verb} waiting again{keys}")
         if waiting:
             print(f"train them: {folder.resume_command()}")
 

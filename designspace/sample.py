@@ -1,4 +1,4 @@
-"""Draw a population of networks from a design space."""
+"""Sample a population of networks from a design space."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import data
-from designspace.cli import app, data_words
+from designspace.cli import app, data_option
 from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.data.of_run import data_of
@@ -24,7 +24,7 @@ from designspace.trials.folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/sample.yaml, which says what they mean."""
+    """Keys of configs/sample.yaml, which describes them."""
 
     space: Fields
     data: DataOptions
@@ -37,8 +37,8 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Sample, write, and say what was drawn; or only count."""
-    space = catalog.space(**options.space) if options.file is None else own_space(options.file, options)
+    """Sample and write a population, and print a summary; or only count the networks of the space."""
+    space = catalog.space(**options.space) if options.file is None else custom_space(options.file, options)
     if options.count:
         show_size(space)
         return
@@ -46,7 +46,7 @@ def run(options: Options) -> None:
     population = space.sample(options.n, options.seed)
     folder = RunFolder(options.run or Path(f"runs/{space.name}"))
     population = folder.create(population, options.provenance())
-    if name is not None and (options.is_typed("data", "data.name", "input") or read_note(folder.path) is None):
+    if name is not None and (options.is_given("data", "data.name", "input") or read_note(folder.path) is None):
         write_note(folder.path, options.data.note(name))
     show(population)
     if options.file is None and (note := budget_note(population, options)):
@@ -59,85 +59,87 @@ def run(options: Options) -> None:
 
 
 def named_data(space: DesignSpace, options: Options) -> str | None:
-    """Return the data set that the networks of a space are for; None if it was described but not named.
+    """Return the data set for the networks of a space; None if its images were described instead of named.
 
     Raises:
-        InputError: the data set that was typed has other images, or one class alone.
+        InputError: the given data set has other images, or only one class.
     """
     template, name = space.template, options.data.name
     if template.num_classes < 2:
-        raise InputError(f"{space.name}: nothing can be learned from images of one class; there must be 2 or more")
+        raise InputError(
+            f"{space.name}: images of a single class cannot be used for training; at least 2 classes are needed"
+        )
     if name is None:
         return None
     shape = data.shape(name, options.data.root)
-    is_scaled = name == "imagenet"  # its recipes crop it to any size
+    is_scaled = name == "imagenet"  # its recipes crop the images to any size
     fits = (template.in_channels, template.num_classes) == (shape.channels, shape.num_classes)
     if fits and (template.resolution == shape.size or is_scaled):
         return name
-    if options.is_typed("data", "data.name"):
-        drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
+    if options.is_given("data", "data.name"):
+        space_shape = data.DataShape(template.in_channels, template.resolution, template.num_classes)
         raise InputError(
             f"data={name} has {shape.describe()}, but the networks of {space.name} would be for "
-            f"{drawn_for.describe()}; leave space.in_channels, space.resolution and space.num_classes out, or data"
+            f"{space_shape.describe()}; leave out space.in_channels, space.resolution and space.num_classes, or data"
         )
     return None
 
 
 def budget_note(population: Population, options: Options) -> str:
-    """Say what would suit the images better, where it was not typed; an empty text if there is nothing to say."""
+    """Return a note on options that would suit the images better and were not given; may be an empty text."""
     space = population.space
     template = space.template
-    is_small = template.resolution <= data_words.SMALL
+    is_small = template.resolution <= data_option.SMALL_SIDE
     hints = []
-    if is_small and template.stem.kind != "cifar" and not options.is_typed("space.stem"):
-        hints.append(f"the {template.stem.kind} stem shrinks images that are small already: space.stem=cifar does not")
-    limited = {constraint.quantity for constraint in space.constraints if isinstance(constraint, Band)}
-    is_limited = limited or options.is_typed(*(f"space.{key}" for key in QUANTITIES))
-    if not is_limited and space.name not in data_words.WITHOUT_BUDGET:
+    if is_small and template.stem.kind != "cifar" and not options.is_given("space.stem"):
+        hints.append(f"the {template.stem.kind} stem shrinks images that are already small; space.stem=cifar does not")
+    limited_quantities = {constraint.quantity for constraint in space.constraints if isinstance(constraint, Band)}
+    is_limited = limited_quantities or options.is_given(*(f"space.{key}" for key in QUANTITIES))
+    if not is_limited and space.name not in data_option.WITHOUT_BUDGET:
         column = population.columns["flops"]
         low, high = (quantity(float(cost)) for cost in (column.min(), column.max()))
-        band = "[{:g}e6,{:g}e6]".format(*(cost / 1e6 for cost in data_words.budget(template.resolution)))
+        band = "[{:g}e6,{:g}e6]".format(*(cost / 1e6 for cost in data_option.budget(template.resolution)))
         hints.append(
-            f"no limit was set on cost, {low} to {high} multiply-adds: space.flops={band} would suit the images"
+            f"the cost is not limited: {low} to {high} multiply-adds; space.flops={band} would suit the images"
         )
     return f"note: {'; '.join(hints)}" if hints else ""
 
 
 NOTABLE_DUPLICATES = 0.05
-"""Share of duplicates among the accepted draws above which `sample` says what they do to a population."""
+"""Fraction of duplicates among the accepted draws above which `sample` prints a note about their effect."""
 
 
 def duplicates_note(population: Population) -> str:
-    """Say that many draws were duplicates, and what that does; returns an empty text if they were few."""
+    """Return a note on the effect of duplicates if many draws were duplicates, else an empty text."""
     duplicates = population.rejected.get(DUPLICATE, 0)
     share = duplicates / (len(population) + duplicates)
     if share <= NOTABLE_DUPLICATES:
         return ""
     remedy = (
-        f"weights by the column {DRAWS} make up for it: edf(results.errors(), results.draws())"
+        f"to correct for this, weight by the column {DRAWS}: edf(results.errors(), results.draws())"
         if DRAWS in population.columns
-        else f"a new run folder would have the column {DRAWS}, which makes up for it"
+        else f"a new run folder would have the column {DRAWS}, which corrects for this"
     )
     return (
-        f"note: {share:.0%} of the accepted draws gave an earlier network again, so the population is flatter than the "
-        f"law of the space; {remedy}"
+        f"note: {share:.0%} of the accepted draws repeated an earlier network, so the population is flatter than the "
+        f"distribution of the space; {remedy}"
     )
 
 
 def shared_seed_note(folder: RunFolder, population: Population) -> str:
-    """Say which run beside this one shares its random words; returns an empty text if there is none."""
+    """Return a note if another run in the same folder shares the random numbers, else an empty text."""
     other = drawn_with_same_seed(folder.path, population.space, population.seed)
     if other is None:
         return ""
     return (
-        f"note: {other} was drawn from another space with seed {population.seed} too, so the two populations share "
-        "random words and are not independent; for an independent one, sample into another folder (run=...) with "
+        f"note: {other} was also sampled with seed {population.seed}, from another space, so the two populations share "
+        "random numbers and are not independent; for an independent one, sample into another folder (run=...) with "
         f"seed={independent_seed(population.space, population.seed)}"
     )
 
 
 def show_next(folder: RunFolder, root: Path | None) -> None:
-    """Print the commands that train the networks."""
+    """Print the commands to type next to train the networks."""
     try:
         source = data_of(folder, root=root)
     except InputError as error:
@@ -149,28 +151,28 @@ def show_next(folder: RunFolder, root: Path | None) -> None:
 
 
 SHAPE = ("in_channels", "num_classes", "resolution")
-"""What the images demand of networks: it must hold in a file too."""
-USUAL = ("stem", "stem_width", "flops")
-"""What a choice of images brings along, unless the file says otherwise."""
+"""Settings that are determined by the images; they also apply to the space in a file."""
+IMAGE_DEFAULTS = ("stem", "stem_width", "flops")
+"""Settings with defaults that depend on the images, unless the file has them."""
 
 
-def own_space(file: Path, options: Options) -> DesignSpace:
-    """Read the space of a file, and complete it by what was typed about images, stem and limits.
+def custom_space(file: Path, options: Options) -> DesignSpace:
+    """Read a space from a file, and complete it with the given options for images, stem and limits.
 
     Raises:
-        InputError: the file describes no space, or disagrees with what was typed.
+        InputError: the file does not describe a space, or contradicts the options.
     """
-    if options.is_typed("space"):
+    if options.is_given("space"):
         raise InputError("file=... and space=... are two spaces; leave one of them out")
     if options.regime != "paper":
-        raise InputError("regime=auto chooses the ranges of axes, and file=... has its own; leave one of them out")
+        raise InputError("regime=auto chooses the ranges of the axes, but file=... has its own; leave one of them out")
     values = options.space
-    told = {name: value for name, value in values.items() if options.is_typed(f"space.{name}")}
-    usual = {}
-    if options.is_typed("input", "data", "data.name"):
-        told = {**{name: values[name] for name in SHAPE}, **told}
-        usual = {name: values[name] for name in USUAL if name not in told}
-    space = read_custom_space(file, told, usual)
+    given = {name: value for name, value in values.items() if options.is_given(f"space.{name}")}
+    defaults = {}
+    if options.is_given("input", "data", "data.name"):
+        given = {**{name: values[name] for name in SHAPE}, **given}
+        defaults = {name: values[name] for name in IMAGE_DEFAULTS if name not in given}
+    space = read_custom_space(file, given, defaults)
     template = space.template
     print(
         f"{space.name}, from {file}: for images of {template.in_channels} channels and {template.resolution} "
@@ -180,33 +182,33 @@ def own_space(file: Path, options: Options) -> DesignSpace:
 
 
 def show_size(space: DesignSpace) -> None:
-    """Print how many networks a space has."""
+    """Print the number of networks in a space."""
     distinct = size.distinct_networks(space)
     rows = [
-        ("settings, as drawn", *exact(size.settings(space))),
+        ("settings, as sampled", *exact(size.settings(space))),
         ("by the formulas of the paper's table 1", "", exact(round(size.paper_size(space)))[1]),
         (
             "distinct networks, group widths repaired",
             *(exact(distinct) if distinct is not None else ("too many to list", "")),
         ),
     ]
-    print_table(f"{space.name}, {space.num_stages} stages", ("", "exactly", "about"), rows)
+    print_table(f"{space.name}, {space.num_stages} stages", ("", "exact", "approximate"), rows)
     print("limits on flops, params and activations are not taken into account; nothing was sampled")
 
 
 def show(population: Population) -> None:
-    """Print how a population was drawn and what its networks cost."""
+    """Print how a population was sampled and the cost of its networks."""
     import numpy as np
 
     name = population.space.name
-    rows = [("drawn", f"{population.drawn:,}", "")]
+    rows = [("sampled", f"{population.drawn:,}", "")]
     reasons = {"accepted": len(population), **population.rejected}
     rows += [(reason, f"{k:,}", f"{k / population.drawn:.2%}") for reason, k in reasons.items()]
     print_table(f"{name}, seed {population.seed}", ("", "networks", "of draws"), rows)
     depth = sum(population.columns[f"d{i}"] for i in range(1, population.space.num_stages + 1))
     quantities = {q: population.columns[q] for q in ("flops", "params", "activations")} | {"depth": depth}
     points = (0, 5, 25, 50, 75, 95, 100)
-    # What np.percentile does, without the 26 ms that its first call takes to import masked arrays.
+    # The same as np.percentile, whose first call takes 26 ms to import masked arrays.
     ranks = np.array(points) / 100 * (len(population) - 1)
     quantiles = {q: np.interp(ranks, np.arange(len(population)), np.sort(column)) for q, column in quantities.items()}
     table = [(q, *(quantity(v) for v in values)) for q, values in quantiles.items()]

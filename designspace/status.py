@@ -1,4 +1,4 @@
-"""Say where runs stand, and each of their trials; changes nothing."""
+"""Show the status of runs and of their trials; changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from designspace.trials.trial_folder import STATUSES, TrialState
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/status.yaml, which says what they mean."""
+    """Keys of configs/status.yaml, which describes them."""
 
     run: Path
     trials: Annotated[str, one_of("status", (*STATUSES, "all"))] | None
@@ -32,23 +32,23 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Print a row for each run, what failed and what is queued, and the trials that were asked for."""
+    """Print a row for each run, its failed trials, its jobs in the queue, and the chosen trials."""
     runs = {_label(folder, options.run): folder for folder in find_runs(options.run)}
-    look = partial(show, runs, options.trials, options.trial)
+    show_runs = partial(show, runs, options.trials, options.trial)
     if options.watch:
-        repeat(look, lambda statuses: all(status.left_s == 0 for status in statuses))
+        repeat(show_runs, lambda statuses: all(status.left_s == 0 for status in statuses))
         return
-    for status in look():
+    for status in show_runs():
         check_none_edited(status.states)
 
 
 def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -> list[RunStatus]:
-    """Print where runs stand, by the names to give them, and return it.
+    """Print the status of runs and return it.
 
     Args:
-        runs: by the names to give them.
-        kinds: list trials of this status too, or ``all``.
-        trial: list this trial too, by its key, or all trials of a network, by its id.
+        runs: name of the run in the table -> run.
+        kinds: also list the trials of this status, or ``all``.
+        trial: also list this trial, by its key, or all trials of a network, by its id.
 
     Raises:
         InputError: no run has that trial.
@@ -57,7 +57,9 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
     header = ("run", "done", "failed", "running", "waiting", "trials/h", "time left")
     print_table("", header, [_row(name, status) for name, status in statuses.items()])
     if best := [_best_row(name, status) for name, status in statuses.items() if status.best_id]:
-        print_table("\nbest so far", ("run", "error", "trial", "error of", "all expected by"), best, texts=(0, 2, 3))
+        print_table(
+            "\nbest so far", ("run", "error", "trial", "source of error", "expected end"), best, texts=(0, 2, 3)
+        )
     failures = [(name, reason, k) for name, status in statuses.items() for reason, k in status.reasons.items()]
     if failures:
         print_table("\nfailed", ("run", "reason", "trials"), failures, texts=(0, 1))
@@ -67,7 +69,7 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
         if line := tasks_in_queue(runs[name], status.states):
             print(line)
         elif not status.counts["running"]:
-            print(f"{name}: no trial is running; to train the rest: {runs[name].resume_command()}")
+            print(f"{name}: no trial is running; to train the others: {runs[name].resume_command()}")
     if trial:
         chosen = [
             (name, state)
@@ -90,23 +92,23 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
 
 
 def show_trials(title: str, runs: Mapping[str, Run], states: Sequence[tuple[str, TrialState]]) -> None:
-    """Print some trials of runs: a table, and below it where each ran, why it failed, and its log."""
+    """Print a table of trials, and below it where each one ran, why it failed, and its log."""
     trials = [(name, trial_status(runs[name], state)) for name, state in states]
     header = ("run", "trial", "status", "epochs", "error", "attempts")
     print_table(f"\n{title}", header, [_trial_row(name, trial) for name, trial in trials], texts=(0, 1, 2))
     for _, trial in trials:
-        told = [("where", trial.where), ("reason", trial.detail), ("log", trial.log)]
-        if lines := [f"  {what + ':':<8}{words}" for what, words in told if words]:
+        details = [("where", trial.where), ("reason", trial.detail), ("log", trial.log)]
+        if lines := [f"  {label + ':':<8}{text}" for label, text in details if text]:
             print("\n".join([trial.key, *lines]))
 
 
 def _label(run: Run, top: Path) -> str:
-    """Return what to call a run in a table: its name, or its path below the folder that was asked for."""
+    """Return the name of a run in the table: its own name, or its path below the given folder."""
     return run.name if run.path == top else str(run.path.relative_to(top))
 
 
 def _row(name: str, status: RunStatus) -> tuple[object, ...]:
-    """Return a run's row of counts and speed."""
+    """Return the row of a run with counts and speed."""
     speed = status.trials_per_hour
     return (
         name,
@@ -117,7 +119,7 @@ def _row(name: str, status: RunStatus) -> tuple[object, ...]:
 
 
 def _best_row(name: str, status: RunStatus) -> tuple[object, ...]:
-    """Return a run's row of its best trial, and when all of them may be expected."""
+    """Return the row of a run with its best trial and expected end."""
     heldout = any(state.result and state.result.heldout_error is not None for state in status.states)
     source = ", ".join(filter(None, [status.best_kind, "held-out images" if heldout else ""]))
     end = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + status.left_s)) if status.left_s else None
@@ -125,7 +127,7 @@ def _best_row(name: str, status: RunStatus) -> tuple[object, ...]:
 
 
 def _trial_row(name: str, trial: TrialStatus) -> tuple[object, ...]:
-    """Return a trial's row."""
+    """Return the row of a trial."""
     error = None if trial.error is None else f"{trial.error:.2f}%"
     return (name, trial.key, trial.status, trial.epochs, error, trial.attempts or None)
 

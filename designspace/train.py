@@ -1,4 +1,4 @@
-"""Train one network with a full recipe; the result is a model folder."""
+"""Train one network with a full recipe, and write a model folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from designspace import data
 from designspace.cli import app
 from designspace.cli.options import Count
-from designspace.cli.recipes import TrainingOptions, usable
+from designspace.cli.recipes import TrainingOptions, with_available_images
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
 from designspace.data.of_run import DataSource, data_of
 from designspace.launch import train as submit
@@ -35,8 +35,8 @@ from designspace.trials.trial import Trial, TrialResult
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What was asked for."""
+class _Setup:
+    """A training that was checked, with its launcher and device."""
 
     training: OneTraining
     launcher: Launcher
@@ -45,7 +45,7 @@ class _Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainingOptions):
-    """Keys of configs/train.yaml, which says what they mean."""
+    """Keys of configs/train.yaml, which describes them."""
 
     model: str | None
     run: Path | None
@@ -60,20 +60,20 @@ class Options(TrainingOptions):
 
     @property
     def any_device(self) -> str | None:
-        """The device that was typed, as ``device=`` or ``launcher.device=``; None for whichever there is."""
+        """The device given as ``device=`` or ``launcher.device=``; None to choose automatically."""
         of_launcher = None if self.launcher.device == "auto" else self.launcher.device
         return of_launcher if self.device is None else self.device
 
 
 def run(options: Options) -> None:
-    """Train here, alone or as one of torchrun's processes, or on SLURM, and say what came of it."""
+    """Train in this process, as one of torchrun's processes, or on SLURM, and print the result."""
     ranks = torchrun.from_environment(os.environ)
     recipe = Recipe.from_dict({**options.recipe, "data": options.data.name or ""})
-    devices = _on_ranks(recipe, options).devices  # what is wrong with it must be known before others are waited for
+    devices = _on_ranks(recipe, options).devices  # raises errors before this process waits for others
     if options.dry_run or options.launcher.name == "slurm":
-        plan = _plan(options, show=True)
-        if plan.launcher.slurm is not None:
-            _on_slurm(plan, options)
+        setup = _setup(options, show=True)
+        if setup.launcher.slurm is not None:
+            _on_slurm(setup, options)
         return
     try:
         _train(options, devices)
@@ -87,68 +87,68 @@ def run(options: Options) -> None:
 
 
 def _train(options: Options, devices: int) -> None:
-    """Train in this process, alone or with others, and say what came of it."""
+    """Train in this process, alone or together with others, and print the result."""
     with torchrun.joined(options.any_device, devices) as (ranks, device):
-        plan = ranks.together(lambda: _plan(options, show=ranks.rank == 0))
-        training = plan.training
-        ranks.together(lambda: None if ranks.rank else _ask(training, options))
+        setup = ranks.together(lambda: _setup(options, show=ranks.rank == 0))
+        training = setup.training
+        ranks.together(lambda: None if ranks.rank else _record_trial(training, options))
         with training_progress(training.trial.recipe, training.images, silent=ranks.rank > 0) as (on_step, on_epoch):
-            retry_policy, about = plan.launcher.retry_policy, plan.launcher.about
+            retry_policy, about = setup.launcher.retry_policy, setup.launcher.about
             result = train_in_process(training, ranks, device, retry_policy, about, on_step=on_step, on_epoch=on_epoch)
     if ranks.rank == 0:
-        _say(training, result)
+        _print_result(training, result)
 
 
-def _on_slurm(plan: _Plan, options: Options) -> None:
-    """Submit the training, or say how it would be submitted; with ``wait``, follow it to its end."""
-    training, folder = plan.training, plan.training.run
+def _on_slurm(setup: _Setup, options: Options) -> None:
+    """Submit the training, or only print how it would be submitted; with ``wait``, wait until it ends."""
+    training, folder = setup.training, setup.training.run
     if torchrun.from_environment(os.environ) is not None:
-        raise InputError("launcher=slurm starts array tasks, and torchrun started this process: leave one of them out")
+        raise InputError("launcher=slurm starts array tasks, but torchrun started this process; use only one of them")
     if training.weight_source:
-        training.initial_model()  # nodes may have no network: what must be fetched is fetched here
+        training.initial_model()  # weights are downloaded here, because compute nodes may not have network access
     if options.dry_run:
-        made = plan.launcher.submit(folder, folder.plan(), dry_run=True)
-        print(f"{made.describe()}; nothing was submitted")
-        if made.script:
-            print(f"the script of the array:\n\n{made.script}")
+        submission = setup.launcher.submit(folder, folder.plan(), dry_run=True)
+        print(f"{submission.describe()}; nothing was submitted")
+        if submission.script:
+            print(f"batch script of the array:\n\n{submission.script}")
         return
-    _ask(training, options)
+    _record_trial(training, options)
     folder.note_start(training.start.to_dict(training.weight_source))
-    submit({folder: folder.plan()}, plan.launcher, wait=options.wait)
+    submit({folder: folder.plan()}, setup.launcher, wait=options.wait)
     if result := folder.trial_folder.state().result:
-        _say(training, result)
+        _print_result(training, result)
 
 
-def _ask(training: OneTraining, options: Options) -> None:
-    """Note in the folder what is trained."""
+def _record_trial(training: OneTraining, options: Options) -> None:
+    """Record the trial in its folder."""
     start = training.start.to_dict(training.weight_source)
     training.run.record(training.trial, start, options.provenance())
 
 
-def _say(training: OneTraining, result: TrialResult) -> None:
-    """Say what came of a training."""
+def _print_result(training: OneTraining, result: TrialResult) -> None:
+    """Print the result of a training."""
     heldout = "" if result.heldout_error is None else f", held-out error {result.heldout_error:.2f}%"
     epochs = f"{counted(result.epochs, 'epoch')} in {duration(result.train_s)}"
     print(f"error {result.final_error:.2f}%{heldout}; {epochs}")
     verify = command("verify", model=training.run.path, data=training.trial.recipe.data)
-    print(f"the model is in {training.run.path}: {verify}")
+    print(f"the model is in {training.run.path}; to verify it: {verify}")
 
 
-def _plan(options: Options, *, show: bool) -> _Plan:
-    """Find what was asked for, check that it goes together, and show it if that is wanted."""
+def _setup(options: Options, *, show: bool) -> _Setup:
+    """Resolve the options, check that they fit together, and print a summary if ``show`` is true."""
     start = choose(options.model, options.run, options.rank, options.id)
     source = _source(options)
-    given = Recipe.from_dict({**options.recipe, "data": source.name})
-    recipe, images_note = usable(_on_ranks(given, options), source, options)
+    full_recipe = Recipe.from_dict({**options.recipe, "data": source.name})
+    recipe, images_note = with_available_images(_on_ranks(full_recipe, options), source, options)
     shape = data.shape(recipe.data, source.root)
     network = fit_to_images(start.network, shape.channels, shape.num_classes, options.stem)
     check_training(recipe, NetworkColumns.of(network), source.root)
     launcher, device = _launcher(options, recipe, source.root), options.any_device
     if launcher.slurm is not None:
-        where: object = f"{launcher.slurm_workers(recipe)[0]}, on SLURM"
+        device_text: object = f"{launcher.slurm_workers(recipe)[0]}, on SLURM"
     else:
         recipe.check_device(device_kind(device))
-        where = choose_device(device) if recipe.devices == 1 else device_kind(device)
+        device_text = choose_device(device) if recipe.devices == 1 else device_kind(device)
         if recipe.devices > 1 and torchrun.from_environment(os.environ) is None:
             check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
@@ -157,48 +157,51 @@ def _plan(options: Options, *, show: bool) -> _Plan:
     TrainingFolder(path).check(trial)
     if show:
         name = options.chosen("recipe")
-        print_summary(start.name, trial, images, name, where, path)
-        usual = options.as_chosen("recipe")["batch_size"]
+        print_summary(start.name, trial, images, name, device_text, path)
+        default_batch = options.choice_values("recipe")["batch_size"]
         notes = (
             images_note,
-            stem_note(network, recipe.crop_size or shape.size, is_typed=options.is_typed("stem")),
-            lr_note(recipe, usual, name, lr_typed=options.is_typed("recipe.lr")),
+            stem_note(network, recipe.crop_size or shape.size, is_given=options.is_given("stem")),
+            lr_note(recipe, default_batch, name, is_lr_given=options.is_given("recipe.lr")),
         )
         for note in filter(None, notes):
             print(note)
     classes = data.facts(recipe.data, source.root).classes
-    return _Plan(OneTraining(TrainingFolder(path, trial), start, options.weights, images, classes), launcher, device)
+    return _Setup(OneTraining(TrainingFolder(path, trial), start, options.weights, images, classes), launcher, device)
 
 
 def _launcher(options: Options, recipe: Recipe, root: Path) -> Launcher:
-    """How the training is launched: as one worker, on the devices of the recipe."""
+    """Return the launcher for one worker on the devices of the recipe."""
     launcher = options.launcher
     if launcher.workers not in (None, 1) or launcher.workers_per_gpu != 1:
         raise InputError(
-            "one network is trained by one worker: leave out launcher.workers and launcher.workers_per_gpu"
+            "one network is trained by one worker; leave out launcher.workers and launcher.workers_per_gpu"
         )
     if launcher.gpus_per_trial not in (None, recipe.devices):
-        raise InputError(f"launcher.gpus_per_trial={launcher.gpus_per_trial}: type recipe.devices instead")
-    device = options.any_device if launcher.name == "slurm" else None  # a worker's; here it may be any of torch's
+        raise InputError(
+            f"launcher.gpus_per_trial={launcher.gpus_per_trial} is for designspace.launch; use recipe.devices instead"
+        )
+    # A local training may use devices that launchers do not accept, such as cuda:1.
+    device = options.any_device if launcher.name == "slurm" else None
     return launcher.make(options, root, device=device or "auto")
 
 
 def _source(options: Options) -> DataSource:
-    """The data set that was typed, or that of the run that the network is from, or the default."""
+    """Return the given data set, else that of the network's run, else the default."""
     if options.run is not None:
-        name = options.data.name if options.is_typed("data", "data.name") else None
+        name = options.data.name if options.is_given("data", "data.name") else None
         return data_of(RunFolder(options.run), name, options.data.root)
     return DataSource(options.data.known_name, options.data.root or data.default_root())
 
 
 def _on_ranks(recipe: Recipe, options: Options) -> Recipe:
-    """The recipe on as many devices as torchrun has started processes."""
+    """Return the recipe with one device per process that torchrun has started."""
     if recipe.trainer is not None:
-        raise InputError("recipe.trainer is for launch: train has a training function of its own")
+        raise InputError("recipe.trainer works only with designspace.launch; train has its own training function")
     ranks = torchrun.from_environment(os.environ)
     if ranks is None or recipe.devices == ranks.world:
         return recipe
-    if options.is_typed("recipe.devices"):
+    if options.is_given("recipe.devices"):
         raise InputError(f"recipe.devices={recipe.devices}, but torchrun started {ranks.world} processes; leave it out")
     return dataclasses.replace(recipe, devices=ranks.world)
 

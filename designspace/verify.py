@@ -1,4 +1,4 @@
-"""Measure a model's top-1 and top-5, and compare with the paper's."""
+"""Measure top-1 and top-5 of a model, and compare with published ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _points(key: str, value: Any) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(app.Options):
-    """Keys of configs/verify.yaml, which says what they mean."""
+    """Keys of configs/verify.yaml, which describes them."""
 
     model: str
     data: str | None
@@ -65,61 +65,61 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Find images and model, measure, and print the figures and what they say."""
+    """Find the images and the model, measure top-1 and top-5, and compare them with the published figure."""
     name, device = options.model, choose_device(options.device)
-    named, root = _trained_on(Path(name), options.root) if options.data is None else (options.data, options.root)
-    images = find_images(named, root, options.images)
+    data, root = _training_data(Path(name), options.root) if options.data is None else (options.data, options.root)
+    images = find_images(data, root, options.images)
     model = load(name, options.weights, images)
-    weights, known = getattr(model, "weights", None), known_classes(model)
-    classes = describe_matching(images, known)
-    present = len(set(images.labels.tolist() if isinstance(images, ImageFolder) else images.test_labels.tolist()))
-    images = match_classes(images, model.network, known)
-    own = preset_for(images, weights.preset if weights else None)
-    used = preset_for(images, own, options.crop, options.resize, options.interpolation)
+    weights, class_names = getattr(model, "weights", None), known_classes(model)
+    classes = describe_matching(images, class_names)
+    num_present = len(set(images.labels.tolist() if isinstance(images, ImageFolder) else images.test_labels.tolist()))
+    images = match_classes(images, model.network, class_names)
+    default_preset = preset_for(images, weights.preset if weights else None)
+    preset = preset_for(images, default_preset, options.crop, options.resize, options.interpolation)
     total = len(images) if isinstance(images, ImageFolder) else len(images.test_images)
     with image_progress(total) as show:
         size, workers = options.batch_size, options.workers
-        found = verify(model, images, used, device=device, batch_size=size, workers=workers, on_batch=show)
+        result = verify(model, images, preset, device=device, batch_size=size, workers=workers, on_batch=show)
     rows = [
         ("data", as_utf8(str(images.path)) if isinstance(images, ImageFolder) else images.name),
-        ("top-1", f"{found.top1:.2f}%"),
-        *([("top-5", f"{found.top5:.2f}%")] if images.num_classes > 5 else []),
-        ("images", f"{found.images:,} in {counted(present, 'class')}"),
+        ("top-1", f"{result.top1:.2f}%"),
+        *([("top-5", f"{result.top5:.2f}%")] if images.num_classes > 5 else []),
+        ("images", f"{result.images:,} in {counted(num_present, 'class')}"),
         ("classes", classes),
     ]
     if isinstance(images, ImageFolder):
         if images.left_out:
             rows.append(("left out", describe_left_out(images.left_out)))
-        rows.append(("prepared", f"resize {used.resize}, crop {used.crop}, {used.interpolation}"))
-    rows.append(("weights", weights.origin if weights else "none: as before any training"))
+        rows.append(("preprocessing", f"resize {preset.resize}, crop {preset.crop}, {preset.interpolation}"))
+    rows.append(("weights", weights.origin if weights else "random, not trained"))
     if weights:
         rows.append(("licence", weights.licence))
     print_table("", ("model", name), rows, texts=(0, 1))
     if weights and (figure := published_top1(name, weights)):
-        print(f"\n{verdict(found, figure, options.tolerance, differences(found, images, used, own))}")
-    if found.unreadable:
-        one = len(found.unreadable) == 1
+        print(f"\n{verdict(result, figure, options.tolerance, differences(result, images, preset, default_preset))}")
+    if result.unreadable:
+        is_one = len(result.unreadable) == 1
         left_out = (
-            f"{len(found.unreadable)} of {counted(total, 'image')} {'is' if one else 'are'} left out, because "
-            f"{'it' if one else 'they'} cannot be read:"
+            f"{len(result.unreadable)} of {counted(total, 'image')} {'is' if is_one else 'are'} left out, because "
+            f"{'it' if is_one else 'they'} cannot be read:"
         )
-        raise RunError("\n  ".join([left_out, *found.unreadable[:20], *["..."] * (len(found.unreadable) > 20)]))
+        raise RunError("\n  ".join([left_out, *result.unreadable[:20], *["..."] * (len(result.unreadable) > 20)]))
 
 
 def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> AnyNet:
-    """The model of a folder that exists, or else the published network of that name."""
+    """Return the model in a folder, or else the published network of that name."""
     path = Path(name)
     if path.is_dir():
         if weights is not None:
-            raise InputError(f"the folder {name} has weights of its own; weights=... is for published networks")
+            raise InputError(f"the folder {name} has its own weights; weights=... is only for published networks")
         model: AnyNet = designspace.load(path)
         return model
     if path.is_file():
-        raise InputError(f"{name} is a file; if it holds weights: model=<name of the network> weights={name}")
+        raise InputError(f"{name} is a file; if it contains weights, type model=<name of the network> weights={name}")
     if "/" in name:
-        raise InputError(f"{name} is no folder of a model or of a run")
+        raise InputError(f"{name} is not a model folder or run folder")
     network = catalog.get(name)
-    if weights is None or weights.partition(":")[0] in SOURCES:  # before anything is fetched
+    if weights is None or weights.partition(":")[0] in SOURCES:  # before anything is downloaded
         match_classes(images, network, IMAGENET_CLASSES)
     elif "://" in weights:
         check_classes(network, images)
@@ -127,8 +127,8 @@ def load(name: str, weights: str | None, images: ImageFolder | ImageData) -> Any
     return published
 
 
-def _trained_on(path: Path, root: Path | None) -> tuple[str, Path | None]:
-    """The data set that a run or a model folder was trained on, with the folder that it is in; else ImageNet."""
+def _training_data(path: Path, root: Path | None) -> tuple[str, Path | None]:
+    """Return the data set that a run or model folder was trained on, with its folder; else ImageNet."""
     if RunFolder(path).exists():
         source = data_of(RunFolder(path), root=root)
         return source.name, source.root

@@ -1,4 +1,4 @@
-"""The frame of every command: Hydra composes what was typed, the command runs, errors become one clear message."""
+"""Entry point of all commands: compose the configuration, run the command, print errors as one clear message."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, get_type_hints
 
 from designspace.cli import multirun, terminal
 from designspace.cli.command_line import CommandLine, read_command_line
-from designspace.cli.composition import Config, check_words, chosen, compose, defaults, is_typed, known_keys
+from designspace.cli.composition import Config, check_arguments, chosen, compose, defaults, is_given, known_keys
 from designspace.cli.options import Filled, Options, fill
 from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors
 
-__all__ = ["Options", "chosen", "compose", "defaults", "is_typed", "known_keys", "main", "options", "version"]
+__all__ = ["Options", "chosen", "compose", "defaults", "is_given", "known_keys", "main", "options", "version"]
 
 Run = Callable[[Any], None]
-"""Runs a command with its options: a dataclass, by which its parameter ``options`` is annotated."""
+"""Function of a command; its parameter ``options`` is annotated with the command's dataclass of options."""
 
-STOPPED = 128
-"""Exit codes above this one, as in a shell, say that a signal stopped the command."""
+SIGNAL_OFFSET = 128
+"""Larger exit codes mean, as in a shell, that a signal stopped the command."""
 
 
 def main(
@@ -33,31 +33,31 @@ def main(
     *,
     resumes: bool = True,
 ) -> None:
-    """Run a command and end the process: 0 well, 1 when something failed on the way, 2 when the input is wrong.
+    """Run a command; exit with code 1 if it fails, and with code 2 if its input is invalid.
 
     Args:
         name: name of the command and of its configuration file.
-        run: what the command does with its options.
-        arguments: what was typed after the command's name; the process's own arguments unless given.
-        resumes: whether the same command, after Ctrl-C, goes on where it was.
+        run: function of the command.
+        arguments: command-line arguments; by default those of the process.
+        resumes: whether running the same command again after Ctrl-C resumes it.
     """
     terminal.protect()
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)
     try:
-        with terminal.while_read(), as_run_errors():
+        with terminal.exit_on_closed_pipe(), as_run_errors():
             line = read_command_line(arguments)
             if line.asks_for_help:
                 from designspace.cli.help import help_text
 
-                print(help_text(name, line.typed))
+                print(help_text(name, line.all_arguments))
             elif line.asks_for_version:
                 print(version())
             elif line.multirun:
                 _run_combinations(name, run, line)
             else:
-                _run(name, run, compose(name, line.typed), line)
+                _run(name, run, compose(name, line.all_arguments), line)
     except (InputError, RunError) as error:
         raise SystemExit(_report(name, error, arguments)) from None
     except KeyboardInterrupt:
@@ -65,13 +65,13 @@ def main(
         raise SystemExit(130) from None
 
 
-def options(kind: type[Filled], name: str, words: Sequence[str]) -> Filled:
-    """Return the options of a command with what was typed after its name.
+def options(kind: type[Filled], name: str, arguments: Sequence[str]) -> Filled:
+    """Return the options of a command for some command-line arguments.
 
     Raises:
-        InputError: a word that cannot be read, a name that does not exist, or a value of another type than its key's.
+        InputError: an argument cannot be read, a name does not exist, or a value has the wrong type.
     """
-    return fill(kind, compose(name, words), command=name, line=read_command_line(words))
+    return fill(kind, compose(name, arguments), command=name, line=read_command_line(arguments))
 
 
 def _run(name: str, run: Run, config: Config, line: CommandLine) -> None:
@@ -81,21 +81,21 @@ def _run(name: str, run: Run, config: Config, line: CommandLine) -> None:
 
 
 def _run_combinations(name: str, run: Run, line: CommandLine) -> None:
-    """Run a command once for each combination of the values that were typed; if some fail, the others run all the same.
+    """Run a command once per combination of the given values; continue with the others if some fail.
 
     Raises:
-        InputError: a combination cannot be composed; then none is run.
+        InputError: a combination cannot be composed; in this case none is run.
         SystemExit: some combinations failed.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        raise InputError("--multirun cannot run inside torchrun; start torchrun once for each combination")
-    check_words(name, line)
+        raise InputError("--multirun cannot be used inside torchrun; start torchrun once for each combination")
+    check_arguments(name, line)
     combinations = multirun.combinations(name, line)
-    configs = [compose(name, combination.line.typed) for combination in combinations]
+    configs = [compose(name, combination.line.all_arguments) for combination in combinations]
     failed: dict[str, int] = {}
     for number, (combination, config) in enumerate(zip(combinations, configs, strict=True), 1):
         print(f"[{number}/{len(combinations)}] {combination.label}", flush=True)
-        if code := _code_of(name, run, config, combination.line):
+        if code := _exit_code(name, run, config, combination.line):
             failed[combination.label] = code
     if failed:
         labels = "".join(f"\n  {label}" for label in failed)
@@ -103,21 +103,21 @@ def _run_combinations(name: str, run: Run, line: CommandLine) -> None:
         raise SystemExit(max(failed.values()))
 
 
-def _code_of(name: str, run: Run, config: Config, line: CommandLine) -> int:
-    """Run a command, say what goes wrong, and return the exit code that it would have alone."""
+def _exit_code(name: str, run: Run, config: Config, line: CommandLine) -> int:
+    """Run a command, print its error, and return the exit code that it would have as a single command."""
     try:
         with as_run_errors():
             _run(name, run, config, line)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if code > STOPPED:
+        if code > SIGNAL_OFFSET:
             raise
         return code
     except BrokenPipeError:
         raise
     except (InputError, RunError) as error:
-        return _report(name, error, line.typed)
-    except Exception:  # a bug that one combination meets must not cost the others their results
+        return _report(name, error, line.all_arguments)
+    except Exception:  # a bug in one combination must not prevent the others
         traceback.print_exc()
         return 1
     return 0
@@ -128,7 +128,7 @@ def version() -> str:
     return f"{DISTRIBUTION} {version_of(DISTRIBUTION)}"
 
 
-def _report(name: str, error: InputError | RunError, words: Sequence[str]) -> int:
-    """Say what is wrong on stderr; return the exit code for it."""
-    sys.stderr.write(f"designspace.{name}: {error}{multirun.hint(str(error), words)}\n")
+def _report(name: str, error: InputError | RunError, arguments: Sequence[str]) -> int:
+    """Print an error to stderr and return its exit code."""
+    sys.stderr.write(f"designspace.{name}: {error}{multirun.hint(str(error), arguments)}\n")
     return 2 if isinstance(error, InputError) else 1

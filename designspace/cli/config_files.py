@@ -1,4 +1,4 @@
-"""The configuration files: which choices exist, and what a command chooses by default."""
+"""Configuration files: the choices in each group, and the defaults of each command."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 
 import yaml
 
-from designspace.cli.typed import quoted
+from designspace.cli.text_values import quoted
 from designspace.support.errors import InputError, unknown
 from designspace.support.reading import read_text
 
 MAX_BYTES = 1 << 20
-"""The largest configuration file that is read."""
+"""Maximum size of a configuration file."""
 
 
 def configs_folder() -> Path:
-    """Return the folder of the project's configuration files: in a checkout beside the package, else inside it."""
+    """Return the folder of the project's configuration files: in_checkout the package in a checkout, else inside it."""
     package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "configs"
-    return beside if (beside / "sample.yaml").is_file() else package / "configs"
+    in_checkout = package.parent / "configs"
+    return in_checkout if (in_checkout / "sample.yaml").is_file() else package / "configs"
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFiles:
-    """The configuration files that commands choose from: the project's own, and those of another folder."""
+    """The available configuration files: those of the project, and those of a folder of the user."""
 
     config_dir: str | None = None
-    """The folder of the user's own files, as it was typed."""
+    """The user's folder as given on the command line."""
 
     def __post_init__(self) -> None:
         if self.config_dir is not None and not Path(self.config_dir).is_dir():
@@ -37,44 +37,44 @@ class ConfigFiles:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Folders that are searched."""
+        """The folders with configuration files."""
         return (configs_folder(), *([] if self.config_dir is None else [Path(self.config_dir)]))
 
     @property
     def search_path(self) -> list[str]:
-        """Words that add the user's folder to Hydra's search path."""
+        """Hydra override that adds the user's folder to the search path."""
         return [f"hydra.searchpath=[{quoted(f'file://{folder.resolve()}')}]" for folder in self.folders[1:]]
 
     def options(self, group: str) -> list[str]:
-        """Return the names that a group offers, such as ``space``."""
+        """Return the choices in a group such as ``space``."""
         return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")})
 
     def path(self, group: str, option: str) -> Path:
         """Return the file of a choice.
 
         Raises:
-            InputError: the group does not offer this choice, or both folders do: Hydra would ignore the user's.
+            InputError: the choice does not exist, or exists in both folders; Hydra would ignore the user's file.
         """
         if option not in self.options(group):
             raise unknown(group, option, self.options(group))
         paths = [folder / group / f"{option}.yaml" for folder in self.folders]
         first, *others = [path for path in paths if path.is_file()]
         if others:
-            raise InputError(f"{others[0]} has the name of one of designspace's own files; rename it")
+            raise InputError(f"{others[0]} has the same name as one of designspace's own files; rename it")
         return first
 
     def default_choices(self, command: str) -> dict[str, str]:
-        """Return what a command chooses by default: group -> choice."""
+        """Return the default choices of a command: group -> choice."""
         return dict(_choices(read_config(configs_folder() / f"{command}.yaml")))
 
     def groups(self, command: str) -> list[str]:
-        """Return the groups that a command's own configuration chooses from."""
+        """Return the groups of a command's own configuration."""
         return sorted(self.default_choices(command))
 
-    def choosable(self, command: str) -> list[str]:
-        """Return the keys by which a command chooses from groups: its own, and those of its choices.
+    def choice_keys(self, command: str) -> list[str]:
+        """Return the keys that choose from groups: those of a command itself, and those of its choices.
 
-        The file of an experiment, for example, has ``/input@space`` in its defaults list.
+        For example, the file of an experiment has ``/input@space`` in its defaults list.
         """
         groups = self.groups(command)
         paths = [path for group in groups for folder in self.folders for path in (folder / group).glob("*.yaml")]
@@ -87,8 +87,8 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """Read a configuration file.
 
     Raises:
-        InputError: it is not YAML, or does not hold keys and values.
-        RunError: it cannot be read.
+        InputError: the file is not YAML, or does not contain keys and values.
+        RunError: the file cannot be read.
     """
     try:
         config = yaml.safe_load(read_text(path, MAX_BYTES))
@@ -97,14 +97,14 @@ def read_config(path: Path) -> Mapping[str, Any]:
     if config is None:
         return {}
     if not isinstance(config, dict):
-        raise InputError(f"{path} must hold keys and values, as epochs: 10")
+        raise InputError(f"{path} must contain keys and values, such as epochs: 10")
     return config
 
 
 def _choices(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each group in the defaults list of a configuration with the choice from it."""
+    """Yield each group in the defaults list of a configuration with its choice."""
     entries: Iterable[Any] = config.get("defaults") or ()
     for entry in entries:
-        if isinstance(entry, dict):  # the other entries, such as _self_, choose nothing
+        if isinstance(entry, dict):  # other entries, such as _self_, are not choices
             for key, choice in entry.items():
                 yield str(key).removeprefix("optional ").removeprefix("override "), str(choice)

@@ -1,4 +1,4 @@
-"""Three examples of each command, for its help; the tests compose every one of them."""
+"""Three examples of each command for its help; the tests compose all of them."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ EXAMPLES = {
     "cancel": ("run=runs/small", "run=runs", "run=~/runs/small"),
     "clean": ("run=runs/small", "run=runs/small delete=temporary", "run=runs delete=checkpoints keep_best=3"),
 }
-"""Command -> what to type after it."""
+"""Command -> arguments of its examples."""

@@ -1,10 +1,10 @@
-"""What a person at the terminal sees of a launch before it begins."""
+"""Summary of a launch that is printed before it starts."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from designspace.cli.recipes import Chosen
+from designspace.cli.recipes import TrainingSetup
 from designspace.support.text import counted, duration, quantity
 from designspace.sweeps.preflight import Forecast
 from designspace.trials.folder import RunFolder
@@ -12,13 +12,14 @@ from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe
 
 _SHOWN = ("epochs", "batch_size", "lr", "weight_decay")
-"""Fields of a recipe that are always shown; the others are where they differ from the papers' sweep."""
-_ELSEWHERE = ("data", "train_images", "test_images", "heldout_images")
+"""Fields of a recipe that are always shown; other fields are shown if they differ from the default."""
+_IN_DATA_ROW = ("data", "train_images", "test_images", "heldout_images")
+"""Fields of a recipe that are shown in the row of the data set."""
 
 
-def print_forecast(run: RunFolder, chosen: Chosen, forecast: Forecast, *, is_local: bool) -> None:
-    """Print networks, images, recipe, workers and the expected time of a launch."""
-    recipe, population, images = chosen.recipe, forecast.populations[0], forecast.images
+def print_forecast(run: RunFolder, setup: TrainingSetup, forecast: Forecast, *, is_local: bool) -> None:
+    """Print the networks, images, recipe, workers and expected time of a launch."""
+    recipe, population, images = setup.recipe, forecast.populations[0], forecast.images
     costs = [
         f"{quantity(float(column.min()))} to {quantity(float(column.max()))} {name}"
         for name, column in (
@@ -32,25 +33,25 @@ def print_forecast(run: RunFolder, chosen: Chosen, forecast: Forecast, *, is_loc
         ("networks", f"{len(population):,} of {population.space.name}: {', '.join(costs)}"),
         (
             "data",
-            f"{recipe.data}, in {chosen.root}: {images.train:,} training{heldout} and {images.test:,} test images of "
+            f"{recipe.data}, in {setup.root}: {images.train:,} training{heldout} and {images.test:,} test images of "
             f"{shape.channels} x {shape.size} x {shape.size}, {shape.num_classes} classes",
         ),
         ("recipe", ", ".join(f"{name} {value}" for name, value in _fields(recipe).items())),
-        ("recipe of the run", "as above" if run.plan() else "none yet; the launch fixes this one"),
-        _seeds(chosen.plan, forecast),
-        ("steps", f"{images.steps:,} an epoch, of {images.batch:,} images"),
+        ("recipe of the run", "as above" if run.plan() else "none yet; the launch will set this one"),
+        _seeds(setup.plan, forecast),
+        ("steps", f"{images.steps:,} per epoch, of {images.batch:,} images"),
     ]
     if forecast.workers:
         each = f"about {duration(forecast.trial_s)} per trial"
         if is_local:
-            whole = forecast.trial_s * -(-forecast.waiting // forecast.workers)
+            total = forecast.trial_s * -(-forecast.waiting // forecast.workers)
             rows += [
                 ("workers", f"{forecast.workers} ({forecast.device})"),
-                ("expected time", f"{duration(whole)}, {each}"),
+                ("expected time", f"{duration(total)}, {each}"),
             ]
         else:
             rows += [
-                ("workers", f"{forecast.workers} ({forecast.device}) per task"),
+                ("workers", f"{forecast.workers} ({forecast.device}) per array task"),
                 ("expected time", f"{each} on one worker"),
             ]
     width = max(len(name) for name, _ in rows)
@@ -61,7 +62,7 @@ def print_forecast(run: RunFolder, chosen: Chosen, forecast: Forecast, *, is_loc
 
 
 def _seeds(plan: Plan, forecast: Forecast) -> tuple[str, str]:
-    """Return the row of the seeds: one, or several with the number of trials that they make."""
+    """Return the row of the seed or seeds; several seeds with the total number of trials."""
     if not plan.repeats:
         return "seed", str(plan.seed)
     fresh = counted(len(plan.repeats.fresh), "network")
@@ -71,9 +72,9 @@ def _seeds(plan: Plan, forecast: Forecast) -> tuple[str, str]:
 
 
 def _fields(recipe: Recipe) -> dict[str, object]:
-    """The values of a recipe that tell it from others."""
+    """Return the fields of a recipe that are shown, with their values."""
     return {
         field.name: getattr(recipe, field.name)
         for field in dataclasses.fields(recipe)
-        if field.name in _SHOWN or (field.name not in _ELSEWHERE and getattr(recipe, field.name) != field.default)
+        if field.name in _SHOWN or (field.name not in _IN_DATA_ROW and getattr(recipe, field.name) != field.default)
     }

@@ -1,4 +1,4 @@
-"""The help of a command, in a person's words, made from the comments of the configuration files."""
+"""The help text of a command, generated from the comments in the configuration files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from designspace.cli import composition, typed
+from designspace.cli import composition, text_values
 from designspace.cli.command_line import OPTIONS, CommandLine, read_command_line
 from designspace.cli.config_files import MAX_BYTES, ConfigFiles, configs_folder
 from designspace.cli.examples import EXAMPLES
@@ -19,41 +19,41 @@ from designspace.support.reading import read_text
 TOPICS = {
     "experiment": "a study with all its settings",
     "space": "the design space",
-    "input": "the images that the networks are for",
+    "input": "the images that networks are built for",
     "data": "the images to train on",
     "recipe": "how networks are trained",
     "launcher": "where trials run",
 }
-"""Groups of the configuration, and what is chosen from them."""
+"""Group of the configuration -> what it chooses."""
 
 _INDENT = 34
-"""Where the meanings of keys begin."""
+"""Column where the descriptions of keys begin."""
 
 
 @dataclass(slots=True)
 class Comments:
-    """What a configuration file says of itself."""
+    """Comments of a configuration file."""
 
     about: str = ""
-    """The comment that it begins with."""
+    """Comment at the beginning of the file."""
     keys: dict[str, str] = field(default_factory=dict)
     """Key -> its comment."""
     notes: list[str] = field(default_factory=list)
-    """Comments that belong to no key."""
+    """Comments that do not belong to a key."""
 
 
-def help_text(name: str, words: Sequence[str] = ()) -> str:
-    """Return the help of a command: usage, examples, choices, and every key with its default and meaning.
+def help_text(name: str, arguments: Sequence[str] = ()) -> str:
+    """Return the help of a command: usage, examples, choices, and every key with its default and description.
 
     Args:
-        name: of the command.
-        words: what was typed; a choice from a group shows that choice's keys.
+        name: name of the command.
+        arguments: command-line arguments; for a choice from a group, the keys of that choice are shown.
 
     Raises:
-        InputError: a choice that there is not.
+        InputError: a choice does not exist.
     """
-    line = read_command_line(words)
-    pairs = [typed.split_word(word) for word in line.words if "=" in word and not word.startswith("-")]
+    line = read_command_line(arguments)
+    pairs = [text_values.split_argument(word) for word in line.arguments if "=" in word and not word.startswith("-")]
     files = line.files
     groups = [group for group in TOPICS if group in files.groups(name)]
     chosen = {group: composition.chosen(name, group, [f"{k}={v}" for k, v in pairs]) for group in groups}
@@ -67,8 +67,8 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
     ]
     lines += [f"  python -m designspace.{name} {example}" for example in EXAMPLES[name]]
     choices = CommandLine(tuple(f"{group}={choice}" for group, choice in chosen.items()), line.config_dir)
-    values = composition.defaults(name, choices.typed)
-    lines += ["", "keys, each with its default:"]
+    values = composition.defaults(name, choices.all_arguments)
+    lines += ["", "keys with default values:"]
     lines += _rows("", {k: v for k, v in values.items() if not isinstance(v, dict) or k in own.keys}, [own])
     lines += [line for note in own.notes for line in _wrapped(note, 2)]
     for group in groups:
@@ -80,15 +80,15 @@ def help_text(name: str, words: Sequence[str] = ()) -> str:
 
 
 def _options(groups: Sequence[str]) -> Iterator[str]:
-    """Yield the options of a command that chooses from some groups, each with its meaning."""
+    """Yield the options of a command with their descriptions; some apply only if the command has groups."""
     yield "options:"
-    for option, meaning in OPTIONS.items():
+    for option, description in OPTIONS.items():
         if groups or not option.startswith("--config-dir"):
-            yield from _row(f"  {option}", meaning)
+            yield from _row(f"  {option}", description)
 
 
 def read_comments(path: Path) -> Comments:
-    """Return the comments of a configuration file, which stand before all keys, behind each, or alone on a line."""
+    """Return the comments of a configuration file: before all keys, behind a key, or alone on a line."""
     comments, about, last = Comments(), [], None
     in_defaults = False
     for line in read_text(path, MAX_BYTES).splitlines():
@@ -111,7 +111,7 @@ def read_comments(path: Path) -> Comments:
 
 
 def _choices(group: str, default: str, files: ConfigFiles) -> Iterator[str]:
-    """Return each name that a group offers with the first sentence on it, without its references."""
+    """Yield each choice in a group with the first sentence of its comment, without references."""
     yield f"{group}=... chooses {TOPICS[group]} (default: {default}):"
     for option in files.options(group):
         about = read_comments(files.path(group, option)).about.removeprefix(f"{option}: ")
@@ -122,36 +122,38 @@ def _choices(group: str, default: str, files: ConfigFiles) -> Iterator[str]:
 
 
 def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], files: ConfigFiles) -> Iterator[str]:
-    """Return the keys of a part of the configuration, each with its full name."""
+    """Yield the keys of a part of the configuration, each with its full name."""
     base = configs_folder() / "base" / f"{topic}.yaml"
     paths = [files.path(group, choice) for group, choice in chosen.items() if group in (topic, "input")]
     comments = [read_comments(path) for path in ([base] if base.is_file() else []) + paths]
     if topic in chosen:
         about = read_comments(files.path(topic, chosen[topic])).about
-        yield f"{TOPICS[topic]}, with {topic}={chosen[topic]} (--help {topic}=... shows another):"
+        yield f"{TOPICS[topic]}, with {topic}={chosen[topic]} (for others: --help {topic}=...):"
         yield from _wrapped(about, 2)
     else:
         yield f"{TOPICS[topic]}:"
     if base.is_file() and comments[0].about:
         yield from _wrapped(comments[0].about, 2)
-    # A name that has no meaning of its own only says what was chosen.
-    yield from _rows(f"{topic}.", {k: v for k, v in values.items() if k != "name" or _meaning(k, comments)}, comments)
+    # A name without a description only repeats the choice.
+    yield from _rows(
+        f"{topic}.", {k: v for k, v in values.items() if k != "name" or _description(k, comments)}, comments
+    )
 
 
 def _rows(prefix: str, values: Mapping[str, Any], comments: Sequence[Comments]) -> Iterator[str]:
-    """Return a line or more for each key: its full name, its default, what it means."""
+    """Yield the lines of each key: its full name, its default and its description."""
     for key, value in values.items():
-        full, meaning = f"{prefix}{key}", _meaning(key, comments)
+        full, description = f"{prefix}{key}", _description(key, comments)
         if value == "???":
-            shown, meaning = "...", f"must be given. {meaning[:1].upper()}{meaning[1:]}"
+            shown, description = "...", f"required. {description[:1].upper()}{description[1:]}"
         else:
-            shown = "..." if value is None and full in typed.PATHS else _as_typed(value)
-        yield from _row(f"  {full}={shown}", meaning)
+            shown = "..." if value is None and full in text_values.PATHS else _as_typed(value)
+        yield from _row(f"  {full}={shown}", description)
 
 
-def _row(head: str, meaning: str) -> Iterator[str]:
-    """Yield the lines of a key or an option with its meaning."""
-    first, *more = textwrap.wrap(meaning, _width() - _INDENT, break_on_hyphens=False) or [""]
+def _row(head: str, description: str) -> Iterator[str]:
+    """Yield the lines of a key or an option with its description."""
+    first, *more = textwrap.wrap(description, _width() - _INDENT, break_on_hyphens=False) or [""]
     if len(head) < _INDENT - 1:
         yield f"{head:<{_INDENT}}{first}".rstrip()
     else:
@@ -160,14 +162,14 @@ def _row(head: str, meaning: str) -> Iterator[str]:
     yield from (" " * _INDENT + line for line in more)
 
 
-def _meaning(key: str, comments: Sequence[Comments]) -> str:
-    """Return what files say of a key: its meaning, and in brackets why a choice sets it so."""
-    first, *others = [found.keys[key] for found in comments if key in found.keys] or [""]
+def _description(key: str, comments: Sequence[Comments]) -> str:
+    """Return the comments on a key: its description, and in brackets the reason for the value of a choice."""
+    first, *others = [comment.keys[key] for comment in comments if key in comment.keys] or [""]
     return " ".join([first, *(f"({other})" for other in others)])
 
 
 def _as_typed(value: Any) -> str:
-    """Return a value as it is typed."""
+    """Return a value as it is typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
@@ -185,5 +187,5 @@ def _wrapped(text: str, indent: int) -> list[str]:
 
 
 def _width() -> int:
-    """Return the characters of a line: the terminal's, but no more than are easy to read."""
+    """Return the width of the terminal, at most 100 characters for readability."""
     return min(100, shutil.get_terminal_size().columns)

@@ -1,7 +1,7 @@
-"""The values of a command's keys: a frozen dataclass per command, filled from its configuration and checked once.
+"""Options of commands: one frozen dataclass per command, filled from its configuration and validated once.
 
-The type of a field says what its key takes: a number, text, a path, a list of these, true or false, null. A check of
-its own, such as a range, stands in ``Annotated`` as a function of key and value, which returns the value or raises.
+The type of a field determines the values of its key: numbers, text, paths, lists of these, booleans, null. Further
+checks, such as a range, are in ``Annotated``: a function of key and value that returns the value or raises an error.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Filled = TypeVar("Filled")
 
 Check = Callable[[str, Any], Any]
 Fields = Mapping[str, Any]
-"""The fields of a class below the commands, which checks them itself."""
+"""Fields of a class in another package, which validates them itself."""
 
 
 def whole_number(low: int, high: int | None = None) -> Check:
-    """Return a check of whole numbers, for ``Annotated``."""
+    """Return a check for whole numbers, for use in ``Annotated``."""
     return partial(whole, low=low, high=high)
 
 
 def one_of(kind: str, allowed: Iterable[str]) -> Check:
-    """Return a check of names, for ``Annotated``; ``kind`` is what the message calls them."""
+    """Return a check for names, for use in ``Annotated``; ``kind`` names them in messages."""
     names = tuple(allowed)
 
     def check(key: str, value: Any) -> str:
@@ -64,41 +64,41 @@ class DataOptions:
         """Name of the data set.
 
         Raises:
-            InputError: no data set is named.
+            InputError: no data set was given.
         """
         if self.name is None:
-            raise InputError("data=... must be given: the name of a data set, as data=cifar10 or data=pets")
+            raise InputError("data=... must be given: the name of a data set, such as data=cifar10 or data=pets")
         return self.name
 
     def note(self, name: str) -> DataNote:
-        """Return the note for a run folder of the data set ``name``."""
+        """Return the record of data set ``name`` for a run folder."""
         return DataNote(name, None if self.root is None else str(self.root.resolve()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Values of a command's keys, and which of them were typed; a base class."""
+    """Base class of the options of a command, which knows the options that were given explicitly."""
 
     command: str
     line: CommandLine
 
-    def is_typed(self, *keys: str) -> bool:
-        """Whether a value was typed for any of these keys."""
-        return any(composition.is_typed(key, self.line.words) for key in keys)
+    def is_given(self, *keys: str) -> bool:
+        """Return whether any of these keys was given on the command line."""
+        return any(composition.is_given(key, self.line.arguments) for key in keys)
 
     def chosen(self, group: str) -> str:
-        """Return what is chosen from a group: the choice that was typed, or the default."""
-        return composition.chosen(self.command, group, self.line.typed)
+        """Return the choice from a group, which was given on the command line or is the default."""
+        return composition.chosen(self.command, group, self.line.all_arguments)
 
-    def as_chosen(self, group: str) -> Fields:
-        """Return the values of what is chosen from a group, without those that were typed one by one."""
-        line = replace(self.line, words=(f"{group}={self.chosen(group)}",))
-        values: Fields = composition.defaults(self.command, line.typed)[group]
+    def choice_values(self, group: str) -> Fields:
+        """Return the values of the choice from a group without single values given on the command line."""
+        line = replace(self.line, arguments=(f"{group}={self.chosen(group)}",))
+        values: Fields = composition.defaults(self.command, line.all_arguments)[group]
         return values
 
     def provenance(self) -> dict[str, str]:
-        """Return what a later reader needs to know of this run of the command."""
-        return provenance(self.command, self.line.typed)
+        """Return the provenance of the results of this command."""
+        return provenance(self.command, self.line.all_arguments)
 
 
 def fill(
@@ -108,40 +108,40 @@ def fill(
     names: Mapping[str, Any] | None = None,
     **others: Any,
 ) -> Filled:
-    """Return a dataclass with the values of a configuration.
+    """Create a dataclass from the values of a configuration.
 
     Args:
-        kind: the dataclass. Its field ``from_`` has the key ``from``.
+        kind: the dataclass. The key of a field ``from_`` is ``from``.
         values: key -> value; keys without a field are ignored.
-        prefix: what full keys begin with, as ``data.``.
-        names: what names in its types mean, beside those of its module: a profiler that runs a module as ``__main__``
-            leaves another module under this name.
+        prefix: prefix of full keys, such as ``data.``.
+        names: additional names for evaluating type hints; needed with profilers, which run a module as ``__main__`` but
+            leave another module under this name.
         **others: fields that are not in the configuration.
 
     Raises:
-        InputError: a value is not of the type of its field.
+        InputError: a value does not have the type of its field.
     """
     hints = get_type_hints(kind, localns=None if names is None else dict(names), include_extras=True)
     for name in [field.name for field in fields(kind) if field.name not in others]:  # type: ignore[arg-type]
         key = name.rstrip("_")
-        others[name] = _checked(f"{prefix}{key}", hints[name], values.get(key))
+        others[name] = _convert(f"{prefix}{key}", hints[name], values.get(key))
     return kind(**others)
 
 
-def _checked(key: str, hint: Any, value: Any) -> Any:
-    """Return the value of a key as a type has it.
+def _convert(key: str, hint: Any, value: Any) -> Any:
+    """Return the value of a key, converted to its type.
 
     Raises:
-        InputError: it is not of this type.
+        InputError: the value does not have this type.
     """
     arguments = get_args(hint)
     if get_origin(hint) is Annotated:
         return arguments[1](key, value)
-    if NoneType in arguments:  # a union, of which the first type has the check
+    if NoneType in arguments:  # a union, whose first type has the check
         is_switch = isinstance(value, bool) and bool in arguments
-        return value if value is None or is_switch else _checked(key, arguments[0], value)
+        return value if value is None or is_switch else _convert(key, arguments[0], value)
     if get_origin(hint) is tuple:
-        return tuple(_checked(key, arguments[0], item) for item in (value if isinstance(value, list) else [value]))
+        return tuple(_convert(key, arguments[0], item) for item in (value if isinstance(value, list) else [value]))
     if hint is Path:
         return Path(os.path.expanduser(text(key, value, MAX_BYTES)))  # noqa: PTH111  (pathlib reads ./~ as ~)
     if is_dataclass(hint):

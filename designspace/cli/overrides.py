@@ -1,4 +1,4 @@
-"""Words in Hydra's syntax."""
+"""Parsing of arguments in Hydra's override syntax."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
-def parse_override(word: str) -> Override:
-    """Return what Hydra reads from ``key=value``.
+def parse_override(argument: str) -> Override:
+    """Parse ``key=value`` with Hydra.
 
     Raises:
-        InputError: the word is not in Hydra's syntax.
+        InputError: the argument is not in Hydra's syntax.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(word)
+        return OverridesParser.create().parse_override(argument)
     except HydraException as error:
-        raise unreadable(word) from error
+        raise unreadable(argument) from error
 
 
-def unreadable(word: str, hint: str = "") -> InputError:
-    """Return the error for a word whose value cannot be used."""
-    key = word.partition("=")[0]
-    return InputError(f"cannot read {word}; {key} takes a number, a word, or a list as [a,b]: see --help{hint}")
+def unreadable(argument: str, hint: str = "") -> InputError:
+    """Return the error for an argument whose value cannot be used."""
+    key = argument.partition("=")[0]
+    return InputError(
+        f"cannot read {argument}; {key} takes a number, a word, or a list such as [a,b]: see --help{hint}"
+    )

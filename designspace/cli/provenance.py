@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, machine, command line."""
+"""Provenance of results: versions, commit, machine, command line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 DISTRIBUTION = "network-design-spaces"
 
 
-def provenance(command: str, typed: Sequence[str]) -> dict[str, str]:
-    """What a later reader needs to know of this run of a command."""
+def provenance(command: str, arguments: Sequence[str]) -> dict[str, str]:
+    """Return the provenance of the results of a command: its arguments, the time, versions and the platform."""
     return {
-        "command": shlex.join(["python", "-m", f"designspace.{command}", *typed]),
+        "command": shlex.join(["python", "-m", f"designspace.{command}", *arguments]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
         "designspace": version_of(DISTRIBUTION),
@@ -28,7 +28,7 @@ def provenance(command: str, typed: Sequence[str]) -> dict[str, str]:
 
 
 def version_of(distribution: str) -> str:
-    """The installed version, read without importing the package."""
+    """Return the installed version of a package without importing it."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -36,7 +36,7 @@ def version_of(distribution: str) -> str:
 
 
 def _commit() -> str:
-    """The commit of the checkout that the code runs from, with a mark if it was changed since."""
+    """Return the commit of the checkout that contains this code, marked if there are uncommitted changes."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "not a checkout"

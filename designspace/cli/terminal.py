@@ -1,7 +1,7 @@
-"""What reaches the terminal: text that is shown, never characters that a terminal obeys.
+"""Safe output to terminals: control characters in printed text are escaped.
 
-Names of folders and classes, error texts, logs and provenance may come from anybody. What a command prints, including
-errors, logs and warnings, passes through `SafeStream`; only our own tables and progress bars write to the stream below.
+Names of folders and classes, error messages, logs and provenance may come from untrusted files. All output of a
+command, including errors, logs and warnings, passes through `SafeStream`; only tables and progress bars bypass it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from designspace.support.text import printable
 
 
 class SafeStream:
-    """A stream of text that spells out what a terminal would obey (see `printable`)."""
+    """Text stream that escapes control characters (see `printable`)."""
 
     def __init__(self, stream: TextIO) -> None:
         self.raw = stream
 
     def write(self, text: str) -> int:
-        """Write text; return its length."""
+        """Write a text; return its length."""
         with _writable(self.raw):
             self.raw.write(printable(text))
         return len(text)
 
     def flush(self) -> None:
-        """Write what is still in memory."""
+        """Flush the stream."""
         with _writable(self.raw):
             self.raw.flush()
 
@@ -48,7 +48,7 @@ def _writable(stream: TextIO) -> Iterator[None]:
     """Raise `RunError` if a stream cannot be written, for example because it is a file on a full disk."""
     try:
         yield
-    except BrokenPipeError:  # its reader has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         raise
     except OSError as error:
         _discard(stream)
@@ -56,12 +56,12 @@ def _writable(stream: TextIO) -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what a stream still holds to nowhere, since Python flushes it once more when it ends."""
+    """Redirect a stream to the null device, because Python flushes it once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def protect() -> None:
-    """Let whatever this process prints from now on pass through a `SafeStream`."""
+    """Make stdout and stderr of this process a `SafeStream`."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, SafeStream):
@@ -69,13 +69,13 @@ def protect() -> None:
 
 
 def raw(stream: TextIO) -> TextIO:
-    """Return the stream below a `SafeStream`, for escapes of our own."""
+    """Return the stream below a `SafeStream`, for our own escape sequences."""
     return stream.raw if isinstance(stream, SafeStream) else stream
 
 
 @contextlib.contextmanager
-def while_read() -> Iterator[None]:
-    """Run a block that prints, and end the process as SIGPIPE would if the reader (such as head) has seen enough."""
+def exit_on_closed_pipe() -> Iterator[None]:
+    """Exit like a process stopped by SIGPIPE if the reader of the output, such as head, closes the pipe."""
     try:
         yield
         sys.stdout.flush()

@@ -21,7 +21,7 @@ from designspace.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES
 from designspace.data.fetching import BadContent, cannot_fetch, one_line, receive_checked
 from designspace.data.images import ImageData
 from designspace.data.pickled import read_dict
-from designspace.support.download import NotThere
+from designspace.support.download import DownloadError
 from designspace.support.errors import RunError
 from designspace.support.files import sha256_of
 
@@ -165,7 +165,7 @@ def prepare(cifar: Cifar, root: Path) -> Path:
             receive_checked(
                 folder / archive.file, ADDRESS + archive.file, LIMIT_BYTES, partial(_check, archive=archive)
             )
-        except (NotThere, BadContent) as error:
+        except (DownloadError, BadContent) as error:
             problems.append(f"{ADDRESS}{archive.file}: {one_line(error)}")
         else:
             return folder

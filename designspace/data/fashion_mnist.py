@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from designspace.data.fetching import BadContent, cannot_fetch, one_line, receive_checked
 from designspace.data.images import ImageData
-from designspace.support.download import NotThere
+from designspace.support.download import DownloadError
 from designspace.support.errors import RunError
 from designspace.support.files import write_bytes
 
@@ -107,7 +107,7 @@ def prepare(root: Path) -> Path:
         try:
             log.info("fetching %s from %s", ", ".join(file.name for file in missing), source)
             fetch(folder, missing)
-        except (OSError, NotThere, subprocess.SubprocessError, BadContent) as error:
+        except (OSError, DownloadError, subprocess.SubprocessError, BadContent) as error:
             problems.append(f"{source}: {one_line(error)}")
         missing = [file for file in missing if not _is_good(folder, file)]
     if missing:

@@ -25,7 +25,7 @@ def receive_checked(path: Path, url: str, limit_bytes: int, check: Callable[[Pat
         check: takes the path of the received file, and raises `BadContent` if it is not the right one.
 
     Raises:
-        NotThere: the address does not answer, or the transfer is cut off.
+        DownloadError: the address does not answer, or the transfer is cut off.
         BadContent: the address returned something else.
         RunError: the file cannot be written.
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 from designspace.networks import blocks
 from designspace.support.checks import at_most, make_plain, mapping, number, text, whole
-from designspace.support.display import html_table, some
+from designspace.support.display import html_table, shortened
 from designspace.support.errors import InputError, unknown
 from designspace.support.reading import parse_json
 from designspace.support.text import shown
@@ -161,7 +161,7 @@ class Network:
 
     def __repr__(self) -> str:
         blocks_ = "" if self.block == "bottleneck" else f"{self.block}, "
-        parts = [f"d={some(self._of_stages('depth'))}, w={some(self._of_stages('width'))}"]
+        parts = [f"d={shortened(self._of_stages('depth'))}, w={shortened(self._of_stages('width'))}"]
         if self.block not in blocks.PLAIN_CONVS:
             parts += [f"b={self._shared('bottleneck_ratio')}", f"g={self._shared('group_width')}"]
             parts += [f"{name}={value:g}" for name, value in (("se", self.se_ratio), ("radix", self.radix)) if value]
@@ -181,7 +181,7 @@ class Network:
     def _shared(self, name: str) -> str:
         """Return one parameter of the stages as text: a single value if all stages share it, else all values."""
         values = self._of_stages(name)
-        return str(values[0]) if len(set(values)) == 1 else some(values)
+        return str(values[0]) if len(set(values)) == 1 else shortened(values)
 
     @property
     def depth(self) -> int:

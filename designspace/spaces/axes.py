@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.support.checks import mapping, number, plain, whole
-from designspace.support.display import some
+from designspace.support.display import shortened
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import shown
 
@@ -77,7 +77,7 @@ class Axis:
 
     def __repr__(self) -> str:
         if self.bounds is None:
-            return f"Axis({self.kind} of {some(self.to_dict()['values'])})"
+            return f"Axis({self.kind} of {shortened(self.to_dict()['values'])})"
         low, high, step = (f"{bound:f}" for bound in self.bounds)
         law = f", law {self.law}" if self.law else ""
         return f"Axis({self.kind} from {low} to {high} by {step}{law})"

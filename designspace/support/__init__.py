@@ -1,1 +1,1 @@
-"""What every room needs and no room owns: error types and whole-file writing."""
+"""Helpers shared by all packages: error types, checks of values, reading and atomic writing of files."""

@@ -1,4 +1,4 @@
-"""Checks of numbers. Numbers of NumPy, pandas and torch are numbers; True and False are not."""
+"""Checks of values. Numbers of NumPy, pandas and torch count as numbers; True and False do not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from designspace.support.text import shown
 
 
 def plain(value: Any) -> Any:
-    """Return a single number of NumPy or torch (0-d arrays included) as a Python number, anything else unchanged.
+    """Return a NumPy or torch scalar (0-d arrays included) as a Python number, and anything else unchanged.
 
-    Python's own numbers are what JSON, YAML and hashes take.
+    JSON, YAML and hashes need Python's own numbers.
 
     >>> import numpy as np
     >>> plain(np.int64(5)), plain(np.array(0.5)), plain(np.bool_(True)), plain("text")
@@ -27,7 +27,7 @@ def plain(value: Any) -> Any:
 
 
 def make_plain(instance: Any) -> None:
-    """Make the numbers in the fields of a frozen dataclass plain (see `plain`), in place; for ``__post_init__``."""
+    """Convert the fields of a frozen dataclass with `plain`, in place; for use in ``__post_init__``."""
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
         converted = plain(value)
@@ -39,23 +39,23 @@ def whole(name: str, value: Any, low: int | None = None, high: int | None = None
     """Return a whole number as an int.
 
     Raises:
-        InputError: it is not a whole number, or not in ``low`` to ``high`` (both included).
+        InputError: the value is not a whole number, or not from ``low`` to ``high`` (both included).
 
     >>> whole("n", 3.5, low=1)
     Traceback (most recent call last):
     designspace.support.errors.InputError: n must be a whole number >= 1, not 3.5
     """
-    given = plain(value)
-    if not isinstance(given, int) or isinstance(given, bool) or not _within(given, low, high):
-        raise InputError(f"{name} must be a whole number{_range(low, high)}, not {shown(given)}")
-    return given
+    converted = plain(value)
+    if not isinstance(converted, int) or isinstance(converted, bool) or not _within(converted, low, high):
+        raise InputError(f"{name} must be a whole number{_range(low, high)}, not {shown(converted)}")
+    return converted
 
 
 def whole_or_null(name: str, value: Any, low: int) -> int | None:
-    """Return a whole number as an int, or None.
+    """Return a whole number as an int; None is allowed.
 
     Raises:
-        InputError: it is something else, or below ``low``.
+        InputError: the value is something else, or below ``low``.
     """
     return None if value is None else whole(f"{name} (or null)", value, low)
 
@@ -64,30 +64,30 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     """Return a finite number as a float or int.
 
     Raises:
-        InputError: it is not a number, not finite, or not in ``low`` to ``high`` (both included).
+        InputError: the value is not a number, not finite, or not from ``low`` to ``high`` (both included).
     """
-    given = plain(value)
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not _is_finite(given) or not _within(given, low, high):
-        raise InputError(f"{name} must be a number{_range(low, high)}, not {shown(given)}")
-    return float(given) if isinstance(given, float) else int(given)
+    converted = plain(value)
+    is_number = isinstance(converted, int | float) and not isinstance(converted, bool)
+    if not is_number or not _is_finite(converted) or not _within(converted, low, high):
+        raise InputError(f"{name} must be a number{_range(low, high)}, not {shown(converted)}")
+    return float(converted) if isinstance(converted, float) else int(converted)
 
 
 def at_most(name: str, value: float, high: float) -> None:
-    """Raise unless a number is at most ``high``: a limit that nobody meets but who types or edits nonsense.
+    """Check that a number is at most ``high``, a limit that only a mistake exceeds.
 
     Raises:
-        InputError: it is higher.
+        InputError: the number is larger.
     """
     if value > high:
         raise InputError(f"{name} must be at most {high:,}, not {shown(value)}")
 
 
 def text(name: str, value: Any, most: int = 200) -> str:
-    """Return a text of at most ``most`` characters.
+    """Return a string of at most ``most`` characters.
 
     Raises:
-        InputError: it is something else, or longer.
+        InputError: the value is not a string, or longer.
     """
     if not isinstance(value, str):
         raise InputError(f"{name} must be text, not {shown(value)}")
@@ -97,30 +97,30 @@ def text(name: str, value: Any, most: int = 200) -> str:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return true or false.
+    """Return a boolean as a Python bool.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is not a boolean.
     """
-    given = plain(value)
-    if not isinstance(given, bool):
-        raise InputError(f"{name} must be true or false, not {shown(given)}")
-    return given
+    converted = plain(value)
+    if not isinstance(converted, bool):
+        raise InputError(f"{name} must be true or false, not {shown(converted)}")
+    return converted
 
 
 def mapping(
     name: str, value: Any, allowed: Iterable[str] | None = None, needed: Iterable[str] = ()
 ) -> Mapping[str, Any]:
-    """Return a mapping whose keys are known.
+    """Return a mapping after checking its keys.
 
     Args:
-        name: of what it describes, for messages.
+        name: what to call the mapping in messages.
         value: the mapping.
-        allowed: its possible keys; None for any text.
-        needed: keys that it must have.
+        allowed: the allowed keys; None allows any string.
+        needed: keys that are required.
 
     Raises:
-        InputError: it is something else, or a key is unknown or missing.
+        InputError: the value is not a mapping, or a key is unknown or missing.
 
     >>> mapping("depth", {"kind": "uniform", "lo": 1}, ["kind", "low", "high"])
     Traceback (most recent call last):
@@ -145,16 +145,16 @@ def mapping(
 
 
 def from_fields(kind: Any, fields: Any) -> Any:
-    """Return the dataclass whose fields a mapping holds.
+    """Create a dataclass from a mapping of its fields.
 
     Raises:
-        InputError: a field is missing or unknown, or the class refuses a value.
+        InputError: a field is missing or unknown, or the class rejects a value.
     """
     if isinstance(fields, dict):
-        try:  # the quick way, for a history may have thousands of lines
+        try:  # the fast path, since a history may have thousands of lines
             return kind(**fields)
         except TypeError:
-            pass  # what is wrong is said below
+            pass  # `mapping` below reports which field is wrong
     known = dataclasses.fields(kind)
     needed = [
         field.name
@@ -165,7 +165,7 @@ def from_fields(kind: Any, fields: Any) -> Any:
 
 
 def _is_finite(value: float) -> bool:
-    """Whether a number is finite as a float: an int of 400 digits is not."""
+    """Return whether a number is finite as a float; an int of 400 digits is not."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -173,12 +173,12 @@ def _is_finite(value: float) -> bool:
 
 
 def _within(value: float, low: float | None, high: float | None) -> bool:
-    """Whether a value is between two bounds, of which None is none."""
+    """Return whether a value is within two bounds; None means no bound."""
     return (low is None or low <= value) and (high is None or value <= high)
 
 
 def _range(low: float | None, high: float | None) -> str:
-    """The bounds in words."""
+    """Return the bounds as text."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     return f" >= {low}" if low is not None else f" <= {high}" if high is not None else ""

@@ -1,4 +1,4 @@
-"""CSV files as spreadsheets save them: with a byte-order mark, quoted cells, semicolons, decimal commas."""
+"""Reading of CSV files as spreadsheets save them: with byte-order marks, semicolons or decimal commas."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from designspace.support.reading import check_regular
 ID = re.compile(r"[0-9a-f]{12}")
 """The id of a network: 12 hex digits."""
 MAX_CELL = 100_000
-"""Characters of a cell."""
+"""Maximum number of characters in a cell."""
 
 _LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,]+([eE][+-]?\d+)?|[iI]nf(inity)?|∞")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 
 
 def separator(header: str) -> str:
-    """Return what parts the cells of a table, read off its first line: a comma, a semicolon or a tab.
+    """Return the separator of a table, found in its first line: a comma, a semicolon or a tab.
 
     >>> separator("id,d1,w1"), separator('"id";"d1";"w1"')
     (',', ';')
@@ -29,11 +29,11 @@ def separator(header: str) -> str:
 
 
 def open_table(path: Path) -> tuple[io.TextIOWrapper, str]:
-    """Open a CSV file for reading: the file, at its beginning, and its separator.
+    """Open a CSV file for reading; return the open file and its separator.
 
     Raises:
-        RunError: it is missing, or not a regular file.
-        UnicodeDecodeError: it is not UTF-8.
+        RunError: the file is missing, or not a regular file.
+        UnicodeDecodeError: the file is not UTF-8.
     """
     check_regular(path)
     try:
@@ -50,20 +50,20 @@ def open_table(path: Path) -> tuple[io.TextIOWrapper, str]:
 
 
 def as_commas(data: bytes) -> bytes:
-    """Return a CSV file's bytes with commas for semicolons or tabs, and points for decimal commas; others unchanged."""
+    """Return the bytes of a CSV file with commas as separators and decimal points; unchanged if it has commas."""
     header = data[: data.find(b"\n") + 1 or len(data)].decode("utf-8", "replace")
-    parted_by = separator(header)
-    if parted_by == ",":
+    delimiter = separator(header)
+    if delimiter == ",":
         return data
     text = io.StringIO()
-    rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=parted_by)
+    rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=delimiter)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([decimal_point(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
 
 
 def decimal_point(cell: str) -> str:
-    """Return a cell with a decimal point for a decimal comma.
+    """Return a cell with its decimal comma replaced by a point.
 
     >>> decimal_point("3,2"), decimal_point("1,000,000"), decimal_point("a,b")
     ('3.2', '1,000,000', 'a,b')
@@ -72,26 +72,26 @@ def decimal_point(cell: str) -> str:
 
 
 def check_id(path: Path, line: int, id_: str) -> None:
-    """Raise where a cell that should hold an id holds something else.
+    """Check that a cell holds an id.
 
     Raises:
-        RunError: it says so, and that spreadsheets change ids that look like numbers.
+        RunError: it does not; the message explains that spreadsheets change ids that look like numbers.
     """
     if not ID.fullmatch(id_):
         raise RunError(f"{path}, line {line}: {why_not_an_id(id_)}")
 
 
 def why_not_an_id(id_: str) -> str:
-    """Say what is wrong with a text that is not an id."""
-    said = f"{id_[:40]!r} is not an id, which has 12 hex digits"
+    """Return why a text is not an id."""
+    reason = f"{id_[:40]!r} is not an id, which has 12 hex digits"
     if _LIKE_A_NUMBER.fullmatch(id_):
-        said += (
-            "; a spreadsheet changes ids that look like numbers (zeros at the front, 1e5...) when it saves a file: "
+        reason += (
+            "; a spreadsheet changes ids that look like numbers (leading zeros, 1e5...) when it saves a file: "
             "restore the file from a copy, and import its first column as text"
         )
-    return said
+    return reason
 
 
 def looks_changed(id_: str) -> bool:
-    """Whether a text is what a spreadsheet makes of an id: a number that is not 12 hex digits."""
+    """Return whether a text looks like an id that a spreadsheet has changed: a number that is not 12 hex digits."""
     return not ID.fullmatch(id_) and _LIKE_A_NUMBER.fullmatch(id_) is not None

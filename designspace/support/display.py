@@ -1,4 +1,4 @@
-"""How values show themselves: one line at a prompt, a small table in a notebook."""
+"""Representations of objects: one line at a prompt, a small table in a notebook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Outline(reprlib.Repr):
-    """A repr that gives arrays and tables by their shape, and cuts what is long."""
+    """A `reprlib.Repr` that shows arrays and tables by their shape and shortens long values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class _Outline(reprlib.Repr):
         self.maxother = self.maxstring = 80
 
     def repr1(self, x: Any, level: int) -> str:
-        """Give a value in short."""
+        """Return a short representation of a value."""
         shape = getattr(x, "shape", None)
         if isinstance(shape, tuple) and shape:
             return f"<{type(x).__name__} of shape {tuple(shape)}>"
@@ -29,7 +29,7 @@ _outline = _Outline()
 
 
 def outline(instance: Any) -> str:
-    """Return a dataclass in one line: its fields, arrays and tables by their shape, long values cut.
+    """Return a one-line representation of a dataclass: arrays and tables by their shape, long values shortened.
 
     >>> @dataclasses.dataclass
     ... class Curve:
@@ -47,9 +47,9 @@ def outline(instance: Any) -> str:
 
 
 class Outlined:
-    """Base of dataclasses that hold arrays or tables: made with ``repr=False``, they show themselves in short.
+    """Base class with a short representation, for dataclasses (with ``repr=False``) that hold arrays or tables.
 
-    Where there is a method ``table``, a notebook shows what it gives.
+    If the class has a method ``table``, notebooks also show the table that it returns.
     """
 
     __slots__ = ()
@@ -64,10 +64,10 @@ class Outlined:
         return f"<div>{html.escape(repr(self))}</div>{table()._repr_html_()}"
 
 
-def some(values: Sequence[Any], most: int = 8) -> str:
-    """Return values in a list, of a long one the ends.
+def shortened(values: Sequence[Any], most: int = 8) -> str:
+    """Return a list as text; of a long list, only both ends.
 
-    >>> some([1, 2, 3]), some(range(100), most=4)
+    >>> shortened([1, 2, 3]), shortened(range(100), most=4)
     ('[1, 2, 3]', '[0, 1, ..., 98, 99]')
     """
     if len(values) <= most:
@@ -77,7 +77,7 @@ def some(values: Sequence[Any], most: int = 8) -> str:
 
 
 def html_table(title: str, rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as HTML, each row with its first cell as its heading; all text is escaped.
+    """Return a table as HTML, in which the first cell of each row is a heading; all text is escaped.
 
     >>> html_table("a < b", [("x", 1)])  # doctest: +ELLIPSIS
     '<table><caption>a &lt; b</caption><tr><th...>x</th><td...>1</td></tr></table>'

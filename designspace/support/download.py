@@ -1,4 +1,4 @@
-"""Files at addresses: what is known of them, and how they come over the network."""
+"""Downloads: descriptions of files at web addresses, and their transfer over the network."""
 
 from __future__ import annotations
 
@@ -21,33 +21,35 @@ from designspace.support.text import quantity
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 30
-"""Seconds without an answer, or without another byte of it, after which an address counts as unreachable."""
+"""Seconds without a response, or without another byte of it, after which a download fails."""
 SCHEMES = ("https", "http", "file")
 LIMIT_BYTES = 8 << 30
-"""No file that is fetched is larger, unless more is known of it."""
+"""Maximum size of a download whose own limit is not known."""
 _CHUNK = 1 << 20
 _LENGTHS = {"sha256": 64, "sha1": 40}
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file at an address, and what is known of its content. Checked when made.
+    """A file at an address, with its published digest; validated on creation.
 
     Raises:
-        InputError: the address is none that files are fetched from, or the digest is none.
+        InputError: the address has no file name or another scheme than `SCHEMES`, or the digest is invalid.
     """
 
     url: str
     digest: str = ""
-    """The published digest in hex, or how it begins, at least 8 digits; empty where none is published."""
+    """The published digest in hex, or at least its first 8 digits; empty if none is published."""
     algorithm: str = "sha256"
-    """What the digest is of: ``sha256`` the file; ``sha1`` a .params file, which may be zipped, as Gluon has it."""
+    """``sha256``: of the file. ``sha1``: of a .params file, which may be zipped, as Gluon publishes it."""
     renamed: str = ""
-    """What the file is called in the cache, where the last part of the address would not do."""
+    """Name of the file in the cache, if the last part of the address is not suitable."""
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).scheme not in SCHEMES or self.basename in ("", "..") or "/" in self.renamed:
-            raise InputError(f"files are fetched from {', '.join(SCHEMES)} addresses; not from {self.url!r}")
+            raise InputError(
+                f"{self.url!r} is not the address of a file; files can be fetched from: {', '.join(SCHEMES)}"
+            )
         check_digest(self.digest, self.algorithm)
 
     @property
@@ -57,77 +59,77 @@ class Download:
 
     @property
     def file(self) -> str:
-        """What the file is called in the cache."""
+        """Name of the file in the cache."""
         return self.renamed or self.basename
 
     @property
     def unpacked(self) -> str:
-        """What the file is called after unpacking, if that is how it is used elsewhere; else as in the cache."""
+        """Name of the file after unpacking, if other programs use it unpacked; otherwise its name in the cache."""
         return self.file.removesuffix(".zip") + ".params" if self.algorithm == "sha1" else self.file
 
     @property
     def shown(self) -> str:
-        """The digest, with dots where only its beginning is known."""
+        """The digest, followed by dots if only its beginning is known."""
         return self.digest + ("..." if len(self.digest) < _LENGTHS[self.algorithm] else "")
 
 
 def check_digest(digest: str, algorithm: str = "sha256") -> None:
-    """Refuse what is no digest, nor the beginning of one; an empty text is none at all, and allowed.
+    """Check that a text is a digest or the beginning of one; an empty text means no digest and is allowed.
 
     Raises:
-        InputError: it is not hex, or of the wrong length.
+        InputError: it is not hex, or has the wrong length.
     """
     if digest and not re.fullmatch(rf"[0-9a-f]{{8,{_LENGTHS[algorithm]}}}", digest):
-        raise InputError(f"{digest!r} is no {algorithm} digest: 8 to {_LENGTHS[algorithm]} hex digits are needed")
+        raise InputError(f"{digest!r} is not a {algorithm} digest, which has 8 to {_LENGTHS[algorithm]} hex digits")
 
 
-class NotThere(Exception):
-    """An address did not give the file; says why."""
+class DownloadError(Exception):
+    """A download failed; the message is the reason."""
 
 
 def receive(path: Path, download: Download, limit_bytes: int | None = None) -> None:
-    """Write what an address gives into a file, as far as it goes.
+    """Download a file.
 
     Args:
-        path: the file.
-        download: the address.
-        limit_bytes: no more is received; None for `LIMIT_BYTES`.
+        path: where to write it.
+        download: its address.
+        limit_bytes: maximum size; None for `LIMIT_BYTES`.
 
     Raises:
-        NotThere: the address does not answer, breaks off, or gives more than the limit.
+        DownloadError: the server does not respond, the connection fails, or the file is larger than the limit.
         RunError: the file cannot be written.
     """
     limit = LIMIT_BYTES if limit_bytes is None else limit_bytes
-    with _opened(download.url) as answer:
-        announced = answer.headers.get("Content-Length")
-        size = int(announced) if announced and announced.isdecimal() else None
+    with _opened(download.url) as response:
+        content_length = response.headers.get("Content-Length")
+        size = int(content_length) if content_length and content_length.isdecimal() else None
         log.info("fetching %s%s from %s", download.file, f" ({quantity(size)}B)" if size else "", download.url)
         received = 0
         with atomic_writer(path) as file:
-            for chunk in _chunks(answer):
+            for chunk in _chunks(response):
                 received += file.write(chunk)
                 if received > limit:
-                    raise NotThere(f"it goes on after {quantity(limit)}B, and the file is not so large")
+                    raise DownloadError(f"the file is larger than {quantity(limit)}B, the limit for this download")
     if size is not None and received != size:
-        raise NotThere(f"it broke off after {received:,} of {size:,} bytes")
+        raise DownloadError(f"the connection closed after {received:,} of {size:,} bytes")
 
 
 @contextlib.contextmanager
 def _opened(url: str) -> Iterator[Any]:
-    """The answer of an address."""
+    """Open an address and yield the response."""
     try:
-        answer = _opener().open(urllib.request.Request(url, headers={"User-Agent": "designspace"}), timeout=TIMEOUT_S)
+        response = _opener().open(urllib.request.Request(url, headers={"User-Agent": "designspace"}), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        raise NotThere(f"{error.code} {error.reason}") from error
+        raise DownloadError(f"{error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise NotThere(_one_line(error)) from error
-    with answer:
-        yield answer
+        raise DownloadError(_one_line(error)) from error
+    with response:
+        yield response
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """What opens addresses of `SCHEMES` alone, also when one refers to another."""
+    """Return an opener that accepts only addresses of `SCHEMES`, also after redirects."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -143,16 +145,16 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _chunks(answer: BinaryIO) -> Iterator[bytes]:
-    """The body of an answer in pieces."""
+def _chunks(response: BinaryIO) -> Iterator[bytes]:
+    """Yield the body of a response in chunks."""
     try:
-        while chunk := answer.read(_CHUNK):
+        while chunk := response.read(_CHUNK):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise NotThere(f"it broke off: {_one_line(error)}") from error
+        raise DownloadError(f"the connection failed: {_one_line(error)}") from error
 
 
 def _one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the message of an error in one line."""
     reason = getattr(error, "reason", None)
     return " ".join(str(reason or error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What an error with a file means for other files: is the disk full, or has one file suffered?"""
+"""Classification of file errors: whether they affect all files, such as a full disk, or only one."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ _NOT_BUGS = frozenset(
         *(*_CONCERNS_ALL, *_MAY_PASS),
     }
 )
-"""Errors that can occur for a file whatever the code does. A missing file is not among them: code can expect it."""
+"""Errors that code cannot prevent. A missing file is not among them, because code can expect it."""
 
 
 @contextlib.contextmanager
 def as_run_errors() -> Iterator[None]:
-    """Raise as `RunError` what the system says of a named file in the block: no permission, or a full disk.
+    """Convert system errors with a file in the block, such as a missing permission, to `RunError`.
 
-    The functions of `files` and `reading` do so themselves; this is for the edge of a command, since even
-    ``Path.exists`` raises for a folder that may not be searched. Any other error of the system is a bug and passes.
+    The functions of `files` and `reading` do this themselves. This is for the outermost level of a command, because
+    even ``Path.exists`` raises if a folder may not be searched. Any other `OSError` is a bug and is not converted.
     """
     try:
         yield
     except OSError as error:
         if error.filename is None or error.errno not in _NOT_BUGS:
             raise
-        raise RunError(in_words(error)) from error
+        raise RunError(error_message(error)) from error
 
 
 def concerns_all(error: BaseException) -> bool:
-    """Whether an error with a file would also come up with any other: a full disk, too many open files."""
+    """Return whether an error would also occur with any other file: a full disk, too many open files."""
     return _errno(error) in _CONCERNS_ALL
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an error with a file may be gone the next time: a disk or file server that failed for a moment."""
+    """Return whether an error may be temporary: a disk or file server that failed for a moment."""
     return _errno(error) in _MAY_PASS
 
 
 def _errno(error: BaseException) -> int | None:
-    """The system's number for what went wrong with a file, if that is what an error comes from."""
+    """Return the errno of an error or of the cause of a `RunError`; None if it has none."""
     cause = error.__cause__ if isinstance(error, RunError) else error
     return cause.errno if isinstance(cause, OSError) else None
 
 
-def in_words(error: Exception) -> str:
-    """What an error says, with the file's path first where it is one of the system's."""
+def error_message(error: Exception) -> str:
+    """Return the message of an error; of a system error with a file, the path and the reason."""
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"
     return str(error)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: a reader sees the old content or the new, never half of one."""
+"""Atomic writing of files: a reader sees either the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = [
 
 
 class WriteError(RunError):
-    """A file cannot be written: a full disk, no permission, a read-only file system."""
+    """A file cannot be written: the disk is full, permission is denied, or the file system is read-only."""
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise the errors of the system in a block that changes a file or folder as `WriteError`, with the path."""
+    """Convert system errors in a block that changes a file or folder to `WriteError`, with the path."""
     try:
         yield
     except OSError as error:
@@ -47,10 +47,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder, and those above it, unless they exist.
+    """Create a folder and its parents unless they exist.
 
     Raises:
-        RunError: it cannot be created.
+        RunError: the folder cannot be created.
     """
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -58,10 +58,10 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Have a folder that is removed when the block ends.
+    """Create a temporary folder that is removed when the block ends.
 
     Raises:
-        RunError: it cannot be created.
+        RunError: the folder cannot be created.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
@@ -72,48 +72,48 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 _checks: dict[Path, Callable[[], None]] = {}
-"""What to call before a file below a folder is changed (see `guarded`)."""
+"""Folder -> function to call before a file below it is changed (see `guarded`)."""
 
 
 @contextlib.contextmanager
 def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """While the block runs, call ``check`` right before this module changes a file below ``folder``.
 
-    What it raises ends the write and leaves the file as it was. So a process that stood still while another took its
-    work over cannot put an old file in the place of a new one, whichever code writes it.
+    An exception from ``check`` cancels the write and leaves the file unchanged. A process that was suspended while
+    another one took over its work can therefore not replace a new file by an old one, whichever code writes it.
     """
     key = folder.resolve()
-    before = _checks.get(key)
+    previous = _checks.get(key)
     _checks[key] = check
     try:
         yield
     finally:
-        if before is None:
+        if previous is None:
             del _checks[key]
         else:
-            _checks[key] = before
+            _checks[key] = previous
 
 
 def check_of(path: Path) -> Callable[[], None] | None:
-    """Return the check that guards a file, for a process that writes it on behalf of this one; None if none does."""
-    place = path.parent.resolve()
-    return next((_checks[folder] for folder in (place, *place.parents) if folder in _checks), None)
+    """Return the check that guards a file, or None; for a process that writes the file on behalf of this one."""
+    parent = path.parent.resolve()
+    return next((_checks[folder] for folder in (parent, *parent.parents) if folder in _checks), None)
 
 
 def check_guard(path: Path) -> None:
-    """Call the check that guards a file, if one does; it raises where the file must not be changed any more."""
+    """Call the check that guards a file, if any; it raises an error if the file must no longer be changed."""
     if _checks and (check := check_of(path)):
         check()
 
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends well, and is removed when not.
+    """Open a temporary file that replaces ``path`` if the block succeeds, and is removed if it fails.
 
-    The data are flushed to the disk before the rename, so that a crash leaves either version, also on NFS.
+    The data is flushed to disk before the rename, so that a crash leaves either version, also on NFS.
 
     Raises:
-        RunError: the file cannot be written (disk full, no permission); what stood at ``path`` is unchanged.
+        RunError: the file cannot be written (disk full, no permission); an existing file is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a run folder is shared with one's group
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private, but run folders are shared with a group
         check_guard(path)
         temporary.replace(path)
     except BaseException as error:
@@ -138,12 +138,12 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_together(files: Mapping[Path, Iterable[str]]) -> None:
-    """Write several texts so that all are replaced or none: each is on the disk before the first takes its place.
+    """Write several text files, all or none: every file is on the disk before the first one is replaced.
 
-    They take their places from the last to the first. A text may come in pieces, which are never in memory together.
+    The files are replaced in reverse order. A text may be an iterable of parts, which are not joined in memory.
 
     Raises:
-        RunError: a file cannot be written (disk full, no permission); what stood there is unchanged.
+        RunError: a file cannot be written (disk full, no permission); existing files are unchanged.
     """
     with contextlib.ExitStack() as stack:
         for path, text in files.items():
@@ -155,23 +155,23 @@ def write_together(files: Mapping[Path, Iterable[str]]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all."""
+    """Write ``data`` to ``path`` atomically."""
     with atomic_writer(path) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` whole or not at all."""
+    """Write ``text`` as UTF-8 to ``path`` atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON with a final newline; NaN is refused, for it is not JSON."""
+    """Write ``value`` as indented JSON and a final newline; NaN raises an error, since it is not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_first(path: Path, text: str) -> None:
-    """Write a text, whole, where there is no file yet; of several writers at once the first one counts.
+    """Write a text atomically unless the file exists; if several processes write, the first one wins.
 
     Raises:
         RunError: the file cannot be written.
@@ -190,7 +190,7 @@ def write_first(path: Path, text: str) -> None:
 
 
 def _link(name: str, path: Path, text: str) -> None:
-    """Give a file a second name that must be new; where the file system has no links, create a file of that name."""
+    """Hard-link a file to a path that must not exist; create a new file if the file system has no links."""
     try:
         os.link(name, path)
     except OSError as error:
@@ -201,15 +201,15 @@ def _link(name: str, path: Path, text: str) -> None:
 
 
 def add_to_log(path: Path, text: str) -> None:
-    """Add to a log what a person may want to read, with the time before it.
+    """Append a text to a log, with the time in front.
 
     Raises:
-        RunError: the file cannot be written, or is a link, which may lead anywhere.
+        RunError: the file cannot be written, or is a symbolic link, which may lead anywhere.
     """
     check_guard(path)
     line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n"
     try:
-        # Without O_NONBLOCK, opening a named pipe would wait for somebody to read it.
+        # Without O_NONBLOCK, opening a named pipe would wait for a reader.
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         with os.fdopen(handle, "a", encoding="utf-8") as log:
             log.write(line)
@@ -218,10 +218,10 @@ def add_to_log(path: Path, text: str) -> None:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
-    """Write files as a new folder, which appears whole or not at all.
+    """Write files as a new folder, which appears only when it is complete.
 
-    Where there is a folder with something in it, the files take the places of those in it one after the other, in their
-    order, after those named in ``stale`` were removed; the rest of it stays.
+    If a folder that is not empty exists, the files named in ``stale`` are removed, and then the new files replace those
+    in the folder one by one, in order; its other files stay.
 
     Raises:
         RunError: the folder cannot be written (disk full, no permission).
@@ -251,13 +251,13 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Cores and memory that this process may use, within a SLURM allocation and the limits of a container."""
+"""Cores and memory available to this process, within a SLURM allocation and the limits of a container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def available_cores() -> int:
     """Return the number of cores that this process may use, at least 1.
 
-    The least of what SLURM gave its task, what the system lets it run on, and a container's limit on CPU time.
+    This is the minimum of SLURM's allocation, the CPU affinity and a container's limit on CPU time.
     """
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     allocated = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"))
@@ -25,15 +25,15 @@ def available_cores() -> int:
             counts.append(math.ceil(quota / period))
     with contextlib.suppress(OSError, ValueError):
         quota, period = (int((_CGROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        if quota > 0:  # -1 stands for no limit
+        if quota > 0:  # -1 means no limit
             counts.append(math.ceil(quota / period))
     return max(1, min(counts))
 
 
 def available_bytes() -> float:
-    """Return the memory that new processes can have here, in bytes: the machine's or, in a container or job, its limit.
+    """Return the memory available to new processes, in bytes, within the limits of a container or job.
 
-    Infinite where the system does not say.
+    Returns infinity if the system does not report it.
     """
     free = [float("inf")]
     with contextlib.suppress(OSError):
@@ -51,7 +51,7 @@ def available_bytes() -> float:
 
 
 def _cgroups() -> Iterator[Path]:
-    """Yield the control groups (version 2) that hold this process, each of which may set limits."""
+    """Yield the control groups (version 2) of this process, each of which may set limits."""
     with contextlib.suppress(OSError):
         name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
         group = _CGROUPS / name

@@ -1,7 +1,7 @@
-"""Reading files that somebody else may have written: in bounded time and memory, with one sentence if they are odd.
+"""Reading of untrusted files in bounded time and memory, with a clear error if they are malformed.
 
-Only regular files are opened (a named pipe would wait for ever), no more than a limit is read, and what is nested,
-repeated or expanded beyond reason is refused before it becomes a value.
+Only regular files are opened (a named pipe would block forever), their size is limited, and content that is nested too
+deeply or has repeated keys is rejected before it is used.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from designspace.support.errors import RunError
 from designspace.support.text import shown
 
 MAX_JSON_BYTES = 32 << 20
-"""The largest JSON file that is read: the tasks of a launch of a million trials have 16 MB."""
+"""Maximum size of a JSON file; the array tasks of a million trials take 16 MB."""
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """Read a regular file.
 
     Args:
-        path: the file; a folder, a named pipe or a device is refused without waiting for it.
-        most: refuse a file of more bytes; None for no limit.
+        path: the file; a folder, named pipe or device raises an error at once instead of blocking.
+        most: maximum number of bytes; None for no limit.
 
     Raises:
         RunError: the file is missing, unreadable, not a regular file, or too large.
@@ -35,24 +35,24 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
 
 def read_with_time(path: Path, most: int | None = None) -> tuple[bytes, int]:
-    """Read a regular file, and when it was last changed, in nanoseconds since 1970; otherwise as `read_bytes`."""
+    """Read a regular file like `read_bytes`; also return its modification time in nanoseconds since 1970."""
     try:
-        # Without O_NONBLOCK, opening a named pipe waits for somebody to write to it.
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb", buffering=0) as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
+            info = os.fstat(handle)
+            if not stat.S_ISREG(info.st_mode):
                 raise RunError(f"cannot read {path}: it is not a regular file")
-            if most is not None and about.st_size > most:
-                raise RunError(f"{path} has {about.st_size:,} bytes; at most {most:,} are read")
-            return file.readall(), about.st_mtime_ns
+            if most is not None and info.st_size > most:
+                raise RunError(f"{path} has {info.st_size:,} bytes, but at most {most:,} are allowed")
+            return file.readall(), info.st_mtime_ns
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise the errors of the system in a block that reads a file or folder as `RunError`, with the path."""
+    """Convert system errors in a block that reads a file or folder to `RunError`, with the path."""
     try:
         yield
     except OSError as error:
@@ -60,22 +60,22 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return what a folder holds, by name.
+    """Return the files and folders in a folder, sorted by name.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: the folder cannot be read.
     """
     with reading(folder):
         return sorted(folder.iterdir())
 
 
 def is_missing(error: RunError) -> bool:
-    """Whether a file could not be read because there is none."""
+    """Return whether the cause of an error is that the file does not exist."""
     return isinstance(error.__cause__, FileNotFoundError)
 
 
 def check_regular(path: Path) -> None:
-    """Raise `RunError` unless a path is a regular file, which can be opened without waiting."""
+    """Raise `RunError` unless a path is a regular file, which can be opened without blocking."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -85,10 +85,10 @@ def check_regular(path: Path) -> None:
 
 
 def read_text(path: Path, most: int | None = None) -> str:
-    """Read a UTF-8 text; a byte-order mark is left out.
+    """Read a UTF-8 text file, without a byte-order mark.
 
     Raises:
-        RunError: as `read_bytes`, or it is not UTF-8.
+        RunError: as for `read_bytes`, or the file is not UTF-8.
     """
     content = read_bytes(path, most)
     try:
@@ -105,25 +105,25 @@ def parse_json(content: bytes | str, *, file_names: bool = False) -> Any:
 
     Args:
         content: the text.
-        file_names: whether its texts may hold bytes of file names that are not UTF-8, as Python escapes them.
+        file_names: whether strings may contain file names that are not UTF-8, as escaped by Python.
 
     Raises:
-        ValueError: it is cut off, nested too deeply, holds NaN or infinity, a number of thousands of digits, half of
-            a surrogate pair, or a key twice.
+        ValueError: the text is truncated or nested too deeply, or contains NaN, infinity, a number of thousands of
+            digits, an unpaired surrogate, or a repeated key.
     """
     try:
         text = content if isinstance(content, str) else content.decode()
-        value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
         if "\\u" in text:
-            # Half of a surrogate pair is no text and cannot be written.
+            # An unpaired surrogate is not valid text and cannot be written.
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape" if file_names else "strict")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"it holds a text that is not Unicode ({error.reason})") from None
+        raise ValueError(f"it contains a text that is not Unicode ({error.reason})") from None
     except ValueError as error:
-        if str(error).startswith("Exceeds the limit"):  # of digits; what Python says of it is meant for programmers
-            raise ValueError("it holds a number of thousands of digits") from None
+        if str(error).startswith("Exceeds the limit"):  # of digits; Python's own message is meant for programmers
+            raise ValueError("it contains a number of thousands of digits") from None
         raise
     return value
 
@@ -132,37 +132,37 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES, *, file_names: bool = Fals
     """Read a JSON file; for ``file_names`` see `parse_json`.
 
     Raises:
-        RunError: the file is missing, unreadable, too large, or not whole JSON (see `parse_json`).
+        RunError: the file is missing, unreadable, too large, or not valid JSON (see `parse_json`).
     """
     content = read_bytes(path, most)
     try:
         return parse_json(content, file_names=file_names)
     except ValueError as error:
-        raise RunError(f"{path} is not whole JSON ({error}); it may have been cut off or edited") from error
+        raise RunError(f"{path} is not valid JSON ({error}); it may have been truncated or edited") from error
 
 
 def read_json_object(path: Path, most: int = MAX_JSON_BYTES, *, file_names: bool = False) -> dict[str, Any]:
-    """Read a JSON file that holds an object; for ``file_names`` see `parse_json`.
+    """Read a JSON file that contains an object; for ``file_names`` see `parse_json`.
 
     Raises:
-        RunError: as `read_json`, or it holds something else.
+        RunError: as for `read_json`, or the value is not an object.
     """
     value = read_json(path, most, file_names=file_names)
     if not isinstance(value, dict):
-        raise RunError(f"{path} must hold an object, {{...}}, not {shown(value)}; it may have been edited")
+        raise RunError(f"{path} must contain an object, {{...}}, not {shown(value)}; it may have been edited")
     return value
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of some pairs; a key that comes twice is refused."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the dict of some key-value pairs; raise an error for a repeated key."""
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} stands there twice")
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(repeated)} occurs twice")
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and infinity, which Python's reader takes though they are not JSON."""
-    raise ValueError(f"it holds {name}, which is not a number")
+def _reject_constant(name: str) -> NoReturn:
+    """Raise an error for NaN and infinity, which Python's parser accepts although they are not JSON."""
+    raise ValueError(f"it contains {name}, which is not a number")

@@ -1,4 +1,4 @@
-"""Listing and removing files below a folder, which may have been made by somebody else: no link is ever followed."""
+"""Listing and removal of files below an untrusted folder; symbolic links are never followed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def files_below(root: Path) -> Iterator[tuple[Path, int]]:
-    """Everything below a folder that is not a folder, with its size; nothing if ``root`` is not a folder but a link."""
+    """Yield each file or link below a folder with its size; nothing if ``root`` is itself a link or missing."""
     with reading(root):
         for folder, folders, files, handle in os.fwalk(root, follow_symlinks=False) if root.is_dir() else ():
             for name in (*files, *folders):
@@ -25,10 +25,10 @@ def files_below(root: Path) -> Iterator[tuple[Path, int]]:
 
 
 def remove(path: Path, root: Path) -> bool:
-    """Remove a file below ``root``, and say whether there was one. Of a link, the link itself is removed.
+    """Remove a file or link below ``root``; return whether it existed.
 
     Raises:
-        OSError: it is a folder, a folder on the way is a link, or it cannot be removed.
+        OSError: the path is a folder, a parent folder is a link, or the file cannot be removed.
     """
     *folders, name = path.relative_to(root).parts
     if ".." in (*folders, name):
@@ -47,11 +47,11 @@ def remove(path: Path, root: Path) -> bool:
 
 
 def remove_empty_folders(root: Path) -> None:
-    """Remove all folders below ``root``, and itself, that hold nothing but such folders."""
+    """Remove ``root`` and the folders below it, as far as they contain no files."""
     with reading(root):
         for _, folders, _, handle in os.fwalk(root, topdown=False, follow_symlinks=False) if root.is_dir() else ():
             for name in folders:
-                with contextlib.suppress(OSError):  # it holds something, or is a link
+                with contextlib.suppress(OSError):  # it is not empty, or is a link
                     os.rmdir(name, dir_fd=handle)
     with contextlib.suppress(OSError):
         root.rmdir()

@@ -1,4 +1,4 @@
-"""Counts, times and names as people read them, at a terminal, in a shell, in a spreadsheet."""
+"""Formatting of counts, times, names and commands for terminals, shells and spreadsheets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 MAX_SHOWN = 60
-"""Characters of a value that a message shows."""
+"""Maximum number of characters of a value in a message."""
 
 
 def quantity(value: float) -> str:
-    """A count with three digits and a unit prefix.
+    """Return a count with three digits and a unit prefix.
 
     >>> quantity(397_678_568), quantity(5_157_512), quantity(812), quantity(11.75)
     ('398 M', '5.16 M', '812', '11.8')
@@ -26,7 +26,7 @@ def quantity(value: float) -> str:
 
 
 def exact(count: int) -> tuple[str, str]:
-    """A whole number of any size in full and in scientific notation.
+    """Return a whole number of any size in full and in scientific notation.
 
     >>> exact(817_446_539_520), exact(10**400)[1]
     (('817,446,539,520', '8.174e+11'), '1.000e+400')
@@ -35,18 +35,18 @@ def exact(count: int) -> tuple[str, str]:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in its two largest units; ``-`` where it is not known (None or NaN).
+    """Return a duration in its two largest units, or ``-`` if it is not known (None or NaN).
 
     >>> duration(7.31), duration(125), duration(5400), duration(200_000), duration(None)
     ('7 s', '2 min 5 s', '1 h 30 min', '2 d 7 h', '-')
     """
     if seconds is None or not seconds >= 0:
         return "-"
-    whole = round(seconds)
+    total = round(seconds)
     for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
-    return f"{whole} s"
+        if total >= size:
+            return f"{total // size} {unit} {total % size // smaller_size} {smaller}"
+    return f"{total} s"
 
 
 def counted(count: int, noun: str) -> str:
@@ -60,52 +60,55 @@ def counted(count: int, noun: str) -> str:
 
 
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that move a terminal's cursor, start its commands or reorder its text, and bytes that are not UTF-8."""
+"""Terminal control characters, characters that reorder text, and bytes that are not UTF-8."""
 
 
 def printable(text: str) -> str:
-    r"""Return text in which every character that a terminal would obey, and not show, is spelt out.
+    r"""Return a text in which control characters and bytes that are not UTF-8 are escaped.
 
     >>> printable("a\x1b[2Jb\r\u202ec\udce9 and é")
     'a\\x1b[2Jb\\x0d\\u202ec\\xe9 and é'
     """
-    return _UNSAFE.sub(_spelt, text)
+    return _UNSAFE.sub(_escape, text)
 
 
 def is_printable(text: str) -> bool:
-    """Return whether text can be typed and shown as it is: no control characters, and all of it UTF-8."""
+    """Return whether a text contains no control characters and is valid UTF-8."""
     return not (_UNSAFE.search(text) or "\n" in text or "\t" in text)
 
 
-def _spelt(found: re.Match[str]) -> str:
-    """Return the escape of a character; of a byte that is not UTF-8, that of the byte."""
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    """Return the escape sequence of a character, or of a byte that is not UTF-8."""
+    code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def command(name: str, **values: object) -> str:
-    r"""Return a command to type in a shell; of a list, its items.
+    r"""Return a command of this project as it is typed in a shell.
 
     >>> print(command("launch", run="runs/my run"))
     python -m designspace.launch 'run=runs/my run'
     >>> print(command("analyze", runs=["a", "b,c"]))
     python -m designspace.analyze 'runs=[a,"b,c"]'
     """
-    words = [f"{key}={_listed(value) if isinstance(value, list) else _text(value)}" for key, value in values.items()]
-    return shlex.join(["python", "-m", f"designspace.{name}", *words])
+    arguments = [
+        f"{key}={_list_argument(value) if isinstance(value, list) else _argument(value)}"
+        for key, value in values.items()
+    ]
+    return shlex.join(["python", "-m", f"designspace.{name}", *arguments])
 
 
-def _text(value: object) -> str:
-    """Return a value as it is typed: not like a path in the home folder, a list or a text in quotes."""
+def _argument(value: object) -> str:
+    """Return a value as it is typed, so that it is not read as a home folder, a list or a quoted text."""
     text = str(value)
     return f"./{text}" if text.startswith(("~", "'", '"', "[")) else text
 
 
-def _listed(items: list[object]) -> str:
-    """Return a list as it is typed: one item alone, several in brackets, in quotes where they hold a list's signs."""
-    texts = [_text(item) for item in items]
+def _list_argument(items: list[object]) -> str:
+    """Return a list as it is typed: a single item alone, several in brackets, quoted where necessary."""
+    texts = [_argument(item) for item in items]
     if len(texts) == 1:
         return texts[0]
     quoted = [
@@ -115,11 +118,11 @@ def _listed(items: list[object]) -> str:
 
 
 _FORMULA = re.compile("'*[=+@\t\r-]")
-"""Beginnings of texts that a spreadsheet would take for a formula, and of those that are marked as text already."""
+"""Beginnings of texts that spreadsheets read as formulas, or that already have an apostrophe in front."""
 
 
 def to_cell(value: object) -> object:
-    """Return a value for a CSV file: a text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """Return a value for a CSV file; a text that a spreadsheet would run as a formula gets a leading apostrophe.
 
     >>> to_cell("=1+1"), to_cell("diverged"), to_cell(-1.5)
     ("'=1+1", 'diverged', -1.5)
@@ -128,7 +131,7 @@ def to_cell(value: object) -> object:
 
 
 def from_cell(text: str) -> str:
-    """Return the text that `to_cell` was given.
+    """Return the text that `to_cell` has escaped.
 
     >>> from_cell("'=1+1"), from_cell("'tis"), from_cell(str(to_cell("'=")))
     ('=1+1', "'tis", "'=")
@@ -137,19 +140,19 @@ def from_cell(text: str) -> str:
 
 
 def as_utf8(text: str) -> str:
-    r"""A text that any file and terminal takes: bytes of a file's name that are not UTF-8 become escapes.
+    r"""Return a text as valid UTF-8: bytes of file names that are not UTF-8 are escaped.
 
     >>> as_utf8("caf\udce9/1.png") == "caf\\xe9/1.png"
     True
     """
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a character, which is the name of no file
+    except UnicodeEncodeError:  # an unpaired surrogate, which no file name contains
         return text.encode("utf-8", "backslashreplace").decode()
 
 
 def first_few(names: Sequence[str], most: int) -> str:
-    """The first of some names, and how many more there are.
+    """Return the first few names as text, with the number of the others.
 
     >>> first_few(["a", "b", "c"], 2), first_few(["a", "b"], 2)
     ('a, b and 1 more', 'a, b')
@@ -159,7 +162,7 @@ def first_few(names: Sequence[str], most: int) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: its ``repr``, shortened.
+    """Return a value as it is shown in messages: its ``repr``, shortened.
 
     >>> shown("x" * 1000), shown({"a": [1, 2]}), shown(10**400)
     ("'xxxxxxxxxxxxxxxxxxxxxxxx...' (1,000 characters)", "{'a': [1, 2]}", 'a number of more than 60 digits')
@@ -173,7 +176,7 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return repr(value) if abs(value) < 10**MAX_SHOWN else f"a number of more than {MAX_SHOWN} digits"
     if isinstance(value, list | tuple | dict | set):
-        # The text of nested aliases may be longer than memory, so nothing large or deep is turned into text.
+        # Nested aliases may expand to more text than fits in memory, so the text of a large or deep value is not built.
         text = repr(value) if _is_small(value) else ""
         kind = {list: "list", dict: "mapping"}.get(type(value), type(value).__name__)
         many = f"{len(value):,} value{'' if len(value) == 1 else 's'}"
@@ -183,7 +186,7 @@ def shown(value: object) -> str:
 
 
 def _is_small(value: Any, depth: int = 3) -> bool:
-    """Whether a value is quickly written down: few entries, nested three deep at most."""
+    """Return whether a value has few entries and is nested at most three levels deep."""
     if isinstance(value, dict):
         parts: list[Any] = [*value.keys(), *value.values()] if len(value) <= 12 else []
     elif isinstance(value, list | tuple | set):

@@ -1,4 +1,4 @@
-"""YAML as people type it and as others may damage it: numbers as people mean them, and limits on what is read."""
+"""Reading of YAML with numbers as in YAML 1.2, and with limits on untrusted files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from designspace.support.reading import read_text
 from designspace.support.text import shown
 
 MAX_YAML_BYTES = 256 << 10
-"""The largest YAML file that is read, which takes about 1.5 s. A recipe has 1 kB, a space with long axes 50 kB."""
+"""Maximum size of a YAML file; reading it takes about 1.5 s. A recipe has 1 kB, a space with long axes 50 kB."""
 MAX_YAML_VALUES = 100_000
-"""Values in a YAML file after its aliases (``*name``) are replaced: nested aliases grow exponentially."""
+"""Maximum number of values in a YAML file after its aliases (``*name``), which grow exponentially, are expanded."""
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML text as people mean it: ``2e6`` is a number.
+    """Return the value of a YAML text, in which ``2e6`` is a number.
 
     Raises:
-        ValueError: it is not YAML, nested or expanded beyond reason, or has a key twice; says where.
+        ValueError: the text is not YAML, nested too deeply, expands too much or repeats a key
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         RunError: the file is missing, unreadable or too large.
-        InputError: it is not YAML; says where.
+        InputError: the file is not YAML; the message has the line.
     """
     text = read_text(path, MAX_YAML_BYTES)
     try:
@@ -58,9 +58,9 @@ _MAX_DIGITS = 400
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with numbers as in YAML 1.2 (and in JSON) and with limits.
+    """PyYAML's safe loader with the numbers of YAML 1.2 (and JSON) and with limits.
 
-    YAML 1.1 takes ``2e6`` for a text, ``1:30`` for 90 and ``2001-01-01`` for a date.
+    In YAML 1.1, ``2e6`` is a text, ``1:30`` is 90 and ``2001-01-01`` is a date.
     """
 
     def get_single_data(self) -> Any:
@@ -76,14 +76,14 @@ class _Loader(yaml.SafeLoader):
             for key, _ in node.value:
                 name = (key.tag, str(key.value)) if isinstance(key, yaml.ScalarNode) else None
                 if name in seen:
-                    problem = f"the key {shown(key.value)} stands there twice"
+                    problem = f"the key {shown(key.value)} occurs twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 if name is not None and key.tag != "tag:yaml.org,2002:merge":
                     seen.add(name)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> float:
-        """A whole number as int, another one as float."""
+        """Return a whole number as an int and any other number as a float."""
         text = str(self.construct_scalar(node))
         plain = text.replace("_", "")
         if len(plain) > _MAX_DIGITS:
@@ -98,15 +98,15 @@ class _Loader(yaml.SafeLoader):
 
 
 def _resolvers() -> dict[str, list[tuple[str, Any]]]:
-    """PyYAML's implicit resolvers by first character, without its numbers and dates, with ours."""
-    left_out = ("int", "float", "timestamp")
-    known: dict[str, list[tuple[str, Any]]] = {
-        first: [(tag, pattern) for tag, pattern in pairs if tag.rpartition(":")[2] not in left_out]
+    """Return PyYAML's implicit resolvers by first character, with its number and date types replaced by ours."""
+    replaced = ("int", "float", "timestamp")
+    resolvers: dict[str, list[tuple[str, Any]]] = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag.rpartition(":")[2] not in replaced]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     for first in "-+.0123456789":
-        known.setdefault(first, []).extend([("tag:yaml.org,2002:int", _INT), ("tag:yaml.org,2002:float", _FLOAT)])
-    return known
+        resolvers.setdefault(first, []).extend([("tag:yaml.org,2002:int", _INT), ("tag:yaml.org,2002:float", _FLOAT)])
+    return resolvers
 
 
 _Loader.yaml_implicit_resolvers = _resolvers()
@@ -115,7 +115,7 @@ for _kind in ("int", "float"):
 
 
 def _check_expansion(root: yaml.Node) -> None:
-    """Raise unless a document is small after its aliases are replaced, and none holds itself."""
+    """Raise an error if a document is too large after its aliases are expanded, or if an alias contains itself."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
@@ -125,13 +125,15 @@ def _check_expansion(root: yaml.Node) -> None:
             return 1
         if id(node) in sizes:
             if not sizes[id(node)]:
-                raise yaml.composer.ComposerError(None, None, "an alias stands for what it is in", node.start_mark)
+                raise yaml.composer.ComposerError(
+                    None, None, "an alias refers to a value that contains it", node.start_mark
+                )
             return sizes[id(node)]
         sizes[id(node)] = 0
         parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         sizes[id(node)] = 1 + sum(map(size, parts))
         if sizes[id(node)] > MAX_YAML_VALUES:
-            problem = f"its aliases (*name) stand for more than {MAX_YAML_VALUES:,} values"
+            problem = f"its aliases (*name) expand to more than {MAX_YAML_VALUES:,} values"
             raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
         return sizes[id(node)]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from designspace.support.checks import number, whole
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import as_run_errors, concerns_all, in_words
+from designspace.support.file_errors import as_run_errors, concerns_all, error_message
 from designspace.support.files import make_folder
 from designspace.sweeps.fork_server import ForkServer
 from designspace.sweeps.messages import Assignment, Event, Settings, Task
@@ -276,7 +276,7 @@ class Pool:
         except RunError as error:
             if concerns_all(error):
                 raise
-            self._handle_unusable(task, in_words(error), queue)
+            self._handle_unusable(task, error_message(error), queue)
         else:
             detail = f"{failure.reason}: {failure.detail}"
             self._handle_event(
@@ -324,7 +324,7 @@ class Pool:
                 is_finished = folder.state().is_finished
         except RunError as error:
             queue.held.remove(task)
-            self._handle_unusable(task, in_words(error), queue)
+            self._handle_unusable(task, error_message(error), queue)
             return
         if is_finished:
             queue.held.remove(task)

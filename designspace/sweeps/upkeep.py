@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.support.errors import InputError, RunError, unknown
-from designspace.support.file_errors import as_run_errors, in_words
+from designspace.support.file_errors import as_run_errors, error_message
 from designspace.support.reading import entries, reading
 from designspace.support.removal import files_below, remove, remove_empty_folders
 from designspace.support.text import counted
@@ -116,7 +116,7 @@ def _retry(run: Run, key: str) -> bool:
     except claims.ClaimLost:
         return False
     except RunError as error:
-        log.warning("trial %s cannot be retried: %s", key, in_words(error))
+        log.warning("trial %s cannot be retried: %s", key, error_message(error))
         return False
     return True
 
@@ -201,7 +201,7 @@ def _errors_logged(path: Path) -> Iterator[None]:
     except claims.ClaimLost as error:
         log.warning("%s is not deleted: %s", path, error)
     except RunError as error:
-        log.warning("%s cannot be deleted: %s", path, in_words(error))
+        log.warning("%s cannot be deleted: %s", path, error_message(error))
 
 
 def _best_ids(run: Run, states: Sequence[TrialState], count: int) -> set[str]:

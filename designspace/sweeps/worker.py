@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.support.errors import InputError, RunError
-from designspace.support.file_errors import as_run_errors, concerns_all, in_words, may_pass
+from designspace.support.file_errors import as_run_errors, concerns_all, error_message, may_pass
 from designspace.support.parent import Parent, end_with_parent
 from designspace.sweeps.messages import Assignment, Event, Settings, Task
 from designspace.trials import claims
@@ -52,7 +52,7 @@ def _for_all_trials() -> Iterator[None]:
     except (InputError, RunError) as error:
         if may_pass(error):
             raise
-        raise CannotWork(in_words(error)) from error
+        raise CannotWork(error_message(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class Worker:
                 self._run(assignment, loaded.run, loaded.trial(assignment.task.key))
         except RunError as error:
             if concerns_all(error):
-                raise CannotWork(in_words(error)) from error
-            self.send(Event("unusable", detail=in_words(error)))
+                raise CannotWork(error_message(error)) from error
+            self.send(Event("unusable", detail=error_message(error)))
 
     def _load_run(self, task: Task) -> _LoadedRun:
         """Return the run of a task, which is read once."""

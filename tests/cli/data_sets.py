@@ -1,4 +1,4 @@
-"""Small data sets and commands in this process, for tests of several commands."""
+"""Small data sets, and a function that runs commands in this process, for tests of several commands."""
 
 import numpy as np
 from PIL import Image
@@ -9,7 +9,7 @@ from designspace.data.splits import find_splits
 
 
 def pack_noise(root, name, classes=3, size=16, train=20, test=10):
-    """Pack a data set of noise below ``root``: so many classes, each of so many images."""
+    """Pack a data set of noise below ``root``; ``train`` and ``test`` are images per class."""
     noise = np.random.default_rng(0)
     for split, count in (("train", train), ("val", test)):
         for label in range(classes):
@@ -20,8 +20,8 @@ def pack_noise(root, name, classes=3, size=16, train=20, test=10):
     pack(find_splits(root / f"{name}_images", None), root / name, size, 1, lambda finished, total: None)
 
 
-def typed(capsys, command, run, *arguments):
-    """Run a command here and give its exit code, output and errors."""
+def run_command(capsys, command, run, *arguments):
+    """Run a command in this process; return its exit code, output and error output."""
     code = 0
     try:
         app.main(command, run, list(arguments))

@@ -1,4 +1,4 @@
-"""Which runs `analyze` finds at the paths that are typed, and tables that a spreadsheet saved."""
+"""The runs that `analyze` finds at the given paths, and tables that a spreadsheet has saved."""
 
 import os
 import shutil
@@ -14,32 +14,32 @@ from designspace.trials.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = RunFolder(tmp_path_factory.mktemp("drawn") / "a")
+def sampled(tmp_path_factory):
+    folder = RunFolder(tmp_path_factory.mktemp("sampled") / "a")
     folder.create(catalog.space("AnyNetXB").sample(3), {})
     return folder.path
 
 
 @pytest.fixture
-def runs(drawn, tmp_path, monkeypatch):
+def runs(sampled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
-        shutil.copytree(drawn, tmp_path / "runs" / name)
+        shutil.copytree(sampled, tmp_path / "runs" / name)
     (tmp_path / "runs" / "figures").mkdir()
     (tmp_path / "runs" / "report.html").write_text("")
     return tmp_path / "runs"
 
 
-@pytest.mark.parametrize("typed", [["runs"], ["runs/*"], ["runs/a", "runs/b"], ["runs", "runs/a"], ["{runs}/*"]])
-def test_folders_of_runs_and_patterns_are_taken(runs, typed):
-    given = [analyze.Path(text.format(runs=runs)) for text in typed]
-    assert [run.path.resolve() for run in analyze.runs_at(given)] == [runs / "a", runs / "b"]
+@pytest.mark.parametrize("paths", [["runs"], ["runs/*"], ["runs/a", "runs/b"], ["runs", "runs/a"], ["{runs}/*"]])
+def test_folders_of_runs_and_patterns_are_found(runs, paths):
+    patterns = [analyze.Path(text.format(runs=runs)) for text in paths]
+    assert [run.path.resolve() for run in analyze.runs_at(patterns)] == [runs / "a", runs / "b"]
 
 
-@pytest.mark.parametrize("typed", ["none/*", "runs/figures", "runs/f*"])
-def test_where_no_run_is_that_is_said(runs, typed):
-    with pytest.raises(InputError, match="no run"):
-        analyze.runs_at([analyze.Path(typed)])
+@pytest.mark.parametrize("path", ["none/*", "runs/figures", "runs/f*"])
+def test_a_path_without_a_run_is_an_error(runs, path):
+    with pytest.raises(InputError, match="no run folder|is not a run folder and holds none"):
+        analyze.runs_at([analyze.Path(path)])
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -58,7 +58,7 @@ def test_a_population_that_a_spreadsheet_saved_is_read(runs, mark, separator, qu
 
 
 @pytest.mark.parametrize("changed", ["1.23457E+11", "12345678901", "inf"])
-def test_ids_that_a_spreadsheet_changed_are_told(runs, changed):
+def test_ids_that_a_spreadsheet_changed_are_reported(runs, changed):
     path = runs / "a" / POPULATION_FILE
     lines = path.read_text().splitlines()
     lines[2] = ",".join([changed, *lines[2].split(",")[1:]])
@@ -71,8 +71,8 @@ def test_ids_that_a_spreadsheet_changed_are_told(runs, changed):
 HOSTILE = [b"", b"\0", b"\xff\xfe", b"[" * 10_000, b"1.5", b"[1]", b"null", b'"x"', b"x" * 40_000_000, None]
 
 
-def said_by(read):
-    """What the error says; nothing if there is none."""
+def message_of(read):
+    """Return the message of the `RunError` that a function raises, or an empty text."""
     try:
         read()
     except RunError as error:
@@ -82,7 +82,7 @@ def said_by(read):
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("name", ["space.yaml", "sampling.json", "population.csv", "recipe.yaml", "provenance.json"])
-def test_whatever_stands_in_a_file_is_one_sentence(runs, name, content, monkeypatch):
+def test_any_content_of_a_file_gives_a_short_error(runs, name, content, monkeypatch):
     monkeypatch.setattr("designspace.trials.folder.REPLACING_S", 0)
     folder = RunFolder(runs / "a")
     path = folder.path / name
@@ -92,4 +92,4 @@ def test_whatever_stands_in_a_file_is_one_sentence(runs, name, content, monkeypa
     else:
         path.write_bytes(content)
     for read in (folder.population, folder.ids, folder.space, folder.plan, folder.provenance, folder.gather):
-        assert len(said_by(read)) < 600
+        assert len(message_of(read)) < 600

@@ -1,4 +1,4 @@
-"""The commands as a person types them: a process each."""
+"""The commands as users run them, each in its own process."""
 
 import csv
 import importlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import patterns
 import pytest
-from data_sets import typed
+from data_sets import run_command
 from interrupts import start_interruptible
 
 from designspace.__main__ import commands
@@ -30,7 +30,7 @@ QUICK = ["recipe=quick", "recipe.epochs=2", "recipe.train_images=256", "recipe.t
 
 
 def designspace(command, *arguments, cwd, **options):
-    """Run a command and give the finished process."""
+    """Run a command and return the finished process."""
     return subprocess.run(
         [sys.executable, "-m", f"designspace.{command}" if command else "designspace", *arguments],
         cwd=cwd,
@@ -41,13 +41,13 @@ def designspace(command, *arguments, cwd, **options):
     )
 
 
-def fails(finished, code, *words):
-    """The command ended with that code and one clear message, which has the words in it."""
+def fails(finished, code, *texts):
+    """Assert that a command ended with an exit code and one clear message that contains some texts."""
     assert finished.returncode == code, finished.stderr
     assert "Traceback" not in finished.stderr
     assert any(line.startswith("designspace.") for line in finished.stderr.splitlines())
-    for word in words:
-        assert word in finished.stderr
+    for text in texts:
+        assert text in finished.stderr
 
 
 def test_the_commands_are_listed(tmp_path):
@@ -76,8 +76,8 @@ def test_sample_writes_every_space(name, tmp_path):
 def test_counting_a_space_writes_nothing(tmp_path):
     finished = designspace("sample", "space=AnyNetXE", "count=true", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    for words in ("817,446,539,520", "8.174e+11", "5.498e+11", "419,223,477,792", "not taken into account"):
-        assert words in finished.stdout
+    for text in ("817,446,539,520", "8.174e+11", "5.498e+11", "419,223,477,792", "not taken into account"):
+        assert text in finished.stdout
     finished = designspace("sample", "space=RegNetX", "count=true", cwd=tmp_path)
     assert "too many to list" in finished.stdout
     assert not list(tmp_path.iterdir())
@@ -101,7 +101,7 @@ def test_every_space_can_be_chosen():
         assert catalog.space(**config["space"]).name == name
 
 
-def test_sample_takes_a_space_of_ones_own(tmp_path):
+def test_sample_accepts_a_custom_space(tmp_path):
     (tmp_path / "mine.yaml").write_text(MINE)
     finished = designspace("sample", "file=mine.yaml", "n=5", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
@@ -118,8 +118,8 @@ def test_sample_takes_a_space_of_ones_own(tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "32 x 32 pixels in 10 classes, cifar stem" in finished.stdout
     (tmp_path / "mine.yaml").write_text(MINE + "template: {resolution: 64}\n")
-    told = designspace("sample", "file=mine.yaml", *more, cwd=tmp_path)
-    fails(told, 2, "resolution is set to 32, but the file has template.resolution: 64")
+    finished = designspace("sample", "file=mine.yaml", *more, cwd=tmp_path)
+    fails(finished, 2, "resolution would be 32, but the file says template.resolution: 64")
 
 
 @pytest.mark.parametrize("command", ["sample", "status", "analyze", "collect", "clean"])
@@ -152,7 +152,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
         ),
         (["m=5"], ["unknown option 'm'; choose from: space, n, seed, run, file, regime, count, data, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
-        (["n"], ["'n' is not of the form key=value"]),
+        (["n"], ["'n' does not have the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),
         (["n=0"], ["n must be a whole number >= 1, not 0"]),
         (["n=many"], ["not 'many'"]),
@@ -197,7 +197,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         (
             "explore",
             ["space=AnyNetXA"],
-            ["space has no value of its own; did you mean spaces=AnyNetXA? its keys are: space.name"],
+            ["space is a group of keys and has no value; did you mean spaces=AnyNetXA? its keys are: space.name"],
         ),
         ("prepare", ["data=cifar1000"], ["unknown data set 'cifar1000'; did you mean cifar100?"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; choose from: run, trials, trial, watch"]),
@@ -205,14 +205,18 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ("status", ["run=a b/é"], ["a b/é is not a run folder"]),
         ("status", ["run="], ["run= is empty; leave it out, or type a value"]),
         ("status", ["run=~nobody_here/x"], ["there is no user 'nobody_here' here", "run=./~nobody_here/x"]),
-        ("status", ["run=a\x1b[2Jb"], ["run=a\\x1b[2Jb holds control characters"]),
-        ("status", ["run=a", "~run"], ["'~run' is not of the form key=value"]),
+        ("status", ["run=a\x1b[2Jb"], ["run=a\\x1b[2Jb contains control characters"]),
+        ("status", ["run=a", "~run"], ["'~run' does not have the form key=value"]),
         ("status", ["run=a", "trials=fialed"], ["unknown status 'fialed'; did you mean failed?"]),
         ("launch", ["run=x", "workers=2"], ["unknown option 'workers'; did you mean launcher.workers?"]),
-        ("status", ["."], ["'.' is not of the form key=value; did you mean run=.?"]),
+        ("status", ["."], ["'.' does not have the form key=value; did you mean run=.?"]),
         ("analyze", ["."], ["did you mean runs=.?"]),
-        ("launch", ["launcher", "workers=2"], ["'launcher' is not of the form", "did you mean launcher.workers=2?"]),
-        ("launch", ["run=x", "launcher.gres=gpu:1"], ["unknown option 'launcher.gres'; it goes with launcher=slurm"]),
+        (
+            "launch",
+            ["launcher", "workers=2"],
+            ["'launcher' does not have the form", "did you mean launcher.workers=2?"],
+        ),
+        ("launch", ["run=x", "launcher.gres=gpu:1"], ["unknown option 'launcher.gres'; it needs launcher=slurm"]),
         ("launch", ["run=x", "--seed=2"], ["unknown option '--seed=2'; did you mean seed=...?"]),
         ("launch", ["run=x", "seed=1,2"], ["cannot read seed=1,2; seed takes a number"]),
         ("launch", ["run=x", "hydra.run.dir=y"], ["unknown option 'hydra.run.dir'"]),
@@ -223,7 +227,7 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
 )
 def test_bad_input_to_other_commands(command, arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, _, errors = typed(capsys, command, importlib.import_module(f"designspace.{command}").run, *arguments)
+    code, _, errors = run_command(capsys, command, importlib.import_module(f"designspace.{command}").run, *arguments)
     assert code == 2
     assert "Traceback" not in errors
     for word in words:
@@ -232,7 +236,7 @@ def test_bad_input_to_other_commands(command, arguments, words, tmp_path, monkey
 
 
 @pytest.mark.parametrize("word", ["run={}", "--config-dir={}"])
-def test_a_name_that_is_too_long_is_one_message(word, tmp_path):
+def test_a_name_that_is_too_long_gives_one_message(word, tmp_path):
     fails(designspace("sample", word.format("a" * 300), "n=2", cwd=tmp_path), 1, f"cannot use {'a' * 300}", "too long")
 
 
@@ -244,7 +248,7 @@ def test_another_population_is_never_overwritten(tmp_path):
     assert designspace("sample", "n=9", "run=r", cwd=tmp_path).returncode == 0  # more of the same extends it
 
 
-def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(full_disk):
+def test_a_full_disk_gives_one_message_and_keeps_the_old_files(full_disk):
     assert designspace("sample", "n=5", "run=small", cwd=full_disk).returncode == 0
     before = {path: path.read_bytes() for path in (full_disk / "small").iterdir()}
     fails(designspace("sample", "n=2000", "run=small", cwd=full_disk), 1, "cannot write small/population.csv")
@@ -253,7 +257,7 @@ def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(full_disk):
 
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory, data_root):
-    """A run of two networks, trained by the commands themselves."""
+    """A run of two networks that the commands have trained."""
     folder = tmp_path_factory.mktemp("finished")
     assert designspace("sample", "space=RegNetX", *SMALL, "n=2", "run=run", cwd=folder).returncode == 0
     launched = designspace("launch", "run=run", *QUICK, f"data.root={data_root}", cwd=folder)
@@ -262,22 +266,22 @@ def finished_run(tmp_path_factory, data_root):
     return folder / "run"
 
 
-def test_status_tells_where_a_run_stands(finished_run):
+def test_status_shows_the_counts_of_a_run(finished_run):
     finished = designspace("status", f"run={finished_run.parent}", cwd=finished_run.parent)
     assert finished.returncode == 0, finished.stderr
     row = next(line for line in finished.stdout.splitlines() if line.startswith("run ") and "done" not in line)
     assert row.split()[1:5] == ["2", "0", "0", "0"]
 
 
-def test_what_becomes_of_a_finished_run(finished_run, tmp_path):
-    """Status of its trials, a merged copy, a dry launch, a list of what may go: none of it changes the run."""
+def test_commands_do_not_change_a_finished_run(finished_run, tmp_path):
+    """Listing its trials, merging it, a dry run of launch, and listing files to delete do not change the run."""
     before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
     shown = designspace("status", f"run={finished_run}", "trials=done", "watch=true", cwd=tmp_path).stdout
     assert len([line for line in shown.splitlines() if "trials/" in line and "log.txt" in line]) == 2
-    merged = designspace("collect", "run=whole", f"others=[{finished_run}]", cwd=tmp_path)
-    assert "whole/results.csv: 2 done, 0 failed" in merged.stdout, merged.stderr
-    assert (tmp_path / "whole" / "results.csv").read_bytes() == (finished_run / "results.csv").read_bytes()
-    fails(designspace("collect", "run=whole", "others=whole", cwd=tmp_path), 2, "whole is among others")
+    merged = designspace("collect", "run=merged", f"others=[{finished_run}]", cwd=tmp_path)
+    assert "merged/results.csv: 2 done, 0 failed" in merged.stdout, merged.stderr
+    assert (tmp_path / "merged" / "results.csv").read_bytes() == (finished_run / "results.csv").read_bytes()
+    fails(designspace("collect", "run=merged", "others=merged", cwd=tmp_path), 2, "merged is also in others=...")
     dry = designspace("launch", f"run={finished_run}", "dry_run=true", cwd=tmp_path).stdout
     assert dry.startswith("0 trials on ")
     listed = designspace("clean", f"run={finished_run}", cwd=tmp_path).stdout
@@ -285,20 +289,20 @@ def test_what_becomes_of_a_finished_run(finished_run, tmp_path):
     fails(
         designspace("clean", f"run={finished_run}", "delete=[all]", cwd=tmp_path), 2, "unknown kind 'all'; choose from:"
     )
-    assert "0 trials wait again" in designspace("retry", f"run={finished_run}", cwd=tmp_path).stdout
-    assert "nothing is at work on it" in designspace("cancel", f"run={finished_run}", cwd=tmp_path).stdout
+    assert "0 trials are waiting again" in designspace("retry", f"run={finished_run}", cwd=tmp_path).stdout
+    assert "nothing is running" in designspace("cancel", f"run={finished_run}", cwd=tmp_path).stdout
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
-    designspace("clean", "run=whole", "keep_best=1", "delete=[checkpoints]", cwd=tmp_path)
-    assert len(list((tmp_path / "whole").glob("trials/*/checkpoint.pt"))) == 1
+    designspace("clean", "run=merged", "keep_best=1", "delete=[checkpoints]", cwd=tmp_path)
+    assert len(list((tmp_path / "merged").glob("trials/*/checkpoint.pt"))) == 1
 
 
-def test_launch_without_slurm_says_so(finished_run, tmp_path):
+def test_launch_reports_missing_slurm(finished_run, tmp_path):
     bare = {**os.environ, "PATH": str(tmp_path)}
     finished = designspace("launch", f"run={finished_run}", "launcher=slurm", cwd=tmp_path, env=bare)
     fails(finished, 2, "launcher=slurm needs SLURM's commands (sbatch, srun, squeue) on the PATH; or launcher=local")
 
 
-def test_launch_without_a_recipe_goes_on_with_the_run_s_own(finished_run, data_root):
+def test_launch_without_a_recipe_uses_that_of_the_run(finished_run, data_root):
     again = designspace("launch", f"run={finished_run}", f"data.root={data_root}", cwd=finished_run.parent)
     assert again.returncode == 0, again.stderr
     other = designspace("launch", f"run={finished_run}", "recipe.epochs=7", cwd=finished_run.parent)
@@ -318,12 +322,12 @@ def test_analyze_writes_the_same_bytes_twice(finished_run, tmp_path):
     assert files["a"] == files["b"]
 
 
-def test_a_result_cut_in_half_is_a_failed_trial_that_can_be_retried(finished_run, data_root, tmp_path):
+def test_a_truncated_result_is_a_failed_trial_that_can_be_retried(finished_run, data_root, tmp_path):
     run = tmp_path / "run"
     subprocess.run(["cp", "-r", str(finished_run), str(run)], check=True)
     result = next(run.glob("trials/*/result.json"))
-    whole = result.read_bytes()
-    result.write_bytes(whole[:20])
+    content = result.read_bytes()
+    result.write_bytes(content[:20])
     for command, key in (("status", "run"), ("collect", "run"), ("analyze", "runs")):
         finished = designspace(command, f"{key}=run", cwd=tmp_path)
         assert finished.returncode == 0, finished.stderr
@@ -333,10 +337,10 @@ def test_a_result_cut_in_half_is_a_failed_trial_that_can_be_retried(finished_run
     assert result.parent.name in designspace("retry", "run=run", cwd=tmp_path).stdout
     again = designspace("launch", "run=run", f"data.root={data_root}", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert json.loads(result.read_text())["final_error"] == json.loads(whole)["final_error"]
+    assert json.loads(result.read_text())["final_error"] == json.loads(content)["final_error"]
 
 
-def test_a_results_table_cut_in_half_is_named(finished_run, tmp_path):
+def test_a_truncated_results_table_is_named(finished_run, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for name in ("space.yaml", "results.csv"):
@@ -347,7 +351,7 @@ def test_a_results_table_cut_in_half_is_named(finished_run, tmp_path):
     fails(designspace("analyze", "runs=[run]", cwd=tmp_path), 1, "results.csv")
 
 
-def test_corrupt_images_end_in_one_message(data_root, tmp_path):
+def test_corrupt_images_give_one_message(data_root, tmp_path):
     root = tmp_path / "data"
     subprocess.run(["cp", "-r", str(data_root), str(root)], check=True)
     images = root / "patterns" / "train_images.npy"
@@ -357,8 +361,8 @@ def test_corrupt_images_end_in_one_message(data_root, tmp_path):
     fails(finished, 1, "train_images.npy is cut off", "designspace.prepare data=folder name=patterns")
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, data_root):
-    """Interrupted and resumed gives the numbers of a run that was left alone."""
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path, data_root):
+    """An interrupted and resumed run gives the same numbers as an uninterrupted one."""
     epochs = [
         "recipe=quick",
         "recipe.epochs=4",
@@ -367,7 +371,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, data_root):
         "launcher.workers=1",
     ]
     numbers = {}
-    for name in ("alone", "stopped"):
+    for name in ("uninterrupted", "stopped"):
         assert designspace("sample", *SMALL, "n=4", f"run={name}", cwd=tmp_path).returncode == 0
         command = [sys.executable, "-m", "designspace.launch", f"run={name}", *epochs, f"data.root={data_root}"]
         if name == "stopped":
@@ -388,18 +392,18 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, data_root):
             numbers[name] = [
                 {k: v for k, v in row.items() if k not in ("train_s", "memory_bytes")} for row in csv.DictReader(file)
             ]
-    assert numbers["stopped"] == numbers["alone"]
+    assert numbers["stopped"] == numbers["uninterrupted"]
 
 
 def in_readme(heading):
-    """The Python of a section of the README, block by block."""
+    """Return the Python blocks of a section of the README."""
     section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return [block.split("```")[0] for block in section.split("```python\n")[1:]]
 
 
-def test_the_readme_s_networks_can_be_made_and_loaded(tmp_path):
+def test_the_networks_of_the_readme_can_be_created_and_loaded(tmp_path):
     published, best = in_readme("The networks")
-    # Weights come over the network, which no test needs.
+    # Tests do not download weights.
     code = published.replace("pretrained=True", "pretrained=False").replace('pretrained="timm"', "pretrained=False")
     assert code.count("pretrained=False") == 3
     finished = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
@@ -411,14 +415,14 @@ def test_the_readme_s_networks_can_be_made_and_loaded(tmp_path):
     assert finished.returncode == 0, finished.stderr
 
 
-def test_the_readme_s_own_space_runs(tmp_path):
+def test_the_custom_space_of_the_readme_runs(tmp_path):
     [code] = in_readme("A space of your own")
     finished = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "group_width must be shared" in finished.stdout or "flops outside" in finished.stdout
 
 
-def test_the_readme_s_analysis_runs(tmp_path):
+def test_the_analysis_of_the_readme_runs(tmp_path):
     [code] = in_readme("What the results say")
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     finished = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -21,21 +21,21 @@ def test_default_choices_are_those_of_the_defaults_list():
 
 def test_an_experiment_may_choose_from_further_groups():
     assert ConfigFiles().groups("explore") == ["data", "experiment", "launcher"]
-    assert ConfigFiles().choosable("explore") == ["data", "experiment", "launcher", "input@space", "recipe"]
+    assert ConfigFiles().choice_keys("explore") == ["data", "experiment", "launcher", "input@space", "recipe"]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("a: [1", "mine.yaml is not YAML"), ("- a", "mine.yaml must hold keys and values")]
+    ("content", "message"), [("a: [1", "mine.yaml is not YAML"), ("- a", "mine.yaml must contain keys and values")]
 )
-def test_a_file_that_is_no_configuration_is_refused(content, message, tmp_path):
+def test_a_file_that_is_not_a_configuration_is_rejected(content, message, tmp_path):
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
         read_config(tmp_path / "mine.yaml")
 
 
 @pytest.fixture(params=["my_configs", "o'brien, [my] configs"])
-def own(request, tmp_path, monkeypatch):
-    """A folder of configuration files of a user's own; the name of the folder."""
+def user_folder(request, tmp_path, monkeypatch):
+    """Name of a folder with configuration files of the user."""
     files = {
         "recipe/mine": "# Mine: few epochs.\ndefaults:\n  - quick\nepochs: 3\n",
         "space/narrow": "# Narrow networks.\ndefaults:\n  - /base/space@_here_\nname: RegNetX\nstem_width: 8\n",
@@ -51,24 +51,26 @@ def own(request, tmp_path, monkeypatch):
     return request.param
 
 
-def test_a_folder_of_own_files_can_be_chosen_from(own):
-    option = f"--config-dir={own}"
+def test_files_of_the_user_can_be_chosen(user_folder):
+    option = f"--config-dir={user_folder}"
     launched = app.compose("launch", [option, "run=x", "recipe=mine", "launcher=night"])
     assert (launched["recipe"]["epochs"], launched["recipe"]["batch_size"]) == (3, 64)
     assert launched["launcher"]["workers"] == 7
-    assert app.compose("launch", ["run=x", "recipe=mine", "recipe.epochs=4", "-cd", own])["recipe"]["epochs"] == 4
-    assert app.compose("sample", ["space=narrow", "--config-dir", own])["space"]["stem_width"] == 8
+    assert (
+        app.compose("launch", ["run=x", "recipe=mine", "recipe.epochs=4", "-cd", user_folder])["recipe"]["epochs"] == 4
+    )
+    assert app.compose("sample", ["space=narrow", "--config-dir", user_folder])["space"]["stem_width"] == 8
     assert app.compose("launch", [option, "run=x"])["recipe"]["epochs"] == 10
     explored = app.compose("explore", [option, "experiment=mine"])
     assert (explored["run"], explored["recipe"]["epochs"], explored["space"]["resolution"]) == ("runs/mine", 3, 32)
     assert app.chosen("explore", "experiment", [option]) == "quickstart"
 
 
-def test_errors_and_help_list_own_files(own):
-    option = f"--config-dir={own}"
+def test_errors_and_help_list_files_of_the_user(user_folder):
+    option = f"--config-dir={user_folder}"
     with pytest.raises(InputError, match=r"unknown recipe 'mien'; did you mean mine\? choose from: .*mine.*quick"):
         app.compose("launch", [option, "run=x", "recipe=mien"])
-    with pytest.raises(InputError, match=r"'launcher.patience'; it goes with launcher=night, which was not typed"):
+    with pytest.raises(InputError, match=r"'launcher.patience'; it needs launcher=night"):
         app.compose("launch", [option, "run=x", "launcher.patience=2"])
     text = help_text("launch", [option, "recipe=mine"])
     assert "\n  mine                Mine: few epochs\n" in text
@@ -77,35 +79,39 @@ def test_errors_and_help_list_own_files(own):
     assert "--config-dir" not in help_text("status")
 
 
-def test_own_files_do_not_replace_those_of_the_project(own, tmp_path):
-    (tmp_path / own / "recipe" / "quick.yaml").write_text("epochs: 1")
+def test_files_of_the_user_do_not_replace_those_of_the_project(user_folder, tmp_path):
+    (tmp_path / user_folder / "recipe" / "quick.yaml").write_text("epochs: 1")
     with pytest.raises(
-        InputError, match=r"recipe/quick\.yaml has the name of one of designspace's own files; rename it"
+        InputError, match=r"recipe/quick\.yaml has the same name as one of designspace's own files; rename it"
     ):
-        app.compose("launch", [f"--config-dir={own}", "run=x", "recipe=quick"])
+        app.compose("launch", [f"--config-dir={user_folder}", "run=x", "recipe=quick"])
 
 
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
-    for words in (["--config-dir=nowhere", "n=2"], ["n=2", "--config-dir", "nowhere"], ["--help", "-cd", "nowhere"]):
-        command = [sys.executable, "-m", "designspace.sample", *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "designspace.sample: --config-dir=nowhere: there is no such folder\n"
-    with pytest.raises(InputError, match="--config-dir needs a folder, as --config-dir my_configs"):
+    for arguments in (
+        ["--config-dir=nowhere", "n=2"],
+        ["n=2", "--config-dir", "nowhere"],
+        ["--help", "-cd", "nowhere"],
+    ):
+        command = [sys.executable, "-m", "designspace.sample", *arguments]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (finished.returncode, finished.stdout) == (2, "")
+        assert finished.stderr == "designspace.sample: --config-dir=nowhere: there is no such folder\n"
+    with pytest.raises(InputError, match="--config-dir needs a folder, such as --config-dir my_configs"):
         read_command_line(["--config-dir"])
 
 
-def test_a_command_with_options_is_recorded_as_it_was_typed(own, tmp_path):
-    line = read_command_line(["n=2", "--config-dir", own])
-    assert line.typed == [f"--config-dir={own}", "n=2"]
-    assert read_command_line(line.typed) == line
-    assert not app.is_typed("n", line.typed[:1])
+def test_a_command_line_with_options_can_be_read_again(user_folder, tmp_path):
+    line = read_command_line(["n=2", "--config-dir", user_folder])
+    assert line.all_arguments == [f"--config-dir={user_folder}", "n=2"]
+    assert read_command_line(line.all_arguments) == line
+    assert not app.is_given("n", line.all_arguments[:1])
 
 
-def test_a_broken_file_is_named(own, tmp_path):
-    (tmp_path / own / "recipe" / "mine.yaml").write_text("epochs: [1\n")
+def test_a_malformed_file_is_named(user_folder, tmp_path):
+    (tmp_path / user_folder / "recipe" / "mine.yaml").write_text("epochs: [1\n")
     with pytest.raises(InputError, match=r"recipe/mine\.yaml is not YAML"):
-        app.compose("launch", [f"--config-dir={own}", "run=x", "recipe=mine"])
-    (tmp_path / own / "recipe" / "mine.yaml").write_text("defaults: [nothing]\n")
+        app.compose("launch", [f"--config-dir={user_folder}", "run=x", "recipe=mine"])
+    (tmp_path / user_folder / "recipe" / "mine.yaml").write_text("defaults: [nothing]\n")
     with pytest.raises(InputError, match=r"recipe/nothing"):
-        app.compose("launch", [f"--config-dir={own}", "run=x", "recipe=mine"])
+        app.compose("launch", [f"--config-dir={user_folder}", "run=x", "recipe=mine"])

@@ -1,4 +1,4 @@
-"""The populations that `explore` draws, with the training left out."""
+"""The populations that `explore` samples, without training."""
 
 import json
 
@@ -14,20 +14,20 @@ from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
 
 SPACE = [*patterns.INPUT, "space.stem_width=16", "space.flops=[2e5,6e5]"]
-"""What `explore` chooses for the images of `patterns`, but for the budget."""
+"""Options that `explore` chooses for the images of `patterns`, except for the budget."""
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch, data_root):
-    """Run `explore` for a study of two spaces with some more words typed; gives its folder."""
+    """Return a function that runs `explore` for two spaces with further arguments; returns the seed of the training."""
     trained = []
     monkeypatch.setattr("designspace.launch.train", lambda plans, *_, **__: trained.extend(plans.values()))
     monkeypatch.setattr("designspace.analyze.show", lambda *_: None)
 
-    def run(*words):
-        typed = ["name=study", f"run={tmp_path}", "spaces=[AnyNetXA,RegNetX]", "experiment=quickstart", "n=3",
-                 "data=patterns", f"data.root={data_root}", "space.flops=[2e5,6e5]", *words]  # fmt: skip
-        explore.run(app.options(explore.Options, "explore", typed))
+    def run(*more):
+        arguments = ["name=study", f"run={tmp_path}", "spaces=[AnyNetXA,RegNetX]", "experiment=quickstart", "n=3",
+                     "data=patterns", f"data.root={data_root}", "space.flops=[2e5,6e5]", *more]  # fmt: skip
+        explore.run(app.options(explore.Options, "explore", arguments))
         return trained[-1].seed
 
     return run
@@ -42,15 +42,15 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_each_population_has_a_seed_of_its_own_and_sample_draws_it_again(study, tmp_path):
-    assert study("seed=5") == 5  # the training's
+def test_each_population_has_its_own_seed_and_sample_reproduces_it(study, tmp_path):
+    assert study("seed=5") == 5  # the seed of the training
     for space in spaces():
         population = read_population(tmp_path / space.name)
         assert population.space == space
         assert population.seed == independent_seed(space, 5) == read_seed(tmp_path / space.name)
-        typed = [f"space={space.name}", *SPACE, "n=3",
-                 f"seed={population.seed}", f"run={tmp_path / 'again'}"]  # fmt: skip
-        sample.run(app.options(sample.Options, "sample", typed))
+        arguments = [f"space={space.name}", *SPACE, "n=3",
+                     f"seed={population.seed}", f"run={tmp_path / 'again'}"]  # fmt: skip
+        sample.run(app.options(sample.Options, "sample", arguments))
         again = tmp_path / "again"
         assert (again / "population.csv").read_bytes() == (tmp_path / space.name / "population.csv").read_bytes()
         for path in again.iterdir():
@@ -72,7 +72,7 @@ def test_the_same_command_resumes_a_study_and_a_larger_n_extends_it(study, tmp_p
 
 
 def test_a_study_of_an_earlier_version_keeps_its_seed(study, tmp_path, capsys):
-    """Its runs have the typed seed itself; a space that is added to it has a seed of its own."""
+    """Its runs use the given seed itself; a space that is added later has its own seed."""
     for space in spaces():
         RunFolder(tmp_path / space.name).create(space.sample(3, seed=0), {})
     before = {space.name: files(tmp_path / space.name)["population.csv"] for space in spaces()}
@@ -82,41 +82,41 @@ def test_a_study_of_an_earlier_version_keeps_its_seed(study, tmp_path, capsys):
     for space in spaces():
         assert read_population(tmp_path / space.name).ids == space.sample(5, seed=0).ids
     assert json.loads((tmp_path / "AnyNetXE" / "sampling.json").read_text())["seed"] > 2**32
-    said = capsys.readouterr().out
-    assert "an earlier version drew AnyNetXA, RegNetX with one seed" in said
-    assert "another study (name=...) draws each with a seed of its own" in said
+    output = capsys.readouterr().out
+    assert "an earlier version sampled AnyNetXA, RegNetX with the same seed" in output
+    assert "a new study (name=...) samples each with its own seed" in output
 
 
-def test_sample_says_which_run_shares_its_random_words(tmp_path, capsys):
-    def draw(*words):
-        typed = ["n=2", "input=fashion_mnist", *words]
-        sample.run(app.options(sample.Options, "sample", typed))
-        return [line for line in capsys.readouterr().out.splitlines() if "share random words" in line]
+def test_sample_names_a_run_with_the_same_random_numbers(tmp_path, capsys):
+    def notes(*more):
+        arguments = ["n=2", "input=fashion_mnist", *more]
+        sample.run(app.options(sample.Options, "sample", arguments))
+        return [line for line in capsys.readouterr().out.splitlines() if "share random numbers" in line]
 
-    assert draw("space=RegNetX", f"run={tmp_path}/a") == []
-    [line] = draw("space=RegNetY", f"run={tmp_path}/b")
-    assert line.startswith(f"note: {tmp_path}/a was drawn from another space with seed 0 too")
+    assert notes("space=RegNetX", f"run={tmp_path}/a") == []
+    [line] = notes("space=RegNetY", f"run={tmp_path}/b")
+    assert line.startswith(f"note: {tmp_path}/a was also sampled with seed 0, from another space")
     seed = int(line.rpartition("seed=")[2])
-    assert draw("space=RegNetY", f"run={tmp_path}/c", f"seed={seed}") == []
-    assert draw("space=RegNetX", f"run={tmp_path}/other/d") == []
+    assert notes("space=RegNetY", f"run={tmp_path}/c", f"seed={seed}") == []
+    assert notes("space=RegNetX", f"run={tmp_path}/other/d") == []
 
 
-def test_sample_says_where_duplicates_matter(tmp_path, capsys):
-    def draw(*words):
-        typed = ["n=150", "space=RegNetX", "input=fashion_mnist", "space.flops=[2e6,3.5e6]", *words]
-        sample.run(app.options(sample.Options, "sample", typed))
-        return [line for line in capsys.readouterr().out.splitlines() if "flatter than the law" in line]
+def test_sample_prints_a_note_about_many_duplicates(tmp_path, capsys):
+    def notes(*more):
+        arguments = ["n=150", "space=RegNetX", "input=fashion_mnist", "space.flops=[2e6,3.5e6]", *more]
+        sample.run(app.options(sample.Options, "sample", arguments))
+        return [line for line in capsys.readouterr().out.splitlines() if "flatter than the distribution" in line]
 
-    assert draw(f"run={tmp_path}/few") == []
-    [line] = draw(f"run={tmp_path}/many", "regime=auto", "n=700")
+    assert notes(f"run={tmp_path}/few") == []
+    [line] = notes(f"run={tmp_path}/many", "regime=auto", "n=700")
     population = read_population(tmp_path / "many")
     duplicates = population.columns["draws"].sum() - len(population)
-    assert line.startswith(f"note: {duplicates / population.columns['draws'].sum():.0%} of the accepted draws gave")
+    assert line.startswith(f"note: {duplicates / population.columns['draws'].sum():.0%} of the accepted draws repeated")
     assert "edf(results.errors(), results.draws())" in line
 
 
-def test_the_law_of_pycls_is_drawn_from_and_written(tmp_path):
-    typed = ["space=AnyNetXA", "space.law=pycls", "n=20", f"run={tmp_path}/pycls"]
-    sample.run(app.options(sample.Options, "sample", typed))
+def test_the_distribution_of_pycls_is_used_and_recorded(tmp_path):
+    arguments = ["space=AnyNetXA", "space.law=pycls", "n=20", f"run={tmp_path}/pycls"]
+    sample.run(app.options(sample.Options, "sample", arguments))
     space = read_population(tmp_path / "pycls").space
     assert (space.axes.depth.law, space.axes.width.law, space.axes.group_width.law) == ("pycls", "pycls", None)

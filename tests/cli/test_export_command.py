@@ -1,4 +1,4 @@
-"""`designspace.export` as a person types it, and what becomes of the folder that it writes."""
+"""`designspace.export` on the command line, and the folder that it writes."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 import onnxruntime
 import pytest
 import torch
-from data_sets import typed
+from data_sets import run_command
 from sweep_runs import CPU, launch, make_run
 
 import designspace
@@ -20,7 +20,7 @@ from designspace.trials.folder import RunFolder
 
 @pytest.fixture(scope="module")
 def run(once, data_root):
-    """A run of two networks, trained."""
+    """A trained run of two networks."""
     return RunFolder(once("export", lambda folder: launch(make_run(folder / "run", n=2), data_root, CPU[:1])) / "run")
 
 
@@ -29,16 +29,16 @@ def export(*arguments, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-def fails(finished, code, *words):
+def fails(finished, code, *texts):
     assert finished.returncode == code, finished.stderr
     assert "Traceback" not in finished.stderr
-    for word in words:
-        assert word in finished.stderr
+    for text in texts:
+        assert text in finished.stderr
 
 
 @pytest.fixture(scope="module")
 def exported(once, run):
-    """The folder of the best network, written with everything that there is, and what the command printed."""
+    """The folder of the best network, exported with all options, and the output of the command."""
 
     def make(folder):
         folder.mkdir()
@@ -51,7 +51,7 @@ def exported(once, run):
     return folder / "best", (folder / "printed.txt").read_text()
 
 
-def test_it_says_where_the_model_is_and_how_to_load_it(run, exported):
+def test_export_prints_where_the_model_is_and_how_to_load_it(run, exported):
     folder, printed = exported
     names = ["README.md", "model.onnx", "model.pt2", "network.json", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -68,8 +68,8 @@ def test_it_says_where_the_model_is_and_how_to_load_it(run, exported):
     assert shown.stdout.strip() == model.network.id, shown.stderr
 
 
-def test_the_folder_stands_alone(run, exported, tmp_path):
-    """Moved away, without the run: the module, the ONNX file and the exported program compute what the trial's did."""
+def test_the_folder_is_self_contained(run, exported, tmp_path):
+    """Moved and without the run, the module, the ONNX file and the exported program give the logits of the trial."""
     moved = shutil.copytree(exported[0], tmp_path / "elsewhere" / "best")
     best, again = designspace.load(run.path), designspace.load(moved)
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -78,11 +78,11 @@ def test_the_folder_stands_alone(run, exported, tmp_path):
         assert torch.equal(again(images), expected)
         torch.testing.assert_close(torch.export.load(moved / "model.pt2").module()(images), expected)
     session = onnxruntime.InferenceSession(moved / "model.onnx", providers=["CPUExecutionProvider"])
-    given = session.run(["logits"], {"images": images.numpy()})[0]
-    torch.testing.assert_close(torch.from_numpy(given), expected, rtol=1e-4, atol=1e-5)
+    logits = session.run(["logits"], {"images": images.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_card_s_own_code_runs_where_there_is_no_data(exported, tmp_path):
+def test_the_code_in_the_model_card_runs_without_data(exported, tmp_path):
     card = (exported[0] / "README.md").read_text()
     code = card.split("```python\n")[1].split("```")[0].replace("this/folder", str(exported[0]))
     environment = {**os.environ, "DESIGNSPACE_DATA": str(tmp_path / "none")}
@@ -93,11 +93,11 @@ def test_the_card_s_own_code_runs_where_there_is_no_data(exported, tmp_path):
     assert finished.stdout.startswith("tensor([")
 
 
-def test_the_card_says_what_a_person_would_ask(run, exported, data_root):
-    card, known = (exported[0] / "README.md").read_text(), designspace.load(run.path).weights
-    result, facts = known.about["result"], data.facts("patterns", data_root)
+def test_the_model_card_has_all_facts(run, exported, data_root):
+    card, weights = (exported[0] / "README.md").read_text(), designspace.load(run.path).weights
+    result, facts = weights.about["result"], data.facts("patterns", data_root)
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (facts.mean, facts.std))
-    for words in (
+    for text in (
         f"| error after the last epoch | **{result['final_error']:.2f}%** (top-1) |",
         f"| lowest error of any epoch | {result['best_error']:.2f}% |",
         "| measured on | 200 test images of patterns |",
@@ -111,10 +111,10 @@ def test_the_card_says_what_a_person_would_ask(run, exported, data_root):
         "trained from scratch on 256 training images of patterns",
         "Licence: yours to choose",
     ):
-        assert words in card
+        assert text in card
 
 
-def test_any_network_of_the_run_may_be_taken(run, tmp_path):
+def test_any_network_of_the_run_can_be_exported(run, tmp_path):
     best, second = (designspace.load(run.path, rank=rank).network.id for rank in (1, 2))
     assert export(f"run={run.path}", f"id={second}", "to=second", cwd=tmp_path).returncode == 0
     assert designspace.load(tmp_path / "second").network.id == second
@@ -125,7 +125,7 @@ def test_any_network_of_the_run_may_be_taken(run, tmp_path):
     assert export(f"run={run.path}", "rank=2", "to=second", cwd=tmp_path).returncode == 0  # the same one again
 
 
-def test_a_published_network_is_written_like_any(tmp_path):
+def test_a_published_network_is_exported_in_the_same_way(tmp_path):
     finished = export("model=RegNetX-200MF", "weights=false", "to=x", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "not trained" in (tmp_path / "x" / "README.md").read_text()
@@ -135,10 +135,10 @@ def test_a_published_network_is_written_like_any(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["to=a"], "either run=... or model=... must be given"),
-        (["to=a", "run=r", "model=resnet50"], "and not both"),
+        (["to=a", "run=r", "model=resnet50"], "but not both"),
         (["run=nowhere", "to=a"], "nowhere is neither a run folder"),
         (["model=resnet51", "to=a"], "unknown network 'resnet51'; did you mean resnet50"),
         (["run=nowhere"], "to=... must be given"),
@@ -148,16 +148,18 @@ def test_a_published_network_is_written_like_any(tmp_path):
         (["run=RUN", "to=RUN"], "run is not a model folder; it was not changed"),
     ],
 )
-def test_bad_input(arguments, words, run, tmp_path, capsys, monkeypatch):
+def test_bad_input(arguments, message, run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _, errors = typed(capsys, "export", command.run, *(word.replace("RUN", str(run.path)) for word in arguments))
+    code, _, errors = run_command(
+        capsys, "export", command.run, *(word.replace("RUN", str(run.path)) for word in arguments)
+    )
     assert code == 2
     assert len(errors.splitlines()) == 1
-    assert words in errors
+    assert message in errors
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_checkpoint_ends_in_one_message(run, tmp_path):
+def test_a_damaged_checkpoint_gives_one_message(run, tmp_path):
     shutil.copytree(run.path, tmp_path / "run")
     for checkpoint in (tmp_path / "run").glob("trials/*/checkpoint.pt"):
         checkpoint.write_bytes(checkpoint.read_bytes()[:-10])

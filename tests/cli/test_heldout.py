@@ -1,4 +1,4 @@
-"""A run whose recipe holds images out: they choose among its networks, from status to the report."""
+"""A run with held-out images: its networks are ranked by them, from status to the report."""
 
 import csv
 import dataclasses
@@ -22,15 +22,15 @@ from designspace.trials.trial import Trial, TrialResult
 from designspace.trials.trial_folder import TrialState
 
 ERRORS = ((30.0, 52.0), (20.0, 54.0), (10.0, 56.0), (40.0, 50.0))
-"""Held-out and final error of each network: the best on the one are the worst on the other."""
+"""Held-out and final error of each network; their orders are opposite."""
 
 
-def run_of(path, *, heldout):
-    """A run whose trials have ended so."""
+def make_finished_run(path, *, heldout):
+    """Return a run whose trials have these results."""
     run = make_run(path, n=len(ERRORS), heldout_images=100 * heldout)
     recipe, seed = run.plan().recipe, run.plan().seed
-    for network, (held, final) in zip(run.population(), ERRORS, strict=True):
-        result = TrialResult(final, final - 1, 2, 3.0, "cpu", heldout_error=held if heldout else None)
+    for network, (heldout_error, final) in zip(run.population(), ERRORS, strict=True):
+        result = TrialResult(final, final - 1, 2, 3.0, "cpu", heldout_error=heldout_error if heldout else None)
         folder = run.trial(network.id)
         folder.write_trial(Trial(network, recipe, seed))
         folder.write_result(result)
@@ -44,30 +44,30 @@ def heldout(request):
 
 @pytest.fixture
 def run(tmp_path, heldout):
-    return run_of(tmp_path / "run", heldout=heldout)
+    return make_finished_run(tmp_path / "run", heldout=heldout)
 
 
 @pytest.fixture
 def order(run, heldout):
-    """The ids of the run's networks, the best first."""
+    """The ids of the networks of the run, best first."""
     ids = run.population().ids
     return [ids[i] for i in sorted(range(len(ERRORS)), key=lambda i: ERRORS[i][not heldout])]
 
 
-def test_the_best_come_first_everywhere(run, order, heldout):
+def test_all_rankings_use_the_same_error(run, order, heldout):
     assert [state.id for state in best_first(run.states(run.ids()))] == order
     assert [find_network(run, rank)[3] for rank in (None, 1, 2, 3, 4)] == [order[0], *order]
     assert Results.read(run).best(4)["id"].tolist() == order
     assert [row[0] for row in best_table(Results.read(run)).rows] == order
     least = 10.0 if heldout else 50.0
-    found = run_status(run)
-    assert (found.best_id, found.best_error) == (order[0], least)
+    current = run_status(run)
+    assert (current.best_id, current.best_error) == (order[0], least)
     progress = Progress(4)
     progress.look([run])
     assert progress.best == least
 
 
-def test_equal_errors_are_in_the_order_of_ids():
+def test_networks_with_equal_errors_are_sorted_by_id():
     result = TrialResult(50.0, 50.0, 1, 1.0, "cpu", heldout_error=40.0)
     states = [
         TrialState(id_, "done", dataclasses.replace(result, final_error=final)) for id_, final in (("b", 1), ("a", 2))
@@ -75,37 +75,37 @@ def test_equal_errors_are_in_the_order_of_ids():
     assert [state.id for state in best_first(states)] == ["a", "b"]
 
 
-def test_analysis_of_either_error(run, heldout):
+def test_both_errors_can_be_analysed(run, heldout):
     results = Results.read(run)
     assert sorted(results.errors()) == [50, 52, 54, 56]
     assert results.has_heldout == heldout
-    assert ("heldout_error" in {one.name for one in available(results)}) == heldout
+    assert ("heldout_error" in {metric.name for metric in available(results)}) == heldout
     header = best_table(results).header
     assert ("held-out error, %" in header) == heldout
-    said = "\n".join(notes([results]))
-    assert ("run: networks are ranked by their error on held-out images" in said) == heldout
+    text = "\n".join(notes([results]))
+    assert ("run: networks are ranked by their error on held-out images" in text) == heldout
     if heldout:
         assert sorted(results.errors(column="heldout_error")) == [10, 20, 30, 40]
 
 
-def test_what_the_commands_say(run, order, heldout, capsys):
+def test_commands_report_the_error_that_ranks(run, order, heldout, capsys):
     app.main("status", status.run, [f"run={run.path}"])
-    words = capsys.readouterr().out
+    output = capsys.readouterr().out
     best = f"{'10.00%' if heldout else '50.00%'}  {order[0]}"
-    assert best in words
-    assert ("held-out images" in words) == heldout
+    assert best in output
+    assert ("held-out images" in output) == heldout
     app.main("analyze", analyze.run, [f"runs=[{run.path}]"])
-    words = capsys.readouterr().out
-    assert ("ranked by their error on held-out images (heldout_error in results.csv)" in words) == heldout
+    output = capsys.readouterr().out
+    assert ("ranked by their error on held-out images (heldout_error in results.csv)" in output) == heldout
     with run.results.open() as file:
         rows = {row["id"]: row["heldout_error"] for row in csv.DictReader(file)}
     ids = run.population().ids
-    assert rows == {id_: str(held) if heldout else "" for id_, (held, _) in zip(ids, ERRORS, strict=True)}
+    assert rows == {id_: str(error) if heldout else "" for id_, (error, _) in zip(ids, ERRORS, strict=True)}
     report = (run.path / "report.html").read_text()
     assert ("top-1 error on held-out images, %" in report) == heldout
 
 
-def test_the_card_says_what_chose(run, order, heldout):
+def test_the_model_card_names_the_error_that_ranks(run, order, heldout):
     network = run.population()[run.ids().index(order[0])]
     info = ModelInfo(
         "best",

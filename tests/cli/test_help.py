@@ -1,4 +1,4 @@
-"""What a person sees who asks for help: the list of commands, and the help of each."""
+"""The help: the list of commands, and the help of each command."""
 
 import re
 import shlex
@@ -20,44 +20,44 @@ from designspace.support.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
-def designspace(*words, cwd):
-    return subprocess.run([sys.executable, "-m", "designspace", *words], cwd=cwd, capture_output=True, text=True)
+def designspace(*arguments, cwd):
+    return subprocess.run([sys.executable, "-m", "designspace", *arguments], cwd=cwd, capture_output=True, text=True)
 
 
-def test_the_overview_lists_every_command_in_the_order_of_work():
+def test_the_overview_lists_all_commands_in_order():
     assert set(commands()) == {path.stem for path in (ROOT / "configs").glob("*.yaml")} == set(EXAMPLES)
     names = [name for group in GROUPS.values() for name in group]
-    places = [overview().index(f"\n  {name} ") for name in names]
-    assert places == sorted(places)
+    positions = [overview().index(f"\n  {name} ") for name in names]
+    assert positions == sorted(positions)
     assert all(len(line) <= 80 for line in overview().splitlines())
 
 
-def test_a_command_s_name_runs_the_command(tmp_path):
-    done = designspace("sample", "space=RegNetX", "input=fashion_mnist", "n=2", "run=a b", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_the_name_of_a_command_runs_it(tmp_path):
+    finished = designspace("sample", "space=RegNetX", "input=fashion_mnist", "n=2", "run=a b", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "a b" / "population.csv").is_file()
-    assert "python -m designspace.launch 'run=a b'" in done.stdout
-    refused = designspace("sample", "n=0", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("designspace.sample: n must be")
+    assert "python -m designspace.launch 'run=a b'" in finished.stdout
+    rejected = designspace("sample", "n=0", cwd=tmp_path)
+    assert rejected.returncode == 2
+    assert rejected.stderr.startswith("designspace.sample: n must be")
 
 
-@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",)])
-def test_without_a_command_the_commands_are_listed(words, tmp_path):
-    done = designspace(*words, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, overview() + "\n")
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_without_a_command_the_commands_are_listed(arguments, tmp_path):
+    finished = designspace(*arguments, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (0, overview() + "\n")
 
 
-def test_an_unknown_command_is_answered_with_the_nearest(tmp_path):
-    done = designspace("lanch", "run=x", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "unknown command 'lanch'; did you mean launch?" in done.stderr
+def test_an_unknown_command_gives_the_closest_name(tmp_path):
+    finished = designspace("lanch", "run=x", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "unknown command 'lanch'; did you mean launch?" in finished.stderr
 
 
-@pytest.mark.parametrize("words", [("--version",), ("sample", "--version")])
-def test_the_version_is_told(words, tmp_path):
-    done = designspace(*words, cwd=tmp_path)
-    assert (done.returncode, done.stdout.split()[0]) == (0, "network-design-spaces")
+@pytest.mark.parametrize("arguments", [("--version",), ("sample", "--version")])
+def test_the_version_is_printed(arguments, tmp_path):
+    finished = designspace(*arguments, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout.split()[0]) == (0, "network-design-spaces")
 
 
 def test_there_is_a_console_script():
@@ -67,31 +67,31 @@ def test_there_is_a_console_script():
 
 
 def keys_of(name):
-    """The keys that a person may type: not the names that only say what was chosen from a group."""
+    """Return the keys that users can set, without names that only repeat the choice from a group."""
     keys = [key for key in app.known_keys(name) if key not in ("data", "launcher", "recipe", "space")]
     return [key for key in keys if not key.endswith(".name")]
 
 
 @pytest.mark.parametrize("name", commands())
-def test_help_shows_every_key_with_its_full_name_and_nothing_of_hydra(name):
+def test_help_shows_every_key_with_its_full_name_and_hides_hydra(name):
     text = help_text(name)
     assert text.startswith(f"usage: python -m designspace.{name} ")
     for key in keys_of(name):
         assert re.search(rf"^  {re.escape(key)}=", text, re.M), key
-    for sign in ("defaults:", "_self_", "@package", "_here_", "???", "${", "--cfg"):
-        assert sign not in text
+    for text_of_hydra in ("defaults:", "_self_", "@package", "_here_", "???", "${", "--cfg"):
+        assert text_of_hydra not in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
 @pytest.mark.parametrize("name", commands())
-def test_examples_in_the_help_can_be_typed(name):
+def test_examples_in_the_help_are_valid(name):
     assert len(EXAMPLES[name]) == 3
     for example in EXAMPLES[name]:
         assert f"python -m designspace.{name} {example}" in help_text(name)
         app.compose(name, shlex.split(example))
 
 
-def test_help_shows_the_keys_of_what_is_chosen():
+def test_help_shows_the_keys_of_the_choice():
     assert "launcher.partition=" not in help_text("launch", ["--help"])
     slurm = help_text("launch", ["--help", "launcher=slurm"])
     assert "launcher.partition=null" in slurm
@@ -100,7 +100,7 @@ def test_help_shows_the_keys_of_what_is_chosen():
         help_text("launch", ["--help", "launcher=slrm"])
 
 
-def test_help_says_a_word_on_each_choice():
+def test_help_describes_every_choice():
     text = help_text("sample")
     for option in ConfigFiles().options("space"):
         assert re.search(rf"^  {option} +\S", text, re.M), option

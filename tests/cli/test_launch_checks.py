@@ -1,9 +1,9 @@
-"""A launch that fails before its first trial fixes no recipe; a dry run refuses what the launch refuses."""
+"""A launch that fails before its first trial saves no recipe; a dry run reports the same errors as the launch."""
 
 import os
 
 import pytest
-from data_sets import pack_noise, typed
+from data_sets import pack_noise, run_command
 
 from designspace import launch, sample
 from designspace.sweeps import snapshot
@@ -23,21 +23,21 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, root, capsys):
-    """A folder with a run of two networks, some of which have split attention."""
+    """A folder with a run of two networks with split attention."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    words = ["data=pets", "space=RegNetX", "space.radix=2", "n=2", "run=r"]
-    assert typed(capsys, "sample", sample.run, *words)[0] == 0
+    arguments = ["data=pets", "space=RegNetX", "space.radix=2", "n=2", "run=r"]
+    assert run_command(capsys, "sample", sample.run, *arguments)[0] == 0
     return tmp_path
 
 
-def launched(capsys, *words):
-    return typed(capsys, "launch", launch.run, "run=r", *words)
+def run_launch(capsys, *arguments):
+    return run_command(capsys, "launch", launch.run, "run=r", *arguments)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("arguments", "code", "message"),
     [
         (["recipe.train_images=61"], 2, "recipe.train_images must be 1 to 60, not 61"),
         (["recipe.test_images=31"], 2, "recipe.test_images must be 1 to 30, not 31"),
@@ -58,25 +58,25 @@ def launched(capsys, *words):
         (["seed=-1"], 2, "seed must be a whole number >= 0"),
     ],
 )
-def test_what_fails_before_the_first_trial_fixes_no_recipe(words, code, message, capsys, here, monkeypatch):
-    monkeypatch.setattr("designspace.sweeps.slots._count_gpus", lambda: 0)
+def test_a_launch_that_fails_early_saves_no_recipe(arguments, code, message, capsys, here, monkeypatch):
+    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 0)
     (here / "path").mkdir()
     (here / "path" / "mine.py").write_text("number = 1\ndef train(): pass\n")
     (here / "local.py").write_text("def train(): pass\n")
     for more in (["dry_run=true"], []):
-        given, _, errors = launched(capsys, *QUICK, *words, *more)
-        assert given == code, errors
+        actual_code, _, errors = run_launch(capsys, *QUICK, *arguments, *more)
+        assert actual_code == code, errors
         assert message in errors
         assert len(errors.splitlines()) == 1
     assert RunFolder(here / "r").plan() is None
     assert not (here / "r" / "launches").exists()
 
 
-def test_damaged_images_and_impossible_paths(capsys, here, root):
+def test_damaged_images_and_invalid_paths_are_errors(capsys, here, root):
     images = root / "pets" / "train_images.npy"
     content = images.read_bytes()
     images.write_bytes(content[:-100])
-    code, _, errors = launched(capsys, *QUICK)
+    code, _, errors = run_launch(capsys, *QUICK)
     images.write_bytes(content)
     assert (code, "train_images.npy" in errors) == (1, True)
     with pytest.raises(ValueError, match="a run folder's path must have no ':' in it"):
@@ -84,8 +84,8 @@ def test_damaged_images_and_impossible_paths(capsys, here, root):
     assert RunFolder(here / "r").plan() is None
 
 
-def test_slurm_is_asked_before_the_recipe_is_fixed(capsys, here, monkeypatch):
-    """The commands stand for a cluster without the partition gpu; on a real one, see tests/slurm."""
+def test_slurm_is_checked_before_the_recipe_is_saved(capsys, here, monkeypatch):
+    """Fake commands act like a cluster without the partition gpu; tests/slurm uses a real SLURM."""
     refusal = "echo 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1"
     for name, script in {"sbatch": refusal, "scontrol": "", "squeue": "", "srun": "", "scancel": ""}.items():
         path = here / "path" / name
@@ -95,34 +95,34 @@ def test_slurm_is_asked_before_the_recipe_is_fixed(capsys, here, monkeypatch):
     monkeypatch.setenv("PATH", f"{here / 'path'}{os.pathsep}{os.environ['PATH']}")
     slurm = ["launcher=slurm", "launcher.partition=gpu"]
     for more in (["dry_run=true"], []):
-        code, _, errors = launched(capsys, *slurm, *more)
+        code, _, errors = run_launch(capsys, *slurm, *more)
         assert code == 2
         assert "Invalid partition name specified" in errors
     assert RunFolder(here / "r").plan() is None
 
 
 def test_a_dry_run_shows_everything(capsys, here):
-    code, told, errors = launched(capsys, *QUICK, "recipe.heldout_images=10", "dry_run=true")
+    code, output, errors = run_launch(capsys, *QUICK, "recipe.heldout_images=10", "dry_run=true")
     assert code == 0, errors
-    lines = {line.strip().split("  ")[0]: line for line in told.splitlines()}
-    assert told.startswith("note: pets has fewer images than recipe.train_images=2000, recipe.test_images=2000")
-    assert "2 trials on 1 worker (cpu); 0 ended before" in told
+    lines = {line.strip().split("  ")[0]: line for line in output.splitlines()}
+    assert output.startswith("note: pets has fewer images than recipe.train_images=2000, recipe.test_images=2000")
+    assert "2 trials on 1 worker (cpu); 0 already finished" in output
     assert "2 of RegNetX: " in lines["networks"]
     assert "50 training, 10 held-out and 30 test images of 3 x 16 x 16, 3 classes" in lines["data"]
-    for words in ("epochs 1,", "batch_size 64", "lr 0.2", "weight_decay 0.0005", "warmup_epochs 1"):
-        assert words in lines["recipe"]
+    for text in ("epochs 1,", "batch_size 64", "lr 0.2", "weight_decay 0.0005", "warmup_epochs 1"):
+        assert text in lines["recipe"]
     assert "none yet" in lines["recipe of the run"]
-    assert "1 an epoch, of 50 images" in lines["steps"]
+    assert "1 per epoch, of 50 images" in lines["steps"]
     assert " s, about " in lines["expected time"]
     assert RunFolder(here / "r").plan() is None
 
 
-def test_what_counts_as_typing_a_recipe(capsys, here):
-    code, _, errors = launched(capsys, *QUICK, "seed=3")
+def test_a_run_keeps_its_recipe_unless_another_one_is_given(capsys, here):
+    code, _, errors = run_launch(capsys, *QUICK, "seed=3")
     assert code == 0, errors
     plan = RunFolder(here / "r").plan()
     assert (plan.recipe.train_images, plan.recipe.test_images, plan.recipe.epochs, plan.seed) == (None, None, 1, 3)
-    for words in (
+    for arguments in (
         [],
         ["data=pets"],
         ["data=folder", "data.name=pets"],
@@ -133,8 +133,8 @@ def test_what_counts_as_typing_a_recipe(capsys, here):
         ["recipe=quick", "recipe.epochs=1", "seed=3"],
     ):
         for more in (["dry_run=true"], []):
-            assert launched(capsys, *words, *more)[0] == 0, words
-    for words, message in (
+            assert run_launch(capsys, *arguments, *more)[0] == 0, arguments
+    for arguments, message in (
         (["seed=4"], "r is already being trained with another seed (seed is 3 there and 4 here). Leave seed out"),
         (["data=dogs"], "r is already being trained on pets (recipe.data is pets there and dogs here). Leave data out"),
         (["recipe.epochs=2"], "another recipe (recipe.epochs is 1 there and 2 here). Leave the recipe out"),
@@ -142,22 +142,22 @@ def test_what_counts_as_typing_a_recipe(capsys, here):
         (["recipe=quick", "recipe.epochs=1", "recipe.flip=false"], "(recipe.flip is true there and false here)"),
         (
             ["launcher.gpus_per_trial=2"],
-            "launcher.gpus_per_trial=2, but r is already being trained with recipe.devices=1",
+            "launcher.gpus_per_trial=2, but r already has recipe.devices=1",
         ),
         (["launcher.gpus_per_trial=2", "recipe.devices=4"], "contradict each other"),
     ):
         for more in (["dry_run=true"], []):
-            code, _, errors = launched(capsys, *words, *more)
-            assert code == 2, words
+            code, _, errors = run_launch(capsys, *arguments, *more)
+            assert code == 2, arguments
             assert message in errors
     assert RunFolder(here / "r").plan() == plan
 
 
-def test_gpus_per_trial_choose_the_devices_of_a_new_recipe(capsys, here):
-    words = ["recipe.batch_size=4", "launcher.gpus_per_trial=2", "launcher.device=cpu", "dry_run=true"]
-    told = launched(capsys, *words)[1]
-    assert "devices 2" in told
+def test_gpus_per_trial_sets_the_devices_of_a_new_recipe(capsys, here):
+    arguments = ["recipe.batch_size=4", "launcher.gpus_per_trial=2", "launcher.device=cpu", "dry_run=true"]
+    output = run_launch(capsys, *arguments)[1]
+    assert "devices 2" in output
     assert Recipe().devices == 1
-    code, _, errors = launched(capsys, *words, "recipe.sync_norm=true")
+    code, _, errors = run_launch(capsys, *arguments, "recipe.sync_norm=true")
     assert code == 2
     assert "sync_norm=true with devices=2 needs GPUs, not cpu devices" in errors

@@ -1,4 +1,4 @@
-"""The options of a command: values of the types of its dataclass, and which of them were typed."""
+"""The options of a command: the types of their values, and which of them were given."""
 
 import dataclasses
 from pathlib import Path
@@ -20,17 +20,17 @@ def test_values_have_the_types_of_their_fields():
         options.size = 5
 
 
-def test_a_path_in_a_file_of_ones_own_may_begin_in_the_home_folder(tmp_path, monkeypatch):
+def test_a_path_in_a_file_of_the_user_may_be_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.yaml").write_text("name: fashion_mnist\nroot: ~/sets\n")
-    words = [f"--config-dir={tmp_path}", "data=mine"]
-    assert app.options(prepare.Options, "prepare", words).data.root == tmp_path / "sets"
+    arguments = [f"--config-dir={tmp_path}", "data=mine"]
+    assert app.options(prepare.Options, "prepare", arguments).data.root == tmp_path / "sets"
     assert app.options(launch.Options, "launch", ["run=./~x"]).run == Path("~x")
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "words", "message"),
+    ("kind", "name", "arguments", "message"),
     [
         (launch.Options, "launch", ["run=x", "wait=maybe"], "wait must be true or false, not 'maybe'"),
         (launch.Options, "launch", ["run=x", "seed=1.5"], "seed must be a whole number >= 0, not 1.5"),
@@ -41,25 +41,25 @@ def test_a_path_in_a_file_of_ones_own_may_begin_in_the_home_folder(tmp_path, mon
         (prepare.Options, "prepare", ["size=[8]"], r"size must be a whole number, not \[8\]"),
     ],
 )
-def test_a_value_of_another_type_is_refused(kind, name, words, message):
+def test_a_value_of_the_wrong_type_is_rejected(kind, name, arguments, message):
     with pytest.raises(InputError, match=message):
-        app.options(kind, name, words)
+        app.options(kind, name, arguments)
 
 
-def test_options_know_what_was_typed():
+def test_options_know_which_values_were_given():
     options = app.options(launch.Options, "launch", ["run=x", "recipe=quick", "recipe.lr=0.5"])
-    assert options.is_typed("seed", "recipe.lr")
-    assert not options.is_typed("seed")
+    assert options.is_given("seed", "recipe.lr")
+    assert not options.is_given("seed")
     assert (options.chosen("recipe"), options.chosen("launcher")) == ("quick", "local")
-    assert (options.recipe["lr"], options.as_chosen("recipe")["lr"]) == (0.5, 0.2)
+    assert (options.recipe["lr"], options.choice_values("recipe")["lr"]) == (0.5, 0.2)
 
 
-def test_what_a_choice_of_ones_own_says_is_known_beside_what_was_typed(tmp_path):
+def test_the_values_of_a_choice_are_known_beside_given_values(tmp_path):
     (tmp_path / "recipe").mkdir()
     (tmp_path / "recipe" / "mine.yaml").write_text("defaults: [quick]\nbatch_size: 32\n")
-    words = [f"--config-dir={tmp_path}", "model=m", "recipe=mine", "recipe.batch_size=8"]
-    options = app.options(train.Options, "train", words)
-    assert (options.recipe["batch_size"], options.as_chosen("recipe")["batch_size"]) == (8, 32)
+    arguments = [f"--config-dir={tmp_path}", "model=m", "recipe=mine", "recipe.batch_size=8"]
+    options = app.options(train.Options, "train", arguments)
+    assert (options.recipe["batch_size"], options.choice_values("recipe")["batch_size"]) == (8, 32)
 
 
 @pytest.mark.parametrize("path", sorted(configs_folder().glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Images of one's own from the command line, from their folder to a trained network."""
+"""Custom images on the command line, from their folder to a trained network."""
 
 import os
 
@@ -29,10 +29,9 @@ def flowers(tmp_path):
     return tmp_path / "flowers"
 
 
-def run(root, *typed):
-    """The command, in this process."""
-    words = [*typed, f"data.root={root}"]
-    prepare.run(app.options(prepare.Options, "prepare", words))
+def run(root, *arguments):
+    """Run the command in this process."""
+    prepare.run(app.options(prepare.Options, "prepare", [*arguments, f"data.root={root}"]))
 
 
 def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
@@ -41,15 +40,15 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
     packing = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=2", root]
     finished = designspace("prepare", *packing, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    for words in (
-        "flowers is whole in",
+    for text in (
+        "flowers is complete in",
         "45 training and 15 test images of 16 x 16 pixels in 3 classes",
         "warning: 1 image is left out",
         "rose/20.jpg: it is not an image that Pillow can read",
         "sample data=flowers",
         "train data=flowers",
     ):
-        assert words in finished.stdout
+        assert text in finished.stdout
     assert "images packed 61/61" in finished.stderr
     sample = ["space=RegNetX", "input=folder", "space.resolution=16", "space.num_classes=3", "n=1", "run=r"]
     finished = designspace("sample", *sample, "space.stem=cifar", "space.flops=[1e5,4e6]", cwd=tmp_path)
@@ -66,50 +65,52 @@ def test_from_a_folder_to_a_trained_network(flowers, tmp_path):
     sizes = ["recipe.train_images=null", "recipe.test_images=null", "recipe.batch_size=16", "launcher.device=cpu"]
     finished = designspace("launch", *launch, *sizes, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    model = load(tmp_path / "r")  # finds what is known of the images where the launch found them
+    model = load(tmp_path / "r")  # finds the data set where the launch found it
     assert model.weights.classes == ("daisy", "rose", "tulip")
     assert model.weights.preset.mean == packed.read_packed(tmp_path / "root" / "flowers").mean
-    finished = designspace("launch", "run=r", root, cwd=tmp_path)  # the run knows its data set
+    finished = designspace("launch", "run=r", root, cwd=tmp_path)  # the run has recorded its data set
     assert finished.returncode == 0, finished.stderr
     finished = designspace("launch", "run=r", "data=cifar100", root, cwd=tmp_path)
     fails(finished, 2, "cifar100 has images of 3 channels, 32 x 32 pixels and 100 classes", "data=cifar100")
 
 
-def test_what_is_left_out_and_how_classes_are_numbered_is_told(flowers, tmp_path, capsys):
+def test_files_left_out_and_class_numbers_are_printed(flowers, tmp_path, capsys):
     for name, number in (("daisy", "1"), ("rose", "2"), ("tulip", "10")):
         (flowers / name).rename(flowers / number)
     (flowers / "1" / "x.heic").write_bytes(b"")
-    typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
-    run(tmp_path / "root", *typed)
+    arguments = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
+    run(tmp_path / "root", *arguments)
     output = capsys.readouterr().out
     assert f"left out of {flowers}: 1 .heic\n" in output
     assert "classes 0 to 2: 1 is class 0, 2 is class 1, 10 is class 2" in output
     assert packed.read_packed(tmp_path / "root" / "flowers").classes == ("1", "2", "10")
 
 
-def test_a_set_that_was_packed_in_another_order_keeps_it(flowers, tmp_path, capsys, monkeypatch):
+def test_a_data_set_that_was_packed_in_another_order_keeps_it(flowers, tmp_path, capsys, monkeypatch):
     for name, number in (("daisy", "1"), ("rose", "2"), ("tulip", "10")):
         (flowers / name).rename(flowers / number)
-    typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
-    monkeypatch.setattr(class_names, "sort_classes", lambda names, recorded=(): tuple(sorted(names)))  # as once it was
-    run(tmp_path / "root", *typed)
+    arguments = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
+    monkeypatch.setattr(
+        class_names, "in_order", lambda names, recorded=(): tuple(sorted(names))
+    )  # as in earlier versions
+    run(tmp_path / "root", *arguments)
     monkeypatch.undo()
     before = packed.read_packed(tmp_path / "root" / "flowers")
     assert before.classes == ("1", "10", "2")
-    run(tmp_path / "root", *typed)
+    run(tmp_path / "root", *arguments)
     assert packed.read_packed(tmp_path / "root" / "flowers") == before
     assert "classes 0 to 2: 1 is class 0, 10 is class 1\n" in capsys.readouterr().out
 
 
-def test_one_class_alone_is_told(flowers, tmp_path, capsys):
+def test_a_single_class_gives_a_warning(flowers, tmp_path, capsys):
     for name in ("rose", "tulip"):
         (flowers / name).rename(tmp_path / name)
-    typed = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "workers=1"]
-    run(tmp_path / "root", *typed, "heldout=0.25")
-    assert "warning: daisy is the only class folder; a network can be trained on two" in capsys.readouterr().out
+    arguments = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "workers=1"]
+    run(tmp_path / "root", *arguments, "heldout=0.25")
+    assert "warning: daisy is the only class folder; training a network needs two" in capsys.readouterr().out
 
 
-def test_a_folder_whose_path_is_not_utf8(flowers, tmp_path, capsys):
+def test_paths_that_are_not_utf8_are_escaped(flowers, tmp_path, capsys):
     strange = tmp_path / os.fsdecode(b"caf\xe9")
     flowers.rename(strange)
     (strange / "rose" / os.fsdecode(b"\xe9.jpg")).write_bytes(b"no image")
@@ -119,15 +120,15 @@ def test_a_folder_whose_path_is_not_utf8(flowers, tmp_path, capsys):
     assert reason.startswith(f"cannot read {tmp_path}/caf\\xe9/rose/\\xe9.jpg: ")
 
 
-def test_a_packed_data_set_is_checked_again_by_its_name(flowers, tmp_path, capsys):
+def test_a_packed_data_set_can_be_checked_by_its_name(flowers, tmp_path, capsys):
     run(tmp_path / "root", "data=folder", f"from={flowers}", "name=2020", "size=8", "heldout=0.25", "workers=1")
     capsys.readouterr()
     run(tmp_path / "root", "data=folder", "name=2020")
-    assert capsys.readouterr().out == f"2020 is whole in {tmp_path / 'root'}\n"
+    assert capsys.readouterr().out == f"2020 is complete in {tmp_path / 'root'}\n"
 
 
 @pytest.mark.parametrize(
-    ("typed", "message"),
+    ("arguments", "message"),
     [
         (["data=folder", "size=8"], "name=... must be given"),
         (["data=folder", "name=a", "from=x"], "size=... must be given"),
@@ -141,16 +142,16 @@ def test_a_packed_data_set_is_checked_again_by_its_name(flowers, tmp_path, capsy
         (["data=imagenet"], "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz must be among from="),
     ],
 )
-def test_bad_input(typed, message, tmp_path, monkeypatch):
+def test_bad_input(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message.replace("[", r"\[")):
-        run(tmp_path / "root", *typed)
+        run(tmp_path / "root", *arguments)
 
 
 @pytest.mark.parametrize("name", ["", "imagenet-8"])
-def test_imagenet_is_laid_out_and_packed(flowers, tmp_path, monkeypatch, capsys, name):
+def test_imagenet_is_extracted_and_packed(flowers, tmp_path, monkeypatch, capsys, name):
     def extract(archives, root, *, check, on_progress):
-        """As if the archives held the flowers."""
+        """Act as if the archives contained the flowers."""
         assert ([str(path) for path in archives], check) == (["a.tar", "b.tar"], False)
         on_progress(120, 120)
         folder = root / "imagenet"
@@ -162,7 +163,7 @@ def test_imagenet_is_laid_out_and_packed(flowers, tmp_path, monkeypatch, capsys,
     monkeypatch.setattr(imagenet, "extract", extract)
     more = [f"name={name}"] if name else []
     run(tmp_path / "root", "data=imagenet", "from=[a.tar,b.tar]", "check=false", "size=8", "workers=1", *more)
-    said = capsys.readouterr().out
-    assert "imagenet is whole in" in said
-    assert f"sample data={name or 'imagenet'} " in said
+    output = capsys.readouterr().out
+    assert "imagenet is complete in" in output
+    assert f"sample data={name or 'imagenet'} " in output
     assert packed.read_packed(tmp_path / "root" / (name or "imagenet")).train.images == 60

@@ -1,4 +1,4 @@
-"""The recipes that come with the program."""
+"""The recipes in configs/recipe."""
 
 import re
 
@@ -32,7 +32,7 @@ def test_the_base_lists_every_field_with_its_default():
 
 
 @pytest.mark.parametrize("name", ["base/recipe", *(f"recipe/{name}" for name in NAMES)])
-def test_help_shows_what_is_set_and_why(name):
+def test_help_shows_the_values_and_their_reasons(name):
     text = (configs_folder() / f"{name}.yaml").read_text()
     assert all(len(line) <= 130 for line in text.splitlines())
     if name != "base/recipe":
@@ -40,8 +40,8 @@ def test_help_shows_what_is_set_and_why(name):
         shown = " ".join(help_text("launch", [name.replace("/", "=")]).split())
         comments = read_comments(configs_folder() / f"{name}.yaml")
         assert " ".join(comments.about.split()) in shown
-        for key, why in comments.keys.items():
-            assert why in shown, key
+        for key, reason in comments.keys.items():
+            assert reason in shown, key
 
 
 def test_help_of_commands_with_a_recipe_explains_every_field():
@@ -54,11 +54,11 @@ def test_help_of_commands_with_a_recipe_explains_every_field():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_fits_its_images(name):
     channels, size = SIZES.get(name, (1, 28))
-    ours = recipe(name)
+    chosen = recipe(name)
     ones = torch.ones(channels, 1, 1)
     images = torch.zeros(2, channels, size, size, dtype=torch.uint8)
-    augmentation = Augmentation.of(ours, ones, ones, size)
-    side = ours.crop_size or size
+    augmentation = Augmentation.of(chosen, ones, ones, size)
+    side = chosen.crop_size or size
     assert augmentation.train(images, torch.Generator().manual_seed(0)).shape == (2, channels, side, side)
     assert augmentation.test(images).shape == (2, channels, side, side)
 
@@ -67,7 +67,7 @@ def test_the_papers_sweep_is_the_default():
     assert recipe("sweep") == Recipe()
 
 
-def test_quick_is_what_published_numbers_were_made_with():
+def test_quick_is_unchanged_since_its_published_results():
     assert recipe("quick") == Recipe(
         batch_size=64,
         lr=0.2,
@@ -79,15 +79,15 @@ def test_quick_is_what_published_numbers_were_made_with():
     )
 
 
-def test_published_recipes_have_the_learning_rates_of_their_batches():
+def test_published_recipes_scale_the_learning_rate_with_the_batch():
     for name, lr, images in (("regnet_100", 0.1, 128), ("resnest_270", 0.1, 256), ("cifar", 0.1, 128)):
-        ours = recipe(name)
-        assert ours.lr == pytest.approx(lr * ours.batch_size / images)
+        chosen = recipe(name)
+        assert chosen.lr == pytest.approx(lr * chosen.batch_size / images)
     best = recipe("cifar_best")
     assert best.ema_decay == pytest.approx(1 - 0.00025 * best.batch_size / best.epochs, abs=5e-5)
 
 
-def test_a_recipe_is_a_base_and_what_differs():
+def test_recipes_can_extend_others():
     assert recipe("fashion").to_dict() == {
         **recipe("cifar").to_dict(),
         "epochs": 50,

@@ -1,4 +1,4 @@
-"""Results of a sibling run, found by `launch` and copied by `collect`, as a person types them."""
+"""Results of a sibling run are found by `launch` and copied by `collect`."""
 
 from test_commands import QUICK, SMALL, designspace, fails
 
@@ -18,7 +18,7 @@ def test_launch_names_the_run_that_has_results_and_collect_copies_them(tmp_path,
     )
     collected = designspace("collect", "run=runs/b", "others=runs/a", cwd=tmp_path)
     assert collected.returncode == 0, collected.stderr
-    assert "networks shared" in collected.stdout
+    assert "shared networks" in collected.stdout
     assert "runs/b/results.csv: 2 done, 0 failed, 0 running, 1 waiting" in collected.stdout
     launched = designspace("launch", "run=runs/b", *quick, cwd=tmp_path)
     assert launched.returncode == 0, launched.stderr

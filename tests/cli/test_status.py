@@ -1,4 +1,4 @@
-"""What status says of runs, from their files alone."""
+"""The status of runs, which is read from their files only."""
 
 import os
 
@@ -14,7 +14,7 @@ from designspace.trials.trial import TrialFailure, TrialResult
 
 
 def finish(run, number, seconds=60.0):
-    """Let trials of a run be done, one after the other, each after a minute."""
+    """Write results for the first trials of a run, as if each had taken a minute after the previous one."""
     for i, id_ in enumerate(run.ids()[:number]):
         folder = run.trial(id_)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -24,28 +24,28 @@ def finish(run, number, seconds=60.0):
         os.utime(folder.path / "result.json", (1e9 + seconds * (i + 1), 1e9 + seconds * (i + 1)))
 
 
-def shown(run, capsys, *words):
-    status.run(app.options(status.Options, "status", [f"run={run}", *words]))
+def shown(run, capsys, *arguments):
+    status.run(app.options(status.Options, "status", [f"run={run}", *arguments]))
     return capsys.readouterr().out
 
 
-def test_a_stopped_run_has_no_end_to_expect(tmp_path, capsys):
+def test_a_stopped_run_has_no_expected_end(tmp_path, capsys):
     run = make_run(tmp_path / "my run", n=4)
     finish(run, 2)
     text = shown(run.path, capsys)
     assert "time left" not in text
     assert "expected" not in text
-    assert f"my run: no trial is running; to train the rest: python -m designspace.launch 'run={run.path}'" in text
+    assert f"my run: no trial is running; to train the others: python -m designspace.launch 'run={run.path}'" in text
     waiting = run.trial(run.ids()[3])
     waiting.path.mkdir(parents=True)
     claims.take(waiting.path)
     text = shown(run.path, capsys)
     assert "2 min 0 s" in text
-    assert "all expected by" in text
+    assert "expected end" in text
     assert "no trial is running" not in text
 
 
-def test_a_finished_run_has_nothing_to_wait_for(tmp_path, capsys):
+def test_a_finished_run_has_no_time_left(tmp_path, capsys):
     run = make_run(tmp_path / "run", n=2)
     finish(run, 2)
     text = shown(run.path, capsys)

@@ -1,4 +1,4 @@
-"""What reaches the terminal: tables that fit, and nothing that a terminal obeys."""
+"""Output to the terminal: tables that fit, and no control characters."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from designspace.cli import terminal
 from designspace.cli.tables import print_table
 
 HOSTILE = "a\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202egnp.exe\x7f\udce9"
-OBEYED = ("\x1b", "\x07", "\x9b", "\r", "\u202e", "\x7f")
+CONTROL_CHARACTERS = ("\x1b", "\x07", "\x9b", "\r", "\u202e", "\x7f")
 ROWS = [("AnyNetXA", 16, 16, 0, 0, "12.31", "18.40", "16.22", "2.51 M"), ("RegNetX", 16, 2, 1, 13, "9.1", "9", "9", "")]
 HEADER = ("space", "asked", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %", "flops")
 
@@ -29,13 +29,13 @@ def test_a_table_fits_the_terminal_and_breaks_no_word(columns, monkeypatch, caps
     assert sum(line.startswith("AnyNetXA ") for line in lines) == sum(line.startswith("space ") for line in lines)
 
 
-def test_into_a_pipe_a_row_is_a_line(monkeypatch, capsys):
+def test_in_a_pipe_each_row_is_one_line(monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     print_table("", HEADER, ROWS)
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_sentences_are_wrapped_and_paths_stay_whole(monkeypatch, capsys):
+def test_sentences_are_wrapped_and_paths_are_not_broken(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     path = "/a/folder/" + "with/a/long/name/" * 5
     print_table("", ("what", "it is"), [("words", "one two three " * 12), ("folder", path)], texts=(0, 1))
@@ -49,30 +49,30 @@ def test_empty_columns_are_left_out(capsys):
     assert "time left" not in capsys.readouterr().out
 
 
-def test_tables_show_what_a_terminal_would_obey(capsys):
+def test_tables_escape_control_characters(capsys):
     print_table(HOSTILE, ("name", HOSTILE), [(HOSTILE, "two\nlines")])
     text = capsys.readouterr().out
-    assert not any(sign in text for sign in OBEYED)
+    assert not any(character in text for character in CONTROL_CHARACTERS)
     assert "a\\x1b[2J" in text
     assert "\\xe9" in text
     assert "two lines" in text
 
 
-def test_a_safe_stream_shows_what_a_terminal_would_obey():
+def test_a_safe_stream_escapes_control_characters():
     inner = io.StringIO()
     stream = terminal.SafeStream(inner)
     print(HOSTILE, "é\tfine\n", file=stream)
     stream.writelines([HOSTILE])
     text = inner.getvalue()
-    assert not any(sign in text for sign in OBEYED)
+    assert not any(character in text for character in CONTROL_CHARACTERS)
     assert "é\tfine\n" in text
     assert terminal.raw(stream) is inner
     assert terminal.raw(inner) is inner
 
 
 @pytest.mark.parametrize("how", ["print", "log", "warning", "error", "bug", "file bug", "file", "table", "bar"])
-def test_whatever_a_command_says_is_safe(how, tmp_path):
-    """A command that says a hostile text in every way that there is, through the frame of all commands."""
+def test_all_output_of_a_command_is_safe(how, tmp_path):
+    """Print a hostile text in all possible ways from a command that runs through the common entry point."""
     code = f"""
 import logging, sys, warnings
 from designspace import status
@@ -100,17 +100,17 @@ ways = {{
 def run(options: status.Options): ways[{how!r}]()
 app.main("status", run, ["run=x"])
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
-    said = (done.stdout + done.stderr).decode()
-    assert "[2J" in said
-    owned = said.replace("\x1b[2K", "").replace("\x1b[?25", "")  # a bar's own
-    for sign in ("\x1b[2J", "\x1b]", "\x9b", "\u202e", "\x07"):
-        assert sign not in owned
-    assert ("Traceback" in said) == (how in ("bug", "file bug"))
-    assert done.returncode == {"error": 2, "bug": 1, "file bug": 1, "file": 1}.get(how, 0)
+    finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    output = (finished.stdout + finished.stderr).decode()
+    assert "[2J" in output
+    others = output.replace("\x1b[2K", "").replace("\x1b[?25", "")  # without the escapes of a progress bar
+    for character in ("\x1b[2J", "\x1b]", "\x9b", "\u202e", "\x07"):
+        assert character not in others
+    assert ("Traceback" in output) == (how in ("bug", "file bug"))
+    assert finished.returncode == {"error": 2, "bug": 1, "file bug": 1, "file": 1}.get(how, 0)
 
 
-def test_protection_is_put_on_once(monkeypatch):
+def test_streams_are_protected_once(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     terminal.protect()
@@ -121,7 +121,7 @@ def test_protection_is_put_on_once(monkeypatch):
     assert "\x1b" not in terminal.raw(sys.stderr).getvalue()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+def test_a_reader_that_closes_the_pipe_is_not_an_error(tmp_path):
     command = f"{sys.executable} -m designspace.launch --help | head -n 1"
     finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert finished.stdout.startswith("usage: python -m designspace.launch")
@@ -129,19 +129,19 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["sample", "--help"]])
-def test_a_reader_that_has_left(words, tmp_path):
+def test_a_closed_pipe_ends_the_command_like_sigpipe(words, tmp_path):
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-m", "designspace", *words], stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, check=False
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+    assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_output_to_a_full_disk_is_an_error_in_one_line(tmp_path):
     command = f"{sys.executable} -m designspace.plan effect=0.6 > /dev/full"
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert done.stderr.startswith("designspace.plan: cannot write the output: No space left on device\n")
-    assert "Traceback" not in done.stderr
+    finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode != 0
+    assert finished.stderr.startswith("designspace.plan: cannot write the output: No space left on device\n")
+    assert "Traceback" not in finished.stderr

@@ -1,4 +1,4 @@
-"""Threads of torch that wait for each other sleep, unless the user says otherwise."""
+"""Threads of torch sleep while they wait for each other, unless the user configures something else."""
 
 import os
 import subprocess
@@ -23,21 +23,21 @@ import torch
 """
 
 
-def seen_by_torch(command, **variables):
-    """Which variables about waiting stand in the environment when a command first imports torch."""
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_"))}
+def variables_at_import(command, **variables):
+    """Return the environment variables about waiting threads when a command first imports torch."""
+    cleaned = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_"))}
     program = PROGRAM.replace("{command}", command)
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={**plain, **variables}, capture_output=True, text=True, check=True
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env={**cleaned, **variables}, capture_output=True, text=True, check=True
     )
-    return done.stdout.strip()
+    return finished.stdout.strip()
 
 
 @pytest.mark.parametrize("command", ["train", "verify", "export", "launch", "explore", "analyze"])
-def test_before_torch_is_loaded(command):
-    assert seen_by_torch(command) == str(WAITING)
+def test_the_variables_are_set_before_torch_is_imported(command):
+    assert variables_at_import(command) == str(WAITING)
 
 
 @pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
-def test_what_the_user_set_counts(variable):
-    assert seen_by_torch("train", **{variable: "7"}) == str({variable: "7"})
+def test_variables_of_the_user_take_precedence(variable):
+    assert variables_at_import("train", **{variable: "7"}) == str({variable: "7"})

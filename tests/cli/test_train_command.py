@@ -1,4 +1,4 @@
-"""`python -m designspace.train`, as a person types it."""
+"""`python -m designspace.train` on the command line."""
 
 import csv
 import dataclasses
@@ -45,8 +45,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(autouse=True)
-def _a_wide_terminal(monkeypatch):
-    """Where no row of a table is wrapped, however long the folder's name is."""
+def _wide_terminal(monkeypatch):
+    """Set a width at which no row of a table is wrapped, even with long folder names."""
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -60,15 +60,15 @@ def _one_thread():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, data_root):
-    """A folder to work in, with a model folder of a small network."""
+    """A working directory with a model folder of a small network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DESIGNSPACE_DATA", str(data_root))
     write_model(tmp_path / "tiny", AnyNet(NETWORK, seed=9), ModelInfo("tiny", Preset(16, 16), "", ""))
     return tmp_path
 
 
-def typed(capsys, *arguments):
-    """Run the command here and give its exit code, output and errors."""
+def run_command(capsys, *arguments):
+    """Run the command in this process; return its exit code, output and error output."""
     code = 0
     try:
         app.main("train", train.run, [*SMALL, *arguments])
@@ -82,14 +82,14 @@ def history(folder):
         return [{key: value for key, value in row.items() if key != "wall_s"} for row in csv.DictReader(file)]
 
 
-def test_a_published_network_at_16_pixels(here, capsys):
-    code, output, errors = typed(
+def test_a_published_network_is_trained_on_16_pixels(here, capsys):
+    code, output, errors = run_command(
         capsys, "model=RegNetX-200MF", "stem=cifar", "recipe.epochs=1", "recipe.train_images=64"
     )
     assert code == 0, errors
     out = here / "runs" / "regnetx_200mf-patterns"
     lines = {line.split()[0]: line for line in output.splitlines()}
-    assert "cifar stem; it begins with first weights" in lines["network"]
+    assert "cifar stem; initial weights: random" in lines["network"]
     assert "4.06 M multiply-adds, 2.32 M parameters, 44.2 k activations at 16 x 16 pixels" in lines["complexity"]
     assert "64 training and 200 test images of 3 x 16 x 16, 10 classes" in lines["data"]
     assert "quick: 1 epoch of 1 step" in lines["recipe"]
@@ -98,28 +98,30 @@ def test_a_published_network_at_16_pixels(here, capsys):
     error = model.weights.about["result"]["final_error"]
     assert f"error {error:.2f}%; 1 epoch in" in output
     assert errors.startswith("epoch 1/1: loss ")
-    asked = json.loads((out / "train.json").read_text())
-    assert asked["provenance"]["command"].startswith("python -m designspace.train recipe=quick recipe.epochs=3")
+    record = json.loads((out / "train.json").read_text())
+    assert record["provenance"]["command"].startswith("python -m designspace.train recipe=quick recipe.epochs=3")
     app.main("verify", verify.run, [f"model={out}", "data=patterns", "images=200", "device=cpu"])
     assert f"{100 - error:.2f}%" in capsys.readouterr().out
 
 
-def test_the_same_command_again_says_what_came_of_it(here, capsys):
-    code, output, errors = typed(capsys, "model=tiny", "out=o")
+def test_the_same_command_again_prints_the_result(here, capsys):
+    code, output, errors = run_command(capsys, "model=tiny", "out=o")
     assert code == 0, errors
     before = {path: path.stat().st_mtime_ns for path in (here / "o").rglob("*") if path.is_file()}
-    assert typed(capsys, "model=tiny", "out=o") == (0, output, "")
+    assert run_command(capsys, "model=tiny", "out=o") == (0, output, "")
     assert {path: path.stat().st_mtime_ns for path in (here / "o").rglob("*") if path.is_file()} == before
-    code, _, errors = typed(capsys, "model=tiny", "out=o", "recipe.lr=0.05")
+    code, _, errors = run_command(capsys, "model=tiny", "out=o", "recipe.lr=0.05")
     assert code == 2
     assert "o holds another training (recipe.lr is 0.2 there and 0.05 here). It was left as it is; choose" in errors
 
 
 def test_a_dry_run_writes_nothing(here, capsys):
-    code, output, errors = typed(capsys, "model=tiny", "dry_run=true", "recipe.devices=2", "recipe.batch_size=128")
+    code, output, errors = run_command(
+        capsys, "model=tiny", "dry_run=true", "recipe.devices=2", "recipe.batch_size=128"
+    )
     assert (code, errors) == (0, "")
-    assert "0.2 at its highest, for batches of 128 images: 64 on each of 2 devices\n" in output
-    assert "note: the learning rate stays 0.2, which quick has for batches of 64; in proportion" in output
+    assert "0.2 at its peak, for batches of 128 images: 64 on each of 2 devices\n" in output
+    assert "note: the learning rate stays 0.2, which quick uses for batches of 64; scaled" in output
     assert "it would be recipe.lr=0.4" in output
     assert "2 x cpu" in output
     assert {path.name for path in here.iterdir()} == {"tiny"}
@@ -133,10 +135,10 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, data_root):
     result = train_network(trial.network, trial.recipe, images, seed=trial.seed, checkpoint=folder.checkpoint)
     folder.write_result(result)
     best = designspace.load(run.path)
-    code, _, errors = typed(capsys, "run=run", "out=scratch", "recipe.epochs=1")
+    code, _, errors = run_command(capsys, "run=run", "out=scratch", "recipe.epochs=1")
     assert code == 0, errors
     assert designspace.load("scratch").network == best.network
-    code, _, errors = typed(
+    code, _, errors = run_command(
         capsys, "run=run", f"id={best.network.id}", "weights=true", "out=tuned", "recipe.epochs=1", "recipe.lr=1e-12"
     )
     assert code == 0, errors
@@ -148,12 +150,12 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, data_root):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         ((), 2, "either model=... or run=... must be given"),
         (("model=tiny", "run=tiny"), 2, "and not both"),
         (("model=vgg16",), 2, "vgg16"),
-        (("model=tiny", "recipe.trainer=mine:train"), 2, "recipe.trainer is for launch"),
+        (("model=tiny", "recipe.trainer=mine:train"), 2, "recipe.trainer works only with designspace.launch"),
         (("model=tiny", "recipe.devices=no"), 2, "devices must be a whole number >= 1, not 'no'"),
         (("model=tiny", "recipe.batch_size=65", "recipe.devices=2"), 2, "batch_size 65 is not divisible by devices 2"),
         (("model=tiny", "recipe.devices=2", "device=cuda:0"), 2, "device=cuda:0 cannot be shared by 2 processes"),
@@ -169,15 +171,15 @@ def test_a_network_of_a_run_and_its_weights(here, capsys, data_root):
         (("model=tiny", "out=tiny"), 2, "tiny holds no training but other files; choose another folder with out="),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(here, capsys, arguments, code, words):
-    given, _, errors = typed(capsys, *arguments)
-    assert given == code
-    assert words in errors
+def test_errors_are_one_line(here, capsys, arguments, code, message):
+    actual_code, _, errors = run_command(capsys, *arguments)
+    assert actual_code == code
+    assert message in errors
     assert len(errors.splitlines()) == 1
     assert errors.startswith("designspace.train: ")
 
 
-def test_torchrun_says_how_many_devices_there_are(here, capsys, monkeypatch):
+def test_torchrun_sets_the_number_of_devices(here, capsys, monkeypatch):
     for name, value in (
         ("RANK", "0"),
         ("WORLD_SIZE", "4"),
@@ -186,21 +188,19 @@ def test_torchrun_says_how_many_devices_there_are(here, capsys, monkeypatch):
         ("MASTER_PORT", "1"),
     ):
         monkeypatch.setenv(name, value)
-    code, _, errors = typed(capsys, "model=tiny", "recipe.devices=2")
+    code, _, errors = run_command(capsys, "model=tiny", "recipe.devices=2")
     assert code == 2
     assert "recipe.devices=2, but torchrun started 4 processes; leave it out" in errors
-    code, output, errors = typed(capsys, "model=tiny", "dry_run=true")
+    code, output, errors = run_command(capsys, "model=tiny", "dry_run=true")
     assert "16 on each of 4 devices" in output
     monkeypatch.setenv("WORLD_SIZE", "1")
-    code, output, errors = typed(capsys, "model=tiny", "recipe.epochs=1", "out=o")
+    code, output, errors = run_command(capsys, "model=tiny", "recipe.epochs=1", "out=o")
     assert code == 0, errors
     assert "for batches of 64 images\n" in output
 
 
-def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here, data_root):
-    # So many epochs that it is still training when the signal arrives, even if this process had to wait for its turn.
-    arguments = ["recipe.epochs=80", "model=tiny", "recipe.devices=2", "out=o"]
-    command = [sys.executable, "-m", "designspace.train", *SMALL, *arguments]
+def test_two_processes_killed_and_resumed_equal_train_on_devices(here, data_root):
+    command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.devices=2", "out=o"]
     out = here / "o"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 600
@@ -228,7 +228,7 @@ def test_two_processes_killed_and_resumed_give_what_train_on_devices_gives(here,
 @pytest.mark.gpu
 @pytest.mark.parametrize("devices", [1, 2])
 def test_on_gpus(here, devices):
-    """More than one talk through NCCL; killed after the first epoch, all go on."""
+    """Train on one or two GPUs, which use NCCL; after a kill in the first epoch the training resumes."""
     if torch.cuda.device_count() < devices:
         pytest.skip(f"needs {devices} CUDA devices")
     small = (*SMALL[:-1], "device=cuda", "recipe.epochs=100", f"recipe.devices={devices}", "model=tiny", "out=o")
@@ -246,7 +246,7 @@ def test_on_gpus(here, devices):
     assert torch.cuda.get_device_name(0) in (here / "o" / "README.md").read_text()
 
 
-def test_ctrl_c_says_that_it_goes_on(here):
+def test_ctrl_c_prints_how_to_resume(here):
     command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.epochs=100000", "out=o"]
     with start_interruptible(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -259,22 +259,22 @@ def test_ctrl_c_says_that_it_goes_on(here):
     assert "Traceback" not in errors
 
 
-def test_the_summary_tells_how_a_batch_is_shared(capsys, data_root):
+def test_the_summary_shows_how_a_batch_is_shared(capsys, data_root):
     images = load_data("patterns", data_root)
     recipe = Recipe(batch_size=1024, devices=8, accumulate=2, heldout_images=200, crop_size=12)
     trial = Trial(NETWORK, recipe)
     print_summary("tiny", trial, images, "mine", "cuda", "there")
     output = capsys.readouterr().out
-    assert "for batches of 1,024 images: 64 on each of 8 devices, 2 times one after the other" in output
+    assert "for batches of 1,024 images: 64 on each of 8 devices, accumulated 2 times" in output
     assert "1,000 training, 200 held-out and 400 test images of 3 x 16 x 16, 10 classes" in output
     assert "activations at 12 x 12 pixels" in output
     assert "8 x cuda" in output
 
 
-def test_progress_in_words(data_root):
+def test_the_status_text_of_a_training(data_root):
     images = load_data("patterns", data_root)
-    said = []
-    progress = TrainingProgress(RECIPE, images, lambda done, words: said.append((done, words)))
+    updates = []
+    progress = TrainingProgress(RECIPE, images, lambda done, status: updates.append((done, status)))
     for _ in range(4):
         progress.on_step()
     record = EpochRecord(1, 0.1, 2.25, 80.0, 70.0, 1.0)
@@ -282,30 +282,30 @@ def test_progress_in_words(data_root):
     for _ in range(2):
         progress.on_step()
     progress.on_epoch((record, dataclasses.replace(record, epoch=2, heldout_error=60.0)))
-    assert [done for done, _ in said] == [1, 2, 3, 4, 4, 5, 8]
-    assert said[0][1].startswith("epoch 1/3, ")
-    assert said[3][1].startswith("epoch 2/3, loss 2.25, error 70.0%, ")
-    assert said[6][1].startswith("epoch 3/3, loss 2.25, held-out error 60.0%, ")
-    assert "images/s, time left" in said[6][1]
+    assert [done for done, _ in updates] == [1, 2, 3, 4, 4, 5, 8]
+    assert updates[0][1].startswith("epoch 1/3, ")
+    assert updates[3][1].startswith("epoch 2/3, loss 2.25, error 70.0%, ")
+    assert updates[6][1].startswith("epoch 3/3, loss 2.25, held-out error 60.0%, ")
+    assert "images/s, time left" in updates[6][1]
 
 
-def test_the_note_on_the_learning_rate():
+def test_the_note_about_the_learning_rate():
     recipe = Recipe(batch_size=256, lr=0.8)
-    assert lr_note(recipe, 256, "regnet_100", lr_typed=False) is None
-    assert lr_note(recipe, 1024, "regnet_100", lr_typed=True) is None
-    assert lr_note(recipe, 1024, "regnet_100", lr_typed=False).endswith("it would be recipe.lr=0.2")
+    assert lr_note(recipe, 256, "regnet_100", is_lr_given=False) is None
+    assert lr_note(recipe, 1024, "regnet_100", is_lr_given=True) is None
+    assert lr_note(recipe, 1024, "regnet_100", is_lr_given=False).endswith("it would be recipe.lr=0.2")
 
 
-def test_torchrun_s_processes_give_what_ranks_of_its_own_give(here):
+def test_torchrun_gives_the_same_result_as_own_processes(here):
     command = ["-m", "designspace.train", *SMALL, "recipe.epochs=2", "model=tiny"]
     done = [
-        subprocess.run(words, capture_output=True, text=True, timeout=600)
-        for words in (
+        subprocess.run(arguments, capture_output=True, text=True, timeout=600)
+        for arguments in (
             [sys.executable, *command, "recipe.devices=2", "out=own"],
             [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *command, "out=run"],
         )
     ]
-    assert [each.returncode for each in done] == [0, 0], done
+    assert [process.returncode for process in done] == [0, 0], done
     assert history(here / "own") == history(here / "run")
     own, of_torchrun = (designspace.load(here / name).state_dict() for name in ("own", "run"))
     assert all(torch.equal(value, of_torchrun[key]) for key, value in own.items())

@@ -1,4 +1,4 @@
-"""`python -m designspace.verify`, as a person types it."""
+"""`python -m designspace.verify` on the command line."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from designspace.models import AnyNet, create_model
 from designspace.models.info import ModelInfo, PublishedAccuracy
 from designspace.networks.network import Network, Stage, Stem
 
-# Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
+# Python 3.12 and later warn about forking a process with threads, as torch's loader does.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 PRESET = Preset(24, 28, "bicubic")
@@ -30,26 +30,26 @@ NETWORK = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
 
 
 def model():
-    """A network of six classes."""
+    """Return a network for six classes."""
     return AnyNet(NETWORK)
 
 
-def written(path, network=NETWORK, preset=PRESET, published=None):
-    """A model folder."""
+def write_model_folder(path, network=NETWORK, preset=PRESET, published=None):
+    """Write a model folder and return its path."""
     info = ModelInfo("mine", preset, origin="a run of mine", licence="MIT", published=published)
     write_model(path, AnyNet(network), info)
     return path
 
 
 @pytest.fixture(autouse=True)
-def _a_wide_terminal(monkeypatch):
-    """Where no row of a table is wrapped, however long the folder's name is."""
+def _wide_terminal(monkeypatch):
+    """Set a width at which no row of a table is wrapped, even with long folder names."""
     monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six classes of four images of many colours."""
+    """A folder with six classes of four images each."""
     random = np.random.default_rng(0)
     for i in range(24):
         path = tmp_path / "images ü" / f"class {i % 6}" / f"{i}.jpg"
@@ -60,12 +60,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def mine(tmp_path):
-    """A model folder."""
-    return written(tmp_path / "mine")
+    """The path of a model folder."""
+    return write_model_folder(tmp_path / "mine")
 
 
-def typed(capsys, *arguments):
-    """Run the command here and give its exit code, output and errors."""
+def run_command(capsys, *arguments):
+    """Run the command in this process; return its exit code, output and error output."""
     code = 0
     try:
         app.main("verify", verify.run, ["device=cpu", "workers=0", *arguments], resumes=False)
@@ -75,61 +75,61 @@ def typed(capsys, *arguments):
 
 
 def rows(output):
-    """The lines of the table, key and value."""
+    """Return key -> value for the rows of the table."""
     return {line.split()[0]: line.partition(" ")[2].strip() for line in output.splitlines()}
 
 
-def test_any_folder_of_class_folders(capsys, folder, mine):
-    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"', "batch_size=5")
+def test_a_folder_of_class_folders_is_measured(capsys, folder, mine):
+    code, output, errors = run_command(capsys, f"model={mine}", f'data="{folder}"', "batch_size=5")
     assert code == 0, errors
-    found = measure(model(), ImageFolder.of(folder), PRESET, workers=2)
+    result = measure(model(), ImageFolder.of(folder), PRESET, workers=2)
     assert rows(output) == {
         "model": str(mine),
         "data": str(folder),
-        "top-1": f"{found.top1:.2f}%",
-        "top-5": f"{found.top5:.2f}%",
+        "top-1": f"{result.top1:.2f}%",
+        "top-5": f"{result.top5:.2f}%",
         "images": "24 in 6 classes",
-        "classes": "in the order of the folders, because the model has no names of classes",
-        "prepared": "resize 28, crop 24, bicubic",
+        "classes": "in the order of the folders: the model has no names for its own",
+        "preprocessing": "resize 28, crop 24, bicubic",
         "weights": "a run of mine",
         "licence": "MIT",
     }
     lines = errors.splitlines()
     assert lines[0].startswith("images 5/24, ")
     assert lines[-1].startswith("images 24/24, ")
-    assert lines[-1].endswith(f" images/s, top-1 {found.top1:.2f}%")
+    assert lines[-1].endswith(f" images/s, top-1 {result.top1:.2f}%")
 
 
-def test_another_preparation_is_used_and_told(capsys, folder, mine):
-    code, output, _ = typed(capsys, f"model={mine}", f'data="{folder}"', "crop=36", "interpolation=bilinear")
+def test_another_preprocessing_is_used_and_printed(capsys, folder, mine):
+    code, output, _ = run_command(capsys, f"model={mine}", f'data="{folder}"', "crop=36", "interpolation=bilinear")
     assert code == 0
-    assert rows(output)["prepared"] == "resize 42, crop 36, bilinear"
-    found = measure(model(), ImageFolder.of(folder), Preset(36, 42), workers=0)
-    assert rows(output)["top-1"] == f"{found.top1:.2f}%"
+    assert rows(output)["preprocessing"] == "resize 42, crop 36, bilinear"
+    result = measure(model(), ImageFolder.of(folder), Preset(36, 42), workers=0)
+    assert rows(output)["top-1"] == f"{result.top1:.2f}%"
 
 
-def test_a_quick_look(capsys, folder, mine):
-    code, output, _ = typed(capsys, f"model={mine}", f'data="{folder}"', "images=12")
+def test_the_number_of_images_can_be_limited(capsys, folder, mine):
+    code, output, _ = run_command(capsys, f"model={mine}", f'data="{folder}"', "images=12")
     assert code == 0
     assert rows(output)["images"] == "12 in 6 classes"
 
 
-def test_a_prepared_data_set_by_name(capsys, tmp_path, data_root):
+def test_a_prepared_data_set_is_found_by_name(capsys, tmp_path, data_root):
     network = Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 8),), num_classes=10)
-    folder = written(tmp_path / "ten", network, Preset(16, 16))
+    folder = write_model_folder(tmp_path / "ten", network, Preset(16, 16))
     arguments = (f"model={folder}", "data=patterns", f"root={data_root}", "images=200")
-    code, output, errors = typed(capsys, *arguments)
+    code, output, errors = run_command(capsys, *arguments)
     assert code == 0, errors
     assert rows(output)["images"] == "200 in 10 classes"
-    assert "prepared" not in rows(output)
-    code, _, errors = typed(capsys, *arguments, "crop=12")
+    assert "preprocessing" not in rows(output)
+    code, _, errors = run_command(capsys, *arguments, "crop=12")
     assert code == 2
     assert "images of patterns keep their size" in errors
 
 
-def test_the_published_figure_is_beside_it(capsys, folder, tmp_path):
-    path = written(tmp_path / "theirs", published=PublishedAccuracy("timm:pycls_in1k", 72.48))
-    code, output, _ = typed(capsys, f"model={path}", f'data="{folder}"', "crop=20")
+def test_the_published_figure_is_printed(capsys, folder, tmp_path):
+    path = write_model_folder(tmp_path / "theirs", published=PublishedAccuracy("timm:pycls_in1k", 72.48))
+    code, output, _ = run_command(capsys, f"model={path}", f'data="{folder}"', "crop=20")
     assert code == 0
     assert output.splitlines()[-1] == (
         "top-1 is not comparable with the published 72.48% (timm:pycls_in1k): crop is 20, not 24; resize is 23, "
@@ -137,10 +137,10 @@ def test_the_published_figure_is_beside_it(capsys, folder, tmp_path):
     )
 
 
-def test_broken_images_are_named_at_the_end(capsys, folder, mine):
+def test_unreadable_images_are_listed_at_the_end(capsys, folder, mine):
     for name in ("class 1/1.jpg", "class 4/22.jpg"):
         (folder / name).write_bytes(b"")
-    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
+    code, output, errors = run_command(capsys, f"model={mine}", f'data="{folder}"')
     assert code == 1
     assert rows(output)["images"] == "22 in 6 classes"
     assert "designspace.verify: 2 of 24 images are left out, because they cannot be read:\n" in errors
@@ -148,34 +148,34 @@ def test_broken_images_are_named_at_the_end(capsys, folder, mine):
 
 
 def test_nan_is_an_error(capsys, folder, tmp_path):
-    """Each weight is finite, but the maps that they make are not."""
+    """The weights are finite, but the feature maps are not."""
     broken = model()
     with torch.no_grad():
         broken.stem.norm.weight.fill_(3e38)
         broken.stages[0][0].transform.conv1.norm.weight.fill_(3e38)
     write_model(tmp_path / "broken", broken, ModelInfo("broken", PRESET, "a run of mine", "MIT"))
-    code, output, errors = typed(capsys, f"model={tmp_path / 'broken'}", f'data="{folder}"')
+    code, output, errors = run_command(capsys, f"model={tmp_path / 'broken'}", f'data="{folder}"')
     assert (code, output) == (1, "")
     assert "the model returns NaN" in errors
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["model=resnest51", "data=FOLDER"], "unknown network 'resnest51'; did you mean resnest50"),
-        (["model=MINE/none", "data=FOLDER"], "mine/none is no folder of a model or of a run"),
-        (["model=FOLDER/class 1/1.jpg", "data=FOLDER"], "1.jpg is a file; if it holds weights: model=<name of the net"),
+        (["model=MINE/none", "data=FOLDER"], "mine/none is not a model folder or run folder"),
         (
-            ["model=MINE", "data=nothing"],
-            "'nothing' is neither a folder nor a name; data must be a folder of class folders",
+            ["model=FOLDER/class 1/1.jpg", "data=FOLDER"],
+            "1.jpg is a file; if it contains weights, type model=<name of the net",
         ),
+        (["model=MINE", "data=nothing"], "'nothing' is neither a folder nor a name; data is a folder of class folders"),
         (["model=MINE", "data=cifar1000"], "'cifar1000' is neither"),
         (["model=MINE", "data=nothing", "dta=x"], "unknown option 'dta'; did you mean data?"),
         (["model=MINE", "root=MINE"], "mine/imagenet/val is not a folder"),
         (["data=FOLDER"], "model=... must be given"),
         (["model=MINE", "data=FOLDER/.."], "no images in the class folders mine;"),
         (["model=MINE", "data=FOLDER/class 1"], "class 1 has 4 images but no class folders"),
-        (["model=MINE", "data=FOLDER", "weights=timm"], "has weights of its own"),
+        (["model=MINE", "data=FOLDER", "weights=timm"], "has its own weights"),
         (["model=MINE", "data=FOLDER", "images=25"], "images must be 1 to 24, not 25"),
         (["model=MINE", "data=FOLDER", "crop=40", "resize=30"], "not crop=40, resize=30"),
         (
@@ -187,33 +187,35 @@ def test_nan_is_an_error(capsys, folder, tmp_path):
         (["model=MINE", "data=FOLDER", "device=gpu"], "cannot use device 'gpu'"),
     ],
 )
-def test_bad_input(capsys, folder, mine, arguments, words):
-    words_typed = [word.replace("FOLDER", f'"{folder}').replace("MINE", f'"{mine}') for word in arguments]
-    code, output, errors = typed(capsys, *(word + '"' * word.count('"') for word in words_typed))
+def test_bad_input(capsys, folder, mine, arguments, message):
+    filled = [word.replace("FOLDER", f'"{folder}').replace("MINE", f'"{mine}') for word in arguments]
+    code, output, errors = run_command(capsys, *(word + '"' * word.count('"') for word in filled))
     assert (code, output) == (2, ""), errors
-    assert words in errors
+    assert message in errors
     assert errors.startswith("designspace.verify: ")
 
 
-def test_a_network_of_other_classes(capsys, folder):
-    code, _, errors = typed(capsys, "model=regnetx_200mf", f'data="{folder}"', "crop=32")
+def test_a_network_with_other_classes_is_an_error(capsys, folder):
+    code, _, errors = run_command(capsys, "model=regnetx_200mf", f'data="{folder}"', "crop=32")
     assert code == 2, errors
-    words = "6 classes, and 6 of them are not among the 1000 of the model: class 0, class 1, class 2, class 3, class 4"
-    assert f"folder {folder} has {words} and 1 more; the model has n01440764, " in errors
+    expected = (
+        "6 classes, and 6 of them are not among the 1000 of the model: class 0, class 1, class 2, class 3, class 4"
+    )
+    assert f"folder {folder} has {expected} and 1 more; the model has n01440764, " in errors
 
 
 CLASSES = tuple(f"class {i}" for i in (3, 0, 4, 1, 5, 2))
 
 
 def test_classes_are_matched_by_name(capsys, folder, tmp_path):
-    """The model has its classes in another order than the folders', as one that was trained elsewhere may."""
+    """The classes of the model have another order than the folders, as in a model that was trained elsewhere."""
     network = AnyNet(NETWORK, seed=5)
     write_model(tmp_path / "named", network, ModelInfo("mine", PRESET, "a run of mine", "MIT", CLASSES))
     listed = ImageFolder.of(folder)
     numbers = [CLASSES.index(f"class {label}") for label in listed.labels]
     expected = measure(network, ImageFolder.of(folder).with_classes(CLASSES, "the model"), PRESET, workers=0)
     assert sorted(numbers) == listed.with_classes(CLASSES, "the model").labels.tolist()
-    code, output, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
+    code, output, errors = run_command(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
     assert code == 0, errors
     assert rows(output)["top-1"] == f"{expected.top1:.2f}%"
     assert rows(output)["classes"] == "all, matched by name"
@@ -221,30 +223,30 @@ def test_classes_are_matched_by_name(capsys, folder, tmp_path):
     assert measure(network, listed, PRESET, workers=0) == expected
 
 
-def test_some_of_a_model_s_classes(capsys, folder, tmp_path):
+def test_images_may_have_only_some_classes_of_the_model(capsys, folder, tmp_path):
     write_model(tmp_path / "named", model(), ModelInfo("mine", PRESET, "a run of mine", "MIT", CLASSES))
     for name in ("class 0", "class 3"):
         (folder / name).rename(tmp_path / name)
-    code, output, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
+    code, output, errors = run_command(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
     assert code == 0, errors
     assert rows(output)["images"] == "16 in 4 classes"
     assert rows(output)["classes"] == "4 of the model's 6, matched by name"
     (folder / "class 1").rename(folder / "class 9")
-    code, _, errors = typed(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
+    code, _, errors = run_command(capsys, f"model={tmp_path / 'named'}", f'data="{folder}"')
     assert code == 2
     assert "1 of them are not among the 6 of the model: class 9; the model has class 3, class 0, " in errors
 
 
-def test_what_is_left_out_is_told(capsys, folder, mine):
+def test_files_left_out_are_printed(capsys, folder, mine):
     (folder / "class 0" / "x.heic").write_bytes(b"")
-    code, output, errors = typed(capsys, f"model={mine}", f'data="{folder}"')
+    code, output, errors = run_command(capsys, f"model={mine}", f'data="{folder}"')
     assert code == 0, errors
     assert rows(output)["left"].split() == ["out", "1", ".heic"]
 
 
 @pytest.mark.parametrize("names", [[f"{i}" for i in range(1000)], [f"name {i}" for i in range(1000)]])
-def test_published_weights_are_for_imagenet_s_classes(capsys, folder, tmp_path, names, monkeypatch):
-    """Numbers are its classes, as in ImageNetV2; other names are refused before any weights are fetched."""
+def test_published_weights_need_the_classes_of_imagenet(capsys, folder, tmp_path, names, monkeypatch):
+    """Numbers are accepted as in ImageNetV2; other names are rejected before any weights are downloaded."""
     monkeypatch.setattr(verify.zoo, "create_model", _stop)
     for name in names:
         (tmp_path / "thousand" / name).mkdir(parents=True)
@@ -253,7 +255,7 @@ def test_published_weights_are_for_imagenet_s_classes(capsys, folder, tmp_path, 
         with pytest.raises(RuntimeError, match="would fetch"):
             verify.load("regnetx_200mf", None, ImageFolder.of(tmp_path / "thousand"))
     else:
-        code, _, errors = typed(capsys, "model=regnetx_200mf", f"data={tmp_path / 'thousand'}")
+        code, _, errors = run_command(capsys, "model=regnetx_200mf", f"data={tmp_path / 'thousand'}")
         assert code == 2
         assert "1000 of them are not among the 1000 of the model: name 0, name 1, " in errors
 
@@ -262,29 +264,31 @@ def _stop(*args, **options):
     raise RuntimeError("would fetch")
 
 
-def test_weights_of_another_network(capsys, folder, tmp_path):
-    """Whatever is wrong with a file comes through as it is."""
+def test_weights_of_another_network_are_rejected(capsys, folder, tmp_path):
+    """Errors about the file are passed on unchanged."""
     thousand = tmp_path / "thousand"
     for i in range(1000):
         (thousand / f"{i:03}").mkdir(parents=True)
         (thousand / f"{i:03}" / "0.jpg").symlink_to(folder / "class 0" / "0.jpg")
     torch.save(create_model("regnetx_200mf").state_dict(), tmp_path / "x.pth")
     arguments = (f"data={thousand}", f"weights={tmp_path}/x.pth")
-    code, _, errors = typed(capsys, "model=regnety_200mf", *arguments)
+    code, _, errors = run_command(capsys, "model=regnety_200mf", *arguments)
     assert code == 2
     assert "these keys are not those of regnety_200mf" in errors
-    code, output, errors = typed(capsys, "model=regnetx_200mf", *arguments, "crop=32", "images=1000", "batch_size=250")
+    code, output, errors = run_command(
+        capsys, "model=regnetx_200mf", *arguments, "crop=32", "images=1000", "batch_size=250"
+    )
     assert code == 0, errors
     assert rows(output.partition("\n\n")[0])["licence"] == "unknown"
     assert "is not comparable with the published 68.91%" in output
     (tmp_path / "x.pth").write_bytes((tmp_path / "x.pth").read_bytes()[:-1000])
-    code, _, errors = typed(capsys, "model=regnetx_200mf", *arguments)
+    code, _, errors = run_command(capsys, "model=regnetx_200mf", *arguments)
     assert code == 1
     assert "x.pth: it is cut off, or damaged" in errors
 
 
 def test_ctrl_c_stops_cleanly(folder, mine):
-    """Readers get the signal of the terminal too; none speaks up and none is left."""
+    """The readers also get the signal of the terminal; they print nothing, and none is left running."""
     for i in range(3000):
         (folder / "class 0" / f"copy {i}.jpg").symlink_to("0.jpg")
     command = [sys.executable, "-m", "designspace.verify", f"model={mine}", f'data="{folder}"']
@@ -302,6 +306,6 @@ def test_ctrl_c_stops_cleanly(folder, mine):
 
 
 def _members(group):
-    """The processes of a process group."""
-    listed = subprocess.run(["ps", "-eo", "pgid,pid"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines()[1:] if int(line.split()[0]) == group]
+    """Return the processes of a process group."""
+    lines = subprocess.run(["ps", "-eo", "pgid,pid"], capture_output=True, text=True, check=True).stdout
+    return [line for line in lines.splitlines()[1:] if int(line.split()[0]) == group]

@@ -259,7 +259,7 @@ def test_a_description_that_does_not_hold_together_is_told(folder, change, words
 def test_a_description_that_is_none_is_told(folder, text):
     (folder / "network.json").write_text(text)
     with pytest.raises(
-        RunError, match=r"network\.json (is not whole JSON|must hold an object|does not describe a model)"
+        RunError, match=r"network\.json (is not valid JSON|must contain an object|does not describe a model)"
     ):
         read_model(folder)
 
@@ -273,7 +273,7 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
     with pytest.raises(RunError, match=r"has [\d,]+ numbers, but network \w+ has [\d,]+ weights"):
         read_model(folder)
     (folder / "network.json").write_text(" " * 10_000_001)
-    with pytest.raises(RunError, match="at most 10,000,000 are read"):
+    with pytest.raises(RunError, match="at most 10,000,000 are allowed"):
         read_model(folder)
 
 

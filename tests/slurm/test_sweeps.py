@@ -239,7 +239,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
         assert reason in shown
     plan_faults(tmp_path / "faults", {}, monkeypatch)
     assert "1 trial waits again" in command("retry", run, "reason=out of memory")
-    assert "4 trials wait again" in command("retry", run)
+    assert "4 trials are waiting again" in command("retry", run)
     launch(run)
     wait_for_end(run, cluster)
     assert_as_if_undisturbed(run, reference, attempts=40)

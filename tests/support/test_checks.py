@@ -19,10 +19,10 @@ from designspace.support.errors import InputError
 from designspace.trials.trial import EpochRecord, TrialResult
 
 SETTINGS = {"stem": "cifar", "resolution": 28, "in_channels": 1, "num_classes": 10, "flops": [2e6, 3.5e6]}
-WHOLE = [np.int64, np.int8, np.uint32, np.array, torch.tensor, lambda value: pd.Series([value]).iloc[0]]
+INTEGER_TYPES = [np.int64, np.int8, np.uint32, np.array, torch.tensor, lambda value: pd.Series([value]).iloc[0]]
 
 
-@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("kind", INTEGER_TYPES)
 def test_whole_numbers_of_every_library_are_ints(kind):
     assert type(whole("n", kind(5), 1)) is int
     with pytest.raises(InputError, match=r"n must be a whole number >= 6, not 5"):
@@ -32,28 +32,28 @@ def test_whole_numbers_of_every_library_are_ints(kind):
 @pytest.mark.parametrize(
     "value", [True, np.True_, torch.tensor(True), 5.0, np.float64(5), "5", None, [5], np.array([5])]
 )
-def test_what_is_not_a_whole_number_is_refused(value):
+def test_other_values_are_rejected_as_whole_numbers(value):
     with pytest.raises(InputError, match="n must be a whole number from 1 to 9, not"):
         whole("n", value, 1, 9)
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, np.array, torch.tensor, float, int])
-def test_numbers_of_every_library_are_plain_numbers(kind):
+def test_numbers_of_every_library_become_plain_numbers(kind):
     assert json.dumps(number("lr", kind(2), 0)) in ("2", "2.0")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, np.float32("inf"), True, np.False_, "0.1", None, 2j])
-def test_what_is_not_a_finite_number_is_refused(value):
+def test_other_values_are_rejected_as_finite_numbers(value):
     with pytest.raises(InputError, match="lr must be a number >= 0, not"):
         number("lr", value, 0)
 
 
-def test_what_is_not_a_number_stays_as_it_is():
+def test_plain_leaves_other_values_unchanged():
     values = ["text", None, [1], np.arange(3), pd.Series([1, 2])]
     assert all(plain(value) is value for value in values)
 
 
-def test_a_network_of_numpy_numbers_is_the_network_of_python_numbers():
+def test_a_network_with_numpy_numbers_equals_one_with_python_numbers():
     def network(whole, real):
         stage = Stage(whole(2), whole(16), whole(2), real(0.5), whole(8))
         return Network(Stem("cifar", whole(8)), (stage,), "bottleneck", real(0.25), whole(2), num_classes=whole(10))
@@ -64,10 +64,10 @@ def test_a_network_of_numpy_numbers_is_the_network_of_python_numbers():
         assert network(*kinds).id == expected.id
 
 
-def test_a_space_of_numpy_numbers_is_the_space_of_python_numbers():
-    given = {key: np.int64(value) if isinstance(value, int) else value for key, value in SETTINGS.items()}
-    given["flops"] = np.array(SETTINGS["flops"])
-    space = ds.space("RegNetX", **given)
+def test_a_space_with_numpy_numbers_equals_one_with_python_numbers():
+    settings = {key: np.int64(value) if isinstance(value, int) else value for key, value in SETTINGS.items()}
+    settings["flops"] = np.array(SETTINGS["flops"])
+    space = ds.space("RegNetX", **settings)
     assert space == ds.space("RegNetX", **SETTINGS)
     assert yaml.safe_dump(space.to_dict()) == yaml.safe_dump(ds.space("RegNetX", **SETTINGS).to_dict())
     assert space.sample(n=np.int64(2), seed=np.int64(1)) == space.sample(n=2, seed=1)
@@ -76,7 +76,7 @@ def test_a_space_of_numpy_numbers_is_the_space_of_python_numbers():
     assert ds.space("AnyNetXA", stages=np.int8(2), **arrays) == ds.space("AnyNetXA", stages=2, **lists)
 
 
-def test_axes_and_constraints_take_numpy_numbers():
+def test_axes_and_constraints_accept_numpy_numbers():
     axes = AnyNetAxes(
         log_uniform(np.int64(1), np.int64(8)),
         powers_of_two(np.int64(8), np.int64(64)),
@@ -88,7 +88,7 @@ def test_axes_and_constraints_take_numpy_numbers():
     assert space_from_dict(yaml.safe_load(yaml.safe_dump(space.to_dict()))) == space
 
 
-def test_a_recipe_and_what_came_of_it_are_plain():
+def test_recipes_and_results_hold_plain_numbers():
     recipe = ds.Recipe(epochs=np.int64(1), lr=np.float64(0.1), flip=np.True_, train_images=np.uint16(500))
     assert recipe == ds.Recipe(epochs=1, lr=0.1, flip=True, train_images=500)
     json.dumps(recipe.to_dict())
@@ -104,7 +104,7 @@ def test_small_numpy_integers_do_not_overflow():
     assert ds.complexity(network, np.uint8(224)) == ds.complexity(network, 224)
 
 
-def test_results_take_numpy_numbers():
+def test_results_accept_numpy_numbers():
     results = Results.from_errors("m", [20.0, 30.0], np.int64(10))
     assert results.chance_error == 90
     assert len(results.best(np.int64(1))) == 1

@@ -1,4 +1,4 @@
-"""Libraries run when they are loaded: one that others could have written is built anew where they cannot."""
+"""Libraries run code when they are loaded, so one that other users could have written is rebuilt."""
 
 import hashlib
 import logging
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A C file, and folders of this test's own for what is built."""
+    """A C file; libraries are built in temporary folders of the test."""
     monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("DESIGNSPACE_KERNELS", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -30,12 +30,12 @@ def source(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evil(tmp_path):
-    """A library that notes in a file that it ran."""
+    """A library that creates a file when it is loaded; the test fails if that file exists."""
     ran = tmp_path / "ran"
     code = f'#include <stdio.h>\n__attribute__((constructor)) static void f(void) {{ fclose(fopen("{ran}", "w")); }}\n'
     (tmp_path / "evil.c").write_text(code)
-    words = ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "evil.so"), str(tmp_path / "evil.c")]
-    subprocess.run(words, check=True)
+    command = ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "evil.so"), str(tmp_path / "evil.c")]
+    subprocess.run(command, check=True)
     yield tmp_path / "evil.so"
     assert not ran.exists()
 
@@ -46,7 +46,7 @@ def build(source):
     return library
 
 
-def built(tmp_path):
+def folders_with_libraries(tmp_path):
     return sorted(path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("five-*.so"))
 
 
@@ -59,7 +59,7 @@ def test_a_library_is_built_once(source, tmp_path):
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_whatever_the_umask_is_only_its_owner_can_write_a_library(source, tmp_path):
+def test_only_the_owner_can_write_to_a_library_with_any_umask(source, tmp_path):
     before = os.umask(0)
     try:
         build(source)
@@ -70,22 +70,22 @@ def test_whatever_the_umask_is_only_its_owner_can_write_a_library(source, tmp_pa
     assert path.parent.stat().st_mode & 0o022 == 0
 
 
-def replaced(path, evil):
+def replace(path, evil):
     path.unlink()
     shutil.copy(evil, path)
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
-def test_a_library_that_others_may_write_is_built_anew(source, evil, tmp_path, mode):
+def test_a_library_that_others_can_write_to_is_rebuilt(source, evil, tmp_path, mode):
     build(source)
     (path,) = (tmp_path / "data" / "kernels").iterdir()
-    replaced(path, evil)
+    replace(path, evil)
     path.chmod(mode)
     build(source)
     assert path.stat().st_mode & 0o022 == 0
 
 
-def test_a_link_in_the_place_of_a_library_is_replaced(source, evil, tmp_path):
+def test_a_link_instead_of_a_library_is_replaced(source, evil, tmp_path):
     build(source)
     (path,) = (tmp_path / "data" / "kernels").iterdir()
     path.unlink()
@@ -95,7 +95,7 @@ def test_a_link_in_the_place_of_a_library_is_replaced(source, evil, tmp_path):
     assert evil.exists()
 
 
-def test_a_damaged_library_is_built_anew(source, tmp_path):
+def test_a_damaged_library_is_rebuilt(source, tmp_path):
     build(source)
     (path,) = (tmp_path / "data" / "kernels").iterdir()
     for damage in (b"", b"\x7fELF", path.read_bytes()[:100]):
@@ -108,35 +108,35 @@ def test_a_damaged_library_is_built_anew(source, tmp_path):
     assert path.is_file()
 
 
-def test_a_folder_that_leads_elsewhere_is_not_used(source, evil, tmp_path):
+def test_a_folder_that_is_a_link_is_not_used(source, evil, tmp_path):
     build(source)
     kernels = tmp_path / "data" / "kernels"
     (path,) = kernels.iterdir()
-    replaced(path, evil)
+    replace(path, evil)
     kernels.rename(tmp_path / "elsewhere")
     kernels.symlink_to(tmp_path / "elsewhere")
     build(source)
-    assert built(tmp_path) == ["elsewhere", "temporary"]
+    assert folders_with_libraries(tmp_path) == ["elsewhere", "temporary"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_what_belongs_to_somebody_else_is_not_loaded(source, evil, tmp_path):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of files")
+def test_a_library_of_another_user_is_not_loaded(source, evil, tmp_path):
     build(source)
     kernels = tmp_path / "data" / "kernels"
     (path,) = kernels.iterdir()
-    replaced(path, evil)
+    replace(path, evil)
     os.chown(path, 12345, 12345)
     build(source)
     assert path.stat().st_uid == 0
-    replaced(path, evil)
+    replace(path, evil)
     os.chown(kernels, 12345, 12345)
     build(source)
-    assert built(tmp_path) == ["data", "temporary"]
+    assert folders_with_libraries(tmp_path) == ["data", "temporary"]
     (own,) = (tmp_path / "temporary").iterdir()
     (path,) = own.iterdir()
-    replaced(path, evil)
+    replace(path, evil)
     os.chown(own, 12345, 12345)
-    build(source)  # for this process alone
+    build(source)  # only for this process
     assert list((tmp_path / "temporary").iterdir()) == [own]
 
 
@@ -149,21 +149,21 @@ def test_what_belongs_to_somebody_else_is_not_loaded(source, evil, tmp_path):
         lambda content: content[:100] + b"x" + content[101:],
         lambda content: content[:-32],
     ],
-    ids=["half of it", "a byte short", "zeros", "another byte", "without its digest"],
+    ids=["first half", "one byte missing", "zeros", "one byte changed", "without its digest"],
 )
-def test_a_library_that_is_not_whole_is_built_anew(damage, source, tmp_path):
+def test_an_incomplete_library_is_rebuilt(damage, source, tmp_path):
     build(source)
     (path,) = (tmp_path / "data" / "kernels").iterdir()
-    whole = path.read_bytes()
-    path.unlink()  # this process has it loaded: what follows must be another file
-    path.write_bytes(damage(whole))
+    content = path.read_bytes()
+    path.unlink()  # this process has loaded it, so the damaged one must be another file
+    path.write_bytes(damage(content))
     build(source)
     assert path.read_bytes()[-32:] == hashlib.sha256(path.read_bytes()[:-32]).digest()
     assert list((tmp_path / "data" / "kernels").iterdir()) == [path]
 
 
-@pytest.mark.parametrize("reason", ["a file where a folder would be", "no home folder"])
-def test_where_a_library_cannot_be_kept_it_is_used_all_the_same(reason, source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("reason", ["a file instead of the folder", "no home folder"])
+def test_a_library_that_cannot_be_cached_is_still_used(reason, source, tmp_path, monkeypatch):
     if reason == "no home folder":
         monkeypatch.delenv("DESIGNSPACE_DATA")
         monkeypatch.setattr("pathlib.Path.home", _no_home)
@@ -176,7 +176,7 @@ def _no_home():
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_libraries_that_are_loaded_one_after_another_are_not_confused(source, tmp_path):
+def test_libraries_loaded_one_after_another_are_not_confused(source, tmp_path):
     build(source)
     other = tmp_path / "six.c"
     other.write_text("int six(void) { return 6; }\n")
@@ -184,13 +184,13 @@ def test_libraries_that_are_loaded_one_after_another_are_not_confused(source, tm
     assert build(source)
 
 
-def test_a_compiler_that_fails_is_logged(tmp_path, monkeypatch, caplog):
+def test_a_failure_of_the_compiler_is_logged(tmp_path, monkeypatch, caplog):
     source = tmp_path / "wrong.c"
     source.write_text("not C")
     monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path))
     with caplog.at_level(logging.WARNING):
         assert compiled.build("some", [source], ["-O1"]) is None
-    assert "going on without compiled some: " in caplog.text
+    assert "continuing without compiled some: " in caplog.text
     assert list((tmp_path / "kernels").iterdir()) == []
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)

@@ -7,7 +7,7 @@ from designspace.support.errors import RunError
 from designspace.support.files import atomic_writer, read_json, write_folder, write_json, write_text, write_together
 
 
-def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
+def test_a_failed_write_keeps_the_old_content_and_leaves_no_temporary_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
@@ -37,19 +37,19 @@ def test_nan_is_not_written_as_json(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cut_json_is_named(tmp_path):
+def test_an_error_in_json_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text('{"error": 1')
-    with pytest.raises(RunError, match=r"a\.json is not whole JSON"):
+    with pytest.raises(RunError, match=r"a\.json is not valid JSON"):
         read_json(tmp_path / "a.json")
 
 
-def test_a_folder_that_is_a_file_is_a_run_error(tmp_path):
+def test_a_file_instead_of_a_folder_is_a_run_error(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(RunError, match="cannot write"):
         write_text(tmp_path / "a" / "b.txt", "x")
 
 
-def test_a_full_disk_keeps_what_was_there(full_disk):
+def test_a_full_disk_keeps_the_old_file(full_disk):
     path = full_disk / "a.txt"
     write_text(path, "old")
     with pytest.raises(RunError, match="cannot write .*: (No space left on device|File too large)"):
@@ -58,8 +58,8 @@ def test_a_full_disk_keeps_what_was_there(full_disk):
     assert [file.name for file in full_disk.iterdir()] == ["a.txt"]
 
 
-def test_texts_in_pieces_are_written_together_or_not_at_all(tmp_path):
-    def pieces(fails):
+def test_texts_in_parts_are_written_all_or_none(tmp_path):
+    def parts(fails):
         yield "new\n"
         if fails:
             raise ValueError("no more")
@@ -68,14 +68,14 @@ def test_texts_in_pieces_are_written_together_or_not_at_all(tmp_path):
     first, second = tmp_path / "a.txt", tmp_path / "b.txt"
     write_together({first: "old", second: "old"})
     with pytest.raises(ValueError, match="no more"):
-        write_together({first: "new", second: pieces(fails=True)})
+        write_together({first: "new", second: parts(fails=True)})
     assert (first.read_text(), second.read_text()) == ("old", "old")
-    write_together({first: "new", second: pieces(fails=False)})
+    write_together({first: "new", second: parts(fails=False)})
     assert (first.read_text(), second.read_text()) == ("new", "new\nlines\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
 
-def test_a_folder_appears_whole_or_is_brought_up_to_date(tmp_path):
+def test_a_folder_is_created_complete_or_updated(tmp_path):
     old = os.umask(0o022)
     try:
         write_folder(tmp_path / "new" / "folder", {"a": b"1", "b": b"2"})
@@ -90,7 +90,7 @@ def test_a_folder_appears_whole_or_is_brought_up_to_date(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["folder"]
 
 
-def test_a_folder_that_cannot_be_written_leaves_no_part_of_it(tmp_path, full_disk):
+def test_a_folder_that_cannot_be_written_leaves_no_files(tmp_path, full_disk):
     with pytest.raises(RunError, match="cannot write"):
         write_folder(full_disk / "folder", {"a": b"x", "b": bytes(100_000)})
     assert not list(full_disk.iterdir())

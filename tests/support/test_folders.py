@@ -11,7 +11,7 @@ from designspace.support.folders import default_root, expanded
 
 @pytest.fixture
 def homeless(monkeypatch):
-    """A process of a user that has no home folder: HOME is not set and the user's number has no name."""
+    """A user without a home folder: HOME is not set and the user id has no name."""
 
     def unknown(*_):
         raise KeyError("uid not found")
@@ -22,11 +22,11 @@ def homeless(monkeypatch):
     monkeypatch.setattr("pwd.getpwnam", unknown)
 
 
-def test_without_a_home_folder_the_error_says_what_to_set(homeless, monkeypatch):
+def test_without_a_home_folder_the_error_names_the_variable_to_set(homeless, monkeypatch):
     with pytest.raises(InputError, match=r"no home folder \(HOME is not set\).*export DESIGNSPACE_DATA="):
         default_root()
     for path in ("~/images", "~nobody-of-that-name/images"):
-        with pytest.raises(InputError, match="type the whole path"):
+        with pytest.raises(InputError, match="type the full path"):
             expanded(path)
     assert expanded("/images") == Path("/images")
     monkeypatch.setenv("DESIGNSPACE_DATA", "/data")
@@ -59,8 +59,8 @@ def test_no_command_ends_in_a_traceback_without_a_home_folder(line, tmp_path):
         f"runpy.run_module('designspace.{name}', run_name='__main__')\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "DESIGNSPACE_DATA")}
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert "Traceback" not in done.stderr
-    assert done.returncode in (0, 1, 2)
+    assert "Traceback" not in finished.stderr
+    assert finished.returncode in (0, 1, 2)

@@ -18,8 +18,8 @@ def root(tmp_path):
 
 
 def test_links_are_listed_and_never_followed(root):
-    found = {str(path.relative_to(root)) for path, _ in files_below(root)}
-    assert found == {"a/file", "a/link", "a/b/letter"}
+    paths = {str(path.relative_to(root)) for path, _ in files_below(root)}
+    assert paths == {"a/file", "a/link", "a/b/letter"}
     assert dict(files_below(root))[root / "a" / "file"] == 5
     assert list(files_below(root / "a" / "link")) == []
     assert list(files_below(root / "a" / "file")) == []
@@ -35,12 +35,12 @@ def test_links_themselves_are_removed(root):
 
 
 @pytest.mark.parametrize("path", ["a/link/letter", "a/b/../../../outside/letter", "../outside/letter", "a/b"])
-def test_nothing_is_removed_beyond_a_link(root, path):
+def test_files_behind_a_link_are_not_removed(root, path):
     with pytest.raises((OSError, ValueError)):
         remove(root / path, root)
 
 
-def test_folders_that_hold_something_stay(root):
+def test_folders_that_are_not_empty_stay(root):
     (root / "c" / "d").mkdir(parents=True)
     remove_empty_folders(root)
     assert not (root / "c").exists()

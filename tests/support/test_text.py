@@ -36,14 +36,14 @@ def test_counts_have_singular_and_plural(count, noun, text):
 @pytest.mark.parametrize(
     "code", [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x202E, 0x2028, 0x2067, 0xDC80]
 )
-def test_what_a_terminal_obeys_is_spelt_out(code):
+def test_control_characters_are_escaped(code):
     assert not is_printable(f"a{chr(code)}b")
     shown = printable(f"a{chr(code)}b")
     assert chr(code) not in shown
     assert shown.isprintable()
 
 
-def test_text_stays_as_it_is():
+def test_ordinary_text_is_unchanged():
     text = "Zürich, 東京, naïve 👩‍🔬 1\t2\n"
     assert printable(text) == text
 
@@ -51,7 +51,7 @@ def test_text_stays_as_it_is():
 @pytest.mark.parametrize(
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "plain", "'tis", "", "a=b", "'"]
 )
-def test_cells_are_never_formulas_and_read_back(text):
+def test_cells_are_never_formulas_and_are_read_back_unchanged(text):
     cell = to_cell(text)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert from_cell(cell) == text
@@ -88,11 +88,11 @@ def test_the_closest_name_comes_first(given, meant):
     assert suggest(given, NAMES).startswith(f"did you mean {meant}? choose from: ")
 
 
-def test_names_that_are_close_to_nothing():
+def test_names_without_a_similar_one():
     assert closest("x", NAMES) == []
     assert suggest("colour", NAMES) == f"choose from: {', '.join(NAMES)}"
 
 
-def test_a_long_list_is_cut_where_a_name_is_close():
+def test_a_long_list_is_shortened_if_a_name_is_close():
     names = [f"network{i}" for i in range(30)]
     assert suggest("netwrk7", names) == "did you mean network7? choose from: network7, network17, network27 and 27 more"

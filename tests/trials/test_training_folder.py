@@ -141,7 +141,7 @@ def test_a_train_json_of_another_program_is_not_a_run(folder, tmp_path):
     with pytest.raises(InputError, match="holds none"):
         find_runs(tmp_path)
     (run,) = find_runs(folder.path)
-    with pytest.raises(RunError, match="not whole JSON"):
+    with pytest.raises(RunError, match="not valid JSON"):
         run.trial_keys()
 
 

@@ -13,7 +13,7 @@ import torch
 
 from designspace.models.weights import gluon
 from designspace.models.weights.files import read_state_dict
-from designspace.support.download import Download, NotThere, receive
+from designspace.support.download import Download, DownloadError, receive
 from designspace.support.errors import RunError
 from designspace.support.files import sha256_of, write_text
 from designspace.support.folders import default_root
@@ -47,7 +47,7 @@ def fetch(downloads: Sequence[Download], cache: Path | None = None) -> Path:
     for download in downloads:
         try:
             return _receive(download, folder)
-        except NotThere as error:
+        except DownloadError as error:
             problems.append(f"  {download.url}: {error}")
     targets = "\n".join(f"  {folder / d.file} ({_describe_digest(d)})" for d in files.values())
     raise RunError(
@@ -131,7 +131,7 @@ def _receive(download: Download, folder: Path) -> Path:
     """Fetch a file into the cache.
 
     Raises:
-        NotThere: the address does not respond, the download breaks off, or it is another file.
+        DownloadError: the address does not respond, the download breaks off, or it is another file.
         RunError: the cache cannot be written.
     """
     path = folder / download.file
@@ -141,7 +141,7 @@ def _receive(download: Download, folder: Path) -> Path:
             new = Path(name) / download.file
             receive(new, download)
             if problem := _check_content(new, download, folder):
-                raise NotThere(f"it is another file: {problem}")
+                raise DownloadError(f"it is another file: {problem}")
             new.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error

@@ -147,7 +147,7 @@ def test_a_bad_mirror_is_told_and_the_next_one_asked(server, tmp_path, monkeypat
 
 def test_a_body_without_end(server, tmp_path, monkeypatch):
     monkeypatch.setattr(downloading, "LIMIT_BYTES", 3_000_000)
-    with pytest.raises(RunError, match=r"it goes on after 3\.00 MB"):
+    with pytest.raises(RunError, match=r"the file is larger than 3\.00 MB"):
         fetch([Download(address(server, "endless"))], tmp_path)
     assert files(tmp_path / "weights") == []
 
@@ -284,12 +284,16 @@ def test_processes_do_not_hurt_each_other(server, tmp_path):
 @pytest.mark.parametrize(
     ("url", "digest", "message"),
     [
-        ("ftp://host/a.pth", "", "https, http, file addresses; not from 'ftp://host/a.pth'"),
-        ("data:,hello", "", "not from 'data:,hello'"),
-        ("https://host/", "", "not from 'https://host/'"),
-        ("https://host/a/..", "", "not from"),
-        ("https://host/a.pth", "12ab", "'12ab' is no sha256 digest: 8 to 64 hex digits"),
-        ("https://host/a.pth", "x" * 64, "is no sha256 digest"),
+        (
+            "ftp://host/a.pth",
+            "",
+            "'ftp://host/a.pth' is not the address of a file; files can be fetched from: https, http, file",
+        ),
+        ("data:,hello", "", "'data:,hello' is not the address"),
+        ("https://host/", "", "'https://host/' is not the address"),
+        ("https://host/a/..", "", "is not the address of a file"),
+        ("https://host/a.pth", "12ab", "'12ab' is not a sha256 digest, which has 8 to 64 hex digits"),
+        ("https://host/a.pth", "x" * 64, "is not a sha256 digest"),
     ],
 )
 def test_addresses_and_digests_are_checked(url, digest, message):
