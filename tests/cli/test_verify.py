@@ -269,7 +269,7 @@ def test_weights_of_another_network(capsys, folder, tmp_path):
     arguments = (f"data={thousand}", f"weights={tmp_path}/x.pth")
     code, _, errors = typed(capsys, "model=regnety_200mf", *arguments)
     assert code == 2
-    assert "these keys are not those of regnety_200mf" in errors
+    assert "these are not the keys of regnety_200mf" in errors
     code, output, errors = typed(capsys, "model=regnetx_200mf", *arguments, "crop=32", "images=1000", "batch_size=250")
     assert code == 0, errors
     assert rows(output.partition("\n\n")[0])["licence"] == "unknown"
