@@ -110,8 +110,12 @@ def _usage(network: Network, info: ModelInfo) -> str:
     else:
         side = f"shorter side resized to {preset.resize} pixels ({preset.interpolation})"
         size = f"{side}, then the central {preset.crop} x {preset.crop} pixels cropped"
-    return f"""Images: {channels}; {size}; values from 0 to 1. Then, for each channel, subtract the
-mean {_numbers(preset.mean)} and divide by the standard deviation {_numbers(preset.std)}.
+    return f"""Prepare images as follows:
+
+- channels: {channels}
+- size: {size}
+- values: scale them to 0..1, subtract the mean {_numbers(preset.mean)} and divide by the standard deviation
+  {_numbers(preset.std)}, channel by channel
 
 ```python
 import designspace, torch

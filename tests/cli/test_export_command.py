@@ -103,7 +103,7 @@ def test_the_model_card_has_all_facts(run, exported, data_root):
         "| measured on | 200 test images of patterns |",
         "| rank | 1 of 2 trained networks |",
         "ranked by their error on these same images, so for the best ones it is too low on average",
-        f"subtract the\nmean {mean} and divide by the standard deviation {std}.",
+        f"subtract the mean {mean} and divide by the standard deviation\n  {std},",
         "9 pattern 9",
         "multiply-adds",
         "Seed 0, 2 epochs",

@@ -274,7 +274,7 @@ def test_weights_of_another_network_are_rejected(capsys, folder, tmp_path):
     arguments = (f"data={thousand}", f"weights={tmp_path}/x.pth")
     code, _, errors = run_command(capsys, "model=regnety_200mf", *arguments)
     assert code == 2
-    assert "these keys are not those of regnety_200mf" in errors
+    assert "these are not the keys of regnety_200mf" in errors
     code, output, errors = run_command(
         capsys, "model=regnetx_200mf", *arguments, "crop=32", "images=1000", "batch_size=250"
     )

@@ -1,7 +1,7 @@
-"""Exported models compute what the module does, at any batch and image size, and the module stays as it was.
+"""Exported models give the outputs of the module at any batch and image size, and exporting does not change the module.
 
-The published networks are exported at full depth and width by experiments/benchmark_export; here are small ones of
-every kind that is among them, for an exporter's time grows with the number of layers.
+experiments/benchmark_export exports the published networks at full depth and width; these tests use small networks of
+the same kinds, because the exporter's time grows with the number of layers.
 """
 
 import functools
@@ -23,7 +23,7 @@ LARGE = [size for size in SIZES if size[1] > 32]
 SMALL = {"stem": "cifar", "stem_width": 8, "in_channels": 1, "num_classes": 10, "resolution": 28, "flops": (2e5, 6e5)}
 
 
-def test_whatever_a_published_network_has_is_exported_here():
+def test_the_exported_networks_cover_the_published_ones():
     covered = set().union(*(traits(network) for network in EXPORTED.values()))
     for name in catalog.names():
         assert traits(catalog.get(name)) <= covered, name
@@ -43,15 +43,15 @@ def test_onnx_computes_the_same(name, path):
     assert [entry.name for entry in path.parent.iterdir()] == ["model.file"]
 
 
-def drawn():
-    """The least deep network of those with a radix of 4 that a space draws, in four stages."""
+def sample_network():
+    """Return the shallowest network with a radix of 4 that a space draws, in four stages."""
     population = space("RegNeSt", **SMALL).sample(40)
     return min((network for network in population if network.radix == 4), key=lambda network: network.depth)
 
 
-@pytest.mark.parametrize("name", [*EVERYTHING, "drawn"])
+@pytest.mark.parametrize("name", [*EVERYTHING, "sample_network"])
 def test_torch_export_computes_the_same(name, path):
-    model = model_with_varied_state(drawn() if name == "drawn" else EVERYTHING[name])
+    model = model_with_varied_state(sample_network() if name == "sample_network" else EVERYTHING[name])
     to_torch_export(model, path, 64)
     program = torch.export.load(path).module()
     model.eval()
@@ -72,8 +72,8 @@ def test_torchscript_traces_compute_the_same(name):
             torch.testing.assert_close(traced(x), model(x))
 
 
-def test_torch_export_is_of_the_sizes_it_says(path):
-    """Also where the last map has one pixel at the resolution of the data; a size that it is not of is refused."""
+def test_torch_export_accepts_only_the_documented_sizes(path):
+    """This holds even if the last map has one pixel at the resolution of the data; other sizes are rejected."""
     stages = tuple(Stage(1, 8, 2, 1, 4) for _ in range(5))
     model = model_with_varied_state(Network(Stem("cifar", 8), stages, num_classes=5, in_channels=1)).eval()
     to_torch_export(model, path, 28)
@@ -85,38 +85,38 @@ def test_torch_export_is_of_the_sizes_it_says(path):
         program(images(model.network, (1, 64, 64)))
 
 
-def watched(model):
-    """Everything of a model that an export might change."""
+def snapshot(model):
+    """Return everything in a model that an export might change."""
     weight = model.stem[0].conv.weight if hasattr(model.stem[0], "conv") else model.stem.conv.weight
     state = {key: value.clone() for key, value in model.state_dict().items()}
     return state, model.training, weight.stride(), [len(module._forward_hooks) for module in model.modules()]
 
 
-def test_exporting_leaves_everything_as_it_was(path):
+def test_exporting_does_not_change_the_model(path):
     model = model_with_varied_state(EXPORTED["average-pool shortcut of stride 3"])
     model.to(memory_format=torch.channels_last)
     model.stages[0].eval()  # a frozen stage
-    called = []
-    model.stem.register_forward_hook(lambda *_: called.append("hook"))
-    model.stem.register_forward_pre_hook(lambda *_: called.append("pre"))
-    (state, *rest), modes = watched(model), [module.training for module in model.modules()]
+    hook_calls = []
+    model.stem.register_forward_hook(lambda *_: hook_calls.append("hook"))
+    model.stem.register_forward_pre_hook(lambda *_: hook_calls.append("pre"))
+    (state, *others), modes = snapshot(model), [module.training for module in model.modules()]
     random, threads = torch.get_rng_state(), torch.get_num_threads()
     to_onnx(model, path)
     check_onnx(path, model, SIZES[:1])
     to_torch_export(model, path, 64)
-    (state_after, *rest_after), modes_after = watched(model), [module.training for module in model.modules()]
-    assert rest_after == rest
+    (state_after, *others_after), modes_after = snapshot(model), [module.training for module in model.modules()]
+    assert others_after == others
     assert modes_after == modes
     assert all(torch.equal(state_after[key], value) for key, value in state.items())
-    assert not called
+    assert not hook_calls
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.get_num_threads() == threads
     assert not any("LeafSpec" in str(entry) for entry in warnings.filters)
     model(images(model.network, SIZES[0]))
-    assert called == ["pre", "hook"]
+    assert hook_calls == ["pre", "hook"]
 
 
-def test_a_difference_is_found(path):
+def test_check_onnx_detects_a_difference(path):
     model = model_with_varied_state(SIMPLER["single"])
     to_onnx(model, path)
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_a_difference_is_found(path):
     assert check_onnx(path, model, [(1, 28, 28)]) > 1e-2
 
 
-def test_a_file_that_is_no_onnx_file_is_told(path):
+def test_a_file_that_is_not_onnx_is_an_error(path):
     for content in (b"", b"onnx" * 100):
         path.write_bytes(content)
         with pytest.raises(RunError, match="onnxruntime cannot run .*model.file"):
@@ -134,16 +134,16 @@ def test_a_file_that_is_no_onnx_file_is_told(path):
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_package_that_is_missing_is_named_with_what_installs_it(name, path, monkeypatch):
-    """With an import that finds no such package, as on a machine without it."""
-    really = importlib.import_module
+def test_a_missing_package_is_named_with_its_installation(name, path, monkeypatch):
+    """The import fails as on a machine without the package."""
+    import_module = importlib.import_module
 
-    def without(wanted, *rest):
-        if wanted == name:
-            raise ModuleNotFoundError(f"No module named {wanted!r}")
-        return really(wanted, *rest)
+    def without(package, *others):
+        if package == name:
+            raise ModuleNotFoundError(f"No module named {package!r}")
+        return import_module(package, *others)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    needs = functools.partial(check_onnx, path, AnyNet(SIMPLER["single"]), SIZES)
+    check = functools.partial(check_onnx, path, AnyNet(SIMPLER["single"]), SIZES)
     with pytest.raises(InputError, match=f"needs the package {name}: pip install onnx onnxscript onnxruntime"):
-        (needs if name == "onnxruntime" else check_onnx_packages)()
+        (check if name == "onnxruntime" else check_onnx_packages)()

@@ -1,4 +1,4 @@
-"""The networks of a run as trained modules."""
+"""Loading the trained networks of a run."""
 
 import dataclasses
 import hashlib
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def _images_in_the_usual_place(data_root, monkeypatch):
-    """A copy of a run does not know where else they are."""
+def _images_in_the_default_folder(data_root, monkeypatch):
+    """Set the folder of images, because a copied run has no record of another one."""
     monkeypatch.setenv("DESIGNSPACE_DATA", str(data_root))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, data_root):
-    """A run of four networks that was left when one of them was not trained and another had failed."""
+    """A run of four networks, of which two are done, one has failed and one is waiting."""
     run = make_run(tmp_path_factory.mktemp("best") / "run", n=2)
     launch(run, data_root, CPU[:1])
     run.create(read_population(run.path).space.sample(4), {"command": "sample", "commit": "abc"})
@@ -43,27 +43,27 @@ def trained(tmp_path_factory, data_root):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy to break."""
+    """A copy of the run for tests that change it."""
     shutil.copytree(trained.path, tmp_path / "run")
     return RunFolder(tmp_path / "run")
 
 
-def ranked(run):
+def ranked_ids(run):
     gathered = run.gather()
     error, id_ = gathered.header.index("final_error"), gathered.header.index("id")
     done = [row for row in gathered.rows if row[error] is not None]
     return [row[id_] for row in sorted(done, key=lambda row: (row[error], row[id_]))]
 
 
-def test_the_best_of_the_results_can_be_loaded(trained):
+def test_the_best_results_can_be_loaded(trained):
     results = designspace.Results.read(trained.path)
-    for rank, id_ in enumerate(ranked(trained), start=1):
+    for rank, id_ in enumerate(ranked_ids(trained), start=1):
         assert results.best(2).load(rank).network.id == id_
-    assert results.where("final_error < 101").best().load().network.id == ranked(trained)[0]
+    assert results.where("final_error < 101").best().load().network.id == ranked_ids(trained)[0]
 
 
-def test_a_copy_of_a_run_says_itself_where_its_images_are(run, data_root, monkeypatch, tmp_path):
-    """Its launches are those of the run that it was copied from, and say nothing of it."""
+def test_a_copied_run_finds_its_images_by_its_own_note(run, data_root, monkeypatch, tmp_path):
+    """Its launches belong to the run from which it was copied, and do not record the folder of images."""
     monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(InputError, match="patterns"):
         designspace.load(run.path)
@@ -73,43 +73,43 @@ def test_a_copy_of_a_run_says_itself_where_its_images_are(run, data_root, monkey
 
 def test_a_loaded_network_has_the_error_of_its_trial(trained, data_root):
     images = data.load("patterns", data_root, RECIPE.train_images, RECIPE.test_images)
-    for rank, id_ in enumerate(ranked(trained), start=1):
+    for rank, id_ in enumerate(ranked_ids(trained), start=1):
         model = designspace.load(trained.path, rank=rank)
         assert model.network.id == id_
         assert not model.training
-        preset, told = model.weights.preset, model.weights.about["result"]
+        preset, result = model.weights.preset, model.weights.about["result"]
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preset.mean, preset.std))
         prepared = (torch.tensor(images.test_images) / 255 - mean) / std
         with torch.inference_mode():
             wrong = (model(prepared).argmax(1) != torch.tensor(images.test_labels)).sum().item()
-        assert 100 * wrong / len(prepared) == told["final_error"]
-        assert told["final_error"] == trained.trial(id_).state().result.final_error
+        assert 100 * wrong / len(prepared) == result["final_error"]
+        assert result["final_error"] == trained.trial(id_).state().result.final_error
 
 
-def test_the_best_is_the_default_and_an_id_names_any(trained):
-    best, second = ranked(trained)
+def test_the_best_is_the_default_and_an_id_selects_any(trained):
+    best, second = ranked_ids(trained)
     assert designspace.load(str(trained.path)).network.id == best
     model = designspace.load(trained.path, id=second)
     assert model.network.id == second
     assert model.weights.about["selection"]["rank"] == 2
 
 
-def test_it_is_known_what_the_weights_are(trained, data_root):
-    known = designspace.load(trained.path).weights
-    assert (known.preset.crop, known.preset.resize, known.preset.mean) == (
+def test_weights_are_described(trained, data_root):
+    info = designspace.load(trained.path).weights
+    assert (info.preset.crop, info.preset.resize, info.preset.mean) == (
         16,
         16,
         data.facts("patterns", data_root).mean,
     )
-    assert known.classes[9] == "pattern 9"
-    assert known.about["recipe"] == RECIPE.to_dict()
+    assert info.classes[9] == "pattern 9"
+    assert info.about["recipe"] == RECIPE.to_dict()
     selection = {"rank": 1, "done": 2, "failed": 1, "unfinished": 1, "trials": 4, "run": "run", "space": "AnyNetXA"}
-    assert known.about["selection"] == selection
-    assert known.about["provenance"][0] == {"command": "sample", "commit": "abc"}
-    assert "256 training images of patterns" in known.origin
+    assert info.about["selection"] == selection
+    assert info.about["provenance"][0] == {"command": "sample", "commit": "abc"}
+    assert "256 training images of patterns" in info.origin
 
 
-def test_a_partly_finished_run_says_so(trained, run, caplog):
+def test_a_partly_finished_run_is_logged(trained, run, caplog):
     with caplog.at_level(logging.INFO):
         designspace.load(trained.path)
         designspace.load(trained.path, rank=2)
@@ -130,9 +130,9 @@ def test_ties_are_ranked_by_id(run):
     assert [designspace.load(run.path, rank=rank).network.id for rank in (1, 2)] == [first, second]
 
 
-def test_what_cannot_be_chosen_says_what_there_is(trained, tmp_path):
+def test_errors_list_what_can_be_loaded(trained, tmp_path):
     path, ids = trained.path, trained.ids()
-    for options, words in (
+    for options, message in (
         ({"rank": 3}, r"has 2 trained networks, so none of rank 3 \(1 failed, 0 running, 1 waiting\); train more: "),
         ({"rank": 0}, "rank must be a whole number >= 1, not 0"),
         ({"rank": "1"}, "rank must be a whole number >= 1, not '1'"),
@@ -142,26 +142,26 @@ def test_what_cannot_be_chosen_says_what_there_is(trained, tmp_path):
         ({"id": ids[3]}, rf"network {ids[3]} in .* is not done but waiting"),
         ({"device": "toaster"}, "device 'toaster' cannot be used"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=message):
             designspace.load(path, **options)
     with pytest.raises(
         InputError, match=r"has no trained networks, so none of rank 1 \(0 failed, 0 running, 2 waiting"
     ):
         designspace.load(make_run(tmp_path / "new", n=2).path)
-    for nothing in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(InputError, match=f"{nothing} is neither a run folder .* nor a model folder"):
-            designspace.load(nothing)
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=f"{folder} is neither a run folder .* nor a model folder"):
+            designspace.load(folder)
 
 
-def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run, data_root):
-    best = ranked(run)[0]
+def test_a_deleted_checkpoint_can_be_restored_as_the_error_says(run, data_root):
+    best = ranked_ids(run)[0]
     before = designspace.load(run.path).state_dict()
     errors = numbers(run)
     run.trial(best).checkpoint.unlink()
-    words = (
+    message = (
         rf"checkpoint\.pt is missing; was it deleted by designspace\.clean\? .* delete .*{best} and resume: python -m"
     )
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(RunError, match=message):
         designspace.load(run.path)
     shutil.rmtree(run.trial(best).path)
     run.trial(run.ids()[3]).write_failure(TrialFailure("error", "spares the test some seconds"))
@@ -171,7 +171,7 @@ def test_a_deleted_checkpoint_is_told_and_comes_back_by_what_the_error_says(run,
     assert all(torch.equal(again[key], value) for key, value in before.items())
 
 
-def test_the_checkpoints_that_clean_keeps_are_those_of_the_best(run):
+def test_clean_keeps_the_checkpoints_of_the_best_networks(run):
     for id_ in run.ids()[:2]:
         path = run.trial(id_).path / "result.json"
         write_json(path, {**read_json(path), "final_error": 50.0})
@@ -184,7 +184,7 @@ def test_the_checkpoints_that_clean_keeps_are_those_of_the_best(run):
     designspace.load(run.path)
 
 
-def test_a_trainer_of_ones_own_that_wrote_no_checkpoint(run):
+def test_a_custom_trainer_without_checkpoint_is_an_error(run):
     text = (run.path / "recipe.yaml").read_text()
     (run.path / "recipe.yaml").write_text(text.replace("trainer: null", "trainer: mine:train"))
     for id_ in run.ids()[:2]:
@@ -193,19 +193,19 @@ def test_a_trainer_of_ones_own_that_wrote_no_checkpoint(run):
     run.trial(run.ids()[2]).clear_failure()
     with pytest.raises(InputError, match="checkpoint of another training: its recipe."):
         designspace.load(run.path)
-    run.trial(ranked(run)[0]).checkpoint.unlink()
+    run.trial(ranked_ids(run)[0]).checkpoint.unlink()
     with pytest.raises(RunError, match="to keep the weights, mine:train must write it"):
         designspace.load(run.path)
 
 
 class MakeFolder:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("executed",)
 
 
-def rewritten(path, change):
+def rewrite_checkpoint(path, change):
     """Change the content of a checkpoint, and make its digest right again."""
     state = torch.load(io.BytesIO(path.read_bytes()[:-32]), weights_only=True)
     change(state)
@@ -219,7 +219,7 @@ def reshape(state):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (
             lambda state: state.update(evil=MakeFolder()),
@@ -238,10 +238,10 @@ def reshape(state):
         (reshape, r"head.classifier.bias has shape \(3,\), not \(10,\)"),
     ],
 )
-def test_a_checkpoint_with_something_else_in_it_is_told_and_not_executed(run, change, words, tmp_path, monkeypatch):
+def test_a_checkpoint_with_wrong_content_is_an_error_and_never_executed(run, change, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rewritten(run.trial(ranked(run)[0]).checkpoint, change)
-    with pytest.raises(RunError, match=words) as caught:
+    rewrite_checkpoint(run.trial(ranked_ids(run)[0]).checkpoint, change)
+    with pytest.raises(RunError, match=message) as caught:
         designspace.load(run.path)
     assert "checkpoint.pt" in str(caught.value)
     assert not (tmp_path / "executed").exists()
@@ -250,21 +250,21 @@ def test_a_checkpoint_with_something_else_in_it_is_told_and_not_executed(run, ch
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-1000], lambda data: b"", lambda data: data[:-5000] + data[-4999:]]
 )
-def test_a_damaged_checkpoint_is_told(run, damage):
-    path = run.trial(ranked(run)[0]).checkpoint
+def test_a_damaged_checkpoint_is_an_error(run, damage):
+    path = run.trial(ranked_ids(run)[0]).checkpoint
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(RunError, match=r"checkpoint\.pt is damaged or was cut off"):
         designspace.load(run.path)
 
 
-def test_a_checkpoint_of_another_trial_is_told(run):
-    best, second = ranked(run)
+def test_a_checkpoint_of_another_trial_is_an_error(run):
+    best, second = ranked_ids(run)
     shutil.copy(run.trial(second).checkpoint, run.trial(best).checkpoint)
     with pytest.raises(InputError, match=f"is a checkpoint of another training: its network is {second}, not {best}"):
         designspace.load(run.path)
 
 
-def test_a_model_folder_is_loaded_with_no_run_around(run, tmp_path):
+def test_a_model_folder_is_loaded_without_its_run(run, tmp_path):
     model = designspace.load(run.path)
     write_model(tmp_path / "best", model, model.weights)
     shutil.rmtree(run.path)

@@ -1,4 +1,4 @@
-"""One network's training into a folder, in this process."""
+"""Training one network into a folder, in this process."""
 
 import contextlib
 import csv
@@ -44,58 +44,64 @@ def folder(training):
     return training.run.trial_folder
 
 
+<<<<<<< HEAD
 def go(training, retry_policy=None, **options):
     training.run.record(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
     return train_in_process(training, Ranks(), CPU, retry_policy or RetryPolicy(), {}, **options)
+=======
+def run_training(training, effort=None, **options):
+    training.run.ask(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
+    return train_here(training, Ranks(), CPU, effort or Effort(), {}, **options)
+>>>>>>> h_models_library
 
 
-def elsewhere(training, path, **changes):
-    """The same training, or one that differs, in another folder."""
+def in_folder(training, path, **changes):
+    """Return the same training, or one with changes, in another folder."""
     return dataclasses.replace(training, run=TrainingFolder(path, dataclasses.replace(training.trial, **changes)))
 
 
 def with_recipe(training, **changes):
     recipe = dataclasses.replace(training.trial.recipe, **changes)
-    return elsewhere(training, training.run.path, recipe=recipe)
+    return in_folder(training, training.run.path, recipe=recipe)
 
 
-def at_step(number, action):
-    """A callback that does something before a step, counted from 1."""
+def before_step(number, action):
+    """Return a callback that runs an action before a step, counted from 1."""
     steps = iter(range(1, 1000))
     return lambda: action() if next(steps) == number else None
 
 
 def weights(path):
-    """The state dict of a model folder, as bytes: the order within the file is another each time."""
+    """Return the state dict of a model folder as bytes, because the order within the file varies."""
     return {key: value.numpy().tobytes() for key, value in designspace.load(path).state_dict().items()}
 
 
-def tell(number):
+def send_signal(number):
     return lambda: os.kill(os.getpid(), number)
 
 
-def test_the_folder_is_a_model_that_train_would_have_trained(folder, training, network, recipe, data, tmp_path):
-    told = []
-    result = go(training, on_epoch=lambda history: told.append(len(history)))
+def test_the_model_folder_equals_the_result_of_train(folder, training, network, recipe, data, tmp_path):
+    epochs_seen = []
+    result = run_training(training, on_epoch=lambda history: epochs_seen.append(len(history)))
     alone = train(network, recipe, data, seed=5, checkpoint=tmp_path / "alone.pt")
     assert dataclasses.replace(result, train_s=0) == dataclasses.replace(alone, train_s=0)
     state = torch.load(tmp_path / "alone.pt", weights_only=True)["model"]
     model = designspace.load(folder.path)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert told == [1, 2, 3, 4]
-    known = model.weights
-    assert (known.name, known.classes, known.licence) == ("striped", CLASSES, OWN_LICENCE)
-    assert known.origin == "trained from scratch on 70 training images of stripes"
-    assert (known.preset.crop, known.preset.mean) == (10, (0.4, 0.4))
-    assert known.about["result"]["final_error"] == result.final_error
-    assert known.about["provenance"] == [{"command": "train"}]
+    assert epochs_seen == [1, 2, 3, 4]
+    info = model.weights
+    assert (info.name, info.classes, info.licence) == ("striped", CLASSES, OWN_LICENCE)
+    assert info.origin == "trained from scratch on 70 training images of stripes"
+    assert (info.preset.crop, info.preset.mean) == (10, (0.4, 0.4))
+    assert info.about["result"]["final_error"] == result.final_error
+    assert info.about["provenance"] == [{"command": "train"}]
     card = (folder.path / "README.md").read_text()
     assert f"**{result.final_error:.2f}%** (top-1)" in card
     assert "rank" not in card
 
 
-def test_what_is_written_of_the_epochs(folder, training):
-    go(training)
+def test_history_events_and_log_record_every_epoch(folder, training):
+    run_training(training)
     with folder.history_table.open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
@@ -109,38 +115,38 @@ def test_what_is_written_of_the_epochs(folder, training):
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Interrupted)])
-def test_told_to_stop_it_goes_on_later_to_the_same_bits(folder, training, tmp_path, number, kind):
-    """There are four steps an epoch: the signal comes in the third epoch."""
+def test_a_stopped_training_resumes_bitwise_identically(folder, training, tmp_path, number, kind):
+    """There are four steps per epoch, so the signal arrives in the third epoch."""
     assert steps_per_epoch(training.trial.recipe, training.images) == 4
     before = signal.getsignal(number)
     with pytest.raises(kind):
-        go(training, on_step=at_step(10, tell(number)))
+        run_training(training, on_step=before_step(10, send_signal(number)))
     assert signal.getsignal(number) is before
     assert len(folder.read_history()) == 2
     assert "stopped in epoch 3, before step 2 of 4" in folder.log.read_text()
     assert not (folder.path / "network.json").exists()
-    told = []
-    go(training, on_epoch=lambda history: told.append(len(history)))
-    assert told == [2, 3, 4]
-    whole = elsewhere(training, tmp_path / "whole")
-    go(whole)
-    assert weights(folder.path) == weights(whole.run.path)
+    epochs_seen = []
+    run_training(training, on_epoch=lambda history: epochs_seen.append(len(history)))
+    assert epochs_seen == [2, 3, 4]
+    uninterrupted = in_folder(training, tmp_path / "uninterrupted")
+    run_training(uninterrupted)
+    assert weights(folder.path) == weights(uninterrupted.run.path)
     without_times = [
-        [dataclasses.replace(one, wall_s=0) for one in each.run.trial_folder.read_history()]
-        for each in (training, whole)
+        [dataclasses.replace(record, wall_s=0) for record in each.run.trial_folder.read_history()]
+        for each in (training, uninterrupted)
     ]
     assert without_times[0] == without_times[1]
-    shown = [
+    all_curves = [
         {tag: curve for tag, curve in curves(each.run.events).items() if tag != "images_per_s"}
-        for each in (training, whole)
+        for each in (training, uninterrupted)
     ]
-    assert shown[0] == shown[1]
+    assert all_curves[0] == all_curves[1]
     assert len(list(training.run.events.iterdir())) == 2
 
 
 @pytest.mark.parametrize("lost", ["history", "events", "checkpoint"])
-def test_killed_at_the_worst_moment(folder, training, monkeypatch, lost):
-    """Between two writes at the end of an epoch; or the checkpoint is damaged, and the training begins anew."""
+def test_a_training_killed_between_two_writes_resumes(folder, training, monkeypatch, lost):
+    """It is killed between two writes at the end of an epoch; or the checkpoint is damaged, and it starts anew."""
 
     class Killed(BaseException):
         pass
@@ -151,60 +157,60 @@ def test_killed_at_the_worst_moment(folder, training, monkeypatch, lost):
     with monkeypatch.context() as patched, contextlib.suppress(Killed):
         if lost == "history":
             patched.setattr(TrialFolder, "write_history", kill)
-            go(training)
+            run_training(training)
         elif lost == "events":
             patched.setattr(one_network.EventFile, "add", kill)
-            go(training)
+            run_training(training)
         else:
-            go(training, on_step=at_step(10, kill))
+            run_training(training, on_step=before_step(10, kill))
     assert folder.checkpoint.exists()
     if lost == "checkpoint":
         folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:-1])
-    result = go(training)
+    result = run_training(training)
     assert result.epochs == 4
     assert [step for step, _ in curves(training.run.events)["loss/train"]] == [1, 2, 3, 4]
     assert len(folder.read_history()) == 4
 
 
-def test_what_is_over_is_not_done_again(training, monkeypatch):
-    first = go(training)
+def test_a_done_training_is_not_repeated(training, monkeypatch):
+    first = run_training(training)
     monkeypatch.setattr(one_network, "build_initial_model", None)
-    assert go(training) == first
+    assert run_training(training) == first
 
 
-def test_another_training_is_refused(folder, training):
-    go(with_recipe(training, epochs=1))
+def test_another_training_is_rejected(folder, training):
+    run_training(with_recipe(training, epochs=1))
     before = weights(folder.path)
     with pytest.raises(InputError, match=r"holds another training \(recipe.epochs is 1 there and 4 here\)"):
-        go(training)
+        run_training(training)
     assert weights(folder.path) == before
 
 
-def test_one_waits_for_the_other(folder, training):
-    """The claim is there while the training runs, and gone afterwards."""
+def test_a_running_training_claims_its_folder(folder, training):
+    """The claim exists while the training runs, and not afterwards."""
     seen = []
-    go(training, on_step=lambda: seen.append(claims.current(folder.path).owner.pid))
+    run_training(training, on_step=lambda: seen.append(claims.current(folder.path).owner.pid))
     assert set(seen) == {os.getpid()}
     assert claims.current(folder.path) is None
 
 
-def test_a_loss_that_diverges(folder, training):
+def test_a_diverged_loss_is_an_error(folder, training):
     with pytest.raises(RunError, match=r"epoch \d is (nan|inf); a smaller recipe.lr than 1e\+20 may help"):
-        go(with_recipe(training, lr=1e20))
+        run_training(with_recipe(training, lr=1e20))
     assert "diverged: the training loss of epoch" in folder.log.read_text()
     assert TrialFolder(folder.path).state().failure.has_diverged
     assert not (folder.path / "network.json").exists()
 
 
 class Pair(Ranks):
-    """Rank 0 or 1 of two, of which the other has no checkpoint."""
+    """Rank 0 or 1 of two ranks, of which the other has no checkpoint."""
 
     def gather(self, value):
         return [value, b""] if self.rank == 0 else [b"another", value]
 
 
-def test_all_must_go_on_from_one_checkpoint(folder, training):
-    go(with_recipe(training, epochs=1))
+def test_all_ranks_must_resume_from_one_checkpoint(folder, training):
+    run_training(with_recipe(training, epochs=1))
     with pytest.raises(
         RunError, match=r"is not the same for rank 1 as for rank 0: choose out=... in a folder that all"
     ):
@@ -214,44 +220,50 @@ def test_all_must_go_on_from_one_checkpoint(folder, training):
     assert one_network._check_same_checkpoint(folder.path / "none.pt", Ranks()) == folder.path / "none.pt"
 
 
-def fails(error):
+def raise_in_training(error):
     def train_part(*_, **__):
         raise error
 
     return train_part
 
 
-def test_memory_that_runs_out(folder, training, monkeypatch):
-    monkeypatch.setattr(one_network, "train_part", fails(torch.cuda.OutOfMemoryError("CUDA out of memory")))
+def test_running_out_of_memory_gives_advice(folder, training, monkeypatch):
+    monkeypatch.setattr(one_network, "train_part", raise_in_training(torch.cuda.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(RunError, match=r"out of memory with 16 images at a time. recipe.accumulate=2 takes half"):
-        go(training)
+        run_training(training)
 
 
-def test_an_error_of_the_code_is_an_attempt_that_failed(folder, training, monkeypatch):
-    monkeypatch.setattr(one_network, "train_part", fails(ZeroDivisionError("a bug")))
+def test_an_error_of_the_code_is_a_failed_attempt(folder, training, monkeypatch):
+    monkeypatch.setattr(one_network, "train_part", raise_in_training(ZeroDivisionError("a bug")))
     for attempt in ("1", "2", "3, the last"):
+<<<<<<< HEAD
         with pytest.raises(RunError, match=r"^error: ZeroDivisionError: a bug; see .*log\.txt"):
             go(training)
         assert f"ZeroDivisionError: a bug (attempt {attempt})" in folder.log.read_text()
+=======
+        with pytest.raises(RunError, match=r"^error: ZeroDivisionError: a bug; more is in .*log\.txt"):
+            run_training(training)
+        assert f"ZeroDivisionError: a bug (try {attempt})" in folder.log.read_text()
+>>>>>>> h_models_library
     assert folder.log.read_text().count("Traceback") == 3
     with pytest.raises(
         RunError, match=r"has failed \(error: ZeroDivisionError: a bug\). To try again: .*designspace.retry"
     ):
-        go(training)
+        run_training(training)
     assert folder.state().failure.detail == "ZeroDivisionError: a bug"
 
 
-def test_a_lost_connection_is_another_process_s_failure(folder, training, monkeypatch):
-    monkeypatch.setattr(one_network, "train_part", fails(RuntimeError("Connection closed by peer")))
+def test_a_lost_connection_is_the_failure_of_another_process(folder, training, monkeypatch):
+    monkeypatch.setattr(one_network, "train_part", raise_in_training(RuntimeError("Connection closed by peer")))
     with pytest.raises(RunError, match="worker died: another process of the training ended"):
-        go(training)
+        run_training(training)
 
 
-def test_fine_tuning_is_told_of(folder, training, tmp_path):
-    go(training)
-    finer = elsewhere(training, tmp_path / "second", weights="of the first")
+def test_fine_tuning_is_recorded_in_the_origin(folder, training, tmp_path):
+    run_training(training)
+    finer = in_folder(training, tmp_path / "second", weights="of the first")
     start = Start("striped", training.trial.network, folder.path)
-    go(with_recipe(dataclasses.replace(finer, start=start, weight_source=True), lr=1e-9, epochs=1))
+    run_training(with_recipe(dataclasses.replace(finer, start=start, weight_source=True), lr=1e-9, epochs=1))
     model = designspace.load(tmp_path / "second")
     assert model.weights.origin == (
         "fine-tuned on 70 training images of stripes, "
@@ -276,7 +288,7 @@ def test_a_cancelled_training_stops(folder, training):
         training.run.launches()[0].cancel("somebody")
 
     with pytest.raises(RunError, match="cancelled by somebody; the same command resumes"):
-        go(with_recipe(training, epochs=100_000), on_step=at_step(5, cancel_at_once))
+        run_training(with_recipe(training, epochs=100_000), on_step=before_step(5, cancel_at_once))
     assert folder.state().status == "waiting"
     assert not folder.attempts()
     assert training.run.launches()[0].about()["ended"]
@@ -284,15 +296,19 @@ def test_a_cancelled_training_stops(folder, training):
 
 def test_a_training_that_takes_too_long_fails(folder, training):
     with pytest.raises(RunError, match="time limit: the trial took longer than trial_timeout_min allows"):
+<<<<<<< HEAD
         go(with_recipe(training, epochs=100_000), RetryPolicy(max_retries=0, trial_timeout_s=0.1))
+=======
+        run_training(with_recipe(training, epochs=100_000), Effort(max_retries=0, trial_timeout_s=0.1))
+>>>>>>> h_models_library
     assert TrialFolder(folder.path).state().failure.reason == "time limit"
 
 
-def test_a_process_that_was_lost_counts_as_an_attempt(folder, training):
+def test_a_lost_process_counts_as_an_attempt(folder, training):
     folder.path.mkdir()
     claim = claims.take(folder.path)
     gone = dataclasses.replace(claim.owner, pid=2**22 + 1, token="gone")
     claim.path.write_text(json.dumps(dataclasses.asdict(gone)))
-    go(training)
+    run_training(training)
     assert [attempt.failure.reason for attempt in folder.attempts()] == ["worker died"]
     assert folder.state().status == "done"

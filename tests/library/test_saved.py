@@ -1,4 +1,4 @@
-"""Model folders: what is written is read back, and nothing that somebody put there is believed or executed."""
+"""Model folders: written models are read back, and content from other sources is checked and never executed."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ NETWORK = Network(
     num_classes=3,
     in_channels=2,
 )
-KNOWN = ModelInfo(
+INFO = ModelInfo(
     "stripes",
     Preset(crop=9, resize=12, mean=(0.25, 0.5), std=(0.2, 0.3)),
     "made up",
@@ -46,7 +46,7 @@ def model():
 
 @pytest.fixture
 def folder(model, tmp_path):
-    write_model(tmp_path / "stripes", model, KNOWN)
+    write_model(tmp_path / "stripes", model, INFO)
     return tmp_path / "stripes"
 
 
@@ -54,30 +54,30 @@ def same(model, other):
     return all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-def test_what_is_written_is_read_back_wherever_the_folder_goes(model, folder, tmp_path):
+def test_a_moved_folder_is_read_back(model, folder, tmp_path):
     folder = folder.rename(tmp_path / "elsewhere")
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "network.json", "weights.safetensors"]
     again = read_model(folder)
     assert again.network == NETWORK
     assert not again.training
-    assert again.weights == KNOWN
+    assert again.weights == INFO
     assert again.state_dict().keys() == model.state_dict().keys()
     assert same(again, model)
     images = torch.randn(2, 2, 9, 9)
     assert torch.equal(again(images), model(images))
 
 
-def test_the_safetensors_file_says_what_it_is_of(folder):
+def test_the_safetensors_file_names_its_network(folder):
     with safetensors.safe_open(folder / "weights.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt", "network": NETWORK.id}
 
 
-def test_writing_leaves_the_model_as_it_was(model, tmp_path):
+def test_writing_does_not_change_the_model(model, tmp_path):
     model.double().train().to(memory_format=torch.channels_last)
-    kept = {key: value.clone() for key, value in model.state_dict().items()}
-    write_model(tmp_path / "a", model, KNOWN)
+    original = {key: value.clone() for key, value in model.state_dict().items()}
+    write_model(tmp_path / "a", model, INFO)
     assert model.training
-    assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+    assert all(torch.equal(original[key], value) for key, value in model.state_dict().items())
     assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
     again = read_model(tmp_path / "a")
     assert again.stem.conv.weight.dtype == torch.float32
@@ -85,55 +85,55 @@ def test_writing_leaves_the_model_as_it_was(model, tmp_path):
     assert torch.equal(again.stem.conv.weight, model.stem.conv.weight.float())
 
 
-def test_a_folder_that_holds_something_else_is_never_overwritten(model, folder, tmp_path):
+def test_a_folder_with_other_content_is_never_overwritten(model, folder, tmp_path):
     other = AnyNet(dataclasses.replace(NETWORK, radix=1))
     with pytest.raises(InputError, match=f"contains another network, {NETWORK.id}; it was not changed"):
-        write_model(folder, other, KNOWN)
+        write_model(folder, other, INFO)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("all of it")
     (tmp_path / "file").write_text("")
     for name in ("mine", "file"):
         with pytest.raises(InputError, match=f"{name} is not a model folder; it was not changed"):
-            write_model(tmp_path / name, model, KNOWN)
+            write_model(tmp_path / name, model, INFO)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "stripes"]
     assert same(read_model(folder), model)
 
 
-def test_the_same_network_may_be_written_again_and_other_files_stay(model, folder):
+def test_the_same_network_can_be_written_again_and_other_files_stay(model, folder):
     (folder / "notes.txt").write_text("mine")
     (folder / "model.onnx").write_bytes(b"of the old weights")
     newer = AnyNet(NETWORK, seed=4)
-    write_model(folder, newer, KNOWN)
+    write_model(folder, newer, INFO)
     assert same(read_model(folder), newer)
     names = ["README.md", "network.json", "notes.txt", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
-def test_a_folder_may_be_there_empty_and_those_above_may_be_missing(model, tmp_path):
+def test_an_empty_folder_is_used_and_missing_parents_are_created(model, tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "a" / "b"):
-        write_model(path, model, KNOWN)
+        write_model(path, model, INFO)
         assert same(read_model(path), model)
 
 
 def test_a_full_disk_leaves_nothing_behind(model, full_disk):
     big = AnyNet(dataclasses.replace(NETWORK, stages=(Stage(1, 128, 2, 1, 128),)))
     with pytest.raises(RunError, match="cannot write .*: (No space left on device|File too large)"):
-        write_model(full_disk / "big", big, KNOWN)
+        write_model(full_disk / "big", big, INFO)
     assert not list(full_disk.iterdir())
 
 
-def test_weights_that_are_not_numbers_are_not_written(model, tmp_path):
+def test_infinite_weights_are_not_written(model, tmp_path):
     with torch.no_grad():
         model.head.classifier.bias[1] = float("inf")
     with pytest.raises(InputError, match="head.classifier.bias has NaN or infinite values"):
-        write_model(tmp_path / "a", model, KNOWN)
+        write_model(tmp_path / "a", model, INFO)
     assert not list(tmp_path.iterdir())
 
 
 def rewrite(folder, content):
-    """Put other bytes in the place of the weights, and make network.json say that this is right."""
+    """Replace the bytes of the weights, and record their digest in network.json."""
     (folder / "weights.safetensors").write_bytes(content)
     edit(folder, lambda fields: fields.update(weights_sha256=hashlib.sha256(content).hexdigest()))
 
@@ -145,7 +145,7 @@ def edit(folder, change):
     path.write_text(json.dumps(fields))
 
 
-def test_damaged_weights_are_told(folder):
+def test_damaged_weights_are_errors(folder):
     path = folder / "weights.safetensors"
     whole = path.read_bytes()
     flipped = whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]
@@ -169,7 +169,7 @@ def test_damaged_weights_are_told(folder):
         lambda whole: pickle.dumps({"stem.conv.weight": Touch("executed")}),
     ],
 )
-def test_a_file_that_is_no_safetensors_file_is_told_and_not_executed(folder, content, tmp_path, monkeypatch):
+def test_a_file_that_is_not_safetensors_is_an_error_and_never_executed(folder, content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rewrite(folder, content((folder / "weights.safetensors").read_bytes()))
     with pytest.raises(RunError, match=r"weights\.safetensors is not a whole safetensors file"):
@@ -178,7 +178,7 @@ def test_a_file_that_is_no_safetensors_file_is_told_and_not_executed(folder, con
 
 
 class Touch:
-    """Makes a file when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, name):
         self.name = name
@@ -196,7 +196,7 @@ def with_(name, value):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (without("stem.norm.running_var"), "stem.norm.running_var is missing"),
         (with_("more", torch.zeros(1)), "it has 'more', which the network does not have"),
@@ -208,27 +208,27 @@ def with_(name, value):
         (lambda weights: weights.clear(), r"has 0 numbers, but network \w+ has 3,763 weights"),
     ],
 )
-def test_weights_of_something_else_are_told(model, folder, change, words):
+def test_weights_of_another_network_are_errors(model, folder, change, message):
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     change(weights)
     rewrite(folder, safetensors.torch.save(weights))
-    with pytest.raises(RunError, match=words) as caught:
+    with pytest.raises(RunError, match=message) as caught:
         read_model(folder)
     assert "weights.safetensors" in str(caught.value)
 
 
-def deep(fields):
+def make_deep(fields):
     fields["network"]["stages"][0]["depth"] = 10_000
 
 
-def edited(fields):
+def change_classes(fields):
     fields["network"]["num_classes"] = 4
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        (edited, f"was edited: its id is '{NETWORK.id}', but its network's is"),
+        (change_classes, f"was edited: its id is '{NETWORK.id}', but its network's is"),
         (lambda fields: fields.update(id="0" * 12), "was edited: its id is '000000000000'"),
         (lambda fields: fields.update(format=2), "has format 2, but this version reads format 1"),
         (lambda fields: fields.pop("network"), "it has no 'network'"),
@@ -248,15 +248,15 @@ def edited(fields):
         (lambda fields: fields.update(about={"provenance": 3}), "provenance must be a list"),
     ],
 )
-def test_a_description_that_does_not_hold_together_is_told(folder, change, words):
+def test_an_inconsistent_description_is_an_error(folder, change, message):
     edit(folder, change)
-    with pytest.raises(RunError, match=words) as caught:
+    with pytest.raises(RunError, match=message) as caught:
         read_model(folder)
     assert "network.json" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, "\x00\xff", '{"format": 1}'])
-def test_a_description_that_is_none_is_told(folder, text):
+def test_a_file_that_is_not_a_description_is_an_error(folder, text):
     (folder / "network.json").write_text(text)
     with pytest.raises(
         RunError, match=r"network\.json (is not valid JSON|must contain an object|does not describe a model)"
@@ -264,12 +264,12 @@ def test_a_description_that_is_none_is_told(folder, text):
         read_model(folder)
 
 
-def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
-    def grow(fields):
-        deep(fields)
+def test_a_huge_network_is_rejected_before_it_is_built(folder):
+    def enlarge(fields):
+        make_deep(fields)
         fields["id"] = Network.from_json(json.dumps(fields["network"])).id
 
-    edit(folder, grow)
+    edit(folder, enlarge)
     with pytest.raises(RunError, match=r"has [\d,]+ numbers, but network \w+ has [\d,]+ weights"):
         read_model(folder)
     (folder / "network.json").write_text(" " * 10_000_001)
@@ -277,35 +277,35 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(folder):
         read_model(folder)
 
 
-def test_what_a_later_version_adds_is_left_out(folder):
+def test_fields_of_later_versions_are_left_out(folder):
     published = {"weights": "mine", "top1": 12.5, "top5": None, "addresses": [], "energy": 3}
     edit(folder, lambda fields: fields.update(about={"published": published, "carbon": {}}))
-    assert read_model(folder).weights == KNOWN
+    assert read_model(folder).weights == INFO
 
 
-def test_what_is_known_of_a_published_network():
+def test_information_about_a_published_network():
     file = find_weights("regnetx_400mf", "timm")
-    known = published_info("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
-    assert (known.name, known.preset.crop, known.licence) == ("regnetx_400mf", 192, "MIT")
-    assert known.about["published"]["weights"] == "timm:pycls_in1k"
+    info = published_info("RegNetX-400MF", Weights({}, file, Preset(crop=192, resize=200), "a file", "MIT"))
+    assert (info.name, info.preset.crop, info.licence) == ("regnetx_400mf", 192, "MIT")
+    assert info.about["published"]["weights"] == "timm:pycls_in1k"
     assert published_info("regnetx_400mf", Weights({}, file, Preset(), "a file", "MIT"), 1).preset.mean == (0.449,)
-    json.dumps(known.to_dict())
+    json.dumps(info.to_dict())
     untrained = published_info("resnest101", None)
     assert (untrained.preset.crop, untrained.preset.resize) == (256, 293)
     assert "not trained" in untrained.origin
 
 
-def test_the_card_says_what_the_network_is_and_how_to_feed_it(folder, model):
+def test_the_card_describes_the_network_and_its_images(folder, model):
     shutil.copytree(folder, folder.parent / "this" / "folder")
     card = (folder / "README.md").read_text()
     assert card.startswith("# stripes\n")
     assert "2 c\\|d" not in card.split("Classes")[0]
-    for words in (
+    for text in (
         NETWORK.id,
-        "subtract the\nmean 0.25, 0.5 and divide by the standard deviation 0.2, 0.3",
+        "subtract the mean 0.25, 0.5 and divide by the standard deviation\n  0.2, 0.3,",
         "shorter side resized to 12 pixels (bilinear), then the central 9 x 9",
     ):
-        assert words in card
+        assert text in card
     assert "| 2 | 2 | 16 | 2 | 2 | 4 |" in card
     params = sum(parameter.numel() for parameter in model.parameters())
     assert f"{params / 1000:.2f} k parameters" in card
@@ -313,9 +313,9 @@ def test_the_card_says_what_the_network_is_and_how_to_feed_it(folder, model):
 
 
 def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path, model):
-    """A run's or a class's name may be any bytes; a training must not be lost at its end for it."""
-    strange = "caf\udce9"
-    known = dataclasses.replace(KNOWN, name=strange, classes=("a", strange, "c"))
-    write_model(tmp_path / "model", model, known)
-    assert read_model(tmp_path / "model").weights.classes == ("a", strange, "c")
+    """A run's or a class's name may be any bytes; a training must not fail at its end because of it."""
+    not_utf8 = "caf\udce9"
+    info = dataclasses.replace(INFO, name=not_utf8, classes=("a", not_utf8, "c"))
+    write_model(tmp_path / "model", model, info)
+    assert read_model(tmp_path / "model").weights.classes == ("a", not_utf8, "c")
     assert "caf\\udce9" in (tmp_path / "model" / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""What a training begins with."""
+"""Starts of trainings."""
 
 import dataclasses
 import json
@@ -27,9 +27,9 @@ NETWORK = Network(Stem("imagenet", 8), (Stage(1, 16, 2, 1, 8),), num_classes=6)
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model folder of six classes."""
-    known = ModelInfo("mine", Preset(24, 28), origin="a run of mine", licence="MIT")
-    write_model(tmp_path / "mine", AnyNet(NETWORK, seed=7), known)
+    """A model folder with six classes."""
+    info = ModelInfo("mine", Preset(24, 28), origin="a run of mine", licence="MIT")
+    write_model(tmp_path / "mine", AnyNet(NETWORK, seed=7), info)
     return tmp_path / "mine"
 
 
@@ -39,23 +39,31 @@ def same(model, state):
 
 def test_a_published_name():
     assert choose("RegNetX-200MF") == Start("regnetx_200mf", catalog.get("regnetx_200mf"))
-    words = {which: choose("regnetx_200mf").describe_weights(which) for which in (None, True, "timm")}
-    assert words == {None: "first weights", True: "its published weights", "timm": "its weights from timm"}
+    texts = {
+        weight_source: choose("regnetx_200mf").describe_weights(weight_source) for weight_source in (None, True, "timm")
+    }
+    assert texts == {None: "first weights", True: "its published weights", "timm": "its weights from timm"}
     with pytest.raises(InputError, match="regnetx_201mf"):
         choose("regnetx_201mf")
 
 
-def test_first_weights_are_those_that_train_begins_with():
+def test_random_weights_are_those_of_train():
     start = choose("regnetx_200mf")
     network = fit_to_images(start.network, channels=1, num_classes=10, stem="cifar")
     assert (network.stem, network.in_channels, network.num_classes) == (Stem("cifar", 32), 1, 10)
     assert network.stages == start.network.stages
+<<<<<<< HEAD
     for which in (None, False):
         initial = build_initial_model(start, network, which, RECIPE, 3)
         state = initial_model(network, RECIPE, 3).state_dict()
+=======
+    for weight_source in (None, False):
+        initial = build_initial_model(start, network, weight_source, RECIPE, 3)
+        state = first_model(network, RECIPE, 3).state_dict()
+>>>>>>> h_models_library
         assert same(initial.model, state) == set(state)
         assert (initial.source, initial.licence) == ("", OWN_LICENCE)
-        assert start.describe_weights(which) == "first weights"
+        assert start.describe_weights(weight_source) == "first weights"
 
 
 def test_weights_of_a_model_folder(folder):
@@ -69,8 +77,8 @@ def test_weights_of_a_model_folder(folder):
     assert set(CLASSIFIER) <= same(initial.model, fresh)
     assert initial.source == "mine, a run of mine"
     assert initial.licence == "that of the initial weights: MIT"
-    whole = build_initial_model(start, NETWORK, True, RECIPE, 0).model
-    assert same(whole, trained) == set(trained)
+    same_classes = build_initial_model(start, NETWORK, True, RECIPE, 0).model
+    assert same(same_classes, trained) == set(trained)
     with pytest.raises(InputError, match="has its own weights: weights=true, not weights=timm"):
         build_initial_model(start, NETWORK, "timm", RECIPE, 0)
 
@@ -90,7 +98,7 @@ def test_weights_of_a_file_for_another_number_of_channels(tmp_path):
     assert "unknown" in initial.licence
 
 
-def test_a_stem_of_another_shape_has_no_weights(folder):
+def test_weights_do_not_fit_a_stem_of_another_shape(folder):
     start = choose(str(folder))
     network = fit_to_images(NETWORK, 3, 6, stem="deep")
     assert build_initial_model(start, network, None, RECIPE, 0).model.network == network
@@ -100,7 +108,7 @@ def test_a_stem_of_another_shape_has_no_weights(folder):
         fit_to_images(NETWORK, 3, 6, stem="vit")
 
 
-def test_a_network_of_a_run_that_is_not_trained(tmp_path):
+def test_a_network_of_a_run_need_not_be_trained(tmp_path):
     run = make_run(tmp_path / "run", n=2)
     population = run.population()
     start = choose(None, run.path, id_=population.ids[1])
@@ -116,7 +124,7 @@ def test_a_network_of_a_run_that_is_not_trained(tmp_path):
         build_initial_model(start, start.network, True, RECIPE, 0)
 
 
-def test_one_thing_must_be_named(folder, tmp_path):
+def test_exactly_one_of_model_and_run_must_be_given(folder, tmp_path):
     for arguments in ((None, None), ("resnet50", tmp_path)):
         with pytest.raises(InputError, match=r"either model=... or run=... must be given"):
             choose(*arguments)
@@ -130,17 +138,17 @@ def test_one_thing_must_be_named(folder, tmp_path):
         choose(None, folder)
 
 
-def test_the_recipe_s_regularisers_are_in_the_module():
+def test_the_module_has_the_regularisation_of_the_recipe():
     recipe = dataclasses.replace(RECIPE, zero_init_residual=True)
     model = build_initial_model(choose("resnet50"), NETWORK, None, recipe, 0).model
     assert not model.stages[0][0].transform.conv3.norm.weight.any()
 
 
 def test_another_process_finds_the_same_weights(folder, tmp_path):
-    for model, which in (("regnetx_200mf", None), ("regnetx_200mf", "timm"), (str(folder), True)):
+    for model, weight_source in (("regnetx_200mf", None), ("regnetx_200mf", "timm"), (str(folder), True)):
         start = choose(model)
-        found = Start.from_dict(json.loads(json.dumps(start.to_dict(which))), start.network)
-        assert found == (dataclasses.replace(start, folder=start.folder if which else None), which)
+        restored = Start.from_dict(json.loads(json.dumps(start.to_dict(weight_source))), start.network)
+        assert restored == (dataclasses.replace(start, folder=start.folder if weight_source else None), weight_source)
     run = make_run(tmp_path / "run", n=2)
     start = choose(None, run.path, id_=run.ids()[1])
     assert Start.from_dict(start.to_dict(True), start.network) == (start, True)

@@ -12,7 +12,7 @@ PUBLISHED = "the published 81.03% (resnest:official)"
 
 
 @pytest.mark.parametrize(
-    ("top1", "words"),
+    ("top1", "text"),
     [
         (81.03, f"within 0.3 points of {PUBLISHED}"),
         (80.73, "within 0.3 points"),
@@ -22,31 +22,31 @@ PUBLISHED = "the published 81.03% (resnest:official)"
         (0.1, "80.93 points below"),
     ],
 )
-def test_the_tolerance_is_in_points(top1, words):
-    assert verdict(Verification(top1, 95.0, 50_000), PUBLISHED_TOP1, 0.3, []).startswith(f"top-1 is {words}")
+def test_the_tolerance_is_in_points(top1, text):
+    assert verdict(Verification(top1, 95.0, 50_000), PUBLISHED_TOP1, 0.3, []).startswith(f"top-1 is {text}")
 
 
-def test_what_was_measured_otherwise_does_not_compare(tmp_path):
+def test_other_measurements_are_not_comparable(tmp_path):
     labels = np.repeat(np.arange(1000), 50)
     imagenet = ImageFolder(tmp_path, tuple(f"n{i:08}" for i in range(1000)), ("x",) * 50_000, labels)
-    found = Verification(80.0, 95.0, 50_000)
-    assert differences(found, imagenet, Preset(), Preset()) == []
+    measured = Verification(80.0, 95.0, 50_000)
+    assert differences(measured, imagenet, Preset(), Preset()) == []
     other = Preset(288, 320, "bicubic")
-    said = differences(found, imagenet, other, Preset())
-    assert said == ["crop is 288, not 224", "resize is 320, not 256", "interpolation is bicubic, not bilinear"]
+    texts = differences(measured, imagenet, other, Preset())
+    assert texts == ["crop is 288, not 224", "resize is 320, not 256", "interpolation is bicubic, not bilinear"]
     few = Verification(80.0, 95.0, 49_999, ("broken",))
-    said = differences(few, imagenet, Preset(), Preset())
-    assert said == ["it is for ImageNet's 50,000 validation images in 1,000 classes, not for 49,999 in 1,000"]
-    assert verdict(few, PUBLISHED_TOP1, 0.3, said) == f"top-1 is not comparable with {PUBLISHED}: {said[0]}"
+    texts = differences(few, imagenet, Preset(), Preset())
+    assert texts == ["it is for ImageNet's 50,000 validation images in 1,000 classes, not for 49,999 in 1,000"]
+    assert verdict(few, PUBLISHED_TOP1, 0.3, texts) == f"top-1 is not comparable with {PUBLISHED}: {texts[0]}"
 
 
-def known(published=None):
+def info(published=None):
     return ModelInfo("x", Preset(), "a file", "MIT", published=published)
 
 
-def test_the_figure_is_that_of_the_weights_or_of_the_network():
+def test_the_published_top1_is_that_of_the_weights_or_the_network():
     published = PublishedAccuracy("resnest:official", 81.03)
-    assert published_top1("anything", known(published)) == PUBLISHED_TOP1
-    assert published_top1("runs/mine", known()) is None
-    assert published_top1("ResNet50", known()).top1 == 76.8
-    assert published_top1("resnet50", known(PublishedAccuracy("resnest:official"))) is None
+    assert published_top1("anything", info(published)) == PUBLISHED_TOP1
+    assert published_top1("runs/mine", info()) is None
+    assert published_top1("ResNet50", info()).top1 == 76.8
+    assert published_top1("resnet50", info(PublishedAccuracy("resnest:official"))) is None

@@ -20,7 +20,7 @@ from designspace.training import DeviceData, evaluate, train_model
 from designspace.training.devices import choose_device
 from designspace.trials.recipe import Recipe
 
-# Python 3.12 and later remark on a fork of a process with threads, which torch's loader makes.
+# From 3.12 on, Python warns if a process with threads is forked, as torch's loader does.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 GREYS = np.arange(7) * 40
@@ -29,7 +29,7 @@ GREY = Preset(8, 8, mean=(0.0,), std=(1 / 255,))
 
 
 class Nearest(nn.Module):
-    """Classes are shades of grey: the nearer to an image's, the likelier."""
+    """A model whose classes are shades of grey: the nearer to an image's shade, the likelier."""
 
     def __init__(self, classes=7):
         super().__init__()
@@ -39,8 +39,8 @@ class Nearest(nn.Module):
         return -(x.mean((1, 2, 3))[:, None] - self.greys).abs()
 
 
-def shades(folder, rows):
-    """Write images of one shade, class after class: for example {0: [3, 80]}."""
+def write_shades(folder, rows):
+    """Write images of one shade each, given by class: for example {0: [3, 80]}."""
     for label, values in rows.items():
         (folder / f"class {label}").mkdir(parents=True)
         for i, value in enumerate(values):
@@ -55,56 +55,56 @@ def seven(tmp_path):
     within = {0: [21, 41, 99], 4: [200, 240], 6: [141]}
     beyond = {0: [101, 240], 1: [240], 6: [139]}
     rows = {k: [*right[k], *within.get(k, []), *beyond.get(k, [])] for k in range(7)}
-    return shades(tmp_path / "seven", rows)
+    return write_shades(tmp_path / "seven", rows)
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (4, 2), (19, 0), (18, 2), (64, None)])
 def test_right_answers_are_counted_exactly(seven, batch_size, workers):
-    told = []
-    found = verify(
+    progress = []
+    result = verify(
         Nearest(),
         seven,
         GREY,
         device="cpu",
         batch_size=batch_size,
         workers=workers,
-        on_batch=lambda seen, right: told.append((seen, right)),
+        on_batch=lambda seen, right: progress.append((seen, right)),
     )
-    assert found == Verification(100 * 9 / 19, 100 * 15 / 19, 19)
-    assert [seen for seen, _ in told] == [min(19, batch_size * (i + 1)) for i in range(-(-19 // batch_size))]
-    assert told[-1] == (19, 9)
+    assert result == Verification(100 * 9 / 19, 100 * 15 / 19, 19)
+    assert [seen for seen, _ in progress] == [min(19, batch_size * (i + 1)) for i in range(-(-19 // batch_size))]
+    assert progress[-1] == (19, 9)
 
 
 def test_equal_logits_rank_by_class(tmp_path):
-    """A model that knows nothing always guesses the first class, then the second, and so on."""
-    images = shades(tmp_path, {label: [0] * (label + 1) for label in range(7)})
+    """A model with equal logits always guesses the first class, then the second, and so on."""
+    images = write_shades(tmp_path, {label: [0] * (label + 1) for label in range(7)})
     constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     nn.init.zeros_(constant[1].weight)
     nn.init.zeros_(constant[1].bias)
-    found = verify(constant, images, GREY, workers=0)
-    assert found == Verification(100 * 1 / 28, 100 * 15 / 28, 28)
+    result = verify(constant, images, GREY, workers=0)
+    assert result == Verification(100 * 1 / 28, 100 * 15 / 28, 28)
     nn.init.constant_(constant[1].bias, float("-inf"))
-    assert verify(constant, images, GREY, workers=0) == found
+    assert verify(constant, images, GREY, workers=0) == result
 
 
 @pytest.mark.parametrize("classes", [1, 2, 5])
-def test_with_few_classes_five_guesses_are_always_right(tmp_path, classes):
-    images = shades(tmp_path, {label: [240, 0] for label in range(classes)})
-    found = verify(Nearest(classes), images, GREY, workers=0)
-    assert found.top5 == 100
-    assert found.top1 == 100 / classes
+def test_five_guesses_are_always_right_for_few_classes(tmp_path, classes):
+    images = write_shades(tmp_path, {label: [240, 0] for label in range(classes)})
+    result = verify(Nearest(classes), images, GREY, workers=0)
+    assert result.top5 == 100
+    assert result.top1 == 100 / classes
 
 
 def test_one_image(tmp_path):
-    assert verify(Nearest(1), shades(tmp_path, {0: [9]}), GREY, workers=2) == Verification(100, 100, 1)
+    assert verify(Nearest(1), write_shades(tmp_path, {0: [9]}), GREY, workers=2) == Verification(100, 100, 1)
 
 
 def test_unreadable_images_are_left_out_and_named(seven):
     (seven.path / "class 0" / "0.png").write_bytes(b"")
     (seven.path / "class 6" / "2.png").unlink()
-    found = verify(Nearest(), seven, GREY, workers=2, batch_size=5)
-    assert found == Verification(100 * 8 / 17, 100 * 14 / 17, 17, found.unreadable)
-    empty, missing = found.unreadable
+    result = verify(Nearest(), seven, GREY, workers=2, batch_size=5)
+    assert result == Verification(100 * 8 / 17, 100 * 14 / 17, 17, result.unreadable)
+    empty, missing = result.unreadable
     assert "class 0/0.png: it is no image" in empty
     assert "class 6/2.png: No such file" in missing
     for path in seven.path.rglob("*.png"):
@@ -123,7 +123,7 @@ def test_an_anynet_on_photographs_agrees_with_a_plain_loop(tmp_path):
     model = AnyNet(Network(Stem("resnet", 8), (Stage(1, 16, 1, 1, 8), Stage(1, 32, 2, 1, 8)), num_classes=10), seed=3)
     preset = Preset(29, 35, "bicubic")
     images = ImageFolder.of(tmp_path)
-    found = verify(model, images, preset, workers=2, batch_size=7)
+    result = verify(model, images, preset, workers=2, batch_size=7)
     first = five = 0
     for path, label in zip(images.files, images.labels, strict=True):
         image = Image.open(tmp_path / path)
@@ -137,13 +137,13 @@ def test_an_anynet_on_photographs_agrees_with_a_plain_loop(tmp_path):
             guesses = model(x)[0].argsort(descending=True)[:5].tolist()
         first += guesses[0] == label
         five += label in guesses
-    assert found == Verification(100 * first / 40, 100 * five / 40, 40)
+    assert result == Verification(100 * first / 40, 100 * five / 40, 40)
     assert 0 < first < five < 40
 
 
 @pytest.fixture(scope="module")
 def trained(data_root):
-    """A small network, trained a little, and the images of one channel that it has not seen."""
+    """A small network after a short training, and test images of one channel."""
     images = data.load("patterns", data_root, train_images=1000, test_images=300)
     red = {split: getattr(images, split)[:, :1] for split in ("train_images", "test_images")}
     images = dataclasses.replace(images, mean=images.mean[:1], std=images.std[:1], **red)
@@ -153,16 +153,16 @@ def trained(data_root):
     return model, images
 
 
-def test_images_in_memory_agree_with_the_training_s_own_test(trained):
+def test_images_in_memory_agree_with_the_evaluation_in_training(trained):
     model, images = trained
-    found = verify(model, images)
-    assert found.top1 == pytest.approx(100 - evaluate(model, DeviceData.of(images)), abs=1e-9)
-    assert 20 < found.top1 < found.top5 < 100
-    assert found.images == 300
-    assert verify(model, images, Preset(mean=(0.9,), std=(0.1,))) != found
+    result = verify(model, images)
+    assert result.top1 == pytest.approx(100 - evaluate(model, DeviceData.of(images)), abs=1e-9)
+    assert 20 < result.top1 < result.top5 < 100
+    assert result.images == 300
+    assert verify(model, images, Preset(mean=(0.9,), std=(0.1,))) != result
 
 
-def test_the_same_images_in_a_folder_give_the_same_figures(trained, tmp_path):
+def test_the_same_images_in_a_folder_give_the_same_accuracy(trained, tmp_path):
     model, images = trained
     for i, (image, label) in enumerate(zip(images.test_images, images.test_labels, strict=True)):
         (tmp_path / f"{label}").mkdir(exist_ok=True)
@@ -188,7 +188,7 @@ def test_nan_is_an_error(seven):
         verify(model, seven, GREY, workers=2)
 
 
-def test_what_does_not_fit(tmp_path, seven, trained):
+def test_unsuitable_images_are_errors(tmp_path, seven, trained):
     network = trained[0].network
     with pytest.raises(InputError, match=f"folder {seven.path} has 7 classes, but the model has 10$"):
         verify(AnyNet(network), seven, GREY)
@@ -235,19 +235,19 @@ def test_devices():
             choose_device(name)
 
 
-class Fails(nn.Module):
-    """Runs out of memory, as torch says it."""
+class OutOfMemory(nn.Module):
+    """Runs out of memory with torch's error."""
 
     def forward(self, x):
         return torch.empty(2**60)
 
 
-def test_out_of_memory_says_what_to_do(seven):
+def test_out_of_memory_gives_advice(seven):
     with pytest.raises(RunError, match="out of memory with batches of 3 images; use a smaller batch_size"):
-        verify(Fails(), seven, GREY, batch_size=3, workers=0)
+        verify(OutOfMemory(), seven, GREY, batch_size=3, workers=0)
 
 
-def test_a_killed_reader_is_an_error_and_none_is_left(seven):
+def test_a_killed_reader_is_an_error_and_no_process_remains(seven):
     def children():
         return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
 

@@ -22,7 +22,7 @@ SMALL = Network(
 
 @st.composite
 def networks(draw):
-    """Small networks of every kind."""
+    """Draw small networks of every kind."""
     block = draw(st.sampled_from(BLOCKS))
     plain = block in PLAIN_CONVS
     radix = 0 if plain else draw(st.sampled_from((0, 1, 2, 4)))
@@ -51,8 +51,8 @@ def networks(draw):
     )
 
 
-def measured(model, resolution):
-    """Multiply-adds, parameters and activations by hooks on what really runs, in pycls's convention."""
+def measure(model, resolution):
+    """Measure multiply-adds, parameters and activations with hooks, in pycls's convention."""
     flops = activations = 0
 
     def count(layer, inputs, output):
@@ -76,17 +76,17 @@ def measured(model, resolution):
 
 @settings(max_examples=120, deadline=None)
 @given(networks(), st.integers(1, 41))
-def test_every_network_costs_what_the_closed_form_says(network, resolution):
-    assert measured(AnyNet(network), resolution) == complexity(network, resolution)
+def test_complexity_of_every_network_matches_the_closed_form(network, resolution):
+    assert measure(AnyNet(network), resolution) == complexity(network, resolution)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d", "regnety_200mf", "resnest50_fast_1s4x24d"])
-def test_published_networks_cost_what_the_closed_form_says(name):
-    assert measured(AnyNet(catalog.get(name)), 65) == complexity(catalog.get(name), 65)
+def test_complexity_of_published_networks_matches_the_closed_form(name):
+    assert measure(AnyNet(catalog.get(name)), 65) == complexity(catalog.get(name), 65)
 
 
 def gradients(network, x):
-    """The gradient of each parameter of a network whose squeezing ReLUs are not all off by chance."""
+    """Return the gradient of each parameter; biases keep the ReLUs of squeeze-and-excitation active."""
     model = AnyNet(network, seed=1)
     for module in model.modules():
         if isinstance(module, SqueezeExcitation):
@@ -105,7 +105,7 @@ def test_every_parameter_gets_a_finite_gradient(network, size):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_every_parameter_learns(block):
+def test_every_parameter_has_a_nonzero_gradient(block):
     plain = block in PLAIN_CONVS
     stages = (Stage(2, 16, 2, 1, 16 if plain else 8), Stage(1, 24, 2, 1, 24 if plain else 4))
     network = dataclasses.replace(
@@ -116,7 +116,7 @@ def test_every_parameter_learns(block):
         assert gradient.abs().sum() > 0, name
 
 
-def test_seed_alone_decides_the_weights():
+def test_only_the_seed_determines_the_weights():
     torch.manual_seed(5)
     before = torch.get_rng_state()
     model = AnyNet(SMALL, seed=3)
@@ -128,7 +128,7 @@ def test_seed_alone_decides_the_weights():
     assert not torch.equal(model.stem.conv.weight, other.stem.conv.weight)
 
 
-def test_first_weights_have_the_stated_distribution():
+def test_initial_weights_have_the_documented_distribution():
     model = AnyNet(catalog.get("regnety_400mf"), seed=0)
     conv = model.stages[3][2].transform.conv2.conv  # grouped: the fan-out counts all output channels
     assert conv.weight.std().item() == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.02)
@@ -139,7 +139,7 @@ def test_first_weights_have_the_stated_distribution():
     assert norm.bias.abs().sum() == norm.running_mean.abs().sum() == 0
 
 
-def test_linear_bottleneck_has_a_shortcut_only_where_the_shape_stays_and_no_final_relu():
+def test_linear_bottleneck_has_a_shortcut_only_for_equal_shapes_and_no_final_relu():
     stage = Stage(2, 8, 2, 0.5, 1)
     network = Network(Stem("cifar", 8), (stage,), block="bottleneck_linear")
     first, second = Block(network, stage, 8, first=True), Block(network, stage, 8, first=False)
@@ -150,17 +150,17 @@ def test_linear_bottleneck_has_a_shortcut_only_where_the_shape_stays_and_no_fina
     assert second(x).min() < 0
 
 
-def test_blocks_leave_their_input_as_it_was():
+def test_blocks_do_not_modify_their_input():
     for block in BLOCKS:
         stage = Stage(1, 8, 1, 1, 8)
         network = Network(Stem("cifar", 8), (stage,), block=block)
         x = torch.randn(2, 8, 6, 6)
-        kept = x.clone()
+        original = x.clone()
         Block(network, stage, 8, first=True)(x)
-        assert torch.equal(x, kept), block
+        assert torch.equal(x, original), block
 
 
-def test_memory_format_does_not_change_the_answer():
+def test_memory_format_does_not_change_the_output():
     network = dataclasses.replace(SMALL, radix=2, shortcut="avg_pool", downsampling="avg_pool_after")
     model = AnyNet(network).double().eval()
     x = torch.randn(2, 1, 15, 15, dtype=torch.float64)
@@ -177,7 +177,7 @@ def test_networks_can_be_exported(radix):
 
 
 @pytest.mark.parametrize("name", ["regnety_400mf", "resnest50", "resnet50"])
-def test_layers_are_as_many_as_the_module_has(name):
+def test_layer_counts_match_the_module(name):
     network = catalog.get(name)
     with torch.device("meta"):
         modules = [type(module).__name__ for module in AnyNet(network).modules()]

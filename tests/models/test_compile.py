@@ -1,4 +1,4 @@
-"""`torch.compile` captures every kind of network in one graph, and memory formats change no result."""
+"""`torch.compile` captures every kind of network in one graph, and memory formats do not change results."""
 
 import copy
 
@@ -12,21 +12,21 @@ KINDS = pytest.mark.parametrize("name", EVERYTHING)
 
 
 @pytest.mark.parametrize(
-    ("name", "made"),
+    ("name", "prepare"),
     [*((name, lambda model: model) for name in EVERYTHING), ("regnetx_200mf", fuse), ("resnest50", fuse)],
     ids=[*EVERYTHING, "regnetx_200mf, fused", "resnest50, fused"],
 )
 @pytest.mark.parametrize("training", [False, True])
-def test_one_graph_holds_all_of_it(name, training, made):
-    """The backend runs the captured graph as it is, so that no compiler is needed; `fullgraph` refuses any break."""
+def test_one_graph_contains_the_whole_network(name, training, prepare):
+    """The backend runs the captured graph without a compiler; `fullgraph` makes any graph break an error."""
     torch._dynamo.reset()
     model = model_with_varied_state(EVERYTHING[name]).train(training)
     reference = copy.deepcopy(model)
-    compiled = torch.compile(made(model), fullgraph=True, backend="eager")
+    compiled = torch.compile(prepare(model), fullgraph=True, backend="eager")
     x = images(model.network, SIZES[1])
-    given, expected = compiled(x), reference(x)
-    torch.testing.assert_close(given, expected)
-    given.square().mean().backward()
+    output, expected = compiled(x), reference(x)
+    torch.testing.assert_close(output, expected)
+    output.square().mean().backward()
     expected.square().mean().backward()
     for (key, parameter), other in zip(model.named_parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, msg=key)
@@ -35,8 +35,13 @@ def test_one_graph_holds_all_of_it(name, training, made):
 
 
 @KINDS
+<<<<<<< HEAD
 def test_channels_last_in_is_channels_last_all_through_and_gives_the_same(name):
     model = model_with_varied_state(EVERYTHING[name]).double().eval()
+=======
+def test_channels_last_is_preserved_and_does_not_change_the_output(name):
+    model = unusual(EVERYTHING[name]).double().eval()
+>>>>>>> h_models_library
     x = images(model.network, SIZES[1]).double()
     with torch.inference_mode():
         expected = model(x)

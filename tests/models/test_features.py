@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fused import shaken
+from test_fused import randomise_norms
 from torch import nn
 
 from designspace.models import AnyNet
@@ -29,34 +29,34 @@ def small(stem="deep", block="bottleneck", radix=2, shortcut="avg_pool", downsam
 @pytest.mark.parametrize(
     "name", ["resnest50", "regnety_400mf", "resnet50", "resnext50_32x4d", "resnest50_fast_2s2x40d"]
 )
-def test_maps_are_what_feature_info_says(name):
+def test_maps_match_feature_info(name):
     backbone = Backbone(AnyNet(catalog.get(name)).eval())
     info = backbone.feature_info
     assert info.reduction() == [2, 4, 8, 16, 32]
     assert info.channels()[1:] == [stage.width for stage in catalog.get(name).stages]
     with torch.no_grad():
         maps = backbone(images(1, 3, 97, 70, dtype=torch.float32))
-    for one, channels, reduction in zip(maps, info.channels(), info.reduction(), strict=True):
-        assert one.shape == (1, channels, -(-97 // reduction), -(-70 // reduction))
+    for feature_map, channels, reduction in zip(maps, info.channels(), info.reduction(), strict=True):
+        assert feature_map.shape == (1, channels, -(-97 // reduction), -(-70 // reduction))
 
 
-def test_chosen_maps_are_those_of_all_and_what_is_behind_is_left_out():
+def test_selected_maps_equal_those_of_all_and_later_stages_are_left_out():
     model = AnyNet(small()).double().eval()
-    everything = Backbone(model)(images(2, 3, 33, 30))
-    some = Backbone(model, (1, -2))
-    chosen = some(images(2, 3, 33, 30))
-    assert torch.equal(chosen[0], everything[1])
-    assert torch.equal(chosen[1], everything[2])
-    assert some.feature_info.get_dicts() == [
+    all_maps = Backbone(model)(images(2, 3, 33, 30))
+    backbone = Backbone(model, (1, -2))
+    selected = backbone(images(2, 3, 33, 30))
+    assert torch.equal(selected[0], all_maps[1])
+    assert torch.equal(selected[1], all_maps[2])
+    assert backbone.feature_info.get_dicts() == [
         {"index": 1, "num_chs": 8, "reduction": 8, "module": "stages.0"},
         {"index": 2, "num_chs": 16, "reduction": 16, "module": "stages.1"},
     ]
-    assert not any(name.startswith(("stages.2", "head")) for name in some.state_dict())
-    kept = model.state_dict()
-    assert all(torch.equal(value, kept[name]) for name, value in some.state_dict().items())
+    assert not any(name.startswith(("stages.2", "head")) for name in backbone.state_dict())
+    model_state = model.state_dict()
+    assert all(torch.equal(value, model_state[name]) for name, value in backbone.state_dict().items())
 
 
-def test_the_named_module_gives_the_map():
+def test_the_named_module_computes_the_map():
     for stem in ("deep", "resnet", "imagenet", "cifar"):
         backbone = Backbone(AnyNet(small(stem)).double().eval())
         seen: dict[str, torch.Tensor] = {}
@@ -69,7 +69,7 @@ def test_the_named_module_gives_the_map():
 
 
 @pytest.mark.parametrize("indices", [(), (2, 1), (0, 0), (4,), (-5,), (1, -3)])
-def test_impossible_maps_are_refused(indices):
+def test_invalid_out_indices_are_rejected(indices):
     with pytest.raises(InputError, match=r"out_indices must be indices from 0 to 3 in increasing order, not \["):
         Backbone(AnyNet(small()), indices)
 
@@ -85,26 +85,27 @@ def test_impossible_maps_are_refused(indices):
     st.integers(20, 41),
     st.integers(20, 41),
 )
-def test_a_dilated_network_gives_what_the_original_gives_and_more_in_between(
-    block, stem, shortcut, downsampling, radix, left_out, height, width
+def test_a_dilated_network_equals_the_original_at_its_pixels(
+    block, stem, shortcut, downsampling, radix, removed_strides, height, width
 ):
     network = small(stem, block, radix, shortcut, downsampling)
-    original = shaken(AnyNet(network)).double().eval()
-    if radix:  # attention sees the whole map, of which a dilated network has more: hold it fixed
+    original = randomise_norms(AnyNet(network)).double().eval()
+    if radix:  # attention pools the whole map, which is larger in a dilated network, so it is made constant
         for module in original.modules():
             if hasattr(module, "attend"):
                 nn.init.zeros_(module.squeeze.weight)
     strides = Backbone(original).feature_info.reduction()
-    dilated = AnyNet(network, output_stride=strides[-1] // 2**left_out).double().eval()
+    dilated = AnyNet(network, output_stride=strides[-1] // 2**removed_strides).double().eval()
     dilated.load_state_dict(original.state_dict())
     x = images(2, 3, height, width)
     backbone = Backbone(dilated)
-    kept = backbone.feature_info.reduction()
-    assert kept[-1] == strides[-1] // 2**left_out
-    for sparse, dense, stride, step in zip(Backbone(original)(x), backbone(x), strides, kept, strict=True):
-        factor = stride // step
-        torch.testing.assert_close(dense[:, :, ::factor, ::factor], sparse, rtol=1e-9, atol=1e-9)
-        assert dense.shape[2:] == (-(-height // step), -(-width // step))
+    reductions = backbone.feature_info.reduction()
+    assert reductions[-1] == strides[-1] // 2**removed_strides
+    all_maps = zip(Backbone(original)(x), backbone(x), strides, reductions, strict=True)
+    for original_map, dilated_map, stride, reduction in all_maps:
+        factor = stride // reduction
+        torch.testing.assert_close(dilated_map[:, :, ::factor, ::factor], original_map, rtol=1e-9, atol=1e-9)
+        assert dilated_map.shape[2:] == (-(-height // reduction), -(-width // reduction))
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -120,7 +121,7 @@ def test_output_strides_of_published_networks(name, stride):
         assert model(images(1, 3, 65, 96, dtype=torch.float32)).shape == (1, 1000)
 
 
-def test_strides_that_cannot_be_had_are_refused():
+def test_impossible_output_strides_are_rejected():
     with pytest.raises(
         InputError, match="output_stride=12 is not possible for this network; choose from: 2, 4, 8, 16, 32"
     ):
@@ -129,8 +130,8 @@ def test_strides_that_cannot_be_had_are_refused():
         AnyNet(catalog.get("resnest50"), output_stride=2)
 
 
-def test_frozen_norms_are_constants():
-    model = shaken(AnyNet(small())).double()
+def test_frozen_norms_are_constant():
+    model = randomise_norms(AnyNet(small())).double()
     expected = model.eval()(images(2, 3, 32, 32)).detach()
     names = list(model.state_dict())
     freeze_norms(model.train())
@@ -148,7 +149,7 @@ def test_frozen_norms_are_constants():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("options", [{}, {"drop_path": 0.3, "drop_block": 0.1}])
-def test_checkpointing_changes_no_number(dtype, options):
+def test_checkpointing_changes_no_gradient(dtype, options):
     network = small()
     results = []
     for checkpointing in (False, True):
@@ -157,7 +158,8 @@ def test_checkpointing_changes_no_number(dtype, options):
         torch.manual_seed(0)
         for _ in range(2):
             model(images(4, 3, 32, 32, dtype=dtype)).square().sum().backward()
-            sum(one.square().sum() for one in backbone(images(4, 3, 32, 32, dtype=dtype))).backward()
+            maps = backbone(images(4, 3, 32, 32, dtype=dtype))
+            sum(feature_map.square().sum() for feature_map in maps).backward()
         results.append(
             [tensor for m in (model, backbone) for tensor in (*(p.grad for p in m.parameters()), *m.buffers())]
         )
@@ -165,8 +167,8 @@ def test_checkpointing_changes_no_number(dtype, options):
         assert (plain is None and repeated is None) or torch.equal(plain, repeated)
 
 
-def test_checkpointing_keeps_less():
-    def kept(checkpointing):
+def test_checkpointing_saves_fewer_values():
+    def count_saved_values(checkpointing):
         total = 0
 
         def pack(tensor):
@@ -179,4 +181,4 @@ def test_checkpointing_keeps_less():
             model(images(2, 3, 64, 64, dtype=torch.float32))
         return total
 
-    assert kept(True) < 0.7 * kept(False)
+    assert count_saved_values(True) < 0.7 * count_saved_values(False)

@@ -1,4 +1,4 @@
-"""`fuse` changes no more than it says, and notices what changes afterwards."""
+"""`fuse` changes only what it documents, and detects later changes of the model."""
 
 import copy
 import re
@@ -8,8 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+<<<<<<< HEAD
 from kinds import EVERYTHING, images, model_with_varied_state
 from test_fused import counted
+=======
+from kinds import EVERYTHING, images, unusual
+from test_fused import record_calls
+>>>>>>> h_models_library
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -37,8 +42,13 @@ def classes(model):
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
+<<<<<<< HEAD
 def test_nothing_but_classes_changes_and_they_change_back(name):
     model = model_with_varied_state(EVERYTHING[name])
+=======
+def test_fuse_changes_only_classes_and_unfuse_restores_them(name):
+    model = unusual(EVERYTHING[name])
+>>>>>>> h_models_library
     names, kinds, state = [n for n, _ in model.named_modules()], classes(model), model.state_dict()
     assert fuse(model) is model
     assert [n for n, _ in model.named_modules()] == names
@@ -50,21 +60,21 @@ def test_nothing_but_classes_changes_and_they_change_back(name):
     assert not any("_plan" in module.__dict__ for module in model.modules())
 
 
-def test_for_a_block_of_code(monkeypatch):
-    called, model = counted(monkeypatch), AnyNet(NETWORK)
+def test_fused_is_limited_to_its_context(monkeypatch):
+    kernel_calls, model = record_calls(monkeypatch), AnyNet(NETWORK)
     plain = classes(model)
     with fused(model):
         model(X)
         with fused(model):
             pass
         assert classes(model) != plain
-    assert called
+    assert kernel_calls
     assert classes(model) == plain
     fuse(model)
-    kept = classes(model)
+    fused_classes = classes(model)
     with fused(model):
         pass
-    assert classes(model) == kept
+    assert classes(model) == fused_classes
 
 
 SCRIPT = """
@@ -77,13 +87,13 @@ assert libraries == [], libraries
 """
 
 
-def test_a_plain_model_asks_for_no_compiler_and_sets_nothing(tmp_path):
+def test_a_plain_model_needs_no_compiler_and_changes_no_settings(tmp_path):
     environment = {"DESIGNSPACE_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True, timeout=120)
     assert list(tmp_path.iterdir()) == []
 
 
-def tiny():
+def tiny_images():
     def part(count):
         generator = np.random.default_rng(count)
         return generator.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8), generator.integers(0, 5, count)
@@ -91,43 +101,43 @@ def tiny():
     return ImageData("tiny", *part(16), *part(8), 5, (0.5,) * 3, (0.25,) * 3)
 
 
-def test_training_and_verifying_use_kernels_and_leave_the_model_plain(monkeypatch):
-    called, model = counted(monkeypatch), AnyNet(NETWORK)
+def test_training_and_verification_use_kernels_and_leave_the_model_plain(monkeypatch):
+    kernel_calls, model = record_calls(monkeypatch), AnyNet(NETWORK)
     plain = classes(model)
-    train_model(model, Recipe(data="tiny", epochs=1, batch_size=8), tiny())
-    assert {"join_forward", "join_backward"} <= set(called)
-    called.clear()
-    verify(model, tiny(), device="cpu")
-    assert "join_forward" in called
-    assert "join_backward" not in called
+    train_model(model, Recipe(data="tiny", epochs=1, batch_size=8), tiny_images())
+    assert {"join_forward", "join_backward"} <= set(kernel_calls)
+    kernel_calls.clear()
+    verify(model, tiny_images(), device="cpu")
+    assert "join_forward" in kernel_calls
+    assert "join_backward" not in kernel_calls
     assert classes(model) == plain
 
 
 def outputs(model):
-    """What a model gives in both modes, without gradients and with them."""
-    found = []
+    """Return a model's outputs and gradients in both modes."""
+    results = []
     for training in (False, True):
         model.train(training)
         with torch.no_grad():
-            found.append(model(X))
+            results.append(model(X))
         loss = model(X).square().sum()
-        found += [loss.detach(), *torch.autograd.grad(loss, [*model.parameters()], allow_unused=True)]
-    return found
+        results += [loss.detach(), *torch.autograd.grad(loss, [*model.parameters()], allow_unused=True)]
+    return results
 
 
 class Scale(nn.Module):
-    """A shortcut that broadcasts: a kernel that read it as a whole map would read other memory."""
+    """A shortcut that broadcasts: a kernel that reads it as a whole map would read other memory."""
 
     def forward(self, x):
         return x.mean((1, 2, 3), keepdim=True)
 
 
-def forward_of_its_own(model):
+def override_forward(model):
     model.stages[0][0].transform.conv1.relu.forward = lambda x: x
 
 
-def cut_in_place(model):
-    """Structured pruning as it is often done: the same parameter objects with fewer values."""
+def prune_in_place(model):
+    """Prune channels in place: the parameter objects stay the same but have fewer values."""
     first, second = model.stages[0][0].transform.conv1, model.stages[0][0].transform.conv2
     first.conv.weight.data = first.conv.weight.data[:8]
     first.norm.weight.data, first.norm.bias.data = first.norm.weight.data[:8], first.norm.bias.data[:8]
@@ -135,15 +145,15 @@ def cut_in_place(model):
     second.conv.weight.data = second.conv.weight.data[:, : 8 // second.conv.groups]
 
 
-def thin(model):
+def make_noncontiguous(model):
     first = model.stages[0][0].transform.conv1
     first.conv.weight.data = first.conv.weight.data.repeat(1, 2, 1, 1)[:, ::2]  # not contiguous
 
 
 CHANGES = {
-    "forward of an instance": forward_of_its_own,
-    "weights apart in memory": thin,
-    "fewer values": cut_in_place,
+    "forward of an instance": override_forward,
+    "weights apart in memory": make_noncontiguous,
+    "fewer values": prune_in_place,
     "another stride": lambda m: (
         setattr(m.stages[1][0].transform.conv2.conv, "stride", (1, 1))
         or setattr(m.stages[1][0].shortcut.conv, "stride", (1, 1))
@@ -165,7 +175,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("block", ["bottleneck", "basic"])
-def test_what_changes_later_counts(change, block):
+def test_later_changes_take_effect(change, block):
     network = NETWORK
     if block == "basic":
         network = Network(
@@ -173,15 +183,15 @@ def test_what_changes_later_counts(change, block):
         )
     reference = model_with_varied_state(network)
     model = fuse(copy.deepcopy(reference))
-    for one in (model, reference):
-        outputs(one)
-        CHANGES[change](one)
+    for module in (model, reference):
+        outputs(module)
+        CHANGES[change](module)
     if change == "frozen":
         assert not any(p.requires_grad for p in model.stages[0][0].parameters())
-        for one in (model, reference):
-            one.train()(X).sum().backward()
-        for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-            assert (mine.grad is None) == (theirs.grad is None)
+        for module in (model, reference):
+            module.train()(X).sum().backward()
+        for actual, expected_value in zip(model.parameters(), reference.parameters(), strict=True):
+            assert (actual.grad is None) == (expected_value.grad is None)
         return
     try:
         expected = outputs(reference)
@@ -189,15 +199,15 @@ def test_what_changes_later_counts(change, block):
         with pytest.raises(RuntimeError, match=re.escape(str(error).splitlines()[0])):
             outputs(model)
         return
-    for mine, theirs in zip(outputs(model), expected, strict=True):
-        if theirs is None:
-            assert mine is None
+    for actual, expected_value in zip(outputs(model), expected, strict=True):
+        if expected_value is None:
+            assert actual is None
             continue
-        scale = max(1.0, theirs.abs().max().item())
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * scale)
+        scale = max(1.0, expected_value.abs().max().item())
+        torch.testing.assert_close(actual, expected_value, rtol=1e-3, atol=1e-4 * scale)
 
 
-def test_what_is_not_as_made_is_left_alone():
+def test_modified_modules_are_not_fused():
     model = AnyNet(NETWORK)
     block = model.stages[0][0]
     block.transform.conv1.relu = nn.SiLU()
@@ -210,8 +220,8 @@ def test_what_is_not_as_made_is_left_alone():
     assert type(block.transform.conv2) is not ConvNorm
 
 
-def test_modes_and_global_hooks_see_torchs_operators(monkeypatch):
-    called, model = counted(monkeypatch), fuse(AnyNet(NETWORK))
+def test_modes_and_global_hooks_see_the_operators_of_torch(monkeypatch):
+    kernel_calls, model = record_calls(monkeypatch), fuse(AnyNet(NETWORK))
 
     class Seen(TorchFunctionMode):
         def __init__(self):
@@ -232,12 +242,12 @@ def test_modes_and_global_hooks_see_torchs_operators(monkeypatch):
     finally:
         handle.remove()
     assert len(modules) == len(list(model.modules()))
-    assert called == []
+    assert kernel_calls == []
     model(X)
-    assert called
+    assert kernel_calls
 
 
-def test_patched_classes_count(monkeypatch):
+def test_patched_classes_take_effect(monkeypatch):
     model = fuse(AnyNet(NETWORK))
     model(X)
     calls = []
@@ -248,15 +258,22 @@ def test_patched_classes_count(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # torch uses it itself
+<<<<<<< HEAD
 def test_forward_derivatives_are_torchs():
     model = fuse(model_with_varied_state(NETWORK).eval())
+=======
+def test_forward_mode_derivatives_equal_those_of_torch():
+    model = fuse(unusual(NETWORK).eval())
+>>>>>>> h_models_library
     reference = unfuse(copy.deepcopy(model))
     direction = images(NETWORK, (3, 17, 15)).flip(0)
-    for got, expected in zip(*(torch.func.jvp(one, (X,), (direction,)) for one in (model, reference)), strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+    for actual, expected in zip(
+        *(torch.func.jvp(module, (X,), (direction,)) for module in (model, reference)), strict=True
+    ):
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_weights_that_change_between_forward_and_backward_are_an_error_as_in_torch():
+def test_changing_weights_between_forward_and_backward_is_an_error_as_in_torch():
     model = fuse(AnyNet(NETWORK))
     for name in ("stages.0.0.transform.conv2.conv", "stem.conv"):
         loss = model(X).square().sum()
@@ -266,7 +283,7 @@ def test_weights_that_change_between_forward_and_backward_are_an_error_as_in_tor
             loss.backward()
 
 
-def test_gradients_mapped_over_are_refused():
+def test_batched_gradients_are_rejected():
     model = fuse(AnyNet(NETWORK))
     x = X.clone().requires_grad_()
     with pytest.raises(RuntimeError, match=r"unfuse\(model\)"):
@@ -275,15 +292,15 @@ def test_gradients_mapped_over_are_refused():
     torch.autograd.grad(model(x).sum(0), x, torch.eye(5), is_grads_batched=True)
 
 
-def test_kernels_may_be_switched_off_while_a_model_is_fused(monkeypatch):
-    called, model = counted(monkeypatch), fuse(AnyNet(NETWORK))
+def test_kernels_can_be_disabled_while_a_model_is_fused(monkeypatch):
+    kernel_calls, model = record_calls(monkeypatch), fuse(AnyNet(NETWORK))
     monkeypatch.setenv("DESIGNSPACE_KERNELS", "1")
     try:
         kernels.use("torch")
         model(X)
-        assert called == []
+        assert kernel_calls == []
         assert fuse(AnyNet(NETWORK)) is not None
     finally:
         kernels.use("compiled")
     model(X)
-    assert called
+    assert kernel_calls

@@ -1,4 +1,4 @@
-"""The compiled passes against torch's own layers in float64."""
+"""Comparison of the compiled passes with torch's own layers in float64."""
 
 import copy
 import os
@@ -32,7 +32,7 @@ NETWORK = Network(
 
 @pytest.fixture(autouse=True)
 def _compiled():
-    """These tests are about the kernels, which Debian's and every cluster's C compiler builds."""
+    """Require the kernels, which the C compilers of Debian and of any cluster can build."""
     assert kernels.library() is not None
 
 
@@ -40,7 +40,7 @@ def images(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def shaken(module, seed=0):
+def randomise_norms(module, seed=0):
     """Give batch-norms weights and statistics that differ between channels."""
     generator = torch.Generator().manual_seed(seed)
     for layer in module.modules():
@@ -52,14 +52,14 @@ def shaken(module, seed=0):
 
 
 def identity(width):
-    """A convolution that changes nothing."""
+    """Return a convolution that does not change its input."""
     conv = nn.Conv2d(width, width, 1, groups=width, bias=False)
     nn.init.ones_(conv.weight)
     return conv
 
 
 def run(module, inputs, dtype, **arguments):
-    """Output, gradients of inputs and parameters, and buffers, of sum(output * fixed numbers)."""
+    """Return the output, the gradients of sum(output * fixed numbers), and the buffers."""
     module = copy.deepcopy(module).to(dtype)
     if dtype == torch.float32:
         fuse(module)
@@ -71,16 +71,16 @@ def run(module, inputs, dtype, **arguments):
 
 
 def assert_same(module, inputs, **arguments):
-    """Compiled float32 equals torch's float64 up to rounding."""
+    """Assert that compiled float32 equals torch's float64 up to rounding."""
     fast, reference = run(module, inputs, torch.float32, **arguments), run(module, inputs, torch.float64, **arguments)
     torch.testing.assert_close(fast[0].double(), reference[0], rtol=1e-4, atol=1e-4)
-    for got, expected in zip((*fast[1], *fast[2]), (*reference[1], *reference[2]), strict=True):
+    for actual, expected in zip((*fast[1], *fast[2]), (*reference[1], *reference[2]), strict=True):
         scale = max(1.0, expected.abs().max().item())
-        torch.testing.assert_close(got.double(), expected.double(), rtol=1e-3, atol=1e-4 * scale)
+        torch.testing.assert_close(actual.double(), expected.double(), rtol=1e-3, atol=1e-4 * scale)
 
 
 class Joined(nn.Module):
-    """A `ConvNorm` with a shortcut that is added before its ReLU: by `passes.conv_norm`, and in float64 by torch."""
+    """A `ConvNorm` with a shortcut that is added before its ReLU, run by `passes.conv_norm`, or in float64 by torch."""
 
     def __init__(self, layer):
         super().__init__()
@@ -96,20 +96,20 @@ class Joined(nn.Module):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 700), st.integers(1, 9), st.booleans(), st.booleans(), st.integers(0, 99))
-def test_norm_with_what_follows_equals_torch(count, width, side, relu, adds, seed):
+def test_norm_with_relu_and_shortcut_equals_torch(count, width, side, relu, has_shortcut, seed):
     if count * side * side == 1:
         count = 2
-    module = Joined(shaken(ConvNorm(width, width, 3, groups=width, relu=relu), seed))
-    module.conv.weight.data *= torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]])  # the kernels are in question, not it
+    module = Joined(randomise_norms(ConvNorm(width, width, 3, groups=width, relu=relu), seed))
+    module.conv.weight.data *= torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]])  # makes the convolution an identity
     x, shortcut = images(seed, count, width, side, side + 1), images(seed + 1, count, width, side, side + 1)
-    assert_same(module, [x, shortcut] if adds else [x])
+    assert_same(module, [x, shortcut] if has_shortcut else [x])
 
 
-def test_a_large_mean_loses_no_digits():
+def test_a_large_mean_does_not_reduce_precision():
     x = 1e3 + images(0, 4, 16, 32, 32)
-    got = passes.conv_norm(x, identity(16), nn.BatchNorm2d(16), relu=False)
+    actual = passes.conv_norm(x, identity(16), nn.BatchNorm2d(16), relu=False)
     expected = functional.batch_norm(x.double(), None, None, training=True)
-    torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-4)  # x itself has 6e-5 of rounding
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-3, atol=1e-4)  # x itself has 6e-5 of rounding
 
 
 @settings(max_examples=40, deadline=None)
@@ -118,19 +118,19 @@ def test_a_large_mean_loses_no_digits():
 )
 def test_split_attention_equals_torch(count, radix, cardinality, part, side):
     width = part * radix * cardinality
-    module = shaken(SplitAttention(width, radix=radix, cardinality=cardinality), radix)
+    module = randomise_norms(SplitAttention(width, radix=radix, cardinality=cardinality), radix)
     module.norm.eval()  # batch statistics of two almost equal numbers are mostly rounding
     assert_same(module, [images(side, count, width, side, side + 2)])
 
 
-def assert_threads_change_nothing(everything, threads):
-    """What a function gives is the same to the bit with one thread and with more."""
+def assert_threads_change_no_bit(compute, threads):
+    """Assert that a function returns bitwise identical tensors with one thread and with several."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        expected = everything()
+        expected = compute()
         torch.set_num_threads(threads)
-        assert all(torch.equal(got, alone) for got, alone in zip(everything(), expected, strict=True))
+        assert all(torch.equal(actual, alone) for actual, alone in zip(compute(), expected, strict=True))
     finally:
         torch.set_num_threads(before)
 
@@ -138,9 +138,9 @@ def assert_threads_change_nothing(everything, threads):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_number_of_threads_changes_no_bit(threads):
     x = images(0, 6, 40, 17, 19).contiguous(memory_format=torch.channels_last)
-    norm, splits = shaken(nn.BatchNorm2d(40)), shaken(nn.BatchNorm2d(40))
+    norm, splits = randomise_norms(nn.BatchNorm2d(40)), randomise_norms(nn.BatchNorm2d(40))
 
-    def everything():
+    def compute():
         learned, maps = copy.deepcopy(norm), x.clone().requires_grad_()
         y = passes.conv_norm(maps, identity(40), learned, True, x)
         attention = passes.Attention(lambda pooled: torch.cat([pooled, -pooled], 1), ())
@@ -148,66 +148,70 @@ def test_the_number_of_threads_changes_no_bit(threads):
         (y.sum() + (z * x[:, :20]).sum()).backward()
         return y.detach(), z.detach(), maps.grad, learned.weight.grad, learned.running_var
 
-    assert_threads_change_nothing(everything, threads)
+    assert_threads_change_no_bit(compute, threads)
 
 
-def counted(monkeypatch):
-    """Names of the kernels that are called from now on."""
-    called, call = [], passes.call
+def record_calls(monkeypatch):
+    """Return a list to which the names of all kernels that are called from now on are appended."""
+    kernel_calls, call = [], passes.call
     for module in (passes, convolutions):
-        monkeypatch.setattr(module, "call", lambda name, *arguments: (called.append(name), call(name, *arguments)))
-    return called
+        monkeypatch.setattr(
+            module, "call", lambda name, *arguments: (kernel_calls.append(name), call(name, *arguments))
+        )
+    return kernel_calls
 
 
-def test_a_whole_network_learns_alike_and_uses_the_kernels(monkeypatch):
-    called = counted(monkeypatch)
-    assert_same(shaken(AnyNet(NETWORK)), [images(3, 4, 3, 17, 15)])
-    assert {"norm_statistics", "norm_forward", "norm_backward", "splits_combine", "splits_backward"} <= set(called)
-    assert called.count("splits_combine") == NETWORK.depth
+def test_a_whole_network_equals_torch_and_uses_the_kernels(monkeypatch):
+    kernel_calls = record_calls(monkeypatch)
+    assert_same(randomise_norms(AnyNet(NETWORK)), [images(3, 4, 3, 17, 15)])
+    assert {"norm_statistics", "norm_forward", "norm_backward", "splits_combine", "splits_backward"} <= set(
+        kernel_calls
+    )
+    assert kernel_calls.count("splits_combine") == NETWORK.depth
 
 
 def test_evaluation_without_gradients_is_fused_too(monkeypatch):
-    model = fuse(shaken(AnyNet(NETWORK)).eval())
+    model = fuse(randomise_norms(AnyNet(NETWORK)).eval())
     x = images(0, 3, 3, 16, 16)
     with torch.enable_grad():
         expected = copy.deepcopy(model).double()(x.double())
-    called = counted(monkeypatch)
+    kernel_calls = record_calls(monkeypatch)
     before = [buffer.clone() for buffer in model.buffers()]
     with torch.inference_mode():
         torch.testing.assert_close(model(x).double(), expected.detach(), rtol=1e-4, atol=1e-5)
-    assert "splits_combine" in called
-    assert "norm_statistics" not in called
+    assert "splits_combine" in kernel_calls
+    assert "norm_statistics" not in kernel_calls
     assert all(torch.equal(old, new) for old, new in zip(before, model.buffers(), strict=True))
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_what_hooks_of_the_convolution_see_stays_as_it_was(training):
-    layer, kept = fuse(shaken(ConvNorm(4, 4))).train(training), []
-    layer.conv.register_forward_hook(lambda module, inputs, output: kept.append((output, output.clone())))
+def test_outputs_seen_by_hooks_are_not_overwritten(training):
+    layer, recorded = fuse(randomise_norms(ConvNorm(4, 4))).train(training), []
+    layer.conv.register_forward_hook(lambda module, inputs, output: recorded.append((output, output.clone())))
     with torch.no_grad():
         layer(images(0, 2, 4, 5, 5))
-    assert torch.equal(*kept[0])
+    assert torch.equal(*recorded[0])
 
 
-def test_gradients_that_are_kept_are_not_written_over():
-    """Gradients of maps pass through memory that is used again, which nobody else may hold."""
-    model, kept = fuse(AnyNet(NETWORK)), []
+def test_gradients_seen_by_hooks_are_not_overwritten():
+    """Gradients of maps use memory that is reused, so hooks must not see that memory."""
+    model, recorded = fuse(AnyNet(NETWORK)), []
 
-    def keep(module, inputs, outputs):
-        kept.extend((gradient, gradient.clone()) for gradient in (*inputs, *outputs) if gradient is not None)
+    def record(module, inputs, outputs):
+        recorded.extend((gradient, gradient.clone()) for gradient in (*inputs, *outputs) if gradient is not None)
 
     for layer in model.modules():
         if isinstance(layer, ConvNorm):
-            layer.register_full_backward_hook(keep)
+            layer.register_full_backward_hook(record)
     model(images(0, 4, 3, 16, 16).requires_grad_()).square().sum().backward()
-    assert len(kept) > 10
-    assert all(torch.equal(*pair) for pair in kept)
+    assert len(recorded) > 10
+    assert all(torch.equal(*pair) for pair in recorded)
 
 
 @pytest.mark.parametrize("case", ["hook", "half", "autocast", "evaluation with gradients", "frozen weights", "vmap"])
-def test_what_the_kernels_cannot_do_is_done_by_torch(case, monkeypatch):
-    called = counted(monkeypatch)
-    layer = fuse(shaken(ConvNorm(4, 8)))
+def test_torch_runs_what_kernels_do_not_support(case, monkeypatch):
+    kernel_calls = record_calls(monkeypatch)
+    layer = fuse(randomise_norms(ConvNorm(4, 8)))
     x = images(0, 2, 4, 5, 5).contiguous(memory_format=torch.channels_last)
     reference = copy.deepcopy(layer)
     if case == "hook":
@@ -230,20 +234,20 @@ def test_what_the_kernels_cannot_do_is_done_by_torch(case, monkeypatch):
         layer(x).square().sum().backward()
         assert x.grad.isfinite().all()
         assert all(parameter.grad is None for parameter in layer.parameters())
-        return  # the kernels do this one
+        return  # kernels run in this case
     else:
         layer.eval()
         weights, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
 
-        def loss(weights, one):
-            return torch.func.functional_call(layer, (weights, buffers), (one[None],)).square().sum()
+        def loss(weights, image):
+            return torch.func.functional_call(layer, (weights, buffers), (image[None],)).square().sum()
 
         each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x)
         assert each["conv.weight"].shape == (2, 8, 4, 1, 1)
-    assert called == []
+    assert kernel_calls == []
 
 
-def test_frozen_attention_lets_the_rest_learn():
+def test_other_parameters_learn_if_attention_is_frozen():
     module = fuse(SplitAttention(8, radix=2, cardinality=1))
     for part in (module.squeeze, module.norm, module.attend):
         part.requires_grad_(False)
@@ -253,7 +257,7 @@ def test_frozen_attention_lets_the_rest_learn():
     assert module.splits.norm.weight.grad.abs().sum() > 0
 
 
-def test_a_backward_pass_may_be_repeated():
+def test_a_backward_pass_can_be_repeated():
     module = fuse(SplitAttention(8, radix=2, cardinality=1))
     x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
     loss = module(x).square().sum()
@@ -263,7 +267,7 @@ def test_a_backward_pass_may_be_repeated():
     torch.testing.assert_close(module.attend.weight.grad, 2 * once)
 
 
-def test_nan_is_passed_on():
+def test_nan_propagates():
     x = images(0, 2, 4, 5, 5)
     x[0, 1] = float("nan")
     out = fuse(ConvNorm(4, 4))(x.contiguous(memory_format=torch.channels_last))
@@ -273,7 +277,7 @@ def test_nan_is_passed_on():
     assert norm.running_var[1].isnan()
 
 
-def test_threads_may_train_side_by_side():
+def test_threads_can_train_in_parallel():
     x = images(0, 4, 3, 16, 16)
     results = {}
 
@@ -312,14 +316,14 @@ def test_training_works_with_and_without_a_compiler(environment, compiled, tmp_p
     assert bool(list(tmp_path.glob("kernels/kernels-*.so"))) == compiled
 
 
-def test_published_networks_take_the_fast_way(monkeypatch):
-    called = counted(monkeypatch)
+def test_published_networks_use_the_kernels(monkeypatch):
+    kernel_calls = record_calls(monkeypatch)
     fuse(AnyNet(catalog.get("regnety_200mf")))(images(0, 2, 3, 32, 32)).sum().backward()
-    assert called.count("norm_backward") == called.count("norm_forward") > 20
-    assert called.count("spatial_backward") == called.count("spatial_forward")
+    assert kernel_calls.count("norm_backward") == kernel_calls.count("norm_forward") > 20
+    assert kernel_calls.count("spatial_backward") == kernel_calls.count("spatial_forward")
 
 
-def test_a_users_default_dtype_is_no_matter():
+def test_the_default_dtype_does_not_matter():
     x = images(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
     module = fuse(SplitAttention(8, radix=2, cardinality=1))
     expected = copy.deepcopy(module)(x)

@@ -1,4 +1,4 @@
-"""Blocks and convolutions by the kernels of their own, beside torch's layers in float64."""
+"""Comparison of the kernels for blocks and convolutions with torch's layers in float64."""
 
 import contextlib
 import copy
@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fused import assert_same, assert_threads_change_nothing, counted, images, shaken
+from test_fused import assert_same, assert_threads_change_no_bit, images, randomise_norms, record_calls
 from torch import nn
 
 from designspace.models import AnyNet, fuse, unfuse
@@ -23,7 +23,7 @@ WIDTHS = (1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 33)
 
 def block(in_width, inner, width, group, stride):
     network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),))
-    return fuse(shaken(Block(network, network.stages[0], in_width, first=True)))
+    return fuse(randomise_norms(Block(network, network.stages[0], in_width, first=True)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -43,19 +43,19 @@ def test_a_block_equals_torch(count, in_width, group, groups, width, stride, hei
     assert_same(block(in_width, group * groups, width, group, stride), [images(0, count, in_width, height, breadth)])
 
 
-def test_a_block_whose_shape_stays_adds_its_input():
+def test_a_block_with_equal_shapes_adds_its_input():
     assert_same(block(24, 12, 24, 4, 1), [images(0, 4, 24, 6, 5)])
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(4, 9), st.sampled_from((1, 2, 4, 8)), st.integers(1, 5), st.sampled_from((1, 2)), st.integers(3, 11))
 def test_a_convolution_with_narrow_groups_equals_torch(count, group, groups, stride, side):
-    layer = shaken(ConvNorm(group * groups, group * groups, 3, stride=stride, groups=groups))
+    layer = randomise_norms(ConvNorm(group * groups, group * groups, 3, stride=stride, groups=groups))
     assert_same(layer, [images(0, count, group * groups, side, side + 1)])
 
 
-def test_narrow_groups_that_change_their_width_are_convolved_too():
-    assert_same(shaken(ConvNorm(6, 10, 3, groups=2)), [images(0, 4, 6, 7, 5)])
+def test_narrow_groups_of_different_widths_equal_torch():
+    assert_same(randomise_norms(ConvNorm(6, 10, 3, groups=2)), [images(0, 4, 6, 7, 5)])
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -63,77 +63,79 @@ def test_the_number_of_threads_changes_no_bit(threads):
     first = block(20, 24, 40, 8, 2)
     x = images(0, 11, 20, 9, 7)
 
-    def everything():
+    def compute():
         module, maps = copy.deepcopy(first), x.clone().requires_grad_()
         y = module(maps)
         y.square().sum().backward()
         return [y.detach(), maps.grad, *(p.grad for p in module.parameters()), *module.buffers()]
 
-    assert_threads_change_nothing(everything, threads)
+    assert_threads_change_no_bit(compute, threads)
 
 
-def test_networks_of_plain_bottlenecks_run_block_by_block(monkeypatch):
-    called = counted(monkeypatch)
+def test_each_plain_bottleneck_runs_as_one_operation(monkeypatch):
+    kernel_calls = record_calls(monkeypatch)
     stages = (Stage(2, 16, 2, 1, 8), Stage(3, 24, 2, 1, 4))
     model = fuse(AnyNet(Network(Stem("imagenet", 8), stages)))
     model(images(0, 2, 3, 32, 32)).sum().backward()
-    assert called.count("join_forward") == called.count("join_backward") == model.network.depth + 1  # and the stem
-    assert not any(name.startswith("norm") for name in called)
+    assert (
+        kernel_calls.count("join_forward") == kernel_calls.count("join_backward") == model.network.depth + 1
+    )  # and the stem
+    assert not any(name.startswith("norm") for name in kernel_calls)
 
 
-@pytest.mark.parametrize("watched", ["block.transform.conv2", "block.transform.conv3.norm", "block.shortcut"])
-def test_a_layer_that_is_watched_runs_by_itself(watched, monkeypatch):
+@pytest.mark.parametrize("hooked", ["block.transform.conv2", "block.transform.conv3.norm", "block.shortcut"])
+def test_a_layer_with_a_hook_runs_on_its_own(hooked, monkeypatch):
     module = nn.ModuleDict({"block": block(8, 8, 16, 4, 2)})
     seen = []
-    module.get_submodule(watched).register_forward_hook(lambda *_: seen.append(1))
+    module.get_submodule(hooked).register_forward_hook(lambda *_: seen.append(1))
     module["block"](images(0, 3, 8, 6, 6))
     assert seen == [1]
 
 
-def test_a_frozen_or_traced_block_is_torchs(monkeypatch):
-    called = counted(monkeypatch)
+def test_torch_runs_a_block_in_evaluation_with_gradients_or_under_autocast(monkeypatch):
+    kernel_calls = record_calls(monkeypatch)
     module = block(8, 8, 16, 4, 2).eval()
     x = images(0, 3, 8, 6, 6)
     module(x)  # with gradients, in evaluation mode
     with torch.autocast("cpu", torch.bfloat16):
         module.train()(x)
-    assert called == []
+    assert kernel_calls == []
     with torch.no_grad():
         module.eval()(x)
-    assert "spatial_forward" in called
+    assert "spatial_forward" in kernel_calls
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_single_value_has_no_variance(stride):
+def test_a_single_value_per_channel_is_an_error(stride):
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         block(8, 8, 16, 4, stride)(images(0, 1, 8, stride, 1))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 5, 8, 8), (4, 8, 8)])
-def test_maps_that_do_not_fit_are_an_error_and_never_read(shape):
+def test_maps_of_the_wrong_shape_are_an_error_and_never_read(shape):
     for module in (block(4, 8, 8, 4, 1), fuse(ConvNorm(4, 8, 3, groups=2))):
         with pytest.raises((RuntimeError, ValueError)):
             module(torch.randn(shape))
 
 
-def test_weights_elsewhere_are_never_read(monkeypatch):
-    called = counted(monkeypatch)
+def test_weights_on_other_devices_are_never_read(monkeypatch):
+    kernel_calls = record_calls(monkeypatch)
     module = fuse(ConvNorm(8, 8, 3, groups=2))
     module.conv.to("meta")
-    with contextlib.suppress(RuntimeError, NotImplementedError):  # whatever torch's layers make of it
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # errors of torch's layers
         module(images(0, 3, 8, 6, 6))
-    assert called == []
+    assert kernel_calls == []
 
 
-def test_weights_in_an_odd_order_are_convolved_too():
+def test_weights_in_an_unusual_memory_layout_equal_torch():
     module = block(8, 8, 8, 4, 1)
     conv = module.transform.conv2.conv
     conv.weight = nn.Parameter(conv.weight.detach().transpose(2, 3).contiguous().transpose(2, 3))
     assert_same(module, [images(0, 3, 8, 6, 6)])
 
 
-def test_what_is_not_finite_stays_so():
-    """Diverged training must not be hidden by a kernel."""
+def test_nan_propagates():
+    """Kernels must not hide a diverged training."""
     module = block(8, 8, 8, 4, 1)
     x = images(0, 3, 8, 6, 6)
     x[0, 0, 0, 0] = float("nan")
@@ -142,16 +144,16 @@ def test_what_is_not_finite_stays_so():
     assert module.transform.conv1.conv.weight.grad.isnan().any()
 
 
-def test_layers_may_be_put_into_a_block_and_taken_out(monkeypatch):
+def test_layers_of_a_block_can_be_replaced(monkeypatch):
     module, x = block(8, 8, 16, 4, 2), images(0, 3, 8, 6, 6)
     module(x)
-    other = shaken(ConvNorm(8, 8, 3, stride=2, groups=2), 1)
+    other = randomise_norms(ConvNorm(8, 8, 3, stride=2, groups=2), 1)
     reference = unfuse(copy.deepcopy(module))
     reference.transform.conv2 = other
     expected = reference(x)
     module.transform.conv2 = copy.deepcopy(other)
-    called = counted(monkeypatch)
+    kernel_calls = record_calls(monkeypatch)
     torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
-    assert "pointwise_forward" not in called
+    assert "pointwise_forward" not in kernel_calls
     module.transform.conv2.norm = nn.Identity()
     assert module(x).shape == (3, 16, 3, 3)

@@ -1,6 +1,6 @@
-"""What torch offers for modules works with every network, plain and fused: a module hides nothing that it computes.
+"""Torch's tools for modules work with every network, plain and fused: modules hide none of their computations.
 
-`made` makes a model plain or fused. Everything is done after that, since kernels must notice what changes later.
+`prepare` returns a plain or fused model. Changes follow after it, because kernels must detect later changes.
 """
 
 import copy
@@ -31,18 +31,23 @@ NETWORKS = {
 SIZE = (3, 33, 47)
 KINDS = pytest.mark.parametrize("name", NETWORKS)
 MODES = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-MADE = pytest.mark.parametrize("made", [lambda model: model, fuse], ids=["plain", "fused"])
+PREPARE = pytest.mark.parametrize("prepare", [lambda model: model, fuse], ids=["plain", "fused"])
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+<<<<<<< HEAD
 def model_of(name, training, made=lambda model: model):
     return made(model_with_varied_state(NETWORKS[name]).train(training))
+=======
+def model_of(name, training, prepare=lambda model: model):
+    return prepare(unusual(NETWORKS[name]).train(training))
+>>>>>>> h_models_library
 
 
 def gradients(model, x):
-    """Output and all gradients of a fixed function of it."""
+    """Return the output, and all gradients of a fixed function of it."""
     for parameter in model.parameters():
         parameter.grad = None
     x = x.clone().requires_grad_()
@@ -51,24 +56,26 @@ def gradients(model, x):
     return [output.detach(), x.grad, *(parameter.grad for parameter in model.parameters())]
 
 
-def assert_alike(got, expected):
-    for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * max(1.0, other.abs().max().item()))
+def assert_close(actual, expected):
+    for tensor, expected_tensor in zip(actual, expected, strict=True):
+        torch.testing.assert_close(
+            tensor, expected_tensor, rtol=1e-3, atol=1e-4 * max(1.0, expected_tensor.abs().max().item())
+        )
 
 
 @KINDS
 @MODES
-@MADE
-def test_fx_traces_it(name, training, made):
-    model = model_of(name, training, made)
+@PREPARE
+def test_fx_traces_it(name, training, prepare):
+    model = model_of(name, training, prepare)
     traced = torch.fx.symbolic_trace(model)
     x = images(model.network, SIZE)
-    assert_alike(gradients(traced, x), gradients(copy.deepcopy(unfuse(model)), x))
+    assert_close(gradients(traced, x), gradients(copy.deepcopy(unfuse(model)), x))
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_fx_traces_every_kind_with_what_it_drops(name, training):
+def test_fx_traces_every_kind_with_dropping_layers(name, training):
     model = AnyNet(EVERYTHING[name], drop_path=0.3, drop_block=0.2, dropout=0.2).train(training)
     traced = torch.fx.symbolic_trace(model)
     outputs = []
@@ -88,20 +95,20 @@ def test_torchscript_compiles_every_kind(name):
 
 @KINDS
 @MODES
-@MADE
-def test_torchvisions_extractor_finds_features(name, training, made):
+@PREPARE
+def test_torchvisions_extractor_finds_features(name, training, prepare):
     pytest.importorskip("originals")
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    model, x = model_of(name, training, made), images(NETWORKS[name], SIZE)
+    model, x = model_of(name, training, prepare), images(NETWORKS[name], SIZE)
     last = f"stages.0.{len(model.stages[0]) - 1}.relu"
     extractor = create_feature_extractor(model, {"stem": "early", last: "late"})
     maps = extractor(x)
     early = unfuse(model).stem(x)
-    assert_alike([maps["early"], maps["late"]], [early, model.stages[0](early)])
+    assert_close([maps["early"], maps["late"]], [early, model.stages[0](early)])
 
 
-@pytest.mark.filterwarnings("ignore")  # torch announces another home for quantisation
+@pytest.mark.filterwarnings("ignore")  # torch warns that quantisation moves to another package
 @KINDS
 @MODES
 def test_fx_quantises_it(name, training):
@@ -118,11 +125,11 @@ def test_fx_quantises_it(name, training):
 
 
 @KINDS
-@MADE
-def test_vmap_runs_over_images_and_over_models(name, made):
-    model, x = model_of(name, False, made), images(NETWORKS[name], SIZE)
-    torch.testing.assert_close(torch.vmap(lambda one: model(one[None])[0])(x), model(x))
-    models = [model_of(name, True, made), model_of(name, True, made)]
+@PREPARE
+def test_vmap_runs_over_images_and_over_models(name, prepare):
+    model, x = model_of(name, False, prepare), images(NETWORKS[name], SIZE)
+    torch.testing.assert_close(torch.vmap(lambda image: model(image[None])[0])(x), model(x))
+    models = [model_of(name, True, prepare), model_of(name, True, prepare)]
     with torch.no_grad():
         models[1].head.classifier.weight.mul_(2)
     parameters, buffers = torch.func.stack_module_state(models)
@@ -130,14 +137,14 @@ def test_vmap_runs_over_images_and_over_models(name, made):
     def run(parameters, buffers):
         return torch.func.functional_call(models[0], (parameters, buffers), (x,))
 
-    assert_alike(torch.vmap(run)(parameters, buffers), [unfuse(one)(x) for one in models])
+    assert_close(torch.vmap(run)(parameters, buffers), [unfuse(model)(x) for model in models])
 
 
 @KINDS
 @MODES
-@MADE
-def test_operations_are_counted_as_complexity_counts_them(name, training, made):
-    model = model_of(name, training, made)
+@PREPARE
+def test_counted_operations_match_complexity(name, training, prepare):
+    model = model_of(name, training, prepare)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images(model.network, (2, 32, 32)))
     # `complexity` counts the addition of a bias as pycls does; torch does not.
@@ -147,28 +154,28 @@ def test_operations_are_counted_as_complexity_counts_them(name, training, made):
 
 @KINDS
 @MODES
-@MADE
-def test_every_module_runs_its_hooks_once(name, training, made):
-    model, x = model_of(name, training, made), images(NETWORKS[name], SIZE)
+@PREPARE
+def test_every_module_runs_its_hooks_once(name, training, prepare):
+    model, x = model_of(name, training, prepare), images(NETWORKS[name], SIZE)
     model(x)
     expected = gradients(unfuse(copy.deepcopy(model)), x)
-    before, after, backward, kept = [], [], [], []
+    before, after, backward, recorded = [], [], [], []
     for module_name, module in model.named_modules():
         module.register_forward_pre_hook(lambda *_, name=module_name: before.append(name))
         module.register_forward_hook(lambda *_, name=module_name: after.append(name))
-        module.register_forward_hook(lambda module, inputs, output: kept.append((output, output.detach().clone())))
+        module.register_forward_hook(lambda module, inputs, output: recorded.append((output, output.detach().clone())))
         module.register_full_backward_hook(lambda *_, name=module_name: backward.append(name))
-    got = gradients(model, x)
+    actual = gradients(model, x)
     names = sorted(module_name for module_name, _ in model.named_modules())
     assert sorted(before) == sorted(after) == sorted(backward) == names
-    assert all(torch.equal(*pair) for pair in kept)  # nothing is written over what a hook has seen
-    assert_alike(got, expected)
+    assert all(torch.equal(*pair) for pair in recorded)  # outputs seen by hooks are not overwritten
+    assert_close(actual, expected)
 
 
 @KINDS
-@MADE
-def test_a_single_hook_is_run_without_gradients(name, made):
-    model = model_of(name, False, made)
+@PREPARE
+def test_each_single_hook_runs_without_gradients(name, prepare):
+    model = model_of(name, False, prepare)
     for module_name, module in model.named_modules():
         seen = []
         handle = module.register_forward_hook(lambda *_, seen=seen: seen.append(1))
@@ -179,14 +186,14 @@ def test_a_single_hook_is_run_without_gradients(name, made):
 
 
 class Halve(nn.Module):
-    """An activation, or a parametrisation, that shows."""
+    """An activation or a parametrisation whose effect is visible."""
 
     def forward(self, x, *_):
         return 0.5 * x
 
 
-def exchange(model, kinds):
-    """Put another module in the place of every activation of some kinds, and count its calls."""
+def replace_activations(model, kinds):
+    """Replace every activation of some kinds, and record the calls of the replacements."""
     calls = []
     for module in list(model.modules()):
         for child_name, child in module.named_children():
@@ -198,19 +205,23 @@ def exchange(model, kinds):
 
 @KINDS
 @MODES
-@MADE
+@PREPARE
 @pytest.mark.parametrize("kinds", [(nn.ReLU,), (nn.Sigmoid, nn.Softmax)], ids=["relu", "gates"])
-def test_activations_that_are_put_in_others_places_are_called(name, training, made, kinds):
-    model, x = model_of(name, training, made), images(NETWORKS[name], SIZE)
+def test_replaced_activations_are_called(name, training, prepare, kinds):
+    model, x = model_of(name, training, prepare), images(NETWORKS[name], SIZE)
     model(x)
     total = sum(isinstance(module, kinds) for module in model.modules())
+<<<<<<< HEAD
     calls, reference = exchange(model, kinds), model_with_varied_state(NETWORKS[name]).train(training)
+=======
+    calls, reference = replace_activations(model, kinds), unusual(NETWORKS[name]).train(training)
+>>>>>>> h_models_library
     reference(x)
-    exchange(reference, kinds)
+    replace_activations(reference, kinds)
     with torch.no_grad():
-        assert_alike([model(x)], [reference(x)])
+        assert_close([model(x)], [reference(x)])
     assert len(calls) == total
-    assert_alike(gradients(model, x), gradients(reference, x))
+    assert_close(gradients(model, x), gradients(reference, x))
     assert len(calls) == 2 * total
 
 
@@ -226,22 +237,22 @@ CHANGES = {
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
 @KINDS
 @MODES
-@MADE
+@PREPARE
 @pytest.mark.parametrize("change", CHANGES)
-def test_weights_that_are_computed_from_others_count(name, training, made, change):
-    model, reference, x = model_of(name, training, made), model_of(name, training), images(NETWORKS[name], SIZE)
-    for one in (model, reference):
-        one(x)
-        for layer in [module for module in one.modules() if isinstance(module, nn.Conv2d)]:
+def test_weights_computed_from_other_tensors_take_effect(name, training, prepare, change):
+    model, reference, x = model_of(name, training, prepare), model_of(name, training), images(NETWORKS[name], SIZE)
+    for candidate in (model, reference):
+        candidate(x)
+        for layer in [module for module in candidate.modules() if isinstance(module, nn.Conv2d)]:
             torch.manual_seed(0)
             CHANGES[change](layer)
     with torch.no_grad():
-        assert_alike([model(x)], [reference(x)])
-    assert_alike(gradients(model, x), gradients(reference, x))
+        assert_close([model(x)], [reference(x)])
+    assert_close(gradients(model, x), gradients(reference, x))
 
 
 def slope_penalty(model, x):
-    """The squared gradient of the outputs' sum with respect to the images."""
+    """Return the squared gradient of the sum of the outputs with respect to the images."""
     x = x.clone().requires_grad_()
     slope = torch.autograd.grad(model(x).sum(), x, create_graph=True)[0]
     return slope.square().sum()
@@ -265,7 +276,7 @@ def test_second_derivatives_are_right(name, training):
 
 
 @KINDS
-def test_second_derivatives_of_a_fused_model_are_refused_with_the_way_out(name):
+def test_second_derivatives_of_a_fused_model_are_rejected_with_advice(name):
     model, x = model_of(name, True, fuse), images(NETWORKS[name], SIZE)
     with pytest.raises(RuntimeError, match=r"first derivatives only.*designspace\.models\.unfuse\(model\)"):
         slope_penalty(model, x)
@@ -273,14 +284,14 @@ def test_second_derivatives_of_a_fused_model_are_refused_with_the_way_out(name):
     with pytest.raises(RuntimeError, match=r"unfuse\(model\)"):
         slope_penalty(model, x)
     slope_penalty(unfuse(model), x).backward()
-    slope_penalty(fuse(model).eval(), x).backward()  # by torch's layers
+    slope_penalty(fuse(model).eval(), x).backward()  # torch's layers run
 
 
 @KINDS
 @MODES
-@MADE
-def test_copies_are_whole_and_on_their_own(name, training, made):
-    model, x = model_of(name, training, made), images(NETWORKS[name], SIZE)
+@PREPARE
+def test_copies_are_complete_and_independent(name, training, prepare):
+    model, x = model_of(name, training, prepare), images(NETWORKS[name], SIZE)
     model(x)
     state = copy.deepcopy(model.state_dict())
     for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -290,19 +301,19 @@ def test_copies_are_whole_and_on_their_own(name, training, made):
                 parameter.zero_()
         assert all(torch.equal(value, state[key]) for key, value in copied.state_dict().items())
         model.load_state_dict(state)
-        assert_alike(gradients(copied, x), gradients(model, x))
+        assert_close(gradients(copied, x), gradients(model, x))
         model.load_state_dict(state)
 
 
 @MODES
-@MADE
+@PREPARE
 @pytest.mark.parametrize("name", ["Y", "radix"])
-def test_backbones_are_plain_too(name, training, made):
+def test_backbones_are_plain_modules_too(name, training, prepare):
     torch._dynamo.reset()
-    model, x = Backbone(model_of(name, training, made)), images(NETWORKS[name], SIZE)
+    model, x = Backbone(model_of(name, training, prepare)), images(NETWORKS[name], SIZE)
     expected = unfuse(copy.deepcopy(model))(x)
-    assert_alike(torch.fx.symbolic_trace(model)(x), expected)
-    assert_alike(torch.compile(model, fullgraph=True, backend="eager")(x), expected)
+    assert_close(torch.fx.symbolic_trace(model)(x), expected)
+    assert_close(torch.compile(model, fullgraph=True, backend="eager")(x), expected)
     unfuse(model)
     slope_penalty(lambda x: model(x)[-1], x).backward()
     assert model.stages[0][0].transform.conv1.conv.weight.grad.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""Outputs of the authors' own code, under weights that follow from the names of their state dict."""
+"""Outputs of the authors' own code, with weights that are generated from the names of their state dict."""
 
 import json
 import re
@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 SPLIT_ATTENTION = json.loads((GOLDEN / "split_attention.json").read_text())
 LOGITS = json.loads((GOLDEN / "published_logits.json").read_text())["models"]
 
-# Our names -> those of the official ResNeSt code and of pycls, one pattern after the other.
+# Patterns that translate our names, one after the other, to those of the official ResNeSt code and of pycls.
 OFFICIAL_SPLIT_ATTENTION = (
     (r"^splits\.conv\.", "conv."),
     (r"^splits\.norm\.", "bn0."),
@@ -68,7 +68,7 @@ PYCLS = (
 
 
 def unit(name, count):
-    """Numbers in [0, 1) that follow from a name: SplitMix64 seeded with its CRC-32."""
+    """Return numbers in [0, 1) generated from a name: SplitMix64 seeded with its CRC-32."""
     with np.errstate(over="ignore"):
         z = np.uint64(zlib.crc32(name.encode()) << 32) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(
             0x9E3779B97F4A7C15
@@ -78,16 +78,16 @@ def unit(name, count):
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
 
 
-def filled(module: nn.Module, names) -> nn.Module:
-    """Give every weight the value that follows from its name in the reference code."""
+def fill_weights(module: nn.Module, names) -> nn.Module:
+    """Set every weight to the value generated from its name in the reference code."""
     module = module.double().eval()
-    taken = set()
+    used_names = set()
     for key, tensor in module.state_dict().items():
         name = key
         for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
-        assert name not in taken
-        taken.add(name)
+        assert name not in used_names
+        used_names.add(name)
         u = unit(name, tensor.numel()).reshape(tensor.shape)
         leaf = name.rsplit(".", 1)[-1]
         if leaf == "num_batches_tracked":
@@ -102,7 +102,7 @@ def filled(module: nn.Module, names) -> nn.Module:
     return module
 
 
-def symmetric(name, shape):
+def symmetric_values(name, shape):
     return torch.from_numpy(2 * unit(name, int(np.prod(shape))) - 1).reshape(shape)
 
 
@@ -120,13 +120,13 @@ def test_split_attention_equals_the_authors(case):
     attention = SplitAttention(
         case["width"], radix=case["radix"], cardinality=case["cardinality"], stride=case["stride"]
     )
-    filled(attention, OFFICIAL_SPLIT_ATTENTION)
+    fill_weights(attention, OFFICIAL_SPLIT_ATTENTION)
     assert sum(parameter.numel() for parameter in attention.parameters()) == case["params"]
-    x = symmetric("input", case["input_shape"]).requires_grad_()
+    x = symmetric_values("input", case["input_shape"]).requires_grad_()
     output = attention(x)
     assert_output(output, case)
 
-    (output * symmetric("probe", case["output_shape"])).sum().backward()
+    (output * symmetric_values("probe", case["output_shape"])).sum().backward()
     assert x.grad.norm().item() == pytest.approx(case["grad_input_l2"], rel=1e-10)
     for key, parameter in attention.named_parameters():
         for pattern, replacement in OFFICIAL_SPLIT_ATTENTION:
@@ -146,19 +146,19 @@ def test_bottleneck_equals_the_authors(case):
     downsampling = ("avg_pool_before" if case["avd_first"] else "avg_pool_after") if case["avd"] else "conv"
     network = Network(Stem(), (stage,), radix=case["radix"], shortcut="avg_pool", downsampling=downsampling)
     block = Block(network, stage, case["inplanes"], first=case["is_first"])
-    filled(block, OFFICIAL_BLOCK if case["radix"] else OFFICIAL_PLAIN_BLOCK)
+    fill_weights(block, OFFICIAL_BLOCK if case["radix"] else OFFICIAL_PLAIN_BLOCK)
     assert sum(parameter.numel() for parameter in block.parameters()) == case["params"]
     with torch.no_grad():
-        assert_output(block(symmetric("input", case["input_shape"])), case)
+        assert_output(block(symmetric_values("input", case["input_shape"])), case)
 
 
 @pytest.mark.parametrize("name", LOGITS)
 def test_logits_of_published_models_equal_the_authors(name):
     expected = LOGITS[name]
-    model = filled(AnyNet(catalog.get(name)), PYCLS if name.startswith("regnet") else OFFICIAL_RESNEST)
+    model = fill_weights(AnyNet(catalog.get(name)), PYCLS if name.startswith("regnet") else OFFICIAL_RESNEST)
     assert len(model.state_dict()) == expected["n_keys"]
     with torch.no_grad():
-        logits = model(symmetric("input", expected["input_shape"]))
+        logits = model(symmetric_values("input", expected["input_shape"]))
     assert logits.shape == (1, 1000)
     assert logits.argmax().item() == expected["argmax"]
     assert logits.norm().item() == pytest.approx(expected["output_l2"], rel=1e-10)

@@ -1,4 +1,4 @@
-"""Published networks by name: as functions, with weights, with other ends, as backbones."""
+"""Published networks by name: as functions, with weights, with other classes or channels, as backbones."""
 
 import copy
 import logging
@@ -6,7 +6,7 @@ import logging
 import originals
 import pytest
 import torch
-from test_fused import shaken
+from test_fused import randomise_norms
 
 import designspace.models
 from designspace.models import AnyNet, Backbone, create_model, list_models
@@ -23,15 +23,15 @@ def images(*shape):
 
 @pytest.fixture
 def weights(tmp_path):
-    """A file of weights of RegNetY-200MF as pycls writes it."""
-    state = shaken(create_model("regnety_200mf", seed=3)).state_dict()
+    """A file of RegNetY-200MF's weights in the format of pycls."""
+    state = randomise_norms(create_model("regnety_200mf", seed=3)).state_dict()
     named = {theirs: state[ours] for ours, theirs in key_map("regnety_200mf", "pycls").items()}
     named["stem.conv.weight"] = named["stem.conv.weight"].flip(1)
     torch.save({"model_state": named, "epoch": 100}, tmp_path / "RegNetY-200MF.pyth")
     return tmp_path / "RegNetY-200MF.pyth"
 
 
-def test_every_network_is_a_function_that_says_what_it_is():
+def test_every_network_is_a_documented_function():
     assert len(list_models()) == 46
     for name in list_models():
         function = getattr(designspace.models, name)
@@ -47,7 +47,7 @@ def test_every_network_is_a_function_that_says_what_it_is():
     assert isinstance(resnest50_fast_1s1x64d(num_classes=3), AnyNet)
 
 
-def test_names_are_found_by_pattern_and_as_the_papers_write_them():
+def test_names_match_patterns_and_the_spelling_of_the_papers():
     assert list_models("regnety_*gf") == [n for n in list_models() if n.startswith("regnety") and n.endswith("gf")]
     assert create_model("RegNetX-4.0GF", num_classes=2).network.stages == catalog.get("regnetx_4_0gf").stages
     with pytest.raises(InputError, match="unknown network 'resnest51'; did you mean resnest50"):
@@ -56,7 +56,7 @@ def test_names_are_found_by_pattern_and_as_the_papers_write_them():
 
 def test_weights_from_a_file(weights):
     model = create_model("regnety_200mf", weights).eval()
-    expected = shaken(create_model("regnety_200mf", seed=3)).eval()
+    expected = randomise_norms(create_model("regnety_200mf", seed=3)).eval()
     with torch.no_grad():
         assert torch.equal(model(images(2, 3, 40, 40)), expected(images(2, 3, 40, 40)))
     assert model.weights.origin == str(weights)
@@ -64,7 +64,7 @@ def test_weights_from_a_file(weights):
     assert create_model("regnety_200mf").weights is None
 
 
-def test_other_classes_keep_the_rest_and_say_so(weights, caplog):
+def test_other_classes_get_a_new_classifier_and_a_warning(weights, caplog):
     with caplog.at_level(logging.INFO):
         model = create_model("regnety_200mf", str(weights), num_classes=7, seed=9)
     assert "the classifier is new and must be trained: the weights are for 1000 classes, the model has 7" in caplog.text
@@ -75,7 +75,7 @@ def test_other_classes_keep_the_rest_and_say_so(weights, caplog):
     )
 
 
-def test_one_channel_gives_what_three_equal_ones_give(weights, caplog):
+def test_one_channel_gives_the_output_of_three_equal_ones(weights, caplog):
     grey = create_model("regnety_200mf", weights, in_channels=1).eval()
     assert "the weights of red, green and blue are summed for one channel" in caplog.text
     colour = create_model("regnety_200mf", weights).eval()
@@ -92,7 +92,7 @@ def test_one_channel_gives_what_three_equal_ones_give(weights, caplog):
     )
 
 
-def test_a_fine_tuned_model_comes_back(tmp_path):
+def test_a_fine_tuned_model_can_be_loaded(tmp_path):
     tuned = create_model("resnest14", num_classes=5, in_channels=1, seed=4)
     torch.save(tuned.state_dict(), tmp_path / "tuned.pth")
     again = create_model("resnest14", tmp_path / "tuned.pth", num_classes=5, in_channels=1)
@@ -102,33 +102,33 @@ def test_a_fine_tuned_model_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["regnety_200mf", "resnest14"])
-def test_without_classes_a_model_gives_its_pooled_features(name, tmp_path):
-    whole = create_model(name, seed=1)
-    torch.save(whole.state_dict(), tmp_path / "whole.pth")
-    model = create_model(name, tmp_path / "whole.pth", num_classes=0, in_channels=1)
+def test_without_classes_a_model_returns_its_pooled_features(name, tmp_path):
+    full_model = create_model(name, seed=1)
+    torch.save(full_model.state_dict(), tmp_path / "full.pth")
+    model = create_model(name, tmp_path / "full.pth", num_classes=0, in_channels=1)
     x = images(2, 1, 64, 64)
     features = model.eval()(x)
     assert features.shape == (2, model.network.stages[-1].width)
-    assert torch.allclose(whole.eval().head.classifier(features), whole(x.expand(-1, 3, -1, -1)), atol=1e-5)
+    assert torch.allclose(full_model.eval().head.classifier(features), full_model(x.expand(-1, 3, -1, -1)), atol=1e-5)
     assert complexity(model.network).params == sum(p.numel() for p in model.parameters())
     assert not any("classifier" in key for key in model.state_dict())
 
 
-def test_a_backbone_takes_the_weights_and_what_is_known(weights):
+def test_a_backbone_has_the_weights_and_their_description(weights):
     options = {"features": True, "out_indices": (2, 4), "frozen_norm": True, "output_stride": 16, "drop_path": 0.1}
     backbone = create_model("regnety_200mf", weights, **options)
     assert isinstance(backbone, Backbone)
     assert backbone.feature_info.reduction() == [8, 16]
     assert backbone.weights.origin == str(weights)
     assert any(isinstance(module, FrozenBatchNorm2d) for module in backbone.modules())
-    whole = create_model("regnety_200mf", weights)
+    full_model = create_model("regnety_200mf", weights)
     for name, value in backbone.state_dict().items():
-        assert torch.equal(value, whole.state_dict()[name]), name
+        assert torch.equal(value, full_model.state_dict()[name]), name
     assert [m.shape[2] for m in backbone(images(1, 3, 64, 64))] == [8, 4]
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"droppath": 0.1}, "unknown option 'droppath' of a model; did you mean drop_path?"),
         ({"in_chans": 1}, "unknown option 'in_chans' of a model; did you mean in_channels?"),
@@ -147,8 +147,8 @@ def test_a_backbone_takes_the_weights_and_what_is_known(weights):
         ({"pretrained": 3}, "weights must be True, a source, a URL or a path, not 3"),
     ],
 )
-def test_wrong_options_are_told(options, words):
-    with pytest.raises((InputError, RunError), match=words.replace("?", r"\?")):
+def test_wrong_options_are_errors(options, message):
+    with pytest.raises((InputError, RunError), match=message.replace("?", r"\?")):
         create_model("regnety_200mf", **options)
 
 
@@ -164,19 +164,19 @@ def test_wrong_options_are_told(options, words):
         ("resnext50_32x4d", originals.torchvision_model),
     ],
 )
-def test_a_file_of_the_originals_gives_their_logits(name, make, tmp_path):
+def test_files_of_the_original_modules_give_the_same_logits(name, make, tmp_path):
     torch.manual_seed(0)
-    theirs = shaken(make(name)).eval()
+    theirs = randomise_norms(make(name)).eval()
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     ours = create_model(name, tmp_path / "theirs.pth").eval()
     x = images(2, 3, 75, 61).double()
     with torch.no_grad():
-        expected, given = theirs.double()(x), ours.double()(x)
-    assert ((given - expected).norm() / expected.norm()).item() < 1e-10
+        expected, logits = theirs.double()(x), ours.double()(x)
+    assert ((logits - expected).norm() / expected.norm()).item() < 1e-10
 
 
-def test_a_training_step_gives_the_numbers_of_the_official_module(tmp_path):
-    """Gradients and running statistics: equal in float64, and no farther from these in float32 than the official."""
+def test_a_training_step_equals_that_of_the_official_module(tmp_path):
+    """Gradients and running statistics are equal in float64, and in float32 about as accurate as the official ones."""
     torch.manual_seed(0)
     theirs = originals.official_resnest("resnest50_fast_4s2x40d")
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
@@ -185,15 +185,17 @@ def test_a_training_step_gives_the_numbers_of_the_official_module(tmp_path):
     def step(model, dtype):
         model = copy.deepcopy(model).to(dtype).train()
         model(images(8, 3, 65, 65).to(dtype)).square().mean().backward()
-        found = {key: parameter.grad for key, parameter in model.named_parameters()} | dict(model.named_buffers())
-        return {key: value.double() for key, value in found.items()}
+        tensors = {key: parameter.grad for key, parameter in model.named_parameters()} | dict(model.named_buffers())
+        return {key: value.double() for key, value in tensors.items()}
 
-    def distance(found, expected):
-        squares = [[(found[key] - value).square().sum(), value.square().sum()] for key, value in expected.items()]
+    def distance(tensors, expected):
+        squares = [[(tensors[key] - value).square().sum(), value.square().sum()] for key, value in expected.items()]
         return torch.tensor(squares).sum(0).sqrt().unbind()[0].item() / torch.tensor(squares).sum(0)[1].sqrt().item()
 
     ours = create_model("resnest50_fast_4s2x40d", tmp_path / "theirs.pth")
-    exact, single = step(theirs, torch.float64), step(theirs, torch.float32)
-    in_our_names = {key: exact[theirs_key] for key, theirs_key in names.items() if theirs_key in exact}
+    official_float64, official_float32 = step(theirs, torch.float64), step(theirs, torch.float32)
+    in_our_names = {
+        key: official_float64[theirs_key] for key, theirs_key in names.items() if theirs_key in official_float64
+    }
     assert distance(step(ours, torch.float64), in_our_names) < 1e-10
-    assert distance(step(ours, torch.float32), in_our_names) < 2 * distance(single, exact)
+    assert distance(step(ours, torch.float32), in_our_names) < 2 * distance(official_float32, official_float64)

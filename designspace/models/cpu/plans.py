@@ -152,7 +152,7 @@ class ChainPlan:
         return plan if plan._snapshot.is_unchanged() else None
 
     def applies(self, x: Tensor) -> bool:
-        """Whether `run` does what the block does with ``x``."""
+        """Return whether `run` may replace the block for ``x``."""
         gradients = torch.is_grad_enabled()
         count, width, height, breadth = x.shape
         return (
@@ -186,7 +186,7 @@ class TailPlan:
         return TailPlan(block, last, type(block.relu) is nn.ReLU)
 
     def applies(self, x: Tensor) -> bool:
-        """Whether `run` does what the block does with ``x``."""
+        """Return whether `run` may replace the block for ``x``."""
         return self._last.is_ready()
 
     def run(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Published weights in models with other ends."""
+"""Published weights in models with other numbers of classes or channels."""
 
 import dataclasses
 import logging
@@ -14,14 +14,14 @@ from designspace.support.errors import InputError
 NAMES = ("regnetx_200mf", "resnest14")  # a plain and a deep stem
 
 
-def model(name, **ends):
-    return AnyNet(dataclasses.replace(catalog.get(name), **ends), seed=1).eval()
+def model(name, **sizes):
+    return AnyNet(dataclasses.replace(catalog.get(name), **sizes), seed=1).eval()
 
 
-def adapted(name, **ends):
-    """The model with other ends and the weights that another of the published ends has; what was left out; both."""
+def adapt(name, **sizes):
+    """Return a model with published sizes, one with other sizes and its adapted weights, and the keys left out."""
     source = AnyNet(catalog.get(name), seed=0).eval()
-    target = model(name, **ends)
+    target = model(name, **sizes)
     state = adapt_weights(
         source.state_dict(), num_classes=target.network.num_classes, in_channels=target.network.in_channels
     )
@@ -29,8 +29,8 @@ def adapted(name, **ends):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_ends_change_nothing_and_say_nothing(name, caplog):
-    source, target, keys = adapted(name)
+def test_published_sizes_change_nothing_and_log_nothing(name, caplog):
+    source, target, keys = adapt(name)
     assert keys.missing_keys == keys.unexpected_keys == []
     assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
     assert not caplog.records
@@ -38,7 +38,7 @@ def test_published_ends_change_nothing_and_say_nothing(name, caplog):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_number_of_classes_keeps_the_new_classifier(name, caplog):
-    _, target, keys = adapted(name, num_classes=10)
+    _, target, keys = adapt(name, num_classes=10)
     assert keys.missing_keys == ["head.classifier.weight", "head.classifier.bias"]
     assert keys.unexpected_keys == []
     fresh = model(name, num_classes=10)
@@ -52,8 +52,8 @@ def test_another_number_of_classes_keeps_the_new_classifier(name, caplog):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_grey_image_gives_what_it_gives_three_times_over(name, caplog):
-    source, target, _ = adapted(name, in_channels=1)
+def test_a_grey_image_gives_the_output_of_three_equal_channels(name, caplog):
+    source, target, _ = adapt(name, in_channels=1)
     grey = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(target(grey), source(grey.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
@@ -63,7 +63,7 @@ def test_a_grey_image_gives_what_it_gives_three_times_over(name, caplog):
 
 
 def test_other_channels_repeat_the_three_at_the_same_scale(caplog):
-    source, target, _ = adapted("regnetx_200mf", in_channels=6)
+    source, target, _ = adapt("regnetx_200mf", in_channels=6)
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(target(image.repeat(1, 2, 1, 1)), source(image), rtol=1e-4, atol=1e-5)
@@ -72,7 +72,7 @@ def test_other_channels_repeat_the_three_at_the_same_scale(caplog):
     assert "repeated in turn for 6 channels" in caplog.text
 
 
-def test_what_is_given_stays_as_it_is():
+def test_the_given_state_dict_is_not_modified():
     state = AnyNet(catalog.get("regnetx_200mf")).state_dict()
     before = {key: value.clone() for key, value in state.items()}
     adapt_weights(state, num_classes=2, in_channels=5)
@@ -80,7 +80,7 @@ def test_what_is_given_stays_as_it_is():
     assert all(torch.equal(state[key], before[key]) for key in before)
 
 
-def test_what_is_not_possible():
+def test_impossible_sizes_are_errors():
     state = adapt_weights(AnyNet(catalog.get("regnetx_200mf")).state_dict(), num_classes=1000, in_channels=2)
     with pytest.raises(InputError, match="weights for 2 channels cannot be adapted to 3"):
         adapt_weights(state, num_classes=1000, in_channels=3)

@@ -1,4 +1,4 @@
-"""Fetching over HTTP from a server of our own: good, bad and missing mirrors, damaged caches, other processes."""
+"""Fetching over HTTP from a local server: good, bad and missing mirrors, damaged caches, concurrent processes."""
 
 import hashlib
 import http.server
@@ -29,14 +29,14 @@ def saved(value):
 
 CONTENT, CHANGED = saved(1.0), saved(2.0)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-WRITTEN = Path(__file__).parents[2] / "fixtures" / "weights"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "weights"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by what the address says."""
+    """Responds as the path of the request says."""
 
     def do_GET(self):
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         body, status, size = CONTENT, 200, len(CONTENT)
         match self.path.split("/")[1]:
             case "missing":
@@ -78,14 +78,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def server():
-    """Where files can be fetched; `server.asked` are the addresses that were."""
+    """An HTTP server; `server.requests` are the paths of all requests."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked = []
+        server.requests = []
         threading.Thread(target=server.serve_forever).start()
         yield server
         server.shutdown()
@@ -115,12 +115,12 @@ def test_a_file_is_fetched_once(server, tmp_path, caplog):
     assert (tmp_path / "weights" / "a.pth.sha256").read_text() == f"{DIGEST}  a.pth\n"
     assert files(tmp_path / "weights") == ["a.pth", "a.pth.sha256"]
     assert fetch([download], tmp_path) == path
-    assert server.asked == ["/good/a.pth"]
+    assert server.requests == ["/good/a.pth"]
     [record] = caplog.records
     assert re.fullmatch(rf"fetching a\.pth \(40\d kB\) from {download.url}", record.getMessage())
 
 
-def test_the_cache_lies_in_the_folder_of_data(server, tmp_path, monkeypatch):
+def test_the_cache_is_in_the_data_folder(server, tmp_path, monkeypatch):
     monkeypatch.setenv("DESIGNSPACE_DATA", str(tmp_path / "data"))
     assert fetch([Download(address(server, "unsized"))]) == tmp_path / "data" / "weights" / "a.pth"
 
@@ -135,7 +135,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_mirror_is_told_and_the_next_one_asked(server, tmp_path, monkeypatch, kind):
+def test_a_bad_mirror_is_reported_and_the_next_one_tried(server, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(downloading, "TIMEOUT_S", 0.2)
     bad = Download(address(server, kind), DIGEST[:8])
     with pytest.raises(RunError, match=f"{bad.url}: {BAD[kind]}"):
@@ -145,18 +145,18 @@ def test_a_bad_mirror_is_told_and_the_next_one_asked(server, tmp_path, monkeypat
     assert fetch([bad, good], tmp_path).read_bytes() == CONTENT
 
 
-def test_a_body_without_end(server, tmp_path, monkeypatch):
+def test_an_endless_body_is_cut_off(server, tmp_path, monkeypatch):
     monkeypatch.setattr(downloading, "LIMIT_BYTES", 3_000_000)
     with pytest.raises(RunError, match=r"the file is larger than 3\.00 MB"):
         fetch([Download(address(server, "endless"))], tmp_path)
     assert files(tmp_path / "weights") == []
 
 
-def test_one_address_may_refer_to_another_host(server, tmp_path):
+def test_redirects_are_followed(server, tmp_path):
     assert fetch([Download(address(server, "moved"), DIGEST)], tmp_path).read_bytes() == CONTENT
 
 
-def test_when_nothing_helps_everything_that_was_tried_is_listed(server, tmp_path, hub):
+def test_all_attempts_are_listed_if_none_succeeds(server, tmp_path, hub):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{unused.getsockname()[1]}/a.pth"
@@ -168,7 +168,7 @@ def test_when_nothing_helps_everything_that_was_tried_is_listed(server, tmp_path
     cache = tmp_path / "weights"
     assert lines[0] == "cannot fetch the weights; tried:"
     assert lines[1] == f"  {cache / 'a.pth'}: no such file"
-    assert len(set(lines)) == len(lines) == 11  # the mirrors of one file are one file in the cache
+    assert len(set(lines)) == len(lines) == 11  # mirrors of one file share a file in the cache
     assert f"  {hub / 'a.pth'}: no such file" in lines
     assert f"  {downloads[0].url}: 404 Not Found" in lines
     assert f"  {closed}: [Errno 111] Connection refused" in lines
@@ -182,37 +182,37 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, tmp_path):
     path = fetch([download], tmp_path)
     path.write_bytes(CONTENT[:-5])
     assert fetch([download], tmp_path).read_bytes() == CONTENT
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     path.write_bytes(b"")
     with pytest.raises(RunError, match=rf"{path}: damaged, or another file: its sha256 is \w+, not {DIGEST}\n"):
         fetch([Download(address(server, "missing"), DIGEST)], tmp_path)
 
 
-def test_a_file_put_there_by_hand_is_used(tmp_path):
+def test_a_file_put_into_the_cache_by_hand_is_used(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "a.pth").write_bytes(CONTENT)
     assert fetch([Download("https://nowhere.invalid/a.pth", DIGEST[:8])], tmp_path).read_bytes() == CONTENT
 
 
-def test_torch_hubs_file_is_used_where_it_lies(server, tmp_path, hub):
+def test_a_file_in_the_cache_of_torch_hub_is_used(server, tmp_path, hub):
     hub.mkdir(parents=True)
     (hub / "a.pth").write_bytes(CONTENT)
     assert fetch([Download(address(server, "good"), DIGEST[:8])], tmp_path) == hub / "a.pth"
-    assert server.asked == []
+    assert server.requests == []
     (hub / "a.pth").write_bytes(b"half a fi")
     assert fetch([Download(address(server, "good"), DIGEST[:8])], tmp_path) == tmp_path / "weights" / "a.pth"
-    assert (hub / "a.pth").read_bytes() == b"half a fi"  # it is not ours
+    assert (hub / "a.pth").read_bytes() == b"half a fi"  # torch's cache is not changed
     assert fetch([Download(address(server, "good"), renamed="b.pth")], tmp_path) == tmp_path / "weights" / "b.pth"
 
 
-def test_of_a_file_without_a_published_digest_the_first_one_counts(server, tmp_path):
+def test_without_a_published_digest_the_first_one_is_recorded(server, tmp_path):
     path = fetch([Download(address(server, "good"))], tmp_path)
     path.write_bytes(CONTENT[:-1])  # damaged: fetched again
     assert fetch([Download(address(server, "good"))], tmp_path).read_bytes() == CONTENT
     path.unlink()
     with pytest.raises(
         RunError, match="its sha256 differs from the first one"
-    ) as caught:  # what is published has changed
+    ) as caught:  # the published file has changed
         fetch([Download(address(server, "changed"))], tmp_path)
     record = tmp_path / "weights" / "a.pth.sha256"
     assert str(record) in str(caught.value)
@@ -227,8 +227,8 @@ def test_a_file_without_a_published_digest_must_be_weights(server, tmp_path):
     assert files(tmp_path / "weights") == []
 
 
-def test_gluons_digests_are_of_what_is_inside_the_archive(tmp_path):
-    content = (WRITTEN / "net.params").read_bytes()
+def test_digests_of_gluon_are_those_of_the_file_in_the_archive(tmp_path):
+    content = (FIXTURES / "net.params").read_bytes()
     archive = tmp_path / "net.zip"
     with zipfile.ZipFile(archive, "w") as new:
         new.writestr("net.params", content)
@@ -246,14 +246,14 @@ def test_gluons_digests_are_of_what_is_inside_the_archive(tmp_path):
         fetch([Download(archive.as_uri(), digest, "sha1")], tmp_path / "other")
 
 
-def test_a_full_disk_is_no_fault_of_the_mirror(server, full_disk):
+def test_a_full_disk_stops_the_search(server, full_disk):
     with pytest.raises(RunError, match=r"cannot write .*a\.pth: (No space left|File too large)"):
         fetch([Download(address(server, "good")), Download(address(server, "good"))], full_disk)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert files(full_disk / "weights") == []
 
 
-def test_a_cache_that_is_no_folder(server, tmp_path):
+def test_a_cache_that_is_not_a_folder_is_an_error(server, tmp_path):
     (tmp_path / "weights").write_text("")
     with pytest.raises(RunError, match="cannot write .*weights"):
         fetch([Download(address(server, "good"))], tmp_path)
@@ -265,7 +265,7 @@ def fetch_all(barrier, downloads, cache):
         assert fetch([download], cache).read_bytes() == CONTENT
 
 
-def test_processes_do_not_hurt_each_other(server, tmp_path):
+def test_processes_can_fetch_concurrently(server, tmp_path):
     downloads = [Download(address(server, "good", f"{number}.pth"), DIGEST) for number in range(20)]
     (tmp_path / "weights").mkdir()
     for download in downloads[::2]:

@@ -1,4 +1,4 @@
-"""The reader of MXNet's files, on files that MXNet wrote and on damaged ones."""
+"""Reading MXNet's files: files that MXNet wrote, and damaged ones."""
 
 import json
 import struct
@@ -12,15 +12,15 @@ from designspace.models.split_attention import SplitAttention
 from designspace.models.weights.gluon import MAGIC, read_params, zipped_params
 from designspace.support.errors import RunError
 
-WRITTEN = Path(__file__).parents[2] / "fixtures" / "weights"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "weights"
 
 
-def written(name):
-    return (WRITTEN / name).read_bytes()
+def fixture_bytes(name):
+    return (FIXTURES / name).read_bytes()
 
 
-def test_arrays_of_all_types_and_names_of_old_files():
-    arrays = read_params(written("mixed.params"))
+def test_all_types_and_old_names_are_read():
+    arrays = read_params(fixture_bytes("mixed.params"))
     expected = {
         "weights": (torch.arange(24) / 8).reshape(2, 3, 4),
         "half": torch.tensor([0.5, -1.25, 3.0], dtype=torch.float16),
@@ -36,8 +36,8 @@ def test_arrays_of_all_types_and_names_of_old_files():
         assert torch.equal(arrays[key], value)
 
 
-def test_shapes_of_numpy():
-    arrays = read_params(written("scalar.params"))
+def test_numpy_shapes_are_read():
+    arrays = read_params(fixture_bytes("scalar.params"))
     assert arrays["scalar"].shape == ()
     assert arrays["scalar"].item() == 2.5
     assert arrays["empty"].shape == (0, 3)
@@ -45,7 +45,7 @@ def test_shapes_of_numpy():
 
 
 def test_names_follow_the_structure_of_the_block():
-    shapes = {key: tuple(value.shape) for key, value in read_params(written("net.params")).items()}
+    shapes = {key: tuple(value.shape) for key, value in read_params(fixture_bytes("net.params")).items()}
     assert shapes == {
         "conv.weight": (2, 1, 3, 3),
         "conv.bias": (2,),
@@ -55,16 +55,16 @@ def test_names_follow_the_structure_of_the_block():
     }
 
 
-def test_split_attention_of_gluon_gives_what_ours_gives():
+def test_split_attention_of_gluon_equals_ours():
     names = {"conv": "splits.conv", "bn": "splits.norm", "fc1": "squeeze", "bn1": "norm", "fc2": "attend"}
     leaves = {"gamma": "weight", "beta": "bias"}
     attention = SplitAttention(4, radix=2, cardinality=2).eval()
     state = {key: value for key, value in attention.state_dict().items() if key.endswith("num_batches_tracked")}
-    for key, value in read_params(written("split.params")).items():
+    for key, value in read_params(fixture_bytes("split.params")).items():
         module, leaf = key.split(".")
         state[f"{names[module]}.{leaves.get(leaf, leaf)}"] = value
     attention.load_state_dict(state)
-    case = json.loads(written("split.json"))
+    case = json.loads(fixture_bytes("split.json"))
     with torch.no_grad():
         output = attention(torch.tensor(case["input"]).reshape(2, 4, 5, 3))
     torch.testing.assert_close(output.flatten(), torch.tensor(case["output"]), rtol=1e-5, atol=1e-6)
@@ -85,7 +85,7 @@ def params(*arrays, names=("w",), count=None, name_count=None):
     return MAGIC + bytes(8) + counts + b"".join(arrays) + name_counts + b"".join(map(text, names))
 
 
-def test_older_versions_of_arrays():
+def test_older_array_versions_are_read():
     first = struct.pack("<IIIiii", 2, 1, 2, 1, 0, 0) + struct.pack(
         "<2f", 1.5, -2
     )  # its shape comes first, 32 bits each
@@ -98,11 +98,11 @@ def test_older_versions_of_arrays():
 HOSTILE = {
     "other file": (b"\0" * 64, "does not start like MXNet's files"),
     "nothing": (b"", "cut off"),
-    "no names": (written("unnamed.params"), "1 arrays but 0 names"),
-    "sparse": (written("sparse.params"), "sparse array"),
-    "cut off": (written("mixed.params")[:-1], "cut off"),
-    "cut in an array": (written("mixed.params")[:100], "cut off"),
-    "longer": (written("mixed.params") + b"\0", "1 bytes follow its end"),
+    "no names": (fixture_bytes("unnamed.params"), "1 arrays but 0 names"),
+    "sparse": (fixture_bytes("sparse.params"), "sparse array"),
+    "cut off": (fixture_bytes("mixed.params")[:-1], "cut off"),
+    "cut in an array": (fixture_bytes("mixed.params")[:100], "cut off"),
+    "longer": (fixture_bytes("mixed.params") + b"\0", "1 bytes follow its end"),
     "many arrays": (params(count=2**63), "declares 9,223,372,036,854,775,808 arrays, but"),
     "many names": (params(array(), name_count=2**40), "declares 1,099,511,627,776 names, but"),
     "huge array": (params(array(shape=(2**20, 2**19))), "declares 2,199,023,255,552 bytes, but"),
@@ -119,9 +119,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_files(what):
-    content, message = HOSTILE[what]
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files_are_rejected(case):
+    content, message = HOSTILE[case]
     with pytest.raises(RunError, match=message):
         read_params(content)
 
@@ -133,19 +133,19 @@ def zipped(path, **members):
     return path
 
 
-def test_published_archives_hold_one_file(tmp_path):
-    content = written("net.params")
-    # A name that would leave the folder if it were unpacked.
+def test_archives_with_one_file_are_read(tmp_path):
+    content = fixture_bytes("net.params")
+    # The name would leave the folder if it were unpacked.
     path = zipped(tmp_path / "a.zip", **{"../../resnest50.params": content, "README": "hello"})
     assert zipped_params(path) == content
     assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
     assert zipped_params(zipped(tmp_path / "b.zip", README="hello")) is None
 
 
-def test_hostile_archives(tmp_path):
+def test_hostile_archives_are_rejected(tmp_path):
     with pytest.raises(RunError, match="contains 2 .params files"):
         zipped_params(zipped(tmp_path / "two.zip", **{"a.params": b"", "b.params": b""}))
-    whole = zipped(tmp_path / "whole.zip", **{"a.params": written("net.params")}).read_bytes()
+    whole = zipped(tmp_path / "whole.zip", **{"a.params": fixture_bytes("net.params")}).read_bytes()
     damaged = tmp_path / "damaged.zip"
     damaged.write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
     with pytest.raises(RunError, match="not a whole zip archive"):
@@ -153,7 +153,7 @@ def test_hostile_archives(tmp_path):
     damaged.write_bytes(whole[:-30])
     with pytest.raises(RunError, match="not a whole zip archive"):
         zipped_params(damaged)
-    size = whole.rindex(b"PK\x01\x02") + 24  # where the table of contents says how long the file is unpacked
+    size = whole.rindex(b"PK\x01\x02") + 24  # position of the unpacked size in the table of contents
     damaged.write_bytes(whole[:size] + struct.pack("<I", 2**32 - 2) + whole[size + 4 :])
     with pytest.raises(RunError, match="declares 4,294,967,294 unpacked bytes"):
         zipped_params(damaged)

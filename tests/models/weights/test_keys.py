@@ -1,4 +1,4 @@
-"""Key maps, against the authors' own modules and against lists that were made with them."""
+"""Comparison of key maps with the authors' own modules, and with lists generated from them."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ ORIGINALS = {
     "torchvision": originals.torchvision_model,
     "resnest": originals.official_resnest,
 }
-# Networks that a code has no module of.
+# Networks of which a source has no module.
 ABSENT = {
     "timm": {
         "resnext152_32x4d",
@@ -38,7 +38,7 @@ ABSENT = {
 
 
 def as_source(name, source, counters=True):
-    """A state dict as the source would have it: each tensor holds one number of its own, without memory for more."""
+    """Return a state dict with the source's keys; each tensor repeats a unique number without further memory."""
     state = {
         theirs: torch.tensor(float(number)).expand(shapes(name)[ours])
         for number, (ours, theirs) in enumerate(key_map(name, source).items())
@@ -52,7 +52,7 @@ def as_source(name, source, counters=True):
 
 
 @pytest.mark.parametrize(("name", "source"), CASES)
-def test_each_of_our_keys_gets_the_tensor_that_its_key_has(name, source):
+def test_each_key_gets_the_tensor_of_its_source_key(name, source):
     counters = source != "gluon"
     state = convert(as_source(name, source, counters), name=name, source=source)
     assert list(state) == list(shapes(name))
@@ -67,7 +67,7 @@ def test_each_of_our_keys_gets_the_tensor_that_its_key_has(name, source):
 
 
 @pytest.mark.parametrize("source", ORIGINALS)
-def test_keys_and_shapes_are_those_of_the_authors_modules(source):
+def test_keys_and_shapes_match_the_original_modules(source):
     absent = set()
     for name in catalog.names():
         if source not in keys.sources(name):
@@ -102,11 +102,11 @@ def test_keys_and_shapes_are_those_of_the_authors_modules(source):
         ("resnest50_fast_4s2x40d", "timm"),
     ],
 )
-def test_logits_equal_those_of_the_authors_modules(name, source):
+def test_logits_equal_those_of_the_original_modules(name, source):
     random = torch.Generator().manual_seed(1)
     original = ORIGINALS[source](name).double().eval()
     for key, tensor in original.state_dict().items():
-        if tensor.dim() == 1:  # batch-norms and biases begin as 0 or 1, where a mix-up would not show
+        if tensor.dim() == 1:  # initial batch-norms and biases are 0 or 1, which would hide wrong maps
             tensor.copy_(torch.rand(tensor.shape, generator=random) + (0.5 if "bias" not in key else -0.5))
     model = AnyNet(catalog.get(name)).double().eval()
     model.load_state_dict(convert(original.state_dict(), name=name, source=source))
@@ -116,7 +116,7 @@ def test_logits_equal_those_of_the_authors_modules(name, source):
     assert (logits - expected).norm() < 1e-10 * expected.norm()
 
 
-def test_logits_of_pycls_weights_are_for_red_green_blue_images():
+def test_converted_pycls_weights_expect_red_green_blue_images():
     name = "regnetx_200mf"
     trained = AnyNet(catalog.get(name), seed=3).eval()  # as pycls: on blue, green, red images
     state = {theirs: trained.state_dict()[ours] for ours, theirs in key_map(name, "pycls").items()}
@@ -128,7 +128,7 @@ def test_logits_of_pycls_weights_are_for_red_green_blue_images():
 
 
 @pytest.mark.parametrize("model", GOLDEN["modules"])
-def test_regnet_keys_are_those_found_with_pycls(model):
+def test_regnet_keys_match_recorded_keys(model):
     name = catalog.canonical_name(model)
     sources = [key_map(name, source) for source in ("pycls", "timm", "torchvision")]
     rows = [" ".join(source[key].rsplit(".", 1)[0] for source in sources) for key in shapes(name)]
@@ -144,17 +144,17 @@ def gluon_lines(name):
     ]
 
 
-def test_gluon_names_are_those_that_gluon_writes():
+def test_gluon_names_match_recorded_names():
     assert sorted(gluon_lines("resnest50")) == sorted(GOLDEN["gluon_resnest50"])
 
 
 @pytest.mark.parametrize("name", GOLDEN["gluon_sha256"])
-def test_gluon_names_of_all_models(name):
+def test_gluon_names_of_all_models_match_recorded_digests(name):
     text = "\n".join(sorted(gluon_lines(name)))
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN["gluon_sha256"][name]
 
 
-def test_wrong_keys_are_named_all_at_once():
+def test_all_wrong_keys_are_listed():
     state = as_source("regnety_200mf", "pycls")
     state["s1.b1.f.d.weight"] = state.pop("s1.b1.f.a.weight")
     state["head.fc.weight"] = torch.zeros(10, 368)
@@ -166,19 +166,19 @@ def test_wrong_keys_are_named_all_at_once():
     )
 
 
-def test_of_many_wrong_keys_the_first_are_named():
+def test_the_first_of_many_wrong_keys_are_listed():
     with pytest.raises(InputError, match=r"missing: conv1\.weight, bn1\.weight, .* and 262 more$"):
         convert({}, name="resnet50", source="torchvision")
     with pytest.raises(InputError, match=r"wrong: fc\.bias is not a tensor but of type list$"):
         convert({**as_source("resnet50", "timm"), "fc.bias": [1.0]}, name="resnet50", source="timm")
 
 
-def test_keys_that_are_no_texts_are_surplus():
+def test_keys_that_are_not_text_are_surplus():
     with pytest.raises(InputError, match=r"from timm: surplus: 0$"):
         convert({**as_source("resnest14", "timm"), 0: torch.zeros(1)}, name="resnest14", source="timm")
 
 
-def test_a_missing_counter_is_zero_and_a_surplus_one_is_surplus():
+def test_missing_counters_become_zero_and_surplus_ones_are_errors():
     state = as_source("resnet50", "torchvision")
     del state["bn1.num_batches_tracked"]
     assert convert(state, name="resnet50", source="torchvision")["stem.conv1.norm.num_batches_tracked"].item() == 0
@@ -187,7 +187,7 @@ def test_a_missing_counter_is_zero_and_a_surplus_one_is_surplus():
         convert(state, name="resnest14", source="gluon")
 
 
-def test_keys_of_data_parallel():
+def test_prefixes_of_data_parallel_are_removed():
     state = as_source("resnest14", "resnest")
     wrapped = {f"module.{key}": value for key, value in state.items()}
     assert detect(wrapped, "resnest14") == "resnest"
@@ -199,7 +199,7 @@ def test_keys_of_data_parallel():
         convert(wrapped, name="resnest14", source="resnest")
 
 
-def test_convert_keeps_types_and_leaves_what_it_is_given():
+def test_convert_keeps_types_and_does_not_modify_its_input():
     state = {key: value.double() for key, value in as_source("regnetx_200mf", "pycls").items()}
     before = dict(state)
     converted = convert(state, name="RegNetX-200MF", source="pycls")
@@ -216,32 +216,32 @@ def test_convert_keeps_types_and_leaves_what_it_is_given():
         ("alexnet", "timm", "unknown network 'alexnet'"),
     ],
 )
-def test_what_a_source_does_not_have(name, source, message):
+def test_sources_without_the_model_are_errors(name, source, message):
     with pytest.raises(InputError, match=message):
         convert({}, name=name, source=source)
 
 
 @pytest.mark.parametrize(
-    ("given", "source", "asked"),
+    ("actual_name", "source", "requested_name"),
     [
         ("regnetx_400mf_tv", "torchvision", "regnetx_400mf"),
         ("regnetx_400mf_tv", "timm", "regnetx_400mf"),
         ("regnety_8_0gf", "pycls", "regnety_8_0gf_tv"),
     ],
 )
-def test_widths_of_torchvision_and_pycls_are_told_apart(given, source, asked):
-    with pytest.raises(InputError, match=f"has shape .*try {given}$"):
-        convert(as_source(given, source), name=asked, source=source)
+def test_confusing_torchvision_and_pycls_widths_gives_a_hint(actual_name, source, requested_name):
+    with pytest.raises(InputError, match=f"has shape .*try {actual_name}$"):
+        convert(as_source(actual_name, source), name=requested_name, source=source)
 
 
 @pytest.mark.parametrize(("name", "source"), [case for case in CASES if case[0] in ("regnety_200mf", "resnest50")])
-def test_the_source_is_found_out(name, source):
+def test_the_source_is_detected(name, source):
     state = as_source(name, source, counters=source != "gluon")
-    found = detect(state, name)
-    assert key_map(name, found) == key_map(name, source)  # timm's ResNeSts have the keys of their authors
+    detected = detect(state, name)
+    assert key_map(name, detected) == key_map(name, source)  # timm's ResNeSts have the authors' keys
 
 
-def test_keys_of_nobody_are_compared_with_the_closest():
+def test_unknown_keys_are_compared_with_the_closest_source():
     state = as_source("resnet50", "pycls")
     state["head.fc2.bias"] = state.pop("head.fc.bias")
     with pytest.raises(InputError) as caught:

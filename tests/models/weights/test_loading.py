@@ -1,4 +1,4 @@
-"""Weights by name, from addresses and from files, as a user gets them."""
+"""Loading weights by name, from URLs and from files."""
 
 import dataclasses
 import hashlib
@@ -28,25 +28,25 @@ def no_other_caches(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def ours():
+def our_state():
     """The state dict of our module."""
     return AnyNet(catalog.get(NAME), seed=5).state_dict()
 
 
 @pytest.fixture
-def pycls(ours, tmp_path):
-    """A checkpoint as pycls writes it."""
-    state = {theirs: ours[key] for key, theirs in key_map(NAME, "pycls").items()}
+def pycls(our_state, tmp_path):
+    """A checkpoint in the format of pycls."""
+    state = {theirs: our_state[key] for key, theirs in key_map(NAME, "pycls").items()}
     path = tmp_path / "checkpoint.pyth"
     torch.save({"epoch": 100, "model_state": state, "cfg": "MODEL: {}"}, path)
     return path
 
 
 @pytest.fixture
-def own(ours, tmp_path):
-    """A file of our own module."""
+def own_file(our_state, tmp_path):
+    """A file with the state dict of our module."""
     path = tmp_path / "best.pth"
-    torch.save(ours, path)
+    torch.save(our_state, path)
     return path
 
 
@@ -59,21 +59,23 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def publish(monkeypatch, which, *downloads):
-    """Let published weights lie elsewhere."""
+def publish(monkeypatch, weight_source, *downloads):
+    """Replace the addresses of published weights."""
     table = [
-        dataclasses.replace(file, downloads=downloads) if (file.name, file.qualified_tag) == (NAME, which) else file
+        dataclasses.replace(file, downloads=downloads)
+        if (file.name, file.qualified_tag) == (NAME, weight_source)
+        else file
         for file in published._table()
     ]
     monkeypatch.setattr(published, "_table", lambda: tuple(table))
 
 
-def test_default_weights_by_name(monkeypatch, pycls, ours, tmp_path, caplog):
+def test_default_weights_by_name(monkeypatch, pycls, our_state, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     publish(monkeypatch, "pycls:dds_baselines", Download((tmp_path / "x").as_uri()), Download(pycls.as_uri()))
     weights = load_weights("RegNetX-200MF")
     stem = "stem.conv.weight"
-    assert_same(weights.state, {**ours, stem: ours[stem].flip(1)})
+    assert_same(weights.state, {**our_state, stem: our_state[stem].flip(1)})
     AnyNet(catalog.get(NAME)).load_state_dict(weights.state)
     assert weights.published == find_weights(NAME)
     assert weights.preset == Preset(224, 256, "bilinear")
@@ -93,44 +95,44 @@ def test_weights_of_a_source(monkeypatch, tmp_path):
     assert torch.equal(weights.state["stem.conv.weight"], model.state_dict()["stem.conv.weight"])
 
 
-def test_an_address_with_its_digest(pycls, ours, tmp_path):
+def test_a_url_with_its_digest(pycls, our_state, tmp_path):
     missing = (tmp_path / "missing" / "checkpoint.pyth").as_uri()
     weights = load_weights(NAME, [missing, pycls.as_uri()], sha256=sha256(pycls).upper())
     assert weights.published is None
     assert weights.licence == "unknown"
     assert weights.preset == find_weights(NAME).preset
     assert weights.origin == f"{missing} or {pycls.as_uri()}"
-    assert torch.equal(weights.state["head.classifier.bias"], ours["head.classifier.bias"])
+    assert torch.equal(weights.state["head.classifier.bias"], our_state["head.classifier.bias"])
     with pytest.raises(RunError, match=r"it is another file: its sha256 is"):
         load_weights(NAME, pycls.as_uri(), sha256="00000000")
 
 
-def test_files_of_one_name_from_two_addresses(ours, tmp_path):
+def test_files_of_one_name_from_two_urls_do_not_collide(our_state, tmp_path):
     for number in (1, 2):
         folder = tmp_path / str(number)
         folder.mkdir()
-        torch.save({**ours, "head.classifier.bias": torch.full((1000,), float(number))}, folder / "model.pth")
+        torch.save({**our_state, "head.classifier.bias": torch.full((1000,), float(number))}, folder / "model.pth")
     for number in (1, 2, 1):
         weights = load_weights(NAME, (tmp_path / str(number) / "model.pth").as_uri())
         assert weights.state["head.classifier.bias"][0] == number
 
 
-def test_a_file_whose_source_is_found_out(pycls, own, ours):
-    assert_same(load_weights(NAME, own).state, ours)
+def test_the_source_of_a_file_is_detected(pycls, own_file, our_state):
+    assert_same(load_weights(NAME, own_file).state, our_state)
     stem = "stem.conv.weight"
-    assert torch.equal(load_weights(NAME, str(pycls)).state[stem], ours[stem].flip(1))
-    assert torch.equal(load_weights(NAME, str(pycls), source="pycls").state[stem], ours[stem].flip(1))
+    assert torch.equal(load_weights(NAME, str(pycls)).state[stem], our_state[stem].flip(1))
+    assert torch.equal(load_weights(NAME, str(pycls), source="pycls").state[stem], our_state[stem].flip(1))
 
 
-def test_half_precision_becomes_float32(ours, tmp_path):
-    torch.save({key: value.half() for key, value in ours.items()}, tmp_path / "half.pth")
+def test_half_precision_becomes_float32(our_state, tmp_path):
+    torch.save({key: value.half() for key, value in our_state.items()}, tmp_path / "half.pth")
     state = load_weights(NAME, tmp_path / "half.pth").state
     assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
 
 
-def test_a_file_of_a_published_name_is_known_and_checked(monkeypatch, ours, tmp_path):
+def test_a_file_with_a_published_name_is_recognised_and_checked(monkeypatch, our_state, tmp_path):
     path = tmp_path / "regnetx_002-e7e85e5c.pth"
-    torch.save({theirs: ours[key] for key, theirs in key_map(NAME, "timm").items()}, path)
+    torch.save({theirs: our_state[key] for key, theirs in key_map(NAME, "timm").items()}, path)
     with pytest.raises(
         RunError, match=rf"{path} is damaged, or another file: its sha256 is \w+, not e7e85e5c\.\.\.; fetch it again"
     ):
@@ -145,24 +147,24 @@ def test_a_file_of_a_published_name_is_known_and_checked(monkeypatch, ours, tmp_
 
 
 @pytest.mark.parametrize("name", ["resnest50-bcfefe1d.zip", "resnest50-bcfefe1d.params"])
-def test_gluons_files_are_known_packed_and_unpacked(name, tmp_path):
+def test_gluon_files_are_recognised_zipped_and_unzipped(name, tmp_path):
     (tmp_path / name).write_bytes(b"another file")
     with pytest.raises(RunError, match=r"its sha1 is \w{40}, not bcfefe1dd1dd1ef5cfed5563123c1490ea37b42e;"):
         load_weights("resnest50", tmp_path / name)
 
 
-def test_weights_of_another_network(own):
+def test_weights_of_another_network_are_errors(own_file):
     with pytest.raises(InputError) as caught:
-        load_weights("regnety_200mf", own)
+        load_weights("regnety_200mf", own_file)
     message = str(caught.value)
-    assert message.startswith(f"{own}: these are not the keys of regnety_200mf from any supported source")
+    assert message.startswith(f"{own_file}: these are not the keys of regnety_200mf from any supported source")
     assert "Closest is designspace: missing: stages.0.0.transform.se.squeeze.weight, " in message
-    with pytest.raises(InputError, match=rf"{own}: these are not the weights of regnetx_200mf from timm"):
-        load_weights(NAME, own, source="timm")
+    with pytest.raises(InputError, match=rf"{own_file}: these are not the weights of regnetx_200mf from timm"):
+        load_weights(NAME, own_file, source="timm")
 
 
 @pytest.mark.parametrize(
-    ("which", "message"),
+    ("weight_source", "message"),
     [
         ("timmm", "there is no file timmm; published weights for regnetx_200mf: pycls:dds_baselines, timm:pycls"),
         ("missing/best.pth", "there is no file missing/best.pth"),
@@ -173,15 +175,15 @@ def test_weights_of_another_network(own):
         ([], "weights must be True, a source, a URL or a path, not"),
     ],
 )
-def test_what_there_is_not(which, message):
+def test_missing_weights_are_errors(weight_source, message):
     with pytest.raises((InputError, RunError), match=message):
-        load_weights(NAME, which)
+        load_weights(NAME, weight_source)
 
 
-def test_options_that_do_not_belong(own):
+def test_unsuitable_options_are_errors(own_file):
     with pytest.raises(InputError, match="sha256 and source are for a URL or a path"):
         load_weights(NAME, "pycls", sha256="0123456789")
     with pytest.raises(InputError, match="'01' is no sha256 digest"):
-        load_weights(NAME, own, sha256="01")
+        load_weights(NAME, own_file, sha256="01")
     with pytest.raises(InputError, match="unknown source of weights 'keras'"):
-        load_weights(NAME, own, source="keras")
+        load_weights(NAME, own_file, source="keras")

@@ -17,7 +17,7 @@ from designspace.support.errors import InputError
 ALL = [file for name in catalog.names() for file in available(name)]
 
 
-def test_the_table_is_of_the_catalogue_and_has_everything_once():
+def test_the_table_matches_the_catalogue_without_duplicates():
     assert len(ALL) == len(_table())
     assert Counter((file.name, file.qualified_tag) for file in ALL).most_common(1)[0][1] == 1
     assert all(available(name) for name in catalog.names())
@@ -27,15 +27,15 @@ def test_the_table_is_of_the_catalogue_and_has_everything_once():
     assert all(file.top5 is None or 88 < file.top5 < 99 for file in ALL)
 
 
-def test_files_in_the_cache_have_names_of_their_own():
+def test_files_have_unique_names_in_the_cache():
     addresses = {}
     for file in ALL:
         for download in file.downloads:
             assert addresses.setdefault(download.file, download.digest) == download.digest
-    assert len(addresses) > len(ALL)  # timm's are mostly there twice: as releases, and at Hugging Face
+    assert len(addresses) > len(ALL)  # most of timm's have two addresses: a release, and Hugging Face
 
 
-def test_how_many_there_are_of_each_source():
+def test_number_of_files_per_source():
     counts = Counter(file.source for file in ALL)
     assert counts["resnest"] == counts["gluon"] == 11
     assert counts["pycls"] == 30
@@ -62,7 +62,7 @@ def test_find_by_source_and_tag():
     assert find_weights("resnest50", "gluon").downloads[0].algorithm == "sha1"
 
 
-def test_unknown_weights_list_those_that_there_are():
+def test_errors_list_the_existing_weights():
     with pytest.raises(InputError) as caught:
         find_weights("resnest50", "torchvision:IMAGENET1K_V1")
     assert str(caught.value) == (
@@ -88,7 +88,7 @@ def test_licences():
     assert {file.licence for file in swag} == {"CC-BY-NC-4.0"}
 
 
-def test_resnest_has_its_mirrors_and_evaluates_as_its_authors_do():
+def test_resnest_has_mirrors_and_the_presets_of_its_authors():
     for name in [*catalog.names("resnest50*"), "resnest101", "resnest200", "resnest269"]:
         file = find_weights(name, "resnest")
         assert len(file.downloads) >= 4
@@ -97,7 +97,7 @@ def test_resnest_has_its_mirrors_and_evaluates_as_its_authors_do():
         assert file.top1 == catalog.published(name).top1
 
 
-def test_digests_are_those_in_the_names_of_the_files():
+def test_digests_match_file_names():
     for file in ALL:
         for download in file.downloads:
             in_name = re.search(r"-([0-9a-f]{8})\.(pth|zip)$", download.url)
@@ -106,20 +106,20 @@ def test_digests_are_those_in_the_names_of_the_files():
 
 
 @pytest.mark.parametrize("file", [file for file in ALL if file.source == "timm"], ids=lambda file: file.name + file.tag)
-def test_timms_files_are_as_timm_says(file):
+def test_timm_files_match_the_configuration_of_timm(file):
     repository = (
         file.downloads[-1].url.removeprefix("https://huggingface.co/").removesuffix("/resolve/main/model.safetensors")
     )
-    about = timm.get_pretrained_cfg(repository.removeprefix("timm/"))
-    assert about.hf_hub_id == repository
-    assert about.num_classes == 1000
-    assert about.tag == file.tag
-    crop, share = (about.test_input_size or about.input_size)[1], about.test_crop_pct or about.crop_pct
-    assert file.preset == Preset(crop, int(crop / share), about.interpolation, about.mean, about.std)
-    assert file.licence.lower().startswith(about.license.split("-")[0])
+    config = timm.get_pretrained_cfg(repository.removeprefix("timm/"))
+    assert config.hf_hub_id == repository
+    assert config.num_classes == 1000
+    assert config.tag == file.tag
+    crop, share = (config.test_input_size or config.input_size)[1], config.test_crop_pct or config.crop_pct
+    assert file.preset == Preset(crop, int(crop / share), config.interpolation, config.mean, config.std)
+    assert file.licence.lower().startswith(config.license.split("-")[0])
 
 
-def test_gluon_evaluates_as_its_authors_do():
+def test_gluon_has_the_presets_of_its_authors():
     presets = {
         name: find_weights(name, "gluon").preset for name in ("resnest50", "resnest101", "resnest200", "resnest269")
     }

@@ -1,4 +1,4 @@
-"""Files of weights of all kinds, and what does not belong in one."""
+"""Weight files of all kinds, and files with other content."""
 
 import collections
 import io
@@ -16,7 +16,7 @@ import torch
 from designspace.models.weights.files import read_state_dict
 from designspace.support.errors import RunError
 
-WRITTEN = Path(__file__).parents[2] / "fixtures" / "weights"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "weights"
 STATE = {
     "conv.weight": torch.arange(24.0).reshape(2, 3, 2, 2),
     "bn.running_var": torch.tensor([0.5, 2.0]),
@@ -30,14 +30,14 @@ def saved(content, **options):
     return buffer.getvalue()
 
 
-def written(tmp_path, content, name="weights.pth"):
+def write(tmp_path, content, name="weights.pth"):
     path = tmp_path / name
     path.write_bytes(content)
     return path
 
 
-def refused(tmp_path, content, message, name="weights.pth"):
-    path = written(tmp_path, content, name)
+def assert_rejected(tmp_path, content, message, name="weights.pth"):
+    path = write(tmp_path, content, name)
     with pytest.raises(RunError, match=message) as caught:
         read_state_dict(path)
     assert str(path) in str(caught.value)
@@ -65,7 +65,9 @@ KINDS = {
     ),
     "state_dict": lambda: saved({"state_dict": collections.OrderedDict(STATE), "arch": "resnet50"}),
     "model": lambda: saved({"model": STATE, "model_ema": {}}),
-    "own checkpoint": lambda: saved({"format": 1, "model": STATE}) + bytes(32),  # as training.checkpoint: a digest last
+    "own checkpoint": lambda: (
+        saved({"format": 1, "model": STATE}) + bytes(32)
+    ),  # like training.checkpoint, which appends a digest
     "parameters": lambda: saved(
         {key: torch.nn.Parameter(value, value.is_floating_point()) for key, value in STATE.items()}
     ),
@@ -81,30 +83,30 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_files(tmp_path, kind):
-    state = read_state_dict(written(tmp_path, KINDS[kind](), "weights.bin"))  # what counts is the content
+def test_all_kinds_of_files_are_read(tmp_path, kind):
+    state = read_state_dict(write(tmp_path, KINDS[kind](), "weights.bin"))  # only the content matters
     assert_state(state)
     assert all(value.is_contiguous() for value in state.values())
 
 
-def test_gluon_files_plain_and_zipped(tmp_path):
-    plain = read_state_dict(WRITTEN / "net.params")
+def test_gluon_files_are_read_plain_and_zipped(tmp_path):
+    plain = read_state_dict(FIXTURES / "net.params")
     assert plain["bn.gamma"].tolist() == [1, 1]
     with zipfile.ZipFile(tmp_path / "net.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(WRITTEN / "net.params", "net.params")
+        archive.write(FIXTURES / "net.params", "net.params")
     zipped = read_state_dict(tmp_path / "net.zip")
     assert all(torch.equal(zipped[key], plain[key]) for key in plain)
 
 
-def test_what_is_read_does_not_depend_on_the_file_any_more(tmp_path):
-    path = written(tmp_path, saved(STATE))
+def test_weights_are_independent_of_the_file_after_reading(tmp_path):
+    path = write(tmp_path, saved(STATE))
     state = read_state_dict(path)
     path.write_bytes(b"\xff" * path.stat().st_size)
     assert_state(state)
 
 
 class Executed:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -113,8 +115,8 @@ class Executed:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("how", ["torch.save", "torch.save, old", "pickle", "deep inside", "beside"])
-def test_no_code_is_run(tmp_path, how):
+@pytest.mark.parametrize("method", ["torch.save", "torch.save, old", "pickle", "deep inside", "beside"])
+def test_no_code_is_run(tmp_path, method):
     trap = Executed(tmp_path / "executed")
     content = {
         "torch.save": lambda: saved({**STATE, "x": trap}),
@@ -122,20 +124,22 @@ def test_no_code_is_run(tmp_path, how):
         "pickle": lambda: pickle.dumps(trap, 2),
         "deep inside": lambda: saved({"model_state": STATE, "cfg": [{"a": (trap,)}]}),
         "beside": lambda: saved({"model_state": STATE, "optimizer_state": {"hook": trap}}),
-    }[how]()
+    }[method]()
     pickle.loads(pickle.dumps(Executed(tmp_path / "control")))
     assert (tmp_path / "control").is_dir()  # the trap works
-    refused(
+    assert_rejected(
         tmp_path, content, r"cut off, damaged|requires \w+\.mkdir, but reading must not run code.*save only its state"
     )
     assert not (tmp_path / "executed").exists()
 
 
-def test_objects_are_named(tmp_path):
-    refused(tmp_path, saved({"state_dict": STATE, "args": Path("x")}), r"requires pathlib\S*, but reading must not run")
+def test_errors_name_the_object(tmp_path):
+    assert_rejected(
+        tmp_path, saved({"state_dict": STATE, "args": Path("x")}), r"requires pathlib\S*, but reading must not run"
+    )
 
 
-def test_torchscript_is_refused(tmp_path):
+def test_torchscript_is_rejected(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated
         torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
@@ -144,7 +148,7 @@ def test_torchscript_is_refused(tmp_path):
 
 
 def changed_zip(content, change, compression=zipfile.ZIP_STORED, twice=()):
-    """A file of torch.save with other members."""
+    """Return a file of torch.save with changed members."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", compression) as new:
         for name in [*old.namelist(), *twice]:
@@ -152,8 +156,8 @@ def changed_zip(content, change, compression=zipfile.ZIP_STORED, twice=()):
     return buffer.getvalue()
 
 
-def announce_many(name, data):
-    """Say of the two values of ``bn.running_var`` that they were a hundred million."""
+def declare_too_many(name, data):
+    """Make a file declare a hundred million values of ``bn.running_var``, which has two."""
     if not name.endswith("data.pkl"):
         return data
     many = b"J" + (100_000_000).to_bytes(4, "little")
@@ -162,8 +166,8 @@ def announce_many(name, data):
     return b"".join([data[:in_storage], many, data[in_storage + 2 : in_shape], many, data[in_shape + 2 :]])
 
 
-def announce_many_of_old(data):
-    """The same in a file of the old format."""
+def declare_too_many_in_old_format(data):
+    """Do the same in a file of the old format."""
     at = data.index(b"K\x02", data.index(b"running_var"))
     return data[:at] + b"J" + (2**31 - 1).to_bytes(4, "little") + data[at + 2 :]
 
@@ -185,20 +189,23 @@ DAMAGED = {
     "pickle, cut off": (b"\x80", "cut off"),
     "other zip": (changed_zip(ZIP, lambda name, data: data).replace(b"data.pkl", b"data.pkx"), "not one of torch.save"),
     "compressed": (changed_zip(ZIP, lambda name, data: data, zipfile.ZIP_DEFLATED), "values are compressed"),
-    "announces too much, old": (announce_many_of_old(OLD), "cut off, or damaged .storage has wrong byte size"),
-    "announces too much": (changed_zip(ZIP, announce_many), "cut off, or damaged"),
+    "announces too much, old": (
+        declare_too_many_in_old_format(OLD),
+        "cut off, or damaged .storage has wrong byte size",
+    ),
+    "announces too much": (changed_zip(ZIP, declare_too_many), "cut off, or damaged"),
 }
 
 
-@pytest.mark.parametrize("what", DAMAGED)
-def test_damaged_files(tmp_path, what):
-    refused(tmp_path, *DAMAGED[what])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_files_are_rejected(tmp_path, case):
+    assert_rejected(tmp_path, *DAMAGED[case])
 
 
-def test_members_of_one_name(tmp_path):
+def test_duplicate_zip_members_are_rejected(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         content = changed_zip(ZIP, lambda name, data: data, twice=["archive/data.pkl"])
-    refused(tmp_path, content, "several members of one name")
+    assert_rejected(tmp_path, content, "several members of one name")
 
 
 def header(text, values=b"", length=None):
@@ -225,9 +232,9 @@ DAMAGED_SAFETENSORS = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGED_SAFETENSORS)
-def test_damaged_safetensors(tmp_path, what):
-    refused(tmp_path, *DAMAGED_SAFETENSORS[what], name="model.safetensors")
+@pytest.mark.parametrize("case", DAMAGED_SAFETENSORS)
+def test_damaged_safetensors_are_rejected(tmp_path, case):
+    assert_rejected(tmp_path, *DAMAGED_SAFETENSORS[case], name="model.safetensors")
 
 
 def infinite(position, value):
@@ -257,24 +264,24 @@ UNFIT = {
 }
 
 
-@pytest.mark.parametrize("what", UNFIT)
-def test_what_cannot_be_weights(tmp_path, what):
-    content, message = UNFIT[what]
-    refused(tmp_path, saved(content), message)
+@pytest.mark.parametrize("case", UNFIT)
+def test_values_that_cannot_be_weights_are_rejected(tmp_path, case):
+    content, message = UNFIT[case]
+    assert_rejected(tmp_path, saved(content), message)
 
 
-def test_quantised_tensors(tmp_path):
+def test_quantised_tensors_are_rejected(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's quantised tensors are deprecated
         content = saved({"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)})
-        refused(tmp_path, content, "w in it is quantised")
+        assert_rejected(tmp_path, content, "w in it is quantised")
 
 
-def test_a_folder_and_nothing(tmp_path):
+def test_folders_missing_files_and_pipes_are_rejected(tmp_path):
     with pytest.raises(RunError, match=r"it is a folder; give the path of a file in it"):
         read_state_dict(tmp_path)
     with pytest.raises(RunError, match=r"cannot read .*missing\.pth: No such file"):
         read_state_dict(tmp_path / "missing.pth")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RunError, match="pipe: it is not a regular file"):  # reading it would wait for ever
+    with pytest.raises(RunError, match="pipe: it is not a regular file"):  # reading it would never end
         read_state_dict(tmp_path / "pipe")

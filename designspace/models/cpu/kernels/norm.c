@@ -10,7 +10,7 @@
 #define FLOAT_ROWS 256  /* rows that are summed in float32 */
 #define LINE 512        /* floats of several narrow rows that one inner loop processes; wider rows one by one */
 
-/* Rows of a block. It depends only on the map, and the last block may be short or empty. */
+/* Rows per block, which depend only on the map; the last block may be short or empty. */
 static whole block_rows(whole rows) { return (rows + BLOCKS - 1) / BLOCKS; }
 
 /* Number of rows that one inner loop processes. */

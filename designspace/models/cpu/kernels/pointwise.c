@@ -57,7 +57,7 @@ int pointwise_forward(const float *x, const float *x_norm, const float *w, whole
   const Places places = {out_height, out_width, in_height, in_width_pixels, stride};
   const Norm norm = norm_of(x_norm, in_width);
   const whole vecs = parts(width, LANES), pitch = parts(in_width, LANES) * LANES, tiles = parts(rows, TILE);
-  float *panels = room(parts(width, PAIR) * in_width * PAIR);
+  float *panels = alloc(parts(width, PAIR) * in_width * PAIR);
   double *sums = calloc(2 * BLOCKS * width, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * vecs);
   int failed = !panels || !sums || !slice;
@@ -67,19 +67,19 @@ int pointwise_forward(const float *x, const float *x_norm, const float *w, whole
   }
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    float *in = room(TILE * pitch), *out = room(TILE * vecs * LANES);
+    float *in = alloc(TILE * pitch), *out = alloc(TILE * vecs * LANES);
     if (!in || !out) { failed = 1; free(in); free(out); continue; }
     whole place[TILE], pixel[TILE];
     const whole none = 0;
     for (whole i = 0; i < TILE; i++) place[i] = i * pitch;
-    const Sums mine = {training ? sums + 2 * block * width : NULL, sums + (2 * block + 1) * width};
+    const Sums block_sums = {training ? sums + 2 * block * width : NULL, sums + (2 * block + 1) * width};
     for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
       const whole row = tile * TILE, count = smaller(TILE, rows - row);
       for (whole i = 0; i < count; i++) pixel[i] = source(row + i, places);
       fetch(x, norm, pixel, count, in_width, pitch, in);
       const Factors factors = {in, place, &none, 1, panels, &none, in_width, 1, in_width, in_width};
       product(&factors, count, vecs, out, vecs * LANES, 0);
-      emit(out, vecs * LANES, count, slice, vecs, y + row * width, width, mine);
+      emit(out, vecs * LANES, count, slice, vecs, y + row * width, width, block_sums);
     }
     free(in);
     free(out);
@@ -105,8 +105,8 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
   const whole vecs = parts(width, LANES), in_vecs = parts(in_width, LANES), pitch = in_vecs * LANES;
   const whole panels_out = parts(width, PAIR), padded = parts(in_width, ROWS) * ROWS, tiles = parts(rows, TILE);
   const whole of_weight = padded * vecs * LANES;
-  float *panels = room(parts(in_width, PAIR) * width * PAIR), *slopes = room(2 * width);
-  float *weights = room(BLOCKS * of_weight);
+  float *panels = alloc(parts(in_width, PAIR) * width * PAIR), *slopes = alloc(2 * width);
+  float *weights = alloc(BLOCKS * of_weight);
   double *of_x = calloc(2 * BLOCKS * in_width, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * in_vecs);
   whole *at = malloc(sizeof(whole) * 3 * (padded + panels_out));
@@ -124,13 +124,13 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
   const Slopes through = {own.scale, slopes, slopes + width};
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    float *in = room(TILE * pitch), *dy = room(panels_out * TILE * PAIR), *din = room(TILE * pitch);
+    float *in = alloc(TILE * pitch), *dy = alloc(panels_out * TILE * PAIR), *din = alloc(TILE * pitch);
     if (!in || !dy || !din) { failed = 1; free(in); free(dy); free(din); continue; }
     memset(dy, 0, sizeof(float) * panels_out * TILE * PAIR);
     whole place[TILE], pixel[TILE];
     const whole none = 0;
     for (whole i = 0; i < TILE; i++) place[i] = i * PAIR;
-    const Sums mine = {of_x + 2 * block * in_width, of_x + (2 * block + 1) * in_width};
+    const Sums block_sums = {of_x + 2 * block * in_width, of_x + (2 * block + 1) * in_width};
     for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
       const whole row = tile * TILE, count = smaller(TILE, rows - row);
       for (whole i = 0; i < count; i++) pixel[i] = source(row + i, places);
@@ -148,7 +148,7 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
       const Factors to_input = {dy,    place,      panel_at, 1, panels, panel_row,
                                 width, panels_out, PAIR,     width - (panels_out - 1) * PAIR};
       product(&to_input, count, in_vecs, din, pitch, 0);
-      pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, mine);
+      pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, block_sums);
     }
     free(in); free(dy); free(din);
   }
@@ -201,7 +201,7 @@ int join_backward(const float *dout, const float *out, const float *y, const flo
   if (!all_sums) return 1;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < BLOCKS; block++) {
-    double *mine = all_sums + 3 * block * width;
+    double *block_sums = all_sums + 3 * block * width;
     const whole end = (block + 1) * rows / BLOCKS;
     for (whole row = block * rows / BLOCKS; row < end; row += TILE)
       for (whole c = 0; c < width; c += LANES) {
@@ -219,9 +219,9 @@ int join_backward(const float *dout, const float *out, const float *y, const flo
           if (other.mean) moment_other[u % 2] += value * (load_part(shortcut + at, count) - mean_other);
         });
         for (whole l = 0; l < count; l++) {
-          mine[c + l] += sum[0][l] + sum[1][l];
-          mine[width + c + l] += moment[0][l] + moment[1][l];
-          mine[2 * width + c + l] += moment_other[0][l] + moment_other[1][l];
+          block_sums[c + l] += sum[0][l] + sum[1][l];
+          block_sums[width + c + l] += moment[0][l] + moment[1][l];
+          block_sums[2 * width + c + l] += moment_other[0][l] + moment_other[1][l];
         }
       }
   }

@@ -193,7 +193,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
   const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels);
   const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch, size = packed_floats(&s, 0) / groups;
-  float *packed = room(packed_floats(&s, 0));
+  float *packed = alloc(packed_floats(&s, 0));
   double *sums = calloc(2 * BLOCKS * channels, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * s.vecs);
   whole *place = malloc(sizeof(whole) * (s.pixels + ROWS)), at[TAPS], rows_at[TAPS];
@@ -206,10 +206,10 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
   }
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    float *in = room(bordered), *out = room((s.pixels + ROWS) * s.row);
+    float *in = alloc(bordered), *out = alloc((s.pixels + ROWS) * s.row);
     if (!in || !out) { failed = 1; free(in); free(out); continue; }
     memset(in, 0, sizeof(float) * bordered);
-    const Sums mine = {training ? sums + 2 * block * channels : NULL, sums + (2 * block + 1) * channels};
+    const Sums block_sums = {training ? sums + 2 * block * channels : NULL, sums + (2 * block + 1) * channels};
     for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
       fill(&s, x + n * s.in_pixels * in_channels, norm, in);
       if (s.narrow) narrow(in, place, at, rows_at, TAPS, packed, s.row, s.pixels, out, s.row, s.group_in);
@@ -218,7 +218,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
                                  TAPS * s.group_in, TAPS, s.group_in, s.group_in};
         product(&factors, s.pixels, s.vecs / groups, out + g * (s.row / groups), s.row, 0);
       }
-      emit(out, s.row, s.pixels, slice, s.vecs, y + n * s.pixels * channels, channels, mine);
+      emit(out, s.row, s.pixels, slice, s.vecs, y + n * s.pixels * channels, channels, block_sums);
     }
     free(in);
     free(out);
@@ -290,8 +290,8 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   const whole padded = parts(s.group_in, ROWS) * ROWS, group_row = s.row / groups;
   const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * TAPS * padded * group_row;
   const whole size = packed_floats(&s, 1) / groups, panels = parts(s.group_out, PAIR);
-  const whole groups_made = s.narrow ? 1 : groups; /* groups that are padded to whole vectors */
-  float *packed = room(packed_floats(&s, 1)), *slopes = room(2 * channels), *weights = room(BLOCKS * of_weight);
+  const whole padded_groups = s.narrow ? 1 : groups; /* groups that are padded to whole vectors */
+  float *packed = alloc(packed_floats(&s, 1)), *slopes = alloc(2 * channels), *weights = alloc(BLOCKS * of_weight);
   double *of_x = calloc(2 * BLOCKS * in_channels, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * (s.in_vecs + s.vecs)), *out_slice = slice + s.in_vecs;
   whole *tables = malloc(sizeof(whole) * (2 * (s.pixels + ROWS) + 2 * (s.in_pixels + 4 * ROWS) + padded + s.height * 2));
@@ -304,8 +304,8 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   if (!failed) {
     memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
     pack_weights(&s, w, (Strides){w_out, w_in, w_tap}, 1, packed);
-    slices(slice, groups_made, in_channels / groups_made);
-    slices(out_slice, groups_made, channels / groups_made);
+    slices(slice, padded_groups, in_channels / padded_groups);
+    slices(out_slice, padded_groups, channels / padded_groups);
     windows(&s, place, at);
     number = classes(&s, class, pixel, class_place);
     norm_coefficients(sums, sums + channels, own.mean, own.rstd, own.scale, images * s.pixels, channels, slopes,
@@ -321,12 +321,12 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   const Slopes through = {own.scale, slopes, slopes + channels};
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    float *in = room(bordered), *dy = room(dy_bordered), *din = room((s.in_pixels + ROWS) * s.in_row);
-    float *lines = room(s.narrow ? 0 : groups * panels * s.pixels * PAIR); /* dy again, as panels for each group */
+    float *in = alloc(bordered), *dy = alloc(dy_bordered), *din = alloc((s.in_pixels + ROWS) * s.in_row);
+    float *lines = alloc(s.narrow ? 0 : groups * panels * s.pixels * PAIR); /* dy again, as panels for each group */
     if (!in || !dy || !din || !lines) { failed = 1; free(in); free(dy); free(din); free(lines); continue; }
     memset(in, 0, sizeof(float) * bordered);
     memset(dy, 0, sizeof(float) * dy_bordered);
-    const Sums mine = {of_x + 2 * block * in_channels, of_x + (2 * block + 1) * in_channels};
+    const Sums block_sums = {of_x + 2 * block * in_channels, of_x + (2 * block + 1) * in_channels};
     float *dw_here = weights + block * of_weight;
     for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
       fill(&s, x + n * s.in_pixels * in_channels, norm, in);
@@ -334,8 +334,8 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
         const Slice k = out_slice[v];
         const Gradient of = gradient_of(through, k.from, k.count);
         const float *dz_here = dz + n * s.pixels * channels + k.from, *y_here = y + n * s.pixels * channels + k.from;
-        const whole in_group = v % (s.vecs / groups_made);
-        float *line = lines + (v / (s.vecs / groups_made) * panels + in_group / 2) * s.pixels * PAIR + in_group % 2 * LANES;
+        const whole in_group = v % (s.vecs / padded_groups);
+        float *line = lines + (v / (s.vecs / padded_groups) * panels + in_group / 2) * s.pixels * PAIR + in_group % 2 * LANES;
         for (whole p = 0; p < s.pixels; p++) {
           const vec value = gradient(of, dz_here + p * channels, y_here + p * channels, k.count);
           store_part(dy + dy_place[p] + k.from, value, k.count);
@@ -358,7 +358,7 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
           product(&factors, k->count, s.in_vecs / groups, din + g * (s.in_row / groups), s.in_row, 0);
         }
         pass_on(din, s.in_row, k->count, k->pixel, slice, s.in_vecs, x + n * s.in_pixels * in_channels, norm, NULL, 0,
-                dx + n * s.in_pixels * in_channels, in_channels, mine);
+                dx + n * s.in_pixels * in_channels, in_channels, block_sums);
       }
     }
     free(in); free(dy); free(din); free(lines);

@@ -8,14 +8,14 @@
 #define TILE 64  /* pixels that a 1x1 convolution processes at once */
 
 /* Allocate memory that vectors may read beyond its end. */
-static float *room(whole floats) { return aligned_alloc(64, parts(floats + 4 * PAIR, 16) * 64); }
+static float *alloc(whole floats) { return aligned_alloc(64, parts(floats + 4 * PAIR, 16) * 64); }
 
 /* A vector of channels `from` to `from + count` of a map; `at` is its offset in a tile's row. */
 typedef struct {
   whole from, count, at;
 } Slice;
 
-/* Fill in the vectors of a tile whose groups of `width` channels are each padded to whole vectors. Returns the count. */
+/* Fill in the vectors of a tile whose groups of `width` channels are padded to whole vectors. Returns the count. */
 static whole slices(Slice *slice, whole groups, whole width) {
   const whole vecs = parts(width, LANES);
   for (whole g = 0; g < groups; g++)
