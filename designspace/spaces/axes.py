@@ -70,7 +70,9 @@ class Axis:
         if self.law is not None and (self.kind != "log_uniform" or self.law not in LAWS):
             raise _unknown_law(self.kind, self.law)
         if any(a >= b for a, b in zip(self.grid, self.grid[1:], strict=False)):
-            raise InputError(f"the values of an axis must ascend, not {[float(value) for value in self.grid][:10]}")
+            raise InputError(
+                f"the values of an axis must be in ascending order, not {[float(value) for value in self.grid][:10]}"
+            )
 
     def __len__(self) -> int:
         return len(self.grid)
