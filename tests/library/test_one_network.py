@@ -44,15 +44,9 @@ def folder(training):
     return training.run.trial_folder
 
 
-<<<<<<< HEAD
-def go(training, retry_policy=None, **options):
+def run_training(training, retry_policy=None, **options):
     training.run.record(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
     return train_in_process(training, Ranks(), CPU, retry_policy or RetryPolicy(), {}, **options)
-=======
-def run_training(training, effort=None, **options):
-    training.run.ask(training.trial, training.start.to_dict(training.weight_source), {"command": "train"})
-    return train_here(training, Ranks(), CPU, effort or Effort(), {}, **options)
->>>>>>> h_models_library
 
 
 def in_folder(training, path, **changes):
@@ -236,15 +230,9 @@ def test_running_out_of_memory_gives_advice(folder, training, monkeypatch):
 def test_an_error_of_the_code_is_a_failed_attempt(folder, training, monkeypatch):
     monkeypatch.setattr(one_network, "train_part", raise_in_training(ZeroDivisionError("a bug")))
     for attempt in ("1", "2", "3, the last"):
-<<<<<<< HEAD
         with pytest.raises(RunError, match=r"^error: ZeroDivisionError: a bug; see .*log\.txt"):
-            go(training)
-        assert f"ZeroDivisionError: a bug (attempt {attempt})" in folder.log.read_text()
-=======
-        with pytest.raises(RunError, match=r"^error: ZeroDivisionError: a bug; more is in .*log\.txt"):
             run_training(training)
-        assert f"ZeroDivisionError: a bug (try {attempt})" in folder.log.read_text()
->>>>>>> h_models_library
+        assert f"ZeroDivisionError: a bug (attempt {attempt})" in folder.log.read_text()
     assert folder.log.read_text().count("Traceback") == 3
     with pytest.raises(
         RunError, match=r"has failed \(error: ZeroDivisionError: a bug\). To try again: .*designspace.retry"
@@ -296,11 +284,7 @@ def test_a_cancelled_training_stops(folder, training):
 
 def test_a_training_that_takes_too_long_fails(folder, training):
     with pytest.raises(RunError, match="time limit: the trial took longer than trial_timeout_min allows"):
-<<<<<<< HEAD
-        go(with_recipe(training, epochs=100_000), RetryPolicy(max_retries=0, trial_timeout_s=0.1))
-=======
-        run_training(with_recipe(training, epochs=100_000), Effort(max_retries=0, trial_timeout_s=0.1))
->>>>>>> h_models_library
+        run_training(with_recipe(training, epochs=100_000), RetryPolicy(max_retries=0, trial_timeout_s=0.1))
     assert TrialFolder(folder.path).state().failure.reason == "time limit"
 
 

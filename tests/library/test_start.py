@@ -52,15 +52,9 @@ def test_random_weights_are_those_of_train():
     network = fit_to_images(start.network, channels=1, num_classes=10, stem="cifar")
     assert (network.stem, network.in_channels, network.num_classes) == (Stem("cifar", 32), 1, 10)
     assert network.stages == start.network.stages
-<<<<<<< HEAD
-    for which in (None, False):
-        initial = build_initial_model(start, network, which, RECIPE, 3)
-        state = initial_model(network, RECIPE, 3).state_dict()
-=======
     for weight_source in (None, False):
         initial = build_initial_model(start, network, weight_source, RECIPE, 3)
-        state = first_model(network, RECIPE, 3).state_dict()
->>>>>>> h_models_library
+        state = initial_model(network, RECIPE, 3).state_dict()
         assert same(initial.model, state) == set(state)
         assert (initial.source, initial.licence) == ("", OWN_LICENCE)
         assert start.describe_weights(weight_source) == "first weights"

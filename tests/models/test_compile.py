@@ -35,13 +35,8 @@ def test_one_graph_contains_the_whole_network(name, training, prepare):
 
 
 @KINDS
-<<<<<<< HEAD
-def test_channels_last_in_is_channels_last_all_through_and_gives_the_same(name):
-    model = model_with_varied_state(EVERYTHING[name]).double().eval()
-=======
 def test_channels_last_is_preserved_and_does_not_change_the_output(name):
-    model = unusual(EVERYTHING[name]).double().eval()
->>>>>>> h_models_library
+    model = model_with_varied_state(EVERYTHING[name]).double().eval()
     x = images(model.network, SIZES[1]).double()
     with torch.inference_mode():
         expected = model(x)

@@ -8,13 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-<<<<<<< HEAD
 from kinds import EVERYTHING, images, model_with_varied_state
-from test_fused import counted
-=======
-from kinds import EVERYTHING, images, unusual
 from test_fused import record_calls
->>>>>>> h_models_library
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -42,13 +37,8 @@ def classes(model):
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-<<<<<<< HEAD
-def test_nothing_but_classes_changes_and_they_change_back(name):
-    model = model_with_varied_state(EVERYTHING[name])
-=======
 def test_fuse_changes_only_classes_and_unfuse_restores_them(name):
-    model = unusual(EVERYTHING[name])
->>>>>>> h_models_library
+    model = model_with_varied_state(EVERYTHING[name])
     names, kinds, state = [n for n, _ in model.named_modules()], classes(model), model.state_dict()
     assert fuse(model) is model
     assert [n for n, _ in model.named_modules()] == names
@@ -258,13 +248,8 @@ def test_patched_classes_take_effect(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # torch uses it itself
-<<<<<<< HEAD
-def test_forward_derivatives_are_torchs():
-    model = fuse(model_with_varied_state(NETWORK).eval())
-=======
 def test_forward_mode_derivatives_equal_those_of_torch():
-    model = fuse(unusual(NETWORK).eval())
->>>>>>> h_models_library
+    model = fuse(model_with_varied_state(NETWORK).eval())
     reference = unfuse(copy.deepcopy(model))
     direction = images(NETWORK, (3, 17, 15)).flip(0)
     for actual, expected in zip(

@@ -37,13 +37,8 @@ PREPARE = pytest.mark.parametrize("prepare", [lambda model: model, fuse], ids=["
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-<<<<<<< HEAD
-def model_of(name, training, made=lambda model: model):
-    return made(model_with_varied_state(NETWORKS[name]).train(training))
-=======
 def model_of(name, training, prepare=lambda model: model):
-    return prepare(unusual(NETWORKS[name]).train(training))
->>>>>>> h_models_library
+    return prepare(model_with_varied_state(NETWORKS[name]).train(training))
 
 
 def gradients(model, x):
@@ -211,11 +206,7 @@ def test_replaced_activations_are_called(name, training, prepare, kinds):
     model, x = model_of(name, training, prepare), images(NETWORKS[name], SIZE)
     model(x)
     total = sum(isinstance(module, kinds) for module in model.modules())
-<<<<<<< HEAD
-    calls, reference = exchange(model, kinds), model_with_varied_state(NETWORKS[name]).train(training)
-=======
-    calls, reference = replace_activations(model, kinds), unusual(NETWORKS[name]).train(training)
->>>>>>> h_models_library
+    calls, reference = replace_activations(model, kinds), model_with_varied_state(NETWORKS[name]).train(training)
     reference(x)
     replace_activations(reference, kinds)
     with torch.no_grad():
