@@ -1,4 +1,4 @@
-"""What processes of torchrun do in a test, each in its turn: ``python -m ranks FOLDER``; each writes what it saw."""
+"""Scenarios for processes of torchrun in a test: ``python -m ranks FOLDER``; each process writes its observations."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from designspace.training.stopping import stop_signals
 STEPS = 10_000
 
 
-def gathered(ranks):
-    """Words from all, and an action that is done once first."""
+def gather_and_run(ranks):
+    """Gather values from all ranks, and run an action in all of them."""
     order = []
     ranks.together(lambda: order.append(ranks.rank))
-    return ranks.gather(f"word of {ranks.rank}"), order
+    return ranks.gather(f"value of {ranks.rank}"), order
 
 
-def refused(ranks):
-    """Something is wrong in rank 1 alone."""
+def fail_in_rank_1(ranks):
+    """Run an action that fails in rank 1 only."""
 
     def action():
         if ranks.rank == 1:
@@ -33,8 +33,8 @@ def refused(ranks):
         return f"{type(error).__name__}: {error}"
 
 
-def stopped(ranks):
-    """Rank 1 alone is told to stop before its step 20: the step before which each stops."""
+def stop_in_rank_1(ranks):
+    """Stop rank 1 before its step 20, and return the step before which this rank stops."""
     with stop_signals() as signals:
         stop = AgreedStop(ranks, lambda: signals.received is not None)
         for step in range(STEPS):
@@ -45,8 +45,8 @@ def stopped(ranks):
     return None
 
 
-def dies(ranks):
-    """Rank 1 ends without a word."""
+def end_rank_1(ranks):
+    """End rank 1 without an error message."""
     stop = AgreedStop(ranks, lambda: False)
     try:
         for step in range(STEPS):
@@ -58,13 +58,13 @@ def dies(ranks):
 
 
 def main():
-    """Do all of it."""
-    saw = []
+    """Run all scenarios."""
+    observations = []
     with joined("cpu") as (ranks, _):
-        for scenario in (gathered, refused, stopped, dies):
-            saw.append(scenario(ranks))
-            Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(saw))
-        os._exit(1)  # as after an error: the other one is gone
+        for scenario in (gather_and_run, fail_in_rank_1, stop_in_rank_1, end_rank_1):
+            observations.append(scenario(ranks))
+            Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(observations))
+        os._exit(1)  # as after an error, because the other process has ended
 
 
 if __name__ == "__main__":
