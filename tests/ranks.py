@@ -1,4 +1,4 @@
-"""Scenarios that the processes of torchrun run in a test: ``python -m ranks FOLDER``. Each rank writes its results."""
+"""Scenarios for processes of torchrun in a test: ``python -m ranks FOLDER``; each process writes its observations."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from designspace.training.stopping import stop_signals
 STEPS = 10_000
 
 
-def gather(ranks):
-    """Gather a text from all ranks, after an action that only one rank runs."""
-    calls = []
-    ranks.together(lambda: calls.append(ranks.rank))
-    return ranks.gather(f"text of {ranks.rank}"), calls
+def gather_and_run(ranks):
+    """Gather values from all ranks, and run an action in all of them."""
+    order = []
+    ranks.together(lambda: order.append(ranks.rank))
+    return ranks.gather(f"value of {ranks.rank}"), order
 
 
 def fail_in_rank_1(ranks):
-    """Raise an error in rank 1 alone, and return how it reaches each rank."""
+    """Run an action that fails in rank 1 only."""
 
     def action():
         if ranks.rank == 1:
@@ -33,8 +33,8 @@ def fail_in_rank_1(ranks):
         return f"{type(error).__name__}: {error}"
 
 
-def stop_rank_1(ranks):
-    """Signal rank 1 alone to stop at its step 20, and return the step before which each rank stops."""
+def stop_in_rank_1(ranks):
+    """Stop rank 1 before its step 20, and return the step before which this rank stops."""
     with stop_signals() as signals:
         stop = AgreedStop(ranks, lambda: signals.received is not None)
         for step in range(STEPS):
@@ -45,8 +45,8 @@ def stop_rank_1(ranks):
     return None
 
 
-def lose_rank_1(ranks):
-    """End rank 1 without any message, and return the error that the other rank gets."""
+def end_rank_1(ranks):
+    """End rank 1 without an error message."""
     stop = AgreedStop(ranks, lambda: False)
     try:
         for step in range(STEPS):
@@ -59,12 +59,12 @@ def lose_rank_1(ranks):
 
 def main():
     """Run all scenarios."""
-    outcomes = []
+    observations = []
     with joined("cpu") as (ranks, _):
-        for scenario in (gather, fail_in_rank_1, stop_rank_1, lose_rank_1):
-            outcomes.append(scenario(ranks))
-            Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(outcomes))
-        os._exit(1)  # as after an error, because the other rank is gone
+        for scenario in (gather_and_run, fail_in_rank_1, stop_in_rank_1, end_rank_1):
+            observations.append(scenario(ranks))
+            Path(sys.argv[1], str(ranks.rank)).write_text(json.dumps(observations))
+        os._exit(1)  # as after an error, because the other process has ended
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Fixtures of this room's tests."""
+"""Fixtures for the tests of training."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def _one_thread(one_thread):
-    """Maps are small."""
+    """Use one thread, because the activations are small."""

@@ -1,4 +1,4 @@
-"""Which layouts are tried and kept, with stand-ins for captured steps; real ones need a GPU (see test_gpu)."""
+"""Tests of the choice of layouts, with fakes for captured steps; real ones need a GPU (see test_gpu)."""
 
 import contextlib
 import copy
@@ -9,7 +9,7 @@ import torch
 
 from designspace.models import AnyNet
 from designspace.training import DeviceData
-from designspace.training.capture import SEARCH_S, WARM_UP_STEPS, _tune, prepare
+from designspace.training.capture import SEARCH_S, WARM_UP_STEPS, _tune, capture_step
 from designspace.training.feed import Feed
 from designspace.training.shard import ALONE
 from designspace.training.state import Layout, State
@@ -19,36 +19,36 @@ from designspace.trials.recipe import Recipe
 FIRST, OTHER = Layout(), Layout(channels_last=False)
 
 
-class Bench:
-    """Captures by telling given times."""
+class FakeCapture:
+    """Imitates captures whose steps take the given times."""
 
     def __init__(self, times):
         self.times = times
-        self.asked = []
-        self.alive = set()
+        self.layouts = []
+        self.unreleased = set()
 
     def __call__(self, layout):
-        assert not self.alive, "two captured steps at once need twice the memory"
-        self.asked.append(layout)
+        assert not self.unreleased, "two captured steps at the same time need twice the memory"
+        self.layouts.append(layout)
         seconds = self.times.get(layout, 1e-3)
         if isinstance(seconds, Exception):
             raise seconds
-        self.alive.add(layout)
-        return Captured(self, layout), seconds
+        self.unreleased.add(layout)
+        return FakeCapturedStep(self, layout), seconds
 
 
-class Captured:
-    def __init__(self, bench, layout):
-        self.bench, self.layout = bench, layout
+class FakeCapturedStep:
+    def __init__(self, capture, layout):
+        self.capture, self.layout = capture, layout
 
     def release(self):
-        self.bench.alive.remove(self.layout)
+        self.capture.unreleased.remove(self.layout)
 
 
 @pytest.mark.parametrize(
-    ("times", "steps", "asked", "kept"),
+    ("times", "steps", "layouts", "best"),
     [
-        ({FIRST: 1e-3}, 1000, [FIRST], FIRST),  # over within a second: nothing is worth trying
+        ({FIRST: 1e-3}, 1000, [FIRST], FIRST),  # the training takes one second: nothing is worth trying
         ({FIRST: 1e-3, OTHER: 5e-4}, 10_000, [FIRST, OTHER], OTHER),
         ({FIRST: 1e-3, OTHER: 2e-3}, 10_000, [FIRST, OTHER, FIRST], FIRST),
         (
@@ -66,23 +66,23 @@ class Captured:
         ({FIRST: 1e-3, OTHER: RuntimeError("CUDA out of memory")}, 10_000, [FIRST, OTHER, FIRST], FIRST),
     ],
 )
-def test_the_fastest_of_what_is_worth_trying_is_kept(times, steps, asked, kept, caplog):
-    bench = Bench(times)
+def test_the_fastest_layout_worth_trying_is_kept(times, steps, layouts, best, caplog):
+    capture = FakeCapture(times)
     with caplog.at_level(logging.INFO):
-        graphed = _tune(FIRST, bench, steps)
-    assert bench.asked == asked
-    assert graphed.layout == kept
-    assert bench.alive == {kept}
-    assert f"a step is captured {kept} (channels last: {1000 * times[FIRST]:.3f} ms" in caplog.text
+        captured = _tune(FIRST, capture, steps)
+    assert capture.layouts == layouts
+    assert captured.layout == best
+    assert capture.unreleased == {best}
+    assert f"a step is captured {best} (channels last: {1000 * times[FIRST]:.3f} ms" in caplog.text
 
 
-def test_where_nothing_can_be_captured_the_error_is_told():
+def test_the_error_is_raised_if_no_layout_can_be_captured():
     with pytest.raises(RuntimeError, match="no capture"):
-        _tune(FIRST, Bench({FIRST: RuntimeError("no capture")}), 10)
+        _tune(FIRST, FakeCapture({FIRST: RuntimeError("no capture")}), 10)
 
 
 class FakeGraph:
-    """Records the steps that are called while it is captured, and calls them again."""
+    """Records the steps that are called during its capture, and calls them again on replay."""
 
     capturing = None
 
@@ -94,9 +94,9 @@ class FakeGraph:
         self.generators.append(generator)
 
     def replay(self):
-        assert self.recorded, "a graph that was reset or never captured"
+        assert self.recorded, "the graph was reset or never captured"
         for step, *arguments in self.recorded:
-            step.plainly(*arguments)
+            step.run_uncaptured(*arguments)
 
     def reset(self):
         self.recorded = []
@@ -121,12 +121,12 @@ class FakeEvent:
         pass
 
     def elapsed_time(self, other):
-        return 1000 * SEARCH_S  # so that everything is worth trying
+        return 1000 * SEARCH_S  # so that every layout is worth trying
 
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """As much of torch.cuda as captures need, on a CPU."""
+    """Replace the parts of torch.cuda that captures need by fakes that work on a CPU."""
 
     @contextlib.contextmanager
     def graph(fake, stream):
@@ -139,10 +139,10 @@ def fake_cuda(monkeypatch):
     def call(step, *arguments):
         if FakeGraph.capturing is not None:
             FakeGraph.capturing.recorded.append((step, *arguments))
-        return step.plainly(*arguments)
+        return step.run_uncaptured(*arguments)
 
     monkeypatch.setattr("designspace.training.capture._capture_stream", FakeStream)
-    monkeypatch.setattr(Step, "plainly", Step.__call__, raising=False)
+    monkeypatch.setattr(Step, "run_uncaptured", Step.__call__, raising=False)
     monkeypatch.setattr(Step, "__call__", call)
     current = [FakeStream()]
     fakes = {
@@ -164,8 +164,8 @@ def fake_cuda(monkeypatch):
     return current
 
 
-def made(network, data, **fields):
-    """A step, and batches for it."""
+def make_step_and_feed(network, data, **fields):
+    """Return a step, and the feed with its batches."""
     recipe = Recipe(**{"data": "stripes", "batch_size": 16, **fields})
     model = AnyNet(network, seed=1, dropout=recipe.dropout).to(memory_format=torch.channels_last)
     return Step(State(model, recipe), model, recipe), Feed(DeviceData.of(data), recipe, ALONE)
@@ -174,75 +174,75 @@ def made(network, data, **fields):
 @pytest.mark.parametrize(
     "fields", [{}, {"ema_decay": 0.9, "mixup": 0.3, "accumulate": 2}, {"precision": "float16", "dropout": 0.3}]
 )
-def test_preparing_leaves_no_trace_and_what_it_gives_trains_as_the_step_does(network, data, fields, fake_cuda):
-    one, feed = made(network, data, **fields)
-    other, _ = made(network, data, **fields)
-    for step in (one, other):
+def test_capturing_restores_the_state_and_the_captured_step_trains_like_the_step(network, data, fields, fake_cuda):
+    plain, feed = make_step_and_feed(network, data, **fields)
+    tuned, _ = make_step_and_feed(network, data, **fields)
+    for step in (plain, tuned):
         torch.manual_seed(0)
         step.begin()
         step(*feed.example())
-    drawn, searching = torch.get_rng_state(), torch.backends.cudnn.benchmark
-    before = copy.deepcopy(other.state.state_dict())
+    random_state, searching = torch.get_rng_state(), torch.backends.cudnn.benchmark
+    before = copy.deepcopy(tuned.state.state_dict())
     generator = torch.Generator().manual_seed(1)
-    graphed = prepare(other, *feed.example(), 10, [generator])
-    assert other.state.is_tuned
-    assert torch.equal(drawn, torch.get_rng_state())
+    captured = capture_step(tuned, *feed.example(), 10, [generator])
+    assert tuned.state.is_tuned
+    assert torch.equal(random_state, torch.get_rng_state())
     assert torch.backends.cudnn.benchmark == searching
-    assert (other.loss, other.wrong) == (one.loss, one.wrong)
-    after = other.state.state_dict()
+    assert (tuned.loss, tuned.wrong) == (plain.loss, plain.wrong)
+    after = tuned.state.state_dict()
     assert after.pop("layout") == Layout()._asdict()
     assert repr(after) == repr(before)
-    kept = (before["model"], after["model"]), (before.get("average", {}), after.get("average", {}))
-    for left, right in kept:
+    pairs = (before["model"], after["model"]), (before.get("average", {}), after.get("average", {}))
+    for left, right in pairs:
         assert all(torch.equal(left[name], right[name]) for name in left)
     for images, targets in feed.epoch(torch.Generator().manual_seed(3)):
-        for step in (one, graphed):
+        for step in (plain, captured):
             torch.manual_seed(2)
             step(images, targets)
-    for left, right in zip(one.state.snapshot()[0], other.state.snapshot()[0], strict=True):
+    for left, right in zip(plain.state.snapshot()[0], tuned.state.snapshot()[0], strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
-    graphed.release()
-    assert all(parameter.grad is None for parameter in other.state.model.parameters())
+    captured.release()
+    assert all(parameter.grad is None for parameter in tuned.state.model.parameters())
 
 
-def test_a_layout_that_was_chosen_before_is_not_chosen_again(network, data, fake_cuda, monkeypatch):
+def test_a_tuned_layout_is_not_tuned_again(network, data, fake_cuda, monkeypatch):
     monkeypatch.setattr("designspace.training.capture._tune", None)
-    step, feed = made(network, data, precision="float16")
+    step, feed = make_step_and_feed(network, data, precision="float16")
     step.state.lay_out(Layout(channels_last=False))
     step.state.is_tuned = True
-    prepare(step, *feed.example(), 10)
+    capture_step(step, *feed.example(), 10)
     assert step.state.layout == Layout(channels_last=False)
     assert step.state.model.stem.conv.weight.is_contiguous()
 
 
-@pytest.mark.parametrize("at", [1, WARM_UP_STEPS + 1])
-def test_where_a_capture_fails_the_step_stays_as_it_was(network, data, fake_cuda, at, monkeypatch, caplog):
-    step, feed = made(network, data, precision="float16")
+@pytest.mark.parametrize("failing_call", [1, WARM_UP_STEPS + 1])
+def test_a_failed_capture_leaves_the_step_unchanged(network, data, fake_cuda, failing_call, monkeypatch, caplog):
+    step, feed = make_step_and_feed(network, data, precision="float16")
     before = step.state.snapshot()
-    stream, left = fake_cuda[0], [at]
+    stream, remaining_calls = fake_cuda[0], [failing_call]
     forward = step.state.model.forward
 
     def failing(x):
-        left[0] -= 1
-        if left[0] == 0:
+        remaining_calls[0] -= 1
+        if remaining_calls[0] == 0:
             raise RuntimeError("not while capturing\nmore")
         return forward(x)
 
     monkeypatch.setattr(step.state.model, "forward", failing)
-    assert prepare(step, *feed.example(), 10) is None
+    assert capture_step(step, *feed.example(), 10) is None
     assert "training without a CUDA graph, step by step: not while capturing" in caplog.text
     assert fake_cuda[0] is stream
-    assert all(torch.equal(one, other) for one, other in zip(step.state.snapshot()[0], before[0], strict=True))
+    assert all(torch.equal(value, old) for value, old in zip(step.state.snapshot()[0], before[0], strict=True))
     assert not step.state.is_tuned
     step(*feed.example())
 
 
-def test_memory_that_runs_out_in_a_capture_is_raised(network, data, fake_cuda, monkeypatch):
-    step, feed = made(network, data)
+def test_running_out_of_memory_in_a_capture_is_raised(network, data, fake_cuda, monkeypatch):
+    step, feed = make_step_and_feed(network, data)
 
-    def hungry(x):
+    def run_out_of_memory(x):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(step.state.model, "forward", hungry)
+    monkeypatch.setattr(step.state.model, "forward", run_out_of_memory)
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        prepare(step, *feed.example(), 10)
+        capture_step(step, *feed.example(), 10)

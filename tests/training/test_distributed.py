@@ -1,4 +1,4 @@
-"""Real processes on the CPU; what needs GPUs is marked so."""
+"""Training on several devices, with real processes on the CPU; tests that need GPUs are marked."""
 
 import copy
 import dataclasses
@@ -22,44 +22,44 @@ from designspace.training import (
     DeviceData,
     Diverged,
     Interrupted,
-    RankDied,
+    RankCrashed,
     evaluate,
     failure_of,
     train,
     train_on_devices,
 )
 from designspace.training.distributed import _sendable
-from designspace.training.loop import _derived_seed, first_model
+from designspace.training.loop import _derived_seed, initial_model
 from designspace.training.optimiser import learning_rate, make_optimiser
 from designspace.training.ranks import Ranks
 from designspace.training.shard import Shard
 
 
-def without_wall(history):
+def without_times(history):
     return [dataclasses.replace(record, wall_s=0.0) for record in history]
 
 
 def run(network, recipe, data, **options):
-    """History and result of a trial."""
-    seen = []
-    result = train_on_devices(network, recipe, data, on_epoch=seen.append, **options)
-    return without_wall(seen[-1]), result
+    """Return the history and the result of a trial."""
+    histories = []
+    result = train_on_devices(network, recipe, data, on_epoch=histories.append, **options)
+    return without_times(histories[-1]), result
 
 
-def on(recipe, devices, **fields):
+def on_devices(recipe, devices, **fields):
     return dataclasses.replace(recipe, devices=devices, **fields)
 
 
 def weights(checkpoint):
-    """The tensors of a checkpoint's module."""
+    """Return the module's tensors in a checkpoint."""
     return torch.load(checkpoint, weights_only=True)["model"]
 
 
-class Watch:
-    """Notes the processes of the ranks when it is asked something; ``at`` is called with them once an epoch is done."""
+class WatchedRun:
+    """Records the processes of the ranks after each epoch, and then calls ``after_epoch`` with itself."""
 
-    def __init__(self, at=None):
-        self.at = at
+    def __init__(self, after_epoch=None):
+        self.after_epoch = after_epoch
         self.pids = []
         self.epochs = 0
         self.stop = False
@@ -70,33 +70,33 @@ class Watch:
     def on_epoch(self, history):
         self.epochs = len(history)
         self.pids = {child.name[:6]: child.pid for child in multiprocessing.active_children()}
-        if self.at:
-            self.at(self)
+        if self.after_epoch:
+            self.after_epoch(self)
 
-    def nobody_is_left(self):
+    def all_have_ended(self):
         assert self.pids
         return not any(Path(f"/proc/{pid}").exists() for pid in self.pids.values())
 
 
-def test_one_device_gives_what_train_gives_to_the_bit(network, recipe, data, tmp_path):
-    recipe = on(recipe, 1, epochs=2)
-    seen = []
-    train(network, recipe, data, seed=5, checkpoint=tmp_path / "one.pt", on_epoch=seen.append)
+def test_one_device_gives_the_same_weights_as_train_bit_for_bit(network, recipe, data, tmp_path):
+    recipe = on_devices(recipe, 1, epochs=2)
+    histories = []
+    train(network, recipe, data, seed=5, checkpoint=tmp_path / "one.pt", on_epoch=histories.append)
     history, result = run(network, recipe, data, seed=5, checkpoint=tmp_path / "two.pt")
-    assert history == without_wall(seen[-1])
+    assert history == without_times(histories[-1])
     assert (result.device, result.epochs) == ("cpu", 2)
     expected = weights(tmp_path / "one.pt")
     assert all(torch.equal(weight, expected[name]) for name, weight in weights(tmp_path / "two.pt").items())
 
 
-def test_two_devices_give_the_mean_of_their_gradients(network, recipe, data, tmp_path):
-    """Compared with two modules in one process, whose gradients are averaged by hand."""
-    recipe = on(recipe, 2, epochs=2)
+def test_two_devices_average_their_gradients(network, recipe, data, tmp_path):
+    """The weights are compared with those of two modules in one process, whose gradients are averaged explicitly."""
+    recipe = on_devices(recipe, 2, epochs=2)
     history, result = run(network, recipe, data, checkpoint=tmp_path / "checkpoint.pt")
     assert result.device == "2 x cpu"
 
     images = DeviceData.of(data)
-    models = [first_model(network, recipe, 0).to(memory_format=torch.channels_last)]
+    models = [initial_model(network, recipe, 0).to(memory_format=torch.channels_last)]
     models.append(copy.deepcopy(models[0]))
     optimisers = [make_optimiser(model, recipe) for model in models]
     for epoch in (1, 2):
@@ -128,23 +128,23 @@ def test_two_devices_give_the_mean_of_their_gradients(network, recipe, data, tmp
         torch.testing.assert_close(trained[name], expected, rtol=1e-5, atol=1e-5, msg=name)
 
 
-def test_interrupted_and_resumed_is_the_same_to_the_bit(network, recipe, data, tmp_path):
-    """Three devices: the sum of three numbers depends on their order."""
-    recipe = on(recipe, 3, epochs=4, batch_size=18)
+def test_a_resumed_training_on_devices_equals_an_uninterrupted_one_bit_for_bit(network, recipe, data, tmp_path):
+    """There are three devices because the sum of three numbers depends on their order."""
+    recipe = on_devices(recipe, 3, epochs=4, batch_size=18)
     data = dataclasses.replace(
         data, train_images=np.tile(data.train_images, (4, 1, 1, 1)), train_labels=np.tile(data.train_labels, 4)
-    )  # so that an epoch takes long enough to stop in it
+    )  # so that an epoch takes long enough to be interrupted
     history, result = run(network, recipe, data, checkpoint=tmp_path / "whole.pt")
-    watch = Watch(lambda watch: setattr(watch, "stop", watch.epochs == 1))
+    watch = WatchedRun(lambda watch: setattr(watch, "stop", watch.epochs == 1))
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Interrupted):
         train_on_devices(network, recipe, data, checkpoint=path, on_epoch=watch.on_epoch, should_stop=watch.should_stop)
-    assert watch.nobody_is_left()
-    seen = []
-    resumed = train_on_devices(network, recipe, data, checkpoint=path, on_epoch=seen.append)
-    assert len(seen[0]) < 4
-    assert len(seen) == 4 - len(seen[0]) + 1
-    assert without_wall(seen[-1]) == history
+    assert watch.all_have_ended()
+    histories = []
+    resumed = train_on_devices(network, recipe, data, checkpoint=path, on_epoch=histories.append)
+    assert len(histories[0]) < 4
+    assert len(histories) == 4 - len(histories[0]) + 1
+    assert without_times(histories[-1]) == history
     assert resumed.final_error == result.final_error
     expected = weights(tmp_path / "whole.pt")
     assert all(torch.equal(weight, expected[name]) for name, weight in weights(path).items())
@@ -152,44 +152,44 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(network, recipe, data, t
 
 
 @pytest.mark.parametrize("victim", ["rank 0", "rank 1"])
-def test_a_rank_that_is_killed_is_named_and_no_process_is_left(network, recipe, data, victim):
-    watch = Watch(lambda watch: watch.epochs == 1 and os.kill(watch.pids[victim], signal.SIGKILL))
-    with pytest.raises(RankDied, match=f"^{victim} of 2 ended with SIGKILL$") as caught:
-        train_on_devices(network, on(recipe, 2, epochs=100_000), data, on_epoch=watch.on_epoch)
-    assert watch.nobody_is_left()
+def test_a_killed_rank_is_named_and_all_processes_end(network, recipe, data, victim):
+    watch = WatchedRun(lambda watch: watch.epochs == 1 and os.kill(watch.pids[victim], signal.SIGKILL))
+    with pytest.raises(RankCrashed, match=f"^{victim} of 2 ended with SIGKILL$") as caught:
+        train_on_devices(network, on_devices(recipe, 2, epochs=100_000), data, on_epoch=watch.on_epoch)
+    assert watch.all_have_ended()
     failure = failure_of(caught.value, 1)
     assert (failure.reason, failure.detail) == ("worker died", f"{victim} of 2 ended with SIGKILL")
 
 
-def test_a_rank_that_is_told_to_end_costs_no_trial(network, recipe, data):
-    watch = Watch(lambda watch: watch.epochs == 1 and os.kill(watch.pids["rank 1"], signal.SIGTERM))
-    with pytest.raises(Interrupted, match="rank 1 of 2 was told to end"):
-        train_on_devices(network, on(recipe, 2, epochs=100_000), data, on_epoch=watch.on_epoch)
-    assert watch.nobody_is_left()
+def test_a_terminated_rank_interrupts_the_trial(network, recipe, data):
+    watch = WatchedRun(lambda watch: watch.epochs == 1 and os.kill(watch.pids["rank 1"], signal.SIGTERM))
+    with pytest.raises(Interrupted, match="rank 1 of 2 was terminated"):
+        train_on_devices(network, on_devices(recipe, 2, epochs=100_000), data, on_epoch=watch.on_epoch)
+    assert watch.all_have_ended()
 
 
-def test_a_rank_that_cannot_go_on_ends_the_others_with_its_own_words(network, recipe, data, tmp_path):
-    """Only rank 0 writes, so the other waits for it in vain."""
+def test_the_error_of_a_rank_is_raised_and_the_others_end(network, recipe, data, tmp_path):
+    """Only rank 0 writes, so the other one would wait for it forever."""
     (tmp_path / "file").write_text("")
     path = tmp_path / "folder" / "checkpoint.pt"
     path.parent.symlink_to(tmp_path / "nowhere")
-    watch = Watch()
+    watch = WatchedRun()
     with pytest.raises(RunError, match="cannot write") as caught:
-        train_on_devices(network, on(recipe, 2), data, checkpoint=path, on_epoch=watch.on_epoch)
+        train_on_devices(network, on_devices(recipe, 2), data, checkpoint=path, on_epoch=watch.on_epoch)
     assert "In rank 0 of 2:" in caught.value.__notes__[0]
     assert not multiprocessing.active_children()
 
 
-def test_divergence_is_the_same_for_all(network, recipe, data):
+def test_divergence_ends_all_ranks(network, recipe, data):
     with pytest.raises(Diverged, match=r"^the training loss of epoch \d is (nan|inf)") as caught:
-        train_on_devices(network, on(recipe, 2, lr=1e20), data)
+        train_on_devices(network, on_devices(recipe, 2, lr=1e20), data)
     assert failure_of(caught.value, 0).reason == "diverged"
     assert not multiprocessing.active_children()
 
 
-def test_asked_to_stop_while_the_ranks_still_start(network, recipe, data):
+def test_stopping_while_the_ranks_still_start_ends_them(network, recipe, data):
     with pytest.raises(Interrupted):
-        train_on_devices(network, on(recipe, 2, epochs=100_000), data, should_stop=lambda: True)
+        train_on_devices(network, on_devices(recipe, 2, epochs=100_000), data, should_stop=lambda: True)
     assert not multiprocessing.active_children()
 
 
@@ -202,12 +202,12 @@ def test_ranks_end_with_their_parent(tmp_path):
         "from designspace.networks.network import Network, Stage, Stem\n"
         "from designspace.training import train_on_devices\n"
         "from designspace.trials.recipe import Recipe\n"
-        "def say(history):\n"
+        "def print_pids(history):\n"
         "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
         "if __name__ == '__main__':\n"
         "    network = Network(Stem('cifar', 8), (Stage(1, 8, 1, 1, 4),), num_classes=3, in_channels=2)\n"
         "    recipe = Recipe(data='stripes', epochs=100_000, batch_size=16, devices=2)\n"
-        "    train_on_devices(network, recipe, stripes(), on_epoch=say)\n"
+        "    train_on_devices(network, recipe, stripes(), on_epoch=print_pids)\n"
     )
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -222,35 +222,35 @@ def test_ranks_end_with_their_parent(tmp_path):
         time.sleep(0.05)
 
 
-def test_what_cannot_be_shared_is_refused(network, recipe, data):
-    with pytest.raises(InputError, match="trains on 2 devices: that is what train_on_devices does"):
-        train(network, on(recipe, 2), data)
+def test_trainings_that_devices_cannot_share_are_refused(network, recipe, data):
+    with pytest.raises(InputError, match="trains on 2 devices; use train_on_devices"):
+        train(network, on_devices(recipe, 2), data)
     with pytest.raises(InputError, match="batch_size 16 is not divisible by devices 3"):
-        train_on_devices(network, on(recipe, 3), data)
+        train_on_devices(network, on_devices(recipe, 3), data)
     with pytest.raises(InputError, match="stripes: a batch of all 7 images cannot be shared by 2 devices"):
-        train_on_devices(network, on(recipe, 2, train_images=7), data)
-    with pytest.raises(InputError, match="recipe trains on 'cifar', but the data set given is 'stripes'"):
-        train_on_devices(network, on(recipe, 2, data="cifar"), data)
+        train_on_devices(network, on_devices(recipe, 2, train_images=7), data)
+    with pytest.raises(InputError, match="recipe trains on 'cifar', but the data set is 'stripes'"):
+        train_on_devices(network, on_devices(recipe, 2, data="cifar"), data)
     with pytest.raises(InputError, match="unknown device 'tpu'; choose from: cpu, cuda"):
-        train_on_devices(network, on(recipe, 2), data, device="tpu")
+        train_on_devices(network, on_devices(recipe, 2), data, device="tpu")
     with pytest.raises(InputError, match=r"stripes has 2 channels and 3 classes, but network .* takes 3 channels"):
-        train_on_devices(dataclasses.replace(network, in_channels=3), on(recipe, 2), data)
+        train_on_devices(dataclasses.replace(network, in_channels=3), on_devices(recipe, 2), data)
 
 
-def test_there_must_be_as_many_gpus(network, recipe, data, monkeypatch):
+def test_too_few_gpus_are_an_error(network, recipe, data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match="2 GPUs were asked for, but there are 1"):
-        train_on_devices(network, on(recipe, 2), data, device="cuda")
+    with pytest.raises(InputError, match="2 GPUs were requested, but there are 1"):
+        train_on_devices(network, on_devices(recipe, 2), data, device="cuda")
 
 
-class Odd(Exception):
-    """An exception that cannot be made again from its text."""
+class Unpicklable(Exception):
+    """An exception that cannot be unpickled, because its constructor takes other arguments."""
 
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")
 
 
-class OddMemory(Odd, MemoryError):
+class UnpicklableMemoryError(Unpicklable, MemoryError):
     pass
 
 
@@ -260,12 +260,12 @@ class OddMemory(Odd, MemoryError):
         (Diverged("the loss is nan"), "diverged", "the loss is nan"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory.\nmore"), "out of memory", "CUDA out of memory."),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory", "can't allocate memory"),
-        (OddMemory("a", "b"), "out of memory", "OddMemory: a and b"),
-        (Odd("a\nb", "c"), "error", "Odd: a"),
+        (UnpicklableMemoryError("a", "b"), "out of memory", "UnpicklableMemoryError: a and b"),
+        (Unpicklable("a\nb", "c"), "error", "Unpicklable: a"),
         (KeyError("name"), "error", "KeyError: 'name'"),
     ],
 )
-def test_exceptions_keep_their_meaning_on_the_way(error, reason, detail):
+def test_exceptions_sent_by_ranks_give_the_same_failure(error, reason, detail):
     received = pickle.loads(pickle.dumps(_sendable(error, Ranks(1, 2))))
     failure = failure_of(received, 3)
     assert failure.reason == reason
@@ -275,17 +275,17 @@ def test_exceptions_keep_their_meaning_on_the_way(error, reason, detail):
 
 
 @pytest.mark.parametrize(("count", "world"), [(33, 2), (8, 8), (5, 8), (1000, 3)])
-def test_each_thing_is_with_one_device(count, world):
-    things = list(range(count))
-    assert [thing for rank in range(world) for thing in things[Shard(rank, world).part(count)]] == things
+def test_every_item_belongs_to_one_device(count, world):
+    items = list(range(count))
+    assert [item for rank in range(world) for item in items[Shard(rank, world).part(count)]] == items
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-def test_two_gpus(network, recipe, data, tmp_path):
-    recipe = on(recipe, 2, epochs=8)
+def test_two_gpus_learn_and_resume(network, recipe, data, tmp_path):
+    recipe = on_devices(recipe, 2, epochs=8)
     history, result = run(network, recipe, data, device="cuda", checkpoint=tmp_path / "checkpoint.pt")
     assert result.device == f"2 x {torch.cuda.get_device_name(0)}"
     assert result.final_error < 34
-    again, _ = run(network, recipe, data, device="cuda", checkpoint=tmp_path / "checkpoint.pt")
-    assert again == history
+    repeated, _ = run(network, recipe, data, device="cuda", checkpoint=tmp_path / "checkpoint.pt")
+    assert repeated == history

@@ -1,4 +1,4 @@
-"""Event files, read by a second implementation of their format."""
+"""Tests of event files, read by an independent implementation of their format."""
 
 import time
 
@@ -23,7 +23,7 @@ def write(folder, first, epochs, **options):
     file.close()
 
 
-def test_every_value_of_an_epoch(tmp_path):
+def test_every_value_of_an_epoch_is_written(tmp_path):
     before = time.time()
     write(tmp_path / "events", 1, [1, 2], heldout=40.0)
     expected = {
@@ -39,15 +39,15 @@ def test_every_value_of_an_epoch(tmp_path):
     assert all(before - 1 < event.wall_time < time.time() + 1 for event in events(path))
 
 
-def test_what_there_is_not_is_left_out(tmp_path):
+def test_missing_values_are_left_out(tmp_path):
     write(tmp_path, 1, [1], wall_s=0.0)
     assert sorted(curves(tmp_path)) == ["error/test", "error/train", "learning_rate", "loss/train"]
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=4))
-def test_an_epoch_that_is_done_again_is_shown_once(tmp_path_factory, sessions):
-    """Each session goes on from some epoch, not after the one that the last session reached, for so many epochs."""
+def test_a_repeated_epoch_is_shown_once(tmp_path_factory, sessions):
+    """Each session starts at some epoch, at the latest after the last one reached, and lasts some epochs."""
     folder = tmp_path_factory.mktemp("events")
     reached = 0
     for start, count in sessions:
@@ -65,7 +65,7 @@ def test_flushed_events_are_in_the_file(tmp_path):
     file.close()
 
 
-def test_a_folder_that_cannot_be(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "events").write_text("")
     with pytest.raises(RunError, match="cannot write below"):
         EventFile(tmp_path / "events", 1)

@@ -6,7 +6,7 @@ from designspace.training import Diverged, Interrupted, failure_of
 from designspace.trials.trial import TrialFailure
 
 
-def test_running_out_of_host_memory_is_told_from_other_errors():
+def test_running_out_of_host_memory_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**62, dtype=torch.uint8)
     failure = failure_of(caught.value, 3)
@@ -29,9 +29,9 @@ def test_running_out_of_host_memory_is_told_from_other_errors():
         (KeyError(), ("error", "KeyError")),
     ],
 )
-def test_reasons(exception, expected):
+def test_exceptions_give_the_expected_failures(exception, expected):
     assert failure_of(exception, 1) == TrialFailure(*expected, epochs=1)
 
 
-def test_an_interruption_is_no_failure():
+def test_an_interruption_is_not_an_exception():
     assert not issubclass(Interrupted, Exception)

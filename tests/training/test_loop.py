@@ -15,19 +15,19 @@ from designspace.training import DeviceData, Diverged, Interrupted, evaluate, tr
 from designspace.training.loop import _derived_seed
 
 
-def without_wall(history):
+def without_times(history):
     return [dataclasses.replace(record, wall_s=0.0) for record in history]
 
 
 def run(network, recipe, data, **options):
-    """History and result of a trial."""
-    seen = []
-    result = train(network, recipe, data, on_epoch=seen.append, **options)
-    assert [len(history) for history in seen] == list(range(1, recipe.epochs + 1))
-    return without_wall(seen[-1]), result
+    """Return the history and the result of a trial."""
+    histories = []
+    result = train(network, recipe, data, on_epoch=histories.append, **options)
+    assert [len(history) for history in histories] == list(range(1, recipe.epochs + 1))
+    return without_times(histories[-1]), result
 
 
-def test_it_learns_and_tells_what_happened(network, recipe, data):
+def test_training_learns_and_records_every_epoch(network, recipe, data):
     recipe = dataclasses.replace(recipe, epochs=8, crop_padding=0)
     history, result = run(network, recipe, data)
     assert [record.epoch for record in history] == [*range(1, 9)]
@@ -36,13 +36,13 @@ def test_it_learns_and_tells_what_happened(network, recipe, data):
     assert result.best_error == min(record.test_error for record in history)
     assert (result.epochs, result.device) == (8, "cpu")
     assert result.train_s > 0
-    # 70 images are 4 steps of 16; the rate told is that of an epoch's last step.
+    # 70 images are 4 steps of 16; the recorded rate is that of an epoch's last step.
     assert [record.lr for record in history] == pytest.approx(
         [0.05 * (1 + math.cos(math.pi * (4 * epoch - 1) / 32)) for epoch in range(1, 9)]
     )
 
 
-def test_the_same_trial_gives_the_same_numbers_whatever_the_global_state(network, recipe, data):
+def test_a_repeated_trial_gives_the_same_numbers_whatever_the_global_state(network, recipe, data):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first, _ = run(network, recipe, data)
@@ -50,13 +50,13 @@ def test_the_same_trial_gives_the_same_numbers_whatever_the_global_state(network
     torch.manual_seed(2)
     np.random.seed(3)  # noqa: NPY002
     second, _ = run(network, recipe, DeviceData.of(data))
-    other, _ = run(network, recipe, data, seed=1)
+    other_seed, _ = run(network, recipe, data, seed=1)
     assert first == second
-    assert first != other
+    assert first != other_seed
 
 
 def test_a_plain_implementation_gives_the_same_weights(network, recipe, data):
-    """Stock SGD, one image layout, one tensor at a time, and no helper of the loop but the augmented batches."""
+    """It uses torch's SGD, one memory layout, one tensor at a time, and only the augmented batches of the package."""
     recipe = dataclasses.replace(recipe, epochs=2, warmup_epochs=0.5)
     images = DeviceData.of(data)
     trained = AnyNet(network, seed=7).double()
@@ -93,7 +93,7 @@ def test_a_plain_implementation_gives_the_same_weights(network, recipe, data):
 
 
 class _Double(nn.Module):
-    """A module that computes in float64, as any module of a user might."""
+    """A module that computes in float64, as a custom module may."""
 
     def __init__(self, inner):
         super().__init__()
@@ -103,7 +103,7 @@ class _Double(nn.Module):
         return self.inner(x.double())
 
 
-def test_the_library_gives_the_trained_module_too(network, recipe, data, capsys):
+def test_train_network_can_return_the_trained_module(network, recipe, data, capsys):
     alone = designspace.train_network(network, recipe, data, seed=np.int64(3))
     histories = []
     result, model = designspace.train_network(
@@ -115,7 +115,7 @@ def test_the_library_gives_the_trained_module_too(network, recipe, data, capsys)
     assert len(histories) == recipe.epochs == len(capsys.readouterr().out.splitlines())
 
 
-def test_trained_module_is_the_users_own(network, recipe, data):
+def test_train_model_trains_the_module_in_place(network, recipe, data):
     model = AnyNet(network, seed=1)
     before = model.head.classifier.weight.clone()
     result = train_model(model, recipe, data)
@@ -136,26 +136,26 @@ def test_evaluate_counts_every_test_image(network, data):
     assert error == pytest.approx(100 * wrong)
 
 
-def test_a_set_smaller_than_a_batch_is_one_batch(network, recipe, data):
+def test_fewer_images_than_a_batch_are_one_batch(network, recipe, data):
     recipe = dataclasses.replace(recipe, train_images=7, epochs=2)
     history, _ = run(network, recipe, data)
     assert len(history) == 2
     assert (7 * history[0].train_error / 100) == pytest.approx(round(7 * history[0].train_error / 100))
 
 
-def test_the_recipes_images_are_used(network, recipe, data):
-    part = dataclasses.replace(recipe, train_images=40, test_images=9)
+def test_only_the_images_of_the_recipe_are_used(network, recipe, data):
+    smaller_recipe = dataclasses.replace(recipe, train_images=40, test_images=9)
     whole_history, _ = run(network, recipe, data)
-    history, _ = run(network, part, data)
+    history, _ = run(network, smaller_recipe, data)
     assert history != whole_history
-    uploaded, _ = run(network, part, DeviceData.of(data.subset(40, 9)))
+    uploaded, _ = run(network, smaller_recipe, DeviceData.of(data.subset(40, 9)))
     assert history == uploaded
 
 
-def test_what_does_not_fit_is_refused(network, recipe, data):
-    with pytest.raises(InputError, match="recipe trains on 'fashion_mnist', but the data set given is 'stripes'"):
+def test_data_that_do_not_fit_are_refused(network, recipe, data):
+    with pytest.raises(InputError, match="recipe trains on 'fashion_mnist', but the data set is 'stripes'"):
         train(network, dataclasses.replace(recipe, data="fashion_mnist"), data)
-    with pytest.raises(InputError, match="recipe asks for train_images=40, but the data set on cpu has 70"):
+    with pytest.raises(InputError, match="recipe has train_images=40, but the data set on cpu has 70"):
         train(network, dataclasses.replace(recipe, train_images=40), DeviceData.of(data))
     with pytest.raises(InputError, match=r"stripes has 2 channels and 3 classes, but network .* takes 3 channels"):
         train(dataclasses.replace(network, in_channels=3), recipe, data)
@@ -163,26 +163,26 @@ def test_what_does_not_fit_is_refused(network, recipe, data):
         train(network, recipe, DeviceData.of(data), device="meta")
 
 
-def test_divergence(network, recipe, data):
+def test_divergence_is_raised(network, recipe, data):
     with pytest.raises(Diverged, match=r"the training loss of epoch \d is (nan|inf)"):
         train(network, dataclasses.replace(recipe, lr=1e20), data)
 
 
-def test_asked_to_stop_before_a_step(network, recipe, data):
-    asked = []
+def test_training_can_be_stopped_before_any_step(network, recipe, data):
+    calls = []
     with pytest.raises(Interrupted, match="in epoch 2, before step 3 of 4"):
-        train(network, recipe, data, should_stop=lambda: asked.append(0) or len(asked) == 7)
+        train(network, recipe, data, should_stop=lambda: calls.append(0) or len(calls) == 7)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda(network, recipe, data, tmp_path):
+def test_training_on_a_gpu_learns_and_resumes(network, recipe, data, tmp_path):
     recipe = dataclasses.replace(recipe, epochs=8)
     history, result = run(network, recipe, DeviceData.of(data, "cuda"), device="cuda")
     assert result.device == torch.cuda.get_device_name()
     assert result.final_error < 34
     path = tmp_path / "checkpoint.pt"
-    asked = []
+    calls = []
     with pytest.raises(Interrupted):
         train(
             network,
@@ -190,7 +190,7 @@ def test_cuda(network, recipe, data, tmp_path):
             data,
             device="cuda",
             checkpoint=path,
-            should_stop=lambda: asked.append(0) or len(asked) > 20,
+            should_stop=lambda: calls.append(0) or len(calls) > 20,
         )
     resumed = train(network, recipe, data, device="cuda", checkpoint=path)
     assert resumed.epochs == 8

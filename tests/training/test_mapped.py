@@ -10,17 +10,17 @@ from designspace.training.mapped import MappedArray, MappedData
 
 @pytest.mark.parametrize("part", [slice(None), slice(7, 50), slice(3, 4)])
 @pytest.mark.parametrize("offset", [0, 24, 10_000])
-def test_a_part_of_a_file_is_told_and_found_again(tmp_path, part, offset):
+def test_a_mapped_array_can_be_mapped_again_elsewhere(tmp_path, part, offset):
     values = np.random.default_rng(0).integers(0, 256, (60, 3, 40, 41), np.uint8)
     path = tmp_path / "values"
     path.write_bytes(bytes(offset) + values.tobytes())
     array = np.memmap(path, np.uint8, "r", offset, values.shape)[part]
-    told = pickle.loads(pickle.dumps(MappedArray.of(array)))
-    assert (told.path, told.shape) == (path, array.shape)
-    np.testing.assert_array_equal(told.map(), values[part])
+    mapped = pickle.loads(pickle.dumps(MappedArray.of(array)))
+    assert (mapped.path, mapped.shape) == (path, array.shape)
+    np.testing.assert_array_equal(mapped.map(), values[part])
 
 
-def test_what_is_in_no_file_or_in_another_order_is_not_told(tmp_path):
+def test_arrays_outside_files_or_not_contiguous_are_not_mapped(tmp_path):
     values = np.zeros((4, 4), np.uint8)
     (tmp_path / "values").write_bytes(values.tobytes())
     mapped = np.memmap(tmp_path / "values", np.uint8, "r", 0, (4, 4))
@@ -28,18 +28,18 @@ def test_what_is_in_no_file_or_in_another_order_is_not_told(tmp_path):
         assert MappedArray.of(array) is None
 
 
-def test_data_are_handed_over_by_files(data, tmp_path):
-    """Arrays in memory are written; those in a file are not."""
+def test_data_are_passed_by_files(data, tmp_path):
+    """Arrays in memory are written to files; mapped arrays are not."""
     np.save(tmp_path / "kept.npy", data.train_images)
     data = dataclasses.replace(data, train_images=np.load(tmp_path / "kept.npy", mmap_mode="r"))
     folder = tmp_path / "folder"
     folder.mkdir()
-    found = pickle.loads(pickle.dumps(MappedData.of(data, folder))).data()
+    received = pickle.loads(pickle.dumps(MappedData.of(data, folder))).data()
     assert sorted(path.name for path in folder.iterdir()) == ["test_images.npy", "test_labels.npy", "train_labels.npy"]
     for field in dataclasses.fields(data):
-        np.testing.assert_array_equal(getattr(found, field.name), getattr(data, field.name))
+        np.testing.assert_array_equal(getattr(received, field.name), getattr(data, field.name))
 
 
-def test_a_folder_that_cannot_be_written(data, tmp_path):
+def test_an_unwritable_folder_is_an_error(data, tmp_path):
     with pytest.raises(RunError, match="cannot write the images to .*nowhere"):
         MappedData.of(data, tmp_path / "nowhere")

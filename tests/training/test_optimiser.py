@@ -21,13 +21,13 @@ def test_only_weights_of_convolutions_and_linear_layers_decay():
     assert len(decay) == len(list(model.parameters()))
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            weight = isinstance(module, (nn.Conv2d, nn.Linear)) and name == "weight"
-            assert decay[id(parameter)] == (0.01 if weight else 0.0)
+            is_decayed = isinstance(module, (nn.Conv2d, nn.Linear)) and name == "weight"
+            assert decay[id(parameter)] == (0.01 if is_decayed else 0.0)
     for group in optimiser.param_groups:
         assert (group["lr"], group["momentum"], group["nesterov"]) == (0.3, 0.8, False)
 
 
-def test_learning_rate_is_half_a_cosine_per_step():
+def test_learning_rate_follows_half_a_cosine_per_step():
     recipe = Recipe(epochs=4, lr=0.2)
     rates = [learning_rate(recipe, step, 5) for step in range(20)]
     assert rates[0] == 0.2
@@ -50,7 +50,7 @@ def test_warm_up_may_last_to_the_end():
     assert [learning_rate(recipe, step, 2) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_steps_are_torchs_own():
+def test_steps_equal_those_of_torch():
     layers = [nn.Linear(8, 8), nn.Linear(8, 8)]
     layers[1].load_state_dict(layers[0].state_dict())
     for kind, layer in zip((SGD, torch.optim.SGD), layers, strict=True):

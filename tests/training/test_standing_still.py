@@ -1,4 +1,4 @@
-"""A process that stood still, while another took its trial over and finished it, changes none of the trial's files."""
+"""A process that was suspended while another one took over and finished its trial changes none of the trial's files."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def take_over(folder):
-    """Be another process that takes the trial over, as after a lease, finishes it and is done."""
+    """Act as another process that takes the trial over, finishes it and releases it."""
     other = claims.take(folder.path, claims.current(folder.path).key)
     for name in ("checkpoint.pt", "history.jsonl", "log.txt", "attempts.json", "trial.json"):
         (folder.path / name).write_text(f"the other's {name}")
@@ -63,45 +63,45 @@ def test_no_file_of_a_lost_trial_is_written(folder, network, recipe, write):
         assert not claim.is_ours()
 
 
-def test_a_trial_that_was_lost_while_its_checkpoint_was_written(folder, network, recipe, data, monkeypatch):
-    fsync, seen = os.fsync, []
+def test_no_file_is_written_if_the_trial_is_lost_during_a_checkpoint(folder, network, recipe, data, monkeypatch):
+    fsync, checkpoint_writes = os.fsync, []
 
     def stand_still(handle):
         fsync(handle)
         if "checkpoint.pt" in str(Path(f"/proc/self/fd/{handle}").readlink()):
-            seen.append(handle)
-            if len(seen) == 2:  # after the second epoch
+            checkpoint_writes.append(handle)
+            if len(checkpoint_writes) == 2:  # after the second epoch
                 take_over(folder)
 
     monkeypatch.setattr("designspace.support.files.os.fsync", stand_still)
-    trial, told = Trial(network, recipe), []
+    trial, histories = Trial(network, recipe), []
     trainer = functools.partial(train, network, recipe, DeviceData.of(data, "cpu"))
     with folder.claimed(), pytest.raises(ClaimLost):
-        train_into(folder, trial, trainer, told.append, lambda: False)
-    assert [len(history) for history in told] == [1]
+        train_into(folder, trial, trainer, histories.append, lambda: False)
+    assert [len(history) for history in histories] == [1]
     assert set(contents(folder)) == {
         *("checkpoint.pt", "history.jsonl", "log.txt", "attempts.json", "trial.json", "result.json")
     }
     assert all(text.startswith("the other's") for text in contents(folder).values())
 
 
-def test_a_trial_on_two_devices_that_was_lost(folder, network, recipe, data):
+def test_a_lost_trial_on_two_devices_is_interrupted(folder, network, recipe, data):
     recipe = dataclasses.replace(recipe, devices=2)
     with folder.claimed():
         take_over(folder)
-        with pytest.raises(Interrupted, match="was told to end"):
+        with pytest.raises(Interrupted, match="was terminated"):
             train_on_devices(network, recipe, data, checkpoint=folder.checkpoint)
     assert all(text.startswith("the other's") for text in contents(folder).values())
 
 
-def test_whoever_lost_a_claim_leaves_those_of_others(folder):
+def test_losing_a_claim_leaves_the_claims_of_others_intact(folder):
     with folder.claimed():
         take_over(folder)
         third = claims.take(folder.path)
     assert third.is_ours()
 
 
-def test_whoever_waited_for_a_folder_and_lost_it_is_told_so(tmp_path):
+def test_writing_after_losing_a_folder_is_an_error(tmp_path):
     def write_late():
         with claims.exclusive(tmp_path):
             claims.take(tmp_path, claims.current(tmp_path).key)
@@ -112,7 +112,7 @@ def test_whoever_waited_for_a_folder_and_lost_it_is_told_so(tmp_path):
     assert not (tmp_path / "a.json").exists()
 
 
-def test_only_what_is_below_the_folder_is_guarded(tmp_path):
+def test_only_files_below_the_folder_are_guarded(tmp_path):
     def refuse():
         raise ClaimLost
 

@@ -17,7 +17,7 @@ from designspace.trials.recipe import Recipe
 
 
 def plain_module(seed=0):
-    """Without batch-norm, in float64: a batch's gradient is the mean of its images' gradients."""
+    """Return a float64 module without batch-norm, so that a batch's gradient is the mean of its images' gradients."""
     torch.manual_seed(seed)
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.ReLU(), nn.Linear(4 * 8 * 7, 3)).double()
 
@@ -34,8 +34,8 @@ def values(module):
 
 @pytest.mark.parametrize("accumulate", [2, 4, 16])
 @pytest.mark.parametrize("soft", [False, True])
-def test_parts_of_a_batch_give_the_gradient_of_the_whole(accumulate, soft):
-    """14 images in 4 parts: of unequal sizes."""
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(accumulate, soft):
+    """14 images in 4 parts have unequal sizes."""
     images, targets = batch()
     if soft:
         targets = functional.one_hot(targets, 3).double() * 0.7 + 0.1
@@ -53,7 +53,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(accumulate, soft):
     torch.testing.assert_close(steps[0].loss, steps[1].loss, rtol=1e-10, atol=0)
 
 
-def test_sums_begin_anew_and_a_mixed_image_is_of_its_main_class():
+def test_begin_resets_the_sums_and_a_mixed_image_has_its_main_class():
     module, recipe = plain_module(), Recipe()
     step = Step(State(module, recipe), module, recipe)
     images, classes = batch()
@@ -68,13 +68,13 @@ def test_sums_begin_anew_and_a_mixed_image_is_of_its_main_class():
         assert float(step.loss) == pytest.approx(float(loss.detach()))
 
 
-def test_averages_are_those_of_a_plain_loop(network, recipe, data):
+def test_averages_equal_those_of_a_plain_loop(network, recipe, data):
     recipe = dataclasses.replace(recipe, ema_decay=0.9, epochs=2)
     model, live = AnyNet(network, seed=1), fuse(AnyNet(network, seed=1).to(memory_format=torch.channels_last))
-    seen = []
-    train_model(model, recipe, data, on_epoch=seen.append)
+    histories = []
+    train_model(model, recipe, data, on_epoch=histories.append)
 
-    images, averages, found = DeviceData.of(data), None, []
+    images, averages, errors = DeviceData.of(data), None, []
     recipe = dataclasses.replace(recipe, ema_decay=0.0)
     state = State(live, recipe)
     step = Step(state, live, recipe)
@@ -94,14 +94,14 @@ def test_averages_are_those_of_a_plain_loop(network, recipe, data):
                     averages[name] = value.double()
         averaged = copy.deepcopy(live)
         averaged.load_state_dict({name: value.float() for name, value in averages.items()})
-        found.append(evaluate(averaged, images))
+        errors.append(evaluate(averaged, images))
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value.double(), averages[name], rtol=1e-5, atol=1e-6, msg=name)
-    assert [record.test_error for record in seen[-1]] == pytest.approx(found)
+    assert [record.test_error for record in histories[-1]] == pytest.approx(errors)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision_learns_about_the_same(network, recipe, data, precision):
+def test_lower_precision_gives_a_similar_loss(network, recipe, data, precision):
     recipe = dataclasses.replace(recipe, crop_padding=0, flip=False, epochs=3)
     exact, lower = [], []
     train_model(AnyNet(network), recipe, data, on_epoch=exact.append)
@@ -112,53 +112,53 @@ def test_lower_precision_learns_about_the_same(network, recipe, data, precision)
     assert next(model.parameters()).dtype == torch.float32
 
 
-def test_a_step_whose_loss_scale_is_too_large_changes_nothing_but_the_scale(network, data):
+def test_a_step_with_too_large_a_loss_scale_changes_only_the_scale(network, data):
     recipe = Recipe(data="stripes", precision="float16", batch_size=16, ema_decay=0.5)
     model = AnyNet(network).train()
     state = State(model, recipe)
     step = Step(state, model, recipe)
     images = DeviceData.of(data)
-    given = train_batch(images, torch.arange(16), recipe, torch.Generator())
+    train_args = train_batch(images, torch.arange(16), recipe, torch.Generator())
     state.scaler._scale.fill_(2.0**60)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    step(*given)
+    step(*train_args)
     assert state.scaler.get_scale() == 2.0**59
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name])
         assert not state.optimiser.state[parameter]["momentum_buffer"].any()
     state.scaler._scale.fill_(1024.0)
-    step(*given)
+    step(*train_args)
     assert state.scaler.get_scale() == 1024
     moved = [not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()]
     assert sum(moved) > len(moved) / 2
 
 
 @pytest.mark.parametrize("fields", [{}, {"ema_decay": 0.5}, {"ema_decay": 0.5, "precision": "float16"}])
-def test_what_a_snapshot_restores_goes_on_to_the_bit_in_any_layout(network, data, fields):
+def test_training_continues_bit_for_bit_after_restoring_a_snapshot(network, data, fields):
     recipe = Recipe(data="stripes", batch_size=16, **fields)
     model = AnyNet(network, seed=2).to(memory_format=torch.channels_last)
     state = State(model, recipe)
     step = Step(state, model, recipe)
-    given = train_batch(DeviceData.of(data), torch.arange(16), recipe, torch.Generator())
+    train_args = train_batch(DeviceData.of(data), torch.arange(16), recipe, torch.Generator())
     step.begin()
-    step(*given)
-    held, before = state.snapshot(), copy.deepcopy(state.state_dict())
+    step(*train_args)
+    snapshot, before = state.snapshot(), copy.deepcopy(state.state_dict())
     expected = []
     for failed in (False, True):
-        step(*given)
+        step(*train_args)
         expected.append(copy.deepcopy(state.state_dict()))
         if failed and state.scaler is not None:
-            state.scaler.scale(torch.zeros(()))  # as if it had ended between two calls
+            state.scaler.scale(torch.zeros(()))  # as if the step had been interrupted between two calls
         state.lay_out(Layout(channels_last=False))
         assert all(weight.is_contiguous() for weight in model.parameters())
-        state.restore(held, after_failure=failed)
+        state.restore(snapshot, after_failure=failed)
         state.lay_out(Layout())
         assert_same(state.state_dict(), before)
     assert_same(*expected)
 
 
 def assert_same(one, other):
-    """Trees of dicts and lists with the same values, tensors to the bit."""
+    """Assert that trees of dicts and lists have the same values, including tensors bit for bit."""
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)
     elif isinstance(one, dict):

@@ -11,7 +11,7 @@ from designspace.training.shard import Shard
 from designspace.training.sync_norm import shared_norms
 
 
-def test_a_module_has_shared_norms_for_a_while(network):
+def test_a_module_has_shared_norms_within_the_block(network):
     """The shared norms have the names and tensors of the plain ones."""
     model = AnyNet(network, seed=1)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -1,4 +1,4 @@
-"""Trainers that give what cannot be a result: the trial failed and says why, and the worker goes on."""
+"""Custom trainers that return invalid results: the trial fails with the reason, and the worker continues."""
 
 import math
 import re
@@ -20,7 +20,7 @@ TRIAL = Trial(Network(Stem("cifar", 8), (Stage(1, 8, 1, 1, 4),)), Recipe(epochs=
 GOOD = {"final_error": 10.0, "best_error": 9.0, "epochs": 2, "train_s": 2.0, "device": "cpu"}
 
 
-def outcome(folder, train):
+def train_trial(folder, train):
     return train_into(folder, TRIAL, train, lambda history: None, lambda: False)
 
 
@@ -31,28 +31,28 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("returned", "words"),
+    ("returned", "message"),
     [
         (None, "returned None, not a TrialResult"),
         (math.nan, "returned nan, not a TrialResult"),
         ({"final_error": 10.0}, r"returned \{'final_error': 10.0\}, not a TrialResult"),
         ("x" * 10_000_000, r"returned 'xxx.*\.\.\., not a TrialResult"),
-        ({"epochs": 1}, "returned a result after 1 epochs, and the recipe has 2"),
+        ({"epochs": 1}, "returned a result after 1 epochs, but the recipe has 2"),
     ],
 )
-def test_what_cannot_be_a_result_is_a_failure_that_says_so(folder, returned, words):
-    if isinstance(returned, dict) and "returned {" not in words.replace("\\", ""):
+def test_an_invalid_result_is_a_failure_with_the_reason(folder, returned, message):
+    if isinstance(returned, dict) and "returned {" not in message.replace("\\", ""):
         returned = TrialResult(**{**GOOD, **returned})
-    failure = outcome(folder, lambda *arguments, **options: returned)
+    failure = train_trial(folder, lambda *arguments, **options: returned)
     assert isinstance(failure, TrialFailure)
     assert failure.reason == "error"
-    assert re.search(f"^trainer mine:train {words}", failure.detail)
+    assert re.search(f"^trainer mine:train {message}", failure.detail)
     assert len(failure.detail) < 300
     assert folder.state().status == "running"
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "message"),
     [
         ({"final_error": math.nan}, "final_error must be a number from 0 to 100, not nan"),
         ({"best_error": -math.inf}, "best_error must be a number from 0 to 100, not -inf"),
@@ -67,66 +67,66 @@ def test_what_cannot_be_a_result_is_a_failure_that_says_so(folder, returned, wor
         ({"memory_bytes": "much"}, "memory_bytes must be a whole number"),
     ],
 )
-def test_a_result_that_cannot_be_made_is_a_failure_that_says_so(folder, fields, words):
-    failure = outcome(folder, lambda *arguments, **options: TrialResult(**{**GOOD, **fields}))
+def test_a_result_that_cannot_be_constructed_is_a_failure_with_the_reason(folder, fields, message):
+    failure = train_trial(folder, lambda *arguments, **options: TrialResult(**{**GOOD, **fields}))
     assert isinstance(failure, TrialFailure)
     assert failure.reason == "error"
-    assert words in failure.detail
+    assert message in failure.detail
 
 
-def test_numbers_of_numpy_are_numbers(folder):
+def test_numbers_of_numpy_are_accepted(folder):
     numbers = {"final_error": np.float32(12.5), "best_error": np.float64(12.25), "epochs": np.int64(2)}
-    result = outcome(folder, lambda *arguments, **options: TrialResult(**{**GOOD, **numbers}))
+    result = train_trial(folder, lambda *arguments, **options: TrialResult(**{**GOOD, **numbers}))
     assert result == TrialResult(12.5, 12.25, 2, 2.0, "cpu")
     assert folder.state().result == result
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("history", "message"),
     [
-        ((EpochRecord(1, 0.1, 2.0, 50.0, math.nan, 0.1),), "told of test_error nan"),
-        ((), r"told of \(\), not a tuple of EpochRecord"),
-        (None, "told of None, not a tuple of EpochRecord"),
-        ([{"epoch": 1}], r"told of \{'epoch': 1\}, not an EpochRecord"),
+        ((EpochRecord(1, 0.1, 2.0, 50.0, math.nan, 0.1),), "reported test_error nan"),
+        ((), r"reported \(\), not a tuple of EpochRecord"),
+        (None, "reported None, not a tuple of EpochRecord"),
+        ([{"epoch": 1}], r"reported \{'epoch': 1\}, not an EpochRecord"),
     ],
 )
-def test_epochs_that_cannot_be_are_a_failure_too(folder, told, words):
-    failure = outcome(folder, lambda *arguments, on_epoch, **options: on_epoch(told))
-    assert re.search(f"^trainer mine:train {words}", failure.detail)
+def test_invalid_epochs_are_a_failure(folder, history, message):
+    failure = train_trial(folder, lambda *arguments, on_epoch, **options: on_epoch(history))
+    assert re.search(f"^trainer mine:train {message}", failure.detail)
     assert folder.read_history() == ()
 
 
 @pytest.mark.parametrize(
     "raised", [SystemExit(3), GeneratorExit(), BaseException("no"), type("Own", (BaseException,), {})()]
 )
-def test_whatever_a_trainer_raises_is_a_failure(folder, raised):
+def test_any_exception_of_a_trainer_is_a_failure(folder, raised):
     def train(*arguments, **options):
         raise raised
 
-    failure = outcome(folder, train)
+    failure = train_trial(folder, train)
     assert failure.detail.startswith(f"the trainer raised {type(raised).__name__}")
     assert "Traceback" in folder.log.read_text()
 
 
-class Silent(Exception):
-    """What cannot say what is wrong."""
+class WithoutText(Exception):
+    """An exception that cannot be converted to text."""
 
     def __str__(self):
         raise ValueError
 
 
-@pytest.mark.parametrize("raised", [ValueError("x" * 10_000_000), Silent(), Diverged("x" * 10_000)])
-def test_what_a_trainer_raises_may_say_nothing_or_far_too_much(folder, raised):
+@pytest.mark.parametrize("raised", [ValueError("x" * 10_000_000), WithoutText(), Diverged("x" * 10_000)])
+def test_exceptions_without_text_or_with_very_long_text_are_failures(folder, raised):
     def train(*arguments, **options):
         raise raised
 
-    failure = outcome(folder, train)
+    failure = train_trial(folder, train)
     assert type(raised).__name__ in failure.detail or failure.reason == "diverged"
     assert len(failure.detail) <= 1000
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [
         ("def other(): ...", "has no attribute 'train'"),
         ("raise ValueError('no')", "ValueError: ValueError"),
@@ -135,9 +135,9 @@ def test_what_a_trainer_raises_may_say_nothing_or_far_too_much(folder, raised):
         ("train = 3", "is 3, not a function"),
     ],
 )
-def test_a_trainer_that_cannot_be_had_is_wrong_input(tmp_path, monkeypatch, code, words):
+def test_a_trainer_that_cannot_be_imported_is_an_input_error(tmp_path, monkeypatch, code, message):
     (tmp_path / "broken_trainer.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_trainer", raising=False)
-    with pytest.raises(InputError, match=f"recipe: trainer broken_trainer:train .*{words}"):
+    with pytest.raises(InputError, match=f"recipe: trainer broken_trainer:train .*{message}"):
         trainer_of(Recipe(trainer="broken_trainer:train"), "cpu")
