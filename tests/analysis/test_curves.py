@@ -13,25 +13,25 @@ from designspace.trials.trial import EpochRecord
 
 
 def history(errors):
-    """Epochs of those test errors, with training errors one point below."""
+    """Return epochs with given test errors and with training errors one point below."""
     return tuple(EpochRecord(epoch, 0.1, 1.0, error - 1, error, 2.0) for epoch, error in enumerate(errors, start=1))
 
 
 def with_histories(test_errors, **others):
-    """Results whose done trials have those errors after each epoch."""
+    """Return results whose done trials have given test errors after each epoch."""
     table = make_table([errors[-1] for errors in test_errors], **others)
     histories = {id_: history(errors) for id_, errors in zip(table["id"], test_errors, strict=False)}
     return Results.from_table("A", table, 10, histories)
 
 
-def test_best_median_and_worst_are_those_by_final_error():
+def test_best_median_and_worst_are_by_final_error():
     results = with_histories([[50, 40], [60, 20], [60, 30], [70, 10], [40, 50]], failed=[("diverged", "")])
-    found = learning_curves(results)
-    assert [(one.kind, one.final_error) for one in found.curves] == [("best", 10), ("median", 30), ("worst", 50)]
-    assert found.n == 5
-    best = found.curves[0]
+    curves = learning_curves(results)
+    assert [(curve.kind, curve.final_error) for curve in curves.curves] == [("best", 10), ("median", 30), ("worst", 50)]
+    assert curves.n == 5
+    best = curves.curves[0]
     assert (best.epochs.tolist(), best.test_errors.tolist(), best.train_errors.tolist()) == ([1, 2], [70, 10], [69, 9])
-    table = found.table()
+    table = curves.table()
     assert table[table["kind"] == "worst"]["test_error"].tolist() == [40, 50]
 
 
@@ -41,20 +41,20 @@ def test_the_least_error_of_a_curve_is_marked_at_its_first_epoch():
 
 
 @pytest.mark.parametrize(("n", "kinds"), [(1, ["best"]), (2, ["best", "worst"]), (3, ["best", "median", "worst"])])
-def test_few_networks_are_taken_once(n, kinds):
-    assert [one.kind for one in learning_curves(with_histories([[40, 30 + i] for i in range(n)])).curves] == kinds
+def test_few_networks_are_used_once(n, kinds):
+    assert [curve.kind for curve in learning_curves(with_histories([[40, 30 + i] for i in range(n)])).curves] == kinds
 
 
-def test_several_of_each():
-    found = learning_curves(with_histories([[40.0, 30 + i] for i in range(11)]), count=2)
-    assert [one.final_error for one in found.curves] == [30, 31, 34, 35, 39, 40]
+def test_several_curves_of_each_kind():
+    curves = learning_curves(with_histories([[40.0, 30 + i] for i in range(11)]), count=2)
+    assert [curve.final_error for curve in curves.curves] == [30, 31, 34, 35, 39, 40]
 
 
-def test_the_ranking_shows_when_the_errors_after_an_epoch_say_so():
+def test_epoch_ranks_are_rank_correlations_with_the_final_error():
     final = [30.0, 31, 32, 33, 34, 35]
-    turned, doubled = final[::-1], [2 * error for error in final]
+    reversed_, doubled = final[::-1], [2 * error for error in final]
     ranks = epoch_ranks(
-        with_histories([list(errors) for errors in zip(turned, [40.0] * 6, doubled, final, strict=True)])
+        with_histories([list(errors) for errors in zip(reversed_, [40.0] * 6, doubled, final, strict=True)])
     )
     assert ranks.epochs.tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(ranks.correlation, [-1, np.nan, 1, 1])
@@ -62,7 +62,7 @@ def test_the_ranking_shows_when_the_errors_after_an_epoch_say_so():
     assert len(ranks.table()) == 4
 
 
-def test_trials_count_at_the_epochs_that_they_have():
+def test_trials_count_only_at_their_own_epochs():
     ranks = epoch_ranks(with_histories([[50.0, 40], [60.0, 41], [70.0]], failed=[("diverged", "")]))
     assert ranks.n.tolist() == [3, 2]
     assert ranks.correlation[1] == pytest.approx(1)

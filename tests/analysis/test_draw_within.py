@@ -1,4 +1,4 @@
-"""Drawings are looked at here by what is in the axes: points, lines, labels and scales."""
+"""Tests of the figures of single populations by the contents of the axes: points, lines, labels and scales."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def axes():
     return new_axes()[1]
 
 
-def points(axes, place=0):
-    return np.asarray(axes.collections[place].get_offsets())
+def points(axes, index=0):
+    return np.asarray(axes.collections[index].get_offsets())
 
 
 def lines_at(axes, marker):
-    """x and y of the lines with that marker."""
-    found = [line for line in axes.get_lines() if line.get_marker() == marker]
-    return [np.asarray(found[0].get_xdata()), np.asarray(found[0].get_ydata())] if found else None
+    """Return x and y of the first line with a marker."""
+    lines = [line for line in axes.get_lines() if line.get_marker() == marker]
+    return [np.asarray(lines[0].get_xdata()), np.asarray(lines[0].get_ydata())] if lines else None
 
 
 def test_a_scatter_shows_every_network_once(axes):
-    # 30 to 33 lie close together, 60 far above, and two trials failed.
+    # 30 to 33 are close together, 60 is far above, and two trials failed.
     results = results_of({"d1": [1, 2, 3, 4, 5, 6, 7]}, errors=[30, 31, 32, 33, 60], failed=[("diverged", "")] * 2)
     drawn = scatter(results, "d1")
     draw_scatter(axes, drawn)
@@ -79,12 +79,12 @@ def test_a_scatter_shows_the_best_value(axes):
         ("flops", [1e6, 2e6, 9e6], "log"),
     ],
 )
-def test_axes_are_logarithmic_where_the_metric_and_the_values_say_so(axes, name, column, scale):
+def test_axes_are_logarithmic_if_metric_and_values_allow(axes, name, column, scale):
     draw_scatter(axes, scatter(results_of({name: column}), name))
     assert axes.get_xscale() == scale
 
 
-def test_large_numbers_are_written_short(axes):
+def test_large_numbers_have_unit_prefixes(axes):
     draw_scatter(axes, scatter(results_of({"flops": [800_000, 1_000_000, 1_200_000]}), "flops"))
     axes.figure.canvas.draw()
     assert "1M" in [tick.get_text() for tick in axes.get_xticklabels()]
@@ -101,7 +101,7 @@ def test_a_map_colours_by_rank_and_marks_failures(axes):
     assert [tick.get_text() for tick in colour_bar.get_yticklabels()] == ["best", "median", "worst"]
 
 
-def test_search_curves_are_the_means_with_a_shade(axes):
+def test_search_curves_are_shaded_means(axes):
     curves = [search_curve(quickstart(name)) for name in NAMES]
     draw_search(axes, curves, deviations=2)
     for curve in curves:
@@ -113,7 +113,7 @@ def test_search_curves_are_the_means_with_a_shade(axes):
     assert axes.get_xscale() == "log"
 
 
-def test_staircases_have_a_step_for_each_stage(axes):
+def test_staircases_have_a_step_per_stage(axes):
     stairs = best_and_worst(quickstart("RegNetX"), 2, fits=True).best
     draw_staircases(axes, stairs)
     steps = [line for line in axes.get_lines() if line.get_drawstyle() == "steps-post"]
@@ -122,7 +122,7 @@ def test_staircases_have_a_step_for_each_stage(axes):
     np.testing.assert_array_equal(steps[1].get_ydata(), stairs[0].table()["fit"])
     straight = [line for line in axes.get_lines() if line.get_linewidth() == 0.7]
     assert straight[0].get_ydata()[:2] == pytest.approx([stairs[0].line[0], stairs[0].line[0] + stairs[0].line[1]])
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [one.label for one in stairs]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [stair.label for stair in stairs]
     assert axes.get_ylim()[0] == 0
 
 
@@ -161,7 +161,7 @@ def test_a_cost_is_drawn_with_its_fit_and_correlation(axes):
     assert fit.formula in label
 
 
-def test_a_trend_over_regimes_is_an_area_and_over_a_chain_bars():
+def test_a_trend_is_an_area_over_regimes_and_bars_over_a_chain():
     figure, grid = new_grid(1, 2)
     regimes = [results_of({"d1": [1, 5, 9], "flops": [f, f, f]}) for f in (1e6, 4e6)]
     regimes[1] = Results.from_table("B", regimes[1].table.drop(columns="run"), 10)
@@ -177,7 +177,7 @@ def test_a_trend_over_regimes_is_an_area_and_over_a_chain_bars():
     assert svg_text(figure)
 
 
-def test_learning_curves_have_their_least_error_marked(axes):
+def test_learning_curves_mark_their_least_error(axes):
     results = with_histories([[50, 30, 40, 35], [60, 50, 45, 44], [70, 60, 60, 60]])
     curves = learning_curves(results)
     draw_curves(axes, curves)
@@ -193,7 +193,7 @@ def test_learning_curves_have_their_least_error_marked(axes):
     ]
 
 
-def test_learning_curves_below_one_per_cent_and_at_zero_are_seen():
+def test_learning_curves_below_one_percent_and_at_zero_are_visible():
     figure, grid = new_grid(1, 2)
     draw_curves(grid[0, 0], learning_curves(with_histories([[3.0, 1.5]])))
     assert grid[0, 0].get_ylim()[0] < 0.5
@@ -210,19 +210,23 @@ def test_rank_correlations_are_drawn_by_epoch(axes):
 
 
 def test_importances_are_bars_with_the_first_on_top(axes):
-    found = importance(quickstart("RegNetX"), repeats=2)
-    draw_importance(axes, found, most=4)
-    assert [bar.get_width() for bar in axes.patches] == [one.importance for one in found.parameters[:4]]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == [one.metric.name for one in found.parameters[:4]]
+    importances = importance(quickstart("RegNetX"), repeats=2)
+    draw_importance(axes, importances, most=4)
+    assert [bar.get_width() for bar in axes.patches] == [
+        parameter.importance for parameter in importances.parameters[:4]
+    ]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        parameter.metric.name for parameter in importances.parameters[:4]
+    ]
     assert axes.yaxis_inverted()
-    assert lines_at(axes, "D")[0].tolist() == [one.share for one in found.parameters[:4]]
+    assert lines_at(axes, "D")[0].tolist() == [parameter.share for parameter in importances.parameters[:4]]
     title = axes.get_title(loc="left")
     assert "first 4 of 6" in title
-    assert f"R² = {found.r_squared:.2f}" in title
-    assert ("explains almost nothing" in title) == (not found.explains)
+    assert f"R² = {importances.r_squared:.2f}" in title
+    assert ("explains almost nothing" in title) == (not importances.explains)
 
 
-def test_populations_of_which_nothing_finished_draw_empty_axes():
+def test_populations_without_finished_trials_have_empty_axes():
     figure, grid = new_grid(2, 2)
     empty = make_results("A", [], waiting=3)
     draw_scatter(grid[0, 0], scatter(empty, "d1"))
@@ -234,7 +238,7 @@ def test_populations_of_which_nothing_finished_draw_empty_axes():
     assert rendered(figure, "png")
 
 
-def test_the_same_numbers_give_the_same_bytes_and_names_are_no_formulas():
+def test_drawing_is_reproducible_and_names_are_not_formulas():
     texts = []
     for _ in range(2):
         figure, grid = new_grid(1, 3)

@@ -53,7 +53,7 @@ def test_curves_are_steps_from_probability_0_at_the_left_end(edfs):
         np.testing.assert_array_equal(y[1:-1], curve.probabilities)
 
 
-def test_axes_have_units_and_the_legend_the_papers_figures(edfs):
+def test_axes_have_units_and_the_legend_has_the_papers_columns(edfs):
     _, axes = new_axes()
     draw_edf(axes, edfs)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("error (top-1, %)", "cumulative probability")
@@ -62,18 +62,18 @@ def test_axes_have_units_and_the_legend_the_papers_figures(edfs):
         assert re.sub(" +", " ", text) == f"{name} {curve.n} | {curve.min:.1f} | {curve.mean:.1f}"
 
 
-def test_up_to_35_curves_differ_in_colour_or_line_style_and_neighbours_in_both():
+def test_35_curves_differ_in_colour_or_line_style_and_neighbours_in_both():
     _, axes = new_axes()
     draw_edf(axes, {str(i): edf([float(i)]) for i in range(35)}, bands=False)
-    looks = [(line.get_color(), str(line._unscaled_dash_pattern)) for line in axes.get_lines()]
-    assert len(set(looks)) == 35
-    assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(looks))
+    styles = [(line.get_color(), str(line._unscaled_dash_pattern)) for line in axes.get_lines()]
+    assert len(set(styles)) == 35
+    assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(styles))
 
 
-def test_failed_trials_at_chance_level_do_not_squash_the_axis(edfs):
-    sound = error_limits(list(edfs.values()), 90.0)
+def test_failed_trials_do_not_stretch_the_axis(edfs):
+    limits = error_limits(list(edfs.values()), 90.0)
     failing = edfs | {"AnyNetXA": edf([*edfs["AnyNetXA"].errors, *[90.0] * 40]), "Hopeless": edf([90.0] * 3)}
-    assert error_limits(list(failing.values()), 90.0) == sound
+    assert error_limits(list(failing.values()), 90.0) == limits
     _, axes = new_axes()
     draw_edf(axes, failing, chance_error=90.0, notes=["AnyNetXA: 70 of 80 trials finished, 40 of them failed."])
     assert " ".join(axes.get_title(loc="left").split()) == (
@@ -82,32 +82,32 @@ def test_failed_trials_at_chance_level_do_not_squash_the_axis(edfs):
     )
 
 
-def test_limits_hold_all_of_an_even_spread_and_cut_a_far_tail():
+def test_limits_contain_even_errors_and_cut_a_long_tail():
     even = np.linspace(30, 50, 20)
     low, high = error_limits([edf(even)])
     assert low < 30
     assert high > 50
     assert error_limits([edf([*even, 89.0])])[1] < 89
-    assert error_limits([edf([90.0] * 4)], 90.0) == (89, 91)  # where all failed there is nothing else to show
+    assert error_limits([edf([90.0] * 4)], 90.0) == (89, 91)  # all networks failed
     assert error_limits([edf([0.0, 0.0])])[0] == 0
     assert error_limits([]) == (0, 100)
 
 
-def test_names_are_written_as_they_stand():
-    """A dollar sign begins no formula, and a leading underscore hides no line from the legend."""
+def test_names_are_shown_literally():
+    """A dollar sign does not begin a formula, and a leading underscore does not hide a line from the legend."""
     _, axes = new_axes()
     draw_edf(axes, {"_a$^{$": edf([1.0]), "b$": edf([2.0])}, notes=[r"c$\frac$"])
     assert [text.split()[0] for text in legend_texts(axes)] == [r"_a\$^{\$", r"b\$"]
-    svg_text(axes.figure)  # would raise where a formula were parsed
+    svg_text(axes.figure)  # would raise if a formula were parsed
 
 
-def test_long_names_lose_their_middle_in_the_legend():
+def test_long_names_are_cut_in_the_middle_in_the_legend():
     _, axes = new_axes()
     draw_edf(axes, {f"{'long_' * 20}{end}": edf([1.0]) for end in "ab"})
     assert [text.split()[0] for text in legend_texts(axes)] == [f"long_long_lon…ng_long_long_{end}" for end in "ab"]
 
 
-def test_one_network_and_none_can_be_drawn(tmp_path):
+def test_a_single_network_and_none_can_be_drawn(tmp_path):
     for edfs in ({"A": edf([30.0])}, {}):
         figure, axes = new_axes()
         draw_edf(axes, edfs)
@@ -115,7 +115,7 @@ def test_one_network_and_none_can_be_drawn(tmp_path):
     assert [text.get_text() for text in axes.texts] == ["no trial has finished"]
 
 
-def test_files_have_the_same_bytes_twice_whatever_the_users_settings(edfs, tmp_path):
+def test_files_have_the_same_bytes_whatever_the_users_settings(edfs, tmp_path):
     def hashes(folder):
         figure, axes = new_axes()
         draw_edf(axes, edfs)
@@ -132,7 +132,7 @@ def test_files_have_the_same_bytes_twice_whatever_the_users_settings(edfs, tmp_p
         assert dict(mpl.rcParams) == before
 
 
-def test_a_figure_that_cannot_be_written_says_so(edfs, tmp_path):
+def test_a_figure_that_cannot_be_written_raises(edfs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write"):
         finish("edf", "EDF", new_axes()[0], edf_numbers(edfs), "Caption.", []).write(tmp_path / "file")
@@ -147,13 +147,13 @@ def test_pyplot_is_not_imported():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_numbers_are_written_so_that_the_curve_can_be_drawn_again(edfs, tmp_path):
+def test_curves_can_be_drawn_again_from_the_written_numbers(edfs, tmp_path):
     finish("edf", "EDF", new_axes()[0], edf_numbers(edfs, level=0.1), "Caption.", []).write(tmp_path, ["csv"])
     with (tmp_path / "edf.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["space", "error", "probability", "lower", "upper"]
     for name, curve in edfs.items():
-        mine = [row for row in rows if row["space"] == name]
+        rows_of_space = [row for row in rows if row["space"] == name]
         band = curve.band(0.1)
         for column, values in (
             ("error", curve.errors),
@@ -161,12 +161,12 @@ def test_numbers_are_written_so_that_the_curve_can_be_drawn_again(edfs, tmp_path
             ("lower", band.lower),
             ("upper", band.upper),
         ):
-            assert [float(row[column]) for row in mine] == values.tolist()
+            assert [float(row[column]) for row in rows_of_space] == values.tolist()
 
 
-def test_the_caption_states_sizes_order_and_what_is_not_shown():
+def test_the_caption_states_sizes_order_and_undecided_pairs():
     runs = [make_results(name, population(mean)) for name, mean in (("A", 49), ("B", 41), ("C", 41))]
-    edfs = {one.name: edf(one.errors()) for one in runs}
+    edfs = {run.name: edf(run.errors()) for run in runs}
     caption = edf_caption(edfs, compare_all(runs))
     assert "(A n = 30, B n = 30, C n = 30)" in caption
     assert "By mean error the order is B, C, A, the best first." in caption

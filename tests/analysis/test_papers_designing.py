@@ -1,4 +1,4 @@
-"""The figures of "Designing Network Design Spaces", and those that every report has, on real populations."""
+"""Tests of the figures of "Designing Network Design Spaces" and of every report, with real populations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart"
 
 
 def read(name):
-    """A published run, with learning curves that end where its trials ended."""
+    """Read a published run, and add learning curves that end at the final errors of its trials."""
     results = Results.read(QUICKSTART / name)
     histories = {
         row.trial: tuple(
@@ -37,26 +37,28 @@ def runs():
 
 
 def half_done(results):
-    """The same run when half of its trials have not ended and one has failed."""
+    """Return the same run with half of its trials unfinished and one failed."""
     table = results.table.copy()
     waiting = np.arange(len(table)) % 2 == 1
     table.loc[waiting, ["status", "device", "reason"]] = ["waiting", "", ""]
     table.loc[0, ["status", "reason"]] = ["failed", "diverged"]
-    gone = waiting | (np.arange(len(table)) == 0)
-    table.loc[gone, ["final_error", "best_error", "train_s"]] = np.nan
-    table.loc[gone, "epochs"] = 0
-    kept = {trial: history for trial, history in results.histories.items() if trial in set(table["trial"][~gone])}
-    return Results.from_table("Half", table.drop(columns=["trial", "run"]), 10, kept)
+    not_done = waiting | (np.arange(len(table)) == 0)
+    table.loc[not_done, ["final_error", "best_error", "train_s"]] = np.nan
+    table.loc[not_done, "epochs"] = 0
+    histories = {
+        trial: history for trial, history in results.histories.items() if trial in set(table["trial"][~not_done])
+    }
+    return Results.from_table("Half", table.drop(columns=["trial", "run"]), 10, histories)
 
 
 def drawings(a, e, regnet):
-    """Every figure, of three populations."""
+    """Yield every figure of three populations."""
     yield designing.overview(a)
     yield designing.shared_parameters({"A and E": [a, e]}, trend_of=a, metric="w4")
     yield designing.good_and_bad(e)
     yield designing.orders({"depths": [a, e], "all": [a, e, regnet]})
     yield designing.line_fits(e, [a, e], count=5)
-    yield designing.regnet({"the way": [a, e, regnet]}, [regnet])
+    yield designing.regnet({"spaces": [a, e, regnet]}, [regnet])
     yield designing.generalisation({"one": [a, e], "other": [regnet]})
     yield designing.parameter_trends([regnet])
     yield designing.complexity_of_networks([a, e, regnet])
@@ -81,41 +83,41 @@ def drawn(runs):
     return list(drawings(*runs))
 
 
-def test_each_gives_a_picture_its_numbers_and_a_caption(drawn):
-    assert len({one.name for one in drawn}) == len(drawn)
-    for one in drawn:
-        assert isinstance(one, Drawing)
-        assert not one.numbers.empty
-        assert len(one.caption) > 40
-        assert "<svg" in one.svg()
+def test_each_figure_has_a_picture_numbers_and_a_caption(drawn):
+    assert len({drawing.name for drawing in drawn}) == len(drawn)
+    for drawing in drawn:
+        assert isinstance(drawing, Drawing)
+        assert not drawing.numbers.empty
+        assert len(drawing.caption) > 40
+        assert "<svg" in drawing.svg()
 
 
 def test_the_same_results_give_the_same_bytes(drawn, runs):
     a, _, regnet = runs
-    first = {one.name: one for one in drawn}
+    first = {drawing.name: drawing for drawing in drawn}
     for again in (designing.overview(a), overview.pair_figures(runs), overview.curves_figure([a, regnet])):
         assert first[again.name].svg() == again.svg()
         pd.testing.assert_frame_equal(first[again.name].numbers, again.numbers)
 
 
-def test_every_figure_of_a_half_done_sweep_says_so(runs):
+def test_figures_of_an_unfinished_sweep_say_so(runs):
     half = half_done(runs[2])
     note = "Half: 8 of 16 trials finished, 1 of them failed, "
-    for one in drawings(half, Results("E", runs[1].table, 90.0, runs[1].histories), half_of(half)):
-        if "Half" in one.caption or half.name in one.caption:
-            assert note in one.caption, one.name
-            assert "8 of 16 trials finished" in " ".join(one.figure.get_supxlabel().split()), one.name
-        assert one.svg()
+    for drawing in drawings(half, Results("E", runs[1].table, 90.0, runs[1].histories), half_of(half)):
+        if "Half" in drawing.caption or half.name in drawing.caption:
+            assert note in drawing.caption, drawing.name
+            assert "8 of 16 trials finished" in " ".join(drawing.figure.get_supxlabel().split()), drawing.name
+        assert drawing.svg()
 
 
 def half_of(half):
     return Results("Other half", half.table, half.chance_error, half.histories)
 
 
-def test_numbers_of_the_figures_are_those_of_the_populations(runs):
+def test_numbers_of_figures_agree_with_the_populations(runs):
     a, _, regnet = runs
     best = designing.best_models([a, regnet]).numbers
-    assert best["id"].tolist() == [one.best(1)["id"].iloc[0] for one in (a, regnet)]
+    assert best["id"].tolist() == [run.best(1)["id"].iloc[0] for run in (a, regnet)]
     search = overview.search_figure([regnet]).numbers
     assert search["mean"].iloc[0] == pytest.approx(regnet.errors().mean())
     assert search["mean"].iloc[-1] == pytest.approx(regnet.errors().min())
@@ -124,7 +126,7 @@ def test_numbers_of_the_figures_are_those_of_the_populations(runs):
     assert sorted(shown) == sorted(a.errors())
 
 
-def test_what_cannot_be_drawn_is_told(runs):
+def test_invalid_input_of_figures_is_refused(runs):
     with pytest.raises(InputError, match="two populations"):
         overview.pair_figures(runs[:1])
     with pytest.raises(InputError, match="two populations"):

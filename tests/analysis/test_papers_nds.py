@@ -26,8 +26,8 @@ def rerun(seeds=5, networks=9):
     tables = []
     for seed in range(seeds):
         table = make_table((true + rng.normal(0, 1, networks)).tolist())
-        told = {"seed": seed, "lr": 0.1 * 2**seed, "weight_decay": 1e-4, "run": f"s{seed}"}
-        tables.append(table.assign(trial=table["id"] + f"@s{seed}", **told))
+        columns = {"seed": seed, "lr": 0.1 * 2**seed, "weight_decay": 1e-4, "run": f"s{seed}"}
+        tables.append(table.assign(trial=table["id"] + f"@s{seed}", **columns))
     return Results("Reruns", pd.concat(tables, ignore_index=True), 90.0)
 
 
@@ -52,13 +52,13 @@ def drawn():
     return list(drawings())
 
 
-def test_each_gives_a_picture_its_numbers_and_a_caption(drawn, tmp_path):
-    assert len({one.name for one in drawn}) == len(drawn)
-    for one in drawn:
-        assert isinstance(one, Drawing)
-        assert not one.numbers.empty
-        assert len(one.caption) > 40
-        assert one.svg().count("<svg") == 1
+def test_each_figure_has_a_picture_numbers_and_a_caption(drawn, tmp_path):
+    assert len({drawing.name for drawing in drawn}) == len(drawn)
+    for drawing in drawn:
+        assert isinstance(drawing, Drawing)
+        assert not drawing.numbers.empty
+        assert len(drawing.caption) > 40
+        assert drawing.svg().count("<svg") == 1
     written = drawn[0].write(tmp_path)
     assert [path.suffix for path in written] == [".svg", ".pdf", ".png", ".csv"]
     again = drawn[0].write(tmp_path / "again")
@@ -66,9 +66,9 @@ def test_each_gives_a_picture_its_numbers_and_a_caption(drawn, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(written[3]), drawn[0].numbers)
 
 
-def test_every_figure_of_a_half_done_sweep_says_so():
+def test_figures_of_an_unfinished_sweep_say_so():
     note = "Half: 21 of 30 trials finished, 1 of them failed, "
-    for one in (
+    for drawing in (
         nds.point_estimates(HALF, (5, 20), repeats=50),
         nds.normalised_edfs([A, HALF], bins=3),
         nds.complexity_histograms([A, HALF]),
@@ -77,11 +77,11 @@ def test_every_figure_of_a_half_done_sweep_says_so():
         nds.binned_complexity([A, HALF]),
         nds.data_sets({"one": [A], "other": [HALF, A]}),
     ):
-        assert note in one.caption
-        assert note.split(",")[0] in " ".join(one.figure.get_supxlabel().split())
+        assert note in drawing.caption
+        assert note.split(",")[0] in " ".join(drawing.figure.get_supxlabel().split())
 
 
-def test_what_the_captions_say_is_what_the_numbers_are():
+def test_captions_agree_with_the_numbers():
     minima = nds.point_estimates(A, (10, 40), repeats=2000)
     drawn = minima.numbers[minima.numbers["panel"] == "minima"].pivot_table(
         index=minima.numbers.groupby("size").cumcount(), columns="size", values="min_error"
@@ -93,8 +93,8 @@ def test_what_the_captions_say_is_what_the_numbers_are():
     assert binned.groupby("complexity")["n"].sum().tolist() == [60, 60]
 
 
-def test_normalising_undoes_a_difference_that_is_of_complexity_alone():
-    """Errors follow from the multiply-adds; one space just has larger networks."""
+def test_normalising_removes_a_difference_due_to_complexity_alone():
+    """Errors depend on multiply-adds alone, and one space has larger networks."""
     rng = np.random.default_rng(0)
     spaces = []
     for name, power in (("small", 2.0), ("large", 0.5)):
@@ -112,7 +112,7 @@ def test_normalising_undoes_a_difference_that_is_of_complexity_alone():
     assert abs(medians["flops"]["small"] - medians["flops"]["large"]) < 0.5
 
 
-def test_panels_need_results_of_different_names():
+def test_results_of_a_panel_need_different_names():
     with pytest.raises(InputError, match="two runs have the name 'A'"):
         panel_edfs("x", "X", {"": [A, A]}, "Caption.")
     with pytest.raises(InputError, match="no results to draw"):

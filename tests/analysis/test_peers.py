@@ -1,4 +1,4 @@
-"""Small files of our own in the formats of pycls and NDS (see designspace/analysis/peers.py for what those are)."""
+"""Tests with small files in the formats of pycls and NDS, which designspace/analysis/peers.py describes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWEEP, VANILLA, DARTS = (FIXTURES / f"{name}.json" for name in ("sweep", "Vanill
 
 
 def changed(tmp_path, file, change, name="changed.json"):
-    """A copy of a fixture with something in it changed."""
+    """Return the path of a modified copy of a fixture."""
     content = json.loads(file.read_text())
     changed = change(content)
     (tmp_path / name).write_text(json.dumps(content if changed is None else changed))
@@ -54,7 +54,7 @@ def test_every_job_of_a_sweep_is_a_row(sweep):
     assert "DUE TO TIME LIMIT" in details[5]
 
 
-def test_the_last_error_of_a_sweep_is_final_and_the_least_best(sweep):
+def test_final_error_is_the_last_and_best_error_the_least(sweep):
     done = sweep.with_failures("exclude")
     assert done.errors().tolist() == [73.5, 72]
     assert done.errors("best_error").tolist() == [72.25, 72]
@@ -62,8 +62,8 @@ def test_the_last_error_of_a_sweep_is_final_and_the_least_best(sweep):
     assert sweep.table["final_error_ema"].isna().tolist() == [False] + [True] * 5
 
 
-def test_networks_of_a_sweep_are_ours(sweep):
-    """The figures are those of pycls's dev/model_complexity.json for RegNetX-400MF."""
+def test_networks_of_a_sweep_have_our_ids(sweep):
+    """The numbers are from pycls's dev/model_complexity.json for RegNetX-400MF."""
     regnet = sweep.table.iloc[0]
     assert regnet["id"] == catalog.get("regnetx_400mf").id
     assert regnet[["flops", "params", "activations"]].tolist() == [397678568, 5157512, 3143272]
@@ -73,14 +73,14 @@ def test_networks_of_a_sweep_are_ours(sweep):
     resnet = sweep.table.iloc[2]
     assert resnet["id"] == catalog.get("resnet50").id
     assert resnet[["w4", "b4", "g4"]].tolist() == [2048, 4, 512]
-    assert resnet["activations"] == 11114472  # what the file says stays: it counts no max pool
+    assert resnet["activations"] == 11114472  # the file's value is kept, which does not count the max pool
     assert sweep.table["trial"].tolist()[:2] == [regnet["id"], f"{regnet['id']}#2"]
     assert math.isnan(sweep.table["w1"][4])  # an EfficientNet
     assert sweep.table["params"][4] == 40000
 
 
 def test_other_networks_have_the_id_of_their_description(sweep, tmp_path):
-    # The basic network's weights are not as many as ours would have; so it is another.
+    # The basic network has another number of weights than ours would have, so it is a different network.
     ours = Network(Stem("resnet", 64), (Stage(2, 64, 1, 1, 64), Stage(2, 128, 2, 1, 128)), "basic")
     assert sweep.table["params"][3] == 2
     assert sweep.table["id"][3] != ours.id
@@ -142,7 +142,7 @@ def test_sweeps_merge_with_others(sweep, tmp_path):
     assert {f"{trial}@sweep EMA", f"{trial}@mixup EMA", f"{trial}#2@mixup"} <= set(results.histories)
 
 
-def test_older_logs_name_their_epochs_in_texts(sweep, tmp_path):
+def test_older_logs_have_epochs_as_texts(sweep, tmp_path):
     def older(jobs):
         for job in jobs:
             for kind in ("train_epoch", "test_epoch", "test_ema_epoch"):
@@ -154,7 +154,7 @@ def test_older_logs_name_their_epochs_in_texts(sweep, tmp_path):
     assert repr(results.histories) == repr(sweep.histories)
 
 
-def test_an_epoch_that_was_logged_twice_counts_with_its_greater_error(tmp_path):
+def test_an_epoch_logged_twice_counts_with_its_greater_error(tmp_path):
     def resumed(jobs):
         test = jobs[0]["test_epoch"]
         test["epoch_ind"] = [1, 2, 3, 3]
@@ -168,7 +168,7 @@ def test_an_epoch_that_was_logged_twice_counts_with_its_greater_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "message"),
+    ("key", "value", "message"),
     [
         ("test_epoch.top1_err", ["low"] * 3, r"job 1: test_epoch\.top1_err\[0\] must be a number, not 'low'"),
         ("test_epoch.top1_err", [1, 2, 101], r"top1_err\[2\] must be an error from 0 to 100 percent, not '101.0'"),
@@ -191,9 +191,9 @@ def test_an_epoch_that_was_logged_twice_counts_with_its_greater_error(tmp_path):
         ("err", 3, "err must be a text"),
     ],
 )
-def test_jobs_that_cannot_be_are_named(tmp_path, place, value, message):
+def test_invalid_jobs_are_named(tmp_path, key, value, message):
     def change(jobs):
-        *path, last = place.split(".")
+        *path, last = key.split(".")
         target = jobs[0]
         for name in path:
             target = target[name]
@@ -205,7 +205,7 @@ def test_jobs_that_cannot_be_are_named(tmp_path, place, value, message):
     assert str(file) in str(caught.value)
 
 
-def test_stages_that_do_not_fit_together_are_named(tmp_path):
+def test_inconsistent_stages_are_named(tmp_path):
     def short(jobs):
         jobs[2]["cfg"]["ANYNET"]["DEPTHS"] = [3, 4, 6]
 
@@ -227,10 +227,10 @@ def vanilla():
     return Results.read(VANILLA)
 
 
-def test_jobs_of_nds(vanilla):
+def test_jobs_of_nds_are_rows(vanilla):
     assert vanilla.counts == Counts(done=4, failed=0, running=1, waiting=0)
     assert vanilla.chance_error == 90
-    assert vanilla.notes == ()  # the weights tell that there are ten classes
+    assert vanilla.notes == ()  # ten classes follow from the number of weights
     assert vanilla.errors().tolist() == [41.25, 40, 20.5, 90]
     assert vanilla.errors(column="best_error").tolist() == [40.5, 40, 20.5, 60]
     assert vanilla.table["detail"].tolist()[3] == "2 of 3 epochs"
@@ -241,18 +241,18 @@ def test_jobs_of_nds(vanilla):
     assert math.isnan(vanilla.histories[vanilla.table["trial"][4]][-1].train_loss)
 
 
-def test_networks_of_nds_have_their_stem_before_their_stages(vanilla):
+def test_stem_of_nds_networks_is_the_first_entry(vanilla):
     ours = Network(Stem("cifar", 16), tuple(Stage(1, 16, s, 1, 16) for s in (1, 2, 2)), "vanilla", num_classes=10)
     # By hand: a stem of 3 x 16 x 9 + 32, six convolutions of 16 x 16 x 9 + 32, a classifier of 16 x 10 + 10.
     assert vanilla.table["params"][0] == 464 + 6 * 2336 + 170 == complexity(ours, 32).params
     assert vanilla.table["id"][0] == ours.id
     assert vanilla.table["activations"][0] == complexity(ours, 32).activations
-    assert vanilla.table["flops"][0] == 3400000  # as the file says
+    assert vanilla.table["flops"][0] == 3400000  # the value in the file
     bottleneck = vanilla.table.iloc[2]
     assert bottleneck[["d1", "d2", "d3", "w1", "w2", "w3"]].tolist() == [16, 1, 4, 64, 128, 16]
     assert bottleneck[["b1", "b2", "b3"]].tolist() == [4, 4, 4]  # b is 1 / bot_mul
     assert bottleneck[["g1", "g2", "g3"]].tolist() == [8, 32, 2]  # (w / b) / num_gs
-    assert math.isnan(bottleneck["activations"])  # its weights are not as many as ours would have
+    assert math.isnan(bottleneck["activations"])  # its number of weights differs from ours
     assert vanilla.num_stages == 3
 
 
@@ -277,7 +277,7 @@ def test_networks_of_nas_spaces_have_no_stages():
     assert {part: results.errors().tolist() for part, results in parts.items()} == {"top": [12.5, 12], "mid": [25.5]}
 
 
-def test_files_of_cifar_and_a_stem_width_apart(tmp_path):
+def test_stem_width_may_be_separate_and_cifar_is_assumed(tmp_path):
     def apart(jobs):
         del jobs[1:]
         net = jobs[0]["net"]
@@ -298,7 +298,7 @@ def test_files_of_cifar_and_a_stem_width_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "message"),
+    ("key", "value", "message"),
     [
         ("net", 3, "job 1: net must be an object"),
         ("net.ws", ["a", 1, 1, 1], r"job 1: net\.ws\[0\] must be a whole number"),
@@ -314,9 +314,9 @@ def test_files_of_cifar_and_a_stem_width_apart(tmp_path):
         ("rng_seed", "one", "rng_seed must be a whole number, not 'one'"),
     ],
 )
-def test_jobs_of_nds_that_cannot_be_are_named(tmp_path, place, value, message):
+def test_invalid_jobs_of_nds_are_named(tmp_path, key, value, message):
     def change(jobs):
-        *path, last = place.split(".")
+        *path, last = key.split(".")
         target = jobs[0]
         for name in path:
             target = target[name]
@@ -326,7 +326,7 @@ def test_jobs_of_nds_that_cannot_be_are_named(tmp_path, place, value, message):
         Results.read(changed(tmp_path, VANILLA, change))
 
 
-def test_an_error_that_is_nan_is_a_failure(tmp_path):
+def test_a_nan_error_is_a_failure(tmp_path):
     def diverged(jobs):
         jobs[0]["test_ep_top1"][2] = math.nan
         jobs[1]["test_ep_top1"][2] = None
@@ -349,7 +349,7 @@ def test_other_json_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", [b"[{", b"\xff\xfe[", b"[" * 100_000, b"", b"9" * 10_000, SWEEP.read_bytes()[:500]])
-def test_json_that_is_not_whole_is_refused(tmp_path, content):
+def test_invalid_json_is_refused(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(RunError, match=r"a\.json is not valid JSON"):
         Results.read(tmp_path / "a.json")
@@ -358,13 +358,13 @@ def test_json_that_is_not_whole_is_refused(tmp_path, content):
         Results.read(tmp_path / "a")
 
 
-def test_jobs_that_are_no_objects_are_named(tmp_path):
+def test_jobs_that_are_not_objects_are_named(tmp_path):
     with pytest.raises(RunError, match="job 2: a job must be an object, not '3'"):
         Results.read(changed(tmp_path, VANILLA, lambda jobs: [jobs[0], 3]))
     with pytest.raises(RunError, match="job 1 of mid: there is no flops"):
         Results.read(changed(tmp_path, DARTS, lambda parts: parts["mid"][0].pop("flops") and None))
 
 
-def test_a_file_is_known_by_its_content(tmp_path, vanilla):
+def test_the_format_of_a_file_follows_from_its_content(tmp_path, vanilla):
     (tmp_path / "sweep.json").write_bytes(VANILLA.read_bytes())
     assert Results.read(tmp_path / "sweep.json").errors().tolist() == vanilla.errors().tolist()

@@ -28,7 +28,7 @@ FAILED = [("diverged", "loss is nan in epoch 2"), ("error", 'said "no", and\nlef
 
 
 def by_field(path):
-    """The columns of a table, read by csv, int and float alone."""
+    """Return the columns of a table, read with csv, int and float only."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = filter(None, csv.reader(file))
     columns = {}
@@ -49,7 +49,7 @@ def source(name, errors, recipe=None, num_classes=10, **others):
 
 
 def make_run(path, errors, seed=0, n=4, epochs=2, **recipe):
-    """A run folder whose first trials are done, with those errors in their last epochs; None for one that failed."""
+    """Return a run folder whose first trials are done with given final errors; None makes a failed trial."""
     folder = RunFolder(path)
     folder.create(catalog.space("RegNetX", flops=(200e6, 400e6), num_classes=10).sample(n), {})
     folder.write_plan(Recipe(epochs=epochs, **recipe), seed)
@@ -68,7 +68,7 @@ def make_run(path, errors, seed=0, n=4, epochs=2, **recipe):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_numbers_are_those_of_python_to_the_last_bit(tmp_path, start, end):
+def test_numbers_are_read_exactly_as_by_python(tmp_path, start, end):
     path = tmp_path / "results.csv"
     rng = np.random.default_rng(0)
     table = make_table(list(rng.random(300) * 90), failed=FAILED, waiting=3, vary=1)
@@ -103,7 +103,7 @@ def test_numbers_are_those_of_python_to_the_last_bit(tmp_path, start, end):
         (",done,", ',"done,'),
     ],
 )
-def test_what_pandas_would_forgive_is_refused_with_its_line(tmp_path, old, new):
+def test_files_that_pandas_would_accept_are_refused_with_their_line(tmp_path, old, new):
     path = tmp_path / "results.csv"
     text = make_table([30.5, 20.25]).to_csv(index=False)
     assert old in text
@@ -112,7 +112,7 @@ def test_what_pandas_would_forgive_is_refused_with_its_line(tmp_path, old, new):
         read_table(path)
 
 
-def test_rows_of_wrong_length_that_make_up_for_each_other_are_refused(tmp_path):
+def test_rows_of_wrong_lengths_that_cancel_out_are_refused(tmp_path):
     path = tmp_path / "results.csv"
     header, first, second = make_table([30.5, 20.25]).to_csv(index=False).splitlines()
     path.write_text("\n".join([header, first + ",", second.removesuffix(","), ""]))
@@ -120,7 +120,7 @@ def test_rows_of_wrong_length_that_make_up_for_each_other_are_refused(tmp_path):
         read_table(path)
 
 
-def test_odd_texts_are_kept(tmp_path):
+def test_unusual_texts_are_kept(tmp_path):
     path = tmp_path / "results.csv"
     table = make_table([30.5, 20.25], failed=[("error", "nan, it said")]).assign(device=["", "nan", "cpu"])
     path.write_text(table.to_csv(index=False) + "\n")
@@ -128,7 +128,7 @@ def test_odd_texts_are_kept(tmp_path):
     assert read_table(path)["device"].tolist() == ["", "nan", "cpu"]
 
 
-def test_blocks_of_rows_are_put_together(tmp_path, monkeypatch):
+def test_blocks_of_rows_are_concatenated(tmp_path, monkeypatch):
     monkeypatch.setattr(results_csv, "_BLOCK", 3)
     path = tmp_path / "results.csv"
     table = make_table([30.5] * 7, waiting=1)
@@ -146,7 +146,7 @@ def test_blocks_of_rows_are_put_together(tmp_path, monkeypatch):
         read_table(path)
 
 
-def test_a_table_saved_by_a_spreadsheet_is_the_same(tmp_path):
+def test_a_table_saved_by_a_spreadsheet_reads_the_same(tmp_path):
     table = make_table([30.5, 20.25], failed=[("error", "a; b")])
     table.to_csv(tmp_path / "plain.csv", index=False)
     table.to_csv(tmp_path / "saved.csv", index=False, sep=";", decimal=",", encoding="utf-8-sig", lineterminator="\r\n")
@@ -176,7 +176,7 @@ def test_a_merged_table_can_be_written_and_read_again(tmp_path):
 # Merging
 
 
-def test_seeds_stay_apart_and_equal_trials_count_once():
+def test_trials_with_other_seeds_stay_and_equal_trials_count_once():
     merged = merge([source("A", [30.0, 20.0]), source("B", [31.0, 21.0], seed=1), source("C", [30.0], waiting=1)])
     assert merged.name == "A + B + C"
     assert merged.table["trial"].tolist() == [
@@ -189,7 +189,7 @@ def test_seeds_stay_apart_and_equal_trials_count_once():
     assert merged.notes == ()
 
 
-def test_done_goes_before_failed_before_unfinished():
+def test_done_trials_take_precedence_over_failed_and_unfinished_ones():
     a = source("A", [], failed=[("diverged", "")], running=1, waiting=1)
     b = source("B", [30.0], failed=[("error", "")], running=1)
     merged = merge([a, b]).table
@@ -198,7 +198,7 @@ def test_done_goes_before_failed_before_unfinished():
     assert merge([b, a]).table["run"].tolist() == ["B", "B", "B"]
 
 
-def test_unequal_errors_of_one_trial_are_told():
+def test_different_errors_of_one_trial_are_noted():
     merged = merge([source("A", [30.0, 20.0]), source("B", [30.5, 20.0])])
     assert merged.table["final_error"].tolist() == [30, 20]
     assert merged.notes == (
@@ -216,10 +216,10 @@ def test_a_repeated_trial_of_one_run_is_not_dropped():
 
 
 def test_recipes_that_differ_get_columns():
-    one, two = Recipe(lr=0.1, epochs=10), Recipe(lr=0.2, epochs=20, train_images=1000, nesterov=False)
-    alone = merge([source("A", [30.0], one)]).table
+    first, second = Recipe(lr=0.1, epochs=10), Recipe(lr=0.2, epochs=20, train_images=1000, nesterov=False)
+    alone = merge([source("A", [30.0], first)]).table
     assert [c for c in table_columns.RECIPE_COLUMNS.values() if c in alone] == ["batch_size", "lr", "weight_decay"]
-    table = merge([source("A", [30.0], one), source("B", [20.0], two)]).table
+    table = merge([source("A", [30.0], first), source("B", [20.0], second)]).table
     assert table["recipe_epochs"].tolist() == [10, 20]
     assert table["lr"].tolist() == [0.1, 0.2]
     assert table["nesterov"].tolist() == [True, False]
@@ -228,7 +228,7 @@ def test_recipes_that_differ_get_columns():
     assert not {"momentum", "crop_padding", "data"} & set(table.columns)
 
 
-def test_every_field_of_a_recipe_keeps_trials_apart():
+def test_every_field_of_a_recipe_distinguishes_trials():
     numbers = {"epochs": 20, "batch_size": 64, "lr": 0.2, "momentum": 0.8, "weight_decay": 0.0, "warmup_epochs": 1.0}
     numbers |= {"train_images": 7, "test_images": 7, "label_smoothing": 0.1, "crop_padding": 4, "devices": 2}
     numbers |= {"crop_area": 0.5, "crop_size": 7, "test_size": 7, "colour_jitter": 0.4, "lighting": 0.1, "mixup": 0.2}
@@ -244,7 +244,7 @@ def test_every_field_of_a_recipe_keeps_trials_apart():
         assert table[table_columns.RECIPE_COLUMNS[field.name]].nunique(dropna=False) == 2
 
 
-def test_runs_with_different_classes_do_not_merge():
+def test_runs_with_different_classes_cannot_be_merged():
     with pytest.raises(InputError, match=r"numbers of classes cannot be merged \(A 10, B 100\)"):
         merge([source("A", [1.0]), source("B", [1.0], num_classes=100)])
     with pytest.raises(InputError, match="no run to read"):
@@ -255,10 +255,10 @@ def test_many_runs_have_a_short_name():
     assert merge([source(name, [1.0]) for name in "ABCDE"]).name == "A and 4 more runs"
 
 
-PLACES = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["done", "failed", "running", "waiting"])), max_size=8)
+RUNS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["done", "failed", "running", "waiting"])), max_size=8)
 
 
-@given(st.lists(PLACES, min_size=1, max_size=4))
+@given(st.lists(RUNS, min_size=1, max_size=4))
 def test_merging_keeps_the_best_known_state_of_every_trial(runs):
     runs = [dict(run) for run in runs if run]
     if not runs:
@@ -269,7 +269,7 @@ def test_merging_keeps_the_best_known_state_of_every_trial(runs):
         table = make_table([1.0]).loc[[0] * len(run)].reset_index(drop=True)
         states = list(run.values())
         table = table.assign(
-            id=[f"n{place}" for place in run],
+            id=[f"n{network}" for network in run],
             status=states,
             final_error=[float(number) if state == "done" else math.nan for state in states],
             run=f"R{number}",
@@ -277,13 +277,13 @@ def test_merging_keeps_the_best_known_state_of_every_trial(runs):
         sources.append(Source(f"R{number}", table.assign(trial=table["id"]), 10))
     merged = merge(sources).table
     best = {
-        place: min((order.index(run[place]), number) for number, run in enumerate(runs) if place in run)
-        for place in {place for run in runs for place in run}
+        network: min((order.index(run[network]), number) for number, run in enumerate(runs) if network in run)
+        for network in {network for run in runs for network in run}
     }
-    found = {row["id"]: (order.index(row["status"]), int(row["run"][1:])) for row in merged.to_dict("records")}
-    assert found == {f"n{place}": state for place, state in best.items()}
+    states = {row["id"]: (order.index(row["status"]), int(row["run"][1:])) for row in merged.to_dict("records")}
+    assert states == {f"n{network}": state for network, state in best.items()}
     assert merged["trial"].is_unique
-    first_seen = list(dict.fromkeys(f"n{place}" for run in runs for place in run))
+    first_seen = list(dict.fromkeys(f"n{network}" for run in runs for network in run))
     assert merged["id"].tolist() == first_seen
 
 
@@ -306,7 +306,7 @@ def test_run_folders_merge_with_their_epochs(tmp_path):
     assert results.table["seed"].tolist() == [0] * 4 + [1] * 4
 
 
-def test_a_run_and_its_copy_are_the_run(tmp_path):
+def test_trials_of_a_run_and_its_copy_count_once(tmp_path):
     a = make_run(tmp_path / "A", [30.0, 20.0])
     b = make_run(tmp_path / "copy" / "A", [30.0, 20.0, 10.0])
     results = Results.read(a, b)
@@ -322,7 +322,7 @@ def test_one_run_twice_is_refused(tmp_path):
         Results.read(run, tmp_path / "A")
 
 
-def test_a_single_run_keeps_its_ids_and_may_be_called_otherwise(tmp_path):
+def test_a_single_run_keeps_its_ids_and_can_have_another_name(tmp_path):
     run = make_run(tmp_path / "A", [30.0])
     results = Results.read(run, name="ours")
     assert results.name == "ours"
@@ -330,7 +330,7 @@ def test_a_single_run_keeps_its_ids_and_may_be_called_otherwise(tmp_path):
     assert results.table["run"].unique().tolist() == ["A"]
 
 
-def test_a_run_published_without_trials_is_read_from_its_tables(tmp_path):
+def test_a_run_published_without_trials_is_read_from_its_table(tmp_path):
     run = make_run(tmp_path / "A", [30.0, None])
     whole = Results.read(run)
     run.write_results()
@@ -354,7 +354,7 @@ def test_runs_before_their_launch_have_no_recipe(tmp_path):
     assert results.errors().tolist() == [30]
 
 
-def test_what_is_no_run_is_said(tmp_path):
+def test_paths_that_are_not_runs_are_refused(tmp_path):
     with pytest.raises(RunError, match="there is no run at"):
         Results.read(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("hello")
@@ -364,7 +364,7 @@ def test_what_is_no_run_is_said(tmp_path):
         Results.read(tmp_path)
 
 
-def test_a_result_that_holds_no_number_is_a_failed_trial(tmp_path):
+def test_a_result_without_a_valid_number_is_a_failed_trial(tmp_path):
     run = make_run(tmp_path / "A", [30.0, 20.0])
     file = run.path / "trials" / run.ids()[0] / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"final_error": "low"}))

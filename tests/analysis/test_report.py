@@ -65,7 +65,7 @@ def runs():
     return [a, make_results("RegNetX", [35.0 + i / 4 for i in range(14)], tag="b")]
 
 
-def test_it_is_well_formed_and_needs_nothing_beside_itself(runs, tmp_path):
+def test_the_report_is_well_formed_and_self_contained(runs, tmp_path):
     analyze(runs, tmp_path, {"commit": "abc"})
     page = page_of(tmp_path)
     assert page.tags["svg"] == 6  # EDFs, effects, pairs, search, Pareto fronts, networks
@@ -76,44 +76,44 @@ def test_it_is_well_formed_and_needs_nothing_beside_itself(runs, tmp_path):
     assert not {name for name, _ in page.attributes if name.startswith("on")}
 
 
-def test_only_the_page_s_own_program_may_run(runs, tmp_path):
+def test_only_the_page_s_own_script_is_allowed(runs, tmp_path):
     analyze(runs, tmp_path, {})
     page = page_of(tmp_path)
-    data, program = page.scripts
+    data, script = page.scripts
     assert page.tags["script"] == 2
     assert json.loads(data)["columns"]
-    digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = (value for value in page.values("content") if value.startswith("default-src"))
     assert policy.startswith(
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     )
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", program)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
 
 
-def test_it_holds_what_a_reader_looks_for(runs, tmp_path):
-    found = analyze(runs, tmp_path, {"commit": "abc", "command": "analyze runs=[a,b]"})
+def test_the_report_contains_conclusions_notes_tables_and_provenance(runs, tmp_path):
+    analysis = analyze(runs, tmp_path, {"commit": "abc", "command": "analyze runs=[a,b]"})
     text = " ".join(" ".join(page_of(tmp_path).text).split())
-    for wanted in (
-        *found.sentences,
-        *found.notes,
+    for expected in (
+        *analysis.sentences,
+        *analysis.notes,
         *("Error distributions of AnyNetXA and RegNetX", "Error EDF: the fraction", "Best networks of RegNetX"),
         *("32, 64, 160, 384", "loss is nan", "commit", "abc", "analyze runs=[a,b]"),
     ):
-        assert wanted in text
+        assert expected in text
 
 
-def test_references_within_the_svg_resolve_and_ids_are_its_own(runs, tmp_path):
+def test_references_within_the_page_resolve_and_ids_are_unique(runs, tmp_path):
     analyze(runs, tmp_path, {})
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     ids = page_of(tmp_path).values("id")
     assert len(ids) == len(set(ids))
-    assert sum(one.startswith("edf-") for one in ids) > 10
+    assert sum(id_.startswith("edf-") for id_ in ids) > 10
     references = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', html))
     assert references
-    assert {one or other for one, other in references} <= set(ids)
+    assert {link or url for link, url in references} <= set(ids)
 
 
-def test_two_figures_in_one_page_do_not_clash():
+def test_ids_of_two_figures_do_not_clash():
     figure, axes = new_axes()
     draw_edf(axes, {"A": edf([1.0, 2.0])})
     svg = svg_text(figure)
@@ -122,13 +122,13 @@ def test_two_figures_in_one_page_do_not_clash():
     assert not {"width", "height"} & {name for name, _ in first.attributes[:6]}
 
 
-def test_hostile_names_and_texts_are_shown_and_do_nothing(tmp_path):
+def test_hostile_names_and_texts_are_shown_as_text(tmp_path):
     """The page has the same elements as one with the same numbers and harmless texts."""
 
     def page(texts, folder):
         runs = [
-            make_results(text, [40.0 + place, 41.0], failed=[(reason, reason) for reason in texts])
-            for place, text in enumerate(texts)
+            make_results(text, [40.0 + index, 41.0], failed=[(reason, reason) for reason in texts])
+            for index, text in enumerate(texts)
         ]
         runs[0].table.loc[0, ["id", "device"]] = texts[0]
         analyze(runs, folder, {text: text for text in texts})
@@ -136,13 +136,13 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(tmp_path):
         return page_of(folder)
 
     hostile, harmless = page(HOSTILE, tmp_path / "hostile"), page(tuple("abcde"), tmp_path / "harmless")
-    shapes = {"path", "use", "g", "defs"}  # of letters, which differ
+    shapes = {"path", "use", "g", "defs"}  # shapes of letters, which differ
     assert {tag: n for tag, n in hostile.tags.items() if tag not in shapes} == {
         tag: n for tag, n in harmless.tags.items() if tag not in shapes
     }
     assert {name for name, _ in hostile.attributes} == {name for name, _ in harmless.attributes}
     shown = "".join(hostile.text)
-    assert all(one in shown for one in HOSTILE)
+    assert all(text in shown for text in HOSTILE)
 
 
 def history(*errors):
@@ -153,7 +153,7 @@ def columns_of(data):
     return {column["key"]: column for column in data["columns"]}
 
 
-def test_all_trials_are_there_as_columns():
+def test_trial_data_has_all_trials_as_columns():
     table = make_table([40.0, 41.0], failed=[("diverged", "x" * 400)], waiting=1).assign(batch=["p", "q", "", None])
     a = Results.from_table("A", table.assign(memory_bytes=5e7), 10, {"a00000000001": history(80, 50.12345)})
     regnet = (
@@ -166,7 +166,7 @@ def test_all_trials_are_there_as_columns():
     assert columns["run"]["values"] == ["A"] * 4 + ["B"]
     assert columns["error"]["values"] == [40, 41, None, None, 30]
     assert columns["status"]["values"] == ["done", "done", "failed", "waiting", "done"]
-    assert columns["depth"]["values"] == [22] * 5  # the sum of the stages where the table does not tell it
+    assert columns["depth"]["values"] == [22] * 5  # the sum over the stages if the table has no depth
     assert columns["w_a"]["values"] == [None] * 4 + [24.4823]
     assert columns["d4"]["values"] == [12] * 4 + [None]
     assert columns["memory"]["values"] == [50_000_000] * 4 + [None]
@@ -180,7 +180,7 @@ def test_all_trials_are_there_as_columns():
     assert data["chance"] == 90
 
 
-def test_a_pooled_run_keeps_the_origin_of_its_trials_apart():
+def test_a_merged_run_keeps_the_run_of_each_trial():
     table = make_table([40.0, 41.0]).assign(run=["low", "high"], trial=["low x", "high x"], error=[1.0, 2.0])
     columns = columns_of(trial_data([Results.from_table("Pool", table, 10, {"high x": history(50)})]))
     assert columns["run"]["values"] == ["Pool", "Pool"]
@@ -190,7 +190,7 @@ def test_a_pooled_run_keeps_the_origin_of_its_trials_apart():
     assert columns["error"]["values"] == [1, 2]
 
 
-def test_errors_far_from_all_others_do_not_stretch_the_axis():
+def test_outlying_errors_do_not_stretch_the_axis():
     run = make_results("A", [20.0, 21.0, 22.0, 85.0], failed=[("diverged", "nan")] * 2)
     low, high = trial_data([run])["limits"]
     assert 19 < low < 20
@@ -198,7 +198,7 @@ def test_errors_far_from_all_others_do_not_stretch_the_axis():
     assert trial_data([make_results("A", [], waiting=3)])["limits"] == [0, 100]
 
 
-def test_json_within_html_has_no_sign_that_html_knows():
+def test_json_for_html_has_no_special_characters():
     value = {text: text for text in (*HOSTILE, "</script>", "<!--", "\u2028\u2029é\0")}
     text = as_json(value)
     assert json.loads(text) == value
@@ -208,17 +208,17 @@ def test_json_within_html_has_no_sign_that_html_knows():
         as_json(float("nan"))
 
 
-def test_the_place_of_the_axes_is_that_of_the_picture():
+def test_the_position_of_the_axes_matches_the_picture():
     figure, axes = new_axes()
     draw_edf(axes, {"A": edf([20.0, 30.0])})
     svg = svg_text(figure)
-    place = edf_position(figure)
+    position = edf_position(figure)
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
     patch = re.search(r'<g id="patch_2">\s*<path d="M ([\d.]+) ([\d.]+) \s*L ([\d.]+) [\d.]+ \s*L [\d.]+ ([\d.]+)', svg)
     left, bottom, right, top = map(float, patch.groups())
-    found = [place["left"] * width, place["bottom"] * height, place["right"] * width, place["top"] * height]
-    assert found == pytest.approx([left, bottom, right, top], abs=0.1)
-    assert place["low"] < 20 < 30 < place["high"]
+    edges = [position["left"] * width, position["bottom"] * height, position["right"] * width, position["top"] * height]
+    assert edges == pytest.approx([left, bottom, right, top], abs=0.1)
+    assert position["low"] < 20 < 30 < position["high"]
 
 
 def drawing(name, rows):
@@ -228,9 +228,9 @@ def drawing(name, rows):
     return Drawing(name, f"About {name}", figure, numbers, f"What {name} shows.")
 
 
-def test_further_figures_are_sections_with_their_numbers(runs, tmp_path):
-    found = analyze(runs, tmp_path, {})
-    nothing = Table("", (), ())
+def test_further_figures_have_sections_with_their_numbers(runs, tmp_path):
+    analysis = analyze(runs, tmp_path, {})
+    empty = Table("", (), ())
     figure, axes = new_axes()
     draw_edf(axes, {"A": edf([20.0, 30.0])})
     html = render_report(
@@ -240,30 +240,32 @@ def test_further_figures_are_sections_with_their_numbers(runs, tmp_path):
         notes=[],
         edf=Drawing("edf", "Error EDF", figure, pd.DataFrame({"x": [1.0]}), "caption"),
         figures=[drawing("short", 3), drawing("long", 100)],
-        spaces=found.spaces,
-        comparisons=nothing,
+        spaces=analysis.spaces,
+        comparisons=empty,
         best=[],
-        failed=nothing,
+        failed=empty,
         provenance={},
     )
     page = Page(html)
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     assert {"figure-edf", "figure-short", "figure-long"} <= set(ids)
-    assert {one[1:] for one in page.values("href") if one.startswith("#figure-")} <= set(ids)
+    assert {link[1:] for link in page.values("href") if link.startswith("#figure-")} <= set(ids)
     text = " ".join(" ".join(page.text).split())
-    for wanted in ("About short", "What long shows.", "figures/long.csv", "A <b>", "0.333333", "3 rows"):
-        assert wanted in text
-    assert "100 rows" not in text  # those are in the file alone
+    for expected in ("About short", "What long shows.", "figures/long.csv", "A <b>", "0.333333", "3 rows"):
+        assert expected in text
+    assert "100 rows" not in text  # these are only in the file
 
 
-def test_a_figure_of_thousands_of_points_is_an_image_within_the_page(runs, tmp_path, monkeypatch):
-    """So that a report of 1,000 trials stays below 5 MB; the file beside it stays vectors."""
+def test_a_figure_with_thousands_of_points_is_an_embedded_image(runs, tmp_path, monkeypatch):
+    """A report of 1,000 trials stays below 5 MB; the file beside it remains an SVG."""
     monkeypatch.setattr("designspace.analysis.report._LARGEST_SVG", 60_000)
     analyze(runs, tmp_path, {}, figures="all")
     page = page_of(tmp_path)
     sources = page.values("src")
     assert sources
-    assert all(one.startswith("data:image/png;base64,iVBOR") for one in sources)
-    assert page.tags["img"] == len(sources) == len([one for one in page.values("alt") if "AnyNetXA and RegNetX" in one])
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
+    assert (
+        page.tags["img"] == len(sources) == len([text for text in page.values("alt") if "AnyNetXA and RegNetX" in text])
+    )
     assert (tmp_path / "figures" / "parameters_1.svg").is_file()

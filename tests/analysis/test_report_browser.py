@@ -1,4 +1,4 @@
-"""The report in a real browser."""
+"""Tests of the report in a real browser."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def with_histories(name, table):
 
 
 def varied(errors, tag, **others):
-    """A table of networks that differ."""
+    """Return a table of networks that differ."""
     table = make_table(errors, tag=tag, **others)
-    place = np.arange(len(table))
+    index = np.arange(len(table))
     return table.assign(
-        train_s=table["train_s"] + place,
-        d4=1 + place % 12,
-        w4=64 + 8 * place,
-        flops=2_000_000 + 10_000 * place,
-        params=np.int64(1000 * 1.05**place),
+        train_s=table["train_s"] + index,
+        d4=1 + index % 12,
+        w4=64 + 8 * index,
+        flops=2_000_000 + 10_000 * index,
+        params=np.int64(1000 * 1.05**index),
     )
 
 
@@ -59,7 +59,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Two runs: 12 networks done, 2 failed, 1 waiting; and 10 done."""
+    """Report of two runs: 12 networks done, 2 failed and 1 waiting; and 10 done."""
     failed = [("diverged", "loss is nan"), ("out of memory", "asked for 3 GiB")]
     a = with_histories("AnyNetXA", varied([20.0 + i for i in range(12)], "a", failed=failed, waiting=1))
     b = Results.from_table("RegNetX", varied([18.5 + i / 4 for i in range(10)], "b"), 10)
@@ -68,7 +68,7 @@ def report(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, report):
-    """The report on a desktop; a test must leave no message on the console, and ask nobody for anything."""
+    """Open the report on a desktop; a test must cause no console message and no network request."""
     browser.open(report)
     yield browser
     assert browser.messages() == []
@@ -76,7 +76,7 @@ def page(browser, report):
 
 
 def ids(page):
-    """The ids in the table of networks, from the top."""
+    """Return the ids in the table of networks, from the top."""
     return page.run("return [...document.querySelectorAll('#trials-table tbody button')].map(one => one.textContent)")
 
 
@@ -88,7 +88,7 @@ def write_filter(page, text):
 
 
 def point_of(page, trial):
-    """The mark of a network in the figure, the networks counted from 0 over all runs."""
+    """Return the mark of a network in the figure; networks are counted from 0 over all runs."""
     return page.driver.find_element(By.CSS_SELECTOR, f"#scatter [data-trial='{trial}']")
 
 
@@ -98,7 +98,7 @@ def text_of(page, selector):
 
 def test_every_trial_is_in_the_table(page):
     assert text_of(page, "#count") == "All 25 trials."
-    assert ids(page) == [f"a{place:011x}" for place in range(15)] + [f"b{place:011x}" for place in range(10)]
+    assert ids(page) == [f"a{index:011x}" for index in range(15)] + [f"b{index:011x}" for index in range(10)]
     heads = page.run("return [...document.querySelectorAll('#trials-table th')].map(one => one.textContent)")
     assert {"id", "run", "status", "error, %", "d4", "w4", "b1", "g1", "flops", "time", "device", "reason"} <= set(
         heads
@@ -121,7 +121,7 @@ FILTERS = {
     "RegNetX": 10,
     "error > 500": 0,
 }
-UNREADABLE = {
+INVALID_FILTERS = {
     "eror < 20": "no column “eror”; choose from: id, run, status, error",
     "error <": "A value is missing after “error <”",
     "< 20": "A column is missing before “<”",
@@ -136,13 +136,13 @@ def test_filters(page):
         assert write_filter(page, expression).startswith(f"{count} of 25 trials match")
         assert len(ids(page)) == count
         drawn = page.run("return document.querySelectorAll('#scatter [data-trial]').length")
-        assert drawn == count - (expression == "status != done")  # the waiting one has no place in the figure
+        assert drawn == count - (expression == "status != done")  # the waiting trial is not in the figure
     assert write_filter(page, "") == "All 25 trials."
 
 
-def test_a_filter_that_cannot_be_read_changes_nothing(page):
+def test_an_invalid_filter_changes_nothing(page):
     assert write_filter(page, "error < 20").startswith("6 of 25")
-    for expression, message in UNREADABLE.items():
+    for expression, message in INVALID_FILTERS.items():
         assert write_filter(page, expression).startswith("6 of 25")
         assert len(ids(page)) == 6
         assert message in text_of(page, "#problem")
@@ -151,7 +151,7 @@ def test_a_filter_that_cannot_be_read_changes_nothing(page):
     assert text_of(page, "#count") == "All 25 trials."
 
 
-def test_a_filter_holds_while_one_types(page):
+def test_a_filter_is_applied_while_typing(page):
     page.driver.find_element(By.ID, "expression").send_keys("run = RegNetX")
     deadline = time.monotonic() + 60
     while text_of(page, "#count") == "All 25 trials." and time.monotonic() < deadline:
@@ -163,21 +163,21 @@ def test_sorting_by_click_and_by_key(page):
     head = page.driver.find_element(By.XPATH, "//table[@id='trials-table']//th[button='error, %']")
     head.find_element(By.TAG_NAME, "button").click()
     assert head.get_attribute("aria-sort") == "ascending"
-    assert ids(page)[:8] == [f"b{place:011x}" for place in range(6)] + ["a00000000000", "b00000000006"]
-    assert set(ids(page)[-3:]) == {f"a{place:011x}" for place in (12, 13, 14)}  # blanks come last
+    assert ids(page)[:8] == [f"b{index:011x}" for index in range(6)] + ["a00000000000", "b00000000006"]
+    assert set(ids(page)[-3:]) == {f"a{index:011x}" for index in (12, 13, 14)}  # blanks come last
     head.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
     assert head.get_attribute("aria-sort") == "descending"
     assert ids(page)[0] == "a0000000000b"
-    assert set(ids(page)[-3:]) == {f"a{place:011x}" for place in (12, 13, 14)}
+    assert set(ids(page)[-3:]) == {f"a{index:011x}" for index in (12, 13, 14)}
     write_filter(page, "run = RegNetX")
-    assert ids(page)[0] == "b00000000009"  # the order stays with a filter
+    assert ids(page)[0] == "b00000000009"  # a filter keeps the order
     assert page.run("return document.querySelectorAll('#trials-table [aria-sort]').length") == 1
 
 
 def test_static_tables_sort_by_the_numbers_in_their_cells(page):
-    def column(place):
+    def column(index):
         cells = "[...document.querySelectorAll('#best ~ .scroll')][0].querySelectorAll('tbody tr')"
-        return page.run(f"return [...{cells}].map(row => row.cells[{place}].textContent)")
+        return page.run(f"return [...{cells}].map(row => row.cells[{index}].textContent)")
 
     assert column(1) == ["20.00", "21.00", "22.00", "23.00", "24.00"]
     (table, *_) = page.driver.find_elements(By.CSS_SELECTOR, "#best ~ .scroll table")
@@ -187,7 +187,7 @@ def test_static_tables_sort_by_the_numbers_in_their_cells(page):
     assert column(1) == ["24.00", "23.00", "22.00", "21.00", "20.00"]
 
 
-def test_pointing_at_a_network_names_it(page):
+def test_pointing_at_a_network_shows_its_name(page):
     ActionChains(page.driver).move_to_element(point_of(page, 3)).perform()
     tip = text_of(page, "#scatter .tip")
     assert "AnyNetXA a00000000003" in tip
@@ -209,7 +209,7 @@ def test_a_click_shows_staircase_curve_and_numbers(page):
     assert page.run("return [...document.querySelectorAll('tr.chosen')].map(one => one.dataset.trial)") == ["3"]
 
 
-def test_failures_are_drawn_apart_and_say_why(page):
+def test_failures_are_drawn_separately_with_their_reason(page):
     mark = point_of(page, 12)
     assert "failed" in mark.get_attribute("class")
     assert mark.get_attribute("d") != point_of(page, 0).get_attribute("d")
@@ -221,7 +221,7 @@ def test_failures_are_drawn_apart_and_say_why(page):
     assert "AnyNetXA: 14 of 15 trials finished, 2 of them failed" in text_of(page, "#legend")
 
 
-def test_a_row_shows_its_network(page):
+def test_choosing_a_row_shows_its_network(page):
     page.driver.find_element(By.XPATH, "//button[.='b00000000002']").send_keys(Keys.ENTER)
     assert text_of(page, "#network h3") == "RegNetX b00000000002"
     assert page.run("return document.querySelectorAll('#scatter .ring').length") == 1
@@ -232,9 +232,9 @@ def test_the_figure_works_by_keyboard_alone(page):
     chart.send_keys(Keys.HOME)
     assert "a00000000000" in text_of(page, "#scatter .tip")
     chart.send_keys(Keys.END, Keys.ARROW_LEFT)
-    named = text_of(page, "#scatter .tip")
+    tip = text_of(page, "#scatter .tip")
     chart.send_keys(Keys.ENTER)
-    assert text_of(page, "#network h3") in named
+    assert text_of(page, "#network h3") in tip
 
 
 def test_the_axes_can_be_chosen(page):
@@ -249,13 +249,13 @@ def test_the_axes_can_be_chosen(page):
     assert "w1" not in options  # the same in all networks
 
 
-def test_the_steps_of_the_edf_have_names(page):
+def test_pointing_at_the_edf_shows_the_nearest_network(page):
     size = page.run(
         "const r = document.querySelector('#plot-edf svg').getBoundingClientRect(); return [r.width, r.height]"
     )
-    place = page.run("return JSON.parse(document.getElementById('trials').textContent).edf")
-    across = place["left"] + (place["right"] - place["left"]) * (20.6 - place["low"]) / (place["high"] - place["low"])
-    down = place["bottom"] - (place["bottom"] - place["top"]) * 0.85
+    axes = page.run("return JSON.parse(document.getElementById('trials').textContent).edf")
+    across = axes["left"] + (axes["right"] - axes["left"]) * (20.6 - axes["low"]) / (axes["high"] - axes["low"])
+    down = axes["bottom"] - (axes["bottom"] - axes["top"]) * 0.85
     picture = page.driver.find_element(By.CSS_SELECTOR, "#plot-edf svg")
     page.run(
         "arguments[0].scrollIntoView({block: 'center'})", picture
@@ -264,12 +264,12 @@ def test_the_steps_of_the_edf_have_names(page):
     ActionChains(page.driver).move_to_element_with_offset(picture, *spot).click().perform()
     tip = text_of(page, "#plot-edf .tip")
     assert "RegNetX: 90.0% (9 of 10)" in tip
-    assert "AnyNetXA: 7.7% (1 of 13)" in tip  # 12 done, one diverged; what ran out of memory does not count
+    assert "AnyNetXA: 7.7% (1 of 13)" in tip  # 12 done and one diverged; the one out of memory does not count
     assert "nearest: RegNetX b00000000008" in tip
     assert text_of(page, "#network h3") == "RegNetX b00000000008"
 
 
-def test_on_a_phone_nothing_is_wider_than_the_page(browser, report):
+def test_nothing_is_wider_than_the_page_on_a_phone(browser, report):
     browser.open(report, 390, 844)
     widths = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
     assert widths == [390, 390]
@@ -283,12 +283,12 @@ def test_on_a_phone_nothing_is_wider_than_the_page(browser, report):
     assert browser.messages() == []
 
 
-def test_it_prints_static_content_with_whole_tables(browser, report):
+def test_printing_shows_static_content_with_complete_tables(browser, report):
     browser.open(report)
     pdf = browser.pdf()
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
-    browser.emulate("print", 700)  # A4 less its margins, at 96 dots an inch
+    browser.emulate("print", 700)  # A4 without margins, at 96 dots per inch
     try:
         cut = browser.run(
             "return [...document.querySelectorAll('table')]"
@@ -302,13 +302,13 @@ def test_it_prints_static_content_with_whole_tables(browser, report):
     assert (cut, shown) == (0, [False, True, False])
 
 
-def test_hostile_names_and_texts_are_shown_and_do_nothing(browser, tmp_path):
+def test_hostile_names_and_texts_are_shown_as_text(browser, tmp_path):
     def elements(texts, folder):
-        """How many elements of each kind the page has, and their attributes, after some use of it."""
+        """Return the number of elements of each kind on the page, and their attributes, after some use of it."""
         runs = []
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             table = make_table(
-                [40.0 + place, 41.0], failed=[(text, text), ("error", text + "\u2028\u2029")], tag="abcdefghi"[place]
+                [40.0 + index, 41.0], failed=[(text, text), ("error", text + "\u2028\u2029")], tag="abcdefghi"[index]
             )
             table.loc[0, ["id", "device"]] = text
             runs.append(with_histories(text, table))
@@ -344,8 +344,8 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(browser, tmp_path):
     assert all(address.startswith("file:") and address.endswith("report.html") for address in browser.requests())
 
 
-def test_no_other_program_may_run(browser, report):
-    """Were a text to become markup after all, the page's security policy would still stop it."""
+def test_no_other_script_can_run(browser, report):
+    """Even if a text became markup, the page's security policy would block it."""
     browser.open(report)
     browser.run(
         "const one = document.createElement('div'); one.innerHTML = '<img src=x: onerror=\"window.hacked=1\">';"
@@ -357,7 +357,7 @@ def test_no_other_program_may_run(browser, report):
     assert sum("Content Security Policy" in message for message in browser.messages()) >= 2
 
 
-def test_without_javascript_the_static_part_is_there(browser, report):
+def test_the_static_part_is_shown_without_javascript(browser, report):
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.driver.get(report.as_uri())
@@ -371,7 +371,7 @@ def test_without_javascript_the_static_part_is_there(browser, report):
     assert "loss is nan" in body
 
 
-def test_a_thousand_trials_stay_below_5_mb_and_work(browser, tmp_path):
+def test_a_report_of_a_thousand_trials_is_below_5_mb_and_works(browser, tmp_path):
     rng = np.random.default_rng(0)
     runs = [
         with_histories(name, varied(list(np.round(rng.normal(30, 4, 490), 2)), tag, failed=[("diverged", "nan")] * 10))
@@ -396,7 +396,7 @@ def test_a_thousand_trials_stay_below_5_mb_and_work(browser, tmp_path):
     assert browser.messages() == []
 
 
-def test_runs_of_any_state_are_shown(browser, tmp_path):
+def test_runs_in_any_state_are_shown(browser, tmp_path):
     fewer = make_table([30.0, 31.0], tag="c")
     fewer.loc[0, ["d4", "w4", "b4", "g4"]] = np.nan
     regnet = make_table([30.0], tag="d").assign(depth=22, w_0=24, w_a=24.48, w_m=2.5)
@@ -409,7 +409,7 @@ def test_runs_of_any_state_are_shown(browser, tmp_path):
     ]
     for name, chosen in (("all", runs), ("waiting", runs[1:2])):
         browser.open(analyze(chosen, tmp_path / name, {}).report)
-        count = sum(len(one.table) for one in chosen)
+        count = sum(len(run.table) for run in chosen)
         assert text_of(browser, "#count") == f"All {count} trials."
         for row in browser.driver.find_elements(By.CSS_SELECTOR, "#trials-table button.id"):
             browser.run("arguments[0].click()", row)

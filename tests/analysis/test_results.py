@@ -33,9 +33,9 @@ def test_counts_and_progress():
     assert Counts(12, 0, 4, 0).sentence() == "12 of 16 trials finished"
 
 
-def test_failed_trials_count_by_their_cause_unless_told_otherwise():
+def test_failed_trials_count_by_cause_by_default():
     results = make_results("A", [30, 20], failed=FAILED, running=1)
-    assert results.errors().tolist() == [30, 20, 90]  # the one that diverged
+    assert results.errors().tolist() == [30, 20, 90]  # the diverged trial counts at chance level
     assert results.left_out().tolist() == [False, False, False, True, False]
     assert results.failed_as_text() == "1 of these counted at chance level and 1 left out"
     assert results.errors("best_error").tolist() == [29.75, 19.75, 90]
@@ -52,7 +52,7 @@ def test_failed_trials_count_by_their_cause_unless_told_otherwise():
         results.errors(column="train_s")
 
 
-def test_chance_level_follows_from_the_classes():
+def test_chance_error_follows_from_number_of_classes():
     assert Results.from_table("A", make_table([1.0]), num_classes=1000).chance_error == pytest.approx(99.9)
     for wrong in (1, 0, 2.5, True):
         with pytest.raises(InputError, match="num_classes"):
@@ -64,7 +64,7 @@ def test_best_networks_break_ties_by_id():
     assert best["id"].str[-1].tolist() == ["2", "1", "3"]
 
 
-def test_reading_gives_back_what_was_written(path):
+def test_reading_a_table_returns_what_was_written(path):
     written = make_table([30.5, 20.25], failed=FAILED, running=1, waiting=2)
     pd.testing.assert_frame_equal(read_table(path), written, check_dtype=False)
     assert Results.from_table("A", read_table(path), 10).errors().tolist() == [30.5, 20.25, 90]
@@ -113,14 +113,14 @@ def test_a_file_that_was_cut_off_is_refused(path, bytes_lost):
         (lambda text: "\0" * 500 + "\n", "line 1: no column"),
     ],
 )
-def test_corrupt_files_are_refused_with_file_and_place(path, change, message):
+def test_corrupt_files_are_refused_with_file_and_line(path, change, message):
     path.write_text(change(path.read_text()))
     with pytest.raises(RunError, match=message) as caught:
         read_table(path)
     assert str(path) in str(caught.value)
 
 
-def test_files_that_are_no_text_or_not_there_are_refused(tmp_path):
+def test_missing_and_binary_files_are_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RunError, match=r"a\.csv is not UTF-8"):
         read_table(tmp_path / "a.csv")
@@ -151,18 +151,18 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path):
         (lambda table: table.assign(id="same"), "the id same is in more than one row"),
     ],
 )
-def test_tables_that_contradict_themselves_are_refused(change, message):
+def test_inconsistent_tables_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         Results.from_table("A", change(make_table([30.0], failed=FAILED)), 10)
 
 
-def test_names_are_one_printable_line():
+def test_names_must_be_one_printable_line():
     for wrong in ("", "a\nb", "a\0"):
         with pytest.raises(InputError, match="name of a run"):
             Results.from_table(wrong, make_table([30.0]), 10)
 
 
-def test_a_run_folder_is_read_as_it_stands_and_left_as_it_is(tmp_path):
+def test_reading_a_run_folder_does_not_change_it(tmp_path):
     folder = RunFolder(tmp_path / "RegNetX")
     folder.create(catalog.space("RegNetX", flops=(200e6, 400e6), num_classes=20).sample(4), {})
     folder.write_plan(Recipe(epochs=3), 0)
@@ -179,7 +179,7 @@ def test_a_run_folder_is_read_as_it_stands_and_left_as_it_is(tmp_path):
     assert results.table[["lr", "weight_decay", "batch_size"]].drop_duplicates().values.tolist() == [[0.1, 5e-5, 128]]
 
 
-def test_the_callers_table_stays_as_it_is():
+def test_the_callers_table_is_not_modified():
     table = make_table([30.0], failed=FAILED).assign(device=[np.nan, "cpu", "cpu"])
     before = table.copy(deep=True)
     results = Results.from_table("A", table, 10)
@@ -205,7 +205,7 @@ def test_errors_on_held_out_images():
         Results.from_table("A", table.assign(heldout_error=[31.0, np.nan, 1.0, 1.0]), 10).errors(column="heldout_error")
 
 
-def test_networks_without_stages_and_activations():
+def test_networks_may_lack_stages_and_activations():
     table = make_table([30.0, 20.0])
     table = table.drop(columns=[c for c in table.columns if c[0] in "dwbg" and c[1:].isdigit()])
     results = Results.from_table("NASNet", table.assign(activations=np.nan), 10)
@@ -213,7 +213,7 @@ def test_networks_without_stages_and_activations():
     assert results.errors().tolist() == [30, 20]
 
 
-def test_complexity_may_be_unknown_of_trials_that_are_not_done():
+def test_unfinished_and_failed_trials_may_lack_complexity():
     table = make_table([], failed=FAILED, running=1).assign(flops=np.nan, params=np.nan, activations=np.nan)
     assert Results.from_table("A", table, 10).counts == Counts(0, 2, 1, 0)
 
@@ -221,7 +221,7 @@ def test_complexity_may_be_unknown_of_trials_that_are_not_done():
 # Parts
 
 
-def test_conditions_choose_trials():
+def test_conditions_select_trials():
     results = make_results("A", [30, 20, 10, 5], failed=FAILED, running=1, vary=3)
     table = results.table
     for condition, expected in {
@@ -243,7 +243,7 @@ def test_conditions_choose_trials():
     assert results.where(" d1\n> 0").name == "A (d1 > 0)"
 
 
-def test_masks_and_functions_choose_trials():
+def test_masks_and_functions_select_trials():
     results = make_results("A", [30, 20, 10, 5], running=1)
     low = results.table["final_error"] < 15
     for condition in (low, low.to_numpy(), low.tolist(), lambda table: table["final_error"] < 15):
@@ -298,12 +298,12 @@ def test_masks_that_do_not_fit_are_refused(condition, message):
         ("d1 > 1e6", "no trial meets 'd1 > 1e6'"),
     ],
 )
-def test_conditions_that_cannot_be_are_refused(condition, message):
+def test_invalid_conditions_are_refused(condition, message):
     with pytest.raises(InputError, match=message):
         make_results("A", [30, 20]).where(condition)
 
 
-def test_trials_split_by_a_column():
+def test_split_groups_trials_by_a_column():
     tables = [make_table([30.0, 20.0], seed=seed, tag=f"{seed}") for seed in (2, 0)]
     results = Results.from_table("A", pd.concat([*tables, make_table([10.0]).assign(seed=np.nan)]), 10)
     parts = results.split("seed")
@@ -330,12 +330,12 @@ def test_parts_keep_the_histories_of_their_trials():
 
 
 def repeats(columns):
-    """Results of three networks trained with seeds 2, 0 and 1 (rows in that order), with some columns set."""
+    """Return results of three networks trained with seeds 2, 0 and 1 (in that order), with some cells replaced."""
     tables = [make_table([30.0 + seed, 20.0 - seed, 10.0], seed=seed) for seed in (2, 0, 1)]
-    table = pd.concat(tables, ignore_index=True).assign(trial=[f"t{place}" for place in range(9)])
+    table = pd.concat(tables, ignore_index=True).assign(trial=[f"t{row}" for row in range(9)])
     for column, values in columns.items():
-        for place, value in values.items():
-            table.loc[place, column] = value
+        for row, value in values.items():
+            table.loc[row, column] = value
     return Results.from_table("A", table, 10)
 
 
@@ -365,7 +365,7 @@ def test_failed_repeats_count_at_chance_level_unless_excluded():
     assert results.with_failures("exclude").mean_of_repeats(3).errors().tolist() == [30.5, 10]
 
 
-def test_repeats_that_the_machine_ended_say_nothing_of_their_network():
+def test_repeats_that_failed_without_diverging_are_left_out():
     failed = {"status": "failed", "reason": "worker died", "final_error": np.nan, "best_error": np.nan}
     results = repeats({column: {0: value, 1: value, 4: value, 7: value} for column, value in failed.items()})
     results.table.loc[7, "reason"] = "diverged"
@@ -387,7 +387,7 @@ def test_networks_without_enough_repeats_are_unfinished_rows():
     assert results.mean_of_repeats(4).counts.done == 0
 
 
-def test_other_recipes_are_no_repeats():
+def test_trainings_with_other_recipes_are_not_repeats():
     table = repeats({}).table.assign(lr=[0.1] * 6 + [0.2] * 3, heldout_error=50.0)
     mean = Results.from_table("A", table, 10).mean_of_repeats(2)
     assert mean.table["lr"].tolist() == [0.1] * 3 + [0.2] * 3
@@ -399,28 +399,28 @@ def test_other_recipes_are_no_repeats():
             mean.mean_of_repeats(wrong)
 
 
-def test_errors_of_one_s_own_make_results(tmp_path):
-    """The 32 RegNetX of a table that another program wrote: errors, and the parameters that they were drawn by."""
+def test_results_can_be_made_from_plain_errors(tmp_path):
+    """The table of another program has 32 RegNetX: their errors and parameters."""
     table = pd.read_csv(GOLDEN)
     known = {name: table[name] for name in ("depth", "w_0", "w_a", "w_m", "lr")}
     real = Results.from_errors("RegNetX-400MF", table["top1_error"], 1000, known)
     assert (real.counts, real.chance_error) == (Counts(32, 0, 0, 0), 99.9)
-    best = {one.metric.name: one.best for one in best_values(real)}
+    best = {value.metric.name: value.best for value in best_values(real)}
     winner = table.loc[table["top1_error"].idxmin()]
     assert best == {"d": winner["depth"], "w_0": winner["w_0"], "w_a": winner["w_a"], "w_m": winner["w_m"]}
     bare = Results.from_errors("bare", [*(table["top1_error"] + 3), np.nan], 1000)
     assert bare.counts == Counts(32, 1, 0, 0)
     assert bare.errors()[-1] == 99.9
-    found = analyze([real, bare], tmp_path, {}, figures="all")
-    assert found.comparisons[0].better == "RegNetX-400MF"
-    assert not (tmp_path / "figures" / "pareto.csv").exists()  # nobody counted multiply-adds
+    analysis = analyze([real, bare], tmp_path, {}, figures="all")
+    assert analysis.comparisons[0].better == "RegNetX-400MF"
+    assert not (tmp_path / "figures" / "pareto.csv").exists()  # multiply-adds are unknown
     with pytest.raises(InputError, match=r"the column flops must have 2 values, not \(1,\)"):
         Results.from_errors("A", [1.0, 2.0], 10, {"flops": [1]})
     with pytest.raises(InputError, match="from 0 to 100"):
         Results.from_errors("A", [101.0], 10)
 
 
-def test_the_draws_of_each_network_weigh_an_edf():
+def test_draws_are_the_weights_of_an_edf():
     table = make_table([30.0, 20.0], failed=FAILED, running=1).assign(draws=[3, 1, 2, 2, 9])
     results = Results.from_table("A", table, num_classes=10)
     assert results.draws().tolist() == [3, 1, 2]
@@ -431,13 +431,13 @@ def test_the_draws_of_each_network_weigh_an_edf():
 
 
 @pytest.mark.parametrize("columns", [{}, {"draws": [1, np.nan]}, {"draws": [0, 1]}], ids=["none", "blank", "zero"])
-def test_draws_that_are_not_known_are_not_made_up(columns):
+def test_unknown_draws_are_refused(columns):
     results = Results.from_table("A", make_table([30.0, 20.0]).assign(**columns), num_classes=10)
     with pytest.raises(InputError, match=r"A: the draws of [12] of 2 networks are not known, .*sample again"):
         results.draws()
 
 
-def test_draws_go_from_a_run_folder_to_its_results_and_back(tmp_path):
+def test_draws_survive_writing_and_reading_results(tmp_path):
     run = RunFolder(tmp_path / "run")
     population = catalog.space("RegNetX", stem="cifar", resolution=28, flops=[2e6, 2.2e6], regime="auto").sample(60)
     run.create(population, {})

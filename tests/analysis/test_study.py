@@ -21,23 +21,23 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_the_figure_its_numbers_and_the_report(tmp_path):
+def test_analyze_writes_figures_numbers_and_report(tmp_path):
     runs = [
         make_results("A", [40.0 + i for i in range(12)]),
         make_results("B", [30.0 + i / 9 for i in range(12)], tag="b"),
     ]
-    found = analyze(runs, tmp_path / "new", {"commit": "abc"})
+    analysis = analyze(runs, tmp_path / "new", {"commit": "abc"})
     further = [
         f"figures/{name}.{kind}" for name in ("effects", "networks", "pairs", "pareto", "search") for kind in KINDS
     ]
     edf = [f"figures/edf.{kind}" for kind in (*KINDS, "pdf", "png")]
     assert set(contents(tmp_path / "new")) == {"report.html", *edf, *further}
-    assert all(path.is_file() for path in (found.report, *found.figures))
-    assert found.sentences == tuple(one.sentence() for one in found.comparisons)
-    assert found.comparisons[0].better == "B"
-    assert [row[0] for row in found.spaces.rows] == ["A", "B"]
-    assert found.notes == ()
-    assert found.failed.rows == ()
+    assert all(path.is_file() for path in (analysis.report, *analysis.figures))
+    assert analysis.sentences == tuple(pair.sentence() for pair in analysis.comparisons)
+    assert analysis.comparisons[0].better == "B"
+    assert [row[0] for row in analysis.spaces.rows] == ["A", "B"]
+    assert analysis.notes == ()
+    assert analysis.failed.rows == ()
 
 
 def test_the_same_inputs_give_the_same_bytes_in_another_process(tmp_path):
@@ -68,22 +68,22 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(tmp_path):
 def test_runs_of_any_state_can_be_analysed(tmp_path, errors, others, counted, alone):
     run = make_results("A", errors, **others)
     runs = [run] if alone else [run, make_results("B", [30.0, 31.0])]
-    found = analyze(runs, tmp_path, {})
-    assert (found.edfs["A"].n if counted else "A" not in found.edfs) == (counted or True)
-    assert len(found.comparisons) == (0 if alone or not counted else 1)
+    analysis = analyze(runs, tmp_path, {})
+    assert (analysis.edfs["A"].n if counted else "A" not in analysis.edfs) == (counted or True)
+    assert len(analysis.comparisons) == (0 if alone or not counted else 1)
     if not counted:
-        assert found.sentences == ("A: no trial counts yet (0 of 3 trials finished).",)
+        assert analysis.sentences == ("A: no trial counts yet (0 of 3 trials finished).",)
 
 
-def test_failed_trials_can_be_left_out_and_the_report_says_so(tmp_path):
+def test_the_report_states_how_failed_trials_count(tmp_path):
     run = make_results("A", [40.0], failed=[("diverged", "nan")])
-    counted, left_out = (analyze([run.with_failures(how)], tmp_path / how, {}) for how in ("chance", "exclude"))
+    counted, left_out = (analyze([run.with_failures(rule)], tmp_path / rule, {}) for rule in ("chance", "exclude"))
     assert (counted.summaries[0].mean_error, left_out.summaries[0].mean_error) == (65, 40)
     assert "Failed trials count at chance level" in counted.report.read_text(encoding="utf-8")
     assert "Failed trials do not count" in left_out.report.read_text(encoding="utf-8")
 
 
-def test_runs_that_do_not_go_together_are_refused(tmp_path):
+def test_incompatible_runs_are_refused(tmp_path):
     a = make_results("A", [40.0])
     for runs, message in (
         ([], "no run"),
@@ -96,15 +96,15 @@ def test_runs_that_do_not_go_together_are_refused(tmp_path):
 
 
 def test_a_real_population_beats_a_worse_one(tmp_path):
-    """32 RegNetX-400MF after 25 epochs of ImageNet against the same errors three points higher."""
+    """Compare 32 RegNetX-400MF after 25 epochs of ImageNet with the same errors three points higher."""
     runs = [make_results("Worse", golden_errors() + 3), make_results("RegNetX", golden_errors())]
-    found = analyze(runs, tmp_path, {})
-    assert found.comparisons[0].better == "RegNetX"
-    assert found.comparisons[0].mean_difference == pytest.approx(3)
-    assert found.summaries[1].min_error == 34.984
+    analysis = analyze(runs, tmp_path, {})
+    assert analysis.comparisons[0].better == "RegNetX"
+    assert analysis.comparisons[0].mean_difference == pytest.approx(3)
+    assert analysis.summaries[1].min_error == 34.984
 
 
-def test_the_numbers_of_the_figure_are_its_csv(tmp_path):
+def test_the_csv_contains_the_numbers_of_the_figure(tmp_path):
     analyze([make_results("A", [40.0, 30.0]), make_results("B", [], waiting=1)], tmp_path, {}, level=0.1)
     header, first, second = (tmp_path / "figures" / "edf.csv").read_text().splitlines()
     assert header == "space,error,probability,lower,upper"
@@ -128,8 +128,8 @@ def options(config):
         ("seed", 0.5, "seed must be a whole number >= 0, not 0.5"),
     ],
 )
-def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
-    """Before it reads or writes anything: there is no such run."""
+def test_the_command_refuses_invalid_options(key, value, message, tmp_path):
+    """The run does not exist, so options are checked before anything is read or written."""
     config = {
         "runs": [str(tmp_path / "none")],
         "out": None,
@@ -144,7 +144,7 @@ def test_the_command_refuses_what_it_cannot_use(key, value, message, tmp_path):
         command.run(options({**config, key: value}))
 
 
-def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_failures_and_warnings(tmp_path, monkeypatch, capsys):
     run = make_results("A", [40.0, 41.0], failed=[("diverged", "nan"), ("diverged", "inf")], waiting=1)
     monkeypatch.setattr(command.Results, "read", lambda folder: run)
     config = {
@@ -158,31 +158,31 @@ def test_the_command_says_what_failed_and_what_to_bear_in_mind(tmp_path, monkeyp
         "margin": None,
     }
     command.run(options(config))
-    said = capsys.readouterr().out
-    for words in (
+    output = capsys.readouterr().out
+    for text in (
         "diverged",
         "- A: 2 of 5 trials failed, left out.",
         "- A: 1 of 5 trials is unfinished",
         "report.html",
     ):
-        assert words in said
+        assert text in output
     assert "90% confidence band" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "Vanilla.json", "DARTS_reruns_in.json"])
-def test_results_of_the_peers_are_analysed_like_our_own(name, tmp_path):
-    """Also where nothing is known of stages (the NDS data of architecture search)."""
+def test_results_of_other_programs_can_be_analysed(name, tmp_path):
+    """This includes networks without stages (the NDS data of architecture search)."""
     command.show([PEERS / name], tmp_path, figures="all")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Random search" in text
     assert (tmp_path / "figures" / "edf.csv").is_file()
 
 
-def test_runs_of_the_same_networks_are_compared_network_by_network(tmp_path):
-    """A population under two recipes: what does one say about the other?"""
+def test_runs_with_the_same_networks_are_compared_by_network(tmp_path):
+    """A population is trained under two recipes, and one predicts the other."""
     errors = [40.0 + i for i in range(12)]
     runs = [make_results("10 epochs", errors), make_results("50 epochs", [error - 8 for error in errors], epochs=50)]
-    found = analyze(runs, tmp_path, {})
-    assert any(one.startswith("The order of networks under 10 epochs predicts") for one in found.sentences)
+    analysis = analyze(runs, tmp_path, {})
+    assert any(sentence.startswith("The order of networks under 10 epochs predicts") for sentence in analysis.sentences)
     assert (tmp_path / "figures" / "paired_1.csv").is_file()
-    assert "paired_1" in found.report.read_text(encoding="utf-8")
+    assert "paired_1" in analysis.report.read_text(encoding="utf-8")

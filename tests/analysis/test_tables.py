@@ -18,7 +18,7 @@ from designspace.analysis.tables import (
 FAILED = [("error", "KeyError: 'w'"), ("diverged", "loss is nan"), ("diverged", ""), ("diverged", "x" * 900)]
 
 
-def test_a_run_in_one_row():
+def test_a_run_is_summarised_in_one_row():
     run = make_results("A", [30, 20, 25], failed=FAILED[1:2], waiting=2)
     summary = summarize(run)
     assert (summary.min_error, summary.mean_error, summary.median_error) == (20, 41.25, 27.5)
@@ -30,7 +30,7 @@ def test_a_run_in_one_row():
     assert {len(row) for row in table.rows} == {len(table.header)}
 
 
-def test_best_networks_with_their_stages():
+def test_best_networks_have_their_stages():
     table = best_table(make_results("A", [30, 20, 25], failed=FAILED), count=2)
     assert [row[0] for row in table.rows] == ["a00000000001", "a00000000002"]
     assert table.rows[0][1:8] == (
@@ -45,7 +45,7 @@ def test_best_networks_with_their_stages():
     assert len(table.header) == len(table.rows[0])
 
 
-def test_failures_by_reason_the_most_frequent_first_with_examples():
+def test_failures_are_ordered_by_frequency_with_examples():
     table = failure_table([make_results("A", [30], failed=FAILED), make_results("B", [30])])
     assert [row[:3] for row in table.rows] == [("A", "diverged", "3"), ("A", "error", "1")]
     first, second, third = table.rows[0][3].split("\n")
@@ -54,7 +54,7 @@ def test_failures_by_reason_the_most_frequent_first_with_examples():
     assert failure_table([make_results("B", [30])]).rows == ()
 
 
-def test_comparisons_in_rows():
+def test_comparisons_have_one_row_per_pair():
     runs = [make_results(name, errors) for name, errors in (("A", [1, 2, 3]), ("B", [4, 5, 6]), ("C", [4, 5, 6]))]
     table = comparison_table(compare_all(runs))
     assert [row[:5] for row in table.rows] == [
@@ -64,19 +64,19 @@ def test_comparisons_in_rows():
     ]
     assert table.rows[0][5:8] == ("0.29 to 1.00", "-3.00", "-5.27 to -0.73")
     assert table.header[5:8] == ("its interval", "mean A - mean B", "its interval")
-    one = comparison_table(compare_all([make_results("A", [1]), make_results("B", [2])])).rows[0]
-    assert (one[5], one[7], one[9]) == ("0.00 to 1.00", "-", "-")
+    row = comparison_table(compare_all([make_results("A", [1]), make_results("B", [2])])).rows[0]
+    assert (row[5], row[7], row[9]) == ("0.00 to 1.00", "-", "-")
     assert len(table.header) == len(table.rows[0])
 
 
-def test_notes_warn_of_what_is_missing_or_unequal():
-    sound = make_results("B", [30])
-    assert notes([sound]) == progress([sound]) == ()
-    half = make_results("A", [30], failed=FAILED, running=1, epochs=5)
-    assert progress([sound, half]) == (
+def test_notes_warn_of_failed_unfinished_and_unequal_trials():
+    finished = make_results("B", [30])
+    assert notes([finished]) == progress([finished]) == ()
+    unfinished = make_results("A", [30], failed=FAILED, running=1, epochs=5)
+    assert progress([finished, unfinished]) == (
         "A: 5 of 6 trials finished, 4 of them failed, 3 of these counted at chance level and 1 left out.",
     )
-    assert notes([half, sound]) == (
+    assert notes([unfinished, finished]) == (
         "A: 4 of 6 trials failed, 3 of these counted at chance level and 1 left out (chance level is 90%).",
         "A: 1 of 6 trials is unfinished and left out, so its EDF may change.",
     )
@@ -84,4 +84,4 @@ def test_notes_warn_of_what_is_missing_or_unequal():
     assert notes([Results.from_table("A", table, 10)]) == (
         "Not all networks were trained for the same number of epochs, so errors are not comparable. Epochs: A 5, 10.",
     )
-    assert notes([half.with_failures("exclude")])[0] == "A: 4 of 6 trials failed, left out."
+    assert notes([unfinished.with_failures("exclude")])[0] == "A: 4 of 6 trials failed, left out."
