@@ -16,7 +16,7 @@ BROWSER = chromium chromium-driver
 IN_BROWSER = tests/analysis/test_report_browser.py
 # One more than there are cores, since some tests wait.
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
-ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/cli/test_ten_lines.py
+ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
 
 .PHONY: demo test lint docs bench clean
 .DELETE_ON_ERROR:

@@ -25,6 +25,17 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
+PRINTED = {
+    "README": [r"best error: [12]\d\.\d%", r"RegNetX +8 +8 "],
+    "python": [r"best error: [12]\d\.\d%"],
+    "quickstart": [r"RegNetX +8 +8 ", r"nn\.Module|Network\("],
+    "models": [r"\[128, 256, 512, 1024, 2048\] \[2, 4, 8, 16, 16\]"],
+    "results": [r"RegNetX \(median params 81\.5 k\) is better than AnyNetXA"],
+    "your-space": [r"group_width must be shared|flops outside"],
+    "your-images": [r"2 classes"],
+}
+"""What the snippets of a document print, as regular expressions."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -84,6 +95,7 @@ def here(tmp_path, fashion_mnist, data_root, small_run):
 def test_every_snippet_runs(document, here, monkeypatch):
     folder, environment = here
     monkeypatch.chdir(folder)
+    output = ""
     for block in blocks(document):
         words = None
         if block.language == "sh":
@@ -96,6 +108,9 @@ def test_every_snippet_runs(document, here, monkeypatch):
         if words:
             finished = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
             assert finished.returncode == 0, f"{block.text}\n{finished.stdout}\n{finished.stderr}"
+            output += finished.stdout
+    for pattern in PRINTED.get(document.stem, ()):
+        assert re.search(pattern, output), output
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names(DOCUMENTS))
