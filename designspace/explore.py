@@ -11,7 +11,7 @@ from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.options import Count, Fields
 from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
-from designspace.data.of_run import DataSource
+from designspace.data.data_source import DataSource
 from designspace.spaces import catalog
 from designspace.spaces.population import Population
 from designspace.spaces.population_files import read_seed

@@ -9,7 +9,7 @@ from designspace import data
 from designspace.cli import app, data_option
 from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
-from designspace.data.of_run import data_of
+from designspace.data.data_source import data_of
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.custom import read_custom_space

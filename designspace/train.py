@@ -14,7 +14,7 @@ from designspace.cli import app
 from designspace.cli.options import Count
 from designspace.cli.recipes import TrainingOptions, with_available_images
 from designspace.cli.training import lr_note, print_summary, stem_note, training_progress
-from designspace.data.of_run import DataSource, data_of
+from designspace.data.data_source import DataSource, data_of
 from designspace.launch import train as submit
 from designspace.library.one_network import OneTraining
 from designspace.library.start import choose, fit_to_images

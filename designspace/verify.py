@@ -10,11 +10,11 @@ import designspace
 from designspace.cli import app
 from designspace.cli.options import Count
 from designspace.cli.tables import image_progress, print_table
+from designspace.data.data_source import data_of
 from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.listing import describe_left_out
-from designspace.data.of_run import data_of
 from designspace.library.saved import is_model_folder, read_description
 from designspace.library.verdict import differences, published_top1, verdict
 from designspace.library.verification import (

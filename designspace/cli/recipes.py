@@ -9,7 +9,7 @@ from typing import Annotated
 
 from designspace import data
 from designspace.cli.options import Count, DataOptions, Fields, OptionalCount, Options, Seed, whole_number
-from designspace.data.of_run import DataSource, data_of
+from designspace.data.data_source import DataSource, data_of
 from designspace.support.errors import InputError
 from designspace.support.text import command
 from designspace.sweeps.launch import Launcher, check_fit

@@ -33,7 +33,7 @@ def sort_classes(names: Iterable[str], recorded: Sequence[str] = ()) -> tuple[st
 
 
 def describe_numbering(classes: Sequence[str]) -> str:
-    """Return which class gets which number, for class names that are other numbers, or an empty text if none are.
+    """Return as text which numbers the classes get whose names are other numbers; empty if there are none.
 
     >>> describe_numbering(["1", "2", "10"])
     'the class folders become the classes 0 to 2: 1 is class 0, 2 is class 1, 10 is class 2'

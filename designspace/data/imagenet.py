@@ -190,7 +190,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
 
 @contextlib.contextmanager
 def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
-    """Open a member that is a file, for the length of a block."""
+    """Open a member that is a file, while a block runs."""
     file = tar.extractfile(member)
     assert file is not None
     with file:

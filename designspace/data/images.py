@@ -117,7 +117,7 @@ def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int)
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
     # Raw bits never change between versions of numpy, but `Generator.permutation` may.
     shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
-    # The position of an image in its class, as a fraction of the class: sorted by it, any first images keep the shares.
+    # Position of an image in its class, as a fraction of the class; the images with the lowest ones keep all shares.
     position = np.empty(len(labels))
     for label in np.unique(labels):
         members = shuffled[labels[shuffled] == label]

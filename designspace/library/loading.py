@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from designspace import data
-from designspace.data.of_run import data_of
+from designspace.data.data_source import data_of
 from designspace.library.facts import ImageFacts, describe_count, trained_info
 from designspace.library.saved import fill_model, is_model_folder, read_model
 from designspace.models import AnyNet

@@ -52,7 +52,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
-        """Swap the averages into the module for the length of a block, in place because CUDA graphs require that."""
+        """Swap the averages into the module while a block runs, in place because CUDA graphs require that."""
         self._swap()
         try:
             yield

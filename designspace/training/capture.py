@@ -116,7 +116,7 @@ class CapturedStep:
 
 @contextlib.contextmanager
 def _error_on_sync() -> Iterator[None]:
-    """Raise a `RuntimeError` for operations that make the host wait for a GPU, for the length of a block."""
+    """Raise a `RuntimeError` for operations that make the host wait for a GPU, while a block runs."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that it does not detect every synchronisation

@@ -75,7 +75,7 @@ def train_on_devices(
         recipe: the recipe, which sets the number of devices.
         data: the data set that the recipe names. Every device gets a copy of the images.
         seed: determines all random numbers, together with the network.
-        device: ``cuda``, for the first GPUs that this process sees, or ``cpu``, for that many processes of one thread.
+        device: ``cuda`` for the first GPUs visible to this process, or ``cpu`` for processes of one thread each.
         checkpoint: as for `train`; either function can resume from the same file.
         on_epoch: called in this process, as by `train`.
         should_stop: called in this process about ten times per second. Stopping loses the work of the current epoch.

@@ -19,8 +19,8 @@ _CLEAR = Path("/proc/self/clear_refs")
 class PeakMemory:
     """Measurement that starts on construction: the allocator's memory on a GPU, resident memory on a CPU.
 
-    On a CPU it requires Linux. The C library keeps freed memory, so it is first made to release it; otherwise a small
-    network after a large one would seem to need nothing.
+    On a CPU it requires Linux. The C library keeps freed memory, so it is trimmed first; otherwise a small network
+    after a large one would seem to need nothing.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -218,7 +218,7 @@ def is_lost_connection(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def lost_connections() -> Iterator[None]:
-    """Raise `OtherRankFailed` for lost connections, for the length of a block."""
+    """Raise `OtherRankFailed` for lost connections, while a block runs."""
     try:
         yield
     except RuntimeError as error:

@@ -86,7 +86,7 @@ class Step:
 
 
 def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContextManager[object]:
-    """Compute in the recipe's precision what torch considers safe, for the length of a block.
+    """Compute in the recipe's precision what torch considers safe, while a block runs.
 
     Even in float32, newer GPUs round the factors of convolutions to ten bits ("TF32"), which is torch's default and is
     not changed.

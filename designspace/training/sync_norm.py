@@ -10,7 +10,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def shared_norms(module: nn.Module) -> Iterator[None]:
-    """Make every batch-norm of a module compute its statistics over all GPUs, for the length of a block.
+    """Make every batch-norm of a module compute its statistics over all GPUs, while a block runs.
 
     Weights, statistics and their names are unchanged. Torch's default process group must be set up.
     """

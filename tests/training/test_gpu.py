@@ -53,18 +53,18 @@ def all_values(step):
     return values
 
 
-def assert_close(one, other, **tolerances):
-    if isinstance(one, torch.Tensor):
-        torch.testing.assert_close(one, other, **tolerances)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_close(one[key], other[key], **tolerances)
-    elif isinstance(one, list):
-        for left, right in zip(one, other, strict=True):
+def assert_close(actual, expected, **tolerances):
+    if isinstance(actual, torch.Tensor):
+        torch.testing.assert_close(actual, expected, **tolerances)
+    elif isinstance(actual, dict):
+        assert actual.keys() == expected.keys()
+        for key in actual:
+            assert_close(actual[key], expected[key], **tolerances)
+    elif isinstance(actual, list):
+        for left, right in zip(actual, expected, strict=True):
             assert_close(left, right, **tolerances)
     else:
-        assert one == other
+        assert actual == expected
 
 
 @pytest.mark.parametrize("fields", FIELDS)
@@ -97,20 +97,20 @@ def test_capturing_restores_the_state(network, data, fields, layouts, monkeypatc
 )
 @pytest.mark.parametrize("layout", [Layout(), Layout(channels_last=False), Layout(benchmark=True)])
 def test_a_captured_step_gives_the_same_numbers_as_the_step(network, data, fields, layout, without_tf32):
-    one, feed = make_step_and_feed(network, data, **fields)
-    other, _ = make_step_and_feed(network, data, **fields)
-    other.state.lay_out(layout)
-    other.state.is_tuned = True
-    captured = captures.capture_step(other, *feed.example(), 100)
+    plain, feed = make_step_and_feed(network, data, **fields)
+    tuned, _ = make_step_and_feed(network, data, **fields)
+    tuned.state.lay_out(layout)
+    tuned.state.is_tuned = True
+    captured = captures.capture_step(tuned, *feed.example(), 100)
     assert captured is not None
-    for step in (one, other):
+    for step in (plain, tuned):
         step.begin()
     for number, batch in enumerate(feed.epoch(torch.Generator().manual_seed(0))):
-        for step, run in ((one, one), (other, captured)):
+        for step, run in ((plain, plain), (tuned, captured)):
             step.state.set_learning_rate(0.05 / (1 + number))
             run(*batch)
-    assert_close(all_values(other), all_values(one), rtol=1e-2, atol=2e-3)
-    torch.testing.assert_close(other.loss, one.loss, rtol=1e-3, atol=0)
+    assert_close(all_values(tuned), all_values(plain), rtol=1e-2, atol=2e-3)
+    torch.testing.assert_close(tuned.loss, plain.loss, rtol=1e-3, atol=0)
     captured.release()
 
 

@@ -30,8 +30,8 @@ def test_arrays_outside_files_or_not_contiguous_are_not_mapped(tmp_path):
 
 def test_data_are_passed_by_files(data, tmp_path):
     """Arrays in memory are written to files; mapped arrays are not."""
-    np.save(tmp_path / "kept.npy", data.train_images)
-    data = dataclasses.replace(data, train_images=np.load(tmp_path / "kept.npy", mmap_mode="r"))
+    np.save(tmp_path / "mapped.npy", data.train_images)
+    data = dataclasses.replace(data, train_images=np.load(tmp_path / "mapped.npy", mmap_mode="r"))
     folder = tmp_path / "folder"
     folder.mkdir()
     received = pickle.loads(pickle.dumps(MappedData.of(data, folder))).data()

@@ -157,16 +157,16 @@ def test_training_continues_bit_for_bit_after_restoring_a_snapshot(network, data
     assert_same(*expected)
 
 
-def assert_same(one, other):
+def assert_same(actual, expected):
     """Assert that trees of dicts and lists have the same values, including tensors bit for bit."""
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, list):
-        for left, right in zip(one, other, strict=True):
+    if isinstance(actual, torch.Tensor):
+        assert torch.equal(actual, expected)
+    elif isinstance(actual, dict):
+        assert actual.keys() == expected.keys()
+        for key in actual:
+            assert_same(actual[key], expected[key])
+    elif isinstance(actual, list):
+        for left, right in zip(actual, expected, strict=True):
             assert_same(left, right)
     else:
-        assert one == other
+        assert actual == expected

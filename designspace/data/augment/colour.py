@@ -16,7 +16,7 @@ and in the code of ResNeSt's authors."""
 
 
 def invert(images: Tensor, _: Tensor) -> Tensor:
-    """Replace each value by 255 minus it."""
+    """Invert all values: light becomes dark."""
     return 255 - images
 
 

@@ -20,7 +20,7 @@ class DataSource:
     name: str
     root: Path
     is_guess: bool = False
-    """Whether the data set was chosen because it is the only one that fits the networks, not by its name."""
+    """Whether the data set was chosen only because no other one fits the networks."""
 
 
 def data_of(run: RunFolder, name: str | None = None, root: Path | None = None) -> DataSource:
