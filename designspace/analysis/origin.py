@@ -20,9 +20,9 @@ from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe
 
 _NOT_RECORDED = "-"
-_LONGEST = 400
+_MAX_LENGTH = 400
 """Number of characters shown of a value from launch.json, a file that anybody may have written."""
-_MOST = 5
+_MAX_LISTED = 5
 """Largest number of users, machines, versions or commands that are listed."""
 _TRAINING_FACTS = (
     *("data set", "training images", "test images", "held-out images", "resolution", "epochs", "batch size"),
@@ -117,7 +117,7 @@ def sentences(origins: Sequence[Origin]) -> tuple[str, ...]:
         has_name_of_space = not networks or networks.endswith(f" of {origin.name}")
         name = origin.name if has_name_of_space else f"{origin.name} ({networks})"
         names.setdefault(origin.sentence(), []).append(name)
-    return tuple(f"{first_few(runs, _MOST)}: {sentence}" for sentence, runs in names.items())
+    return tuple(f"{first_few(runs, _MAX_LISTED)}: {sentence}" for sentence, runs in names.items())
 
 
 def literal(text: str) -> str:
@@ -200,7 +200,7 @@ def _facts_of_table(results: Results) -> dict[str, str]:
         values = sorted(done[column].dropna().unique()) if column in done.columns else []
         if values and (column != "seed" or len(values) > 1 or values[0]):
             listed = ", ".join(f"{value:g}" for value in values)
-            facts[name] = listed if len(values) <= _MOST else f"{values[0]:g} to {values[-1]:g}"
+            facts[name] = listed if len(values) <= _MAX_LISTED else f"{values[0]:g} to {values[-1]:g}"
     return facts
 
 
@@ -236,11 +236,11 @@ def _host(record: Mapping[str, Any]) -> str:
 
 def _distinct(texts: Iterable[str]) -> str:
     """Return the distinct texts in their order, as one text."""
-    return first_few(list(dict.fromkeys(text for text in texts if text)), _MOST)
+    return first_few(list(dict.fromkeys(text for text in texts if text)), _MAX_LISTED)
 
 
 def _text(value: object) -> str:
     """Return a value that anybody may have written as a short text on one line without control characters."""
-    line = " ".join(as_utf8(str(value)[:_LONGEST]).split())
+    line = " ".join(as_utf8(str(value)[:_MAX_LENGTH]).split())
     text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
-    return text if len(str(value)) <= _LONGEST else f"{text}…"
+    return text if len(str(value)) <= _MAX_LENGTH else f"{text}…"

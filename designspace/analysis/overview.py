@@ -53,7 +53,7 @@ def figures_of(
     level: float = 0.05,
     seed: int = 0,
 ) -> list[Drawing]:
-    """Return the figures of a report besides its EDFs, as far as the results have the necessary data.
+    """Return the figures of a report besides its EDFs, as far as the results have the data for them.
 
     Args:
         results: the results of one or more runs.

@@ -59,14 +59,14 @@ _NOT_OTHER_SETTINGS = (
 )
 """Parts of pycls's configuration that do not affect how a network is trained, or that have their own column."""
 _DETAIL_LENGTH = 300
-_LARGEST = 2**63
+_NUMBER_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     """One entry of a file, with its position for error messages."""
 
-    where: str
+    location: str
     """File and job, for messages."""
     values: Mapping[str, Any]
 
@@ -85,14 +85,14 @@ class _Job:
 
     def invalid(self, key: str, value: object, expected: str) -> RunError:
         """Return the error for an invalid value."""
-        return RunError(f"{self.where}: {key} must be {expected}, not {str(value)[:60]!r}")
+        return RunError(f"{self.location}: {key} must be {expected}, not {str(value)[:60]!r}")
 
     def number(self, key: str) -> float:
         """Return a finite number; NaN if there is none."""
         value = self.get(key)
         if value is None:
             return math.nan
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _NUMBER_LIMIT:
             raise self.invalid(key, value, "a number")
         return float(value)
 
@@ -109,7 +109,7 @@ class _Job:
         """Return a list of numbers, some perhaps NaN (a loss that diverged); an empty list if there is none."""
         values = self._list(key)
         for index, value in enumerate(values):
-            if isinstance(value, bool) or not isinstance(value, int | float | None) or abs(value or 0) >= _LARGEST:
+            if isinstance(value, bool) or not isinstance(value, int | float | None) or abs(value or 0) >= _NUMBER_LIMIT:
                 raise self.invalid(f"{key}[{index}]", value, "a number")
         return [math.nan if value is None else float(value) for value in values]
 
@@ -128,7 +128,7 @@ class _Job:
 
     def _as_whole(self, key: str, value: Any) -> int:
         is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, bool) or not is_whole or not 0 <= value < _LARGEST:
+        if isinstance(value, bool) or not is_whole or not 0 <= value < _NUMBER_LIMIT:
             raise self.invalid(key, value, "a whole number")
         return int(value)
 
@@ -179,10 +179,10 @@ def _jobs(path: Path, groups: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str
     """Yield the group and content of each job of a file."""
     for group, jobs in groups.items():
         for number, job in enumerate(jobs, start=1):
-            where = f"{path}, job {number}{f' of {group}' if group else ''}"
+            location = f"{path}, job {number}{f' of {group}' if group else ''}"
             if not isinstance(job, dict):
-                raise RunError(f"{where}: a job must be an object, not {str(job)[:60]!r}")
-            yield group, _Job(where, job)
+                raise RunError(f"{location}: a job must be an object, not {str(job)[:60]!r}")
+            yield group, _Job(location, job)
 
 
 def _source(path: Path, rows: Sequence[_Row], num_classes: int, notes: tuple[str, ...]) -> Source:
@@ -286,7 +286,7 @@ def _pycls_classes(path: Path, jobs: Sequence[tuple[str, _Job]]) -> int:
     """Return the number of classes that all jobs of a sweep share."""
     jobs_by_classes = {job.whole("cfg.MODEL.NUM_CLASSES"): job for _, job in jobs if "cfg" in job.values}
     if None in jobs_by_classes:
-        raise RunError(f"{jobs_by_classes[None].where}: there is no cfg.MODEL.NUM_CLASSES")
+        raise RunError(f"{jobs_by_classes[None].location}: there is no cfg.MODEL.NUM_CLASSES")
     if len(jobs_by_classes) > 1:
         raise RunError(f"{path}: its jobs have different numbers of classes (cfg.MODEL.NUM_CLASSES)")
     return next(number for number in jobs_by_classes if number is not None)
@@ -295,7 +295,7 @@ def _pycls_classes(path: Path, jobs: Sequence[tuple[str, _Job]]) -> int:
 def _pycls_row(job: _Job) -> _Row:
     """Return the row of one job of a sweep.json."""
     if "cfg" not in job.values:  # it ended before it logged its configuration
-        cells = {"id": _digest(job.text("log_file") or job.where), "radix": 0, "job": _pycls_name(job), "device": ""}
+        cells = {"id": _digest(job.text("log_file") or job.location), "radix": 0, "job": _pycls_name(job), "device": ""}
         return _Row(cells | _progress((), None, (), job.text("err")))
     if not isinstance(job.get("cfg"), dict):
         raise job.invalid("cfg", job.get("cfg"), "an object")
@@ -395,7 +395,7 @@ def _pycls_regnet(job: _Job) -> tuple[Sequence[Stage], dict[str, float]]:
         parameters = RegNetParameters(depth, w_0, w_a, w_m, ratio, group_width)
         return parameters.stages(job.whole("cfg.REGNET.STRIDE") or 2), extra
     except (InputError, ZeroDivisionError) as error:
-        raise RunError(f"{job.where}: cfg.REGNET does not describe a RegNet ({error})") from error
+        raise RunError(f"{job.location}: cfg.REGNET does not describe a RegNet ({error})") from error
 
 
 def _pycls_stages(job: _Job, block: str) -> list[Stage]:
@@ -424,7 +424,7 @@ def _stages(
         len(values) != len(depths) for values in (widths, strides, *(() if is_plain else (multipliers, groups)))
     ):
         lengths = ", ".join(str(len(values)) for values in lists)
-        raise RunError(f"{job.where}: the lists of {key} do not make stages (they have {lengths} entries)")
+        raise RunError(f"{job.location}: the lists of {key} do not make stages (they have {lengths} entries)")
     stages = []
     for index, (depth, width, stride) in enumerate(zip(depths, widths, strides, strict=True)):
         try:
@@ -436,7 +436,7 @@ def _stages(
                 group_width = Stage(depth, width, stride, ratio).inner_width // groups[index]
             stages.append(Stage(depth, width, stride, ratio, group_width))
         except (InputError, ZeroDivisionError, OverflowError, ValueError) as error:
-            raise RunError(f"{job.where}: stage {index + 1} of {key} is invalid ({error})") from error
+            raise RunError(f"{job.location}: stage {index + 1} of {key} is invalid ({error})") from error
     return stages
 
 
@@ -460,7 +460,7 @@ def _by_epoch(job: _Job, kind: str, column: str) -> dict[int, float]:
     values = job.numbers(f"{kind}.{column}")
     epochs = job.wholes(f"{kind}.epoch_ind") or _parsed(job, f"{kind}.epoch", 0)
     if values and len(values) != len(epochs):
-        raise RunError(f"{job.where}: {kind}.{column} has {len(values)} values for {len(epochs)} epochs")
+        raise RunError(f"{job.location}: {kind}.{column} has {len(values)} values for {len(epochs)} epochs")
     by_epoch: dict[int, float] = {}
     for epoch, value in zip(epochs, values, strict=bool(values)):
         by_epoch[epoch] = value if epoch not in by_epoch else max(by_epoch[epoch], value)
@@ -524,7 +524,7 @@ def _nds_row(job: _Job) -> tuple[_Row, int | None]:
         raise job.invalid("net", net, "an object")
     for key in ("params", "flops", "test_ep_top1"):
         if job.get(key) is None:
-            raise RunError(f"{job.where}: there is no {key}")
+            raise RunError(f"{job.location}: there is no {key}")
     stages: Sequence[Stage] = ()
     candidates: list[tuple[Network, int]] = []
     if "genotype" not in net:  # networks of cells have no stages
@@ -536,7 +536,7 @@ def _nds_row(job: _Job) -> tuple[_Row, int | None]:
     train_errors, losses = job.numbers("train_ep_top1"), job.numbers("train_ep_loss")
     for key, values in (("train_ep_top1", train_errors), ("train_ep_loss", losses)):
         if values and len(values) != len(errors):
-            raise RunError(f"{job.where}: {key} has {len(values)} epochs and test_ep_top1 {len(errors)}")
+            raise RunError(f"{job.location}: {key} has {len(values)} epochs and test_ep_top1 {len(errors)}")
     history = tuple(
         EpochRecord(
             epoch=index + 1,
@@ -573,7 +573,7 @@ def _nds_network(job: _Job) -> tuple[list[Stage], list[tuple[Network, int]]]:
     stem_width = job.whole("net.stem_w")
     if stem_width is None:  # then the stem is the first entry of the lists
         if not widths:
-            raise RunError(f"{job.where}: there are neither net.ws nor net.genotype")
+            raise RunError(f"{job.location}: there are neither net.ws nor net.genotype")
         stem_width, lists = widths[0], (depths[1:], widths[1:], strides[1:], lists[3][1:], groups[1:])
     stages = _stages(job, "net", block, lists, count_groups=True)
     candidates = []

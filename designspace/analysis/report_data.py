@@ -31,7 +31,7 @@ _STAGE = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a report shows one column of a table of results."""
+    """Description of how a report shows one column of a table of results."""
 
     name: str
     """Name in the table of results."""
@@ -41,7 +41,7 @@ class Column:
     """Description with unit."""
     format: Format
     axis: Literal["x", "y", ""] = ""
-    """Which axis of a scatter plot may show it."""
+    """The axis of a scatter plot that may show it, if any."""
 
 
 _FIRST = (

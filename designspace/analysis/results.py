@@ -85,7 +85,7 @@ class Results:
     """The epochs of each trial, if they are known, by the column ``trial``. Epochs of pycls's averaged weights have the
     same key followed by `designspace.analysis.reading.EMA`."""
     notes: tuple[str, ...] = ()
-    """What a reader must know about how the results were read or merged, one sentence each."""
+    """Notes on how the results were read or merged, one sentence each."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """The run folders that the results were read from, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

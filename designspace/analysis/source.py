@@ -26,7 +26,7 @@ class Source(Outlined):
     histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
     """By the column ``trial``."""
     notes: tuple[str, ...] = ()
-    """What a reader must know about how the files were read, one sentence each."""
+    """Notes on how the files were read, one sentence each."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """The run folders that were read, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -46,7 +46,7 @@ class Analysis(Outlined):
     notes: tuple[str, ...]
     """Warnings: failures, unfinished trials, different training."""
     trained: tuple[str, ...]
-    """What was trained on which data, by whom and when, if origins were given."""
+    """Sentences on what was trained, on which data, by whom and when, if origins were given."""
     spaces: Table
     """The table that the command prints."""
     failed: Table

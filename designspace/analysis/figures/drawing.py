@@ -35,7 +35,7 @@ class Drawing:
     numbers: pd.DataFrame
     """All numbers in the figure, as one table from which it can be drawn again."""
     caption: str
-    """What the figure shows, of how many networks, and how to read it."""
+    """Explanation of the figure: its content, the number of networks, and how to read it."""
 
     def __repr__(self) -> str:
         return f"Drawing({self.name!r}: {self.title}; {len(self.numbers)} rows of numbers)"
