@@ -90,7 +90,7 @@ def test_status_cancel_retry_and_clean(cluster, tmp_path, data_root):
     assert "1 trial waits again" in command("retry", run)
     assert "deleted" in command("clean", run, "delete=launches")
     assert not list((folder / "launches").glob("*/launch.json"))
-    assert "to train the rest: python -m designspace.train model=regnetx_200mf" in command("status", run)
+    assert "to train the others: python -m designspace.train model=regnetx_200mf" in command("status", run)
     assert (folder / "checkpoint.pt").exists()
 
 
