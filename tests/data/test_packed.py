@@ -80,9 +80,9 @@ def test_prepare_finds_a_change_that_keeps_the_modification_time(root, image_fol
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[: len(text) // 2], "is not whole JSON"),
+        (lambda text: text[: len(text) // 2], "is not valid JSON"),
         (lambda text: text.replace('"format": 1', '"format": 2'), "has format 2, which this version cannot read"),
-        (lambda text: "[]", "must hold an object"),
+        (lambda text: "[]", "must contain an object"),
         (lambda text: text.replace('"images": 150', '"images": 0'), "is damaged .*whole numbers >= 1"),
         (lambda text: text.replace('"images": 150', '"images": 1500'), "is damaged .*1,500 images have 3 digests"),
         (lambda text: text.replace('"size": 16', '"size": 32'), "train_images.npy is damaged: it must hold"),

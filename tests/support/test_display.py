@@ -118,7 +118,7 @@ def test_the_docstring_of_the_recipe_explains_its_fields():
 def test_a_figure_of_errors_is_shown_as_svg(errors):
     figure = ds.plot_edf({"mine": errors, "other": (21, 22)})
     assert figure._repr_svg_().startswith("<?xml")
-    assert figure.axes[0].get_title(loc="left") == "mine: 1 of 3 errors missing, left out."
+    assert figure.axes[0].get_title(loc="left") == "mine: 1 of 3 errors are missing and left out."
     assert ds.plot_edf(make_results())._repr_svg_()
 
 
