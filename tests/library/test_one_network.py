@@ -221,7 +221,7 @@ def fails(error):
 
 def test_memory_that_runs_out(folder, training, monkeypatch):
     monkeypatch.setattr(one_network, "train_part", fails(torch.cuda.OutOfMemoryError("CUDA out of memory")))
-    with pytest.raises(RunError, match=r"out of memory with 16 images at a time. recipe.accumulate=2 takes half"):
+    with pytest.raises(RunError, match=r"out of memory with 16 images at a time. recipe.accumulate=2 halves"):
         go(training)
 
 
