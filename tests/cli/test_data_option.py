@@ -129,7 +129,7 @@ def test_a_run_without_a_recorded_data_set(capsys, here):
     assert read_note(here / "single") is None
     code, _, errors = run_command(capsys, "launch", launch.run, "run=several", "dry_run=true")
     assert code == 2
-    assert "several data sets have images of 3 x 16 x 16, 3 classes: 2020, pets. Type one of them" in errors
+    assert "several data sets have images of 3 x 16 x 16, 3 classes: 2020, pets. Choose one of them" in errors
     code, output, _ = run_command(capsys, "launch", launch.run, "run=single", "dry_run=true")
     assert code == 0
     assert "note: using cars, the only data set here that fits the networks of single" in output

@@ -105,7 +105,7 @@ def test_unreadable_images_are_left_out_and_named(seven):
     result = verify(Nearest(), seven, GREY, workers=2, batch_size=5)
     assert result == Verification(100 * 8 / 17, 100 * 14 / 17, 17, result.unreadable)
     empty, missing = result.unreadable
-    assert "class 0/0.png: it is no image" in empty
+    assert "class 0/0.png: it is not an image" in empty
     assert "class 6/2.png: No such file" in missing
     for path in seven.path.rglob("*.png"):
         path.write_bytes(b"")
