@@ -221,10 +221,10 @@ def raise_in_training(error):
     return train_part
 
 
-def test_memory_that_runs_out(folder, training, monkeypatch):
-    monkeypatch.setattr(one_network, "train_part", fails(torch.cuda.OutOfMemoryError("CUDA out of memory")))
+def test_running_out_of_memory_gives_advice(folder, training, monkeypatch):
+    monkeypatch.setattr(one_network, "train_part", raise_in_training(torch.cuda.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(RunError, match=r"out of memory with 16 images at a time. recipe.accumulate=2 halves"):
-        go(training)
+        run_training(training)
 
 
 def test_an_error_of_the_code_is_a_failed_attempt(folder, training, monkeypatch):
