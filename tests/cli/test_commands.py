@@ -116,7 +116,7 @@ def test_sample_accepts_a_custom_space(tmp_path):
     assert "32 x 32 pixels in 10 classes, cifar stem" in finished.stdout
     (tmp_path / "mine.yaml").write_text(MINE + "template: {resolution: 64}\n")
     finished = designspace("sample", "file=mine.yaml", *more, cwd=tmp_path)
-    fails(finished, 2, "resolution would be 32, but the file says template.resolution: 64")
+    fails(finished, 2, "resolution is set to 32, but the file has template.resolution: 64")
 
 
 @pytest.mark.parametrize("command", ["sample", "status", "analyze", "collect", "clean"])

@@ -91,7 +91,7 @@ def test_a_data_set_that_was_packed_in_another_order_keeps_it(flowers, tmp_path,
         (flowers / name).rename(flowers / number)
     arguments = ["data=folder", f"from={flowers}", "name=flowers", "size=16", "heldout=0.25", "workers=1"]
     monkeypatch.setattr(
-        class_names, "in_order", lambda names, recorded=(): tuple(sorted(names))
+        class_names, "sort_classes", lambda names, recorded=(): tuple(sorted(names))
     )  # as in earlier versions
     run(tmp_path / "root", *arguments)
     monkeypatch.undo()

@@ -170,7 +170,7 @@ def test_weights_of_another_network_are_errors(own_file):
         ("missing/best.pth", "there is no file missing/best.pth"),
         ("torchvision", "there are no weights 'torchvision' for regnetx_200mf; choose from: pycls:dds_baselines"),
         ("pycls:best", "there are no weights 'pycls:best'"),
-        ("ftp://host/a.pth", "not from 'ftp://host/a.pth'"),
+        ("ftp://host/a.pth", "'ftp://host/a.pth' is not the address of a file"),
         (False, "weights must be True, a source, a URL or a path, not"),
         ([], "weights must be True, a source, a URL or a path, not"),
     ],
@@ -183,7 +183,7 @@ def test_missing_weights_are_errors(weight_source, message):
 def test_unsuitable_options_are_errors(own_file):
     with pytest.raises(InputError, match="sha256 and source are for a URL or a path"):
         load_weights(NAME, "pycls", sha256="0123456789")
-    with pytest.raises(InputError, match="'01' is no sha256 digest"):
+    with pytest.raises(InputError, match="'01' is not a sha256 digest"):
         load_weights(NAME, own_file, sha256="01")
     with pytest.raises(InputError, match="unknown source of weights 'keras'"):
         load_weights(NAME, own_file, source="keras")
