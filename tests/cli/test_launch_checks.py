@@ -59,7 +59,7 @@ def run_launch(capsys, *arguments):
     ],
 )
 def test_a_launch_that_fails_early_saves_no_recipe(arguments, code, message, capsys, here, monkeypatch):
-    monkeypatch.setattr("designspace.sweeps.places._count_gpus", lambda: 0)
+    monkeypatch.setattr("designspace.sweeps.slots._count_gpus", lambda: 0)
     (here / "path").mkdir()
     (here / "path" / "mine.py").write_text("number = 1\ndef train(): pass\n")
     (here / "local.py").write_text("def train(): pass\n")
