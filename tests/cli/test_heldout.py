@@ -63,7 +63,7 @@ def test_all_rankings_use_the_same_error(run, order, heldout):
     current = run_status(run)
     assert (current.best_id, current.best_error) == (order[0], least)
     progress = Progress(4)
-    progress.look([run])
+    progress.update([run])
     assert progress.best == least
 
 

@@ -199,8 +199,8 @@ def test_export_explains_the_errors_of_retrained_networks(capsys, here):
     assert "mean over 2 fresh seeds" in output
     card = (here / "best" / "README.md").read_text()
     assert re.search(r"\| mean over 2 fresh seeds \| \*\*\d+\.\d\d%\*\* \(standard deviation \d+\.\d\d\) \|", card)
-    assert "This model is the training with seed 1, and over 2 fresh seeds the network has the mean above" in card
-    assert "The error that had chosen it is flattered by the luck of its seed." in card
+    assert "This model was trained with seed 1. The mean above, over 2 fresh seeds, is " in card
+    assert "part of its rank is the luck of its seed" in card
     assert (
         run_command(capsys, "export", export.run, "run=r", f"id={RunFolder(here / 'r').ids()[1]}-s0", "to=other")[0]
         == 0

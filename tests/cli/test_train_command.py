@@ -200,7 +200,9 @@ def test_torchrun_sets_the_number_of_devices(here, capsys, monkeypatch):
 
 
 def test_two_processes_killed_and_resumed_equal_train_on_devices(here, data_root):
-    command = [sys.executable, "-m", "designspace.train", *SMALL, "model=tiny", "recipe.devices=2", "out=o"]
+    # With this many epochs it is still training when the signal arrives, even if this process had to wait for its turn.
+    arguments = ["recipe.epochs=80", "model=tiny", "recipe.devices=2", "out=o"]
+    command = [sys.executable, "-m", "designspace.train", *SMALL, *arguments]
     out = here / "o"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 600
