@@ -87,7 +87,7 @@ def test_status_cancel_retry_and_clean(cluster, tmp_path, data_root):
     done = train(folder, *endless, *limits, "wait=true")
     assert "1 trial failed" in done
     assert run_status(run).reasons == {"time limit": 1}
-    assert "1 trial waits again" in command("retry", run)
+    assert "1 trial is waiting again" in command("retry", run)
     assert "deleted" in command("clean", run, "delete=launches")
     assert not list((folder / "launches").glob("*/launch.json"))
     assert "to train the others: python -m designspace.train model=regnetx_200mf" in command("status", run)

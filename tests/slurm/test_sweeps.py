@@ -117,7 +117,7 @@ def test_cancelling_one_task_then_all(cluster, long_reference, tmp_path, gate):
     assert "SLURM tasks of launch" in command("cancel", run)
     wait_until(lambda: not cluster.queue() and not workers(run), "end of all tasks")
     assert count_trials(run, "running") == 0
-    assert "nothing is at work on it" in command("cancel", run)
+    assert "nothing is running" in command("cancel", run)
     gate.unlink()
     launch(run)
     wait_for_end(run, cluster)
@@ -238,7 +238,7 @@ def test_trials_that_fail_in_every_way(cluster, reference, tmp_path, monkeypatch
     for reason in kinds.values():
         assert reason in shown
     plan_faults(tmp_path / "faults", {}, monkeypatch)
-    assert "1 trial waits again" in command("retry", run, "reason=out of memory")
+    assert "1 trial is waiting again" in command("retry", run, "reason=out of memory")
     assert "4 trials are waiting again" in command("retry", run)
     launch(run)
     wait_for_end(run, cluster)
@@ -269,7 +269,7 @@ def test_a_limit_on_submitted_tasks(cluster, reference, tmp_path, gate):
     run = make_run(tmp_path / "run", n=10, trainer="faulty:held")
     output = launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
     assert "4 trials in 4 tasks" in output
-    assert "6 trials found no room" in output
+    assert "6 trials were not submitted" in output
     assert "nothing to submit" in launch(run, "launcher.trials_per_task=1", "launcher.max_submitted=4")
     gate.unlink()
     output = launch(run, "launcher.max_submitted=5", "launcher.trials_per_task=2", "wait=true")
