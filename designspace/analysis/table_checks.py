@@ -97,12 +97,13 @@ def _check_rows(name: str, table: pd.DataFrame) -> None:
     ]
     for column in get_args(ErrorColumn):
         if column in table.columns:
-            errors = table[column].to_numpy(np.float64)
+            errors = table[column].to_numpy(np.float64, na_value=np.nan)
             wrong = done & ~((errors >= 0) & (errors <= 100))
             if column == "heldout_error":  # optional
                 wrong &= ~np.isnan(errors)
             checks.append((wrong, _describing(column, " is done, so {} must be from 0 to 100 percent, not {}")))
-    counts = {column: table[column].to_numpy(np.float64) for column in ("flops", "params", "activations")}
+    quantities = ("flops", "params", "activations")
+    counts = {column: table[column].to_numpy(np.float64, na_value=np.nan) for column in quantities}
     nothing_counted = bool(np.isnan(counts["flops"]).all() and np.isnan(counts["params"]).all())
     for column, values in counts.items():
         wrong = ~((values >= 0) & (values < math.inf))

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from designspace.support.files import writing
 from designspace.sweeps import snapshot, worker
@@ -49,9 +50,7 @@ class ForkServer:
         self._count = 0
         self._pids: dict[int, int] = {}
         self._codes: dict[int, int] = {}
-        with writing(log):
-            errors = log.open("ab")
-        with server_channel, errors, _usr2_blocked():
+        with server_channel, self._open_log() as errors, _usr2_blocked():
             # In a new session, so that Ctrl-C reaches only the pool, which then stops the workers cleanly.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(settings))],
@@ -62,24 +61,36 @@ class ForkServer:
                 start_new_session=True,
             )
 
+    def _open_log(self) -> BinaryIO:
+        """Open the log for appending.
+
+        Raises:
+            RunError: the log cannot be written.
+        """
+        with writing(self._log):
+            return self._log.open("ab")
+
     @property
     def has_exited(self) -> bool:
         """Whether the server has exited, so that no more workers can be started."""
         return self._process.poll() is not None
 
     def start(self, environment: Mapping[str, str]) -> ForkedWorker:
-        """Request a worker with additional environment variables. It starts when the server has imported torch."""
+        """Request a worker with additional environment variables. It starts when the server has imported torch.
+
+        Raises:
+            RunError: the log cannot be written.
+        """
         self._count += 1
-        (orders_from, orders_to), (events_from, events_to) = os.pipe(), os.pipe()
         request = json.dumps({"number": self._count, "environment": dict(environment)}).encode()
-        try:
-            with self._log.open("ab") as errors, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                streams = [orders_from, events_to, errors.fileno()]
+        with self._open_log() as errors:
+            (orders_from, orders_to), (events_from, events_to) = os.pipe(), os.pipe()
+            streams = [orders_from, events_to, errors.fileno()]
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server has exited
                 socket.send_fds(self._channel, [_LENGTH.pack(len(request))], streams)
                 self._channel.sendall(request)
-        finally:
-            os.close(orders_from)
-            os.close(events_to)
+        os.close(orders_from)
+        os.close(events_to)
         return ForkedWorker(self, self._count, orders_to, events_from)
 
     def pid_of(self, number: int) -> int | None:

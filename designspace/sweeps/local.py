@@ -206,7 +206,10 @@ class Pool:
     def _start_workers(self, queue: _Queue) -> None:
         """Start workers on idle slots while there are more waiting tasks than free workers."""
         while self._idle and len(queue.waiting) > sum(worker.task is None for worker in self._workers):
-            if self._server is None or self._server.has_exited:
+            if self._server is not None and self._server.has_exited:
+                self._server.close()
+                self._server = None
+            if self._server is None:
                 self._server = ForkServer(self._settings, self._code, self._log)
             worker = WorkerProcess(self._idle.pop(0), self._server, self._environment)
             self._workers.append(worker)

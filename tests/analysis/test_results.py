@@ -6,6 +6,7 @@ import pytest
 from populations import GOLDEN, make_results, make_table
 
 from designspace.analysis.best_values import best_values
+from designspace.analysis.comparison import compare
 from designspace.analysis.edf import edf
 from designspace.analysis.results import COLUMNS, Counts, Results, read_table
 from designspace.analysis.study import analyze
@@ -211,6 +212,16 @@ def test_networks_may_lack_stages_and_activations():
     results = Results.from_table("NASNet", table.assign(activations=np.nan), 10)
     assert results.num_stages == 0
     assert results.errors().tolist() == [30, 20]
+
+
+def test_columns_of_nullable_integers_may_lack_values():
+    table = make_table([30, 20], vary=1).astype({"flops": "Int64", "activations": "Int64"})
+    table["activations"] = pd.array([pd.NA, 3_000], dtype="Int64")
+    results = Results.from_table("A", table, 10)
+    assert compare(results, make_results("B", [25, 35], vary=2)).n_a == 2
+    table.loc[0, "flops"] = pd.NA
+    with pytest.raises(InputError, match="flops must be a number >= 0"):
+        Results.from_table("A", table, 10)
 
 
 def test_unfinished_and_failed_trials_may_lack_complexity():

@@ -66,7 +66,7 @@ def _pairs(keys_a: pd.Index, keys_b: pd.Index) -> NDArray[np.int64]:
 
 def _rows(numbers: pd.DataFrame) -> pd.Index:
     """Return one key per row of numbers: its bytes, since an index of many columns takes ten times as long."""
-    values = np.ascontiguousarray(numbers.to_numpy(np.float64)) + 0.0  # -0.0 becomes 0.0
+    values = np.ascontiguousarray(numbers.to_numpy(np.float64, na_value=np.nan)) + 0.0  # -0.0 becomes 0.0
     return pd.Index(values.view(np.dtype((np.void, values.itemsize * values.shape[1]))).ravel().tolist())
 
 
