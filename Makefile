@@ -2,6 +2,7 @@
 # make test   everything that must hold; what .ci/run calls
 # make lint   the static part of it
 # make docs   the documentation as a site
+# make notebooks   the notebooks with fresh outputs
 # make bench  the benchmarks
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ IN_BROWSER = tests/analysis/test_report_browser.py
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs notebooks bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -47,6 +48,9 @@ lint: $(VENV)/ready-dev
 docs: $(VENV)/ready-dev
 	$(RUN) -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	@echo "the documentation is in docs/_build/html/index.html"
+
+notebooks: $(VENV)/ready-dev
+	$(RUN) notebooks/refresh.py
 
 bench: $(VENV)/ready
 	for file in experiments/benchmark_*/benchmark.py; do $(RUN) $$file || exit 1; done
