@@ -3,6 +3,7 @@
 # make lint   the static part of it
 # make docs   the documentation as a site
 # make notebooks   the notebooks with fresh outputs
+# make dist   the packages for pip, tested in an empty environment
 # make bench  the benchmarks
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ IN_BROWSER = tests/analysis/test_report_browser.py
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
 
-.PHONY: demo test lint docs notebooks bench clean
+.PHONY: demo test lint docs notebooks dist bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -32,7 +33,7 @@ test: lint docs
 		echo "$(IN_BROWSER) left out: no Chromium here; on Debian: apt-get install $(BROWSER)"; test -z "$$CI" || exit 1; \
 		ignored=--ignore=$(IN_BROWSER); \
 	fi; \
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/slurm $$ignored $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/slurm --ignore=tests/dist $$ignored $(ARGS)
 	@if PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
 		echo "$(RUN) -m pytest tests/slurm"; $(RUN) -m pytest tests/slurm; \
 	else \
@@ -52,6 +53,11 @@ docs: $(VENV)/ready-dev
 notebooks: $(VENV)/ready-dev
 	$(RUN) notebooks/refresh.py
 
+dist: $(VENV)/ready-dev
+	rm -rf dist
+	$(RUN) -m build --outdir dist .
+	$(RUN) -m pytest tests/dist
+
 bench: $(VENV)/ready
 	for file in experiments/benchmark_*/benchmark.py; do $(RUN) $$file || exit 1; done
 
@@ -66,7 +72,7 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(SETUP) --editable .[dev,docs,export]
+	$(SETUP) --editable .[dev,docs,onnx]
 	@# Without what they depend on: torchvision asks for a build of torch of its own.
 	$(SETUP) --no-deps $(ORIGINALS)
 	@touch $@

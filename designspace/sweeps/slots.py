@@ -78,9 +78,9 @@ def within_memory(slots: list[Slot], bytes_per_worker: float, *, is_fixed: bool)
     estimate.
     """
     free = available_bytes()
-    count = max(1, int(0.9 * free / bytes_per_worker))
-    if count >= len(slots):
+    if len(slots) == 1 or 0.9 * free >= len(slots) * bytes_per_worker:
         return slots, ""
+    count = max(1, int(0.9 * free / bytes_per_worker))
     need = f"{counted(len(slots), 'worker')} need about {len(slots) * bytes_per_worker / 1e9:.1f} GB of memory"
     note = f"{need}, and {free / 1e9:.1f} GB are free"
     if is_fixed:
