@@ -78,7 +78,7 @@ def executor(
 ) -> submitit.SlurmExecutor:
     """Return the submitit executor for an array of ``count`` tasks."""
     # SLURM's warning would end a Python process that has no handler for it yet, so it is ignored until then.
-    ignore_warning = f"trap '' USR2; exec {shlex.quote(sys.executable)} \"$@\""
+    ignore_warning = f"trap '' USR2; exec {settings.python} \"$@\""
     python = f"bash -c {shlex.quote(ignore_warning)} python"
     slurm_executor = submitit.SlurmExecutor(jobs, max_num_timeout=MAX_SUBMITIT_TIMEOUTS, python=python)
     options: dict[str, Any] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +56,9 @@ class SlurmSettings:
     """Number of tasks that this user may have in the queue at once, if the cluster limits it."""
     signal_delay_s: int | None = None
     """Seconds before the time limit at which SLURM warns a task; None for 90 s, or a quarter of less than 6 minutes."""
+    container: str | None = None
+    """Command in front of ``python`` that runs it in a container, such as ``apptainer exec --nv image.sif``; None to
+    run tasks with the Python of the launch."""
     setup: tuple[str, ...] = ()
     """Shell lines that run before a task starts, such as ``module load cuda``."""
     sbatch: tuple[str, ...] = ()
@@ -73,6 +78,7 @@ class SlurmSettings:
         for name in (*counts, "gpus_per_task", "signal_delay_s"):
             value, minimum = getattr(self, name), 1 if name in counts else 0
             whole_or_null(f"launcher: {name}", value, minimum)
+        _command(self.container)
         for key in self.more:
             if key in RESERVED_OPTIONS:
                 raise InputError(f"launcher: sbatch must not set {key}, which a launch sets itself")
@@ -83,6 +89,12 @@ class SlurmSettings:
                 f"(signal_delay_s) before its end, or up to {SIGNAL_MARGIN_S} s earlier: "
                 f"it must be at least {-(-minimum_s // 60)} minutes"
             )
+
+    @property
+    def python(self) -> str:
+        """Shell words that start Python in a task."""
+        words = [sys.executable] if self.container is None else [*_command(self.container), "python"]
+        return shlex.join(words)
 
     @property
     def minutes(self) -> int:
@@ -131,6 +143,21 @@ class SlurmSettings:
         """The options of ``sbatch`` for submitit."""
         pairs = (option.lstrip("-").partition("=") for option in self.sbatch)
         return {key: value if equals else True for key, equals, value in pairs}
+
+
+def _command(text: str | None) -> list[str]:
+    """Return the words of a command.
+
+    Raises:
+        InputError: the text is empty or has unmatched quotes.
+    """
+    try:
+        words = None if text is None else shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"launcher: container has unmatched quotes: {text}") from error
+    if words == []:
+        raise InputError('launcher: container must be a command such as "apptainer exec image.sif", not an empty text')
+    return words or []
 
 
 def _lines(name: str, value: Any) -> tuple[str, ...]:

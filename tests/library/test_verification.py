@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import signal
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,7 @@ def test_a_killed_reader_is_an_error_and_no_process_remains(seven):
     def children():
         return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
 
+    resource_tracker.ensure_running()  # a child of this process that stays, unlike the readers
     before = set(children())
 
     def kill(seen, right):

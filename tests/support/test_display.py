@@ -1,5 +1,6 @@
 """Representations at a prompt and in notebooks, and public names under tab completion."""
 
+import inspect
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -111,7 +112,7 @@ def test_public_names_are_listed_before_they_are_imported():
 
 def test_the_docstring_of_the_recipe_explains_its_fields():
     for name in ds.Recipe().to_dict():
-        assert f"\n        {name}: " in ds.Recipe.__doc__
+        assert f"\n    {name}: " in inspect.getdoc(ds.Recipe)
 
 
 @pytest.mark.parametrize("errors", [[20, None, 25], np.array([20, np.nan, 25]), pd.Series([20.0, None, 25])])

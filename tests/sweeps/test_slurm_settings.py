@@ -37,6 +37,8 @@ def test_time_limits_are_read_as_in_slurm(time, minutes):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"container": "apptainer exec 'image"}, "container has unmatched quotes: apptainer exec 'image"),
+        ({"container": " "}, "container must be a command such as .*apptainer exec image.sif.*, not an empty text"),
         ({"time": 1}, "time is 1 minutes, but SLURM warns a task 15 s .* it must be at least 2 minutes"),
         ({"time": 2, "signal_delay_s": 90}, "SLURM warns a task 90 s .* it must be at least 3 minutes"),
         ({"time": "soon"}, "time must be minutes or .*, not 'soon'"),
