@@ -12,7 +12,7 @@ RUN = $(VENV)/bin/python
 # More for the command: make demo ARGS="n=4 recipe.epochs=2"
 ARGS ?=
 SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt
-ORIGINALS = timm torchvision resnest
+ALONE = timm torchvision resnest mmengine segmentation-models-pytorch
 SLURM = slurm-wlm munge slurmdbd mariadb-server faketime
 BROWSER = chromium chromium-driver
 IN_BROWSER = tests/analysis/test_report_browser.py
@@ -73,8 +73,8 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/ready-dev: $(VENV)/ready
 	$(SETUP) --editable .[dev,docs,onnx]
-	@# Without what they depend on: torchvision asks for a build of torch of its own.
-	$(SETUP) --no-deps $(ORIGINALS)
+	@# Without what they depend on: torchvision asks for a build of torch of its own, mmengine for OpenCV.
+	$(SETUP) --no-deps $(ALONE)
 	@touch $@
 
 clean:

@@ -53,12 +53,12 @@ class BestNetworks(pd.DataFrame):
         best.folders = dict(folders)
         return best
 
-    def load(self, rank: int = 1, *, device: Any = "cpu") -> Any:
+    def load(self, rank: int = 1, **options: Any) -> Any:
         """Load a network as `designspace.load` does: the trained module, in evaluation mode.
 
         Args:
             rank: rank in this table, from 1.
-            device: device of the module.
+            options: options of `designspace.load`, such as ``device`` or ``features=True``.
 
         Raises:
             InputError: the rank is out of range, or the results were not read from a run folder and have no weights.
@@ -75,4 +75,4 @@ class BestNetworks(pd.DataFrame):
                 "read one with Results.read(<folder of designspace.sample>)"
             )
         trial = f"{row['id']}-s{int(row['seed'])}" if "fresh" in self.columns else row["id"]
-        return designspace.load(self.folders[row["run"]], id=trial, device=device)
+        return designspace.load(self.folders[row["run"]], id=trial, **options)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 
@@ -14,8 +15,10 @@ from designspace import data
 from designspace.data.data_source import data_of
 from designspace.library.facts import ImageFacts, describe_count, trained_info
 from designspace.library.saved import fill_model, is_model_folder, read_model
-from designspace.models import AnyNet
+from designspace.models import AnyNet, Backbone
 from designspace.models.info import OWN_LICENCE, SeedMeans, Selection
+from designspace.models.norms import freeze_norms
+from designspace.models.zoo import rebuild
 from designspace.networks.network import Network
 from designspace.spaces.population import Population
 from designspace.support.checks import whole
@@ -31,9 +34,41 @@ from designspace.trials.trial_folder import TrialState
 log = logging.getLogger(__name__)
 
 
+@overload
 def load(
-    path: str | Path, *, rank: int | None = None, id: str | None = None, device: str | torch.device = "cpu"
-) -> AnyNet:
+    path: str | Path,
+    *,
+    features: Literal[False] = ...,
+    rank: int | None = ...,
+    id: str | None = ...,
+    device: str | torch.device = ...,
+    **options: Any,
+) -> AnyNet: ...
+
+
+@overload
+def load(
+    path: str | Path,
+    *,
+    features: Literal[True],
+    rank: int | None = ...,
+    id: str | None = ...,
+    device: str | torch.device = ...,
+    **options: Any,
+) -> Backbone: ...
+
+
+def load(
+    path: str | Path,
+    *,
+    rank: int | None = None,
+    id: str | None = None,
+    device: str | torch.device = "cpu",
+    features: bool = False,
+    out_indices: Sequence[int] | None = None,
+    frozen_norm: bool = False,
+    **options: Any,
+) -> AnyNet | Backbone:
     """Load a trained network from a run folder, or from a model folder that ``designspace.export`` wrote.
 
     The module's attribute ``weights`` describes how images (N, C, H, W) must be prepared (``weights.preset``), and its
@@ -48,16 +83,23 @@ def load(
         id: id of the network, instead of a rank; if it was trained with several seeds, the first seed of its ranking is
             loaded. Or the key of one trial, such as ``60e881614052-s1``. For run folders only.
         device: device of the module.
+        features: return a `Backbone`, which maps images to the feature maps of the stages instead of logits.
+        out_indices: indices of the maps, with ``features``; None for all.
+        frozen_norm: make batch-norms constant (`designspace.models.norms.FrozenBatchNorm2d`).
+        options: options of `AnyNet` that do not change the weights: ``output_stride``, ``drop_path``, ``drop_block``,
+            ``dropout``, ``checkpointing``.
 
     Returns:
         The module, in evaluation mode.
 
     Raises:
-        InputError: the path is not such a folder, the rank or id does not exist, or its trial is not done; the error
-            says what exists.
+        InputError: the path is not such a folder, the rank or id does not exist, its trial is not done, or an option
+            does not exist; the error says what exists.
         RunError: a file is missing or damaged.
     """
     path = Path(path)
+    if out_indices is not None and not features:
+        raise InputError("out_indices chooses feature maps of a backbone: add features=True")
     if is_model_folder(path):
         if rank is not None or id is not None:
             raise InputError(f"{path} is a model folder with a single model: leave out rank and id")
@@ -68,8 +110,13 @@ def load(
         raise InputError(
             f"{path} is neither a run folder (of designspace.sample) nor a model folder (of designspace.export)"
         )
+    if options:
+        model = rebuild(model, **options)
+    if frozen_norm:
+        freeze_norms(model)
+    module = Backbone(model, out_indices).eval() if features else model
     try:
-        return model.to(device)
+        return module.to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from designspace.models.anynet import AnyNet, stem_stride
+from designspace.models.norms import freeze_norms
+from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
 
@@ -81,6 +83,19 @@ class Backbone(nn.Module):
         self.out_indices = tuple(indices)
         self.weights = model.weights
 
+    def freeze(self, parts: int) -> Backbone:
+        """Make the first parts of the network constant: the stem is the first, then each stage is one.
+
+        Their weights are not trained, and their batch-norms become `designspace.models.norms.FrozenBatchNorm2d`, whose
+        weights have the same names. Returns the backbone.
+
+        Raises:
+            InputError: there are fewer parts.
+        """
+        for module in [self.stem, *self.stages][: whole("frozen_stages", parts, 0, 1 + len(self.stages))]:
+            freeze_norms(module).requires_grad_(False)
+        return self
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map images (N, in_channels, H, W) to feature maps (N, channels, H', W')."""
         maps = []
@@ -97,6 +112,13 @@ class Backbone(nn.Module):
             x = stage(x)
             maps.append(x)
         return [maps[index] for index in self.out_indices]
+
+
+def pyramid_indices(model: AnyNet) -> list[int]:
+    """Return the indices of the stages whose maps make a feature pyramid: the last one of each size."""
+    stages = _features(model)[1:]
+    last = {feature.reduction: feature.index for feature in stages}
+    return sorted(last.values())
 
 
 def _features(model: AnyNet) -> list[Feature]:

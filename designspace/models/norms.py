@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
+from designspace.support.errors import unknown
+
 
 @contextlib.contextmanager
 def no_statistics_updates(modules: Iterable[nn.Module]) -> Iterator[None]:
@@ -60,6 +62,25 @@ class FrozenBatchNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """Return the width as text."""
         return f"{len(self.weight)}"
+
+
+NORMS = ("batch", "sync", "frozen")
+"""Kinds of batch-norm: of each device's images; of all devices' (``SyncBatchNorm``); with constants."""
+
+
+def convert_norms(module: nn.Module, kind: str) -> nn.Module:
+    """Make every batch-norm of a module one of `NORMS`, and return the module. Names of weights stay the same.
+
+    Without a process group, synchronised batch-norms compute what ordinary ones compute, on any device.
+
+    Raises:
+        InputError: the kind does not exist.
+    """
+    if kind not in NORMS:
+        raise unknown("norm", kind, NORMS)
+    if kind == "sync":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call, no-any-return]
+    return freeze_norms(module) if kind == "frozen" else module
 
 
 def freeze_norms(module: nn.Module) -> nn.Module:

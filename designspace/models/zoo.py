@@ -91,7 +91,7 @@ def create_model(
         raise InputError("out_indices chooses feature maps of a backbone: add features=True")
     if isinstance(out_indices, int | str):
         raise InputError(f"out_indices must be a list of indices, such as [{out_indices}], not {out_indices!r}")
-    model = _build(network, options)
+    model = build(network, options)
     if pretrained is not False and pretrained is not None:
         _load_pretrained(model, catalog.canonical_name(name), pretrained, sha256)
     elif sha256:
@@ -101,8 +101,22 @@ def create_model(
     return Backbone(model, out_indices) if features else model
 
 
-def _build(network: Network, options: dict[str, Any]) -> AnyNet:
-    """Build the module.
+def rebuild(model: AnyNet, **options: Any) -> AnyNet:
+    """Return a module with the same weights and other options of `AnyNet`, such as ``output_stride``.
+
+    Its device and mode are those of ``model``; options that are not given have their defaults.
+
+    Raises:
+        InputError: an option does not exist or is out of range.
+    """
+    rebuilt = build(model.network, options)
+    rebuilt.load_state_dict(model.state_dict())
+    rebuilt.weights = model.weights
+    return rebuilt.to(next(model.parameters()).device).train(model.training)
+
+
+def build(network: Network, options: dict[str, Any]) -> AnyNet:
+    """Build a module with options of `AnyNet`.
 
     Raises:
         InputError: an option does not exist; the error suggests the closest one.
