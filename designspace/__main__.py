@@ -11,7 +11,7 @@ from pathlib import Path
 GROUPS = {
     "a whole study": ("explore",),
     "step by step": ("plan", "prepare", "sample", "launch", "status", "analyze", "retrain"),
-    "one network": ("train", "verify", "export"),
+    "one network": ("train", "verify", "predict", "export"),
     "maintenance of runs": ("collect", "retry", "cancel", "clean"),
 }
 """Title -> commands, in the order in which they are used."""

@@ -15,6 +15,7 @@ from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.listing import describe_left_out
+from designspace.library.per_class import CLASS_HEADER, class_errors, worst, write_details
 from designspace.library.saved import is_model_folder, read_description
 from designspace.library.verdict import differences, published_top1, verdict
 from designspace.library.verification import (
@@ -57,6 +58,7 @@ class Options(app.Options):
     crop: int | None
     resize: int | None
     interpolation: str | None
+    details: Path | None
     images: int | None
     batch_size: Count
     workers: int | None
@@ -95,6 +97,12 @@ def run(options: Options) -> None:
     if weights:
         rows.append(("licence", weights.licence))
     print_table("", ("model", name), rows, texts=(0, 1))
+    per_class = class_errors(result.confusion, images.classes or range(images.num_classes))
+    if len(per_class) > 2:
+        print()
+        print_table("classes with the highest error", CLASS_HEADER, worst(per_class), texts=(0, 3))
+    if options.details is not None:
+        write_details(options.details, result.confusion, images.classes or range(images.num_classes))
     if weights and (figure := published_top1(name, weights)):
         print(f"\n{verdict(result, figure, options.tolerance, differences(result, images, preset, default_preset))}")
     if result.unreadable:

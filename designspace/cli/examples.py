@@ -41,6 +41,11 @@ EXAMPLES = {
         "model=runs/best data=fashion_mnist",
         "model=resnest50 data=/data/imagenet/val",
     ),
+    "predict": (
+        "model=runs/small images=photos",
+        "model=resnest50 images=cat.jpg top=5",
+        "model=best images=photos to=photos.csv",
+    ),
     "export": ("run=runs/small to=best", "run=runs/small rank=2 to=second onnx=true", "model=resnest50 to=resnest50"),
     "collect": ("run=runs/small", "run=runs/whole 'others=[/mnt/a/x,/mnt/b/x]'", "run=runs/small others=/mnt/a/run"),
     "retry": ("run=runs/small", 'run=runs/small reason="out of memory"', "run=runs/small trial=60e881614052"),

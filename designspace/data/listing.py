@@ -50,20 +50,21 @@ class Listing:
     def __init__(self, path: Path) -> None:
         self.images: dict[str, list[str]] = {}
         """The paths of the images of each class, in order; the classes are in no particular order."""
-        self.left_out: Counter[str] = Counter()
+        walk = _Walk()
+        self.left_out = walk.left_out
         """Number of files of each kind that are not images; a kind is a suffix such as ``.heic``, or a description."""
         self._inodes: dict[str, list[int]] = {}
         """The inodes of `images`."""
         top = os.path.realpath(path)
         for entry in _entries(path):
             if not _is_folder(entry):
-                if self._is_image(entry):
+                if walk.is_image(entry):
                     self.left_out[BESIDE_CLASSES] += 1
             elif not _is_hidden(entry.name):
                 if _is_at_or_above(os.path.realpath(entry.path), top):
                     self.left_out[LINKS_ABOVE] += 1
                 else:
-                    images = list(self._images_below(entry.path))
+                    images = list(walk.images(entry.path))
                     self.images[entry.name] = [image.path for image in images]
                     self._inodes[entry.name] = [_inode(image) for image in images]
 
@@ -78,7 +79,24 @@ class Listing:
         # Inodes are unique only within one file system.
         return [(first, second) for first, second in pairs if Path(first).samefile(second)]
 
-    def _images_below(self, folder: str) -> Iterator[os.DirEntry[str]]:
+
+def images_below(folder: Path) -> tuple[list[str], Counter[str]]:
+    """Return the paths of all images in a folder and below it, in order, and the number of other files of each kind.
+
+    Raises:
+        RunError: a folder cannot be read.
+    """
+    walk = _Walk()
+    return [entry.path for entry in walk.images(str(folder))], walk.left_out
+
+
+class _Walk:
+    """A walk through folders that finds images, and counts the other files by their kind."""
+
+    def __init__(self) -> None:
+        self.left_out: Counter[str] = Counter()
+
+    def images(self, folder: str) -> Iterator[os.DirEntry[str]]:
         """Yield the images in a folder and below it in order, visiting each folder once."""
         visited = set()
         pending = [folder]
@@ -91,7 +109,7 @@ class Listing:
             folders = []
             for entry in _entries(folder):
                 if not _is_folder(entry):
-                    if self._is_image(entry):
+                    if self.is_image(entry):
                         yield entry
                 elif entry.is_symlink() and _is_at_or_above(os.path.realpath(entry.path), real):
                     self.left_out[LINKS_ABOVE] += 1  # the class would contain the images of all classes
@@ -99,7 +117,7 @@ class Listing:
                     folders.append(entry.path)
             pending += reversed(folders)
 
-    def _is_image(self, entry: os.DirEntry[str]) -> bool:
+    def is_image(self, entry: os.DirEntry[str]) -> bool:
         """Return whether a file is an image by its name; count any other file in `left_out`."""
         name = entry.name.lower()
         if name in _SYSTEM_FILES or name == ".ds_store" or name.startswith("._"):

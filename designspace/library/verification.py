@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from designspace.data.augment import normalise
@@ -38,6 +40,8 @@ class Verification:
     images: int
     unreadable: tuple[str, ...] = ()
     """Paths and problems of the images that were left out."""
+    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64), compare=False, repr=False)
+    """Shape (classes, classes): the number of images of each class (row) that the model takes for each (column)."""
 
 
 def verify(
@@ -69,18 +73,51 @@ def verify(
         RunError: the model returns NaN, no image can be read, memory ran out, or a process that reads images was
             killed.
     """
-    batch_size = whole("batch_size", batch_size, 1)
-    workers = None if workers is None else whole("workers", workers, 0)
     preset = preset_for(images) if preset is None else preset
     network = model.network if isinstance(model, AnyNet) else None  # other modules do not describe their classes
     if network is not None:
         images = match_classes(images, network, known_classes(model))
-    _check_channels(network, images, preset)
+    count = images.num_classes
+    confusion = np.zeros((count, count), np.int64)
+    among_five = 0
+    unreadable: list[str] = []
+    for batch, logits in logits_of(model, images, preset, device=device, batch_size=batch_size, workers=workers):
+        unreadable += batch.unreadable
+        if len(batch.labels):
+            labels = batch.labels.to(logits.device)
+            ranks = _ranks(logits, labels, count)
+            among_five += int((ranks < 5).sum())
+            guesses = torch.where(ranks < 1, labels, logits.argmax(1))
+            confusion += np.bincount((labels * count + guesses).cpu().numpy(), minlength=count**2).reshape(count, count)
+        if on_batch:
+            on_batch(int(confusion.sum()) + len(unreadable), int(confusion.trace()))
+    seen = int(confusion.sum())
+    if not seen:
+        raise RunError(f"none of {len(unreadable)} images can be read; the first: {unreadable[0]}")
+    return Verification(
+        100 * int(confusion.trace()) / seen, 100 * among_five / seen, seen, tuple(unreadable), confusion
+    )
+
+
+def logits_of(
+    model: nn.Module,
+    images: ImageFolder | ImageData,
+    preset: Preset,
+    *,
+    device: str | torch.device | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield batches of images with the model's logits (n, number of classes) in float32, on the device.
+
+    Arguments and errors are those of `verify`. Afterwards the module is on the device and in evaluation mode.
+    """
+    batch_size = whole("batch_size", batch_size, 1)
+    workers = None if workers is None else whole("workers", workers, 0)
+    _check_channels(model.network if isinstance(model, AnyNet) else None, images, preset)
     device = choose_device(device)
     model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean, std = (torch.tensor(v, device=device).mul_(255).view(-1, 1, 1) for v in (preset.mean, preset.std))
-    seen = first = among_five = 0
-    unreadable: list[str] = []
     # By default the convolutions of newer GPUs round their inputs to ten bits ("TF32"), which is disabled here.
     with (
         closing(_batches(images, preset, batch_size, workers)) as source,
@@ -90,18 +127,8 @@ def verify(
         torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
     ):
         for batch in source:
-            unreadable += batch.unreadable
-            if len(batch.labels):
-                logits = model(normalise(batch.images.to(device), mean, std))
-                ranks = _ranks(logits, batch.labels.to(device), images.num_classes)
-                first += int((ranks < 1).sum())
-                among_five += int((ranks < 5).sum())
-                seen += len(ranks)
-            if on_batch:
-                on_batch(seen + len(unreadable), first)
-    if not seen:
-        raise RunError(f"none of {len(unreadable)} images can be read; the first: {unreadable[0]}")
-    return Verification(100 * first / seen, 100 * among_five / seen, seen, tuple(unreadable))
+            has_images = bool(len(batch.labels))
+            yield batch, model(normalise(batch.images.to(device), mean, std)) if has_images else torch.empty(0)
 
 
 def preset_for(

@@ -76,6 +76,10 @@ class AnyNet(nn.Module):
                 if isinstance(module, Block):
                     module.zero_init_residual()
 
+    def parts(self) -> list[nn.Module]:
+        """Return the stem, each stage, and the head, in order."""
+        return [self.stem, *self.stages, self.head]
+
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
         logits: Tensor = self.head(self.stages(self.stem(x)))

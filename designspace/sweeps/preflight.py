@@ -105,6 +105,12 @@ def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None =
             f"choose recipe.batch_size={max(1, batch // recipe.devices) * recipe.devices}, or fewer devices"
         )
     if recipe.trainer is None:  # a custom trainer may train something else
+        parts = 1 + len(networks.stages)
+        if recipe.frozen_stages > parts:
+            raise InputError(
+                f"recipe.frozen_stages={recipe.frozen_stages}, but stem and stages are {parts} parts: it must be at "
+                f"most {parts}"
+            )
         _check_norms(recipe, networks, recipe.crop_size or shape.size, batch)
     return Images(shape, train, recipe.test_images or counts.test, batch)
 

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from designspace.training.device_data import DeviceData, on_device
 from designspace.training.evaluation import evaluate, heldout_error
 from designspace.training.failures import Diverged, Interrupted
 from designspace.training.feed import Feed
+from designspace.training.frozen import frozen_parts
 from designspace.training.memory import PeakMemory
 from designspace.training.optimiser import learning_rate
 from designspace.training.shard import ALONE, Shard
@@ -146,10 +147,11 @@ def train_part(
     with contextlib.ExitStack() as stack:
         if recipe.sync_norm and shard.world > 1:
             stack.enter_context(shared_norms(model))
+        frozen = stack.enter_context(frozen_parts(model, recipe))
         if images.device.type == "cpu":
             cpu.keep_freed_memory()
             stack.enter_context(cpu.fused(model))
-        training = _Training(State(model, recipe), recipe, images, shard, name, seed)
+        training = _Training(State(model, recipe), recipe, images, shard, name, seed, frozen)
         try:
             before, history = training.run(checkpoint, on_epoch, should_stop)
         finally:
@@ -162,9 +164,18 @@ def train_part(
 class _Training:
     """One device's part of a training, with the state that persists between epochs."""
 
-    def __init__(self, state: State, recipe: Recipe, data: DeviceData, shard: Shard, name: str, seed: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        recipe: Recipe,
+        data: DeviceData,
+        shard: Shard,
+        name: str,
+        seed: int,
+        frozen: Sequence[nn.Module],
+    ) -> None:
         self._state, self._recipe, self._data, self._shard = state, recipe, data, shard
-        self._name, self._seed = name, seed
+        self._name, self._seed, self._frozen = name, seed, frozen
         self._feed = Feed(data, recipe, shard)
         self._drop_generator = torch.Generator(data.device)
         """Generator for dropout, drop-path and drop-block."""
@@ -185,7 +196,7 @@ class _Training:
             on_epoch(history)
         restored = len(history)
         # Only after the weights are restored, because all devices start with those of the first one.
-        self._step = Step(self._state, self._shard.parallel(self._state.model), self._recipe)
+        self._step = Step(self._state, self._shard.parallel(self._state.model), self._recipe, self._frozen)
         if restored < self._recipe.epochs:
             self._capture(self._recipe.epochs - restored)
         for number in range(restored + 1, self._recipe.epochs + 1):

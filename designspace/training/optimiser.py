@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
+from designspace.models.anynet import AnyNet
+from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
 
 
@@ -25,17 +28,42 @@ class SGD(torch.optim.SGD):
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> SGD:
-    """Return the SGD of a recipe, with weight decay on the weights of convolutions and linear layers only."""
-    # Those are the parameters of two or more dimensions; biases and the weights of batch-norm have one.
-    decayed = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
+    """Return the SGD of a recipe, for the parameters that require a gradient.
+
+    Weight decay is on the weights of convolutions and linear layers only. Each group has the key ``lr_scale``: its
+    learning rate relative to that of the recipe (see `Recipe.layer_decay`).
+
+    Raises:
+        InputError: ``layer_decay`` is below 1 for a module that is not an `AnyNet`, whose parts are not known.
+    """
+    groups: list[dict[str, Any]] = []
+    for part, scale in _scaled_parts(model, recipe):
+        # Those are the parameters of two or more dimensions; biases and the weights of batch-norm have one.
+        trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        decayed = [parameter for parameter in trained if parameter.dim() >= 2]
+        others = [parameter for parameter in trained if parameter.dim() < 2]
+        rate = {"lr": recipe.lr * scale, "lr_scale": scale}
+        groups += [
+            {"params": decayed, "weight_decay": recipe.weight_decay, **rate},
+            {"params": others, "weight_decay": 0.0, **rate},
+        ]
     return SGD(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        [group for group in groups if group["params"]],
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         fused=True,  # one call for all parameters, because there are hundreds of small ones
     )
+
+
+def _scaled_parts(model: nn.Module, recipe: Recipe) -> list[tuple[nn.Module, float]]:
+    """Return the modules whose parameters have a common learning rate, each with that relative to the recipe's."""
+    if recipe.layer_decay == 1:
+        return [(model, 1.0)]
+    if not isinstance(model, AnyNet):
+        raise InputError("recipe: layer_decay below 1 is for an AnyNet, whose stem, stages and head are known")
+    parts = model.parts()
+    return [(part, recipe.layer_decay ** (len(parts) - 1 - number)) for number, part in enumerate(parts)]
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

@@ -44,9 +44,8 @@ class State:
         """Whether the layout was chosen by measurement; otherwise it is the default."""
         if self.device.type == "cuda":
             # A captured step reads its learning rate from memory.
-            rate = torch.tensor(recipe.lr, dtype=torch.float32, device=self.device)
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=self.device)
         # torch initialises momentum with the first gradient. Starting with zeros has the same effect without a special
         # first step, which a captured step cannot have, and works if a too large loss scale skips the first step.
         if recipe.momentum and (self.device.type == "cuda" or self.scaler is not None):
@@ -63,10 +62,11 @@ class State:
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the next step, without synchronising with a GPU."""
         for group in self.optimiser.param_groups:
+            scaled = rate * group["lr_scale"]
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-                return  # all groups share it
-            group["lr"] = rate
+                group["lr"].fill_(scaled)
+            else:
+                group["lr"] = scaled
 
     def lay_out(self, layout: Layout) -> None:
         """Change all tensors to a layout. Their values are kept; the gradients are removed."""
@@ -131,10 +131,10 @@ class State:
             self.lay_out(Layout(**state["layout"]))
             self.is_tuned = True
         self.model.load_state_dict(state["model"])
-        rate = self.optimiser.param_groups[0]["lr"]
+        kept = [(group["lr"], group["lr_scale"]) for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for group, (rate, scale) in zip(self.optimiser.param_groups, kept, strict=True):
+            group["lr"], group["lr_scale"] = rate, scale  # earlier versions wrote no scale
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.scaler is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,11 @@ class Step:
         state: the state that the step changes.
         model: the state's module, or its wrapper (see `Shard.parallel`).
         recipe: the recipe.
+        frozen: parts of the module that stay in evaluation mode (see `training.frozen`).
     """
 
-    def __init__(self, state: State, model: nn.Module, recipe: Recipe) -> None:
-        self.state, self._model, self._recipe = state, model, recipe
+    def __init__(self, state: State, model: nn.Module, recipe: Recipe, frozen: Sequence[nn.Module] = ()) -> None:
+        self.state, self._model, self._recipe, self._frozen = state, model, recipe, frozen
         self.loss = torch.zeros((), dtype=torch.float64, device=state.device)
         """Sum of the batches' mean losses since `begin`."""
         self.wrong = torch.zeros((), dtype=torch.int64, device=state.device)
@@ -34,6 +36,8 @@ class Step:
     def begin(self) -> None:
         """Begin an epoch: set training mode and reset the sums."""
         self._model.train()
+        for part in self._frozen:
+            part.eval()
         self.loss.zero_()
         self.wrong.zero_()
 

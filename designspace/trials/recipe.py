@@ -63,6 +63,10 @@ class Recipe:
             `designspace.training.train`; None for that one.
         devices: number of devices that share each batch. Batch-norm sees the part of one device, so this changes the
             results (the papers trained on 8 GPUs with batches of 1024).
+        layer_decay: learning rate of the stem, and of each stage, relative to that of the part after it; the head has
+            the full rate. Below 1 for fine-tuning, where early layers should change less.
+        frozen_stages: parts that are not trained, and whose batch-norms keep their statistics: 1 for the stem, 2 also
+            for the first stage, and so on. For fine-tuning.
 
     Raises:
         InputError: a value is out of range, or values are not compatible.
@@ -105,6 +109,8 @@ class Recipe:
     sync_norm: bool = False
     trainer: str | None = None
     devices: int = 1
+    layer_decay: float = 1.0
+    frozen_stages: int = 0
 
     def __repr__(self) -> str:
         """Return the recipe with the fields that differ from their defaults."""
@@ -119,6 +125,7 @@ class Recipe:
             ("crop_padding", 0),
             ("heldout_images", 0),
             ("accumulate", 1),
+            ("frozen_stages", 0),
         )
         for name, low in (*whole_numbers, ("randaugment_ops", 1), ("devices", 1)):
             whole(f"recipe: {name}", getattr(self, name), low)
@@ -134,6 +141,7 @@ class Recipe:
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
             number(f"recipe: {name}", getattr(self, name), 0)
         number("recipe: randaugment_magnitude", self.randaugment_magnitude, 0)
+        number("recipe: layer_decay", self.layer_decay, 0, 1)
         for name in ("nesterov", "zero_init_residual", "flip", "sync_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"recipe: {name} must be true or false, not {getattr(self, name)!r}")
@@ -158,6 +166,8 @@ class Recipe:
             raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by {by}")
         if self.nesterov and not self.momentum:
             raise InputError("recipe: nesterov needs a momentum above 0")
+        if not self.layer_decay:
+            raise InputError("recipe: layer_decay must be above 0; frozen_stages chooses parts that are not trained")
         if not self.crop_area:
             raise InputError("recipe: crop_area must be above 0, and 1 for no random resized crop")
         if self.randaugment_magnitude > 30:

@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from interrupts import start_interruptible
@@ -75,8 +76,29 @@ def run_command(capsys, *arguments):
 
 
 def rows(output):
-    """Return key -> value for the rows of the table."""
-    return {line.split()[0]: line.partition(" ")[2].strip() for line in output.splitlines()}
+    """Return key -> value for the rows of the first table."""
+    return {line.split()[0]: line.partition(" ")[2].strip() for line in output.partition("\n\n")[0].splitlines()}
+
+
+def test_errors_by_class(capsys, folder, mine, tmp_path):
+    details = tmp_path / "details"
+    code, output, errors = run_command(capsys, f"model={mine}", f'data="{folder}"', f"details={details}")
+    assert code == 0, errors
+    confusion = pd.read_csv(details / "confusion.csv", index_col="class")
+    classes = pd.read_csv(details / "classes.csv", index_col="class")
+    names = [f"class {number}" for number in range(6)]
+    assert list(confusion.columns) == list(confusion.index) == list(classes.index) == names
+    counts = confusion.to_numpy()
+    assert (counts.sum(1) == 4).all()
+    assert list(classes["images"]) == [4] * 6
+    np.testing.assert_allclose(classes["error"], 100 * (1 - counts.diagonal() / 4))
+    assert f"{100 * counts.trace() / 24:.2f}%" == rows(output)["top-1"]
+    expected = measure(model(), ImageFolder.of(folder), PRESET, workers=0).confusion
+    assert (counts == expected).all()
+    table = output.partition("classes with the highest error\n")[2].splitlines()
+    assert table[0].split() == ["class", "images", "error,", "%", "most", "often", "taken", "for"]
+    assert len(table) == 6
+    assert run_command(capsys, f"model={mine}", f'data="{folder}"', f"details={details}")[0] == 0  # again
 
 
 def test_a_folder_of_class_folders_is_measured(capsys, folder, mine):
