@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from designspace.integrations.sources import load_weights_into, resolve_source
+from designspace.integrations.sources import load_weights_into, resolve_source, translate_keys
 from designspace.library.backbones import NetworkSource, find_model
 from designspace.models import Backbone
 from designspace.models.norms import convert_norms
@@ -51,7 +51,8 @@ NORM_TYPES = {"BN": "batch", "BN2d": "batch", "SyncBN": "sync", "MMSyncBN": "syn
 class AnyNet(Backbone, BaseModule):  # type: ignore[misc]
     """A backbone with the arguments of MMDetection's: images (N, C, H, W) -> a tuple of maps, the largest first.
 
-    The names of its weights are those of `designspace.models.AnyNet`. As usual in MMEngine, a module has random weights
+    The names of its weights are those of `designspace.models.AnyNet`; checkpoints of detectors with MMDetection's own
+    RegNet, ResNet or ResNeSt load nevertheless, and are converted. As usual in MMEngine, a module has random weights
     until `init_weights` is called, which a ``Runner`` does before training.
 
     Args:
@@ -133,6 +134,10 @@ class AnyNet(Backbone, BaseModule):  # type: ignore[misc]
             load_weights_into(self, self.source, self.source_weights)
         for config in pretrained:
             _load_pretrained(self, config)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        translate_keys(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         """Map images (N, C, H, W) to a tuple of feature maps (N, channels, H', W')."""

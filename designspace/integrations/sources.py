@@ -10,7 +10,7 @@ import torch
 
 from designspace.library.backbones import NetworkSource, find_model
 from designspace.models import AnyNet, Backbone
-from designspace.models.weights import SOURCES, load_layout, read_state_dict
+from designspace.models.weights import SOURCES, from_layout, load_layout, read_state_dict
 from designspace.models.zoo import Pretrained
 from designspace.networks.network import Network, Stem
 from designspace.networks.regnet import RegNetParameters
@@ -95,6 +95,29 @@ def load_weights_into(module: Backbone, source: str | Path | Network, weights: P
     with torch.no_grad():
         module.load_state_dict({key: state[key] for key in module.state_dict()})
     module.weights = model.weights
+
+
+def translate_keys(module: Backbone, state_dict: dict[str, Any], prefix: str) -> None:
+    """Give the weights of a backbone in a larger state dict our keys, in place, if they have those of another program.
+
+    So a checkpoint of a whole detector loads, whatever program's backbone it was trained with. It is meant for
+    ``_load_from_state_dict``.
+
+    Args:
+        module: the backbone.
+        state_dict: the state dict of the whole model, or of its part with the prefix.
+        prefix: prefix of the backbone's keys, such as ``backbone.``.
+
+    Raises:
+        InputError: the keys are those of no program, or of another network.
+    """
+    theirs = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+    if not theirs or any(key.startswith("stages.") for key in theirs):
+        return
+    ours, own = from_layout(theirs, module.network), module.state_dict()
+    for key in theirs:
+        del state_dict[f"{prefix}{key}"]
+    state_dict.update({f"{prefix}{key}": value for key, value in ours.items() if key in own})
 
 
 def is_file_name(weights: str | Path) -> bool:
