@@ -23,6 +23,7 @@ from designspace.models.norms import convert_norms
 from designspace.models.zoo import Pretrained
 from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
+from designspace.support.checks import whole
 from designspace.support.errors import InputError, suggest, unknown
 
 try:
@@ -98,7 +99,7 @@ class DesignSpaceBackbone(Backbone, Detectron2Backbone):  # type: ignore[misc]
         if weights:
             load_weights_into(self, source, weights)
         self.bgr = bgr
-        self.freeze(freeze_at)
+        self.freeze(whole("freeze_at", freeze_at, 0, 1 + len(self.stages)))
         convert_norms(self, NORMS[norm])
         features = self.feature_info.features
         strides = [stem_stride(self.network.stem), *(feature.reduction for feature in features[1:])]

@@ -293,7 +293,7 @@ def test_dilation(d2):
         ({"MODEL.RESNETS.NORM": "GN"}, "unknown norm 'GN'; choose from: BN, SyncBN, nnSyncBN, FrozenBN"),
         ({"MODEL.RESNETS.OUT_FEATURES": ["res6"]}, "unknown feature map 'res6'; .*choose from: stem, res2, res3"),
         ({"MODEL.RESNETS.OUT_FEATURES": []}, "out_features is empty"),
-        ({"MODEL.BACKBONE.FREEZE_AT": 7}, "frozen_stages must be a whole number from 0 to 5, not 7"),
+        ({"MODEL.BACKBONE.FREEZE_AT": 7}, "freeze_at must be a whole number from 0 to 5, not 7"),
         ({"MODEL.RESNETS.RADIX": 8, "MODEL.DESIGNSPACE.WEIGHTS": True}, "there are no published weights of Network"),
         ({"MODEL.BACKBONE.NAME": "build_designspace_backbone"}, "MODEL.DESIGNSPACE.NETWORK is missing"),
     ],

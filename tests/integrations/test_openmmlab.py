@@ -242,6 +242,22 @@ def test_files_at_addresses_of_mmengine(monkeypatch, runner):
     assert_has_weights_of(module, trained())
 
 
+def test_checkpoints_of_detectors_of_mmdetection_load(runner):
+    theirs = to_layout(Backbone(trained()).state_dict(), NETWORK, "mmdet")
+    checkpoint = {f"backbone.{key}": value for key, value in theirs.items()}
+    checkpoint["linear.bias"] = torch.ones(2)
+    for load in (runner.checkpoint.load_state_dict, lambda model, state, strict: model.load_state_dict(state, strict)):
+        model = Classifier({"type": "designspace.AnyNet", "network": ARCH, "weights": False})
+        load(model, dict(checkpoint), strict=False)
+        assert_has_weights_of(model.backbone, trained())
+        model = Classifier({"type": "designspace.AnyNet", "network": ARCH, "out_indices": (0, 1), "weights": False})
+        load(model, dict(checkpoint, **{"linear.weight": model.linear.weight.detach()}), strict=True)
+        del checkpoint["backbone.layer1.0.conv1.weight"]
+        with pytest.raises(InputError, match=r"missing: layer1\.0\.conv1\.weight"):
+            load(model, dict(checkpoint), strict=False)
+        checkpoint["backbone.layer1.0.conv1.weight"] = theirs["layer1.0.conv1.weight"]
+
+
 def test_other_initialisations_are_those_of_mmengine():
     module = build(init_cfg={"type": "Constant", "layer": "Conv2d", "val": 0.5}, norm_eval=False)
     module.init_weights()
