@@ -138,6 +138,9 @@ def test_weights_in_files_and_checkpoints_of_detectors(d2, network, layout, tmp_
     assert result.unexpected_keys == []
     assert not any("stages" in key or "stem" in key for key in result.missing_keys if not key.endswith("tracked"))
     assert_has_weights_of(pyramid.bottom_up, model)
+    direct = d2.DesignSpaceBackbone(network, out_features=STAGES)
+    direct.load_state_dict(theirs)  # strictly
+    assert_has_weights_of(direct, model)
     again = stand_in.FPN(d2.DesignSpaceBackbone(network, out_features=STAGES), STAGES, 8)
     again.load_state_dict(pyramid.state_dict())
     assert_has_weights_of(again.bottom_up, model)

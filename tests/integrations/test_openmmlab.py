@@ -321,7 +321,7 @@ def test_a_runner_trains_it_and_its_checkpoint_opens_here(tmp_path, runner):
         train_cfg={"by_epoch": True, "max_epochs": 12},
         default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 12}, "logger": None},
         custom_hooks=[Recorder()],
-        default_scope="designspace",
+        default_scope="mmengine",
         log_level="ERROR",
         experiment_name=tmp_path.name,
     )
