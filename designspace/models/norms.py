@@ -47,7 +47,7 @@ class FrozenBatchNorm2d(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> None:
         super().__init__()
         self.eps = norm.eps
         for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
@@ -86,7 +86,7 @@ def convert_norms(module: nn.Module, kind: str) -> nn.Module:
 def freeze_norms(module: nn.Module) -> nn.Module:
     """Replace every batch-norm of a module by a `FrozenBatchNorm2d`, and return the module."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, nn.BatchNorm2d | nn.SyncBatchNorm):
             setattr(module, name, FrozenBatchNorm2d(child))
         else:
             freeze_norms(child)

@@ -73,6 +73,15 @@ def test_frozen_parts_are_not_trained_and_keep_their_statistics():
         assert torch.equal(value, before[name]) == (name in frozen or not name.endswith(("mean", "var", "tracked")))
 
 
+@pytest.mark.parametrize("kind", ["batch", "sync"])
+def test_frozen_parts_are_constant_with_every_kind_of_norm(kind):
+    module = backbone(NETWORK, norm=kind, frozen_stages=1).train()
+    module(IMAGES)
+    expected = AnyNet(NETWORK).state_dict()
+    for name, value in module.stem.state_dict().items():
+        assert torch.equal(value, expected[f"stem.{name}"])
+
+
 @pytest.mark.parametrize("kind", ["batch", "sync", "frozen"])
 def test_kinds_of_norms_keep_names_and_work_on_one_device(kind):
     module = backbone(NETWORK, norm=kind)

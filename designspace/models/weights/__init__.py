@@ -7,6 +7,7 @@
 from designspace.models.weights.adapt import adapt_weights
 from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert
+from designspace.models.weights.layouts import from_layout, load_layout, supported_layouts, to_layout
 from designspace.models.weights.loading import Weights, load_weights
 from designspace.models.weights.published import WeightFile, available, find_weights
 
@@ -18,6 +19,10 @@ __all__ = [
     "available",
     "convert",
     "find_weights",
+    "from_layout",
+    "load_layout",
     "load_weights",
     "read_state_dict",
+    "supported_layouts",
+    "to_layout",
 ]

@@ -1,27 +1,22 @@
-"""Key maps between published state dicts and ours: one-to-one, for every key of both."""
+"""Key maps between the state dicts of published networks and ours: one-to-one, for every key of both."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from designspace.models.anynet import AnyNet
+from designspace.models.weights import layouts
 from designspace.models.weights.adapt import CLASSIFIER
-from designspace.models.weights.names import FAMILIES, Names
-from designspace.models.weights.wrappers import strip_prefix
+from designspace.models.weights.layouts import COUNTER, SOURCES, list_some, wrong_shapes
+from designspace.models.weights.names import Names
 from designspace.networks import catalog
-from designspace.support.errors import InputError, unknown
+from designspace.support.errors import InputError
 
-SOURCES = ("designspace", "resnest", "gluon", "pycls", "timm", "torchvision")
-"""Sources whose keys are supported: our code; the ResNeSt authors' torch and Gluon code; pycls; timm; torchvision."""
-MAX_LISTED_KEYS = 5
-"""Number of keys of each kind (missing, surplus, of a wrong shape) that an error lists before it counts the others."""
-_COUNTER = ".num_batches_tracked"
+__all__ = ["SOURCES", "convert", "detect", "infer_sizes", "key_map", "shapes", "sources", "without_prefix"]
 
 
 def convert(
@@ -67,14 +62,13 @@ def key_map(name: str, source: str) -> dict[str, str]:
     Raises:
         InputError: the network does not exist, or the source has no such model.
     """
-    name = catalog.canonical_name(name)
-    names = _names(name, source)
-    return {key: key if names is None else _translate(key, names) for key in shapes(name)}
+    _names(name, source)
+    return dict(layouts.key_map_of(catalog.get(name), source))
 
 
 def sources(name: str) -> list[str]:
     """Return those of `SOURCES` that have a model of this network."""
-    return [source for source in SOURCES if source == "designspace" or source in FAMILIES[_family(name)]]
+    return layouts.supported_layouts(catalog.get(name))
 
 
 def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
@@ -91,7 +85,7 @@ def detect(state_dict: Mapping[str, Tensor], name: str) -> str:
         expected = set(names.values())
         if keys.isdisjoint(names[key] for key in CLASSIFIER):  # of a model that returns features
             expected -= {names[key] for key in CLASSIFIER}
-        required = {key for key in expected if not key.endswith(_COUNTER)}
+        required = {key for key in expected if not key.endswith(COUNTER)}
         differences[source] = len(required - keys) + len(keys - expected)
     best = min(differences, key=lambda source: differences[source])
     if differences[best]:
@@ -116,64 +110,27 @@ def infer_sizes(state_dict: Mapping[str, Tensor], name: str, source: str) -> tup
 @functools.cache
 def shapes(name: str, num_classes: int = 1000, in_channels: int = 3) -> Mapping[str, tuple[int, ...]]:
     """Return the keys and shapes of our state dict for a published network with these classes and channels."""
-    network = dataclasses.replace(catalog.get(name), num_classes=num_classes, in_channels=in_channels)
-    with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in AnyNet(network).state_dict().items()}
+    return layouts.shapes_of(dataclasses.replace(catalog.get(name), num_classes=num_classes, in_channels=in_channels))
 
 
 def without_prefix(state_dict: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
-    """Return the tensors without the prefix of their keys; see `designspace.models.weights.wrappers.strip_prefix`."""
-    return strip_prefix(state_dict, name, _layouts(catalog.canonical_name(name)))
-
-
-@functools.cache
-def _layouts(name: str) -> tuple[Mapping[str, None], ...]:
-    """Return each source's required keys of a network, in order: all except those of classifier and counters."""
-    maps = (key_map(name, source) for source in sources(name))
-    return tuple(
-        {theirs: None for ours, theirs in names.items() if ours not in CLASSIFIER and not ours.endswith(_COUNTER)}
-        for names in maps
-    )
+    """Return the tensors without the prefix of their keys; see `designspace.models.weights.layouts.without_prefix`."""
+    return layouts.without_prefix(state_dict, catalog.get(name), name)
 
 
 def _names(name: str, source: str) -> Names | None:
     """Return the source's names of the modules; None for our own."""
-    if source not in SOURCES:
-        raise unknown("source of weights", source, SOURCES)
-    if source == "designspace":
-        return None
-    family = FAMILIES[_family(name)]
-    if source not in family:
-        raise InputError(f"{source} has no model of {name}; choose from: {', '.join(family)}")
-    return family[source]
-
-
-def _family(name: str) -> str:
-    """Return the family of a network: ``regnet``, ``resnet`` (also for ResNeXt) or ``resnest``."""
-    name = catalog.canonical_name(name)
-    return next(family for family in ("regnet", "resnest", "resnet") if name.startswith(family.removesuffix("et")))
+    network = catalog.get(name)
+    if source in SOURCES and source not in layouts.supported_layouts(network):
+        others = ", ".join(other for other in layouts.supported_layouts(network) if other != "designspace")
+        raise InputError(f"{source} has no model of {catalog.canonical_name(name)}; choose from: {others}")
+    return layouts.find_names(network, source)
 
 
 def _is_bgr(name: str, source: str) -> bool:
     """Return whether the source's weights expect images in the order blue, green, red."""
     names = _names(name, source)
     return names is not None and names.bgr
-
-
-def _translate(key: str, names: Names) -> str:
-    """Return the source's key for one of ours."""
-    module, leaf = key.rsplit(".", 1)
-    if module.endswith("norm"):
-        leaf = names.norm_leaves.get(leaf, leaf)
-    if module == "head.classifier":
-        return f"{names.classifier}.{leaf}"
-    if module in names.stem:
-        return f"{names.stem[module]}.{leaf}"
-    match = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.+)", module)
-    assert match is not None, key
-    stage, block = int(match[1]), int(match[2])
-    prefix = names.block.format(stage1=stage + 1, block=block, block1=block + 1)
-    return f"{prefix}.{names.inside[match[3]]}.{leaf}"
 
 
 def _list_problems(
@@ -183,30 +140,14 @@ def _list_problems(
     tensors = without_prefix(state_dict, name)
     names = _names(name, source)
     expected = {theirs: our_shapes[ours] for ours, theirs in key_map(name, source).items() if ours in our_shapes}
-    optional = {key for key in expected if key.endswith(_COUNTER)}
+    optional = {key for key in expected if key.endswith(COUNTER)}
     allowed = expected.keys() if names is None or names.counts_batches else expected.keys() - optional
     problems = {
         "missing": [key for key in expected if key not in tensors and key not in optional],
         "surplus": [str(key) for key in tensors if key not in allowed],
-        "wrong": list(_wrong_shapes(tensors, expected)),
+        "wrong": list(wrong_shapes(tensors, expected)),
     }
-    return "; ".join(f"{kind}: {_list_some(texts)}" for kind, texts in problems.items() if texts)
-
-
-def _wrong_shapes(tensors: Mapping[str, object], expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """Yield a text for each value that is not a tensor of the expected shape."""
-    for key, shape in expected.items():
-        value = tensors.get(key)
-        if value is not None and not isinstance(value, Tensor):
-            yield f"{key} is not a tensor but of type {type(value).__name__}"
-        elif value is not None and tuple(value.shape) != shape:
-            yield f"{key} has shape {tuple(value.shape)}, not {shape}"
-
-
-def _list_some(texts: list[str]) -> str:
-    """Return the first texts, and the number of the others."""
-    more = f" and {len(texts) - MAX_LISTED_KEYS:,} more" if len(texts) > MAX_LISTED_KEYS else ""
-    return ", ".join(texts[:MAX_LISTED_KEYS]) + more
+    return "; ".join(f"{kind}: {list_some(texts)}" for kind, texts in problems.items() if texts)
 
 
 def _suggest_twin(name: str, source: str) -> str:

@@ -37,6 +37,11 @@ ABSENT = {
 }
 
 
+def is_bgr(name, source):
+    """Return whether the source's weights are for blue, green, red: pycls's, and RegNets that were made of them."""
+    return source == "pycls" or (name.startswith("regnet") and source in ("mmdet", "detectron2"))
+
+
 def as_source(name, source, counters=True):
     """Return a state dict with the source's keys; each tensor repeats a unique number without further memory."""
     state = {
@@ -44,7 +49,7 @@ def as_source(name, source, counters=True):
         for number, (ours, theirs) in enumerate(key_map(name, source).items())
         if counters or not ours.endswith("num_batches_tracked")
     }
-    if source == "pycls":
+    if is_bgr(name, source):
         stem = next(iter(state))
         colours = torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1)  # blue, green, red
         state[stem] = state[stem] + colours
@@ -58,7 +63,7 @@ def test_each_key_gets_the_tensor_of_its_source_key(name, source):
     assert list(state) == list(shapes(name))
     assert {key: tuple(value.shape) for key, value in state.items()} == shapes(name)
     for number, (key, value) in enumerate(state.items()):
-        if number == 0 and source == "pycls":
+        if number == 0 and is_bgr(name, source):
             assert value[0, :, 0, 0].tolist() == pytest.approx([0.3, 0.2, 0.1])  # red, green, blue
         elif key.endswith("num_batches_tracked") and not counters:
             assert value.item() == 0
@@ -247,6 +252,6 @@ def test_unknown_keys_are_compared_with_the_closest_source():
     with pytest.raises(InputError) as caught:
         detect(state, "resnet50")
     assert str(caught.value) == (
-        "these are not the keys of resnet50 from any supported source (designspace, pycls, timm, torchvision). "
-        "Closest is pycls: missing: head.fc.bias; surplus: head.fc2.bias"
+        "these are not the keys of resnet50 from any supported source (designspace, pycls, timm, torchvision, "
+        "mmdet, detectron2). Closest is pycls: missing: head.fc.bias; surplus: head.fc2.bias"
     )
