@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from designspace.library.metadata import card_head
 from designspace.models.info import ModelInfo, SeedMeans, TrainingInfo
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
@@ -13,7 +14,7 @@ from designspace.support.text import duration, quantity
 
 
 def model_card(network: Network, info: ModelInfo) -> str:
-    """Return the card of a model as Markdown."""
+    """Return the card of a model as Markdown, with a head in YAML for Hugging Face's hub."""
     parts = [
         f"# {info.name}",
         f"An image classifier with the network `{network.id}`. Weights: {info.origin}. Licence: {info.licence}.",
@@ -32,7 +33,7 @@ def model_card(network: Network, info: ModelInfo) -> str:
         parts += ["## Published accuracy", _pairs(info.about["published"])]
     if info.provenance:
         parts += ["## Provenance", *(_provenance(entry) for entry in info.provenance)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return card_head(network, info) + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _result(info: ModelInfo) -> str:
