@@ -14,6 +14,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 import designspace
+from designspace.integrations.huggingface import push_to_hub
 from designspace.integrations.timm import TimmNetwork
 from designspace.library.saved import write_model
 from designspace.models import AnyNet, Backbone, list_models
@@ -22,6 +23,8 @@ from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError, RunError
 
+# Of the hub's library itself.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 NETWORK = Network(
     Stem("cifar", 8), tuple(Stage(1, 8 * i, s, 1, 8) for i, s in ((1, 1), (2, 2), (4, 2))), head_width=24, num_classes=5
 )
@@ -185,6 +188,12 @@ def test_a_model_saved_by_timm_is_loaded_again(trained, tmp_path):
     assert same(again, model)
     configs = [json.dumps(timm.data.resolve_model_data_config(m)) for m in (again, model)]  # tuples become lists
     assert configs[0] == configs[1]
+
+
+def test_a_repository_of_the_hub_is_a_name(trained, at_hub):
+    push_to_hub(trained / "best", "you/timm", token="hf_write")
+    model = timm.create_model("hf-hub:you/timm", pretrained=True)
+    assert same(model, designspace.load(trained / "best"))
 
 
 def test_checkpoints_are_loaded_strictly(tmp_path):

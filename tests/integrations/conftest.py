@@ -1,0 +1,33 @@
+"""A local server in the place of Hugging Face's hub."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory):
+    """The address of a server, and the folder of its repositories."""
+    root = tmp_path_factory.mktemp("hub")
+    command = [sys.executable, str(TESTS / "hub_server.py"), str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        yield server.stdout.readline().strip(), root
+        server.terminate()
+
+
+@pytest.fixture
+def at_hub(hub, monkeypatch, tmp_path):
+    """Make the hub's library talk to the server, with an empty cache; return the folder of the repositories."""
+    address, root = hub
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    return root
