@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,9 +180,11 @@ def _skeleton(network: Network) -> AnyNet:
 
 
 @functools.cache
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+def _temporary_folder() -> Path:
     """Return a folder that is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="designspace-encoders-", ignore_cleanup_errors=True)
+    folder = tempfile.mkdtemp(prefix="designspace-encoders-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 _download = smp.encoders.hf_hub_download
@@ -200,7 +204,7 @@ def hf_hub_download(repo_id: str, filename: str, **options: Any) -> str:
         return str(_download(repo_id, filename=filename, **options))
     name, value = repo_id.removeprefix(_SCHEME), str(options["revision"])
     source, settings = _sources[name]
-    path = Path(_temporary_folder().name) / hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:16] / filename
+    path = _temporary_folder() / hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:16] / filename
     path.parent.mkdir(exist_ok=True)
     if filename == "config.json":
         preset = _preset(source, settings[value])
