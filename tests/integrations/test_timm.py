@@ -1,5 +1,6 @@
 """Our networks in timm, by its own conventions: names, arguments, weights, feature maps, preprocessing."""
 
+import copy
 import json
 import shutil
 
@@ -96,7 +97,7 @@ def test_the_classifier_can_be_exchanged():
     assert model(SMALL).shape == (2, 24, 9, 8)
 
 
-@pytest.mark.parametrize("kind", ["list", "dict", "hook", "getter"])
+@pytest.mark.parametrize("kind", ["list", "dict", "hook", "getter", "fx"])
 def test_feature_maps_of_every_kind(kind):
     model = timm.create_model("designspace_network", network=NETWORK, features_only=True, feature_cls=kind).eval()
     expected = Backbone(AnyNet(NETWORK).eval())(IMAGES)
@@ -140,6 +141,18 @@ def test_checkpointing_gives_the_same_gradients_and_groups_name_blocks():
         torch.testing.assert_close(a.grad, b.grad)
     groups = timm.models.group_parameters(plain, plain.group_matcher())
     assert len(groups) == 5  # stem, three blocks, head
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+@pytest.mark.parametrize("name", ["designspace_regnetx_200mf", "designspace_resnest14"])
+def test_models_can_be_scripted_copied_and_named_layers_exist(name):
+    model = timm.create_model(name).eval()
+    expected = model(SMALL)
+    assert torch.equal(torch.jit.script(model)(SMALL), expected)
+    assert torch.equal(copy.deepcopy(model)(SMALL), expected)
+    assert torch.equal(timm.utils.ModelEmaV3(model).module(SMALL), expected)
+    for key in ("first_conv", "classifier"):
+        assert f"{model.default_cfg[key]}.weight" in model.state_dict()
 
 
 def test_a_folder_or_run_is_a_name(trained, monkeypatch):
