@@ -152,6 +152,8 @@ def _prepare(source: AnyNet | str | Path, folder: Path, licence: str | None) -> 
         InputError: the source is not a model, or nothing is known about its weights.
         RunError: a file is missing or damaged.
     """
+    if not isinstance(source, AnyNet | str | Path):
+        raise InputError(f"a model is a folder or a module AnyNet, not {type(source).__name__}")
     model = source if isinstance(source, AnyNet) else load(source)
     info = model.weights
     if info is None:

@@ -127,6 +127,8 @@ def register_encoder(name: str, source: NetworkSource, weights: Mapping[str, Any
     encoders: dict[str, dict[str, Any]] = smp.encoders.encoders
     if name in encoders and encoders[name]["encoder"] is not Encoder:
         raise InputError(f"segmentation_models_pytorch has an encoder {name!r} of its own: choose another name")
+    if name.startswith(("tu-", "timm-")):
+        raise InputError(f"segmentation_models_pytorch looks for {name!r} in timm: choose a name without that prefix")
     settings: Mapping[str, Any] = {}
     if isinstance(source, Network):
         network = source

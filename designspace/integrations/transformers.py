@@ -87,7 +87,7 @@ class DesignspaceConfig(BackboneConfigMixin, PreTrainedConfig):
 
 
 class _DesignspaceModel(PreTrainedModel):
-    """What backbone and classifier share: initial weights, and loading that never leaves a weight random."""
+    """Base class of backbone and classifier: initial weights, and loading that never leaves a weight random."""
 
     config_class = DesignspaceConfig
     main_input_name = "pixel_values"

@@ -132,7 +132,8 @@ print(logits.argmax(1))
 `designspace` is the Python package of the project network-design-spaces. You can also use the files without it:
 `weights.safetensors` contains all weights by name, and `network.json` describes the network. If there is a `model.onnx`
 or `model.pt2` beside this file, it is the same model for ONNX runtimes (input `images`, output `logits`) or for
-`torch.export.load`; prepare images in the same way."""
+`torch.export.load`; prepare images in the same way. `designspace.integrations.huggingface.from_pretrained` loads
+the model from a repository of Hugging Face's hub, and `config.json` describes it to timm and transformers."""
 
 
 def _network(network: Network, resolution: int) -> str:

@@ -1,4 +1,4 @@
-"""A local server in the place of Hugging Face's hub."""
+"""A trained network for all frameworks, and a local server instead of Hugging Face's hub."""
 
 import subprocess
 import sys
@@ -6,8 +6,24 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from sweep_runs import launch, make_run
+
+import designspace
+from designspace.library.saved import write_model
 
 TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def trained(once, data_root):
+    """A folder with a run of two trained networks, ``run``, and its best one as a model folder, ``best``."""
+
+    def make(folder):
+        launch(make_run(folder / "run", n=2, epochs=1), data_root)
+        best = designspace.load(folder / "run")
+        write_model(folder / "best", best, best.weights)
+
+    return once("integrations", make)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError
-from sweep_runs import launch, make_run
 
 import designspace
 from designspace.integrations.huggingface import from_pretrained, push_to_hub
@@ -26,18 +25,6 @@ from designspace.support.errors import InputError, RunError
 # Of the hub's library itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 IMAGES = torch.rand(2, 3, 33, 30, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def trained(once, data_root):
-    """A run with two trained networks, and its best one as a model folder."""
-
-    def make(folder):
-        launch(make_run(folder / "run", n=2, epochs=1), data_root)
-        best = designspace.load(folder / "run")
-        write_model(folder / "best", best, best.weights)
-
-    return once("huggingface", make)
 
 
 def head_of(card):
@@ -214,6 +201,8 @@ def test_errors_are_one_sentence(trained, at_hub, monkeypatch):
         from_pretrained("you/there", output_strid=8)
     with pytest.raises(InputError, match="nothing is known about the weights of this model"):
         push_to_hub(AnyNet(catalog.get("regnetx_200mf")), "you/there", token="hf_write")
+    with pytest.raises(InputError, match="a model is a folder or a module AnyNet, not Backbone"):
+        push_to_hub(Backbone(AnyNet(catalog.get("regnetx_200mf"))), "you/there", token="hf_write")
     with pytest.raises(InputError, match="neither a run folder .* nor a model folder"):
         push_to_hub("runs/never", "you/there", token="hf_write")
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")

@@ -4,11 +4,10 @@ import originals  # noqa: F401  (makes torchvision importable, which it imports)
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from sweep_runs import launch, make_run
 
 import designspace
+from designspace.integrations import segmentation_models
 from designspace.integrations.segmentation_models import register_encoder
-from designspace.library.saved import write_model
 from designspace.models import AnyNet, Backbone, list_models
 from designspace.models.weights import find_weights
 from designspace.networks import catalog
@@ -21,18 +20,6 @@ NETWORK = Network(
 """A network with a stem of stride 1, and two stages of one size."""
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 ENCODER = smp.encoders.get_encoder
-
-
-@pytest.fixture(scope="module")
-def trained(once, data_root):
-    """A run with two trained networks, and its best one as a model folder."""
-
-    def make(folder):
-        launch(make_run(folder / "run", n=2, epochs=1), data_root)
-        best = designspace.load(folder / "run")
-        write_model(folder / "best", best, best.weights)
-
-    return once("segmentation", make)
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +143,16 @@ def test_published_weights_come_from_our_table(tmp_path):
         smp.Unet("local", encoder_weights="imagenet")
 
 
+def test_weights_of_other_encoders_come_from_the_hub(monkeypatch):
+    asked = []
+    monkeypatch.setattr(segmentation_models, "_download", lambda repo, **options: asked.append((repo, options)))
+    with pytest.raises(FileNotFoundError):  # nothing was downloaded
+        smp.encoders.get_preprocessing_params("resnet18", "imagenet")
+    assert [(repo, sorted(options)) for repo, options in asked] == [
+        ("smp-hub/resnet18.imagenet", ["filename", "revision"])
+    ]
+
+
 def test_channels_of_a_grey_network():
     grey = Network(Stem("imagenet", 8), tuple(Stage(1, 8, 2, 1, 8) for _ in range(4)), in_channels=1)
     register_encoder("grey", grey)
@@ -181,6 +178,8 @@ def test_a_saved_segmenter_is_loaded_again(tmp_path):
 def test_names_of_other_encoders_are_not_replaced():
     with pytest.raises(InputError, match="has an encoder 'resnet18' of its own"):
         register_encoder("resnet18", NETWORK)
+    with pytest.raises(InputError, match="looks for 'tu-mine' in timm"):
+        register_encoder("tu-mine", NETWORK)
     with pytest.raises(InputError, match="unknown network 'resnest51'"):
         register_encoder("mine", "resnest51")
 

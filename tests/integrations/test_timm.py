@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from sweep_runs import launch, make_run
 from timm.models import load_checkpoint, save_for_hf
 from timm.optim import create_optimizer_v2
 from torch import nn
@@ -17,7 +16,6 @@ from torch import nn
 import designspace
 from designspace.integrations.huggingface import push_to_hub
 from designspace.integrations.timm import TimmNetwork
-from designspace.library.saved import write_model
 from designspace.models import AnyNet, Backbone, list_models
 from designspace.models.info import published_info
 from designspace.networks import catalog
@@ -31,18 +29,6 @@ NETWORK = Network(
 )
 IMAGES = torch.rand(2, 3, 97, 131, generator=torch.Generator().manual_seed(0))
 SMALL = IMAGES[:, :, :33, :30]
-
-
-@pytest.fixture(scope="module")
-def trained(once, data_root):
-    """A run with two trained networks, and its best one as a model folder."""
-
-    def make(folder):
-        launch(make_run(folder / "run", n=2, epochs=1), data_root)
-        best = designspace.load(folder / "run")
-        write_model(folder / "best", best, best.weights)
-
-    return once("timm", make)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from sweep_runs import launch, make_run
 from transformers import AutoBackbone, AutoConfig, AutoModelForImageClassification
 
 import designspace
@@ -15,7 +14,6 @@ from designspace.integrations.transformers import (
     DesignspaceConfig,
     DesignspaceForImageClassification,
 )
-from designspace.library.saved import write_model
 from designspace.models import AnyNet, Backbone
 from designspace.networks import catalog
 from designspace.networks.network import Network, Stage, Stem
@@ -26,18 +24,6 @@ IMAGES = torch.rand(2, 3, 97, 131, generator=torch.Generator().manual_seed(0))
 SMALLEST = {"stem": {"width": 256}, "stages": [{"depth": 1, "width": 8}]}
 # Of the hub's library itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def trained(once, data_root):
-    """A run with two trained networks, and its best one as a model folder."""
-
-    def make(folder):
-        launch(make_run(folder / "run", n=2, epochs=1), data_root)
-        best = designspace.load(folder / "run")
-        write_model(folder / "best", best, best.weights)
-
-    return once("transformers", make)
 
 
 def same(a, b):
