@@ -1,7 +1,8 @@
 """Model folders on Hugging Face's hub: `push_to_hub` and `from_pretrained`.
 
-A repository has the files of a model folder: weights, ``network.json``, ``config.json`` and the model card. The hub
-finds licence, data set and measured accuracy in the head of the card.
+A repository has the files of a model folder: weights, ``network.json``, ``config.json`` and the model card; and
+``preprocessor_config.json``, with which transformers prepares images. The hub finds licence, data set and measured
+accuracy in the head of the card.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from huggingface_hub.errors import (
 
 import designspace
 from designspace.library.loading import load
-from designspace.library.metadata import LIBRARY, card_head, licence_fields
+from designspace.library.metadata import LIBRARY, card_head, image_processor_config, licence_fields
 from designspace.library.saved import (
     CARD,
     CONFIG,
@@ -40,11 +41,14 @@ from designspace.library.saved import (
 )
 from designspace.models import AnyNet, Backbone
 from designspace.support.errors import InputError, RunError
+from designspace.support.files import write_json
 
 __all__ = ["from_pretrained", "push_to_hub"]
 _READ_FILES = [NETWORK, WEIGHTS]
 """Files of a repository that `from_pretrained` downloads."""
-_PUSHED_FILES = [CARD, CONFIG, NETWORK, WEIGHTS, ONNX, TORCH_EXPORT]
+_PROCESSOR = "preprocessor_config.json"
+"""How transformers prepares images."""
+_PUSHED_FILES = [CARD, CONFIG, NETWORK, WEIGHTS, ONNX, TORCH_EXPORT, _PROCESSOR]
 
 
 def push_to_hub(
@@ -161,6 +165,7 @@ def _prepare(source: AnyNet | str | Path, folder: Path, licence: str | None) -> 
     if licence is not None:
         info = dataclasses.replace(info, licence=licence)
     write_model(folder, model, info)
+    write_json(folder / _PROCESSOR, image_processor_config(info.preset))
     if isinstance(source, AnyNet) or not is_model_folder(Path(source)):
         return
     # With another licence, network.json and the files that it describes are new; the weights have the same bits.

@@ -108,6 +108,24 @@ def timm_preprocessing(network: Network, info: ModelInfo) -> dict[str, Any]:
     }
 
 
+def image_processor_config(preset: Preset) -> dict[str, Any]:
+    """Return the content of ``preprocessor_config.json``, from which transformers makes an image processor."""
+    return {
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": len(preset.mean) == 3,
+        "do_resize": True,
+        "size": {"shortest_edge": preset.resize},
+        "resample": {"bilinear": 2, "bicubic": 3}[preset.interpolation],  # as Pillow numbers them
+        "do_center_crop": True,
+        "crop_size": {"height": preset.crop, "width": preset.crop},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preset.mean),
+        "image_std": list(preset.std),
+    }
+
+
 def crop_fraction(preset: Preset) -> float:
     """Return timm's ``crop_pct``, from which timm computes the size after resizing as floor(crop / crop_pct).
 

@@ -1,11 +1,13 @@
 """Our networks in transformers: its backbones and classifiers, saved and loaded in its own way."""
 
+import numpy as np
 import originals  # noqa: F401  (makes torchvision importable, which it imports)
 import pytest
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoBackbone, AutoConfig, AutoModelForImageClassification
+from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 import designspace
 from designspace.integrations.huggingface import push_to_hub
@@ -105,6 +107,20 @@ def test_a_repository_of_the_hub_is_loaded(trained, at_hub, monkeypatch):
     for features, expected in zip(backbone(images).feature_maps, Backbone(best, (1, 2))(images), strict=True):
         assert torch.equal(features, expected)
     assert same(AutoModelForImageClassification.from_pretrained("you/transformers"), best)
+    photo = Image.fromarray((IMAGES[0].permute(1, 2, 0) * 255).byte().numpy())
+    prepared = AutoImageProcessor.from_pretrained("you/transformers")(photo, return_tensors="pt")["pixel_values"]
+    crop = best.weights.preset.crop
+    assert prepared.shape == (1, 3, crop, crop)
+    small = torch.from_numpy(np.asarray(photo.resize((131 * crop // 97, crop), Image.Resampling.BILINEAR)) / 255)
+    left = round((small.shape[1] - crop) / 2)
+    mean, std = (torch.tensor(values) for values in (best.weights.preset.mean, best.weights.preset.std))
+    expected = ((small[:, left : left + crop] - mean) / std).permute(2, 0, 1).float()
+    torch.testing.assert_close(prepared[0], expected, rtol=0, atol=1.01 / 255 / float(std.min()))  # one grey level
+    classify = transformers.pipeline("image-classification", model="you/transformers")
+    with torch.inference_mode():
+        scores = best(prepared)[0].softmax(0)
+    assert classify(photo)[0]["score"] == pytest.approx(float(scores.max()))
+    assert classify(photo)[0]["label"] == best.weights.classes[int(scores.argmax())]
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
