@@ -25,12 +25,11 @@ from timm.models import _factory, build_model_with_cfg, generate_default_cfgs, i
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from designspace.data.presets import Preset
 from designspace.library.loading import load
 from designspace.library.metadata import TIMM_ARCHITECTURE, timm_preprocessing
 from designspace.models import AnyNet, Backbone, list_models, weights
 from designspace.models.checkpointing import CheckpointedSequential
-from designspace.models.info import OWN_LICENCE, ModelInfo, published_info
+from designspace.models.info import ModelInfo, published_info
 from designspace.models.layers import global_average, initialise
 from designspace.models.weights.keys import detect, infer_sizes
 from designspace.networks import catalog
@@ -67,6 +66,8 @@ class TimmNetwork(AnyNet):
         num_classes: outputs of the classifier; 0 for none, so that the output is the pooled features.
         in_chans: channels of the images.
         global_pool: ``"avg"``; or ``""`` to return feature maps (N, C, H, W), which needs ``num_classes=0``.
+        device: device of the module.
+        dtype: type of its weights.
         options: ``drop_rate``, ``drop_path_rate``, ``drop_block_rate``, ``output_stride``, ``zero_init_last`` and
             ``seed``; the defaults are those of `AnyNet`.
 
@@ -84,6 +85,8 @@ class TimmNetwork(AnyNet):
         cache_dir: str | Path | None = None,
         *,
         global_pool: str = "avg",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
         for name in options:
@@ -102,6 +105,7 @@ class TimmNetwork(AnyNet):
         self.head_hidden_size = self.network.head_width or self.num_features
         self.global_pool = _check_pool(global_pool, self.num_classes)
         self.feature_info = _feature_info(self)
+        self.to(device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_chans, H, W) to logits (N, num_classes)."""
@@ -230,18 +234,17 @@ def _own_names(state: Mapping[str, Tensor], model: TimmNetwork) -> dict[str, Ten
         source = detect(state, model._published)
         classes, channels = infer_sizes(state, model._published, source)
         own = weights.convert(state, name=model._published, source=source, num_classes=classes, in_channels=channels)
-    config = model.pretrained_cfg
+    config, expected = model.pretrained_cfg, model.state_dict()
     stem = f"{config['first_conv']}.weight"
-    for name, value in model.state_dict().items():
-        is_adapted = name == stem or name.startswith(_CLASSIFIER)
-        if name not in own and not is_adapted:
-            raise InputError(f"these are not the weights of network {model.network.id}: {name} is missing")
-        if not is_adapted and own[name].shape != value.shape:
-            shapes = f"{tuple(own[name].shape)}, not {tuple(value.shape)}"
-            raise InputError(f"these are not the weights of network {model.network.id}: {name} has shape {shapes}")
-    expected = set(model.state_dict()) | {f"{_CLASSIFIER}weight", f"{_CLASSIFIER}bias"}
-    if surplus := [name for name in own if name not in expected]:
-        raise InputError(f"these are not the weights of network {model.network.id}: {surplus[0]} is surplus")
+    problems = [f"{name} is missing" for name in expected if name not in own and not name.startswith(_CLASSIFIER)]
+    problems += [f"{name} is surplus" for name in own if name not in expected and not name.startswith(_CLASSIFIER)]
+    problems += [
+        f"{name} has shape {tuple(own[name].shape)}, not {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in own and own[name].shape != value.shape and name != stem and not name.startswith(_CLASSIFIER)
+    ]
+    if problems:
+        raise InputError(f"these are not the weights of network {model.network.id}: {problems[0]}")
     if f"{_CLASSIFIER}weight" in own:
         config["num_classes"] = len(own[f"{_CLASSIFIER}weight"])
     config["input_size"] = (own[stem].shape[1], *config["input_size"][1:])
@@ -288,14 +291,8 @@ def designspace_network(
         raise InputError(f"{TIMM_ARCHITECTURE} needs an argument network=..., a Network or its parsed JSON")
     value = network if isinstance(network, Network) else Network.from_dict(network)
     if not kwargs.get("pretrained_cfg"):
-        own = ModelInfo(f"network {value.id}", _preset(value), "", OWN_LICENCE)
-        kwargs["pretrained_cfg"] = _config(value, own)
+        kwargs["pretrained_cfg"] = _config(value, published_info("resnet50", None, value.in_channels))
     return _create(TIMM_ARCHITECTURE, value, None, pretrained, **kwargs)
-
-
-def _preset(network: Network) -> Preset:
-    """Return how images are prepared if nothing else is known: as for ImageNet."""
-    return published_info("resnet50", None, network.in_channels).preset
 
 
 def _config(network: Network, info: ModelInfo, **source: Any) -> dict[str, Any]:

@@ -226,6 +226,32 @@ def test_published_weights_come_from_our_table(monkeypatch):
         timm.create_model("designspace_regnetx_200mf.never", pretrained=True)
 
 
+@pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
+def test_every_weight_is_checked_even_if_the_classifier_is_new(tmp_path, change):
+    state = AnyNet(NETWORK).state_dict()
+    if change == "missing":
+        del state["stem.conv.weight"]
+    elif change == "surplus":
+        state["stages.7.weight"] = torch.ones(1)
+    else:
+        state[next(name for name in state if name.startswith("stages.1"))] = torch.ones(2, 2)
+    torch.save(state, tmp_path / "other.pt")
+    problem = {"missing": "stem.conv.weight is missing", "surplus": "is surplus", "shape": "has shape .2, 2., not"}
+    with pytest.raises(InputError, match=f"not the weights of network .*: .*{problem[change]}"):
+        timm.create_model(
+            "designspace_network",
+            network=NETWORK,
+            pretrained=True,
+            num_classes=2,
+            pretrained_cfg_overlay={"file": str(tmp_path / "other.pt")},
+        )
+
+
+def test_device_and_type():
+    model = timm.create_model("designspace_network", network=NETWORK, device="meta", dtype=torch.bfloat16)
+    assert {(value.device.type, value.dtype) for value in model.parameters()} == {("meta", torch.bfloat16)}
+
+
 @pytest.mark.parametrize("layout", ["ours", "timm"])
 def test_an_overlaid_file_of_any_known_layout(weights_file, tmp_path, layout):
     expected = AnyNet(catalog.get("regnetx_200mf"), seed=7)
