@@ -64,7 +64,7 @@ def licence_fields(licence: str) -> dict[str, str]:
     >>> licence_fields("BSD-3-Clause"), licence_fields("SEER licence (not commercial)")
     ({'license': 'bsd-3-clause'}, {'license': 'other', 'license_name': 'seer-licence-not-commercial'})
     """
-    licence = licence.removeprefix(DERIVED_LICENCE)
+    licence = licence.rpartition(DERIVED_LICENCE)[2]  # weights may have been fine-tuned several times
     if licence == OWN_LICENCE:
         return {}
     if licence.lower() in _HUB_LICENCES:

@@ -337,6 +337,7 @@ def test_a_folder_without_config_json_is_read(folder, model):
     [
         ("MIT", {"license": "mit"}),
         ("that of the initial weights: CC-BY-NC-4.0", {"license": "cc-by-nc-4.0"}),
+        ("that of the initial weights: that of the initial weights: unknown", {"license": "unknown"}),
         ("SEER licence (not commercial)", {"license": "other", "license_name": "seer-licence-not-commercial"}),
         (OWN_LICENCE, {}),
     ],
