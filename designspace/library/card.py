@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from designspace.library.metadata import card_head
 from designspace.models.info import ModelInfo, SeedMeans, TrainingInfo
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
@@ -13,7 +14,7 @@ from designspace.support.text import duration, quantity
 
 
 def model_card(network: Network, info: ModelInfo) -> str:
-    """Return the card of a model as Markdown."""
+    """Return the card of a model as Markdown, with a head in YAML for Hugging Face's hub."""
     parts = [
         f"# {info.name}",
         f"An image classifier with the network `{network.id}`. Weights: {info.origin}. Licence: {info.licence}.",
@@ -32,7 +33,7 @@ def model_card(network: Network, info: ModelInfo) -> str:
         parts += ["## Published accuracy", _pairs(info.about["published"])]
     if info.provenance:
         parts += ["## Provenance", *(_provenance(entry) for entry in info.provenance)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return card_head(network, info) + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _result(info: ModelInfo) -> str:
@@ -131,7 +132,8 @@ print(logits.argmax(1))
 `designspace` is the Python package of the project network-design-spaces. You can also use the files without it:
 `weights.safetensors` contains all weights by name, and `network.json` describes the network. If there is a `model.onnx`
 or `model.pt2` beside this file, it is the same model for ONNX runtimes (input `images`, output `logits`) or for
-`torch.export.load`; prepare images in the same way."""
+`torch.export.load`; prepare images in the same way. `designspace.integrations.huggingface.from_pretrained` loads
+the model from a repository of Hugging Face's hub, and `config.json` describes it to timm and transformers."""
 
 
 def _network(network: Network, resolution: int) -> str:

@@ -1,8 +1,8 @@
 """Self-contained model folders: weights, network, and their description.
 
-``weights.safetensors`` has the weights, ``network.json`` the network, its id and how images must be prepared, and
-``README.md`` the model card for users. Reading a folder never runs code from it: the files are JSON and safetensors,
-and their content is checked before a module is built.
+``weights.safetensors`` has the weights, ``network.json`` the network, its id and how images must be prepared,
+``README.md`` is the model card for users, and ``config.json`` describes the model to other libraries. Reading a folder
+never runs code from it: the files are JSON and safetensors, and their content is checked before a module is built.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from designspace.library.card import model_card
+from designspace.library.metadata import model_config
 from designspace.models.anynet import AnyNet
 from designspace.models.info import ModelInfo
 from designspace.networks.complexity import complexity
@@ -31,6 +32,8 @@ from designspace.trials.trial_folder import MODEL_FILE
 
 FORMAT = 1
 WEIGHTS, NETWORK, CARD = "weights.safetensors", MODEL_FILE, "README.md"
+CONFIG = "config.json"
+"""Description for other libraries (`designspace.library.metadata`); folders of earlier versions do not have it."""
 ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
 _MOST_JSON_BYTES = 10_000_000
 
@@ -73,10 +76,16 @@ def model_files(model: AnyNet, info: ModelInfo) -> dict[str, bytes]:
         **info.to_dict(),
     }
     text = json.dumps(description, indent=2, allow_nan=False) + "\n"
+    config = json.dumps(model_config(network, info, WEIGHTS), indent=2, allow_nan=False) + "\n"
     card = model_card(network, info)
     # network.json is written last, so that the weights it describes exist.
     # Paths and names in the card need not be UTF-8.
-    return {CARD: card.encode(errors="backslashreplace"), WEIGHTS: content, NETWORK: text.encode()}
+    return {
+        CARD: card.encode(errors="backslashreplace"),
+        CONFIG: config.encode(),
+        WEIGHTS: content,
+        NETWORK: text.encode(),
+    }
 
 
 def is_model_folder(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from designspace.library.loading import find_network, load
+from designspace.library.metadata import DERIVED_LICENCE
 from designspace.library.saved import is_model_folder, read_description
 from designspace.models import AnyNet, weights
 from designspace.models.info import OWN_LICENCE
@@ -166,7 +167,7 @@ def build_initial_model(
     state, source, licence = _trained_weights(start, network, weight_source)
     state = weights.adapt_weights(state, num_classes=network.num_classes, in_channels=network.in_channels)
     model.load_state_dict({**model.state_dict(), **state})  # a classifier that was left out keeps its random weights
-    result_licence = licence if licence == OWN_LICENCE else f"that of the initial weights: {licence}"
+    result_licence = licence if licence == OWN_LICENCE else f"{DERIVED_LICENCE}{licence}"
     return InitialModel(model, source, result_licence)
 
 

@@ -53,7 +53,7 @@ def exported(once, run):
 
 def test_export_prints_where_the_model_is_and_how_to_load_it(run, exported):
     folder, printed = exported
-    names = ["README.md", "model.onnx", "model.pt2", "network.json", "weights.safetensors"]
+    names = ["README.md", "config.json", "model.onnx", "model.pt2", "network.json", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
     model = designspace.load(folder)
     error = model.weights.about["result"]["final_error"]

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from sweep_runs import launch, make_run
 from torch import nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 
@@ -103,19 +102,9 @@ def test_a_detector_learns_and_reloads(build, options, losses, tmp_path):
                 assert expected["masks"].shape[0] == len(expected["boxes"])
 
 
-@pytest.fixture(scope="module")
-def trained(once, data_root):
-    """A run with two trained networks, whose images have 16 x 16 pixels."""
-
-    def make(folder):
-        launch(make_run(folder / "run", n=2, epochs=1), data_root)
-
-    return once("detectors", make) / "run"
-
-
 def test_the_best_network_of_a_run_becomes_a_mask_rcnn(trained):
-    best = designspace.load(trained)
-    model = ours.mask_rcnn(f"run:{trained}", num_classes=CLASSES, **WIDTH, **SMALL, **FEW)
+    best = designspace.load(trained / "run")
+    model = ours.mask_rcnn(f"run:{trained / 'run'}", num_classes=CLASSES, **WIDTH, **SMALL, **FEW)
     state = best.state_dict()
     body = model.backbone.body.state_dict()
     assert body
@@ -131,7 +120,7 @@ def test_the_best_network_of_a_run_becomes_a_mask_rcnn(trained):
 
 
 def test_trained_networks_have_constant_norms_by_default(trained):
-    model = ours.faster_rcnn(trained, CLASSES)
+    model = ours.faster_rcnn(trained / "best", CLASSES)
     assert any(isinstance(module, FrozenBatchNorm2d) for module in model.backbone.body.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in model.backbone.modules())
     untrained = ours.faster_rcnn(NETWORK, CLASSES)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pickle
 import shutil
@@ -10,8 +11,11 @@ import shutil
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from designspace.data.presets import Preset
+from designspace.library.metadata import crop_fraction, licence_fields
 from designspace.library.saved import read_model, write_model
 from designspace.models import AnyNet
 from designspace.models.info import OWN_LICENCE, ModelInfo, PublishedAccuracy, published_info
@@ -56,7 +60,8 @@ def same(model, other):
 
 def test_a_moved_folder_is_read_back(model, folder, tmp_path):
     folder = folder.rename(tmp_path / "elsewhere")
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "network.json", "weights.safetensors"]
+    names = ["README.md", "config.json", "network.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     again = read_model(folder)
     assert again.network == NETWORK
     assert not again.training
@@ -106,7 +111,7 @@ def test_the_same_network_can_be_written_again_and_other_files_stay(model, folde
     newer = AnyNet(NETWORK, seed=4)
     write_model(folder, newer, INFO)
     assert same(read_model(folder), newer)
-    names = ["README.md", "network.json", "notes.txt", "weights.safetensors"]
+    names = ["README.md", "config.json", "network.json", "notes.txt", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
@@ -298,7 +303,7 @@ def test_information_about_a_published_network():
 def test_the_card_describes_the_network_and_its_images(folder, model):
     shutil.copytree(folder, folder.parent / "this" / "folder")
     card = (folder / "README.md").read_text()
-    assert card.startswith("# stripes\n")
+    assert card.partition("\n---\n")[2].startswith("# stripes\n")
     assert "2 c\\|d" not in card.split("Classes")[0]
     for text in (
         NETWORK.id,
@@ -319,3 +324,30 @@ def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path, model):
     write_model(tmp_path / "model", model, info)
     assert read_model(tmp_path / "model").weights.classes == ("a", not_utf8, "c")
     assert "caf\\udce9" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_a_folder_without_config_json_is_read(folder, model):
+    """Earlier versions did not write it."""
+    (folder / "config.json").unlink()
+    assert same(read_model(folder), model)
+
+
+@pytest.mark.parametrize(
+    ("licence", "fields"),
+    [
+        ("MIT", {"license": "mit"}),
+        ("that of the initial weights: CC-BY-NC-4.0", {"license": "cc-by-nc-4.0"}),
+        ("that of the initial weights: that of the initial weights: unknown", {"license": "unknown"}),
+        ("SEER licence (not commercial)", {"license": "other", "license_name": "seer-licence-not-commercial"}),
+        (OWN_LICENCE, {}),
+    ],
+)
+def test_licences_have_the_ids_of_the_hub(licence, fields):
+    assert licence_fields(licence) == fields
+
+
+@given(crop=st.integers(1, 600), border=st.integers(0, 300))
+def test_timm_resizes_to_the_size_of_the_preset(crop, border):
+    """It computes floor(crop / crop_pct)."""
+    preset = Preset(crop=crop, resize=crop + border)
+    assert math.floor(crop / crop_fraction(preset)) == preset.resize
