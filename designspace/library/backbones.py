@@ -57,6 +57,8 @@ def find_model(source: NetworkSource, *, weights: Pretrained = True, **options: 
 
     The arguments and errors are those of `backbone`.
     """
+    if isinstance(source, AnyNet | Network) and not isinstance(weights, bool):
+        raise InputError(f"weights={weights!r} is for the name of a published network, not for a Network or a module")
     if isinstance(source, AnyNet):
         return rebuild(source, **options) if options else source
     if isinstance(source, Network):

@@ -126,5 +126,11 @@ def test_invalid_options_of_a_trained_network_are_rejected(trained):
         designspace.load(trained, in_channels=1)
 
 
+@pytest.mark.parametrize("source", [NETWORK, AnyNet(NETWORK)])
+def test_weights_by_name_are_for_published_networks(source):
+    with pytest.raises(InputError, match="weights='timm' is for the name of a published network"):
+        backbone(source, weights="timm")
+
+
 def test_channels_of_the_space(trained):
     assert backbone(trained).network.in_channels == SPACE.template.in_channels
