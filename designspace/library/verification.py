@@ -41,7 +41,7 @@ class Verification:
     unreadable: tuple[str, ...] = ()
     """Paths and problems of the images that were left out."""
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64), compare=False, repr=False)
-    """Shape (classes, classes): the number of images of each class (row) that the model takes for each (column)."""
+    """Number of images of each class (row) that the model takes for each (column), of shape (N, N) for N classes."""
 
 
 def verify(
