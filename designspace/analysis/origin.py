@@ -154,7 +154,7 @@ def _facts_of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
         "batch size": f"{recipe.batch_size:,}",
         "learning rate": f"{recipe.lr:g}, falling along half a cosine",
         "weight decay": f"{recipe.weight_decay:g}",
-        "momentum": f"{recipe.momentum:g}{', Nesterov' if recipe.nesterov else ''}",
+        "momentum": f"{recipe.momentum:g}{', Nesterov' if recipe.nesterov and recipe.optimiser == 'sgd' else ''}",
         "augmentation": _augmentation(recipe),
     }
     defaults = Recipe().to_dict()

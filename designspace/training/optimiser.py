@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate: SGD with Nesterov momentum, warm-up and a half-period cosine."""
+"""The optimiser, SGD with Nesterov momentum or AdamW, and its learning rate: warm-up and a half-period cosine."""
 
 from __future__ import annotations
 
@@ -27,8 +27,22 @@ class SGD(torch.optim.SGD):
     load_state_dict = inspect.unwrap(torch.optim.SGD.load_state_dict)
 
 
-def make_optimiser(model: nn.Module, recipe: Recipe) -> SGD:
-    """Return the SGD of a recipe, for the parameters that require a gradient.
+class AdamW(torch.optim.AdamW):
+    """`torch.optim.AdamW` without its guards for torch's compiler (see `SGD`)."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+
+
+MOMENTA = ("momentum_buffer", "exp_avg", "exp_avg_sq")
+"""Names of the optimisers' state tensors that have the shape of their parameter."""
+
+
+def make_optimiser(model: nn.Module, recipe: Recipe) -> SGD | AdamW:
+    """Return the optimiser of a recipe, for the parameters that require a gradient.
 
     Weight decay is on the weights of convolutions and linear layers only. Each group has the key ``lr_scale``: its
     learning rate relative to that of the recipe (see `Recipe.layer_decay`).
@@ -47,13 +61,29 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> SGD:
             {"params": decayed, "weight_decay": recipe.weight_decay, **rate},
             {"params": others, "weight_decay": 0.0, **rate},
         ]
-    return SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        fused=True,  # one call for all parameters, because there are hundreds of small ones
-    )
+    groups = [group for group in groups if group["params"]]
+    # Fused means one call for all parameters, because there are hundreds of small ones.
+    if recipe.optimiser == "sgd":
+        return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+    is_on_gpu = next(model.parameters()).is_cuda
+    return AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2), fused=True, capturable=is_on_gpu)
+
+
+def prepare_state(optimiser: SGD | AdamW) -> None:
+    """Create the state of all parameters as zeros, which torch otherwise does at their first gradients.
+
+    The steps are the same. A captured step cannot have a special first one, nor can one that a loss scale may skip.
+    """
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            state = optimiser.state[parameter]
+            if isinstance(optimiser, SGD):
+                if group["momentum"]:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                continue
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
 
 
 def _scaled_parts(model: nn.Module, recipe: Recipe) -> list[tuple[nn.Module, float]]:

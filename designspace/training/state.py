@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from designspace.training.average import WeightAverage
-from designspace.training.optimiser import make_optimiser
+from designspace.training.optimiser import MOMENTA, make_optimiser, prepare_state
 from designspace.trials.recipe import Recipe
 
 
@@ -46,12 +46,9 @@ class State:
             # A captured step reads its learning rate from memory.
             for group in self.optimiser.param_groups:
                 group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=self.device)
-        # torch initialises momentum with the first gradient. Starting with zeros has the same effect without a special
-        # first step, which a captured step cannot have, and works if a too large loss scale skips the first step.
-        if recipe.momentum and (self.device.type == "cuda" or self.scaler is not None):
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        # On a CPU, SGD keeps torch's own start, whose first step gives the same numbers in fewer operations.
+        if recipe.optimiser != "sgd" or self.device.type == "cuda" or self.scaler is not None:
+            prepare_state(self.optimiser)
 
     def _new_scaler(self) -> torch.amp.GradScaler:
         """Return a loss scale for float16 whose tensors already exist, because a captured step must not create them."""
@@ -79,9 +76,10 @@ class State:
     def _follow_parameters(self) -> None:
         """Give momentum and averages the layout of the parameters."""
         for parameter, state in self.optimiser.state.items():
-            buffer = state.get("momentum_buffer")
-            if buffer is not None and buffer.stride() != parameter.stride():
-                state["momentum_buffer"] = torch.empty_like(parameter, requires_grad=False).copy_(buffer)
+            for name in MOMENTA:
+                buffer = state.get(name)
+                if buffer is not None and buffer.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, requires_grad=False).copy_(buffer)
         if self.average is not None:
             self.average.find_tensors()
 
@@ -105,11 +103,10 @@ class State:
 
     def _tensors(self) -> list[Tensor]:
         """Return all tensors that a step changes, except those of the loss scale."""
-        states = self.optimiser.state
-        momenta = [states.get(parameter, {}).get("momentum_buffer") for parameter in self.model.parameters()]
+        states = [self.optimiser.state.get(parameter, {}) for parameter in self.model.parameters()]
+        momenta = [state[name] for state in states for name in (*MOMENTA, "step") if state.get(name) is not None]
         averages = self.average.tensors if self.average is not None else []
-        existing = [momentum for momentum in momenta if momentum is not None]
-        return [*self.model.parameters(), *self.model.buffers(), *existing, *averages]
+        return [*self.model.parameters(), *self.model.buffers(), *momenta, *averages]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint, as tensors and plain values."""
@@ -131,10 +128,12 @@ class State:
             self.lay_out(Layout(**state["layout"]))
             self.is_tuned = True
         self.model.load_state_dict(state["model"])
-        kept = [(group["lr"], group["lr_scale"]) for group in self.optimiser.param_groups]
+        # These belong to the device and the recipe, and earlier versions wrote no scale.
+        names = ("lr", "lr_scale", "capturable")
+        kept = [{name: group[name] for name in names if name in group} for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
-        for group, (rate, scale) in zip(self.optimiser.param_groups, kept, strict=True):
-            group["lr"], group["lr_scale"] = rate, scale  # earlier versions wrote no scale
+        for group, values in zip(self.optimiser.param_groups, kept, strict=True):
+            group.update(values)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.scaler is not None:

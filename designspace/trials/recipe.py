@@ -12,8 +12,9 @@ from designspace.support.checks import make_plain, number, text, whole
 from designspace.support.errors import InputError, suggest
 
 POLICIES = (None, "autoaugment", "randaugment")
+OPTIMISERS = ("sgd", "adamw")
 PRECISIONS = ("float32", "bfloat16", "float16")
-_RATES = ("dropout", "drop_path", "drop_block", "ema_decay")  # 0 to below 1
+_RATES = ("dropout", "drop_path", "drop_block", "ema_decay", "beta2")  # 0 to below 1
 _PARTS = ("crop_area", "colour_jitter", "lighting", "erasing")  # 0 to 1
 
 
@@ -28,8 +29,8 @@ class Recipe:
         epochs: number of passes over the training images.
         batch_size: images per step, on all devices together.
         lr: peak learning rate, for this batch size; it is never scaled.
-        momentum: momentum of stochastic gradient descent; 0 for none.
-        nesterov: whether to use Nesterov momentum.
+        momentum: momentum of stochastic gradient descent, 0 for none; for AdamW its first beta.
+        nesterov: whether to use Nesterov momentum; AdamW has none.
         weight_decay: weight decay of convolution and linear weights, not of batch-norm and biases.
         warmup_epochs: epochs of linear warm-up before the half-period cosine.
         label_smoothing: fraction of each label's probability that is spread over all classes.
@@ -67,6 +68,9 @@ class Recipe:
             the full rate. Below 1 for fine-tuning, where early layers should change less.
         frozen_stages: parts that are not trained, and whose batch-norms keep their statistics: 1 for the stem, 2 also
             for the first stage, and so on. For fine-tuning.
+        optimiser: ``sgd``, or ``adamw`` (arXiv 1711.05101), which needs learning rates of about 0.001 and a weight
+            decay of about 0.05.
+        beta2: second beta of AdamW: decay of the average of squared gradients.
 
     Raises:
         InputError: a value is out of range, or values are not compatible.
@@ -111,6 +115,8 @@ class Recipe:
     devices: int = 1
     layer_decay: float = 1.0
     frozen_stages: int = 0
+    optimiser: str = "sgd"
+    beta2: float = 0.999
 
     def __repr__(self) -> str:
         """Return the recipe with the fields that differ from their defaults."""
@@ -133,7 +139,7 @@ class Recipe:
             if getattr(self, name) is not None:
                 whole(f"recipe: {name}", getattr(self, name), 1)
         text("recipe: data", self.data)
-        for name in ("trainer", "policy", "precision"):
+        for name in ("trainer", "policy", "precision", "optimiser"):
             if getattr(self, name) is not None:
                 text(f"recipe: {name}", getattr(self, name))
         if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", self.trainer):
@@ -151,7 +157,7 @@ class Recipe:
         for name in _PARTS:
             if getattr(self, name) > 1:
                 raise InputError(f"recipe: {name} must be at most 1, not {getattr(self, name)!r}")
-        for name, allowed in (("policy", POLICIES), ("precision", PRECISIONS)):
+        for name, allowed in (("policy", POLICIES), ("precision", PRECISIONS), ("optimiser", OPTIMISERS)):
             if getattr(self, name) not in allowed:
                 choices = ", ".join("null" if choice is None else choice for choice in allowed)
                 raise InputError(f"recipe: {name} must be one of {choices}, not {getattr(self, name)!r}")
@@ -164,7 +170,7 @@ class Recipe:
         if self.batch_size % (self.devices * self.accumulate):
             by = f"devices {self.devices}" + f" times accumulate {self.accumulate}" * (self.accumulate > 1)
             raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by {by}")
-        if self.nesterov and not self.momentum:
+        if self.optimiser == "sgd" and self.nesterov and not self.momentum:
             raise InputError("recipe: nesterov needs a momentum above 0")
         if not self.layer_decay:
             raise InputError("recipe: layer_decay must be above 0; frozen_stages chooses parts that are not trained")

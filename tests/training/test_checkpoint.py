@@ -67,7 +67,14 @@ ALL_ON = {
 
 
 @pytest.mark.parametrize(
-    "fields", [ALL_ON, {**ALL_ON, "precision": "bfloat16"}, {"ema_decay": 0.5, "precision": "float16"}]
+    "fields",
+    [
+        ALL_ON,
+        {**ALL_ON, "precision": "bfloat16"},
+        {"ema_decay": 0.5, "precision": "float16"},
+        {**ALL_ON, "optimiser": "adamw", "lr": 0.01},
+        {"optimiser": "adamw", "lr": 0.01, "precision": "float16"},
+    ],
 )
 def test_a_training_with_all_features_can_be_resumed_after_every_epoch(network, recipe, data, tmp_path, fields):
     recipe = dataclasses.replace(recipe, **fields)

@@ -24,7 +24,14 @@ from designspace.trials.recipe import Recipe
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 ALL_ON = {"ema_decay": 0.9, "mixup": 0.2, "drop_path": 0.1, "drop_block": 0.1, "dropout": 0.2, "accumulate": 2}
-FIELDS = [{}, {"precision": "bfloat16"}, {"precision": "float16"}, ALL_ON, {**ALL_ON, "precision": "float16"}]
+FIELDS = [
+    {},
+    {"precision": "bfloat16"},
+    {"precision": "float16"},
+    ALL_ON,
+    {**ALL_ON, "precision": "float16"},
+    {"optimiser": "adamw", "lr": 0.001},
+]
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from torch import nn
 
 from designspace.models import AnyNet
 from designspace.networks.network import Network, Stage, Stem
-from designspace.training.optimiser import SGD, learning_rate, make_optimiser
+from designspace.support.errors import InputError
+from designspace.training.optimiser import SGD, AdamW, learning_rate, make_optimiser, prepare_state
 from designspace.trials.recipe import Recipe
 
 
@@ -48,6 +49,37 @@ def test_learning_rate_warms_up_in_equal_steps():
 def test_warm_up_may_last_to_the_end():
     recipe = Recipe(epochs=2, lr=1.0, warmup_epochs=2)
     assert [learning_rate(recipe, step, 2) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_steps_of_adamw_equal_those_of_torch(prepared):
+    layers = [nn.Linear(8, 8), nn.Linear(8, 8)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    options = {"lr": 0.1, "betas": (0.8, 0.99), "weight_decay": 0.01}
+    ours, theirs = (
+        AdamW(layers[0].parameters(), **options, fused=True),
+        torch.optim.AdamW(layers[1].parameters(), **options),
+    )
+    if prepared:
+        prepare_state(ours)
+    for step in range(4):
+        for layer, optimiser in zip(layers, (ours, theirs), strict=True):
+            optimiser.zero_grad()
+            layer(torch.full((4, 8), float(step + 1))).square().sum().backward()
+            optimiser.step()
+    for a, b in zip(layers[0].parameters(), layers[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_recipes_choose_adamw():
+    model = AnyNet(Network(Stem("cifar", 8), (Stage(1, 8, 2, 1, 4),)))
+    optimiser = make_optimiser(model, Recipe(optimiser="adamw", momentum=0.8, beta2=0.95, lr=0.01, weight_decay=0.1))
+    assert isinstance(optimiser, AdamW)
+    assert {group["betas"] for group in optimiser.param_groups} == {(0.8, 0.95)}
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.1, 0.0]
+    with pytest.raises(InputError, match="optimiser must be one of sgd, adamw, not 'adam'"):
+        Recipe(optimiser="adam")
+    assert Recipe(optimiser="adamw", momentum=0.0).momentum == 0
 
 
 def test_steps_equal_those_of_torch():
