@@ -255,7 +255,8 @@ def run_local(
     try:
         with runs[0].launching():  # another process may be deleting copies of old launches
             # Also if nothing is left to train, so that the copy is complete after every launch.
-            code = snapshot.snapshot(runs[0].code).resolve()
+            plan = runs[0].plan()
+            code = snapshot.snapshot(runs[0].code, None if plan is None else plan.recipe.trainer).resolve()
             note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(slots)}
             if tasks:
                 launches.append(runs[0].new_launch(note))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from designspace.support.errors import InputError, RunError
+from designspace.sweeps import user_code
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -18,19 +19,21 @@ MAX_REPAIRS = 3
 """Number of repairs in a row after which another process must be damaging the copy."""
 
 
-def snapshot(parent: Path) -> Path:
+def snapshot(parent: Path, trainer: str | None = None) -> Path:
     """Copy the package, as it is now, and return the folder below ``parent`` from which the copy can be imported.
 
-    The name of the folder is the digest of the package. It holds exact copies of its files and nothing else. An
+    With a ``trainer``, the user's own modules that it needs are copied too (see `user_code.files_of`).
+
+    The name of the folder is the digest of the files. It holds exact copies of them and nothing else. An
     existing copy is verified before it is returned. If it differs (a full disk, an interrupted clean, an extra file),
     it is repaired file by file, so that no intact file is ever missing for tasks that run from it.
 
     Raises:
         InputError: Python cannot import from there.
-        RunError: the copy cannot be read, written or repaired.
+        RunError: the copy cannot be read, written or repaired, or a file of the trainer cannot be read.
     """
     check_path(parent)
-    contents = _contents(PACKAGE)
+    contents = {**_contents(PACKAGE), **user_code.files_of(trainer)}
     copy = parent / _digest(contents)[:12]
     try:
         for _ in range(MAX_REPAIRS):
@@ -76,7 +79,10 @@ def _digest(contents: Mapping[Path, bytes]) -> str:
     """Return the SHA-256 of names and contents, in hex."""
     digest = hashlib.sha256()
     for name, content in contents.items():
-        digest.update(f"{name.relative_to(PACKAGE.name)}\0{len(content)}\0".encode() + content)
+        # The package's own files without its name, as in the digests of earlier versions.
+        own = name.parts[0] == PACKAGE.name
+        shown = name.relative_to(PACKAGE.name) if own else Path("..") / name
+        digest.update(f"{shown}\0{len(content)}\0".encode(errors="surrogateescape") + content)
     return digest.hexdigest()
 
 
