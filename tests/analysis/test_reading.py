@@ -234,8 +234,10 @@ def test_every_field_of_a_recipe_distinguishes_trials():
     numbers |= {"crop_area": 0.5, "crop_size": 7, "test_size": 7, "colour_jitter": 0.4, "lighting": 0.1, "mixup": 0.2}
     numbers |= {"randaugment_ops": 3, "randaugment_magnitude": 5.0, "erasing": 0.5, "dropout": 0.2, "drop_path": 0.1}
     numbers |= {"drop_block": 0.1, "ema_decay": 0.9, "heldout_images": 7, "accumulate": 2}
+    numbers |= {"layer_decay": 0.7, "frozen_stages": 1, "beta2": 0.99}
     switches = {"nesterov": False, "zero_init_residual": True, "flip": False, "sync_norm": True}
     names = {"data": "cifar10", "trainer": "a.b:c", "policy": "autoaugment", "precision": "bfloat16"}
+    names |= {"optimiser": "adamw"}
     other = {**names, **numbers, **switches}
     for field in dataclasses.fields(Recipe):
         changed = Recipe(**{field.name: other[field.name]})
