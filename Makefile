@@ -15,7 +15,7 @@ SETUP = $(VENV)/bin/pip install -qq --disable-pip-version-check --constraint con
 ALONE = timm torchvision resnest mmengine segmentation-models-pytorch
 SLURM = slurm-wlm munge slurmdbd mariadb-server faketime
 BROWSER = chromium chromium-driver
-IN_BROWSER = tests/analysis/test_report_browser.py
+IN_BROWSER = tests/analysis/test_report_browser.py tests/analysis/test_report_exploring.py
 # One more than there are cores, since some tests wait.
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
@@ -31,7 +31,7 @@ test: lint docs
 		{ echo "$(ON_FASHION_MNIST) leave out what needs its images"; test -z "$$CI"; }
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then ignored=; else \
 		echo "$(IN_BROWSER) left out: no Chromium here; on Debian: apt-get install $(BROWSER)"; test -z "$$CI" || exit 1; \
-		ignored=--ignore=$(IN_BROWSER); \
+		ignored="$(addprefix --ignore=,$(IN_BROWSER))"; \
 	fi; \
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/slurm --ignore=tests/dist $$ignored $(ARGS)
 	@if PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \

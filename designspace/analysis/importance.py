@@ -8,7 +8,7 @@ the networks shows how much depends on this parameter (Breiman, "Random Forests"
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -169,14 +169,7 @@ def importance(
         raise InputError(f"repeats must be at least 2, to compute a deviation, not {repeats}")
     metrics = parameters_of(results) if names is None else tuple(metric(name) for name in names)
     rows, errors = counted_errors(results, column)
-    if errors.size < MIN_NETWORKS:
-        raise InputError(
-            f"{results.name}: importance needs {MIN_NETWORKS} finished trials ({results.counts.sentence()})"
-        )
-    if not metrics:
-        raise InputError(f"{results.name}: all networks have the same parameters, so none can be important")
-    if np.ptp(errors) == 0:
-        raise InputError(f"{results.name}: all {errors.size} errors are the same, so no parameter can be important")
+    _check(results, metrics, errors)
     if ranks:
         from scipy.stats import rankdata
 
@@ -198,6 +191,18 @@ def importance(
     return Importances(
         results.name, r_squared, deviation, errors.size, failed, repeats, seed, ranks, tuple(parameters), tuple(pairs)
     )
+
+
+def _check(results: Results, metrics: Sequence[Metric], errors: NDArray[np.float64]) -> None:
+    """Raise an InputError if there is nothing to explain, or nothing to explain it with."""
+    if errors.size < MIN_NETWORKS:
+        raise InputError(
+            f"{results.name}: importance needs {MIN_NETWORKS} finished trials ({results.counts.sentence()})"
+        )
+    if not metrics:
+        raise InputError(f"{results.name}: all networks have the same parameters, so none can be important")
+    if np.ptp(errors) == 0:
+        raise InputError(f"{results.name}: all {errors.size} errors are the same, so no parameter can be important")
 
 
 def _repeat(inputs: Matrix, errors: NDArray[np.float64], stream: np.random.SeedSequence) -> tuple[float, Matrix]:

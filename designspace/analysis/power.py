@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.difference import ks_test
-from designspace.analysis.edf import check_level, edf
+from designspace.analysis.edf import EDF, check_level, edf
 from designspace.analysis.resampling import deviations, quantile_grid
 from designspace.support.errors import InputError
 from designspace.support.text import counted
@@ -123,20 +123,8 @@ def networks_needed(
     curves = edf(a), edf(b)
     n_a, n_b = (curve.n for curve in curves)
     p = ks_test(curves[0].errors, curves[1].errors).p
-    grid = quantile_grid(curves)
-    gap = curves[0](grid) - curves[1](grid)
-    streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2)]
-    noise = [
-        deviations([curve], grid, _RESAMPLES, rng) * np.float32(np.sqrt(curve.n))
-        for curve, rng in zip(curves, streams, strict=True)
-    ]
-
-    def power_with(more: int, fraction: float = 1.0) -> float:
-        """Return the fraction of resamples that show a part of the gap, with more networks of the smaller space."""
-        size = min(n_a, n_b) + more
-        return _fraction_shown(gap * fraction, noise, (max(n_a, size), max(n_b, size)), level, pairs)
-
-    present_power = power_with(0)
+    gap = _Gap.of(curves, level, pairs, seed)
+    present_power = gap.power()
     if p < level / pairs:
         return NetworksNeeded("decided", 0, present_power, n_a, n_b, 0)
     if min(n_a, n_b) < MIN_NETWORKS:
@@ -145,8 +133,8 @@ def networks_needed(
     if not fraction:
         return NetworksNeeded("alike", None, present_power, n_a, n_b)
     limit = MAX_MULTIPLE * max(n_a, n_b) - min(n_a, n_b)
-    most = _least(lambda more: power_with(more, fraction) >= power, limit)
-    more = _least(lambda more: power_with(more) >= power, limit)
+    most = _least(lambda more: gap.power(more, fraction) >= power, limit)
+    more = _least(lambda more: gap.power(more) >= power, limit)
     if more is None or most is None:
         return NetworksNeeded("too many", None, present_power, n_a, n_b)
     return NetworksNeeded("more", _rounded(more), present_power, n_a, n_b, _rounded(max(more, most)))
@@ -183,18 +171,49 @@ def could_show(n_a: int, n_b: int, level: float, pairs: int = 1) -> bool:
     return math.log(2 * pairs / level) < choices - 1e-9
 
 
-def _fraction_shown(
-    gap: NDArray[np.float64], noise: list[NDArray[np.float32]], sizes: tuple[int, int], level: float, pairs: int
-) -> float:
-    """Return the fraction of resampled pairs of EDFs, of these sizes, that the KS test shows to differ."""
-    from scipy.special import kolmogi
+@dataclass(frozen=True, eq=False, slots=True)
+class _Gap:
+    """The distance of two EDFs at each point of a grid, with resamples of its noise."""
 
-    if not could_show(*sizes, level, pairs):
-        return 0.0
-    root = math.sqrt(sizes[0] * sizes[1] / (sizes[0] + sizes[1]))
-    critical = float(kolmogi(level / pairs)) / (root + 0.12 + 0.11 / root)  # Stephens (1970)
-    first, second = (deviation * np.float32(size**-0.5) for deviation, size in zip(noise, sizes, strict=True))
-    return float((np.abs(gap.astype(np.float32) + first - second).max(axis=1) > critical).mean())
+    values: NDArray[np.float64]
+    """Shape (points,)."""
+    noise: list[NDArray[np.float32]]
+    """Resampled deviations of each EDF, as of a single network. Shape (resamples, points)."""
+    sizes: tuple[int, int]
+    """Numbers of networks."""
+    level: float
+    pairs: int
+
+    @staticmethod
+    def of(curves: tuple[EDF, EDF], level: float, pairs: int, seed: int) -> _Gap:
+        """Return the gap of two EDFs, to be tested at ``level / pairs``."""
+        grid = quantile_grid(curves)
+        streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2)]
+        noise = [
+            deviations([curve], grid, _RESAMPLES, rng) * np.float32(np.sqrt(curve.n))
+            for curve, rng in zip(curves, streams, strict=True)
+        ]
+        first, second = curves
+        return _Gap(first(grid) - second(grid), noise, (first.n, second.n), level, pairs)
+
+    def power(self, more: int = 0, fraction: float = 1.0) -> float:
+        """Return the fraction of resamples in which the KS test shows the gap.
+
+        Args:
+            more: additional networks of the smaller space; the other grows with it only beyond its own size.
+            fraction: the part of the gap that is assumed.
+        """
+        from scipy.special import kolmogi
+
+        size = min(self.sizes) + more
+        n_a, n_b = (max(n, size) for n in self.sizes)
+        if not could_show(n_a, n_b, self.level, self.pairs):
+            return 0.0
+        root = math.sqrt(n_a * n_b / (n_a + n_b))
+        critical = float(kolmogi(self.level / self.pairs)) / (root + 0.12 + 0.11 / root)  # Stephens (1970)
+        first, second = (noise * np.float32(n**-0.5) for noise, n in zip(self.noise, (n_a, n_b), strict=True))
+        gap = (self.values * fraction).astype(np.float32)
+        return float((np.abs(gap + first - second).max(axis=1) > critical).mean())
 
 
 def _least(enough: Callable[[int], bool], limit: int) -> int | None:

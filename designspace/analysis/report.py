@@ -11,18 +11,20 @@ import hashlib
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from designspace.analysis.figures.rendering import rendered
-from designspace.analysis.origin import Origin, origin_table
+from designspace.analysis.origin import Origin, origin_table, sentences
 from designspace.analysis.report_data import as_json, edf_position, trial_data
 from designspace.analysis.results import Failures, Results
 from designspace.analysis.tables import Table
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
     from designspace.analysis.figures import Drawing
@@ -45,82 +47,90 @@ _MOST_NUMBERS = (60, 12)
 """Largest numbers of rows and columns of a table on the page; larger tables are only in the figure's CSV file."""
 
 
-def render_report(
-    results: Sequence[Results],
-    *,
-    title: str,
-    sentences: Sequence[str],
-    notes: Sequence[str],
-    trained: Sequence[str] = (),
-    origins: Sequence[Origin] = (),
-    edf: Drawing,
-    figures: Sequence[Drawing] = (),
-    spaces: Table,
-    comparisons: Table,
-    best: Sequence[Table],
-    best_values: Sequence[Table] = (),
-    failed: Table,
-    provenance: Mapping[str, str],
-) -> str:
-    """Return the HTML of a report.
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """The contents of a report."""
 
-    All text is escaped; figures must be matplotlib figures.
+    results: Sequence[Results]
+    """The runs; the page shows all their trials."""
+    sentences: tuple[str, ...]
+    """Conclusions."""
+    notes: tuple[str, ...]
+    """Warnings."""
+    edf: Drawing
+    """The figure at the top, with a single axes: errors against cumulative probability."""
+    spaces: Table
+    """A row per run."""
+    comparisons: Table
+    """A row per pair of runs; left out if it has no rows."""
+    best: Sequence[Table]
+    """The best networks of each run."""
+    failed: Table
+    """Failed trials by reason; left out if it has no rows."""
+    provenance: Mapping[str, str]
+    """Entries of the section on the report's provenance."""
+    figures: Sequence[Drawing] = ()
+    """Further figures with different names, one section each."""
+    best_values: Sequence[Table] = ()
+    """The parameters of the best networks of each run."""
+    origins: Sequence[Origin] = ()
+    """The origin of each run; empty, or one for each of ``results``."""
 
-    Args:
-        results: the runs; the page shows all their trials.
-        title: title of the page.
-        sentences: conclusions.
-        notes: warnings.
-        trained: what was trained, as sentences.
-        origins: the origin of each run; empty, or one for each of ``results``.
-        edf: the figure at the top, with a single axes: errors against cumulative probability.
-        figures: further figures with different names, one section each.
-        spaces: table with a row per run.
-        comparisons: table with a row per pair of runs; left out if it has no rows.
-        best: tables of the best networks, one per run.
-        best_values: tables of the best networks' parameters, one per run.
-        failed: table of failed trials by reason; left out if it has no rows.
-        provenance: entries of the section on the report's provenance.
-    """
-    import jinja2  # imported here because it takes a tenth of a second
+    @property
+    def title(self) -> str:
+        """Title of the page."""
+        *others, last = [run.name for run in self.results]
+        names = f"{', '.join(others)} and {last}" if others else last
+        return f"Error distributions of {names}"
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """What was trained, as sentences."""
+        return sentences(self.origins)
+
+
+def render_report(content: ReportContent) -> str:
+    """Return the HTML of a report. All text is escaped; figures must be matplotlib figures."""
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    sections = [
-        {
-            "name": drawing.name,
-            "title": drawing.title,
-            "picture": Markup(_picture(drawing, f"{drawing.title}: {title}")),
-            "wide": drawing.figure.get_figwidth() > _WIDE,
-            "caption": drawing.caption,
-            "numbers": _numbers(drawing.numbers) if _is_small(drawing.numbers) else None,
-            "rows": len(drawing.numbers),
-        }
-        for drawing in (edf, *figures)
-    ]
-    data = {**trial_data(results), "edf": edf_position(edf.figure)}  # the layout is known once the figure is rendered
-    script = _template("report.js")
-    return environment.from_string(_template("report.html.j2")).render(
-        title=title,
-        sentences=sentences,
-        notes=notes,
-        trained=trained,
-        origin=origin_table(origins),
+    sections = [_section(drawing, content.title) for drawing in (content.edf, *content.figures)]
+    # The layout of a figure is known once it is rendered.
+    data = {**trial_data(content.results), "edf": edf_position(content.edf.figure)}
+    script = _text_of("report.js")
+    return _template("report.html.j2").render(
+        title=content.title,
+        sentences=content.sentences,
+        notes=content.notes,
+        trained=content.trained,
+        origin=origin_table(content.origins),
         figures=sections,
-        spaces=spaces,
-        comparisons=comparisons,
-        best=list(zip(best, _loading(best, origins), strict=True)),
-        best_values=best_values,
-        failed=failed,
-        treatment=TREATMENT[results[0].failures],
-        provenance=provenance,
+        spaces=content.spaces,
+        comparisons=content.comparisons,
+        best=list(zip(content.best, _loading(content.best, content.origins), strict=True)),
+        best_values=content.best_values,
+        failed=content.failed,
+        treatment=TREATMENT[content.results[0].failures],
+        provenance=content.provenance,
         data=Markup(as_json(data)),
-        style=Markup(_template("report.css")),
+        style=Markup(_text_of("report.css")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _section(drawing: Drawing, title: str) -> dict[str, Any]:
+    """Return the values that the template shows of a figure, on the page with a title."""
+    from markupsafe import Markup
+
+    return {
+        "name": drawing.name,
+        "title": drawing.title,
+        "picture": Markup(_picture(drawing, f"{drawing.title}: {title}")),
+        "wide": drawing.figure.get_figwidth() > _WIDE,
+        "caption": drawing.caption,
+        "numbers": _numbers(drawing.numbers) if _is_small(drawing.numbers) else None,
+        "rows": len(drawing.numbers),
+    }
 
 
 def _loading(best: Sequence[Table], origins: Sequence[Origin]) -> list[Markup]:
@@ -180,6 +190,16 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _template(name: str) -> str:
-    """Return the text of one of this package's templates."""
+def _template(name: str) -> jinja2.Template:
+    """Return one of this package's templates."""
+    import jinja2  # imported here because it takes a tenth of a second
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_text_of(name))
+
+
+def _text_of(name: str) -> str:
+    """Return the text of a file in this package's folder of templates."""
     return resources.files("designspace.analysis").joinpath("templates", name).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from designspace.analysis import origin, overview, tables
+from designspace.analysis import overview, tables
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
@@ -15,11 +15,11 @@ from designspace.analysis.figures.drawing import progress
 from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Matched, match_all
 from designspace.analysis.origin import Origin
-from designspace.analysis.paired import compare_paired
+from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import plot_edf
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network, random_subset
-from designspace.analysis.report import render_report
+from designspace.analysis.report import ReportContent, render_report
 from designspace.analysis.results import Results
 from designspace.analysis.sensitivity import other_failures
 from designspace.analysis.shrunken import noise_sentences
@@ -89,60 +89,85 @@ def analyze(
             figures or of ``match`` is unknown.
         RunError: a file cannot be written.
     """
-    if not results:
-        raise InputError("no run was given; give at least one run to analyse")
+    _check(results, figures)
     noise = [sentence for run in results for sentence in noise_sentences(run, level)]
     best = [tables.best_table(run) for run in results]
     populations = Populations.of(random_subset(by_network(run)) for run in results)
     results = populations.members
+    edfs = populations.edfs()
+    compared = _compare(results, level=level, seed=seed, match=match, margin=margin)
+    summaries = tuple(tables.summarize(run) for run in results)
+    content = ReportContent(
+        results,
+        sentences=(*compared.sentences, *noise, *_without_trials(results)),
+        notes=(*tables.notes(results), *compared.notes),
+        edf=_edf_drawing(results, edfs, compared.comparisons, level),
+        figures=_figures(results, compared, every=figures == "all", level=level, seed=seed),
+        spaces=tables.space_table(summaries),
+        comparisons=tables.comparison_table(compared.comparisons),
+        best=best,
+        best_values=[tables.best_values_table(run) for run in results if run.name in edfs],
+        failed=tables.failure_table(results),
+        origins=origins,
+        provenance=provenance,
+    )
+    report, written = _write(content, out)
+    return Analysis(
+        summaries, edfs, compared.comparisons, compared.matched, content.sentences, content.notes, content.trained,
+        content.spaces, content.failed, report, written,
+    )  # fmt: skip
+
+
+def _check(results: Sequence[Results], figures: str) -> None:
+    """Raise an InputError if there are no runs, or the choice of figures is unknown."""
+    if not results:
+        raise InputError("no run was given; give at least one run to analyse")
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
-    edfs = populations.edfs()
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The comparisons of all pairs of runs, and what they say."""
+
+    comparisons: tuple[Comparison, ...]
+    matched: tuple[Matched, ...]
+    sentences: tuple[str, ...]
+    """Conclusions."""
+    notes: tuple[str, ...]
+    """Warnings."""
+
+
+def _compare(
+    results: Sequence[Results], *, level: float, seed: int, match: str | None, margin: float | None
+) -> _Compared:
+    """Compare all pairs of runs; the arguments are those of `analyze`."""
     comparisons = compare_all(results, level, seed=seed)
     matched, refused = match_all(results, comparisons, match)
     margins = () if margin is None else within_margins(results, comparisons, margin)
-    sentences = [*_conclusions(results, [*comparisons, *matched, *margins], level), *noise, *_without_trials(results)]
-    summaries = tuple(tables.summarize(run) for run in results)
-    spaces = tables.space_table(summaries)
+    # Pairs of runs that trained the same networks differently.
+    paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
+    claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
     unmet = dict.fromkeys(check.sentence for pair in comparisons for check in pair.preconditions if check.sentence)
-    notes = (*tables.notes(results), *refused, *unmet, *other_failures(results, comparisons, seed=seed))
-    trained = origin.sentences(origins)
-    failed = tables.failure_table(results)
+    notes = (*refused, *unmet, *other_failures(results, comparisons, seed=seed))
+    return _Compared(comparisons, matched, tuple(claim.sentence() for claim in claims), notes)
 
-    edf_drawing = _edf_drawing(results, edfs, comparisons, level)
-    drawings = overview.figures_of(results, comparisons, every=figures == "all", level=level, seed=seed)
-    drawings[:0] = overview.matched_figures(results, matched, level=level)
-    html = render_report(
-        results,
-        title=f"Error distributions of {_listed([run.name for run in results])}",
-        sentences=sentences,
-        notes=notes,
-        trained=trained,
-        origins=origins,
-        edf=edf_drawing,
-        figures=drawings,
-        spaces=spaces,
-        comparisons=tables.comparison_table(comparisons),
-        best=best,
-        best_values=[tables.best_values_table(run) for run in results if run.name in edfs],
-        failed=failed,
-        provenance=provenance,
-    )
-    written = [path for drawing in (edf_drawing, *drawings) for path in drawing.write(out / "figures", ("svg", "csv"))]
-    written += edf_drawing.write(out / "figures", ("pdf", "png"))
+
+def _figures(results: Sequence[Results], compared: _Compared, *, every: bool, level: float, seed: int) -> list[Drawing]:
+    """Draw all figures but the EDFs."""
+    drawings = overview.figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
+    return [*overview.matched_figures(results, compared.matched, level=level), *drawings]
+
+
+def _write(content: ReportContent, out: Path) -> tuple[Path, tuple[Path, ...]]:
+    """Write the report and its figures; return the path of the report and those of the figures."""
+    html = render_report(content)
+    drawings = (content.edf, *content.figures)
+    written = [path for drawing in drawings for path in drawing.write(out / "figures", ("svg", "csv"))]
+    written += content.edf.write(out / "figures", ("pdf", "png"))
     report = out / "report.html"
     write_bytes(report, html.encode(errors="backslashreplace"))  # a run's name may not be UTF-8
-    return Analysis(
-        summaries, edfs, comparisons, matched, tuple(sentences), notes, trained, spaces, failed, report, tuple(written)
-    )
-
-
-def _conclusions(
-    results: Sequence[Results], claims: Sequence[Comparison | Matched | WithinMargin], level: float
-) -> list[str]:
-    """Return the sentences of all claims and of the pairs of runs that trained the same networks differently."""
-    paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
-    return [claim.sentence() for claim in (*claims, *paired)]
+    return report, tuple(written)
 
 
 def _without_trials(results: Sequence[Results]) -> list[str]:
@@ -164,8 +189,3 @@ def _edf_drawing(
         edf_numbers(edfs, level),
         " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return names as part of a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -185,14 +185,8 @@ def cost_fit(
     if is_measured:
         device = _one_device(names, devices(runs), device)
         _check_epochs(names, runs, device, y_metric)
-    chosen = [_done(run, device if is_measured else None) for run in runs]
-    x, y = (
-        np.concatenate([np.empty(0), *(values(run, axis)[rows] for run, rows in zip(runs, chosen, strict=True))])
-        for axis in (x_metric, y_metric)
-    )
-    trials = np.array([trial for run, rows in zip(runs, chosen, strict=True) for trial in run.table["trial"][rows]])
-    is_known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[is_known], y[is_known]
+    points = _Points.of(runs, device if is_measured else None, x_metric, y_metric)
+    x, y = points.x, points.y
     form = form or _usual_form(x_metric, y_metric)
     if form not in _TERMS:
         raise unknown("form of a fit", form, _TERMS)
@@ -208,7 +202,7 @@ def cost_fit(
     line_y = _predict(form, coefficients, line_x)
     fit_device = device or "" if is_measured else ""
     return CostFit(
-        names, fit_device, x_metric, y_metric, x, y, tuple(trials[is_known]), r, low, high, level, form,
+        names, fit_device, x_metric, y_metric, x, y, points.trials, r, low, high, level, form,
         fitted_coefficients, r_squared, line_x, line_y,
     )  # fmt: skip
 
@@ -241,6 +235,27 @@ def pearson(x: NDArray[np.float64], y: NDArray[np.float64], level: float = 0.05)
         return r, math.nan, math.nan
     middle, margin = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12)), norm.ppf(1 - level / 2) / math.sqrt(x.size - 3)
     return r, math.tanh(middle - margin), math.tanh(middle + margin)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Points:
+    """Two quantities of the done networks that have both."""
+
+    x: Column
+    y: Column
+    trials: tuple[str, ...]
+
+    @staticmethod
+    def of(runs: Sequence[Results], device: str | None, x_metric: Metric, y_metric: Metric) -> _Points:
+        """Return the points of all networks of some runs, on one device if ``device`` is not None."""
+        chosen = [_done(run, device) for run in runs]
+        x, y = (
+            np.concatenate([np.empty(0), *(values(run, axis)[rows] for run, rows in zip(runs, chosen, strict=True))])
+            for axis in (x_metric, y_metric)
+        )
+        trials = np.array([trial for run, rows in zip(runs, chosen, strict=True) for trial in run.table["trial"][rows]])
+        is_known = np.isfinite(x) & np.isfinite(y)
+        return _Points(x[is_known], y[is_known], tuple(trials[is_known]))
 
 
 def _one_device(names: str, available: Sequence[str], device: str | None) -> str:

@@ -25,19 +25,18 @@ from timm.models import _factory, build_model_with_cfg, generate_default_cfgs, i
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from designspace.integrations.timm_configs import PREFIX, published_configs, timm_config
 from designspace.library.loading import load
-from designspace.library.metadata import TIMM_ARCHITECTURE, timm_preprocessing
+from designspace.library.metadata import TIMM_ARCHITECTURE
 from designspace.models import AnyNet, Backbone, list_models, weights
 from designspace.models.checkpointing import CheckpointedSequential
-from designspace.models.info import ModelInfo, published_info
+from designspace.models.info import published_info
 from designspace.models.layers import global_average, initialise
 from designspace.models.weights.keys import detect, infer_sizes
 from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, suggest, unknown
 
-PREFIX = "designspace_"
-"""Prefix of the names of published networks in timm's registry."""
 FOLDER_PREFIX = "designspace/"
 """Prefix of a model folder or run folder in place of a name."""
 _CLASSIFIER = "head.classifier."
@@ -291,39 +290,8 @@ def designspace_network(
         raise InputError(f"{TIMM_ARCHITECTURE} needs an argument network=..., a Network or its parsed JSON")
     value = network if isinstance(network, Network) else Network.from_dict(network)
     if not kwargs.get("pretrained_cfg"):
-        kwargs["pretrained_cfg"] = _config(value, published_info("resnet50", None, value.in_channels))
+        kwargs["pretrained_cfg"] = timm_config(value, published_info("resnet50", None, value.in_channels))
     return _create(TIMM_ARCHITECTURE, value, None, pretrained, **kwargs)
-
-
-def _config(network: Network, info: ModelInfo, **source: Any) -> dict[str, Any]:
-    """Return the fields of timm's ``PretrainedCfg`` for weights."""
-    fields = timm_preprocessing(network, info)
-    for name in ("input_size", "mean", "std"):
-        fields[name] = tuple(fields[name])
-    if info.classes and info.published is None:
-        fields["label_names"] = info.classes
-    return {**fields, "architecture": TIMM_ARCHITECTURE, **source}
-
-
-def _published_configs() -> dict[str, Any]:
-    """Return the configurations of all published weights: ``<model>.<tag>`` -> fields of ``PretrainedCfg``."""
-    configs: dict[str, Any] = {}
-    for name in list_models():
-        network = catalog.get(name)
-        for file in weights.available(name):
-            loaded = weights.Weights({}, file, file.preset, file.qualified_tag, file.licence)
-            tag = file.qualified_tag.replace(":", "_").lower()
-            configs[f"{PREFIX}{name}.{tag}"] = _config(
-                network,
-                published_info(name, loaded),
-                architecture=None,
-                file=file.qualified_tag,
-                custom_load=True,
-                origin_url=file.downloads[0].url,
-            )
-        if not weights.available(name):
-            configs[f"{PREFIX}{name}"] = _config(network, published_info(name, None), architecture=None)
-    return configs
 
 
 def _entry_point(name: str, create: Callable[..., nn.Module], doc: str) -> None:
@@ -362,7 +330,7 @@ def _register_folder(path: Path) -> str:
     absolute = path.resolve()
     digest = hashlib.sha256(f"{absolute} {network.id}".encode(errors="surrogateescape")).hexdigest()[:8]
     name = f"{PREFIX}{re.sub(r'[^a-z0-9]+', '_', absolute.name.lower())}_{digest}"
-    _folders[name] = network, _config(network, info, file=str(absolute), custom_load=True)
+    _folders[name] = network, timm_config(network, info, file=str(absolute), custom_load=True)
     if is_model(name):
         return name
 
@@ -394,7 +362,7 @@ def parse_model_name(model_name: str) -> tuple[str | None, str]:
     return _parse_model_name(model_name)
 
 
-default_cfgs: dict[str, Any] = generate_default_cfgs(_published_configs())
+default_cfgs: dict[str, Any] = generate_default_cfgs(published_configs())
 """Configurations of weights by name of the model; timm reads them when a model of this module is registered."""
 register_model(designspace_network)
 for _name in list_models():

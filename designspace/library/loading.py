@@ -100,16 +100,7 @@ def load(
     path = Path(path)
     if out_indices is not None and not features:
         raise InputError("out_indices chooses feature maps of a backbone: add features=True")
-    if is_model_folder(path):
-        if rank is not None or id is not None:
-            raise InputError(f"{path} is a model folder with a single model: leave out rank and id")
-        model = read_model(path)
-    elif RunFolder(path).exists():
-        model = _of_run(RunFolder(path), rank, id)
-    else:
-        raise InputError(
-            f"{path} is neither a run folder (of designspace.sample) nor a model folder (of designspace.export)"
-        )
+    model = _model_in(path, rank, id)
     if options:
         model = rebuild(model, **options)
     if frozen_norm:
@@ -119,6 +110,19 @@ def load(
         return module.to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def _model_in(path: Path, rank: int | None, id_: str | None) -> AnyNet:
+    """Return the module of a model folder, or of one of a run's networks; the arguments are those of `load`."""
+    if is_model_folder(path):
+        if rank is not None or id_ is not None:
+            raise InputError(f"{path} is a model folder with a single model: leave out rank and id")
+        return read_model(path)
+    if RunFolder(path).exists():
+        return _of_run(RunFolder(path), rank, id_)
+    raise InputError(
+        f"{path} is neither a run folder (of designspace.sample) nor a model folder (of designspace.export)"
+    )
 
 
 class NetworkOfRun(NamedTuple):

@@ -118,8 +118,7 @@ def space(
         bottleneck_ratio: values of the axis of b; below 1 for inverted bottlenecks.
         group_width: values of the axis of g; [1] for depthwise convolutions.
         radix: splits of split attention (ResNeSt), or several values to make it an axis; 0 for none.
-        regime: ``paper`` for the paper's axes, ``auto`` for axes that fit the limits on flops
-            (`designspace.spaces.regime`).
+        regime: ``paper`` for the paper's axes, ``auto`` for axes that fit ``flops`` (`designspace.spaces.regime`).
         law: ``pycls`` for pycls's probabilities of all log-uniform axes (`designspace.spaces.axes.log_uniform`).
         flops: lowest and highest number of multiply-adds.
         params: lowest and highest number of parameters.
@@ -132,18 +131,16 @@ def space(
     images = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
     all_strides = _strides(base.template.strides, stages, strides)
     template = _template(base.template, stem, stem_width, se_ratio, strides=all_strides, **images)
-    axes = auto_axes(regime, base.axes, None if flops is None else _band("flops", flops), template)
-    axes = axes if law is None else with_law(axes, law)
+    bands = _bands(flops, params, activations)
+    axes = auto_axes(regime, base.axes, bands.get("flops"), template)
     result = dataclasses.replace(
         base,
-        axes=_with_choices(name, axes, bottleneck_ratio, group_width),
+        axes=_changed_axes(name, axes, law, bottleneck_ratio, group_width),
         template=template,
         radix=base.radix if radix is None else _radix_axis(radix),
         stem_width=base.stem_width if stem_width is None else None,
     )
-    limits = dict(zip(QUANTITIES, (flops, params, activations), strict=True))
-    bands = (_band(quantity, limit) for quantity, limit in limits.items() if limit is not None)
-    return _with_block(result, block).refine(*bands)
+    return _with_block(result, block).refine(*bands.values())
 
 
 def _template(
@@ -158,13 +155,16 @@ def _template(
     )
 
 
-def _with_choices(
+def _changed_axes(
     name: str,
     axes: AnyNetAxes | RegNetAxes,
+    law: str | None,
     bottleneck_ratio: Sequence[float] | None,
     group_width: Sequence[int] | None,
 ) -> AnyNetAxes | RegNetAxes:
-    """Return the axes with other values of b and g, for those that are not None."""
+    """Return the axes with another law and other values of b and g, for those that are not None."""
+    if law is not None:
+        axes = with_law(axes, law)
     if bottleneck_ratio is not None:
         axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
     if group_width is None:
@@ -277,6 +277,12 @@ def _radix_axis(radix: Sequence[int] | int) -> Axis:
     """Return the axis of one or several radices."""
     values = [plain(radix)] if isinstance(plain(radix), int) else _list("radix", radix)  # type: ignore[arg-type]
     return choice([whole("radix", value, 0) for value in values])
+
+
+def _bands(flops: Limits, params: Limits, activations: Limits) -> dict[str, Band]:
+    """Return the bands between limits, by quantity; none for a quantity without limits."""
+    limits = zip(QUANTITIES, (flops, params, activations), strict=True)
+    return {quantity: _band(quantity, limit) for quantity, limit in limits if limit is not None}
 
 
 def _band(quantity: str, limits: Sequence[float]) -> Band:

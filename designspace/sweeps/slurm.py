@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
+import functools
 import re
 import shlex
 import sys
@@ -20,6 +20,7 @@ from designspace.support.files import make_folder, writing
 from designspace.support.text import counted, is_printable
 from designspace.sweeps import scheduler, snapshot
 from designspace.sweeps.array_task import ArrayTask, ArrayTaskSettings
+from designspace.sweeps.batches import batches_of, trials_per_task
 from designspace.sweeps.local import PoolSettings
 from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials import claims
@@ -33,8 +34,6 @@ REQUEUES_AFTER_KILL = 3
 """Number of times that a task is requeued after its process was killed or crashed."""
 END_WAIT_S = 600
 """Maximum seconds that the script of a task waits for SLURM to end it, after its process received SIGTERM."""
-TARGET_TASK_S = 3600.0
-"""Seconds that a task should last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +205,7 @@ def submit(
         planned, batches = _plan_batches(run, plan, settings, trial_s, workers, only)
         if not batches:
             return planned
-        max_size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
-        sizes = [min(max_size, len(batches) - first) for first in range(0, len(batches), max_size)]
+        sizes = _array_sizes(len(batches), settings)
         if claim is None:
             return dataclasses.replace(planned, script=_acceptable_script(run, settings, sizes[0]))
         run.check_plan(plan.recipe, plan.seed)
@@ -217,10 +215,7 @@ def submit(
         task_settings = ArrayTaskSettings(
             run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool
         )
-
-        def write_plan() -> None:
-            run.write_plan(plan.recipe, plan.seed, plan.repeats)
-
+        write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats)
         accepted, job_ids = _submit_arrays(launch, settings, task_settings, code, sizes, claim, write_plan)
         refused = tuple(key for batch in batches[accepted:] for key in batch)
         return dataclasses.replace(
@@ -267,34 +262,18 @@ def _plan_batches(
     planned = Submission(finished=finished, queued=len(states) - finished - len(waiting))
     if not waiting:
         return planned, []
-    size = settings.trials_per_task or _trials_per_task(len(waiting), trial_s() / workers, settings)
+    size = settings.trials_per_task or trials_per_task(len(waiting), trial_s() / workers, settings)
     count = min(len(waiting), size * _max_new_tasks(settings))
-    batches = _batches(waiting[:count], size, settings.array_parallelism)
+    batches = batches_of(waiting[:count], size, settings.array_parallelism)
     return dataclasses.replace(
         planned, trials_per_task=size, tasks=len(batches), trials=count, left=tuple(waiting[count:])
     ), batches
 
 
-def _batches(trials: Sequence[str], size: int, parallelism: int | None) -> list[list[str]]:
-    """Divide trials into batches of up to ``size`` trials, one per array task.
-
-    Without a limit on the tasks that run at once, the batches are consecutive, since SLURM starts tasks in order. With
-    such a limit, P tasks run side by side for a long time. If their batches were consecutive, most finished trials
-    would not belong to the finished beginning of the population, from which the results of a partial run are computed.
-    Therefore each group of P tasks takes the next trials in turns.
-
-    >>> _batches("abcdefgh", 2, 2)
-    [['a', 'c'], ['b', 'd'], ['e', 'g'], ['f', 'h']]
-    >>> _batches("abcdefgh", 3, None)
-    [['a', 'b', 'c'], ['d', 'e', 'f'], ['g', 'h']]
-    """
-    batches = []
-    group_size = size * (parallelism or 1)
-    for first in range(0, len(trials), group_size):
-        group = trials[first : first + group_size]
-        tasks = math.ceil(len(group) / size)
-        batches += [list(group[j::tasks]) for j in range(tasks)]
-    return batches
+def _array_sizes(count: int, settings: SlurmSettings) -> list[int]:
+    """Return the sizes of arrays that together have ``count`` tasks."""
+    max_size = min(settings.max_array or sys.maxsize, scheduler.max_array_size())
+    return [min(max_size, count - first) for first in range(0, count, max_size)]
 
 
 def _submit_arrays(
@@ -361,15 +340,6 @@ def _max_new_tasks(settings: SlurmSettings) -> int:
     if settings.max_submitted is None:
         return sys.maxsize
     return max(0, settings.max_submitted - scheduler.count_own_tasks())
-
-
-def _trials_per_task(count: int, trial_s: float, settings: SlurmSettings) -> int:
-    """Return the trials per task for tasks of an hour, or half their time limit, that may all be submitted."""
-    by_duration = max(1, round(min(TARGET_TASK_S, 30 * settings.minutes) / trial_s))
-    # At least as many tasks as can run at once.
-    by_parallelism = math.ceil(count / settings.array_parallelism) if settings.array_parallelism else by_duration
-    by_limit = math.ceil(count / settings.max_submitted) if settings.max_submitted else 1
-    return min(count, max(min(by_duration, by_parallelism), by_limit))
 
 
 def _acceptable_script(run: Run, settings: SlurmSettings, count: int) -> str:

@@ -94,10 +94,7 @@ def train_on_devices(
         RankCrashed: a rank was killed by another signal, or exited without reporting an error.
         Exception: any other exception of a rank, with the rank's traceback as a note.
     """
-    if device not in ("cpu", "cuda"):
-        raise unknown("device", device, ("cpu", "cuda"))
-    check_devices(recipe.devices, device)
-    recipe.check_device(device)
+    _check_device(recipe, device)
     images = images_for(recipe, data)
     ranks: list[_Rank] = []
     check = check_of(checkpoint) if checkpoint else None
@@ -113,6 +110,14 @@ def train_on_devices(
             return _watch(ranks, on_epoch, should_stop, on_step)
         finally:
             _terminate(ranks)
+
+
+def _check_device(recipe: Recipe, device: str) -> None:
+    """Raise an InputError unless there are enough devices of a kind for a recipe, and it can be trained on them."""
+    if device not in ("cpu", "cuda"):
+        raise unknown("device", device, ("cpu", "cuda"))
+    check_devices(recipe.devices, device)
+    recipe.check_device(device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.results import Results
+from designspace.trials.trial import EpochRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "regnetx_400mf_imagenet_25_epochs.csv"
 
@@ -88,3 +89,28 @@ def population(name, errors, *, flops=None, tag=None, unfinished=(), **columns):
 def within(share, level, repeats, errors=3):
     """Return whether a fraction of repeats is at most a level, within some Monte Carlo errors."""
     return share <= level + errors * np.sqrt(level * (1 - level) / repeats)
+
+
+def history(error, epochs=10):
+    return tuple(EpochRecord(i + 1, 0.1, 1.0, error + 30 - 3 * i, error + 30 - 10 * i / 3, 6.0) for i in range(epochs))
+
+
+def with_histories(name, table):
+    """Return results whose done trials have a history of ten epochs."""
+    done = table[table["status"] == "done"]
+    return Results.from_table(
+        name, table, 10, {row["id"]: history(row["final_error"]) for row in done.to_dict("records")}
+    )
+
+
+def varied(errors, tag, **others):
+    """Return a table of networks that differ."""
+    table = make_table(errors, tag=tag, **others)
+    index = np.arange(len(table))
+    return table.assign(
+        train_s=table["train_s"] + index,
+        d4=1 + index % 12,
+        w4=64 + 8 * index,
+        flops=2_000_000 + 10_000 * index,
+        params=np.int64(1000 * 1.05**index),
+    )

@@ -1,4 +1,4 @@
-"""Tests with small files in the formats of pycls and NDS, which designspace/analysis/peers.py describes."""
+"""Tests with small files in the formats of pycls and NDS, which designspace/analysis/peers describes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from populations import make_results, make_table
 
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import Drawing, draw_edf, new_axes, svg_text
-from designspace.analysis.report import inline_svg, render_report
+from designspace.analysis.report import ReportContent, inline_svg, render_report
 from designspace.analysis.report_data import as_json, edf_position, trial_data
 from designspace.analysis.results import Results
 from designspace.analysis.study import analyze
@@ -233,11 +233,10 @@ def test_further_figures_have_sections_with_their_numbers(runs, tmp_path):
     empty = Table("", (), ())
     figure, axes = new_axes()
     draw_edf(axes, {"A": edf([20.0, 30.0])})
-    html = render_report(
+    content = ReportContent(
         runs,
-        title="T",
-        sentences=[],
-        notes=[],
+        sentences=(),
+        notes=(),
         edf=Drawing("edf", "Error EDF", figure, pd.DataFrame({"x": [1.0]}), "caption"),
         figures=[drawing("short", 3), drawing("long", 100)],
         spaces=analysis.spaces,
@@ -246,7 +245,7 @@ def test_further_figures_have_sections_with_their_numbers(runs, tmp_path):
         failed=empty,
         provenance={},
     )
-    page = Page(html)
+    page = Page(render_report(content))
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     assert {"figure-edf", "figure-short", "figure-long"} <= set(ids)

@@ -11,19 +11,16 @@ from sweep_runs import CPU, RECIPE, SPACE, curves, launch, make_run, numbers, pl
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
-from designspace.sweeps.estimate import Costs
 from designspace.sweeps.launch import check_fit, run_local
 from designspace.sweeps.local import Pool, RetryPolicy
-from designspace.sweeps.messages import Assignment, Event, Settings, Task
-from designspace.sweeps.process import Slot
-from designspace.sweeps.progress import PoolProgress, tasks_of
-from designspace.sweeps.slots import within_memory, worker_bytes, worker_slots
+from designspace.sweeps.messages import Assignment, Settings, Task
+from designspace.sweeps.progress import tasks_of
+from designspace.sweeps.slots import worker_slots
 from designspace.sweeps.status import run_status
 from designspace.sweeps.worker import Worker
 from designspace.trials import claims
 from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
-from designspace.trials.trial import Trial, TrialResult
 
 
 @pytest.fixture(scope="module")
@@ -362,108 +359,3 @@ def test_images_that_do_not_fit_are_refused_before_the_launch(data_root):
         check_fit(catalog.space("AnyNetXA").template, RECIPE, data_root)
     with pytest.raises(InputError, match="unknown data set 'mnist'; choose from: fashion_mnist"):
         check_fit(SPACE.template, Recipe(data="mnist"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("tpu",), "device must be auto, cpu or cuda, not 'tpu'"),
-        (("cpu", 0), "workers \\(or null\\) must be a whole number >= 1"),
-        (("cpu", "two"), "workers \\(or null\\) must be a whole number >= 1"),
-    ],
-)
-def test_invalid_slot_options(arguments, message):
-    with pytest.raises(InputError, match=message):
-        worker_slots(*arguments)
-
-
-def test_memory_limits_the_number_of_workers(monkeypatch, data_root):
-    monkeypatch.setattr("designspace.sweeps.slots.available_bytes", lambda: 4e9)
-    need = worker_bytes(Costs.of(SPACE.sample(4), 16), RECIPE, "cpu", data_root)
-    assert 0.3e9 < need < 1e9
-    assert within_memory(CPU, need, is_fixed=False) == (CPU, "")
-    slots, note = within_memory(32 * CPU, need, is_fixed=False)
-    assert len(slots) == int(3.6e9 / need)
-    assert f"{len(slots)} workers are started" in note
-    slots, note = within_memory(32 * CPU, need, is_fixed=True)
-    assert len(slots) == 64
-    assert note.startswith("warning: 64 workers need about")
-
-
-def test_memory_mapped_images_are_not_counted_per_worker(monkeypatch):
-    costs, recipe = Costs.of(SPACE.sample(4), 160), Recipe(data="large")
-    monkeypatch.setattr("designspace.data.shape", lambda name, root: (3, 160, 1000))
-    monkeypatch.setattr("designspace.data.counts", lambda name, root: (1_281_167, 50_000))
-    assert worker_bytes(costs, recipe, "cpu") < 1e9
-    part = worker_bytes(costs, Recipe(data="large", train_images=100_000), "cpu")
-    assert part - worker_bytes(costs, recipe, "cpu") == 2.0 * 100_000 * 3 * 160**2
-
-
-def test_gpus_are_divided_among_slots(monkeypatch):
-    monkeypatch.setattr("designspace.sweeps.slots._count_gpus", lambda: 4)
-    assert worker_slots() == [Slot("cuda", (i,)) for i in range(4)]
-    assert worker_slots(workers_per_gpu=2) == 2 * [Slot("cuda", (i,)) for i in range(4)]
-    assert worker_slots(gpus_per_trial=2) == [Slot("cuda", (0, 1)), Slot("cuda", (2, 3))]
-    assert worker_slots(gpus_per_trial=3) == [Slot("cuda", (0, 1, 2))]
-    with pytest.raises(InputError, match="gpus_per_trial is 8, but there are 4 GPUs"):
-        worker_slots(gpus_per_trial=8)
-    with pytest.raises(InputError, match="cannot both be above 1"):
-        worker_slots(gpus_per_trial=2, workers_per_gpu=2)
-
-
-def test_there_is_one_worker_per_core():
-    assert worker_slots("cpu") == [Slot("cpu")] * len(os.sched_getaffinity(0))
-    assert worker_slots("cpu", 3) == [Slot("cpu")] * 3
-
-
-def test_progress_counts_epochs_of_resumed_trials_correctly(monkeypatch):
-    tasks = [Task("r", "a"), Task("r", "b")]
-    progress = PoolProgress(tasks, epochs=10, finished=3, best=20.0)
-    now = progress._started
-    monkeypatch.setattr("time.monotonic", lambda: now + 10)
-    assert progress.left_s is None
-    progress.handle_event(tasks[0], Event("ready"))
-    progress.handle_event(tasks[0], Event("epoch", epoch=9, error=30.0))
-    assert (progress.total, progress.finished) == (5, 3)
-    assert progress.left_s == pytest.approx(110)
-    progress.handle_event(tasks[0], Event("epoch", epoch=10, error=15.0))
-    progress.handle_event(tasks[0], Event("done", epoch=10, error=15.0))
-    assert (progress.finished, progress.best, progress.left_s) == (4, 15.0, pytest.approx(50))
-    progress.handle_event(tasks[1], Event("failed", detail="diverged: loss is nan"))
-    assert (progress.finished, progress.failed, progress.left_s) == (5, 1, 0)
-
-
-def test_the_speed_of_a_run_is_measured_over_recent_trials(tmp_path, monkeypatch):
-    """Two parallel trials of a minute, a pause of a day, two more: 120 per hour, since the pause does not count."""
-    monkeypatch.setattr("designspace.sweeps.status.RECENT_TRIALS", 2)
-    run = make_run(tmp_path / "speed", n=5)
-    for i, id_ in enumerate(run.population().ids[:4]):
-        start = 1e9 + (86_400 if i >= 2 else 0)
-        folder = run.trial(id_)
-        folder.write_trial(Trial(run.population()[i], RECIPE, 0))
-        folder.write_result(TrialResult(50.0, 50.0, 2, 60.0, "cpu"))
-        os.utime(folder.path / "trial.json", (start, start))
-        os.utime(folder.path / "result.json", (start + 60, start + 60))
-    status = run_status(run)
-    assert status.trials_per_hour == pytest.approx(120)
-    assert status.left_s is None  # nothing is running, so the end is unknown
-    last = run.trial(run.population().ids[4])
-    last.path.mkdir(parents=True)
-    claims.take(last.path)
-    assert run_status(run).left_s == pytest.approx(30)
-
-
-def test_copied_trials_do_not_count_for_the_speed(tmp_path):
-    """The files of a copy have the time of the copy, so that trials of a minute seem to take no time."""
-    run = make_run(tmp_path / "copied", n=3)
-    for i, id_ in enumerate(run.population().ids[:2]):
-        run.trial(id_).write_trial(Trial(run.population()[i], RECIPE, 0))
-        run.trial(id_).write_result(TrialResult(50.0, 50.0, 2, 60.0, "cpu"))
-    assert run_status(run).trials_per_hour is None
-
-
-def test_messages_are_read_back_unchanged():
-    assignment, event = Assignment(Task("runs/ä b", "0123"), "2/ab"), Event("epoch", 3, 12.5, 'a "line"\nand more')
-    assert Assignment.from_line(assignment.to_line()) == assignment
-    assert Event.from_line(event.to_line()) == event
-    assert event.to_line().count(b"\n") == 1

@@ -11,10 +11,11 @@ import designspace
 from designspace.analysis.results import Results
 from designspace.library.loading import find_network
 from designspace.support.errors import InputError
+from designspace.sweeps.batches import batches_of
 from designspace.sweeps.launch import run_local
 from designspace.sweeps.messages import Assignment, Task
 from designspace.sweeps.progress import Progress, tasks_of
-from designspace.sweeps.slurm import _batches, _plan_batches
+from designspace.sweeps.slurm import _plan_batches
 from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.sweeps.status import run_status, trial_status
 from designspace.sweeps.upkeep import leftovers, retry
@@ -221,7 +222,7 @@ def test_array_tasks_hold_the_requested_repeats(tmp_path, monkeypatch):
 @pytest.mark.parametrize("count", [0, 1, 5, 12, 40])
 def test_batches_hold_every_trial_once(size, parallelism, count):
     trials = [str(i) for i in range(count)]
-    batches = _batches(trials, size, parallelism)
+    batches = batches_of(trials, size, parallelism)
     assert sorted(key for batch in batches for key in batch) == sorted(trials)
     assert len(batches) == -(-count // size)
     assert all(0 < len(batch) <= size for batch in batches)
@@ -230,11 +231,11 @@ def test_batches_hold_every_trial_once(size, parallelism, count):
 def test_parallel_tasks_finish_the_beginning_of_the_population_first():
     """4 tasks at once, of 5 trials each: when these tasks have each finished 2 trials, the first 8 are finished."""
     trials = [f"{i:02}" for i in range(30)]
-    batches = _batches(trials, 5, 4)
+    batches = batches_of(trials, 5, 4)
     assert batches[0] == ["00", "04", "08", "12", "16"]
     assert [batch[0] for batch in batches] == ["00", "01", "02", "03", "20", "21"]
     assert sorted(key for batch in batches[:4] for key in batch[:2]) == trials[:8]
-    assert _batches(trials, 5, None)[0] == trials[:5]
+    assert batches_of(trials, 5, None)[0] == trials[:5]
 
 
 def test_starts_are_counted_by_network(trained):

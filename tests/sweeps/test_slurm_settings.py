@@ -6,9 +6,10 @@ from sweep_runs import make_run
 
 from designspace.cli import app
 from designspace.support.errors import InputError
+from designspace.sweeps.batches import trials_per_task
 from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher
-from designspace.sweeps.slurm import _job_name, _trials_per_task, check_path
+from designspace.sweeps.slurm import _job_name, check_path
 from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials.trial import TrialResult
 
@@ -77,7 +78,7 @@ def test_settings_are_converted_for_sbatch():
     ],
 )
 def test_trials_per_task(count, trial_s, fields, expected):
-    assert _trials_per_task(count, trial_s, SlurmSettings(**fields)) == expected
+    assert trials_per_task(count, trial_s, SlurmSettings(**fields)) == expected
 
 
 @pytest.mark.parametrize(
