@@ -15,7 +15,7 @@ class RunError(RuntimeError):
     """The input is valid but cannot be processed: a corrupt file, a full disk. Commands exit with code 1."""
 
 
-SHORT_LIST = 8
+SHORT_LIST = 12
 """Maximum number of names that are listed in full even if one of them is close to the given name."""
 
 
