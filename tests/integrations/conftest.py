@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed_and_one_thread(one_thread):
     torch.manual_seed(0)
 
 

@@ -17,7 +17,10 @@ from designspace.support.errors import InputError
 
 NETWORK = Network(Stem("imagenet", 8), tuple(Stage(1, 8 * i, 2, 1, 8) for i in (1, 2, 3, 4)))
 SMALL = {"min_size": 97, "max_size": 131}
-FEW = {"rpn_pre_nms_top_n_train": 100, "rpn_post_nms_top_n_train": 50, "box_batch_size_per_image": 16}
+FEW = {
+    **{"rpn_pre_nms_top_n_train": 100, "rpn_post_nms_top_n_train": 50, "box_batch_size_per_image": 16},
+    **{"rpn_pre_nms_top_n_test": 100, "rpn_post_nms_top_n_test": 20, "box_detections_per_img": 10},
+}
 """Options of two-stage detectors for few proposals, since torchvision's operators may be slow ones in Python."""
 WIDTH = {"out_channels": 32}
 CLASSES = 3
