@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 from populations import make_results, make_table, varied, with_histories
+from report_fixtures import browser, report  # noqa: F401 (fixtures)
 from report_pages import ids, text_of, write_filter
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from report_fixtures import browser, report  # noqa: F401 (fixtures)
 from report_pages import ids, point_of, text_of, write_filter
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
