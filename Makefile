@@ -2,9 +2,9 @@
 # make test   everything that must hold; what .ci/run calls
 # make lint   the static part of it
 # make docs   the documentation as a site
-# make notebooks   the notebooks with fresh outputs
 # make dist   the packages for pip, tested in an empty environment
 # make bench  the benchmarks
+# make notebooks  the notebooks with fresh outputs
 
 PYTHON ?= python3
 VENV ?= .venv

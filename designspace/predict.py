@@ -54,7 +54,7 @@ def run(options: Options) -> None:
     with image_counter("images") as show:
         predictions = predict(
             model,
-            options.images,
+            images,
             preset,
             top=options.top,
             device=device,

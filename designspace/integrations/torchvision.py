@@ -23,6 +23,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
+from designspace.data.presets import IMAGENET_MEAN, IMAGENET_STD
 from designspace.integrations.torchvision_cascade import CascadeRoIHeads
 from designspace.integrations.torchvision_segmentation import SegmentationModel, deeplabv3, deeplabv3plus, fcn
 from designspace.library.backbones import NetworkSource, find_model
@@ -51,7 +52,6 @@ __all__ = [
 HEADS = ("torchvision", "resnest")
 """Kinds of heads and pyramids: torchvision's first ones; those of the ResNeSt authors' configurations, whose box head
 has four convolutions and one fully-connected layer, with a batch-norm after every convolution."""
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class PyramidBackbone(nn.Module):
@@ -179,7 +179,7 @@ def fcos(backbone: NetworkSource, num_classes: int = 91, **options: Any) -> FCOS
 
 def _rcnn(kind: Any, backbone: NetworkSource, num_classes: int, options: dict[str, Any]) -> Any:
     """Build one of torchvision's two-stage detectors."""
-    heads, ours, theirs = _split(kind, options)
+    ours, theirs = _split(kind, options)
     body = pyramid(backbone, extra_blocks=LastLevelMaxPool(), **ours)
     names = [str(number) for number in range(len(body.body.feature_info))]
     # Anchors of 8 pixels of their map, as in torchvision: 32 pixels at stride 4.
@@ -189,8 +189,7 @@ def _rcnn(kind: Any, backbone: NetworkSource, num_classes: int, options: dict[st
     wanted = ["box", *(["mask"] if kind is MaskRCNN else []), *(["keypoint"] if kind is KeypointRCNN else [])]
     for name in wanted:
         theirs.setdefault(f"{name}_roi_pool", MultiScaleRoIAlign(names, pools[name], sampling_ratio=2))
-    if heads == "resnest":
-        layer = _norm_layer(heads, ours.get("norm"))
+    if layer := _norm_layer(ours.get("heads", HEADS[0]), ours.get("norm")):
         channels = body.out_channels
         theirs.setdefault("box_head", FastRCNNConvFCHead((channels, 7, 7), [256] * 4, [1024], layer))
         if kind is MaskRCNN:
@@ -202,14 +201,14 @@ def _single_shot_pyramid(
     kind: Any, backbone: NetworkSource, options: dict[str, Any]
 ) -> tuple[PyramidBackbone, dict[str, Any]]:
     """Return the pyramid of RetinaNet or FCOS, and the remaining options."""
-    _, ours, theirs = _split(kind, options)
+    ours, theirs = _split(kind, options)
     width = ours.get("out_channels", 256)
     body = pyramid(backbone, extra_blocks=LastLevelP6P7(width, width), **{"maps": 3, **ours})
     return body, {**_normalisation(body.body), **theirs}
 
 
-def _split(kind: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return the kind of heads, the options of `pyramid`, and those of torchvision's class.
+def _split(kind: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of `pyramid`, and those of torchvision's class.
 
     Raises:
         InputError: an option is neither; torchvision would ignore it.
@@ -217,14 +216,14 @@ def _split(kind: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any], dic
     names = {*(pyramid.__kwdefaults__ or ()), *(AnyNet.__init__.__kwdefaults__ or ()), "seed", "in_channels"}
     ours = {name: value for name, value in options.items() if name in names}
     theirs = {name: value for name, value in options.items() if name not in names}
-    signatures = [inspect.signature(one).parameters for one in (kind, FasterRCNN, GeneralizedRCNNTransform)]
-    if kind in (RetinaNet, FCOS):
-        del signatures[1]
-    allowed = {name for signature in signatures for name in signature} - {"backbone", "num_classes", "kwargs"}
+    # Mask and Keypoint R-CNN pass what they do not know to Faster R-CNN, and all detectors to the transform.
+    classes = [kind, *([FasterRCNN] if issubclass(kind, FasterRCNN) else []), GeneralizedRCNNTransform]
+    allowed = {name for one in classes for name in inspect.signature(one).parameters}
+    allowed -= {"backbone", "num_classes", "kwargs"}
     for name in theirs:
         if name not in allowed:
             raise unknown(f"option of {kind.__name__}", name, sorted(allowed | names))
-    return ours.get("heads", HEADS[0]), ours, theirs
+    return ours, theirs
 
 
 def _anchors(sizes: Sequence[tuple[int, ...]], ratios: tuple[float, ...] = (0.5, 1.0, 2.0)) -> AnchorGenerator:
@@ -244,7 +243,8 @@ def _norm_layer(heads: str, norm: str | None) -> Callable[..., nn.Module] | None
 def _normalisation(body: Backbone) -> dict[str, list[float]]:
     """Return mean and standard deviation of the images that the weights require, as torchvision's options."""
     channels = body.network.in_channels
-    mean, std = _IMAGENET if channels == 3 else ((0.0,) * channels, (1.0,) * channels)
+    mean: Sequence[float] = IMAGENET_MEAN if channels == 3 else (0.0,) * channels
+    std: Sequence[float] = IMAGENET_STD if channels == 3 else (1.0,) * channels
     if body.weights is not None:
         mean, std = body.weights.preset.mean, body.weights.preset.std
     return {"image_mean": list(mean), "image_std": list(std)}

@@ -49,7 +49,7 @@ class Predictions(Outlined):
 
 def predict(
     model: AnyNet,
-    path: Path,
+    images: ImageFolder,
     preset: Preset | None = None,
     *,
     top: int = 1,
@@ -58,11 +58,11 @@ def predict(
     workers: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Predict the classes of an image, or of all images in a folder and below it.
+    """Predict the classes of images.
 
     Args:
         model: images (N, C, H, W) -> logits (N, number of classes).
-        path: the image or folder.
+        images: the result of `list_images`.
         preset: how images are prepared; None for the model's own, or `Preset()`.
         top: number of classes per image; fewer if the model has fewer.
         device: see `designspace.library.verification.verify`, also for the next two.
@@ -71,10 +71,9 @@ def predict(
         on_batch: called after each batch with the number of images so far.
 
     Raises:
-        InputError: there are no images, the model has no classifier, or a number is out of range.
+        InputError: the model has no classifier, or a number is out of range.
         RunError: no image can be read, or as in `designspace.library.verification.verify`.
     """
-    images = list_images(path)
     count = model.network.num_classes
     if not count:
         raise InputError("this model has no classifier (num_classes=0), so it predicts no classes")

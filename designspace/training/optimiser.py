@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,28 +13,28 @@ from designspace.models.anynet import AnyNet
 from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
 
+_Optimiser = TypeVar("_Optimiser", bound=torch.optim.Optimizer)
 
-class SGD(torch.optim.SGD):
-    """`torch.optim.SGD` without its guards for torch's compiler, since a step is captured or run without it.
+
+def _without_guards(kind: type[_Optimiser]) -> type[_Optimiser]:
+    """Remove from an optimiser torch's guards for its compiler, since a step is captured or run without it.
 
     The guards import ``torch._dynamo``, which took 0.9 s of the 2.4 s that a worker needs before its first step.
     """
-
-    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
-    zero_grad = inspect.unwrap(torch.optim.SGD.zero_grad)
-    add_param_group = inspect.unwrap(torch.optim.SGD.add_param_group)
-    state_dict = inspect.unwrap(torch.optim.SGD.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.SGD.load_state_dict)
+    kind.step = torch.no_grad()(inspect.unwrap(kind.step))  # type: ignore[method-assign]
+    for name in ("zero_grad", "add_param_group", "state_dict", "load_state_dict"):
+        setattr(kind, name, inspect.unwrap(getattr(kind, name)))
+    return kind
 
 
+@_without_guards
+class SGD(torch.optim.SGD):
+    """`torch.optim.SGD` without torch's guards for its compiler."""
+
+
+@_without_guards
 class AdamW(torch.optim.AdamW):
-    """`torch.optim.AdamW` without its guards for torch's compiler (see `SGD`)."""
-
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
-    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
-    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
-    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    """`torch.optim.AdamW` without torch's guards for its compiler."""
 
 
 MOMENTA = ("momentum_buffer", "exp_avg", "exp_avg_sq")

@@ -1,5 +1,6 @@
 """`python -m designspace.predict`: the classes of images without labels."""
 
+import data_sets
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +10,8 @@ from sweep_runs import launch, make_run
 
 import designspace
 from designspace import data, predict
-from designspace.cli import app
 from designspace.data.image_folder import prepare_image, read_image
+from designspace.library.prediction import list_images
 from designspace.library.prediction import predict as predict_classes
 
 # Python 3.12 and later warn about forking a process with threads, as torch's loader does.
@@ -42,12 +43,7 @@ def photos(tmp_path, data_root):
 
 def run_command(capsys, *arguments):
     """Run the command in this process; return its exit code, output and error output."""
-    code = 0
-    try:
-        app.main("predict", predict.run, ["device=cpu", "workers=0", *arguments], resumes=False)
-    except SystemExit as end:
-        code = end.code
-    return code, *capsys.readouterr()
+    return data_sets.run_command(capsys, "predict", predict.run, "device=cpu", "workers=0", *arguments)
 
 
 def test_a_folder_of_images(trained, photos, tmp_path, capsys):
@@ -121,6 +117,6 @@ def test_missing_images_are_reported(images, message, trained, tmp_path, capsys)
 def test_models_without_names_of_classes_predict_numbers(trained, photos):
     model = designspace.load(trained)
     model.weights = None
-    predictions = predict_classes(model, photos, top=100, workers=0)
+    predictions = predict_classes(model, list_images(photos), top=100, workers=0)
     assert predictions.probabilities.shape == (12, 10)
     assert {name for row in predictions.classes for name in row} == {str(number) for number in range(10)}
