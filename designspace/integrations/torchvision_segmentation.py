@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -70,15 +71,7 @@ class DeepLabPlusHead(nn.Module):
 
 
 def deeplabv3(
-    backbone: NetworkSource,
-    num_classes: int = 21,
-    *,
-    output_stride: int = 8,
-    aux: bool = False,
-    weights: Pretrained = True,
-    norm: str = "batch",
-    frozen_stages: int = 0,
-    **options: Any,
+    backbone: NetworkSource, num_classes: int = 21, *, output_stride: int = 8, **options: Any
 ) -> SegmentationModel:
     """Return DeepLabV3 (arXiv 1706.05587) on a network whose last strides are replaced by dilation.
 
@@ -86,83 +79,76 @@ def deeplabv3(
         backbone: the network, such as ``"resnest50"``, a model folder, ``"run:runs/x"``, a `Network` or a module.
         num_classes: number of classes, the background included.
         output_stride: ratio of the image's size to that of the last map, such as 8 or 16.
-        aux: add an auxiliary head on the map of the stage before the last one, for its loss in training.
-        weights: True for the weights that the network has; False for random ones; or a source of published ones.
-        norm: kind of all batch-norms: ``batch`` or ``sync``; ``frozen`` for the network's alone.
-        frozen_stages: number of parts that are not trained: 1 for the stem, 2 also for the first stage, and so on.
-        options: options of `AnyNet`, such as ``drop_path``; for a published network also ``in_channels``.
+        options: ``aux=True`` for an auxiliary head on the map of the stage before the last one, for its loss in
+            training; ``norm``, the kind of all batch-norms, ``batch`` (the default) or ``sync``, or ``frozen`` for the
+            network's alone; ``weights`` and ``frozen_stages`` as in `designspace.library.backbone`; options of
+            `AnyNet`, such as ``drop_path``; for a published network also ``in_channels``.
 
     Raises:
         InputError: the network or an option does not exist, or the network cannot have this output stride.
         RunError: weights cannot be fetched, or a file is damaged.
     """
-    model = find_model(backbone, weights=weights, output_stride=output_stride, **options)
-    head = DeepLabHead(model.network.stages[-1].width, num_classes, _rates(output_stride))
-    return _assemble(model, head, _last(model, aux), num_classes, aux, norm, frozen_stages)
+
+    def head(widths: Sequence[int]) -> Any:
+        return DeepLabHead(widths[-1], num_classes, _rates(output_stride))
+
+    return _segmenter(head, backbone, num_classes, output_stride=output_stride, **options)
 
 
 def deeplabv3plus(
-    backbone: NetworkSource,
-    num_classes: int = 21,
-    *,
-    output_stride: int = 16,
-    aux: bool = False,
-    weights: Pretrained = True,
-    norm: str = "batch",
-    frozen_stages: int = 0,
-    **options: Any,
+    backbone: NetworkSource, num_classes: int = 21, *, output_stride: int = 16, **options: Any
 ) -> SegmentationModel:
     """Return DeepLabV3+ (arXiv 1802.02611), whose decoder uses the map of the first stage too.
 
     Arguments and errors are those of `deeplabv3`.
     """
-    model = find_model(backbone, weights=weights, output_stride=output_stride, **options)
-    stages = model.network.stages
-    indices = sorted({1, *_last(model, aux)})
-    if indices == [len(stages)]:
-        raise InputError("DeepLabV3+ joins the maps of two stages, but this network has one")
-    head = DeepLabPlusHead(stages[0].width, stages[-1].width, num_classes, _rates(output_stride))
-    return _assemble(model, head, indices, num_classes, aux, norm, frozen_stages)
+
+    def head(widths: Sequence[int]) -> Any:
+        if len(widths) < 2:
+            raise InputError("DeepLabV3+ joins the maps of two stages, but this network has one")
+        return DeepLabPlusHead(widths[0], widths[-1], num_classes, _rates(output_stride))
+
+    return _segmenter(head, backbone, num_classes, first=True, output_stride=output_stride, **options)
 
 
-def fcn(
+def fcn(backbone: NetworkSource, num_classes: int = 21, *, output_stride: int = 8, **options: Any) -> SegmentationModel:
+    """Return a fully convolutional network (arXiv 1411.4038) on a dilated network. Arguments: see `deeplabv3`."""
+
+    def head(widths: Sequence[int]) -> Any:
+        return FCNHead(widths[-1], num_classes)
+
+    return _segmenter(head, backbone, num_classes, output_stride=output_stride, **options)
+
+
+def _segmenter(
+    head: Callable[[Sequence[int]], Any],
     backbone: NetworkSource,
-    num_classes: int = 21,
+    num_classes: int,
     *,
-    output_stride: int = 8,
+    first: bool = False,
     aux: bool = False,
     weights: Pretrained = True,
     norm: str = "batch",
     frozen_stages: int = 0,
     **options: Any,
 ) -> SegmentationModel:
-    """Return a fully convolutional network (arXiv 1411.4038) on a dilated network. Arguments: see `deeplabv3`."""
-    model = find_model(backbone, weights=weights, output_stride=output_stride, **options)
-    head = FCNHead(model.network.stages[-1].width, num_classes)
-    return _assemble(model, head, _last(model, aux), num_classes, aux, norm, frozen_stages)
+    """Build a network with a head, which is made from the widths of the stages.
 
-
-def _last(model: Any, aux: bool) -> list[int]:
-    """Return the index of the last stage, and with ``aux`` that of the stage before."""
-    count = len(model.network.stages)
-    if aux and count < 2:
+    With ``first`` the head gets the map of the first stage too. The other arguments are those of `deeplabv3`.
+    """
+    model = find_model(backbone, weights=weights, **options)
+    widths = [stage.width for stage in model.network.stages]
+    if aux and len(widths) < 2:
         raise InputError("the auxiliary head is on the stage before the last one, but this network has one stage")
-    return [count - 1, count] if aux else [count]
+    last = len(widths)
+    network = Backbone(model, sorted({last, *([last - 1] if aux else []), *([1] if first else [])}))
+    segmenter = SegmentationModel(network, head(widths), FCNHead(widths[-2], num_classes) if aux else None)
+    convert_norms(network if norm == "frozen" else segmenter, norm)
+    network.freeze(frozen_stages)
+    return segmenter
 
 
 def _rates(output_stride: int) -> tuple[int, ...]:
     """Return the dilations of DeepLab's pyramid for an output stride."""
     stride = whole("output_stride", output_stride, 1)
     return tuple(max(1, round(rate * 8 / stride)) for rate in ATROUS_RATES)
-
-
-def _assemble(
-    model: Any, head: nn.Module, indices: list[int], num_classes: int, aux: bool, norm: str, frozen_stages: int
-) -> SegmentationModel:
-    """Join network and heads."""
-    network = Backbone(model, indices)
-    aux_head = FCNHead(model.network.stages[-2].width, num_classes) if aux else None
-    segmenter = SegmentationModel(network, head, aux_head)
-    convert_norms(network if norm == "frozen" else segmenter, norm)
-    network.freeze(frozen_stages)
-    return segmenter
