@@ -10,6 +10,7 @@ import detectron2_stand_in as stand_in
 import pytest
 import torch
 from torch import nn
+from varied_weights import assert_has_weights_of, varied
 
 import designspace.integrations
 from designspace.models import AnyNet, create_model
@@ -41,23 +42,6 @@ def d2(monkeypatch, tmp_path):
     yield stand_in.install(monkeypatch, tmp_path)
     sys.modules.pop("designspace.integrations.detectron2", None)
     vars(designspace.integrations).pop("detectron2", None)
-
-
-def trained(network, seed=5):
-    """A network whose norms differ from their initial values."""
-    model = AnyNet(network, seed=seed)
-    random = torch.Generator().manual_seed(seed)
-    for name, value in model.state_dict().items():
-        if value.dim() == 1:
-            value.copy_(torch.rand(value.shape, generator=random) + (0.5 if "var" in name else -0.2))
-    return model
-
-
-def assert_has_weights_of(module, model):
-    expected = OurBackbone(model).state_dict()
-    state = module.state_dict()
-    assert state.keys() == expected.keys()
-    assert all(torch.equal(state[key], expected[key]) for key in state)
 
 
 def config(d2, *files, **keys):
@@ -125,7 +109,7 @@ def test_images_may_be_blue_green_red(d2):
 @pytest.mark.parametrize("layout", ["designspace", "detectron2", "mmdet"])
 @pytest.mark.parametrize("network", [REGNET, RESNEST], ids=["regnet", "resnest"])
 def test_weights_in_files_and_checkpoints_of_detectors(d2, network, layout, tmp_path):
-    model = trained(network)
+    model = varied(network)
     theirs = to_layout(OurBackbone(model).state_dict(), network, layout)
     torch.save({"model": theirs}, tmp_path / "weights.pth")
     backbone = d2.DesignSpaceBackbone(network, out_features=STAGES, weights=tmp_path / "weights.pth", freeze_at=1)

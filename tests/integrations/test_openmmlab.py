@@ -17,6 +17,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 from torch.utils.data import DataLoader
+from varied_weights import assert_has_weights_of, varied
 
 import designspace
 from designspace.integrations.sources import regnet_of
@@ -45,23 +46,6 @@ NAMES = {  # MMDetection 3.3.0 has these in RegNet.arch_settings
 
 def build(network=NETWORK, **options):
     return MODELS.build({"type": "designspace.AnyNet", "network": network, **options})
-
-
-def trained(seed=5):
-    """A network whose norms differ from their initial values."""
-    model = designspace.models.AnyNet(NETWORK, seed=seed)
-    random = torch.Generator().manual_seed(seed)
-    for name, value in model.state_dict().items():
-        if value.dim() == 1:
-            value.copy_(torch.rand(value.shape, generator=random) + (0.5 if "var" in name else -0.2))
-    return model
-
-
-def assert_has_weights_of(module, model):
-    expected = Backbone(model).state_dict()
-    state = module.state_dict()
-    assert state.keys() == expected.keys()
-    assert all(torch.equal(state[key], expected[key]) for key in state)
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +165,7 @@ def test_images_may_be_blue_green_red():
 @pytest.mark.parametrize("layout", ["designspace", "mmdet", "timm"])
 @pytest.mark.parametrize("prefix", ["", "backbone."])
 def test_pretrained_files_of_all_layouts(layout, prefix, tmp_path):
-    model = trained()
+    model = varied(NETWORK)
     state = {f"{prefix}{key}": value for key, value in to_layout(model.state_dict(), NETWORK, layout).items()}
     torch.save({"meta": {"epoch": 12}, "state_dict": state}, tmp_path / "epoch_12.pth")
     for explicit in ({}, {"prefix": prefix}) if prefix else ({},):
@@ -197,7 +181,7 @@ def test_pretrained_files_of_all_layouts(layout, prefix, tmp_path):
 
 
 def test_a_parent_initialises_its_backbone(tmp_path):
-    torch.save(to_layout(trained().state_dict(), NETWORK, "mmdet"), tmp_path / "weights.pth")
+    torch.save(to_layout(varied(NETWORK).state_dict(), NETWORK, "mmdet"), tmp_path / "weights.pth")
     backbone = build(init_cfg={"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")})
 
     class Detector(BaseModel):
@@ -210,7 +194,7 @@ def test_a_parent_initialises_its_backbone(tmp_path):
 
     detector = Detector()
     detector.init_weights()
-    assert_has_weights_of(detector.backbone, trained())
+    assert_has_weights_of(detector.backbone, varied(NETWORK))
     kept = copy.deepcopy(detector.backbone.state_dict())
     detector.backbone.init_weights()  # a second call changes nothing, as in MMEngine
     assert all(torch.equal(value, kept[key]) for key, value in detector.backbone.state_dict().items())
@@ -235,21 +219,21 @@ def runner(monkeypatch):
 
 
 def test_files_at_addresses_of_mmengine(monkeypatch, runner):
-    content = {"state_dict": to_layout(trained().state_dict(), NETWORK, "mmdet", bgr=False)}
+    content = {"state_dict": to_layout(varied(NETWORK).state_dict(), NETWORK, "mmdet", bgr=False)}
     monkeypatch.setattr(runner.checkpoint.CheckpointLoader, "load_checkpoint", lambda address, map_location: content)
     module = build(init_cfg={"type": "Pretrained", "checkpoint": "open-mmlab://regnetx", "bgr": False})
     module.init_weights()
-    assert_has_weights_of(module, trained())
+    assert_has_weights_of(module, varied(NETWORK))
 
 
 def test_checkpoints_of_detectors_of_mmdetection_load(runner):
-    theirs = to_layout(Backbone(trained()).state_dict(), NETWORK, "mmdet")
+    theirs = to_layout(Backbone(varied(NETWORK)).state_dict(), NETWORK, "mmdet")
     checkpoint = {f"backbone.{key}": value for key, value in theirs.items()}
     checkpoint["linear.bias"] = torch.ones(2)
     for load in (runner.checkpoint.load_state_dict, lambda model, state, strict: model.load_state_dict(state, strict)):
         model = Classifier({"type": "designspace.AnyNet", "network": ARCH, "weights": False})
         load(model, dict(checkpoint), strict=False)
-        assert_has_weights_of(model.backbone, trained())
+        assert_has_weights_of(model.backbone, varied(NETWORK))
         model = Classifier({"type": "designspace.AnyNet", "network": ARCH, "out_indices": (0, 1), "weights": False})
         load(model, dict(checkpoint, **{"linear.weight": model.linear.weight.detach()}), strict=True)
         del checkpoint["backbone.layer1.0.conv1.weight"]
@@ -273,7 +257,7 @@ def test_model_folders_and_published_files(tmp_path):
     write_folder(tmp_path / "best")
     module = build(str(tmp_path / "best"))
     module.init_weights()
-    assert_has_weights_of(module, trained())
+    assert_has_weights_of(module, varied(NETWORK))
     assert module.weights is not None
 
 
@@ -281,7 +265,7 @@ def write_folder(path):
     from designspace.models.info import published_info
     from designspace.models.weights import Weights, find_weights
 
-    model, file = trained(), find_weights("regnetx_200mf")
+    model, file = varied(NETWORK), find_weights("regnetx_200mf")
     about = published_info("regnetx_200mf", Weights({}, file, file.preset, "here", file.licence), 3, 1000)
     write_model(path, model, about)
 
@@ -362,7 +346,7 @@ def test_mistakes_in_a_configuration_are_errors(options, message):
 
 
 def test_files_that_do_not_fit_are_errors(tmp_path):
-    state = to_layout(trained().state_dict(), NETWORK, "mmdet")
+    state = to_layout(varied(NETWORK).state_dict(), NETWORK, "mmdet")
     path = str(tmp_path / "weights.pth")
 
     def load(state, **options):
