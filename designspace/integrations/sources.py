@@ -69,7 +69,7 @@ def load_weights_into(module: Backbone, source: str | Path | Network, weights: P
         module: the backbone; its attribute ``weights`` then describes the weights, if they are known.
         source: its network.
         weights: True for the weights that the network has; the path of a file with the keys of any program in
-            `designspace.models.weights.SOURCES`; or a source or URL, for a published network.
+            `designspace.models.weights.SOURCES`; for a published network also a source or a URL.
 
     Raises:
         InputError: the weights do not exist, or are those of another network.

@@ -284,7 +284,7 @@ def designspace_network(
     ``network`` is a `Network` or its parsed JSON, as in the ``config.json`` of a model folder.
 
     Raises:
-        InputError: there is no network, or it cannot be built.
+        InputError: ``network`` is missing, or cannot be built.
     """
     if network is None:
         raise InputError(f"{TIMM_ARCHITECTURE} needs an argument network=..., a Network or its parsed JSON")

@@ -36,7 +36,7 @@ class Predictions(Outlined):
     """Paths and problems of the other images."""
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Return a header and a row for each image, for a CSV file."""
+        """Return the header and the rows of a CSV file, with one row per image."""
         count = self.probabilities.shape[1]
         suffixes = ["", *(f"_{number}" for number in range(2, count + 1))]
         header = ["image", *(name + suffix for suffix in suffixes for name in ("class", "probability"))]
@@ -109,7 +109,7 @@ def list_images(path: Path) -> ImageFolder:
     """Return an image, or the images in a folder and below it; the label of each is its number.
 
     Raises:
-        InputError: there is no such file or folder, or it has no images.
+        InputError: the file or folder does not exist, or has no images.
         RunError: a folder cannot be read.
     """
     name = as_utf8(str(path))
