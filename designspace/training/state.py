@@ -42,10 +42,13 @@ class State:
         self.layout = Layout()
         self.is_tuned = False
         """Whether the layout was chosen by measurement; otherwise it is the default."""
+        self._rates: dict[float, Tensor] = {}
+        """On a GPU, the learning rates by their scale; groups of one scale share one tensor."""
         if self.device.type == "cuda":
             # A captured step reads its learning rate from memory.
             for group in self.optimiser.param_groups:
-                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=self.device)
+                rate = torch.tensor(group["lr"], dtype=torch.float32, device=self.device)
+                group["lr"] = self._rates.setdefault(group["lr_scale"], rate)
         # On a CPU, SGD keeps torch's own start, whose first step gives the same numbers in fewer operations.
         if recipe.optimiser != "sgd" or self.device.type == "cuda" or self.scaler is not None:
             prepare_state(self.optimiser)
@@ -58,12 +61,11 @@ class State:
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the next step, without synchronising with a GPU."""
-        for group in self.optimiser.param_groups:
-            scaled = rate * group["lr_scale"]
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(scaled)
-            else:
-                group["lr"] = scaled
+        for scale, tensor in self._rates.items():
+            tensor.fill_(rate * scale)
+        if not self._rates:
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["lr_scale"]
 
     def lay_out(self, layout: Layout) -> None:
         """Change all tensors to a layout. Their values are kept; the gradients are removed."""

@@ -89,14 +89,16 @@ def test_one_device_gives_the_same_weights_as_train_bit_for_bit(network, recipe,
     assert all(torch.equal(weight, expected[name]) for name, weight in weights(tmp_path / "two.pt").items())
 
 
-def test_two_devices_average_their_gradients(network, recipe, data, tmp_path):
+@pytest.mark.parametrize("fields", [{}, {"frozen_stages": 1, "layer_decay": 0.5}])
+def test_two_devices_average_their_gradients(network, recipe, data, tmp_path, fields):
     """The weights are compared with those of two modules in one process, whose gradients are averaged explicitly."""
-    recipe = on_devices(recipe, 2, epochs=2)
+    recipe = on_devices(recipe, 2, epochs=2, **fields)
     history, result = run(network, recipe, data, checkpoint=tmp_path / "checkpoint.pt")
     assert result.device == "2 x cpu"
 
     images = DeviceData.of(data)
     models = [initial_model(network, recipe, 0).to(memory_format=torch.channels_last)]
+    models[0].stem.requires_grad_(not recipe.frozen_stages)
     models.append(copy.deepcopy(models[0]))
     optimisers = [make_optimiser(model, recipe) for model in models]
     for epoch in (1, 2):
@@ -106,19 +108,22 @@ def test_two_devices_average_their_gradients(network, recipe, data, tmp_path):
         for step in range(4):
             batch, labels = train_batch(images, order[16 * step : 16 * step + 16], recipe, generator)
             for model, part in zip(models, (slice(0, 8), slice(8, 16)), strict=True):
-                logits = model.train()(batch[part])
+                model.train().stem.train(not recipe.frozen_stages)
+                logits = model(batch[part])
                 loss = functional.cross_entropy(logits, labels[part], label_smoothing=0.1)
                 model.zero_grad()
                 loss.backward()
                 losses.append(loss.item())
                 wrong += int((logits.argmax(1) != labels[part]).sum())
             for pair in zip(*(model.parameters() for model in models), strict=True):
+                if not pair[0].requires_grad:
+                    continue
                 mean = (pair[0].grad + pair[1].grad) / 2
                 for parameter in pair:
                     parameter.grad = mean.clone()
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(recipe, 4 * (epoch - 1) + step, 4)
+                    group["lr"] = group["lr_scale"] * learning_rate(recipe, 4 * (epoch - 1) + step, 4)
                 optimiser.step()
         assert history[epoch - 1].train_loss == pytest.approx(sum(losses) / 8, rel=1e-5)
         assert history[epoch - 1].train_error == pytest.approx(100 * wrong / 64)
