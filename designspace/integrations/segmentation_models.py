@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import safetensors.torch
 import segmentation_models_pytorch as smp
@@ -24,7 +24,7 @@ from segmentation_models_pytorch.encoders._base import EncoderMixin
 from torch import Tensor, nn
 
 from designspace.data.presets import Preset
-from designspace.library.backbones import NetworkSource, find_model
+from designspace.library.backbones import NetworkSource, find_model, is_published_name
 from designspace.models import AnyNet, Backbone, list_models
 from designspace.models.anynet import total_stride
 from designspace.models.layers import initialise
@@ -132,7 +132,7 @@ def register_encoder(name: str, source: NetworkSource, weights: Mapping[str, Any
     settings: Mapping[str, Any] = {}
     if isinstance(source, Network):
         network = source
-    elif _is_published(source):
+    elif is_published_name(source):
         network = catalog.get(source)
         settings = weights if weights is not None else _published_settings(source)
     else:
@@ -218,15 +218,9 @@ def hf_hub_download(repo_id: str, filename: str, **options: Any) -> str:
     return str(path)
 
 
-def _is_published(source: NetworkSource) -> TypeGuard[str]:
-    """Return whether a source is the name of a published network."""
-    is_name = isinstance(source, str) and "/" not in source and not source.startswith("run:")
-    return is_name and not Path(str(source)).is_dir()
-
-
 def _preset(source: NetworkSource, weight_source: Any) -> Preset | None:
     """Return how images must be prepared for weights; None if it is not known."""
-    if _is_published(source):
+    if is_published_name(source):
         tags = [file.qualified_tag for file in available(source)]
         return find_weights(source, weight_source if weight_source in tags else True).preset
     info = find_model(source).weights

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from designspace.library.backbones import NetworkSource, find_model
+from designspace.library.backbones import NetworkSource, find_model, is_published_name
 from designspace.models import AnyNet, Backbone
 from designspace.models.weights import SOURCES, from_layout, load_layout, read_state_dict
 from designspace.models.zoo import Pretrained
@@ -88,7 +88,7 @@ def load_weights_into(module: Backbone, source: str | Path | Network, weights: P
         raise InputError(f"a Network has no weights of its own: weights must be False or a file, not {weights!r}")
     channels = module.network.in_channels
     options: dict[str, Any] = {}
-    if channels != 3 and is_published(source):
+    if channels != 3 and is_published_name(source):
         options["in_channels"] = channels
     model = find_model(source, weights=weights, **options)
     state = model.state_dict()
@@ -123,8 +123,3 @@ def translate_keys(module: Backbone, state_dict: dict[str, Any], prefix: str) ->
 def is_file_name(weights: str | Path) -> bool:
     """Return whether weights are given as the path of a file, not as a source or URL."""
     return isinstance(weights, Path) or ("://" not in weights and weights.partition(":")[0] not in SOURCES)
-
-
-def is_published(source: str | Path | Network) -> bool:
-    """Return whether a network is given as the name of a published one."""
-    return isinstance(source, str) and not source.startswith("run:") and "/" not in source and not Path(source).is_dir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from designspace.library.loading import load
 from designspace.library.saved import is_model_folder, read_description
@@ -63,17 +63,23 @@ def find_model(source: NetworkSource, *, weights: Pretrained = True, **options: 
         return rebuild(source, **options) if options else source
     if isinstance(source, Network):
         return build(source, options)
+    if is_published_name(source):
+        published: AnyNet = create_model(source, weights, **options)
+        return published
     if isinstance(source, str) and source.startswith(_RUN):
         path = Path(source.removeprefix(_RUN))
         if not RunFolder(path).exists():
             raise InputError(f"{path} is not a run folder (of designspace.sample)")
         return _of_folder(path, weights, options)
-    if isinstance(source, Path) or (isinstance(source, str) and (Path(source).is_dir() or "/" in source)):
+    if isinstance(source, str | Path):
         return _of_folder(Path(source), weights, options)
-    if not isinstance(source, str):
-        raise InputError(f"a network is a name, a folder, a Network or a module, not {type(source).__name__}")
-    published: AnyNet = create_model(source, weights, **options)
-    return published
+    raise InputError(f"a network is a name, a folder, a Network or a module, not {type(source).__name__}")
+
+
+def is_published_name(source: object) -> TypeGuard[str]:
+    """Return whether a network is given as the name of a published one, and not as a folder, run or value."""
+    is_name = isinstance(source, str) and "/" not in source and not source.startswith(_RUN)
+    return is_name and not Path(str(source)).is_dir()
 
 
 def _of_folder(path: Path, weights: Pretrained, options: dict[str, Any]) -> AnyNet:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from designspace.models.weights import layouts
 from designspace.models.weights.adapt import CLASSIFIER
-from designspace.models.weights.layouts import COUNTER, SOURCES, list_some, wrong_shapes
+from designspace.models.weights.layouts import COUNTER, MAX_LISTED_KEYS, SOURCES, wrong_shapes
 from designspace.models.weights.names import Names
 from designspace.networks import catalog
 from designspace.support.errors import InputError
+from designspace.support.text import first_few
 
 __all__ = ["SOURCES", "convert", "detect", "infer_sizes", "key_map", "shapes", "sources", "without_prefix"]
 
@@ -147,7 +148,7 @@ def _list_problems(
         "surplus": [str(key) for key in tensors if key not in allowed],
         "wrong": list(wrong_shapes(tensors, expected)),
     }
-    return "; ".join(f"{kind}: {list_some(texts)}" for kind, texts in problems.items() if texts)
+    return "; ".join(f"{kind}: {first_few(texts, MAX_LISTED_KEYS)}" for kind, texts in problems.items() if texts)
 
 
 def _suggest_twin(name: str, source: str) -> str:

@@ -24,6 +24,7 @@ from designspace.models.weights.names import FAMILIES, Names, family_of
 from designspace.models.weights.wrappers import strip_prefix
 from designspace.networks.network import Network
 from designspace.support.errors import InputError, unknown
+from designspace.support.text import first_few
 
 SOURCES = ("designspace", "resnest", "gluon", "pycls", "timm", "torchvision", "mmdet", "detectron2")
 """Sources whose keys are supported: our code; the ResNeSt authors' torch and Gluon code; pycls; timm; torchvision;
@@ -122,7 +123,7 @@ def load_layout(
     """
     state, own = from_layout(state_dict, module.network, layout, bgr=bgr), module.state_dict()
     if missing := [key for key in own if key not in state]:
-        raise InputError(f"weights of {module.network!r} are missing: {list_some(missing)}")
+        raise InputError(f"weights of {module.network!r} are missing: {first_few(missing, MAX_LISTED_KEYS)}")
     module.load_state_dict({key: state[key] for key in own})
 
 
@@ -263,7 +264,7 @@ def _list_problems(tensors: Mapping[str, Tensor], network: Network, names: Mappi
     free_rows = {names[key] for key in CLASSIFIER if key in names}
     wrong = list(wrong_shapes(tensors, expected, free_rows))
     problems = {"missing": missing, "surplus": sorted(map(str, surplus)), "wrong": wrong}
-    return "; ".join(f"{kind}: {list_some(texts)}" for kind, texts in problems.items() if texts)
+    return "; ".join(f"{kind}: {first_few(texts, MAX_LISTED_KEYS)}" for kind, texts in problems.items() if texts)
 
 
 def wrong_shapes(
@@ -279,12 +280,6 @@ def wrong_shapes(
             yield f"{key} is not a tensor but of type {type(value).__name__}"
         elif tuple(value.shape) != shape and not (key in free and value.shape[1:] == shape[1:] and value.dim()):
             yield f"{key} has shape {tuple(value.shape)}, not {shape}"
-
-
-def list_some(texts: list[str]) -> str:
-    """Return the first texts, and the number of the others."""
-    more = f" and {len(texts) - MAX_LISTED_KEYS:,} more" if len(texts) > MAX_LISTED_KEYS else ""
-    return ", ".join(texts[:MAX_LISTED_KEYS]) + more
 
 
 def _part(key: str) -> int:
