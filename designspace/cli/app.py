@@ -16,6 +16,7 @@ from designspace.cli.options import Filled, Options, fill
 from designspace.cli.provenance import DISTRIBUTION, version_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors
+from designspace.support.imported import search_working_folder
 
 __all__ = ["Options", "chosen", "compose", "defaults", "is_given", "known_keys", "main", "options", "version"]
 
@@ -42,6 +43,7 @@ def main(
         resumes: whether running the same command again after Ctrl-C resumes it.
     """
     terminal.protect()
+    search_working_folder()
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(message)s")  # on stderr, with the warnings of all libraries
     logging.getLogger("designspace").setLevel(logging.INFO)

@@ -21,7 +21,7 @@ from designspace.data.recipe_fit import check_augmentation
 from designspace.networks.layers import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps import snapshot
+from designspace.sweeps import snapshot, user_code
 from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
@@ -214,6 +214,8 @@ def _check_trainer(trainer: str, launcher: Launcher) -> str:
     """Raise unless workers can import a trainer; on SLURM, where ``setup`` may change the path, return a warning."""
     module, _, name = trainer.partition(":")
     environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
+    if folder := user_code.folder_of(trainer):  # a launch copies its files to where workers look
+        environment["PYTHONPATH"] += f"{os.pathsep}{folder}"
     process = subprocess.run(
         [sys.executable, "-c", _CALLABLE, module, name],
         env=environment,
@@ -224,10 +226,9 @@ def _check_trainer(trainer: str, launcher: Launcher) -> str:
     if process.returncode == 0:
         return ""
     reason = process.stderr.strip().splitlines()[-1:] or [f"{name} is not a function"]
-    path = Path(module.split(".")[0])
-    is_in_this_folder = path.with_suffix(".py").is_file() or path.is_dir()
-    hint = " For this folder: PYTHONPATH=. python -m designspace.launch ..." if is_in_this_folder else ""
-    message = f"recipe: trainer {trainer} cannot be imported ({reason[0]}); is it on PYTHONPATH?{hint}"
+    message = (
+        f"recipe.trainer: {trainer} cannot be imported ({reason[0]}); is it in the working folder or on PYTHONPATH?"
+    )
     if launcher.slurm is not None and launcher.slurm.setup:
         return f"warning: on this machine, {message}"
     raise InputError(message)

@@ -19,10 +19,10 @@ MAX_REPAIRS = 3
 """Number of repairs in a row after which another process must be damaging the copy."""
 
 
-def snapshot(parent: Path, trainer: str | None = None) -> Path:
+def snapshot(parent: Path, names: Iterable[str] = ()) -> Path:
     """Copy the package, as it is now, and return the folder below ``parent`` from which the copy can be imported.
 
-    With a ``trainer``, the user's own modules that it needs are copied too (see `user_code.files_of`).
+    The user's own modules that ``names`` such as ``mine:Block`` need are copied too (see `user_code.files_of`).
 
     The name of the folder is the digest of the files. It holds exact copies of them and nothing else. An
     existing copy is verified before it is returned. If it differs (a full disk, an interrupted clean, an extra file),
@@ -30,10 +30,10 @@ def snapshot(parent: Path, trainer: str | None = None) -> Path:
 
     Raises:
         InputError: Python cannot import from there.
-        RunError: the copy cannot be read, written or repaired, or a file of the trainer cannot be read.
+        RunError: the copy cannot be read, written or repaired, or a file of the user's modules cannot be read.
     """
     check_path(parent)
-    contents = {**_contents(PACKAGE), **user_code.files_of(trainer)}
+    contents = {**_contents(PACKAGE), **user_code.files_of(names)}
     copy = parent / _digest(contents)[:12]
     try:
         for _ in range(MAX_REPAIRS):

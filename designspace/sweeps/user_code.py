@@ -6,7 +6,7 @@ import ast
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -16,23 +16,37 @@ LARGEST_FILE = 1_000_000
 """Largest file of a package that is kept, in bytes; larger ones are data, which a module finds where it is."""
 
 
-def files_of(name: str | None) -> dict[Path, bytes]:
-    """Return the files of the module that a name such as ``package.module:function`` needs, by their import paths.
+def files_of(names: Iterable[str]) -> dict[Path, bytes]:
+    """Return the files of the modules that names such as ``package.module:function`` need, by their import paths.
 
-    These are the module or its whole package, and what they import from the same folder; nothing is imported to find
-    out. Installed packages are left out: a launch does not change them. Empty for None, and for a module that is not
-    found, which the import itself reports.
+    These are each module or its whole package, and what they import from the same folder; nothing is imported to find
+    out. Installed packages are left out: a launch does not change them. Modules that are not found are left out too,
+    because the import itself reports them.
 
     Raises:
         RunError: a file cannot be read.
     """
-    if name is None:
-        return {}
-    top = name.partition(":")[0].partition(".")[0]
-    root = _folder_of(top)
-    if root is None:
-        return {}
     found: dict[Path, bytes] = {}
+    for name in names:
+        root = folder_of(name)
+        if root is not None:
+            _add_files(root, name, found)
+    return found
+
+
+def folder_of(name: str) -> Path | None:
+    """Return the folder that contains the module of a name; None if it is installed, built in or not found."""
+    return _folder_of(_top(name))
+
+
+def _top(name: str) -> str:
+    """Return the top-level module of a name."""
+    return name.partition(":")[0].partition(".")[0]
+
+
+def _add_files(root: Path, name: str, found: dict[Path, bytes]) -> None:
+    """Add the files of a folder that the module of a name needs."""
+    top = _top(name)
     pending = [top]
     while pending:
         module = pending.pop()
@@ -45,12 +59,11 @@ def files_of(name: str | None) -> dict[Path, bytes]:
                 raise RunError(f"cannot read {path}, which {name} needs: {error.strerror or error}") from error
             found[path.relative_to(root)] = content
             pending += [other for other in _imports(content, path) if _folder_of(other) == root]
-    return found
 
 
 def _folder_of(module: str) -> Path | None:
     """Return the folder that contains a top-level module; None if it is installed, built in or not found."""
-    # Where workers look: not in the working folder, which the first entry of sys.path may be.
+    # The first entry of sys.path may be the working folder, which commands search last.
     paths = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
     spec = PathFinder.find_spec(module, paths)
     if spec is None:

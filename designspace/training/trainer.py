@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import math
 import numbers
 from collections.abc import Callable
 from typing import Any
 
 from designspace.support.errors import InputError
+from designspace.support.imported import import_object
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import EpochRecord, TrialResult
 
@@ -33,19 +33,9 @@ def trainer_of(recipe: Recipe, device: str) -> Callable[..., Any]:
         from designspace.training import train, train_on_devices
 
         return train if recipe.devices == 1 else functools.partial(train_on_devices, device=device)
-    module, _, name = recipe.trainer.partition(":")
-    try:
-        trainer: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"recipe: trainer {recipe.trainer} cannot be imported ({error}); is it on PYTHONPATH?"
-        ) from error
-    except (Exception, SystemExit) as error:  # importing a custom module may raise anything
-        raise InputError(
-            f"recipe: trainer {recipe.trainer} cannot be imported ({type(error).__name__}: {_short(error)})"
-        ) from error
+    trainer: Callable[..., Any] = import_object("recipe.trainer", recipe.trainer)
     if not callable(trainer):
-        raise InputError(f"recipe: trainer {recipe.trainer} is {_short(trainer)}, not a function")
+        raise InputError(f"recipe.trainer: {recipe.trainer} is {_short(trainer)}, not a function")
     return trainer
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from designspace.support.checks import make_plain, number, text, whole
 from designspace.support.errors import InputError, suggest
+from designspace.support.imported import check_import_name, is_import_name
 
 POLICIES = (None, "autoaugment", "randaugment")
 OPTIMISERS = ("sgd", "adamw")
@@ -142,8 +142,8 @@ class Recipe:
         for name in ("trainer", "policy", "precision", "optimiser"):
             if getattr(self, name) is not None:
                 text(f"recipe: {name}", getattr(self, name))
-        if self.trainer is not None and not re.fullmatch(r"[\w.]+:\w+", self.trainer):
-            raise InputError(f"recipe: trainer must be package.module:function, not {self.trainer!r}")
+        if self.trainer is not None:
+            check_import_name("recipe.trainer", self.trainer)
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
             number(f"recipe: {name}", getattr(self, name), 0)
         number("recipe: randaugment_magnitude", self.randaugment_magnitude, 0)
@@ -190,6 +190,11 @@ class Recipe:
                 f"recipe: sync_norm=true with devices={self.devices} needs GPUs, not {kind} devices; choose GPUs, "
                 "recipe.sync_norm=false (batch-norm sees the part of one device) or recipe.devices=1"
             )
+
+    @property
+    def imported_names(self) -> tuple[str, ...]:
+        """Names of the user's own objects that the training imports, such as ``mine:train``."""
+        return tuple(value for value in (self.trainer,) if value is not None and is_import_name(value))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, in order, as plain values."""

@@ -206,7 +206,10 @@ def test_a_gpu_worker_continues_only_after_running_out_of_memory(
 
 def test_a_missing_trainer_ends_the_launch(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2, trainer="nowhere:train")
-    with pytest.raises(RunError, match="trainer nowhere:train cannot be imported .* is it on PYTHONPATH"):
+    with pytest.raises(
+        RunError,
+        match="recipe.trainer: nowhere:train cannot be imported .* is it in the working folder or on PYTHONPATH",
+    ):
         launch(run, data_root)
     assert run_status(run).counts["waiting"] == 2
 

@@ -1,10 +1,12 @@
 """The user's own modules are kept with the code of a launch."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from sweep_runs import launch, make_run
 
+from designspace.support import imported
 from designspace.sweeps import snapshot, user_code
 
 TRAINER = """
@@ -43,31 +45,37 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_files_that_a_module_needs_are_found_without_running_it(folder):
     expected = ["helpers.py", "kit/__init__.py", "kit/scale.py", "kit/table.csv", "trainers.py"]
-    assert sorted(map(str, user_code.files_of("trainers:train"))) == expected
+    assert sorted(map(str, user_code.files_of(["trainers:train"]))) == expected
     (folder / "helpers.py").write_text("raise SystemExit\n")
-    assert user_code.files_of("trainers:train")[Path("helpers.py")] == b"raise SystemExit\n"
+    assert user_code.files_of(["trainers:train"])[Path("helpers.py")] == b"raise SystemExit\n"
 
 
-@pytest.mark.parametrize(
-    "name", [None, "nowhere:train", "json:loads", "numpy.linalg:norm", "designspace.training:train"]
-)
+@pytest.mark.parametrize("name", ["nowhere:train", "json:loads", "numpy.linalg:norm", "designspace.training:train"])
 def test_installed_and_missing_modules_are_left_out(folder, name):
-    assert user_code.files_of(name) == {}
+    assert user_code.files_of([name]) == {}
 
 
-def test_modules_of_the_working_folder_are_not_taken(folder, tmp_path, monkeypatch):
+def test_commands_search_the_working_folder_last(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH")
     monkeypatch.chdir(folder)
-    assert user_code.files_of("trainers:train") == {}
+    assert user_code.files_of(["trainers:train"]) == {}
+    imported.search_working_folder()
+    assert sys.path[-1] == str(folder)
+    assert user_code.folder_of("trainers:train") == folder
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "trainers.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "earlier")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert user_code.folder_of("trainers:train") == tmp_path / "earlier"
 
 
 def test_the_copy_depends_on_the_users_files(folder, tmp_path):
     plain = snapshot.snapshot(tmp_path / "code")
-    first = snapshot.snapshot(tmp_path / "code", "trainers:train")
+    first = snapshot.snapshot(tmp_path / "code", ["trainers:train"])
     assert (first / "trainers.py").read_text() == TRAINER
-    assert snapshot.snapshot(tmp_path / "code", "trainers:train") == first != plain
+    assert snapshot.snapshot(tmp_path / "code", ["trainers:train"]) == first != plain
     (folder / "kit" / "scale.py").write_text("FACTOR = 43.0\n")
-    assert snapshot.snapshot(tmp_path / "code", "trainers:train") != first
+    assert snapshot.snapshot(tmp_path / "code", ["trainers:train"]) != first
     assert snapshot.snapshot(tmp_path / "code") == plain
 
 
