@@ -15,8 +15,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from designspace.networks.blocks import Column
-from designspace.networks.layers import Layer, NetworkColumns, network_parts
+from designspace.networks.columns import NetworkColumns, network_parts
+from designspace.networks.layers import SCALES, Column, Layer
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 
@@ -69,11 +69,15 @@ def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str])
 
 def _flops(layer: Layer) -> Any:
     """Return a layer's multiply-adds."""
+    if layer.bias:
+        return (layer.inputs * layer.kernel**2 + 1) * layer.out_width * layer.pixels
     return layer.inputs * layer.out_width * (layer.pixels * layer.kernel**2)
 
 
 def _params(layer: Layer) -> Any:
     """Return a layer's number of learned weights."""
+    if layer.bias:
+        return (layer.inputs * layer.kernel**2 + 1) * layer.out_width
     return layer.inputs * layer.out_width * layer.kernel**2
 
 
@@ -84,7 +88,7 @@ def _activations(layer: Layer) -> Any:
 
 _COUNTS = {
     "flops": (("conv",), _flops),
-    "params": (("conv", "batch_norm"), _params),
+    "params": (("conv", *SCALES), _params),
     "activations": (("conv", "max_pool"), _activations),
 }
 """Quantity -> the kinds of layers that contribute to it, and a function that counts a layer."""

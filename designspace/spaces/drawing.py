@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import Column
 from designspace.networks.complexity import totals
+from designspace.networks.layers import Column
 from designspace.networks.regnet import quantized_linear, sift
 from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Order
 from designspace.spaces.parameters import LETTERS, REGNET_COLUMNS, AnyNetAxes, Columns, RegNetAxes, named_axes, realise

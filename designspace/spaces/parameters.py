@@ -9,7 +9,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from designspace.networks.blocks import Column, compatible_widths, widths_for_cardinality
+from designspace.networks.blocks.widths import compatible_widths, widths_for_cardinality
+from designspace.networks.layers import Column
 from designspace.networks.network import MAX_DEPTH, MAX_RATIO, MAX_WIDTH
 from designspace.networks.regnet import WIDTH_STEP
 from designspace.spaces.axes import Axis

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import Column
+from designspace.networks.layers import Column
 from designspace.networks.network import Network
 from designspace.spaces.identity import CHUNK
 from designspace.spaces.parameters import Columns

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from designspace.networks.blocks import Column
+from designspace.networks.layers import Column
 from designspace.spaces.description import space_from_dict
 from designspace.spaces.identity import CHUNK, Identifier
 from designspace.spaces.parameters import Columns

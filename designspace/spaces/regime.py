@@ -28,9 +28,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import compatible_widths
+from designspace.networks.blocks.widths import compatible_widths
+from designspace.networks.columns import StageColumns
 from designspace.networks.complexity import totals
-from designspace.networks.layers import StageColumns
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.spaces.axes import choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import Band

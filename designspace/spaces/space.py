@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from designspace.networks.blocks import PLAIN_CONVS, Column
+from designspace.networks.blocks.plain import CONVS as PLAIN_CONVS
+from designspace.networks.columns import NetworkColumns, StageColumns
 from designspace.networks.complexity import Complexity, totals
-from designspace.networks.layers import NetworkColumns, StageColumns
+from designspace.networks.layers import Column
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import Constraint, Order

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from designspace.networks.blocks import Column
-from designspace.networks.layers import NetworkColumns, StageColumns
+from designspace.networks.columns import NetworkColumns, StageColumns
+from designspace.networks.layers import Column
 from designspace.networks.network import MAX_STAGES, Network, Stage, Stem
 from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError

@@ -18,7 +18,7 @@ import numpy as np
 
 from designspace import data
 from designspace.data.recipe_fit import check_augmentation
-from designspace.networks.layers import NetworkColumns, network_parts
+from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot, user_code

@@ -9,7 +9,7 @@ import yaml
 from scipy import stats
 
 from designspace.networks import catalog as catalog_of_networks
-from designspace.networks.blocks import compatible_widths
+from designspace.networks.blocks.widths import compatible_widths
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Stem
 from designspace.spaces import catalog, size
