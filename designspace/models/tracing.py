@@ -6,8 +6,10 @@ and set of layers, which gives the sides of the maps; for other widths it is onl
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +75,7 @@ class _Key:
 def _traced(key: _Key, arguments: tuple[tuple[str, Value], ...], channels: int, size: int) -> Trace:
     """List the layers of a module (see `trace`)."""
     given = dict(arguments)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), _without_initial_values():
         module = build(key.user, given).eval()
     weights = dict(module.named_parameters())
     shapes = tuple((name, weight.dim()) for name, weight in weights.items())
@@ -85,6 +87,22 @@ def _traced(key: _Key, arguments: tuple[tuple[str, Value], ...], channels: int, 
     total = sum(weight.numel() for weight in weights.values())
     counted = sum(inputs * out_width for kind, inputs, out_width, _ in layers if kind != "max_pool")
     return (*layers, ("scale", total - counted, 1, 1)) if total != counted else tuple(layers)
+
+
+_INITIALISERS = ("kaiming_uniform_", "uniform_", "normal_", "trunc_normal_", "ones_", "zeros_", "constant_")
+
+
+@contextlib.contextmanager
+def _without_initial_values() -> Iterator[None]:
+    """Leave the memory of weights as it is, which saves most of the time of building a module."""
+    saved = {name: getattr(nn.init, name) for name in _INITIALISERS}
+    for name in saved:
+        setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
+    try:
+        yield
+    finally:
+        for name, function in saved.items():
+            setattr(nn.init, name, function)
 
 
 @functools.cache
@@ -108,7 +126,8 @@ def _layer(call: _Call, weights: Mapping[str, Tensor]) -> tuple[str, int, int, i
 def _run(user: UserClass, module: nn.Module, arguments: Mapping[str, Value], channels: int, size: int) -> list[_Call]:
     """Run a module on an image without memory, or with it if the module needs numbers, and return its calls."""
     try:
-        return _recorded(user, module, arguments, torch.empty(1, channels, size, size, device="meta"))
+        x = torch.empty(1, channels, size, size, device="meta")
+        return _recorded(user, copy.deepcopy(module).to("meta"), arguments, x)
     except InputError:
         raise
     except Exception:  # some functions need values, which tensors without memory lack
@@ -165,14 +184,40 @@ class _Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run a function of torch, and record it if it is a layer."""
-        out = func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        out = self._without_values(func, args, named)
+        if out is None:
+            out = func(*args, **named)
         if func in _CONVS:
-            self._add_conv(func, out, *_arguments(("input", "weight", "bias"), args, kwargs or {}))
-        elif func is torch.batch_norm:
-            self._add_norm(out, *_arguments(("input", "weight", "bias"), args, kwargs or {}))
-        elif func is torch.max_pool2d:
+            self._add_conv(func, out, *_arguments(("input", "weight", "bias"), args, named))
+        elif func in _BATCH_NORMS:
+            given = dict(zip(_BATCH_NORMS[func], _arguments(_BATCH_NORMS[func], args, named), strict=True))
+            self._add_norm(out, given["weight"], given["bias"])
+        elif func in _MAX_POOLS:
             self.calls.append(_Call("max_pool", None, 0, False, out.shape[1], out.shape[2] * out.shape[3]))
         return out
+
+    def _without_values(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """Return the result of frequent functions of tensors without memory; None for others.
+
+        torch computes these shapes in Python, and imports its compiler for that, which takes seconds.
+        """
+        x = args[0] if args else named.get("input")
+        if not isinstance(x, Tensor) or not x.is_meta:
+            return None
+        if func in _BATCH_NORMS:
+            return x.new_empty(x.shape)
+        if func is nn.functional.linear:
+            weight = _arguments(("input", "weight"), args, named)[1]
+            return x.new_empty((*x.shape[:-1], len(weight)))
+        if func is torch.conv2d:
+            names = ("input", "weight", "bias", "stride", "padding", "dilation")
+            _, weight, _, stride, padding, dilation = _arguments(names, args, named)
+            if x.dim() == 4 and not isinstance(padding, str):
+                sides = (x.shape[2:], weight.shape[2:], *map(_pair, (stride or 1, padding or 0, dilation or 1)))
+                shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*sides, strict=True)]
+                return x.new_empty((x.shape[0], len(weight), *shape))
+        return None
 
     def _add_conv(self, func: Callable[..., Any], out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         """Record a convolution, or a linear layer, which is applied to each pixel."""
@@ -182,13 +227,26 @@ class _Recorder(TorchFunctionMode):
         name = self._names.get(id(weight))
         self.calls.append(_Call("conv", name, weight[0].numel() + has_bias, has_bias, len(weight), pixels))
 
-    def _add_norm(self, out: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+    def _add_norm(self, out: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
         """Record a batch-norm."""
         name = None if weight is None else self._names.get(id(weight))
         pixels = out[0, 0].numel() if out.dim() > 2 else 1
         self.calls.append(_Call("batch_norm", name, 2 if name else 0, bias is not None, out.shape[1], pixels))
 
 
+def _pair(value: Any) -> tuple[int, int]:
+    """Return a number of both sides as a pair."""
+    if isinstance(value, int):
+        return value, value
+    return (int(value[0]), int(value[-1]))
+
+
+_MAX_POOLS = (torch.max_pool2d, nn.functional.max_pool2d)
+_BATCH_NORMS: dict[Callable[..., Any], tuple[str, ...]] = {
+    torch.batch_norm: ("input", "weight", "bias"),
+    nn.functional.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
+}
+"""Functions and the names of their arguments, in order."""
 _CONVS = (torch.conv1d, torch.conv2d, torch.conv3d, nn.functional.linear)
 
 

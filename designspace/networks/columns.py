@@ -125,25 +125,40 @@ class BlockColumns:
         return np.array([blocks.get(self.networks.block).default(name)])
 
 
-def network_parts(networks: NetworkColumns, resolution: int) -> Iterator[Part]:
+def network_parts(networks: NetworkColumns, resolution: int, *, with_blocks: bool = True) -> Iterator[Part]:
     """Yield every layer with weights, and the stem's max pool, for square images of ``resolution`` pixels.
 
     The first block of a stage changes the shape. The other blocks keep it and are yielded once, with their number.
+
+    Args:
+        networks: the networks.
+        resolution: side of the images, in pixels.
+        with_blocks: whether to yield the layers of the blocks, too.
     """
-    kind = blocks.get(networks.block)
-    in_width, in_size = networks.stem_width, np.full_like(networks.in_channels, resolution)
     stem = stems.get(networks.stem)
-    stem_parameters = _prefixed(networks.parameters, "stem_")
-    yield Part([*stem.layers(networks.in_channels, in_width, in_size, **stem_parameters)])
-    in_size = strided(in_size, stem.stride)
+    size = np.full_like(networks.in_channels, resolution)
+    yield Part(
+        [*stem.layers(networks.in_channels, networks.stem_width, size, **_prefixed(networks.parameters, "stem_"))]
+    )
+    kind = blocks.get(networks.block)
+    for block, repeats in block_positions(networks, resolution):
+        if with_blocks:
+            yield Part([*kind.layers(block)], repeats)
+        last = block
+    head = heads.get(networks.head)
+    at_head = (last.width, last.size, networks.head_width, networks.num_classes)
+    yield Part([*head.layers(*at_head, **_prefixed(networks.parameters, "head_"))])
+
+
+def block_positions(networks: NetworkColumns, resolution: int) -> Iterator[tuple[BlockColumns, Column]]:
+    """Yield the first block and the other blocks of each stage, each with their number."""
+    in_size = strided(np.full_like(networks.in_channels, resolution), stems.get(networks.stem).stride)
+    in_width = networks.stem_width
     for stage in networks.stages:
         size = strided(in_size, stage.stride)
-        yield Part([*kind.layers(BlockColumns(networks, stage, in_width, stage.stride, in_size, size))])
-        yield Part([*kind.layers(BlockColumns(networks, stage, stage.width, 1, size, size))], stage.depth - 1)
+        yield BlockColumns(networks, stage, in_width, stage.stride, in_size, size), ONE
+        yield BlockColumns(networks, stage, stage.width, 1, size, size), stage.depth - 1
         in_width, in_size = stage.width, size
-    head = heads.get(networks.head)
-    arguments = (in_width, in_size, networks.head_width, networks.num_classes)
-    yield Part([*head.layers(*arguments, **_prefixed(networks.parameters, "head_"))])
 
 
 def _prefixed(parameters: Mapping[str, Column], prefix: str) -> dict[str, Column]:

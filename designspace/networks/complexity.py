@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from designspace.networks.columns import NetworkColumns, network_parts
-from designspace.networks.layers import SCALES, Column, Layer
+from designspace.networks.layers import ONE, SCALES, Column, Layer, Part
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 
@@ -57,11 +57,17 @@ def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str])
     counted: dict[str, Column] = dict.fromkeys(quantities, np.zeros(1, np.int64))
     for part in network_parts(networks, whole("resolution", resolution, 1)):
         for quantity in counted:
-            kinds, count = _COUNTS[quantity]
-            # Not sum(...): it starts from 0, which costs one more addition of whole columns.
-            total = functools.reduce(operator.add, (count(layer) for layer in part.layers if layer.kind in kinds))
-            counted[quantity] = counted[quantity] + total * part.repeats
+            counted[quantity] = counted[quantity] + cost_of(part, quantity)
     return counted
+
+
+def cost_of(part: Part, quantity: str) -> Column:
+    """Count a field of `Complexity` for a part of a network and its repeats, as a column."""
+    kinds, count = _COUNTS[quantity]
+    counts = [count(layer) for layer in part.layers if layer.kind in kinds]
+    # Not sum(...): it starts from 0, which costs one more addition of whole columns.
+    total: Column = functools.reduce(operator.add, counts) if counts else 0 * ONE
+    return total * part.repeats
 
 
 # Each product multiplies columns of length 1 with each other first, which takes no time.

@@ -83,7 +83,7 @@ def _custom(name: str) -> HeadKind:
     has_width = "head_width" in user.defaults
 
     def layers(
-        in_width: Column, size: Column, head_width: Column, num_classes: Column, **parameters: Column
+        in_width: Column, size: Column, head_width: Column, num_classes: Column, /, **parameters: Column
     ) -> list[Layer]:
         arguments = {"in_width": in_width, "num_classes": num_classes, **parameters}
         if has_width:

@@ -98,7 +98,7 @@ def _custom(name: str) -> StemKind:
             f"such as stride = 4, not {shown(stride)}"
         )
 
-    def layers(channels: Column, width: Column, size: Column, **parameters: Column) -> list[Layer]:
+    def layers(channels: Column, width: Column, size: Column, /, **parameters: Column) -> list[Layer]:
         arguments = {"in_channels": channels, "width": width, **parameters}
         return traced_layers(user, arguments, channels, size)
 

@@ -138,7 +138,7 @@ def _aligned(traces: Sequence[Trace]) -> list[Layer]:
     layers = []
     for kind in ("conv", "max_pool", *SCALES):
         of_kind = [[layer[1:] for layer in trace if layer[0] == kind] for trace in traces]
-        for index in range(max(map(len, of_kind))):
+        for index in range(max(map(len, of_kind), default=0)):
             numbers = np.array([each[index] if index < len(each) else (0, 0, 0) for each in of_kind])
             layers.append(Layer(kind, numbers[:, 0], numbers[:, 1], numbers[:, 2]))
     return layers or [Layer("scale", ONE, 0 * ONE, ONE)]

@@ -183,7 +183,7 @@ def _record_text(record: Mapping[str, Any]) -> str:
 
 
 def _column_text(column: Column) -> Iterable[str]:
-    """Return, for each number, the shortest text that reads back as the same number."""
-    if column.dtype.kind == "i":
+    """Return texts as they are, and for each number the shortest text that reads back as the same number."""
+    if column.dtype.kind in "iU":
         return map(str, column.tolist())
     return (str(int(value)) if value == int(value) else repr(value) for value in column.tolist())
