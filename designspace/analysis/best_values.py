@@ -164,10 +164,14 @@ def scatter(
     metric_values = values(results, name)[rows]
     is_known = np.isfinite(metric_values)
     table = results.table.iloc[rows[is_known]]
-    best = best_of(metric_values[is_known], errors[is_known], metric(name), share, level) if is_known.any() else None
+    best = (
+        best_of(metric_values[is_known], errors[is_known], metric(name, results), share, level)
+        if is_known.any()
+        else None
+    )
     failed = (table["status"] == "failed").to_numpy(bool)
     trials = tuple(table["trial"])
-    return Scatter(results.name, metric(name), metric_values[is_known], errors[is_known], failed, trials, best)
+    return Scatter(results.name, metric(name, results), metric_values[is_known], errors[is_known], failed, trials, best)
 
 
 def best_of(

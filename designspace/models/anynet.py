@@ -37,7 +37,8 @@ class AnyNet(nn.Module):
         seed: determines the initial weights. The same seed gives the same weights on every device, and the global
             random state is neither read nor changed. See `designspace.models.layers.initialise` for the distribution.
         zero_init_residual: start with blocks that add nothing to their shortcut (the scale of their last batch-norm is
-            0; arXiv 1706.02677, section 5.1), which keeps deep networks from diverging in their first steps.
+            0; arXiv 1706.02677, section 5.1), which keeps deep networks from diverging in their first steps. Custom
+            blocks do so if they have a method ``zero_init_residual``.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first block.
         drop_block: rate of DropBlock in the last two stages.
         dropout: rate of dropout before the classifier.
@@ -79,13 +80,10 @@ class AnyNet(nn.Module):
             self._zero_init_residual()
 
     def _zero_init_residual(self) -> None:
-        """Let every block add nothing to its shortcut."""
+        """Let every block that has a method for it add nothing to its shortcut."""
         for block in (block for stage in self.stages for block in stage.children()):
-            if not hasattr(block, "zero_init_residual"):
-                raise InputError(
-                    f"zero_init_residual=true needs a block with such a method, unlike {self.network.block}"
-                )
-            block.zero_init_residual()  # type: ignore[operator]
+            if hasattr(block, "zero_init_residual"):
+                block.zero_init_residual()  # type: ignore[operator]
 
     def parts(self) -> list[nn.Module]:
         """Return the stem, each stage, and the head, in order."""

@@ -15,10 +15,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from designspace.networks.columns import NetworkColumns, network_parts
+from designspace.networks import blocks
+from designspace.networks.blocks.custom import traced_block_layers
+from designspace.networks.columns import NetworkColumns, block_positions, network_parts
 from designspace.networks.layers import ONE, SCALES, Column, Layer, Part
 from designspace.networks.network import Network
 from designspace.support.checks import whole
+from designspace.support.errors import InputError
 
 Count = TypeVar("Count", int, Column)
 
@@ -98,3 +101,21 @@ _COUNTS = {
     "activations": (("conv", "max_pool"), _activations),
 }
 """Quantity -> the kinds of layers that contribute to it, and a function that counts a layer."""
+
+
+def check_listed_layers(network: Network, resolution: int) -> None:
+    """Raise unless a custom block that lists its layers lists those that its modules have.
+
+    Raises:
+        InputError: a count differs, or a module cannot be built.
+    """
+    kind = blocks.get(network.block)
+    for stage, (block, _) in enumerate(block_positions(NetworkColumns.of(network), resolution)):
+        listed, traced = Part([*kind.layers(block)]), Part(traced_block_layers(network.block, block))
+        for quantity in _COUNTS:
+            first, second = (int(cost_of(part, quantity)[0]) for part in (listed, traced))
+            if first != second:
+                raise InputError(
+                    f"space.block: {network.block}.layers lists {first:,} {quantity} for a block of stage "
+                    f"{stage // 2 + 1} of {network}, but the module has {second:,}"
+                )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from designspace.networks import blocks
+from designspace.networks.complexity import check_listed_layers
 from designspace.spaces.constraints import Order
 from designspace.spaces.drawing import draw_block
 from designspace.spaces.estimates import Estimator
@@ -17,6 +18,7 @@ from designspace.spaces.population import DRAWS, DUPLICATE, Population
 from designspace.spaces.streams import Streams
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
+from designspace.support.imported import is_import_name
 
 if TYPE_CHECKING:  # space.py imports this module
     from designspace.spaces.space import DesignSpace
@@ -25,6 +27,8 @@ BLOCK_SIZE = 1 << 14
 """Number of draws in a block: columns of this length stay in the cache. The result does not depend on it."""
 TRACED_BLOCK_SIZE = 1 << 11
 """Number of draws in a block if counting takes a millisecond per shape, so that few are counted in vain."""
+CHECKED_NETWORKS = 3
+"""Number of networks whose layers, if a custom block lists them itself, are compared with those of its modules."""
 MAX_DRAWS_WITHOUT_NEW = 1_000_000
 """Number of consecutive draws without a new network after which sampling gives up."""
 
@@ -87,7 +91,11 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     # Each column is removed from its parts as it is joined, so that a large population is never in memory twice.
     columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     columns[DRAWS] = np.fromiter(draws.values(), np.int64, len(draws))
-    return Population(space, seed, tuple(draws), columns, drawn, dict(rejected))
+    population = Population(space, seed, tuple(draws), columns, drawn, dict(rejected))
+    if is_import_name(space.template.block) and not estimator:
+        for network in population[:CHECKED_NETWORKS]:
+            check_listed_layers(network, space.template.resolution)
+    return population
 
 
 def _traced_block_size(space: DesignSpace, missing: int) -> int:

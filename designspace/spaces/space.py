@@ -116,7 +116,7 @@ class DesignSpace:
                     continue
                 parameter = kind.parameter(name)
                 if parameter.once != once:
-                    owner = "each stage has its own" if once else "a network has it once"
+                    owner = "put it in axes" if once else f"put it in {OWN_NETWORK_AXES}, because a network has it once"
                     raise InputError(f"{self.name}: {name} is in the wrong place; {owner}")
                 for value in axis.values[:: 1 if axis.labels else max(1, len(axis) - 1)].tolist():
                     parameter.check(self.name, to_python(value))

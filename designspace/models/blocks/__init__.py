@@ -13,6 +13,7 @@ from designspace.models.blocks.mbconv import MBConv
 from designspace.models.blocks.options import BlockOptions
 from designspace.models.blocks.shufflenet import ShuffleUnit
 from designspace.networks.network import Network, Stage
+from designspace.support.imported import is_import_name
 
 __all__ = ["Block", "BlockOptions", "build_block"]
 
@@ -38,6 +39,6 @@ def build_block(
     stride = stage.stride if first else 1
     if network.block in _MODULES:
         return _MODULES[network.block](network, stage, in_width, stride, options)
-    if network.imported_names and network.block == network.imported_names[0]:
+    if is_import_name(network.block):
         return build_custom_block(network, stage, in_width, stride, options)
     return Block(network, stage, in_width, first=first, options=options)

@@ -65,6 +65,16 @@ def _arguments(block: BlockColumns, parameters: Iterable[Parameter], uses: Itera
     return arguments | {name: block[name] for name in names}
 
 
+def traced_block_layers(name: str, block: BlockColumns) -> list[Layer]:
+    """List the layers of a custom block by building its modules, also if its class lists them itself.
+
+    Raises:
+        InputError: it cannot be imported or built.
+    """
+    kind = custom_block(name)
+    return _traced(user_class("space.block", name, REQUIRED), kind.parameters, kind.uses, block)
+
+
 def _traced(
     user: UserClass, parameters: tuple[Parameter, ...], uses: frozenset[str], block: BlockColumns
 ) -> list[Layer]:
