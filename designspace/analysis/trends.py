@@ -93,9 +93,8 @@ def trend(
         ends = [column.min(), good.low, good.median, good.high, column.max(), good.best, good.n]
         rows.append((results.name, position, ends))
     if not rows:
-        raise InputError(
-            f"no finished network of {', '.join(names) or 'no population'} has {name if isinstance(name, str) else name.name}"
-        )
+        chosen = name if isinstance(name, str) else name.name
+        raise InputError(f"no finished network of {', '.join(names) or 'no population'} has {chosen}")
     rows.sort(key=lambda row: row[1])  # stable, so populations of equal x keep their order
     table = np.array([numbers for _, _, numbers in rows], np.float64)
     positions = np.array([position for _, position, _ in rows])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from designspace.networks import blocks, heads, stems
@@ -20,20 +20,23 @@ NAMES = {"X": "bottleneck", "R": "bottleneck", "V": "single", "VR": "single_resi
 """Blocks of the paper's generalisation study (section 3.4): X; R, without groups; V, one 3x3; VR, V with shortcut."""
 
 
-def with_block(space: DesignSpace, block: str) -> DesignSpace:
+def with_block(space: DesignSpace, block: str, given: Sequence[str] = ()) -> DesignSpace:
     """Return a space with another block; axes of parameters that the block lacks get one value.
 
     Args:
         space: the space.
         block: one of `NAMES` or of `designspace.networks.blocks.BLOCKS`, or a name to import, such as ``mine:Block``.
+        given: parameters whose values were chosen, so that the block must have them.
 
     Raises:
-        InputError: there is no such block, or a custom one cannot be imported.
+        InputError: there is no such block, a custom one cannot be imported, or it lacks a given parameter.
     """
     if block not in (*NAMES, *blocks.BLOCKS) and not is_import_name(block):
         raise unknown("block", block, (*NAMES, *blocks.BLOCKS))
     name = NAMES.get(block, block)
     uses = blocks.get(name).uses
+    if missing := [parameter for parameter in given if parameter not in uses and block not in NAMES]:
+        raise InputError(f"a {block} block has no {missing[0]}; leave out space.{missing[0]}")
     axes, template = space.axes, space.template
     has_groups = "group_width" in uses and block != "R"
     if not has_groups:
@@ -52,7 +55,7 @@ def with_block(space: DesignSpace, block: str) -> DesignSpace:
         space,
         axes=axes,
         template=template,
-        radix=space.radix if "radix" in uses else choice([0]),
+        radix=space.radix if "radix" in (*uses, *given) else choice([0]),
         downsampling_first=space.downsampling_first if "downsampling" in uses else None,
         constraints=tuple(c for c in space.constraints if has_groups or c not in orders_of_groups),
     )

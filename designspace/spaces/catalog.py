@@ -155,7 +155,8 @@ def space(
         stem_width=base.stem_width if stem_width is None else None,
     )
     if block is not None:
-        result = with_block(result, block)
+        given = {"bottleneck_ratio": bottleneck_ratio, "group_width": group_width, "se_ratio": se_ratio, "radix": radix}
+        result = with_block(result, block, [name for name, value in given.items() if value is not None])
     return with_own_axes(result, own, _OPTIONS).refine(*bands.values())
 
 

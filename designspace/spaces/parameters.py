@@ -93,6 +93,8 @@ def check_axis(name: str, axis: Any) -> None:
     """
     if not isinstance(axis, Axis):
         raise InputError(f"{name} must be an axis (log_uniform, uniform, choice or powers_of_two), not {shown(axis)}")
+    if axis.labels:
+        raise InputError(f"{name}: each of values must be a number, not {axis.labels[0]!r}")
     lowest, highest = axis.grid[0], axis.grid[-1]
     if name in _INTEGER_RANGES:
         low, high = _INTEGER_RANGES[name]

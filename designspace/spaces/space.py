@@ -89,7 +89,8 @@ class DesignSpace:
             axis = named_axes(self.axes).get(order.parameter)
             if axis is None:
                 raise InputError(
-                    f"{self.name}: {order.parameter} cannot be {order.order}, because the space has no such axis"
+                    f"{self.name}: {order.parameter} cannot be {order.order}, because the space has no such axis; "
+                    f"choose from: {', '.join(named_axes(self.axes))}"
                 )
             if axis.labels and order.order != "shared":
                 raise InputError(
