@@ -16,9 +16,10 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.spaces.constraints import QUANTITIES
 from designspace.spaces.population import Population
+from designspace.support import user_code
 from designspace.support.errors import InputError
 from designspace.support.imported import import_object
-from designspace.sweeps import snapshot, user_code
+from designspace.sweeps import snapshot
 from designspace.trials.recipe import Recipe
 
 
