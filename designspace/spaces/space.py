@@ -321,7 +321,7 @@ def _check_costs(space: DesignSpace) -> None:
     inner = width * max(1.0, 1 / float(axes.bottleneck_ratio.grid[0]))
     stem = float(space.stem_width.grid[-1]) if space.stem_width else template.stem.width
     side = template.resolution / (1 if template.stem.kind == "cifar" else 2)
-    own = math.prod(max(1.0, float(axis.grid[-1])) ** 2 for _, axis in axes.own if not axis.labels)
+    own = math.prod(max(1.0, float(axis.grid[-1])) for _, axis in axes.own if not axis.labels)
     radix = max(1.0, float(space.radix.grid[-1]))
     blocks = own * depth * 9 * (width + inner + stem) ** 2 * radix * (1 + template.se_ratio)
     total = (side / template.strides[0] + 1) ** 2 * blocks
