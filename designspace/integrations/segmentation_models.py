@@ -157,10 +157,12 @@ def _published_settings(name: str) -> dict[str, Any]:
     return {"imagenet": True, **tags} if tags else {}
 
 
-def _has_fine_maps(network: Network) -> bool:
-    """Return whether a network has a feature map of stride 2, which every encoder needs, unlike ConvNeXt."""
+def _has_all_maps(network: Network) -> bool:
+    """Return whether a network has feature maps of strides 2, 4, ..., 32, unlike ConvNeXt and ShuffleNetV2."""
     stem = stems.get(network.stem.kind)
-    return stem.stride <= 2 or stem.has_pool
+    first = stem.stride // 2 if stem.has_pool else stem.stride
+    strides = {first, *(total_stride(network, stages) for stages in range(1, len(network.stages) + 1))}
+    return all(2**k in strides for k in range(1, MAX_DEPTH + 1))
 
 
 def _indices(network: Network, depth: int) -> list[int]:
@@ -235,5 +237,5 @@ def _preset(source: NetworkSource, weight_source: Any) -> Preset | None:
 
 smp.encoders.hf_hub_download = hf_hub_download
 for _name in list_models():
-    if _has_fine_maps(catalog.get(_name)):
+    if _has_all_maps(catalog.get(_name)):
         register_encoder(f"{PREFIX}{_name}", _name)
