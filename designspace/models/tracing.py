@@ -42,7 +42,8 @@ def trace(user: UserClass, arguments: Mapping[str, Value], channels: int, size: 
     """List the layers of a module of the user's.
 
     Convolutions and linear layers are counted wherever they are called (as modules or as functions), batch-norms by
-    their calls, and all other parameters as scales.
+    their calls, and all other parameters as scales. Matrix products, transposed convolutions and layers inside functions
+    such as ``torch.nn.functional.multi_head_attention_forward`` are not counted.
 
     Args:
         user: its class.
@@ -168,9 +169,9 @@ class _Recorder(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         if func in _CONVS:
             self._add_conv(func, out, *_arguments(("input", "weight", "bias"), args, kwargs or {}))
-        elif func is torch.batch_norm:
-            self._add_norm(out, *_arguments(("input", "weight", "bias"), args, kwargs or {}))
-        elif func is torch.max_pool2d:
+        elif func in _NORMS:
+            self._add_norm(out, *_arguments(_NORMS[func], args, kwargs or {}))
+        elif func in _MAX_POOLS:
             self.calls.append(_Call("max_pool", None, 0, False, out.shape[1], out.shape[2] * out.shape[3]))
         return out
 
@@ -182,14 +183,22 @@ class _Recorder(TorchFunctionMode):
         name = self._names.get(id(weight))
         self.calls.append(_Call("conv", name, weight[0].numel() + has_bias, has_bias, len(weight), pixels))
 
-    def _add_norm(self, out: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-        """Record a batch-norm."""
+    def _add_norm(self, out: Tensor, *arguments: Tensor | None) -> None:
+        """Record a batch-norm, whose last two arguments are its weight and its bias."""
+        weight, bias = arguments[-2:]
         name = None if weight is None else self._names.get(id(weight))
         pixels = out[0, 0].numel() if out.dim() > 2 else 1
         self.calls.append(_Call("batch_norm", name, 2 if name else 0, bias is not None, out.shape[1], pixels))
 
 
+# A mode sees a function of `torch.nn.functional` instead of those of `torch` that it calls.
 _CONVS = (torch.conv1d, torch.conv2d, torch.conv3d, nn.functional.linear)
+_NORMS: dict[Callable[..., Any], tuple[str, ...]] = {
+    torch.batch_norm: ("input", "weight", "bias"),
+    nn.functional.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
+}
+"""Batch-norms, and the names of their first arguments."""
+_MAX_POOLS = (torch.max_pool2d, nn.functional.max_pool2d)
 
 
 def _arguments(names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
