@@ -42,8 +42,8 @@ def trace(user: UserClass, arguments: Mapping[str, Value], channels: int, size: 
     """List the layers of a module of the user's.
 
     Convolutions and linear layers are counted wherever they are called (as modules or as functions), batch-norms by
-    their calls, and all other parameters as scales. Matrix products, transposed convolutions and layers inside functions
-    such as ``torch.nn.functional.multi_head_attention_forward`` are not counted.
+    their calls, and all other parameters as scales. The operations of matrix products, of transposed convolutions and
+    inside functions such as ``torch.nn.functional.multi_head_attention_forward`` are not counted.
 
     Args:
         user: its class.

@@ -59,5 +59,6 @@ class ShuffleUnit(nn.Module):
 
 def shuffled(x: Tensor) -> Tensor:
     """Interleave the channels of both halves: (N, C, H, W) -> the same shape, with channels last in memory."""
-    last = x.permute(0, 2, 3, 1)
-    return last.unflatten(3, (2, x.shape[1] // 2)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+    count, width, height, breadth = x.shape
+    halves = x.permute(0, 2, 3, 1).reshape(count, height, breadth, 2, width // 2)
+    return halves.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
