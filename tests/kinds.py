@@ -7,6 +7,7 @@ from torch import nn
 
 from designspace.models import AnyNet
 from designspace.networks import catalog
+from designspace.networks.blocks import BLOCKS as BLOCK_KINDS
 from designspace.networks.network import BLOCKS, Network, Stage, Stem
 
 # Batch size, height, width: odd sizes, at which pools reach beyond the border, and one whose last map is one pixel.
@@ -15,16 +16,26 @@ SIZES = [(1, 75, 61), (3, 33, 97), (2, 64, 64), (1, 5, 7)]
 
 def traits(network):
     """Return the settings of a network that decide which layers an exporter sees: all but numbers."""
-    names = ("block", "radix", "shortcut", "downsampling")
+    names = ("block", "radix", "shortcut", "downsampling", "head", "activation")
     settings = {(name, getattr(network, name)) for name in names}
-    return settings | {("stem", network.stem.kind), ("se", network.se_ratio > 0), ("head", network.head_width > 0)}
+    return settings | {
+        ("stem", network.stem.kind),
+        ("se", network.se_ratio > 0),
+        ("head convolution", network.head_width > 0),
+    }
 
 
 def shrunken(network):
-    """Return a small network of the same kind: one stage of two blocks with two groups."""
+    """Return a small network of the same kind: one stage of two blocks, if possible with two groups."""
     ratio = 2 if network.stages[0].bottleneck_ratio > 1 else 1
+    has_groups = "group_width" in BLOCK_KINDS[network.block].uses
+    stage = Stage(2, 8 * ratio, 2, ratio, 4 if has_groups else 8, network.stages[-1].parameters)
     return dataclasses.replace(
-        network, stem=Stem(network.stem.kind, 8), stages=(Stage(2, 8 * ratio, 2, ratio, 4),), num_classes=5
+        network,
+        stem=Stem(network.stem.kind, 8),
+        stages=(stage,),
+        head_width=min(12, network.head_width),
+        num_classes=5,
     )
 
 
@@ -33,7 +44,16 @@ def plain(block):
     return Network(Stem("cifar", 8), (Stage(2, 16, 2, 1, 16),), block=block, num_classes=5, in_channels=1)
 
 
-NAMES = ("regnetx_200mf", "regnety_200mf", "resnet50", "resnest50", "resnest50_fast_4s2x40d")
+NAMES = (
+    "regnetx_200mf",
+    "regnety_200mf",
+    "resnet50",
+    "resnest50",
+    "resnest50_fast_4s2x40d",
+    "efficientnet_b0",
+    "convnext_tiny",
+    "shufflenet_v2_x1_0",
+)
 OTHERS = {
     "linear, radix 1, average pool of stride 3, head": Network(
         Stem("deep", 8),
@@ -50,6 +70,9 @@ OTHERS = {
         Stem("cifar", 8), (Stage(1, 16, 3, 1, 8), Stage(1, 24, 2, 1, 8)), shortcut="avg_pool", num_classes=5
     ),
     "basic": plain("basic"),
+    "dense head": dataclasses.replace(
+        plain("mbconv"), parameters=(("activation", "hardswish"),), head="dense", head_width=12
+    ),
 }
 SIMPLER = {block: plain(block) for block in BLOCKS if block.startswith(("vanilla", "single"))}
 EXPORTED = {**{name: shrunken(catalog.get(name)) for name in NAMES}, **OTHERS}

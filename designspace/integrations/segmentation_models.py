@@ -28,8 +28,8 @@ from designspace.library.backbones import NetworkSource, find_model, is_publishe
 from designspace.models import AnyNet, Backbone, list_models
 from designspace.models.anynet import total_stride
 from designspace.models.layers import initialise
-from designspace.models.weights import adapt_weights, available, find_weights
-from designspace.networks import catalog
+from designspace.models.weights import adapt_weights, available, default_preset, find_weights
+from designspace.networks import catalog, stems
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
@@ -157,6 +157,14 @@ def _published_settings(name: str) -> dict[str, Any]:
     return {"imagenet": True, **tags} if tags else {}
 
 
+def _has_all_maps(network: Network) -> bool:
+    """Return whether a network has feature maps of strides 2, 4, ..., 32, unlike ConvNeXt and ShuffleNetV2."""
+    stem = stems.get(network.stem.kind)
+    first = stem.stride // 2 if stem.has_pool else stem.stride
+    strides = {first, *(total_stride(network, stages) for stages in range(1, len(network.stages) + 1))}
+    return all(2**k in strides for k in range(1, MAX_DEPTH + 1))
+
+
 def _indices(network: Network, depth: int) -> list[int]:
     """Return the indices of the feature maps with strides 2, 4, ..., 2^depth: of each stride the last one.
 
@@ -222,11 +230,12 @@ def _preset(source: NetworkSource, weight_source: Any) -> Preset | None:
     """Return how images must be prepared for weights; None if it is not known."""
     if is_published_name(source):
         tags = [file.qualified_tag for file in available(source)]
-        return find_weights(source, weight_source if weight_source in tags else True).preset
+        return find_weights(source, weight_source).preset if weight_source in tags else default_preset(source)
     info = find_model(source).weights
     return None if info is None else info.preset
 
 
 smp.encoders.hf_hub_download = hf_hub_download
 for _name in list_models():
-    register_encoder(f"{PREFIX}{_name}", _name)
+    if _has_all_maps(catalog.get(_name)):
+        register_encoder(f"{PREFIX}{_name}", _name)

@@ -2,8 +2,8 @@
 
 Names that ``timm.create_model`` then accepts:
 
-- ``designspace_<name>`` for every published network, such as ``designspace_resnest50``, with tags for its weights, such
-  as ``designspace_resnest50.timm_in1k``;
+- ``designspace_<name>`` for every published network with a linear head (all but ConvNeXt), such as
+  ``designspace_resnest50``, with tags for its weights, such as ``designspace_resnest50.timm_in1k``;
 - ``designspace/<folder>`` for a model folder or the best network of a run folder, such as ``designspace/runs/best``;
 - ``local-dir:<folder>`` and ``hf-hub:<repository>`` for a model folder that has a ``config.json``.
 
@@ -25,10 +25,10 @@ from timm.models import _factory, build_model_with_cfg, generate_default_cfgs, i
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from designspace.integrations.timm_configs import PREFIX, published_configs, timm_config
+from designspace.integrations.timm_configs import PREFIX, published_configs, timm_config, timm_names
 from designspace.library.loading import load
 from designspace.library.metadata import TIMM_ARCHITECTURE
-from designspace.models import AnyNet, Backbone, list_models, weights
+from designspace.models import AnyNet, Backbone, weights
 from designspace.models.checkpointing import CheckpointedSequential
 from designspace.models.heads import Head
 from designspace.models.info import published_info
@@ -369,6 +369,6 @@ def parse_model_name(model_name: str) -> tuple[str | None, str]:
 default_cfgs: dict[str, Any] = generate_default_cfgs(published_configs())
 """Configurations of weights by name of the model; timm reads them when a model of this module is registered."""
 register_model(designspace_network)
-for _name in list_models():
+for _name in timm_names():
     _register_published(_name)
 _factory.parse_model_name = parse_model_name

@@ -14,6 +14,11 @@ PREFIX = "designspace_"
 """Prefix of the names of published networks in timm's registry."""
 
 
+def timm_names() -> list[str]:
+    """Return the names of the published networks that have timm's interface, which needs a linear head."""
+    return [name for name in list_models() if catalog.get(name).head == "linear"]
+
+
 def timm_config(network: Network, info: ModelInfo, **source: Any) -> dict[str, Any]:
     """Return the fields of timm's ``PretrainedCfg`` for weights."""
     fields = timm_preprocessing(network, info)
@@ -27,7 +32,7 @@ def timm_config(network: Network, info: ModelInfo, **source: Any) -> dict[str, A
 def published_configs() -> dict[str, Any]:
     """Return the configurations of all published weights: ``<model>.<tag>`` -> fields of ``PretrainedCfg``."""
     configs: dict[str, Any] = {}
-    for name in list_models():
+    for name in timm_names():
         network = catalog.get(name)
         for file in weights.available(name):
             loaded = weights.Weights({}, file, file.preset, file.qualified_tag, file.licence)

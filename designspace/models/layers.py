@@ -131,8 +131,10 @@ class PatchConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_width, H, W) to (N, width, H', W')."""
-        side = self.stride[0]
-        padded = functional.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side))
+        # Not just up to the next multiple: exporters need a number that does not depend on the size. What is beyond the
+        # last patch is not read.
+        beyond = self.stride[0] - 1
+        padded = functional.pad(x, (0, beyond, 0, beyond))
         return functional.conv2d(padded, self.weight, self.bias, self.stride)
 
 

@@ -44,7 +44,8 @@ def trace(user: UserClass, arguments: Mapping[str, Value], channels: int, size: 
     """List the layers of a module of the user's.
 
     Convolutions and linear layers are counted wherever they are called (as modules or as functions), batch-norms by
-    their calls, and all other parameters as scales.
+    their calls, and all other parameters as scales. The operations of matrix products, of transposed convolutions and
+    inside functions such as ``torch.nn.functional.multi_head_attention_forward`` are not counted.
 
     Args:
         user: its class.
@@ -190,9 +191,8 @@ class _Recorder(TorchFunctionMode):
             out = func(*args, **named)
         if func in _CONVS:
             self._add_conv(func, out, *_arguments(("input", "weight", "bias"), args, named))
-        elif func in _BATCH_NORMS:
-            given = dict(zip(_BATCH_NORMS[func], _arguments(_BATCH_NORMS[func], args, named), strict=True))
-            self._add_norm(out, given["weight"], given["bias"])
+        elif func in _NORMS:
+            self._add_norm(out, *_arguments(_NORMS[func], args, named))
         elif func in _MAX_POOLS:
             self.calls.append(_Call("max_pool", None, 0, False, out.shape[1], out.shape[2] * out.shape[3]))
         return out
@@ -205,7 +205,7 @@ class _Recorder(TorchFunctionMode):
         x = args[0] if args else named.get("input")
         if not isinstance(x, Tensor) or not x.is_meta:
             return None
-        if func in _BATCH_NORMS:
+        if func in _NORMS:
             return x.new_empty(x.shape)
         if func is nn.functional.linear:
             weight = _arguments(("input", "weight"), args, named)[1]
@@ -227,8 +227,9 @@ class _Recorder(TorchFunctionMode):
         name = self._names.get(id(weight))
         self.calls.append(_Call("conv", name, weight[0].numel() + has_bias, has_bias, len(weight), pixels))
 
-    def _add_norm(self, out: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-        """Record a batch-norm."""
+    def _add_norm(self, out: Tensor, *arguments: Tensor | None) -> None:
+        """Record a batch-norm, whose last two arguments are its weight and its bias."""
+        weight, bias = arguments[-2:]
         name = None if weight is None else self._names.get(id(weight))
         pixels = out[0, 0].numel() if out.dim() > 2 else 1
         self.calls.append(_Call("batch_norm", name, 2 if name else 0, bias is not None, out.shape[1], pixels))
@@ -241,13 +242,14 @@ def _pair(value: Any) -> tuple[int, int]:
     return (int(value[0]), int(value[-1]))
 
 
-_MAX_POOLS = (torch.max_pool2d, nn.functional.max_pool2d)
-_BATCH_NORMS: dict[Callable[..., Any], tuple[str, ...]] = {
+# A mode sees a function of `torch.nn.functional` instead of those of `torch` that it calls.
+_CONVS = (torch.conv1d, torch.conv2d, torch.conv3d, nn.functional.linear)
+_NORMS: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.batch_norm: ("input", "weight", "bias"),
     nn.functional.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
 }
-"""Functions and the names of their arguments, in order."""
-_CONVS = (torch.conv1d, torch.conv2d, torch.conv3d, nn.functional.linear)
+"""Batch-norms, and the names of their first arguments."""
+_MAX_POOLS = (torch.max_pool2d, nn.functional.max_pool2d)
 
 
 def _arguments(names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:

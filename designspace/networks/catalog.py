@@ -3,7 +3,8 @@
 RegNetX/Y: "Designing Network Design Spaces" (arXiv 2003.13678), figures 15 and 16, with the unrounded generator
 parameters from pycls's configuration files. ResNet and ResNeXt: arXiv 1512.03385 and 1611.05431, in the form that the
 RegNet and ResNeSt papers compare with (stride in the 3x3 convolution). ResNeSt: arXiv 2004.08955; shapes that the paper
-does not print are those of the authors' code.
+does not print are those of the authors' code. EfficientNet: arXiv 1905.11946, with the shapes and the accuracy of
+pycls. ConvNeXt: arXiv 2201.03545. ShuffleNetV2: arXiv 1807.11164.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from designspace.networks.network import Network, Stage, Stem
+from designspace.networks.parameters import Value
 from designspace.networks.published_names import normalise_pattern, parse_name, without_weight_tag
 from designspace.networks.regnet import RegNetParameters
 from designspace.support.errors import InputError, unknown
@@ -24,6 +26,8 @@ _DDS_TABLE = "Designing Network Design Spaces (arXiv 2003.13678), table of compa
 _RESNEST = "ResNeSt: Split-Attention Networks (arXiv 2004.08955), README and ablation table of the authors' code"
 _TIMM = "timm's results on ImageNet for gluon's weights; the paper does not print it"
 _TV = "torchvision's IMAGENET1K_V1 weights"
+_CONVNEXT = "A ConvNet for the 2020s (arXiv 2201.03545), table 1"
+_SHUFFLENET = "ShuffleNet V2 (arXiv 1807.11164), table 8"
 
 
 class PublishedAccuracy(NamedTuple):
@@ -123,8 +127,66 @@ class _ResNeSt:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EfficientNet:
+    """An EfficientNet: seven stages, whose kernels, strides and expansions are those of B0."""
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stem_width: int
+    head_width: int
+    top1: float
+    resolution: int
+    source: str = _DDS_TABLE
+
+    def network(self) -> Network:
+        """Build the network with squeeze-and-excitation."""
+        shapes = zip(self.depths, self.widths, (1, 2, 2, 2, 1, 2, 1), (3, 3, 5, 3, 5, 5, 3), strict=True)
+        stages = tuple(
+            _stage(depth, width, stride, kernel_size=kernel, expansion=6 if number else 1)
+            for number, (depth, width, stride, kernel) in enumerate(shapes)
+        )
+        stem = Stem("imagenet", self.stem_width)
+        return Network(stem, stages, block="mbconv", se_ratio=0.25, head_width=self.head_width)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConvNeXt:
+    """A ConvNeXt with four stages, each twice as wide as the one before."""
+
+    depths: tuple[int, ...]
+    width: int
+    """Width of the stem and the first stage."""
+    top1: float
+    resolution: int = 224
+    source: str = _CONVNEXT
+
+    def network(self) -> Network:
+        """Build the network with a stem of patches."""
+        stages = tuple(_stage(depth, self.width * 2**i, min(2, i + 1)) for i, depth in enumerate(self.depths))
+        return Network(Stem("patch", self.width), stages, block="convnext", head="layer_norm")
+
+
+@dataclass(frozen=True, slots=True)
+class _ShuffleNet:
+    """A ShuffleNetV2 with three stages of stride 2."""
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    top1: float
+    resolution: int = 224
+    source: str = _SHUFFLENET
+
+    def network(self) -> Network:
+        """Build the network with a stem of width 24 and a head of width 1024."""
+        stages = tuple(_stage(depth, width, 2) for depth, width in zip(self.depths, self.widths, strict=True))
+        return Network(Stem("conv_pool", 24), stages, block="shufflenet", head_width=1024)
+
+
+_Row = _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt | _EfficientNet | _ConvNeXt | _ShuffleNet
+
 # Where a paper prints the error, top1 is 100 - error.
-_TABLE: dict[str, _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt] = {
+_TABLE: dict[str, _Row] = {
     "regnetx_200mf": _RegNet(depth=13, w_0=24, w_a=36.44, w_m=2.49, group_width=8, top1=68.912),
     "regnetx_400mf": _RegNet(depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16, top1=72.618),
     "regnetx_600mf": _RegNet(depth=16, w_0=48, w_a=36.97, w_m=2.24, group_width=24, top1=74.136),
@@ -171,6 +233,58 @@ _TABLE: dict[str, _RegNet | _TorchvisionRegNet | _ResNet | _ResNeSt] = {
     "resnest50_fast_2s2x40d": _ResNeSt((3, 4, 6, 3), cardinality=2, group_width=40, is_fast=True, top1=80.61),
     "resnest50_fast_4s2x40d": _ResNeSt((3, 4, 6, 3), radix=4, cardinality=2, group_width=40, is_fast=True, top1=81.14),
     "resnest50_fast_1s4x24d": _ResNeSt((3, 4, 6, 3), radix=1, cardinality=4, group_width=24, is_fast=True, top1=80.99),
+    "efficientnet_b0": _EfficientNet(
+        depths=(1, 2, 2, 3, 3, 4, 1),
+        widths=(16, 24, 40, 80, 112, 192, 320),
+        stem_width=32,
+        head_width=1280,
+        top1=75.1,
+        resolution=224,
+    ),
+    "efficientnet_b1": _EfficientNet(
+        depths=(2, 3, 3, 4, 4, 5, 2),
+        widths=(16, 24, 40, 80, 112, 192, 320),
+        stem_width=32,
+        head_width=1280,
+        top1=75.9,
+        resolution=240,
+    ),
+    "efficientnet_b2": _EfficientNet(
+        depths=(2, 3, 3, 4, 4, 5, 2),
+        widths=(16, 24, 48, 88, 120, 208, 352),
+        stem_width=32,
+        head_width=1408,
+        top1=76.6,
+        resolution=260,
+    ),
+    "efficientnet_b3": _EfficientNet(
+        depths=(2, 3, 3, 5, 5, 6, 2),
+        widths=(24, 32, 48, 96, 136, 232, 384),
+        stem_width=40,
+        head_width=1536,
+        top1=77.5,
+        resolution=300,
+    ),
+    "efficientnet_b4": _EfficientNet(
+        depths=(2, 4, 4, 6, 6, 8, 2),
+        widths=(24, 32, 56, 112, 160, 272, 448),
+        stem_width=48,
+        head_width=1792,
+        top1=78.8,
+        resolution=380,
+    ),
+    "efficientnet_b5": _EfficientNet(
+        depths=(3, 5, 5, 7, 7, 9, 3),
+        widths=(24, 40, 64, 128, 176, 304, 512),
+        stem_width=48,
+        head_width=2048,
+        top1=78.5,
+        resolution=456,
+    ),
+    "convnext_tiny": _ConvNeXt((3, 3, 9, 3), 96, top1=82.1),
+    "convnext_small": _ConvNeXt((3, 3, 27, 3), 96, top1=83.1),
+    "convnext_base": _ConvNeXt((3, 3, 27, 3), 128, top1=83.8),
+    "shufflenet_v2_x1_0": _ShuffleNet((4, 8, 4), (116, 232, 464), top1=69.4),
 }
 
 
@@ -227,3 +341,8 @@ def _resnet_stages(depths: tuple[int, ...], cardinality: int, group_width: int) 
         )
         for i, depth in enumerate(depths)
     )
+
+
+def _stage(depth: int, width: int, stride: int, **parameters: Value) -> Stage:
+    """Return a stage of blocks without bottleneck and groups, with own parameters."""
+    return Stage(depth, width, stride, group_width=width, parameters=tuple(parameters.items()))

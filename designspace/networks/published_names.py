@@ -21,6 +21,9 @@ REGNET_SIZES = {  # millions of multiply-adds: name in the table
 _REGNET = re.compile(r"regnet_?([xy])_?(?:(\d+(?:_\d+)?)_?([mg])f|(\d{3}))(_tv)?")
 _RESNEST = re.compile(r"resnest_?(\d+)[de]?(?:_fast)?(?:_(\d+s\d+x\d+d))?")
 _RESNET = re.compile(r"(resnet|resnext)_?(\d+)(_\d+x\d+d)?")
+_EFFICIENTNET = re.compile(r"(?:efficientnet|en)_?(b\d)")
+_CONVNEXT = re.compile(r"convnext_?(t|s|b|tiny|small|base)")
+_SHUFFLENET = re.compile(r"shufflenet_?v2_?(?:x(\d_\d)|(\d_\d)x)")
 
 
 def normalise_name(name: str) -> str:
@@ -60,6 +63,8 @@ def parse_name(name: str) -> str:
 
     >>> [parse_name(name) for name in ("regnety_032", "regnet_x_400mf", "RegNetY-4GF", "ResNeSt-50", "resnest101e")]
     ['regnety_3_2gf', 'regnetx_400mf_tv', 'regnety_4_0gf', 'resnest50', 'resnest101']
+    >>> [parse_name(name) for name in ("EfficientNet-B0", "ConvNeXt-T", "ShuffleNetV2-x1.0")]
+    ['efficientnet_b0', 'convnext_tiny', 'shufflenet_v2_x1_0']
     """
     normalised = normalise_name(name)
     if match := _REGNET.fullmatch(normalised):
@@ -74,8 +79,15 @@ def parse_name(name: str) -> str:
     if match := _RESNET.fullmatch(normalised):
         family, depth, groups = match.groups()
         return f"{family}{depth}{groups or ''}"
+    if match := _EFFICIENTNET.fullmatch(normalised):
+        return f"efficientnet_{match[1]}"
+    if match := _CONVNEXT.fullmatch(normalised):
+        return f"convnext_{_CONVNEXT_SIZES.get(match[1], match[1])}"
+    if match := _SHUFFLENET.fullmatch(normalised):
+        return f"shufflenet_v2_x{match[1] or match[2]}"
     return normalised
 
 
 _TORCHVISION_WIDTHS = ("regnetx_400mf", "regnety_800mf", "regnety_8_0gf")
 """Networks to which torchvision gives other widths than pycls."""
+_CONVNEXT_SIZES = {"t": "tiny", "s": "small", "b": "base"}

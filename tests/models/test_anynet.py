@@ -7,47 +7,70 @@ from hypothesis import strategies as st
 from torch import nn
 
 from designspace.models import AnyNet
-from designspace.models.blocks import Block
-from designspace.models.layers import SqueezeExcitation
-from designspace.networks import catalog
-from designspace.networks.blocks.plain import CONVS as PLAIN_CONVS
+from designspace.models.blocks import Block, build_block
+from designspace.models.layers import LayerScale, SqueezeExcitation
+from designspace.networks import blocks, catalog
 from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.networks.complexity import Complexity, complexity
-from designspace.networks.network import BLOCKS, DOWNSAMPLINGS, SHORTCUTS, STEMS, Network, Stage, Stem
+from designspace.networks.heads import HEADS as HEAD_KINDS
+from designspace.networks.network import BLOCKS, DOWNSAMPLINGS, HEADS, SHORTCUTS, STEMS, Network, Stage, Stem
 
 SMALL = Network(
     Stem("cifar", 8), (Stage(2, 16, 2, 1, 8), Stage(1, 24, 2, 2, 4)), se_ratio=0.25, num_classes=10, in_channels=1
 )
 
 
+OWN_VALUES = {
+    "activation": ("relu", "silu", "gelu", "hardswish"),
+    "kernel_size": (1, 3, 5, 7),
+    "expansion": (0.3, 1, 2, 6),
+}
+"""Own parameters of built-in blocks, and values of them."""
+
+
 @st.composite
-def networks(draw):
-    """Draw small networks of every kind."""
-    block = draw(st.sampled_from(BLOCKS))
-    plain = block in PLAIN_CONVS
-    radix = 0 if plain else draw(st.sampled_from((0, 1, 2, 4)))
+def drawn_stages(draw, block, radix):
+    """Draw stages of blocks of a kind."""
+    kind = blocks.BLOCKS[block]
     stages = []
     for _ in range(draw(st.integers(1, 3))):
         depth, stride = draw(st.integers(1, 2)), draw(st.integers(1, 3))
-        if plain:
-            width = draw(st.integers(1, 24))
-            stages.append(Stage(depth, width, stride, 1, width))
+        own = [parameter.name for parameter in kind.parameters if not parameter.once]
+        pairs = tuple((name, draw(st.sampled_from(OWN_VALUES[name]))) for name in own)
+        if "group_width" not in kind.uses:
+            width = kind.width_multiple * draw(st.integers(1, 24 // kind.width_multiple))
+            stages.append(Stage(depth, width, stride, 1, width, pairs))
             continue
         ratio = draw(st.sampled_from((0.5, 1, 2, 4)))
         group_width = draw(st.sampled_from((1, 2, 3, 4, 8))) * max(radix, 1)
         inner = group_width * draw(st.integers(1, 4)) * (2 if ratio == 0.5 else 1)
-        stages.append(Stage(depth, round(inner * ratio), stride, ratio, group_width))
+        stages.append(Stage(depth, round(inner * ratio), stride, ratio, group_width, pairs))
+    return tuple(stages)
+
+
+@st.composite
+def networks(draw):
+    """Draw small networks of every kind."""
+    block, head = draw(st.sampled_from(BLOCKS)), draw(st.sampled_from(HEADS))
+    kind = blocks.BLOCKS[block]
+    choices = {
+        "radix": (0, 1, 2, 4),
+        "se_ratio": (0, 0.01, 0.25, 1),
+        "shortcut": SHORTCUTS,
+        "downsampling": DOWNSAMPLINGS,
+    }
+    shared = {name: draw(st.sampled_from(values)) for name, values in choices.items() if name in kind.uses}
+    once = [parameter.name for parameter in kind.parameters if parameter.once]
     return Network(
         Stem(draw(st.sampled_from(STEMS)), 2 * draw(st.integers(1, 8))),
-        tuple(stages),
+        draw(drawn_stages(block, shared.get("radix", 0))),
         block=block,
-        se_ratio=0 if plain else draw(st.sampled_from((0, 0.01, 0.25, 1))),
-        radix=radix,
-        shortcut=draw(st.sampled_from(SHORTCUTS)),
-        downsampling="conv" if plain else draw(st.sampled_from(DOWNSAMPLINGS)),
-        head_width=draw(st.sampled_from((0, 5))),
+        head=head,
+        head_width=draw(st.sampled_from((0, 5))) if HEAD_KINDS[head].has_width else 0,
         num_classes=draw(st.integers(1, 7)),
         in_channels=draw(st.sampled_from((1, 3))),
+        parameters=tuple((name, draw(st.sampled_from(OWN_VALUES[name]))) for name in once),
+        **shared,
     )
 
 
@@ -70,7 +93,7 @@ def measure(model, resolution):
         output = model.eval()(torch.zeros(1, model.network.in_channels, resolution, resolution))
     for handle in handles:
         handle.remove()
-    assert output.shape == (1, model.network.num_classes)
+    assert output.shape[:2] == (1, model.network.num_classes)
     return Complexity(flops, sum(parameter.numel() for parameter in model.parameters()), activations)
 
 
@@ -86,11 +109,16 @@ def test_complexity_of_published_networks_matches_the_closed_form(name):
 
 
 def gradients(network, x):
-    """Return the gradient of each parameter; biases keep the ReLUs of squeeze-and-excitation active."""
+    """Return the gradient of each parameter; biases keep the ReLUs of squeeze-and-excitation active.
+
+    Layer scales are set to 1, because gradients vanish behind the initial value, a millionth.
+    """
     model = AnyNet(network, seed=1)
     for module in model.modules():
         if isinstance(module, SqueezeExcitation):
             nn.init.constant_(module.squeeze.bias, 3.0)
+        elif isinstance(module, LayerScale):
+            nn.init.ones_(module.factor)
     model(x).square().sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -104,16 +132,44 @@ def test_every_parameter_gets_a_finite_gradient(network, size):
         assert gradient.isfinite().all(), name
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_every_parameter_has_a_nonzero_gradient(block):
-    plain = block in PLAIN_CONVS
-    stages = (Stage(2, 16, 2, 1, 16 if plain else 8), Stage(1, 24, 2, 1, 24 if plain else 4))
-    network = dataclasses.replace(
-        SMALL, stages=stages, block=block, radix=0 if plain else 2, se_ratio=0 if plain else 0.25, head_width=16
+def small(block, stem="cifar", head="linear", **fields):
+    """Return a small network of a kind, with everything that its blocks can have."""
+    uses = blocks.BLOCKS[block].uses
+    has_groups = "group_width" in uses
+    stages = (Stage(2, 16, 2, 1, 8 if has_groups else 16), Stage(1, 24, 2, 1, 4 if has_groups else 24))
+    shared = {name: value for name, value in (("radix", 2), ("se_ratio", 0.25)) if name in uses}
+    return dataclasses.replace(
+        SMALL,
+        **{"stem": Stem(stem, 8), "stages": stages, "se_ratio": 0, "block": block, "head": head, **shared, **fields},
     )
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(small(block, head_width=16) for block in BLOCKS),
+        small("convnext", "patch", "layer_norm"),
+        small("mbconv", "deep", "dense", head_width=16, parameters=(("activation", "hardswish"),)),
+        small("shufflenet", "conv_pool", "dense"),
+    ],
+    ids=lambda network: f"{network.block}-{network.stem.kind}-{network.head}",
+)
+def test_every_parameter_has_a_nonzero_gradient(network):
     x = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     for name, gradient in gradients(network, x).items():
         assert gradient.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block not in ("vanilla", "single")])
+def test_zero_init_residual_makes_blocks_of_equal_shape_the_identity(block):
+    """Up to the ReLU after the sum, and the shuffle; their first input is not negative."""
+    model = AnyNet(small(block), zero_init_residual=True).eval()
+    second = model.stages[0][1]
+    x = torch.rand(2, 16, 6, 6, generator=torch.Generator().manual_seed(0))
+    out = second(x)
+    if block == "shufflenet":
+        out, x = out[:, ::2], x[:, :8]
+    torch.testing.assert_close(out, x, rtol=0, atol=0)
 
 
 def test_only_the_seed_determines_the_weights():
@@ -156,7 +212,7 @@ def test_blocks_do_not_modify_their_input():
         network = Network(Stem("cifar", 8), (stage,), block=block)
         x = torch.randn(2, 8, 6, 6)
         original = x.clone()
-        Block(network, stage, 8, first=True)(x)
+        build_block(network, stage, 8, first=True)(x)
         assert torch.equal(x, original), block
 
 
@@ -168,25 +224,42 @@ def test_memory_format_does_not_change_the_output():
     torch.testing.assert_close(model.to(memory_format=torch.channels_last)(x), expected)
 
 
-@pytest.mark.parametrize("radix", [1, 2])
-def test_networks_can_be_exported(radix):
-    model = AnyNet(dataclasses.replace(SMALL, radix=radix)).eval()
+@pytest.mark.parametrize(
+    "network",
+    [
+        dataclasses.replace(SMALL, radix=1),
+        dataclasses.replace(SMALL, radix=2),
+        small("mbconv"),
+        small("convnext", "patch", "layer_norm"),
+        small("shufflenet", "conv_pool", "dense"),
+    ],
+    ids=lambda network: f"{network.block}-{network.radix}",
+)
+def test_networks_can_be_exported(network):
+    model = AnyNet(network).eval()
     x = torch.randn(2, 1, 28, 28)
     exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n", min=2)},))
     torch.testing.assert_close(exported.module()(x[:2]), model(x[:2]))
 
 
-@pytest.mark.parametrize("name", ["regnety_400mf", "resnest50", "resnet50"])
+LAYER_CLASSES = {
+    "conv": ("Conv2d", "Linear", "PatchConv", "PixelClassifier"),
+    "batch_norm": ("BatchNorm2d",),
+    "layer_norm": ("LayerNorm2d",),
+    "scale": ("LayerScale",),
+    "max_pool": ("MaxPool2d",),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["regnety_400mf", "resnest50", "resnet50", "efficientnet_b0", "convnext_tiny", "shufflenet_v2_x1_0"]
+)
 def test_layer_counts_match_the_module(name):
     network = catalog.get(name)
     with torch.device("meta"):
         modules = [type(module).__name__ for module in AnyNet(network).modules()]
-    counted = {"conv": 0, "batch_norm": 0, "max_pool": 0}
+    counted = dict.fromkeys(LAYER_CLASSES, 0)
     for part in network_parts(NetworkColumns.of(network), 224):
         for layer in part.layers:
             counted[layer.kind] += int((layer.out_width[0] > 0) * part.repeats[0])
-    assert counted == {
-        "conv": modules.count("Conv2d") + modules.count("Linear"),
-        "batch_norm": modules.count("BatchNorm2d"),
-        "max_pool": modules.count("MaxPool2d"),
-    }
+    assert counted == {kind: sum(map(modules.count, classes)) for kind, classes in LAYER_CLASSES.items()}

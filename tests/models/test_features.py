@@ -8,9 +8,8 @@ from torch import nn
 from designspace.models import AnyNet
 from designspace.models.features import Backbone
 from designspace.models.norms import FrozenBatchNorm2d, freeze_norms
-from designspace.networks import catalog
-from designspace.networks.blocks.plain import CONVS as PLAIN_CONVS
-from designspace.networks.network import BLOCKS, Network, Stage, Stem
+from designspace.networks import blocks, catalog
+from designspace.networks.network import BLOCKS, STEMS, Network, Stage, Stem
 from designspace.support.errors import InputError
 
 
@@ -19,11 +18,14 @@ def images(*shape, dtype=torch.float64):
 
 
 def small(stem="deep", block="bottleneck", radix=2, shortcut="avg_pool", downsampling="avg_pool_after"):
-    plain = block in PLAIN_CONVS
-    stages = tuple(Stage(2, 8 * i, 2, 1, 8 * i if plain else 4) for i in (1, 2, 3))
-    if plain:
-        radix, downsampling = 0, "conv"
-    return Network(Stem(stem, 8), stages, block=block, radix=radix, shortcut=shortcut, downsampling=downsampling)
+    kind = blocks.BLOCKS[block]
+    own = (("kernel_size", 5),) if any(parameter.name == "kernel_size" for parameter in kind.parameters) else ()
+    group_width = 4 if "group_width" in kind.uses else 0
+    stages = tuple(Stage(2, 8 * i, 2, 1, group_width or 8 * i, own) for i in (1, 2, 3))
+    shared = {"radix": radix, "shortcut": shortcut, "downsampling": downsampling}
+    return Network(
+        Stem(stem, 8), stages, block=block, **{name: value for name, value in shared.items() if name in kind.uses}
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_selected_maps_equal_those_of_all_and_later_stages_are_left_out():
 
 
 def test_the_named_module_computes_the_map():
-    for stem in ("deep", "resnet", "imagenet", "cifar"):
+    for stem in STEMS:
         backbone = Backbone(AnyNet(small(stem)).double().eval())
         seen: dict[str, torch.Tensor] = {}
         for name in backbone.feature_info.module_name():
@@ -76,8 +78,8 @@ def test_invalid_out_indices_are_rejected(indices):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.sampled_from(BLOCKS),
-    st.sampled_from(("imagenet", "cifar", "deep")),
+    st.sampled_from([block for block in BLOCKS if block != "convnext"]),
+    st.sampled_from(("imagenet", "cifar", "deep", "conv_pool")),
     st.sampled_from(("conv", "avg_pool")),
     st.sampled_from(("conv", "avg_pool_before", "avg_pool_after")),
     st.sampled_from((0, 1, 2)),
@@ -90,7 +92,7 @@ def test_a_dilated_network_equals_the_original_at_its_pixels(
 ):
     network = small(stem, block, radix, shortcut, downsampling)
     original = randomise_norms(AnyNet(network)).double().eval()
-    if radix:  # attention pools the whole map, which is larger in a dilated network, so it is made constant
+    if network.radix:  # attention pools the whole map, which is larger in a dilated network, so it is made constant
         for module in original.modules():
             if hasattr(module, "attend"):
                 nn.init.zeros_(module.squeeze.weight)
@@ -128,6 +130,12 @@ def test_impossible_output_strides_are_rejected():
         AnyNet(catalog.get("regnetx_400mf"), output_stride=12)
     with pytest.raises(InputError, match="choose from: 4, 8, 16, 32"):
         AnyNet(catalog.get("resnest50"), output_stride=2)
+
+
+def test_blocks_whose_strides_are_those_of_patches_cannot_be_dilated():
+    with pytest.raises(InputError, match="output_stride is not possible for convnext blocks"):
+        AnyNet(small("imagenet", "convnext"), output_stride=4)
+    assert AnyNet(small("imagenet", "convnext"), output_stride=16)  # the stride that it has
 
 
 def test_frozen_norms_are_constant():

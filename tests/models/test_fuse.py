@@ -42,7 +42,7 @@ def test_fuse_changes_only_classes_and_unfuse_restores_them(name):
     names, kinds, state = [n for n, _ in model.named_modules()], classes(model), model.state_dict()
     assert fuse(model) is model
     assert [n for n, _ in model.named_modules()] == names
-    assert classes(model) != kinds
+    assert (classes(model) != kinds) == (name != "convnext_tiny")  # which has no batch-norm
     assert all(isinstance(module, kind) for module, kind in zip(model.modules(), kinds, strict=True))
     assert list(model.state_dict()) == list(state)
     assert fuse(model) is unfuse(model) is model

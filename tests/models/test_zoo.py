@@ -32,7 +32,7 @@ def weights(tmp_path):
 
 
 def test_every_network_is_a_documented_function():
-    assert len(list_models()) == 46
+    assert len(list_models()) == 56
     for name in list_models():
         function = getattr(designspace.models, name)
         assert name in designspace.models.__all__
@@ -52,6 +52,18 @@ def test_names_match_patterns_and_the_spelling_of_the_papers():
     assert create_model("RegNetX-4.0GF", num_classes=2).network.stages == catalog.get("regnetx_4_0gf").stages
     with pytest.raises(InputError, match="unknown network 'resnest51'; did you mean resnest50"):
         create_model("resnest51")
+
+
+def test_networks_without_published_weights_say_so(tmp_path):
+    with pytest.raises(InputError, match=r"no published weights of convnext_tiny .*train model=convnext_tiny"):
+        create_model("ConvNeXt-T", pretrained=True)
+    model = create_model("shufflenet_v2_x1_0", seed=1)
+    torch.save(model.state_dict(), tmp_path / "own.pt")
+    again = create_model("shufflenet_v2_x1_0", tmp_path / "own.pt")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert (again.weights.preset.crop, again.weights.preset.resize) == (224, 256)
+    with pytest.raises(RunError, match="there is no file .*; published weights for shufflenet_v2_x1_0: none"):
+        create_model("shufflenet_v2_x1_0", tmp_path / "missing.pt")
 
 
 def test_weights_from_a_file(weights):

@@ -58,6 +58,7 @@ class ShuffleUnit(nn.Module):
 
 
 def shuffled(x: Tensor) -> Tensor:
-    """Interleave the channels of both halves: (N, C, H, W) -> the same shape."""
+    """Interleave the channels of both halves: (N, C, H, W) -> the same shape, with channels last in memory."""
     count, width, height, breadth = x.shape
-    return x.reshape(count, 2, width // 2, height, breadth).transpose(1, 2).flatten(1, 2)
+    halves = x.permute(0, 2, 3, 1).reshape(count, height, breadth, 2, width // 2)
+    return halves.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)

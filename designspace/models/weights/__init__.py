@@ -9,7 +9,7 @@ from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert
 from designspace.models.weights.layouts import from_layout, load_layout, supported_layouts, to_layout
 from designspace.models.weights.loading import Weights, load_weights
-from designspace.models.weights.published import WeightFile, available, find_weights
+from designspace.models.weights.published import WeightFile, available, default_preset, find_weights
 
 __all__ = [
     "SOURCES",
@@ -18,6 +18,7 @@ __all__ = [
     "adapt_weights",
     "available",
     "convert",
+    "default_preset",
     "find_weights",
     "from_layout",
     "load_layout",

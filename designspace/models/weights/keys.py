@@ -124,7 +124,9 @@ def _names(name: str, source: str) -> Names | None:
     network = catalog.get(name)
     if source in SOURCES and source not in layouts.supported_layouts(network):
         others = ", ".join(other for other in layouts.supported_layouts(network) if other != "designspace")
-        raise InputError(f"{source} has no model of {catalog.canonical_name(name)}; choose from: {others}")
+        raise InputError(
+            f"{source} has no model of {catalog.canonical_name(name)}; choose from: {others or 'designspace'}"
+        )
     return layouts.find_names(network, source)
 
 

@@ -200,6 +200,8 @@ def _obstacle(network: Network, source: str) -> str:
         radix = f" and radix {network.radix}" if network.radix else ""
         return f"it has no network with {network.stem.kind} stem{radix}"
     names = FAMILIES[family][source]
+    if network.head != "linear":
+        return f"it has no {network.head} head"
     if network.block not in names.blocks:
         return f"it has no {network.block} block in such a network"
     missing = next((key for key in shapes_of(network) if _translate(key, names) is None), None)

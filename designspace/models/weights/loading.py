@@ -15,7 +15,7 @@ from designspace.data.presets import Preset
 from designspace.models.weights.fetch import fetch, mismatch
 from designspace.models.weights.files import read_state_dict
 from designspace.models.weights.keys import SOURCES, convert, detect, infer_sizes, without_prefix
-from designspace.models.weights.published import WeightFile, available, find_weights
+from designspace.models.weights.published import WeightFile, available, default_preset, find_weights
 from designspace.networks import catalog
 from designspace.support.display import Outlined
 from designspace.support.download import Download
@@ -38,7 +38,7 @@ class Weights(Outlined):
     published: WeightFile | None
     """The published weights that they are; None for an unknown file."""
     preset: Preset
-    """How images must be prepared; for an unknown file, as for the network's default weights."""
+    """How images must be prepared; for an unknown file, see `default_preset`."""
     origin: str
     """Path or URL of the file."""
     licence: str
@@ -109,7 +109,7 @@ def _download_from_user(url: str, sha256: str | None) -> Download:
 def _load_local(name: str, path: Path, sha256: str | None, source: str | None, sizes: tuple[int, int]) -> Weights:
     """Load weights from a file; if it has the name of a published file of this network, it must be that file."""
     if not path.exists():
-        tags = ", ".join(file.qualified_tag for file in available(name))
+        tags = ", ".join(file.qualified_tag for file in available(name)) or "none"
         raise RunError(f"there is no file {path}; published weights for {name}: {tags}")
     published, download = next(
         (
@@ -153,4 +153,5 @@ def _load_file(
     licence = published.licence if published else UNKNOWN_LICENCE
     level = logging.WARNING if "NC" in licence else logging.INFO  # non-commercial licences must not be overlooked
     log.log(level, "%s: weights from %s; licence: %s", name, origin, licence)
-    return Weights(state, published, (published or find_weights(name)).preset, origin, licence)
+    preset = published.preset if published else default_preset(name)
+    return Weights(state, published, preset, origin, licence)

@@ -226,6 +226,6 @@ def family_of(network: Network) -> str | None:
     kind = network.stem.kind
     if kind in ("imagenet", "cifar"):
         return None if network.radix else "regnet"
-    if network.radix:
-        return "resnest" if kind == "deep" else None
-    return "resnet_d" if kind == "deep" else "resnet"
+    if kind == "deep":
+        return "resnest" if network.radix else "resnet_d"
+    return "resnet" if kind == "resnet" and not network.radix else None

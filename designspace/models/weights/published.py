@@ -73,8 +73,26 @@ def find_weights(name: str, weight_source: bool | str = True) -> WeightFile:
     for file in files:
         if weight_source is True or weight_source in (file.source, file.qualified_tag):
             return file
+    name = catalog.canonical_name(name)
+    if not files:
+        raise InputError(
+            f"there are no published weights of {name} in this library: leave them out (pretrained=False), give the "
+            f"path of a file of weights, or train it: python -m designspace.train model={name}"
+        )
     tags = ", ".join(file.qualified_tag for file in files)
-    raise InputError(f"there are no weights {weight_source!r} for {catalog.canonical_name(name)}; choose from: {tags}")
+    raise InputError(f"there are no weights {weight_source!r} for {name}; choose from: {tags}")
+
+
+def default_preset(name: str) -> Preset:
+    """Return how images are prepared for a network's default weights; without any, for its published accuracy.
+
+    Raises:
+        InputError: the network does not exist.
+    """
+    if files := available(name):
+        return files[0].preset
+    crop = catalog.published(name).resolution
+    return Preset(crop=crop, resize=round(crop / 0.875))
 
 
 @functools.cache

@@ -47,9 +47,29 @@ def test_round_trips_of_published_networks_are_exact(name, layout):
 
 
 def test_every_published_network_has_the_keys_of_the_frameworks():
-    for name in catalog.names():
+    for name in catalog.names("res*") + catalog.names("regnet*"):
         expected = {"detectron2"} if name.startswith("regnety") else set(FRAMEWORKS)
         assert expected == set(FRAMEWORKS) & set(supported_layouts(catalog.get(name))), name
+
+
+BOTTLENECK = Network(Stem("resnet", 8), (Stage(1, 16, 1, 2, 8),))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (catalog.get("efficientnet_b0"), "it has no mbconv block in such a network"),
+        (catalog.get("convnext_tiny"), "it has no network with patch stem"),
+        (catalog.get("shufflenet_v2_x1_0"), "it has no network with conv_pool stem"),
+        (dataclasses.replace(BOTTLENECK, stem=Stem("conv_pool", 8)), "it has no network with conv_pool stem"),
+        (dataclasses.replace(BOTTLENECK, stem=Stem("mine:Stem", 8)), "it has no network with mine:Stem stem"),
+        (dataclasses.replace(BOTTLENECK, head="dense"), "it has no dense head"),
+    ],
+)
+def test_networks_that_other_programs_lack_have_our_keys_only(network, message):
+    assert supported_layouts(network) == ["designspace"]
+    with pytest.raises(InputError, match=f"torchvision has no names for .*: {message}; choose from: designspace"):
+        to_layout({}, network, "torchvision")
 
 
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX", "RegNetY"])
