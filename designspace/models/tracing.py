@@ -198,7 +198,7 @@ class _Recorder(TorchFunctionMode):
         return out
 
     def _without_values(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """Return the result of frequent functions of tensors without memory; None for others.
+        """Return the result of frequent functions of tensors without memory; None for others and for wrong shapes.
 
         torch computes these shapes in Python, and imports its compiler for that, which takes seconds.
         """
@@ -206,14 +206,16 @@ class _Recorder(TorchFunctionMode):
         if not isinstance(x, Tensor) or not x.is_meta:
             return None
         if func in _NORMS:
-            return x.new_empty(x.shape)
+            weight = _arguments(_NORMS[func], args, named)[-2]
+            return x.new_empty(x.shape) if weight is None or len(weight) == x.shape[1] else None
         if func is nn.functional.linear:
             weight = _arguments(("input", "weight"), args, named)[1]
-            return x.new_empty((*x.shape[:-1], len(weight)))
+            return x.new_empty((*x.shape[:-1], len(weight))) if weight.shape[1] == x.shape[-1] else None
         if func is torch.conv2d:
-            names = ("input", "weight", "bias", "stride", "padding", "dilation")
-            _, weight, _, stride, padding, dilation = _arguments(names, args, named)
-            if x.dim() == 4 and not isinstance(padding, str):
+            names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+            _, weight, _, stride, padding, dilation, groups = _arguments(names, args, named)
+            fits = x.dim() == 4 and x.shape[1] == weight.shape[1] * (groups or 1)
+            if fits and not isinstance(padding, str):
                 sides = (x.shape[2:], weight.shape[2:], *map(_pair, (stride or 1, padding or 0, dilation or 1)))
                 shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*sides, strict=True)]
                 return x.new_empty((x.shape[0], len(weight), *shape))

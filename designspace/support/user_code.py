@@ -72,8 +72,14 @@ def _folder_of(module: str) -> Path | None:
     if not places or module == __name__.partition(".")[0]:
         return None
     path = Path(places[0]).resolve()
-    installed = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return path.parent if path.exists() and not installed & {path.parent, *path.parents} else None
+    return None if not path.exists() or _is_installed(path) else path.parent
+
+
+def _is_installed(path: Path) -> bool:
+    """Return whether a module belongs to Python or to an installed package, in any environment."""
+    standard = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    parents = {path.parent, *path.parents}
+    return bool(standard & parents) or any(parent.name in ("site-packages", "dist-packages") for parent in parents)
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:
