@@ -133,7 +133,7 @@ def _described_arrays(arguments: Sequence[str]) -> list[str]:
 
     files = {key: _value(arguments, f"data.{key}") for key in (*array_files.KEYS, "classes")}
     root = _value(arguments, "data.root")
-    name = _value(arguments, "data.name") or Path(files["images"] or "arrays").stem
+    name = _value(arguments, "data.name") or Path(files["images"] or "images").stem
     folder = (data.default_root() if root is None else Path(root).expanduser()) / catalog.check_name(name)
     if is_packed(folder):
         raise InputError(f"data.name={name} already is a packed data set; choose another name")

@@ -279,19 +279,22 @@ def _mapped(path: Path) -> NDArray[Any]:
     """
     with reading(path):
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:  # an object array, an archive of several arrays, a file that is cut off
             raise InputError(
                 f"{as_utf8(str(path))} is not a .npy file of numbers ({error}); save one array with numpy.save"
             ) from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise InputError(f"{as_utf8(str(path))} holds several arrays; save each with numpy.save")
-    if array.ndim in (3, 4) and array.dtype.kind == "f" and array.dtype != np.float32:
+    usable = "float32" if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    if array.ndim in (3, 4) and array.dtype != usable:
         raise InputError(
-            f"{as_utf8(str(path))} is {array.dtype}; save it as float32, because images are not copied: "
-            "numpy.save(path, images.astype(numpy.float32))"
+            f"{as_utf8(str(path))} is {array.dtype}; save it as {usable}, because images are not copied: "
+            f"numpy.save(path, images.astype('{usable}'))"
         )
-    return array
+    mapped: NDArray[Any] = array
+    return mapped
 
 
 def _class_names(path: str | None) -> tuple[str, ...]:

@@ -212,6 +212,7 @@ def own_data(name: str, root: Path | None = None) -> OwnData | None:
         describe=data_set.shape.describe(),
         counts=tuple(data_set.counts),
         size=data_set.shape.size,
+        dtype=data_set.shape.dtype,
         **data_set.facts._asdict(),
         digest=digest,
         files=files,

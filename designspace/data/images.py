@@ -71,10 +71,9 @@ class ImageData(Outlined):
         for split in ("train", "test"):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             _check_images(f"{self.name}: {split}_images", images)
-            target = _target_of(f"{self.name}: {split}_labels", labels)
+            _target_of(f"{self.name}: {split}_labels", labels)
             if len(images) != len(labels) or not len(images):
                 raise InputError(f"{self.name}: {split} has {len(images)} images and {len(labels)} labels")
-            _check_labels(f"{self.name}: {split}_labels", labels, target, self.num_classes, images.shape[2:])
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:
             raise InputError(f"{self.name}: training images are {train}, test images {test}")
@@ -82,6 +81,9 @@ class ImageData(Outlined):
             train_kind, test_kind = (_kind(getattr(self, f"{split}_{what}")) for split in ("train", "test"))
             if train_kind != test_kind:
                 raise InputError(f"{self.name}: {what} for training are {train_kind}, those for testing {test_kind}")
+        for split in ("train", "test"):
+            labels = getattr(self, f"{split}_labels")
+            _check_labels(f"{self.name}: {split}_labels", labels, self.target, self.num_classes, train[1:])
         channels = train[0]
         if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
             raise InputError(

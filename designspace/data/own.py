@@ -83,6 +83,7 @@ def image_data(
     classes = _class_names(name, classes, train)
     num_classes = count_classes(name, splits["train"][1], classes, num_classes)
     if test is None:
+        check_finite(f"{name}: train_images", splits["train"][0])  # before images get other numbers
         splits = _hold_back(name, *splits["train"])
     for split, (images, labels) in splits.items():
         splits[split] = images, with_ignored(labels, num_classes)

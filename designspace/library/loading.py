@@ -278,12 +278,12 @@ def _image_facts(run: RunFolder, name: str) -> ImageFacts:
     """Return the facts about the images of a run, if possible from the run itself, so that none of its names is run."""
     note = read_note(run.path)
     if note is not None and note.name == name and note.own is not None:
-        return ImageFacts(note.own.size, note.own.mean, note.own.std, note.own.classes)
+        return ImageFacts(note.own.size, note.own.mean, note.own.std, note.own.classes, note.own.dtype)
     if is_import_name(name):
         raise RunError(f"{run.path / DATA_FILE} does not describe {name}; resume the run, which records it")
     root = data_of(run, name).root
-    facts = data.facts(name, root)
-    return ImageFacts(data.shape(name, root).size, facts.mean, facts.std, facts.classes)
+    facts, shape = data.facts(name, root), data.shape(name, root)
+    return ImageFacts(shape.size, facts.mean, facts.std, facts.classes, shape.dtype)
 
 
 def _seeds(network: RankedNetwork | None) -> SeedMeans | None:

@@ -160,7 +160,8 @@ def preset_for(
     if any(value is not None for value in (crop, resize, interpolation)):
         raise InputError(f"images of {images.name} keep their size: crop, resize and interpolation are for folders")
     mean, std = (preset.mean, preset.std) if preset else (images.mean, images.std)
-    return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std)
+    dtype = preset.dtype if preset else images.dtype
+    return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std, dtype=dtype)
 
 
 def known_classes(model: nn.Module) -> tuple[str, ...]:
@@ -224,6 +225,12 @@ def _hint(images: ImageFolder | ImageData) -> str:
 def _check_channels(network: Network | None, images: ImageFolder | ImageData, preset: Preset) -> None:
     """Raise `InputError` unless images are prepared with the channels that they and the network have."""
     channels = len(preset.mean)
+    dtype = "uint8" if isinstance(images, ImageFolder) else images.dtype
+    if (dtype == "float32") != (preset.dtype == "float32"):  # whole numbers of 8 and of 16 bits both become 0 to 1
+        raise InputError(
+            f"the images are {dtype}, but the model was trained on {preset.dtype}, whose units are unknown here; test "
+            "it on its own data set"
+        )
     if isinstance(images, ImageFolder) and channels not in (1, 3):
         raise InputError(f"images of a folder have 3 channels or 1, but mean and std have {channels}")
     if isinstance(images, ImageData) and channels != images.shape[0]:

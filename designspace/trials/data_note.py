@@ -28,6 +28,8 @@ class OwnData:
     """Numbers of training and test images."""
     size: int
     """Height and width of an image, in pixels."""
+    dtype: str
+    """Type of the images' values."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
@@ -37,7 +39,7 @@ class OwnData:
     """Paths of the files of arrays."""
 
     def __post_init__(self) -> None:
-        texts = (self.describe, self.digest, *self.classes, *self.files)
+        texts = (self.describe, self.dtype, self.digest, *self.classes, *self.files)
         numbers = (self.size, *self.counts, *self.mean, *self.std)
         if not all(isinstance(value, str) for value in texts) or not all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in numbers
