@@ -14,10 +14,7 @@ from typing import Any
 from designspace.support.errors import InputError
 from designspace.support.text import is_printable, printable
 
-PATHS = frozenset(
-    {"run", "runs", "others", "out", "to", "from", "file", "root", "data.root"}
-    | {f"data.{key}" for key in ("images", "labels", "test_images", "test_labels", "classes")}
-)
+PATHS = frozenset({"run", "runs", "others", "out", "to", "from", "file", "root", "data.root"})
 """Keys of paths: ``~`` is the home folder, and ``null`` is an ordinary folder name."""
 
 NAMES = frozenset(

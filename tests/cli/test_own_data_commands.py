@@ -20,7 +20,8 @@ import numpy as np
 def load():
     random = np.random.default_rng(0)
     labels = np.arange(96) % 3
-    images = random.integers(0, 20_000, (96, 12, 8, 8), np.uint16) + (labels * 12_000).astype(np.uint16)[:, None, None, None]
+    images = random.integers(0, 20_000, (96, 12, 8, 8), np.uint16)
+    images += (labels * 12_000).astype(np.uint16)[:, None, None, None]
     return {"train": (images, labels), "classes": ["water", "forest", "town"]}
 
 def several():
