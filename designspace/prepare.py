@@ -11,6 +11,7 @@ from designspace.cli import app
 from designspace.cli.options import Count, DataOptions
 from designspace.cli.tables import image_counter
 from designspace.data import catalog, hugging_face, imagenet
+from designspace.data.array_files import is_described
 from designspace.data.classes import describe_numbering
 from designspace.data.listing import describe_left_out
 from designspace.data.packed import is_packed, read_packed
@@ -88,6 +89,8 @@ def _pack(options: Options, source: Path, heldout: float | None, name: str, root
     catalog.check_name(name)
     if options.size is None:
         raise InputError("size=... must be given: height and width of the packed images in pixels, such as size=64")
+    if is_described(root / name):
+        raise InputError(f"{name} already is a data set of arrays; choose another name=...")
     recorded = read_packed(root / name).classes if is_packed(root / name) else ()
     splits = find_splits(source, heldout, recorded)
     workers = options.workers or available_cores()

@@ -96,6 +96,14 @@ def test_described_arrays_are_a_data_set_for_all_commands(capsys, here):
     assert json.loads((here / "one" / "network.json").read_text())["preset"]["dtype"] == "float32"
     assert "in the units of the training images, subtract the mean 2" in (here / "one" / "README.md").read_text()
     assert "sat is complete" in run_command(capsys, "prepare", prepare.run, "data=sat")[1]
+    taken = run_command(capsys, "prepare", prepare.run, "from=images", "name=sat", "size=8")
+    assert (taken[0], "sat already is a data set of arrays; choose another name=" in taken[2]) == (2, True)
+    note = (here / "r" / "data.json").read_text()
+    for damage in ('"size": "large"', '"size": null', '"unknown": 1'):
+        (here / "r" / "data.json").write_text(note.replace('"size": 8', damage))
+        code, _, errors = run_command(capsys, "launch", launch.run, "run=r", *QUICK)
+        assert (code, "data.json does not name a data set" in errors) == (1, True)
+    (here / "r" / "data.json").write_text(note)
     np.save(here / "sat.npy", np.load(here / "sat.npy") + 1)
     code, _, errors = run_command(capsys, "launch", launch.run, "run=r", *QUICK)
     assert code == 1
