@@ -87,23 +87,21 @@ def image_data(
         splits = _hold_back(name, *splits["train"])
     for split, (images, labels) in splits.items():
         splits[split] = images, with_ignored(labels, num_classes)
-    train_images = splits["train"][0]
+    mean, std = _units(name, splits["train"][0], mean, std)
+    check_finite(f"{name}: test_images", splits["test"][0])
+    return ImageData(name, *splits["train"], *splits["test"], num_classes, mean, std, classes)
+
+
+def _units(
+    name: str, images: NDArray[Any], mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel, as given or computed, after checking all values."""
     if (mean is None) != (std is None):
         raise InputError(f"{name}: give both mean and std, or neither")
     if mean is None or std is None:
-        mean, std = mean_and_std(f"{name}: train_images", train_images)
-    else:
-        check_finite(f"{name}: train_images", train_images)
-    check_finite(f"{name}: test_images", splits["test"][0])
-    return ImageData(
-        name,
-        *splits["train"],
-        *splits["test"],
-        num_classes,
-        _numbers(f"{name}: mean", mean),
-        _numbers(f"{name}: std", std),
-        classes,
-    )
+        return mean_and_std(f"{name}: train_images", images)
+    check_finite(f"{name}: train_images", images)
+    return _numbers(f"{name}: mean", mean), _numbers(f"{name}: std", std)
 
 
 def _split(what: str, split: Any, layout: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
