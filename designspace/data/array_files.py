@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from designspace.data.conversion import as_images, as_labels, layout_of, with_ignored
 from designspace.data.images import IMAGE_TYPES, ImageData
-from designspace.data.own import count_classes, image_data, test_indices
+from designspace.data.own import count_classes, heldback_indices, image_data
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import atomic_writer, make_folder, sha256_of, write_json
 from designspace.support.folders import expanded
@@ -324,7 +324,7 @@ def _check_same(folder: Path, paths: list[Path]) -> ArraySet:
 
 def _split_files(folder: Path, images: NDArray[Any], labels: NDArray[Any]) -> list[Path]:
     """Copy the training and the held-back test images to files of their own, so that each can be mapped."""
-    chosen = test_indices(folder.name, as_labels(folder.name, labels))
+    chosen = heldback_indices(folder.name, as_labels(folder.name, labels))
     parts = {"train": np.delete(np.arange(len(labels)), chosen), "test": chosen}
     files = []
     for split, indices in parts.items():

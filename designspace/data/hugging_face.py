@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from designspace.data import array_files
 from designspace.data.array_files import ArraySet
 from designspace.data.image_folder import prepare_image
-from designspace.data.own import test_indices
+from designspace.data.own import heldback_indices
 from designspace.data.presets import Preset
 from designspace.data.splits import TEST, TRAIN
 from designspace.support.checks import whole
@@ -98,7 +98,7 @@ def _splits(path: Path) -> tuple[dict[str, tuple[Any, NDArray[np.int64], str, st
         indices = {TRAIN: np.arange(len(rows)), "test": np.arange(len(parts[test]))}
         splits = {TRAIN: (rows, indices[TRAIN], image, label), "test": (parts[test], indices["test"], image, label)}
     else:
-        chosen = test_indices(as_utf8(str(path)), labels)
+        chosen = heldback_indices(as_utf8(str(path)), labels)
         others = np.delete(np.arange(len(labels)), chosen)
         splits = {TRAIN: (rows, others, image, label), "test": (rows, chosen, image, label)}
     return splits, rows.features[label].names

@@ -166,12 +166,12 @@ def count_classes(
 
 def _hold_back(name: str, images: NDArray[Any], labels: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Return the splits if a part of the training images is for testing."""
-    chosen = test_indices(name, labels)
+    chosen = heldback_indices(name, labels)
     others = np.delete(np.arange(len(labels)), chosen)
     return {"train": (images[others], labels[others]), "test": (images[chosen], labels[chosen])}
 
 
-def test_indices(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
+def heldback_indices(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     """Return the indices of the training images that are held back for testing if there are no other test images.
 
     Raises:
