@@ -11,7 +11,7 @@ from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.options import Count, Fields
 from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
-from designspace.data.data_source import DataSource
+from designspace.data.data_source import DataSource, check_unchanged, note_of
 from designspace.spaces import catalog
 from designspace.spaces.population import Population
 from designspace.spaces.population_files import read_seed
@@ -61,9 +61,11 @@ def run(options: Options) -> None:
     ]
     for population in populations:
         check_training(recipe, population.space.network_columns(population.columns), root)
+    for folder in folders:
+        check_unchanged(folder, DataSource(name, root))
     for folder, population in zip(folders, populations, strict=True):
         folder.create(population, origin)
-        write_note(folder.path, options.data.note(name))
+        write_note(folder.path, note_of(name, options.data.root))
     plans = {folder: with_seeds(folder, Plan(recipe, options.seed), options.seeds) for folder in folders}
     forecast = check_launch(plans, launcher)
     for line in filter(None, (note, shared_seed_note(populations), *forecast.notes)):

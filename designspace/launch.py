@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from designspace import data
 from designspace.cli import app
 from designspace.cli.forecast import print_forecast
 from designspace.cli.recipes import Seeds, TrainingOptions, TrainingSetup, choose_setup
 from designspace.cli.tables import progress_bar
+from designspace.data.data_source import note_of
 from designspace.support.errors import RunError
 from designspace.support.text import command, counted
 from designspace.sweeps.ended_tasks import ended_tasks
@@ -43,8 +45,9 @@ def run(options: Options) -> None:
     if options.dry_run:
         print_dry_run(folder, setup, launcher, forecast)
         return
-    if options.data.root:
-        write_note(folder.path, options.data.note(setup.recipe.data))
+    root = options.data.root or (setup.root if setup.root != data.default_root() else None)
+    if options.data.root or data.own_data(setup.recipe.data, root):
+        write_note(folder.path, note_of(setup.recipe.data, root))
     if train({folder: setup.plan}, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"analyse them: {command('analyze', runs=[folder.path])}")

@@ -10,7 +10,8 @@ from designspace import data
 from designspace.cli import app
 from designspace.cli.options import Count, DataOptions
 from designspace.cli.tables import image_counter
-from designspace.data import catalog, imagenet
+from designspace.data import catalog, hugging_face, imagenet
+from designspace.data.array_files import is_described
 from designspace.data.classes import describe_numbering
 from designspace.data.listing import describe_left_out
 from designspace.data.packed import is_packed, read_packed
@@ -45,6 +46,8 @@ def run(options: Options) -> None:
     elif not sources:
         data.prepare(name, root)
         print(f"{name} is complete in {root}")
+    elif len(sources) == 1 and hugging_face.is_saved(sources[0]):
+        _convert(options, sources[0], name, root)
     elif len(sources) == 1:
         _pack(options, sources[0], options.heldout, name, root)
     else:
@@ -62,11 +65,32 @@ def _prepare_imagenet(options: Options, sources: Sequence[Path], name: str, root
         _pack(options, folder, None, name, root)
 
 
+def _convert(options: Options, source: Path, name: str, root: Path) -> None:
+    """Decode a data set that Hugging Face's library saved, and print how to use it."""
+    catalog.check_name(name)
+    if options.size is None:
+        raise InputError("size=... must be given: height and width of the images in pixels, such as size=64")
+    if options.heldout is not None:
+        raise InputError("heldout is for folders of images; split the data set with the library, and save it again")
+    if is_packed(root / name):
+        raise InputError(f"{name} already is a packed data set; choose another name=...")
+    with image_counter("images decoded") as show:
+        described = hugging_face.convert(source, root / name, options.size, show)
+    train, test = described.counts
+    print(
+        f"{name} is complete in {root / name}: {train:,} training and {test:,} test images of {described.size} x "
+        f"{described.size} pixels in {counted(described.num_classes, 'class')}, from {as_utf8(str(source))}"
+    )
+    print(f"use it: python -m designspace.sample data={name} ..., or python -m designspace.train data={name} model=...")
+
+
 def _pack(options: Options, source: Path, heldout: float | None, name: str, root: Path) -> None:
     """Pack a folder of images, and print a summary and how to use the data set."""
     catalog.check_name(name)
     if options.size is None:
         raise InputError("size=... must be given: height and width of the packed images in pixels, such as size=64")
+    if is_described(root / name):
+        raise InputError(f"{name} already is a data set of arrays; choose another name=...")
     recorded = read_packed(root / name).classes if is_packed(root / name) else ()
     splits = find_splits(source, heldout, recorded)
     workers = options.workers or available_cores()

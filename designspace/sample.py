@@ -9,7 +9,7 @@ from designspace import data
 from designspace.cli import app, data_option
 from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
-from designspace.data.data_source import data_of
+from designspace.data.data_source import DataSource, check_unchanged, data_of, note_of
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.custom import read_custom_space
@@ -45,9 +45,11 @@ def run(options: Options) -> None:
     name = named_data(space, options)
     population = space.sample(options.n, options.seed)
     folder = RunFolder(options.run or Path(f"runs/{space.name}"))
+    if name is not None:
+        check_unchanged(folder, DataSource(name, options.data.root or data.default_root()))
     population = folder.create(population, options.provenance())
     if name is not None and (options.is_given("data", "data.name", "input") or read_note(folder.path) is None):
-        write_note(folder.path, options.data.note(name))
+        write_note(folder.path, note_of(name, options.data.root))
     show(population)
     if options.file is None and (note := budget_note(population, options)):
         print(note)
@@ -77,7 +79,8 @@ def named_data(space: DesignSpace, options: Options) -> str | None:
     if fits and (template.resolution == shape.size or is_scaled):
         return name
     if options.is_given("data", "data.name"):
-        space_shape = data.DataShape(template.in_channels, template.resolution, template.num_classes)
+        channels, size, classes = template.in_channels, template.resolution, template.num_classes
+        space_shape = shape._replace(channels=channels, size=size, num_classes=classes)
         raise InputError(
             f"data={name} has {shape.describe()}, but the networks of {space.name} would be for "
             f"{space_shape.describe()}; leave out space.in_channels, space.resolution and space.num_classes, or data"

@@ -153,7 +153,7 @@ def _setup(options: Options, *, show: bool) -> _Setup:
             check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
     trial = Trial(network, recipe, options.seed, start.describe_weights(options.weights))
-    path = options.out or Path(f"runs/{start.name}-{recipe.data}".replace(" ", "-"))
+    path = options.out or Path(f"runs/{start.name}-{recipe.data}".replace(" ", "-").replace(":", "-"))
     TrainingFolder(path).check(trial)
     if show:
         name = options.chosen("recipe")

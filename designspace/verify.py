@@ -15,6 +15,7 @@ from designspace.data.find import IMAGENET, find_images
 from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.data.listing import describe_left_out
+from designspace.data.recipe_fit import check_target
 from designspace.library.per_class import CLASS_HEADER, class_errors, worst, write_details
 from designspace.library.saved import is_model_folder, read_description
 from designspace.library.verdict import differences, published_top1, verdict
@@ -71,6 +72,8 @@ def run(options: Options) -> None:
     name, device = options.model, choose_device(options.device)
     data, root = _training_data(Path(name), options.root) if options.data is None else (options.data, options.root)
     images = find_images(data, root, options.images)
+    if isinstance(images, ImageData):
+        check_target(images.name, images.target)
     model = load(name, options.weights, images)
     weights, class_names = getattr(model, "weights", None), known_classes(model)
     classes = describe_matching(images, class_names)

@@ -16,7 +16,7 @@ _WITH_DATA = ("explore", "launch", "prepare", "sample", "train")
 """Commands whose configuration has the group ``data``."""
 _INPUTS = {"sample": "input", "explore": "input@space"}
 """Commands that sample networks, and their group for the requirements of the images."""
-_UNNAMED = (None, "folder", "sampled")
+_UNNAMED = (None, "arrays", "folder", "sampled")
 """Choices in the group ``data`` that do not name a data set."""
 SMALL_SIDE = 64
 """Maximum side of small images in pixels; their networks get a stem of stride 1 and a budget."""
@@ -44,6 +44,8 @@ def expand_data(command: str, arguments: Sequence[str], options: Callable[[str],
         InputError: the data set does not exist, or two are named.
         RunError: the data set is damaged.
     """
+    if command in (*_WITH_DATA, "verify"):
+        arguments = _described_arrays(arguments)
     if command == "verify":
         return _verify_arguments(arguments)
     if command not in _WITH_DATA:
@@ -114,6 +116,31 @@ def _shape_arguments(shape: DataShape, space: str | None) -> list[str]:
         if space not in WITHOUT_BUDGET:
             arguments.append(f"space.flops={budget(shape.size)}".replace(" ", ""))
     return arguments
+
+
+def _described_arrays(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the name of a data set for ``data=arrays`` and its files, which are described now.
+
+    Raises:
+        InputError: a file is missing or does not hold what it should, or the name already belongs to other files.
+        RunError: a file cannot be read or written.
+    """
+    if _value(arguments, "data") != "arrays":
+        return list(arguments)
+    from designspace import data
+    from designspace.data import array_files, catalog
+    from designspace.data.packed import is_packed
+
+    files = {key: _value(arguments, f"data.{key}") for key in (*array_files.KEYS, "classes")}
+    root = _value(arguments, "data.root")
+    name = _value(arguments, "data.name") or Path(files["images"] or "images").stem
+    folder = (data.default_root() if root is None else Path(root).expanduser()) / catalog.check_name(name)
+    if is_packed(folder):
+        raise InputError(f"data.name={name} already is a packed data set; choose another name")
+    array_files.describe(folder, files, _value(arguments, "data.layout"))
+    translated = {"data", "data.name", "data.layout", *(f"data.{key}" for key in files)}
+    others = [argument for argument in arguments if _key(argument) not in translated]
+    return ["data=folder", f"data.name={quoted(name)}", *others]
 
 
 def _verify_arguments(arguments: Sequence[str]) -> list[str]:

@@ -20,7 +20,6 @@ from designspace.cli.config_files import MAX_BYTES
 from designspace.cli.provenance import provenance
 from designspace.support.checks import flag, number, text, whole, whole_or_null
 from designspace.support.errors import InputError, unknown
-from designspace.trials.data_note import DataNote
 
 Filled = TypeVar("Filled")
 
@@ -69,10 +68,6 @@ class DataOptions:
         if self.name is None:
             raise InputError("data=... must be given: the name of a data set, such as data=cifar10 or data=pets")
         return self.name
-
-    def note(self, name: str) -> DataNote:
-        """Return the record of data set ``name`` for a run folder."""
-        return DataNote(name, None if self.root is None else str(self.root.resolve()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from designspace import data
 from designspace.cli.options import Count, DataOptions, Fields, OptionalCount, Options, Seed, whole_number
-from designspace.data.data_source import DataSource, data_of
+from designspace.data.data_source import DataSource, check_unchanged, data_of
 from designspace.support.errors import InputError
 from designspace.support.text import command
 from designspace.sweeps.launch import Launcher, check_fit
@@ -75,6 +75,7 @@ def choose_setup(run: RunFolder, options: TrainingOptions, seeds: int) -> Traini
     """
     plan = run.plan()
     source = data_of(run, options.data.name, options.data.root)
+    check_unchanged(run, source)
     notes = []
     if source.is_guess:
         notes.append(f"note: using {source.name}, the only data set here that fits the networks of {run.path}")
@@ -103,7 +104,9 @@ def existing_setup(run: RunFolder) -> TrainingSetup:
     plan = run.plan()
     if plan is None:
         raise InputError(f"no network of {run.path} has been trained yet; first run: {command('launch', run=run.path)}")
-    return TrainingSetup(plan, data_of(run, plan.recipe.data).root)
+    source = data_of(run, plan.recipe.data)
+    check_unchanged(run, source)
+    return TrainingSetup(plan, source.root)
 
 
 def with_seeds(run: RunFolder, plan: Plan, count: int) -> Plan:

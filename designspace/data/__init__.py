@@ -1,4 +1,4 @@
-"""Data sets by name, fetched or packed from folders, and their augmentation on the training device."""
+"""Data sets by name, fetched, packed from folders or your own, and their augmentation on the training device."""
 
 from designspace.data.catalog import (
     DataCounts,
@@ -8,13 +8,16 @@ from designspace.data.catalog import (
     facts,
     fetched_names,
     how_to_prepare,
+    is_in_memory,
     is_prepared,
     load,
     names,
+    own_data,
     prepare,
     shape,
 )
 from designspace.data.images import ImageData
+from designspace.data.own import image_data
 from designspace.support.folders import default_root
 
 __all__ = [
@@ -27,9 +30,12 @@ __all__ = [
     "facts",
     "fetched_names",
     "how_to_prepare",
+    "image_data",
+    "is_in_memory",
     "is_prepared",
     "load",
     "names",
+    "own_data",
     "prepare",
     "shape",
 ]

@@ -8,10 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from designspace.data import cifar, fashion_mnist, imagenet, packed
+import numpy as np
+
+from designspace.data import array_files, cifar, fashion_mnist, imagenet, packed
 from designspace.data.images import ImageData
+from designspace.data.own import digest_of, load_imported
 from designspace.support.errors import InputError, unknown
 from designspace.support.folders import default_root
+from designspace.support.imported import is_import_name
+from designspace.support.text import counted
+from designspace.trials.data_note import OwnData
 
 
 class DataShape(NamedTuple):
@@ -21,19 +27,46 @@ class DataShape(NamedTuple):
     size: int
     """Height and width of an image, in pixels."""
     num_classes: int
+    """Number of classes, or of labels or numbers per image."""
+    target: str = "class"
+    """What is learned (see `ImageData.target`)."""
+    dtype: str = "uint8"
+    """Type of the images' values."""
+
+    @staticmethod
+    def of(images: ImageData) -> DataShape:
+        """Return the shape of a data set whose images are square."""
+        channels, size, _ = images.shape
+        return DataShape(channels, size, images.num_classes, images.target, images.dtype)
+
+    @property
+    def fitting(self) -> tuple[int, int, int]:
+        """Channels, size and number of classes, in which networks must agree with it."""
+        return self.channels, self.size, self.num_classes
 
     def describe(self) -> str:
-        """Return the shape as text."""
-        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
-        classes = "1 class" if self.num_classes == 1 else f"{self.num_classes} classes"
-        return f"images of {channels}, {self.size} x {self.size} pixels and {classes}"
+        """Return the shape as text.
+
+        >>> DataShape(3, 32, 10).describe()
+        'images of 3 channels, 32 x 32 pixels and 10 classes'
+        >>> DataShape(12, 64, 5, "multilabel", "uint16").describe()
+        'images of 12 channels (uint16), 64 x 64 pixels and 5 labels per image'
+        """
+        channels = counted(self.channels, "channel") + (f" ({self.dtype})" if self.dtype != "uint8" else "")
+        noun, each = {
+            "class": ("class", ""),
+            "multilabel": ("label", " per image"),
+            "regression": ("number", " per image"),
+            "dense": ("class", " per pixel"),
+        }[self.target]
+        return f"images of {channels}, {self.size} x {self.size} pixels and {counted(self.num_classes, noun)}{each}"
 
 
 class DataFacts(NamedTuple):
     """Facts about a data set that every network trained on it needs."""
 
     mean: tuple[float, ...]
-    """Mean of each channel over the training images, where 255 is 1, as `ImageData.mean`."""
+    """Mean of each channel over the training images, in the units of `ImageData.mean`."""
     std: tuple[float, ...]
     """Standard deviation of each channel, as `ImageData.std`."""
     classes: tuple[str, ...]
@@ -93,14 +126,22 @@ def fetched_names() -> list[str]:
 
 
 def names(root: Path | None = None) -> list[str]:
-    """Return the names of the data sets that can be fetched or are packed below ``root`` (see `default_root`)."""
-    return [*fetched_names(), *packed.packed_names(default_root() if root is None else root)]
+    """Return the names of the data sets that can be fetched, or are packed or described below ``root``.
+
+    Names of your own functions, such as ``mine:load``, are not among them. For the default see `default_root`.
+    """
+    root = default_root() if root is None else root
+    return [*fetched_names(), *sorted([*packed.packed_names(root), *array_files.described_names(root)])]
 
 
 def is_prepared(name: str, root: Path | None = None) -> bool:
-    """Return whether a data set is below ``root``, judging by its folder alone."""
+    """Return whether a data set is below ``root``, judging by its folder alone; a function needs no preparation."""
+    if is_import_name(name):
+        return True
     folder = (default_root() if root is None else root) / name
-    return folder.is_dir() if name in _DATA_SETS else packed.is_packed(folder)
+    if name in _DATA_SETS:
+        return folder.is_dir()
+    return packed.is_packed(folder) or array_files.is_described(folder)
 
 
 def how_to_prepare(name: str) -> str:
@@ -152,6 +193,43 @@ def counts(name: str, root: Path | None = None) -> DataCounts:
     return _get(name, root).counts
 
 
+def own_data(name: str, root: Path | None = None) -> OwnData | None:
+    """Return facts about a user's own data set, of array files or of a function, for its run; None for others.
+
+    Raises:
+        InputError: the function of that name fails.
+        RunError: arrays.json is damaged.
+    """
+    root = default_root() if root is None else root
+    if is_import_name(name):
+        digest, files = digest_of(load_imported(name, root)), tuple[str, ...]()
+    elif name in _DATA_SETS or not array_files.is_described(root / name):
+        return None
+    else:
+        digest, files = array_files.digest_and_paths(root / name)
+    data_set = _get(name, root)
+    return OwnData(
+        describe=data_set.shape.describe(),
+        counts=tuple(data_set.counts),
+        size=data_set.shape.size,
+        dtype=data_set.shape.dtype,
+        **data_set.facts._asdict(),
+        digest=digest,
+        files=files,
+    )
+
+
+def is_in_memory(name: str, root: Path | None = None) -> bool:
+    """Return whether each process that loads all images of a data set has its own copy of them.
+
+    Raises:
+        InputError: the function of that name fails.
+    """
+    if not is_import_name(name):
+        return name in _DATA_SETS
+    return not isinstance(load_imported(name, default_root() if root is None else root).train_images, np.memmap)
+
+
 def load(
     name: str, root: Path | None = None, train_images: int | None = None, test_images: int | None = None
 ) -> ImageData:
@@ -190,7 +268,7 @@ def check_name(name: object) -> str:
         raise InputError(f"name must consist of letters, digits, _ . and -, as in name=flowers; not {name!r}")
     if name in _DATA_SETS:
         raise InputError(f"name={name} belongs to a data set that is fetched; choose another name")
-    if name in ("folder", "sampled"):  # data=<name> would select that configuration
+    if name in ("arrays", "folder", "sampled"):  # data=<name> would select that configuration
         raise InputError(f"name={name} has a special meaning in data=...; choose another name")
     return name
 
@@ -200,10 +278,14 @@ def _get(name: str | None, root: Path | None) -> _DataSet:
     if name in _DATA_SETS:
         return _DATA_SETS[name]
     root = default_root() if root is None else root
+    if name is not None and is_import_name(name):
+        return _imported_data_set(name, root)
     if name is None:  # the default in configs/data/folder.yaml
         raise InputError(
             f"data.name=... must be given; choose from: {', '.join(names(root))}. Or type data=<name> alone"
         )
+    if name in array_files.described_names(root):
+        return _described_data_set(root / name)
     if name not in packed.packed_names(root):
         if name == imagenet.NAME:
             raise InputError(
@@ -231,5 +313,36 @@ def _packed_data_set(folder: Path) -> _DataSet:
         DataFacts(description.mean, description.std, description.classes),
         DataCounts(description.train.images, description.test.images),
         lambda root: packed.load(root / folder.name),
+        prepare,
+    )
+
+
+def _imported_data_set(name: str, root: Path) -> _DataSet:
+    """Return the entry for a data set that a user's function returns."""
+    images = load_imported(name, root)
+    return _DataSet(
+        DataShape.of(images),
+        DataFacts(images.mean, images.std, images.classes),
+        DataCounts(len(images.train_images), len(images.test_images)),
+        lambda root: images,
+        lambda root: root,
+    )
+
+
+def _described_data_set(folder: Path) -> _DataSet:
+    """Return the entry for a data set of array files."""
+    description = array_files.read_description(folder)
+
+    def prepare(root: Path) -> Path:
+        array_files.check(root / folder.name)
+        return root / folder.name
+
+    return _DataSet(
+        DataShape(
+            description.channels, description.size, description.num_classes, description.target, description.dtype
+        ),
+        DataFacts(description.mean, description.std, description.classes),
+        DataCounts(*description.counts),
+        lambda root: array_files.load(root / folder.name),
         prepare,
     )

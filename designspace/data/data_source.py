@@ -9,7 +9,7 @@ from designspace.data import catalog, imagenet
 from designspace.spaces.template import Template
 from designspace.support.errors import InputError, RunError
 from designspace.support.folders import default_root
-from designspace.trials.data_note import read_note
+from designspace.trials.data_note import DataNote, read_note
 from designspace.trials.folder import RunFolder
 
 
@@ -60,11 +60,39 @@ def data_of(run: RunFolder, name: str | None = None, root: Path | None = None) -
     )
 
 
+def note_of(name: str, root: Path | None) -> DataNote:
+    """Return the record of a data set for a run folder, with facts about it if it is the user's own.
+
+    ``root`` is the folder of all data sets if the user gave one.
+    """
+    return DataNote(name, None if root is None else str(root.resolve()), catalog.own_data(name, root))
+
+
+def check_unchanged(run: RunFolder, source: DataSource) -> None:
+    """Raise unless a user's own data set is still what the run was sampled for.
+
+    Raises:
+        InputError: the data differ from what the run records.
+        RunError: a file of the run or of the data set is damaged.
+    """
+    note = read_note(run.path) if run.exists() else None
+    if note is None or note.own is None or note.name != source.name:
+        return
+    own = catalog.own_data(source.name, source.root)
+    if own is None or own.digest != note.own.digest:
+        now = "another data set" if own is None else f"{own.describe}, {own.counts[0]:,} for training"
+        raise InputError(
+            f"{source.name} has changed since {run.path} was sampled for it: then {note.own.describe}, "
+            f"{note.own.counts[0]:,} for training; now {now}, with other values. Restore it, or sample for the new "
+            "data into another folder with run=..."
+        )
+
+
 def names_that_fit(template: Template, root: Path) -> list[str]:
     """Return the names of the data sets that fit networks: fetched ones, ImageNet, and packed ones."""
-    expected = (template.in_channels, template.resolution, template.num_classes)
+    expected = catalog.DataShape(template.in_channels, template.resolution, template.num_classes)
     names = dict.fromkeys([*catalog.fetched_names(), imagenet.NAME, *catalog.names(root)])
-    return [name for name in names if _shape(name, root) == expected]
+    return [name for name in names if (shape := _shape(name, root)) and shape.fitting == expected.fitting]
 
 
 def _shape(name: str, root: Path) -> catalog.DataShape | None:

@@ -9,6 +9,7 @@ from designspace.data.image_folder import ImageFolder
 from designspace.data.images import ImageData
 from designspace.support.errors import InputError, closest
 from designspace.support.folders import expanded
+from designspace.support.imported import is_import_name
 
 IMAGENET = "imagenet"
 
@@ -17,8 +18,8 @@ def find_images(data: str, root: Path | None = None, images: int | None = None) 
     """Find the test images of a data set or folder, or a subset with the same shares of the classes.
 
     Args:
-        data: ``imagenet`` for the folder ``<root>/imagenet/val``, the name of a prepared data set, or else a folder of
-            class folders.
+        data: ``imagenet`` for the folder ``<root>/imagenet/val``, the name of a prepared data set or of a
+            function such as ``mine:load``, or else a folder of class folders.
         root: the folder of all data sets (see `default_root`).
         images: the number of images; None for all.
 
@@ -27,7 +28,9 @@ def find_images(data: str, root: Path | None = None, images: int | None = None) 
         RunError: a prepared data set is missing or damaged.
     """
     root = default_root() if root is None else root
-    if data != IMAGENET and data in names(root):  # ImageNet is tested on its original images even if it is packed
+    is_name = is_import_name(data) and not expanded(data).exists()
+    # ImageNet is tested on its original images even if it is packed.
+    if is_name or (data != IMAGENET and data in names(root)):
         return load(data, root, test_images=images)
     folder = root / IMAGENET / "val" if data == IMAGENET else expanded(data)
     if not data or not folder.exists():

@@ -15,49 +15,75 @@ from designspace.support.checks import plain
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
+IMAGE_TYPES = ("uint8", "uint16", "float32")
+"""Types of the values of images."""
+TARGETS = {
+    "class": ("int64", 1, "int64 (N,) for one class per image"),
+    "multilabel": ("uint8", 2, "uint8 (N, K) of 0 and 1 for several labels per image"),
+    "regression": ("float32", 2, "float32 (N, K) for numbers"),
+    "dense": ("int64", 3, "int64 (N, H, W) for one class per pixel"),
+}
+"""Kind of target -> type, number of dimensions and description of its labels."""
+IGNORED = -1
+"""Label of a pixel that counts neither in training nor in tests."""
+
+
+def largest_value(dtype: str) -> float:
+    """Return the value of images that is 1 in the units of mean and standard deviation: the largest whole number.
+
+    >>> largest_value("uint8"), largest_value("uint16"), largest_value("float32")
+    (255.0, 65535.0, 1.0)
+    """
+    return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[dtype]
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData(Outlined):
-    """A data set: training and test images of one size, and their classes. The values are checked.
+    """A data set: training and test images of one size, and their labels. The values are checked.
 
-    Images may be arrays in memory or, in a packed data set, mapped from the disk (`numpy.memmap`).
+    Images may be arrays in memory or mapped from the disk (`numpy.memmap`). The type and number of dimensions of the
+    labels determine what is learned (see `target`). `designspace.data.image_data` converts other arrays to these.
 
     Raises:
-        InputError: an array has another type or shape than its field documents, or a label is not a class.
+        InputError: an array has another type or shape than its field documents, or a label is out of range.
     """
 
     name: str
-    train_images: NDArray[np.uint8]
-    """Shape (N, C, H, W), values 0 to 255."""
-    train_labels: NDArray[np.int64]
-    """Shape (N,), values 0 to num_classes - 1."""
-    test_images: NDArray[np.uint8]
-    """Shape (M, C, H, W)."""
-    test_labels: NDArray[np.int64]
-    """Shape (M,)."""
+    train_images: NDArray[Any]
+    """Shape (N, C, H, W), of type uint8, uint16 or float32."""
+    train_labels: NDArray[Any]
+    """One of the forms in `TARGETS`: classes are numbered 0 to num_classes - 1, and -1 is a pixel to ignore."""
+    test_images: NDArray[Any]
+    """Shape (M, C, H, W), of the same type."""
+    test_labels: NDArray[Any]
+    """As `train_labels`."""
     num_classes: int
+    """Number of classes, or of labels or numbers per image."""
     mean: tuple[float, ...]
-    """Mean of each channel over the training images, where 255 is 1."""
+    """Mean of each channel over the training images, where the largest whole number (255 or 65535) is 1; for float32,
+    in the images' own units."""
     std: tuple[float, ...]
-    """Standard deviation of each channel, where 255 is 1; above 0."""
+    """Standard deviation of each channel, in the same units; above 0."""
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their numbers; empty if they are unknown."""
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            _check_array(f"{self.name}: {split}_images", images, np.uint8, 4)
-            _check_array(f"{self.name}: {split}_labels", labels, np.int64, 1)
+            _check_images(f"{self.name}: {split}_images", images)
+            _target_of(f"{self.name}: {split}_labels", labels)
             if len(images) != len(labels) or not len(images):
                 raise InputError(f"{self.name}: {split} has {len(images)} images and {len(labels)} labels")
-            if labels.min() < 0 or labels.max() >= self.num_classes:
-                raise InputError(
-                    f"{self.name}: {split}_labels must be 0 to {self.num_classes - 1}, "
-                    f"not {labels.min()} to {labels.max()}"
-                )
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:
             raise InputError(f"{self.name}: training images are {train}, test images {test}")
+        for what in ("images", "labels"):
+            train_kind, test_kind = (_kind(getattr(self, f"{split}_{what}")) for split in ("train", "test"))
+            if train_kind != test_kind:
+                raise InputError(f"{self.name}: {what} for training are {train_kind}, those for testing {test_kind}")
+        for split in ("train", "test"):
+            labels = getattr(self, f"{split}_labels")
+            _check_labels(f"{self.name}: {split}_labels", labels, self.target, self.num_classes, train[1:])
         channels = train[0]
         if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
             raise InputError(
@@ -71,6 +97,16 @@ class ImageData(Outlined):
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 
+    @property
+    def target(self) -> str:
+        """What is learned, as the labels say: ``class``, ``multilabel``, ``regression`` or ``dense``."""
+        return _target_of(self.name, self.train_labels)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the images' values, one of `IMAGE_TYPES`."""
+        return str(self.train_images.dtype)
+
     def with_classes(self, classes: Sequence[str], whose: str) -> ImageData:
         """Return the same images with labels that are indices into another list of classes, which may be longer.
 
@@ -79,12 +115,16 @@ class ImageData(Outlined):
             whose: the owner of the list, for the error message.
 
         Raises:
-            InputError: a class is not among them.
+            InputError: a class is not among them, or the labels are numbers for which the list has further names.
         """
         if tuple(classes) == self.classes:
             return self
-        numbers = np.array(class_indices(self.classes, classes, self.name, whose))
-        train, test = numbers[self.train_labels], numbers[self.test_labels]
+        indices = np.array(class_indices(self.classes, classes, self.name, whose))
+        if self.target == "regression" and len(classes) != self.num_classes:
+            raise InputError(f"{self.name} has {self.num_classes} numbers per image, but {whose} has {len(classes)}")
+        train, test = (
+            _renumbered(labels, self.target, indices, len(classes)) for labels in (self.train_labels, self.test_labels)
+        )
         return dataclasses.replace(
             self, classes=tuple(classes), num_classes=len(classes), train_labels=train, test_labels=test
         )
@@ -92,9 +132,10 @@ class ImageData(Outlined):
     def subset(self, train_images: int | None = None, test_images: int | None = None) -> ImageData:
         """Return a data set with this number of images of each split, in their order; None keeps all.
 
-        Every class keeps its share, to within one image if classes are equally large. The choice is random but fixed:
-        it depends on the labels alone, so it is the same for every trial and machine, and a larger subset contains
-        every smaller one. Mean and standard deviation stay those of the whole set.
+        Every class keeps its share, to within one image if classes are equally large; where images have no single
+        class, all are alike. The choice is random but fixed: it depends on the labels alone, so it is the same for
+        every trial and machine, and a larger subset contains every smaller one. Mean and standard
+        deviation stay those of the whole set.
 
         Raises:
             InputError: there are fewer images.
@@ -108,8 +149,11 @@ class ImageData(Outlined):
         return dataclasses.replace(self, **part) if part else self
 
 
-def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
-    """Return the indices of ``count`` images, in ascending order, with the same shares of the classes."""
+def balanced(what: str, labels: NDArray[Any], count: int | None, seed: int) -> NDArray[np.int64]:
+    """Return the indices of ``count`` images, in ascending order, with the same shares of the classes.
+
+    If labels have several dimensions, there is no single class per image, and only ``seed`` decides.
+    """
     if count is None:
         return np.arange(len(labels))
     count = plain(count)
@@ -117,6 +161,8 @@ def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int)
         raise InputError(f"{what} must be 1 to {len(labels)}, not {count}")
     # Raw bits never change between versions of numpy, but `Generator.permutation` may.
     shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
+    if labels.ndim > 1:
+        return np.sort(shuffled[:count])
     # Position of an image in its class, as a fraction of the class; the images with the lowest ones keep all shares.
     position = np.empty(len(labels))
     for label in np.unique(labels):
@@ -126,8 +172,64 @@ def balanced(what: str, labels: NDArray[np.int64], count: int | None, seed: int)
     return np.sort(order[:count])
 
 
-def _check_array(what: str, array: Any, kind: type[np.generic], dimensions: int) -> None:
-    """Raise `InputError` unless ``array`` is a numpy array of that type and number of dimensions."""
-    if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != dimensions:
-        actual = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise InputError(f"{what} must be an array of {np.dtype(kind)} with {dimensions} dimensions, not {actual}")
+def _check_images(what: str, images: Any) -> None:
+    """Raise `InputError` unless images are an array of a type and number of dimensions that `ImageData` takes."""
+    if not isinstance(images, np.ndarray) or str(images.dtype) not in IMAGE_TYPES or images.ndim != 4:
+        raise InputError(
+            f"{what} must be an array of uint8, uint16 or float32 with 4 dimensions, not {_kind_and_shape(images)}"
+        )
+
+
+def _target_of(what: str, labels: Any) -> str:
+    """Return the kind of target of labels.
+
+    Raises:
+        InputError: they have none of the forms in `TARGETS`.
+    """
+    if isinstance(labels, np.ndarray):
+        for target, (dtype, dimensions, _) in TARGETS.items():
+            if labels.dtype == dtype and labels.ndim == dimensions:
+                return target
+    forms = ", ".join(description for *_, description in TARGETS.values())
+    raise InputError(f"{what} must be an array of {forms}; not {_kind_and_shape(labels)}")
+
+
+def _check_labels(what: str, labels: NDArray[Any], target: str, num_classes: int, size: tuple[int, ...]) -> None:
+    """Raise `InputError` unless labels have values in range, and a shape that fits the number of classes and images."""
+    if target in ("multilabel", "regression"):
+        if labels.shape[1] != num_classes:
+            raise InputError(f"{what} must have num_classes={num_classes} columns, not {labels.shape[1]}")
+        if target == "multilabel" and labels.max(initial=0) > 1:
+            raise InputError(f"{what} must be 0 and 1, not up to {labels.max()}")
+        if target == "regression" and not np.isfinite(labels).all():
+            first = int(np.argmin(np.isfinite(labels).all(axis=1)))
+            raise InputError(f"{what} must be finite numbers, not {labels[first].tolist()} as in image {first}")
+        return
+    if target == "dense" and labels.shape[1:] != size:
+        raise InputError(f"{what} must have the images' size {size}, not {labels.shape[1:]}")
+    low, high = labels.min(), labels.max()
+    if low < (IGNORED if target == "dense" else 0) or high >= num_classes:
+        ignored = f", and {IGNORED} for pixels to ignore" if target == "dense" else ""
+        raise InputError(f"{what} must be 0 to {num_classes - 1}{ignored}, not {low} to {high}")
+
+
+def _renumbered(labels: NDArray[Any], target: str, indices: NDArray[np.int64], num_classes: int) -> NDArray[Any]:
+    """Return labels for another list of classes, in which class i has the index ``indices[i]``."""
+    if target == "class":
+        numbers: NDArray[Any] = indices[labels]
+        return numbers
+    if target == "dense":
+        return np.where(labels == IGNORED, IGNORED, indices[labels])
+    columns = np.zeros((len(labels), num_classes), labels.dtype)
+    columns[:, indices] = labels
+    return columns
+
+
+def _kind(array: NDArray[Any]) -> str:
+    """Return the type of an array and the shape of its items if that is part of its kind."""
+    return f"{array.dtype} with {array.ndim} dimensions"
+
+
+def _kind_and_shape(value: Any) -> str:
+    """Return the type and shape of an array, or the type of another value, for an error message."""
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+from designspace.data.images import IMAGE_TYPES
 from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, unknown
 
@@ -28,11 +30,15 @@ class Preset:
     interpolation: str = "bilinear"
     """One of `INTERPOLATIONS`."""
     mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each channel (red, green and blue, or grey), where 255 is 1."""
+    """Mean of each channel (red, green and blue, or grey), in the units of `ImageData.mean`."""
     std: tuple[float, ...] = IMAGENET_STD
-    """Standard deviation of each channel, where 255 is 1."""
+    """Standard deviation of each channel, in the same units."""
+    dtype: str = "uint8"
+    """Type of the images' values, one of `IMAGE_TYPES`, which determines the units: the largest whole number is 1."""
 
     def __post_init__(self) -> None:
+        if self.dtype not in IMAGE_TYPES:
+            raise unknown("dtype of images", self.dtype, IMAGE_TYPES)
         if self.crop < 1 or self.resize < self.crop:
             raise InputError(
                 f"crop must be at least 1 pixel, and resize at least crop; not crop={self.crop}, resize={self.resize}"
@@ -43,6 +49,13 @@ class Preset:
             raise InputError(
                 f"mean and std need one number per channel, and std above 0; not {self.mean} and {self.std}"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values; the type of images that are bytes is left out, as in earlier versions."""
+        fields = dataclasses.asdict(self)
+        if self.dtype == "uint8":
+            del fields["dtype"]
+        return fields
 
     def changed(self, crop: int | None = None, resize: int | None = None, interpolation: str | None = None) -> Preset:
         """Return a copy with other values; None keeps a value, and a crop alone keeps the ratio of resize to crop.

@@ -6,12 +6,29 @@ from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
 
 
-def check_augmentation(recipe: Recipe, channels: int, size: int) -> None:
+def check_target(name: str, target: str) -> None:
+    """Raise an error unless networks can be trained and tested on the labels of a data set.
+
+    Args:
+        name: name of the data set.
+        target: what its labels say (see `designspace.data.ImageData.target`).
+
+    Raises:
+        InputError: they are not classes.
+    """
+    if target != "class":
+        raise InputError(
+            f"{name} has labels for {target}, but training and tests know only one class per image: whole numbers from "
+            "0, of shape (N,)"
+        )
+
+
+def check_augmentation(recipe: Recipe, channels: int, size: int, dtype: str = "uint8") -> None:
     """Raise an error unless the augmentation of a recipe is consistent and fits images of these channels and size.
 
     Raises:
         InputError: the recipe has two kinds of crops, a crop larger than the padded images, or colour operations for
-            images without colours.
+            images without colours or whose values are not bytes.
     """
     if recipe.crop_area < 1 and recipe.crop_padding:
         raise InputError(
@@ -27,3 +44,7 @@ def check_augmentation(recipe: Recipe, channels: int, size: int) -> None:
         if getattr(recipe, name) and channels not in allowed:
             channel_counts = " or ".join(str(number) for number in allowed)
             raise InputError(f"recipe: {name} is for images of {channel_counts} channels, but these have {channels}")
+        if getattr(recipe, name) and dtype != "uint8":
+            raise InputError(
+                f"recipe: {name} changes colours of 8 bits (uint8), but these images are {dtype}; switch it off"
+            )

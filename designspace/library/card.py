@@ -106,6 +106,12 @@ def _usage(network: Network, info: ModelInfo) -> str:
     preset = info.preset
     channels = {1: "grey", 3: "RGB"}.get(network.in_channels, f"{network.in_channels} channels")
     shape = f"(N, {network.in_channels}, {preset.crop}, {preset.crop})"
+    values = {
+        "uint8": "scale them to 0..1",
+        "uint16": "scale them to 0..1, where 65535 is 1",
+        "float32": "in the units of the training images",
+    }[preset.dtype]
+    shown_range = "in their own units" if preset.dtype == "float32" else "values from 0 to 1"
     if preset.resize == preset.crop:
         size = f"{preset.crop} x {preset.crop} pixels, larger images resized ({preset.interpolation})"
     else:
@@ -115,14 +121,14 @@ def _usage(network: Network, info: ModelInfo) -> str:
 
 - channels: {channels}
 - size: {size}
-- values: scale them to 0..1, subtract the mean {_numbers(preset.mean)} and divide by the standard deviation
+- values: {values}, subtract the mean {_numbers(preset.mean)} and divide by the standard deviation
   {_numbers(preset.std)}, channel by channel
 
 ```python
 import designspace, torch
 
 model = designspace.load("this/folder")  # in evaluation mode; needs only this folder
-images = torch.rand(1, {network.in_channels}, {preset.crop}, {preset.crop})  # your images, values from 0 to 1
+images = torch.rand(1, {network.in_channels}, {preset.crop}, {preset.crop})  # your images, {shown_range}
 mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (model.weights.preset.mean, model.weights.preset.std))
 with torch.inference_mode():
     logits = model((images - mean) / std)  # {shape} -> (N, {network.num_classes})

@@ -23,6 +23,8 @@ class ImageFacts:
     std: tuple[float, ...]
     classes: tuple[str, ...] = ()
     """Names of the classes; empty if they are not known."""
+    dtype: str = "uint8"
+    """Type of the images' values."""
 
 
 def trained_info(
@@ -83,7 +85,7 @@ def trained_info(
 def preset_for_recipe(recipe: Recipe, images: ImageFacts) -> Preset:
     """Return how images must be prepared for a model that a recipe trained."""
     crop = recipe.test_size or recipe.crop_size or images.size
-    return Preset(crop=crop, resize=images.size, mean=images.mean, std=images.std)
+    return Preset(crop=crop, resize=images.size, mean=images.mean, std=images.std, dtype=images.dtype)
 
 
 def describe_count(images: int | None) -> str:

@@ -24,8 +24,10 @@ from designspace.networks.network import Network
 from designspace.spaces.population import Population
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
+from designspace.support.imported import is_import_name
 from designspace.support.text import command
 from designspace.training.checkpoint import fingerprint_of, trained_weights
+from designspace.trials.data_note import DATA_FILE, read_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, id_of, is_key
 from designspace.trials.ranking import RankedNetwork, check_none_edited, ranking
@@ -259,15 +261,13 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     with code_of(run, network.imported_names):
         model = AnyNet(network)
     fill_model(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
-    root = data_of(run, recipe.data).root
-    facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size
     model.weights = trained_info(
         f"{population.space.name} {chosen.id}",
         recipe,
         chosen.result,
         seed=plan.seed_of(chosen.key),
         ended=chosen.finished_at,
-        images=ImageFacts(size, facts.mean, facts.std, facts.classes),
+        images=_image_facts(run, recipe.data),
         origin=f"trained from scratch on {describe_count(recipe.train_images)} training images of {recipe.data}",
         licence=OWN_LICENCE,
         provenance=_provenance(run),
@@ -275,6 +275,18 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         selection=trials.selection(chosen, population.space.name),
     )
     return model.eval()
+
+
+def _image_facts(run: RunFolder, name: str) -> ImageFacts:
+    """Return the facts about the images of a run, if possible from the run itself, so that none of its names is run."""
+    note = read_note(run.path)
+    if note is not None and note.name == name and note.own is not None:
+        return ImageFacts(note.own.size, note.own.mean, note.own.std, note.own.classes, note.own.dtype)
+    if is_import_name(name):
+        raise RunError(f"{run.path / DATA_FILE} does not describe {name}; resume the run, which records it")
+    root = data_of(run, name).root
+    facts, shape = data.facts(name, root), data.shape(name, root)
+    return ImageFacts(shape.size, facts.mean, facts.std, facts.classes, shape.dtype)
 
 
 def _seeds(network: RankedNetwork | None) -> SeedMeans | None:

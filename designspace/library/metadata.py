@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from designspace.data.images import largest_value
 from designspace.data.presets import Preset
 from designspace.models.info import OWN_LICENCE, ModelInfo
 from designspace.networks.network import Network
@@ -118,8 +119,8 @@ def image_processor_config(preset: Preset) -> dict[str, Any]:
         "resample": {"bilinear": 2, "bicubic": 3}[preset.interpolation],  # as Pillow numbers them
         "do_center_crop": True,
         "crop_size": {"height": preset.crop, "width": preset.crop},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
+        "do_rescale": preset.dtype != "float32",
+        "rescale_factor": 1 / largest_value(preset.dtype),
         "do_normalize": True,
         "image_mean": list(preset.mean),
         "image_std": list(preset.std),

@@ -184,7 +184,7 @@ class OneTraining:
             result,
             seed=self.trial.seed,
             ended=time.time(),
-            images=ImageFacts(images.shape[1], images.mean, images.std, self.classes),
+            images=ImageFacts(images.shape[1], images.mean, images.std, self.classes, images.dtype),
             origin=origin + (f", from {initial.source}" if initial.source else ""),
             licence=initial.licence,
             provenance=[self.run.provenance()],

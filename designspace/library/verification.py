@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from designspace.data.augment import normalise
 from designspace.data.classes import unmatched
 from designspace.data.image_folder import ImageFolder
-from designspace.data.images import ImageData
+from designspace.data.images import ImageData, largest_value
 from designspace.data.loading import Batch, batches
 from designspace.data.presets import Preset
+from designspace.data.recipe_fit import check_target
 from designspace.models import AnyNet, cpu
 from designspace.models.info import ModelInfo
 from designspace.networks.network import Network
@@ -73,6 +74,8 @@ def verify(
         RunError: the model returns NaN, no image can be read, memory ran out, or a process that reads images was
             killed.
     """
+    if isinstance(images, ImageData):
+        check_target(images.name, images.target)
     preset = preset_for(images) if preset is None else preset
     network = model.network if isinstance(model, AnyNet) else None  # other modules do not describe their classes
     if network is not None:
@@ -117,7 +120,8 @@ def logits_of(
     _check_channels(model.network if isinstance(model, AnyNet) else None, images, preset)
     device = choose_device(device)
     model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mean, std = (torch.tensor(v, device=device).mul_(255).view(-1, 1, 1) for v in (preset.mean, preset.std))
+    unit = largest_value(images.dtype) if isinstance(images, ImageData) else 255.0
+    mean, std = (torch.tensor(v, device=device).mul_(unit).view(-1, 1, 1) for v in (preset.mean, preset.std))
     # By default the convolutions of newer GPUs round their inputs to ten bits ("TF32"), which is disabled here.
     with (
         closing(_batches(images, preset, batch_size, workers)) as source,
@@ -156,7 +160,8 @@ def preset_for(
     if any(value is not None for value in (crop, resize, interpolation)):
         raise InputError(f"images of {images.name} keep their size: crop, resize and interpolation are for folders")
     mean, std = (preset.mean, preset.std) if preset else (images.mean, images.std)
-    return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std)
+    dtype = preset.dtype if preset else images.dtype
+    return Preset(crop=images.shape[1], resize=images.shape[1], mean=mean, std=std, dtype=dtype)
 
 
 def known_classes(model: nn.Module) -> tuple[str, ...]:
@@ -220,6 +225,12 @@ def _hint(images: ImageFolder | ImageData) -> str:
 def _check_channels(network: Network | None, images: ImageFolder | ImageData, preset: Preset) -> None:
     """Raise `InputError` unless images are prepared with the channels that they and the network have."""
     channels = len(preset.mean)
+    dtype = "uint8" if isinstance(images, ImageFolder) else images.dtype
+    if (dtype == "float32") != (preset.dtype == "float32"):  # whole numbers of 8 and of 16 bits both become 0 to 1
+        raise InputError(
+            f"the images are {dtype}, but the model was trained on {preset.dtype}, whose units are unknown here; test "
+            "it on its own data set"
+        )
     if isinstance(images, ImageFolder) and channels not in (1, 3):
         raise InputError(f"images of a folder have 3 channels or 1, but mean and std have {channels}")
     if isinstance(images, ImageData) and channels != images.shape[0]:
@@ -229,13 +240,15 @@ def _check_channels(network: Network | None, images: ImageFolder | ImageData, pr
 
 
 def _batches(images: ImageFolder | ImageData, preset: Preset, size: int, workers: int | None) -> Generator[Batch]:
-    """Yield batches of images as bytes, from a folder or from memory."""
+    """Yield batches of images, from a folder as bytes, or from memory in the types of `streaming.rows`."""
     if isinstance(images, ImageFolder):
         yield from batches(images, preset, size, workers)
         return
     for start in range(0, len(images.test_images), size):
         part = slice(start, start + size)
-        yield Batch(torch.tensor(images.test_images[part]), torch.tensor(images.test_labels[part]), [])
+        pixels = images.test_images[part]
+        pixels = pixels.astype(np.float32) if pixels.dtype == np.uint16 else pixels
+        yield Batch(torch.tensor(pixels), torch.tensor(images.test_labels[part]), [])
 
 
 def _ranks(logits: Tensor, labels: Tensor, classes: int) -> Tensor:

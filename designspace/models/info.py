@@ -153,7 +153,7 @@ class ModelInfo:
         """Return all fields as JSON values."""
         return {
             "name": self.name,
-            "preset": dataclasses.asdict(self.preset),
+            "preset": self.preset.to_dict(),
             "origin": self.origin,
             "licence": self.licence,
             "classes": list(self.classes),

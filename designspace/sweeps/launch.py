@@ -52,10 +52,11 @@ def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> N
     """
     shape = data.shape(recipe.data, root)
     drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
-    if drawn_for in (shape, shape._replace(size=recipe.crop_size or shape.size)):
+    sizes = (shape.size, recipe.crop_size or shape.size)
+    if drawn_for.fitting in [shape._replace(size=size).fitting for size in sizes]:
         return
     crop = ""
-    if drawn_for == shape._replace(size=drawn_for.size):  # only the size differs
+    if drawn_for.fitting == shape._replace(size=drawn_for.size).fitting:  # only the size differs
         crop = f"Or recipe.crop_area=0.08 recipe.crop_size={drawn_for.size} cuts and scales images to that size. "
     raise InputError(
         f"the networks were drawn for {drawn_for.describe()}, but {recipe.data} has {shape.describe()}. {crop}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace import data
-from designspace.data.recipe_fit import check_augmentation
+from designspace.data.recipe_fit import check_augmentation, check_target
 from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
@@ -79,7 +79,9 @@ def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None =
         RunError: the description of the data set is damaged.
     """
     name, shape, counts = recipe.data, data.shape(recipe.data, root), data.counts(recipe.data, root)
-    if shape.num_classes < 2:
+    if recipe.trainer is None:  # a custom trainer may learn anything
+        check_target(name, shape.target)
+    if shape.num_classes < 2 and shape.target != "regression":
         raise InputError(f"{name} has images of only one class; prepare 2 classes or more")
     for key, count, what in (("train_images", counts.train, "training"), ("test_images", counts.test, "test")):
         value = getattr(recipe, key)
@@ -93,7 +95,7 @@ def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None =
             f"{name}: recipe.heldout_images={recipe.heldout_images} leaves none of "
             f"{recipe.train_images or counts.train:,} training images"
         )
-    check_augmentation(recipe, shape.channels, shape.size)
+    check_augmentation(recipe, shape.channels, shape.size, shape.dtype)
     batch = min(recipe.batch_size, train)
     if batch % recipe.devices:
         raise InputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from designspace import data
 from designspace.support.checks import whole, whole_or_null
 from designspace.support.errors import InputError
@@ -93,11 +95,12 @@ def worker_bytes(costs: Costs, recipe: Recipe, device: str, root: Path | None = 
 
     ``root`` is the folder of all data sets (see `data.default_root`).
     """
-    channels, size, _ = data.shape(recipe.data, root)
+    shape = data.shape(recipe.data, root)
     # Packed data sets that are used whole are mapped from the disk, and workers share their pages.
-    train, test = data.counts(recipe.data, root) if recipe.data in data.fetched_names() else (0, 0)
+    is_in_memory = data.is_in_memory(recipe.data, root)
+    train, test = data.counts(recipe.data, root) if is_in_memory else (0, 0)
     images = (recipe.train_images or train) + (recipe.test_images or test)
-    need = BASE_BYTES[device] + 2.0 * images * channels * size * size
+    need = BASE_BYTES[device] + 2.0 * images * shape.channels * shape.size**2 * np.dtype(shape.dtype).itemsize
     if device == "cpu":
         need += BYTES_PER_ACTIVATION * costs.activations * recipe.batch_size
         need += 20.0 * costs.params

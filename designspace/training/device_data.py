@@ -1,9 +1,10 @@
-"""A data set on a device: uploaded once, as bytes, and shared by all trials of a worker."""
+"""A data set on a device: uploaded once, in its own type, and shared by all trials of a worker."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from designspace.data.augment import normalise
-from designspace.data.images import ImageData
+from designspace.data.images import ImageData, largest_value
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
@@ -31,28 +32,30 @@ class DeviceData(Outlined):
     name: str
     num_classes: int
     train_images: Tensor
-    """uint8, shape (N, C, H, W)."""
+    """uint8, uint16 or float32, shape (N, C, H, W)."""
     train_labels: Tensor
-    """int64, shape (N,)."""
+    """As `ImageData.train_labels`; for classes int64, shape (N,)."""
     test_images: Tensor
-    """uint8, shape (M, C, H, W)."""
+    """The same type, shape (M, C, H, W)."""
     test_labels: Tensor
-    """int64, shape (M,)."""
+    """As `ImageData.test_labels`."""
     mean: Tensor
-    """Mean of each channel in the images' units, 0 to 255. float32, shape (C, 1, 1)."""
+    """Mean of each channel in the images' units, 0 to 255 for bytes. float32, shape (C, 1, 1)."""
     std: Tensor
     """Standard deviation of each channel in the images' units. float32, shape (C, 1, 1)."""
+    target: str = "class"
+    """What is learned (see `ImageData.target`)."""
 
     @staticmethod
     def of(data: ImageData, device: str | torch.device = "cpu") -> DeviceData:
-        """Copy a data set to a device, as bytes.
+        """Copy a data set to a device, without changing the types of its values.
 
         On a CPU, read-only arrays such as those mapped from a file are not copied, so that processes share the file's
         pages.
         """
 
         def per_channel(values: tuple[float, ...]) -> Tensor:
-            return torch.tensor(values, device=device).mul_(255).view(-1, 1, 1)
+            return torch.tensor(values, device=device).mul_(largest_value(data.dtype)).view(-1, 1, 1)
 
         return DeviceData(
             data.name,
@@ -64,6 +67,7 @@ class DeviceData(Outlined):
             test_labels=torch.tensor(data.test_labels, device=device),
             mean=per_channel(data.mean),
             std=per_channel(data.std),
+            target=data.target,
         )
 
     @property
@@ -72,11 +76,11 @@ class DeviceData(Outlined):
         return self.mean.device
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Normalise bytes to mean 0 and standard deviation 1: uint8 (N, C, H, W) -> float32, channels last."""
+        """Normalise images to mean 0 and standard deviation 1: (N, C, H, W) -> float32, channels last."""
         return normalise(images, self.mean, self.std)
 
 
-def _images_for(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+def _images_for(images: NDArray[Any], device: torch.device) -> Tensor:
     """Return images as a tensor on a device, or on the host if they are too large for it."""
     if device.type == "cuda" and images.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]:
         return _as_tensor(images).to(device)
@@ -85,11 +89,13 @@ def _images_for(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     return _as_tensor(images) if not images.flags.writeable else torch.tensor(images)
 
 
-def _as_tensor(images: NDArray[np.uint8]) -> Tensor:
+def _as_tensor(images: NDArray[Any]) -> Tensor:
     """Return a tensor that shares an array's memory and must only be read."""
+    if min(images.strides) < 0:  # torch has no reversed views, but takes those whose axes are exchanged
+        images = np.ascontiguousarray(images)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.ascontiguousarray(images))
+        return torch.from_numpy(images)
 
 
 def on_device(data: ImageData | DeviceData, recipe: Recipe, device: str | torch.device | None) -> DeviceData:

@@ -20,7 +20,7 @@ _AT_ONCE = {"cpu": (250, 2_500_000), "cuda": (1000, 12_500_000)}
 (measured: half as fast with 1000 as with 250)."""
 
 Prepare = Callable[[Tensor], Tensor]
-"""Converts uint8 (N, C, H, W) to the input of a module."""
+"""Converts images as `rows` yields them, (N, C, H, W), to the input of a module."""
 
 
 def evaluate(model: nn.Module, data: DeviceData, shard: Shard = ALONE, prepare: Prepare | None = None) -> float:

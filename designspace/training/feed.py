@@ -37,7 +37,7 @@ class Feed:
     def __init__(self, data: DeviceData, recipe: Recipe, shard: Shard) -> None:
         self._data = data
         height = data.train_images.shape[2]
-        self.augmentation = Augmentation.of(recipe, data.mean, data.std, height)
+        self.augmentation = Augmentation.of(recipe, data.mean, data.std, height, data.train_images.dtype)
         self._train_indices, self.heldout = _split(data, recipe)
         self._count = len(data.train_images) if self._train_indices is None else len(self._train_indices)
         self._batch = min(recipe.batch_size, self._count)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from designspace.data.images import ImageData
+from designspace.data.recipe_fit import check_target
 from designspace.models import AnyNet, cpu
 from designspace.models.drop import set_generator
 from designspace.networks.network import Network
@@ -139,6 +140,7 @@ def train_part(
     checkpoint; only rank 0 writes it. Errors are those of `train`.
     """
     recipe.check_device(images.device.type)
+    check_target(images.name, images.target)
     if isinstance(model, AnyNet):
         _check_fit(model.network, images)
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__

@@ -57,11 +57,14 @@ class MappedArray:
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    channels_last: bool = False
+    """Whether the file has the axes (N, H, W, C) of an array (N, C, H, W)."""
 
     def map(self) -> NDArray[Any]:
         """Map the array into memory, read-only."""
         with reading(self.path):
-            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+            array = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return array.transpose(0, 3, 1, 2) if self.channels_last else array
 
     @staticmethod
     def of(array: NDArray[Any]) -> MappedArray | None:
@@ -81,6 +84,8 @@ class MappedArray:
 def _mapped(array: NDArray[Any], path: Path) -> MappedArray:
     """Return the position of an array in its file, after writing it to ``path`` if it is not in a file yet."""
     mapped = MappedArray.of(array)
+    if mapped is None and array.ndim == 4 and (last := MappedArray.of(array.transpose(0, 2, 3, 1))):
+        return dataclasses.replace(last, channels_last=True)
     if mapped is None:
         np.save(path, array)
         mapped = MappedArray.of(np.load(path, mmap_mode="r"))

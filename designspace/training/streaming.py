@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -20,15 +21,27 @@ def rows(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Gener
     """Yield the rows of each pick, one pick after the other, on a device.
 
     Args:
-        images: uint8, (N, C, H, W), on the device or on the host, where they may be mapped from a file.
+        images: uint8, uint16 or float32, (N, C, H, W), on the device or on the host, where they may be mapped from a
+            file.
         picks: indices, each (n,), on the host.
         device: the device of the rows.
+
+    Yields:
+        Rows of the images' type; of uint16, whose operations torch does not have on all devices, the same values as
+        float32.
     """
-    if images.device == device:
-        for pick in picks:
-            yield images.index_select(0, pick.to(device, non_blocking=True))
-        return
-    yield from _ahead(images, picks, device)
+    is_wide = images.dtype == torch.uint16
+    source = images.view(torch.int16) if is_wide else images
+    read = _on_device if images.device == device else _ahead
+    with closing(read(source, picks, device)) as chosen:
+        for part in chosen:
+            yield (part.to(torch.int32) & 0xFFFF).to(torch.float32) if is_wide else part
+
+
+def _on_device(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Generator[Tensor]:
+    """Yield rows of images that are on the device."""
+    for pick in picks:
+        yield images.index_select(0, pick.to(device, non_blocking=True))
 
 
 def _ahead(images: Tensor, picks: Sequence[Tensor], device: torch.device) -> Generator[Tensor]:

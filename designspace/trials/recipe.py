@@ -23,7 +23,7 @@ class Recipe:
     """Recipe that trains every network of a run. The defaults are the papers' 10-epoch sweep on a small data set.
 
     Args:
-        data: name of the data set.
+        data: name of the data set; or your own function that returns it, as ``package.module:function``.
         train_images: train on this many images, the same for every trial; None for all.
         test_images: measure the error on this many test images, the same for every trial; None for all.
         epochs: number of passes over the training images.
@@ -138,7 +138,8 @@ class Recipe:
         for name in ("train_images", "test_images", "crop_size", "test_size"):
             if getattr(self, name) is not None:
                 whole(f"recipe: {name}", getattr(self, name), 1)
-        text("recipe: data", self.data)
+        if is_import_name(text("recipe: data", self.data)):
+            check_import_name("data", self.data)
         for name in ("trainer", "policy", "precision", "optimiser"):
             if getattr(self, name) is not None:
                 text(f"recipe: {name}", getattr(self, name))
@@ -194,7 +195,7 @@ class Recipe:
     @property
     def imported_options(self) -> dict[str, str]:
         """The options whose values are names of the user's own objects, such as ``recipe.trainer``."""
-        options = {"recipe.trainer": self.trainer}
+        options = {"data": self.data, "recipe.trainer": self.trainer}
         return {option: name for option, name in options.items() if name is not None and is_import_name(name)}
 
     @property

@@ -38,7 +38,7 @@ def error(task: tuple[str, int, tuple[str, ...]]) -> float:
     config = compose("launch", ["run=-", *PLAN, *overrides])
     recipe = ds.Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
     images = data.load(recipe.data, None, recipe.train_images, recipe.test_images)
-    channels, size, classes = data.shape(recipe.data)
+    channels, size, classes = data.shape(recipe.data).fitting
     settings = {"stem": "cifar", "stem_width": 16, "flops": (2e6, 3.5e6)}
     space = ds.space("RegNetX", resolution=size, in_channels=channels, num_classes=classes, **settings)
     network = space.sample(1)[0]

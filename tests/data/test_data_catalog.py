@@ -9,7 +9,7 @@ from designspace.support.errors import InputError
 
 def test_shapes_and_counts_need_no_files(tmp_path):
     assert names(tmp_path) == fetched_names() == ["fashion_mnist", "cifar10", "cifar100"]
-    assert [shape(name) for name in fetched_names()] == [(1, 28, 10), (3, 32, 10), (3, 32, 100)]
+    assert [shape(name).fitting for name in fetched_names()] == [(1, 28, 10), (3, 32, 10), (3, 32, 100)]
     assert [counts(name) for name in fetched_names()] == [(60_000, 10_000), (50_000, 10_000), (50_000, 10_000)]
 
 

@@ -49,7 +49,7 @@ def test_images_are_extracted_by_class(archives, tmp_path):
 def test_packed_imagenet_is_still_tested_on_its_original_images(archives, tmp_path):
     folder = imagenet.extract(archives(), tmp_path / "root")
     pack(find_splits(folder), folder, 8, 1)
-    assert data.shape("imagenet", tmp_path / "root") == (3, 8, 3)
+    assert data.shape("imagenet", tmp_path / "root").fitting == (3, 8, 3)
     images = data.load("imagenet", tmp_path / "root")
     assert np.bincount(images.train_labels).tolist() == [TRAIN] * 3
     assert len(find_images("imagenet", tmp_path / "root").files) == VAL

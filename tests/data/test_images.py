@@ -62,9 +62,12 @@ def test_subset_larger_than_the_data_set_is_refused():
     [
         (
             {"train_images": np.zeros((3, 1, 2, 3))},
-            "train_images must be an array of uint8 with 4 dimensions, not float64",
+            "train_images must be an array of uint8, uint16 or float32 with 4 dimensions, not float64",
         ),
-        ({"test_images": [[1]]}, "test_images must be an array of uint8 with 4 dimensions, not list"),
+        (
+            {"test_images": [[1]]},
+            "test_images must be an array of uint8, uint16 or float32 with 4 dimensions, not list",
+        ),
         ({"train_labels": np.zeros(2, np.int64)}, "train has 3 images and 2 labels"),
         ({"train_labels": np.array([0, 1, 5])}, "train_labels must be 0 to 4, not 0 to 5"),
         (

@@ -19,7 +19,7 @@ def test_mean_std_and_facts_match_the_arrays(packed_root):
     np.testing.assert_allclose(images.mean, pixels.mean((0, 2, 3)), atol=1e-6)
     np.testing.assert_allclose(images.std, pixels.std((0, 2, 3)), atol=1e-6)
     assert data.facts("flowers", packed_root) == (images.mean, images.std, ("rose", "tulip"))
-    assert data.shape("flowers", packed_root) == (3, 16, 2)
+    assert data.shape("flowers", packed_root).fitting == (3, 16, 2)
     assert data.counts("flowers", packed_root) == (150, 20)
     assert data.names(packed_root)[-1] == "flowers"
 

@@ -5,6 +5,7 @@ import os
 import pytest
 from sweep_runs import CPU, RECIPE, SPACE
 
+from designspace.data import DataShape
 from designspace.support.errors import InputError
 from designspace.sweeps.estimate import Costs
 from designspace.sweeps.process import Slot
@@ -40,7 +41,7 @@ def test_memory_limits_the_number_of_workers(monkeypatch, data_root):
 
 def test_memory_mapped_images_are_not_counted_per_worker(monkeypatch):
     costs, recipe = Costs.of(SPACE.sample(4), 160), Recipe(data="large")
-    monkeypatch.setattr("designspace.data.shape", lambda name, root: (3, 160, 1000))
+    monkeypatch.setattr("designspace.data.shape", lambda name, root: DataShape(3, 160, 1000))
     monkeypatch.setattr("designspace.data.counts", lambda name, root: (1_281_167, 50_000))
     assert worker_bytes(costs, recipe, "cpu") < 1e9
     part = worker_bytes(costs, Recipe(data="large", train_images=100_000), "cpu")

@@ -154,7 +154,7 @@ def light(images: Tensor, amounts: Tensor) -> Tensor:
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Normalise values to mean 0 and standard deviation 1: (N, C, H, W) of any type -> float32, channels last.
 
-    ``mean`` and ``std`` are (C, 1, 1) in the images' units, 0 to 255.
+    ``mean`` and ``std`` are (C, 1, 1) in the images' units, 0 to 255 for bytes.
     """
     if images.shape[1] == 1:  # both layouts are the same in memory, but the strides must say channels last
         pixels = images.to(torch.float32, copy=True, memory_format=torch.channels_last)

@@ -24,11 +24,16 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
     return both.index_select(0, indices + chosen * len(images))
 
 
-def pad_crop(images: Tensor, padding: int, corners: Tensor, size: tuple[int, int]) -> Tensor:
+def pad_crop(
+    images: Tensor, padding: int, corners: Tensor, size: tuple[int, int], fill: Tensor | None = None
+) -> Tensor:
     """Pad every side with 0 and crop windows: (N, C, H, W) of any type -> (N, C, *size).
 
-    ``corners`` are the upper left corners of the windows in the padded images, int64 (N, 2): rows, columns.
+    ``corners`` are the upper left corners of the windows in the padded images, int64 (N, 2): rows, columns. Images are
+    padded with ``fill``, (C, 1, 1), instead of 0 if it is given; they are float32 then.
     """
+    if padding and fill is not None:
+        return pad_crop(images - fill, padding, corners, size).add_(fill)
     padded = functional.pad(images, (padding,) * 4) if padding else images
     windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # a view: (N, C, rows, columns, *size)
     rows, columns = corners.unbind(1)
@@ -75,9 +80,10 @@ def first_fit(areas: Tensor, ratios: Tensor, positions: Tensor, height: int, wid
 
 
 def resample(images: Tensor, boxes: Boxes, size: int) -> Tensor:
-    """Resize a rectangle of each image to size x size pixels: uint8 (N, C, H, W) -> uint8 (N, C, size, size).
+    """Resize a rectangle of each image to size x size pixels: (N, C, H, W) -> (N, C, size, size), uint8 or float32.
 
-    Bilinear with antialiasing, equal to torchvision's ``resize(antialias=True)`` and Pillow up to rounding. Each image
+    Bilinear with antialiasing, equal to torchvision's ``resize(antialias=True)`` and Pillow up to rounding. Bytes are
+    rounded to bytes. Each image
     is multiplied by a matrix of weights for its rows and one for its columns.
     """
     count, channels, height, width = images.shape
@@ -85,7 +91,8 @@ def resample(images: Tensor, boxes: Boxes, size: int) -> Tensor:
     columns = _weights(boxes.left, boxes.width, width, size)
     pixels = images.to(torch.float32).reshape(count, channels * height, width)
     pixels = torch.bmm(pixels, columns.transpose(1, 2)).view(count, channels, height, size)
-    return (rows.unsqueeze(1) @ pixels).round_().to(torch.uint8)
+    resized = rows.unsqueeze(1) @ pixels
+    return resized.round_().to(torch.uint8) if images.dtype == torch.uint8 else resized
 
 
 def _weights(start: Tensor, length: Tensor, pixels: int, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The augmentation of a recipe: training and test images from bytes, and mixed batches."""
+"""The augmentation of a recipe: training and test images as networks take them, and mixed batches."""
 
 from __future__ import annotations
 
@@ -35,22 +35,27 @@ class Augmentation:
     """Height and width of the test images; None keeps their size."""
     mixup: float
     """Alpha of the distribution of weights; 0 for no mixup."""
+    dtype: torch.dtype = torch.uint8
+    """Type of the images that it takes: uint8, or float32 for others (see `designspace.training.streaming.rows`)."""
 
     @staticmethod
-    def of(recipe: Recipe, mean: Tensor, std: Tensor, size: int) -> Augmentation:
+    def of(recipe: Recipe, mean: Tensor, std: Tensor, size: int, dtype: torch.dtype = torch.uint8) -> Augmentation:
         """Return the augmentation of a recipe.
 
         Args:
             recipe: the kinds and strengths of augmentation.
-            mean: mean of each channel in the images' units, 0 to 255. float32 (C, 1, 1), on the images' device.
+            mean: mean of each channel in the images' units, 0 to 255 for bytes. float32 (C, 1, 1), on the images'
+                device.
             std: standard deviation of each channel, likewise.
             size: height and width of the images in memory, in pixels.
+            dtype: type of the images in memory: uint8, uint16 or float32. Padding of float32 has the value of the mean,
+                because 0 may be far from all values.
 
         Raises:
             InputError: the recipe is inconsistent or does not fit the images: two kinds of crops, a crop larger than
                 the padded images, or colour operations for images without colours.
         """
-        check_augmentation(recipe, len(mean), size)
+        check_augmentation(recipe, len(mean), size, str(dtype).removeprefix("torch."))
         normalise = transforms.Normalise(mean, std)
         chain: list[transforms.Transform] = []
         if recipe.flip:
@@ -58,7 +63,9 @@ class Augmentation:
         if recipe.crop_area < 1:
             chain.append(transforms.ResizedCrop(recipe.crop_area, recipe.crop_size or size))
         elif recipe.crop_padding or recipe.crop_size:
-            chain.append(transforms.PadCrop(recipe.crop_padding, recipe.crop_size))
+            chain.append(
+                transforms.PadCrop(recipe.crop_padding, recipe.crop_size, mean if dtype == torch.float32 else None)
+            )
         if recipe.policy == "autoaugment":
             chain.append(transforms.AutoAugment())
         elif recipe.policy == "randaugment":
@@ -70,16 +77,17 @@ class Augmentation:
         chain.append(normalise)
         if recipe.erasing:
             chain.append(transforms.Erasing(recipe.erasing))
-        return Augmentation(tuple(chain), normalise, recipe.test_size or recipe.crop_size, recipe.mixup)
+        taken = torch.uint8 if dtype == torch.uint8 else torch.float32
+        return Augmentation(tuple(chain), normalise, recipe.test_size or recipe.crop_size, recipe.mixup, taken)
 
     def train(self, images: Tensor, generator: torch.Generator, part: slice = _ALL) -> Tensor:
-        """Augment and normalise training images: uint8 (N, C, H, W) -> float32 (n, C, S, S), channels last.
+        """Augment and normalise training images: (N, C, H, W) -> float32 (n, C, S, S), channels last.
 
         ``part`` selects n images of the batch to return; random values are drawn for the whole batch of N. S is the
         recipe's ``crop_size``; without one, images keep their size.
 
         Raises:
-            InputError: the images are not bytes, or do not have the channels that the augmentation is for.
+            InputError: the images are not of type `dtype`, or do not have the channels that the augmentation is for.
         """
         self._check_images(images)
         height, width = images.shape[2:]
@@ -102,13 +110,13 @@ class Augmentation:
         return _in_slices(augment, images, height * width)
 
     def test(self, images: Tensor) -> Tensor:
-        """Normalise test images: uint8 (N, C, H, W) -> float32 (N, C, T, T), channels last.
+        """Normalise test images: (N, C, H, W) -> float32 (N, C, T, T), channels last.
 
         T is the recipe's ``test_size``, or else its ``crop_size``: the centre is taken, and scaled up if images are
         smaller. Without either, images keep their size.
 
         Raises:
-            InputError: the images are not bytes, or do not have the channels that the augmentation is for.
+            InputError: the images are not of type `dtype`, or do not have the channels that the augmentation is for.
         """
         self._check_images(images)
         side = min(images.shape[2:])
@@ -144,9 +152,10 @@ class Augmentation:
 
     def _check_images(self, images: Tensor) -> None:
         channels = len(self.normalise.mean)
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != channels:
+        if images.dtype != self.dtype or images.dim() != 4 or images.shape[1] != channels:
+            taken = "bytes" if self.dtype == torch.uint8 else "float32"
             raise InputError(
-                f"the augmentation is for bytes of shape (N, {channels}, H, W), not for "
+                f"the augmentation is for {taken} of shape (N, {channels}, H, W), not for "
                 f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
             )
 

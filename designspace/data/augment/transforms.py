@@ -47,13 +47,15 @@ class Flip(Transform):
         return geometry.flip(images, *drawn)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PadCrop(Transform):
-    """Random crop of the image padded with zeros."""
+    """Random crop of the image padded with zeros, or with other values."""
 
     padding: int
     size: int | None
     """Height and width of the crop; None for the image's size."""
+    fill: Tensor | None = None
+    """Value of the padding in each channel, (C, 1, 1); None for 0."""
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw the upper left corners of the crops: rows and columns."""
@@ -65,7 +67,7 @@ class PadCrop(Transform):
 
     def apply(self, images: Tensor, *drawn: Tensor) -> Tensor:
         """Pad and crop the images."""
-        return geometry.pad_crop(images, self.padding, drawn[0], self.size_after(*images.shape[2:]))
+        return geometry.pad_crop(images, self.padding, drawn[0], self.size_after(*images.shape[2:]), self.fill)
 
     def size_after(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of the crop."""
