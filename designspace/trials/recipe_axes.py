@@ -160,7 +160,7 @@ class RecipeAxis:
         'drawn log-uniformly from 0.01 to 1'
         """
         if self.kind == "choice":
-            return f"drawn from {' and '.join(map(typed, self.values))}"
+            return f"drawn from {typed(list(self.values))}"
         step = "" if self.step is None else f" in steps of {self.step:g}"
         manner = "log-uniformly" if self.kind == "log_uniform" else "uniformly"
         return f"drawn {manner} from {self.low:g} to {self.high:g}{step}"
@@ -191,8 +191,8 @@ class RecipeAxes:
                 raise InputError(f"recipe: unknown option {name!r}; {suggest(name, known)}")
             if name not in FIELDS:
                 raise InputError(
-                    f"recipe.{name} cannot be drawn for each network, as {shown(dict(value))} asks, because all trials "
-                    f"of a run share it; give one value, or draw one of: {', '.join(FIELDS)}"
+                    f"recipe.{name} must be one value, not {typed(value)[:200]}, because all trials of a run share it; "
+                    f"fields that can be drawn for each network: {', '.join(FIELDS)}"
                 )
         if len(given) > MAX_AXES:
             raise InputError(f"recipe: at most {MAX_AXES} fields can be drawn, not {len(given)}: {', '.join(given)}")
