@@ -105,10 +105,16 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
     else:
         gathered = gathered or folder.gather()
         num_classes, table, histories = gathered.num_classes, _frame(gathered), gathered.histories
-    columns: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
-    if (plan := folder.plan()) is not None:
-        columns |= recipe_columns(plan.recipe.to_dict())
-    return Source(folder.name, table.assign(**columns), num_classes, histories)
+    trials = table["trial" if "trial" in table.columns else "id"]
+    columns: dict[str, Any] = {"trial": trials, "run": folder.name}
+    if (plan := folder.plan()) is None:
+        return Source(folder.name, table.assign(**columns), num_classes, histories)
+    columns |= recipe_columns(plan.recipe.to_dict())
+    drawn = plan.axes.by_field
+    if drawn:
+        settings = [recipe_columns(plan.recipe_of(key).to_dict()) for key in trials]
+        columns |= {name: [values[name] for values in settings] for name in map(RECIPE_COLUMNS.__getitem__, drawn)}
+    return Source(folder.name, table.assign(**columns), num_classes, histories, drawn=drawn)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
@@ -149,9 +155,13 @@ def merge(sources: Sequence[Source]) -> Source:
         notes += more_notes
         histories = histories_of(table, histories)
     training = recipe_values(table)
-    return Source(
-        name, _drop_shared_settings(table), sources[0].num_classes, histories, tuple(notes), training=training
-    )
+    drawn = {
+        field: axis
+        for field, axis in sources[0].drawn.items()
+        if all(source.drawn.get(field) == axis for source in sources)
+    }
+    table, num_classes = _drop_shared_settings(table), sources[0].num_classes
+    return Source(name, table, num_classes, histories, tuple(notes), training=training, drawn=drawn)
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:
