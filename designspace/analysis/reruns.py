@@ -108,8 +108,12 @@ class Reruns(Outlined):
         """Return the columns id, seed and error."""
         return self.errors
 
-    def sentence(self, level: float = 0.05) -> str:
+    def sentence(self, level: float = 0.05, cause: str = "the networks") -> str:
         """Return, as text, the noise of training, the spread of the networks and the variance that is due to them.
+
+        Args:
+            level: one minus the confidence of the intervals.
+            cause: what differs between networks.
 
         Raises:
             InputError: as `intervals`.
@@ -121,7 +125,7 @@ class Reruns(Outlined):
         return (
             f"errors vary by {self.noise:.2f} points ({noise}) between seeds and by {self.between:.2f} ({between}) "
             f"between networks (standard deviations): {part} ({low} to {high}) of the variance of single trainings is "
-            f"due to the networks ({trainings})."
+            f"due to {cause} ({trainings})."
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.best_values import best_values
+from designspace.analysis.columns import is_number
 from designspace.analysis.comparison import Comparison
 from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Results
@@ -117,7 +118,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def best_table(results: Results, count: int = BEST) -> Table:
-    """Return the best networks of one run, as `Results.best` ranks them, with their stages.
+    """Return the best networks of one run, as `Results.best` ranks them, with their stages and drawn settings.
 
     The error of a network that was trained several times is the mean of the trainings that rank it.
     """
@@ -136,6 +137,7 @@ def best_table(results: Results, count: int = BEST) -> Table:
             "ratios b",
             "group widths g",
             "radix",
+            *results.drawn,
         ),
         *("flops", "params", "activations", "training"),
     )
@@ -146,7 +148,8 @@ def best_table(results: Results, count: int = BEST) -> Table:
         error_columns = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
         means = [_error(row["mean_error"]), f"{row['trainings']}"] if has_means else []
         errors = [*means, *(_error(row[column]) for column in error_columns)]
-        rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
+        settings = (f"{row[name]:g}" if is_number(name) else str(row[name]) for name in results.drawn)
+        rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *settings, *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
 
 
