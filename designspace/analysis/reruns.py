@@ -88,7 +88,7 @@ class Reruns(Outlined):
             scaled = [ratio / float(fdtri(above, within, 1 - tail)) for tail in tails]
             reliability = [max(0.0, (value - 1) / (value + squares.effective - 1)) for value in scaled]
             variances = [
-                squares.between * above / float(chdtri(above, tail)) * max(0.0, 1 - 1 / value) / squares.effective
+                squares.between * above / float(chdtri(above, tail)) * (1 - 1 / max(1.0, value)) / squares.effective
                 for value, tail in zip(scaled, tails, strict=True)
             ]
         between = [math.sqrt(variance) for variance in variances]

@@ -27,6 +27,8 @@ from designspace.trials.recipe_axes import RecipeAxis
 
 MIN_FREEDOM = 10
 """Minimum number of networks in addition to the numbers that are fitted."""
+_MAX_NONCENTRALITY = 1e6
+"""Largest noncentrality of an F distribution that is computed; beyond it, everything is explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +176,29 @@ def _interval(unexplained: float, fitted: int, freedom: int, level: float) -> In
         freedom: degrees of freedom of the residuals.
         level: one minus the confidence.
     """
-    from scipy.special import fdtr, ncfdtrinc
+    from scipy.optimize import brentq
+    from scipy.special import ncfdtr
 
-    if not unexplained:
-        return Interval(1.0, 1.0)
-    ratio = (1 - unexplained) / fitted / (unexplained / freedom)
+    ratio = (1 - unexplained) / fitted / max(unexplained / freedom, 1 / _MAX_NONCENTRALITY)
     n = freedom + fitted + 1
-    ends = []
-    for probability in (1 - level / 2, level / 2):
-        noncentrality = (
-            float(ncfdtrinc(fitted, freedom, probability, ratio)) if fdtr(fitted, freedom, ratio) > probability else 0.0
-        )
-        ends.append(noncentrality / (noncentrality + n))
-    return Interval(*ends)
+
+    def end(probability: float) -> float:
+        """Return the fraction at which a ratio up to the observed one has a probability."""
+
+        def excess(noncentrality: float) -> float:
+            return float(ncfdtr(fitted, freedom, noncentrality, ratio)) - probability
+
+        if excess(0.0) <= 0:
+            return 0.0
+        high = 1.0 + fitted * ratio  # doubled only as far as needed, since `ncfdtr` is NaN in the far tail
+        while excess(high) > 0:
+            high *= 2
+            if high > _MAX_NONCENTRALITY:
+                return 1.0
+        noncentrality = float(brentq(excess, 0.0, high))  # `ncfdtrinc` ends at 1e4
+        return noncentrality / (noncentrality + n)
+
+    return Interval(end(1 - level / 2), end(level / 2))
 
 
 def _shares(results: Results, explained: float, column: ErrorColumn) -> tuple[int, VarianceShares | None]:
