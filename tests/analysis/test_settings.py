@@ -124,6 +124,19 @@ def test_a_choice_of_texts_explains_the_difference_of_its_values():
     assert len([line for line in setting_sentences(both) if "best networks have" in line]) == 1
 
 
+def test_networks_that_diverged_are_left_out():
+    results, _ = simulated(5)
+    rates = results.table["lr"]
+    failed = results.table.assign(status=results.table["status"].where(rates < 0.6, "failed"))
+    failed = failed.assign(reason=np.where(rates < 0.6, "", "diverged"))
+    failed.loc[rates >= 0.6, ["final_error", "best_error"]] = np.nan
+    with_failures = dataclasses.replace(results, table=failed)
+    effects, expected = setting_effects(with_failures), setting_effects(results.where("lr < 0.6"))
+    assert (effects.explained, effects.interval) == (expected.explained, expected.interval)
+    assert effects.failed == int((rates >= 0.6).sum()) > 0
+    assert f"errors of {effects.networks} networks (without {effects.failed} that failed)" in effects.sentence()
+
+
 def test_an_exact_effect_explains_everything():
     rates = rates_of(20)
     effects = setting_effects(drawn(best_at(rates), rates))
