@@ -235,6 +235,8 @@ class RecipeAxes:
         Raises:
             InputError: one of them is not.
         """
+        if not self:  # the recipe has checked itself
+            return
         with _naming(self):
             for _ in self.samples(recipe):
                 pass

@@ -273,6 +273,22 @@ def test_runs_are_read_with_their_axes(tmp_path):
     assert table["flip"].tolist() == [a.plan().recipe_of(key).flip for key in table["trial"]]
 
 
+def test_a_run_of_one_network_has_its_settings(tmp_path):
+    policy = {"kind": "choice", "values": [None]}
+    mixup = {"kind": "uniform", "low": 0, "high": 0.5}
+    run = run_on_disk(tmp_path / "r", trials=1, mixup=mixup, policy=policy, flip={"kind": "choice", "values": [True]})
+    results = Results.read(run)
+    drawn_mixup = run.plan().recipe_of(run.ids()[0]).mixup
+    assert results.table["mixup"].tolist() == 2 * [drawn_mixup]
+    table = best_table(results)
+    start = table.header.index("radix") + 1
+    assert table.header[start : start + 3] == ("flip", "policy", "mixup")
+    assert table.rows[0][start : start + 3] == ("true", "null", f"{drawn_mixup:g}")
+    assert same_training(results, results).holds
+    (sentence,) = setting_sentences(results)
+    assert sentence.startswith(f"r: the best networks have mixup {drawn_mixup:.3g} (")
+
+
 def test_the_origin_says_how_settings_were_drawn(tmp_path):
     run = run_on_disk(
         tmp_path / "r",
