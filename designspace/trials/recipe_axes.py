@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from designspace.spaces import axes
-from designspace.support.checks import mapping, number
+from designspace.support.checks import mapping, number, plain
 from designspace.support.errors import InputError, suggest
 from designspace.support.text import shown
 from designspace.trials.recipe import Recipe
@@ -40,7 +40,9 @@ WHOLE_FIELDS = ("batch_size", "crop_padding", "randaugment_ops", "frozen_stages"
 DIGITS = 6
 """Significant digits of a number that is drawn from an axis without a step."""
 MAX_AXES = 8
+"""Most fields that can be drawn, since all combinations of their ends are checked."""
 MAX_CHOICES = 100
+"""Most values of a choice."""
 
 _KEYS = {"log_uniform": ("low", "high", "step"), "uniform": ("low", "high", "step"), "choice": ("values",)}
 """Kind of axis -> keys of its description; only the step is optional."""
@@ -274,7 +276,7 @@ def _choices(name: str, values: Any) -> tuple[Any, ...]:
     """
     if not isinstance(values, list | tuple) or not 0 < len(values) <= MAX_CHOICES:
         raise InputError(f"{name}: values must be a list of 1 to {MAX_CHOICES} values, not {shown(values)}")
-    return tuple(values)
+    return tuple(map(plain, values))
 
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:

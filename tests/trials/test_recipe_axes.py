@@ -192,6 +192,8 @@ def test_axes_at_the_edge_of_what_is_allowed_are_accepted():
     plan_of(momentum={"kind": "choice", "values": [0.9, 0]}, nesterov=False)
     plan_of(momentum={"kind": "choice", "values": [0.9, 0]}, optimiser="adamw")
     plan_of(lr={"kind": "uniform", "low": 0, "high": 0})
+    numpy = plan_of(lr={"kind": "choice", "values": [np.float64(0.1), np.float32(0.5)]})
+    assert {type(value) for value in numpy.axes.by_field["lr"].values} == {float}
     sizes = RecipeAxes({"batch_size": RecipeAxis("choice", values=(36, 33, 32))})
     with pytest.raises(InputError, match="batch_size 32 is not divisible by devices 3"):
         Plan(Recipe(devices=3, batch_size=36), 0, axes=sizes)
