@@ -150,7 +150,7 @@ def _facts_of_plan(plan: Plan, side: str) -> dict[str, str]:
     return facts if len(plan.seeds) == 1 else {**facts, "seed": f"{plan.seeds[0]} to {plan.seeds[-1]}"}
 
 
-def _facts_of_recipe(recipe: Recipe, seed: int, side: str, drawn: Collection[str]) -> dict[str, str]:
+def _facts_of_recipe(recipe: Recipe, seed: int, side: str, drawn: Collection[str] = ()) -> dict[str, str]:
     """Return the facts in a recipe.
 
     Args:
