@@ -20,11 +20,11 @@ from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
 from designspace.sweeps.launch import check_fit
-from designspace.sweeps.preflight import check_launch, check_training
+from designspace.sweeps.preflight import check_launch, check_population
 from designspace.trials.data_note import write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
-from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import RecipeAxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,10 @@ def run(options: Options) -> None:
     listed = (catalog.space(space_name, **settings) for space_name in options.spaces)
     spaces = list({space.name: space for space in listed}.values())  # a space that is listed twice is one run
     devices = options.launcher.gpus_per_trial or options.recipe["devices"]
-    full_recipe = Recipe.from_dict({**options.recipe, "data": name, "devices": devices})
-    recipe, note = with_available_images(full_recipe, DataSource(name, root), options)
+    fields = {**options.recipe, "data": name, "devices": devices}
+    axes = RecipeAxes.from_fields(fields)
+    recipe, note = with_available_images(axes.recipe(fields), DataSource(name, root), options)
+    plan = Plan(recipe, options.seed, axes=axes)
     for space in spaces:
         check_fit(space.template, recipe, root)
     origin, launcher = options.provenance(), options.launcher.make(options, root)
@@ -60,13 +62,13 @@ def run(options: Options) -> None:
         for folder, space in zip(folders, spaces, strict=True)
     ]
     for population in populations:
-        check_training(recipe, population.space.network_columns(population.columns), root)
+        check_population(plan, population, root)
     for folder in folders:
         check_unchanged(folder, DataSource(name, root))
     for folder, population in zip(folders, populations, strict=True):
         folder.create(population, origin)
         write_note(folder.path, note_of(name, options.data.root))
-    plans = {folder: with_seeds(folder, Plan(recipe, options.seed), options.seeds) for folder in folders}
+    plans = {folder: with_seeds(folder, plan, options.seeds) for folder in folders}
     forecast = check_launch(plans, launcher)
     for line in filter(None, (note, shared_seed_note(populations), *forecast.notes)):
         print(line)

@@ -72,7 +72,7 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
     """
     if launcher.slurm is None:
         for folder, plan in plans.items():
-            folder.write_plan(plan.recipe, plan.seed, plan.repeats)
+            folder.write_plan(plan.recipe, plan.seed, plan.repeats, plan.axes)
         recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
             print_unfinished(launcher.run_local(list(plans), recipe, show, print, only))

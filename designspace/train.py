@@ -30,6 +30,7 @@ from designspace.training.failures import Interrupted
 from designspace.training.ranks import OtherRankFailed
 from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import RecipeAxes, typed
 from designspace.trials.training_folder import TrainingFolder
 from designspace.trials.trial import Trial, TrialResult
 
@@ -68,6 +69,7 @@ class Options(TrainingOptions):
 def run(options: Options) -> None:
     """Train in this process, as one of torchrun's processes, or on SLURM, and print the result."""
     ranks = torchrun.from_environment(os.environ)
+    _check_nothing_is_drawn(options)
     recipe = Recipe.from_dict({**options.recipe, "data": options.data.name or ""})
     devices = _on_ranks(recipe, options).devices  # raises errors before this process waits for others
     if options.dry_run or options.launcher.name == "slurm":
@@ -192,6 +194,15 @@ def _source(options: Options) -> DataSource:
         name = options.data.name if options.is_given("data", "data.name") else None
         return data_of(RunFolder(options.run), name, options.data.root)
     return DataSource(options.data.known_name, options.data.root or data.default_root())
+
+
+def _check_nothing_is_drawn(options: Options) -> None:
+    """Raise if a field of the recipe is an axis, since there is only one network."""
+    for name, axis in RecipeAxes.from_fields(options.recipe).by_field.items():
+        raise InputError(
+            f"recipe.{name}={axis.typed()} draws a value for each network of a run, in designspace.launch; train takes "
+            f"one value, such as recipe.{name}={typed(getattr(Recipe(), name))}"
+        )
 
 
 def _on_ranks(recipe: Recipe, options: Options) -> Recipe:

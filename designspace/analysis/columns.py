@@ -32,11 +32,12 @@ ALWAYS_SHOWN = ("lr", "weight_decay", "batch_size")
 
 WHOLE_COLUMN = re.compile(
     r"[dwg][1-9]\d*|radix|flops|params|activations|draws|seed|epochs|depth|repeats"
-    r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices"
+    r"|batch_size|recipe_epochs|train_images|test_images|crop_padding|devices|randaugment_ops|frozen_stages"
 )
 REAL_COLUMN = re.compile(
     r"b[1-9]\d*|w_[0am]|(final|best)_error(_ema)?|heldout_error|train_s|memory_bytes"
-    r"|lr|weight_decay|momentum|warmup_epochs|label_smoothing"
+    r"|lr|weight_decay|momentum|warmup_epochs|label_smoothing|crop_area|colour_jitter|lighting|randaugment_magnitude"
+    r"|erasing|mixup|dropout|drop_path|drop_block|ema_decay|layer_decay|beta2"
 )
 
 _STAGE = re.compile(r"[dwbg][1-9]\d*")

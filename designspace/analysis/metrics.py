@@ -16,8 +16,8 @@ from designspace.support.display import Outlined
 from designspace.support.errors import unknown
 
 Scale = Literal["linear", "log"]
-Kind = Literal["parameter", "complexity", "cost", "error"]
-KINDS: tuple[Kind, ...] = ("parameter", "complexity", "cost", "error")
+Kind = Literal["parameter", "setting", "complexity", "cost", "error"]
+KINDS: tuple[Kind, ...] = ("parameter", "setting", "complexity", "cost", "error")
 Column = NDArray[np.float64]
 
 
@@ -38,7 +38,8 @@ class Metric:
     whole: bool = False
     """Whether values are whole numbers."""
     kind: Kind = "parameter"
-    """``parameter`` of the network, ``complexity`` in closed form, measured ``cost``, or ``error``."""
+    """``parameter`` of the network, ``setting`` of the recipe, ``complexity`` in closed form, measured ``cost``, or
+    ``error``."""
 
     @property
     def axis_label(self) -> str:
@@ -70,7 +71,30 @@ _NAMED = (
     Metric("best_error", "best_error", "least error of all epochs", "top-1, %", kind="error"),
     Metric("heldout_error", "heldout_error", "error on held-out images", "top-1, %", kind="error"),
 )
-METRICS = {metric.name: metric for metric in _NAMED}
+_SETTINGS = (
+    Metric("lr", "lr", "learning rate", scale="log", kind="setting"),
+    Metric("weight_decay", "weight_decay", "weight decay", scale="log", kind="setting"),
+    Metric("batch_size", "batch_size", "batch size", "images", "log", whole=True, kind="setting"),
+    Metric("momentum", "momentum", "momentum", kind="setting"),
+    Metric("beta2", "beta2", "second beta of AdamW", kind="setting"),
+    Metric("warmup_epochs", "warmup_epochs", "warm-up", "epochs", kind="setting"),
+    Metric("label_smoothing", "label_smoothing", "label smoothing", kind="setting"),
+    Metric("crop_padding", "crop_padding", "padding of crops", "pixels", whole=True, kind="setting"),
+    Metric("crop_area", "crop_area", "least area of crops", kind="setting"),
+    Metric("colour_jitter", "colour_jitter", "colour jitter", kind="setting"),
+    Metric("lighting", "lighting", "lighting noise", kind="setting"),
+    Metric("randaugment_ops", "randaugment_ops", "RandAugment operations", whole=True, kind="setting"),
+    Metric("randaugment_magnitude", "randaugment_magnitude", "RandAugment magnitude", kind="setting"),
+    Metric("erasing", "erasing", "random erasing", kind="setting"),
+    Metric("mixup", "mixup", "mixup alpha", kind="setting"),
+    Metric("dropout", "dropout", "dropout", kind="setting"),
+    Metric("drop_path", "drop_path", "stochastic depth", kind="setting"),
+    Metric("drop_block", "drop_block", "DropBlock", kind="setting"),
+    Metric("ema_decay", "ema_decay", "decay of averaged weights", kind="setting"),
+    Metric("layer_decay", "layer_decay", "decay of rates over stages", kind="setting"),
+    Metric("frozen_stages", "frozen_stages", "frozen parts", whole=True, kind="setting"),
+)
+METRICS = {metric.name: metric for metric in (*_NAMED, *_SETTINGS)}
 """Metrics that do not belong to one stage; `metric` also returns those of stages (``d1``, ``w1``, ``b1``, ``g1``)."""
 
 _ALIASES = {"depth": "d", "error": "final_error", "acts": "activations", "memory": "memory_bytes", "time": "train_s"}
@@ -156,7 +180,7 @@ def _own_metric(results: Results, name: str) -> Metric:
 _NOT_OWN = frozenset({"id", "trial", "run", "fresh", "depth", "w_0", "w_a", "w_m", "radix", "stem_width", "avd_first"})
 
 
-def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "complexity")) -> tuple[Metric, ...]:
+def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "setting", "complexity")) -> tuple[Metric, ...]:
     """Return the metrics that vary in a population, without duplicates.
 
     If all stages share their bottleneck ratio or group width, it is one metric (``b``, ``g``) instead of one per stage.
@@ -173,21 +197,29 @@ def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "complexi
 
 
 def parameters_of(results: Results) -> tuple[Metric, ...]:
-    """Return the parameters that distinguish the networks of a population: its degrees of freedom that vary.
+    """Return the parameters that distinguish the trials of a population: its degrees of freedom that vary.
 
     For RegNets, these are d, w_0, w_a, w_m, b and g ("Designing Network Design Spaces", section 3.3); for AnyNets,
     depth and width of each stage, with b and g per stage or shared; and for both the radix and the block's own
-    parameters. Parameters that follow from others, such as the depth of all stages together, are not included.
+    parameters. Parameters that follow from others, such as the depth of all stages together, are not included. Settings
+    of the recipe follow, if they vary.
     """
+    settings = metrics_of(results, ["setting"])
     shared = {"b", "g", "radix"}
     shared |= set(own_columns(results))
     regnet = {"w_0", "w_a", "w_m"}
     if regnet <= set(results.table.columns):
-        return tuple(
-            parameter for parameter in metrics_of(results, ["parameter"]) if parameter.name in {"d"} | regnet | shared
+        return (
+            tuple(
+                parameter
+                for parameter in metrics_of(results, ["parameter"])
+                if parameter.name in {"d"} | regnet | shared
+            )
+            + settings
         )
     stages = {f"{letter}{stage}" for letter in "dwbg" for stage in _stage_numbers(results)}
-    return tuple(parameter for parameter in metrics_of(results, ["parameter"]) if parameter.name in stages | shared)
+    parameters = metrics_of(results, ["parameter"])
+    return tuple(parameter for parameter in parameters if parameter.name in stages | shared) + settings
 
 
 def counted_errors(results: Results, column: ErrorColumn = "final_error") -> tuple[NDArray[np.int64], Column]:

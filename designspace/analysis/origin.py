@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _MAX_LISTED = 5
 _TRAINING_FACTS = (
     *("data set", "training images", "test images", "held-out images", "resolution", "epochs", "batch size"),
     *("learning rate", "weight decay", "momentum", "augmentation", "other settings", "training function"),
+    "drawn for each network",
 )
 """Facts in which runs must agree for their errors to be comparable."""
 _TABLE_FACTS = {
@@ -37,11 +39,14 @@ _TABLE_FACTS = {
     "seed": "seed",
 }
 """Columns of a table of results that hold facts about the training, used if there is no recipe."""
+_AUGMENTATION = (
+    *("flip", "crop_padding", "crop_area", "colour_jitter", "lighting", "policy", "randaugment_ops"),
+    *("randaugment_magnitude", "erasing", "mixup"),
+)
 _FIELDS_WITH_FACTS = {
     *("data", "train_images", "test_images", "heldout_images", "crop_size", "test_size", "epochs", "warmup_epochs"),
     *("batch_size", "lr", "momentum", "nesterov", "weight_decay", "trainer"),
-    *("flip", "crop_padding", "crop_area", "colour_jitter", "lighting", "policy", "randaugment_ops"),
-    *("randaugment_magnitude", "erasing", "mixup"),
+    *_AUGMENTATION,
 }
 """Fields of a recipe with a fact of their own; others are in ``other settings`` unless they have the default value."""
 
@@ -134,12 +139,26 @@ def literal(text: str) -> str:
 
 def _facts_of_plan(plan: Plan, side: str) -> dict[str, str]:
     """Return the facts in a plan; ``side`` is the size of the networks' images."""
-    facts = _facts_of_recipe(plan.recipe, plan.seed, side)
+    drawn = {name: axis.describe() for name, axis in plan.axes.by_field.items()}
+    defaults = {name: value for name, value in Recipe().to_dict().items() if name in drawn and name in _AUGMENTATION}
+    facts = _facts_of_recipe(dataclasses.replace(plan.recipe, **defaults), plan.seed, side, drawn)
+    for name in ("batch_size", "lr", "weight_decay", "momentum"):
+        if name in drawn:
+            facts[_TABLE_FACTS.get(name, name)] = drawn.pop(name)
+    if drawn:
+        facts["drawn for each network"] = "; ".join(f"{name} {how}" for name, how in drawn.items())
     return facts if len(plan.seeds) == 1 else {**facts, "seed": f"{plan.seeds[0]} to {plan.seeds[-1]}"}
 
 
-def _facts_of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
-    """Return the facts in a recipe; ``side`` is the size of the networks' images."""
+def _facts_of_recipe(recipe: Recipe, seed: int, side: str, drawn: Collection[str] = ()) -> dict[str, str]:
+    """Return the facts in a recipe.
+
+    Args:
+        recipe: the recipe.
+        seed: the first seed.
+        side: the size of the networks' images, as text.
+        drawn: fields that are drawn for each network; they are no ``other settings``.
+    """
     sizes = [side] if side else []
     for name, size in (("trained on crops of", recipe.crop_size), ("tested on", recipe.test_size)):
         sizes += [f"{name} {size} x {size}"] if size else []
@@ -161,7 +180,7 @@ def _facts_of_recipe(recipe: Recipe, seed: int, side: str) -> dict[str, str]:
     others = [
         f"{name} {str(value).lower()}"
         for name, value in recipe.to_dict().items()
-        if name not in _FIELDS_WITH_FACTS and value != defaults[name]
+        if name not in _FIELDS_WITH_FACTS and name not in drawn and value != defaults[name]
     ]
     if others:
         facts["other settings"] = ", ".join(others)

@@ -5,7 +5,7 @@ The values are not checked here; `Results.from_table` does that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,16 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
     else:
         gathered = gathered or folder.gather()
         num_classes, table, histories = gathered.num_classes, _frame(gathered), gathered.histories
-    columns: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
-    if (plan := folder.plan()) is not None:
-        columns |= recipe_columns(plan.recipe.to_dict())
-    return Source(folder.name, table.assign(**columns), num_classes, histories)
+    trials = table["trial" if "trial" in table.columns else "id"]
+    columns: dict[str, Any] = {"trial": trials, "run": folder.name}
+    if (plan := folder.plan()) is None:
+        return Source(folder.name, table.assign(**columns), num_classes, histories)
+    columns |= recipe_columns(plan.recipe.to_dict())
+    drawn = plan.axes.by_field
+    if drawn:
+        settings = [recipe_columns(plan.recipe_of(key).to_dict()) for key in trials]
+        columns |= {name: [values[name] for values in settings] for name in map(RECIPE_COLUMNS.__getitem__, drawn)}
+    return Source(folder.name, table.assign(**columns), num_classes, histories, drawn=drawn)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
@@ -140,18 +146,23 @@ def merge(sources: Sequence[Source]) -> Source:
         listed = ", ".join(f"{name} {number}" for name, number in classes.items())
         raise InputError(f"runs with different numbers of classes cannot be merged ({listed}); compare them separately")
     notes = [note for source in sources for note in source.notes]
+    drawn_anywhere = {RECIPE_COLUMNS[field] for source in sources for field in source.drawn}
     if len(sources) == 1:
         table, histories = sources[0].table, dict(sources[0].histories)
         name = sources[0].name
     else:
         table, histories, name = _stack(sources)
-        table, more_notes = _count_once(_drop_shared_settings(table))
+        table, more_notes = _count_once(_drop_shared_settings(table, drawn_anywhere))
         notes += more_notes
         histories = histories_of(table, histories)
     training = recipe_values(table)
-    return Source(
-        name, _drop_shared_settings(table), sources[0].num_classes, histories, tuple(notes), training=training
-    )
+    drawn = {
+        field: axis
+        for field, axis in sources[0].drawn.items()
+        if all(source.drawn.get(field) == axis for source in sources)
+    }
+    table, num_classes = _drop_shared_settings(table, drawn_anywhere), sources[0].num_classes
+    return Source(name, table, num_classes, histories, tuple(notes), training=training, drawn=drawn)
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:
@@ -192,9 +203,10 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table.iloc[first].reset_index(drop=True), notes
 
 
-def _drop_shared_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """Drop recipe columns in which all trials have the same value, except for those of `ALWAYS_SHOWN`."""
+def _drop_shared_settings(table: pd.DataFrame, drawn: Collection[str]) -> pd.DataFrame:
+    """Drop recipe columns in which all trials have the same value, except for drawn fields and `ALWAYS_SHOWN`."""
     columns = [column for column in RECIPE_COLUMNS.values() if column in table.columns]
     known = table[table["lr"].notna()] if "lr" in columns else table  # in other columns a blank has a meaning
-    same = [column for column in columns if column not in ALWAYS_SHOWN and known[column].nunique(dropna=False) <= 1]
+    kept = {*ALWAYS_SHOWN, *drawn}
+    same = [column for column in columns if column not in kept and known[column].nunique(dropna=False) <= 1]
     return table.drop(columns=same)

@@ -88,7 +88,7 @@ class Reruns(Outlined):
             scaled = [ratio / float(fdtri(above, within, 1 - tail)) for tail in tails]
             reliability = [max(0.0, (value - 1) / (value + squares.effective - 1)) for value in scaled]
             variances = [
-                squares.between * above / float(chdtri(above, tail)) * max(0.0, 1 - 1 / value) / squares.effective
+                squares.between * above / float(chdtri(above, tail)) * (1 - 1 / max(1.0, value)) / squares.effective
                 for value, tail in zip(scaled, tails, strict=True)
             ]
         between = [math.sqrt(variance) for variance in variances]
@@ -108,8 +108,12 @@ class Reruns(Outlined):
         """Return the columns id, seed and error."""
         return self.errors
 
-    def sentence(self, level: float = 0.05) -> str:
+    def sentence(self, level: float = 0.05, cause: str = "the networks") -> str:
         """Return, as text, the noise of training, the spread of the networks and the variance that is due to them.
+
+        Args:
+            level: one minus the confidence of the intervals.
+            cause: what differs between networks.
 
         Raises:
             InputError: as `intervals`.
@@ -121,7 +125,7 @@ class Reruns(Outlined):
         return (
             f"errors vary by {self.noise:.2f} points ({noise}) between seeds and by {self.between:.2f} ({between}) "
             f"between networks (standard deviations): {part} ({low} to {high}) of the variance of single trainings is "
-            f"due to the networks ({trainings})."
+            f"due to {cause} ({trainings})."
         )
 
 

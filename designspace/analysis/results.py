@@ -31,6 +31,7 @@ from designspace.trials.trial_folder import STATUSES
 
 if TYPE_CHECKING:
     from designspace.trials.folder import Gathered, RunFolder
+    from designspace.trials.recipe_axes import RecipeAxis
 
 __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]
 
@@ -90,6 +91,8 @@ class Results:
     """The run folders that the results were read from, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of each field of the recipe that is known for all trials, including fields without a column."""
+    drawn: Mapping[str, RecipeAxis] = field(default_factory=dict)
+    """The axes of the fields of the recipe that were drawn for each network (see `designspace.trials.recipe_axes`)."""
     failures: Failures = "by_cause"
     """Rule for failed trials (see `with_failures`)."""
 
@@ -190,7 +193,7 @@ class Results:
         results = Results.from_table(
             source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
         )
-        return replace(results, folders=source.folders, training=source.training)
+        return replace(results, folders=source.folders, training=source.training, drawn=source.drawn)
 
     @property
     def counts(self) -> Counts:

@@ -52,7 +52,8 @@ def noise_sentences(results: Results, level: float = 0.05) -> tuple[str, ...]:
     """
     try:
         repeated = reruns(results)
-        sentences = [repeated.sentence(level)]
+        cause = "the networks and the settings drawn for each" if results.drawn else "the networks"
+        sentences = [repeated.sentence(level, cause)]
     except InputError:
         return ()
     is_retrained = "fresh" in results.table.columns and bool((results.table["fresh"] == "yes").any())

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from designspace.support.display import Outlined
+from designspace.trials.recipe_axes import RecipeAxis
 from designspace.trials.trial import EpochRecord
 
 EMA = " EMA"
@@ -31,6 +32,8 @@ class Source(Outlined):
     """The run folders that were read, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of each field of the recipe that is known, None for a blank."""
+    drawn: Mapping[str, RecipeAxis] = field(default_factory=dict)
+    """The axes of the fields of the recipe that were drawn for each network, in the same way in all runs."""
 
 
 def histories_of(

@@ -22,6 +22,7 @@ from designspace.analysis.preconditions import by_network, random_subset
 from designspace.analysis.report import ReportContent, render_report
 from designspace.analysis.results import Results
 from designspace.analysis.sensitivity import other_failures
+from designspace.analysis.settings import setting_sentences
 from designspace.analysis.shrunken import noise_sentences
 from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.display import Outlined
@@ -91,6 +92,7 @@ def analyze(
     """
     _check(results, figures)
     noise = [sentence for run in results for sentence in noise_sentences(run, level)]
+    settings = [sentence for run in results for sentence in setting_sentences(run, level)]
     best = [tables.best_table(run) for run in results]
     populations = Populations.of(random_subset(by_network(run)) for run in results)
     results = populations.members
@@ -99,7 +101,7 @@ def analyze(
     summaries = tuple(tables.summarize(run) for run in results)
     content = ReportContent(
         results,
-        sentences=(*compared.sentences, *noise, *_without_trials(results)),
+        sentences=(*compared.sentences, *noise, *settings, *_without_trials(results)),
         notes=(*tables.notes(results), *compared.notes),
         edf=_edf_drawing(results, edfs, compared.comparisons, level),
         figures=_figures(results, compared, every=figures == "all", level=level, seed=seed),

@@ -16,6 +16,7 @@ from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Results
 from designspace.support.display import Outlined
 from designspace.support.text import counted, duration, quantity
+from designspace.trials.recipe_axes import typed
 
 BEST = 5
 """Number of networks per run in the tables of best networks."""
@@ -117,7 +118,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def best_table(results: Results, count: int = BEST) -> Table:
-    """Return the best networks of one run, as `Results.best` ranks them, with their stages.
+    """Return the best networks of one run, as `Results.best` ranks them, with their stages and drawn settings.
 
     The error of a network that was trained several times is the mean of the trainings that rank it.
     """
@@ -136,6 +137,7 @@ def best_table(results: Results, count: int = BEST) -> Table:
             "ratios b",
             "group widths g",
             "radix",
+            *results.drawn,
         ),
         *("flops", "params", "activations", "training"),
     )
@@ -146,7 +148,8 @@ def best_table(results: Results, count: int = BEST) -> Table:
         error_columns = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
         means = [_error(row["mean_error"]), f"{row['trainings']}"] if has_means else []
         errors = [*means, *(_error(row[column]) for column in error_columns)]
-        rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *sizes, duration(row["train_s"])))
+        settings = (_setting(row[name]) for name in results.drawn)
+        rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *settings, *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
 
 
@@ -209,6 +212,12 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
 def _size(value: float) -> str:
     """Return a complexity as text; ``-`` if it is not known, as for some imported networks."""
     return "-" if pd.isna(value) else quantity(value)
+
+
+def _setting(value: Any) -> str:
+    """Return a setting of the recipe as the user types it."""
+    is_real = isinstance(value, float)
+    return typed(None if is_real and math.isnan(value) else f"{value:g}" if is_real else value)
 
 
 def _error(error: float | None) -> str:

@@ -51,14 +51,15 @@ def compose(name: str, arguments: Sequence[str]) -> Config:
     for key, value in [*values.items(), *texts.items()]:
         if key not in known and key not in own:
             raise _unknown_key_error(name, key, known, files)
-        if inner := [k for k in known if k.startswith(f"{key}.") and not isinstance(value, dict)]:
+        inner = [k for k in known if k.startswith(f"{key}.") and not isinstance(value, dict)]
+        if inner and f"{key}.kind" not in inner:  # a single value may replace an axis of a recipe
             similar = [k for k in closest(key, known) if k not in (key, *inner)]
             hint = f"did you mean {similar[0]}={value}? " if similar else ""
             raise InputError(f"{key} is a group of keys and has no value; {hint}its keys are: {', '.join(inner)}")
     placeholders: dict[str, Any] = {}  # OmegaConf sees these instead of texts, which may contain its syntax
     try:
         for key, value in values.items():
-            OmegaConf.update(config, key, value, force_add=key in own)
+            OmegaConf.update(config, key, value, merge=f"{key}.kind" not in known, force_add=key in own)
         for key, value in texts.items():
             placeholder = f"\0{key}\0"
             placeholders[placeholder] = "null" if value is None and OmegaConf.is_missing(config, key) else value

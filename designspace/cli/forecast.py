@@ -9,7 +9,6 @@ from designspace.support.text import counted, duration, quantity
 from designspace.sweeps.preflight import Forecast
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
-from designspace.trials.recipe import Recipe
 
 _SHOWN = ("epochs", "batch_size", "lr", "weight_decay")
 """Fields of a recipe that are always shown; other fields are shown if they differ from the default."""
@@ -36,7 +35,7 @@ def print_forecast(run: RunFolder, setup: TrainingSetup, forecast: Forecast, *, 
             f"{recipe.data}, in {setup.root}: {images.train:,} training{heldout} and {images.test:,} test images of "
             f"{shape.channels} x {shape.size} x {shape.size}, {shape.num_classes} classes",
         ),
-        ("recipe", ", ".join(f"{name} {value}" for name, value in _fields(recipe).items())),
+        ("recipe", ", ".join(f"{name} {value}" for name, value in _fields(setup.plan).items())),
         ("recipe of the run", "as above" if run.plan() else "none yet; the launch will set this one"),
         _seeds(setup.plan, forecast),
         ("steps", f"{images.steps:,} per epoch, of {images.batch:,} images"),
@@ -71,10 +70,12 @@ def _seeds(plan: Plan, forecast: Forecast) -> tuple[str, str]:
     return "seeds", f"{', '.join(map(str, plan.seeds))}{more if plan.repeats.fresh else ''}{trials}"
 
 
-def _fields(recipe: Recipe) -> dict[str, object]:
-    """Return the fields of a recipe that are shown, with their values."""
+def _fields(plan: Plan) -> dict[str, object]:
+    """Return the fields of the recipe that are shown, with their values or how these are drawn."""
+    recipe, drawn = plan.recipe, {name: axis.describe() for name, axis in plan.axes.by_field.items()}
     return {
-        field.name: getattr(recipe, field.name)
+        field.name: drawn.get(field.name, getattr(recipe, field.name))
         for field in dataclasses.fields(recipe)
-        if field.name in _SHOWN or (field.name not in _IN_DATA_ROW and getattr(recipe, field.name) != field.default)
+        if field.name in (*_SHOWN, *drawn)
+        or (field.name not in _IN_DATA_ROW and getattr(recipe, field.name) != field.default)
     }

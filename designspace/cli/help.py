@@ -174,6 +174,8 @@ def _as_typed(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{','.join(map(_as_typed, value))}]"
+    if isinstance(value, dict):  # an axis of the recipe; a shell needs the quotes
+        return f"'{{{', '.join(f'{key}: {_as_typed(each)}' for key, each in value.items())}}}'"
     if isinstance(value, float):
         return f"{value / 1e6:g}e6" if value >= 1e6 else f"{value:g}"
     return str(value)

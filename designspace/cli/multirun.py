@@ -89,7 +89,7 @@ def combinations(command: str, line: CommandLine) -> list[Combination]:
 def hint(message: str, arguments: Sequence[str]) -> str:
     """Return a hint at --multirun if a message is about an argument with several values, else an empty text."""
     values = (argument.partition("=")[2] for argument in arguments)
-    has_several_values = any(value in message for value in values if len(text_values.alternatives(value)) > 1)
+    has_several_values = any(value in message for value in values if len(text_values.alternatives(value, "[{")) > 1)
     return HINT if has_several_values and HINT not in message else ""
 
 
@@ -117,7 +117,7 @@ def _alternatives(key: str, value: str, files: ConfigFiles) -> list[str]:
             raise InputError(f"{key}={value} matches nothing; choose from: {', '.join(options)}")
         return matches
     values = [str(item) for item in itertools.islice(override.sweep_string_iterator(), MAX_COMBINATIONS + 1)]
-    as_typed = text_values.alternatives(value)
+    as_typed = text_values.alternatives(value, "[{")
     # Hydra would write 1e3 as 1000.0, which is not a whole number, so simple values are not converted.
     is_plain = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and len(as_typed) == len(values)
     return as_typed if is_plain else values

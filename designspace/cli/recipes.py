@@ -16,6 +16,7 @@ from designspace.sweeps.launch import Launcher, check_fit
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, further_seeds
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import RecipeAxes
 
 Seeds = Annotated[int, whole_number(1, 10_000)]
 
@@ -59,7 +60,7 @@ class TrainingSetup:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of all trials."""
+        """The recipe of all trials; drawn fields have their greatest value."""
         return self.plan.recipe
 
 
@@ -81,14 +82,18 @@ def choose_setup(run: RunFolder, options: TrainingOptions, seeds: int) -> Traini
         notes.append(f"note: using {source.name}, the only data set here that fits the networks of {run.path}")
     seed = options.seed if plan is None or options.is_given("seed") else plan.seed
     if plan is not None and not options.is_given("recipe"):
-        fields = {key: value for key, value in options.recipe.items() if options.is_given(f"recipe.{key}")}
-        recipe = dataclasses.replace(plan.recipe, data=source.name, **fields)
+        changed = {key: value for key, value in options.recipe.items() if options.is_given(f"recipe.{key}")}
+        fields = {**plan.recipe_fields(), "data": source.name, **changed}
+        axes = RecipeAxes.from_fields(fields)
+        recipe = axes.recipe(fields)
     else:
-        recipe, note = with_available_images(Recipe.from_dict({**options.recipe, "data": source.name}), source, options)
+        fields = {**options.recipe, "data": source.name}
+        axes = RecipeAxes.from_fields(fields)
+        recipe, note = with_available_images(axes.recipe(fields), source, options)
         notes += [note] if note else []
     recipe = _with_devices(recipe, run, options)
     check_fit(run.space().template, recipe, source.root)
-    chosen = with_seeds(run, Plan(recipe, seed), seeds)
+    chosen = with_seeds(run, Plan(recipe, seed, axes=axes), seeds)
     if options.is_given("seeds") and len(chosen.seeds) > seeds:
         notes.append(f"note: {run.path} already has {len(chosen.seeds)} seeds per network and keeps them")
     return TrainingSetup(chosen, source.root, tuple(notes))
@@ -116,7 +121,7 @@ def with_seeds(run: RunFolder, plan: Plan, count: int) -> Plan:
         InputError: the number of seeds is invalid, or the run has another recipe or first seed.
         RunError: a file of the run is damaged.
     """
-    run.check_plan(plan.recipe, plan.seed)
+    run.check_plan(plan.recipe, plan.seed, plan.axes)
     existing = run.plan()
     repeats = further_seeds(plan.seed, count)
     return dataclasses.replace(plan, repeats=existing.repeats.with_more(repeats) if existing else repeats)

@@ -78,13 +78,17 @@ def split_argument(argument: str) -> tuple[str, str]:
     return key, value
 
 
-def alternatives(text: str) -> list[str]:
+def alternatives(text: str, opening: str = "[") -> list[str]:
     """Return the values in a text that are separated by commas outside quotes and brackets.
 
-    >>> alternatives("[1,2],[3,4]"), alternatives("'a,b'")
-    (['[1,2]', '[3,4]'], ["'a,b'"])
+    Args:
+        text: the text.
+        opening: the brackets that count: ``[{`` where values may be mappings, as those of a recipe.
+
+    >>> alternatives("[1,2],[3,4]"), alternatives("'a,b'"), alternatives("{a: 1, b: 2},{a: 3}", "[{")
+    (['[1,2]', '[3,4]'], ["'a,b'"], ['{a: 1, b: 2}', '{a: 3}'])
     """
-    return _list_items(f"[{text}]") or [text]
+    return _list_items(f"[{text}]", opening) or [text]
 
 
 def path(key: str, text: str) -> str:
@@ -133,10 +137,11 @@ def _text_value(key: str, text: str) -> str | bool | None:
     return path
 
 
-def _list_items(text: str) -> list[str]:
+def _list_items(text: str, opening: str = "[") -> list[str]:
     """Return the items of a list in brackets, separated by commas outside quotes and inner brackets."""
     if not (text.startswith("[") and text.endswith("]")):
         return [text]
+    closing = opening.translate(str.maketrans("[{", "]}"))
     items, start, depth, position = [], 0, 0, 0
     inner = text[1:-1]
     while position < len(inner):
@@ -145,7 +150,7 @@ def _list_items(text: str) -> list[str]:
         if quoted:
             position = quoted.end()
             continue
-        depth += (character == "[") - (character == "]" and depth > 0)
+        depth += (character in opening) - (character in closing and depth > 0)
         if character == "," and not depth:
             items.append(inner[start:position].strip())
             start = position + 1

@@ -256,7 +256,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     chosen = trials.choose(rank, id_)
     if plan is None or chosen.result is None:
         raise RunError(f"{run.path} has results but no recipe.yaml")
-    recipe = plan.recipe
+    recipe = plan.recipe_of(chosen.key)
     network = population[population.ids.index(chosen.id)]
     with code_of(run, network.imported_names):
         model = AnyNet(network)
@@ -305,7 +305,7 @@ def _seeds(network: RankedNetwork | None) -> SeedMeans | None:
 
 def _weights(run: RunFolder, plan: Plan, key: str, result: TrialResult) -> dict[str, Any]:
     """Return the state dict of a trial that is done."""
-    folder, recipe = run.trial(key), plan.recipe
+    folder, recipe = run.trial(key), plan.recipe_of(key)
     try:
         fingerprint = fingerprint_of(id_of(key), recipe, plan.seed_of(key))
         return trained_weights(folder.checkpoint, fingerprint, result.epochs)

@@ -128,8 +128,9 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         RunError: the images, or a file of a run, are damaged or missing.
     """
     for run, plan in plans.items():
-        run.check_plan(plan.recipe, plan.seed)
-    recipe = next(iter(plans.values())).recipe
+        run.check_plan(plan.recipe, plan.seed, plan.axes)
+    plan = next(iter(plans.values()))
+    recipe = plan.recipe
     populations = tuple(run.population() for run in plans)
     states = {
         run: run.states([key for key in run.trial_keys(plan) if only is None or key in only])
@@ -138,7 +139,8 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
     total = sum(map(len, states.values()))
     waiting = sum(not state.is_finished for each in states.values() for state in each)
     for population in populations:
-        images = _check_population(population, recipe, launcher.data_root)
+        check_fit(population.space.template, recipe, launcher.data_root)
+        images = check_population(plan, population, launcher.data_root)
     forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images)
     if not waiting:
         return forecast
@@ -164,10 +166,14 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
     return dataclasses.replace(forecast, workers=workers, device=device, trial_s=trial_s, notes=tuple(notes))
 
 
-def _check_population(population: Population, recipe: Recipe, root: Path) -> Images:
-    """Raise unless a population fits the recipe and its images."""
-    check_fit(population.space.template, recipe, root)
-    return check_training(recipe, population.space.network_columns(population.columns), root)
+def check_population(plan: Plan, population: Population, root: Path) -> Images:
+    """Raise unless all recipes of a plan, also the drawn ones, can train a population (see `check_training`)."""
+    if shared := set(plan.axes.by_field).intersection(population.column_names()):
+        raise InputError(f"recipe.{min(shared)} cannot be drawn: the networks have a parameter of that name")
+    networks = population.space.network_columns(population.columns)
+    for recipe in plan.axes.samples(plan.recipe):
+        check_training(recipe, networks, root)
+    return check_training(plan.recipe, networks, root)
 
 
 def _check_norms(recipe: Recipe, networks: NetworkColumns, side: int, batch: int) -> None:

@@ -208,14 +208,14 @@ def submit(
         sizes = _array_sizes(len(batches), settings)
         if claim is None:
             return dataclasses.replace(planned, script=_acceptable_script(run, settings, sizes[0]))
-        run.check_plan(plan.recipe, plan.seed)
+        run.check_plan(plan.recipe, plan.seed, plan.axes)
         code = snapshot.snapshot(run.code, run.imported_names(plan)).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(batches)
         task_settings = ArrayTaskSettings(
             run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool
         )
-        write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats)
+        write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats, plan.axes)
         accepted, job_ids = _submit_arrays(launch, settings, task_settings, code, sizes, claim, write_plan)
         refused = tuple(key for batch in batches[accepted:] for key in batch)
         return dataclasses.replace(

@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
     from designspace.trials.plan import Plan
     from designspace.trials.recipe import Recipe
+    from designspace.trials.recipe_axes import RecipeAxes
     from designspace.trials.trial import EpochRecord, Trial, TrialFailure, TrialResult
 
-__all__ = ["EpochRecord", "Plan", "Recipe", "RunFolder", "Trial", "TrialFailure", "TrialResult"]
+__all__ = ["EpochRecord", "Plan", "Recipe", "RecipeAxes", "RunFolder", "Trial", "TrialFailure", "TrialResult"]
 
 _HOMES = {
     "EpochRecord": "designspace.trials.trial",
     "Plan": "designspace.trials.plan",
     "Recipe": "designspace.trials.recipe",
+    "RecipeAxes": "designspace.trials.recipe_axes",
     "RunFolder": "designspace.trials.folder",
     "Trial": "designspace.trials.trial",
     "TrialFailure": "designspace.trials.trial",

@@ -32,6 +32,7 @@ from designspace.support.yaml_text import read_yaml
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import NO_AXES, RecipeAxes, typed
 from designspace.trials.repeats import with_repeats, write_repeats
 from designspace.trials.run import Run
 from designspace.trials.trial import EpochRecord, Trial
@@ -169,18 +170,18 @@ class RunFolder(Run):
         path = self.path / _PROVENANCE
         return read_json_object(path, file_names=True) if path.exists() else {}
 
-    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats = NO_REPEATS) -> None:
+    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats = NO_REPEATS, axes: RecipeAxes = NO_AXES) -> None:
         """Write how all networks are to be trained; repeats are added to the existing ones.
 
         Raises:
             InputError: the folder holds another recipe or seed, which is left unchanged.
             RunError: a file cannot be read or written.
         """
-        self.check_plan(recipe, seed)
+        self.check_plan(recipe, seed, axes)
         if self.plan() is None:
-            fields = {**recipe.to_dict(), "seed": plain(seed)}
+            fields = {**axes.fields(recipe), "seed": plain(seed)}
             write_first(self.path / _RECIPE, yaml.safe_dump(fields, sort_keys=False))
-        self.check_plan(recipe, seed)  # another launch may have written first, with another recipe
+        self.check_plan(recipe, seed, axes)  # another launch may have written first, with another recipe
         if not repeats or self._with_more(repeats) == self.plan():
             return
         with self._exclusive(self.path):  # two launches may add to the file at the same time
@@ -192,19 +193,19 @@ class RunFolder(Run):
         assert plan is not None
         return dataclasses.replace(plan, repeats=plan.repeats.with_more(repeats))
 
-    def check_plan(self, recipe: Recipe, seed: int) -> None:
-        """Raise unless there is no plan here, or one with this recipe and seed.
+    def check_plan(self, recipe: Recipe, seed: int, axes: RecipeAxes = NO_AXES) -> None:
+        """Raise unless there is no plan here, or one with this recipe and seed, and these axes of the recipe.
 
         Raises:
             InputError: the folder holds another recipe or seed, or the seed is not valid.
         """
         seed = whole("seed", seed, 0)
         plan = self.plan()
-        if plan is not None and (differences := plan.differences(recipe, seed)):
+        if plan is not None and (differences := plan.differences(recipe, seed, axes)):
             raise InputError(f"{self.path} {differences}")
 
     def plan(self) -> Plan | None:
-        """Return the recipe and the seeds of all trials, or None before the first launch.
+        """Return the recipes and the seeds of all trials, or None before the first launch.
 
         Raises:
             RunError: a file is incomplete.
@@ -214,7 +215,8 @@ class RunFolder(Run):
             return None
         try:
             fields = dict(mapping("recipe", read_yaml(path), needed=["seed"]))
-            plan = Plan(seed=whole("seed", fields.pop("seed"), 0), recipe=Recipe.from_dict(fields))
+            seed, axes = whole("seed", fields.pop("seed"), 0), RecipeAxes.from_fields(fields)
+            plan = Plan(axes.recipe(fields), seed, axes=axes)
         except InputError as error:
             raise RunError(f"{path} is not whole ({error})") from error
         return with_repeats(plan, self.path)
@@ -253,7 +255,7 @@ class RunFolder(Run):
                     f"{self.path / POPULATION_FILE}: the row of {id_of(key)} is not that network; it was changed"
                 )
             # The key alone determines the seed, so repeats that are added later work, too.
-            return Trial(network, plan.recipe, plan.seed_of(key))
+            return Trial(network, plan.recipe_of(key), plan.seed_of(key))
 
         return trial
 
@@ -295,6 +297,7 @@ class RunFolder(Run):
         names = population.column_names()
         columns = [[_tidy(value) for value in population.columns[name].tolist()] for name in names]
         networks = dict(zip(population.ids, zip(*columns, strict=True), strict=True))
+        drawn = tuple(plan.axes.by_field) if plan else ()
         has_repeats, fresh = bool(plan and plan.repeats), plan.fresh_keys() if plan else frozenset()
         rows: list[tuple[Any, ...]] = []
         for state in self.states(plan.keys(population.ids) if plan else population.ids):
@@ -302,8 +305,10 @@ class RunFolder(Run):
             fields |= {"seed": plan.seed_of(state.key) if plan else None, "status": state.status}
             fields["detail"] = " ".join(str(fields["detail"] or "").split()) or None
             more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
-            rows.append((*more, state.id, *networks[state.id], *fields.values()))
-        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS)
+            recipe = plan.recipe_of(state.key) if plan and drawn else None
+            settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
+            rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings))
+        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn)
         return Gathered(self, population.space.template.num_classes, header, tuple(rows), self.histories())
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
@@ -341,7 +346,8 @@ class Gathered:
     num_classes: int
     header: tuple[str, ...]
     """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, which is "yes" if
-    the network was trained again with this seed after it had been chosen."""
+    the network was trained again with this seed after it had been chosen. Fields of the recipe that are drawn for each
+    network have the last columns."""
     rows: tuple[tuple[Any, ...], ...]
     """One row per trial, finished or not; None is a missing value."""
     histories: Mapping[str, tuple[EpochRecord, ...]]

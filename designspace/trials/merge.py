@@ -80,7 +80,8 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
         if source.plan is None:
             results.append(MergeResult(shared=len(shared)))
             continue
-        target.write_plan(source.plan.recipe, source.plan.seed, source.plan.repeats if source.is_copy else NO_REPEATS)
+        plan, repeats = source.plan, source.plan.repeats if source.is_copy else NO_REPEATS
+        target.write_plan(plan.recipe, plan.seed, repeats, plan.axes)
         results.append(_copy_trials(target, source, shared))
     return results
 
@@ -134,8 +135,9 @@ def _check_training(target: RunFolder, sources: Sequence[_Source]) -> None:
     first_plan, first_kernels = None, (target, target.kernels())
     for source in sources:
         if source.plan is not None:
-            target.check_plan(source.plan.recipe, source.plan.seed)
-            if first_plan is not None and first_plan[1].differences(source.plan.recipe, source.plan.seed):
+            training = source.plan.recipe, source.plan.seed, source.plan.axes
+            target.check_plan(*training)
+            if first_plan is not None and first_plan[1].differences(*training):
                 raise InputError(
                     f"{source.folder.path} was trained with another recipe or seed than {first_plan[0].path}; "
                     "nothing was written"

@@ -16,6 +16,7 @@ from designspace.support.checks import mapping, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import NO_AXES, RecipeAxes, typed
 from designspace.trials.trial import differences, fingerprint_of
 
 MAX_SEED = 2**63 - 1
@@ -117,11 +118,15 @@ class Plan:
     """How the networks of a run are trained."""
 
     recipe: Recipe
+    """The recipe of all trials. Fields that are drawn for each network have their greatest value (see `recipe_of`)."""
     seed: int
     """The first seed."""
     repeats: Repeats = NO_REPEATS
+    axes: RecipeAxes = NO_AXES
+    """The fields of the recipe that are drawn for each network."""
 
     def __post_init__(self) -> None:
+        self.axes.check(self.recipe)
         if self.seed in self.repeats.for_all or any(self.seed in seeds for seeds in self.repeats.fresh.values()):
             raise InputError(f"the seed {self.seed} is the run's first one, so it cannot be a repeat")
 
@@ -138,9 +143,17 @@ class Plan:
         """Return the seed of a trial."""
         return int(key.partition("-s")[2] or self.seed)
 
+    def recipe_of(self, key: str) -> Recipe:
+        """Return the recipe of a trial; all trials of a network have the same one."""
+        return self.axes.draw(self.recipe, self.seed, id_of(key)) if self.axes else self.recipe
+
     def fingerprint(self, key: str) -> str:
         """Return the fingerprint of a trial, which identifies its network, recipe and seed (see `fingerprint_of`)."""
-        return fingerprint_of(id_of(key), self.recipe, self.seed_of(key))
+        return fingerprint_of(id_of(key), self.recipe_of(key), self.seed_of(key))
+
+    def recipe_fields(self) -> dict[str, Any]:
+        """Return the fields of the recipe, with the descriptions of axes for those that are drawn."""
+        return self.axes.fields(self.recipe)
 
     def keys(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of all trials of a population: all networks with the first seed, then with the next one.
@@ -168,12 +181,12 @@ class Plan:
         fresh = self.repeats.fresh.get(id_, ())
         return tuple(seed for seed in self.seeds if seed not in fresh)
 
-    def differences(self, recipe: Recipe, seed: int) -> str:
+    def differences(self, recipe: Recipe, seed: int, axes: RecipeAxes = NO_AXES) -> str:
         """Return a message that lists in which fields another recipe and seed differ; empty if there are none."""
-        ours = {"recipe": self.recipe.to_dict(), "seed": self.seed}
-        pairs = differences(ours, {"recipe": recipe.to_dict(), "seed": seed})
+        ours = {"recipe": self.recipe_fields(), "seed": self.seed}
+        pairs = differences(ours, {"recipe": axes.fields(recipe), "seed": seed})
         listed = "; ".join(
-            f"{name} is {_typed(there)} there and {_typed(here)} here" for name, (there, here) in pairs.items()
+            f"{name} is {typed(there)} there and {typed(here)} here" for name, (there, here) in pairs.items()
         )
         if not pairs:
             return ""
@@ -191,11 +204,6 @@ class Plan:
             f"is already being trained with another recipe ({listed}). Leave the recipe out to resume with it, or "
             "sample into another folder with run=..."
         )
-
-
-def _typed(value: Any) -> str:
-    """Return a value of a recipe as the user types it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _union(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import NO_AXES, RecipeAxes
 from designspace.trials.trial import Trial
 from designspace.trials.trial_folder import TrialFolder, TrialState
 
@@ -27,7 +28,7 @@ _CODE = "code"
 
 
 class Run(ABC):
-    """A folder of trials that are trained with one recipe, by one or several launches."""
+    """A folder of trials that are trained with one recipe, apart from drawn fields, by one or several launches."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,11 +48,11 @@ class Run(ABC):
         """Return the recipe and the seeds of all trials; None before they are fixed."""
 
     @abstractmethod
-    def check_plan(self, recipe: Recipe, seed: int) -> None:
+    def check_plan(self, recipe: Recipe, seed: int, axes: RecipeAxes = NO_AXES) -> None:
         """Raise `InputError` if the run has another recipe or seed."""
 
     @abstractmethod
-    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats) -> None:
+    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats, axes: RecipeAxes = NO_AXES) -> None:
         """Fix how all networks are trained."""
 
     @abstractmethod

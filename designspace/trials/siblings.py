@@ -60,7 +60,9 @@ def shared_results(run: RunFolder, waiting: Collection[str], plan: Plan) -> list
 def _shared_by(sibling: RunFolder, run: RunFolder, plan: Plan, keys: Collection[str]) -> SharedResults | None:
     """Return the results that a sibling has of some trials, or None if it has none."""
     sibling_plan = sibling.plan()
-    if sibling_plan is None or sibling_plan.differences(plan.recipe, plan.seed) or not have_same_kernels(run, sibling):
+    if sibling_plan is None or sibling_plan.differences(plan.recipe, plan.seed, plan.axes):
+        return None
+    if not have_same_kernels(run, sibling):
         return None
     ids = set(sibling.ids())
     candidates = [key for key in sorted(sibling.started_keys().intersection(keys)) if id_of(key) in ids]

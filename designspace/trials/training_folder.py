@@ -21,6 +21,7 @@ from designspace.support.text import command, is_printable, shown
 from designspace.trials.history import from_csv, to_csv
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import NO_AXES, RecipeAxes
 from designspace.trials.run import Run
 from designspace.trials.trial import EpochRecord, Trial
 from designspace.trials.trial_folder import MAX_HISTORY_BYTES, TrialFolder
@@ -138,12 +139,12 @@ class TrainingFolder(Run):
         """Return the recipe and the seed of the trial."""
         return Plan(self.only_trial.recipe, self.only_trial.seed)
 
-    def check_plan(self, recipe: Recipe, seed: int) -> None:
+    def check_plan(self, recipe: Recipe, seed: int, axes: RecipeAxes = NO_AXES) -> None:
         """Raise `InputError` if the trial has another recipe or seed."""
-        if differences := self.plan().differences(recipe, seed):
+        if differences := self.plan().differences(recipe, seed, axes):
             raise InputError(f"{self.path} {differences}")
 
-    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats) -> None:
+    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats, axes: RecipeAxes = NO_AXES) -> None:
         """Do nothing, since `record` fixes the plan."""
 
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Trial:
 
     @property
     def id(self) -> str:
-        """Id of the network. Within a run folder, all trials have the same recipe and first seed."""
+        """Id of the network. Within a run folder, it determines the recipe (see `Plan.recipe_of`)."""
         return self.network.id
 
     @property

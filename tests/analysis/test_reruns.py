@@ -89,6 +89,14 @@ def test_identical_trainings_have_no_noise():
     assert (equal.value, equal.low, equal.high) == (30, 30, 30)
 
 
+def test_equal_means_leave_nothing_to_the_networks():
+    equal = reruns(repeated([[30.0, 32.0], [29.0, 33.0], [31.0, 31.0]]))
+    intervals = equal.intervals()
+    assert (equal.between, equal.reliability) == (0, 0)
+    assert (intervals.between.low, intervals.between.high, intervals.reliability.high) == (0, 0, 0)
+    assert "0% (0% to 0%) of the variance" in equal.sentence()
+
+
 def test_too_few_networks_are_rejected():
     with pytest.raises(InputError, match="need at least 2 networks that were trained more than once, not 1"):
         reruns(repeated([[30.0, 31.0]])).intervals()

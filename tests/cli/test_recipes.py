@@ -11,6 +11,7 @@ from designspace.cli.config_files import ConfigFiles, configs_folder
 from designspace.cli.help import help_text, read_comments
 from designspace.data.augment import Augmentation
 from designspace.trials.recipe import Recipe
+from designspace.trials.recipe_axes import RecipeAxes
 
 NAMES = ConfigFiles().options("recipe")
 SIZES = {"regnet_100": (3, 256), "resnest_270": (3, 256), "cifar": (3, 32), "cifar_best": (3, 32)}
@@ -18,7 +19,8 @@ SIZES = {"regnet_100": (3, 256), "resnest_270": (3, 256), "cifar": (3, 32), "cif
 
 def recipe(name, *overrides):
     config = app.compose("launch", [f"recipe={name}", "data=fashion_mnist", "run=x", *overrides])
-    return Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
+    fields = {**config["recipe"], "data": config["data"]["name"]}
+    return RecipeAxes.from_fields(fields).recipe(fields)
 
 
 def base():
@@ -77,6 +79,18 @@ def test_quick_is_unchanged_since_its_published_results():
         train_images=2000,
         test_images=2000,
     )
+
+
+def test_random_lr_is_the_sweep_with_the_rates_of_pycls():
+    shared = Recipe().to_dict()
+    fields = app.compose("launch", ["recipe=random_lr", "run=x"])["recipe"]
+    axes = RecipeAxes.from_fields(fields)
+    assert {name: (axis.kind, axis.low, axis.high) for name, axis in axes.by_field.items()} == {
+        "lr": ("log_uniform", pytest.approx(0.25 * 128 / 1024, rel=0.05), pytest.approx(5 * 128 / 1024, rel=0.05)),
+        "weight_decay": ("log_uniform", 5e-5, 1e-3),
+    }
+    assert {name: value for name, value in fields.items() if name not in axes.by_field}.items() <= shared.items()
+    assert "recipe.lr='{kind: log_uniform, low: 0.03, high: 0.6}'" in help_text("launch", ["recipe=random_lr"])
 
 
 def test_published_recipes_scale_the_learning_rate_with_the_batch():

@@ -1,6 +1,6 @@
-"""Data sets that Hugging Face's library ``datasets`` saved on the disk; most tests need it (it is no dependency)."""
+"""Data sets that Hugging Face's library ``datasets`` saved on the disk."""
 
-import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -12,8 +12,6 @@ from designspace.data.image_folder import prepare_image
 from designspace.data.presets import Preset
 from designspace.support.errors import InputError, RunError
 
-HAS_LIBRARY = importlib.util.find_spec("datasets") is not None
-needs_library = pytest.mark.skipif(not HAS_LIBRARY, reason="needs the library datasets")
 NAMES = ["cat", "dog", "owl"]
 
 
@@ -31,7 +29,6 @@ def rows(count, names=NAMES, **columns):
     return Dataset.from_dict({key: columns[key] for key in features}, features=Features(features))
 
 
-@needs_library
 @pytest.mark.parametrize("test", ["test", "validation", None])
 def test_saved_images_become_described_arrays(test, tmp_path):
     from datasets import DatasetDict
@@ -52,7 +49,6 @@ def test_saved_images_become_described_arrays(test, tmp_path):
         convert(tmp_path / "saved", tmp_path / "root" / "pets", 16)
 
 
-@needs_library
 def test_saved_data_without_classes_or_images_are_refused(tmp_path):
     from datasets import DatasetDict
 
@@ -72,8 +68,8 @@ def test_saved_data_without_classes_or_images_are_refused(tmp_path):
     assert data.names(tmp_path / "root") == data.fetched_names()
 
 
-@pytest.mark.skipif(HAS_LIBRARY, reason="the library datasets is installed")
-def test_without_the_library_the_error_says_what_to_install(tmp_path):
+def test_without_the_library_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
     (tmp_path / "state.json").write_text("{}")
     with pytest.raises(
         InputError, match="saved by Hugging Face's library datasets, which is not installed here .* pip"

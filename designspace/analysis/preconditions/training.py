@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from designspace.analysis.columns import distinct_values, recipe_values
 from designspace.analysis.preconditions.precondition import Precondition
 from designspace.analysis.results import Results
 
 NAME = "same training"
+P = 0.001
+"""Significance level of the test of a drawn field."""
 _NAMED = 3
 """Maximum number of fields of the recipe that a claim names."""
 _BLANK = {"train_images": "all", "test_images": "all"}
@@ -18,9 +22,14 @@ _BLANK = {"train_images": "all", "test_images": "all"}
 def same_training(a: Results, b: Results) -> Precondition:
     """Check that data, images, epochs and every other field of the recipe are the same, if both are known.
 
-    For tables without a recipe, epochs are those that the done trials completed.
+    For tables without a recipe, epochs are those that the done trials completed. A field that was drawn for each
+    network is the same if it was drawn from the same axis, unless the networks were then selected by it: unless a
+    Kolmogorov-Smirnov test of its values has p < 0.001.
     """
     known_a, known_b = _known(a), _known(b)
+    for results, known in ((a, known_a), (b, known_b)):
+        axes = {name: axis for name, axis in results.drawn.items() if name in known}
+        known |= {name: (axis.describe(),) for name, axis in axes.items() if not _is_selected(a, b, name)}
     differing = [name for name in known_a if name in known_b and known_a[name] != known_b[name]]
     if not differing:
         return Precondition(NAME, True)
@@ -30,6 +39,17 @@ def same_training(a: Results, b: Results) -> Precondition:
         f"{a.name} and {b.name} were not trained alike ({listed}), which may explain a difference in their errors."
     )
     return Precondition(NAME, False, sentence, sides, {"fields": len(differing)})
+
+
+def _is_selected(a: Results, b: Results, name: str) -> bool:
+    """Return whether the values of a field that both drew from the same axis differ more than by chance."""
+    from designspace.analysis.difference import ks_test
+
+    axis = a.drawn.get(name)
+    if axis is None or axis != b.drawn.get(name) or not axis.is_number:
+        return False
+    values = [results.table.drop_duplicates("id")[name].to_numpy(np.float64) for results in (a, b)]
+    return ks_test(*values).p < P
 
 
 def _known(results: Results) -> dict[str, tuple[Any, ...]]:
