@@ -16,11 +16,11 @@ ALONE = timm torchvision resnest mmengine segmentation-models-pytorch
 SLURM = slurm-wlm munge slurmdbd mariadb-server faketime
 BROWSER = chromium chromium-driver
 IN_BROWSER = tests/analysis/test_report_browser.py tests/analysis/test_report_exploring.py
-# One more than there are cores, since some tests wait.
-WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
+# As many as there are cores; the tests of SLURM, which mostly wait, run beside them.
+WORKERS = $$(getconf _NPROCESSORS_ONLN)
 ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
 
-.PHONY: demo test lint docs notebooks dist bench clean
+.PHONY: demo test test-slurm lint docs notebooks dist bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -33,7 +33,11 @@ test: lint docs
 		echo "$(IN_BROWSER) left out: no Chromium here; on Debian: apt-get install $(BROWSER)"; test -z "$$CI" || exit 1; \
 		ignored="$(addprefix --ignore=,$(IN_BROWSER))"; \
 	fi; \
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/slurm --ignore=tests/dist $$ignored $(ARGS)
+	slurm=0; $(MAKE) --no-print-directory test-slurm >$(VENV)/slurm.log 2>&1 & \
+	main=0; $(RUN) -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/slurm --ignore=tests/dist $$ignored $(ARGS) || main=$$?; \
+	wait $$! || slurm=$$?; cat $(VENV)/slurm.log; exit $$(( main + slurm ))
+
+test-slurm:
 	@if PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
 		echo "$(RUN) -m pytest tests/slurm"; $(RUN) -m pytest tests/slurm; \
 	else \
