@@ -45,7 +45,7 @@ def run(options: Options) -> None:
         return
     if options.data.root:
         write_note(folder.path, options.data.note(setup.recipe.data))
-    if train({folder: setup.plan}, launcher, wait=options.wait):
+    if train({folder: forecast.with_metric(setup.plan)}, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"analyse them: {command('analyze', runs=[folder.path])}")
 
@@ -69,7 +69,7 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
     """
     if launcher.slurm is None:
         for folder, plan in plans.items():
-            folder.write_plan(plan.recipe, plan.seed, plan.repeats)
+            folder.write_plan(plan.recipe, plan.seed, plan.repeats, plan.metric)
         recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
             print_unfinished(launcher.run_local(list(plans), recipe, show, print, only))

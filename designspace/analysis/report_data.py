@@ -201,7 +201,7 @@ def _history(results: Results, trial: str) -> list[list[float | None]] | None:
     errors = ([record.test_error for record in history], [record.train_error for record in history])
     return [
         [record.epoch for record in history],
-        *([_tidy(round(error, 3)) if error == error else None for error in row] for row in errors),
+        *([None if error is None or error != error else _tidy(round(error, 3)) for error in row] for row in errors),
     ]
 
 

@@ -249,7 +249,7 @@ def run_local(
         KeyboardInterrupt: Ctrl-C or SIGTERM; unfinished trials resume from their checkpoints next time.
     """
     tasks, finished, best = tasks_of(runs, only)
-    progress = PoolProgress(tasks, epochs, finished, best)
+    progress = PoolProgress(tasks, epochs, finished, best, runs[0].metric())
     refresh = show(progress)
     refresh()
 

@@ -24,7 +24,9 @@ from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot, user_code
 from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.launch import Launcher, check_fit
+from designspace.sweeps.objective import check_same_metric, is_usual, settle_metric
 from designspace.trials.folder import RunFolder
+from designspace.trials.metric import Metric
 from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe
 from designspace.trials.siblings import shared_results_note
@@ -49,6 +51,12 @@ class Forecast:
     trial_s: float = 0.0
     """Seconds that a trial takes on one worker."""
     notes: tuple[str, ...] = ()
+    metric: Metric | None = None
+    """What the networks are measured by; None for the default metric."""
+
+    def with_metric(self, plan: Plan) -> Plan:
+        """Return the plan of a run with what its networks are measured by."""
+        return dataclasses.replace(plan, metric=self.metric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +149,13 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
     waiting = sum(not state.is_finished for each in states.values() for state in each)
     for population in populations:
         images = _check_population(population, recipe, launcher.data_root)
-    forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images)
+    known = next((settled.metric for run in plans if (settled := run.plan())), None)
+    forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images, metric=known)
     if not waiting:
         return forecast
     notes = [_check_images(recipe, launcher)]
+    if not is_usual(recipe):
+        forecast = dataclasses.replace(forecast, metric=_check_metric(recipe, plans, launcher))
     if recipe.trainer is not None:
         notes.append(_check_trainer(recipe.trainer, launcher))
     for run in plans:
@@ -208,6 +219,16 @@ def _check_images(recipe: Recipe, launcher: Launcher) -> str:
             f"{launcher.data_root}"
         )
     return ""
+
+
+def _check_metric(recipe: Recipe, runs: Collection[RunFolder], launcher: Launcher) -> Metric | None:
+    """Raise unless the loss and the metric of a recipe work on its images; return the metric, None for the default."""
+    images = data.load(recipe.data, launcher.data_root, recipe.train_images, recipe.test_images)
+    metric = settle_metric(recipe, images)
+    for run in runs:
+        if plan := run.plan():
+            check_same_metric(run.path, plan, metric)
+    return metric
 
 
 def _check_trainer(trainer: str, launcher: Launcher) -> str:

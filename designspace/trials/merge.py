@@ -80,7 +80,8 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
         if source.plan is None:
             results.append(MergeResult(shared=len(shared)))
             continue
-        target.write_plan(source.plan.recipe, source.plan.seed, source.plan.repeats if source.is_copy else NO_REPEATS)
+        repeats = source.plan.repeats if source.is_copy else NO_REPEATS
+        target.write_plan(source.plan.recipe, source.plan.seed, repeats, source.plan.metric)
         results.append(_copy_trials(target, source, shared))
     return results
 
