@@ -43,7 +43,7 @@ of_three = _metric(lambda self, logits, labels, more: 1.0)
 out_of_range = _metric(lambda self, logits, labels: 2.0, high=1.5)
 sideways = _metric(lambda self, logits, labels: 1.0, direction="up")
 no_guess = _metric(lambda self, logits, labels: 1.0, guess=float("nan"))
-broken_guess = _metric(lambda self, logits, labels: 1.0, guess=lambda num_classes: 1 / 0)
+broken_guess = _metric(lambda self, logits, labels: 1.0, guess=lambda self, num_classes: 1 / 0)
 number = 3
 
 
