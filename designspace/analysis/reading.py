@@ -26,6 +26,7 @@ from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import EMA, Source, histories_of
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import Gathered, RunFolder
+from designspace.trials.metric import top1_error
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
@@ -108,7 +109,8 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
     columns: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
     if (plan := folder.plan()) is not None:
         columns |= recipe_columns(plan.recipe.to_dict())
-    return Source(folder.name, table.assign(**columns), num_classes, histories)
+    metric = plan.metric if plan else None
+    return Source(folder.name, table.assign(**columns), num_classes, histories, metric=metric)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
@@ -131,7 +133,7 @@ def merge(sources: Sequence[Source]) -> Source:
     ones, and otherwise the first run wins. Recipes have the columns of `ALWAYS_SHOWN` and each in which trials differ.
 
     Raises:
-        InputError: there is no run, or the runs have different numbers of classes.
+        InputError: there is no run, or the runs have different numbers of classes or metrics.
     """
     if not sources:
         raise InputError("there is no run to read")
@@ -139,6 +141,10 @@ def merge(sources: Sequence[Source]) -> Source:
     if len(set(classes.values())) > 1:
         listed = ", ".join(f"{name} {number}" for name, number in classes.items())
         raise InputError(f"runs with different numbers of classes cannot be merged ({listed}); compare them separately")
+    metrics = {source.name: source.metric or top1_error(source.num_classes) for source in sources}
+    if len(set(metrics.values())) > 1:
+        listed = ", ".join(f"{name} {metric.label}" for name, metric in metrics.items())
+        raise InputError(f"runs that are measured by different metrics cannot be merged ({listed})")
     notes = [note for source in sources for note in source.notes]
     if len(sources) == 1:
         table, histories = sources[0].table, dict(sources[0].histories)
@@ -150,7 +156,13 @@ def merge(sources: Sequence[Source]) -> Source:
         histories = histories_of(table, histories)
     training = recipe_values(table)
     return Source(
-        name, _drop_shared_settings(table), sources[0].num_classes, histories, tuple(notes), training=training
+        name,
+        _drop_shared_settings(table),
+        sources[0].num_classes,
+        histories,
+        tuple(notes),
+        training=training,
+        metric=sources[0].metric,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from designspace.support.display import Outlined
+from designspace.trials.metric import Metric
 from designspace.trials.trial import EpochRecord
 
 EMA = " EMA"
@@ -31,6 +32,8 @@ class Source(Outlined):
     """The run folders that were read, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of each field of the recipe that is known, None for a blank."""
+    metric: Metric | None = None
+    """What the errors are values of; None for the top-1 error in percent."""
 
 
 def histories_of(

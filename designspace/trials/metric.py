@@ -76,6 +76,26 @@ class Metric:
         return f"{self.name} ({details})" if details else self.name
 
     @property
+    def heading(self) -> str:
+        """The name with its unit, for the head of a column of numbers."""
+        return f"{self.name}, {self.unit}" if self.unit else self.name
+
+    @property
+    def title(self) -> str:
+        """The name as the first words of a sentence."""
+        return self.name[:1].upper() + self.name[1:]
+
+    @property
+    def with_article(self) -> str:
+        """The name after "a" or "an"."""
+        return f"{'an' if self.name[:1].lower() in 'aeiou' else 'a'} {self.name}"
+
+    @property
+    def plural(self) -> str:
+        """The word for several values."""
+        return f"{self.name}s" if self.name.endswith("error") else f"values of {self.name}"
+
+    @property
     def best_word(self) -> str:
         """The word for the best of several values."""
         return "least" if self.direction == "lower" else "highest"
@@ -113,6 +133,10 @@ class Metric:
         """
         return value if self.direction == "lower" else -value
 
+    def oriented_interval(self, value: float, low: float, high: float) -> tuple[float, float, float]:
+        """Return `oriented` for a difference and the ends of its interval."""
+        return (value, low, high) if self.direction == "lower" else (-value, -high, -low)
+
     def best(self, values: Iterable[float]) -> float:
         """Return the best of some values, at least one."""
         return min(values) if self.direction == "lower" else max(values)
@@ -133,6 +157,48 @@ class Metric:
         ('12.35%', '0.500 nats')
         """
         return self.number(value, digits) + (self.unit if self.unit in ("", "%") else f" {self.unit}")
+
+    def short_text(self, value: float) -> str:
+        """Return a value with its unit, and only with the decimals that it needs."""
+        return f"{value:g}{self.unit if self.unit in ('', '%') else f' {self.unit}'}"
+
+    def signed(self, value: float) -> str:
+        """Return a difference of two values with its sign."""
+        return f"{value:+.{self.digits}f}"
+
+    def difference(self, value: float) -> str:
+        """Return a difference of two values, with its sign and unit.
+
+        >>> TOP1_ERROR.difference(-0.5)
+        '-0.50 points'
+        """
+        return f"{self.signed(value)} {self.points}"
+
+    def allows(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which values are possible."""
+        low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        allowed: NDArray[np.bool_] = np.isfinite(values) & (values >= low) & (values <= high)
+        return allowed
+
+    @property
+    def range_text(self) -> str:
+        """The range of possible values as text.
+
+        >>> TOP1_ERROR.range_text
+        'from 0 to 100 percent'
+        """
+        unit = " percent" if self.unit == "%" else f" {self.unit}".rstrip()
+        if self.low is None and self.high is None:
+            return "a finite number"
+        low = "" if self.low is None else f"from {self.low:g}"
+        high = "" if self.high is None else f"{' ' if low else 'up '}to {self.high:g}"
+        return low + high + unit
+
+    @property
+    def lowest_oriented(self) -> float:
+        """Lowest value of `oriented` that is possible."""
+        limit = self.low if self.direction == "lower" else self.high
+        return -math.inf if limit is None else self.oriented(float(limit))
 
     def check(self, name: str, value: Any) -> None:
         """Raise unless a value is possible.
