@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from data_sets import pack_noise, run_command
 from own_objective import Focal
 
 import designspace
-from designspace import launch, sample, status, train
+from designspace import analyze, launch, sample, status, train
 from designspace.cli import app
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
@@ -84,6 +85,22 @@ def test_the_best_network_has_the_highest_value(here, monkeypatch, capsys):
     assert code == 0
     assert "macro recall" in out
     assert f"{best:.3f}" in out
+
+
+def test_the_report_speaks_of_the_metric(here, tmp_path, capsys, monkeypatch):
+    shutil.copytree(here / "r", tmp_path / "a")
+    shutil.copytree(here / "r", tmp_path / "b")
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.chdir(tmp_path)
+    code, text, errors = run_command(capsys, "analyze", analyze.run, "runs=[a,b]", "out=report")
+    assert code == 0, errors
+    assert "trials, and macro recall" in text
+    assert "no difference shown" in text
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Macro recall distributions of a and b" in page
+    assert "macro recall, of which higher ones are better" in page
+    assert "fraction of each population whose macro recall is at least that on the horizontal axis" in page
+    assert "top-1" not in re.sub(r"(?s)<script.*?</script>", "", page)
 
 
 def test_an_impossible_value_is_damage(here, tmp_path):

@@ -60,7 +60,8 @@ function shown(key, trial) { // a value as text; empty if there is none
 }
 function outcome(trial) {
   if (failed(trial)) return `failed: ${value("reason", trial)}`;
-  return value("status", trial) === "done" ? `${data.metric.name} ${unitOf(shown(errorKey, trial))}` : value("status", trial);
+  if (value("status", trial) !== "done") return value("status", trial);
+  return `${data.metric.name} ${unitOf(shown(errorKey, trial))}`;
 }
 const nameOf = (trial) => `${value("run", trial)} ${value("id", trial)}`;
 
@@ -460,7 +461,7 @@ function curve(history) {
   const [epochs, test, train] = history;
   const box = { left: 52, right: 350, top: 24, bottom: 150 };
   const chart = svg("svg", { class: "chart curve", viewBox: "0 0 360 190", role: "img",
-    "aria-label": `Test ${data.metric.name} after each epoch, ${data.metric.unit.replace("%", "percent")}: ${test.join(", ")}` });
+    "aria-label": `Test ${withUnit(`${data.metric.name} after each epoch`).replace("%", "percent")}: ${test.join(", ")}` });
   const x = linear(Math.min(...epochs) - 0.3, Math.max(...epochs) + 0.3, box.left, box.right);
   x.ticks = x.ticks.filter(Number.isInteger);
   const y = linear(Math.min(0, ...test), Math.max(...test, ...train), box.bottom, box.top);
@@ -502,7 +503,9 @@ function nameSteps(plot, area) {
     const near = steps.reduce((a, b) => (Math.abs(b.error - error) < Math.abs(a.error - error) ? b : a));
     const parts = curves.map(({ name, steps: all }, i) =>
       `${name}: ${((100 * best[i]) / all.length).toFixed(1)}% (${best[i]} of ${all.length})`);
-    const texts = [`${data.metric.name} ${data.metric.reaches} ${unitOf(oriented(error).toFixed(data.metric.digits))}`, ...parts, `nearest: ${nameOf(near.trial)}, ${outcome(near.trial)}`];
+    const reached = unitOf(oriented(error).toFixed(data.metric.digits));
+    const texts = [`${data.metric.name} ${data.metric.reaches} ${reached}`, ...parts,
+      `nearest: ${nameOf(near.trial)}, ${outcome(near.trial)}`];
     return { left, top, texts, trial: near.trial, x: (left / size.width) * view.width };
   }
 
