@@ -172,7 +172,7 @@ class Comparison:
         test = f"KS D = {self.ks:.2f}, {p_text(self.ks_p_holm)}{corrected}"
         if self.shared:
             test = f"{self.shared} networks in pairs, {p_text(self.effect_p_holm)}{corrected}"
-        test += " for any errors of the trials left out" if self.is_worst_case else ""
+        test += f" for any {self.metric.plural} of the trials left out" if self.is_worst_case else ""
         sizes = f"n = {pair.n_a} and {pair.n_b}"
         percent = f"{100 * self.level:g}%"
         so_far = "So far, " if self.part < 1 else ""

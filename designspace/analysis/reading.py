@@ -26,7 +26,7 @@ from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import EMA, Source, histories_of
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import Gathered, RunFolder
-from designspace.trials.metric import top1_error
+from designspace.trials.metric import Metric, top1_error
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
@@ -151,7 +151,7 @@ def merge(sources: Sequence[Source]) -> Source:
         name = sources[0].name
     else:
         table, histories, name = _stack(sources)
-        table, more_notes = _count_once(_drop_shared_settings(table))
+        table, more_notes = _count_once(_drop_shared_settings(table), next(iter(metrics.values())))
         notes += more_notes
         histories = histories_of(table, histories)
     training = recipe_values(table)
@@ -179,7 +179,7 @@ def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[Epo
     return pd.concat(tables, ignore_index=True), histories, name
 
 
-def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _count_once(table: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, list[str]]:
     """Keep one row for each trial that several runs hold, and return notes on their differences."""
     identity = ["id", "seed", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
     # A run of another program may hold a trial several times; then each counts as a separate trial.
@@ -197,9 +197,12 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         winners = table.iloc[first]
         ids = winners["id"].to_numpy()[unequal.index[:_EXAMPLES]]
         several = "trial has" if len(unequal) == 1 else "trials have"
+        largest = (
+            f"{metric.number(float(unequal.max()))} {'percentage points' if metric.unit == '%' else metric.points}"
+        )
         notes.append(
-            f"{len(unequal)} {several} different errors in several runs, by up to {unequal.max():.2f} percentage "
-            f"points ({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's errors count."
+            f"{len(unequal)} {several} different {metric.plural} in several runs, by up to {largest} "
+            f"({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's {metric.plural} count."
         )
     return table.iloc[first].reset_index(drop=True), notes
 

@@ -30,8 +30,8 @@ def left_out_at_random(results: Results) -> Precondition:
         return Precondition(NAME, True, evidence={"left out": int(left_out.sum())})
     sentence = (
         f"{results.name}: {counted(int(left_out.sum()), 'trial')} that the machine ended differ from the others "
-        f"({'; '.join(differences.medians)}), so a claim must hold for any errors that they might have had; "
-        "to train them again, use designspace.retry."
+        f"({'; '.join(differences.medians)}), so a claim must hold for any {results.metric.plural} that they "
+        "might have had; to train them again, use designspace.retry."
     )
     return Precondition(NAME, False, sentence, evidence=differences.p_values)
 
