@@ -23,7 +23,7 @@ from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
 from designspace.sweeps.in_process import train_in_process
 from designspace.sweeps.launch import Launcher
-from designspace.sweeps.objective import is_usual, settle_metric
+from designspace.sweeps.objective import check_same_metric, is_usual, settle_metric
 from designspace.sweeps.preflight import check_training
 from designspace.training import ranks as torchrun
 from designspace.training.devices import check_devices, choose_device, device_kind
@@ -165,7 +165,10 @@ def _setup(options: Options, *, show: bool) -> _Setup:
     metric = None if is_usual(recipe) else settle_metric(recipe, images)
     trial = Trial(network, recipe, options.seed, start.describe_weights(options.weights))
     path = options.out or Path(f"runs/{start.name}-{recipe.data}".replace(" ", "-"))
-    TrainingFolder(path).check(trial)
+    folder = TrainingFolder(path)
+    folder.check(trial)
+    if folder.exists():
+        check_same_metric(path, folder.plan(), metric)
     if show:
         name = options.chosen("recipe")
         print_summary(start.name, trial, images, name, device_text, path)

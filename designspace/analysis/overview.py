@@ -336,7 +336,7 @@ def curves_figure(results: Sequence[Results]) -> Drawing:
     draw_epoch_ranks(axes[-1], correlations)
     numbers += [correlation.table().assign(panel="ranks") for correlation in correlations]
     name = results[0].metric.name
-    thin = f" and training {name}s (thin)" if results[0].metric.kind else ""
+    thin = f" and training {name}s (thin)" if results[0].metric.is_default else ""
     caption = (
         f"Test {name}s (thick){thin} of the best, median and worst network of each space. Right: "
         f"rank correlation of the {name} after each epoch with the final {name}."

@@ -35,7 +35,9 @@ class Populations:
         chances = {member.name: member.chance_error for member in members}
         if len(set(chances.values())) > 1:
             listed = ", ".join(f"{member.name} {member.metric.short_text(member.guess)}" for member in members)
-            why = "have different numbers of classes" if members[0].metric.kind else "have other values of guessing"
+            why = (
+                "have different numbers of classes" if members[0].metric.is_default else "have other values of guessing"
+            )
             raise InputError(f"these runs {why} (chance level: {listed}): compare them separately")
         return Populations(members)
 

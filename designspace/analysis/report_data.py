@@ -105,7 +105,7 @@ def trial_data(results: Sequence[Results]) -> dict[str, Any]:
         "stages": list(range(1, max(run.num_stages for run in results) + 1)),
         "histories": [_history(run, trial) for run in results for trial in run.table["trial"]],
         "metric": {
-            "key": "error" if metric.kind else "score",
+            "key": "error" if metric.is_default else "score",
             "name": metric.name,
             "unit": metric.unit,
             "digits": metric.digits,
@@ -165,7 +165,7 @@ def _of_metric(column: Column, metric: Metric) -> Column:
         "best_error": "best of all epochs",
         "heldout_error": "on held-out images",
     }
-    if metric.kind or column.name not in parts:
+    if metric.is_default or column.name not in parts:
         return column
     text = f"{metric.name} {parts[column.name]}" + (f", {metric.unit}" if metric.unit else "")
     return dataclasses.replace(column, key=column.key.replace("error", "score"), help=text)

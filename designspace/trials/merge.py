@@ -141,6 +141,12 @@ def _check_training(target: RunFolder, sources: Sequence[_Source]) -> None:
                     f"{source.folder.path} was trained with another recipe or seed than {first_plan[0].path}; "
                     "nothing was written"
                 )
+            for folder, plan in filter(None, (first_plan, (target, target.plan()))):
+                if plan is not None and plan.metric != source.plan.metric:
+                    raise InputError(
+                        f"{source.folder.path} is measured by another metric than {folder.path} (measured_by in "
+                        "recipe.yaml differs); nothing was written"
+                    )
             first_plan = first_plan or (source.folder, source.plan)
         if source.kernels is not None:
             if first_kernels[1] is None:

@@ -66,6 +66,11 @@ class Metric:
         self.check("the value of guessing", self.guess)
 
     @property
+    def is_default(self) -> bool:
+        """Whether it is the top-1 error."""
+        return (self.name, self.kind) == ("error", "top-1")
+
+    @property
     def label(self) -> str:
         """The name with its unit, for an axis or the head of a column.
 
