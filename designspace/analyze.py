@@ -25,6 +25,7 @@ from designspace.spaces.population import POPULATION_FILE
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import WriteError
 from designspace.trials.folder import RunFolder
+from designspace.trials.metric import Metric
 from designspace.trials.open import find_runs
 
 log = logging.getLogger("designspace.analyze")
@@ -139,7 +140,7 @@ def show(
         )
     except WriteError as error:
         raise RunError(f"{error}; choose another folder for the report with out=...") from error
-    show_spaces(analysis.spaces)
+    show_spaces(analysis.spaces, results[0].metric)
     if analysis.failed.rows:
         print()
         rows = [row[:3] for row in analysis.failed.rows]
@@ -169,11 +170,12 @@ def _read(run: RunFolder | Path) -> Results:
     return Results.read(gathered)
 
 
-def show_spaces(spaces: Table) -> None:
+def show_spaces(spaces: Table, metric: Metric) -> None:
     """Print the table of the runs in two parts that fit a terminal: trials and errors, then costs."""
-    names = {"min error, %": "min", "mean error, %": "mean", "median error, %": "median"}
+    names = {f"{kind} {metric.heading}": kind for kind in ("min", "max", "mean", "median")}
     names |= {"median flops": "flops", "median params": "params", "median activations": "activations"}
-    for title, first in (("trials, and top-1 error, %", 1), ("medians of the networks, and total training time", 8)):
+    first_title = f"trials, and {metric.kind} {metric.heading}" if metric.kind else f"trials, and {metric.heading}"
+    for title, first in ((first_title, 1), ("medians of the networks, and total training time", 8)):
         columns = [0, *range(first, 8 if first == 1 else len(spaces.header))]
         header = [names.get(spaces.header[i], spaces.header[i]) for i in columns]
         print_table(title, header, [[row[i] for i in columns] for row in spaces.rows])

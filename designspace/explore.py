@@ -74,6 +74,7 @@ def run(options: Options) -> None:
         print(line)
     each = f"{counted(options.n, 'network')} from each of {counted(len(folders), 'space')}"
     print(f"{options.name}: {each}, in {options.run}")
+    plans = {folder: forecast.with_metric(plan) for folder, plan in plans.items()}
     launch.train(plans, launcher, wait=True)
     analyze.show(folders, options.run)
 

@@ -67,9 +67,11 @@ def _rank(info: ModelInfo) -> str:
     """Return the rank and error of a run's network in brackets; an empty text for other models."""
     if info.selection is None or info.result is None:
         return ""
-    mean = f", {info.seeds.kind} {info.seeds.final_mean:.2f}%" if info.seeds else ""
+    metric = info.result.known_metric
+    mean = f", {info.seeds.kind} {metric.text(info.seeds.final_mean)}" if info.seeds else ""
     count = counted(info.selection.done, "trained network")
-    return f" (rank {info.selection.rank} of {count}, error {info.result.final_error:.2f}%{mean})"
+    error = f"{metric.name} {metric.text(info.result.final_error)}"
+    return f" (rank {info.selection.rank} of {count}, {error}{mean})"
 
 
 def _comparison(path: Path, model: AnyNet, crop: int) -> str:

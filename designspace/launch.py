@@ -48,7 +48,7 @@ def run(options: Options) -> None:
     root = options.data.root or (setup.root if setup.root != data.default_root() else None)
     if options.data.root or data.own_data(setup.recipe.data, root):
         write_note(folder.path, note_of(setup.recipe.data, root))
-    if train({folder: setup.plan}, launcher, wait=options.wait):
+    if train({folder: forecast.with_metric(setup.plan)}, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"analyse them: {command('analyze', runs=[folder.path])}")
 
@@ -72,7 +72,7 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
     """
     if launcher.slurm is None:
         for folder, plan in plans.items():
-            folder.write_plan(plan.recipe, plan.seed, plan.repeats, plan.axes)
+            folder.write_plan(plan.recipe, plan.seed, plan.repeats, plan.axes, plan.metric)
         recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
             print_unfinished(launcher.run_local(list(plans), recipe, show, print, only))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from designspace.cli.tables import print_table, repeat
 from designspace.support.errors import InputError
 from designspace.support.text import duration
 from designspace.sweeps.status import RunStatus, TrialStatus, run_status, tasks_in_queue, trial_status
+from designspace.trials.metric import Metric
 from designspace.trials.open import find_runs
 from designspace.trials.ranking import check_none_edited
 from designspace.trials.run import Run
@@ -57,9 +58,8 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
     header = ("run", "done", "failed", "running", "waiting", "trials/h", "time left")
     print_table("", header, [_row(name, status) for name, status in statuses.items()])
     if best := [_best_row(name, status) for name, status in statuses.items() if status.best_id]:
-        print_table(
-            "\nbest so far", ("run", "error", "trial", "source of error", "expected end"), best, texts=(0, 2, 3)
-        )
+        name = common_name([status.metric for status in statuses.values() if status.best_id])
+        print_table("\nbest so far", ("run", name, "trial", f"source of {name}", "expected end"), best, texts=(0, 2, 3))
     failures = [(name, reason, k) for name, status in statuses.items() for reason, k in status.reasons.items()]
     if failures:
         print_table("\nfailed", ("run", "reason", "trials"), failures, texts=(0, 1))
@@ -94,8 +94,10 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
 def show_trials(title: str, runs: Mapping[str, Run], states: Sequence[tuple[str, TrialState]]) -> None:
     """Print a table of trials, and below it where each one ran, why it failed, and its log."""
     trials = [(name, trial_status(runs[name], state)) for name, state in states]
-    header = ("run", "trial", "status", "epochs", "error", "attempts")
-    print_table(f"\n{title}", header, [_trial_row(name, trial) for name, trial in trials], texts=(0, 1, 2))
+    metrics = {name: runs[name].metric() for name, _ in trials}
+    header = ("run", "trial", "status", "epochs", common_name(metrics.values()), "attempts")
+    rows = [_trial_row(name, trial, metrics[name]) for name, trial in trials]
+    print_table(f"\n{title}", header, rows, texts=(0, 1, 2))
     for _, trial in trials:
         details = [("where", trial.where), ("reason", trial.detail), ("log", trial.log)]
         if lines := [f"  {label + ':':<8}{text}" for label, text in details if text]:
@@ -123,12 +125,19 @@ def _best_row(name: str, status: RunStatus) -> tuple[object, ...]:
     heldout = any(state.result and state.result.heldout_error is not None for state in status.states)
     source = ", ".join(filter(None, [status.best_kind, "held-out images" if heldout else ""]))
     end = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + status.left_s)) if status.left_s else None
-    return (name, f"{status.best_error:.2f}%", status.best_id, source or None, end)
+    assert status.best_error is not None
+    return (name, status.metric.text(status.best_error), status.best_id, source or None, end)
 
 
-def _trial_row(name: str, trial: TrialStatus) -> tuple[object, ...]:
+def common_name(metrics: Collection[Metric]) -> str:
+    """Return the name of the metrics of several runs, or a general one if they differ."""
+    names = {metric.name for metric in metrics}
+    return names.pop() if len(names) == 1 else "score"
+
+
+def _trial_row(name: str, trial: TrialStatus, metric: Metric) -> tuple[object, ...]:
     """Return the row of a trial."""
-    error = None if trial.error is None else f"{trial.error:.2f}%"
+    error = None if trial.error is None else metric.text(trial.error)
     return (name, trial.key, trial.status, trial.epochs, error, trial.attempts or None)
 
 

@@ -23,12 +23,14 @@ from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
 from designspace.sweeps.in_process import train_in_process
 from designspace.sweeps.launch import Launcher
+from designspace.sweeps.objective import check_same_metric, is_usual, settle_metric
 from designspace.sweeps.preflight import check_training
 from designspace.training import ranks as torchrun
 from designspace.training.devices import check_devices, choose_device, device_kind
 from designspace.training.failures import Interrupted
 from designspace.training.ranks import OtherRankFailed
 from designspace.trials.folder import RunFolder
+from designspace.trials.metric import Metric
 from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import RecipeAxes, typed
 from designspace.trials.training_folder import TrainingFolder
@@ -42,6 +44,8 @@ class _Setup:
     training: OneTraining
     launcher: Launcher
     device: str | None
+    metric: Metric | None
+    """What the network is measured by; None for the default metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +97,10 @@ def _train(options: Options, devices: int) -> None:
     with torchrun.joined(options.any_device, devices) as (ranks, device):
         setup = ranks.together(lambda: _setup(options, show=ranks.rank == 0))
         training = setup.training
-        ranks.together(lambda: None if ranks.rank else _record_trial(training, options))
-        with training_progress(training.trial.recipe, training.images, silent=ranks.rank > 0) as (on_step, on_epoch):
+        ranks.together(lambda: None if ranks.rank else _record_trial(setup, options))
+        metric = training.run.metric()
+        progress = training_progress(training.trial.recipe, training.images, metric, silent=ranks.rank > 0)
+        with progress as (on_step, on_epoch):
             retry_policy, about = setup.launcher.retry_policy, setup.launcher.about
             result = train_in_process(training, ranks, device, retry_policy, about, on_step=on_step, on_epoch=on_epoch)
     if ranks.rank == 0:
@@ -114,24 +120,28 @@ def _on_slurm(setup: _Setup, options: Options) -> None:
         if submission.script:
             print(f"batch script of the array:\n\n{submission.script}")
         return
-    _record_trial(training, options)
+    _record_trial(setup, options)
     folder.note_start(training.start.to_dict(training.weight_source))
     submit({folder: folder.plan()}, setup.launcher, wait=options.wait)
     if result := folder.trial_folder.state().result:
         _print_result(training, result)
 
 
-def _record_trial(training: OneTraining, options: Options) -> None:
+def _record_trial(setup: _Setup, options: Options) -> None:
     """Record the trial in its folder."""
+    training = setup.training
     start = training.start.to_dict(training.weight_source)
-    training.run.record(training.trial, start, options.provenance())
+    training.run.record(training.trial, start, options.provenance(), setup.metric)
 
 
 def _print_result(training: OneTraining, result: TrialResult) -> None:
     """Print the result of a training."""
-    heldout = "" if result.heldout_error is None else f", held-out error {result.heldout_error:.2f}%"
+    metric = training.run.metric()
+    heldout = ""
+    if result.heldout_error is not None:
+        heldout = f", held-out {metric.name} {metric.text(result.heldout_error)}"
     epochs = f"{counted(result.epochs, 'epoch')} in {duration(result.train_s)}"
-    print(f"error {result.final_error:.2f}%{heldout}; {epochs}")
+    print(f"{metric.name} {metric.text(result.final_error)}{heldout}; {epochs}")
     verify = command("verify", model=training.run.path, data=training.trial.recipe.data)
     print(f"the model is in {training.run.path}; to verify it: {verify}")
 
@@ -154,9 +164,13 @@ def _setup(options: Options, *, show: bool) -> _Setup:
         if recipe.devices > 1 and torchrun.from_environment(os.environ) is None:
             check_devices(recipe.devices, device)
     images = data.load(recipe.data, source.root, recipe.train_images, recipe.test_images)
+    metric = None if is_usual(recipe) else settle_metric(recipe, images)
     trial = Trial(network, recipe, options.seed, start.describe_weights(options.weights))
     path = options.out or Path(f"runs/{start.name}-{recipe.data}".replace(" ", "-").replace(":", "-"))
-    TrainingFolder(path).check(trial)
+    folder = TrainingFolder(path)
+    folder.check(trial)
+    if folder.exists():
+        check_same_metric(path, folder.plan(), metric)
     if show:
         name = options.chosen("recipe")
         print_summary(start.name, trial, images, name, device_text, path)
@@ -169,7 +183,8 @@ def _setup(options: Options, *, show: bool) -> _Setup:
         for note in filter(None, notes):
             print(note)
     classes = data.facts(recipe.data, source.root).classes
-    return _Setup(OneTraining(TrainingFolder(path, trial), start, options.weights, images, classes), launcher, device)
+    training = OneTraining(TrainingFolder(path, trial), start, options.weights, images, classes)
+    return _Setup(training, launcher, device, metric)
 
 
 def _launcher(options: Options, recipe: Recipe, root: Path) -> Launcher:

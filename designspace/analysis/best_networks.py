@@ -11,9 +11,10 @@ import pandas as pd
 from designspace.analysis.failures import at_chance
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
+from designspace.trials.metric import Metric
 
 
-def one_row_per_network(table: pd.DataFrame, column: str, chance_error: float) -> pd.DataFrame:
+def one_row_per_network(table: pd.DataFrame, column: str, metric: Metric, guess: float) -> pd.DataFrame:
     """Return one row for each network that has a result, the best first: the first of the trials that rank it.
 
     The order is that of `designspace.trials.ranking.ranking`, for a table with the column ``fresh``.
@@ -21,23 +22,26 @@ def one_row_per_network(table: pd.DataFrame, column: str, chance_error: float) -
     Args:
         table: table of results.
         column: column of the errors to rank by.
-        chance_error: error of a trial that diverged; trials that failed for other reasons are left out.
+        metric: what the errors are values of.
+        guess: error of a trial that diverged; trials that failed for other reasons are left out.
     """
     networks = ["run", "id"]
     counting = table[(table["status"] == "done") | at_chance(table, "by_cause")]
     done, fresh = counting["status"] == "done", counting["fresh"] == "yes"
     keys = [counting[name] for name in networks]
     ranking = counting[fresh == (fresh & done).groupby(keys).transform("any")]
-    errors = ranking[column].where(ranking["status"] == "done", chance_error)
+    errors = ranking[column].where(ranking["status"] == "done", guess)
     grouped = errors.groupby([ranking[name] for name in networks])
     ranking = ranking.assign(mean_error=grouped.transform("mean"), trainings=grouped.transform("size"))
     first = ranking[ranking["status"] == "done"].drop_duplicates(networks)
     order = first.assign(is_not_fresh=first["fresh"] != "yes")
-    return order.sort_values(["is_not_fresh", "mean_error", "id"], kind="stable").drop(columns="is_not_fresh")
+    ascending = [True, metric.direction == "lower", True]
+    ordered = order.sort_values(["is_not_fresh", "mean_error", "id"], ascending=ascending, kind="stable")
+    return ordered.drop(columns="is_not_fresh")
 
 
 class BestNetworks(pd.DataFrame):
-    """Rows of the done trials of least error, the best first. `load` returns one of them as a trained module."""
+    """Rows of the done trials of best error, the best first. `load` returns one of them as a trained module."""
 
     folders: dict[str, Path]
     _metadata = ("folders",)

@@ -19,6 +19,8 @@ from designspace.analysis.metrics import Column, Metric, counted_errors, metric,
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR
+from designspace.trials.metric import Metric as ErrorMetric
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Scatter(Outlined):
     trials: tuple[str, ...]
     best_value: BestValue | None
     """None if no network counts."""
+    error_metric: ErrorMetric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     def table(self) -> pd.DataFrame:
         """Return one row per network; each row has the ends of the interval."""
@@ -92,7 +96,7 @@ class Scatter(Outlined):
                 "metric": self.metric.name,
                 "trial": self.trials,
                 "value": self.values,
-                "error": self.errors,
+                "error": self.error_metric.oriented(self.errors),
                 "failed": self.failed,
             }
         )
@@ -171,7 +175,8 @@ def scatter(
     )
     failed = (table["status"] == "failed").to_numpy(bool)
     trials = tuple(table["trial"])
-    return Scatter(results.name, metric(name, results), metric_values[is_known], errors[is_known], failed, trials, best)
+    columns = metric_values[is_known], errors[is_known]
+    return Scatter(results.name, metric(name, results), *columns, failed, trials, best, results.metric)
 
 
 def best_of(

@@ -38,6 +38,7 @@ from designspace.analysis.preconditions.looks import level_at, part_of_informati
 from designspace.analysis.results import Results
 from designspace.support.display import html_table
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,12 @@ class Comparison:
 
     It is computed by permutation if networks are shared."""
     mean_difference: float
-    """Mean error of A less that of B, in percentage points."""
+    """Mean error of A less that of B (see ``metric``)."""
     mean_low: float
     """Lower end of Welch's interval, or of that of `mean_difference_of_pairs` if networks are shared."""
     mean_high: float
     median_difference: float
-    """Median error of A less that of B, in percentage points."""
+    """Median error of A less that of B (see ``metric``)."""
     median_low: float
     """Lower end of the interval of Price and Bonett."""
     median_high: float
@@ -100,6 +101,18 @@ class Comparison:
     See `possible_results`."""
     may_conclude: bool = True
     """Whether the finished trials are a random sample of their populations, as far as can be tested."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better (see `Results.errors`)."""
+
+    @property
+    def own_means(self) -> tuple[float, float, float]:
+        """Difference of the means of the metric itself, with the ends of its interval."""
+        return self.metric.oriented_interval(self.mean_difference, self.mean_low, self.mean_high)
+
+    @property
+    def own_medians(self) -> tuple[float, float, float]:
+        """Difference of the medians of the metric itself, with the ends of its interval."""
+        return self.metric.oriented_interval(self.median_difference, self.median_low, self.median_high)
 
     @property
     def threshold(self) -> float:
@@ -140,10 +153,14 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         sides = f"{self.a}, n = {self.n_a}; {self.b}, n = {self.n_b}"
+        metric, (mean, low, high) = self.metric, self.own_means
         rows = [
             ("compared", sides),
-            ("probability of a lower error", f"{self.effect:.2f} ({self.effect_low:.2f} to {self.effect_high:.2f})"),
-            ("difference of the means", f"{self.mean_difference:+.2f} ({self.mean_low:+.2f} to {self.mean_high:+.2f})"),
+            (
+                f"probability of a {metric.better_word} {metric.name}",
+                f"{self.effect:.2f} ({self.effect_low:.2f} to {self.effect_high:.2f})",
+            ),
+            ("difference of the means", f"{metric.signed(mean)} ({metric.signed(low)} to {metric.signed(high)})"),
             ("Kolmogorov-Smirnov", f"D = {self.ks:.2f}, {p_text(self.ks_p_holm)}"),
         ]
         return html_table(self.sentence(), rows)
@@ -155,32 +172,37 @@ class Comparison:
         test = f"KS D = {self.ks:.2f}, {p_text(self.ks_p_holm)}{corrected}"
         if self.shared:
             test = f"{self.shared} networks in pairs, {p_text(self.effect_p_holm)}{corrected}"
-        test += " for any errors of the trials left out" if self.is_worst_case else ""
+        test += f" for any {self.metric.plural} of the trials left out" if self.is_worst_case else ""
         sizes = f"n = {pair.n_a} and {pair.n_b}"
         percent = f"{100 * self.level:g}%"
         so_far = "So far, " if self.part < 1 else ""
         title_a, title_b = pair.titles
+        metric = self.metric
         if self.better:
             probability = f"{pair.effect:.2f}" if pair.effect < 0.995 else "above 0.99"  # 1.00 would claim certainty
-            crosses = f" However, the curves cross: at some errors, {pair.b} is ahead."
+            crosses = f" However, the curves cross: at some {metric.plural}, {pair.b} is ahead."
             crossing = crosses if self.dominance == "cross" else ""
             return (
-                f"{so_far}{title_a} is better than {title_b}: a random network from {pair.a} has a lower error than "
-                f"one from {pair.b} with probability {probability} ({test}, {sizes}).{crossing}"
+                f"{so_far}{title_a} is better than {title_b}: a random network from {pair.a} has a "
+                f"{metric.better_word} {metric.name} than one from {pair.b} with probability {probability} ({test}, "
+                f"{sizes}).{crossing}"
             )
         if self.differs:
-            crossing = ": the curves cross, so each is ahead at some errors" if self.dominance == "cross" else ""
+            crossing = (
+                f": the curves cross, so each is ahead at some {metric.plural}" if self.dominance == "cross" else ""
+            )
             return (
                 f"{so_far}{title_a} and {title_b} differ ({test}, {sizes}), but neither is shown to be better at "
-                f"{percent}{crossing}; a random network from {pair.a} has the lower error with probability "
-                f"{pair.effect:.2f} ({pair.effect_low:.2f} to {pair.effect_high:.2f})."
+                f"{percent}{crossing}; a random network from {pair.a} has the {metric.better_word} {metric.name} with "
+                f"probability {pair.effect:.2f} ({pair.effect_low:.2f} to {pair.effect_high:.2f})."
             )
         if not self.may_conclude:
             return f"{pair.a} and {pair.b}: no conclusion yet; the finished networks are not a random sample of each."
         too_few = "" if self.could_show else "; too few networks to show any difference"
         outlook = f": {self.needed.sentence()}" if self.needed else ""
         shown = f"no difference shown {'so far' if so_far else f'at {percent}'}"
-        interval = f"{pair.mean_difference:+.2f} points ({pair.mean_low:+.2f} to {pair.mean_high:+.2f})"
+        mean, low, high = pair.own_means
+        interval = f"{metric.difference(mean)} ({metric.signed(low)} to {metric.signed(high)})"
         means = "" if math.isnan(pair.mean_low) else f" The means differ by {interval}."
         return f"{title_a} and {title_b}: {shown} ({test}{too_few}). Not decided with {sizes}{outlook}.{means}"
 
@@ -268,6 +290,9 @@ def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     for comparison in comparisons:
         row = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
         needed, checks = row.pop("needed"), row.pop("preconditions")
+        row.pop("metric")
+        for name, values in (("mean", comparison.own_means), ("median", comparison.own_medians)):
+            row |= dict(zip((f"{name}_difference", f"{name}_low", f"{name}_high"), values, strict=True))
         needed_numbers = {"verdict": "decided", "more": 0, "most": 0, "power": math.nan}
         if needed:
             needed_numbers = {key: getattr(needed, key) for key in needed_numbers}
@@ -344,6 +369,7 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
         ),
         shared=len(shared.pairs) if shared.are_many else 0,
         part=1.0 if is_done else part,
+        metric=a.metric,
     )
 
 

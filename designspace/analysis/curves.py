@@ -14,6 +14,7 @@ from designspace.analysis.paired import spearman
 from designspace.analysis.results import Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.trial import EpochRecord
 
 
@@ -25,18 +26,18 @@ class LearningCurve(Outlined):
     kind: str
     """``best``, ``median`` or ``worst``."""
     final_error: float
-    """In percent."""
     epochs: NDArray[np.int64]
     """From 1. All arrays have shape (epochs,)."""
     train_errors: NDArray[np.float64]
-    """In percent, measured while the network was trained."""
+    """In percent, measured while the network was trained; NaN if another metric is used."""
     test_errors: NDArray[np.float64]
-    """In percent, after each epoch."""
+    """Values of the metric after each epoch."""
+    metric: Metric = TOP1_ERROR
 
     @property
     def least(self) -> tuple[int, float]:
-        """The first epoch with the least test error, and that error."""
-        index = int(np.argmin(self.test_errors))
+        """The first epoch with the best test error, and that error."""
+        index = int(np.argmin(self.metric.oriented(self.test_errors)))
         return int(self.epochs[index]), float(self.test_errors[index])
 
 
@@ -48,6 +49,8 @@ class LearningCurves(Outlined):
     curves: tuple[LearningCurve, ...]
     n: int
     """Number of done networks with known epochs, from which the curves were chosen."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     def table(self) -> pd.DataFrame:
         """Return a table with one row per network and epoch."""
@@ -82,6 +85,8 @@ class EpochRanks(Outlined):
     n: NDArray[np.int64]
     """Number of networks that count at that epoch."""
     level: float
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     def table(self) -> pd.DataFrame:
         """Return a table with one row per epoch."""
@@ -112,8 +117,8 @@ def learning_curves(results: Results, count: int = 1) -> LearningCurves:
         for trial in chosen:
             kinds.setdefault(trial, kind)
     order = [trial for kind in ("best", "median", "worst") for trial in trials if kinds.get(trial) == kind]
-    curves = tuple(_curve(trial, kinds[trial], *ranked[trial]) for trial in order)
-    return LearningCurves(results.name, curves, n)
+    curves = tuple(_curve(trial, kinds[trial], *ranked[trial], results.metric) for trial in order)
+    return LearningCurves(results.name, curves, n, results.metric)
 
 
 def epoch_ranks(results: Results, level: float = 0.05) -> EpochRanks:
@@ -135,7 +140,7 @@ def epoch_ranks(results: Results, level: float = 0.05) -> EpochRanks:
     estimates = [spearman(early, final, level) for early, final in pairs]
     correlation, low, high = np.array([(estimate.value, estimate.low, estimate.high) for estimate in estimates]).T
     counts = np.array([len(at[epoch]) for epoch in epochs])
-    return EpochRanks(results.name, np.array(epochs), correlation, low, high, counts, level)
+    return EpochRanks(results.name, np.array(epochs), correlation, low, high, counts, level, results.metric)
 
 
 def _with_epochs(results: Results) -> dict[str, tuple[float, tuple[EpochRecord, ...]]]:
@@ -149,7 +154,10 @@ def _with_epochs(results: Results) -> dict[str, tuple[float, tuple[EpochRecord, 
     return ranked
 
 
-def _curve(trial: str, kind: str, final_error: float, history: tuple[EpochRecord, ...]) -> LearningCurve:
+def _curve(
+    trial: str, kind: str, final_error: float, history: tuple[EpochRecord, ...], metric: Metric
+) -> LearningCurve:
     columns = ([record.train_error for record in history], [record.test_error for record in history])
     train, test = (np.array(column, np.float64) for column in columns)
-    return LearningCurve(trial, kind, final_error, np.array([record.epoch for record in history]), train, test)
+    epochs = np.array([record.epoch for record in history])
+    return LearningCurve(trial, kind, final_error, epochs, train, test, metric)

@@ -18,6 +18,7 @@ from designspace.analysis.edf import EDF, check_level
 from designspace.analysis.resampling import largest_deviations, quantile_grid, upper_quantile
 from designspace.analysis.tied_ks import has_ties, tied_p_values
 from designspace.support.display import Outlined
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 Dominance = Literal["A", "B", "cross", "undecided"]
 
@@ -69,6 +70,8 @@ class Difference(Outlined):
     a_above_p: float
     """One-sided p value: small if A has more networks up to some error than B."""
     b_above_p: float
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better (see `Results.errors`)."""
 
     @property
     def largest(self) -> tuple[float, float]:
@@ -95,9 +98,10 @@ class Difference(Outlined):
 
     def sentence(self, a: str = "A", b: str = "B") -> str:
         """Return the conclusion as text, with the names of the spaces."""
+        metric = self.metric
         leads = [
-            f"by {abs(value):.2f} at most, at an error of {error:.1f}%"
-            for value, error in (self.largest, self.smallest)
+            f"by {abs(value):.2f} at most, at {metric.with_article} of {metric.text(own, metric.digits - 1)}"
+            for value, own in ((value, metric.oriented(error)) for value, error in (self.largest, self.smallest))
         ]
         percent = f"{100 * self.level:g}%"
         if self.dominance == "cross":
@@ -109,7 +113,8 @@ class Difference(Outlined):
 
     def table(self) -> pd.DataFrame:
         """Return one row per error: the difference from this error to the next, with its band."""
-        return pd.DataFrame({"error": self.errors, "difference": self.values, "lower": self.lower, "upper": self.upper})
+        errors = self.metric.oriented(self.errors)
+        return pd.DataFrame({"error": errors, "difference": self.values, "lower": self.lower, "upper": self.upper})
 
 
 def difference(a: EDF, b: EDF, level: float = 0.05, *, resamples: int = 2000, seed: int = 0) -> Difference:
@@ -136,7 +141,7 @@ def difference(a: EDF, b: EDF, level: float = 0.05, *, resamples: int = 2000, se
         top, bottom = max(0.0, float(values.max())), max(0.0, float(-values.min()))
         sides = _bootstrap_p(highest, top), _bootstrap_p(-lowest, bottom)
     lower, upper = np.clip(values - half_width, -1, 1), np.clip(values + half_width, -1, 1)
-    return Difference(errors, values, lower, upper, half_width, level, a.n, b.n, *sides)
+    return Difference(errors, values, lower, upper, half_width, level, a.n, b.n, *sides, a.metric)
 
 
 def _bootstrap_p(largest: NDArray[np.float32], distance: float) -> float:

@@ -19,6 +19,7 @@ from designspace.analysis.resampling import largest_deviations, quantile_grid, u
 from designspace.support.checks import number
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,20 +32,22 @@ class EDF(Outlined):
     """
 
     errors: NDArray[np.float64]  # (n,)
-    """Percent, ascending, one per network with a weight above 0."""
+    """Ascending, one per network with a weight above 0, as `Results.errors` returns them: lower ones are better."""
     probabilities: NDArray[np.float64]  # (n,)
     """F at each of the errors; equal errors have equal values."""
     n: int
     min: float
-    """Percent."""
+    """The best error."""
     mean: float
-    """Percent; weighted like F."""
+    """Weighted like F."""
     median: float
-    """Percent; weighted like F. If F is 1/2 between two errors, their mean."""
+    """Weighted like F. If F is 1/2 between two errors, their mean."""
     weights: NDArray[np.float64] | None = None  # (n,)
     """In the order of ``errors``, with sum 1; None if all networks count equally."""
     strata: NDArray[np.int64] | None = None  # (n,)
     """The complexity bin of each network, if the weights come from bins."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better (see `Metric.oriented`)."""
 
     @overload
     def __call__(self, error: float) -> float: ...
@@ -95,7 +98,7 @@ class EDF(Outlined):
 
     def table(self) -> pd.DataFrame:
         """Return one row per error, with the value of F."""
-        return pd.DataFrame({"error": self.errors, "probability": self.probabilities})
+        return pd.DataFrame({"error": self.metric.oriented(self.errors), "probability": self.probabilities})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,13 +112,14 @@ class Band(Outlined):
     """Maximum probability that the band misses the true distribution somewhere: 0.05 for a 95% band."""
 
 
-def edf(errors: ArrayLike, weights: ArrayLike | ComplexityWeights | None = None) -> EDF:
+def edf(errors: ArrayLike, weights: ArrayLike | ComplexityWeights | None = None, metric: Metric = TOP1_ERROR) -> EDF:
     """Return the EDF of errors in percent, in any order.
 
     Args:
         errors: one per network.
         weights: one per network, in the same order. They are scaled to sum 1, and a network of weight 0 does not count
             at all. None counts each network once. Those of `complexity_weights` give the normalised EDF.
+        metric: what the errors are values of; they are those of `Results.errors`, of which lower ones are better.
 
     Raises:
         InputError: there is no error, an error is not a finite number, or the weights do not fit the errors.
@@ -136,7 +140,7 @@ def edf(errors: ArrayLike, weights: ArrayLike | ComplexityWeights | None = None)
         probabilities = np.searchsorted(ascending, ascending, side="right") / ascending.size
         _freeze(ascending, probabilities)
         mean, median = float(ascending.mean()), float(np.median(ascending))
-        return EDF(ascending, probabilities, ascending.size, float(ascending[0]), mean, median)
+        return EDF(ascending, probabilities, ascending.size, float(ascending[0]), mean, median, metric=metric)
     bins = weights.bins if isinstance(weights, ComplexityWeights) else None
     factors = np.asarray(weights.weights if isinstance(weights, ComplexityWeights) else weights, np.float64).ravel()
     if factors.size != values.size:
@@ -153,7 +157,7 @@ def edf(errors: ArrayLike, weights: ArrayLike | ComplexityWeights | None = None)
     # If F is 1/2 up to rounding, the median is the mean of the errors on both sides.
     middle = [ascending[int(np.searchsorted(probabilities, 0.5 + sign * 1e-12))] for sign in (-1, 1)]
     mean, median = float(shares @ ascending), float(sum(middle) / 2)
-    return EDF(ascending, probabilities, ascending.size, float(ascending[0]), mean, median, shares, strata)
+    return EDF(ascending, probabilities, ascending.size, float(ascending[0]), mean, median, shares, strata, metric)
 
 
 def check_level(level: float) -> None:

@@ -39,6 +39,10 @@ class Estimate:
     """Two-sided p value of the hypothesis of no difference: a difference of 0, or a probability of 1/2."""
     level: float = 0.05
 
+    def negated(self) -> Estimate:
+        """Return the estimate of the negative value."""
+        return Estimate(-self.value, -self.high, -self.low, self.p, self.level)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BestOfK(Outlined):

@@ -21,6 +21,8 @@ from designspace.analysis.metrics import Metric, counted_errors, metric, paramet
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR
+from designspace.trials.metric import Metric as ErrorMetric
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestRegressor
@@ -91,6 +93,8 @@ class Importances(Outlined):
     """The most important first."""
     pairs: tuple[PairShare, ...]
     """Pairs of the most important parameters, the greatest share first."""
+    metric: ErrorMetric = TOP1_ERROR
+    """What the errors are values of."""
 
     @property
     def explains(self) -> bool:
@@ -102,7 +106,7 @@ class Importances(Outlined):
 
     def sentence(self) -> str:
         """Return the conclusion as text, with the numbers on which it rests."""
-        what = "the ranks of the errors" if self.ranks else "the errors"
+        what = f"the ranks of the {self.metric.plural}" if self.ranks else f"the {self.metric.plural}"
         accuracy = f"R^2 = {self.r_squared:.2f} +- {self.r_squared_deviation:.2f} on held-out networks, n = {self.n}"
         if not self.explains:
             # If a product of two parameters makes 40% of the variance, none of the simulated populations of 100
@@ -188,8 +192,9 @@ def importance(
     pairs.sort(key=lambda pair: (-pair.share, pair.first.name, pair.second.name))
     failed = int((results.table["status"].iloc[rows] == "failed").sum())
     r_squared, deviation = float(scores.mean()), float(scores.std(ddof=1))
+    ordered = tuple(parameters), tuple(pairs)
     return Importances(
-        results.name, r_squared, deviation, errors.size, failed, repeats, seed, ranks, tuple(parameters), tuple(pairs)
+        results.name, r_squared, deviation, errors.size, failed, repeats, seed, ranks, *ordered, results.metric
     )
 
 
@@ -202,7 +207,9 @@ def _check(results: Results, metrics: Sequence[Metric], errors: NDArray[np.float
     if not metrics:
         raise InputError(f"{results.name}: all networks have the same parameters, so none can be important")
     if np.ptp(errors) == 0:
-        raise InputError(f"{results.name}: all {errors.size} errors are the same, so no parameter can be important")
+        raise InputError(
+            f"{results.name}: all {errors.size} {results.metric.plural} are the same, so no parameter can be important"
+        )
 
 
 def _repeat(inputs: Matrix, errors: NDArray[np.float64], stream: np.random.SeedSequence) -> tuple[float, Matrix]:

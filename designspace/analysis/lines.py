@@ -17,6 +17,7 @@ from designspace.analysis.results import Results
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 W_M = (1.5, 3.0)
 """Range of w_m from which the paper's RegNets are drawn, and which is searched."""
@@ -53,9 +54,11 @@ class PopulationFits(Outlined):
     name: str
     trials: tuple[str, ...]
     errors: NDArray[np.float64]
-    """Percent; failed trials have the error of chance."""
+    """As `Results.errors` returns them."""
     failed: NDArray[np.bool_]
     fits: tuple[LineFit, ...]
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     @property
     def e_fit(self) -> NDArray[np.float64]:
@@ -70,7 +73,8 @@ class PopulationFits(Outlined):
 
     def table(self) -> pd.DataFrame:
         """Return one row per network."""
-        columns = {"run": self.name, "trial": self.trials, "error": self.errors, "failed": self.failed}
+        columns = {"run": self.name, "trial": self.trials, "error": self.metric.oriented(self.errors)}
+        columns |= {"failed": self.failed}
         fitted = {name: [getattr(fit, name) for fit in self.fits] for name in ("e_fit", "w_0", "w_a", "w_m")}
         return pd.DataFrame(columns | fitted)
 
@@ -166,7 +170,7 @@ def fit_population(results: Results, limit: int | None = None) -> PopulationFits
     fits = tuple(fit_line(*stages_of_row(results, row)) for row in rows.tolist())
     table = results.table.iloc[rows]
     failed = (table["status"] == "failed").to_numpy(bool)
-    return PopulationFits(results.name, tuple(table["trial"]), errors, failed, fits)
+    return PopulationFits(results.name, tuple(table["trial"]), errors, failed, fits, results.metric)
 
 
 def mean_line(results: Results, count: int = 20) -> MeanLine:

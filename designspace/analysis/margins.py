@@ -21,11 +21,15 @@ from designspace.analysis.preconditions import shared_networks
 from designspace.analysis.results import Results
 from designspace.support.checks import number
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True, slots=True)
 class WithinMargin:
-    """Difference of the mean errors of two populations, compared with a margin, in percentage points."""
+    """Difference of the mean errors of two populations, compared with a margin.
+
+    Errors are those of `Results.errors`, of which lower ones are better.
+    """
 
     a: str
     b: str
@@ -40,6 +44,8 @@ class WithinMargin:
     level: float
     pairs: int = 1
     """Number of pairs tested together (Bonferroni)."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     @property
     def a_not_worse(self) -> bool:
@@ -53,11 +59,13 @@ class WithinMargin:
 
     def sentence(self) -> str:
         """Return the conclusion as text, with the numbers on which it rests."""
-        points = f"{self.margin:g} {'point' if self.margin == 1 else 'points'}"
+        metric = self.metric
+        points = f"{self.margin:g} {'point' if self.margin == 1 and metric.points == 'points' else metric.points}"
+        difference, low, high = metric.oriented_interval(self.difference, self.low, self.high)
         over = f", over {self.pairs} pairs" if self.pairs > 1 else ""
         numbers = (
-            f"means {self.difference:+.2f} apart, one-sided {100 * (1 - self.level):g}% bounds {self.low:+.2f} and "
-            f"{self.high:+.2f}{over}"
+            f"means {metric.signed(difference)} apart, one-sided {100 * (1 - self.level):g}% bounds "
+            f"{metric.signed(low)} and {metric.signed(high)}{over}"
         )
         if self.a_not_worse and self.b_not_worse:
             return f"{self.a} and {self.b} are equal within {points} ({numbers})."
@@ -81,7 +89,7 @@ def within_margins(
     Args:
         results: the populations.
         comparisons: their comparisons.
-        margin: largest acceptable loss of mean error, in percentage points.
+        margin: largest acceptable loss of the mean, in percentage points or the unit of the metric.
 
     Raises:
         InputError: ``margin`` is not above 0.
@@ -103,5 +111,6 @@ def within_margins(
             if shared.are_many
             else mean_difference(np.sort(errors_a), np.sort(errors_b), level)
         )
-        tested.append(WithinMargin(a.name, b.name, margin, mean.value, mean.low, mean.high, pair.level, len(testable)))
+        interval = mean.value, mean.low, mean.high
+        tested.append(WithinMargin(a.name, b.name, margin, *interval, pair.level, len(testable), a.metric))
     return tuple(tested)

@@ -25,6 +25,7 @@ from designspace.spaces.constraints import QUANTITIES
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import counted
 from designspace.support.text import quantity as as_text
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 MATCHES = (*QUANTITIES, "train_s")
 """Columns by which populations can be matched: complexities, and seconds of training."""
@@ -60,6 +61,8 @@ class Matched:
     pairs: int = 1
     p_holm: float = 1.0
     """``p`` after Holm's correction over the pairs that are matched together."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     @property
     def better(self) -> str | None:
@@ -79,7 +82,8 @@ class Matched:
             first, second = (self.a, self.b) if self.better == self.a else (self.b, self.a)
             probability = self.effect if self.better == self.a else 1 - self.effect
             return (
-                f"{condition}, {first} is better than {second}: a random network from {first} has a lower error than "
+                f"{condition}, {first} is better than {second}: a random network from {first} has "
+                f"a {self.metric.better_word} {self.metric.name} than "
                 f"one from {second} of similar {self.match} with probability {probability:.2f} ({test}, {sizes})."
             )
         return f"{condition}, {self.a} and {self.b}: no difference shown at {100 * self.level:g}% ({test}, {sizes})."
@@ -111,7 +115,7 @@ def compare_matched(
     pooled, is_a, errors = pooled[is_common], is_a[is_common], errors[is_common]
     effect, p = _within_strata(errors, is_a, _strata(pooled))
     n_a = int(is_a.sum())
-    return Matched(a.name, b.name, match, n_a, is_a.size - n_a, low, high, effect, p, level, p_holm=p)
+    return Matched(a.name, b.name, match, n_a, is_a.size - n_a, low, high, effect, p, level, p_holm=p, metric=a.metric)
 
 
 def match_all(
@@ -164,7 +168,7 @@ def edfs_at_equal_complexity(results: Sequence[Results], match: str, bins: int =
     """
     weights = common_weights([_complexity(population, match) for population in results], bins)
     return {
-        population.name: edf(population.errors(), population_weights)
+        population.name: edf(population.errors(), population_weights, population.metric)
         for population, population_weights in zip(results, weights, strict=True)
     }
 

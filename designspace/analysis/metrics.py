@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import unknown
+from designspace.trials.metric import TOP1_ERROR
+from designspace.trials.metric import Metric as ErrorMetric
 
 Scale = Literal["linear", "log"]
 Kind = Literal["parameter", "setting", "complexity", "cost", "error"]
@@ -223,7 +225,7 @@ def parameters_of(results: Results) -> tuple[Metric, ...]:
 
 
 def counted_errors(results: Results, column: ErrorColumn = "final_error") -> tuple[NDArray[np.int64], Column]:
-    """Return the row numbers of the trials that count, and their errors (percent), failed ones at chance level."""
+    """Return the row numbers of the trials that count, and their errors (see `Results.errors`)."""
     return np.flatnonzero(results.counted()), results.errors(column)
 
 
@@ -242,6 +244,8 @@ class Plane(Outlined):
     """From 0 (the least error) to 1 (the greatest); equal errors share their mean rank."""
     failed: NDArray[np.bool_]
     trials: tuple[str, ...]
+    error_metric: ErrorMetric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     def table(self) -> pd.DataFrame:
         """Return one row per network."""
@@ -251,7 +255,7 @@ class Plane(Outlined):
                 "trial": self.trials,
                 self.x_metric.name: self.x,
                 self.y_metric.name: self.y,
-                "error": self.errors,
+                "error": self.error_metric.oriented(self.errors),
                 "rank": self.ranks,
                 "failed": self.failed,
             }
@@ -281,6 +285,7 @@ def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
         ranks.astype(np.float64),
         (table["status"] == "failed").to_numpy(bool),
         tuple(table["trial"]),
+        results.metric,
     )
 
 

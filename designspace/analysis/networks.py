@@ -117,19 +117,19 @@ def staircase(results: Results, row: int, *, fit: bool = False) -> Staircase:
         line = None if np.isnan([w_0, w_a, w_m]).any() else (w_0, w_a, w_m)
     error = float(values["final_error"])
     fitted = fit_line(depths, widths) if fit else None
-    label = _label(error, depths, widths, line, fitted)
+    label = _label(results.metric.text(error, results.metric.digits - 1), depths, widths, line, fitted)
     return Staircase(values["trial"], values["id"], error, depths, widths, label, line, fitted)
 
 
 def _label(
-    error: float,
+    error: str,
     depths: tuple[int, ...],
     widths: tuple[int, ...],
     line: tuple[float, float, float] | None,
     fit: LineFit | None,
 ) -> str:
     """Return the label of a network, one or two lines of text."""
-    text = f"{error:.1f}%  d {list(depths)}  w {list(widths)}"
+    text = f"{error}  d {list(depths)}  w {list(widths)}"
     if fit is not None:
         line = line or (fit.w_0, fit.w_a, fit.w_m)
     if line is not None:

@@ -143,7 +143,9 @@ def pair_figures(
     numbers = []
     for axes, (a, b) in zip(grid, drawn_pairs, strict=True):
         errors = a.errors(), b.errors()
-        gap = difference(edf(errors[0]), edf(errors[1]), level / len(pairs), seed=seed)
+        gap = difference(
+            edf(errors[0], metric=a.metric), edf(errors[1], metric=a.metric), level / len(pairs), seed=seed
+        )
         # If k is close to the number of networks, two fixed minima are compared and the probability is near 0 or 1.
         largest = max(1, min(errors[0].size, errors[1].size) // 3)
         chances = best_of_k(*errors, doubling_sizes(largest), level)
@@ -172,7 +174,11 @@ def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]
         raise InputError("a comparison needs two populations with finished trials")
     figure, ((ax,),) = new_grid(1, 1, width=6.4, height=1.4 + 0.3 * len(comparisons))
     draw_effects(ax, comparisons)
-    caption = "Probability that a random network of the first space has the lower error, with its interval."
+    metric = comparisons[0].metric
+    caption = (
+        f"Probability that a random network of the first space has the {metric.better_word} {metric.name}, with its "
+        "interval."
+    )
     return finish("effects", "Effect sizes", figure, comparison_table(comparisons), caption, results)
 
 
@@ -198,9 +204,10 @@ def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, l
         )
         numbers.append(edf_numbers(curves, level).assign(match=pair.match, a=pair.a, b=pair.b))
     left_out = f" Only the first {MOST_PAIRS} of {len(matched)} pairs are drawn." if len(matched) > MOST_PAIRS else ""
+    metric = results[0].metric
     caption = (
-        "Error EDFs whose networks are weighted as if both populations had the same complexities (arXiv 1905.13214, "
-        f"section 4.2). {' '.join(pair.sentence() for pair in shown_pairs)}{left_out}"
+        f"{metric.title} EDFs whose networks are weighted as if both populations had the same complexities (arXiv "
+        f"1905.13214, section 4.2). {' '.join(pair.sentence() for pair in shown_pairs)}{left_out}"
     )
     table = pd.concat(numbers, ignore_index=True)
     drawn_results = [
@@ -222,8 +229,8 @@ def parameters_figure(results: Results, *, columns: int = 4) -> Drawing:
         numbers.append(points.table().assign(metric=metric.name))
     hide_unused_axes(grid, len(metrics))
     caption = (
-        f"Error of {results.name} against each parameter and complexity. Dashed: median best value; shaded: its 95% "
-        "interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
+        f"{results.metric.title} of {results.name} against each parameter and complexity. Dashed: median best value; "
+        "shaded: its 95% interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results])
@@ -258,7 +265,8 @@ def maps_figure(
         points = plane(results, x, y)
         draw_map(ax, points)
         numbers.append(points.table().assign(panel=f"{x}, {y}"))
-    caption = f"Networks of {results.name}, coloured by the rank of their error; the best one is ringed."
+    rank = f"rank of their {results.metric.name}"
+    caption = f"Networks of {results.name}, coloured by the {rank}; the best one is ringed."
     table = pd.concat(numbers, ignore_index=True)
     return finish(
         "maps", f"Where the good networks of {results.name} are", figure, table, caption, [results], "drawn as crosses"
@@ -287,7 +295,8 @@ def search_figure(results: Sequence[Results]) -> Drawing:
     curves = [search_curve(population) for population in Populations.of(results).with_errors]
     figure, ((ax,),) = new_grid(1, 1, width=5.4, height=3.6)
     draw_search(ax, curves)
-    caption = "Expected error of the best of k networks drawn at random, shaded by its standard deviation."
+    name = results[0].metric.name if results else "error"
+    caption = f"Expected {name} of the best of k networks drawn at random, shaded by its standard deviation."
     numbers = pd.concat([curve.table() for curve in curves], ignore_index=True) if curves else pd.DataFrame()
     return finish("search", "Random search", figure, numbers, caption, results)
 
@@ -302,9 +311,10 @@ def pareto_figure(results: Sequence[Results]) -> Drawing:
         fronts = [pareto(population, complexity) for population in results]
         draw_pareto(ax, fronts)
         numbers += [front.table().assign(complexity=complexity) for front in fronts]
-    caption = "Error against complexity. The steps join the networks that no smaller network beats (Pareto front)."
+    title = f"{results[0].metric.title if results else 'Error'} against complexity"
+    caption = f"{title}. The steps join the networks that no smaller network beats (Pareto front)."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("pareto", "Error against complexity", figure, table, caption, results, NOT_DRAWN)
+    return finish("pareto", title, figure, table, caption, results, NOT_DRAWN)
 
 
 def curves_figure(results: Sequence[Results]) -> Drawing:
@@ -325,9 +335,11 @@ def curves_figure(results: Sequence[Results]) -> Drawing:
     correlations = [epoch_ranks(population) for population in populations]
     draw_epoch_ranks(axes[-1], correlations)
     numbers += [correlation.table().assign(panel="ranks") for correlation in correlations]
+    name = results[0].metric.name
+    thin = f" and training {name}s (thin)" if results[0].metric.is_default else ""
     caption = (
-        "Test errors (thick) and training errors (thin) of the best, median and worst network of each space. Right: "
-        "rank correlation of the error after each epoch with the final error."
+        f"Test {name}s (thick){thin} of the best, median and worst network of each space. Right: "
+        f"rank correlation of the {name} after each epoch with the final {name}."
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("curves", "Learning curves", figure, table, caption, results, NOT_DRAWN)

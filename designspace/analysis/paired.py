@@ -16,6 +16,7 @@ from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import Metric
 
 BEST_FRACTIONS = (0.1, 0.25)
 """Fractions of the networks that count as the best."""
@@ -75,7 +76,8 @@ class Paired(Outlined):
     """Number of networks left out because they failed in one of them (see `Results.left_out`)."""
     level: float
     chance_error: float
-    """Percent."""
+    metric: Metric
+    """What the errors are values of, which are negated if higher ones are better."""
 
     @property
     def n(self) -> int:
@@ -104,9 +106,10 @@ class Paired(Outlined):
             f"{100 * best.part:g}% under {self.b} (chance: {best.part * best.networks:.1f})"
             for best in self.best
         )
+        own = self.mean_difference if self.metric.direction == "lower" else self.mean_difference.negated()
         change = (
-            f"Mean error under {self.a} minus that under {self.b}: {self.mean_difference.value:+.2f} points"
-            f"{_interval(self.mean_difference, '+')}, Wilcoxon {p_text(self.wilcoxon_p)}"
+            f"Mean {self.metric.name} under {self.a} minus that under {self.b}: {self.metric.difference(own.value)}"
+            f"{_interval(own, '+')}, Wilcoxon {p_text(self.wilcoxon_p)}"
         )
         return ". ".join([order, top[0].upper() + top[1:], change, *self._missing()]) + "."
 
@@ -115,8 +118,8 @@ class Paired(Outlined):
         return pd.DataFrame(
             {
                 "id": list(self.ids),
-                "error_a": self.errors_a,
-                "error_b": self.errors_b,
+                "error_a": self.metric.oriented(self.errors_a),
+                "error_b": self.metric.oriented(self.errors_b),
                 "failed_a": self.failed_a,
                 "failed_b": self.failed_b,
             }
@@ -127,7 +130,7 @@ class Paired(Outlined):
         sentences = []
         failed = [int(column.sum()) for column in (self.failed_a, self.failed_b)]
         if any(failed):
-            how = f"counted at chance level, {self.chance_error:g}%"
+            how = f"counted at chance level, {self.metric.short_text(self.metric.oriented(self.chance_error))}"
             sentences.append(f"{failed[0]} failed under {self.a} and {failed[1]} under {self.b}, {how}")
         if self.left_out:
             sentences.append(f"{self.left_out} that failed under one of them are left out")
@@ -184,6 +187,7 @@ def compare_paired(a: Results, b: Results, level: float = 0.05) -> Paired:
         left_out=len(finished) - len(counted),
         level=level,
         chance_error=a.chance_error,
+        metric=a.metric,
     )
 
 
@@ -266,7 +270,8 @@ def _errors(results: Results) -> pd.DataFrame:
     failed = (table["status"] == "failed").to_numpy(np.bool_)
     done = (table["status"] == "done").to_numpy(np.bool_)
     left_out = results.left_out()
-    error = np.where(failed, results.chance_error, table["final_error"].to_numpy(np.float64))
+    known = results.metric.oriented(table["final_error"].to_numpy(np.float64))
+    error = np.where(failed, results.chance_error, known)
     return pd.DataFrame(
         {"error": error, "finished": done | failed, "failed": failed, "left_out": left_out}, index=table["id"]
     )

@@ -21,19 +21,24 @@ class Populations:
         """Check that results are comparable, and collect them.
 
         Raises:
-            InputError: two have the same name, or they have different numbers of classes.
+            InputError: two have the same name, or they have different metrics or numbers of classes.
         """
         members = tuple(results)
         names = [member.name for member in members]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"two runs have the name {name!r}; give them different ones")
+        metrics = {member.name: (member.metric.label, member.metric.direction) for member in members}
+        if len(set(metrics.values())) > 1:
+            listed = ", ".join(f"{name} {label}" for name, (label, _) in metrics.items())
+            raise InputError(f"these runs are measured by different metrics ({listed}): compare them separately")
         chances = {member.name: member.chance_error for member in members}
         if len(set(chances.values())) > 1:
-            listed = ", ".join(f"{name} {chance:g}%" for name, chance in chances.items())
-            raise InputError(
-                f"these runs have different numbers of classes (chance level: {listed}): compare them separately"
+            listed = ", ".join(f"{member.name} {member.metric.short_text(member.guess)}" for member in members)
+            why = (
+                "have different numbers of classes" if members[0].metric.is_default else "have other values of guessing"
             )
+            raise InputError(f"these runs {why} (chance level: {listed}): compare them separately")
         return Populations(members)
 
     def __iter__(self) -> Iterator[Results]:
@@ -53,4 +58,4 @@ class Populations:
 
     def edfs(self) -> dict[str, EDF]:
         """Return the EDF of each population with a trial that counts, by name."""
-        return {member.name: edf(member.errors()) for member in self.with_errors}
+        return {member.name: edf(member.errors(), metric=member.metric) for member in self.with_errors}

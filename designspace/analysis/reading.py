@@ -26,6 +26,7 @@ from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import EMA, Source, histories_of
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import Gathered, RunFolder
+from designspace.trials.metric import Metric, top1_error
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
@@ -114,7 +115,7 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
     if drawn:
         settings = [recipe_columns(plan.recipe_of(key).to_dict()) for key in trials]
         columns |= {name: [values[name] for values in settings] for name in map(RECIPE_COLUMNS.__getitem__, drawn)}
-    return Source(folder.name, table.assign(**columns), num_classes, histories, drawn=drawn)
+    return Source(folder.name, table.assign(**columns), num_classes, histories, drawn=drawn, metric=plan.metric)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
@@ -137,7 +138,7 @@ def merge(sources: Sequence[Source]) -> Source:
     ones, and otherwise the first run wins. Recipes have the columns of `ALWAYS_SHOWN` and each in which trials differ.
 
     Raises:
-        InputError: there is no run, or the runs have different numbers of classes.
+        InputError: there is no run, or the runs have different numbers of classes or metrics.
     """
     if not sources:
         raise InputError("there is no run to read")
@@ -145,6 +146,10 @@ def merge(sources: Sequence[Source]) -> Source:
     if len(set(classes.values())) > 1:
         listed = ", ".join(f"{name} {number}" for name, number in classes.items())
         raise InputError(f"runs with different numbers of classes cannot be merged ({listed}); compare them separately")
+    metrics = {source.name: source.metric or top1_error(source.num_classes) for source in sources}
+    if len(set(metrics.values())) > 1:
+        listed = ", ".join(f"{name} {metric.label}" for name, metric in metrics.items())
+        raise InputError(f"runs that are measured by different metrics cannot be merged ({listed})")
     notes = [note for source in sources for note in source.notes]
     drawn_anywhere = {RECIPE_COLUMNS[field] for source in sources for field in source.drawn}
     if len(sources) == 1:
@@ -152,7 +157,7 @@ def merge(sources: Sequence[Source]) -> Source:
         name = sources[0].name
     else:
         table, histories, name = _stack(sources)
-        table, more_notes = _count_once(_drop_shared_settings(table, drawn_anywhere))
+        table, more_notes = _count_once(_drop_shared_settings(table, drawn_anywhere), next(iter(metrics.values())))
         notes += more_notes
         histories = histories_of(table, histories)
     training = recipe_values(table)
@@ -162,7 +167,8 @@ def merge(sources: Sequence[Source]) -> Source:
         if all(source.drawn.get(field) == axis for source in sources)
     }
     table, num_classes = _drop_shared_settings(table, drawn_anywhere), sources[0].num_classes
-    return Source(name, table, num_classes, histories, tuple(notes), training=training, drawn=drawn)
+    metric = sources[0].metric
+    return Source(name, table, num_classes, histories, tuple(notes), training=training, drawn=drawn, metric=metric)
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:
@@ -178,7 +184,7 @@ def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[Epo
     return pd.concat(tables, ignore_index=True), histories, name
 
 
-def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _count_once(table: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, list[str]]:
     """Keep one row for each trial that several runs hold, and return notes on their differences."""
     identity = ["id", "seed", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
     # A run of another program may hold a trial several times; then each counts as a separate trial.
@@ -196,9 +202,12 @@ def _count_once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         winners = table.iloc[first]
         ids = winners["id"].to_numpy()[unequal.index[:_EXAMPLES]]
         several = "trial has" if len(unequal) == 1 else "trials have"
+        largest = (
+            f"{metric.number(float(unequal.max()))} {'percentage points' if metric.unit == '%' else metric.points}"
+        )
         notes.append(
-            f"{len(unequal)} {several} different errors in several runs, by up to {unequal.max():.2f} percentage "
-            f"points ({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's errors count."
+            f"{len(unequal)} {several} different {metric.plural} in several runs, by up to {largest} "
+            f"({', '.join(ids)}{', ...' if len(unequal) > _EXAMPLES else ''}); the first run's {metric.plural} count."
         )
     return table.iloc[first].reset_index(drop=True), notes
 

@@ -33,7 +33,7 @@ def without_fresh(results: Results) -> Results:
     return replace(results, table=table, histories=histories_of(table, results.histories))
 
 
-def mean_of_repeats(table: pd.DataFrame, count: int, chance_error: float, failures: Failures) -> pd.DataFrame:
+def mean_of_repeats(table: pd.DataFrame, count: int, guess: float, failures: Failures) -> pd.DataFrame:
     """Return one row per network and recipe, from its first ``count`` trials in the order of their seeds."""
     keys = ["id", *(column for column in RECIPE_COLUMNS.values() if column in table.columns)]
     errors = [column for column in get_args(ErrorColumn) if column in table.columns]
@@ -43,7 +43,7 @@ def mean_of_repeats(table: pd.DataFrame, count: int, chance_error: float, failur
     done, failed, waiting = (trials["status"] == status for status in ("done", "failed", "waiting"))
     is_at_chance = at_chance(trials, failures)
     trials.loc[failed, errors] = math.nan
-    trials.loc[is_at_chance, errors] = chance_error
+    trials.loc[is_at_chance, errors] = guess
     kinds = {"done": done, "finished": done | failed, "begun": ~waiting, "counted": done | is_at_chance}
     counts = pd.DataFrame({"network": trials["network"], **kinds}).groupby("network").sum()
     grouped = trials.groupby("network")

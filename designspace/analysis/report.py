@@ -81,7 +81,7 @@ class ReportContent:
         """Title of the page."""
         *others, last = [run.name for run in self.results]
         names = f"{', '.join(others)} and {last}" if others else last
-        return f"Error distributions of {names}"
+        return f"{self.results[0].metric.title} distributions of {names}"
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -109,6 +109,7 @@ def render_report(content: ReportContent) -> str:
         best=list(zip(content.best, _loading(content.best, content.origins), strict=True)),
         best_values=content.best_values,
         failed=content.failed,
+        metric=content.results[0].metric,
         treatment=TREATMENT[content.results[0].failures],
         provenance=content.provenance,
         data=Markup(as_json(data)),

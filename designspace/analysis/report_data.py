@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from designspace.analysis.edf import edf
 from designspace.analysis.figures import error_limits
 from designspace.analysis.figures.style import colour, marker
 from designspace.analysis.results import Results
+from designspace.trials.metric import Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,14 +87,15 @@ def trial_data(results: Sequence[Results]) -> dict[str, Any]:
     """
     tables = [_with_depth(run) for run in results]
     columns = []
-    for column in _columns(tables):
+    for column in _columns(tables, results[0].metric):
         values = [value for table in tables for value in _values(table, column)]
-        if column.key in ("reason", "error") or any(value not in (None, "") for value in values):
+        if column.name in ("reason", "final_error") or any(value not in (None, "") for value in values):
             columns.append(
                 {"key": column.key, "name": column.name, "help": column.help}
                 | {"format": column.format, "axis": column.axis, "values": values}
             )
-    curves = [edf(errors) for errors in (run.errors() for run in results) if errors.size]
+    metric = results[0].metric
+    curves = [edf(errors, metric=metric) for errors in (run.errors() for run in results) if errors.size]
     return {
         "runs": [
             {"name": run.name, "progress": run.counts.sentence(), "colour": colour(index), "marker": marker(index)}
@@ -101,6 +104,14 @@ def trial_data(results: Sequence[Results]) -> dict[str, Any]:
         "columns": columns,
         "stages": list(range(1, max(run.num_stages for run in results) + 1)),
         "histories": [_history(run, trial) for run in results for trial in run.table["trial"]],
+        "metric": {
+            "key": "error" if metric.is_default else "score",
+            "name": metric.name,
+            "unit": metric.unit,
+            "digits": metric.digits,
+            "reaches": metric.reaches,
+            "sign": metric.oriented(1),
+        },
         "chance": _short(results[0].chance_error),
         "leftOut": [index for index, is_left_out in enumerate(_left_out(results)) if is_left_out],
         "limits": [_short(end) for end in error_limits(curves, results[0].chance_error)],
@@ -147,7 +158,20 @@ def _with_depth(results: Results) -> pd.DataFrame:
     return table
 
 
-def _columns(tables: Sequence[pd.DataFrame]) -> list[Column]:
+def _of_metric(column: Column, metric: Metric) -> Column:
+    """Return a column of errors as one of another metric than the default one."""
+    parts = {
+        "final_error": "of the last epoch",
+        "best_error": "best of all epochs",
+        "heldout_error": "on held-out images",
+    }
+    if metric.is_default or column.name not in parts:
+        return column
+    text = f"{metric.name} {parts[column.name]}" + (f", {metric.unit}" if metric.unit else "")
+    return dataclasses.replace(column, key=column.key.replace("error", "score"), help=text)
+
+
+def _columns(tables: Sequence[pd.DataFrame], metric: Metric) -> list[Column]:
     """Return the columns of all tables, in the order in which a report shows them."""
     names = list(dict.fromkeys(str(name) for table in tables for name in table.columns))
     stages = [
@@ -162,7 +186,8 @@ def _columns(tables: Sequence[pd.DataFrame]) -> list[Column]:
         Column(name, name, "", "real" if _is_number(tables, name) else "text", "x" if _is_number(tables, name) else "")
         for name in other_names
     ]
-    every = (*_FIRST, *stages, *_LAST, *others, *_FAILURE_COLUMNS)
+    first = [_of_metric(column, metric) for column in _FIRST]
+    every = (*first, *stages, *_LAST, *others, *_FAILURE_COLUMNS)
     taken = {column.name for column in others}  # other columns keep their names, and a known column gives way
     return [
         Column(column.name, column.name, column.help, column.format, column.axis)
@@ -201,7 +226,7 @@ def _history(results: Results, trial: str) -> list[list[float | None]] | None:
     errors = ([record.test_error for record in history], [record.train_error for record in history])
     return [
         [record.epoch for record in history],
-        *([_tidy(round(error, 3)) if error == error else None for error in row] for row in errors),
+        *([None if error is None or error != error else _tidy(round(error, 3)) for error in row] for row in errors),
     ]
 
 

@@ -17,6 +17,7 @@ from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.support.text import counted
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,13 @@ class Reruns(Outlined):
     """The errors of networks that were trained more than once."""
 
     errors: pd.DataFrame
-    """Columns id, seed and error (percent), one row per training, with networks in order of their mean error."""
+    """Columns id, seed and error (see `Results.errors`), one row per training; the best mean error is first."""
     noise: float
     """Standard deviation of one training's error around its network's mean, percentage points (pooled)."""
     between: float
     """Standard deviation of the networks' true means, percentage points, after subtracting the noise."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     @property
     def reliability(self) -> float:
@@ -120,12 +123,16 @@ class Reruns(Outlined):
         """
         ends = self.intervals(level)
         part, low, high = (f"{100 * value:.0f}%" for value in (self.reliability, *_ends(ends.reliability)))
-        noise, between = (f"{interval.low:.2f} to {interval.high:.2f}" for interval in (ends.noise, ends.between))
+        metric = self.metric
+        noise, between = (
+            f"{metric.number(interval.low)} to {metric.number(interval.high)}"
+            for interval in (ends.noise, ends.between)
+        )
         trainings = f"{counted(self.errors['id'].nunique(), 'network')} in {counted(len(self.errors), 'training')}"
         return (
-            f"errors vary by {self.noise:.2f} points ({noise}) between seeds and by {self.between:.2f} ({between}) "
-            f"between networks (standard deviations): {part} ({low} to {high}) of the variance of single trainings is "
-            f"due to {cause} ({trainings})."
+            f"{metric.plural} vary by {metric.number(self.noise)} {metric.points} ({noise}) between seeds and by "
+            f"{metric.number(self.between)} ({between}) between networks (standard deviations): {part} ({low} to "
+            f"{high}) of the variance of single trainings is due to {cause} ({trainings})."
         )
 
 
@@ -152,7 +159,7 @@ def reruns(results: Results, *, column: ErrorColumn = "final_error") -> Reruns:
     between = max(0.0, (squares.between - squares.within) / squares.effective)
     order = table.groupby("id")["error"].transform("mean")
     table = table.assign(mean=order).sort_values(["mean", "id", "seed"], kind="stable").drop(columns="mean")
-    return Reruns(table.reset_index(drop=True), squares.within**0.5, between**0.5)
+    return Reruns(table.reset_index(drop=True), squares.within**0.5, between**0.5, results.metric)
 
 
 def _ends(interval: Interval) -> tuple[float, float]:

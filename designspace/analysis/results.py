@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from designspace.analysis.best_networks import BestNetworks, one_row_per_network
 from designspace.analysis.columns import COLUMNS
 from designspace.analysis.conditions import Condition, rows_that_meet
+from designspace.analysis.counts import Counts
 from designspace.analysis.failures import Failures, at_chance, has_text
 from designspace.analysis.reading import read_runs
 from designspace.analysis.repeats import mean_of_repeats
@@ -25,7 +26,7 @@ from designspace.analysis.table_checks import ErrorColumn, checked_table, stages
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
-from designspace.support.text import counted
+from designspace.trials.metric import TOP1_ERROR, Metric, top1_error
 from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import STATUSES
 
@@ -34,40 +35,6 @@ if TYPE_CHECKING:
     from designspace.trials.recipe_axes import RecipeAxis
 
 __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Numbers of trials of a run by status."""
-
-    done: int
-    failed: int
-    running: int
-    waiting: int
-
-    @property
-    def total(self) -> int:
-        """Number of all trials of the run."""
-        return self.finished + self.unfinished
-
-    @property
-    def finished(self) -> int:
-        """Number of trials that are done or have failed."""
-        return self.done + self.failed
-
-    @property
-    def unfinished(self) -> int:
-        """Number of trials that are running or waiting; they do not count yet."""
-        return self.running + self.waiting
-
-    def sentence(self) -> str:
-        """Return the progress as text.
-
-        >>> Counts(done=11, failed=1, running=2, waiting=2).sentence()
-        '12 of 16 trials finished, 1 of them failed'
-        """
-        failed = f", {self.failed} of them failed" if self.failed else ""
-        return f"{self.finished} of {counted(self.total, 'trial')} finished{failed}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +46,9 @@ class Results:
 
     name: str
     table: pd.DataFrame
-    """One row per trial: errors are top-1 in percent, ``train_s`` is in seconds, ``flops`` are multiply-adds."""
+    """One row per trial: errors are values of ``metric``, ``train_s`` is in seconds, ``flops`` are multiply-adds."""
     chance_error: float
-    """Error of random guessing, in percent: 100 (1 - 1 / number of classes)."""
+    """Error of random guessing, as `errors` returns it: 100 (1 - 1 / number of classes) for the top-1 error."""
     histories: Mapping[str, tuple[EpochRecord, ...]] = field(default_factory=dict)
     """The epochs of each trial, if they are known, by the column ``trial``. Epochs of pycls's averaged weights have the
     same key followed by `designspace.analysis.reading.EMA`."""
@@ -95,10 +62,13 @@ class Results:
     """The axes of the fields of the recipe that were drawn for each network (see `designspace.trials.recipe_axes`)."""
     failures: Failures = "by_cause"
     """Rule for failed trials (see `with_failures`)."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of: by default the top-1 error in percent."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
-        errors = f"; error {done.min():.2f}% to {done.max():.2f}%, mean {done.mean():.2f}%" if len(done) else ""
+        low, high, mean = map(self.metric.text, (done.min(), done.max(), done.mean()))
+        errors = f"; {self.metric.name} {low} to {high}, mean {mean}" if len(done) else ""
         return f"Results({self.name!r}: {self.counts.sentence()}{errors})"
 
     def _repr_html_(self) -> str:
@@ -114,6 +84,7 @@ class Results:
         num_classes: int,
         histories: Mapping[str, tuple[EpochRecord, ...]] | None = None,
         notes: tuple[str, ...] = (),
+        metric: Metric | None = None,
     ) -> Results:
         """Check a table of results, as `read_table` returns it, and give it a name.
 
@@ -121,31 +92,37 @@ class Results:
         only if ``trial`` is given. Networks without stages (of NAS spaces) may lack all columns of stages. Activations
         may be NaN if another program did not count them; flops and params may be NaN for trials that are not done, or
         both for all trials. ``heldout_error`` is the error on images that were held out of the training and of every
-        choice; it may be NaN or missing.
+        choice; it may be NaN or missing. The errors are values of ``metric``, by default top-1 errors in percent.
 
         Raises:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
         """
         _check_name(name)
         num_classes = whole(f"{name}: num_classes", num_classes, 2)
-        table = checked_table(name, table)
+        metric = metric or top1_error(num_classes)
+        table = checked_table(name, table, metric)
         for column, values in (("trial", table["id"]), ("run", name)):
             if column not in table.columns:
                 table[column] = values
-        return Results(name, table, 100 * (1 - 1 / num_classes), histories or {}, notes)
+        return Results(name, table, metric.oriented(metric.guess), histories or {}, notes, metric=metric)
 
     @staticmethod
     def from_errors(
-        name: str, errors: ArrayLike, num_classes: int, columns: Mapping[str, ArrayLike] | None = None
+        name: str,
+        errors: ArrayLike,
+        num_classes: int,
+        columns: Mapping[str, ArrayLike] | None = None,
+        metric: Metric | None = None,
     ) -> Results:
         """Make results from plain errors, and optionally other columns, without files.
 
         Args:
             name: Name of the population.
-            errors: Top-1 errors in percent, one per network; NaN for a network that diverged.
+            errors: Top-1 errors in percent, or values of ``metric``, one per network; NaN for a network that diverged.
             num_classes: Number of classes that the networks distinguish.
             columns: Further values of each network, by the column names of `read_table`: ``id``, ``flops``,
                 ``params``, ``activations``, ``depth``, ``w_0``, ``w_a``, ``w_m``, ``d1``, ``w1``, ``lr`` and so on.
+            metric: What the errors are values of; by default the top-1 error.
 
         Raises:
             InputError: a column has another length; or as `from_table`.
@@ -165,7 +142,7 @@ class Results:
         table = table.assign(status=np.where(failed, "failed", "done"), reason=np.where(failed, "diverged", ""))
         for key, values in known.items():
             table[key] = values.astype(str) if key == "id" else values
-        return Results.from_table(name, table, num_classes)
+        return Results.from_table(name, table, num_classes, metric=metric)
 
     @staticmethod
     def read(
@@ -186,14 +163,24 @@ class Results:
             name: Name of the results; by default made from the names of the runs.
 
         Raises:
-            InputError: a path is not a run, or the runs have different numbers of classes.
+            InputError: a path is not a run, or the runs have different numbers of classes or metrics.
             RunError: a run's files are missing or incomplete.
         """
         source = read_runs([run, *more])
         results = Results.from_table(
-            source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
+            source.name if name is None else name,
+            source.table,
+            source.num_classes,
+            source.histories,
+            source.notes,
+            source.metric,
         )
         return replace(results, folders=source.folders, training=source.training, drawn=source.drawn)
+
+    @property
+    def guess(self) -> float:
+        """Value of the metric for random guesses."""
+        return self.metric.oriented(self.chance_error)
 
     @property
     def counts(self) -> Counts:
@@ -217,10 +204,13 @@ class Results:
         return replace(self, failures=failures)
 
     def errors(self, column: ErrorColumn = "final_error") -> NDArray[np.float64]:  # (trials that count,)
-        """Return the errors of the trials that count, in percent, in table order; failed ones have the chance error.
+        """Return the errors of the trials that count, in table order; failed ones have the chance error.
+
+        Lower errors are better: they are the values of the metric, negated if higher values are better (see
+        `Metric.oriented`).
 
         Args:
-            column: ``final_error`` is the error of the last epoch. ``best_error`` is the least over the epochs; it is
+            column: ``final_error`` is the error of the last epoch. ``best_error`` is the best over the epochs; it is
                 chosen on the test images, so it is optimistic. ``heldout_error`` is the error on held-out images.
 
         Raises:
@@ -238,7 +228,7 @@ class Results:
                 f"{self.name}: {num_unknown} of {int(done.sum())} done trials have no {column}, because no images were "
                 "held out when they were trained; use column='final_error'"
             )
-        return np.where(done, known, self.chance_error)[self.counted()]
+        return np.where(done, self.metric.oriented(known), self.chance_error)[self.counted()]
 
     def draws(self) -> NDArray[np.float64]:  # (trials that count,)
         """Return how often each network was drawn from its space, in the order of `errors`.
@@ -289,7 +279,7 @@ class Results:
         return "left out" if left_out or self.failures == "exclude" else "counted at chance level"
 
     def best(self, count: int = 1) -> BestNetworks:
-        """Return the rows of the ``count`` done trials with the least error; ties are ordered by id.
+        """Return the rows of the ``count`` done trials with the best error; ties are ordered by id.
 
         ``results.best().load()`` returns the best network as a trained module (see `BestNetworks.load`).
 
@@ -299,11 +289,12 @@ class Results:
         """
         if "fresh" in self.table.columns:
             column = "heldout_error" if self.has_heldout else "final_error"
-            networks = one_row_per_network(self.table, column, self.chance_error)
+            networks = one_row_per_network(self.table, column, self.metric, self.guess)
             return BestNetworks.of(networks.head(whole("count", count, 0)), self.folders)
         done = self.table[self.table["status"] == "done"]
         column = "heldout_error" if self.has_heldout else "final_error"
-        ranked = done.sort_values([column, "id"], kind="stable").head(whole("count", count, 0))
+        order = [self.metric.direction == "lower", True]
+        ranked = done.sort_values([column, "id"], ascending=order, kind="stable").head(whole("count", count, 0))
         return BestNetworks.of(ranked, self.folders)
 
     @property
@@ -375,7 +366,7 @@ class Results:
             InputError: ``count`` is below 1.
         """
         count = whole(f"{self.name}: the number of repeats", count, 1)
-        table = mean_of_repeats(self.table, count, self.chance_error, self.failures)
+        table = mean_of_repeats(self.table, count, self.guess, self.failures)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
         return replace(self, name=_check_name(name), table=table, histories={})

@@ -10,6 +10,7 @@ from designspace.analysis.edf import check_level
 from designspace.analysis.tables import Table
 from designspace.support.errors import InputError
 from designspace.support.text import counted
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan
 from designspace.trials.ranking import RankedNetwork, order_of_choice, ranking
 from designspace.trials.trial_folder import TrialState
@@ -48,7 +49,7 @@ class Retraining:
     """The networks of a run that were trained again. Made by `retraining`."""
 
     networks: tuple[RetrainedNetwork, ...]
-    """Networks in ascending order of their mean error."""
+    """Networks, that of the best mean error first."""
     noise: float | None
     """Standard deviation of the error of one network over seeds, pooled over the networks; None if none has two."""
     freedom: int
@@ -61,23 +62,27 @@ class Retraining:
     """Number of trainings with fresh seeds that have not finished."""
     has_heldout: bool
     """Whether errors are on held-out images."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     def table(self) -> Table:
         """Return a table with a row for each network."""
-        header = ["rank", "network", "before", "error before", "seeds", "fresh mean", self.interval_name]
+        metric, name = self.metric, self.metric.name
+        header = ["rank", "network", "before", f"{name} before", "seeds", "fresh mean", self.interval_name]
         header += ["test mean"] if self.has_heldout else []
         header += ["diverged"] if any(network.failed for network in self.networks) else []
         rows = []
         for rank, network in enumerate(self.networks, start=1):
-            row = [str(rank), network.id, str(network.chosen_rank), f"{network.chosen_error:.2f}"]
-            row += [str(network.trainings), f"{network.mean:.2f}", network.interval]
-            row += [f"{network.final_mean:.2f}"] if self.has_heldout else []
+            row = [str(rank), network.id, str(network.chosen_rank), metric.number(network.chosen_error)]
+            row += [str(network.trainings), metric.number(network.mean), network.interval]
+            row += [metric.number(network.final_mean)] if self.has_heldout else []
             row += [str(network.failed)] if "diverged" in header else []
             rows.append(tuple(row))
         so_far = f"; so far: {counted(self.unfinished, 'training')} unfinished" if self.unfinished else ""
         images = " on held-out images" if self.has_heldout else ""
+        unit = "".join(f", {part}" for part in (metric.kind, metric.unit) if part)
         return Table(
-            f"Networks trained again with fresh seeds; error{images}, top-1, %{so_far}", tuple(header), tuple(rows), 2
+            f"Networks trained again with fresh seeds; {name}{images}{unit}{so_far}", tuple(header), tuple(rows), 2
         )
 
     @property
@@ -89,16 +94,17 @@ class Retraining:
         """Return sentences on the meaning of each figure and the basis of the intervals."""
         seeds = "its seed" if self.chosen_seeds == 1 else f"its {self.chosen_seeds} seeds"
         shift = statistics.fmean(network.mean - network.chosen_error for network in self.networks)
-        bias = f"{abs(shift):.2f} points {'below' if shift >= 0 else 'above'} the fresh mean"
+        metric, name = self.metric, self.metric.name
+        bias = f"{metric.number(abs(shift))} {metric.points} {'below' if shift >= 0 else 'above'} the fresh mean"
         sentences = [
-            f"The error before is the one that chose a network, so it is flattered by the luck of {seeds}; it is "
+            f"The {name} before is the one that chose a network, so it is flattered by the luck of {seeds}; it is "
             f"{bias}, averaged over the {counted(len(self.networks), 'network')}.",
             "The fresh mean, over seeds that played no part in choosing the network, is the figure to quote.",
         ]
         if self.noise is not None:
             sentences.append(
                 f"The intervals are based on Student's t with {counted(self.freedom, 'degree')} of freedom and the "
-                f"standard deviation over seeds, {self.noise:.2f} points, pooled over the networks."
+                f"standard deviation over seeds, {metric.number(self.noise)} {metric.points}, pooled over the networks."
             )
         if len(self.networks) > 1:
             sentences.append(
@@ -142,7 +148,9 @@ def retraining(plan: Plan, states: Sequence[TrialState], num_classes: int, level
     )
     unfinished = sum(not by_key[key].is_finished for key in plan.fresh_keys() if key in by_key)
     heldout = any(state.result and state.result.heldout_error is not None for state in states)
-    return Retraining(networks, noise, freedom, level, len(plan.seeds), unfinished, heldout)
+    return Retraining(
+        networks, noise, freedom, level, len(plan.seeds), unfinished, heldout, plan.metric_for(num_classes)
+    )
 
 
 def _retrained(

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,17 +28,19 @@ class SearchCurve(Outlined):
     sizes: NDArray[np.int64]  # (k,)
     """Numbers of networks drawn, ascending."""
     mean: NDArray[np.float64]  # (k,)
-    """Expected error of the best network, percent."""
+    """Expected error of the best network."""
     deviation: NDArray[np.float64]  # (k,)
-    """Standard deviation of the error of the best network over searches, percentage points."""
+    """Standard deviation of the error of the best network over searches."""
     n: int
     """Number of networks in the population."""
     replace: bool
     """Whether networks are drawn with replacement."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     def table(self) -> pd.DataFrame:
         """Return one row per k."""
-        numbers = {"k": self.sizes, "mean": self.mean, "deviation": self.deviation}
+        numbers = {"k": self.sizes, "mean": self.metric.oriented(self.mean), "deviation": self.deviation}
         return pd.DataFrame({"run": self.name, **numbers, "n": self.n, "replace": self.replace})
 
 
@@ -66,7 +69,7 @@ def search_curve(
     errors = _errors(results, column)
     chosen = doubling_sizes(errors.size) if sizes is None else sizes
     mean, deviation = expected_best(errors, chosen, replace=replace)
-    return SearchCurve(results.name, np.array(chosen, np.int64), mean, deviation, errors.size, replace)
+    return SearchCurve(results.name, np.array(chosen, np.int64), mean, deviation, errors.size, replace, results.metric)
 
 
 def expected_best(

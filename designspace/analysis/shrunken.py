@@ -15,6 +15,7 @@ from designspace.analysis.edf import check_level
 from designspace.analysis.reruns import Reruns, reruns
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 MIN_NETWORKS = 4
 """Minimum number of networks, because Morris's correction divides by their number less 3."""
@@ -27,20 +28,25 @@ class ShrunkenBest:
     id: str
     trainings: int
     mean: float
-    """Mean error of its trainings, percent."""
+    """Mean error of its trainings (see `Results.errors`)."""
     value: float
-    """Expected error, percent: the mean, shrunk towards that of all networks."""
+    """Expected error: the mean, shrunk towards that of all networks."""
     low: float
-    """Lower end of the interval of the expected error, percent."""
+    """Lower end of the interval of the expected error."""
     high: float
     level: float
     """The interval covers the expected error with probability 1 - ``level``."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     def sentence(self) -> str:
         """Return the estimate as text, with the numbers on which it rests."""
+        metric = self.metric
+        value, low, high = metric.oriented_interval(self.value, self.low, self.high)
         return (
-            f"the best network is {self.id}: its expected error with new seeds is {self.value:.2f}% "
-            f"({self.low:.2f} to {self.high:.2f}); its {self.trainings} trainings have a mean of {self.mean:.2f}%."
+            f"the best network is {self.id}: its expected {metric.name} with new seeds is {metric.text(value)} "
+            f"({metric.number(low)} to {metric.number(high)}); its {self.trainings} trainings have a mean of "
+            f"{metric.text(metric.oriented(self.mean))}."
         )
 
 
@@ -95,7 +101,7 @@ def shrunken_best(repeated: Reruns, level: float = 0.05) -> ShrunkenBest:
     if not (total > 0).all():  # all trainings have the same error
         best = str(means.index[0])
         error = float(means.iloc[0])
-        return ShrunkenBest(best, int(counts.iloc[0]), error, error, error, error, level)
+        return ShrunkenBest(best, int(counts.iloc[0]), error, error, error, error, level, repeated.metric)
     centre = float((means / total).sum() / (1 / total).sum())
     shrinkage = (k - 3) / (k - 1) * variance / total
     estimates = centre + (1 - shrinkage) * (means - centre)
@@ -103,4 +109,5 @@ def shrunken_best(repeated: Reruns, level: float = 0.05) -> ShrunkenBest:
     value, shrunk, noise = float(estimates[best]), float(shrinkage[best]), float(variance[best])
     spread = noise * (1 - (k - 1) / k * shrunk) + 2 / (k - 3) * shrunk**2 * (float(means[best]) - centre) ** 2
     half = math.sqrt(spread) * float(stdtrit(len(repeated.errors) - k, 1 - level / 2))
-    return ShrunkenBest(best, int(counts[best]), float(means[best]), value, value - half, value + half, level)
+    ends = value - half, value + half
+    return ShrunkenBest(best, int(counts[best]), float(means[best]), value, *ends, level, repeated.metric)

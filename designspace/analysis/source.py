@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from designspace.support.display import Outlined
+from designspace.trials.metric import Metric
 from designspace.trials.recipe_axes import RecipeAxis
 from designspace.trials.trial import EpochRecord
 
@@ -34,6 +35,8 @@ class Source(Outlined):
     """The values of each field of the recipe that is known, None for a blank."""
     drawn: Mapping[str, RecipeAxis] = field(default_factory=dict)
     """The axes of the fields of the recipe that were drawn for each network, in the same way in all runs."""
+    metric: Metric | None = None
+    """What the errors are values of; None for the top-1 error in percent."""
 
 
 def histories_of(

@@ -186,7 +186,7 @@ def _edf_drawing(
     """Draw the EDFs of all runs, with their numbers and caption."""
     return Drawing(
         "edf",
-        "Error EDF",
+        f"{results[0].metric.title} EDF",
         plot_edf(results, level),
         edf_numbers(edfs, level),
         " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),

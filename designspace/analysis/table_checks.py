@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from designspace.analysis.columns import is_number, missing_columns
 from designspace.support.errors import InputError, unknown
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.trial_folder import STATUSES
 
 ErrorColumn = Literal["final_error", "best_error", "heldout_error"]
@@ -21,8 +22,10 @@ _TEXT = ("status", "device", "reason", "detail")
 _STAGE = re.compile(r"([dwbg])([1-9]\d*)")
 
 
-def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def checked_table(name: str, table: pd.DataFrame, metric: Metric = TOP1_ERROR) -> pd.DataFrame:
     """Return a copy of a table of results, as `read_table` returns it, with columns of numbers and of texts.
+
+    Its errors must be possible values of a metric.
 
     Raises:
         InputError: the table is empty, lacks columns, or has a row that contradicts itself.
@@ -43,7 +46,7 @@ def checked_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
             table[column] = _texts(table[column])
         elif is_number(column) and not pd.api.types.is_numeric_dtype(table[column].dtype):
             table[column] = _numbers(name, table, column)
-    _check_rows(name, table)
+    _check_rows(name, table, metric)
     return table
 
 
@@ -86,7 +89,7 @@ def _check_ids(name: str, table: pd.DataFrame) -> None:
         raise InputError(f"{name}: the {column} {repeated.iloc[0]} is in more than one row")
 
 
-def _check_rows(name: str, table: pd.DataFrame) -> None:
+def _check_rows(name: str, table: pd.DataFrame, metric: Metric) -> None:
     """Raise for the first row whose status and numbers contradict each other."""
     status = table["status"]
     done = (status == "done").to_numpy()
@@ -98,10 +101,10 @@ def _check_rows(name: str, table: pd.DataFrame) -> None:
     for column in get_args(ErrorColumn):
         if column in table.columns:
             errors = table[column].to_numpy(np.float64, na_value=np.nan)
-            wrong = done & ~((errors >= 0) & (errors <= 100))
+            wrong = done & ~metric.allows(errors)
             if column == "heldout_error":  # optional
                 wrong &= ~np.isnan(errors)
-            checks.append((wrong, _describing(column, " is done, so {} must be from 0 to 100 percent, not {}")))
+            checks.append((wrong, _describing(column, f" is done, so {{}} must be {metric.range_text}, not {{}}")))
     quantities = ("flops", "params", "activations")
     counts = {column: table[column].to_numpy(np.float64, na_value=np.nan) for column in quantities}
     nothing_counted = bool(np.isnan(counts["flops"]).all() and np.isnan(counts["params"]).all())

@@ -16,6 +16,7 @@ from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Results
 from designspace.support.display import Outlined
 from designspace.support.text import counted, duration, quantity
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe_axes import typed
 
 BEST = 5
@@ -37,11 +38,12 @@ class Table(Outlined):
 
 @dataclass(frozen=True, slots=True)
 class SpaceSummary:
-    """Summary statistics of one run. Errors are in percent, None if no trial counts."""
+    """Summary statistics of one run. Errors are values of ``metric``, None if no trial counts."""
 
     name: str
     counts: Counts
     min_error: float | None
+    """The best error."""
     mean_error: float | None
     median_error: float | None
     median_flops: float
@@ -50,29 +52,33 @@ class SpaceSummary:
     median_activations: float
     train_s: float
     """Total training time of all trials in seconds, as far as recorded."""
+    metric: Metric = TOP1_ERROR
 
 
 def summarize(results: Results) -> SpaceSummary:
     """Return the summary statistics of one run."""
-    errors = results.errors()
+    errors, metric = results.errors(), results.metric
     medians = results.table[["flops", "params", "activations"]].median()
     return SpaceSummary(
         name=results.name,
         counts=results.counts,
-        min_error=float(errors.min()) if errors.size else None,
-        mean_error=float(errors.mean()) if errors.size else None,
-        median_error=float(np.median(errors)) if errors.size else None,
+        min_error=metric.oriented(float(errors.min())) if errors.size else None,
+        mean_error=metric.oriented(float(errors.mean())) if errors.size else None,
+        median_error=metric.oriented(float(np.median(errors))) if errors.size else None,
         median_flops=float(medians["flops"]),
         median_params=float(medians["params"]),
         median_activations=float(medians["activations"]),
         train_s=float(results.table["train_s"].sum()),
+        metric=metric,
     )
 
 
 def space_table(summaries: Sequence[SpaceSummary]) -> Table:
     """Return a table with one row per run."""
+    metric = summaries[0].metric if summaries else TOP1_ERROR
+    kinds = ("min" if metric.direction == "lower" else "max", "mean", "median")
     header = (
-        *("space", "trials", "done", "failed", "unfinished", "min error, %", "mean error, %", "median error, %"),
+        *("space", "trials", "done", "failed", "unfinished", *(f"{kind} {metric.heading}" for kind in kinds)),
         *("median flops", "median params", "median activations", "training"),
     )
     rows = []
@@ -80,7 +86,8 @@ def space_table(summaries: Sequence[SpaceSummary]) -> Table:
         counts = (summary.counts.total, summary.counts.done, summary.counts.failed, summary.counts.unfinished)
         errors = (summary.min_error, summary.mean_error, summary.median_error)
         sizes = (summary.median_flops, summary.median_params, summary.median_activations)
-        texts = (*map(str, counts), *map(_error, errors), *map(_size, sizes), duration(summary.train_s))
+        numbers = (_error(error, metric) for error in errors)
+        texts = (*map(str, counts), *numbers, *map(_size, sizes), duration(summary.train_s))
         rows.append((summary.name, *texts))
     return Table("Spaces", header, tuple(rows))
 
@@ -96,12 +103,9 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     for pair in comparisons:
         numbers = (
             *(f"{pair.effect:.2f}", f"{pair.effect_low:.2f} to {pair.effect_high:.2f}"),
-            *(f"{pair.mean_difference:+.2f}", _interval(pair.mean_low, pair.mean_high)),
-            *(
-                f"{pair.median_difference:+.2f}",
-                _interval(pair.median_low, pair.median_high),
-                f"{pair.ks:.2f}",
-            ),
+            *_difference(pair.own_means, pair.metric),
+            *_difference(pair.own_medians, pair.metric),
+            f"{pair.ks:.2f}",
         )
         p_values = (pair.ks_p, pair.ks_p_holm, pair.effect_p, pair.effect_p_holm)
         rows.append(
@@ -122,16 +126,16 @@ def best_table(results: Results, count: int = BEST) -> Table:
 
     The error of a network that was trained several times is the mean of the trainings that rank it.
     """
-    heldout = results.has_heldout
+    heldout, metric = results.has_heldout, results.metric
     best = results.best(count)
     has_means = "trainings" in best.columns and bool((best["trainings"] > 1).any())
     header = (
         *(
             "id",
-            *(["mean error, %", "trainings"] if has_means else []),
-            *(["held-out error, %"] if heldout else []),
-            "error, %",
-            "best epoch, %",
+            *([f"mean {metric.heading}", "trainings"] if has_means else []),
+            *([f"held-out {metric.heading}"] if heldout else []),
+            metric.heading,
+            "best epoch" + metric.heading.removeprefix(metric.name),
             "depths d",
             "widths w",
             "ratios b",
@@ -146,8 +150,8 @@ def best_table(results: Results, count: int = BEST) -> Table:
         stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
         sizes = (_size(row[column]) for column in ("flops", "params", "activations"))
         error_columns = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
-        means = [_error(row["mean_error"]), f"{row['trainings']}"] if has_means else []
-        errors = [*means, *(_error(row[column]) for column in error_columns)]
+        means = [_error(row["mean_error"], metric), f"{row['trainings']}"] if has_means else []
+        errors = [*means, *(_error(row[column], metric) for column in error_columns)]
         settings = (_setting(row[name]) for name in results.drawn)
         rows.append((row["id"], *errors, *stages, f"{row['radix']:g}", *settings, *sizes, duration(row["train_s"])))
     return Table(f"Best networks of {results.name}", header, tuple(rows))
@@ -187,7 +191,8 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
     for run in results:
         counts = run.counts
         if counts.failed:
-            chance = f" (chance level is {run.chance_error:g}%)" if counts.failed > run.left_out().sum() else ""
+            level = run.metric.short_text(run.guess)
+            chance = f" (chance level is {level})" if counts.failed > run.left_out().sum() else ""
             failed = f"{counts.failed} of {counted(counts.total, 'trial')} failed, {run.failed_as_text()}{chance}"
             sentences.append(f"{run.name}: {failed}.")
         if counts.unfinished:
@@ -196,15 +201,15 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
             sentences.append(f"{run.name}: {missing} and left out, so its EDF may change.")
         if run.has_heldout:
             sentences.append(
-                f"{run.name}: networks are ranked by their error on held-out images (heldout_error in results.csv), so "
-                "the best network's error on the test images is not biased by the choice."
+                f"{run.name}: networks are ranked by their {run.metric.name} on held-out images (heldout_error in "
+                f"results.csv), so the best network's {run.metric.name} on the test images is not biased by the choice."
             )
     epochs = {run.name: _distinct(run, "epochs") for run in results}
     if any(len(lengths) > 1 for lengths in epochs.values()):
         lengths = "; ".join(f"{name} {', '.join(many)}" for name, many in epochs.items() if len(many) > 1)
         sentences.append(
-            "Not all networks were trained for the same number of epochs, so errors are not comparable. "
-            f"Epochs: {lengths}."
+            f"Not all networks were trained for the same number of epochs, so {results[0].metric.plural} are not "
+            f"comparable. Epochs: {lengths}."
         )
     return tuple(sentences)
 
@@ -220,14 +225,15 @@ def _setting(value: Any) -> str:
     return typed(None if is_real and math.isnan(value) else f"{value:g}" if is_real else value)
 
 
-def _error(error: float | None) -> str:
-    """Return an error in percent as text; ``-`` if there is none."""
-    return "-" if error is None else f"{error:.2f}"
+def _error(error: float | None, metric: Metric) -> str:
+    """Return an error as text; ``-`` if there is none."""
+    return "-" if error is None else metric.number(error)
 
 
-def _interval(low: float, high: float) -> str:
-    """Return an interval of a difference as text; ``-`` if there is none, as for a single network."""
-    return "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+def _difference(estimate: tuple[float, float, float], metric: Metric) -> tuple[str, str]:
+    """Return a difference and its interval as text; ``-`` if there is none, as for a single network."""
+    value, low, high = estimate
+    return metric.signed(value), "-" if math.isnan(low) else f"{metric.signed(low)} to {metric.signed(high)}"
 
 
 def _stages(row: Mapping[Hashable, Any], letter: str, num_stages: int) -> str:

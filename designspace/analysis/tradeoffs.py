@@ -16,6 +16,8 @@ from designspace.analysis.metrics import Column, Metric, metric, short_number, v
 from designspace.analysis.results import Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, unknown
+from designspace.trials.metric import TOP1_ERROR
+from designspace.trials.metric import Metric as ErrorMetric
 
 Form = Literal["sqrt", "linear", "affine", "sqrt+linear"]
 _TERMS: dict[str, tuple[str, ...]] = {
@@ -40,6 +42,8 @@ class Pareto(Outlined):
     trials: tuple[str, ...]
     failed: int
     """Number of failed trials. They have no error of their own, so they are never on the front."""
+    error_metric: ErrorMetric = TOP1_ERROR
+    """What the errors are values of, which are negated if higher ones are better."""
 
     @property
     def front(self) -> tuple[Column, Column]:
@@ -50,7 +54,8 @@ class Pareto(Outlined):
 
     def table(self) -> pd.DataFrame:
         """Return one row per network."""
-        columns = {"run": self.name, "trial": self.trials, self.metric.name: self.values, "error": self.errors}
+        errors = self.error_metric.oriented(self.errors)
+        columns = {"run": self.name, "trial": self.trials, self.metric.name: self.values, "error": errors}
         return pd.DataFrame(columns | {"on_front": self.on_front})
 
 
@@ -115,10 +120,11 @@ def pareto(results: Results, name: str | Metric = "flops") -> Pareto:
     column = values(results, name)
     is_done = is_done & np.isfinite(column)
     table = results.table[is_done]
-    errors = table["final_error"].to_numpy(np.float64)
+    errors = results.metric.oriented(table["final_error"].to_numpy(np.float64))
     front = pareto_front(column[is_done], errors)
     trials = tuple(table["trial"])
-    return Pareto(results.name, metric(name, results), column[is_done], errors, front, trials, results.counts.failed)
+    failed = results.counts.failed
+    return Pareto(results.name, metric(name, results), column[is_done], errors, front, trials, failed, results.metric)
 
 
 def pareto_front(costs: ArrayLike, errors: ArrayLike) -> NDArray[np.bool_]:

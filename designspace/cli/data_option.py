@@ -111,6 +111,8 @@ def _shape_arguments(shape: DataShape, space: str | None) -> list[str]:
         f"space.num_classes={shape.num_classes}",
         f"space.resolution={shape.size}",
     ]
+    if shape.target == "dense":
+        arguments.append("space.head=dense")
     if shape.size <= SMALL_SIDE:
         arguments += ["space.stem=cifar", "space.stem_width=16"]
         if space not in WITHOUT_BUDGET:

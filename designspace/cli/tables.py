@@ -210,6 +210,7 @@ def _log_lines(label: str, total: int) -> ProgressUpdate:
 
 def _status(progress: Progress) -> str:
     """Return the time left, the best error and the number of failures as text."""
-    best = "none yet" if progress.best is None else f"{progress.best:.2f}%"
+    metric = progress.metric
+    best = "none yet" if progress.best is None else metric.text(progress.best)
     failed = f", {progress.failed} failed" if progress.failed else ""
-    return f"time left {duration(progress.left_s)}, best error {best}{failed}"
+    return f"time left {duration(progress.left_s)}, best {metric.name} {best}{failed}"

@@ -21,6 +21,7 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
 from designspace.training.loop import OnEpoch
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import FIRST_WEIGHTS, EpochRecord, Trial
 
@@ -97,8 +98,10 @@ def stem_note(network: Network, side: int, *, is_given: bool) -> str | None:
 class TrainingProgress:
     """Progress of a training, updated after every step and epoch and shown as a bar or as lines."""
 
-    def __init__(self, recipe: Recipe, images: ImageData, update: ProgressUpdate | None) -> None:
-        self._recipe = recipe
+    def __init__(
+        self, recipe: Recipe, images: ImageData, update: ProgressUpdate | None, metric: Metric = TOP1_ERROR
+    ) -> None:
+        self._recipe, self._metric = recipe, metric
         self._update = update
         self._steps = steps_per_epoch(recipe, images)
         self._images = images_per_epoch(recipe, images)
@@ -123,7 +126,7 @@ class TrainingProgress:
         if self._update is not None:
             self._update(self._done, self._status())
         else:
-            sys.stderr.write(f"{history[-1].describe(self._recipe.epochs)}{self._speed()}\n")
+            sys.stderr.write(f"{history[-1].describe(self._recipe.epochs, self._metric)}{self._speed()}\n")
             sys.stderr.flush()
 
     @property
@@ -135,8 +138,9 @@ class TrainingProgress:
         """Return the status text beside the bar."""
         if self._record is None:
             return f"epoch 1/{self._recipe.epochs}{self._speed()}"
-        heldout = self._record.heldout_error
-        error = f"error {self._record.test_error:.1f}%" if heldout is None else f"held-out error {heldout:.1f}%"
+        metric, heldout = self._metric, self._record.heldout_error
+        score = self._record.test_error if heldout is None else heldout
+        error = f"{'' if heldout is None else 'held-out '}{metric.name} {metric.text(score, metric.digits - 1)}"
         epoch = f"epoch {min(self._epochs + 1, self._recipe.epochs)}/{self._recipe.epochs}"
         return f"{epoch}, loss {self._record.train_loss:.2f}, {error}{self._speed()}"
 
@@ -155,7 +159,7 @@ class TrainingProgress:
 
 @contextmanager
 def training_progress(
-    recipe: Recipe, images: ImageData, *, silent: bool
+    recipe: Recipe, images: ImageData, metric: Metric, *, silent: bool
 ) -> Iterator[tuple[Callable[[], None] | None, OnEpoch | None]]:
     """Show the progress of a training while the block runs: a bar on a terminal, otherwise one line per epoch.
 
@@ -166,10 +170,11 @@ def training_progress(
         yield None, None
     elif sys.stderr.isatty():
         with counting("steps") as start:
-            progress = TrainingProgress(recipe, images, start(recipe.epochs * steps_per_epoch(recipe, images)))
+            bar = start(recipe.epochs * steps_per_epoch(recipe, images))
+            progress = TrainingProgress(recipe, images, bar, metric)
             yield progress.on_step, progress.on_epoch
     else:
-        progress = TrainingProgress(recipe, images, None)
+        progress = TrainingProgress(recipe, images, None, metric)
         yield progress.on_step, progress.on_epoch
 
 

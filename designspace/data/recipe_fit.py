@@ -7,7 +7,7 @@ from designspace.trials.recipe import Recipe
 
 
 def check_target(name: str, target: str) -> None:
-    """Raise an error unless networks can be trained and tested on the labels of a data set.
+    """Raise an error unless the accuracy of networks can be verified on the labels of a data set.
 
     Args:
         name: name of the data set.
@@ -17,10 +17,7 @@ def check_target(name: str, target: str) -> None:
         InputError: they are not classes.
     """
     if target != "class":
-        raise InputError(
-            f"{name} has labels for {target}, but training and tests know only one class per image: whole numbers from "
-            "0, of shape (N,)"
-        )
+        raise InputError(f"{name} has labels for {target}, but only data sets of one class per image can be verified")
 
 
 def check_augmentation(recipe: Recipe, channels: int, size: int, dtype: str = "uint8") -> None:

@@ -11,6 +11,7 @@ from designspace.models.info import ModelInfo, SeedMeans, TrainingInfo
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import duration, quantity
+from designspace.trials.metric import Metric
 
 
 def model_card(network: Network, info: ModelInfo) -> str:
@@ -41,11 +42,13 @@ def _result(info: ModelInfo) -> str:
     result, selection = info.result, info.selection
     if result is None:
         return ""
-    heldout = result.heldout_error
+    heldout, metric = result.heldout_error, result.known_metric
+    name, kind = metric.name, f" ({metric.kind})" if metric.kind else ""
+    best = "lowest" if metric.direction == "lower" else "highest"
     rows = [
-        ("error after the last epoch", f"**{result.final_error:.2f}%** (top-1)"),
-        *([] if heldout is None else [("error on held-out images", f"{heldout:.2f}%")]),
-        ("lowest error of any epoch", f"{result.best_error:.2f}%"),
+        (f"{name} after the last epoch", f"**{metric.text(result.final_error)}**{kind}"),
+        *([] if heldout is None else [(f"{name} on held-out images", metric.text(heldout))]),
+        (f"{best} {name} of any epoch", metric.text(result.best_error)),
         ("measured on", result.measured_on),
     ]
     sentences = ["The weights are those after the last epoch."]
@@ -58,46 +61,50 @@ def _result(info: ModelInfo) -> str:
         ]
     if info.seeds is not None and info.training is not None:
         seed = info.training.seed
-        rows[0] = (f"error after the last epoch, seed {seed}", f"{result.final_error:.2f}% (top-1)")
-        rows.insert(1, (info.seeds.kind, _mean_and_deviation(info.seeds, final=heldout is not None)))
-        sentences.append(_explain_means(info.seeds, seed))
+        rows[0] = (f"{name} after the last epoch, seed {seed}", f"{metric.text(result.final_error)}{kind}")
+        rows.insert(1, (info.seeds.kind, _mean_and_deviation(info.seeds, metric, final=heldout is not None)))
+        sentences.append(_explain_means(info.seeds, metric, seed))
     elif selection is not None and selection.done > 1:
-        sentences.append(_explain_choice(selection.done, heldout=heldout is not None))
+        sentences.append(_explain_choice(selection.done, metric, heldout=heldout is not None))
     return _table(("", ""), rows) + "\n\n" + " ".join(sentences)
 
 
-def _mean_and_deviation(seeds: SeedMeans, *, final: bool) -> str:
+def _mean_and_deviation(seeds: SeedMeans, metric: Metric, *, final: bool) -> str:
     """Return the mean of the final errors, or of those that rank networks, with its standard deviation if known."""
     if final:
-        return f"**{seeds.final_mean:.2f}%**"
+        return f"**{metric.text(seeds.final_mean)}**"
     deviation = seeds.standard_deviation
-    return f"**{seeds.mean:.2f}%**" + ("" if deviation is None else f" (standard deviation {deviation:.2f})")
+    spread = "" if deviation is None else f" (standard deviation {metric.number(deviation)})"
+    return f"**{metric.text(seeds.mean)}**{spread}"
 
 
-def _explain_means(seeds: SeedMeans, seed: int) -> str:
+def _explain_means(seeds: SeedMeans, metric: Metric, seed: int) -> str:
     """Explain the errors of a model whose network was trained with several seeds."""
     model = f"This model was trained with seed {seed}. The mean above, {seeds.kind.removeprefix('mean ')}, is "
     if seeds.fresh:
         return (
-            f"{model}the error to quote for the network, because these seeds played no part in choosing it. The error "
-            "by which the network was chosen is too low on average: part of its rank is the luck of its seed."
+            f"{model}the {metric.name} to quote for the network, because these seeds played no part in choosing it. "
+            f"The {metric.name} by which the network was chosen is {metric.flattered} on average: part of its rank is "
+            "the luck of its seed."
         )
     return (
-        f"{model}the error by which the network was chosen. A mean over seeds depends less on luck than the error of a "
-        "single training, but because of the choice it is still too low on average."
+        f"{model}the {metric.name} by which the network was chosen. A mean over seeds depends less on luck than the "
+        f"{metric.name} of a single training, but because of the choice it is still {metric.flattered} on average."
     )
 
 
-def _explain_choice(networks: int, *, heldout: bool) -> str:
+def _explain_choice(networks: int, metric: Metric, *, heldout: bool) -> str:
     """Explain how choosing the best of several networks affects the measured errors."""
     if heldout:
         return (
-            "The networks of the run were ranked by their error on the held-out images, so for the best ones that "
-            f"error is too low on average. The test images played no part in choosing among the {networks} networks."
+            f"The networks of the run were ranked by their {metric.name} on the held-out images, so for the best ones "
+            f"that {metric.name} is {metric.flattered} on average. The test images played no part in choosing among "
+            f"the {networks} networks."
         )
     return (
-        "The networks of the run were ranked by their error on these same images, so for the best ones it is too low "
-        f"on average. Expect a higher error on images that played no part in choosing among the {networks} networks."
+        f"The networks of the run were ranked by their {metric.name} on these same images, so for the best ones it is "
+        f"{metric.flattered} on average. Expect a {metric.worse_word} {metric.name} on images that played no part in "
+        f"choosing among the {networks} networks."
     )
 
 

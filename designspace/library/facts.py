@@ -9,6 +9,7 @@ from typing import Any
 
 from designspace.data.presets import Preset
 from designspace.models.info import MeasuredError, ModelInfo, SeedMeans, Selection, TrainingInfo
+from designspace.trials.metric import Metric
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import TrialResult
 
@@ -40,6 +41,7 @@ def trained_info(
     provenance: Sequence[Mapping[str, Any]],
     seeds: SeedMeans | None = None,
     selection: Selection | None = None,
+    metric: Metric | None = None,
 ) -> ModelInfo:
     """Return the description of trained weights.
 
@@ -55,6 +57,7 @@ def trained_info(
         provenance: commands that led to the weights.
         seeds: mean errors of the network over several seeds.
         selection: networks of the run from which it was chosen.
+        metric: what the errors are values of; None for the default metric.
     """
     return ModelInfo(
         name=name,
@@ -67,6 +70,7 @@ def trained_info(
             result.best_error,
             f"{describe_count(recipe.test_images)} test images of {recipe.data}",
             result.heldout_error,
+            metric,
         ),
         seeds=seeds,
         selection=selection,

@@ -273,6 +273,7 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
         provenance=_provenance(run),
         seeds=_seeds(trials.network(chosen.id)),
         selection=trials.selection(chosen, population.space.name),
+        metric=plan.metric,
     )
     return model.eval()
 

@@ -147,6 +147,9 @@ def _data_name(info: ModelInfo) -> str:
 def _metrics(info: ModelInfo) -> list[dict[str, Any]]:
     """Return the measured accuracies as fractions, in the form of the hub's model index."""
     accuracies: list[tuple[str, float | None]] = []
+    if info.result is not None and info.result.metric is not None:
+        metric = info.result.metric
+        return [{"type": metric.name, "name": metric.label, "value": info.result.final_error}]
     if info.result is not None:
         accuracies = [("top-1 accuracy", 100 - info.result.final_error)]
     elif info.published is not None:

@@ -188,6 +188,7 @@ class OneTraining:
             origin=origin + (f", from {initial.source}" if initial.source else ""),
             licence=initial.licence,
             provenance=[self.run.provenance()],
+            metric=self.run.plan().metric,
         )
 
 

@@ -15,25 +15,36 @@ from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.support.checks import flag, from_fields, mapping, number, text
 from designspace.support.errors import InputError
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 OWN_LICENCE = "yours to choose (designspace claims none)"
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredError:
-    """Top-1 errors of a training in percent."""
+    """Errors of a training, as values of a metric: by default top-1 errors in percent."""
 
     final_error: float
     """Error after the last epoch."""
     best_error: float
-    """Lowest error of any epoch."""
+    """Best error of any epoch."""
     measured_on: str
     """Description of the images."""
     heldout_error: float | None = None
     """Error on held-out images; None if there were none."""
+    metric: Metric | None = None
+    """What the errors are values of; None for the default metric."""
 
     def __post_init__(self) -> None:
         _check(self, "measured_on", "final_error best_error", "heldout_error")
+        metric: Any = self.metric  # in a file, a mapping
+        if metric is not None and not isinstance(metric, Metric):
+            object.__setattr__(self, "metric", Metric.from_dict(metric))
+
+    @property
+    def known_metric(self) -> Metric:
+        """What the errors are values of."""
+        return self.metric or TOP1_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +150,12 @@ class ModelInfo:
         """Everything except name, preset, origin, licence and classes, as plain JSON values."""
         values = {name: value for name in _SECTIONS if (value := getattr(self, name)) is not None}
         sections: dict[str, Any] = {name: dataclasses.asdict(value) for name, value in values.items()}
-        if self.result is not None and self.result.heldout_error is None:
-            del sections["result"]["heldout_error"]
+        if self.result is not None:
+            optional = {"heldout_error": self.result.heldout_error, "metric": self.result.metric}
+            for name in (name for name, value in optional.items() if value is None):
+                del sections["result"][name]
+            if self.result.metric is not None:
+                sections["result"]["metric"] = self.result.metric.to_dict()
         if self.published is not None:
             sections["published"]["addresses"] = list(self.published.addresses)
         if self.recipe:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from designspace import data
+from designspace.networks.network import HEADS
 from designspace.spaces.template import Template
 from designspace.support.checks import number
 from designspace.support.errors import InputError, RunError
@@ -48,9 +49,17 @@ def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> N
     """Raise unless the recipe's images, below ``root``, are those for which the networks were drawn.
 
     Raises:
-        InputError: the data set is unknown, or its images have other channels, another size or other classes.
+        InputError: the data set is unknown, or its images have other channels, another size or other classes, or the networks have
+            another kind of head.
     """
     shape = data.shape(recipe.data, root)
+    head = "dense" if shape.target == "dense" else "linear"
+    is_dense = template.head == "dense"
+    if recipe.trainer is None and template.head in HEADS and is_dense != (head == "dense"):
+        raise InputError(
+            f"{recipe.data} has {shape.describe()}, so networks need a {head} head, not {template.head}: sample with "
+            f"space.head={head}"
+        )
     drawn_for = data.DataShape(template.in_channels, template.resolution, template.num_classes)
     sizes = (shape.size, recipe.crop_size or shape.size)
     if drawn_for.fitting in [shape._replace(size=size).fitting for size in sizes]:
@@ -244,7 +253,7 @@ def run_local(
         KeyboardInterrupt: Ctrl-C or SIGTERM; unfinished trials resume from their checkpoints next time.
     """
     tasks, finished, best = tasks_of(runs, only)
-    progress = PoolProgress(tasks, epochs, finished, best)
+    progress = PoolProgress(tasks, epochs, finished, best, runs[0].metric())
     refresh = show(progress)
     refresh()
 

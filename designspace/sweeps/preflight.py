@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace import data
-from designspace.data.recipe_fit import check_augmentation, check_target
+from designspace.data.recipe_fit import check_augmentation
 from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
@@ -22,7 +22,9 @@ from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs, trial_seconds
 from designspace.sweeps.import_check import import_problem
 from designspace.sweeps.launch import Launcher, check_fit
+from designspace.sweeps.objective import check_same_metric, is_usual, settle_metric
 from designspace.trials.folder import RunFolder
+from designspace.trials.metric import Metric, check_built_in
 from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe
 from designspace.trials.siblings import shared_results_note
@@ -45,6 +47,12 @@ class Forecast:
     trial_s: float = 0.0
     """Seconds that a trial takes on one worker."""
     notes: tuple[str, ...] = ()
+    metric: Metric | None = None
+    """What the networks are measured by; None for the default metric."""
+
+    def with_metric(self, plan: Plan) -> Plan:
+        """Return the plan of a run with what its networks are measured by."""
+        return dataclasses.replace(plan, metric=self.metric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None =
     """
     name, shape, counts = recipe.data, data.shape(recipe.data, root), data.counts(recipe.data, root)
     if recipe.trainer is None:  # a custom trainer may learn anything
-        check_target(name, shape.target)
+        check_built_in(recipe.loss, recipe.metric, shape.target, shape.num_classes, name)
     if shape.num_classes < 2 and shape.target != "regression":
         raise InputError(f"{name} has images of only one class; prepare 2 classes or more")
     for key, count, what in (("train_images", counts.train, "training"), ("test_images", counts.test, "test")):
@@ -141,11 +149,14 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
     for population in populations:
         check_fit(population.space.template, recipe, launcher.data_root)
         images = check_population(plan, population, launcher.data_root)
-    forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images)
+    known = next((settled.metric for run in plans if (settled := run.plan())), None)
+    forecast = Forecast(waiting=waiting, finished=total - waiting, populations=populations, images=images, metric=known)
     if not waiting:
         return forecast
     notes = [_check_images(recipe, launcher)]
     notes.append(_check_imports(recipe, populations, launcher))
+    if not is_usual(recipe):
+        forecast = dataclasses.replace(forecast, metric=_check_metric(recipe, plans, launcher))
     for run in plans:
         snapshot.check_path(run.code)
     costs = [Costs.of(each, recipe.crop_size or images.shape.size) for each in populations]
@@ -211,6 +222,16 @@ def _check_images(recipe: Recipe, launcher: Launcher) -> str:
             f"{launcher.data_root}"
         )
     return ""
+
+
+def _check_metric(recipe: Recipe, runs: Collection[RunFolder], launcher: Launcher) -> Metric | None:
+    """Raise unless the loss and the metric of a recipe work on its images; return the metric, None for the default."""
+    images = data.load(recipe.data, launcher.data_root, recipe.train_images, recipe.test_images)
+    metric = settle_metric(recipe, images)
+    for run in runs:
+        if plan := run.plan():
+            check_same_metric(run.path, plan, metric)
+    return metric
 
 
 def _check_imports(recipe: Recipe, populations: Sequence[Population], launcher: Launcher) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from designspace.sweeps.messages import Event, Task
 from designspace.sweeps.status import run_status
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.run import Run
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ class Progress:
     failed: int = 0
     """Number of trials that failed since the start."""
     best: float | None = None
-    """Lowest error so far, in percent: on held-out images if the recipe has some, otherwise the final one."""
+    """Best error so far: on held-out images if the recipe has some, otherwise the final one."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
     left_s: float | None = None
     """Seconds until the end; None if unknown."""
     left: int = 0
@@ -37,7 +40,9 @@ class Progress:
         self.total = sum(status.total for status in statuses)
         self.failed = sum(status.counts["failed"] for status in statuses)
         self.finished = sum(status.counts["done"] for status in statuses) + self.failed
-        self.best = min((s.best_error for s in statuses if s.best_error is not None), default=None)
+        errors = [status.best_error for status in statuses if status.best_error is not None]
+        self.metric = statuses[0].metric
+        self.best = self.metric.best(errors) if errors else None
         speed = sum(status.trials_per_hour or 0.0 for status in statuses)
         self.left_s = (self.total - self.finished) / speed * 3600 if speed else None
         self.left = self.total - self.finished
@@ -46,8 +51,15 @@ class Progress:
 class PoolProgress(Progress):
     """Progress of a pool, updated by its events."""
 
-    def __init__(self, tasks: Sequence[Task], epochs: int, finished: int = 0, best: float | None = None) -> None:
-        super().__init__(len(tasks) + finished, finished, best=best)
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        epochs: int,
+        finished: int = 0,
+        best: float | None = None,
+        metric: Metric = TOP1_ERROR,
+    ) -> None:
+        super().__init__(len(tasks) + finished, finished, best=best, metric=metric)
         self._epochs = epochs
         self._remaining_epochs = dict.fromkeys(tasks, epochs)
         self._total_remaining = len(tasks) * epochs
@@ -67,14 +79,14 @@ class PoolProgress(Progress):
         self._total_remaining += remaining - self._remaining_epochs[task]
         self._remaining_epochs[task] = remaining
         if event.kind == "done" and event.error is not None:
-            self.best = event.error if self.best is None else min(self.best, event.error)
+            self.best = event.error if self.best is None else self.metric.best([self.best, event.error])
         if self._completed_epochs:
             epoch_s = (time.monotonic() - self._started) / self._completed_epochs
             self.left_s = self._total_remaining * epoch_s
 
 
 def tasks_of(runs: Sequence[Run], only: Collection[str] | None = None) -> tuple[list[Task], int, float | None]:
-    """Return the unfinished trials, in turns from each run; the number of finished ones; and the lowest error so far.
+    """Return the unfinished trials, in turns from each run; the number of finished ones; and the best error so far.
 
     Args:
         runs: the run folders.
@@ -96,4 +108,4 @@ def tasks_of(runs: Sequence[Run], only: Collection[str] | None = None) -> tuple[
         queues.append([Task(path, state.key) for state in states if not state.is_finished])
     longest = max((len(queue) for queue in queues), default=0)
     tasks = [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
-    return tasks, finished, min(errors, default=None)
+    return tasks, finished, runs[0].metric().best(errors) if errors else None

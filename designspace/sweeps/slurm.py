@@ -215,7 +215,7 @@ def submit(
         task_settings = ArrayTaskSettings(
             run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool
         )
-        write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats, plan.axes)
+        write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats, plan.axes, plan.metric)
         accepted, job_ids = _submit_arrays(launch, settings, task_settings, code, sizes, claim, write_plan)
         refused = tuple(key for batch in batches[accepted:] for key in batch)
         return dataclasses.replace(

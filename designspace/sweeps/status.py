@@ -12,6 +12,7 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
 from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.trials.folder import RunFolder
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan
 from designspace.trials.ranking import RankedNetwork, ranking
 from designspace.trials.run import Run
@@ -33,7 +34,7 @@ class RunStatus:
     reasons: dict[str, int]
     """Reason of failure -> number of trials."""
     best_error: float | None
-    """Error of the best network so far, in percent: on held-out images if the recipe has some, otherwise the final one;
+    """Error of the best network so far: on held-out images if the recipe has some, otherwise the final one;
     the mean over the seeds that count (see `designspace.trials.ranking`)."""
     best_id: str
     """Key of the trial of the best network whose weights `designspace.load` loads; empty before the first result."""
@@ -43,6 +44,8 @@ class RunStatus:
     """States of the trials, in the order in which they are trained."""
     best_kind: str = ""
     """Number and kind of the seeds of the best error, as text; empty for a single seed."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     @property
     def total(self) -> int:
@@ -100,6 +103,7 @@ def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
         _speed(run, states),
         tuple(states),
         best.kind() if best and len(best.errors) > 1 else "",
+        run.metric(),
     )
 
 

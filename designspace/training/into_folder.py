@@ -54,16 +54,16 @@ def train_into(
 
     def record_epoch(history: tuple[EpochRecord, ...]) -> None:
         nonlocal recorded
-        recorded = checked_history(history, trial.recipe)
+        recorded = checked_history(history, trial.recipe, folder.metric)
         folder.write_history(recorded)
-        folder.add_to_log(recorded[-1].describe(trial.recipe.epochs))
+        folder.add_to_log(recorded[-1].describe(trial.recipe.epochs, folder.metric))
         on_epoch(recorded)
 
     try:
         folder.write_trial(trial)
         with _logging_to(folder):
             returned = train(checkpoint=folder.checkpoint, on_epoch=record_epoch, should_stop=should_stop)
-        result = checked_result(returned, trial.recipe)
+        result = checked_result(returned, trial.recipe, folder.metric)
         if finish is not None:
             finish(result)
         folder.write_result(result)
@@ -76,7 +76,7 @@ def train_into(
         if not isinstance(error, (BadResult, RunError)):
             folder.add_to_log("".join(traceback.format_exception(error)))
         return _failure(error, len(recorded))
-    folder.add_to_log(f"done: final error {result.final_error:.2f}%")
+    folder.add_to_log(f"done: final {folder.metric.name} {folder.metric.text(result.final_error)}")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Training one network: epochs of steps, each followed by a measurement of the test error.
+"""Training one network: epochs of steps, each followed by a measurement on the test images.
 
 Nothing here depends on global random state. The random numbers of an epoch follow from the seed, the network and the
 number of the epoch, so a trial gives the same numbers alone, beside others, or resumed (bit for bit on a CPU).
@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from designspace.data.images import ImageData
-from designspace.data.recipe_fit import check_target
 from designspace.models import AnyNet, cpu
 from designspace.models.drop import set_generator
 from designspace.networks.network import Network
@@ -31,10 +30,12 @@ from designspace.training.feed import Feed
 from designspace.training.frozen import frozen_parts
 from designspace.training.memory import PeakMemory
 from designspace.training.optimiser import learning_rate
+from designspace.training.scoring import Scoring, scoring_of
 from designspace.training.shard import ALONE, Shard
 from designspace.training.state import Layout, State
 from designspace.training.step import Step
 from designspace.training.sync_norm import shared_norms
+from designspace.trials.metric import DEFAULT_METRIC, check_built_in
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import EpochRecord, TrialResult
 
@@ -111,6 +112,8 @@ def train_model(
 ) -> TrialResult:
     """Train a module in place, starting from its weights: (N, C, H, W) -> logits (N, num_classes).
 
+    For a class per pixel, the logits are (N, num_classes, h, w), and are resized to the labels.
+
     Afterwards it is on the device, channels last, in evaluation mode. Arguments and errors are those of `train`. A
     module that is not an `AnyNet` is identified by its class name only, so use different checkpoint files for
     different modules.
@@ -140,7 +143,7 @@ def train_part(
     checkpoint; only rank 0 writes it. Errors are those of `train`.
     """
     recipe.check_device(images.device.type)
-    check_target(images.name, images.target)
+    check_built_in(recipe.loss, recipe.metric, images.target, images.num_classes, images.name)
     if isinstance(model, AnyNet):
         _check_fit(model.network, images)
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__
@@ -153,14 +156,15 @@ def train_part(
         if images.device.type == "cpu":
             cpu.keep_freed_memory()
             stack.enter_context(cpu.fused(model))
-        training = _Training(State(model, recipe), recipe, images, shard, name, seed, frozen)
+        scoring = scoring_of(recipe, images)
+        training = _Training(State(model, recipe), recipe, images, shard, name, seed, frozen, scoring)
         try:
             before, history = training.run(checkpoint, on_epoch, should_stop)
         finally:
             training.release()
     model.eval()
     peak_bytes = memory.bytes() if len(history) > before else None
-    return TrialResult.of_history(history, _device_name(images.device, shard.world), peak_bytes)
+    return TrialResult.of_history(history, _device_name(images.device, shard.world), peak_bytes, scoring.metric)
 
 
 class _Training:
@@ -175,9 +179,10 @@ class _Training:
         name: str,
         seed: int,
         frozen: Sequence[nn.Module],
+        scoring: Scoring,
     ) -> None:
         self._state, self._recipe, self._data, self._shard = state, recipe, data, shard
-        self._name, self._seed, self._frozen = name, seed, frozen
+        self._name, self._seed, self._frozen, self._scoring = name, seed, frozen, scoring
         self._feed = Feed(data, recipe, shard)
         self._drop_generator = torch.Generator(data.device)
         """Generator for dropout, drop-path and drop-block."""
@@ -232,13 +237,13 @@ class _Training:
         wrong = int(self._shard.total(self._step.wrong))
         average = self._state.average
         with average.swapped() if average is not None else contextlib.nullcontext():
-            test = evaluate(self._state.model, self._data, self._shard, self._feed.augmentation.test)
-            heldout = heldout_error(self._state.model, self._data, self._feed, self._shard)
+            test = evaluate(self._state.model, self._data, self._shard, self._feed.augmentation.test, self._scoring)
+            heldout = heldout_error(self._state.model, self._data, self._feed, self._shard, self._scoring)
         return EpochRecord(
             epoch=number,
             lr=rate,
             train_loss=loss,
-            train_error=100 * wrong / self._feed.images,
+            train_error=100 * wrong / self._feed.images if self._recipe.metric == DEFAULT_METRIC else None,
             test_error=test,
             wall_s=round(time.perf_counter() - start, 4),
             heldout_error=heldout,

@@ -12,8 +12,10 @@ from designspace.models import AnyNet
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.notebook import NotebookBar, in_notebook
-from designspace.training.device_data import DeviceData
+from designspace.training.device_data import DeviceData, on_device
 from designspace.training.loop import OnEpoch, ShouldStop, initial_model, train_model
+from designspace.training.scoring import scoring_of
+from designspace.trials.metric import TOP1_ERROR
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import EpochRecord, TrialResult
 
@@ -86,13 +88,15 @@ def train_network(
         RunError: the checkpoint cannot be read or written.
     """
     seed = whole("seed", seed, 0)
+    data = on_device(data, recipe, device) if recipe.devices == 1 else data
+    metric = scoring_of(recipe, data).metric if isinstance(data, DeviceData) else TOP1_ERROR
     bar = NotebookBar("epochs", recipe.epochs) if in_notebook() and progress is not False else None
 
     def after_epoch(history: tuple[EpochRecord, ...]) -> None:
         if bar is not None:
-            bar.update(len(history), history[-1].describe(recipe.epochs).partition(": ")[2])
+            bar.update(len(history), history[-1].describe(recipe.epochs, metric).partition(": ")[2])
         elif progress:
-            print(history[-1].describe(recipe.epochs), flush=True)
+            print(history[-1].describe(recipe.epochs, metric), flush=True)
         if on_epoch is not None:
             on_epoch(history)
 

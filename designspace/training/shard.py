@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,13 @@ class Shard:
         if self.world > 1:
             dist.all_reduce(value)
         return value
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all devices, in the order of their ranks; all devices get the same list."""
+        values: list[Any] = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value)
+        return values
 
     def share_buffers(self, model: nn.Module) -> None:
         """Copy rank 0's buffers, the statistics of batch-norm after the last step, to all devices."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from designspace.training.losses import loss_of, resized
 from designspace.training.state import State
+from designspace.trials.metric import DEFAULT_METRIC
 from designspace.trials.recipe import Recipe
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -31,7 +32,9 @@ class Step:
         self.loss = torch.zeros((), dtype=torch.float64, device=state.device)
         """Sum of the batches' mean losses since `begin`."""
         self.wrong = torch.zeros((), dtype=torch.int64, device=state.device)
-        """Number of images since `begin` whose class was not the likeliest one."""
+        """Number of images since `begin` whose class was not the likeliest one, if the metric is the default one."""
+        self._mean_loss = loss_of(recipe, state.device)
+        self._counts_wrong = recipe.metric == DEFAULT_METRIC
 
     def begin(self) -> None:
         """Begin an epoch: set training mode and reset the sums."""
@@ -49,7 +52,7 @@ class Step:
 
         Args:
             images: float32, (N, C, H, W).
-            targets: classes, (N,), or the probability of each, (N, num_classes).
+            targets: classes, (N,), or the probability of each, (N, num_classes); or the labels of other data sets.
         """
         self.state.optimiser.zero_grad(set_to_none=True)
         count = len(images)
@@ -74,13 +77,14 @@ class Step:
             logits = logits.float()
         if targets.is_floating_point():
             targets = targets.to(logits.dtype)  # a custom module may compute in float64
-        loss = functional.cross_entropy(logits, targets, label_smoothing=self._recipe.label_smoothing)
+        loss = self._mean_loss(resized(logits, targets), targets)
         if share < 1:
             loss = loss * share
         scaled = loss if self.state.scaler is None else self.state.scaler.scale(loss)
         scaled.backward()  # type: ignore[no-untyped-call]
         self.loss.add_(loss.detach())
-        self.wrong.add_(count_wrong(logits.detach(), targets))
+        if self._counts_wrong:
+            self.wrong.add_(count_wrong(logits.detach(), targets))
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
         """Keep gradients on the device, until the last part of a batch."""

@@ -30,6 +30,7 @@ from designspace.support.reading import read_json_object
 from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
 from designspace.trials.history import csv_text, histories_csv, read_histories
+from designspace.trials.metric import DEFAULT_METRIC, Metric, top1_error
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
 from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import NO_AXES, RecipeAxes, typed
@@ -55,6 +56,8 @@ RESULT_COLUMNS = (
 
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
+_MEASURED_BY = "measured_by"
+"""Key of the metric in recipe.yaml; missing for the default metric."""
 _TRIALS = "trials"
 REPLACING_S = 0.5
 """Seconds to wait for another process that is extending a population to replace all of its files."""
@@ -170,8 +173,15 @@ class RunFolder(Run):
         path = self.path / _PROVENANCE
         return read_json_object(path, file_names=True) if path.exists() else {}
 
-    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats = NO_REPEATS, axes: RecipeAxes = NO_AXES) -> None:
-        """Write how all networks are to be trained; repeats are added to the existing ones.
+    def write_plan(
+        self,
+        recipe: Recipe,
+        seed: int,
+        repeats: Repeats = NO_REPEATS,
+        axes: RecipeAxes = NO_AXES,
+        metric: Metric | None = None,
+    ) -> None:
+        """Write how all networks are to be trained and measured; repeats are added to the existing ones.
 
         Raises:
             InputError: the folder holds another recipe or seed, which is left unchanged.
@@ -180,6 +190,10 @@ class RunFolder(Run):
         self.check_plan(recipe, seed, axes)
         if self.plan() is None:
             fields = {**axes.fields(recipe), "seed": plain(seed)}
+            if recipe.metric != DEFAULT_METRIC:
+                if metric is None:
+                    raise InputError(f"recipe.metric={recipe.metric} needs its Metric, with the value of guessing")
+                fields[_MEASURED_BY] = metric.to_dict()
             write_first(self.path / _RECIPE, yaml.safe_dump(fields, sort_keys=False))
         self.check_plan(recipe, seed, axes)  # another launch may have written first, with another recipe
         if not repeats or self._with_more(repeats) == self.plan():
@@ -215,8 +229,12 @@ class RunFolder(Run):
             return None
         try:
             fields = dict(mapping("recipe", read_yaml(path), needed=["seed"]))
+            measured_by = fields.pop(_MEASURED_BY, None)
+            metric = None if measured_by is None else Metric.from_dict(measured_by)
             seed, axes = whole("seed", fields.pop("seed"), 0), RecipeAxes.from_fields(fields)
-            plan = Plan(axes.recipe(fields), seed, axes=axes)
+            plan = Plan(axes.recipe(fields), seed, axes=axes, metric=metric)
+            if metric is None and plan.recipe.metric != DEFAULT_METRIC:
+                raise InputError(f"{_MEASURED_BY} is missing, which describes the metric {plan.recipe.metric}")
         except InputError as error:
             raise RunError(f"{path} is not whole ({error})") from error
         return with_repeats(plan, self.path)
@@ -267,7 +285,7 @@ class RunFolder(Run):
         """
         if not is_key(key):
             raise RunError(f"{self.path}: {key[:40]!r} is not an id, which has 12 hex digits, nor one with -s<seed>")
-        return TrialFolder(self._trials / key, self.fingerprint(key))
+        return TrialFolder(self._trials / key, self.fingerprint(key), metric=self.metric())
 
     def _check_id(self, id_: str) -> None:
         """Raise unless a text can be an id: anything else might be a path outside the run folder."""
@@ -309,7 +327,9 @@ class RunFolder(Run):
             settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
             rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings))
         header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn)
-        return Gathered(self, population.space.template.num_classes, header, tuple(rows), self.histories())
+        num_classes = population.space.template.num_classes
+        metric = plan.metric_for(num_classes) if plan else top1_error(num_classes)
+        return Gathered(self, num_classes, metric, header, tuple(rows), self.histories())
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
         """Return the epochs so far of each trial that has completed at least one: key -> epochs.
@@ -323,7 +343,7 @@ class RunFolder(Run):
         if started := self.started_keys():
             histories = {key: self.trial(key).known_history() for key in self.trial_keys() if key in started}
             return {key: history for key, history in histories.items() if history}
-        return read_histories(self.history) if self.history.exists() else {}
+        return read_histories(self.history, self.metric()) if self.history.exists() else {}
 
     def write_results(self, gathered: Gathered | None = None) -> Path:
         """Write the results of all trials to results.csv, whose path is returned, and their epochs to history.csv.
@@ -344,6 +364,7 @@ class Gathered:
 
     run: RunFolder
     num_classes: int
+    metric: Metric
     header: tuple[str, ...]
     """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, which is "yes" if
     the network was trained again with this seed after it had been chosen. Fields of the recipe that are drawn for each

@@ -16,6 +16,7 @@ from designspace.support.csv_text import as_commas, looks_changed, why_not_an_id
 from designspace.support.errors import RunError
 from designspace.support.reading import parse_json, read_bytes
 from designspace.support.text import to_cell
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import id_of
 from designspace.trials.trial import EpochRecord
 
@@ -80,8 +81,8 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
-    """Read a file that `histories_csv` wrote: key -> epochs.
+def read_histories(path: Path, metric: Metric = TOP1_ERROR) -> dict[str, tuple[EpochRecord, ...]]:
+    """Read a file that `histories_csv` wrote: key -> epochs, which are measured by a metric.
 
     Raises:
         RunError: the file cannot be read, is cut off or was edited.
@@ -96,7 +97,9 @@ def read_histories(path: Path) -> dict[str, tuple[EpochRecord, ...]]:
         for key, *values in filter(None, rows):
             if looks_changed(key):
                 raise ValueError(why_not_an_id(key))
-            histories.setdefault(key, []).append(_record(values))
+            record = _record(values)
+            record.check(metric)
+            histories.setdefault(key, []).append(record)
     except (ValueError, csv.Error) as error:
         raise RunError(f"{path} does not hold epochs ({error})") from error
     return {key: tuple(history) for key, history in histories.items()}

@@ -81,7 +81,7 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
             results.append(MergeResult(shared=len(shared)))
             continue
         plan, repeats = source.plan, source.plan.repeats if source.is_copy else NO_REPEATS
-        target.write_plan(plan.recipe, plan.seed, repeats, plan.axes)
+        target.write_plan(plan.recipe, plan.seed, repeats, plan.axes, plan.metric)
         results.append(_copy_trials(target, source, shared))
     return results
 
@@ -142,6 +142,12 @@ def _check_training(target: RunFolder, sources: Sequence[_Source]) -> None:
                     f"{source.folder.path} was trained with another recipe or seed than {first_plan[0].path}; "
                     "nothing was written"
                 )
+            for folder, plan in filter(None, (first_plan, (target, target.plan()))):
+                if plan is not None and plan.metric != source.plan.metric:
+                    raise InputError(
+                        f"{source.folder.path} is measured by another metric than {folder.path} (measured_by in "
+                        "recipe.yaml differs); nothing was written"
+                    )
             first_plan = first_plan or (source.folder, source.plan)
         if source.kernels is not None:
             if first_kernels[1] is None:

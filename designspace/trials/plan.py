@@ -15,6 +15,7 @@ from typing import Any
 from designspace.support.checks import mapping, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError
+from designspace.trials.metric import Metric, top1_error
 from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import NO_AXES, RecipeAxes, typed
 from designspace.trials.trial import differences, fingerprint_of
@@ -124,11 +125,17 @@ class Plan:
     repeats: Repeats = NO_REPEATS
     axes: RecipeAxes = NO_AXES
     """The fields of the recipe that are drawn for each network."""
+    metric: Metric | None = None
+    """What the networks are measured by; None for the default metric, and before a launch has determined it."""
 
     def __post_init__(self) -> None:
         self.axes.check(self.recipe)
         if self.seed in self.repeats.for_all or any(self.seed in seeds for seeds in self.repeats.fresh.values()):
             raise InputError(f"the seed {self.seed} is the run's first one, so it cannot be a repeat")
+
+    def metric_for(self, num_classes: int) -> Metric:
+        """Return what the networks are measured by, given their number of classes."""
+        return self.metric or top1_error(num_classes)
 
     @property
     def seeds(self) -> tuple[int, ...]:

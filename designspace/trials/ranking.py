@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 from designspace.support.errors import RunError
 from designspace.support.text import counted
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan
 from designspace.trials.trial_folder import TrialState
 
 
-def best_first(states: Iterable[TrialState]) -> list[TrialState]:
-    """Return the done trials in order of their error, and of their keys if the errors are equal.
+def best_first(states: Iterable[TrialState], metric: Metric = TOP1_ERROR) -> list[TrialState]:
+    """Return the done trials from the best error by a metric to the worst, by their keys if the errors are equal.
 
     The error is the one on held-out images if the recipe holds some out, so that test images do not influence the
     choice; otherwise it is the final error (see `TrialResult.selection_error`).
     """
-    done = [(state.result.selection_error, state.key, state) for state in states if state.result]
+    done = [(metric.oriented(state.result.selection_error), state.key, state) for state in states if state.result]
     return [state for _, _, state in sorted(done, key=lambda entry: entry[:2])]
 
 
@@ -41,7 +42,7 @@ class RankedNetwork:
     state: TrialState
     """The first of these trials that is done. The best one would be biased by a lucky seed."""
     errors: tuple[float, ...]
-    """Errors of the trials that count, in the order of their seeds, in percent (see `TrialResult.selection_error`).
+    """Errors of the trials that count, in the order of their seeds (see `TrialResult.selection_error`).
 
     A trial that diverged counts as one that guesses. Trials that failed for other reasons are left out, since they say
     nothing about the network."""
@@ -74,11 +75,6 @@ class RankedNetwork:
         return f"mean over {counted(len(self.errors), 'fresh seed' if self.is_fresh else 'seed')}"
 
 
-def chance_error(num_classes: int) -> float:
-    """Return the error of a network that guesses, in percent."""
-    return 100 * (1 - 1 / num_classes)
-
-
 def ranking(states: Iterable[TrialState], plan: Plan | None, num_classes: int) -> list[RankedNetwork]:
     """Return the networks that have a result, the best one first.
 
@@ -86,17 +82,20 @@ def ranking(states: Iterable[TrialState], plan: Plan | None, num_classes: int) -
     the mean over the seeds of all networks. The two means are not comparable: the lowest errors among many networks are
     partly due to lucky seeds. Equal means are ordered by id. Without repeats, this is the order of `best_first`.
     """
+    metric = plan.metric_for(num_classes) if plan else TOP1_ERROR
     if plan is None or not plan.repeats:  # five times as fast for runs of many networks
-        done = ((state, state.result) for state in best_first(states) if state.result)
+        done = ((state, state.result) for state in best_first(states, metric) if state.result)
         return [RankedNetwork(state, (result.selection_error,), (result.final_error,)) for state, result in done]
     by_key = {state.key: state for state in states}
     ids = dict.fromkeys(state.id for state in by_key.values())
     networks = []
     for id_ in ids:
         fresh = plan.repeats.fresh.get(id_, ())
-        network = _ranked(_trials(by_key, plan, id_, fresh), num_classes, is_fresh=True)
-        networks.append(network or _chosen(by_key, plan, id_, num_classes))
-    return sorted(filter(None, networks), key=lambda network: (not network.is_fresh, network.mean, network.id))
+        network = _ranked(_trials(by_key, plan, id_, fresh), metric, is_fresh=True)
+        networks.append(network or _chosen(by_key, plan, id_, metric))
+    return sorted(
+        filter(None, networks), key=lambda network: (not network.is_fresh, metric.oriented(network.mean), network.id)
+    )
 
 
 def order_of_choice(states: Iterable[TrialState], plan: Plan, num_classes: int) -> list[RankedNetwork]:
@@ -106,13 +105,14 @@ def order_of_choice(states: Iterable[TrialState], plan: Plan, num_classes: int) 
     """
     by_key = {state.key: state for state in states}
     ids = dict.fromkeys(state.id for state in by_key.values())
-    networks = filter(None, (_chosen(by_key, plan, id_, num_classes) for id_ in ids))
-    return sorted(networks, key=lambda network: (network.mean, network.id))
+    metric = plan.metric_for(num_classes)
+    networks = filter(None, (_chosen(by_key, plan, id_, metric) for id_ in ids))
+    return sorted(networks, key=lambda network: (metric.oriented(network.mean), network.id))
 
 
-def _chosen(by_key: Mapping[str, TrialState], plan: Plan, id_: str, num_classes: int) -> RankedNetwork | None:
+def _chosen(by_key: Mapping[str, TrialState], plan: Plan, id_: str, metric: Metric) -> RankedNetwork | None:
     """Return a network with its errors over the seeds of all networks; None if it has no result."""
-    return _ranked(_trials(by_key, plan, id_, plan.choosing_seeds(id_)), num_classes, is_fresh=False)
+    return _ranked(_trials(by_key, plan, id_, plan.choosing_seeds(id_)), metric, is_fresh=False)
 
 
 def _trials(by_key: Mapping[str, TrialState], plan: Plan, id_: str, seeds: Sequence[int]) -> list[TrialState]:
@@ -121,13 +121,12 @@ def _trials(by_key: Mapping[str, TrialState], plan: Plan, id_: str, seeds: Seque
     return [by_key[key] for key in keys if key in by_key]
 
 
-def _ranked(trials: Sequence[TrialState], num_classes: int, *, is_fresh: bool) -> RankedNetwork | None:
+def _ranked(trials: Sequence[TrialState], metric: Metric, *, is_fresh: bool) -> RankedNetwork | None:
     """Return a network with the errors of some of its trials; None if none of them is done."""
     done = [state for state in trials if state.result]
     if not done:
         return None
-    chance = chance_error(num_classes)
     counting = [state for state in trials if state.result or (state.failure and state.failure.has_diverged)]
-    errors = [state.result.selection_error if state.result else chance for state in counting]
-    final_errors = [state.result.final_error if state.result else chance for state in counting]
+    errors = [state.result.selection_error if state.result else metric.guess for state in counting]
+    final_errors = [state.result.final_error if state.result else metric.guess for state in counting]
     return RankedNetwork(done[0], tuple(errors), tuple(final_errors), is_fresh)

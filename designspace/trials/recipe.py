@@ -10,6 +10,7 @@ from typing import Any
 from designspace.support.checks import make_plain, number, text, whole
 from designspace.support.errors import InputError, suggest
 from designspace.support.imported import check_import_name, is_import_name
+from designspace.trials.metric import DEFAULT_METRIC, LOSSES, METRICS
 
 POLICIES = (None, "autoaugment", "randaugment")
 OPTIMISERS = ("sgd", "adamw")
@@ -71,6 +72,11 @@ class Recipe:
         optimiser: ``sgd``, or ``adamw`` (arXiv 1711.05101), which needs learning rates of about 0.001 and a weight
             decay of about 0.05.
         beta2: second beta of AdamW: decay of the average of squared gradients.
+        loss: loss of the training: ``cross_entropy``, ``binary_cross_entropy`` (several classes per image),
+            ``mean_absolute_error`` or ``mean_squared_error`` (numbers), or your own as ``package.module:name`` (see
+            `designspace.training.losses`).
+        metric: what the networks are measured by: ``top1_error``, another one of `designspace.trials.metric.METRICS`,
+            or your own as ``package.module:name`` (see `designspace.training.scoring`).
 
     Raises:
         InputError: a value is out of range, or values are not compatible.
@@ -117,6 +123,8 @@ class Recipe:
     frozen_stages: int = 0
     optimiser: str = "sgd"
     beta2: float = 0.999
+    loss: str = "cross_entropy"
+    metric: str = DEFAULT_METRIC
 
     def __repr__(self) -> str:
         """Return the recipe with the fields that differ from their defaults."""
@@ -140,11 +148,17 @@ class Recipe:
                 whole(f"recipe: {name}", getattr(self, name), 1)
         if is_import_name(text("recipe: data", self.data)):
             check_import_name("data", self.data)
-        for name in ("trainer", "policy", "precision", "optimiser"):
+        for name in ("trainer", "policy", "precision", "optimiser", "loss", "metric"):
             if getattr(self, name) is not None:
                 text(f"recipe: {name}", getattr(self, name))
         if self.trainer is not None:
             check_import_name("recipe.trainer", self.trainer)
+        for name, built_in in (("loss", LOSSES), ("metric", METRICS)):
+            if is_import_name(getattr(self, name)):
+                check_import_name(f"recipe.{name}", getattr(self, name))
+            elif getattr(self, name) not in built_in:
+                hint = f"{suggest(getattr(self, name), built_in)}, or your own as package.module:name"
+                raise InputError(f"recipe: unknown {name} {getattr(self, name)!r}; {hint}")
         for name in ("lr", "momentum", "weight_decay", "warmup_epochs", "label_smoothing", "mixup", *_RATES, *_PARTS):
             number(f"recipe: {name}", getattr(self, name), 0)
         number("recipe: randaugment_magnitude", self.randaugment_magnitude, 0)
@@ -173,6 +187,12 @@ class Recipe:
             raise InputError(f"recipe: batch_size {self.batch_size} is not divisible by {by}")
         if self.optimiser == "sgd" and self.nesterov and not self.momentum:
             raise InputError("recipe: nesterov needs a momentum above 0")
+        for name in ("label_smoothing", "mixup"):
+            if getattr(self, name) and self.loss != "cross_entropy":
+                raise InputError(
+                    f"recipe: {name} {getattr(self, name):g} is for loss=cross_entropy, not for {self.loss}: choose "
+                    f"recipe.{name}=0"
+                )
         if not self.layer_decay:
             raise InputError("recipe: layer_decay must be above 0; frozen_stages chooses parts that are not trained")
         if not self.crop_area:
@@ -195,7 +215,12 @@ class Recipe:
     @property
     def imported_options(self) -> dict[str, str]:
         """The options whose values are names of the user's own objects, such as ``recipe.trainer``."""
-        options = {"data": self.data, "recipe.trainer": self.trainer}
+        options = {
+            "data": self.data,
+            "recipe.trainer": self.trainer,
+            "recipe.loss": self.loss,
+            "recipe.metric": self.metric,
+        }
         return {option: name for option, name in options.items() if name is not None and is_import_name(name)}
 
     @property

@@ -16,6 +16,7 @@ from designspace.support.reading import read_json, reading
 from designspace.support.text import printable
 from designspace.trials import claims
 from designspace.trials.launches import LaunchFolder
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import NO_AXES, RecipeAxes
@@ -52,8 +53,15 @@ class Run(ABC):
         """Raise `InputError` if the run has another recipe or seed."""
 
     @abstractmethod
-    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats, axes: RecipeAxes = NO_AXES) -> None:
-        """Fix how all networks are trained."""
+    def write_plan(
+        self,
+        recipe: Recipe,
+        seed: int,
+        repeats: Repeats,
+        axes: RecipeAxes = NO_AXES,
+        metric: Metric | None = None,
+    ) -> None:
+        """Fix how all networks are trained and measured."""
 
     @abstractmethod
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:
@@ -111,6 +119,11 @@ class Run(ABC):
         # Recipe and first seed never change once they are written, and adding repeats changes no fingerprint.
         self._plan = self._plan or self.plan()
         return self._plan.fingerprint(key) if self._plan else ""
+
+    def metric(self) -> Metric:
+        """Return what the trials are measured by; the default metric with its value of guessing for two classes."""
+        self._plan = self._plan or self.plan()
+        return (self._plan and self._plan.metric) or TOP1_ERROR
 
     def states(self, keys: Sequence[str]) -> list[TrialState]:
         """Return the states of some trials.

@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from designspace.support.checks import mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import make_folder, read_json, write_first, write_json, write_text
 from designspace.support.reading import entries, read_text
 from designspace.support.text import command, is_printable, shown
 from designspace.trials.history import from_csv, to_csv
+from designspace.trials.metric import DEFAULT_METRIC, TOP1_ERROR, Metric
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import NO_AXES, RecipeAxes
@@ -28,6 +30,8 @@ from designspace.trials.trial_folder import MAX_HISTORY_BYTES, TrialFolder
 
 FORMAT = 1
 TRAINING_FILE = "train.json"
+_MEASURED_BY = "measured_by"
+"""Key of the metric; missing for the default metric."""
 
 
 class TrainingFolder(Run):
@@ -78,7 +82,8 @@ class TrainingFolder(Run):
     @property
     def trial_folder(self) -> TrialFolder:
         """Folder of the trial, which is this folder."""
-        return TrialFolder(self.path, self.only_trial.fingerprint, self.only_trial.id, has_model=True)
+        trial = self.only_trial
+        return TrialFolder(self.path, trial.fingerprint, trial.id, has_model=True, metric=self.metric())
 
     def check(self, trial: Trial) -> None:
         """Raise unless a trial can be trained in this folder.
@@ -103,8 +108,12 @@ class TrainingFolder(Run):
                 "out=..."
             )
 
-    def record(self, trial: Trial, start: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Write train.json with a trial, its initial weights and its provenance, unless it exists already.
+    def record(
+        self, trial: Trial, start: Mapping[str, Any], provenance: Mapping[str, Any], metric: Metric | None = None
+    ) -> None:
+        """Write train.json with a trial, its initial weights, its provenance and its metric, unless it exists already.
+
+        The metric is None for the default one.
 
         Raises:
             InputError, RunError: see `check`; or the folder cannot be written.
@@ -112,6 +121,8 @@ class TrainingFolder(Run):
         self.check(trial)
         if not self.exists():
             note = {"format": FORMAT, **trial.to_dict(), "start": dict(start), "provenance": dict(provenance)}
+            if metric is not None:
+                note[_MEASURED_BY] = metric.to_dict()
             make_folder(self.path)
             write_first(self._training_file, json.dumps(note, indent=2, allow_nan=False) + "\n")
             self.check(trial)  # another command may have written first, with another training
@@ -137,14 +148,38 @@ class TrainingFolder(Run):
 
     def plan(self) -> Plan:
         """Return the recipe and the seed of the trial."""
-        return Plan(self.only_trial.recipe, self.only_trial.seed)
+        return Plan(self.only_trial.recipe, self.only_trial.seed, metric=self._written_metric())
+
+    def metric(self) -> Metric:
+        """Return what the trial is measured by (see `Run.metric`)."""
+        return self._written_metric() or TOP1_ERROR
+
+    def _written_metric(self) -> Metric | None:
+        """Return the metric in train.json; None for the default one, and before it is written.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        if self.only_trial.recipe.metric == DEFAULT_METRIC or not self.exists():
+            return None
+        try:
+            return Metric.from_dict(mapping("train.json", self._read(), needed=[_MEASURED_BY])[_MEASURED_BY])
+        except InputError as error:
+            raise RunError(f"{self._training_file} does not describe the metric ({error})") from error
 
     def check_plan(self, recipe: Recipe, seed: int, axes: RecipeAxes = NO_AXES) -> None:
         """Raise `InputError` if the trial has another recipe or seed."""
         if differences := self.plan().differences(recipe, seed, axes):
             raise InputError(f"{self.path} {differences}")
 
-    def write_plan(self, recipe: Recipe, seed: int, repeats: Repeats, axes: RecipeAxes = NO_AXES) -> None:
+    def write_plan(
+        self,
+        recipe: Recipe,
+        seed: int,
+        repeats: Repeats,
+        axes: RecipeAxes = NO_AXES,
+        metric: Metric | None = None,
+    ) -> None:
         """Do nothing, since `record` fixes the plan."""
 
     def trial_keys(self, plan: Plan | None = None) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from designspace.networks.network import Network
-from designspace.support.checks import flag, make_plain, mapping, number, text, whole
+from designspace.support.checks import flag, from_fields, make_plain, mapping, number, text, whole
 from designspace.support.errors import unknown
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe import Recipe
 
 FIRST_WEIGHTS = "first weights"
@@ -114,14 +115,19 @@ def _plan_text(recipe: Recipe, seed: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """Losses and errors of one epoch. Errors are top-1, in percent."""
+    """Losses and errors of one epoch.
+
+    ``test_error`` and ``heldout_error`` are values of the recipe's metric in its own unit: top-1 errors in percent,
+    unless the recipe has another metric (see `designspace.trials.metric`).
+    """
 
     epoch: int
     """Number of the epoch, from 1."""
     lr: float
     """Learning rate at the end of the epoch."""
     train_loss: float
-    train_error: float
+    train_error: float | None
+    """Top-1 error on the training images as they were seen, in percent; None if the recipe has another metric."""
     test_error: float
     wall_s: float
     """Seconds that the epoch took, evaluation included."""
@@ -136,30 +142,47 @@ class EpochRecord:
             "lr": (0, None),
             "wall_s": (0, None),
             "train_error": (0, 100),
-            "test_error": (0, 100),
+            "test_error": (None, None),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not (isinstance(value, float) and math.isnan(value)):  # files of other programs may lack some of them
+            # Files of other programs may lack some of them.
+            if not (value is None and name == "train_error") and not (isinstance(value, float) and math.isnan(value)):
                 number(name, value, low, high)
         if self.heldout_error is not None:
-            number("heldout_error", self.heldout_error, 0, 100)
+            number("heldout_error", self.heldout_error)
 
-    def describe(self, epochs: int) -> str:
+    def describe(self, epochs: int, metric: Metric = TOP1_ERROR) -> str:
         """Return one line of text about the epoch, one of ``epochs`` in total."""
-        heldout = "" if self.heldout_error is None else f"held-out error {self.heldout_error:.2f}%, "
-        errors = f"train error {self.train_error:.2f}%, {heldout}test error {self.test_error:.2f}%"
+        train = "" if self.train_error is None else f"train error {self.train_error:.2f}%, "
+        heldout = "" if self.heldout_error is None else f"held-out {metric.name} {metric.text(self.heldout_error)}, "
+        errors = f"{train}{heldout}test {metric.name} {metric.text(self.test_error)}"
         return f"epoch {self.epoch}/{epochs}: loss {self.train_loss:.4f}, {errors}, {self.wall_s:.1f} s"
+
+    def check(self, metric: Metric) -> None:
+        """Raise unless the values are possible for a metric.
+
+        Raises:
+            InputError: a value is out of the metric's range.
+        """
+        for name in ("test_error", "heldout_error"):
+            value = getattr(self, name)
+            if value is not None and not math.isnan(value):
+                metric.check(name, value)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """The result of a trial that ran to its end."""
+    """The result of a trial that ran to its end.
+
+    The errors are values of the recipe's metric in its own unit: top-1 errors in percent, unless the recipe has another
+    metric (see `designspace.trials.metric`).
+    """
 
     final_error: float
-    """Top-1 error after the last epoch, in percent. This is the error that figures show."""
+    """Error after the last epoch. This is the error that figures show."""
     best_error: float
-    """Lowest error over the epochs. It is optimistic, since the test images choose the epoch."""
+    """Best error over the epochs. It is optimistic, since the test images choose the epoch."""
     epochs: int
     train_s: float
     """Seconds of all epochs together, including those before an interruption."""
@@ -173,9 +196,9 @@ class TrialResult:
     def __post_init__(self) -> None:
         make_plain(self)
         for name in ("final_error", "best_error"):
-            number(name, getattr(self, name), 0, 100)
+            number(name, getattr(self, name))
         if self.heldout_error is not None:
-            number("heldout_error", self.heldout_error, 0, 100)
+            number("heldout_error", self.heldout_error)
         whole("epochs", self.epochs, 0)
         number("train_s", self.train_s, 0)
         text("device", self.device)
@@ -187,12 +210,24 @@ class TrialResult:
         """Error that may be used to choose networks: on held-out images if there are any, otherwise the final one."""
         return self.final_error if self.heldout_error is None else self.heldout_error
 
+    def check(self, metric: Metric) -> None:
+        """Raise unless the errors are possible for a metric.
+
+        Raises:
+            InputError: an error is out of the metric's range.
+        """
+        for name in ("final_error", "best_error", "heldout_error"):
+            if getattr(self, name) is not None:
+                metric.check(name, getattr(self, name))
+
     @staticmethod
-    def of_history(history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None) -> TrialResult:
-        """Summarise the epochs of a trial, at least one."""
+    def of_history(
+        history: tuple[EpochRecord, ...], device: str, memory_bytes: int | None = None, metric: Metric = TOP1_ERROR
+    ) -> TrialResult:
+        """Summarise the epochs of a trial, at least one, which are measured by a metric."""
         return TrialResult(
             final_error=history[-1].test_error,
-            best_error=min(record.test_error for record in history),
+            best_error=metric.best(record.test_error for record in history),
             epochs=len(history),
             train_s=round(sum(record.wall_s for record in history), 3),
             device=device,
@@ -246,6 +281,17 @@ class Attempt:
         text("host", self.host)
         number("ended", self.ended)
         flag("outside", self.outside)
+
+    @staticmethod
+    def from_dict(fields: Any) -> Attempt:
+        """Return an attempt from its JSON fields.
+
+        Raises:
+            InputError: the fields do not describe an attempt.
+        """
+        fields = dict(mapping("attempt", fields, needed=["failure"]))
+        attempt: Attempt = from_fields(Attempt, {**fields, "failure": from_fields(TrialFailure, fields["failure"])})
+        return attempt
 
 
 KILLS_PER_RETRY = 10

@@ -36,6 +36,7 @@ from designspace.support.reading import is_missing, parse_json, read_json, read_
 from designspace.support.text import shown
 from designspace.trials import claims
 from designspace.trials.history import from_csv, from_json_lines, to_json_lines
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import id_of
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, has_failed_for_good
 
@@ -91,7 +92,15 @@ class TrialState:
 class TrialFolder:
     """The files of one trial."""
 
-    def __init__(self, path: Path, fingerprint: str = "", key: str = "", *, has_model: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str = "",
+        key: str = "",
+        *,
+        has_model: bool = False,
+        metric: Metric = TOP1_ERROR,
+    ) -> None:
         """Create a handle for the folder of a trial, which may not exist yet.
 
         Args:
@@ -99,11 +108,13 @@ class TrialFolder:
             fingerprint: of the trial (see `Trial.fingerprint`); empty if unknown, so that any result counts.
             key: of the trial within its run; by default the folder's name.
             has_model: whether the folder becomes a model folder, so that the trial is done once the model exists.
+            metric: what the trial is measured by, which limits its errors.
         """
         self.path = path
         self.fingerprint = fingerprint
         self.key = key or path.name
         self.has_model = has_model
+        self.metric = metric
         self.checkpoint = path / "checkpoint.pt"
         self.log = path / "log.txt"
         self.history_table = path / "history.csv"
@@ -160,7 +171,10 @@ class TrialFolder:
         if not os.path.lexists(path):
             return ()
         try:
-            return decode(read_text(path, MAX_HISTORY_BYTES))
+            history = decode(read_text(path, MAX_HISTORY_BYTES))
+            for record in history:
+                record.check(self.metric)
+            return history
         except ValueError as error:
             raise RunError(f"{path} is not whole ({error})") from error
 
@@ -239,7 +253,7 @@ class TrialFolder:
             listed = read_json(path, MAX_VALUE_BYTES)
             if not isinstance(listed, list):
                 raise InputError(f"a list is needed, not {shown(listed)}")
-            return tuple(_attempt(fields) for fields in listed)
+            return tuple(map(Attempt.from_dict, listed))
         except InputError as error:
             raise RunError(f"{path} does not hold attempts ({error})") from error
 
@@ -329,14 +343,14 @@ class TrialFolder:
         result.json, and the result is computed from the epochs.
         """
         if not self.has_model:
-            return _read_value(self.path / _RESULT, TrialResult, self.fingerprint)
+            return _read_value(self.path / _RESULT, TrialResult, self.fingerprint, self.metric)
         model = self.path / MODEL_FILE
         if not model.is_file():
             return None
-        if result := _read_value(self.path / _RESULT, TrialResult, self.fingerprint):
+        if result := _read_value(self.path / _RESULT, TrialResult, self.fingerprint, self.metric):
             return result
         history = () if os.path.lexists(self.path / _HISTORY) else self.read_history()
-        return (TrialResult.of_history(history, ""), model.stat().st_mtime) if history else None
+        return (TrialResult.of_history(history, "", None, self.metric), model.stat().st_mtime) if history else None
 
 
 class ImpossibleValue(RunError):
@@ -356,8 +370,11 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
-def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | None:
-    """Read a value from its JSON file, and the time at which it was written; return None if there is no file."""
+def _read_value(path: Path, kind: Any, fingerprint: str, metric: Metric | None = None) -> tuple[Any, float] | None:
+    """Read a value from its JSON file, and the time at which it was written; return None if there is no file.
+
+    With a metric, its errors must be possible for that.
+    """
     try:
         text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
     except RunError as error:
@@ -369,6 +386,8 @@ def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | 
         fields = dict(mapping(kind.__name__, parse_json(text)))
         written_fingerprint = fields.pop("asked", "")
         value = from_fields(kind, fields)
+        if metric is not None:
+            value.check(metric)
     except ValueError as error:
         is_whole = text.rstrip().endswith(b"}")  # a truncated file does not
         raise (ImpossibleValue if is_whole and kind is TrialResult else RunError)(
@@ -379,10 +398,3 @@ def _read_value(path: Path, kind: Any, fingerprint: str) -> tuple[Any, float] | 
             f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run"
         )
     return value, written
-
-
-def _attempt(fields: Any) -> Attempt:
-    """Return an attempt from its JSON fields."""
-    fields = dict(mapping("attempt", fields, needed=["failure"]))
-    attempt: Attempt = from_fields(Attempt, {**fields, "failure": from_fields(TrialFailure, fields["failure"])})
-    return attempt

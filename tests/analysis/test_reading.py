@@ -237,7 +237,7 @@ def test_every_field_of_a_recipe_distinguishes_trials():
     numbers |= {"layer_decay": 0.7, "frozen_stages": 1, "beta2": 0.99}
     switches = {"nesterov": False, "zero_init_residual": True, "flip": False, "sync_norm": True}
     names = {"data": "cifar10", "trainer": "a.b:c", "policy": "autoaugment", "precision": "bfloat16"}
-    names |= {"optimiser": "adamw"}
+    names |= {"optimiser": "adamw", "loss": "a.b:c", "metric": "cross_entropy"}
     other = {**names, **numbers, **switches}
     for field in dataclasses.fields(Recipe):
         changed = Recipe(**{field.name: other[field.name]})

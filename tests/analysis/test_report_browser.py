@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from designspace.analysis import Results, analyze
+from designspace.trials.metric import Metric
 from designspace.trials.trial import EpochRecord
 
 HOSTILE = (
@@ -37,6 +38,38 @@ def test_nothing_is_wider_than_the_page_on_a_phone(browser, report):
     assert beyond == []
     browser.driver.find_element(By.CSS_SELECTOR, "#scatter [data-trial='3']").click()
     assert text_of(browser, "#network h3") == "AnyNetXA a00000000003"
+    assert browser.messages() == []
+
+
+def test_the_page_has_the_values_of_a_metric_of_which_higher_ones_are_better(browser, tmp_path):
+    metric = Metric("macro recall", "", "higher", 0.1, 0, 1)
+    columns = {"flops": [1e6, 2e6, 3e6, 4e6], "params": [1e5, 2e5, 3e5, 4e5], "id": list("abcd")}
+    results = Results.from_errors("A", [0.5, 0.9, np.nan, 0.7], 10, columns, metric)
+    browser.open(analyze([results], tmp_path, {}).report)
+    assert text_of(browser, "#network h3") == "A b"  # the best one
+    assert "0.900" in text_of(browser, "#network")
+    headings = browser.run("return [...document.querySelectorAll('#trials-table th')].map(cell => cell.textContent)")
+    assert "score" in headings
+    assert "error" not in headings
+    assert "at chance level, 0.1" in text_of(browser, "#scatter-note")
+    left, top, width, height = browser.run(
+        "const box = document.querySelector('#plot-edf svg').getBoundingClientRect();"
+        "scrollTo(0, box.top + scrollY - 50);"
+        "const moved = document.querySelector('#plot-edf svg').getBoundingClientRect();"
+        "return [moved.left, moved.top, moved.width, moved.height]"
+    )
+    area = browser.run("return JSON.parse(document.getElementById('trials').textContent).edf")
+    assert -1 <= area["low"] < area["high"] <= 0
+    x = left + width * (
+        area["left"] + (area["right"] - area["left"]) * (-0.8 - area["low"]) / (area["high"] - area["low"])
+    )
+    y = top + height * (area["top"] + area["bottom"]) / 2
+    browser.run(
+        "document.getElementById('plot-edf').dispatchEvent(new PointerEvent('pointermove', "
+        f"{{clientX: {x}, clientY: {y}, bubbles: true}}))"
+    )
+    assert "macro recall at least 0.80" in text_of(browser, ".tip")
+    assert "25.0% (1 of 4)" in text_of(browser, ".tip")
     assert browser.messages() == []
 
 

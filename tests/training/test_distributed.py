@@ -32,6 +32,7 @@ from designspace.training.distributed import _sendable
 from designspace.training.loop import _derived_seed, initial_model
 from designspace.training.optimiser import learning_rate, make_optimiser
 from designspace.training.ranks import Ranks
+from designspace.training.scoring import scoring_of
 from designspace.training.shard import Shard
 
 
@@ -154,6 +155,19 @@ def test_a_resumed_training_on_devices_equals_an_uninterrupted_one_bit_for_bit(n
     expected = weights(tmp_path / "whole.pt")
     assert all(torch.equal(weight, expected[name]) for name, weight in weights(path).items())
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+def test_devices_measure_an_own_metric_on_all_images_together(network, recipe, data, tmp_path):
+    fields = {"label_smoothing": 0.0, "loss": "own_objective:Focal", "metric": "own_objective:recall"}
+    recipe = on_devices(recipe, 2, epochs=1, heldout_images=9, **fields)
+    history, result = run(network, recipe, data, checkpoint=tmp_path / "checkpoint.pt")
+    model = initial_model(network, recipe, 0)
+    model.load_state_dict(weights(tmp_path / "checkpoint.pt"))
+    images = DeviceData.of(data)
+    expected = evaluate(model, images, scoring=scoring_of(recipe, images))
+    assert history[0].test_error == result.final_error == expected
+    assert history[0].train_error is None
+    assert 0 <= result.heldout_error <= 1
 
 
 @pytest.mark.parametrize("victim", ["rank 0", "rank 1"])

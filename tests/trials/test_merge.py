@@ -1,13 +1,15 @@
+import dataclasses
 import shutil
 
 import pytest
 from merge_runs import errors, finish, make, result
-from sweep_runs import SPACE
+from sweep_runs import RECIPE, SPACE
 
 from designspace.spaces import catalog
 from designspace.support.errors import InputError, RunError
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import MergeResult, merge
+from designspace.trials.metric import Metric
 from designspace.trials.recipe import Recipe
 from designspace.trials.trial import Trial, TrialFailure
 from designspace.trials.trial_folder import TrialFolder
@@ -92,3 +94,19 @@ def test_a_refused_merge_writes_nothing(tmp_path):
     ):
         merge(new, [first, make(tmp_path / "b", n=3, seed=1)], {})
     assert not new.path.exists()
+
+
+def test_folders_that_are_measured_by_different_metrics_are_not_merged(tmp_path):
+    recipe = dataclasses.replace(RECIPE, metric="mine:recall")
+    runs = []
+    for name, guess in (("a", 0.1), ("b", 0.2)):
+        run = RunFolder(tmp_path / name)
+        run.create(SPACE.sample(2), {})
+        run.write_plan(recipe, 0, metric=Metric("recall", "", "higher", guess, 0, 1))
+        runs.append(run)
+    with pytest.raises(InputError, match="is measured by another metric than .*measured_by in recipe.yaml differs"):
+        merge(runs[0], runs[1:], {})
+    new = RunFolder(tmp_path / "new")
+    merge(new, runs[:1], {})
+    assert new.plan() == runs[0].plan()
+    assert new.metric().guess == 0.1

@@ -1,8 +1,11 @@
 """Ranking of networks that are trained with several seeds, and the choice of networks to train again."""
 
+import dataclasses
+
 import pytest
 
 from designspace.support.errors import InputError
+from designspace.trials.metric import Metric
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.ranking import best_first, order_of_choice, ranking
 from designspace.trials.recipe import Recipe
@@ -46,6 +49,19 @@ def test_networks_are_ranked_by_their_means_over_seeds():
     assert [network.state.key for network in networks] == [B, A, f"{C}-s1"]
     assert networks[0].kind() == "mean over 3 seeds"
     assert networks[0].deviation == 1.0
+
+
+def test_a_metric_of_which_higher_values_are_better_reverses_the_order():
+    recall = Metric("recall", "", "higher", 5.0)
+    run = states(a=10.0, b=20.0, c="failed", a1=40.0, b1=22.0, c1=30.0)
+    assert [state.key for state in best_first(run, recall)] == [f"{A}-s1", f"{C}-s1", f"{B}-s1", B, A]
+    once = Plan(Recipe(metric="a.b:recall"), 0, metric=recall)
+    assert [network.id for network in ranking(run[:3], once, 10)] == [B, A]
+    twice = dataclasses.replace(once, repeats=Repeats((1,)))
+    networks = ranking(run, twice, 10)
+    assert [(network.id, network.mean) for network in networks] == [(A, 25.0), (B, 21.0), (C, 17.5)]  # 5 for a guess
+    assert [network.id for network in order_of_choice(run, twice, 10)] == [A, B, C]
+    assert with_fresh_seeds(twice, run, 1, 1, 10).metric == recall
 
 
 def test_networks_with_fresh_seeds_come_first_and_only_these_seeds_count():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.figures.style import GREY, colour, marker, plain, short, style
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ def draw_difference(
         ax.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
         ends = 1.08 * max(float(np.abs(lower).max()), float(np.abs(upper).max())) or 1.0
         ax.set(xlim=(left - margin, right + margin), ylim=(-ends, ends))
-        ax.set(xlabel="error (top-1, %)", ylabel="difference of the EDFs")
+        ax.set_ylabel("difference of the EDFs")
+        set_error_axis(ax, "x", difference.metric)
         ax.text(0.01, 0.98, f"{a} is ahead", transform=ax.transAxes, va="top", **_NOTE)
         ax.text(0.01, 0.02, f"{b} is ahead", transform=ax.transAxes, va="bottom", **_NOTE)
         outside = int((errors > right + margin).sum())
-        note = f"; {outside} of {errors.size} distinct errors right of the axis" if outside else ""
+        note = f"; {outside} of {errors.size} distinct {difference.metric.plural} right of the axis" if outside else ""
         band = f"{100 * (1 - difference.level):g}% band; n = {difference.n_a} and {difference.n_b}"
         ax.set_title(f"{a} less {b}\n{band}{note}", loc="left", **_NOTE)
 
@@ -101,7 +103,6 @@ def draw_paired(ax: Axes, paired: Paired) -> None:
 
     Networks that failed are crosses, at the end of an axis if the chance error is beyond it.
     """
-    a, b = (plain(short(name)) for name in (paired.a, paired.b))
     failed = paired.failed_a | paired.failed_b
     done_errors = np.concatenate([paired.errors_a[~paired.failed_a], paired.errors_b[~paired.failed_b]])
     shown = done_errors if done_errors.size else paired.errors_a
@@ -117,7 +118,10 @@ def draw_paired(ax: Axes, paired: Paired) -> None:
         ax.set(xlim=(low, high), ylim=(low, high))
         if failed.any():
             ax.legend(loc="lower right", fontsize=8, frameon=False)
-        ax.set(xlabel=f"error under {a} (%)", ylabel=f"error under {b} (%)")
+        metric = paired.metric
+        unit = f" ({metric.unit})" if metric.unit else ""
+        set_error_axis(ax, "x", metric, f"{metric.name} under {short(paired.a)}{unit}")
+        set_error_axis(ax, "y", metric, f"{metric.name} under {short(paired.b)}{unit}")
         ax.set_title(
             f"n = {paired.n}; Spearman {_text(paired.spearman)}\nKendall {_text(paired.kendall)}", loc="left", **_NOTE
         )

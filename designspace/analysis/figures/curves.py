@@ -27,19 +27,23 @@ def draw_curves(ax: Axes, curves: LearningCurves, *, log: bool = True) -> None:
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+    metric = curves.metric
+    has_training = not all(np.isnan(curve.train_errors).all() for curve in curves.curves)
     with style():
         named = set()
         for curve in curves.curves:
             index = _KINDS.index(curve.kind)
             look: dict[str, Any] = {"color": colour(index)}
-            label = None if curve.kind in named else f"{curve.kind}, {curve.final_error:.1f}%"
+            label = (
+                None if curve.kind in named else f"{curve.kind}, {metric.text(curve.final_error, metric.digits - 1)}"
+            )
             named.add(curve.kind)
-            ax.plot(curve.epochs, curve.train_errors, linestyle="solid", linewidth=0.8, **look)
+            if has_training:
+                ax.plot(curve.epochs, curve.train_errors, linestyle="solid", linewidth=0.8, **look)
             ax.plot(curve.epochs, curve.test_errors, linestyle=dashes(index), label=label, **look)
             ax.plot(*curve.least, marker(index), markersize=6, markeredgecolor="black", **look)
-        errors = np.concatenate(
-            [column for curve in curves.curves for column in (curve.train_errors, curve.test_errors)]
-        )
+        columns = [column for curve in curves.curves for column in (curve.train_errors, curve.test_errors)]
+        errors = np.concatenate([column for column in columns if has_training or np.isfinite(column).any()])
         if log and errors.min() > 0:
             low, high = float(errors.min()), float(errors.max())
             ax.set_yscale("log", base=2)
@@ -48,9 +52,10 @@ def draw_curves(ax: Axes, curves: LearningCurves, *, log: bool = True) -> None:
             ax.yaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set(xlabel="epoch", ylabel="error (top-1, %)")
+        ax.set(xlabel="epoch", ylabel=metric.label)
         ax.set_title(plain(f"{short(curves.name)}, n = {curves.n}"), loc="left", fontsize=9)
-        ax.legend(frameon=False, fontsize=8, title="thick: test, thin: training", title_fontsize=7)
+        title = "thick: test, thin: training" if has_training else "test images"
+        ax.legend(frameon=False, fontsize=8, title=title, title_fontsize=7)
 
 
 def draw_epoch_ranks(ax: Axes, ranks: Sequence[EpochRanks]) -> None:
@@ -74,7 +79,8 @@ def draw_epoch_ranks(ax: Axes, ranks: Sequence[EpochRanks]) -> None:
             label = f"{short(correlations.name)}, n = {correlations.n.max()}"
             ax.plot(correlations.epochs, correlations.correlation, markersize=4, label=plain(label), **look)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set(xlabel="epoch", ylabel="rank correlation with final error")
+        name = ranks[0].metric.name if ranks else "error"
+        ax.set(xlabel="epoch", ylabel=f"rank correlation with final {name}")
         ax.set_ylim(top=1.02)
         if ranks:
             ax.legend(frameon=False, fontsize=8, loc="lower right")

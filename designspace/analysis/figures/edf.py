@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.figures.style import GREY, LEGEND_FONT, colour, dashes, plain, short, style
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +59,8 @@ def draw_edf(
             if bands:
                 _draw_band(ax, curve, (low, high), level, shade)
             lines.append(_draw_curve(ax, curve, (low, high), shade, dashes(index)))
-        ax.set(xlim=(low, high), ylim=(0, 1.02), xlabel="error (top-1, %)", ylabel="cumulative probability")
+        ax.set(xlim=(low, high), ylim=(0, 1.02), ylabel="cumulative probability")
+        set_error_axis(ax, "x", _metric_of(edfs.values()))
         if lines:
             _draw_legend(ax, edfs, lines, legend_inside)
         else:
@@ -74,7 +77,7 @@ def draw_edf(
 
 
 def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tuple[float, float]:
-    """Return the limits of the error axis, in percent.
+    """Return the limits of the error axis, for errors as `Results.errors` returns them.
 
     A space is shown from its best error to at most four times the distance between its best and its median error. If
     errors are uniform or normal, these are all errors; a longer tail would compress the interesting part.
@@ -83,10 +86,11 @@ def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tupl
     shown = [errors for errors in shown if errors.size] or [curve.errors for curve in edfs]
     if not shown:
         return 0.0, 100.0
+    lowest = edfs[0].metric.lowest_oriented
     ends = [min(errors[-1], errors[0] + 4 * (np.median(errors) - errors[0])) for errors in shown]
     low, high = min(float(errors[0]) for errors in shown), float(max(ends))
     margin = 0.04 * (high - low) or 1.0
-    return max(0.0, low - margin), high + margin
+    return max(lowest, low - margin), high + margin
 
 
 def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], level: float = 0.05) -> str:
@@ -94,14 +98,16 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
     if not edfs:
         return "Error EDF: no trial has finished yet."
     sizes = ", ".join(f"{name} n = {curve.n}" for name, curve in edfs.items())
+    metric = _metric_of(edfs.values())
     parts = [
-        f"Error EDF: the fraction of each population whose error is at most that on the horizontal axis ({sizes}). "
+        f"{metric.title} EDF: the fraction of each population whose {metric.name} is {metric.reaches} that on the "
+        f"horizontal axis ({sizes}). "
         "A curve further to the left is better. "
         f"Shaded: simultaneous {100 * (1 - level):g}% confidence band of each curve (Dvoretzky-Kiefer-Wolfowitz)."
     ]
     if len(edfs) > 1:
         order = sorted(edfs, key=lambda name: edfs[name].mean)
-        parts.append(f"By mean error the order is {', '.join(order)}, the best first.")
+        parts.append(f"By mean {metric.name} the order is {', '.join(order)}, the best first.")
         better = {frozenset((pair.a, pair.b)): pair.better for pair in comparisons}
         pairs = [(first, second, better.get(frozenset((first, second)))) for first, second in combinations(order, 2)]
         shown = [f"{first} before {second}" for first, second, winner in pairs if winner == first]
@@ -122,7 +128,7 @@ def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
     parts = []
     for name, curve in edfs.items():
         band = curve.band(level)
-        numbers = (name, curve.errors, curve.probabilities, band.lower, band.upper)
+        numbers = (name, curve.metric.oriented(curve.errors), curve.probabilities, band.lower, band.upper)
         parts.append(pd.DataFrame(dict(zip(columns, numbers, strict=True))))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
@@ -156,8 +162,15 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D], inside:
     names = [short(name, longest) for name in edfs]
     width = max(map(len, names))
     rows = zip(names, edfs.values(), strict=True)
-    labels = [f"{name:<{width}} {curve.n:>4} | {curve.min:4.1f} | {curve.mean:4.1f}" for name, curve in rows]
-    title = " " * (width + 4) + "n |  min | mean"
+    metric = _metric_of(edfs.values())
+    digits = metric.digits - 1
+    labels = [
+        f"{name:<{width}} {curve.n:>4} | "
+        + " | ".join(f"{metric.oriented(error):4.{digits}f}" for error in (curve.min, curve.mean))
+        for name, curve in rows
+    ]
+    best = "min" if metric.direction == "lower" else "max"
+    title = f"{'n':>{width + 5}} | {best:>4} | mean"
     # The texts are set afterwards because matplotlib ignores labels with a leading underscore.
     # The legend is below the axes and their label; inside the axes it would hide the start of the worst curve.
     below = ScaledTranslation(-0.06, -0.42, ax.figure.dpi_scale_trans)  # in inches, independent of the size of the axes
@@ -167,6 +180,11 @@ def _draw_legend(ax: Axes, edfs: Mapping[str, EDF], lines: list[Line2D], inside:
     legend.get_title().set(**LEGEND_FONT)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(plain(label))
+
+
+def _metric_of(edfs: Iterable[EDF]) -> Metric:
+    """Return what the errors of some EDFs are values of."""
+    return next((curve.metric for curve in edfs), TOP1_ERROR)
 
 
 def _width(ax: Axes) -> float:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from designspace.analysis.figures.scatter import ERROR_LABEL, draw_at_edge
+from designspace.analysis.figures.error_axis import set_error_axis
+from designspace.analysis.figures.scatter import draw_at_edge
 from designspace.analysis.figures.style import colour, dashes, marker, plain, short, style
+from designspace.trials.metric import TOP1_ERROR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +76,8 @@ def draw_fit_errors(ax: Axes, populations: Sequence[PopulationFits]) -> None:
             look: dict[str, Any] = {"color": colour(index), "marker": marker(index), "s": 16, "alpha": 0.7}
             ax.scatter(fits.errors[done], fits.e_fit[done], label=plain(label), linewidths=0, **look)
             draw_at_edge(ax, "y", fits.e_fit[fits.failed], 1.0, marker="_", markersize=7, color=colour(index))
-        ax.set(xlabel=ERROR_LABEL, ylabel="e_fit, mean |log(line / width)|")
+        set_error_axis(ax, "x", populations[0].metric if populations else TOP1_ERROR)
+        ax.set(ylabel="e_fit, mean |log(line / width)|")
         ax.set_ylim(bottom=0)
         if populations:
             ax.set_ylim(top=ax.get_ylim()[1] * (1.05 + 0.1 * len(populations)))  # room for the legend

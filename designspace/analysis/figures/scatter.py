@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.figures.style import GREY, MAP, colour, dashes, marker, plain, short, style
-from designspace.analysis.metrics import METRICS, Metric, short_number
+from designspace.analysis.metrics import Metric, short_number
+from designspace.trials.metric import TOP1_ERROR
+from designspace.trials.metric import Metric as ErrorMetric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from designspace.analysis.metrics import Plane
     from designspace.analysis.tradeoffs import CostFit, Pareto
 
-ERROR_LABEL = METRICS["final_error"].axis_label
-"""Label of every axis of errors."""
 _SMALL = 7.5
 
 
@@ -37,7 +38,7 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, index: int = 0) -> None:
     """
     done = ~scatter.failed
     with style():
-        high = _set_error_axis(ax, scatter.errors[done])
+        high = _set_limits(ax, scatter.errors[done], scatter.error_metric)
         far = done & (scatter.errors > high)
         near = done & ~far
         look: dict[str, Any] = {
@@ -93,7 +94,7 @@ def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
         if bar:
             legend = ax.figure.colorbar(points, ax=ax, pad=0.02)
             legend.set_ticks([0, 0.5, 1], labels=["best", "median", "worst"])
-            legend.set_label("rank of the error")
+            legend.set_label(f"rank of the {plane.error_metric.name}")
             legend.outline.set_visible(False)
 
 
@@ -105,7 +106,8 @@ def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
         fronts: fronts of the populations, all for the same complexity.
     """
     with style():
-        high = _set_error_axis(ax, np.concatenate([np.empty(0), *(front.errors for front in fronts)]))
+        metric = fronts[0].error_metric if fronts else TOP1_ERROR
+        high = _set_limits(ax, np.concatenate([np.empty(0), *(front.errors for front in fronts)]), metric)
         for index, front in enumerate(fronts):
             shade = colour(index)
             is_beaten = ~front.on_front & (front.errors <= high)
@@ -187,11 +189,12 @@ def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: 
     axis.set_major_formatter(EngFormatter(sep="") if large else StrMethodFormatter("{x:g}"))
 
 
-def _set_error_axis(ax: Axes, errors: NDArray[np.float64]) -> float:
-    """Set the limits of the error axis, with errors far above the others outside, and return the upper limit."""
+def _set_limits(ax: Axes, errors: NDArray[np.float64], metric: ErrorMetric) -> float:
+    """Set the limits of the axis of a metric, with errors far above the others outside, and return the upper limit."""
     from designspace.analysis.edf import edf
     from designspace.analysis.figures.edf import error_limits
 
-    low, high = error_limits([edf(errors)] if errors.size else [])
-    ax.set(ylim=(low, high), ylabel=ERROR_LABEL)
+    low, high = error_limits([edf(errors, metric=metric)] if errors.size else [])
+    ax.set_ylim(low, high)
+    set_error_axis(ax, "y", metric)
     return high

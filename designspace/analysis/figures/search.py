@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.figures.style import colour, dashes, marker, plain, short, style
+from designspace.trials.metric import TOP1_ERROR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +41,8 @@ def draw_search(ax: Axes, curves: Sequence[SearchCurve], *, deviations: float = 
         ax.xaxis.set_major_locator(FixedLocator([2**power for power in range(largest.bit_length())]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.set(xlabel="networks drawn at random", ylabel="error of the best (top-1, %)")
+        ax.set_xlabel("networks drawn at random")
+        metric = curves[0].metric if curves else TOP1_ERROR
+        set_error_axis(ax, "y", metric, metric.label.replace(metric.name, f"{metric.name} of the best", 1))
         if curves:
             ax.legend(frameon=False, fontsize=8)

@@ -43,7 +43,8 @@ def same_budget(a: Results, b: Results) -> Precondition:
     return Precondition(
         NAME,
         False,
-        f"{a.name} and {b.name} have different budgets ({listed}), which may explain a difference in their errors.",
+        f"{a.name} and {b.name} have different budgets ({listed}), which may explain a difference in their "
+        f"{a.metric.plural}.",
         (f"median {first_name} {median_a}", f"median {first_name} {median_b}"),
         evidence,
     )

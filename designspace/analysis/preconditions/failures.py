@@ -30,8 +30,8 @@ def left_out_at_random(results: Results) -> Precondition:
         return Precondition(NAME, True, evidence={"left out": int(left_out.sum())})
     sentence = (
         f"{results.name}: {counted(int(left_out.sum()), 'trial')} that the machine ended differ from the others "
-        f"({'; '.join(differences.medians)}), so a claim must hold for any errors that they might have had; "
-        "to train them again, use designspace.retry."
+        f"({'; '.join(differences.medians)}), so a claim must hold for any {results.metric.plural} that they "
+        "might have had; to train them again, use designspace.retry."
     )
     return Precondition(NAME, False, sentence, evidence=differences.p_values)
 
@@ -45,7 +45,7 @@ def possible_results(results: Results, least_error: float) -> list[Results]:
 
     Args:
         results: a population.
-        least_error: the least possible error, percent.
+        least_error: the least possible error, as `Results.errors` returns errors.
     """
     if left_out_at_random(results).holds:
         return [results]
@@ -58,5 +58,5 @@ def _with_error(results: Results, error: float) -> Results:
     left_out = results.left_out()
     table = results.table.copy()
     table["status"] = np.where(left_out, "done", table["status"])
-    table["final_error"] = np.where(left_out, error, table["final_error"])
+    table["final_error"] = np.where(left_out, results.metric.oriented(error), table["final_error"])
     return replace(results, table=table)

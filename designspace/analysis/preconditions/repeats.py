@@ -31,6 +31,7 @@ def by_network(results: Results) -> Results:
     mean = results.mean_of_repeats(count, name=results.name)
     repeated = int((network.value_counts() > 1).sum())
     repeated_networks = f"{counted(repeated, 'network')} {'was' if repeated == 1 else 'were'}"
-    errors = "its first error" if count == 1 else f"the mean of its first {count} errors"
+    metric = results.metric
+    errors = f"its first {metric.name}" if count == 1 else f"the mean of its first {count} {metric.plural}"
     note = f"{repeated_networks} trained more than once; each counts with {errors}."
     return replace(mean, notes=(*results.notes, note))

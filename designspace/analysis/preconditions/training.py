@@ -36,7 +36,8 @@ def same_training(a: Results, b: Results) -> Precondition:
     listed = "; ".join(f"{name} {_as_text(name, known_a)} against {_as_text(name, known_b)}" for name in differing)
     sides = (_side(differing, known_a), _side(differing, known_b))
     sentence = (
-        f"{a.name} and {b.name} were not trained alike ({listed}), which may explain a difference in their errors."
+        f"{a.name} and {b.name} were not trained alike ({listed}), which may explain a difference in their "
+        f"{a.metric.plural}."
     )
     return Precondition(NAME, False, sentence, sides, {"fields": len(differing)})
 

@@ -9,6 +9,10 @@ const runIndex = new Map(data.runs.map((run, index) => [run.name, index]));
 const allTrials = columns.get("id").values.map((_, trial) => trial);
 const byId = (id) => document.getElementById(id);
 const value = (key, trial) => (columns.has(key) ? columns.get(key).values[trial] : null);
+const errorKey = data.metric.key;
+const unitOf = (text) => (data.metric.unit === "%" ? `${text}%` : [text, data.metric.unit].filter(Boolean).join(" "));
+const withUnit = (name) => [name, data.metric.unit].filter(Boolean).join(", ");
+const oriented = (error) => data.metric.sign * error; // lower is better; its own inverse
 const isError = (key) => columns.get(key).format === "error";
 const failed = (trial) => value("status", trial) === "failed";
 const leftOut = new Set(data.leftOut); // trials that failed and do not count
@@ -47,7 +51,7 @@ function duration(seconds) {
 }
 
 const formats = {
-  text: (text) => text, error: (number) => number.toFixed(2), whole: String,
+  text: (text) => text, error: (number) => number.toFixed(data.metric.digits), whole: String,
   real: (number) => String(+number.toPrecision(5)), quantity, seconds: duration,
 };
 function shown(key, trial) { // a value as text; empty if there is none
@@ -56,7 +60,8 @@ function shown(key, trial) { // a value as text; empty if there is none
 }
 function outcome(trial) {
   if (failed(trial)) return `failed: ${value("reason", trial)}`;
-  return value("status", trial) === "done" ? `error ${shown("error", trial)}%` : value("status", trial);
+  if (value("status", trial) !== "done") return value("status", trial);
+  return `${data.metric.name} ${unitOf(shown(errorKey, trial))}`;
 }
 const nameOf = (trial) => `${value("run", trial)} ${value("id", trial)}`;
 
@@ -177,7 +182,7 @@ const keys = [...columns.keys()];
 const headRow = html("tr", {}, ...keys.map((key) => {
   const { help, format } = columns.get(key);
   return html("th", { scope: "col", class: format === "text" ? "text" : "number", title: help },
-    format === "error" ? `${key}, %` : key);
+    format === "error" ? withUnit(key) : key);
 }));
 byId("trials-table").tHead.append(headRow);
 sortable([...headRow.cells], (index, ascending) => {
@@ -276,7 +281,7 @@ let points = []; // {trial, x, y} in pixels, from left to right
 let overlay = null; // rings around the selected network and the one under the pointer
 
 const isFinished = (trial) => ["done", "failed"].includes(value("status", trial));
-const heightOf = (yKey, trial) => (isError(yKey) && failed(trial) ? data.chance : value(yKey, trial));
+const heightOf = (yKey, trial) => (isError(yKey) && failed(trial) ? oriented(data.chance) : value(yKey, trial));
 const drawable = (xKey, yKey) => (trial) =>
   isFinished(trial) && value(xKey, trial) !== null && heightOf(yKey, trial) !== null;
 
@@ -292,7 +297,7 @@ function scales(xKey, yKey, width) {
   const xs = known.map((trial) => value(xKey, trial));
   const [low, high] = ends(xs);
   let [least, most] = ends(known.map((trial) => heightOf(yKey, trial)));
-  if (isError(yKey)) [least, most] = [Math.min(least, data.limits[0]), data.limits[1]];
+  if (isError(yKey) && data.metric.sign > 0) [least, most] = [Math.min(least, data.limits[0]), data.limits[1]];
   const above = (trial) => isError(yKey) && (failed(trial) || heightOf(yKey, trial) > most);
   const strip = known.some(above);
   const box = { left: 52, right: width - 12, top: strip ? 40 : 10, bottom: width < 480 ? 300 : 460 };
@@ -316,10 +321,11 @@ function drawScatter() {
   const label = `${yKey} against ${xKey}, ${drawn.length} networks. Arrow keys move between networks, Enter shows one.`;
   const chart = svg("svg", { class: "chart", width: plot.clientWidth, height: box.bottom + 42, tabindex: 0,
     role: "application", "aria-label": label });
-  frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), yKey + (isError(yKey) ? ", %" : ""));
+  frame(chart, box, x, y, xKey + (log ? " (log scale)" : ""), isError(yKey) ? withUnit(yKey) : yKey);
   if (strip) {
     chart.append(svg("rect", { class: "strip", x: box.left, y: 6, width: box.right - box.left, height: 28 }),
-      svg("text", { x: box.left - 6, y: 24, "text-anchor": "end" }, `> ${Math.round(most)}`));
+      svg("text", { x: box.left - 6, y: 24, "text-anchor": "end" },
+        data.metric.sign > 0 ? `> ${+most.toPrecision(2)}` : ""));
   }
   points = drawn.map((trial) => { // equal values are spread sideways, each always by the same amount
     const offset = spread * (((trial * 0.618034) % 1) * 2 - 1);
@@ -335,7 +341,8 @@ function drawScatter() {
   if (focused) chart.focus();
   const missing = state.shown.length - drawn.length;
   byId("scatter-note").textContent = [
-    strip ? `Grey strip: failed trials (×, at chance level, ${data.chance}%) and errors above ${most.toFixed(1)}%.` : "",
+    strip ? `Grey strip: failed trials (×, at chance level, ${unitOf(oriented(data.chance))})` +
+      (data.metric.sign > 0 ? ` and errors above ${unitOf(most.toFixed(1))}.` : ".") : "",
     spread ? `Networks with equal ${xKey} are spread slightly sideways.` : "",
     missing ? `Not drawn: ${missing} of ${state.shown.length}, unfinished or without ${xKey} or ${yKey}.` : "",
   ].filter(Boolean).join(" ");
@@ -406,7 +413,7 @@ function choose(trial) {
     staircase(trial, stages), stageTable(trial, stages),
     html("h4", {}, "Learning curve"), curve(data.histories[trial]),
     html("dl", {}, ...facts.map((key) => html("div", { title: columns.get(key).help }, html("dt", {}, key),
-      html("dd", {}, shown(key, trial) + (isError(key) ? "%" : ""))))),
+      html("dd", {}, isError(key) ? unitOf(shown(key, trial)) : shown(key, trial))))),
   );
 }
 
@@ -454,11 +461,11 @@ function curve(history) {
   const [epochs, test, train] = history;
   const box = { left: 52, right: 350, top: 24, bottom: 150 };
   const chart = svg("svg", { class: "chart curve", viewBox: "0 0 360 190", role: "img",
-    "aria-label": `Test error after each epoch, percent: ${test.join(", ")}` });
+    "aria-label": `Test ${withUnit(`${data.metric.name} after each epoch`).replace("%", "percent")}: ${test.join(", ")}` });
   const x = linear(Math.min(...epochs) - 0.3, Math.max(...epochs) + 0.3, box.left, box.right);
   x.ticks = x.ticks.filter(Number.isInteger);
-  const y = linear(0, Math.max(...test, ...train), box.bottom, box.top);
-  frame(chart, box, x, y, "epoch", "error, %");
+  const y = linear(Math.min(0, ...test), Math.max(...test, ...train), box.bottom, box.top);
+  frame(chart, box, x, y, "epoch", withUnit(data.metric.name));
   const line = (errors) => errors.map((error, i) => [error, i]).filter(([error]) => error !== null)
     .map(([error, i]) => `${x.at(epochs[i]).toFixed(1)},${y.at(error).toFixed(1)}`).join(" ");
   const [solid, dashed] = [{ class: "test" }, { class: "train" }];
@@ -476,7 +483,7 @@ function curve(history) {
 function nameSteps(plot, area) {
   const picture = plot.querySelector("svg"), view = picture.viewBox.baseVal;
   const counts = (trial) => value("status", trial) === "done" || (failed(trial) && !leftOut.has(trial));
-  const step = (trial) => ({ trial, error: failed(trial) ? data.chance : value("error", trial) });
+  const step = (trial) => ({ trial, error: failed(trial) ? data.chance : oriented(value(errorKey, trial)) });
   const curves = data.runs.map((run) => ({ name: run.name, steps: allTrials
     .filter((trial) => value("run", trial) === run.name && counts(trial)).map(step) })).filter(({ steps }) => steps.length);
   const cursor = picture.appendChild(svg("line", { class: "cursor", visibility: "hidden",
@@ -496,7 +503,9 @@ function nameSteps(plot, area) {
     const near = steps.reduce((a, b) => (Math.abs(b.error - error) < Math.abs(a.error - error) ? b : a));
     const parts = curves.map(({ name, steps: all }, i) =>
       `${name}: ${((100 * best[i]) / all.length).toFixed(1)}% (${best[i]} of ${all.length})`);
-    const texts = [`error at most ${error.toFixed(2)}%`, ...parts, `nearest: ${nameOf(near.trial)}, ${outcome(near.trial)}`];
+    const reached = unitOf(oriented(error).toFixed(data.metric.digits));
+    const texts = [`${data.metric.name} ${data.metric.reaches} ${reached}`, ...parts,
+      `nearest: ${nameOf(near.trial)}, ${outcome(near.trial)}`];
     return { left, top, texts, trial: near.trial, x: (left / size.width) * view.width };
   }
 
@@ -526,7 +535,7 @@ function begin() {
   for (const axis of ["x", "y"]) {
     const varied = (values) => new Set(values.filter((value) => value !== null)).size > 1;
     const choices = data.columns.filter(({ key, axis: own, values }) =>
-      own === axis && (key === "flops" || key === "error" || varied(values)));
+      own === axis && (key === "flops" || key === errorKey || varied(values)));
     byId(`axis-${axis}`).append(...choices.map((column) => html("option", { title: column.help }, column.key)));
     byId(`axis-${axis}`).addEventListener("change", drawScatter);
   }
@@ -558,7 +567,7 @@ function begin() {
   byId("next").addEventListener("click", () => fillTable(state.first + ROWS));
   sort();
   const done = allTrials.filter((trial) => value("status", trial) === "done");
-  const best = done.sort((a, b) => value("error", a) - value("error", b));
+  const best = done.sort((a, b) => oriented(value(errorKey, a)) - oriented(value(errorKey, b)));
   choose(best[0] ?? allTrials[0]);
   let width = 0;
   new ResizeObserver(() => { // is also called at the start
