@@ -18,7 +18,7 @@ from designspace.data.data_source import DataSource, data_of
 from designspace.launch import train as submit
 from designspace.library.one_network import OneTraining
 from designspace.library.start import choose, fit_to_images
-from designspace.networks.layers import NetworkColumns
+from designspace.networks.columns import NetworkColumns
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted, duration
 from designspace.sweeps.in_process import train_in_process

@@ -168,11 +168,15 @@ def scatter(
     metric_values = values(results, name)[rows]
     is_known = np.isfinite(metric_values)
     table = results.table.iloc[rows[is_known]]
-    best = best_of(metric_values[is_known], errors[is_known], metric(name), share, level) if is_known.any() else None
+    best = (
+        best_of(metric_values[is_known], errors[is_known], metric(name, results), share, level)
+        if is_known.any()
+        else None
+    )
     failed = (table["status"] == "failed").to_numpy(bool)
     trials = tuple(table["trial"])
     columns = metric_values[is_known], errors[is_known]
-    return Scatter(results.name, metric(name), *columns, failed, trials, best, results.metric)
+    return Scatter(results.name, metric(name, results), *columns, failed, trials, best, results.metric)
 
 
 def best_of(

@@ -171,7 +171,7 @@ def importance(
     """
     if repeats < 2:
         raise InputError(f"repeats must be at least 2, to compute a deviation, not {repeats}")
-    metrics = parameters_of(results) if names is None else tuple(metric(name) for name in names)
+    metrics = parameters_of(results) if names is None else tuple(metric(name, results) for name in names)
     rows, errors = counted_errors(results, column)
     _check(results, metrics, errors)
     if ranks:

@@ -85,14 +85,20 @@ _STAGE_LABELS = {
 }
 
 
-def metric(name: str | Metric) -> Metric:
+def metric(name: str | Metric, results: Results | None = None) -> Metric:
     """Return a metric by its name.
+
+    Args:
+        name: the name, or the metric itself.
+        results: results whose networks may have parameters of their own, such as ``kernel_size1``.
 
     Raises:
         InputError: no metric has the name; the message lists the names.
     """
     if isinstance(name, Metric):
         return name
+    if results is not None and name in own_columns(results):
+        return _own_metric(results, name)
     if match := _STAGE_COLUMN.fullmatch(name):
         label, scale, whole = _STAGE_LABELS[match[1]]
         return Metric(name, name, label.format(match[2]), scale="log" if scale == "log" else "linear", whole=whole)
@@ -108,7 +114,7 @@ def values(results: Results, name: str | Metric) -> Column:
     Raises:
         InputError: the metric is unknown, or the table has no columns for it.
     """
-    chosen = metric(name)
+    chosen = metric(name, results)
     table = results.table
     if not chosen.column:
         return _derived(results, chosen.name)
@@ -124,10 +130,32 @@ def available(results: Results, kinds: Iterable[Kind] = KINDS) -> tuple[Metric, 
         candidate for candidate in METRICS.values() if not candidate.column or candidate.column in results.table.columns
     ]
     parameters = [candidate for candidate in named if candidate.kind == "parameter"]
+    stages += [_own_metric(results, name) for name in own_columns(results)]
     others = [candidate for candidate in named if candidate.kind != "parameter"]
     chosen_kinds = set(kinds)
     candidates = (candidate for candidate in (*parameters, *stages, *others) if candidate.kind in chosen_kinds)
     return tuple(candidate for candidate in candidates if np.isfinite(values(results, candidate)).any())
+
+
+def own_columns(results: Results) -> list[str]:
+    """Return the columns of numbers that are own parameters of a block, a stem or a head (see `spaces.parameters`).
+
+    They stand between those of the stages and ``flops``. Parameters with texts, such as an activation, have no order,
+    so they are left out.
+    """
+    names = [str(name) for name in results.table.columns]
+    before = names[: names.index("flops")] if "flops" in names else []
+    own = (name for name in before if name not in _NOT_OWN and not _STAGE_COLUMN.fullmatch(name))
+    return [name for name in own if pd.api.types.is_numeric_dtype(results.table[name].dtype)]
+
+
+def _own_metric(results: Results, name: str) -> Metric:
+    """Return the metric of an own parameter."""
+    column = results.table[name].to_numpy(np.float64)
+    return Metric(name, name, name, whole=bool(np.all(column == np.rint(column))))
+
+
+_NOT_OWN = frozenset({"id", "trial", "run", "fresh", "depth", "w_0", "w_a", "w_m", "radix", "stem_width", "avd_first"})
 
 
 def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "complexity")) -> tuple[Metric, ...]:
@@ -150,10 +178,11 @@ def parameters_of(results: Results) -> tuple[Metric, ...]:
     """Return the parameters that distinguish the networks of a population: its degrees of freedom that vary.
 
     For RegNets, these are d, w_0, w_a, w_m, b and g ("Designing Network Design Spaces", section 3.3); for AnyNets,
-    depth and width of each stage, with b and g per stage or shared; and the radix. Parameters that follow from others,
-    such as the depth of all stages together, are not included.
+    depth and width of each stage, with b and g per stage or shared; and for both the radix and the block's own
+    parameters. Parameters that follow from others, such as the depth of all stages together, are not included.
     """
     shared = {"b", "g", "radix"}
+    shared |= set(own_columns(results))
     regnet = {"w_0", "w_a", "w_m"}
     if regnet <= set(results.table.columns):
         return tuple(
@@ -216,8 +245,8 @@ def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
     ranks = (rankdata(errors[is_known]) - 1) / max(1, is_known.sum() - 1)
     return Plane(
         results.name,
-        metric(x),
-        metric(y),
+        metric(x, results),
+        metric(y, results),
         columns[0][is_known],
         columns[1][is_known],
         errors[is_known],

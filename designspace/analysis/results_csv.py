@@ -54,8 +54,17 @@ def read_table(path: Path) -> pd.DataFrame:
     for column in table.columns:
         if WHOLE_COLUMN.fullmatch(column):
             table[column] = whole_numbers(table[column])
+    for column in _possible_parameters(file.header):
+        if all(map(_NUMBER.fullmatch, table[column])):
+            table[column] = pd.to_numeric(table[column])
     _check_keys(file, table)
     return _without_quotes(table) if b"'" in file.data else table
+
+
+def _possible_parameters(header: Sequence[str]) -> list[str]:
+    """Return the columns before ``flops`` that may be own parameters of a block: numbers, or texts."""
+    before = header[: header.index("flops")] if "flops" in header else []
+    return [column for column in before if not is_number(column) and column not in ("id", "trial", "run")]
 
 
 def _without_quotes(table: pd.DataFrame) -> pd.DataFrame:

@@ -124,7 +124,7 @@ def pareto(results: Results, name: str | Metric = "flops") -> Pareto:
     front = pareto_front(column[is_done], errors)
     trials = tuple(table["trial"])
     failed = results.counts.failed
-    return Pareto(results.name, metric(name), column[is_done], errors, front, trials, failed, results.metric)
+    return Pareto(results.name, metric(name, results), column[is_done], errors, front, trials, failed, results.metric)
 
 
 def pareto_front(costs: ArrayLike, errors: ArrayLike) -> NDArray[np.bool_]:
@@ -185,7 +185,7 @@ def cost_fit(
     """
     check_level(level)
     runs = [populations] if isinstance(populations, Results) else list(populations)
-    x_metric, y_metric = metric(complexity), metric(cost)
+    x_metric, y_metric = (metric(name, runs[0] if runs else None) for name in (complexity, cost))
     is_measured = y_metric.kind == "cost"
     names = ", ".join(run.name for run in runs)
     if is_measured:

@@ -89,19 +89,32 @@ def trend(
             continue
         column, errors, indices = column[has_parameter], errors[has_parameter], indices[has_parameter]
         position = float(len(rows)) if x is None else float(np.nanmedian(values(results, x)[indices]))
-        good = best_of(column, errors, name, share, level)
+        good = best_of(column, errors, metric(name, results), share, level)
         ends = [column.min(), good.low, good.median, good.high, column.max(), good.best, good.n]
         rows.append((results.name, position, ends))
     if not rows:
-        raise InputError(f"no finished network of {', '.join(names) or 'no population'} has {metric(name).name}")
+        chosen = name if isinstance(name, str) else name.name
+        raise InputError(f"no finished network of {', '.join(names) or 'no population'} has {chosen}")
     rows.sort(key=lambda row: row[1])  # stable, so populations of equal x keep their order
     table = np.array([numbers for _, _, numbers in rows], np.float64)
     positions = np.array([position for _, position, _ in rows])
-    x_metric = None if x is None else metric(x)
+    x_metric = None if x is None else metric(x, populations[0])
     least, low, median, high, greatest, best, n = table.T
     sorted_names = tuple(name for name, _, _ in rows)
     counts = n.astype(np.int64)
-    return Trend(metric(name), sorted_names, positions, x_metric, least, low, median, high, greatest, best, counts)
+    return Trend(
+        metric(name, populations[0]),
+        sorted_names,
+        positions,
+        x_metric,
+        least,
+        low,
+        median,
+        high,
+        greatest,
+        best,
+        counts,
+    )
 
 
 def trends(
@@ -129,7 +142,9 @@ def common_parameters(populations: Sequence[Results]) -> tuple[Metric, ...]:
         [parameter.name for parameter in available(results, ["parameter"]) if _has_all(results, parameter)]
         for results in populations
     ]
-    return tuple(metric(name) for name in owned[0] if name in varying and all(name in names for names in owned))
+    return tuple(
+        metric(name, populations[0]) for name in owned[0] if name in varying and all(name in names for names in owned)
+    )
 
 
 def _has_all(results: Results, parameter: Metric) -> bool:

@@ -13,7 +13,9 @@ from designspace.cli.command_line import CommandLine, read_command_line
 from designspace.cli.config_files import ConfigFiles, configs_folder, read_config
 from designspace.cli.overrides import parse_override, unreadable
 from designspace.cli.text_values import quoted
+from designspace.networks.blocks import BLOCKS
 from designspace.support.errors import InputError, RunError, closest, suggest
+from designspace.support.imported import is_import_name
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,8 +47,9 @@ def compose(name: str, arguments: Sequence[str]) -> Config:
     choices = {key: str(values.pop(key)) for key in groups if key in values}
     config = _compose_choices(name, choices, files)
     known = _keys(OmegaConf.to_container(config))
+    own = _own_parameters({**values, **texts}, config)
     for key, value in [*values.items(), *texts.items()]:
-        if key not in known:
+        if key not in known and key not in own:
             raise _unknown_key_error(name, key, known, files)
         if inner := [k for k in known if k.startswith(f"{key}.") and not isinstance(value, dict)]:
             similar = [k for k in closest(key, known) if k not in (key, *inner)]
@@ -55,7 +58,7 @@ def compose(name: str, arguments: Sequence[str]) -> Config:
     placeholders: dict[str, Any] = {}  # OmegaConf sees these instead of texts, which may contain its syntax
     try:
         for key, value in values.items():
-            OmegaConf.update(config, key, value)
+            OmegaConf.update(config, key, value, force_add=key in own)
         for key, value in texts.items():
             placeholder = f"\0{key}\0"
             placeholders[placeholder] = "null" if value is None and OmegaConf.is_missing(config, key) else value
@@ -66,6 +69,22 @@ def compose(name: str, arguments: Sequence[str]) -> Config:
             raise InputError(f"{error.full_key}=... must be given; see --help") from error
         raise InputError(" ".join(str(error).split())) from error
     return dict(_with_texts(plain, placeholders))
+
+
+def _own_parameters(values: Mapping[str, Any], config: DictConfig) -> set[str]:
+    """Return the keys of values that may be own parameters of a block, stem or head, which no file lists.
+
+    Those of built-in blocks are known. If a custom class is chosen, any key may be one; the class itself is not
+    imported here.
+    """
+    if "space" not in config:
+        return set()
+    is_custom = any(is_import_name(values.get(f"space.{part}")) for part in ("block", "stem", "head"))
+    names = {parameter.name for kind in BLOCKS.values() for parameter in kind.parameters}
+    keys = [
+        key for key in values if re.fullmatch(r"space\.[^\W\d]\w*", key) and key.partition(".")[2] not in config.space
+    ]
+    return {key for key in keys if is_custom or key.partition(".")[2] in names}
 
 
 def _parse(argument: str) -> tuple[str, Any]:

@@ -21,6 +21,7 @@ NAMES = frozenset(
     {
         *("id", "trial", "name", "data.name", "data", "model", "weights", "reason", "trials", "delete", "spaces"),
         *("device", "stem", "interpolation", "failures", "figures", "match", "recipe.trainer"),
+        *("space.block", "space.stem", "space.head"),
         *("launcher.partition", "launcher.account", "launcher.qos", "launcher.constraint", "launcher.gres"),
         *("launcher.setup", "launcher.sbatch"),
     }

@@ -16,7 +16,7 @@ from designspace.cli.data_option import SMALL_SIDE
 from designspace.cli.tables import ProgressUpdate, counting, print_table
 from designspace.data.images import ImageData
 from designspace.library.one_network import images_per_epoch, steps_per_epoch, trained_images
-from designspace.networks.blocks import STEM_STRIDES
+from designspace.networks import stems
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.text import counted, duration, quantity
@@ -85,7 +85,7 @@ def stem_note(network: Network, side: int, *, is_given: bool) -> str | None:
         side: side of its images in pixels.
         is_given: whether the stem was given on the command line.
     """
-    stride = STEM_STRIDES[network.stem.kind] * math.prod(stage.stride for stage in network.stages)
+    stride = stems.get(network.stem.kind).stride * math.prod(stage.stride for stage in network.stages)
     last = -(-side // stride)
     if is_given or network.stem.kind == "cifar" or side > SMALL_SIDE:
         return None

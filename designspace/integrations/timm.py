@@ -30,6 +30,7 @@ from designspace.library.loading import load
 from designspace.library.metadata import TIMM_ARCHITECTURE
 from designspace.models import AnyNet, Backbone, list_models, weights
 from designspace.models.checkpointing import CheckpointedSequential
+from designspace.models.heads import Head
 from designspace.models.info import published_info
 from designspace.models.layers import global_average, initialise
 from designspace.models.weights.keys import detect, infer_sizes
@@ -74,8 +75,9 @@ class TimmNetwork(AnyNet):
         InputError: an argument does not exist or is out of range.
     """
 
-    if TYPE_CHECKING:  # timm sets it
-        pretrained_cfg: dict[str, Any]
+    if TYPE_CHECKING:
+        pretrained_cfg: dict[str, Any]  # timm sets it
+        head: Head
 
     def __init__(
         self,
@@ -94,6 +96,8 @@ class TimmNetwork(AnyNet):
             if name not in _ARGUMENTS:
                 allowed = (*_ARGUMENTS, "global_pool", "features_only", *_FEATURE_ARGUMENTS)
                 raise InputError(f"unknown argument {name!r} of a model in timm; {suggest(name, allowed)}")
+        if network.head != "linear":
+            raise InputError(f"timm's interface needs a network with a linear head, not {network.head}")
         values = {_ARGUMENTS[name]: value for name, value in options.items()}
         sizes = {name: values.pop(name) for name in ("num_classes", "in_channels") if name in values}
         super().__init__(dataclasses.replace(network, **sizes), **values)

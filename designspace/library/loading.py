@@ -14,6 +14,7 @@ import torch
 from designspace import data
 from designspace.data.data_source import data_of
 from designspace.library.facts import ImageFacts, describe_count, trained_info
+from designspace.library.kept_code import code_of
 from designspace.library.saved import fill_model, is_model_folder, read_model
 from designspace.models import AnyNet, Backbone
 from designspace.models.info import OWN_LICENCE, SeedMeans, Selection
@@ -254,7 +255,9 @@ def _of_run(run: RunFolder, rank: int | None, id_: str | None) -> AnyNet:
     if plan is None or chosen.result is None:
         raise RunError(f"{run.path} has results but no recipe.yaml")
     recipe = plan.recipe
-    model = AnyNet(population[population.ids.index(chosen.id)])
+    network = population[population.ids.index(chosen.id)]
+    with code_of(run, network.imported_names):
+        model = AnyNet(network)
     fill_model(model, _weights(run, plan, chosen.key, chosen.result), run.trial(chosen.key).checkpoint)
     root = data_of(run, recipe.data).root
     facts, size = data.facts(recipe.data, root), data.shape(recipe.data, root).size

@@ -28,12 +28,15 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_bytes, write_folder
 from designspace.support.reading import entries, read_json_object
 from designspace.support.text import shown
+from designspace.support.user_code import files_of
 from designspace.trials.trial_folder import MODEL_FILE
 
 FORMAT = 1
 WEIGHTS, NETWORK, CARD = "weights.safetensors", MODEL_FILE, "README.md"
 CONFIG = "config.json"
 """Description for other libraries (`designspace.library.metadata`); folders of earlier versions do not have it."""
+CODE = "code"
+"""Folder with copies of the user's own modules that the network needs. Reading a model folder never runs them."""
 ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
 _MOST_JSON_BYTES = 10_000_000
 
@@ -84,6 +87,7 @@ def model_files(model: AnyNet, info: ModelInfo) -> dict[str, bytes]:
         CARD: card.encode(errors="backslashreplace"),
         CONFIG: config.encode(),
         WEIGHTS: content,
+        **{f"{CODE}/{name}": source for name, source in files_of(network.imported_names).items()},
         NETWORK: text.encode(),
     }
 
@@ -109,7 +113,9 @@ def read_model(path: Path) -> AnyNet:
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise RunError(f"{source} is not a whole safetensors file ({error})") from error
     # This is checked before the module is built, because a few bytes of JSON may describe a network of any size.
-    count, required = sum(tensor.numel() for tensor in tensors.values()), complexity(network, 1).params
+    # A custom block may not take images of a single pixel.
+    side = 64 if network.imported_names else 1
+    count, required = sum(tensor.numel() for tensor in tensors.values()), complexity(network, side).params
     if count < required:
         raise RunError(f"{source} has {count:,} numbers, but network {network.id} has {required:,} weights")
     model = AnyNet(network)

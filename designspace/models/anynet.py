@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from designspace.models.blocks import Block, BlockOptions
+from designspace.models.blocks import BlockOptions, build_block
 from designspace.models.checkpointing import CheckpointedSequential
-from designspace.models.drop import Dropout, check_rate
-from designspace.models.layers import ConvNorm, global_average, initialise
+from designspace.models.drop import check_rate
+from designspace.models.heads import build_head
+from designspace.models.layers import initialise
+from designspace.models.stems import build_stem
+from designspace.networks import stems
 from designspace.networks.network import Network, Stem
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
@@ -35,7 +37,8 @@ class AnyNet(nn.Module):
         seed: determines the initial weights. The same seed gives the same weights on every device, and the global
             random state is neither read nor changed. See `designspace.models.layers.initialise` for the distribution.
         zero_init_residual: start with blocks that add nothing to their shortcut (the scale of their last batch-norm is
-            0; arXiv 1706.02677, section 5.1), which keeps deep networks from diverging in their first steps.
+            0; arXiv 1706.02677, section 5.1), which keeps deep networks from diverging in their first steps. Custom
+            blocks do so if they have a method ``zero_init_residual``.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first block.
         drop_block: rate of DropBlock in the last two stages.
         dropout: rate of dropout before the classifier.
@@ -67,14 +70,20 @@ class AnyNet(nn.Module):
         # torch's layers draw initial weights when they are built; `initialise` overwrites them, and the fork restores
         # the random state.
         with torch.random.fork_rng(devices=[]):
-            self.stem = _build_stem(network.stem, network.in_channels)
+            # A custom module may draw weights that `initialise` leaves as they are.
+            torch.default_generator.manual_seed(whole("seed", seed))
+            self.stem: nn.Module = build_stem(network)
             self.stages = _build_stages(network, options, CheckpointedSequential if checkpointing else nn.Sequential)
-            self.head = Head(network.stages[-1].width, network.head_width, network.num_classes, dropout)
+            self.head: nn.Module = build_head(network, dropout)
         initialise(self, torch.Generator().manual_seed(whole("seed", seed)))
         if zero_init_residual:
-            for module in self.modules():
-                if isinstance(module, Block):
-                    module.zero_init_residual()
+            self._zero_init_residual()
+
+    def _zero_init_residual(self) -> None:
+        """Let every block that has a method for it add nothing to its shortcut."""
+        for block in (block for stage in self.stages for block in stage.children()):
+            if hasattr(block, "zero_init_residual"):
+                block.zero_init_residual()  # type: ignore[operator]
 
     def parts(self) -> list[nn.Module]:
         """Return the stem, each stage, and the head, in order."""
@@ -86,43 +95,9 @@ class AnyNet(nn.Module):
         return logits
 
 
-class Head(nn.Module):
-    """An optional 1x1 convolution, global average pooling, and a classifier: (N, in_width, H, W) -> (N, num_classes).
-
-    With ``num_classes=0`` there is no classifier: the output is the pooled features, (N, head_width or in_width).
-    """
-
-    def __init__(self, in_width: int, head_width: int, num_classes: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.conv = ConvNorm(in_width, head_width) if head_width else nn.Identity()
-        self.dropout = Dropout(dropout)
-        self.classifier = nn.Linear(head_width or in_width, num_classes) if num_classes else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_width, H, W) to logits (N, num_classes)."""
-        logits: Tensor = self.classifier(self.dropout(global_average(self.conv(x)).flatten(1)))
-        return logits
-
-
 def stem_stride(stem: Stem) -> int:
     """Return the ratio of the image's size to that of the stem's output."""
-    return {"cifar": 1, "imagenet": 2}.get(stem.kind, 4)
-
-
-def _build_stem(stem: Stem, in_channels: int) -> nn.Sequential:
-    """Build the stem: (N, in_channels, H, W) -> (N, stem.width, H', W'), H' = H / stem stride."""
-    width = stem.width
-    if stem.kind in ("imagenet", "cifar"):
-        return ConvNorm(in_channels, width, 3, stride=2 if stem.kind == "imagenet" else 1)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if stem.kind == "resnet":
-        layers["conv1"] = ConvNorm(in_channels, width, 7, stride=2)
-    else:
-        layers["conv1"] = ConvNorm(in_channels, width // 2, 3, stride=2)
-        layers["conv2"] = ConvNorm(width // 2, width // 2, 3)
-        layers["conv3"] = ConvNorm(width // 2, width, 3)
-    layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
-    return nn.Sequential(layers)
+    return stems.get(stem.kind).stride
 
 
 def _build_stages(network: Network, options: list[BlockOptions], sequence: type[nn.Sequential]) -> nn.Sequential:
@@ -133,7 +108,7 @@ def _build_stages(network: Network, options: list[BlockOptions], sequence: type[
     for stage in network.stages:
         blocks = []
         for number in range(stage.depth):
-            blocks.append(Block(network, stage, in_width, first=number == 0, options=next(remaining_options)))
+            blocks.append(build_block(network, stage, in_width, first=number == 0, options=next(remaining_options)))
             in_width = stage.width
         stages.append(sequence(*blocks))
     return nn.Sequential(*stages)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from designspace.models.anynet import AnyNet, stem_stride
 from designspace.models.norms import freeze_norms
+from designspace.networks import stems
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
@@ -78,6 +79,7 @@ class Backbone(nn.Module):
         indices = _resolve_indices(out_indices, len(features))
         self.network = model.network
         self.stem = model.stem
+        self.has_pool = stems.get(model.network.stem.kind).has_pool
         self.stages = nn.Sequential(*list(model.stages)[: max(indices)])
         self.feature_info = FeatureInfo(features, indices)
         self.out_indices = tuple(indices)
@@ -99,7 +101,7 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map images (N, in_channels, H, W) to feature maps (N, channels, H', W')."""
         maps = []
-        if hasattr(self.stem, "pool"):
+        if self.has_pool:
             *layers, pool = self.stem.children()
             for layer in layers:
                 x = layer(x)
@@ -124,12 +126,13 @@ def pyramid_indices(model: AnyNet) -> list[int]:
 def _features(model: AnyNet) -> list[Feature]:
     """Return all feature maps of a network."""
     network = model.network
-    has_pool = hasattr(model.stem, "pool")
+    has_pool = stems.get(network.stem.kind).has_pool
     reduction = stem_stride(network.stem)
     module = f"stem.{[name for name, _ in model.stem.named_children()][-2]}" if has_pool else "stem"
     features = [Feature(0, network.stem.width, reduction // 2 if has_pool else reduction, module)]
     for number, (stage, modules) in enumerate(zip(network.stages, model.stages, strict=True), start=1):
-        reduction *= 1 if next(modules.children()).keeps_resolution else stage.stride
+        # A custom block never keeps the resolution.
+        reduction *= 1 if getattr(next(modules.children()), "keeps_resolution", False) else stage.stride
         features.append(Feature(number, stage.width, reduction, f"stages.{number - 1}"))
     return features
 

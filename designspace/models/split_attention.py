@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from designspace.models.layers import ConvNorm, global_average
-from designspace.networks import blocks
+from designspace.networks.blocks.widths import attention_width
 
 
 class SplitAttention(nn.Module):
@@ -30,7 +30,7 @@ class SplitAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.radix, self.cardinality = width, radix, cardinality
-        hidden = int(blocks.attention_width(width, radix, cardinality))
+        hidden = int(attention_width(width, radix, cardinality))
         groups = cardinality * radix
         self.splits = ConvNorm(
             width, width * radix, 3, stride=stride, groups=groups, dilation=dilation, drop_block=drop_block

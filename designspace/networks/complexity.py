@@ -15,10 +15,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from designspace.networks.blocks import Column
-from designspace.networks.layers import Layer, NetworkColumns, network_parts
+from designspace.networks import blocks
+from designspace.networks.blocks.custom import traced_block_layers
+from designspace.networks.columns import NetworkColumns, block_positions, network_parts
+from designspace.networks.layers import ONE, SCALES, Column, Layer, Part
 from designspace.networks.network import Network
 from designspace.support.checks import whole
+from designspace.support.errors import InputError
 
 Count = TypeVar("Count", int, Column)
 
@@ -57,11 +60,17 @@ def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str])
     counted: dict[str, Column] = dict.fromkeys(quantities, np.zeros(1, np.int64))
     for part in network_parts(networks, whole("resolution", resolution, 1)):
         for quantity in counted:
-            kinds, count = _COUNTS[quantity]
-            # Not sum(...): it starts from 0, which costs one more addition of whole columns.
-            total = functools.reduce(operator.add, (count(layer) for layer in part.layers if layer.kind in kinds))
-            counted[quantity] = counted[quantity] + total * part.repeats
+            counted[quantity] = counted[quantity] + cost_of(part, quantity)
     return counted
+
+
+def cost_of(part: Part, quantity: str) -> Column:
+    """Count a field of `Complexity` for a part of a network and its repeats, as a column."""
+    kinds, count = _COUNTS[quantity]
+    counts = [count(layer) for layer in part.layers if layer.kind in kinds]
+    # Not sum(...): it starts from 0, which costs one more addition of whole columns.
+    total: Column = functools.reduce(operator.add, counts) if counts else 0 * ONE
+    return total * part.repeats
 
 
 # Each product multiplies columns of length 1 with each other first, which takes no time.
@@ -69,11 +78,15 @@ def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str])
 
 def _flops(layer: Layer) -> Any:
     """Return a layer's multiply-adds."""
+    if layer.bias:
+        return (layer.inputs * layer.kernel**2 + 1) * layer.out_width * layer.pixels
     return layer.inputs * layer.out_width * (layer.pixels * layer.kernel**2)
 
 
 def _params(layer: Layer) -> Any:
     """Return a layer's number of learned weights."""
+    if layer.bias:
+        return (layer.inputs * layer.kernel**2 + 1) * layer.out_width
     return layer.inputs * layer.out_width * layer.kernel**2
 
 
@@ -84,7 +97,25 @@ def _activations(layer: Layer) -> Any:
 
 _COUNTS = {
     "flops": (("conv",), _flops),
-    "params": (("conv", "batch_norm"), _params),
+    "params": (("conv", *SCALES), _params),
     "activations": (("conv", "max_pool"), _activations),
 }
 """Quantity -> the kinds of layers that contribute to it, and a function that counts a layer."""
+
+
+def check_listed_layers(network: Network, resolution: int) -> None:
+    """Raise unless a custom block that lists its layers lists those that its modules have.
+
+    Raises:
+        InputError: a count differs, or a module cannot be built.
+    """
+    kind = blocks.get(network.block)
+    for stage, (block, _) in enumerate(block_positions(NetworkColumns.of(network), resolution)):
+        listed, traced = Part([*kind.layers(block)]), Part(traced_block_layers(network.block, block))
+        for quantity in _COUNTS:
+            first, second = (int(cost_of(part, quantity)[0]) for part in (listed, traced))
+            if first != second:
+                raise InputError(
+                    f"space.block: {network.block}.layers lists {first:,} {quantity} for a block of stage "
+                    f"{stage // 2 + 1} of {network}, but the module has {second:,}"
+                )

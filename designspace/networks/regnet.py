@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.networks.blocks import Column, compatible_widths
+from designspace.networks.blocks.widths import compatible_widths
+from designspace.networks.layers import Column
 from designspace.networks.network import Stage
 from designspace.support.errors import InputError
 

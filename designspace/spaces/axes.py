@@ -55,6 +55,8 @@ class Axis:
     """Lowest value, highest value and step; None for a choice."""
     counts: tuple[int, ...] = ()
     """For a choice, how many times each value was listed, which is its weight. Empty if all were listed once."""
+    labels: tuple[str, ...] = ()
+    """For a choice of texts, the text at each value of the grid 0, 1, ...; empty for numbers."""
     law: str | None = None
     """Rule that turns a log-uniform number into a value: one of `LAWS`, or None for rounding (see `log_uniform`)."""
 
@@ -67,6 +69,8 @@ class Axis:
             raise InputError(
                 f"create an axis with log_uniform, uniform or choice; its grid cannot be {shown(self.grid)}"
             )
+        if self.labels and (self.kind != "choice" or self.grid != tuple(map(Decimal, range(len(self.labels))))):
+            raise InputError(f"create an axis of texts with choice, not with labels={shown(self.labels)}")
         if self.law is not None and (self.kind != "log_uniform" or self.law not in LAWS):
             raise _unknown_law(self.kind, self.law)
         if any(a >= b for a, b in zip(self.grid, self.grid[1:], strict=False)):
@@ -91,7 +95,14 @@ class Axis:
 
     @functools.cached_property
     def values(self) -> NDArray[Any]:
-        """The grid as an array: int64 if all values are whole, else float64."""
+        """The grid as an array: int64 if all values are whole, else float64; the texts of a choice of texts."""
+        if self.labels:
+            return np.array(self.labels)
+        return self._numbers
+
+    @functools.cached_property
+    def _numbers(self) -> NDArray[Any]:
+        """The grid as an array of numbers."""
         are_whole = all(value == value.to_integral_value() for value in self.grid)
         return np.array([int(value) if are_whole else float(value) for value in self.grid])
 
@@ -138,19 +149,19 @@ class Axis:
             np.searchsorted(self._thresholds, words, side="right")
             for words in (lowest, lowest + np.uint64(2**other_bits - 1))
         )
-        return np.where(first == last, self.values[first], self._undecided)
+        return np.where(first == last, self._numbers[first], self._undecided)
 
     @property
     def _undecided(self) -> Any:
         """A number below the grid, which marks undecided entries of `_guide`."""
-        return self.values[0] - 1
+        return self._numbers[0] - 1
 
     def draw(self, words: Words) -> NDArray[Any]:
         """Return the values that the words map to. Shape (n,)."""
         drawn = self._guide[(words >> np.uint64(64 - GUIDE_BITS)).view(np.int64)]  # signed indices are faster
         undecided = np.flatnonzero(drawn == self._undecided)
-        drawn[undecided] = self.values[np.searchsorted(self._thresholds, words[undecided], side="right")]
-        return drawn
+        drawn[undecided] = self._numbers[np.searchsorted(self._thresholds, words[undecided], side="right")]
+        return self.values[drawn] if self.labels else drawn
 
     def draw_non_decreasing(self, columns: Sequence[Words]) -> list[NDArray[Any]]:
         """Draw values v_1 <= v_2 <= ... <= v_k: independent draws, conditioned on this order, ties included.
@@ -254,14 +265,21 @@ def uniform(low: float, high: float, step: float = 1) -> Axis:
     return Axis("uniform", _grid(*bounds), bounds)
 
 
-def choice(values: Iterable[float]) -> Axis:
-    """Return an axis of equally likely values; a value that is listed twice is twice as likely as the others."""
+def choice(values: Iterable[float | str]) -> Axis:
+    """Return an axis of equally likely values; a value that is listed twice is twice as likely as the others.
+
+    The values are numbers, or texts such as names of activations, which have no order.
+    """
     listed = values.tolist() if hasattr(values, "tolist") else values  # an array or a Series
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
         raise InputError(f"values must be a list of numbers, such as [1, 2, 4], not {shown(listed)}")
     numbers = list(itertools.islice(listed, MAX_CHOICES + 1))
     if len(numbers) > MAX_CHOICES:
         raise InputError(f"values must be a list of at most {MAX_CHOICES:,} numbers; use low, high and step for more")
+    if numbers and all(isinstance(value, str) for value in numbers):
+        texts = Counter(str(value) for value in numbers)
+        counts_ = () if len(texts) == texts.total() else tuple(texts.values())
+        return Axis("choice", tuple(map(Decimal, range(len(texts)))), counts=counts_, labels=tuple(texts))
     counts = Counter(_exact("each of values", value) for value in numbers)
     grid = tuple(sorted(counts))
     return Axis("choice", grid, counts=() if len(grid) == counts.total() else tuple(counts[value] for value in grid))

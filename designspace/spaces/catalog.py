@@ -3,12 +3,13 @@
 AnyNetX A to E, each a refinement of the previous one, and RegNetX: "Designing Network Design Spaces" (arXiv 2003.13678,
 table 1). AnyNetY and RegNetY: the same with squeeze-and-excitation. AnyNeSt and RegNeSt: the same families with
 ResNeSt's blocks (arXiv 2004.08955). Vanilla, ResNet, ResNeXt-A and -B: "On Network Design Spaces for Visual
-Recognition" (arXiv 1905.13214, section 3).
+Recognition" (arXiv 1905.13214, section 3). MBConv and ConvNeXt: spaces around the networks of these names.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from designspace.networks.network import Stem
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
+from designspace.spaces.block_axes import with_block, with_own_axes
 from designspace.spaces.constraints import QUANTITIES, Band, Cap, Order
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, with_law
 from designspace.spaces.regime import auto_axes
@@ -44,9 +46,8 @@ _NDS = {
     "ResNeXt-A": ("bottleneck", (1, 16, 5), (16, 256, 5), (1, 2, 4), (1, 2, 4)),
     "ResNeXt-B": ("bottleneck", (1, 16, 5), (64, 1024, 5), (1, 2, 4), (1, 2, 4, 8, 16)),
 }
-NAMES = (*_ANYNETS, *_REGNETS, *_NESTS, *_NDS)
-BLOCKS = {"X": "bottleneck", "R": "bottleneck", "V": "single", "VR": "single_residual"}
-"""Blocks of the paper's generalisation study (section 3.4): X; R, without groups; V, one 3x3; VR, V with shortcut."""
+_OF_BLOCKS = ("MBConv", "ConvNeXt")
+NAMES = (*_ANYNETS, *_REGNETS, *_NESTS, *_NDS, *_OF_BLOCKS)
 
 
 def anynet_axes() -> AnyNetAxes:
@@ -92,6 +93,8 @@ def space(
     num_classes: int = 1000,
     resolution: int = 224,
     block: str | None = None,
+    head: str | None = None,
+    head_width: int | None = None,
     se_ratio: float | None = None,
     bottleneck_ratio: Sequence[float] | None = None,
     group_width: Sequence[int] | None = None,
@@ -101,6 +104,7 @@ def space(
     flops: Limits = None,
     params: Limits = None,
     activations: Limits = None,
+    **own: Any,
 ) -> DesignSpace:
     """Return a named space at a resolution and within a compute budget; None stands for the space's default.
 
@@ -108,12 +112,15 @@ def space(
         name: one of `NAMES`.
         stages: number of stages.
         strides: stride of each stage.
-        stem: kind of stem (`designspace.networks.network.Stem`).
+        stem: kind of stem (`designspace.networks.network.Stem`), or the name of your own, such as ``mine:Patchify``.
         stem_width: output channels of the stem.
         in_channels: channels of the images.
         num_classes: number of classes.
         resolution: side of the square images, in pixels.
-        block: one of `BLOCKS`.
+        block: one of `block_axes.NAMES` or of the built-in kinds (`designspace.networks.blocks`), or the name of your
+            own, such as ``mine:Block``.
+        head: kind of head (`designspace.networks.network.Network`), or the name of your own.
+        head_width: channels of a 1x1 convolution before the average pool; 0 for none.
         se_ratio: squeeze-and-excitation width as a fraction of the block's input width; 0 for none.
         bottleneck_ratio: values of the axis of b; below 1 for inverted bottlenecks.
         group_width: values of the axis of g; [1] for depthwise convolutions.
@@ -123,6 +130,8 @@ def space(
         flops: lowest and highest number of multiply-adds.
         params: lowest and highest number of parameters.
         activations: lowest and highest number of activations.
+        own: values of the own parameters of the block, such as ``kernel_size=[3, 5]``, and of the stem and the head,
+            whose names begin with ``stem_`` and ``head_``: a list, one value, or the description of an axis.
 
     Raises:
         InputError: a name is unknown, or a value out of range.
@@ -131,8 +140,13 @@ def space(
     images = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
     all_strides = _strides(base.template.strides, stages, strides)
     template = _template(base.template, stem, stem_width, se_ratio, strides=all_strides, **images)
+    template = dataclasses.replace(
+        template,
+        head=template.head if head is None else head,
+        head_width=template.head_width if head_width is None else head_width,
+    )
     bands = _bands(flops, params, activations)
-    axes = auto_axes(regime, base.axes, bands.get("flops"), template)
+    axes = auto_axes(regime, base.axes, bands.get("flops"), template, block)
     result = dataclasses.replace(
         base,
         axes=_changed_axes(name, axes, law, bottleneck_ratio, group_width),
@@ -140,7 +154,14 @@ def space(
         radix=base.radix if radix is None else _radix_axis(radix),
         stem_width=base.stem_width if stem_width is None else None,
     )
-    return _with_block(result, block).refine(*bands.values())
+    if block is not None:
+        given = {"bottleneck_ratio": bottleneck_ratio, "group_width": group_width, "se_ratio": se_ratio, "radix": radix}
+        result = with_block(result, block, [name for name, value in given.items() if value is not None])
+    return with_own_axes(result, own, _OPTIONS).refine(*bands.values())
+
+
+_OPTIONS = tuple(parameter for parameter in inspect.signature(space).parameters if parameter not in ("name", "own"))
+"""Names of the options of `space`."""
 
 
 def _template(
@@ -174,21 +195,6 @@ def _changed_axes(
     return dataclasses.replace(axes, group_width=choice(_list("group_width", group_width)))
 
 
-def _with_block(space: DesignSpace, block: str | None) -> DesignSpace:
-    """Return the space with a block of the generalisation study: R has no groups, V and VR also no bottleneck."""
-    if block is None or block == "X":
-        return space
-    if block not in BLOCKS:
-        raise unknown("block", block, BLOCKS)
-    axes = dataclasses.replace(space.axes, group_width=None, cardinality=choice([1]))
-    return dataclasses.replace(
-        space,
-        axes=axes if block == "R" else dataclasses.replace(axes, bottleneck_ratio=choice([1])),
-        template=dataclasses.replace(space.template, block=BLOCKS[block]),
-        constraints=tuple(c for c in space.constraints if not (isinstance(c, Order) and c.parameter == "group_width")),
-    )
-
-
 def _named(name: str) -> DesignSpace:
     """Return a space as in its paper, without a budget."""
     if name in _ANYNETS:
@@ -203,6 +209,8 @@ def _named(name: str) -> DesignSpace:
         return _nest(name)
     if name in _NDS:
         return _nds(name)
+    if name in _OF_BLOCKS:
+        return _mbconv() if name == "MBConv" else _convnext()
     raise unknown("space", name, NAMES)
 
 
@@ -226,7 +234,7 @@ def _nest(name: str) -> DesignSpace:
     a group width of 40 or 24 in the first stage).
     """
     template = Template(Stem("deep", 64), (1, 2, 2, 2), shortcut="avg_pool", downsampling="avg_pool_after")
-    groups = {"bottleneck_ratio": choice([1, 2, 8 / 3, 3.2, 4]), "cardinality": powers_of_two(1, 32)}
+    groups: dict[str, Any] = {"bottleneck_ratio": choice([1, 2, 8 / 3, 3.2, 4]), "cardinality": powers_of_two(1, 32)}
     axes: AnyNetAxes | RegNetAxes
     if name == "AnyNeSt":
         axes = AnyNetAxes(depth=log_uniform(1, 48), width=log_uniform(8, 2048, 8), **groups)
@@ -252,6 +260,32 @@ def _nds(name: str) -> DesignSpace:
         cardinality=choice(cardinalities),
     )
     return DesignSpace(name, axes, Template(Stem("cifar", 16), (1, 2, 2), block=block))
+
+
+def _mbconv() -> DesignSpace:
+    """Return a space around EfficientNet (arXiv 1905.11946), which contains EfficientNet-B0 and -B1."""
+    axes = AnyNetAxes(
+        depth=log_uniform(1, 8),
+        width=log_uniform(8, 384, 8),
+        bottleneck_ratio=choice([1]),
+        cardinality=choice([1]),
+        own=(("expansion", choice([1, 3, 6])), ("kernel_size", choice([3, 5, 7]))),
+    )
+    template = Template(Stem("imagenet", 32), (1, 2, 2, 2, 1, 2, 1), block="mbconv", se_ratio=0.25, head_width=1280)
+    return DesignSpace("MBConv", axes, template, constraints=(Order("width", "non_decreasing"),))
+
+
+def _convnext() -> DesignSpace:
+    """Return a space around ConvNeXt (arXiv 2201.03545), which contains ConvNeXt-T and -S."""
+    axes = AnyNetAxes(
+        depth=log_uniform(1, 36),
+        width=log_uniform(32, 1024, 32),
+        bottleneck_ratio=choice([1]),
+        cardinality=choice([1]),
+        own=(("expansion", choice([2, 3, 4])), ("kernel_size", choice([3, 5, 7, 9]))),
+    )
+    template = Template(Stem("patch", 96), (1, 2, 2, 2), block="convnext", head="layer_norm")
+    return DesignSpace("ConvNeXt", axes, template, constraints=(Order("width", "non_decreasing"),))
 
 
 def _strides(default: tuple[int, ...], stages: int | None, strides: Sequence[int] | None) -> tuple[int, ...]:

@@ -25,14 +25,16 @@ QUANTITIES = ("flops", "params", "activations")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Order of one parameter's values from stage to stage of an AnyNet: shared, non-decreasing or non-increasing."""
+    """Order of one parameter's values from stage to stage of an AnyNet: shared, non-decreasing or non-increasing.
+
+    The parameter is one of `STAGE_PARAMETERS` or an own one of the block.
+    """
 
     parameter: str
     order: str
 
     def __post_init__(self) -> None:
-        if text("parameter", self.parameter) not in STAGE_PARAMETERS:
-            raise unknown("parameter", self.parameter, STAGE_PARAMETERS)
+        text("parameter", self.parameter)
         if text("order", self.order) not in ORDERS:
             raise unknown("order", self.order, ORDERS)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from designspace.spaces.block_axes import with_own_axes
 from designspace.spaces.constraints import QUANTITIES
 from designspace.spaces.description import space_from_dict
 from designspace.spaces.space import DesignSpace
@@ -18,7 +19,6 @@ from designspace.support.yaml_text import read_yaml
 
 _IN_TEMPLATE = tuple(field.name for field in dataclasses.fields(Template) if field.name not in ("stem", "block"))
 _STEM = {"stem": "kind", "stem_width": "width"}
-_IN_AXES = ("bottleneck_ratio", "group_width")
 
 
 def read_custom_space(path: Path, required: Mapping[str, Any], defaults: Mapping[str, Any]) -> DesignSpace:
@@ -38,7 +38,7 @@ def read_custom_space(path: Path, required: Mapping[str, Any], defaults: Mapping
     try:
         space_from_dict(fields)  # reports errors of the file itself, before other values are added
         completed = _complete(fields, required, defaults)
-        return space_from_dict(completed)
+        return with_own_axes(space_from_dict(completed), {}, ())
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -94,7 +94,7 @@ def _apply_other(fields: Mapping[str, Any], name: str, value: Any, completed: di
             raise _conflict(name, value, f"name: {shown(fields['name'])}")
     elif name != "regime" or value != "paper":
         parts = {"regime": "axes", "law": "law of each log_uniform axis", "block": "template.block"}
-        where = f"axes.{name}" if name in _IN_AXES else parts[name]
+        where = parts.get(name, f"axes.{name}")
         raise InputError(f"space.{name}={value} cannot be combined with file=...; set it in the file, as {where}")
 
 

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import Column
+from designspace.networks.blocks import BLOCKS
 from designspace.networks.complexity import totals
+from designspace.networks.layers import Column
 from designspace.networks.regnet import quantized_linear, sift
-from designspace.spaces.constraints import QUANTITIES, STAGE_PARAMETERS, Order
-from designspace.spaces.parameters import LETTERS, REGNET_COLUMNS, AnyNetAxes, Columns, RegNetAxes, named_axes, realise
+from designspace.networks.user_class import CannotBuildError
+from designspace.spaces.constraints import QUANTITIES, Order
+from designspace.spaces.estimates import Estimator
+from designspace.spaces.parameters import (
+    LETTERS,
+    REGNET_COLUMNS,
+    AnyNetAxes,
+    Columns,
+    RegNetAxes,
+    column_prefix,
+    named_axes,
+    realise,
+)
 from designspace.spaces.streams import Streams
 
 if TYPE_CHECKING:
@@ -31,10 +43,14 @@ class DrawnBlock(NamedTuple):
     """Reasons for rejection, in the order in which constraints are checked."""
 
 
-def draw_block(space: DesignSpace, streams: Streams, count: int) -> DrawnBlock:
+def draw_block(space: DesignSpace, streams: Streams, count: int, estimator: Estimator | None = None) -> DrawnBlock:
     """Take the next ``count`` draws from the streams, realise and cost them, and keep what meets the constraints.
 
-    Cheap constraints are checked first, so that most draws are never costed.
+    Cheap constraints are checked first, so that most draws are never costed. Those that an ``estimator`` finds far from
+    a limit are not costed either.
+
+    Raises:
+        InputError: the block is the user's, and none of the draws can be built.
     """
     sieve = _Sieve(count)
     if isinstance(space.axes, RegNetAxes):
@@ -47,20 +63,20 @@ def draw_block(space: DesignSpace, streams: Streams, count: int) -> DrawnBlock:
     columns = _keep_divisible(space, columns, sieve)
     for limit in space.constraints:
         if not isinstance(limit, Order):
+            if estimator is not None:
+                columns = sieve.keep(columns, estimator.may_allow(limit, columns), str(limit))
             # A limit on multiply-adds rejects most rows, so the other quantities are counted for the remaining ones.
-            columns = _cost(space, columns, QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES)
+            quantities = QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES
+            columns = _cost(space, columns, quantities, sieve)
             columns = sieve.keep(columns, limit.allows(columns), str(limit))
-    return DrawnBlock(_cost(space, columns, QUANTITIES), sieve.rows, sieve.outcomes, sieve.reasons)
+    return DrawnBlock(_cost(space, columns, QUANTITIES, sieve), sieve.rows, sieve.outcomes, sieve.reasons)
 
 
 def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
     """Draw the parameters of each stage; they meet the order constraints by construction."""
     orders = {c.parameter: c.order for c in space.constraints if isinstance(c, Order)}
     columns: Columns = {}
-    for parameter in STAGE_PARAMETERS:
-        axis = named_axes(axes).get(parameter)
-        if axis is None:
-            continue
+    for parameter, axis in named_axes(axes).items():
         names = _names(parameter, space.num_stages)
         order = orders.get(parameter)
         if order == "shared":
@@ -101,7 +117,7 @@ def _draw_regnet(space: DesignSpace, axes: RegNetAxes, streams: Streams, count: 
 
 def _names(parameter: str, stages: int) -> list[str]:
     """Return the names of a parameter's columns, one per stage."""
-    return [f"{LETTERS[parameter]}{i}" for i in range(1, stages + 1)]
+    return [f"{column_prefix(parameter)}{i}" for i in range(1, stages + 1)]
 
 
 def _realise(space: DesignSpace, columns: Columns) -> Columns:
@@ -114,14 +130,28 @@ def _realise(space: DesignSpace, columns: Columns) -> Columns:
     return columns
 
 
-def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str]) -> Columns:
-    """Return the columns together with those of the named costs."""
+def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str], sieve: _Sieve) -> Columns:
+    """Return the columns together with those of the named costs; drop networks whose modules cannot be built."""
     missing = [quantity for quantity in quantities if quantity not in columns]
-    return columns | totals(space.network_columns(columns), space.template.resolution, missing)
+    while True:
+        try:
+            return columns | totals(space.network_columns(columns), space.template.resolution, missing)
+        except CannotBuildError as error:
+            rows = np.broadcast_to(error.rows, len(columns["d1"]))
+            if rows.all():
+                raise
+            columns = sieve.keep(columns, ~rows, f"{space.imported_names[0]} cannot be built")
 
 
 def _keep_divisible(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Columns:
-    """Keep networks that split attention can split: radix r needs group widths divisible by r."""
+    """Keep networks whose widths the block can have, and whose group widths split attention can split.
+
+    Radix r needs group widths divisible by r.
+    """
+    multiple = BLOCKS[space.template.block].width_multiple if space.template.block in BLOCKS else 1
+    if multiple > 1:
+        widths = [columns[f"w{i}"] % multiple == 0 for i in range(1, space.num_stages + 1)]
+        columns = sieve.keep(columns, np.logical_and.reduce(widths), f"a width is not a multiple of {multiple}")
     splits = np.maximum(columns["radix"], 1)
     if np.all(splits == 1):
         return columns

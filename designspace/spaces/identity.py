@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from designspace.networks.blocks import realised_parameters
 from designspace.networks.network import Stage, canonical_json
-from designspace.spaces.parameters import REGNET_COLUMNS, Columns, to_python_number
+from designspace.spaces.parameters import REGNET_COLUMNS, Columns, to_python, to_python_number
 
 if TYPE_CHECKING:  # space.py imports this module
     from designspace.spaces.space import DesignSpace
@@ -25,12 +26,13 @@ class Identifier:
 
     def __init__(self, space: DesignSpace) -> None:
         self._space = space
-        texts = {stride: _StageTexts(stride) for stride in space.template.strides}
+        own = [name for name, _ in space.axes.own]
+        texts = {stride: _StageTexts(space.template.block, stride, own) for stride in space.template.strides}
         self._texts = [texts[stride] for stride in space.template.strides]
-        self._names = [[f"{letter}{i}" for letter in "dwbg"] for i in range(1, space.num_stages + 1)]
+        self._names = [[f"{prefix}{i}" for prefix in (*"dwbg", *own)] for i in range(1, space.num_stages + 1)]
         of_stages = {name for names in self._names for name in names}
         self._others = [name for name in space.column_names() if name not in of_stages and name not in REGNET_COLUMNS]
-        self._frames: dict[tuple[float, ...], tuple[str, str]] = {}
+        self._frames: dict[tuple[float | str, ...], tuple[str, str]] = {}
 
     def ids(self, columns: Columns) -> Iterator[str]:
         """Yield `Network.id` of each row of realised columns, in order; see `texts`."""
@@ -52,21 +54,29 @@ class Identifier:
                 head, tail = self._frames[other]
                 yield head + ",".join([texts[stage] for texts, stage in zip(self._texts, row, strict=True)]) + tail
 
-    def _frame(self, row: Mapping[str, float]) -> tuple[str, str]:
+    def _frame(self, row: Mapping[str, float | str]) -> tuple[str, str]:
         """Return the text before and after the stages in a network's JSON."""
         head, opening, tail = self._space.network(row).to_json().partition('"stages":[')
         return head + opening, tail[tail.index("]") :]
 
 
-class _StageTexts(dict[tuple[float, float, float, float], str]):
-    """Canonical JSON of stages of one stride by (depth, width, b, g), created on first access."""
+class _StageTexts(dict[tuple[Any, ...], str]):
+    """Canonical JSON of stages of one block and stride by (depth, width, b, g, *own), created on first access."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, block: str, stride: int, own: Sequence[str]) -> None:
         super().__init__()
-        self.stride = stride
+        self.block, self.stride, self.own = block, stride, own
 
-    def __missing__(self, key: tuple[float, float, float, float]) -> str:
-        depth, width, bottleneck_ratio, group_width = key
-        stage = Stage(int(depth), int(width), self.stride, to_python_number(bottleneck_ratio), int(group_width))
+    def __missing__(self, key: tuple[Any, ...]) -> str:
+        depth, width, bottleneck_ratio, group_width, *values = key
+        pairs = tuple(zip(self.own, map(to_python, values), strict=True))
+        stage = Stage(
+            int(depth),
+            int(width),
+            self.stride,
+            to_python_number(bottleneck_ratio),
+            int(group_width),
+            realised_parameters(self.block, pairs, once=False),
+        )
         text = self[key] = canonical_json(stage)
         return text

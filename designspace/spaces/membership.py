@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.networks.blocks import BLOCKS
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network, Stage
+from designspace.networks.parameters import Pairs
 from designspace.networks.regnet import quantized_linear
-from designspace.spaces.constraints import Order
-from designspace.spaces.parameters import LETTERS, AnyNetAxes, RegNetAxes, groups_axis, realise
+from designspace.spaces.constraints import STAGE_PARAMETERS, Order
+from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, column_prefix, groups_axis, realise
 from designspace.spaces.template import POOL_DOWNSAMPLINGS
+from designspace.support.display import shortened
 
 if TYPE_CHECKING:  # space.py imports this module
     from designspace.spaces.space import DesignSpace
@@ -47,6 +50,8 @@ class _StageSettings(NamedTuple):
     bottleneck_ratio: float
     groups: int
     """Group width or cardinality, depending on the space."""
+    own: tuple[tuple[str, Any], ...] = ()
+    """Own parameters of the block."""
 
 
 def contains(space: DesignSpace, network: Network) -> Membership:
@@ -54,9 +59,9 @@ def contains(space: DesignSpace, network: Network) -> Membership:
     reasons = list(_template_reasons(space, network))
     if len(network.stages) == space.num_stages:
         if isinstance(space.axes, AnyNetAxes):
-            reasons += _anynet_reasons(space, space.axes, network.stages, network.radix)
+            reasons += _anynet_reasons(space, space.axes, network)
         else:
-            reasons += _regnet_reasons(space.axes, network.stages, network.radix)
+            reasons += _regnet_reasons(space.axes, network)
     costs = complexity(network, space.template.resolution)._asdict()
     for limit in space.constraints:
         if not isinstance(limit, Order) and not limit.allows(costs):
@@ -72,7 +77,7 @@ def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
         yield f"the space has {space.num_stages} stages, the network {len(strides)}"
     elif strides != template.strides:
         yield f"the space has strides {template.strides}, the network {strides}"
-    for name in ("block", "se_ratio", "shortcut", "head_width", "num_classes", "in_channels"):
+    for name in ("block", "se_ratio", "shortcut", "head", "head_width", "num_classes", "in_channels"):
         expected, actual = getattr(template, name), getattr(network, name)
         if expected != actual:
             yield f"the space has {name} {expected}, the network {actual}"
@@ -85,6 +90,7 @@ def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
         "radix": network.radix,
         "stem_width": network.stem.width,
         "avd_first": POOL_DOWNSAMPLINGS.index(network.downsampling) if pooled else -1,
+        **{name: _own_value(network, network.parameters, name) for name, _ in space.own_network_axes},
     }
     for key, axis in space.network_axes().items():
         if values[key] not in axis.values:
@@ -93,22 +99,45 @@ def _template_reasons(space: DesignSpace, network: Network) -> Iterator[str]:
         yield f"the space has stem width {template.stem.width}, the network {network.stem.width}"
 
 
-def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, stages: Sequence[Stage], radix: int) -> list[str]:
+def _own_value(network: Network, pairs: Pairs, name: str) -> Any:
+    """Return an own parameter of a network or stage: the block's default if it is left out, None if there is none."""
+    values = dict(pairs)
+    if name in values or network.block not in BLOCKS:
+        return values.get(name)
+    return BLOCKS[network.block].default(name)
+
+
+def _own_reasons(axes: AnyNetAxes | RegNetAxes, network: Network) -> list[str]:
+    """Return the reasons against the own parameters of the stages."""
+    reasons = []
+    for number, stage in enumerate(network.stages, start=1):
+        for name, axis in axes.own:
+            value = _own_value(network, stage.parameters, name)
+            if value not in axis.values.tolist():
+                reasons.append(f"stage {number}: {name} {value} is not among {shortened(axis.values.tolist())}")
+    return reasons
+
+
+def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> list[str]:
     """Return the reasons against the stages of an AnyNet."""
-    settings, reasons = [], []
+    stages, radix = network.stages, network.radix
+    settings: list[list[_StageSettings]] = []
+    reasons = _own_reasons(axes, network)
     for number, stage in enumerate(stages, start=1):
         if stage.depth not in axes.depth.values:
             reasons.append(f"stage {number}: depth {stage.depth} is not on the axis of depths")
         if stage.bottleneck_ratio not in axes.bottleneck_ratio.values:
             allowed = axes.bottleneck_ratio.values.tolist()
             reasons.append(f"stage {number}: bottleneck ratio {stage.bottleneck_ratio:g} is not among {allowed}")
-        settings.append(_stage_settings(axes, stage, axes.width.values, radix))
+        own = tuple((name, _own_value(network, stage.parameters, name)) for name, _ in axes.own)
+        of_stage = _stage_settings(axes, stage, axes.width.values, radix)
+        settings.append([setting._replace(own=own) for setting in of_stage])
         if not settings[-1] and not reasons:
             reasons.append(
                 f"stage {number}: no drawn width and groups give width {stage.width} with group width "
                 f"{stage.group_width} (bottleneck ratio {stage.bottleneck_ratio:g})"
             )
-    return reasons or _order_reasons(space, stages, settings)
+    return reasons or _order_reasons(space, network, settings)
 
 
 def _stage_settings(
@@ -124,7 +153,7 @@ def _stage_settings(
     ]
 
 
-def _order_reasons(space: DesignSpace, stages: Sequence[Stage], settings: list[list[_StageSettings]]) -> list[str]:
+def _order_reasons(space: DesignSpace, network: Network, settings: list[list[_StageSettings]]) -> list[str]:
     """Return a reason for each order that no choice of settings meets, or one if only their combination fails."""
     orders = [constraint for constraint in space.constraints if isinstance(constraint, Order)]
     failed = [order for order in orders if not _can_meet([order], settings)]
@@ -132,14 +161,16 @@ def _order_reasons(space: DesignSpace, stages: Sequence[Stage], settings: list[l
         return [f"no single draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
     return [
         f"{order.parameter} must be {order.order.replace('_', '-')} from stage to stage, but the network has "
-        f"{LETTERS[order.parameter]} = {_values(order, stages)}"
+        f"{column_prefix(order.parameter)} = {_values(order, network)}"
         for order in failed
     ]
 
 
-def _values(order: Order, stages: Sequence[Stage]) -> str:
+def _values(order: Order, network: Network) -> str:
     """Return the parameter's values in the network as text."""
-    return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in stages)
+    if order.parameter in STAGE_PARAMETERS:
+        return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in network.stages)
+    return ", ".join(str(_own_value(network, stage.parameters, order.parameter)) for stage in network.stages)
 
 
 def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> bool:
@@ -160,14 +191,21 @@ def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> 
 def _holds(order: Order, previous: _StageSettings, current: _StageSettings) -> bool:
     """Return whether two consecutive stages are in order."""
     name = "groups" if order.parameter in ("group_width", "cardinality") else order.parameter
-    a, b = getattr(previous, name), getattr(current, name)
+    a, b = (dict(s.own)[name] if name in dict(s.own) else getattr(s, name) for s in (previous, current))
     if order.order == "shared":
         return bool(a == b)
     return bool(a <= b) if order.order == "non_decreasing" else bool(a >= b)
 
 
-def _regnet_reasons(axes: RegNetAxes, stages: Sequence[Stage], radix: int) -> list[str]:
-    """Return the reasons against the stages of a RegNet, which need common d, w_0, w_a, w_m, b and g."""
+def _regnet_reasons(axes: RegNetAxes, network: Network) -> list[str]:
+    """Return the reasons against the stages of a RegNet, which need a common line, b, g and own parameters."""
+    stages, radix = network.stages, network.radix
+    if reasons := _own_reasons(axes, network):
+        return reasons
+    for name, _ in axes.own:
+        values = [_own_value(network, stage.parameters, name) for stage in stages]
+        if len(set(values)) > 1:
+            return [f"all stages need the same {name}, not {', '.join(map(str, values))}"]
     depth, ratios = sum(stage.depth for stage in stages), {stage.bottleneck_ratio for stage in stages}
     if depth not in axes.depth.values:
         return [f"depth {depth} is not on the axis of depths"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from designspace.networks.blocks import Column, compatible_widths, widths_for_cardinality
+from designspace.networks.blocks.widths import compatible_widths, widths_for_cardinality
+from designspace.networks.layers import Column
 from designspace.networks.network import MAX_DEPTH, MAX_RATIO, MAX_WIDTH
 from designspace.networks.regnet import WIDTH_STEP
 from designspace.spaces.axes import Axis
@@ -22,6 +23,8 @@ Columns = dict[str, Column]
 
 LETTERS = dict(zip(STAGE_PARAMETERS, "dwbgc", strict=True))
 """Stage parameter -> letter of its columns."""
+OwnAxes = tuple[tuple[str, Axis], ...]
+"""Names of own parameters of a block, stem or head, and their axes, in the order of the names."""
 REGNET_COLUMNS = ("depth", "w_0", "w_a", "w_m")
 NETWORK_PARAMETERS = {"radix": "radix", "stem_width": "stem_width", "avd_first": "downsampling_first"}
 """Parameters that a network has once: key in files and columns -> attribute of `DesignSpace`."""
@@ -40,6 +43,8 @@ class AnyNetAxes:
     bottleneck_ratio: Axis
     group_width: Axis | None = None
     cardinality: Axis | None = None
+    own: OwnAxes = ()
+    """Axes of the block's own parameters, each of which every stage draws."""
 
     def __post_init__(self) -> None:
         _check_axes(self)
@@ -57,6 +62,8 @@ class RegNetAxes:
     bottleneck_ratio: Axis
     group_width: Axis | None = None
     cardinality: Axis | None = None
+    own: OwnAxes = ()
+    """Axes of the block's own parameters, which all stages share, like b and g."""
 
     def __post_init__(self) -> None:
         _check_axes(self)
@@ -86,6 +93,8 @@ def check_axis(name: str, axis: Any) -> None:
     """
     if not isinstance(axis, Axis):
         raise InputError(f"{name} must be an axis (log_uniform, uniform, choice or powers_of_two), not {shown(axis)}")
+    if axis.labels:
+        raise InputError(f"{name}: each of values must be a number, not {axis.labels[0]!r}")
     lowest, highest = axis.grid[0], axis.grid[-1]
     if name in _INTEGER_RANGES:
         low, high = _INTEGER_RANGES[name]
@@ -109,7 +118,8 @@ def _short(value: Decimal) -> str:
 
 def _check_axes(axes: AnyNetAxes | RegNetAxes) -> None:
     """Raise unless all axes fit their parameters and exactly one of group width and cardinality has an axis."""
-    for name, axis in ((field.name, getattr(axes, field.name)) for field in dataclasses.fields(axes)):
+    object.__setattr__(axes, "own", check_own_axes(axes.own))
+    for name, axis in ((field.name, getattr(axes, field.name)) for field in dataclasses.fields(axes)[:-1]):
         if axis is not None or name not in ("group_width", "cardinality", "w_a"):
             check_axis(name, axis)
     if (axes.group_width is None) == (axes.cardinality is None):
@@ -118,9 +128,32 @@ def _check_axes(axes: AnyNetAxes | RegNetAxes) -> None:
         raise InputError(f"a RegNet's depth is at most {MAX_REGNET_DEPTH}, not {_short(axes.depth.grid[-1])}")
 
 
+def check_own_axes(own: Any) -> OwnAxes:
+    """Return axes of own parameters in the order of their names, after checking them.
+
+    Raises:
+        InputError: a name is not that of a parameter, occurs twice, or its axis is not one.
+    """
+    named = dict(own)
+    for name, axis in named.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"{shown(name)} cannot be the name of a parameter")
+        if not isinstance(axis, Axis):
+            raise InputError(f"{name} must be an axis (log_uniform, uniform or choice), not {shown(axis)}")
+    if len(named) != len(own):
+        raise InputError(f"a parameter has two axes: {', '.join(name for name, _ in own)}")
+    return tuple(sorted(named.items()))
+
+
 def named_axes(axes: AnyNetAxes | RegNetAxes) -> dict[str, Axis]:
     """Return all axes that are not None, by parameter."""
-    return {f.name: axis for f in dataclasses.fields(axes) if (axis := getattr(axes, f.name)) is not None}
+    fields = dataclasses.fields(axes)[:-1]
+    return {f.name: axis for f in fields if (axis := getattr(axes, f.name)) is not None} | dict(axes.own)
+
+
+def column_prefix(parameter: str) -> str:
+    """Return the beginning of the names of a stage parameter's columns, which the number of the stage follows."""
+    return LETTERS.get(parameter, parameter)
 
 
 def with_law(axes: AnyNetAxes | RegNetAxes, law: str) -> AnyNetAxes | RegNetAxes:
@@ -130,7 +163,9 @@ def with_law(axes: AnyNetAxes | RegNetAxes, law: str) -> AnyNetAxes | RegNetAxes
         InputError: the law is unknown, or no axis is log-uniform.
     """
     changed: dict[str, Any] = {
-        name: axis.with_law(law) for name, axis in named_axes(axes).items() if axis.kind == "log_uniform"
+        name: axis.with_law(law)
+        for name, axis in named_axes(axes).items()
+        if axis.kind == "log_uniform" and name not in dict(axes.own)
     }
     if not changed:
         raise InputError(f"law={shown(law)} is for log-uniform axes, and the space has none; leave out law")
@@ -154,6 +189,11 @@ def realise(
     if axes.group_width:
         return compatible_widths(width, bottleneck_ratio, groups)
     return widths_for_cardinality(width, bottleneck_ratio, groups, radix)
+
+
+def to_python(value: Any) -> float | str:
+    """Return an entry of a column as a Python number, as an int if it is whole, or as text."""
+    return str(value) if isinstance(value, str) else to_python_number(value)
 
 
 def to_python_number(value: Any) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import Column
+from designspace.networks.layers import Column
 from designspace.networks.network import Network
 from designspace.spaces.identity import CHUNK
 from designspace.spaces.parameters import Columns
@@ -183,7 +183,7 @@ def _record_text(record: Mapping[str, Any]) -> str:
 
 
 def _column_text(column: Column) -> Iterable[str]:
-    """Return, for each number, the shortest text that reads back as the same number."""
-    if column.dtype.kind == "i":
+    """Return texts as they are, and for each number the shortest text that reads back as the same number."""
+    if column.dtype.kind in "iU":
         return map(str, column.tolist())
     return (str(int(value)) if value == int(value) else repr(value) for value in column.tolist())

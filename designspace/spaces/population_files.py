@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from designspace.networks.blocks import Column
+from designspace.networks.layers import Column
 from designspace.spaces.description import space_from_dict
 from designspace.spaces.identity import CHUNK, Identifier
 from designspace.spaces.parameters import Columns
@@ -48,7 +48,8 @@ def read_population(folder: Path, *, verify: bool = True) -> Population:
     if not path.is_file():
         raise no_population(folder)
     space = read_space(folder / SPACE_FILE)
-    ids, columns = _read_table(path, [*space.column_names(), *COMPLEXITY_COLUMNS], optional=DRAWS)
+    names = [*space.column_names(), *COMPLEXITY_COLUMNS]
+    ids, columns = _read_table(path, names, optional=DRAWS, texts=space.text_columns())
     # sampling.json must be read after the table, which it fits even while another process extends the population.
     record = read_json(folder / SAMPLING_FILE)
     try:
@@ -168,8 +169,11 @@ def _check_record(path: Path, numbers: Sequence[Any], rejected: Any) -> None:
         raise RunError(f"{path}: {error}") from error
 
 
-def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str, ...], Columns]:
-    """Return the ids and number columns of a population.csv after checking each line; the optional column is last."""
+def _read_table(path: Path, names: list[str], optional: str, texts: set[str]) -> tuple[tuple[str, ...], Columns]:
+    """Return the ids and columns of a population.csv after checking each line; the optional column is last.
+
+    Columns hold numbers, except those named by ``texts``.
+    """
     header = ["id", *names]
     ids: list[str] = []
     parts: list[list[Column]] = []
@@ -192,9 +196,10 @@ def _read_table(path: Path, names: list[str], optional: str) -> tuple[tuple[str,
                         fields = f"{len(row)} fields instead of {len(header)}"
                         raise RunError(f"{path}, line {line}: {fields}; it may be cut off")
                     check_id(path, line, row[0])
-                texts = list(zip(*rows, strict=True))
-                ids += texts[0]
-                parts.append([_column(path, name, text) for name, text in zip(names, texts[1:], strict=True)])
+                cells = list(zip(*rows, strict=True))
+                ids += cells[0]
+                columns = zip(names, cells[1:], strict=True)
+                parts.append([np.array(cell) if name in texts else _column(path, name, cell) for name, cell in columns])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     if not parts:

@@ -28,9 +28,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.blocks import compatible_widths
+from designspace.networks import blocks
+from designspace.networks.blocks.widths import compatible_widths
+from designspace.networks.columns import StageColumns
 from designspace.networks.complexity import totals
-from designspace.networks.layers import StageColumns
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.spaces.axes import choice, log_uniform, powers_of_two
 from designspace.spaces.constraints import Band
@@ -55,12 +56,13 @@ MAX_TYPICAL_WIDTH = 1 << 12
 
 
 def auto_axes(
-    regime: str, axes: AnyNetAxes | RegNetAxes, band: Band | None, template: Template
+    regime: str, axes: AnyNetAxes | RegNetAxes, band: Band | None, template: Template, block: str | None = None
 ) -> AnyNetAxes | RegNetAxes:
     """Return the axes of a regime: for ``paper`` ``axes`` itself, for ``auto`` axes that fit a band of flops.
 
     Raises:
-        InputError: the regime is unknown, there is no band, or as in `auto_regnet_axes`.
+        InputError: the regime is unknown, there is no band, the block must be built to be counted, or as in
+            `auto_regnet_axes`.
     """
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
@@ -71,6 +73,12 @@ def auto_axes(
     if band is None:
         raise InputError("regime=auto needs a budget: give flops=[lowest, highest]")
     flops = (band.low, band.high)
+    if block is not None and (block in blocks.BLOCKS or ":" in block):
+        kind = blocks.get(block)
+        if kind.is_traced:
+            raise InputError(f"regime=auto needs a block that lists its layers; {block} has no class method layers")
+        se_ratio = template.se_ratio if "se_ratio" in kind.uses else 0.0
+        template = dataclasses.replace(template, block=kind.name, se_ratio=se_ratio)
     return (
         auto_regnet_axes(flops, template) if isinstance(axes, RegNetAxes) else auto_anynet_axes(axes, flops, template)
     )

@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from designspace.networks import blocks
+from designspace.networks.complexity import check_listed_layers
+from designspace.spaces.constraints import Order
 from designspace.spaces.drawing import draw_block
+from designspace.spaces.estimates import Estimator
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import Columns
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
 from designspace.spaces.streams import Streams
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
+from designspace.support.imported import is_import_name
 
 if TYPE_CHECKING:  # space.py imports this module
     from designspace.spaces.space import DesignSpace
 
 BLOCK_SIZE = 1 << 14
 """Number of draws in a block: columns of this length stay in the cache. The result does not depend on it."""
+TRACED_BLOCK_SIZE = 1 << 11
+"""Number of draws in a block if counting takes a millisecond per shape, so that few are counted in vain."""
+CHECKED_NETWORKS = 3
+"""Number of networks whose layers, if a custom block lists them itself, are compared with those of its modules."""
 MAX_DRAWS_WITHOUT_NEW = 1_000_000
 """Number of consecutive draws without a new network after which sampling gives up."""
 
@@ -50,6 +59,7 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     """
     n, seed = whole("n", n, 1), whole("seed", seed, 0)
     streams, identifier = Streams(seed), Identifier(space)
+    estimator = Estimator(space) if blocks.get(space.template.block).is_traced else None
     draws: dict[str, int] = {}
     parts: list[Columns] = []
     rejected: Counter[str] = Counter()
@@ -57,8 +67,9 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     while len(draws) < n:
         if drawn - last_new >= MAX_DRAWS_WITHOUT_NEW:
             raise InfeasibleError(space, n, len(draws), drawn, dict(rejected))
-        block = draw_block(space, streams, BLOCK_SIZE)
-        new, duplicates, end = [], 0, BLOCK_SIZE
+        size = BLOCK_SIZE if estimator is None else _traced_block_size(space, n - len(draws))
+        block = draw_block(space, streams, size, estimator)
+        new, duplicates, end = [], 0, size
         for i, id_ in enumerate(identifier.ids(block.accepted)):
             if id_ in draws:
                 draws[id_] += 1
@@ -80,4 +91,14 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     # Each column is removed from its parts as it is joined, so that a large population is never in memory twice.
     columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     columns[DRAWS] = np.fromiter(draws.values(), np.int64, len(draws))
-    return Population(space, seed, tuple(draws), columns, drawn, dict(rejected))
+    population = Population(space, seed, tuple(draws), columns, drawn, dict(rejected))
+    if is_import_name(space.template.block) and not estimator:
+        for network in population[:CHECKED_NETWORKS]:
+            check_listed_layers(network, space.template.resolution)
+    return population
+
+
+def _traced_block_size(space: DesignSpace, missing: int) -> int:
+    """Return the number of draws in a block for a space whose block must be built to be counted."""
+    is_limited = any(not isinstance(constraint, Order) for constraint in space.constraints)
+    return min(TRACED_BLOCK_SIZE, 8 * missing if is_limited else missing)

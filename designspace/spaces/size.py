@@ -55,7 +55,8 @@ def paper_size(space: DesignSpace) -> float:
     sizes = {name: axis.settings for name, axis in named_axes(space.axes).items()}
     network_settings = math.prod(axis.settings for axis in space.network_axes().values())
     if isinstance(space.axes, RegNetAxes):
-        return float(64**4 * sizes["bottleneck_ratio"] * groups_axis(space.axes).settings * network_settings)
+        own = math.prod(axis.settings for _, axis in space.axes.own)
+        return float(64**4 * sizes["bottleneck_ratio"] * groups_axis(space.axes).settings * network_settings * own)
     ordered = sum(order != "shared" for order in orders.values())
     product: int = math.prod(size ** (1 if orders.get(name) == "shared" else k) for name, size in sizes.items())
     return float(product * network_settings / math.factorial(k) ** ordered)
@@ -86,7 +87,16 @@ def distinct_networks(space: DesignSpace) -> int | None:
         if count is None:
             return None
         total += count
-    return total * math.prod(len(axis) for name, axis in space.network_axes().items() if name != "radix")
+    of_network = math.prod(len(axis) for name, axis in space.network_axes().items() if name != "radix")
+    return total * of_network * _own_sequences(space)
+
+
+def _own_sequences(space: DesignSpace) -> int:
+    """Return the number of sequences of the own parameters of a block, which nothing else depends on."""
+    if isinstance(space.axes, RegNetAxes):
+        return math.prod(len(axis) for _, axis in space.axes.own)
+    orders = _orders(space)
+    return math.prod(_num_sequences(len(axis), space.num_stages, orders.get(name)) for name, axis in space.axes.own)
 
 
 _Positions = tuple[int, ...]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from designspace.networks.blocks import PLAIN_CONVS, Column
+from designspace.networks.blocks import BLOCKS
+from designspace.networks.columns import NetworkColumns, StageColumns
 from designspace.networks.complexity import Complexity, totals
-from designspace.networks.layers import NetworkColumns, StageColumns
+from designspace.networks.layers import Column
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import Constraint, Order
@@ -20,15 +22,19 @@ from designspace.spaces.parameters import (
     REGNET_COLUMNS,
     AnyNetAxes,
     Columns,
+    OwnAxes,
     RegNetAxes,
     check_axis,
+    check_own_axes,
     named_axes,
+    to_python,
     to_python_number,
 )
 from designspace.spaces.sampling import sample
 from designspace.spaces.template import Template
 from designspace.support.display import html_table
 from designspace.support.errors import InputError
+from designspace.support.imported import is_import_name
 from designspace.support.text import shown
 
 if TYPE_CHECKING:
@@ -62,6 +68,9 @@ class DesignSpace:
     """Whether an average pool downsamples before the 3x3 convolution (1) or after it (0); None for the template's
     downsampling. The key in files is ``avd_first``."""
     constraints: tuple[Constraint, ...] = ()
+    own_network_axes: OwnAxes = ()
+    """Axes of own parameters that a network has once: of the block, and of the stem and the head, whose names begin
+    with ``stem_`` and ``head_``."""
 
     def __post_init__(self) -> None:
         check_space_name(self.name)
@@ -71,21 +80,47 @@ class DesignSpace:
         for key, attribute in NETWORK_PARAMETERS.items():
             if key == "radix" or getattr(self, attribute) is not None:
                 check_axis(key, getattr(self, attribute))
+        object.__setattr__(self, "own_network_axes", check_own_axes(self.own_network_axes))
+        self._check_own_axes()
         orders = [c for c in self.constraints if isinstance(c, Order)]
         if orders and isinstance(self.axes, RegNetAxes):
             raise InputError(f"{self.name}: a RegNet's stages follow from its line; {orders[0].order} does not apply")
         for order in orders:
-            if order.parameter not in named_axes(self.axes):
+            axis = named_axes(self.axes).get(order.parameter)
+            if axis is None:
                 raise InputError(
-                    f"{self.name}: {order.parameter} cannot be {order.order}, because the space has no such axis"
+                    f"{self.name}: {order.parameter} cannot be {order.order}, because the space has no such axis; "
+                    f"choose from: {', '.join(named_axes(self.axes))}"
+                )
+            if axis.labels and order.order != "shared":
+                raise InputError(
+                    f"{self.name}: the values of {order.parameter} have no order, so they can only be shared"
                 )
             if sum(order.parameter == other.parameter for other in orders) > 1:
                 raise InputError(f"{self.name}: there is more than one order for {order.parameter}")
-        if self.template.block in PLAIN_CONVS and not _is_plain(self):
+        block = BLOCKS.get(self.template.block)
+        if block is not None and "group_width" not in block.uses and not _is_plain(self):
             raise InputError(
                 f"{self.name}: a {self.template.block} block needs bottleneck_ratio 1, cardinality 1 and radix 0 only"
             )
-        _check_costs(self)
+        if block is not None:
+            _check_costs(self)
+
+    def _check_own_axes(self) -> None:
+        """Raise unless own axes are those of parameters that the block has; a custom block is not imported."""
+        kind = BLOCKS.get(self.template.block)
+        if kind is None:
+            return
+        for own, once in ((self.axes.own, False), (self.own_network_axes, True)):
+            for name, axis in own:
+                if once and name.startswith(("stem_", "head_")):
+                    continue
+                parameter = kind.parameter(name)
+                if parameter.once != once:
+                    owner = "put it in axes" if once else f"put it in {OWN_NETWORK_AXES}, because a network has it once"
+                    raise InputError(f"{self.name}: {name} is in the wrong place; {owner}")
+                for value in axis.values[:: 1 if axis.labels else max(1, len(axis) - 1)].tolist():
+                    parameter.check(self.name, to_python(value))
 
     def __repr__(self) -> str:
         template = self.template
@@ -132,34 +167,74 @@ class DesignSpace:
 
     def network_columns(self, columns: Columns) -> NetworkColumns:
         """Return the networks of realised columns as columns, for computations on all of them in one pass."""
+
+        # An axis with one value becomes a column of length 1, which costs no time in arithmetic.
+        def column(name: str, axis: Axis) -> Column:
+            return columns[name][: None if len(axis) > 1 else 1]
+
         stages = tuple(
-            StageColumns(columns[f"d{i}"], columns[f"w{i}"], stride, columns[f"b{i}"], columns[f"g{i}"])
+            StageColumns(
+                columns[f"d{i}"],
+                columns[f"w{i}"],
+                stride,
+                columns[f"b{i}"],
+                columns[f"g{i}"],
+                {name: column(f"{name}{i}", axis) for name, axis in self.axes.own},
+            )
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        # An axis with one value becomes a column of length 1, which costs no time in arithmetic.
-        parameters = {
-            NETWORK_PARAMETERS[key]: columns[key][: None if len(axis) > 1 else 1]
-            for key, axis in self.network_axes().items()
+        shared = {
+            attribute: column(key, axis)
+            for key, attribute in NETWORK_PARAMETERS.items()
+            if (axis := getattr(self, attribute)) is not None
         }
-        return self.template.columns(stages, **parameters)
+        own = {name: column(name, axis) for name, axis in self.own_network_axes}
+        return self.template.columns(stages, **shared, parameters=own)
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """Return the network of one row of realised columns."""
         stages = tuple(
-            Stage(int(row[f"d{i}"]), int(row[f"w{i}"]), stride, to_python_number(row[f"b{i}"]), int(row[f"g{i}"]))
+            Stage(
+                int(row[f"d{i}"]),
+                int(row[f"w{i}"]),
+                stride,
+                to_python_number(row[f"b{i}"]),
+                int(row[f"g{i}"]),
+                tuple((name, to_python(row[f"{name}{i}"])) for name, _ in self.axes.own),
+            )
             for i, stride in enumerate(self.template.strides, start=1)
         )
-        return self.template.network(stages, **{NETWORK_PARAMETERS[key]: int(row[key]) for key in self.network_axes()})
+        shared = {
+            attribute: int(row[key])
+            for key, attribute in NETWORK_PARAMETERS.items()
+            if getattr(self, attribute) is not None
+        }
+        own = tuple((name, to_python(row[name])) for name, _ in self.own_network_axes)
+        return self.template.network(stages, **shared, parameters=own)
 
     def network_axes(self) -> dict[str, Axis]:
-        """Return the axes of parameters that a network has once, by key: radix, and stem_width and avd_first if any."""
-        return {
+        """Return the axes of parameters that a network has once, by key: radix, stem_width and avd_first, own ones."""
+        shared = {
             key: axis for key, attribute in NETWORK_PARAMETERS.items() if (axis := getattr(self, attribute)) is not None
         }
+        return shared | dict(self.own_network_axes)
+
+    def text_columns(self) -> set[str]:
+        """Return the names of the columns whose entries are texts."""
+        stages = range(1, self.num_stages + 1)
+        of_stages = {f"{name}{i}" for name, axis in self.axes.own if axis.labels for i in stages}
+        return of_stages | {name for name, axis in self.own_network_axes if axis.labels}
+
+    @property
+    def imported_names(self) -> tuple[str, ...]:
+        """Names of the user's own classes of which its networks consist, such as ``mine:Block``."""
+        template = self.template
+        return tuple(name for name in (template.block, template.stem.kind, template.head) if is_import_name(name))
 
     def column_names(self) -> list[str]:
         """Return the names of the columns that describe a realised network, in the order of population.csv."""
-        names = [f"{letter}{i}" for letter in "dwbg" for i in range(1, self.num_stages + 1)]
+        prefixes = (*"dwbg", *(name for name, _ in self.axes.own))
+        names = [f"{prefix}{i}" for prefix in prefixes for i in range(1, self.num_stages + 1)]
         if isinstance(self.axes, RegNetAxes):
             names += REGNET_COLUMNS
         return [*names, *self.network_axes()]
@@ -173,10 +248,36 @@ class DesignSpace:
             "name": self.name,
             "family": "regnet" if isinstance(self.axes, RegNetAxes) else "anynet",
             "axes": axes,
-            **{key: axis.to_dict() for key, axis in self.network_axes().items()},
+            **{
+                key: axis.to_dict()
+                for key, attribute in NETWORK_PARAMETERS.items()
+                if (axis := getattr(self, attribute)) is not None
+            },
+            **(
+                {OWN_NETWORK_AXES: own}
+                if (own := {name: axis.to_dict() for name, axis in self.own_network_axes})
+                else {}
+            ),
             "constraints": [constraint.to_dict() for constraint in self.constraints],
-            "template": {**dataclasses.asdict(self.template), "strides": list(self.template.strides)},
+            "template": _template_fields(self.template),
         }
+
+
+OWN_NETWORK_AXES = "network_axes"
+"""Key of `DesignSpace.own_network_axes` in files."""
+
+
+def _own_fields(own: OwnAxes) -> dict[str, Any]:
+    """Return axes of a network's own parameters as plain values; empty if there are none."""
+    return {OWN_NETWORK_AXES: {name: axis.to_dict() for name, axis in own}} if own else {}
+
+
+def _template_fields(template: Template) -> dict[str, Any]:
+    """Return a template as plain values; without the head if it is linear, which earlier versions do not know."""
+    fields = {**dataclasses.asdict(template), "strides": list(template.strides)}
+    if template.head == "linear":
+        del fields["head"]
+    return fields
 
 
 def _class_names(kind: Any) -> str:
@@ -220,7 +321,9 @@ def _check_costs(space: DesignSpace) -> None:
     inner = width * max(1.0, 1 / float(axes.bottleneck_ratio.grid[0]))
     stem = float(space.stem_width.grid[-1]) if space.stem_width else template.stem.width
     side = template.resolution / (1 if template.stem.kind == "cifar" else 2)
-    blocks = depth * 9 * (width + inner + stem) ** 2 * max(1.0, float(space.radix.grid[-1])) * (1 + template.se_ratio)
+    own = math.prod(max(1.0, float(axis.grid[-1])) for _, axis in axes.own if not axis.labels)
+    radix = max(1.0, float(space.radix.grid[-1]))
+    blocks = own * depth * 9 * (width + inner + stem) ** 2 * radix * (1 + template.se_ratio)
     total = (side / template.strides[0] + 1) ** 2 * blocks
     total += template.resolution**2 * 49 * template.in_channels * stem
     total += (width + template.num_classes) * (template.head_width + template.num_classes)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from designspace.networks.blocks import Column
-from designspace.networks.layers import NetworkColumns, StageColumns
+from designspace.networks.columns import NetworkColumns, StageColumns
+from designspace.networks.layers import Column
 from designspace.networks.network import MAX_STAGES, Network, Stage, Stem
+from designspace.networks.parameters import Pairs
 from designspace.support.checks import at_most, make_plain, plain, whole
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
+_MINIMAL = Stage(1, 8, 1, 1, 8)
+"""A stage that every kind of block can have."""
 POOL_DOWNSAMPLINGS = ("avg_pool_after", "avg_pool_before")
 """Average-pool downsampling by the value of ``downsampling_first`` (``avd_first`` in files)."""
 MAX_RESOLUTION = 1 << 16
@@ -34,6 +38,7 @@ class Template:
     head_width: int = 0
     num_classes: int = 1000
     in_channels: int = 3
+    head: str = "linear"
     resolution: int = 224
     """Side of the square images for which complexity is counted, in pixels."""
 
@@ -59,6 +64,7 @@ class Template:
         radix: int,
         stem_width: int | None = None,
         downsampling_first: int | None = None,
+        parameters: Pairs = (),
     ) -> Network:
         """Return the network with these stages; stem width and downsampling default to the template's."""
         stem = self.stem if stem_width is None else Stem(self.stem.kind, stem_width)
@@ -74,6 +80,8 @@ class Template:
             head_width=self.head_width,
             num_classes=self.num_classes,
             in_channels=self.in_channels,
+            head=self.head,
+            parameters=parameters,
         )
 
     def columns(
@@ -82,13 +90,15 @@ class Template:
         radix: Column,
         stem_width: Column | None = None,
         downsampling_first: Column | None = None,
+        parameters: Mapping[str, Column] | None = None,
     ) -> NetworkColumns:
         """Return the networks with these stages as columns of int64 (see `network`)."""
-        shared = NetworkColumns.of(self.network((Stage(1, 8, 1, 1, 8),), radix=0), np.int64)
+        shared = NetworkColumns.of(self.network((_MINIMAL,), radix=0), np.int64)
         return dataclasses.replace(
             shared,
             stages=stages,
             radix=radix,
+            parameters=parameters or {},
             stem_width=shared.stem_width if stem_width is None else stem_width,
             downsamples_after_conv=shared.downsamples_after_conv
             if downsampling_first is None

@@ -232,6 +232,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
         for name, data in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             write_bytes(temporary / name, data)
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir() and any(path.iterdir()):
@@ -240,6 +241,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], stale: Iterable[str] = 
                 (path / name).unlink(missing_ok=True)
             for name in files:
                 check_guard(path / name)
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
                 (temporary / name).replace(path / name)
         else:
             temporary.replace(path)

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,12 +216,6 @@ def origin() -> dict[str, Any]:
     return {"user": user, "owner": dataclasses.asdict(claims.Owner.here())}
 
 
-def _imported_names(runs: Iterable[Run]) -> list[str]:
-    """Return the names of the user's own objects that the trials of some runs import."""
-    plans = filter(None, (run.plan() for run in runs))
-    return sorted({name for plan in plans for name in plan.recipe.imported_names})
-
-
 def run_local(
     runs: Sequence[Run],
     epochs: int,
@@ -261,7 +255,8 @@ def run_local(
     try:
         with runs[0].launching():  # another process may be deleting copies of old launches
             # Also if nothing is left to train, so that the copy is complete after every launch.
-            code = snapshot.snapshot(runs[0].code, _imported_names(runs)).resolve()
+            names = sorted({name for run in runs for name in run.imported_names(run.plan())})
+            code = snapshot.snapshot(runs[0].code, names).resolve()
             note = {**(about or {}), **origin(), "launcher": "local", "code": str(code), "workers": len(slots)}
             if tasks:
                 launches.append(runs[0].new_launch(note))

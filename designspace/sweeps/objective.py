@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from designspace.data.images import ImageData
+from designspace.support import user_code
 from designspace.support.errors import InputError
 from designspace.support.imported import is_import_name
-from designspace.sweeps import snapshot, user_code
+from designspace.sweeps import snapshot
 from designspace.trials.metric import DEFAULT_METRIC, METRICS, Labels, Metric, check_built_in
 from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe

@@ -7,10 +7,7 @@ that another recipe can be chosen after a failed launch. A dry run only runs the
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +15,12 @@ import numpy as np
 
 from designspace import data
 from designspace.data.recipe_fit import check_augmentation
-from designspace.networks.layers import NetworkColumns, network_parts
+from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps import snapshot, user_code
+from designspace.sweeps import snapshot
 from designspace.sweeps.estimate import Costs, trial_seconds
+from designspace.sweeps.import_check import import_problem
 from designspace.sweeps.launch import Launcher, check_fit
 from designspace.sweeps.objective import check_same_metric, is_usual, settle_metric
 from designspace.trials.folder import RunFolder
@@ -30,8 +28,6 @@ from designspace.trials.metric import Metric
 from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe
 from designspace.trials.siblings import shared_results_note
-
-_CALLABLE = "import importlib, sys; sys.exit(not callable(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,10 +150,9 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
     if not waiting:
         return forecast
     notes = [_check_images(recipe, launcher)]
+    notes.append(_check_imports(recipe, populations, launcher))
     if not is_usual(recipe):
         forecast = dataclasses.replace(forecast, metric=_check_metric(recipe, plans, launcher))
-    if recipe.trainer is not None:
-        notes.append(_check_trainer(recipe.trainer, launcher))
     for run in plans:
         snapshot.check_path(run.code)
     costs = [Costs.of(each, recipe.crop_size or images.shape.size) for each in populations]
@@ -231,25 +226,11 @@ def _check_metric(recipe: Recipe, runs: Collection[RunFolder], launcher: Launche
     return metric
 
 
-def _check_trainer(trainer: str, launcher: Launcher) -> str:
-    """Raise unless workers can import a trainer; on SLURM, where ``setup`` may change the path, return a warning."""
-    module, _, name = trainer.partition(":")
-    environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
-    if folder := user_code.folder_of(trainer):  # a launch copies its files to where workers look
-        environment["PYTHONPATH"] += f"{os.pathsep}{folder}"
-    process = subprocess.run(
-        [sys.executable, "-c", _CALLABLE, module, name],
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if process.returncode == 0:
+def _check_imports(recipe: Recipe, populations: Sequence[Population], launcher: Launcher) -> str:
+    """Raise unless workers can import the user's objects; on SLURM, whose ``setup`` may change the path, warn."""
+    problem = import_problem(recipe, populations)
+    if not problem:
         return ""
-    reason = process.stderr.strip().splitlines()[-1:] or [f"{name} is not a function"]
-    message = (
-        f"recipe.trainer: {trainer} cannot be imported ({reason[0]}); is it in the working folder or on PYTHONPATH?"
-    )
     if launcher.slurm is not None and launcher.slurm.setup:
-        return f"warning: on this machine, {message}"
-    raise InputError(message)
+        return f"warning: on this machine, {problem}"
+    raise InputError(problem)

@@ -209,7 +209,7 @@ def submit(
         if claim is None:
             return dataclasses.replace(planned, script=_acceptable_script(run, settings, sizes[0]))
         run.check_plan(plan.recipe, plan.seed)
-        code = snapshot.snapshot(run.code, plan.recipe.imported_names).resolve()
+        code = snapshot.snapshot(run.code, run.imported_names(plan)).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(batches)
         task_settings = ArrayTaskSettings(

@@ -10,8 +10,8 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from designspace.support import user_code
 from designspace.support.errors import InputError, RunError
-from designspace.sweeps import user_code
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -163,6 +163,10 @@ class RunFolder(Run):
             raise no_population(self.path)
         return read_space(self.path / SPACE_FILE)
 
+    def network_names(self) -> tuple[str, ...]:
+        """Return the names of the user's own classes of which the networks consist; see `Run.network_names`."""
+        return self.space().imported_names
+
     def provenance(self) -> dict[str, Any]:
         """Read how the population was sampled; empty if that is not recorded."""
         path = self.path / _PROVENANCE
@@ -360,6 +364,6 @@ class Gathered:
     """The epochs so far of each trial that has completed at least one, by its key."""
 
 
-def _tidy(value: float) -> float:
-    """Return whole numbers as int."""
-    return int(value) if float(value).is_integer() else value
+def _tidy(value: float | str) -> float | str:
+    """Return whole numbers as int, and anything else as it is."""
+    return int(value) if not isinstance(value, str) and float(value).is_integer() else value

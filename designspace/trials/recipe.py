@@ -212,10 +212,15 @@ class Recipe:
             )
 
     @property
+    def imported_options(self) -> dict[str, str]:
+        """The options whose values are names of the user's own objects, such as ``recipe.trainer``."""
+        options = {"recipe.trainer": self.trainer, "recipe.loss": self.loss, "recipe.metric": self.metric}
+        return {option: name for option, name in options.items() if name is not None and is_import_name(name)}
+
+    @property
     def imported_names(self) -> tuple[str, ...]:
         """Names of the user's own objects that the training imports, such as ``mine:train``."""
-        names = (self.trainer, self.loss, self.metric)
-        return tuple(value for value in names if value is not None and is_import_name(value))
+        return tuple(self.imported_options.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, in order, as plain values."""

@@ -72,6 +72,25 @@ class Run(ABC):
         """
 
     @abstractmethod
+    def network_names(self) -> tuple[str, ...]:
+        """Return the names of the user's own classes of which the networks consist, such as ``mine:Block``.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
+
+    def imported_names(self, plan: Plan | None) -> list[str]:
+        """Return the names of all of the user's own objects that the trials import.
+
+        Args:
+            plan: how the networks are to be trained; None before that is known.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
+        return sorted({*self.network_names(), *(plan.recipe.imported_names if plan else ())})
+
+    @abstractmethod
     def trial(self, key: str) -> TrialFolder:
         """Return the folder of a trial, which may not exist yet."""
 

@@ -74,6 +74,10 @@ class TrainingFolder(Run):
                 raise RunError(f"{self._training_file} does not describe a trial ({error})") from error
         return self._trial
 
+    def network_names(self) -> tuple[str, ...]:
+        """Return the names of the user's own classes of which the network consists; see `Run.network_names`."""
+        return self.only_trial.network.imported_names
+
     @property
     def trial_folder(self) -> TrialFolder:
         """Folder of the trial, which is this folder."""

@@ -141,7 +141,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
     [
         (
             ["space=AnyNetXZ"],
-            ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? choose from: AnyNetXA, AnyNetXB, AnyNetXC and 16 more"],
+            ["unknown space 'AnyNetXZ'; did you mean AnyNetXA? choose from: AnyNetXA, AnyNetXB, AnyNetXC and 18 more"],
         ),
         (
             ["input=cifar1000"],

@@ -47,7 +47,7 @@ def run_launch(capsys, *arguments):
         (["recipe.batch_size=4", "recipe.accumulate=4"], 2, "one image at a time"),
         (["recipe.batch_size=64", "launcher.gpus_per_trial=64"], 2, "cannot be shared by 64 devices"),
         (["recipe.crop_area=0.1", "recipe.crop_padding=4"], 2, "two kinds of crops"),
-        (["recipe.trainer=nowhere:train"], 2, "recipe.trainer: nowhere:train cannot be imported (ModuleNotFoundError"),
+        (["recipe.trainer=nowhere:train"], 2, "recipe.trainer: nowhere:train cannot be imported (No module named"),
         (["recipe.trainer=mine:trian"], 2, "has no attribute 'trian'"),
         (["recipe.trainer=mine:number"], 2, "number is not a function"),
         (["data.root=empty"], 2, "unknown data set 'pets'"),

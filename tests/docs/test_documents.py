@@ -1,8 +1,8 @@
 """The README and the documentation: every snippet runs, every command can be typed, every link leads to a file.
 
 A page is run from top to bottom in a folder of its own: blocks of ``sh`` and ``python`` are run, and a block of
-``yaml`` that begins with the name of a file is written to it. Commands in blocks of ``console``, which need a cluster,
-ImageNet or hours, are composed with all their options, but not run.
+``yaml`` or ``python`` that begins with the name of a file is written to it instead. Commands in blocks of ``console``,
+which need a cluster, ImageNet or hours, are composed with all their options, but not run.
 """
 
 import os
@@ -34,6 +34,7 @@ PRINTED = {
     "your-space": [r"group_width must be shared|flops outside"],
     "torchvision": [r"'boxes', 'labels', 'masks', 'scores'", r"'aux': \(2, 21, 61, 83\)", r"\(1, \d+, 31, 42\)"],
     "your-images": [r"2 classes"],
+    "your-block": [r"runs/depthwise +4|depthwise +4 +4 +0", r"4 networks are in runs/listed", r"in runs/ends"],
 }
 """What the snippets of a document print, as regular expressions."""
 
@@ -55,11 +56,13 @@ def names(paths):
 
 
 def write_named(block, folder):
-    """Write a block of YAML to the file that its first line names, if it names one."""
-    if block.language == "yaml" and (named := re.match(r"# (\S+\.yaml)\n", block.text)):
+    """Write a block to the file that its first line names, and return whether it names one."""
+    named = re.match(r"# (\S+\.(?:yaml|py))\n", block.text)
+    if named:
         path = folder / named[1]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text[named.end() :])
+    return named is not None
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +110,7 @@ def test_every_snippet_runs(document, here, monkeypatch):
             if "designspace.integrations" in code:  # torchvision, which some import, may need help to be imported
                 code = f"import sys; sys.path.append({str(ROOT / 'tests')!r}); import originals\n{code}"
             words = [sys.executable, "-W", "error", "-c", code]
-        write_named(block, folder)
-        if words:
+        if not write_named(block, folder) and words:
             finished = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
             assert finished.returncode == 0, f"{block.text}\n{finished.stdout}\n{finished.stderr}"
             output += finished.stdout

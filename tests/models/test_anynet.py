@@ -10,9 +10,9 @@ from designspace.models import AnyNet
 from designspace.models.blocks import Block
 from designspace.models.layers import SqueezeExcitation
 from designspace.networks import catalog
-from designspace.networks.blocks import PLAIN_CONVS
+from designspace.networks.blocks.plain import CONVS as PLAIN_CONVS
+from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.networks.complexity import Complexity, complexity
-from designspace.networks.layers import NetworkColumns, network_parts
 from designspace.networks.network import BLOCKS, DOWNSAMPLINGS, SHORTCUTS, STEMS, Network, Stage, Stem
 
 SMALL = Network(

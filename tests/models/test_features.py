@@ -9,7 +9,7 @@ from designspace.models import AnyNet
 from designspace.models.features import Backbone
 from designspace.models.norms import FrozenBatchNorm2d, freeze_norms
 from designspace.networks import catalog
-from designspace.networks.blocks import PLAIN_CONVS
+from designspace.networks.blocks.plain import CONVS as PLAIN_CONVS
 from designspace.networks.network import BLOCKS, Network, Stage, Stem
 from designspace.support.errors import InputError
 

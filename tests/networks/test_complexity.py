@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from reference import golden
 
 from designspace.networks import catalog
-from designspace.networks.blocks import attention_width, compatible_widths, widths_for_cardinality
+from designspace.networks.blocks.widths import attention_width, compatible_widths, widths_for_cardinality
+from designspace.networks.columns import NetworkColumns
 from designspace.networks.complexity import Complexity, complexity, totals
-from designspace.networks.layers import NetworkColumns
 from designspace.networks.network import Network, Stage, Stem
 from designspace.support.errors import InputError
 

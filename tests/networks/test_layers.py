@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from designspace.networks.columns import NetworkColumns, StageColumns
 from designspace.networks.complexity import Complexity, complexity, totals
-from designspace.networks.layers import NetworkColumns, StageColumns
 from designspace.networks.network import Network, Stage, Stem
 
 SHAPES = [(1, 16, 1, 8, 0), (3, 24, 2, 4, 2), (2, 8, 1, 2, 1), (5, 8, 0.5, 16, 0)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from designspace.analysis.edf import edf
-from designspace.networks.blocks import compatible_widths
+from designspace.networks.blocks.widths import compatible_widths
 from designspace.networks.network import Stem
 from designspace.spaces.axes import choice, log_uniform
 from designspace.spaces.constraints import Order

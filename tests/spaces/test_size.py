@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import GOLDEN, golden
 
-from designspace.networks.blocks import compatible_widths, widths_for_cardinality
+from designspace.networks.blocks.widths import compatible_widths, widths_for_cardinality
 from designspace.networks.regnet import RegNetParameters
 from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, uniform

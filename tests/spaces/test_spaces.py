@@ -9,7 +9,7 @@ import yaml
 from scipy import stats
 
 from designspace.networks import catalog as catalog_of_networks
-from designspace.networks.blocks import compatible_widths
+from designspace.networks.blocks.widths import compatible_widths
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Stem
 from designspace.spaces import catalog, size
@@ -308,7 +308,10 @@ def test_custom_space_in_ten_lines():
         ("axis: {}", "unknown key 'axis'; did you mean 'axes'"),
         ("axes: {depth: {kind: uniform, low: 1, high: 8}}", "axes: width is missing"),
         ("constraints: [{kind: even}]", "unknown kind of constraint 'even'; choose from: shared, non_decreasing"),
-        ("constraints: [{kind: shared, parameter: colour}]", "unknown parameter 'colour'"),
+        (
+            "constraints: [{kind: shared, parameter: colour}]",
+            "colour cannot be shared, because the space has no such axis",
+        ),
         (
             "constraints: [{kind: shared, parameter: cardinality}]",
             "cardinality cannot be shared, because the space has no such axis",

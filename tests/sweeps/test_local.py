@@ -204,14 +204,13 @@ def test_a_gpu_worker_continues_only_after_running_out_of_memory(
     assert [event.kind for event in events] == ["leaving"] * spent + ["failed"]
 
 
-def test_a_missing_trainer_ends_the_launch(tmp_path, data_root):
+def test_trials_say_which_module_is_missing(tmp_path, data_root):
     run = make_run(tmp_path / "run", n=2, trainer="nowhere:train")
-    with pytest.raises(
-        RunError,
-        match="recipe.trainer: nowhere:train cannot be imported .* is it in the working folder or on PYTHONPATH",
-    ):
-        launch(run, data_root)
-    assert run_status(run).counts["waiting"] == 2
+    assert launch(run, data_root).failed == 2
+    results = run.gather()
+    reason, detail = (results.header.index(name) for name in ("reason", "detail"))
+    assert [row[reason] for row in results.rows] == ["error", "error"]
+    assert all("recipe.trainer: nowhere:train cannot be imported" in row[detail] for row in results.rows)
 
 
 def signalled(run, root, sent, victim):

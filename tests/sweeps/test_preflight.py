@@ -7,7 +7,7 @@ import pytest
 
 from designspace.data.catalog import DataCounts, DataShape
 from designspace.networks import catalog as networks
-from designspace.networks.layers import NetworkColumns
+from designspace.networks.columns import NetworkColumns
 from designspace.networks.network import Network, Stage, Stem
 from designspace.spaces import catalog
 from designspace.support.errors import InputError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sweep_runs import launch, make_run
 
-from designspace.support import imported
-from designspace.sweeps import snapshot, user_code
+from designspace.support import imported, user_code
+from designspace.sweeps import snapshot
 
 TRAINER = """
 import helpers

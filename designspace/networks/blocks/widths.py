@@ -1,26 +1,17 @@
 """Widths within blocks, computed in one place for counting, drawing and building networks.
 
 The functions take columns with one entry per network (or single numbers, like NumPy's own functions) and broadcast
-them. `designspace.networks.layers` lists the resulting layers; `designspace.models` has the modules.
+them.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Column = NDArray[Any]
-"""Numbers, one per network or a single one that all networks share. Shape (n,) or (1,)."""
+from designspace.networks.layers import Column
 
 MIN_ATTENTION_WIDTH = 32
-PLAIN_CONVS = {"basic": 2, "vanilla": 2, "single": 1, "single_residual": 1}
-"""Blocks without bottleneck -> number of 3x3 convolutions."""
-PROJECTING = ("bottleneck", "basic", "single_residual")
-"""Blocks whose shortcut is projected where the shape changes."""
-STEM_STRIDES = {"imagenet": 2, "cifar": 1, "resnet": 4, "deep": 4}
-"""Kinds of stems -> factor by which each divides the side of an image."""
 
 
 def inner_width(width: ArrayLike, bottleneck_ratio: ArrayLike) -> Column:

@@ -1,0 +1,93 @@
+"""The kinds of heads: layers after the last stage. Their modules are in `designspace.models.heads`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from designspace.networks.layers import ONE, Column, Layer, conv, conv_norm, linear, scale
+from designspace.networks.parameters import Parameter
+from designspace.networks.user_class import traced_layers, user_class
+from designspace.support.errors import unknown
+from designspace.support.imported import is_import_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadKind:
+    """A kind of head."""
+
+    layers: Callable[..., Iterable[Layer]]
+    """Function of columns of input channels, side of the map, width of the head and classes, and of its own
+    parameters."""
+    parameters: tuple[Parameter, ...] = ()
+    """Its own parameters."""
+    has_width: bool = True
+    """Whether it may have a 1x1 convolution first, of ``head_width`` channels."""
+
+
+def _linear(in_width: Column, size: Column, head_width: Column, num_classes: Column) -> Iterator[Layer]:
+    """Yield the optional 1x1 convolution, and the classifier of the pooled map."""
+    if head_width.any():
+        yield from conv_norm(in_width, head_width, size)
+        in_width = head_width
+    yield linear(in_width, num_classes)
+
+
+def _layer_norm(in_width: Column, size: Column, head_width: Column, num_classes: Column) -> Iterator[Layer]:
+    """Yield the layer norm of the pooled map, and its classifier."""
+    yield scale(in_width, ONE, "layer_norm")
+    yield linear(in_width, num_classes)
+
+
+def _dense(in_width: Column, size: Column, head_width: Column, num_classes: Column) -> Iterator[Layer]:
+    """Yield the optional 1x1 convolution, and the classifier of each pixel."""
+    if head_width.any():
+        yield from conv_norm(in_width, head_width, size)
+        in_width = head_width
+    yield conv(in_width, num_classes, size)
+
+
+HEADS = {
+    "linear": HeadKind(layers=_linear),
+    "layer_norm": HeadKind(layers=_layer_norm, has_width=False),
+    "dense": HeadKind(layers=_dense),
+}
+"""The built-in kinds by name."""
+
+
+def get(kind: str) -> HeadKind:
+    """Return the head of a kind; a custom one, such as ``mine:Head``, is imported.
+
+    Raises:
+        InputError: there is no such kind, it cannot be imported, or it is not a head.
+    """
+    if is_import_name(kind):
+        return _custom(kind)
+    if kind not in HEADS:
+        raise unknown("head", kind, HEADS)
+    return HEADS[kind]
+
+
+@functools.cache
+def _custom(name: str) -> HeadKind:
+    """Import a head, and return its kind.
+
+    Its class is a torch module (N, in_width, H, W) -> (N, num_classes). Its constructor takes ``in_width,
+    num_classes`` and parameters of its own; ``head_width`` is one if it takes it.
+
+    Raises:
+        InputError: it cannot be imported, or is not such a class.
+    """
+    user = user_class("space.head", name, ("in_width", "num_classes"))
+    has_width = "head_width" in user.defaults
+
+    def layers(
+        in_width: Column, size: Column, head_width: Column, num_classes: Column, /, **parameters: Column
+    ) -> list[Layer]:
+        arguments = {"in_width": in_width, "num_classes": num_classes, **parameters}
+        if has_width:
+            arguments["head_width"] = head_width
+        return traced_layers(user, arguments, in_width, size)
+
+    return HeadKind(layers=layers, parameters=user.own_parameters(("head_width",)), has_width=has_width)
