@@ -49,8 +49,8 @@ def check_fit(template: Template, recipe: Recipe, root: Path | None = None) -> N
     """Raise unless the recipe's images, below ``root``, are those for which the networks were drawn.
 
     Raises:
-        InputError: the data set is unknown, or its images have other channels, another size or other classes, or the networks have
-            another kind of head.
+        InputError: the data set is unknown, its images have other channels, another size or other classes, or the
+            networks have another kind of head.
     """
     shape = data.shape(recipe.data, root)
     head = "dense" if shape.target == "dense" else "linear"

@@ -15,6 +15,7 @@ from designspace.data.augment import normalise
 from designspace.data.images import ImageData, largest_value
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
+from designspace.trials.metric import target_of
 from designspace.trials.recipe import Recipe
 
 _SHARE = 0.5
@@ -43,8 +44,6 @@ class DeviceData(Outlined):
     """Mean of each channel in the images' units, 0 to 255 for bytes. float32, shape (C, 1, 1)."""
     std: Tensor
     """Standard deviation of each channel in the images' units. float32, shape (C, 1, 1)."""
-    target: str = "class"
-    """What is learned (see `ImageData.target`)."""
 
     @staticmethod
     def of(data: ImageData, device: str | torch.device = "cpu") -> DeviceData:
@@ -67,8 +66,12 @@ class DeviceData(Outlined):
             test_labels=torch.tensor(data.test_labels, device=device),
             mean=per_channel(data.mean),
             std=per_channel(data.std),
-            target=data.target,
         )
+
+    @property
+    def target(self) -> str:
+        """What is learned (see `ImageData.target`)."""
+        return target_of(self.test_labels.dim(), "f" if self.test_labels.is_floating_point() else "i")
 
     @property
     def device(self) -> torch.device:
