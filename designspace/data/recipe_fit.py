@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from designspace.support.errors import InputError
 from designspace.trials.recipe import Recipe
 
@@ -18,6 +21,30 @@ def check_target(name: str, target: str) -> None:
     """
     if target != "class":
         raise InputError(f"{name} has labels for {target}, but only data sets of one class per image can be verified")
+
+
+def check_labels_stay_in_place(recipe: Recipe, name: str) -> None:
+    """Raise an error if a recipe moves or mixes pixels, since labels of pixels stay where they are.
+
+    Raises:
+        InputError: the recipe flips, crops, distorts, erases or mixes images.
+    """
+    off: dict[str, Any] = {
+        "flip": False,
+        "crop_padding": 0,
+        "crop_area": 1.0,
+        "crop_size": None,
+        "policy": None,
+        "erasing": 0.0,
+    }
+    off |= {"mixup": 0.0, "test_size": None}
+    moving = [option for option, value in off.items() if getattr(recipe, option) != value]
+    if moving:
+        remedy = " ".join(f"recipe.{option}={json.dumps(off[option])}" for option in moving)
+        raise InputError(
+            f"{name} has labels of pixels, which {', '.join(f'recipe.{option}' for option in moving)} would not move "
+            f"with the images; switch them off: {remedy}"
+        )
 
 
 def check_augmentation(recipe: Recipe, channels: int, size: int, dtype: str = "uint8") -> None:

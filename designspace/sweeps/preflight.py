@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace import data
-from designspace.data.recipe_fit import check_augmentation
+from designspace.data.recipe_fit import check_augmentation, check_labels_stay_in_place
 from designspace.networks.columns import NetworkColumns, network_parts
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
@@ -87,10 +87,12 @@ def check_training(recipe: Recipe, networks: NetworkColumns, root: Path | None =
         RunError: the description of the data set is damaged.
     """
     name, shape, counts = recipe.data, data.shape(recipe.data, root), data.counts(recipe.data, root)
+    if shape.num_classes < 2 and shape.target in ("class", "dense"):
+        raise InputError(f"{name} has images of only one class; prepare 2 classes or more")
     if recipe.trainer is None:  # a custom trainer may learn anything
         check_built_in(recipe.loss, recipe.metric, shape.target, shape.num_classes, name)
-    if shape.num_classes < 2 and shape.target != "regression":
-        raise InputError(f"{name} has images of only one class; prepare 2 classes or more")
+        if shape.target == "dense":
+            check_labels_stay_in_place(recipe, name)
     for key, count, what in (("train_images", counts.train, "training"), ("test_images", counts.test, "test")):
         value = getattr(recipe, key)
         if value is not None and value > count:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from designspace.data.images import ImageData
+from designspace.data.recipe_fit import check_labels_stay_in_place
 from designspace.models import AnyNet, cpu
 from designspace.models.drop import set_generator
 from designspace.networks.network import Network
@@ -144,6 +145,8 @@ def train_part(
     """
     recipe.check_device(images.device.type)
     check_built_in(recipe.loss, recipe.metric, images.target, images.num_classes, images.name)
+    if images.target == "dense":
+        check_labels_stay_in_place(recipe, images.name)
     if isinstance(model, AnyNet):
         _check_fit(model.network, images)
     name = model.network.id if isinstance(model, AnyNet) else type(model).__name__

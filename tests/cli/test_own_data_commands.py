@@ -163,7 +163,7 @@ def test_recipes_and_labels_that_do_not_fit_are_errors_before_training(capsys, h
         assert (code, message in errors) == (2, True), errors
     run_command(capsys, "sample", sample.run, "data=mine:several", *SMALL, "run=s")
     errors = run_command(capsys, "launch", launch.run, "run=s", *QUICK)[2]
-    assert "mine:several has labels for multilabel, but training and tests know only one class per image" in errors
+    assert "recipe.loss=cross_entropy does not fit mine:several, whose labels are several classes per image" in errors
     assert not (here / "s" / "recipe.yaml").exists()
 
 

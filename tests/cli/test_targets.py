@@ -57,7 +57,7 @@ def here(tmp_path, monkeypatch):
         (
             "pixels",
             "choose recipe.loss=cross_entropy and recipe.metric=miou",
-            ["recipe.metric=miou"],
+            ["recipe.metric=miou", "recipe.flip=false"],
             "trials, and mIoU",
         ),
     ],
@@ -66,6 +66,9 @@ def test_labels_of_every_kind_go_from_data_to_the_analysis(capsys, here, loader,
     assert run_command(capsys, "sample", sample.run, f"data=target_loaders:{loader}", *SAMPLE, "run=r")[0] == 0
     code, _, errors = run_command(capsys, "launch", launch.run, "run=r", *QUICK)
     assert (code, refused in errors) == (2, True), errors
+    if loader == "pixels":
+        errors = run_command(capsys, "launch", launch.run, "run=r", *QUICK, options[0], "recipe.crop_padding=2")[2]
+        assert "switch them off: recipe.flip=false recipe.crop_padding=0" in errors
     code, _, errors = run_command(capsys, "launch", launch.run, "run=r", *QUICK, *options)
     assert code == 0, errors
     _, output, _ = run_command(capsys, "analyze", analyze.run, "runs=r")
