@@ -29,15 +29,8 @@ def check_labels_stay_in_place(recipe: Recipe, name: str) -> None:
     Raises:
         InputError: the recipe flips, crops, distorts, erases or mixes images.
     """
-    off: dict[str, Any] = {
-        "flip": False,
-        "crop_padding": 0,
-        "crop_area": 1.0,
-        "crop_size": None,
-        "policy": None,
-        "erasing": 0.0,
-    }
-    off |= {"mixup": 0.0, "test_size": None}
+    off: dict[str, Any] = {"flip": False, "crop_padding": 0, "crop_area": 1.0, "crop_size": None, "test_size": None}
+    off |= {"policy": None, "erasing": 0.0, "mixup": 0.0}
     moving = [option for option, value in off.items() if getattr(recipe, option) != value]
     if moving:
         remedy = " ".join(f"recipe.{option}={json.dumps(off[option])}" for option in moving)
