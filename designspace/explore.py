@@ -13,6 +13,7 @@ from designspace.cli.options import Count, Fields
 from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
 from designspace.data.data_source import DataSource
 from designspace.spaces import catalog
+from designspace.spaces.network_list import columns_of
 from designspace.spaces.population import Population
 from designspace.spaces.population_files import read_seed
 from designspace.spaces.seeds import independent_seed
@@ -60,7 +61,8 @@ def run(options: Options) -> None:
         for folder, space in zip(folders, spaces, strict=True)
     ]
     for population in populations:
-        check_training(recipe, population.space.network_columns(population.columns), root)
+        for networks in columns_of(population):
+            check_training(recipe, networks, root)
     for folder, population in zip(folders, populations, strict=True):
         folder.create(population, origin)
         write_note(folder.path, options.data.note(name))

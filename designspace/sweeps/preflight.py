@@ -16,6 +16,7 @@ import numpy as np
 from designspace import data
 from designspace.data.recipe_fit import check_augmentation
 from designspace.networks.columns import NetworkColumns, network_parts
+from designspace.spaces.network_list import columns_of
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
@@ -165,7 +166,9 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
 def _check_population(population: Population, recipe: Recipe, root: Path) -> Images:
     """Raise unless a population fits the recipe and its images."""
     check_fit(population.space.template, recipe, root)
-    return check_training(recipe, population.space.network_columns(population.columns), root)
+    for networks in columns_of(population):
+        images = check_training(recipe, networks, root)
+    return images
 
 
 def _check_norms(recipe: Recipe, networks: NetworkColumns, side: int, batch: int) -> None:
