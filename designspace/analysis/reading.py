@@ -100,15 +100,17 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
         RunError: the run's files are missing or incomplete.
     """
     if gathered is None and folder.results.exists() and not folder.started_keys():
-        num_classes, table = folder.space().template.num_classes, read_table(folder.results)
+        space, table = folder.space(), read_table(folder.results)
+        num_classes, is_drawn = space.template.num_classes, space.is_drawn
         histories: Mapping[str, tuple[EpochRecord, ...]] = folder.histories()
     else:
         gathered = gathered or folder.gather()
         num_classes, table, histories = gathered.num_classes, _frame(gathered), gathered.histories
+        is_drawn = gathered.is_drawn
     columns: dict[str, Any] = {"trial": table["trial" if "trial" in table.columns else "id"], "run": folder.name}
     if (plan := folder.plan()) is not None:
         columns |= recipe_columns(plan.recipe.to_dict())
-    return Source(folder.name, table.assign(**columns), num_classes, histories)
+    return Source(folder.name, table.assign(**columns), num_classes, histories, is_drawn=is_drawn)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
@@ -150,7 +152,13 @@ def merge(sources: Sequence[Source]) -> Source:
         histories = histories_of(table, histories)
     training = recipe_values(table)
     return Source(
-        name, _drop_shared_settings(table), sources[0].num_classes, histories, tuple(notes), training=training
+        name,
+        _drop_shared_settings(table),
+        sources[0].num_classes,
+        histories,
+        tuple(notes),
+        training=training,
+        is_drawn=all(source.is_drawn for source in sources),
     )
 
 

@@ -92,6 +92,8 @@ class Results:
     """The values of each field of the recipe that is known for all trials, including fields without a column."""
     failures: Failures = "by_cause"
     """Rule for failed trials (see `with_failures`)."""
+    is_drawn: bool = True
+    """Whether the networks were drawn from a space; False if any of them was chosen for a list."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
@@ -190,7 +192,7 @@ class Results:
         results = Results.from_table(
             source.name if name is None else name, source.table, source.num_classes, source.histories, source.notes
         )
-        return replace(results, folders=source.folders, training=source.training)
+        return replace(results, folders=source.folders, training=source.training, is_drawn=source.is_drawn)
 
     @property
     def counts(self) -> Counts:

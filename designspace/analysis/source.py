@@ -31,6 +31,8 @@ class Source(Outlined):
     """The run folders that were read, by the column ``run``."""
     training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of each field of the recipe that is known, None for a blank."""
+    is_drawn: bool = True
+    """Whether the networks were drawn from a space; False if any of them was chosen for a list."""
 
 
 def histories_of(

@@ -60,8 +60,8 @@ def _check_options(options: Options) -> None:
         of_space = key.startswith("space.") and key.removeprefix("space.") not in SHAPE
         if key in _CONTRADICTING or of_space:
             raise InputError(
-                f"networks=... lists all networks, so {key}=... does not apply; leave one of them out. The images are set "
-                "by data=..., or by input=... and space.resolution, space.num_classes and space.in_channels"
+                f"networks=... lists all networks, so {key}=... does not apply; leave one of them out. The images are "
+                "set by data=..., or by input=... and space.resolution, space.num_classes and space.in_channels"
             )
 
 

@@ -305,7 +305,8 @@ class RunFolder(Run):
             more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
             rows.append((*more, state.id, *networks[state.id], *fields.values()))
         header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS)
-        return Gathered(self, population.space.template.num_classes, header, tuple(rows), self.histories())
+        space = population.space
+        return Gathered(self, space.template.num_classes, header, tuple(rows), self.histories(), space.is_drawn)
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
         """Return the epochs so far of each trial that has completed at least one: key -> epochs.
@@ -347,6 +348,8 @@ class Gathered:
     """One row per trial, finished or not; None is a missing value."""
     histories: Mapping[str, tuple[EpochRecord, ...]]
     """The epochs so far of each trial that has completed at least one, by its key."""
+    is_drawn: bool = True
+    """Whether the networks were drawn from a space, not given as a list."""
 
 
 def _tidy(value: float | str) -> float | str:
