@@ -76,8 +76,8 @@ def test_no_part_of_a_list_is_a_sample_of_it():
 def test_a_list_is_rarely_called_different_from_a_space_with_its_errors():
     rng = np.random.default_rng(3)
     chosen = given_list("Mine", rng.normal(30, 3, 50), tag="a")
-    calls = [compare(chosen, population("Space", rng.choice(chosen.errors(), 50), tag="b")).differs for _ in range(200)]
-    assert np.mean(calls) <= 0.01
+    calls = [compare(chosen, population("Space", rng.choice(chosen.errors(), 50), tag="b")).differs for _ in range(50)]
+    assert not any(calls)  # of two samples, 2 or 3 would be expected
 
 
 # Budget and training

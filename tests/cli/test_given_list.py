@@ -55,7 +55,9 @@ def test_a_list_goes_through_all_commands_beside_a_space(folder, data_root):
     assert files == {path.name: path.read_bytes() for path in (folder / "runs" / "mine").iterdir()}
 
     succeeds("sample", *SMALL, "n=3", "run=runs/drawn")
-    assert "4 of mine: " in succeeds("launch", "run=runs/mine", *quick)
+    refused = designspace("launch", "run=runs/mine", *quick, "recipe.frozen_stages=5", "dry_run=true", cwd=folder)
+    fails(refused, 2, "stem and stages are 2 parts: it must be at most 2")  # of one of the networks
+    succeeds("launch", "run=runs/mine", *quick)
     succeeds("launch", "run=runs/drawn", *quick)
     run = RunFolder(folder / "runs" / "mine")
     assert [*run.code.rglob("given_block.py")]
