@@ -10,6 +10,7 @@ from designspace.cli import data_option
 from designspace.cli.options import Options
 from designspace.spaces.list_files import ListedNetwork, list_name, read_networks
 from designspace.spaces.network_list import NetworkList
+from designspace.support.checks import whole
 from designspace.support.errors import InputError
 from designspace.support.imported import is_import_name
 from designspace.support.text import counted, first_few
@@ -72,7 +73,8 @@ def _images(listed: Sequence[ListedNetwork], options: Options, space: Mapping[st
         InputError: the networks are for different images, or for images whose size is unknown.
     """
     are_given = options.is_given("input", "data", "data.name")
-    images = {name: int(space[name]) for name in SHAPE if are_given or options.is_given(f"space.{name}")}
+    chosen = [name for name in SHAPE if are_given or options.is_given(f"space.{name}")]
+    images = {name: whole(f"space.{name}", space[name], 1) for name in chosen}
     for name, what in (("in_channels", "channels"), ("num_classes", "classes")):
         first = listed[0]
         for other in listed:
@@ -88,7 +90,7 @@ def _images(listed: Sequence[ListedNetwork], options: Options, space: Mapping[st
             f"the networks are for images of {shape[0]} channels in {shape[1]} classes, whose size is not known; give "
             "data=<name of a data set>, or space.resolution=<side in pixels>"
         )
-    return {"resolution": int(space["resolution"]), **images}
+    return {"resolution": whole("space.resolution", space["resolution"], 1), **images}
 
 
 def _repeated_note(repeated: Sequence[str]) -> str:

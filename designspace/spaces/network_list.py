@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -87,6 +88,14 @@ class NetworkList:
     def imported_names(self) -> tuple[str, ...]:
         """Names of the user's own classes of which the networks consist, such as ``mine:Block``."""
         return tuple(dict.fromkeys(name for network in self.networks for name in network.imported_names))
+
+    def part(self, indices: Sequence[int]) -> NetworkList:
+        """Return the list of some of the networks, which is the source of a part of the population.
+
+        Raises:
+            InputError: there are none, or a network occurs twice.
+        """
+        return dataclasses.replace(self, networks=tuple(self.networks[index] for index in indices))
 
     def network(self, row: Mapping[str, Any]) -> Network:
         """Return the network of one row of the population, which its id determines.

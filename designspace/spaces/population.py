@@ -86,14 +86,15 @@ class Population:
     def __getitem__(self, index: Any) -> Network | Population:
         """Return the network at an index, or the part of the population given by a slice, a list of indices or a mask.
 
-        A part keeps the record of how the whole population was drawn.
+        A part keeps the record of how the whole population was drawn; a part of a list is a list itself.
         """
         if not isinstance(index, slice) and np.ndim(index) == 0:
             row = {name: column[index] for name, column in self.columns.items()}
             return self.space.network({"id": self.ids[index], **row})
         indices = np.arange(len(self))[index]
         columns = {name: column[indices] for name, column in self.columns.items()}
-        return dataclasses.replace(self, ids=tuple(self.ids[i] for i in indices), columns=columns)
+        source = self.space.part(indices.tolist())
+        return dataclasses.replace(self, space=source, ids=tuple(self.ids[i] for i in indices), columns=columns)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the population as a table with the columns of population.csv, one row per network, indexed by id.

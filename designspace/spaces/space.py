@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -243,6 +243,10 @@ class DesignSpace:
         if isinstance(self.axes, RegNetAxes):
             names += REGNET_COLUMNS
         return [*names, *self.network_axes()]
+
+    def part(self, indices: Sequence[int]) -> DesignSpace:
+        """Return the source of a part of a population: the space itself."""
+        return self
 
     def files(self) -> dict[str, str]:
         """Return the file that describes the space: name -> text."""

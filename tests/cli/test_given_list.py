@@ -111,6 +111,8 @@ def test_the_images_of_a_list(folder, data_root):
         (["file=mine.yaml"], ["so file=... does not apply"]),
         (["count=true"], ["so count=... does not apply"]),
         (["regime=auto"], ["so regime=... does not apply"]),
+        (["space.num_classes=many"], ["space.num_classes must be a whole number >= 1, not 'many'"]),
+        (["space.num_classes=1", "space.resolution=16"], ["images of a single class cannot be used"]),
         (["networks=resnet51"], ["unknown network 'resnet51'; did you mean resnet50"]),
         (["networks=[]"], ["networks=[] has no networks; a list is a table"]),
     ],

@@ -220,6 +220,9 @@ def test_a_population_holds_networks_that_differ_in_everything(tmp_path):
     assert [each.network for each in read_networks([str(tmp_path / NETWORKS_FILE)])] == [*MIXED]
     part = read_population(tmp_path, verify=False)[2:4]
     assert [*part] == [MBCONV, SMALL]
+    (tmp_path / "part").mkdir()
+    part.write(tmp_path / "part")
+    assert read_population(tmp_path / "part") == part
 
 
 def test_a_custom_block_keeps_its_parameters(tmp_path, monkeypatch):
