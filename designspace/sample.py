@@ -1,4 +1,4 @@
-"""Sample a population of networks from a design space, or take the networks of a list."""
+"""Sample networks from a design space, or take those of a given list."""
 
 from __future__ import annotations
 
