@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,31 +129,40 @@ class _Row:
         stem_width = self._whole("stem_width", 1, MAX_WIDTH, 32)
         stem: Stem = self._checked("stem_width", Stem, kinds.pop("stem", "imagenet"), stem_width)
         block = kinds.get("block", "bottleneck")
-        stages = self._stages(block)
+        once = self._parameters_once(block, stem.kind, kinds.get("head", "linear"))
+        stages = self._stages(block, {parameter.name for parameter in once})
         numbers: dict[str, Any] = {
             "se_ratio": self._number("se_ratio", 0, 0),
             "radix": self._whole("radix", 0, 64, 0),
             "head_width": self._whole("head_width", 0, MAX_WIDTH, 0),
         }
         self._check_groups(stages, numbers["radix"])
-        once = self._own_parameters(_parameters_once(block, stem.kind, kinds.get("head", "linear")))
+        own = tuple(self._own_parameters(once).items())
         try:
-            return Network(stem, stages, **kinds, **numbers, parameters=tuple(once.items()))
+            return Network(stem, stages, **kinds, **numbers, parameters=own)
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from error
 
-    def _stages(self, block: str) -> tuple[Stage, ...]:
-        """Return the stages, which are numbered without a gap."""
+    def _parameters_once(self, block: str, stem: str, head: str) -> list[Parameter]:
+        """Return the own parameters that a network has once, by the names of their columns."""
         kind = self._checked("block", blocks.get, block)
-        of_stages = [parameter for parameter in kind.parameters if not parameter.once]
+        of_parts = [
+            dataclasses.replace(parameter, name=f"{column}_{parameter.name}", once=True)
+            for column, get, name in (("stem", stems.get, stem), ("head", heads.get, head))
+            for parameter in self._checked(column, get, name).parameters
+        ]
+        return [*(parameter for parameter in kind.parameters if parameter.once), *of_parts]
+
+    def _stages(self, block: str, once: Collection[str]) -> tuple[Stage, ...]:
+        """Return the stages, which are numbered without a gap; ``once`` are the own parameters of the network."""
+        of_stages = [parameter for parameter in blocks.get(block).parameters if not parameter.once]
         numbers = sorted({int(match[2]) for name in self.cells if (match := _STAGE_COLUMN.fullmatch(name))})
         if not numbers or numbers[-1] > MAX_STAGES:
             raise self._error("d1", f"a network needs 1 to {MAX_STAGES} stages, each with a depth and a width (d1, w1)")
-        known = {parameter.name for parameter in _parameters_once(block, *self._parts())}
         for name in self.cells:
-            if name not in (*_KINDS, *_NUMBERS, *known) and not _STAGE_COLUMN.fullmatch(name):
+            if name not in (*_KINDS, *_NUMBERS, *once) and not _STAGE_COLUMN.fullmatch(name):
                 self._check_own_column(name, of_stages, block, len(numbers))
-        stages = []
+        stages: list[Stage] = []
         for i in range(1, numbers[-1] + 1):
             for letter in "dw":
                 if f"{letter}{i}" not in self.cells:
@@ -164,8 +173,8 @@ class _Row:
             ratio = self._number(f"b{i}", 1 / 64, 1)
             stride = self._whole(f"s{i}", 1, 1024, 2)
             inner = self._checked(f"w{i}", Stage, depth, width, stride, ratio).inner_width
-            groups = self._whole(f"g{i}", 1, None, inner)
-            stages.append(Stage(depth, width, stride, ratio, groups, tuple(own.items())))
+            groups = self._whole(f"g{i}", 1, MAX_WIDTH, inner)
+            stages.append(self._checked(f"g{i}", Stage, depth, width, stride, ratio, groups, tuple(own.items())))
         return tuple(stages)
 
     def _check_groups(self, stages: Sequence[Stage], radix: int) -> None:
@@ -184,10 +193,6 @@ class _Row:
                     f"the group width {stage.group_width} must divide the inner width {inner} (= w{i} / b{i})"
                     f"{more}{choose}",
                 )
-
-    def _parts(self) -> tuple[str, str]:
-        """Return the kinds of the stem and the head."""
-        return self.cells.get("stem", "imagenet"), self.cells.get("head", "linear")
 
     def _check_own_column(self, name: str, of_stages: Sequence[Parameter], block: str, stages: int) -> None:
         """Raise unless a column is an own parameter of a stage that the network has."""
@@ -232,7 +237,7 @@ class _Row:
             raise self._error(column, str(unknown(column, value, allowed)))
         return value
 
-    def _whole(self, column: str, low: int, high: int | None, default: int = 0) -> int:
+    def _whole(self, column: str, low: int, high: int, default: int = 0) -> int:
         """Return a whole number; ``default`` if the cell is blank."""
         if column not in self.cells:
             return default
@@ -259,16 +264,6 @@ class _Row:
     def _error(self, column: str, problem: str) -> InputError:
         """Return the error for a cell."""
         return InputError(f"{self.place}, column {column}: {problem}")
-
-
-def _parameters_once(block: str, stem: str, head: str) -> list[Parameter]:
-    """Return the own parameters that a network has once, by the names of their columns."""
-    of_parts = [
-        dataclasses.replace(parameter, name=f"{prefix}{parameter.name}", once=True)
-        for prefix, parameters in (("stem_", stems.get(stem).parameters), ("head_", heads.get(head).parameters))
-        for parameter in parameters
-    ]
-    return [*(parameter for parameter in blocks.get(block).parameters if parameter.once), *of_parts]
 
 
 def _parsed(cell: str) -> float | None:

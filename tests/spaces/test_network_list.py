@@ -147,6 +147,8 @@ def test_folders_of_model_folders_are_read_by_their_description(tmp_path):
         ("name\nresnet51\n", "line 2, column name: unknown network 'resnet51'; did you mean resnet50"),
         ("name,d1,w1\nresnet50,1,16\n", "line 2, column name: resnet50 is a published network, but the row has d1"),
         ("d1,w1,block\n1,16,nowhere:Block\n", "line 2, column block: space.block: nowhere:Block cannot be imported"),
+        ("d1,w1,stem\n1,16,nowhere:Stem\n", "line 2, column stem: space.stem: nowhere:Stem cannot be imported"),
+        ("d1,w1,head\n1,16,nowhere:Head\n", "line 2, column head: space.head: nowhere:Head cannot be imported"),
     ],
 )
 def test_wrong_tables(text, message, tmp_path):
