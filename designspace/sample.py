@@ -1,18 +1,21 @@
-"""Sample a population of networks from a design space."""
+"""Sample networks from a design space, or take those of a given list."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import data
 from designspace.cli import app, data_option
+from designspace.cli.given_list import SHAPE, given_list
 from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.data.data_source import DataSource, check_unchanged, data_of, note_of
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.custom import read_custom_space
+from designspace.spaces.network_list import NetworkSource
 from designspace.spaces.population import DRAWS, DUPLICATE, Population
 from designspace.spaces.seeds import drawn_with_same_seed, independent_seed
 from designspace.spaces.space import DesignSpace
@@ -32,36 +35,57 @@ class Options(app.Options):
     seed: Seed
     run: Path | None
     file: Path | None
+    networks: tuple[str, ...] | None
     regime: str
     count: bool
 
 
 def run(options: Options) -> None:
     """Sample and write a population, and print a summary; or only count the networks of the space."""
+    if options.networks is not None:
+        take_list(options.networks, options)
+        return
     space = catalog.space(**options.space) if options.file is None else custom_space(options.file, options)
     if options.count:
         show_size(space)
         return
     name = named_data(space, options)
-    population = space.sample(options.n, options.seed)
-    folder = RunFolder(options.run or Path(f"runs/{space.name}"))
+    folder, population = write(space.sample(options.n, options.seed), name, options)
+    show_draws(population)
+    show_costs(population)
+    if options.file is None and (note := budget_note(space, population, options)):
+        print(note)
+    for note in filter(None, (duplicates_note(population), shared_seed_note(folder, space, population))):
+        print(note)
+    show_next(folder, len(population), options.data.root)
+
+
+def take_list(items: Sequence[str], options: Options) -> None:
+    """Write the networks of a list as a population, and print a summary."""
+    networks, note = given_list(items, options, options.space)
+    name = named_data(networks, options)
+    folder, population = write(networks.population(), name, options)
+    side = networks.resolution
+    print(f"{networks.name}, a given list: counted for images of {side} x {side} pixels")
+    show_costs(population)
+    if note:
+        print(note)
+    show_next(folder, len(population), options.data.root)
+
+
+def write(population: Population, name: str | None, options: Options) -> tuple[RunFolder, Population]:
+    """Write a population to its run folder, with the data set if that is known; return both as they are then."""
+    folder = RunFolder(options.run or Path(f"runs/{population.space.name}"))
     if name is not None:
         check_unchanged(folder, DataSource(name, options.data.root or data.default_root()))
     population = folder.create(population, options.provenance())
     if name is not None and (options.is_given("data", "data.name", "input") or read_note(folder.path) is None):
         write_note(folder.path, note_of(name, options.data.root))
-    show(population)
-    if options.file is None and (note := budget_note(population, options)):
-        print(note)
-    for note in filter(None, (duplicates_note(population), shared_seed_note(folder, population))):
-        print(note)
-    number = len(population)
-    print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
-    show_next(folder, options.data.root)
+    return folder, population
 
 
-def named_data(space: DesignSpace, options: Options) -> str | None:
-    """Return the data set for the networks of a space; None if its images were described instead of named.
+def named_data(space: NetworkSource, options: Options) -> str | None:
+    """Return the data set for the networks of a space or list; None if its images were described instead of named.
 
     Raises:
         InputError: the given data set has other images, or only one class.
@@ -88,9 +112,8 @@ def named_data(space: DesignSpace, options: Options) -> str | None:
     return None
 
 
-def budget_note(population: Population, options: Options) -> str:
+def budget_note(space: DesignSpace, population: Population, options: Options) -> str:
     """Return a note on options that would suit the images better and were not given; may be an empty text."""
-    space = population.space
     template = space.template
     is_small = template.resolution <= data_option.SMALL_SIDE
     hints = []
@@ -129,20 +152,21 @@ def duplicates_note(population: Population) -> str:
     )
 
 
-def shared_seed_note(folder: RunFolder, population: Population) -> str:
+def shared_seed_note(folder: RunFolder, space: DesignSpace, population: Population) -> str:
     """Return a note if another run in the same folder shares the random numbers, else an empty text."""
-    other = drawn_with_same_seed(folder.path, population.space, population.seed)
+    other = drawn_with_same_seed(folder.path, space, population.seed)
     if other is None:
         return ""
     return (
         f"note: {other} was also sampled with seed {population.seed}, from another space, so the two populations share "
         "random numbers and are not independent; for an independent one, sample into another folder (run=...) with "
-        f"seed={independent_seed(population.space, population.seed)}"
+        f"seed={independent_seed(space, population.seed)}"
     )
 
 
-def show_next(folder: RunFolder, root: Path | None) -> None:
-    """Print the commands to type next to train the networks."""
+def show_next(folder: RunFolder, number: int, root: Path | None) -> None:
+    """Print where the networks are, and the commands to type next to train them."""
+    print(f"{counted(number, 'network')} {'is' if number == 1 else 'are'} in {folder.path / 'population.csv'}")
     try:
         source = data_of(folder, root=root)
     except InputError as error:
@@ -153,8 +177,6 @@ def show_next(folder: RunFolder, root: Path | None) -> None:
     print(f"train them: {command('launch', run=folder.path)}")
 
 
-SHAPE = ("in_channels", "num_classes", "resolution")
-"""Settings that are determined by the images; they also apply to the space in a file."""
 IMAGE_DEFAULTS = ("stem", "stem_width", "flops")
 """Settings with defaults that depend on the images, unless the file has them."""
 
@@ -199,15 +221,19 @@ def show_size(space: DesignSpace) -> None:
     print("limits on flops, params and activations are not taken into account; nothing was sampled")
 
 
-def show(population: Population) -> None:
-    """Print how a population was sampled and the cost of its networks."""
-    import numpy as np
-
+def show_draws(population: Population) -> None:
+    """Print how a population was sampled."""
     name = population.space.name
     rows = [("sampled", f"{population.drawn:,}", "")]
     reasons = {"accepted": len(population), **population.rejected}
     rows += [(reason, f"{k:,}", f"{k / population.drawn:.2%}") for reason, k in reasons.items()]
     print_table(f"{name}, seed {population.seed}", ("", "networks", "of draws"), rows)
+
+
+def show_costs(population: Population) -> None:
+    """Print the costs of the networks of a population."""
+    import numpy as np
+
     depth = sum(population.columns[f"d{i}"] for i in range(1, population.space.num_stages + 1))
     quantities = {q: population.columns[q] for q in ("flops", "params", "activations")} | {"depth": depth}
     points = (0, 5, 25, 50, 75, 95, 100)

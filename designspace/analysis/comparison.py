@@ -25,6 +25,7 @@ from designspace.analysis.power import NetworksNeeded, could_show, networks_need
 from designspace.analysis.preconditions import (
     Precondition,
     by_network,
+    drawn_at_random,
     independent,
     left_out_at_random,
     may_conclude,
@@ -88,7 +89,7 @@ class Comparison:
     effect_p_holm: float = math.nan
     """``effect_p`` after Holm's correction; decides, if the spaces differ, whether one is better."""
     needed: NetworksNeeded | None = None
-    """Networks that would decide it; None if the spaces differ already, or trials are unfinished."""
+    """Networks that would decide it; None if the spaces differ already, trials are unfinished, or one is a list."""
     preconditions: tuple[Precondition, ...] = ()
     """Conditions on which the claim rests, each with whether it holds."""
     shared: int = 0
@@ -210,7 +211,7 @@ class Comparison:
     def titles(self) -> tuple[str, str]:
         """Names of A and B, each followed by its other differences in brackets, such as another recipe."""
         sides = [check.sides for check in self.preconditions if any(check.sides)]
-        differences = ["; ".join(pair) for pair in zip(*sides, strict=True)] if sides else ["", ""]
+        differences = ["; ".join(filter(None, side)) for side in zip(*sides, strict=True)] if sides else ["", ""]
         title_a, title_b = (
             f"{name} ({difference})" if difference else name
             for name, difference in zip((self.a, self.b), differences, strict=True)
@@ -277,8 +278,10 @@ def compare_all(results: Sequence[Results], level: float = 0.05, *, seed: int = 
     comparisons = []
     for pair, ks_p, effect_p in zip(pairs, corrected_ks, corrected_effects, strict=True):
         comparison = replace(pair, pairs=len(pairs), ks_p_holm=ks_p, effect_p_holm=effect_p)
-        if not comparison.differs and comparison.part == 1 and not comparison.shared and not comparison.is_worst_case:
-            a, b = (np.sort(populations[name].errors()) for name in (comparison.a, comparison.b))
+        both = [populations[name] for name in (comparison.a, comparison.b)]
+        is_simple = comparison.part == 1 and not comparison.shared and not comparison.is_worst_case
+        if not comparison.differs and is_simple and all(population.is_drawn for population in both):
+            a, b = (np.sort(population.errors()) for population in both)
             comparison = replace(comparison, needed=networks_needed(a, b, level, len(pairs), seed=seed))
         comparisons.append(comparison)
     return tuple(comparisons)
@@ -361,6 +364,7 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
         median_high=median.high,
         level=level,
         preconditions=(
+            drawn_at_random(a, b),
             independent(a, b, shared),
             same_budget(a, b),
             same_training(a, b),

@@ -100,7 +100,8 @@ def origin_of(run: RunFolder | Path, results: Results) -> Origin:
         space = run.space()
         side = space.template.resolution
         networks = results.table["id"].nunique()
-        facts = {"networks": f"{networks:,} of {space.name}", "classes": f"{space.template.num_classes:,}"}
+        of_list = "" if space.is_drawn else ", a given list"
+        facts = {"networks": f"{networks:,} of {space.name}{of_list}", "classes": f"{space.template.num_classes:,}"}
         facts["resolution"] = f"{side} x {side} pixels"
     plan = run.plan()
     facts |= _facts_of_plan(plan, facts.get("resolution", "")) if plan else _facts_of_table(results)

@@ -101,21 +101,24 @@ def read_folder(folder: RunFolder, gathered: Gathered | None = None) -> Source:
         RunError: the run's files are missing or incomplete.
     """
     if gathered is None and folder.results.exists() and not folder.started_keys():
-        num_classes, table = folder.space().template.num_classes, read_table(folder.results)
+        space, table = folder.space(), read_table(folder.results)
+        num_classes, is_drawn = space.template.num_classes, space.is_drawn
         histories: Mapping[str, tuple[EpochRecord, ...]] = folder.histories()
     else:
         gathered = gathered or folder.gather()
         num_classes, table, histories = gathered.num_classes, _frame(gathered), gathered.histories
+        is_drawn = gathered.is_drawn
     trials = table["trial" if "trial" in table.columns else "id"]
     columns: dict[str, Any] = {"trial": trials, "run": folder.name}
     if (plan := folder.plan()) is None:
-        return Source(folder.name, table.assign(**columns), num_classes, histories)
+        return Source(folder.name, table.assign(**columns), num_classes, histories, is_drawn=is_drawn)
     columns |= recipe_columns(plan.recipe.to_dict())
     drawn = plan.axes.by_field
     if drawn:
         settings = [recipe_columns(plan.recipe_of(key).to_dict()) for key in trials]
         columns |= {name: [values[name] for values in settings] for name in map(RECIPE_COLUMNS.__getitem__, drawn)}
-    return Source(folder.name, table.assign(**columns), num_classes, histories, drawn=drawn, metric=plan.metric)
+    table = table.assign(**columns)
+    return Source(folder.name, table, num_classes, histories, drawn=drawn, metric=plan.metric, is_drawn=is_drawn)
 
 
 def _frame(gathered: Gathered) -> pd.DataFrame:
@@ -166,9 +169,17 @@ def merge(sources: Sequence[Source]) -> Source:
         for field, axis in sources[0].drawn.items()
         if all(source.drawn.get(field) == axis for source in sources)
     }
-    table, num_classes = _drop_shared_settings(table, drawn_anywhere), sources[0].num_classes
-    metric = sources[0].metric
-    return Source(name, table, num_classes, histories, tuple(notes), training=training, drawn=drawn, metric=metric)
+    return Source(
+        name,
+        _drop_shared_settings(table, drawn_anywhere),
+        sources[0].num_classes,
+        histories,
+        tuple(notes),
+        training=training,
+        drawn=drawn,
+        metric=sources[0].metric,
+        is_drawn=all(source.is_drawn for source in sources),
+    )
 
 
 def _stack(sources: Sequence[Source]) -> tuple[pd.DataFrame, dict[str, tuple[EpochRecord, ...]], str]:

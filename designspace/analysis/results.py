@@ -64,6 +64,8 @@ class Results:
     """Rule for failed trials (see `with_failures`)."""
     metric: Metric = TOP1_ERROR
     """What the errors are values of: by default the top-1 error in percent."""
+    is_drawn: bool = True
+    """Whether the networks were drawn from a space; False if any of them was chosen for a list."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
@@ -175,7 +177,13 @@ class Results:
             source.notes,
             source.metric,
         )
-        return replace(results, folders=source.folders, training=source.training, drawn=source.drawn)
+        return replace(
+            results,
+            folders=source.folders,
+            training=source.training,
+            drawn=source.drawn,
+            is_drawn=source.is_drawn,
+        )
 
     @property
     def guess(self) -> float:

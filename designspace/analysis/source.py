@@ -37,6 +37,8 @@ class Source(Outlined):
     """The axes of the fields of the recipe that were drawn for each network, in the same way in all runs."""
     metric: Metric | None = None
     """What the errors are values of; None for the top-1 error in percent."""
+    is_drawn: bool = True
+    """Whether the networks were drawn from a space; False if any of them was chosen for a list."""
 
 
 def histories_of(

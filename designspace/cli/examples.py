@@ -17,7 +17,7 @@ EXAMPLES = {
     "sample": (
         "space=RegNetX input=fashion_mnist n=16 run=runs/x",
         "space=RegNetX space.flops=[2e9,3e9] regime=auto",
-        "file=mine.yaml n=100 run=runs/mine",
+        "networks=mine.csv data=cifar10",
     ),
     "launch": (
         "run=runs/small recipe=quick",

@@ -52,7 +52,7 @@ class _Output:
 
 
 _OUTPUTS = {
-    "sample": _Output("run", frozenset({"space", "file"}), "count=true"),
+    "sample": _Output("run", frozenset({"space", "file", "networks"}), "count=true"),
     "explore": _Output("run", frozenset({"name", "experiment"})),
     "train": _Output("out", frozenset({"model", "data", "data.name"}), "dry_run=true"),
     "analyze": _Output("out", frozenset({"runs"})),

@@ -20,6 +20,7 @@ PATHS = frozenset({"run", "runs", "others", "out", "to", "from", "file", "root",
 NAMES = frozenset(
     {
         *("id", "trial", "name", "data.name", "data", "model", "weights", "reason", "trials", "delete", "spaces"),
+        "networks",
         *("device", "stem", "interpolation", "failures", "figures", "match", "recipe.trainer"),
         *("space.block", "space.stem", "space.head"),
         *("launcher.partition", "launcher.account", "launcher.qos", "launcher.constraint", "launcher.gres"),
@@ -28,7 +29,7 @@ NAMES = frozenset(
 )
 """Keys of names, some of which may also be paths: ``null`` means no value."""
 
-LISTS = frozenset({"runs", "others", "from", "delete", "spaces", "launcher.setup", "launcher.sbatch"})
+LISTS = frozenset({"runs", "others", "from", "delete", "spaces", "networks", "launcher.setup", "launcher.sbatch"})
 """Keys of lists: ``[a,b]``, or a single item without brackets."""
 
 _SWITCHES: Mapping[str, Mapping[str, bool]] = {"weights": {"true": True, "false": False}}

@@ -23,13 +23,12 @@ from designspace.library.metadata import model_config
 from designspace.models.anynet import AnyNet
 from designspace.models.info import ModelInfo
 from designspace.networks.complexity import complexity
-from designspace.networks.network import Network
+from designspace.networks.network import MODEL_FILE, Network
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import read_bytes, write_folder
 from designspace.support.reading import entries, read_json_object
 from designspace.support.text import shown
 from designspace.support.user_code import files_of
-from designspace.trials.trial_folder import MODEL_FILE
 
 FORMAT = 1
 WEIGHTS, NETWORK, CARD = "weights.safetensors", MODEL_FILE, "README.md"

@@ -30,6 +30,8 @@ BLOCKS = tuple(blocks.BLOCKS)
 HEADS = tuple(heads.HEADS)
 SHORTCUTS = ("conv", "avg_pool")
 DOWNSAMPLINGS = ("conv", "avg_pool_before", "avg_pool_after")
+MODEL_FILE = "network.json"
+"""File of a model folder that describes its network, the last one to be written."""
 MAX_STAGES = 100
 MAX_DEPTH = 10_000
 """Most blocks in a stage. All limits here are far above any real network; they reject damaged files."""

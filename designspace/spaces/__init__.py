@@ -1,4 +1,4 @@
-"""Axes, constraints, design spaces, and the populations drawn from them, without torch."""
+"""Axes, constraints, design spaces, lists of networks, and their populations, without torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
     from designspace.spaces.constraints import Band, Cap, Order
     from designspace.spaces.description import space_from_dict
+    from designspace.spaces.network_list import NetworkList
     from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
     from designspace.spaces.population import Population
     from designspace.spaces.population_files import read_population
@@ -22,6 +23,7 @@ __all__ = [
     "Band",
     "Cap",
     "DesignSpace",
+    "NetworkList",
     "Order",
     "Population",
     "RegNetAxes",
@@ -40,6 +42,7 @@ _HOMES = {
     "Band": "designspace.spaces.constraints",
     "Cap": "designspace.spaces.constraints",
     "DesignSpace": "designspace.spaces.space",
+    "NetworkList": "designspace.spaces.network_list",
     "Order": "designspace.spaces.constraints",
     "Population": "designspace.spaces.population",
     "RegNetAxes": "designspace.spaces.parameters",

@@ -1,4 +1,4 @@
-"""Populations: distinct networks drawn from a space, as columns, with a record of how they were drawn."""
+"""Populations: distinct networks drawn from a space or given as a list, as columns, with a record of their origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from designspace.networks.layers import Column
@@ -24,7 +23,7 @@ from designspace.support.text import quantity
 if TYPE_CHECKING:
     import pandas as pd
 
-    from designspace.spaces.space import DesignSpace
+    from designspace.spaces.network_list import NetworkSource
 
 POPULATION_FILE = "population.csv"
 SPACE_FILE = "space.yaml"
@@ -43,6 +42,8 @@ class Population:
     ``population[0]`` is a `Network`, ``population[:3]`` a smaller population, and ``population.to_frame()`` a pandas
     table.
 
+    Its networks were drawn from a space, or given as a list (`designspace.spaces.network_list`).
+
     Distinct networks are a flatter sample than the space's distribution, because each counts once, however likely it
     is. The column ``draws`` corrects for this. It counts the accepted draws that gave each network, up to the draw that
     gave the last network: at least 1 each, and in total all accepted draws. Networks weighted by it follow the
@@ -51,8 +52,9 @@ class Population:
     before this column lack it.
     """
 
-    space: DesignSpace
+    space: NetworkSource
     seed: int
+    """Seed of the draws; 0 for a list."""
     ids: tuple[str, ...]
     columns: Columns
     """Realised parameters, complexity and ``draws``, by column name; each of shape (n,)."""
@@ -68,7 +70,8 @@ class Population:
         flops = self.columns.get("flops", ())
         cost = f"; {quantity(min(flops))} to {quantity(max(flops))} multiply-adds" if len(flops) else ""
         count = f"{len(self)} network{'s' * (len(self) != 1)}"
-        return f"Population({count} of {self.space.name}, seed {self.seed}{cost})"
+        seed = f", seed {self.seed}" if self.space.is_drawn else ""
+        return f"Population({count} of {self.space.name}{seed}{cost})"
 
     def _repr_html_(self) -> str:
         table: str = self[:5].to_frame()._repr_html_()  # type: ignore[operator]
@@ -83,13 +86,15 @@ class Population:
     def __getitem__(self, index: Any) -> Network | Population:
         """Return the network at an index, or the part of the population given by a slice, a list of indices or a mask.
 
-        A part keeps the record of how the whole population was drawn.
+        A part keeps the record of how the whole population was drawn; a part of a list is a list itself.
         """
         if not isinstance(index, slice) and np.ndim(index) == 0:
-            return self.space.network({name: column[index] for name, column in self.columns.items()})
+            row = {name: column[index] for name, column in self.columns.items()}
+            return self.space.network({"id": self.ids[index], **row})
         indices = np.arange(len(self))[index]
         columns = {name: column[indices] for name, column in self.columns.items()}
-        return dataclasses.replace(self, ids=tuple(self.ids[i] for i in indices), columns=columns)
+        source = self.space.part(indices.tolist())
+        return dataclasses.replace(self, space=source, ids=tuple(self.ids[i] for i in indices), columns=columns)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the population as a table with the columns of population.csv, one row per network, indexed by id.
@@ -119,6 +124,11 @@ class Population:
         same = self.space == other.space and self.seed == other.seed
         return same and other.ids[: len(self)] == self.ids
 
+    @property
+    def described(self) -> str:
+        """Where the networks come from, as text."""
+        return f"{self.space.name} with seed {self.seed}" if self.space.is_drawn else f"the list {self.space.name}"
+
     def column_names(self) -> list[str]:
         """Return the names of the columns of population.csv after the id."""
         optional = [DRAWS] if DRAWS in self.columns else []
@@ -146,7 +156,7 @@ class Population:
     def write(
         self, folder: Path, *, extends: Population | None = None, beside: Mapping[str, str] | None = None
     ) -> None:
-        """Write population.csv, space.yaml and sampling.json, all or none.
+        """Write population.csv, sampling.json, space.yaml and the networks of a list, all or none.
 
         population.csv is replaced last and decides which population the folder holds. Until then sampling.json fits
         both the old table and the new one, so that a process killed in between leaves a population that can be read.
@@ -165,8 +175,7 @@ class Population:
             {
                 folder / POPULATION_FILE: self.csv_pieces(),
                 folder / SAMPLING_FILE: _record_text(interim_record),
-                folder / SPACE_FILE: yaml.safe_dump(self.space.to_dict(), sort_keys=False),
-                **{folder / name: text for name, text in (beside or {}).items()},
+                **{folder / name: text for name, text in {**self.space.files(), **(beside or {})}.items()},
             }
         )
         if extends is not None:

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from designspace.networks.layers import Column
 from designspace.spaces.description import space_from_dict
 from designspace.spaces.identity import CHUNK, Identifier
+from designspace.spaces.network_list import FAMILY, NETWORKS_FILE, NetworkList, NetworkSource
 from designspace.spaces.parameters import Columns
 from designspace.spaces.population import (
     COMPLEXITY_COLUMNS,
@@ -25,11 +26,10 @@ from designspace.spaces.population import (
     SPACE_FILE,
     Population,
 )
-from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, whole
 from designspace.support.csv_text import check_id, decimal_point, open_table
 from designspace.support.errors import InputError, RunError
-from designspace.support.reading import read_json
+from designspace.support.reading import read_json, read_text
 from designspace.support.text import command, shown
 from designspace.support.yaml_text import read_yaml
 
@@ -73,6 +73,9 @@ def read_population(folder: Path, *, verify: bool = True) -> Population:
 
 def _check_ids(population: Population, path: Path) -> None:
     """Raise if a row is not a network of the space, or not the network of its id."""
+    if isinstance(population.space, NetworkList):
+        _check_list(population, population.space, path)
+        return
     actual_ids = Identifier(population.space).ids(population.columns)
     for line, id_ in enumerate(population.ids, start=2):
         try:
@@ -81,6 +84,19 @@ def _check_ids(population: Population, path: Path) -> None:
             raise RunError(f"{path}, line {line}: {error}; the file was changed") from error
         if not is_equal:
             raise RunError(f"{path}, line {line}: the row is not the network {id_}; the file was changed")
+
+
+def _check_list(population: Population, networks: NetworkList, path: Path) -> None:
+    """Raise unless the rows are the networks of a list, in their order."""
+    listed = zip(*(column.tolist() for column in networks.columns.values()), strict=True)
+    expected = dict(zip(networks.ids, listed, strict=True))
+    columns = (population.columns[name].tolist() for name in networks.columns)
+    rows = zip(population.ids, zip(*columns, strict=True), strict=True)
+    for line, (id_, row) in enumerate(rows, start=2):
+        if expected.get(id_) != row:
+            raise RunError(f"{path}, line {line}: the row is not the network {id_} of {NETWORKS_FILE}; it was changed")
+    if population.ids != networks.ids:
+        raise RunError(f"{path} does not hold the networks of {NETWORKS_FILE} in their order; it was changed")
 
 
 def _check_draws(population: Population, path: Path) -> None:
@@ -145,14 +161,17 @@ def read_seed(folder: Path) -> int:
         raise RunError(f"{path}: {error}") from error
 
 
-def read_space(path: Path) -> DesignSpace:
-    """Read a space.yaml.
+def read_space(path: Path) -> NetworkSource:
+    """Read a space.yaml: a space, or a list of networks with the file beside it.
 
     Raises:
         RunError: it is missing, cannot be read, or does not describe a space.
     """
     try:
-        return space_from_dict(read_yaml(path))
+        fields = read_yaml(path)
+        if isinstance(fields, Mapping) and fields.get("family") == FAMILY:
+            return NetworkList.from_files(fields, read_text(path.parent / NETWORKS_FILE))
+        return space_from_dict(fields)
     except InputError as error:
         message = str(error)
         raise RunError(message if message.startswith(str(path)) else f"{path}: {message}") from error

@@ -50,7 +50,8 @@ def drawn_with_same_seed(folder: Path, space: DesignSpace, seed: int) -> Path | 
     """
     for other in sibling_populations(folder):
         with contextlib.suppress(RunError, OSError):
-            if read_seed(other) == seed and read_space(other / SPACE_FILE) != space:
+            other_space = read_space(other / SPACE_FILE)
+            if other_space.is_drawn and read_seed(other) == seed and other_space != space:
                 return other
     return None
 

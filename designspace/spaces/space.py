@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import yaml
 
 from designspace.networks.blocks import BLOCKS
 from designspace.networks.columns import NetworkColumns, StageColumns
@@ -30,6 +32,7 @@ from designspace.spaces.parameters import (
     to_python,
     to_python_number,
 )
+from designspace.spaces.population import SPACE_FILE
 from designspace.spaces.sampling import sample
 from designspace.spaces.template import Template
 from designspace.support.display import html_table
@@ -71,6 +74,8 @@ class DesignSpace:
     own_network_axes: OwnAxes = ()
     """Axes of own parameters that a network has once: of the block, and of the stem and the head, whose names begin
     with ``stem_`` and ``head_``."""
+    is_drawn: ClassVar[bool] = True
+    """Whether the networks of its populations were drawn at random."""
 
     def __post_init__(self) -> None:
         check_space_name(self.name)
@@ -238,6 +243,14 @@ class DesignSpace:
         if isinstance(self.axes, RegNetAxes):
             names += REGNET_COLUMNS
         return [*names, *self.network_axes()]
+
+    def part(self, indices: Sequence[int]) -> DesignSpace:
+        """Return the source of a part of a population: the space itself."""
+        return self
+
+    def files(self) -> dict[str, str]:
+        """Return the file that describes the space: name -> text."""
+        return {SPACE_FILE: yaml.safe_dump(self.to_dict(), sort_keys=False)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return a complete description by plain values (space.yaml); `space_from_dict` creates an equal space."""

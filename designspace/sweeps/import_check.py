@@ -26,8 +26,8 @@ from designspace.trials.recipe import Recipe
 def import_problem(recipe: Recipe, populations: Sequence[Population]) -> str:
     """Return why workers cannot import or build what is the user's own; an empty text if they can.
 
-    Of each population, the first and the last network are built, and their costs compared with those of the population:
-    the user may have changed a block since the networks were sampled.
+    Of each population, the first and the last network are built, of a list one for each combination of the user's
+    classes, and their costs compared with those of the population: the user may have changed a block since then.
     """
     names = sorted({*recipe.imported_names, *(name for each in populations for name in each.space.imported_names)})
     if not names:
@@ -54,13 +54,16 @@ def _described(population: Population) -> list[dict[str, Any]]:
     """Return the networks of a population to build: their JSON and their costs. Empty if they are all built in."""
     if not population.space.imported_names:
         return []
+    ends = {0, len(population) - 1}
+    if not population.space.is_drawn:  # the last network of each combination of classes
+        ends = set({network.imported_names: index for index, network in enumerate(population)}.values())
     return [
         {
             "network": population[index].to_json(),
             "resolution": population.space.template.resolution,
             "costs": {name: int(population.columns[name][index]) for name in QUANTITIES},
         }
-        for index in sorted({0, len(population) - 1})
+        for index in sorted(ends)
     ]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from designspace import data
 from designspace.data.recipe_fit import check_augmentation, check_labels_stay_in_place
 from designspace.networks.columns import NetworkColumns, network_parts
+from designspace.spaces.network_list import columns_of
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.sweeps import snapshot
@@ -183,10 +184,11 @@ def check_population(plan: Plan, population: Population, root: Path) -> Images:
     """Raise unless all recipes of a plan, also the drawn ones, can train a population (see `check_training`)."""
     if shared := set(plan.axes.by_field).intersection(population.column_names()):
         raise InputError(f"recipe.{min(shared)} cannot be drawn: the networks have a parameter of that name")
-    networks = population.space.network_columns(population.columns)
-    for recipe in plan.axes.samples(plan.recipe):
-        check_training(recipe, networks, root)
-    return check_training(plan.recipe, networks, root)
+    for networks in columns_of(population):
+        for recipe in plan.axes.samples(plan.recipe):
+            check_training(recipe, networks, root)
+        images = check_training(plan.recipe, networks, root)
+    return images
 
 
 def _check_norms(recipe: Recipe, networks: NetworkColumns, side: int, batch: int) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
+from designspace.spaces.network_list import NetworkSource
 from designspace.spaces.population import POPULATION_FILE, SPACE_FILE, Population
 from designspace.spaces.population_files import no_population, read_ids, read_population, read_space
-from designspace.spaces.space import DesignSpace
 from designspace.support.checks import mapping, plain, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
@@ -116,12 +116,13 @@ class RunFolder(Run):
             return None  # ids are digests of the networks, so these are the same networks
         if existing.is_prefix_of(population):
             return existing
-        requested = f"{len(population)} of {population.space.name} with seed {population.seed} were requested"
+        requested = f"{len(population)} of {population.described} were requested"
         if population.is_prefix_of(existing):
             requested = f"{requested}, which are the first of them"
+        has_other_settings = existing.space.is_drawn and existing.space != population.space
         raise InputError(
-            f"{self.path} already holds another population: {len(existing)} networks of {existing.space.name} "
-            f"with seed {existing.seed}{'' if existing.space == population.space else ' and other settings'}, and "
+            f"{self.path} already holds another population: {len(existing)} networks of {existing.described}"
+            f"{' and other settings' if has_other_settings else ''}, and "
             f"{requested}. "
             "It was left as it is; choose another folder with run=..."
         )
@@ -154,8 +155,8 @@ class RunFolder(Run):
             self._check_id(id_)
         return ids
 
-    def space(self) -> DesignSpace:
-        """Read the space that the population comes from.
+    def space(self) -> NetworkSource:
+        """Read the space or the list that the population comes from.
 
         Raises:
             RunError: there is no population here, or its space cannot be read.
@@ -327,9 +328,9 @@ class RunFolder(Run):
             settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
             rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings))
         header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn)
-        num_classes = population.space.template.num_classes
+        space, num_classes = population.space, population.space.template.num_classes
         metric = plan.metric_for(num_classes) if plan else top1_error(num_classes)
-        return Gathered(self, num_classes, metric, header, tuple(rows), self.histories())
+        return Gathered(self, num_classes, metric, header, tuple(rows), self.histories(), space.is_drawn)
 
     def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
         """Return the epochs so far of each trial that has completed at least one: key -> epochs.
@@ -373,6 +374,8 @@ class Gathered:
     """One row per trial, finished or not; None is a missing value."""
     histories: Mapping[str, tuple[EpochRecord, ...]]
     """The epochs so far of each trial that has completed at least one, by its key."""
+    is_drawn: bool = True
+    """Whether the networks were drawn from a space, not given as a list."""
 
 
 def _tidy(value: float | str) -> float | str:

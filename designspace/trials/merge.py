@@ -118,8 +118,8 @@ def _read_sources(
                 "trials of networks that it shares with other populations"
             )
             raise InputError(
-                f"{other.path} holds {len(population)} networks of {population.space.name}, seed {population.seed}, "
-                f"and {holder.path} {len(longest)} of {longest.space.name}, seed {longest.seed}: {reason}; compare "
+                f"{other.path} holds {len(population)} networks of {population.described}, "
+                f"and {holder.path} {len(longest)} of {longest.described}: {reason}; compare "
                 "different populations with designspace.analyze runs=[...]. Nothing was written"
             )
         sources.append(source)

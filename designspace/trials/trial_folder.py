@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from designspace.networks.network import MODEL_FILE
 from designspace.support.checks import from_fields, mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, may_pass
@@ -49,8 +50,6 @@ _RESULT = "result.json"
 _ERROR = "error.json"
 _HISTORY = "history.jsonl"
 _ATTEMPTS = "attempts.json"
-MODEL_FILE = "network.json"
-"""The last file of a model folder to be written."""
 MAX_VALUE_BYTES = 1 << 20
 """Maximum size of a file of a result, a failure or attempts that is read."""
 MAX_HISTORY_BYTES = 32 << 20

@@ -1,5 +1,7 @@
 """Conditions of a claim: shared networks, budget, training, finished at random, looks. Error rates by simulation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from designspace.analysis.comparison import compare, compare_all, comparison_tab
 from designspace.analysis.overview import pairs_of_same_networks
 from designspace.analysis.preconditions import (
     by_network,
+    drawn_at_random,
     finished_at_random,
     may_conclude,
     random_subset,
@@ -20,6 +23,62 @@ from designspace.analysis.preconditions import (
 )
 from designspace.analysis.preconditions.looks import level_at, part_of_information
 from designspace.analysis.results import Results
+
+# Given lists
+
+
+def given_list(name, errors, **columns):
+    """Return results of networks that were chosen."""
+    return replace(population(name, errors, **columns), is_drawn=False)
+
+
+def test_claims_about_a_given_list_are_about_its_networks():
+    rng = np.random.default_rng(0)
+    chosen = given_list("Mine", rng.normal(30, 1, 40), tag="a")
+    drawn = population("Space", rng.normal(34, 1, 40), tag="b")
+    assert drawn_at_random(drawn, drawn).holds
+    check = drawn_at_random(chosen, drawn)
+    assert not check.holds
+    assert check.sentence.startswith("Mine is a given list: its networks were chosen, not drawn at random")
+    assert compare(chosen, drawn).sentence().startswith("Mine (a given list) is better than Space: ")
+    assert compare(drawn, chosen).sentence().startswith("Mine (a given list) is better than Space: ")
+    both = drawn_at_random(chosen, given_list("Other", [30.0]))
+    assert both.sentence.startswith("Mine and Other are given lists: their networks")
+    assert "drawn at random" in comparison_table([compare(chosen, drawn)])["not_met"].iloc[0]
+
+
+def test_more_networks_cannot_be_drawn_from_a_list():
+    rng = np.random.default_rng(1)
+    errors = rng.normal(30, 1, 40), rng.normal(30.2, 1, 40)
+    assert compare(population("A", errors[0], tag="a"), population("B", errors[1], tag="b")).needed is not None
+    comparison = compare(given_list("A", errors[0], tag="a"), population("B", errors[1], tag="b"))
+    assert comparison.needed is None
+    assert "Not decided with n = 40 and 40. The means" in comparison.sentence()
+
+
+def test_no_part_of_a_list_is_a_sample_of_it():
+    rng = np.random.default_rng(2)
+    table = make_table(rng.normal(30, 1, 40))
+    table["status"] = np.where(np.arange(40) < 30, "done", "waiting")
+    half_done = Results.from_table("Mine", table, 10)
+    assert may_conclude(random_subset(half_done))
+    half_done = replace(half_done, is_drawn=False)
+    subset = random_subset(half_done)
+    assert not may_conclude(subset)
+    assert subset.notes == (
+        "30 of 40 networks of a given list have finished, and the order of a list is not random. No conclusion is "
+        "possible yet.",
+    )
+    comparison = compare(half_done, population("Space", rng.normal(40, 1, 40), tag="b"))
+    assert comparison.sentence().startswith("Mine and Space: no conclusion yet")
+
+
+def test_a_list_is_rarely_called_different_from_a_space_with_its_errors():
+    rng = np.random.default_rng(3)
+    chosen = given_list("Mine", rng.normal(30, 3, 50), tag="a")
+    calls = [compare(chosen, population("Space", rng.choice(chosen.errors(), 50), tag="b")).differs for _ in range(50)]
+    assert not any(calls)  # of two samples, 2 or 3 would be expected
+
 
 # Budget and training
 

@@ -147,7 +147,7 @@ def test_torch_is_never_loaded(command, finished_run, tmp_path):
             ["input=cifar1000"],
             ["unknown input 'cifar1000'; did you mean cifar100? choose from: cifar10, cifar100, fashion_mnist, folder"],
         ),
-        (["m=5"], ["unknown option 'm'; choose from: space, n, seed, run, file, regime, count, data, input"]),
+        (["m=5"], ["unknown option 'm'; choose from: space, n, seed, run, file, networks, regime, count, data, input"]),
         (["space.widht=5"], ["unknown option 'space.widht'; did you mean space.stem_width?"]),
         (["n"], ["'n' does not have the form key=value"]),
         (["-n", "5"], ["unknown option '-n'"]),

@@ -5,6 +5,7 @@ otherwise it weakens the claim.
 """
 
 from designspace.analysis.preconditions.budget import same_budget
+from designspace.analysis.preconditions.drawn import drawn_at_random
 from designspace.analysis.preconditions.failures import left_out_at_random, possible_results
 from designspace.analysis.preconditions.finished import finished_at_random, may_conclude, random_subset
 from designspace.analysis.preconditions.precondition import Precondition
@@ -15,6 +16,7 @@ from designspace.analysis.preconditions.training import same_training
 __all__ = [
     "Precondition",
     "by_network",
+    "drawn_at_random",
     "finished_at_random",
     "independent",
     "left_out_at_random",

@@ -22,10 +22,15 @@ def finished_at_random(results: Results) -> Precondition:
 
     If the cost of a network explained 70% of the variance of errors, half-finished sweeps of a space were called
     different from complete ones in 52% of comparisons (array tasks of two trials) and 94% (one trial per array task).
+    The order of a given list is not random, so no part of it is a sample.
     """
     finished = results.table["status"].isin(["done", "failed"]).to_numpy(np.bool_)
     if finished.all() or not finished.any():
         return Precondition(NAME, True)
+    if not results.is_drawn:
+        of_list = f"{int(finished.sum())} of {counted(finished.size, 'network')}"
+        sentence = f"{results.name}: {of_list} of a given list have finished, and the order of a list is not random."
+        return Precondition(NAME, False, sentence, evidence={"finished": float(finished.mean())})
     differences = complexity_differences(results.table, finished, ~finished)
     if not differences.medians:
         return Precondition(NAME, True)
@@ -48,7 +53,7 @@ def random_subset(results: Results) -> Results:
     counts = _before_the_first_unfinished(results)
     used, finished = int((counts & results.counted()).sum()), int(results.counted().sum())
     reason = check.sentence.removeprefix(f"{results.name}: ")  # notes are printed with the name
-    if used < MIN_NETWORKS:
+    if used < MIN_NETWORKS or not results.is_drawn:
         return replace(results, notes=(*results.notes, f"{reason} No conclusion is possible yet."))
     notes = results.notes
     if used < finished:
