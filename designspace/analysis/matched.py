@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.comparison import Comparison, holm, p_text
+from designspace.analysis.comparison import Comparison
 from designspace.analysis.complexity_weights import common_range, common_weights
 from designspace.analysis.edf import EDF, check_level, edf
+from designspace.analysis.p_values import holm, p_text
 from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.spaces.constraints import QUANTITIES

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.comparison import p_text
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate
+from designspace.analysis.p_values import p_text
 from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.support.display import Outlined

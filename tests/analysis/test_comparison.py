@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from populations import independent_results as make_results
 from scipy import stats
 
-from designspace.analysis.comparison import compare, compare_all, comparison_table, holm
+from designspace.analysis.comparison import compare, compare_all, comparison_table
+from designspace.analysis.p_values import holm
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
