@@ -20,9 +20,22 @@ family: anynet
 axes:
   depth: {kind: uniform, low: 1, high: 2}
   width: {kind: log_uniform, low: 8, high: 32, step: 8}
-  bottleneck_ratio: {kind: choice, values: [1, 2]}
-  group_width: {kind: choice, values: [4, 8]}
-template: {stem: {kind: cifar, width: 8}, strides: [1, 2]}
+  bottleneck_ratio: {kind: choice, values: [1]}
+  cardinality: {kind: choice, values: [1]}
+  kernel_size: {kind: choice, values: [3, 5]}
+template: {stem: {kind: cifar, width: 8}, strides: [1, 2], block: "own_block:Depthwise"}
+"""
+BLOCK = """\
+from torch import nn
+
+class Depthwise(nn.Sequential):
+    def __init__(self, in_width, width, stride, kernel_size=5):
+        super().__init__(
+            nn.Conv2d(in_width, in_width, kernel_size, stride, kernel_size // 2, groups=in_width, bias=False),
+            nn.Conv2d(in_width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
 """
 
 
@@ -47,6 +60,7 @@ def run(environment, tmp_path_factory):
     """Return a function that runs a program of the environment in a folder with images and a space, and its output."""
     folder = tmp_path_factory.mktemp("anywhere")
     (folder / "mine.yaml").write_text(SPACE)
+    (folder / "own_block.py").write_text(BLOCK)
     make_images(folder / "images")
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DESIGNSPACE", "VIRTUAL"))
@@ -91,7 +105,7 @@ def test_every_command_has_its_configs(run):
         assert "key=value" in run("designspace", name, "--help")
 
 
-def test_a_study_of_an_own_space_on_own_images(run):
+def test_a_study_of_an_own_block_on_own_images(run):
     run("designspace", "prepare", "from=images", "name=mine", "size=16")
     run("designspace", "sample", "file=mine.yaml", "data=mine", "n=4")
     run("designspace", "launch", "run=runs/Mine", "recipe=quick", "recipe.epochs=2", "recipe.batch_size=10")
@@ -100,6 +114,7 @@ def test_a_study_of_an_own_space_on_own_images(run):
     assert "<svg" in (run.folder / "runs/Mine/report.html").read_text()
     run("designspace", "export", "run=runs/Mine", "to=best")
     assert run("python", "-c", "import designspace; print(designspace.load('best').network.num_classes)") == "2\n"
+    assert (run.folder / "best" / "code" / "own_block.py").read_text() == BLOCK
 
 
 def test_kernels_are_built(run):
