@@ -187,10 +187,13 @@ class Worker:
 
         if self.settings.device == "cpu" and trial.recipe.trainer is None:
             kernels.use(agree_on_kernels(run))
-        images = self._images(trial.recipe)
         try:
+            images = self._images(trial.recipe)
             trainer = trainer_of(trial.recipe, self.settings.device)
-        except InputError as error:  # this machine may lack a module that others have, so the trial says why
+        except InputError as error:
+            if not trial.recipe.imported_names:
+                raise
+            # This machine may lack a module that others have, so the trial says why.
             raise ImportError(str(error)) from error
         train = functools.partial(trainer, trial.network, trial.recipe, images, seed=trial.seed)
         return functools.partial(train_into, folder, trial, train)
