@@ -365,7 +365,7 @@ def test_a_run_continues_after_its_population_was_extended(undisturbed, tmp_path
 
 
 def test_images_that_do_not_fit_are_refused_before_the_launch(data_root):
-    with pytest.raises(InputError, match="3 channels, 224 x 224 pixels and 1000 classes, but patterns has"):
+    with pytest.raises(InputError, match="3 channels, 224 x 224 pixels and 1,000 classes, but patterns has"):
         check_fit(catalog.space("AnyNetXA").template, RECIPE, data_root)
     with pytest.raises(InputError, match="unknown data set 'mnist'; choose from: fashion_mnist"):
         check_fit(SPACE.template, Recipe(data="mnist"))
