@@ -41,6 +41,8 @@ class DrawnBlock(NamedTuple):
     """0 for each accepted draw of the block, 1 + the index of the reason for each rejected one."""
     reasons: list[str]
     """Reasons for rejection, in the order in which constraints are checked."""
+    error: CannotBuildError | None
+    """Error of the last draws whose modules cannot be built; None if there are no such draws."""
 
 
 def draw_block(space: DesignSpace, streams: Streams, count: int, estimator: Estimator | None = None) -> DrawnBlock:
@@ -48,9 +50,6 @@ def draw_block(space: DesignSpace, streams: Streams, count: int, estimator: Esti
 
     Cheap constraints are checked first, so that most draws are never costed. Those that an ``estimator`` finds far from
     a limit are not costed either.
-
-    Raises:
-        InputError: the block is the user's, and none of the draws can be built.
     """
     sieve = _Sieve(count)
     if isinstance(space.axes, RegNetAxes):
@@ -69,7 +68,7 @@ def draw_block(space: DesignSpace, streams: Streams, count: int, estimator: Esti
             quantities = QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES
             columns = _cost(space, columns, quantities, sieve)
             columns = sieve.keep(columns, limit.allows(columns), str(limit))
-    return DrawnBlock(_cost(space, columns, QUANTITIES, sieve), sieve.rows, sieve.outcomes, sieve.reasons)
+    return DrawnBlock(_cost(space, columns, QUANTITIES, sieve), sieve.rows, sieve.outcomes, sieve.reasons, sieve.error)
 
 
 def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
@@ -137,10 +136,14 @@ def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str], sieve
         try:
             return columns | totals(space.network_columns(columns), space.template.resolution, missing)
         except CannotBuildError as error:
+            sieve.error = error
             rows = np.broadcast_to(error.rows, len(columns["d1"]))
-            if rows.all():
-                raise
-            columns = sieve.keep(columns, ~rows, f"{space.imported_names[0]} cannot be built")
+            columns = sieve.keep(columns, ~rows, unbuilt_reason(space))
+
+
+def unbuilt_reason(space: DesignSpace) -> str:
+    """Return the reason for rejecting draws of which a custom module cannot be built."""
+    return f"{', '.join(space.imported_names)} cannot be built"
 
 
 def _keep_divisible(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Columns:
@@ -168,6 +171,7 @@ class _Sieve:
         self.rows: NDArray[np.int64] = np.arange(count)
         self.outcomes = np.zeros(count, np.int8)
         self.reasons: list[str] = []
+        self.error: CannotBuildError | None = None
 
     def keep(self, columns: Columns, mask: NDArray[np.bool_], reason: str) -> Columns:
         """Keep the rows where the mask is true, and record the reason for rejecting the others."""

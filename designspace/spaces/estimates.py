@@ -118,9 +118,7 @@ class Estimator:
                 break
             except CannotBuildError as error:
                 buildable = ~np.broadcast_to(error.rows, width.shape)
-                in_width = width = width[buildable] if is_same else width
-                if not is_same:
-                    in_width, width = in_width[buildable], width[buildable]
+                in_width, width = in_width[buildable], width[buildable]
         terms = _terms(in_width, width, is_same=is_same)
         if len(width) < len(terms) + 2:
             return None

@@ -10,7 +10,7 @@ import numpy as np
 from designspace.networks import blocks
 from designspace.networks.complexity import check_listed_layers
 from designspace.spaces.constraints import Order
-from designspace.spaces.drawing import draw_block
+from designspace.spaces.drawing import draw_block, unbuilt_reason
 from designspace.spaces.estimates import Estimator
 from designspace.spaces.identity import Identifier
 from designspace.spaces.parameters import Columns
@@ -29,6 +29,8 @@ TRACED_BLOCK_SIZE = 1 << 11
 """Number of draws in a block if counting takes a millisecond per shape, so that few are counted in vain."""
 CHECKED_NETWORKS = 3
 """Number of networks whose layers, if a custom block lists them itself, are compared with those of its modules."""
+MAX_UNBUILT_DRAWS = 1000
+"""Number of draws that cannot be built, and no other network, after which sampling gives up."""
 MAX_DRAWS_WITHOUT_NEW = 1_000_000
 """Number of consecutive draws without a new network after which sampling gives up."""
 
@@ -54,7 +56,7 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
     `Population`).
 
     Raises:
-        InputError: n is not a whole number >= 1.
+        InputError: n is not a whole number >= 1, or the user's block cannot be built in any of the first draws.
         InfeasibleError: the constraints leave fewer than n networks, or so few that none is found.
     """
     n, seed = whole("n", n, 1), whole("seed", seed, 0)
@@ -87,6 +89,8 @@ def sample(space: DesignSpace, n: int, seed: int = 0) -> Population:
             rejected[reason] += count
         rejected[DUPLICATE] += duplicates
         drawn += end
+        if block.error and not draws and rejected[unbuilt_reason(space)] >= MAX_UNBUILT_DRAWS:
+            raise block.error
         parts.append({name: column[new] for name, column in block.accepted.items()})
     # Each column is removed from its parts as it is joined, so that a large population is never in memory twice.
     columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}

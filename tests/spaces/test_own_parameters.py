@@ -189,6 +189,13 @@ def test_estimates_change_no_population(monkeypatch):
     assert exact == population
 
 
+def test_estimates_leave_out_blocks_that_cannot_be_built(monkeypatch):
+    space = custom("Grouped", groups=[1, 12], flops=[3e5, 3e6])
+    population = space.sample(20)
+    monkeypatch.setattr(Estimator, "may_allow", lambda self, limit, columns: np.ones(len(columns["d1"]), bool))
+    assert space.sample(20).ids == population.ids
+
+
 def test_estimates_of_regnets_and_caps_change_no_population(monkeypatch):
     space = custom("Separable", "RegNetXConstrained", kernel_size=[3, 5], flops=[1e6, 5e6])
     population = space.sample(8)
