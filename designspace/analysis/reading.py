@@ -141,7 +141,7 @@ def merge(sources: Sequence[Source]) -> Source:
     ones, and otherwise the first run wins. Recipes have the columns of `ALWAYS_SHOWN` and each in which trials differ.
 
     Raises:
-        InputError: there is no run, or the runs have different numbers of classes or metrics.
+        InputError: no run is given, or the runs have different numbers of classes or metrics.
     """
     if not sources:
         raise InputError("there is no run to read")

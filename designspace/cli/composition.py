@@ -13,7 +13,6 @@ from designspace.cli.command_line import CommandLine, read_command_line
 from designspace.cli.config_files import ConfigFiles, configs_folder, read_config
 from designspace.cli.overrides import parse_override, unreadable
 from designspace.cli.text_values import quoted
-from designspace.networks.blocks import BLOCKS
 from designspace.support.errors import InputError, RunError, closest, suggest
 from designspace.support.imported import is_import_name
 
@@ -80,12 +79,14 @@ def _own_parameters(values: Mapping[str, Any], config: DictConfig) -> set[str]:
     """
     if "space" not in config:
         return set()
-    is_custom = any(is_import_name(values.get(f"space.{part}")) for part in ("block", "stem", "head"))
-    names = {parameter.name for kind in BLOCKS.values() for parameter in kind.parameters}
-    keys = [
-        key for key in values if re.fullmatch(r"space\.[^\W\d]\w*", key) and key.partition(".")[2] not in config.space
-    ]
-    return {key for key in keys if is_custom or key.partition(".")[2] in names}
+    given = {key: key.partition(".")[2] for key in values if re.fullmatch(r"space\.[^\W\d]\w*", key)}
+    unknown_names = {key: name for key, name in given.items() if name not in config.space}
+    if not unknown_names or any(is_import_name(values.get(f"space.{part}")) for part in ("block", "stem", "head")):
+        return set(unknown_names)
+    from designspace.networks.blocks import BLOCKS  # imports numpy, which most commands do not need to start
+
+    own = {parameter.name for kind in BLOCKS.values() for parameter in kind.parameters}
+    return {key for key, name in unknown_names.items() if name in own}
 
 
 def _parse(argument: str) -> tuple[str, Any]:

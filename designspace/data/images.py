@@ -152,7 +152,7 @@ class ImageData(Outlined):
 def balanced(what: str, labels: NDArray[Any], count: int | None, seed: int) -> NDArray[np.int64]:
     """Return the indices of ``count`` images, in ascending order, with the same shares of the classes.
 
-    If labels have several dimensions, there is no single class per image, and only ``seed`` decides.
+    Labels with several dimensions do not assign one class to each image; then only ``seed`` decides.
     """
     if count is None:
         return np.arange(len(labels))

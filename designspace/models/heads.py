@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from designspace.models.blocks.custom import build
 from designspace.models.drop import Dropout
 from designspace.models.layers import ConvNorm, LayerNorm2d, PixelClassifier, global_average
+from designspace.networks.heads import REQUIRED
 from designspace.networks.network import Network
 from designspace.networks.user_class import user_class
 from designspace.support.errors import InputError
@@ -83,7 +84,7 @@ def build_head(network: Network, dropout: float) -> nn.Module:
             return LayerNormHead(in_width, classes, dropout)
         kind = DenseHead if network.head == "dense" else Head
         return kind(in_width, head_width, classes, dropout, network.activation)
-    user = user_class("space.head", network.head, ("in_width", "num_classes"))
+    user = user_class("space.head", network.head, REQUIRED)
     optional = {"head_width": head_width, "dropout": dropout}
     for name, value in optional.items():
         if value and name not in user.defaults:

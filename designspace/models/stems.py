@@ -9,6 +9,7 @@ from torch import nn
 from designspace.models.blocks.custom import build
 from designspace.models.layers import ConvNorm, LayerNorm2d, PatchConv
 from designspace.networks.network import Network
+from designspace.networks.stems import REQUIRED
 from designspace.networks.user_class import user_class
 from designspace.support.imported import is_import_name
 
@@ -21,7 +22,7 @@ def build_stem(network: Network) -> nn.Module:
     """
     kind, width, channels, activation = network.stem.kind, network.stem.width, network.in_channels, network.activation
     if is_import_name(kind):
-        user = user_class("space.stem", kind, ("in_channels", "width"))
+        user = user_class("space.stem", kind, REQUIRED)
         return build(user, {"in_channels": channels, "width": width, **network.parameters_of("stem")})
     if kind in ("imagenet", "cifar"):
         return ConvNorm(channels, width, 3, stride=2 if kind == "imagenet" else 1, activation=activation)

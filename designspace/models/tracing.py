@@ -56,34 +56,21 @@ def trace(user: UserClass, arguments: Mapping[str, Value], channels: int, size: 
     Raises:
         InputError: the module cannot be built, or fails, or gives a map of another shape than it must.
     """
-    return _traced(_Key(user), tuple(arguments.items()), channels, size)
-
-
-class _Key:
-    """A class as a key of a cache."""
-
-    def __init__(self, user: UserClass) -> None:
-        self.user = user
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.user.object is other.user.object
-
-    def __hash__(self) -> int:
-        return hash(self.user.object)
+    return _traced(user, tuple(arguments.items()), channels, size)
 
 
 @functools.lru_cache(maxsize=1 << 18)
-def _traced(key: _Key, arguments: tuple[tuple[str, Value], ...], channels: int, size: int) -> Trace:
+def _traced(user: UserClass, arguments: tuple[tuple[str, Value], ...], channels: int, size: int) -> Trace:
     """List the layers of a module (see `trace`)."""
     given = dict(arguments)
     with torch.random.fork_rng(devices=[]), _without_initial_values():
-        module = build(key.user, given).eval()
+        module = build(user, given).eval()
     weights = dict(module.named_parameters())
     shapes = tuple((name, weight.dim()) for name, weight in weights.items())
     others = tuple((name, value) for name, value in arguments if name not in _WIDTHS)
-    calls = _calls_of(key, others, shapes, size)
+    calls = _calls_of(user, others, shapes, size)
     if not calls or not all(call.weight in weights for call in calls):
-        calls[:] = _run(key.user, module, given, channels, size)
+        calls[:] = _run(user, module, given, channels, size)
     layers = [_layer(call, weights) for call in calls]
     total = sum(weight.numel() for weight in weights.values())
     counted = sum(inputs * out_width for kind, inputs, out_width, _ in layers if kind != "max_pool")
@@ -108,7 +95,7 @@ def _without_initial_values() -> Iterator[None]:
 
 @functools.cache
 def _calls_of(
-    key: _Key, others: tuple[tuple[str, Value], ...], shapes: tuple[tuple[str, int], ...], size: int
+    user: UserClass, others: tuple[tuple[str, Value], ...], shapes: tuple[tuple[str, int], ...], size: int
 ) -> list[_Call]:
     """Return the list of calls of all modules with the same layers, which is filled when the first one runs."""
     return []
@@ -139,10 +126,9 @@ def _run(user: UserClass, module: nn.Module, arguments: Mapping[str, Value], cha
         except InputError:
             raise
         except Exception as error:  # a custom module may raise anything
-            text = ", ".join(f"{name}={value}" for name, value in arguments.items())
             raise InputError(
-                f"{user.what}: {user.name}({text}) fails for an input of shape (1, {channels}, {size}, {size}): "
-                f"{type(error).__name__}: {error}"
+                f"{user.what}: {user.call_text(arguments)} fails for an input of shape "
+                f"(1, {channels}, {size}, {size}): {type(error).__name__}: {error}"
             ) from error
 
 
@@ -167,9 +153,8 @@ def _check_shape(user: UserClass, module: nn.Module, arguments: Mapping[str, Val
         expected = (1, int(arguments["width"]), side, side)
         fits = actual == expected
     if not fits:
-        text = ", ".join(f"{name}={value}" for name, value in arguments.items())
         raise InputError(
-            f"{user.what}: {user.name}({text}) maps {tuple(x.shape)} to {actual}, but it must give {expected}"
+            f"{user.what}: {user.call_text(arguments)} maps {tuple(x.shape)} to {actual}, but it must give {expected}"
         )
 
 

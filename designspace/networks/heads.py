@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from designspace.networks.layers import ONE, Column, Layer, conv, conv_norm, linear, scale
 from designspace.networks.parameters import Parameter
 from designspace.networks.user_class import traced_layers, user_class
-from designspace.support.errors import unknown
-from designspace.support.imported import is_import_name
+from designspace.support.imported import resolve
+
+REQUIRED = ("in_width", "num_classes")
+"""Parameters that the constructor of every head takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +62,9 @@ def get(kind: str) -> HeadKind:
     """Return the head of a kind; a custom one, such as ``mine:Head``, is imported.
 
     Raises:
-        InputError: there is no such kind, it cannot be imported, or it is not a head.
+        InputError: the kind is unknown, or a custom one cannot be imported or is not a head.
     """
-    if is_import_name(kind):
-        return _custom(kind)
-    if kind not in HEADS:
-        raise unknown("head", kind, HEADS)
-    return HEADS[kind]
+    return resolve("head", kind, HEADS, _custom)
 
 
 @functools.cache
@@ -79,7 +77,7 @@ def _custom(name: str) -> HeadKind:
     Raises:
         InputError: it cannot be imported, or is not such a class.
     """
-    user = user_class("space.head", name, ("in_width", "num_classes"))
+    user = user_class("space.head", name, REQUIRED)
     has_width = "head_width" in user.defaults
 
     def layers(

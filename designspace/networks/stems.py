@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from designspace.networks.layers import Column, Layer, conv, conv_norm, max_pool, scale, strided
 from designspace.networks.parameters import Parameter
 from designspace.networks.user_class import traced_layers, user_class
-from designspace.support.errors import InputError, unknown
-from designspace.support.imported import is_import_name
+from designspace.support.errors import InputError
+from designspace.support.imported import resolve
 from designspace.support.text import shown
+
+REQUIRED = ("in_channels", "width")
+"""Parameters that the constructor of every stem takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +74,9 @@ def get(kind: str) -> StemKind:
     """Return the stem of a kind; a custom one, such as ``mine:Patchify``, is imported.
 
     Raises:
-        InputError: there is no such kind, it cannot be imported, or it is not a stem.
+        InputError: the kind is unknown, or a custom one cannot be imported or is not a stem.
     """
-    if is_import_name(kind):
-        return _custom(kind)
-    if kind not in STEMS:
-        raise unknown("stem", kind, STEMS)
-    return STEMS[kind]
+    return resolve("stem", kind, STEMS, _custom)
 
 
 @functools.cache
@@ -90,7 +89,7 @@ def _custom(name: str) -> StemKind:
     Raises:
         InputError: it cannot be imported, or is not such a class.
     """
-    user = user_class("space.stem", name, ("in_channels", "width"))
+    user = user_class("space.stem", name, REQUIRED)
     stride = getattr(user.object, "stride", None)
     if not isinstance(stride, int) or isinstance(stride, bool) or stride < 1:
         raise InputError(

@@ -25,7 +25,7 @@ Trace = tuple[tuple[str, int, int, int], ...]
 """Layers of one module: kind, weights per output channel, output channels, pixels of the output."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class UserClass:
     """A class of the user's, such as ``mine:Block``, and the parameters of its constructor."""
 
@@ -44,6 +44,10 @@ class UserClass:
             for name, default in self.defaults.items()
             if name not in (*shared, *OPTIONS)
         )
+
+    def call_text(self, arguments: Mapping[str, Any]) -> str:
+        """Return a call of the constructor as text."""
+        return f"{self.name}({', '.join(f'{name}={value}' for name, value in arguments.items())})"
 
     def lists_layers(self) -> bool:
         """Return whether the class lists its layers itself."""

@@ -29,7 +29,7 @@ def with_block(space: DesignSpace, block: str, given: Sequence[str] = ()) -> Des
         given: parameters whose values were chosen, so that the block must have them.
 
     Raises:
-        InputError: there is no such block, a custom one cannot be imported, or it lacks a given parameter.
+        InputError: the block is unknown, cannot be imported, or lacks a given parameter.
     """
     if block not in (*NAMES, *blocks.BLOCKS) and not is_import_name(block):
         raise unknown("block", block, (*NAMES, *blocks.BLOCKS))
@@ -67,7 +67,7 @@ def with_own_axes(space: DesignSpace, values: Mapping[str, Any], others: Iterabl
     Args:
         space: the space.
         values: parameter -> its values: a list, a single value, or the description of an axis.
-        others: other names that may be meant if a parameter does not exist, for the error message.
+        others: further names to suggest if a parameter does not exist.
 
     Raises:
         InputError: a parameter does not exist, has no default and no value, or values that it cannot take.

@@ -6,12 +6,15 @@ import contextlib
 import importlib
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from designspace.support.checks import text
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, unknown
 from designspace.support.text import shown
+
+Kind = TypeVar("Kind")
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -60,6 +63,19 @@ def import_object(what: str, name: str) -> Any:
         raise InputError(f"{what}: {name} cannot be imported ({error})") from error
     except (Exception, SystemExit) as error:  # importing a custom module may raise anything
         raise InputError(f"{what}: {name} cannot be imported ({_description(error)})") from error
+
+
+def resolve(what: str, name: str, built_in: Mapping[str, Kind], custom: Callable[[str], Kind]) -> Kind:
+    """Return what a name stands for: an entry of a table, or what ``custom`` makes of the name of a user's object.
+
+    Raises:
+        InputError: the name is not in the table, or ``custom`` raises it.
+    """
+    if is_import_name(name):
+        return custom(name)
+    if name not in built_in:
+        raise unknown(what, name, built_in)
+    return built_in[name]
 
 
 def _description(error: BaseException) -> str:

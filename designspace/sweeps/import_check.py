@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from designspace.networks.complexity import complexity
@@ -32,14 +32,11 @@ def import_problem(recipe: Recipe, populations: Sequence[Population]) -> str:
     names = sorted({*recipe.imported_names, *(name for each in populations for name in each.space.imported_names)})
     if not names:
         return ""
-    folders = {str(folder) for name in names if (folder := user_code.folder_of(name))}
-    environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
-    environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], *sorted(folders)])
     request = {"recipe": recipe.to_dict(), "networks": [_described(each) for each in populations]}
     process = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps(request),
-        env=environment,
+        env=worker_environment(names),
         capture_output=True,
         text=True,
         errors="replace",
@@ -48,6 +45,17 @@ def import_problem(recipe: Recipe, populations: Sequence[Population]) -> str:
         return ""
     lines = process.stderr.strip().splitlines()
     return lines[-1] if lines else f"a process that imports {', '.join(names)} ended with code {process.returncode}"
+
+
+def worker_environment(names: Iterable[str]) -> dict[str, str]:
+    """Return variables for a process that imports the user's objects of some names as workers do.
+
+    A launch copies their files to where workers look; until then they are in the user's folders.
+    """
+    folders = {str(folder) for name in names if (folder := user_code.folder_of(name))}
+    environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
+    environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], *sorted(folders)])
+    return environment
 
 
 def _described(population: Population) -> list[dict[str, Any]]:

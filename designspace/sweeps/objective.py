@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from designspace.data.images import ImageData
-from designspace.support import user_code
 from designspace.support.errors import InputError
 from designspace.support.imported import is_import_name
-from designspace.sweeps import snapshot
+from designspace.sweeps.import_check import worker_environment
 from designspace.trials.metric import DEFAULT_METRIC, METRICS, Labels, Metric, check_built_in
 from designspace.trials.plan import Plan
 from designspace.trials.recipe import Recipe
@@ -56,10 +54,7 @@ def check_same_metric(path: Path, plan: Plan, metric: Metric | None) -> None:
 
 def _own_metric(recipe: Recipe, labels: Labels) -> Metric | None:
     """Check a user's own loss and metric in a process that finds modules as workers do, and return the metric."""
-    environment = {**os.environ, **snapshot.environment(snapshot.PACKAGE.parent)}
-    for name in filter(is_import_name, (recipe.loss, recipe.metric)):
-        if folder := user_code.folder_of(name):  # a launch copies its files to where workers look
-            environment["PYTHONPATH"] += f"{os.pathsep}{folder}"
+    environment = worker_environment(filter(is_import_name, (recipe.loss, recipe.metric)))
     size = labels.test.shape[1:] if labels.target == "dense" else ()
     outputs = {"target": labels.target, "num_classes": labels.num_classes, "size": size}
     question = json.dumps({"loss": recipe.loss, "metric": recipe.metric, "outputs": outputs})

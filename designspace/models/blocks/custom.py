@@ -46,11 +46,11 @@ def build(user: UserClass, arguments: dict[str, Any]) -> nn.Module:
     Raises:
         InputError: its constructor fails, or gives something else.
     """
-    text = ", ".join(f"{name}={value}" for name, value in arguments.items())
     try:
         module = user.object(**arguments)
     except Exception as error:  # a custom constructor may raise anything
-        raise InputError(f"{user.what}: {user.name}({text}) raised {type(error).__name__}: {error}") from error
+        call = user.call_text(arguments)
+        raise InputError(f"{user.what}: {call} raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise InputError(f"{user.what}: {user.name} must be a torch module, derived from torch.nn.Module")
     return module

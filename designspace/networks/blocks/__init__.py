@@ -12,11 +12,11 @@ from designspace.networks.blocks.kind import BlockKind
 from designspace.networks.blocks.mbconv import MBCONV
 from designspace.networks.blocks.plain import PLAIN
 from designspace.networks.blocks.shufflenet import SHUFFLENET
-from designspace.networks.parameters import Pairs, Parameter, Value
-from designspace.support.errors import InputError, unknown
-from designspace.support.imported import is_import_name
+from designspace.networks.parameters import Pairs
+from designspace.support.errors import InputError
+from designspace.support.imported import is_import_name, resolve
 
-__all__ = ["BLOCKS", "BlockKind", "Pairs", "Parameter", "Value", "get", "realised_parameters"]
+__all__ = ["BLOCKS", "BlockKind", "get", "realised_parameters"]
 
 BLOCKS = {kind.name: kind for kind in (BOTTLENECK, BOTTLENECK_LINEAR, *PLAIN, MBCONV, CONVNEXT, SHUFFLENET)}
 """The built-in kinds by name."""
@@ -26,13 +26,9 @@ def get(name: str) -> BlockKind:
     """Return the kind of block of a name; a custom one, such as ``mine:Block``, is imported.
 
     Raises:
-        InputError: there is no such kind, it cannot be imported, or it is not a block.
+        InputError: the kind is unknown, or a custom one cannot be imported or is not a block.
     """
-    if is_import_name(name):
-        return custom_block(name)
-    if name not in BLOCKS:
-        raise unknown("block", name, BLOCKS)
-    return BLOCKS[name]
+    return resolve("block", name, BLOCKS, custom_block)
 
 
 def realised_parameters(block: str, pairs: Pairs, *, once: bool, where: str = "") -> Pairs:
