@@ -7,7 +7,7 @@ from pathlib import Path
 
 from designspace.cli import app
 from designspace.cli.tables import print_table
-from designspace.support.text import command, counted, quantity
+from designspace.support.text import command, counted, prefixed
 from designspace.sweeps.upkeep import KINDS, delete, leftovers
 from designspace.trials.open import find_runs
 
@@ -26,7 +26,7 @@ def run(options: Options) -> None:
     for folder in find_runs(options.run):
         files = leftovers(folder, options.keep_best)
         rows = [
-            (kind, len(files[kind]), f"{quantity(sum(size for _, size in files[kind]))}B", KINDS[kind])
+            (kind, len(files[kind]), f"{prefixed(sum(size for _, size in files[kind]))}B", KINDS[kind])
             for kind in KINDS
         ]
         print_table(
@@ -34,7 +34,7 @@ def run(options: Options) -> None:
         )
         if options.delete:
             count, size = delete(files, options.delete)
-            print(f"{counted(count, 'file')}, {quantity(size)}B, {'was' if count == 1 else 'were'} deleted")
+            print(f"{counted(count, 'file')}, {prefixed(size)}B, {'was' if count == 1 else 'were'} deleted")
         else:
             print(f"delete them, or some of these kinds: {command('clean', run=folder.path, delete=list(KINDS))}")
 

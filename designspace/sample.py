@@ -20,7 +20,7 @@ from designspace.spaces.population import DRAWS, DUPLICATE, Population
 from designspace.spaces.seeds import drawn_with_same_seed, independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
-from designspace.support.text import command, counted, exact, quantity
+from designspace.support.text import command, counted, exact, prefixed
 from designspace.trials.data_note import read_note, write_note
 from designspace.trials.folder import RunFolder
 
@@ -123,7 +123,7 @@ def budget_note(space: DesignSpace, population: Population, options: Options) ->
     is_limited = limited_quantities or options.is_given(*(f"space.{key}" for key in QUANTITIES))
     if not is_limited and space.name not in data_option.WITHOUT_BUDGET:
         column = population.columns["flops"]
-        low, high = (quantity(float(cost)) for cost in (column.min(), column.max()))
+        low, high = (prefixed(float(cost)) for cost in (column.min(), column.max()))
         band = "[{:g}e6,{:g}e6]".format(*(cost / 1e6 for cost in data_option.budget(template.resolution)))
         hints.append(
             f"the cost is not limited: {low} to {high} multiply-adds; space.flops={band} would suit the images"
@@ -240,7 +240,7 @@ def show_costs(population: Population) -> None:
     # The same as np.percentile, whose first call takes 26 ms to import masked arrays.
     ranks = np.array(points) / 100 * (len(population) - 1)
     quantiles = {q: np.interp(ranks, np.arange(len(population)), np.sort(column)) for q, column in quantities.items()}
-    table = [(q, *(quantity(v) for v in values)) for q, values in quantiles.items()]
+    table = [(q, *(prefixed(v) for v in values)) for q, values in quantiles.items()]
     header = ("quantiles", "min", *(f"{p}%" for p in points[1:-1]), "max")
     print_table("", header, table)
 

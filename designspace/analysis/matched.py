@@ -24,8 +24,7 @@ from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.errors import InputError, unknown
-from designspace.support.text import counted
-from designspace.support.text import quantity as as_text
+from designspace.support.text import counted, prefixed
 from designspace.trials.metric import TOP1_ERROR, Metric
 
 MATCHES = (*QUANTITIES, "train_s")
@@ -75,7 +74,7 @@ class Matched:
     def sentence(self) -> str:
         """Return the conclusion as text, with the numbers on which it rests."""
         unit = " s" if self.match == "train_s" else ""
-        condition = f"At equal {self.match} ({as_text(self.low)} to {as_text(self.high)}{unit})"
+        condition = f"At equal {self.match} ({prefixed(self.low)} to {prefixed(self.high)}{unit})"
         corrected = f" Holm-corrected over {self.pairs} pairs" if self.pairs > 1 else ""
         test = f"ranks within strata, {p_text(self.p_holm)}{corrected}"
         sizes = f"n = {self.n_a} and {self.n_b}"

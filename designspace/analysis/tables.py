@@ -15,7 +15,7 @@ from designspace.analysis.comparison import Comparison
 from designspace.analysis.metrics import short_number
 from designspace.analysis.results import Counts, Results
 from designspace.support.display import Outlined
-from designspace.support.text import counted, duration, quantity
+from designspace.support.text import counted, duration, prefixed
 from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe_axes import typed
 
@@ -216,7 +216,7 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
 
 def _size(value: float) -> str:
     """Return a complexity as text; ``-`` if it is not known, as for some imported networks."""
-    return "-" if pd.isna(value) else quantity(value)
+    return "-" if pd.isna(value) else prefixed(value)
 
 
 def _setting(value: Any) -> str:

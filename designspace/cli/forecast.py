@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from designspace.cli.recipes import TrainingSetup
-from designspace.support.text import counted, duration, quantity
+from designspace.support.text import counted, duration, prefixed
 from designspace.sweeps.preflight import Forecast
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
@@ -20,7 +20,7 @@ def print_forecast(run: RunFolder, setup: TrainingSetup, forecast: Forecast, *, 
     """Print the networks, images, recipe, workers and expected time of a launch."""
     recipe, population, images = setup.recipe, forecast.populations[0], forecast.images
     costs = [
-        f"{quantity(float(column.min()))} to {quantity(float(column.max()))} {name}"
+        f"{prefixed(float(column.min()))} to {prefixed(float(column.max()))} {name}"
         for name, column in (
             ("multiply-adds", population.columns["flops"]),
             ("parameters", population.columns["params"]),

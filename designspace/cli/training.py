@@ -19,7 +19,7 @@ from designspace.library.one_network import images_per_epoch, steps_per_epoch, t
 from designspace.networks import stems
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
-from designspace.support.text import counted, duration, quantity
+from designspace.support.text import counted, duration, prefixed
 from designspace.training.loop import OnEpoch
 from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe import Recipe
@@ -31,7 +31,7 @@ def print_summary(name: str, trial: Trial, images: ImageData, recipe_name: str, 
     network, recipe = trial.network, trial.recipe
     channels, height, width = images.shape
     side = recipe.crop_size or height
-    flops, params, activations = (quantity(int(value)) for value in complexity(network, side))
+    flops, params, activations = (prefixed(int(value)) for value in complexity(network, side))
     trained = trained_images(recipe, images)
     heldout = f", {recipe.heldout_images:,} held-out" if recipe.heldout_images else ""
     initial_weights = "random" if trial.weights == FIRST_WEIGHTS else trial.weights

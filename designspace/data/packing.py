@@ -31,7 +31,7 @@ from designspace.data.packed import CHANNELS, PACKED, PIECE, SPLITS, Packed, Pac
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import atomic_writer, sha256_of, write_bytes
-from designspace.support.text import as_utf8, first_few, quantity
+from designspace.support.text import as_utf8, first_few, prefixed
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> int:
     if not path.exists():
         size, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
         if free < size:
-            raise RunError(f"{path.parent} needs {quantity(size)}B more space, but only {quantity(free)}B are free")
+            raise RunError(f"{path.parent} needs {prefixed(size)}B more space, but only {prefixed(free)}B are free")
         with atomic_writer(path) as file:
             file.write(header)
             file.truncate(len(header) + size)

@@ -10,7 +10,7 @@ from designspace.library.metadata import card_head
 from designspace.models.info import ModelInfo, SeedMeans, TrainingInfo
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
-from designspace.support.text import duration, quantity
+from designspace.support.text import duration, prefixed
 from designspace.trials.metric import Metric
 
 
@@ -161,7 +161,7 @@ def _network(network: Network, resolution: int) -> str:
         properties += [f"{name} {value:g}"] if value else []
     properties += [f"{network.shortcut} shortcuts", f"{network.downsampling} downsampling"]
     properties += [f"head of width {network.head_width}"] if network.head_width else []
-    flops, params, activations = (quantity(int(value)) for value in cost)
+    flops, params, activations = (prefixed(int(value)) for value in cost)
     costs = f"{params} parameters, {flops} multiply-adds and {activations} activations"
     sizes = f"at {resolution} x {resolution} pixels; {network.num_classes} classes"
     header = ("stage", "depth", "width", "stride", "bottleneck ratio", "group width")

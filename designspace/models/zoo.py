@@ -17,7 +17,7 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, suggest
-from designspace.support.text import quantity
+from designspace.support.text import prefixed
 
 Pretrained = bool | str | Path | Sequence[str]
 
@@ -151,7 +151,7 @@ def entry_point(name: str) -> Callable[..., Any]:
     build.__name__ = build.__qualname__ = name
     build.__module__ = "designspace.models"
     build.__doc__ = (
-        f"{name}: {quantity(int(cost.params))} parameters, {quantity(int(cost.flops))} multiply-adds at "
+        f"{name}: {prefixed(int(cost.params))} parameters, {prefixed(int(cost.flops))} multiply-adds at "
         f"{published.resolution} x {published.resolution} pixels, {published.top1:.2f}% top-1 on ImageNet.\n\n"
         f"Source: {published.source}.\nArguments are those of `designspace.models.create_model`, without the name.\n"
     )

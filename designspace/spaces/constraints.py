@@ -16,7 +16,7 @@ import numpy as np
 
 from designspace.support.checks import make_plain, mapping, number, text
 from designspace.support.errors import InputError, unknown
-from designspace.support.text import quantity
+from designspace.support.text import prefixed
 
 STAGE_PARAMETERS = ("depth", "width", "bottleneck_ratio", "group_width", "cardinality")
 ORDERS = ("shared", "non_decreasing", "non_increasing")
@@ -62,7 +62,7 @@ class Band:
             raise InputError(f"a {self.quantity} band needs 0 <= low <= high, not {self.low} to {self.high}")
 
     def __str__(self) -> str:
-        return f"{self.quantity} outside {quantity(self.low)} to {quantity(self.high)}"
+        return f"{self.quantity} outside {prefixed(self.low)} to {prefixed(self.high)}"
 
     def allows(self, costs: Mapping[str, Any]) -> Any:
         """Return whether networks with these costs are in the band: a bool, or a column of bools."""
@@ -94,7 +94,7 @@ class Cap:
             number(f"the {name} of a cap", getattr(self, name))
 
     def __str__(self) -> str:
-        start = f"{quantity(self.constant)} + " if self.constant else ""
+        start = f"{prefixed(self.constant)} + " if self.constant else ""
         power = f"^{self.power:g}" if self.power != 1 else ""
         return f"{self.quantity} above {start}{self.factor:g} * flops{power}"
 

@@ -18,7 +18,7 @@ from designspace.networks.network import Network
 from designspace.spaces.identity import CHUNK
 from designspace.spaces.parameters import Columns
 from designspace.support.files import write_text, write_together
-from designspace.support.text import quantity
+from designspace.support.text import prefixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ class Population:
 
     def __repr__(self) -> str:
         flops = self.columns.get("flops", ())
-        cost = f"; {quantity(min(flops))} to {quantity(max(flops))} multiply-adds" if len(flops) else ""
+        cost = f"; {prefixed(min(flops))} to {prefixed(max(flops))} multiply-adds" if len(flops) else ""
         count = f"{len(self)} network{'s' * (len(self) != 1)}"
         seed = f", seed {self.seed}" if self.space.is_drawn else ""
         return f"Population({count} of {self.space.name}{seed}{cost})"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from designspace.support.errors import InputError
 from designspace.support.files import atomic_writer
-from designspace.support.text import quantity
+from designspace.support.text import prefixed
 
 log = logging.getLogger(__name__)
 
@@ -103,13 +103,13 @@ def receive(path: Path, download: Download, limit_bytes: int | None = None) -> N
     with _opened(download.url) as response:
         content_length = response.headers.get("Content-Length")
         size = int(content_length) if content_length and content_length.isdecimal() else None
-        log.info("fetching %s%s from %s", download.file, f" ({quantity(size)}B)" if size else "", download.url)
+        log.info("fetching %s%s from %s", download.file, f" ({prefixed(size)}B)" if size else "", download.url)
         received = 0
         with atomic_writer(path) as file:
             for chunk in _chunks(response):
                 received += file.write(chunk)
                 if received > limit:
-                    raise DownloadError(f"the file is larger than {quantity(limit)}B, the limit for this download")
+                    raise DownloadError(f"the file is larger than {prefixed(limit)}B, the limit for this download")
     if size is not None and received != size:
         raise DownloadError(f"the connection closed after {received:,} of {size:,} bytes")
 

@@ -12,10 +12,10 @@ MAX_SHOWN = 60
 """Maximum number of characters of a value in a message."""
 
 
-def quantity(value: float) -> str:
+def prefixed(value: float) -> str:
     """Return a count with three digits and a unit prefix.
 
-    >>> quantity(397_678_568), quantity(5_157_512), quantity(812), quantity(11.75)
+    >>> prefixed(397_678_568), prefixed(5_157_512), prefixed(812), prefixed(11.75)
     ('398 M', '5.16 M', '812', '11.8')
     """
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

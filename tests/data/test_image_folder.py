@@ -3,7 +3,6 @@ import os
 import shutil
 import warnings
 import zlib
-from pathlib import Path
 
 import numpy as np
 import originals  # noqa: F401 (makes torchvision importable)

@@ -1,9 +1,6 @@
 import dataclasses
 import multiprocessing
-import os
-import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 import pytest
 
 from designspace.support.errors import closest, suggest
-from designspace.support.text import counted, duration, from_cell, is_printable, printable, quantity, to_cell
+from designspace.support.text import counted, duration, from_cell, is_printable, prefixed, printable, to_cell
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from designspace.support.text import counted, duration, from_cell, is_printable,
     ],
 )
 def test_quantities_have_three_digits(value, text):
-    assert quantity(value) == text
+    assert prefixed(value) == text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from designspace.analysis.preconditions.precondition import Precondition
 from designspace.analysis.results import Results
 from designspace.spaces.constraints import QUANTITIES
-from designspace.support.text import quantity
+from designspace.support.text import prefixed
 
 NAME = "same budget"
 MEDIANS_APART = 1.1
@@ -34,7 +34,7 @@ def same_budget(a: Results, b: Results) -> Precondition:
         if values[0] is None or values[1] is None or not _differ(values[0], values[1]):
             continue
         first, second = float(np.median(values[0])), float(np.median(values[1]))
-        medians[name] = quantity(first), quantity(second)
+        medians[name] = prefixed(first), prefixed(second)
         evidence[name] = first / second if second else float("inf")
     if not medians:
         return Precondition(NAME, True)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.spaces.constraints import QUANTITIES
-from designspace.support.text import quantity
+from designspace.support.text import prefixed
 
 P = 0.05
 """Significance level of the rank test of each complexity."""
@@ -49,7 +49,7 @@ def complexity_differences(
             continue
         p = float(stats.mannwhitneyu(some_values, other_values).pvalue)
         if p < P:
-            first, second = quantity(float(np.median(some_values))), quantity(float(np.median(other_values)))
+            first, second = prefixed(float(np.median(some_values))), prefixed(float(np.median(other_values)))
             medians.append(f"median {name} {first} against {second}")
             p_values[name] = p
     return ComplexityDifferences(tuple(medians), p_values)

@@ -1,0 +1,222 @@
+"""Measured costs of networks, such as latency, and the file costs.csv that keeps them beside a population."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.networks.quantities import Quantity
+from designspace.support.checks import make_plain, text, whole
+from designspace.support.csv_text import check_id, decimal_point, open_table
+from designspace.support.errors import InputError, RunError, unknown
+from designspace.support.files import write_text
+
+COSTS_FILE = "costs.csv"
+DEVICES = ("cpu", "cuda", "onnxruntime")
+"""What runs the networks: torch on CPUs, torch on a GPU, or ONNX Runtime on CPUs."""
+PRECISIONS = ("float32", "float16", "bfloat16")
+UNITS = {"latency": "ms", "energy": "mJ"}
+"""Measured quantity -> unit: the time from a batch's images to its logits, and the energy that takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a cost is measured with.
+
+    Raises:
+        InputError: a field is of another kind, or not among those allowed.
+    """
+
+    device: str = "cpu"
+    """One of `DEVICES`."""
+    batch: int = 1
+    """Number of images."""
+    precision: str = "float32"
+    """One of `PRECISIONS`."""
+    threads: int = 0
+    """Number of threads on CPUs; 0 for a GPU."""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        for what, value, allowed in (("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS)):
+            if text(what, value) not in allowed:
+                raise unknown(what, value, allowed)
+        whole("batch", self.batch, 1)
+        whole("threads", self.threads, 0)
+
+    @property
+    def label(self) -> str:
+        """The setting as the end of a column's name.
+
+        >>> Setting("cpu", 64, threads=2).label, Setting("cuda", 1, "float16").label
+        ('cpu_t2_b64', 'cuda_b1_float16')
+        """
+        threads = f"_t{self.threads}" if self.threads else ""
+        precision = f"_{self.precision}" if self.precision != "float32" else ""
+        return f"{self.device}{threads}_b{self.batch}{precision}"
+
+    def describe(self) -> str:
+        """Return the setting as words.
+
+        >>> Setting("cpu", 64, threads=2).describe()
+        'cpu, 2 threads, batch 64, float32'
+        """
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
+        return f"{self.device}{threads}, batch {self.batch}, {self.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A measured cost of one network: a line of costs.csv."""
+
+    id: str
+    """Id of the network."""
+    quantity: str
+    """A key of `UNITS`."""
+    setting: Setting
+    machine: str
+    """Name of the processor or GPU."""
+    resolution: int
+    """Side of the images, in pixels."""
+    median: float
+    """Median of the repeats, in the unit of the quantity."""
+    low: float
+    """Quarter of the repeats below it."""
+    high: float
+    """Quarter of the repeats above it."""
+    n: int
+    """Number of repeats."""
+    disturbed: bool
+    """Whether foreign load or throttling was noticed, so that the value may be too high."""
+    clock_mhz: float
+    """Clock of the processor or GPU during the measurement; NaN if it is not known."""
+    when: str
+    """Time of the measurement, UTC, as 2026-01-31T12:00:00Z."""
+    versions: str
+    """Versions of the library that ran the network and of this one."""
+
+
+def measured_quantity(quantity: str, setting: Setting) -> Quantity:
+    """Return the quantity of a cost under a setting; its name is that of its column in tables of results.
+
+    >>> measured_quantity("latency", Setting("cpu", 1, threads=2)).name
+    'latency_cpu_t2_b1'
+    """
+    label = f"{quantity}, {setting.describe()}"
+    return Quantity(f"{quantity}_{setting.label}", label, UNITS[quantity], "measured", "lower", "log")
+
+
+def write_costs(folder: Path, costs: Iterable[Cost]) -> None:
+    """Write costs.csv, whole or not at all; of equal measurements (see `same_measurement`) the last one counts.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    last = {same_measurement(cost): cost for cost in costs}
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(_HEADER)
+    for cost in last.values():
+        setting = cost.setting
+        writer.writerow(
+            [
+                *(cost.id, cost.quantity, setting.device, setting.batch, setting.precision, setting.threads),
+                *(cost.machine, cost.resolution, *(f"{value:.6g}" for value in (cost.median, cost.low, cost.high))),
+                *(cost.n, int(cost.disturbed), f"{cost.clock_mhz:.4g}", cost.when, cost.versions),
+            ]
+        )
+    write_text(folder / COSTS_FILE, table.getvalue())
+
+
+def same_measurement(cost: Cost) -> tuple[str, str, Setting, str, int]:
+    """Return what two measurements of the same network have in common if one replaces the other."""
+    return cost.id, cost.quantity, cost.setting, cost.machine, cost.resolution
+
+
+def read_costs(folder: Path) -> tuple[Cost, ...]:
+    """Read costs.csv of a folder; empty if there is none.
+
+    Raises:
+        RunError: the file cannot be read, or a line is not a cost; the error names the line.
+    """
+    path = folder / COSTS_FILE
+    if not path.exists():
+        return ()
+    costs = []
+    try:
+        file, delimiter = open_table(path)
+        with file:
+            table = csv.reader(file, delimiter=delimiter)
+            if next(table, None) != list(_HEADER):
+                raise RunError(f"{path}, line 1: the columns must be {','.join(_HEADER)}")
+            for line, row in enumerate(filter(None, table), start=2):
+                costs.append(_cost(path, line, row))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    return tuple(costs)
+
+
+_HEADER = (
+    *("id", "quantity", "device", "batch", "precision", "threads", "machine", "resolution", "median", "low", "high"),
+    *("n", "disturbed", "clock_mhz", "when", "versions"),
+)
+
+
+def _cost(path: Path, line: int, row: Sequence[str]) -> Cost:
+    """Return the cost in a line of costs.csv."""
+    if len(row) != len(_HEADER):
+        raise RunError(f"{path}, line {line}: {len(row)} fields instead of {len(_HEADER)}; it may be cut off")
+    cell = dict(zip(_HEADER, row, strict=True))
+    check_id(path, line, cell["id"])
+    if cell["quantity"] not in UNITS:
+        raise RunError(f"{path}, line {line}: {unknown('quantity', cell['quantity'], UNITS)}")
+    try:
+        setting = Setting(cell["device"], int(cell["batch"]), cell["precision"], int(cell["threads"]))
+        median, low, high, clock = (float(decimal_point(cell[name])) for name in ("median", "low", "high", "clock_mhz"))
+        n, resolution, disturbed = (int(cell[name]) for name in ("n", "resolution", "disturbed"))
+    except (InputError, ValueError) as error:
+        raise RunError(f"{path}, line {line}: {error}") from error
+    if not 0 < low <= median <= high < float("inf"):
+        raise RunError(f"{path}, line {line}: needs 0 < low <= median <= high, not {low:g}, {median:g}, {high:g}")
+    return Cost(
+        *(cell["id"], cell["quantity"], setting, cell["machine"], resolution, median, low, high, n, bool(disturbed)),
+        *(clock, cell["when"], cell["versions"]),
+    )
+
+
+def cost_columns(costs: Iterable[Cost], ids: Sequence[str]) -> dict[Quantity, NDArray[np.float64]]:
+    """Return the medians of measured costs as columns with an entry per id, NaN where nothing was measured.
+
+    There is a column per quantity and setting. Where several machines measured one of these, or images of several
+    sizes, each has a column of its own, whose name ends with the machine or the size.
+    """
+    groups: dict[tuple[str, Setting], dict[tuple[str, int], dict[str, float]]] = {}
+    for cost in costs:
+        machines = groups.setdefault((cost.quantity, cost.setting), {})
+        machines.setdefault((cost.machine, cost.resolution), {})[cost.id] = cost.median
+    columns = {}
+    for (name, setting), machines in groups.items():
+        for (machine, resolution), medians in machines.items():
+            values = np.array([medians.get(id_, np.nan) for id_ in ids], np.float64)
+            if not np.isfinite(values).any():
+                continue
+            quantity = measured_quantity(name, setting)
+            names, sizes = {machine for machine, _ in machines}, {size for _, size in machines}
+            if len(names) > 1:
+                quantity = _more(quantity, re.sub(r"\W+", "_", machine).strip("_").lower(), machine)
+            if len(sizes) > 1:
+                quantity = _more(quantity, f"{resolution}px", f"{resolution} pixels")
+            columns[quantity] = values
+    return columns
+
+
+def _more(quantity: Quantity, suffix: str, words: str) -> Quantity:
+    """Return a quantity with a longer name and label."""
+    return replace(quantity, name=f"{quantity.name}_{suffix}", label=f"{quantity.label}, {words}")
