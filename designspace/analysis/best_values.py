@@ -15,19 +15,19 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.metrics import Column, Metric, counted_errors, metric, metrics_of, values
+from designspace.analysis.quantities import Column, counted_errors, quantity, values, varying_quantities
 from designspace.analysis.results import ErrorColumn, Results
+from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
-from designspace.trials.metric import TOP1_ERROR
-from designspace.trials.metric import Metric as ErrorMetric
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True, slots=True)
 class BestValue:
-    """The likely range of the best value of one metric."""
+    """The likely range of the best value of one quantity."""
 
-    metric: Metric
+    quantity: Quantity
     low: float
     """Lower end of the interval that contains the best network's value in 1 - ``level`` of the resamples."""
     median: float
@@ -36,7 +36,7 @@ class BestValue:
     best: float
     """Value of the network with the least error."""
     n: int
-    """Number of finished networks that have the metric."""
+    """Number of finished networks that have the quantity."""
     draws: int
     """Number of networks in each resample."""
     level: float
@@ -45,19 +45,19 @@ class BestValue:
         """Return one row."""
         numbers = {"low": self.low, "median": self.median, "high": self.high, "best": self.best}
         return pd.DataFrame(
-            [{"metric": self.metric.name, **numbers, "n": self.n, "draws": self.draws, "level": self.level}]
+            [{"quantity": self.quantity.name, **numbers, "n": self.n, "draws": self.draws, "level": self.level}]
         )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BestValues(Outlined):
-    """The best values of several metrics of one population, in the requested order."""
+    """The best values of several quantities of one population, in the requested order."""
 
     name: str
     values: tuple[BestValue, ...]
 
     def __len__(self) -> int:
-        """Return the number of metrics."""
+        """Return the number of quantities."""
         return len(self.values)
 
     def __iter__(self) -> Iterator[BestValue]:
@@ -65,7 +65,7 @@ class BestValues(Outlined):
         return iter(self.values)
 
     def table(self) -> pd.DataFrame:
-        """Return one row per metric."""
+        """Return one row per quantity."""
         rows = [value.table() for value in self.values]
         table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
         table.insert(0, "run", self.name)
@@ -74,10 +74,10 @@ class BestValues(Outlined):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scatter(Outlined):
-    """The error and one metric of each network, with the best value of the metric."""
+    """The error and one quantity of each network, with the best value of the quantity."""
 
     name: str
-    metric: Metric
+    quantity: Quantity
     values: Column
     errors: Column
     """Percent; failed trials have the error of chance."""
@@ -85,7 +85,7 @@ class Scatter(Outlined):
     trials: tuple[str, ...]
     best_value: BestValue | None
     """None if no network counts."""
-    error_metric: ErrorMetric = TOP1_ERROR
+    metric: Metric = TOP1_ERROR
     """What the errors are values of, which are negated if higher ones are better."""
 
     def table(self) -> pd.DataFrame:
@@ -93,10 +93,10 @@ class Scatter(Outlined):
         table = pd.DataFrame(
             {
                 "run": self.name,
-                "metric": self.metric.name,
+                "quantity": self.quantity.name,
                 "trial": self.trials,
                 "value": self.values,
-                "error": self.error_metric.oriented(self.errors),
+                "error": self.metric.oriented(self.errors),
                 "failed": self.failed,
             }
         )
@@ -107,82 +107,82 @@ class Scatter(Outlined):
 
 def best_value(
     results: Results,
-    name: str | Metric,
+    name: str | Quantity,
     share: float = 0.25,
     level: float = 0.05,
     *,
     column: ErrorColumn = "final_error",
 ) -> BestValue:
-    """Return the best value of a metric by the empirical bootstrap, with its interval and median.
+    """Return the best value of a quantity by the empirical bootstrap, with its interval and median.
 
     Args:
-        results: a population; networks without the metric (the width of a missing stage) do not count.
-        name: the metric.
+        results: a population; networks without the quantity (the width of a missing stage) do not count.
+        name: the quantity.
         share: the fraction of the networks in each resample, drawn with replacement.
         level: the interval contains 1 - ``level`` of the resamples, with ``level`` / 2 on either side.
         column: the error that decides which network is best.
 
     Raises:
-        InputError: the metric is unknown, no network counts, or ``share`` or ``level`` is out of range.
+        InputError: the quantity is unknown, no network counts, or ``share`` or ``level`` is out of range.
     """
     points = scatter(results, name, share, level, column=column)
     if points.best_value is None:
         raise InputError(
-            f"{results.name}: no finished network has a value of {points.metric.name} ({results.counts.sentence()})"
+            f"{results.name}: no finished network has a value of {points.quantity.name} ({results.counts.sentence()})"
         )
     return points.best_value
 
 
 def best_values(
     results: Results,
-    names: Iterable[str | Metric] | None = None,
+    names: Iterable[str | Quantity] | None = None,
     share: float = 0.25,
     level: float = 0.05,
     *,
     column: ErrorColumn = "final_error",
 ) -> BestValues:
-    """Return `best_value` for several metrics, by default for all that vary in the population.
+    """Return `best_value` for several quantities, by default for all that vary in the population.
 
     Raises:
         InputError: as `best_value`.
     """
-    chosen = metrics_of(results) if names is None else tuple(names)
-    best = (best_value(results, metric_name, share, level, column=column) for metric_name in chosen)
+    chosen = varying_quantities(results) if names is None else tuple(names)
+    best = (best_value(results, quantity_name, share, level, column=column) for quantity_name in chosen)
     return BestValues(results.name, tuple(best))
 
 
 def scatter(
     results: Results,
-    name: str | Metric,
+    name: str | Quantity,
     share: float = 0.25,
     level: float = 0.05,
     *,
     column: ErrorColumn = "final_error",
 ) -> Scatter:
-    """Return errors and a metric, with its best value (figures 2 and 5 of "Designing Network Design Spaces").
+    """Return errors and a quantity, with its best value (figures 2 and 5 of "Designing Network Design Spaces").
 
     Raises:
-        InputError: the metric is unknown, or ``share`` or ``level`` is out of range.
+        InputError: the quantity is unknown, or ``share`` or ``level`` is out of range.
     """
     rows, errors = counted_errors(results, column)
-    metric_values = values(results, name)[rows]
-    is_known = np.isfinite(metric_values)
+    quantity_values = values(results, name)[rows]
+    is_known = np.isfinite(quantity_values)
     table = results.table.iloc[rows[is_known]]
     best = (
-        best_of(metric_values[is_known], errors[is_known], metric(name, results), share, level)
+        best_of(quantity_values[is_known], errors[is_known], quantity(name, results), share, level)
         if is_known.any()
         else None
     )
     failed = (table["status"] == "failed").to_numpy(bool)
     trials = tuple(table["trial"])
-    columns = metric_values[is_known], errors[is_known]
-    return Scatter(results.name, metric(name, results), *columns, failed, trials, best, results.metric)
+    columns = quantity_values[is_known], errors[is_known]
+    return Scatter(results.name, quantity(name, results), *columns, failed, trials, best, results.metric)
 
 
 def best_of(
-    column: ArrayLike, errors: ArrayLike, name: str | Metric, share: float = 0.25, level: float = 0.05
+    column: ArrayLike, errors: ArrayLike, name: str | Quantity, share: float = 0.25, level: float = 0.05
 ) -> BestValue:
-    """Return the best value from arrays: the values of a metric and the errors of the same networks.
+    """Return the best value from arrays: the values of a quantity and the errors of the same networks.
 
     Raises:
         InputError: there is no network, a number is not finite, or ``share`` or ``level`` is out of range.
@@ -197,7 +197,7 @@ def best_of(
     weights = chance_to_be_best(checked_errors, draws)
     low, median, high = weighted_quantiles(checked, weights, [level / 2, 0.5, 1 - level / 2])
     best = float(checked[np.argmin(checked_errors)])
-    return BestValue(metric(name), float(low), float(median), float(high), best, checked.size, draws, level)
+    return BestValue(quantity(name), float(low), float(median), float(high), best, checked.size, draws, level)
 
 
 def chance_to_be_best(errors: NDArray[np.float64], draws: int) -> NDArray[np.float64]:

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.metrics import Metric, counted_errors, metric, parameters_of, values
+from designspace.analysis.quantities import counted_errors, parameters_of, quantity, values
 from designspace.analysis.results import ErrorColumn, Results
+from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
-from designspace.trials.metric import TOP1_ERROR
-from designspace.trials.metric import Metric as ErrorMetric
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestRegressor
@@ -45,7 +45,7 @@ _MAX_PAIRED = 4
 class ParameterImportance:
     """Importance of one parameter."""
 
-    metric: Metric
+    quantity: Quantity
     importance: float
     """Decrease of R^2 on held-out networks if this parameter is shuffled among them; about 0 if it does not matter.
 
@@ -64,8 +64,8 @@ class ParameterImportance:
 class PairShare:
     """Joint effect of two parameters beyond the effects of each alone."""
 
-    first: Metric
-    second: Metric
+    first: Quantity
+    second: Quantity
     share: float
     """Fraction of the variance of the forest's predictions."""
 
@@ -93,7 +93,7 @@ class Importances(Outlined):
     """The most important first."""
     pairs: tuple[PairShare, ...]
     """Pairs of the most important parameters, the greatest share first."""
-    metric: ErrorMetric = TOP1_ERROR
+    metric: Metric = TOP1_ERROR
     """What the errors are values of."""
 
     @property
@@ -117,7 +117,7 @@ class Importances(Outlined):
             )
         first = self.parameters[0]
         effect = f"R^2 falls by {first.importance:.2f} +- {first.deviation:.2f} if it is shuffled"
-        return f"{self.name}: for {what} {first.metric.name} matters most ({effect}; {accuracy})."
+        return f"{self.name}: for {what} {first.quantity.name} matters most ({effect}; {accuracy})."
 
     def table(self) -> pd.DataFrame:
         """Return one row per parameter, then one per pair (with a share only)."""
@@ -125,7 +125,11 @@ class Importances(Outlined):
         tail = {"r_squared": self.r_squared, "r_squared_deviation": self.r_squared_deviation, "n": self.n}
         rows = [
             head
-            | {"parameter": parameter.metric.name, "importance": parameter.importance, "deviation": parameter.deviation}
+            | {
+                "parameter": parameter.quantity.name,
+                "importance": parameter.importance,
+                "deviation": parameter.deviation,
+            }
             | {"share": parameter.share}
             | tail
             for parameter in self.parameters
@@ -142,7 +146,7 @@ class Importances(Outlined):
 
 def importance(
     results: Results,
-    names: Iterable[str | Metric] | None = None,
+    names: Iterable[str | Quantity] | None = None,
     *,
     repeats: int = 3,
     seed: int = 0,
@@ -167,28 +171,29 @@ def importance(
         column: the error that counts.
 
     Raises:
-        InputError: there are fewer than 10 finished trials, all errors or parameters are equal, or a metric is unknown.
+        InputError: there are fewer than 10 finished trials, all errors or parameters are equal, or a quantity is
+            unknown.
     """
     if repeats < 2:
         raise InputError(f"repeats must be at least 2, to compute a deviation, not {repeats}")
-    metrics = parameters_of(results) if names is None else tuple(metric(name, results) for name in names)
+    quantities = parameters_of(results) if names is None else tuple(quantity(name, results) for name in names)
     rows, errors = counted_errors(results, column)
-    _check(results, metrics, errors)
+    _check(results, quantities, errors)
     if ranks:
         from scipy.stats import rankdata
 
         errors = rankdata(errors)
-    inputs = np.nan_to_num(np.column_stack([values(results, parameter)[rows] for parameter in metrics]), nan=-1.0)
+    inputs = np.nan_to_num(np.column_stack([values(results, parameter)[rows] for parameter in quantities]), nan=-1.0)
     repetitions = [_repeat(inputs, errors, stream) for stream in np.random.SeedSequence(seed).spawn(repeats)]
     drops = np.array([drop for _, drop in repetitions])  # (repeats, parameters)
     alone, together = _shares(inputs, errors, drops.mean(axis=0), seed)
     scores = np.array([score for score, _ in repetitions])
     parameters = [
         ParameterImportance(parameter, float(drops[:, index].mean()), float(drops[:, index].std(ddof=1)), alone[index])
-        for index, parameter in enumerate(metrics)
+        for index, parameter in enumerate(quantities)
     ]
-    parameters.sort(key=lambda result: (-result.importance, result.metric.name))
-    pairs = [PairShare(metrics[first], metrics[second], share) for (first, second), share in together.items()]
+    parameters.sort(key=lambda result: (-result.importance, result.quantity.name))
+    pairs = [PairShare(quantities[first], quantities[second], share) for (first, second), share in together.items()]
     pairs.sort(key=lambda pair: (-pair.share, pair.first.name, pair.second.name))
     failed = int((results.table["status"].iloc[rows] == "failed").sum())
     r_squared, deviation = float(scores.mean()), float(scores.std(ddof=1))
@@ -198,13 +203,13 @@ def importance(
     )
 
 
-def _check(results: Results, metrics: Sequence[Metric], errors: NDArray[np.float64]) -> None:
+def _check(results: Results, quantities: Sequence[Quantity], errors: NDArray[np.float64]) -> None:
     """Raise an InputError if there is nothing to explain, or nothing to explain it with."""
     if errors.size < MIN_NETWORKS:
         raise InputError(
             f"{results.name}: importance needs {MIN_NETWORKS} finished trials ({results.counts.sentence()})"
         )
-    if not metrics:
+    if not quantities:
         raise InputError(f"{results.name}: all networks have the same parameters, so none can be important")
     if np.ptp(errors) == 0:
         raise InputError(

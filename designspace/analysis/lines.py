@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.best_values import weighted_quantiles
-from designspace.analysis.metrics import counted_errors, stage_columns
 from designspace.analysis.paired import spearman
+from designspace.analysis.quantities import counted_errors, stage_columns
 from designspace.analysis.results import Results
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.support.display import Outlined

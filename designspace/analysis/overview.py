@@ -29,13 +29,13 @@ from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import plain, short
 from designspace.analysis.importance import importance
 from designspace.analysis.matched import Matched, edfs_at_equal_complexity
-from designspace.analysis.metrics import metrics_of, plane
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.designing import complexity_of_networks
 from designspace.analysis.papers.panels import all_results, hide_unused_axes
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import same_training
+from designspace.analysis.quantities import plane, varying_quantities
 from designspace.analysis.results import Results
 from designspace.analysis.search import doubling_sizes, search_curve
 from designspace.analysis.tradeoffs import pareto
@@ -85,9 +85,9 @@ def figures_of(
     if every and costed:
         drawings.append(complexity_of_networks(costed))
     for number, population in enumerate(finished if every else (), start=1):
-        if {"d", "w_mean", "flops", "activations"} <= {metric.name for metric in metrics_of(population)}:
+        if {"d", "w_mean", "flops", "activations"} <= {quantity.name for quantity in varying_quantities(population)}:
             drawings.append(renamed(maps_figure(population), f"maps_{number}"))
-        if metrics_of(population):
+        if varying_quantities(population):
             drawings.append(renamed(parameters_figure(population), f"parameters_{number}"))
         with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
             drawings.append(renamed(importance_figure(population, seed=seed), f"importance_{number}"))
@@ -218,16 +218,16 @@ def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, l
 
 def parameters_figure(results: Results, *, columns: int = 4) -> Drawing:
     """Draw error against every parameter and complexity that varies in a population, with the best values."""
-    metrics = metrics_of(results)
-    if not metrics:
+    quantities = varying_quantities(results)
+    if not quantities:
         raise InputError(f"{results.name}: no parameter varies")
-    figure, grid = new_grid(-(-len(metrics) // columns), min(columns, len(metrics)), width=3.0, height=2.6)
+    figure, grid = new_grid(-(-len(quantities) // columns), min(columns, len(quantities)), width=3.0, height=2.6)
     numbers = []
-    for ax, metric in zip(grid.flat, metrics, strict=False):
-        points = scatter(results, metric)
+    for ax, quantity in zip(grid.flat, quantities, strict=False):
+        points = scatter(results, quantity)
         draw_scatter(ax, points)
-        numbers.append(points.table().assign(metric=metric.name))
-    hide_unused_axes(grid, len(metrics))
+        numbers.append(points.table().assign(quantity=quantity.name))
+    hide_unused_axes(grid, len(quantities))
     caption = (
         f"{results.metric.title} of {results.name} against each parameter and complexity. Dashed: median best value; "
         "shaded: its 95% interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."

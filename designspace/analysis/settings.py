@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from designspace.analysis.best_values import best_value
 from designspace.analysis.edf import check_level
-from designspace.analysis.metrics import METRICS
 from designspace.analysis.preconditions.repeats import by_network
+from designspace.analysis.quantities import NAMED_QUANTITIES
 from designspace.analysis.reruns import Interval, Reruns, reruns
 from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
@@ -145,7 +145,7 @@ def setting_sentences(results: Results, level: float = 0.05) -> tuple[str, ...]:
     means = by_network(results)
     sentences = []
     for name, axis in results.drawn.items():
-        if name in METRICS and axis.is_number and np.isfinite(means.table[name][means.counted()]).any():
+        if name in NAMED_QUANTITIES and axis.is_number and np.isfinite(means.table[name][means.counted()]).any():
             best = best_value(means, name, level=level)
             sentences.append(
                 f"the best networks have {name} {best.median:.3g} ({best.low:.3g} to {best.high:.3g}, empirical "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from designspace.analysis.best_values import best_values
 from designspace.analysis.comparison import Comparison
-from designspace.analysis.metrics import short_number
+from designspace.analysis.quantities import short_number
 from designspace.analysis.results import Counts, Results
 from designspace.support.display import Outlined
 from designspace.support.text import counted, duration, prefixed
@@ -160,7 +160,7 @@ def best_table(results: Results, count: int = BEST) -> Table:
 def best_values_table(results: Results) -> Table:
     """Return the parameters and complexities of the best networks of one run (empirical bootstrap)."""
     rows = tuple(
-        (value.metric.axis_label, *map(short_number, (value.best, value.median, value.low, value.high)))
+        (value.quantity.axis_label, *map(short_number, (value.best, value.median, value.low, value.high)))
         for value in best_values(results)
     )
     header = ("parameter", "best network", "median", "from", "to")

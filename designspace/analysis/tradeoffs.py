@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.metrics import Column, Metric, metric, short_number, values
+from designspace.analysis.quantities import Column, quantity, short_number, values
 from designspace.analysis.results import Results
+from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, unknown
-from designspace.trials.metric import TOP1_ERROR
-from designspace.trials.metric import Metric as ErrorMetric
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 Form = Literal["sqrt", "linear", "affine", "sqrt+linear"]
 _TERMS: dict[str, tuple[str, ...]] = {
@@ -33,7 +33,7 @@ class Pareto(Outlined):
     """Errors and one complexity of the done networks, and which of them are on the Pareto front."""
 
     name: str
-    metric: Metric
+    quantity: Quantity
     values: Column
     """The complexity. All arrays have shape (done networks,)."""
     errors: Column
@@ -42,7 +42,7 @@ class Pareto(Outlined):
     trials: tuple[str, ...]
     failed: int
     """Number of failed trials. They have no error of their own, so they are never on the front."""
-    error_metric: ErrorMetric = TOP1_ERROR
+    metric: Metric = TOP1_ERROR
     """What the errors are values of, which are negated if higher ones are better."""
 
     @property
@@ -54,8 +54,8 @@ class Pareto(Outlined):
 
     def table(self) -> pd.DataFrame:
         """Return one row per network."""
-        errors = self.error_metric.oriented(self.errors)
-        columns = {"run": self.name, "trial": self.trials, self.metric.name: self.values, "error": errors}
+        errors = self.metric.oriented(self.errors)
+        columns = {"run": self.name, "trial": self.trials, self.quantity.name: self.values, "error": errors}
         return pd.DataFrame(columns | {"on_front": self.on_front})
 
 
@@ -67,8 +67,8 @@ class CostFit(Outlined):
     """Names of the populations."""
     device: str
     """Where the cost was measured, or "" if it is not a measurement."""
-    complexity: Metric
-    cost: Metric
+    complexity: Quantity
+    cost: Quantity
     x: Column
     """The complexity. Shape (networks,)."""
     y: Column
@@ -110,11 +110,11 @@ class CostFit(Outlined):
         return pd.DataFrame(columns | numbers).assign(r=self.r, low=self.low, high=self.high, level=self.level)
 
 
-def pareto(results: Results, name: str | Metric = "flops") -> Pareto:
+def pareto(results: Results, name: str | Quantity = "flops") -> Pareto:
     """Return the Pareto front of error and a complexity, over the done networks.
 
     Raises:
-        InputError: the metric is unknown.
+        InputError: the quantity is unknown.
     """
     is_done = (results.table["status"] == "done").to_numpy(bool)
     column = values(results, name)
@@ -124,7 +124,7 @@ def pareto(results: Results, name: str | Metric = "flops") -> Pareto:
     front = pareto_front(column[is_done], errors)
     trials = tuple(table["trial"])
     failed = results.counts.failed
-    return Pareto(results.name, metric(name, results), column[is_done], errors, front, trials, failed, results.metric)
+    return Pareto(results.name, quantity(name, results), column[is_done], errors, front, trials, failed, results.metric)
 
 
 def pareto_front(costs: ArrayLike, errors: ArrayLike) -> NDArray[np.bool_]:
@@ -158,8 +158,8 @@ def devices(populations: Results | Sequence[Results]) -> tuple[str, ...]:
 
 def cost_fit(
     populations: Results | Sequence[Results],
-    complexity: str | Metric = "flops",
-    cost: str | Metric = "train_s",
+    complexity: str | Quantity = "flops",
+    cost: str | Quantity = "train_s",
     *,
     device: str | None = None,
     form: Form | None = None,
@@ -181,23 +181,23 @@ def cost_fit(
 
     Raises:
         InputError: there are several devices or numbers of epochs, whose costs are not comparable; there are fewer
-            networks than coefficients; or a device, form or metric is unknown.
+            networks than coefficients; or a device, form or quantity is unknown.
     """
     check_level(level)
     runs = [populations] if isinstance(populations, Results) else list(populations)
-    x_metric, y_metric = (metric(name, runs[0] if runs else None) for name in (complexity, cost))
-    is_measured = y_metric.kind == "cost"
+    x_quantity, y_quantity = (quantity(name, runs[0] if runs else None) for name in (complexity, cost))
+    is_measured = y_quantity.source == "measured"
     names = ", ".join(run.name for run in runs)
     if is_measured:
         device = _one_device(names, devices(runs), device)
-        _check_epochs(names, runs, device, y_metric)
-    points = _Points.of(runs, device if is_measured else None, x_metric, y_metric)
+        _check_epochs(names, runs, device, y_quantity)
+    points = _Points.of(runs, device if is_measured else None, x_quantity, y_quantity)
     x, y = points.x, points.y
-    form = form or _usual_form(x_metric, y_metric)
+    form = form or _usual_form(x_quantity, y_quantity)
     if form not in _TERMS:
         raise unknown("form of a fit", form, _TERMS)
     if x.size < len(_TERMS[form]):
-        raise InputError(f"{names}: {x.size} done networks are too few to fit {y_metric.name} by {form}")
+        raise InputError(f"{names}: {x.size} done networks are too few to fit {y_quantity.name} by {form}")
     coefficients = np.linalg.lstsq(_design(form, x), y, rcond=None)[0]
     line_x = np.linspace(x.min(), x.max(), 50)
     fitted = _predict(form, coefficients, x)
@@ -208,15 +208,15 @@ def cost_fit(
     line_y = _predict(form, coefficients, line_x)
     fit_device = device or "" if is_measured else ""
     return CostFit(
-        names, fit_device, x_metric, y_metric, x, y, points.trials, r, low, high, level, form,
+        names, fit_device, x_quantity, y_quantity, x, y, points.trials, r, low, high, level, form,
         fitted_coefficients, r_squared, line_x, line_y,
     )  # fmt: skip
 
 
 def cost_fits(
     populations: Results | Sequence[Results],
-    complexity: str | Metric = "flops",
-    cost: str | Metric = "train_s",
+    complexity: str | Quantity = "flops",
+    cost: str | Quantity = "train_s",
     *,
     form: Form | None = None,
     level: float = 0.05,
@@ -226,7 +226,7 @@ def cost_fits(
     Raises:
         InputError: as `cost_fit`.
     """
-    chosen: Sequence[str | None] = devices(populations) if metric(cost).kind == "cost" else [None]
+    chosen: Sequence[str | None] = devices(populations) if quantity(cost).source == "measured" else [None]
     return tuple(cost_fit(populations, complexity, cost, device=device, form=form, level=level) for device in chosen)
 
 
@@ -252,12 +252,12 @@ class _Points:
     trials: tuple[str, ...]
 
     @staticmethod
-    def of(runs: Sequence[Results], device: str | None, x_metric: Metric, y_metric: Metric) -> _Points:
+    def of(runs: Sequence[Results], device: str | None, x_quantity: Quantity, y_quantity: Quantity) -> _Points:
         """Return the points of all networks of some runs, on one device if ``device`` is not None."""
         chosen = [_done(run, device) for run in runs]
         x, y = (
             np.concatenate([np.empty(0), *(values(run, axis)[rows] for run, rows in zip(runs, chosen, strict=True))])
-            for axis in (x_metric, y_metric)
+            for axis in (x_quantity, y_quantity)
         )
         trials = np.array([trial for run, rows in zip(runs, chosen, strict=True) for trial in run.table["trial"][rows]])
         is_known = np.isfinite(x) & np.isfinite(y)
@@ -280,7 +280,7 @@ def _one_device(names: str, available: Sequence[str], device: str | None) -> str
     return available[0]
 
 
-def _check_epochs(names: str, runs: Sequence[Results], device: str | None, cost: Metric) -> None:
+def _check_epochs(names: str, runs: Sequence[Results], device: str | None, cost: Quantity) -> None:
     """Raise an InputError if training times are of different numbers of epochs."""
     epochs = sorted({int(number) for run in runs for number in run.table["epochs"][_done(run, device)]})
     if cost.name == "train_s" and len(epochs) > 1:
@@ -293,7 +293,7 @@ def _done(results: Results, device: str | None) -> NDArray[np.bool_]:
     return done if device is None else done & (results.table["device"] == device).to_numpy(bool)
 
 
-def _usual_form(complexity: Metric, cost: Metric) -> Form:
+def _usual_form(complexity: Quantity, cost: Quantity) -> Form:
     """Return the form that the paper fits."""
     if complexity.name != "flops" or cost.name == "params":
         return "affine"

@@ -10,17 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.best_values import best_of
-from designspace.analysis.metrics import (
-    Column,
-    Metric,
-    available,
-    counted_errors,
-    metric,
-    parameters_of,
-    values,
-)
 from designspace.analysis.populations import Populations
+from designspace.analysis.quantities import Column, available, counted_errors, parameters_of, quantity, values
 from designspace.analysis.results import Results
+from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 
@@ -29,15 +22,15 @@ from designspace.support.errors import InputError
 class Trend(Outlined):
     """The values of one parameter in several populations (figure 11 of "Designing Network Design Spaces")."""
 
-    metric: Metric
+    quantity: Quantity
     names: tuple[str, ...]
     """The populations, in the order of ``x``."""
     x: NDArray[np.float64]
-    """Median of ``x_metric`` over the finished networks of each population, or its index if ``x_metric`` is None.
+    """Median of ``x_quantity`` over the finished networks of each population, or its index if ``x_quantity`` is None.
 
     All arrays have shape (populations,).
     """
-    x_metric: Metric | None
+    x_quantity: Quantity | None
     least: NDArray[np.float64]
     """Least value of the finished networks of each population."""
     low: NDArray[np.float64]
@@ -53,15 +46,15 @@ class Trend(Outlined):
 
     def table(self) -> pd.DataFrame:
         """Return one row per population."""
-        columns = {"run": self.names, "metric": self.metric.name, "x": self.x, "least": self.least, "low": self.low}
+        columns = {"run": self.names, "quantity": self.quantity.name, "x": self.x, "least": self.least, "low": self.low}
         others = {"median": self.median, "high": self.high, "greatest": self.greatest, "best": self.best, "n": self.n}
         return pd.DataFrame(columns | others)
 
 
 def trend(
     populations: Sequence[Results],
-    name: str | Metric,
-    x: str | Metric | None = "flops",
+    name: str | Quantity,
+    x: str | Quantity | None = "flops",
     share: float = 0.25,
     level: float = 0.05,
 ) -> Trend:
@@ -70,13 +63,13 @@ def trend(
     Args:
         populations: the populations; those without a finished network that has the parameter are left out.
         name: the parameter.
-        x: the metric whose median is the position of a population (for flop regimes); None keeps the order (for
+        x: the quantity whose median is the position of a population (for flop regimes); None keeps the order (for
             chains).
         share: fraction of the networks in each resample, see `best_value`.
         level: one minus the fraction of the resamples in the interval.
 
     Raises:
-        InputError: two populations have the same name, none has a finished network with the parameter, or a metric is
+        InputError: two populations have the same name, none has a finished network with the parameter, or a quantity is
             unknown.
     """
     names = [results.name for results in Populations.of(populations)]
@@ -89,7 +82,7 @@ def trend(
             continue
         column, errors, indices = column[has_parameter], errors[has_parameter], indices[has_parameter]
         position = float(len(rows)) if x is None else float(np.nanmedian(values(results, x)[indices]))
-        good = best_of(column, errors, metric(name, results), share, level)
+        good = best_of(column, errors, quantity(name, results), share, level)
         ends = [column.min(), good.low, good.median, good.high, column.max(), good.best, good.n]
         rows.append((results.name, position, ends))
     if not rows:
@@ -98,15 +91,15 @@ def trend(
     rows.sort(key=lambda row: row[1])  # stable, so populations of equal x keep their order
     table = np.array([numbers for _, _, numbers in rows], np.float64)
     positions = np.array([position for _, position, _ in rows])
-    x_metric = None if x is None else metric(x, populations[0])
+    x_quantity = None if x is None else quantity(x, populations[0])
     least, low, median, high, greatest, best, n = table.T
     sorted_names = tuple(name for name, _, _ in rows)
     counts = n.astype(np.int64)
     return Trend(
-        metric(name, populations[0]),
+        quantity(name, populations[0]),
         sorted_names,
         positions,
-        x_metric,
+        x_quantity,
         least,
         low,
         median,
@@ -119,8 +112,8 @@ def trend(
 
 def trends(
     populations: Sequence[Results],
-    names: Iterable[str | Metric] | None = None,
-    x: str | Metric | None = "flops",
+    names: Iterable[str | Quantity] | None = None,
+    x: str | Quantity | None = "flops",
     share: float = 0.25,
     level: float = 0.05,
 ) -> tuple[Trend, ...]:
@@ -133,7 +126,7 @@ def trends(
     return tuple(trend(populations, name, x, share, level) for name in chosen)
 
 
-def common_parameters(populations: Sequence[Results]) -> tuple[Metric, ...]:
+def common_parameters(populations: Sequence[Results]) -> tuple[Quantity, ...]:
     """Return the parameters that vary in at least one population and that all populations have."""
     if not populations:
         return ()
@@ -143,11 +136,11 @@ def common_parameters(populations: Sequence[Results]) -> tuple[Metric, ...]:
         for results in populations
     ]
     return tuple(
-        metric(name, populations[0]) for name in owned[0] if name in varying and all(name in names for names in owned)
+        quantity(name, populations[0]) for name in owned[0] if name in varying and all(name in names for names in owned)
     )
 
 
-def _has_all(results: Results, parameter: Metric) -> bool:
-    """Return whether all networks have a metric; they have ``b`` and ``g`` only if their stages share them."""
+def _has_all(results: Results, parameter: Quantity) -> bool:
+    """Return whether all networks have a quantity; they have ``b`` and ``g`` only if their stages share them."""
     column: Column = values(results, parameter)
     return parameter.name not in ("b", "g") or bool(np.isfinite(column).all())

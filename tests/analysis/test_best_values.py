@@ -97,10 +97,10 @@ def test_best_values_of_500_networks_are_deterministic():
     results = with_depths(rng.integers(1, 16, 500), rng.normal(49, 5, 500))
     first, second = best_values(results), best_values(results)
     pd.testing.assert_frame_equal(first.table(), second.table())
-    assert [best.metric.name for best in first] == ["d", "w_mean", "d1", "flops"]
+    assert [best.quantity.name for best in first] == ["d", "w_mean", "d1", "flops"]
     assert first.table()["draws"].tolist() == [125] * 4
     assert len(first) == 4
-    assert first.values[2].metric.name == "d1"
+    assert first.values[2].quantity.name == "d1"
 
 
 def test_failed_trials_are_the_worst_or_left_out():

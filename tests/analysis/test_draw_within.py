@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from populations import make_results
 from test_curves import with_histories
-from test_metrics import quickstart, results_of
+from test_quantities import quickstart, results_of
 
 from designspace.analysis.best_values import scatter
 from designspace.analysis.curves import epoch_ranks, learning_curves
@@ -20,8 +20,8 @@ from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.importance import importance
 from designspace.analysis.lines import fit_population, mean_line
-from designspace.analysis.metrics import plane
 from designspace.analysis.networks import best_and_worst
+from designspace.analysis.quantities import plane
 from designspace.analysis.results import Results
 from designspace.analysis.search import search_curve
 from designspace.analysis.tradeoffs import cost_fit, pareto
@@ -79,7 +79,7 @@ def test_a_scatter_shows_the_best_value(axes):
         ("flops", [1e6, 2e6, 9e6], "log"),
     ],
 )
-def test_axes_are_logarithmic_if_metric_and_values_allow(axes, name, column, scale):
+def test_axes_are_logarithmic_if_quantity_and_values_allow(axes, name, column, scale):
     draw_scatter(axes, scatter(results_of({name: column}), name))
     assert axes.get_xscale() == scale
 
@@ -216,7 +216,7 @@ def test_importances_are_bars_with_the_first_on_top(axes):
         parameter.importance for parameter in importances.parameters[:4]
     ]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [
-        parameter.metric.name for parameter in importances.parameters[:4]
+        parameter.quantity.name for parameter in importances.parameters[:4]
     ]
     assert axes.yaxis_inverted()
     assert lines_at(axes, "D")[0].tolist() == [parameter.share for parameter in importances.parameters[:4]]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from populations import make_results, make_table
-from test_metrics import quickstart
+from test_quantities import quickstart
 
 from designspace.analysis.importance import importance
 from designspace.analysis.results import Results
@@ -24,7 +24,7 @@ def population(error, n=120, seed=0, **others):
 
 
 def names(result):
-    return [parameter.metric.name for parameter in result.parameters]
+    return [parameter.quantity.name for parameter in result.parameters]
 
 
 def led_by_w4(n=120, **others):
@@ -38,7 +38,7 @@ def decided_by_w4():
 
 def test_a_single_decisive_parameter_has_all_the_importance(decided_by_w4):
     first, *others = decided_by_w4.parameters
-    assert first.metric.name == "w4"
+    assert first.quantity.name == "w4"
     assert first.importance > 1  # a shuffled w4 makes predictions worse than the mean
     assert first.share > 0.9
     assert max(abs(parameter.importance) for parameter in others) < 0.05

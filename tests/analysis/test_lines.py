@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import GOLDEN, make_results, make_table
-from test_metrics import quickstart
+from test_quantities import quickstart
 
 from designspace.analysis.lines import (
     W_M,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from populations import make_results
-from test_metrics import quickstart, results_of
+from test_quantities import quickstart, results_of
 
 from designspace.analysis.networks import best_and_worst, staircase
 from designspace.support.errors import InputError

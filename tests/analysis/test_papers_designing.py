@@ -54,7 +54,7 @@ def half_done(results):
 def drawings(a, e, regnet):
     """Yield every figure of three populations."""
     yield designing.overview(a)
-    yield designing.shared_parameters({"A and E": [a, e]}, trend_of=a, metric="w4")
+    yield designing.shared_parameters({"A and E": [a, e]}, trend_of=a, quantity="w4")
     yield designing.good_and_bad(e)
     yield designing.orders({"depths": [a, e], "all": [a, e, regnet]})
     yield designing.line_fits(e, [a, e], count=5)
@@ -133,7 +133,7 @@ def test_invalid_input_of_figures_is_refused(runs):
         overview.effects_figure(runs, ())
     with pytest.raises(InputError, match="no done trial has known epochs"):
         overview.curves_figure([Results("none", runs[0].table, 90.0)])
-    with pytest.raises(InputError, match="unknown metric"):
+    with pytest.raises(InputError, match="unknown quantity"):
         designing.overview(runs[0], ["colour"])
     with pytest.raises(InputError, match="no results to draw"):
         designing.best_models([])

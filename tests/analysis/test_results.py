@@ -235,7 +235,7 @@ def test_results_can_be_made_from_plain_errors(tmp_path):
     known = {name: table[name] for name in ("depth", "w_0", "w_a", "w_m", "lr")}
     real = Results.from_errors("RegNetX-400MF", table["top1_error"], 1000, known)
     assert (real.counts, real.chance_error) == (Counts(32, 0, 0, 0), 99.9)
-    best = {value.metric.name: value.best for value in best_values(real)}
+    best = {value.quantity.name: value.best for value in best_values(real)}
     winner = table.loc[table["top1_error"].idxmin()]
     assert best == {"d": winner["depth"], "w_0": winner["w_0"], "w_a": winner["w_a"], "w_m": winner["w_m"]}
     bare = Results.from_errors("bare", [*(table["top1_error"] + 3), np.nan], 1000)

@@ -1,4 +1,4 @@
-"""Settings of the recipe that were drawn for each network, as columns, metrics, effects and preconditions."""
+"""Settings of the recipe that were drawn for each network, as columns, quantities, effects and preconditions."""
 
 import dataclasses
 import math
@@ -13,9 +13,9 @@ from designspace.analysis import analyze
 from designspace.analysis.best_values import best_value, best_values
 from designspace.analysis.comparison import compare
 from designspace.analysis.importance import importance
-from designspace.analysis.metrics import metric, metrics_of, parameters_of
 from designspace.analysis.origin import origin_of
 from designspace.analysis.preconditions import by_network, same_training
+from designspace.analysis.quantities import parameters_of, quantity, varying_quantities
 from designspace.analysis.results import Results
 from designspace.analysis.settings import setting_effects, setting_sentences
 from designspace.analysis.shrunken import noise_sentences
@@ -160,29 +160,29 @@ def test_effects_that_cannot_be_estimated_are_refused(results, message):
     assert not any("explain" in sentence for sentence in setting_sentences(results))
 
 
-# Settings as metrics
+# Settings as quantities
 
 
-def test_a_drawn_setting_is_a_metric_like_a_parameter_of_networks():
+def test_a_drawn_setting_is_a_quantity_like_a_parameter_of_networks():
     rates = rates_of(200)
     results = drawn(best_at(rates, slope=8) + np.random.default_rng(0).normal(0, 0.5, 200), rates)
-    assert metric("lr").axis_label == "learning rate"
-    assert "lr" in {each.name for each in metrics_of(results)}
+    assert quantity("lr").axis_label == "learning rate"
+    assert "lr" in {each.name for each in varying_quantities(results)}
     assert "lr" in {each.name for each in parameters_of(results)}
     best = best_value(results, "lr")
     assert best.low < 0.1 < best.high
     assert 0.05 < best.low < best.high < 0.2
-    assert "lr" in best_values(results).table()["metric"].tolist()
+    assert "lr" in best_values(results).table()["quantity"].tolist()
     assert "learning rate" in [row[0] for row in best_values_table(results).rows]
-    assert importance(results, repeats=2).parameters[0].metric.name == "lr"
+    assert importance(results, repeats=2).parameters[0].quantity.name == "lr"
     (sentence, _) = setting_sentences(results)
     numbers = f"lr {best.median:.3g} ({best.low:.3g} to {best.high:.3g}, empirical bootstrap of 200 networks)"
     assert sentence == f"A: the best networks have {numbers}; it was drawn log-uniformly from 0.01 to 1."
 
 
-def test_a_setting_that_all_trials_share_is_no_metric_that_varies():
+def test_a_setting_that_all_trials_share_is_no_quantity_that_varies():
     results = drawn(ordered(20), np.full(20, 0.1))
-    assert "lr" not in {each.name for each in (*metrics_of(results), *parameters_of(results))}
+    assert "lr" not in {each.name for each in (*varying_quantities(results), *parameters_of(results))}
 
 
 def test_the_best_networks_are_listed_with_their_settings():

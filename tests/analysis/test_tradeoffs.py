@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from populations import make_results, make_table
-from test_metrics import quickstart, results_of
+from test_quantities import quickstart, results_of
 
 from designspace.analysis.results import Results
 from designspace.analysis.tradeoffs import cost_fit, cost_fits, devices, pareto, pareto_front, pearson
@@ -120,7 +120,7 @@ def test_costs_that_are_not_comparable_are_rejected():
         cost_fit(measured(FLOPS[:1], [1.0]))
     with pytest.raises(InputError, match="no trial is done"):
         cost_fit(make_results("A", [], waiting=2))
-    with pytest.raises(InputError, match="unknown metric of A 'memory_bytes'"):
+    with pytest.raises(InputError, match="unknown quantity of A 'memory_bytes'"):
         cost_fit(make_results("A", [30, 31, 32]), cost="memory")
     with pytest.raises(InputError, match="unknown form of a fit 'cubic'"):
         cost_fit(measured(FLOPS, FLOPS), form="cubic")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from populations import make_results, make_table
-from test_metrics import quickstart
+from test_quantities import quickstart
 
 from designspace.analysis.best_values import best_value
 from designspace.analysis.results import Results
@@ -47,8 +47,8 @@ def test_a_chain_keeps_its_order_and_has_the_common_parameters():
     names = [parameter.name for parameter in common_parameters(chain)]
     # In AnyNetXA, stages do not share b and g, so they have no trend.
     assert names == [f"{letter}{stage}" for letter in "dwbg" for stage in range(1, 5)]
-    assert [parameter.metric.name for parameter in trends(chain, ["d", "w4"], x=None)] == ["d", "w4"]
-    assert [parameter.metric.name for parameter in trends([quickstart("RegNetX")])] == [
+    assert [parameter.quantity.name for parameter in trends(chain, ["d", "w4"], x=None)] == ["d", "w4"]
+    assert [parameter.quantity.name for parameter in trends([quickstart("RegNetX")])] == [
         "d",
         "w_0",
         "w_a",

@@ -8,7 +8,7 @@ from sweep_runs import make_run
 
 from designspace import analyze, status
 from designspace.analysis import Results
-from designspace.analysis.metrics import available
+from designspace.analysis.quantities import available
 from designspace.analysis.tables import best_table, notes
 from designspace.cli import app
 from designspace.data.presets import Preset
@@ -79,7 +79,7 @@ def test_both_errors_can_be_analysed(run, heldout):
     results = Results.read(run)
     assert sorted(results.errors()) == [50, 52, 54, 56]
     assert results.has_heldout == heldout
-    assert ("heldout_error" in {metric.name for metric in available(results)}) == heldout
+    assert ("heldout_error" in {quantity.name for quantity in available(results)}) == heldout
     header = best_table(results).header
     assert ("held-out error, %" in header) == heldout
     text = "\n".join(notes([results]))

@@ -39,7 +39,7 @@ def draw_importance(ax: Axes, importances: Importances, *, most: int = 12) -> No
         ax.plot(shares, positions, "D", color="white", markeredgecolor="black", markersize=5, linestyle="none",
                 label="share of the variance")  # fmt: skip
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_yticks(positions, [plain(parameter.metric.name) for parameter in shown])
+        ax.set_yticks(positions, [plain(parameter.quantity.name) for parameter in shown])
         ax.invert_yaxis()
         ax.grid(visible=False, axis="y")
         ax.set_xlabel("decrease of R² when shuffled")

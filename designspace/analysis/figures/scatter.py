@@ -1,4 +1,4 @@
-"""Figures of error against a metric, of two metrics, of Pareto fronts, and of the cost of training."""
+"""Figures of error against a quantity, of two quantities, of Pareto fronts, and of the cost of training."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.figures.style import GREY, MAP, colour, dashes, marker, plain, short, style
-from designspace.analysis.metrics import Metric, short_number
-from designspace.trials.metric import TOP1_ERROR
-from designspace.trials.metric import Metric as ErrorMetric
+from designspace.analysis.quantities import short_number
+from designspace.networks.quantities import Quantity
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from designspace.analysis.best_values import Scatter
-    from designspace.analysis.metrics import Plane
+    from designspace.analysis.quantities import Plane
     from designspace.analysis.tradeoffs import CostFit, Pareto
 
 _SMALL = 7.5
 
 
 def draw_scatter(ax: Axes, scatter: Scatter, *, index: int = 0) -> None:
-    """Draw error against a metric, as in figures 2 and 5 of "Designing Network Design Spaces".
+    """Draw error against a quantity, as in figures 2 and 5 of "Designing Network Design Spaces".
 
     The dashed line is the median best value and the shaded range its interval. A failed network is a tick at the upper
     edge, at its value, because it has no error of its own. Networks far worse than the others do not stretch the axis:
@@ -38,7 +38,7 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, index: int = 0) -> None:
     """
     done = ~scatter.failed
     with style():
-        high = _set_limits(ax, scatter.errors[done], scatter.error_metric)
+        high = _set_limits(ax, scatter.errors[done], scatter.metric)
         far = done & (scatter.errors > high)
         near = done & ~far
         look: dict[str, Any] = {
@@ -52,7 +52,7 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, index: int = 0) -> None:
         draw_at_edge(ax, "x", scatter.values[far], 0.975, marker="^", markersize=4, fillstyle="none")
         failed = scatter.values[scatter.failed]
         draw_at_edge(ax, "x", failed, 1.0, marker="|", markersize=7)
-        set_metric_axis(ax, "x", scatter.metric, scatter.values)
+        set_quantity_axis(ax, "x", scatter.quantity, scatter.values)
         best, text = scatter.best_value, ""
         if best is None:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
@@ -70,7 +70,7 @@ def draw_scatter(ax: Axes, scatter: Scatter, *, index: int = 0) -> None:
 
 
 def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
-    """Draw networks by two metrics, coloured by the rank of their error; the best is circled, failed ones are crosses.
+    """Draw networks by two quantities, coloured by the rank of their error; the best is circled, failures are crosses.
 
     Args:
         ax: axes to draw into.
@@ -89,12 +89,12 @@ def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
             ax.scatter(plane.x[order[-1:]], plane.y[order[-1:]], **ring)
         else:
             ax.text(0.5, 0.5, "no trial has finished", transform=ax.transAxes, ha="center", va="center")
-        set_metric_axis(ax, "x", plane.x_metric, plane.x)
-        set_metric_axis(ax, "y", plane.y_metric, plane.y)
+        set_quantity_axis(ax, "x", plane.x_quantity, plane.x)
+        set_quantity_axis(ax, "y", plane.y_quantity, plane.y)
         if bar:
             legend = ax.figure.colorbar(points, ax=ax, pad=0.02)
             legend.set_ticks([0, 0.5, 1], labels=["best", "median", "worst"])
-            legend.set_label(f"rank of the {plane.error_metric.name}")
+            legend.set_label(f"rank of the {plane.metric.name}")
             legend.outline.set_visible(False)
 
 
@@ -106,7 +106,7 @@ def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
         fronts: fronts of the populations, all for the same complexity.
     """
     with style():
-        metric = fronts[0].error_metric if fronts else TOP1_ERROR
+        metric = fronts[0].metric if fronts else TOP1_ERROR
         high = _set_limits(ax, np.concatenate([np.empty(0), *(front.errors for front in fronts)]), metric)
         for index, front in enumerate(fronts):
             shade = colour(index)
@@ -127,7 +127,7 @@ def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
             ax.plot(*front.front, drawstyle="steps-post", markersize=5, linewidth=1.3, label=plain(label), **look)
             draw_at_edge(ax, "x", front.values[front.errors > high], 0.975, marker="^", fillstyle="none", color=shade)
         if fronts:
-            set_metric_axis(ax, "x", fronts[0].metric, np.concatenate([front.values for front in fronts]))
+            set_quantity_axis(ax, "x", fronts[0].quantity, np.concatenate([front.values for front in fronts]))
             ax.legend(frameon=False, fontsize=8)
 
 
@@ -136,7 +136,7 @@ def draw_cost(ax: Axes, fits: Sequence[CostFit]) -> None:
 
     Args:
         ax: axes to draw into.
-        fits: fits of the devices, all for the same two metrics.
+        fits: fits of the devices, all for the same two quantities.
     """
     with style():
         for index, fit in enumerate(fits):
@@ -148,9 +148,9 @@ def draw_cost(ax: Axes, fits: Sequence[CostFit]) -> None:
             line: dict[str, Any] = {"linestyle": dashes(index), "linewidth": 1.4, "label": plain(label)}
             ax.plot(fit.line_x, fit.line_y, color=colour(index) if index else "black", **line)
         if fits:
-            set_metric_axis(ax, "x", fits[0].complexity, np.concatenate([fit.x for fit in fits]))
+            set_quantity_axis(ax, "x", fits[0].complexity, np.concatenate([fit.x for fit in fits]))
             measured = np.concatenate([fit.y for fit in fits])
-            set_metric_axis(ax, "y", fits[0].cost, measured)
+            set_quantity_axis(ax, "y", fits[0].cost, measured)
             if ax.get_yscale() == "log":  # a fitted line that approaches 0 must not stretch the axis
                 ax.set_ylim(measured.min() / 1.2, measured.max() * 1.2)
             ax.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
@@ -167,17 +167,17 @@ def draw_at_edge(ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64]
     ax.plot(*points, **all_look)
 
 
-def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: NDArray[np.float64]) -> None:
-    """Label and scale an axis for a metric: logarithmic if the metric prefers it and the values span a wide range."""
+def set_quantity_axis(ax: Axes, which: Literal["x", "y"], quantity: Quantity, values: NDArray[np.float64]) -> None:
+    """Label and scale an axis for a quantity: logarithmic if it prefers that and its values span a wide range."""
     from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
     axis = ax.xaxis if which == "x" else ax.yaxis
     finite = values[np.isfinite(values)]
-    axis.set_label_text(plain(metric.axis_label))
+    axis.set_label_text(plain(quantity.axis_label))
     large = bool(finite.size) and float(np.abs(finite).max()) >= 10_000
     # In a narrow range of flops a logarithmic axis would show no round number.
-    if metric.scale == "log" and finite.size and finite.min() > 0 and finite.max() / finite.min() >= 4:
-        halves = not large and metric.kind == "parameter"
+    if quantity.scale == "log" and finite.size and finite.min() > 0 and finite.max() / finite.min() >= 4:
+        halves = not large and quantity.source == "parameter"
         (ax.set_xscale if which == "x" else ax.set_yscale)("log", base=2 if halves else 10)
         decades = np.log10(finite.max() / finite.min())
         subs = (1.0,) if halves or decades > 3 else (1.0, 2.0, 5.0)
@@ -185,11 +185,11 @@ def set_metric_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, values: 
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
     else:
-        axis.set_major_locator(MaxNLocator(nbins=5, integer=metric.whole, min_n_ticks=2))
+        axis.set_major_locator(MaxNLocator(nbins=5, integer=quantity.whole, min_n_ticks=2))
     axis.set_major_formatter(EngFormatter(sep="") if large else StrMethodFormatter("{x:g}"))
 
 
-def _set_limits(ax: Axes, errors: NDArray[np.float64], metric: ErrorMetric) -> float:
+def _set_limits(ax: Axes, errors: NDArray[np.float64], metric: Metric) -> float:
     """Set the limits of the axis of a metric, with errors far above the others outside, and return the upper limit."""
     from designspace.analysis.edf import edf
     from designspace.analysis.figures.edf import error_limits

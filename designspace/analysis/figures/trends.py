@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from designspace.analysis.figures.scatter import set_metric_axis
+from designspace.analysis.figures.scatter import set_quantity_axis
 from designspace.analysis.figures.style import colour, plain, short, style
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def draw_trend(ax: Axes, trend: Trend, *, legend: bool = True) -> None:
     with style():
         ends = np.concatenate([trend.least, trend.greatest])
         shade = colour(0)
-        if len(trend.x) == 1 or trend.x_metric is None:
+        if len(trend.x) == 1 or trend.x_quantity is None:
             # Bars, because there are no values between separate populations that a shaded area could show.
             ax.vlines(trend.x, trend.least, trend.greatest, color=shade, alpha=0.3, linewidth=3, label="all")
             ax.vlines(trend.x, trend.low, trend.high, color=shade, alpha=0.75, linewidth=8, label="good")
@@ -35,12 +35,12 @@ def draw_trend(ax: Axes, trend: Trend, *, legend: bool = True) -> None:
             line = {"linestyle": "solid", "linewidth": 1.4}
         ax.plot(trend.x, trend.median, color="black", marker="o", markersize=4, label="best value", **line)
         ax.plot(trend.x, trend.best, color="black", marker="x", markersize=6, linestyle="none", label="best network")
-        set_metric_axis(ax, "y", trend.metric, ends)
-        if trend.x_metric is None:
+        set_quantity_axis(ax, "y", trend.quantity, ends)
+        if trend.x_quantity is None:
             labels = [plain(short(name, 16)) for name in trend.names]
             ax.set_xticks(trend.x, labels, rotation=30, ha="right", fontsize=8)
             ax.set_xlim(trend.x.min() - 0.5, trend.x.max() + 0.5)
         else:
-            set_metric_axis(ax, "x", trend.x_metric, trend.x)
+            set_quantity_axis(ax, "x", trend.x_quantity, trend.x)
         if legend:
             ax.legend(frameon=False, fontsize=7, handlelength=1.5, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

@@ -36,36 +36,38 @@ _BEST_VALUE = (
 )
 
 
-def overview(results: Results, metrics: Sequence[str] = ("d", "w4")) -> Drawing:
+def overview(results: Results, quantities: Sequence[str] = ("d", "w4")) -> Drawing:
     """Draw figure 2: the EDF of a space, and error against some parameters with their best values.
 
     Args:
         results: a population; AnyNetX in the paper.
-        metrics: names of `designspace.analysis.metrics`; depth and the width of the last stage in the paper.
+        quantities: names of `designspace.analysis.quantities`; depth and the width of the last stage in the paper.
 
     Raises:
-        InputError: an unknown metric.
+        InputError: an unknown quantity.
     """
     edfs = Populations.of([results]).edfs()
-    figure, (axes,) = new_grid(1, 1 + len(metrics), width=3.6, height=3.4)
+    figure, (axes,) = new_grid(1, 1 + len(quantities), width=3.6, height=3.4)
     draw_edf(axes[0], edfs, chance_error=results.chance_error)
     numbers = [edf_numbers(edfs).assign(panel="EDF")]
-    for ax, metric in zip(axes[1:], metrics, strict=True):
-        points = scatter(results, metric)
+    for ax, quantity in zip(axes[1:], quantities, strict=True):
+        points = scatter(results, quantity)
         draw_scatter(ax, points)
-        numbers.append(points.table().assign(panel=metric))
-    caption = f"{results.name}: error EDF with its 95% band, and error against {' and '.join(metrics)}. {_BEST_VALUE}"
+        numbers.append(points.table().assign(panel=quantity))
+    caption = (
+        f"{results.name}: error EDF with its 95% band, and error against {' and '.join(quantities)}. {_BEST_VALUE}"
+    )
     table = pd.concat(numbers, ignore_index=True)
     return finish("designing_2_overview", f"Statistics of {results.name}", figure, table, caption, [results])
 
 
-def shared_parameters(panels: Panels, trend_of: Results, metric: str = "b") -> Drawing:
+def shared_parameters(panels: Panels, trend_of: Results, quantity: str = "b") -> Drawing:
     """Draw figure 5: EDFs before and after a parameter is shared by all stages, and error against that parameter.
 
     Args:
         panels: populations to compare; in the paper A and B (shared bottleneck ratio), B and C (shared group width).
         trend_of: the population of the last panel; AnyNetXC in the paper.
-        metric: the metric on the last panel's axis.
+        quantity: the quantity on the last panel's axis.
     """
     results = all_results(panels)
     figure, (axes,) = new_grid(1, 1 + len(panels), width=3.6, height=3.6)
@@ -74,9 +76,9 @@ def shared_parameters(panels: Panels, trend_of: Results, metric: str = "b") -> D
         edfs = Populations.of(group).edfs()
         draw_edf(ax, edfs, chance_error=group[0].chance_error, title=title)
         numbers.append(edf_numbers(edfs).assign(panel=title))
-    points = scatter(trend_of, metric)
+    points = scatter(trend_of, quantity)
     draw_scatter(axes[-1], points)
-    numbers.append(points.table().assign(panel=metric))
+    numbers.append(points.table().assign(panel=quantity))
     pairs = [pair for group in panels.values() for pair in compare_all(group)]
     intervals = "".join(
         f" The mean error of {pair.a} less that of {pair.b} is {pair.mean_difference:+.2f} points "
@@ -87,7 +89,7 @@ def shared_parameters(panels: Panels, trend_of: Results, metric: str = "b") -> D
     caption = (
         "Does sharing a parameter between stages cost accuracy? Curves that coincide show no difference; the interval "
         f"of the means shows how large a loss is still possible.{intervals} "
-        f"Right: error against {metric} in {trend_of.name}. {_BEST_VALUE}"
+        f"Right: error against {quantity} in {trend_of.name}. {_BEST_VALUE}"
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish(

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from populations import make_table
 
-from designspace.analysis.metrics import available, counted_errors, metric, metrics_of, parameters_of, plane, values
+from designspace.analysis.quantities import (
+    available,
+    counted_errors,
+    parameters_of,
+    plane,
+    quantity,
+    values,
+    varying_quantities,
+)
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
@@ -27,8 +35,8 @@ def quickstart(name):
     return Results.read(RunFolder(QUICKSTART / name))
 
 
-def names(metrics):
-    return [item.name for item in metrics]
+def names(quantities):
+    return [item.name for item in quantities]
 
 
 def test_depth_and_widths_are_those_of_the_blocks():
@@ -51,15 +59,15 @@ def test_a_shared_group_width_may_be_cut_to_a_narrow_stage():
     assert values(results, "b").tolist() == [2, 2]
 
 
-def test_metrics_that_vary_are_listed_once():
+def test_quantities_that_vary_are_listed_once():
     ratios = {f"b{stage}": [1, 2, 4] for stage in range(1, 5)}
     results = results_of({**ratios, "d2": [1, 2, 3]})
-    assert names(metrics_of(results)) == ["d", "b", "w_mean", "d2", "flops"]
+    assert names(varying_quantities(results)) == ["d", "b", "w_mean", "d2", "flops"]
     assert names(parameters_of(results)) == ["b", "d2"]
     different = results_of({**ratios, "b4": [1, 1, 1], "d2": [1, 2, 3]})
-    assert names(metrics_of(different)) == ["d", "w_mean", "d2", "b1", "b2", "b3", "flops"]
+    assert names(varying_quantities(different)) == ["d", "w_mean", "d2", "b1", "b2", "b3", "flops"]
     assert "train_s" in names(available(different))
-    assert names(available(different, ["cost"])) == ["train_s"]
+    assert names(available(different, ["measured"])) == ["train_s"]
 
 
 def test_the_degrees_of_freedom_of_real_spaces():
@@ -77,21 +85,21 @@ def test_shared_group_widths_of_a_real_space_are_powers_of_two_or_cut_in_all_sta
         assert group_width in (1, 2, 4, 8, 16, 32) or group_width == max(inner)
 
 
-def test_messages_for_unknown_metrics_list_the_known_ones():
+def test_messages_for_unknown_quantities_list_the_known_ones():
     results = results_of({"d1": [1, 2]})
-    with pytest.raises(InputError, match="unknown metric 'colour'; choose from: d, stages, w_0"):
-        metric("colour")
-    with pytest.raises(InputError, match="unknown metric of A 'w_m'; choose from: d, stages, b, g, radix"):
+    with pytest.raises(InputError, match="unknown quantity 'colour'; choose from: d, stages, w_0"):
+        quantity("colour")
+    with pytest.raises(InputError, match="unknown quantity of A 'w_m'; choose from: d, stages, b, g, radix"):
         values(results, "w_m")
-    with pytest.raises(InputError, match="unknown metric of A 'd5'"):
+    with pytest.raises(InputError, match="unknown quantity of A 'd5'"):
         values(results, "d5")
 
 
-def test_stage_metrics_have_labels_and_scales():
-    assert metric("w3").axis_label == "width w3"
-    assert (metric("w3").scale, metric("d3").scale) == ("log", "linear")
-    assert metric("memory").axis_label == "training memory (B)"
-    assert metric(metric("flops")) is metric("flops")
+def test_quantities_of_stages_have_labels_and_scales():
+    assert quantity("w3").axis_label == "width w3"
+    assert (quantity("w3").scale, quantity("d3").scale) == ("log", "linear")
+    assert quantity("memory").axis_label == "training memory (B)"
+    assert quantity(quantity("flops")) is quantity("flops")
 
 
 def test_failed_trials_count_at_chance_and_unfinished_ones_do_not():

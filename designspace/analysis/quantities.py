@@ -1,163 +1,131 @@
-"""Metrics of a table of results: names, labels, units and scales of its columns, and derived quantities."""
+"""Quantities of a table of results: names, labels, units and scales of its columns, and derived quantities."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from designspace.analysis.results import ErrorColumn, Results
+from designspace.networks.quantities import COUNTED, Quantity, Source
 from designspace.support.display import Outlined
 from designspace.support.errors import unknown
-from designspace.trials.metric import TOP1_ERROR
-from designspace.trials.metric import Metric as ErrorMetric
+from designspace.trials.metric import TOP1_ERROR, Metric
 
-Scale = Literal["linear", "log"]
-Kind = Literal["parameter", "setting", "complexity", "cost", "error"]
-KINDS: tuple[Kind, ...] = ("parameter", "setting", "complexity", "cost", "error")
 Column = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A number that every network of a population has, and how it is displayed."""
-
-    name: str
-    """Name by which it is requested: ``flops``, ``d``, ``w4``."""
-    column: str
-    """Column of the table, or "" if the number is derived from several columns."""
-    label: str
-    """Label of an axis, without the unit."""
-    unit: str = ""
-    """"" for plain numbers."""
-    scale: Scale = "linear"
-    """Scale of an axis if all values are above 0."""
-    whole: bool = False
-    """Whether values are whole numbers."""
-    kind: Kind = "parameter"
-    """``parameter`` of the network, ``setting`` of the recipe, ``complexity`` in closed form, measured ``cost``, or
-    ``error``."""
-
-    @property
-    def axis_label(self) -> str:
-        """Label and unit of an axis.
-
-        >>> METRICS["train_s"].axis_label
-        'training time (s)'
-        """
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 _NAMED = (
-    Metric("d", "", "depth d, blocks", whole=True),
-    Metric("stages", "", "stages", whole=True),
-    Metric("w_0", "w_0", "initial width w_0", scale="log", whole=True),
-    Metric("w_a", "w_a", "slope of the widths w_a", scale="log"),
-    Metric("w_m", "w_m", "width multiplier w_m"),
-    Metric("b", "", "bottleneck ratio b", scale="log"),
-    Metric("g", "", "group width g", scale="log", whole=True),
-    Metric("radix", "radix", "radix", whole=True),
-    Metric("w_mean", "", "mean width of the blocks", scale="log"),
-    Metric("w_last", "", "width of the last stage", scale="log", whole=True),
-    Metric("flops", "flops", "multiply-adds", scale="log", whole=True, kind="complexity"),
-    Metric("params", "params", "parameters", scale="log", whole=True, kind="complexity"),
-    Metric("activations", "activations", "activations", scale="log", whole=True, kind="complexity"),
-    Metric("train_s", "train_s", "training time", "s", "log", kind="cost"),
-    Metric("memory_bytes", "memory_bytes", "training memory", "B", "log", whole=True, kind="cost"),
-    Metric("final_error", "final_error", "error", "top-1, %", kind="error"),
-    Metric("best_error", "best_error", "least error of all epochs", "top-1, %", kind="error"),
-    Metric("heldout_error", "heldout_error", "error on held-out images", "top-1, %", kind="error"),
+    Quantity("d", "depth d, blocks", whole=True),
+    Quantity("stages", "stages", whole=True),
+    Quantity("w_0", "initial width w_0", scale="log", whole=True),
+    Quantity("w_a", "slope of the widths w_a", scale="log"),
+    Quantity("w_m", "width multiplier w_m"),
+    Quantity("b", "bottleneck ratio b", scale="log"),
+    Quantity("g", "group width g", scale="log", whole=True),
+    Quantity("radix", "radix", whole=True),
+    Quantity("w_mean", "mean width of the blocks", scale="log"),
+    Quantity("w_last", "width of the last stage", scale="log", whole=True),
+    *COUNTED.values(),
+    Quantity("train_s", "training time", "s", "measured", "lower", "log"),
+    Quantity("memory_bytes", "training memory", "B", "measured", "lower", "log", whole=True),
+    Quantity("final_error", "error", "top-1, %", "scored", "lower"),
+    Quantity("best_error", "least error of all epochs", "top-1, %", "scored", "lower"),
+    Quantity("heldout_error", "error on held-out images", "top-1, %", "scored", "lower"),
 )
 _SETTINGS = (
-    Metric("lr", "lr", "learning rate", scale="log", kind="setting"),
-    Metric("weight_decay", "weight_decay", "weight decay", scale="log", kind="setting"),
-    Metric("batch_size", "batch_size", "batch size", "images", "log", whole=True, kind="setting"),
-    Metric("momentum", "momentum", "momentum", kind="setting"),
-    Metric("beta2", "beta2", "second beta of AdamW", kind="setting"),
-    Metric("warmup_epochs", "warmup_epochs", "warm-up", "epochs", kind="setting"),
-    Metric("label_smoothing", "label_smoothing", "label smoothing", kind="setting"),
-    Metric("crop_padding", "crop_padding", "padding of crops", "pixels", whole=True, kind="setting"),
-    Metric("crop_area", "crop_area", "least area of crops", kind="setting"),
-    Metric("colour_jitter", "colour_jitter", "colour jitter", kind="setting"),
-    Metric("lighting", "lighting", "lighting noise", kind="setting"),
-    Metric("randaugment_ops", "randaugment_ops", "RandAugment operations", whole=True, kind="setting"),
-    Metric("randaugment_magnitude", "randaugment_magnitude", "RandAugment magnitude", kind="setting"),
-    Metric("erasing", "erasing", "random erasing", kind="setting"),
-    Metric("mixup", "mixup", "mixup alpha", kind="setting"),
-    Metric("dropout", "dropout", "dropout", kind="setting"),
-    Metric("drop_path", "drop_path", "stochastic depth", kind="setting"),
-    Metric("drop_block", "drop_block", "DropBlock", kind="setting"),
-    Metric("ema_decay", "ema_decay", "decay of averaged weights", kind="setting"),
-    Metric("layer_decay", "layer_decay", "decay of rates over stages", kind="setting"),
-    Metric("frozen_stages", "frozen_stages", "frozen parts", whole=True, kind="setting"),
+    Quantity("lr", "learning rate", scale="log", source="setting"),
+    Quantity("weight_decay", "weight decay", scale="log", source="setting"),
+    Quantity("batch_size", "batch size", "images", "setting", scale="log", whole=True),
+    Quantity("momentum", "momentum", source="setting"),
+    Quantity("beta2", "second beta of AdamW", source="setting"),
+    Quantity("warmup_epochs", "warm-up", "epochs", source="setting"),
+    Quantity("label_smoothing", "label smoothing", source="setting"),
+    Quantity("crop_padding", "padding of crops", "pixels", whole=True, source="setting"),
+    Quantity("crop_area", "least area of crops", source="setting"),
+    Quantity("colour_jitter", "colour jitter", source="setting"),
+    Quantity("lighting", "lighting noise", source="setting"),
+    Quantity("randaugment_ops", "RandAugment operations", whole=True, source="setting"),
+    Quantity("randaugment_magnitude", "RandAugment magnitude", source="setting"),
+    Quantity("erasing", "random erasing", source="setting"),
+    Quantity("mixup", "mixup alpha", source="setting"),
+    Quantity("dropout", "dropout", source="setting"),
+    Quantity("drop_path", "stochastic depth", source="setting"),
+    Quantity("drop_block", "DropBlock", source="setting"),
+    Quantity("ema_decay", "decay of averaged weights", source="setting"),
+    Quantity("layer_decay", "decay of rates over stages", source="setting"),
+    Quantity("frozen_stages", "frozen parts", whole=True, source="setting"),
 )
-METRICS = {metric.name: metric for metric in (*_NAMED, *_SETTINGS)}
-"""Metrics that do not belong to one stage; `metric` also returns those of stages (``d1``, ``w1``, ``b1``, ``g1``)."""
+NAMED_QUANTITIES = {quantity.name: quantity for quantity in (*_NAMED, *_SETTINGS)}
+"""Quantities that do not belong to one stage; `quantity` also returns those of stages, such as ``d1`` and ``w1``."""
 
 _ALIASES = {"depth": "d", "error": "final_error", "acts": "activations", "memory": "memory_bytes", "time": "train_s"}
 _STAGE_COLUMN = re.compile(r"([dwbg])([1-9]\d*)")
-_STAGE_LABELS = {
-    "d": ("depth d{}, blocks", "linear", True),
-    "w": ("width w{}", "log", True),
-    "b": ("bottleneck ratio b{}", "log", False),
-    "g": ("group width g{}", "log", True),
+_STAGES = {
+    "d": Quantity("d", "depth d{}, blocks", whole=True),
+    "w": Quantity("w", "width w{}", scale="log", whole=True),
+    "b": Quantity("b", "bottleneck ratio b{}", scale="log"),
+    "g": Quantity("g", "group width g{}", scale="log", whole=True),
 }
+"""The parameters of each stage; their labels lack the number of the stage."""
 
 
-def metric(name: str | Metric, results: Results | None = None) -> Metric:
-    """Return a metric by its name.
+def quantity(name: str | Quantity, results: Results | None = None) -> Quantity:
+    """Return a quantity by its name.
 
     Args:
-        name: the name, or the metric itself.
+        name: the name, or the quantity itself.
         results: results whose networks may have parameters of their own, such as ``kernel_size1``.
 
     Raises:
-        InputError: no metric has the name; the message lists the names.
+        InputError: no quantity has the name; the message lists the names.
     """
-    if isinstance(name, Metric):
+    if isinstance(name, Quantity):
         return name
     if results is not None and name in own_columns(results):
-        return _own_metric(results, name)
+        return _own_quantity(results, name)
     if match := _STAGE_COLUMN.fullmatch(name):
-        label, scale, whole = _STAGE_LABELS[match[1]]
-        return Metric(name, name, label.format(match[2]), scale="log" if scale == "log" else "linear", whole=whole)
-    named = METRICS.get(_ALIASES.get(name, name))
+        pattern = _STAGES[match[1]]
+        return replace(pattern, name=name, label=pattern.label.format(match[2]))
+    named = NAMED_QUANTITIES.get(_ALIASES.get(name, name))
     if named is None:
-        raise unknown("metric", name, [*METRICS, "d1, w1, b1, g1 and so on for each stage"])
+        raise unknown("quantity", name, [*NAMED_QUANTITIES, "d1, w1, b1, g1 and so on for each stage"])
     return named
 
 
-def values(results: Results, name: str | Metric) -> Column:
+def values(results: Results, name: str | Quantity) -> Column:
     """Return one number per row of the table, NaN if a network or an unfinished trial has none.
 
     Raises:
-        InputError: the metric is unknown, or the table has no columns for it.
+        InputError: the quantity is unknown, or the table has no columns for it.
     """
-    chosen = metric(name, results)
+    chosen = quantity(name, results)
     table = results.table
-    if not chosen.column:
+    if chosen.name in _DERIVED:
         return _derived(results, chosen.name)
-    if chosen.column not in table.columns:
-        raise unknown(f"metric of {results.name}", chosen.name, [other.name for other in available(results)])
-    return table[chosen.column].to_numpy(np.float64)
+    if chosen.name not in table.columns:
+        raise unknown(f"quantity of {results.name}", chosen.name, [other.name for other in available(results)])
+    return table[chosen.name].to_numpy(np.float64)
 
 
-def available(results: Results, kinds: Iterable[Kind] = KINDS) -> tuple[Metric, ...]:
-    """Return all metrics of which at least one network of a table has a value, parameters first."""
-    stages = [metric(f"{letter}{stage}") for letter in "dwbg" for stage in _stage_numbers(results)]
+def available(results: Results, sources: Iterable[Source] = SOURCES) -> tuple[Quantity, ...]:
+    """Return all quantities of which at least one network of a table has a value, parameters first."""
+    stages = [quantity(f"{letter}{stage}") for letter in "dwbg" for stage in _stage_numbers(results)]
     named = [
-        candidate for candidate in METRICS.values() if not candidate.column or candidate.column in results.table.columns
+        candidate
+        for candidate in NAMED_QUANTITIES.values()
+        if candidate.name in _DERIVED or candidate.name in results.table.columns
     ]
-    parameters = [candidate for candidate in named if candidate.kind == "parameter"]
-    stages += [_own_metric(results, name) for name in own_columns(results)]
-    others = [candidate for candidate in named if candidate.kind != "parameter"]
-    chosen_kinds = set(kinds)
-    candidates = (candidate for candidate in (*parameters, *stages, *others) if candidate.kind in chosen_kinds)
+    parameters = [candidate for candidate in named if candidate.source == "parameter"]
+    stages += [_own_quantity(results, name) for name in own_columns(results)]
+    others = [candidate for candidate in named if candidate.source != "parameter"]
+    chosen = set(sources)
+    candidates = (candidate for candidate in (*parameters, *stages, *others) if candidate.source in chosen)
     return tuple(candidate for candidate in candidates if np.isfinite(values(results, candidate)).any())
 
 
@@ -173,23 +141,26 @@ def own_columns(results: Results) -> list[str]:
     return [name for name in own if pd.api.types.is_numeric_dtype(results.table[name].dtype)]
 
 
-def _own_metric(results: Results, name: str) -> Metric:
-    """Return the metric of an own parameter."""
+def _own_quantity(results: Results, name: str) -> Quantity:
+    """Return the quantity of an own parameter."""
     column = results.table[name].to_numpy(np.float64)
-    return Metric(name, name, name, whole=bool(np.all(column == np.rint(column))))
+    return Quantity(name, name, whole=bool(np.all(column == np.rint(column))))
 
 
 _NOT_OWN = frozenset({"id", "trial", "run", "fresh", "depth", "w_0", "w_a", "w_m", "radix", "stem_width", "avd_first"})
 
 
-def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "setting", "complexity")) -> tuple[Metric, ...]:
-    """Return the metrics that vary in a population, without duplicates.
+def varying_quantities(
+    results: Results, sources: Iterable[Source] = ("parameter", "setting", "counted")
+) -> tuple[Quantity, ...]:
+    """Return the quantities that vary in a population, without duplicates.
 
-    If all stages share their bottleneck ratio or group width, it is one metric (``b``, ``g``) instead of one per stage.
+    If all stages share their bottleneck ratio or group width, it is one quantity, ``b`` or ``g``, instead of one per
+    stage.
     """
     shared = [letter for letter in "bg" if _is_shared(results, letter)]
     varying = []
-    for candidate in available(results, kinds):
+    for candidate in available(results, sources):
         stage = _STAGE_COLUMN.fullmatch(candidate.name)
         is_duplicate = stage is not None and stage[1] in shared
         is_partly_shared = candidate.name in "bg" and candidate.name not in shared
@@ -198,7 +169,7 @@ def metrics_of(results: Results, kinds: Iterable[Kind] = ("parameter", "setting"
     return tuple(varying)
 
 
-def parameters_of(results: Results) -> tuple[Metric, ...]:
+def parameters_of(results: Results) -> tuple[Quantity, ...]:
     """Return the parameters that distinguish the trials of a population: its degrees of freedom that vary.
 
     For RegNets, these are d, w_0, w_a, w_m, b and g ("Designing Network Design Spaces", section 3.3); for AnyNets,
@@ -206,7 +177,7 @@ def parameters_of(results: Results) -> tuple[Metric, ...]:
     parameters. Parameters that follow from others, such as the depth of all stages together, are not included. Settings
     of the recipe follow, if they vary.
     """
-    settings = metrics_of(results, ["setting"])
+    settings = varying_quantities(results, ["setting"])
     shared = {"b", "g", "radix"}
     shared |= set(own_columns(results))
     regnet = {"w_0", "w_a", "w_m"}
@@ -214,13 +185,13 @@ def parameters_of(results: Results) -> tuple[Metric, ...]:
         return (
             tuple(
                 parameter
-                for parameter in metrics_of(results, ["parameter"])
+                for parameter in varying_quantities(results, ["parameter"])
                 if parameter.name in {"d"} | regnet | shared
             )
             + settings
         )
     stages = {f"{letter}{stage}" for letter in "dwbg" for stage in _stage_numbers(results)}
-    parameters = metrics_of(results, ["parameter"])
+    parameters = varying_quantities(results, ["parameter"])
     return tuple(parameter for parameter in parameters if parameter.name in stages | shared) + settings
 
 
@@ -231,11 +202,11 @@ def counted_errors(results: Results, column: ErrorColumn = "final_error") -> tup
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plane(Outlined):
-    """Two metrics and the error of each finished network of a population."""
+    """Two quantities and the error of each finished network of a population."""
 
     name: str
-    x_metric: Metric
-    y_metric: Metric
+    x_quantity: Quantity
+    y_quantity: Quantity
     x: Column
     y: Column
     errors: Column
@@ -244,7 +215,7 @@ class Plane(Outlined):
     """From 0 (the least error) to 1 (the greatest); equal errors share their mean rank."""
     failed: NDArray[np.bool_]
     trials: tuple[str, ...]
-    error_metric: ErrorMetric = TOP1_ERROR
+    metric: Metric = TOP1_ERROR
     """What the errors are values of, which are negated if higher ones are better."""
 
     def table(self) -> pd.DataFrame:
@@ -253,20 +224,20 @@ class Plane(Outlined):
             {
                 "run": self.name,
                 "trial": self.trials,
-                self.x_metric.name: self.x,
-                self.y_metric.name: self.y,
-                "error": self.error_metric.oriented(self.errors),
+                self.x_quantity.name: self.x,
+                self.y_quantity.name: self.y,
+                "error": self.metric.oriented(self.errors),
                 "rank": self.ranks,
                 "failed": self.failed,
             }
         )
 
 
-def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
-    """Return two metrics of the finished networks that have both, with the rank of each network's error.
+def plane(results: Results, x: str | Quantity, y: str | Quantity) -> Plane:
+    """Return two quantities of the finished networks that have both, with the rank of each network's error.
 
     Raises:
-        InputError: a metric is unknown, or these results do not have it.
+        InputError: a quantity is unknown, or these results do not have it.
     """
     from scipy.stats import rankdata
 
@@ -277,8 +248,8 @@ def plane(results: Results, x: str | Metric, y: str | Metric) -> Plane:
     ranks = (rankdata(errors[is_known]) - 1) / max(1, is_known.sum() - 1)
     return Plane(
         results.name,
-        metric(x, results),
-        metric(y, results),
+        quantity(x, results),
+        quantity(y, results),
         columns[0][is_known],
         columns[1][is_known],
         errors[is_known],
