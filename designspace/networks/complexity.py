@@ -62,12 +62,12 @@ def complexity(network: Network, resolution: int = 224, *, features: bool = Fals
 def totals(
     networks: NetworkColumns, resolution: int, quantities: Iterable[str], *, with_head: bool = True
 ) -> dict[str, Column]:
-    """Count the named fields of `Complexity` as columns; counting one takes less time than counting all three.
+    """Count quantities that are sums over layers (the keys of `SUMS`) as columns; counting fewer takes less time.
 
     Args:
         networks: the networks.
         resolution: side of the images, in pixels.
-        quantities: names of fields.
+        quantities: keys of `SUMS`.
         with_head: whether the head counts, which a backbone lacks.
 
     Raises:
@@ -81,8 +81,8 @@ def totals(
 
 
 def cost_of(part: Part, quantity: str) -> Column:
-    """Count a field of `Complexity` for a part of a network and its repeats, as a column."""
-    kinds, count = _COUNTS[quantity]
+    """Count a key of `SUMS` for a part of a network and its repeats, as a column."""
+    kinds, count = SUMS[quantity]
     counts = [count(layer) for layer in part.layers if layer.kind in kinds]
     # Not sum(...): it starts from 0, which costs one more addition of whole columns.
     total: Column = functools.reduce(operator.add, counts) if counts else 0 * ONE
@@ -106,15 +106,21 @@ def _params(layer: Layer) -> Any:
     return layer.inputs * layer.out_width * layer.kernel**2
 
 
+def _weight_bytes(layer: Layer) -> Any:
+    """Return the bytes of a layer's weights in float32, with the running statistics of a batch-norm."""
+    return 4 * (_params(layer) + 2 * layer.out_width) if layer.kind == "batch_norm" else 4 * _params(layer)
+
+
 def _activations(layer: Layer) -> Any:
     """Return a layer's number of output elements."""
     return layer.out_width * layer.pixels
 
 
-_COUNTS = {
+SUMS = {
     "flops": (("conv",), _flops),
     "params": (("conv", *SCALES), _params),
     "activations": (("conv", "max_pool"), _activations),
+    "weight_bytes": (("conv", *SCALES), _weight_bytes),
 }
 """Quantity -> the kinds of layers that contribute to it, and a function that counts a layer."""
 
@@ -128,7 +134,7 @@ def check_listed_layers(network: Network, resolution: int) -> None:
     kind = blocks.get(network.block)
     for stage, (block, _) in enumerate(block_positions(NetworkColumns.of(network), resolution)):
         listed, traced = Part([*kind.layers(block)]), Part(traced_block_layers(network.block, block))
-        for quantity in _COUNTS:
+        for quantity in Complexity._fields:
             first, second = (int(cost_of(part, quantity)[0]) for part in (listed, traced))
             if first != second:
                 raise InputError(

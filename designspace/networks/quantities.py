@@ -53,6 +53,9 @@ COUNTED = {
         _counted("params", "parameters"),
         _counted("activations", "activations"),
         _counted("weight_bytes", "weights in float32", "B"),
+        _counted("peak_memory", "peak memory of maps in float32", "B"),
+        _counted("training_memory", "peak memory of maps in training in float32", "B"),
     )
 }
-"""Quantities in closed form, for one image (see `designspace.networks.complexity`)."""
+"""Quantities in closed form, for one image: sums over layers (`designspace.networks.complexity`) and the most bytes of
+maps alive at once (`designspace.networks.memory`). `designspace.networks.counting.count` counts any of them."""

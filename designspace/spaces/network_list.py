@@ -14,6 +14,7 @@ import yaml
 from designspace.networks import blocks
 from designspace.networks.columns import NetworkColumns
 from designspace.networks.complexity import check_listed_layers, complexity
+from designspace.networks.counting import count
 from designspace.networks.layers import Column
 from designspace.networks.network import Network
 from designspace.spaces.parameters import Columns
@@ -164,6 +165,15 @@ class NetworkList:
         counted = (np.array(column, np.int64) for column in zip(*costs, strict=True))
         columns = {**self.columns, **dict(zip(COMPLEXITY_COLUMNS, counted, strict=True))}
         return Population(self, 0, self.ids, columns, len(self.ids), {})
+
+    def quantity(self, name: str, columns: Columns) -> Column:
+        """Count a quantity (`designspace.networks.quantities.COUNTED`) of all networks as int64. Shape (n,).
+
+        Raises:
+            InputError: the quantity is unknown, or a custom class cannot be imported or built.
+        """
+        counted = (count(NetworkColumns.of(network), self.resolution, [name])[name] for network in self.networks)
+        return np.array([int(column[0]) for column in counted], np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a description by plain values (space.yaml) without the networks, which have a file of their own."""

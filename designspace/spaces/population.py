@@ -129,6 +129,22 @@ class Population:
         """Where the networks come from, as text."""
         return f"{self.space.name} with seed {self.seed}" if self.space.is_drawn else f"the list {self.space.name}"
 
+    def quantity(self, name: str) -> Column:
+        """Return a counted quantity of every network, such as ``peak_memory``, as int64. Shape (n,).
+
+        flops, params and activations are columns already; the others are counted when they are requested, for images
+        of the template's resolution.
+
+        Args:
+            name: a key of `designspace.networks.quantities.COUNTED`.
+
+        Raises:
+            InputError: the quantity is unknown, or a custom class cannot be imported or built.
+        """
+        if name in COMPLEXITY_COLUMNS:
+            return self.columns[name]
+        return self.space.quantity(name, self.columns)
+
     def column_names(self) -> list[str]:
         """Return the names of the columns of population.csv after the id."""
         optional = [DRAWS] if DRAWS in self.columns else []

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import yaml
 
 from designspace.networks.blocks import BLOCKS
 from designspace.networks.columns import NetworkColumns, StageColumns
 from designspace.networks.complexity import Complexity, totals
+from designspace.networks.counting import count
 from designspace.networks.layers import Column
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
@@ -169,6 +171,15 @@ class DesignSpace:
     def complexity(self, columns: Columns) -> Complexity[Column]:
         """Count the complexity of realised columns at the template's resolution: three int64 columns."""
         return Complexity(**totals(self.network_columns(columns), self.template.resolution, Complexity._fields))
+
+    def quantity(self, name: str, columns: Columns) -> Column:
+        """Count a quantity (`designspace.networks.quantities.COUNTED`) of realised columns as int64. Shape (n,).
+
+        Raises:
+            InputError: the quantity is unknown.
+        """
+        counted = count(self.network_columns(columns), self.template.resolution, [name])[name]
+        return np.broadcast_to(counted, len(columns["d1"])).astype(np.int64)
 
     def network_columns(self, columns: Columns) -> NetworkColumns:
         """Return the networks of realised columns as columns, for computations on all of them in one pass."""
