@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from designspace.measurement.predictor import Predictor, features
+from designspace.measurement.session import Measured
 from designspace.networks.network import Network
 from designspace.spaces.candidates import ACCEPTED, OUTSIDE, PREDICTED_OUTSIDE, Candidate
 from designspace.spaces.costs import Cost
@@ -40,15 +40,8 @@ FIRST_GROUP = 128
 """Number of candidates that are drawn first; their number doubles as long as more are needed."""
 
 
-class Measures(Protocol):
-    """What measures networks, always under the same setting (see `designspace.measurement.session`)."""
-
-    @property
-    def noise(self) -> float:
-        """Relative difference that is to be expected between two measurements of a network."""
-
-    def measure(self, networks: Sequence[Network]) -> Sequence[Cost]:
-        """Measure the latency of some networks, in their order."""
+Measure = Callable[[Sequence[Network]], Measured]
+"""Measures networks, always under the same setting and on the same machine (see `Session.measure`)."""
 
 
 class LimitedSampling:
@@ -57,7 +50,7 @@ class LimitedSampling:
     Args:
         space: a space with a limit on latency.
         seed: seed of the draws.
-        session: what measures. It is not used if all decisions are known.
+        measure: measures networks. It is not called if all decisions are known.
         known: decisions of an earlier search with the same space, seed and machine.
         on_decisions: called after each measurement with this search.
 
@@ -69,7 +62,7 @@ class LimitedSampling:
         self,
         space: DesignSpace,
         seed: int,
-        session: Measures,
+        measure: Measure,
         known: Iterable[Candidate] = (),
         on_decisions: Callable[[LimitedSampling], None] = lambda search: None,
     ) -> None:
@@ -80,7 +73,11 @@ class LimitedSampling:
         """Id -> decision on each candidate so far."""
         self.predictor: Predictor | None = None
         """The last fit; None until enough candidates are measured."""
-        self._session, self._on_decisions = session, on_decisions
+        self._measure, self._on_decisions = measure, on_decisions
+        self.costs: list[Cost] = []
+        """What this search measured."""
+        self.accepted = 0
+        """Number of accepted candidates so far."""
         self._unlimited = dataclasses.replace(space, latency=None)
         self._counts: dict[str, NDArray[np.float64]] = {}
         """Id -> features of each candidate so far."""
@@ -95,19 +92,20 @@ class LimitedSampling:
                 were all outside the limit.
         """
         n = whole("n", n, 1)
-        accepted = number = last = 0
+        self.accepted = number = last = 0
         for candidates in self._groups():
             start = 0
             while start < len(candidates):
-                end = self._decide(candidates, start, n - accepted)
+                end = self._decide(candidates, start, n - self.accepted)
                 for id_ in candidates.ids[start:end]:
                     number += 1
                     if self.decisions[id_].verdict == ACCEPTED:
-                        accepted, last = accepted + 1, number
-                        if accepted == n:
+                        self.accepted, last = self.accepted + 1, number
+                        if self.accepted == n:
                             return self._population(number)
                 if number - last >= MAX_CANDIDATES_WITHOUT:
-                    raise self._infeasible(n, accepted)
+                    raise self._infeasible(n)
+                self._on_decisions(self)
                 start = end
         raise AssertionError("there is always another group of candidates")
 
@@ -142,7 +140,7 @@ class LimitedSampling:
             InputError: a network cannot be measured.
         """
         self._fit()
-        to_measure: list[tuple[int, float]] = []
+        to_measure: list[int] = []
         end = start
         while end < len(candidates) and len(to_measure) < min(MAX_AT_ONCE, wanted):
             id_ = candidates.ids[end]
@@ -151,16 +149,17 @@ class LimitedSampling:
                 if self.limit.excludes(predicted, self._margin()) and int(id_, 16) % AUDIT:
                     self.decisions[id_] = Candidate(id_, PREDICTED_OUTSIDE, predicted, math.nan)
                 else:
-                    to_measure.append((end, predicted))
+                    to_measure.append(end)
             elif self.decisions[id_].verdict == ACCEPTED:
                 wanted -= 1
             end += 1
         if to_measure:
-            costs = self._session.measure([candidates[index] for index, _ in to_measure])
-            for cost, (_, predicted) in zip(costs, to_measure, strict=True):
-                verdict = ACCEPTED if self.limit.allows(cost.median, self._session.noise) else OUTSIDE
-                self.decisions[cost.id] = Candidate(cost.id, verdict, predicted, cost.median)
-            self._on_decisions(self)
+            measured = self._measure([candidates[index] for index in to_measure])
+            self.costs += measured.costs
+            for cost in measured.costs:
+                if cost.quantity == "latency":
+                    verdict = ACCEPTED if self.limit.allows(cost.median, measured.noise) else OUTSIDE
+                    self.decisions[cost.id] = Candidate(cost.id, verdict, self._predict(cost.id), cost.median)
         return end
 
     def _fit(self) -> None:
@@ -190,10 +189,10 @@ class LimitedSampling:
         rejected[DUPLICATE] = int(accepted.columns[DRAWS].sum()) - len(accepted)
         return dataclasses.replace(accepted, space=self.space, rejected=rejected)
 
-    def _infeasible(self, n: int, accepted: int) -> InputError:
+    def _infeasible(self, n: int) -> InputError:
         """Return the error for a limit that too few networks meet."""
         latencies = [candidate.measured_ms for candidate in self.measured]
-        found = f"found only {accepted} of the {counted(n, 'network')} with {self.limit}"
+        found = f"found only {self.accepted} of the {counted(n, 'network')} with {self.limit}"
         span = f"; those measured take {min(latencies):.3g} to {max(latencies):.3g} ms" if latencies else ""
         return InputError(
             f"{self.space.name}: {found}, and none among the last {MAX_CANDIDATES_WITHOUT:,} candidates{span}. "

@@ -158,7 +158,9 @@ class _Backward:
             incoming = [self._gradients.pop(each) for each in step.outputs if each in self._gradients]
             outgoing = self._outgoing(step, incoming)
             self._alive.add(*step.workspace)
-            reduced = [(x, gradient) for x, gradient in outgoing if gradient not in incoming and gradient.size is not x.size]
+            reduced = [
+                (x, gradient) for x, gradient in outgoing if gradient not in incoming and gradient.size is not x.size
+            ]
             self._alive.add(*(x.size for x, _ in reduced))
             yield self._alive.now()
             self._alive.remove(*step.workspace)

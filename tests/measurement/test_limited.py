@@ -8,6 +8,7 @@ import pytest
 
 from designspace.measurement.limited import MIN_MEASURED, LimitedSampling
 from designspace.measurement.predictor import Predictor, features
+from designspace.measurement.session import Measured
 from designspace.networks.columns import NetworkColumns
 from designspace.networks.complexity import complexity
 from designspace.spaces import catalog
@@ -41,8 +42,6 @@ def true_latency(network):
 class Machine:
     """A machine whose measurements are off by up to 1%, and which can stop working."""
 
-    noise = 0.02
-
     def __init__(self, works_for=10**9):
         self.measured, self.works_for = [], works_for
         self._rng = np.random.default_rng(0)
@@ -51,7 +50,7 @@ class Machine:
         if len(self.measured) + len(networks) > self.works_for:
             raise KeyboardInterrupt
         self.measured += networks
-        return [self._cost(network) for network in networks]
+        return Measured(tuple(map(self._cost, networks)), 0.02, "")
 
     def _cost(self, network):
         ms = true_latency(network) * self._rng.uniform(0.99, 1.01)
@@ -63,7 +62,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def search():
-    search = LimitedSampling(SPACE, 3, Machine())
+    search = LimitedSampling(SPACE, 3, Machine().measure)
     search.population = search.sample(60)
     return search
 
@@ -111,13 +110,13 @@ def test_draws_and_rejections_add_up(search):
 
 def test_known_decisions_give_the_same_networks_without_measuring(search):
     machine = Machine(works_for=0)
-    again = LimitedSampling(SPACE, 3, machine, search.decisions.values())
+    again = LimitedSampling(SPACE, 3, machine.measure, search.decisions.values())
     assert again.sample(60) == search.population
     assert not machine.measured
 
 
 def test_more_networks_extend_the_population(search):
-    more = LimitedSampling(SPACE, 3, Machine(), search.decisions.values()).sample(70)
+    more = LimitedSampling(SPACE, 3, Machine().measure, search.decisions.values()).sample(70)
     assert search.population.is_prefix_of(more)
 
 
@@ -126,16 +125,16 @@ def test_an_interrupted_search_is_resumed(tmp_path):
         write_candidates(tmp_path, LIMIT, search.decisions.values())
 
     with pytest.raises(KeyboardInterrupt):
-        LimitedSampling(SPACE, 3, Machine(works_for=50), on_decisions=keep).sample(60)
+        LimitedSampling(SPACE, 3, Machine(works_for=50).measure, on_decisions=keep).sample(60)
     known = read_candidates(tmp_path, LIMIT)
     assert 30 < sum(candidate.is_measured for candidate in known) <= 50
     machine = Machine()
-    resumed = LimitedSampling(SPACE, 3, machine, known)
+    resumed = LimitedSampling(SPACE, 3, machine.measure, known)
     population = resumed.sample(60)
     assert len(population) == 60
     assert not {network.id for network in machine.measured} & {c.id for c in known if c.is_measured}
     keep(resumed)
-    assert LimitedSampling(SPACE, 3, Machine(0), read_candidates(tmp_path, LIMIT)).sample(60) == population
+    assert LimitedSampling(SPACE, 3, Machine(0).measure, read_candidates(tmp_path, LIMIT)).sample(60) == population
 
 
 def test_a_population_under_a_limit_is_written_and_read(search, tmp_path):
@@ -155,19 +154,19 @@ def test_a_limit_that_nothing_meets_is_an_error_with_what_was_measured(monkeypat
     monkeypatch.setattr("designspace.measurement.limited.MAX_CANDIDATES_WITHOUT", 200)
     space = dataclasses.replace(SPACE, latency=LatencyLimit(SETTING, below_ms=0.1))
     with pytest.raises(InputError, match=r"found only 0 of the 5 networks .* those measured take [\d.]+ to [\d.]+ ms"):
-        LimitedSampling(space, 3, Machine()).sample(5)
+        LimitedSampling(space, 3, Machine().measure).sample(5)
 
 
 def test_a_space_without_a_limit_is_sampled_as_ever():
     with pytest.raises(InputError, match="no limit on latency"):
-        LimitedSampling(dataclasses.replace(SPACE, latency=None), 3, Machine())
+        LimitedSampling(dataclasses.replace(SPACE, latency=None), 3, Machine().measure)
     with pytest.raises(InputError, match="must be measured"):
         SPACE.sample(3)
 
 
 def test_a_band_has_two_ends():
     limit = LatencyLimit(SETTING, below_ms=1.6, above_ms=1.2)
-    population = LimitedSampling(dataclasses.replace(SPACE, latency=limit), 3, Machine()).sample(20)
+    population = LimitedSampling(dataclasses.replace(SPACE, latency=limit), 3, Machine().measure).sample(20)
     assert all(1.2 <= true_latency(network) <= 1.6 for network in population)
 
 

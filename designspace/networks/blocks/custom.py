@@ -45,7 +45,9 @@ def custom_block(name: str) -> BlockKind:
         _check_name(name, parameter)
     uses = frozenset(parameter for parameter in _USABLE if parameter in user.defaults)
     layers = functools.partial(_listed if user.lists_layers() else _traced, user, parameters, uses)
-    return BlockKind(name=name, layers=layers, maps=layers, parameters=parameters, uses=uses, is_traced=not user.lists_layers())
+    return BlockKind(
+        name=name, layers=layers, maps=layers, parameters=parameters, uses=uses, is_traced=not user.lists_layers()
+    )
 
 
 def _check_name(block: str, parameter: Parameter) -> None:
