@@ -150,9 +150,7 @@ def network_parts(networks: NetworkColumns, resolution: int, *, with_blocks: boo
     """
     stem = stems.get(networks.stem)
     size = np.full_like(networks.in_channels, resolution)
-    yield Part(
-        [*stem.layers(networks.in_channels, networks.stem_width, size, **own_parameters(networks, "stem_"))]
-    )
+    yield Part([*stem.layers(networks.in_channels, networks.stem_width, size, **own_parameters(networks, "stem_"))])
     kind = blocks.get(networks.block)
     for block, repeats in block_positions(networks, resolution):
         if with_blocks:

@@ -41,7 +41,7 @@ class TrainingUsage:
 def inference_peak(tape: Tape, out: Map) -> Column:
     """Return the most values alive at once in inference; the input is included if the tape is folded."""
     if tape.traced is not None:
-        return tape.traced.inference
+        return tape.traced.forward
     return _largest(_forward(tape, out, set()))
 
 
@@ -117,9 +117,9 @@ class _Alive:
 def _forward(tape: Tape, out: Map, saved: Set[Map]) -> Iterator[Moment]:
     """Yield the maps alive after each step of a forward pass that keeps those in ``saved``."""
     alive, last_used = _Alive(), defaultdict[int, list[Map]](list)
-    for storage, step in tape.last_use.items():
+    for storage, last in tape.last_use.items():
         if storage not in saved and storage is not out.storage and (tape.folded or storage is not tape.x):
-            last_used[step].append(storage)
+            last_used[last].append(storage)
     if tape.folded:
         alive.add(tape.x.size)
     for index, step in enumerate(tape.steps):
@@ -158,7 +158,9 @@ class _Backward:
             incoming = [self._gradients.pop(each) for each in step.outputs if each in self._gradients]
             outgoing = self._outgoing(step, incoming)
             self._alive.add(*step.workspace)
-            reduced = [(x, gradient) for x, gradient in outgoing if gradient not in incoming and gradient.size is not x.size]
+            reduced = [
+                (x, gradient) for x, gradient in outgoing if gradient not in incoming and gradient.size is not x.size
+            ]
             self._alive.add(*(x.size for x, _ in reduced))
             yield self._alive.now()
             self._alive.remove(*step.workspace)

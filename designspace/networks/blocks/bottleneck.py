@@ -107,9 +107,7 @@ def _split_attention_maps(tape: Tape, x: Map, radix: int, block: BlockColumns, s
     with tape.module(x):
         maps = tape.conv_norm(x, tape.size(splits, side))
         summed = tape.new(pooled, tape.new(weights, tape.mean(maps, splits)), gradients=(None,))
-        gates = tape.activation(
-            tape.conv(tape.activation(tape.norm(tape.conv(summed, hidden))), weights), "softmax"
-        )
+        gates = tape.activation(tape.conv(tape.activation(tape.norm(tape.conv(summed, hidden))), weights), "softmax")
         with tape.module(maps), tape.module(summed), tape.module(gates):
             parts, factors = tape.chunks(maps, size, radix), tape.chunks(gates, pooled, radix)
             y = tape.scale(parts[0], factors[0])
