@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from designspace.networks.layers import ONE, Column, Layer, conv, conv_norm, linear, scale
 from designspace.networks.parameters import Parameter
 from designspace.networks.tape import Map, Tape
-from designspace.networks.user_class import traced_layers, user_class
+from designspace.networks.user_class import traced_layers, traced_maps, user_class
 from designspace.support.imported import resolve
 
 REQUIRED = ("in_width", "num_classes")
@@ -24,8 +24,8 @@ class HeadKind:
     """Function of columns of input channels, side of the map, width of the head and classes, and of its own
     parameters."""
     maps: Callable[..., Map]
-    """Function of a tape, the same columns, the activation, and its own parameters that writes its maps, in their order,
-    and returns the output."""
+    """Function of a tape, the same columns, the activation, and its own parameters that writes its maps, in order, and
+    returns the output."""
     parameters: tuple[Parameter, ...] = ()
     """Its own parameters."""
     has_width: bool = True
@@ -121,12 +121,27 @@ def _custom(name: str) -> HeadKind:
     user = user_class("space.head", name, REQUIRED)
     has_width = "head_width" in user.defaults
 
+    def arguments(
+        in_width: Column, head_width: Column, num_classes: Column, own: dict[str, Column]
+    ) -> dict[str, Column]:
+        widths = {"head_width": head_width} if has_width else {}
+        return {"in_width": in_width, "num_classes": num_classes, **own, **widths}
+
     def layers(
         in_width: Column, size: Column, head_width: Column, num_classes: Column, /, **parameters: Column
     ) -> list[Layer]:
-        arguments = {"in_width": in_width, "num_classes": num_classes, **parameters}
-        if has_width:
-            arguments["head_width"] = head_width
-        return traced_layers(user, arguments, in_width, size)
+        return traced_layers(user, arguments(in_width, head_width, num_classes, parameters), in_width, size)
 
-    return HeadKind(layers=layers, maps=layers, parameters=user.own_parameters(("head_width",)), has_width=has_width)
+    def maps(
+        tape: Tape,
+        in_width: Column,
+        size: Column,
+        head_width: Column,
+        num_classes: Column,
+        activation: Column,
+        /,
+        **parameters: Column,
+    ) -> Map:
+        return traced_maps(tape, user, arguments(in_width, head_width, num_classes, parameters), in_width, size)
+
+    return HeadKind(layers=layers, maps=maps, parameters=user.own_parameters(("head_width",)), has_width=has_width)

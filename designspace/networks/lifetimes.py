@@ -41,7 +41,7 @@ class TrainingUsage:
 def inference_peak(tape: Tape, out: Map) -> Column:
     """Return the most values alive at once in inference; the input is included if the tape is folded."""
     if tape.traced is not None:
-        return tape.traced.inference
+        return tape.traced.forward
     return _largest(_forward(tape, out, set()))
 
 
@@ -117,9 +117,9 @@ class _Alive:
 def _forward(tape: Tape, out: Map, saved: Set[Map]) -> Iterator[Moment]:
     """Yield the maps alive after each step of a forward pass that keeps those in ``saved``."""
     alive, last_used = _Alive(), defaultdict[int, list[Map]](list)
-    for storage, step in tape.last_use.items():
+    for storage, last in tape.last_use.items():
         if storage not in saved and storage is not out.storage and (tape.folded or storage is not tape.x):
-            last_used[step].append(storage)
+            last_used[last].append(storage)
     if tape.folded:
         alive.add(tape.x.size)
     for index, step in enumerate(tape.steps):

@@ -37,7 +37,6 @@ from designspace.support.errors import unknown
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 """Type of values -> bytes per value."""
-_INDEX_BYTES = 8
 
 
 class Memory(NamedTuple):
@@ -113,7 +112,7 @@ def training_memory(networks: NetworkColumns, resolution: int, *, batch: int = 1
     Raises:
         InputError: a number is not positive, the type is unknown, or a custom class cannot be built.
     """
-    settings = _Settings(_bytes(dtype))
+    settings = _Settings(_bytes(dtype), training=True)
     forward = backward = 0 * ONE
     kept = None  # values kept for the backward pass by the parts so far, with the output of the last one
     saved_by_last = True
@@ -139,6 +138,7 @@ class _Settings:
     bytes: int
     """Bytes per value."""
     folded: bool = False
+    training: bool = False
 
 
 class _Part(NamedTuple):
@@ -159,8 +159,8 @@ def _parts(networks: NetworkColumns, resolution: int) -> Iterator[_Part]:
     stem = stems.get(networks.stem)
     side = np.full_like(networks.in_channels, whole("resolution", resolution, 1))
     image = networks.in_channels * side * side
-    columns = (networks.in_channels, networks.stem_width, side, networks.activation)
-    yield _Part(_with(stem.maps, own_parameters(networks, "stem_")), columns, (image,))
+    at_stem = (networks.in_channels, networks.stem_width, side, networks.activation)
+    yield _Part(_with(stem.maps, own_parameters(networks, "stem_")), at_stem, (image,))
     kind = blocks.get(networks.block)
     shared = dataclasses.replace(networks, stages=())  # less to divide among structures
     outer: tuple[Column, ...] = (image,)
@@ -173,9 +173,9 @@ def _parts(networks: NetworkColumns, resolution: int) -> Iterator[_Part]:
         yield _Part(kind.maps, (dataclasses.replace(block, networks=shared),), held, repeats)
         last = block
     head = heads.get(networks.head)
-    columns = (last.width, last.size, networks.head_width, networks.num_classes, networks.activation)
+    at_head = (last.width, last.size, networks.head_width, networks.num_classes, networks.activation)
     x = last.width * last.size * last.size
-    yield _Part(_with(head.maps, own_parameters(networks, "head_")), columns, (image, x), is_head=True)
+    yield _Part(_with(head.maps, own_parameters(networks, "head_")), at_head, (image, x), is_head=True)
 
 
 def _with(write: Callable[..., Map], own: Mapping[str, Column]) -> Callable[..., Map]:
@@ -193,16 +193,17 @@ Result = TypeVar("Result")
 
 def _measured(part: _Part, settings: _Settings, evaluate: Callable[[_Part, Tape, Map], Result]) -> Result:
     """Write the maps of a part and evaluate them, separately for networks that make different maps."""
-    tape = Tape(Map(Size(part.held[-1])), settings.folded, max(1, _INDEX_BYTES // settings.bytes))
+    tape = Tape(Map(Size(part.held[-1])), settings.folded, settings.training, settings.bytes)
     try:
         return evaluate(part, tape, part.write(tape, *part.arguments))
     except MixedStructure as mixed:
         values = mixed.values
     results = []
     for value in np.unique(values):
-        rows = values == value
+        rows = np.flatnonzero(values == value)
         results.append((rows, _measured(_rows_of(part, rows), settings, evaluate)))
-    return _joined(results)
+    joined: Result = _joined(len(values), results)
+    return joined
 
 
 def _inference(part: _Part, tape: Tape, out: Map) -> tuple[Column]:
@@ -217,9 +218,9 @@ def _training(part: _Part, tape: Tape, out: Map) -> tuple[TrainingUsage, Column]
 
 
 def _rows_of(value: Any, rows: Column) -> Any:
-    """Return some of the networks of columns, and of tuples, mappings and dataclasses that hold columns."""
+    """Return the networks at some indices of columns, and of tuples, mappings and dataclasses that hold columns."""
     if isinstance(value, np.ndarray):
-        return value[rows] if len(value) > 1 else value
+        return value.take(rows) if len(value) > 1 else value
     if isinstance(value, tuple):
         parts = (_rows_of(each, rows) for each in value)
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
@@ -231,21 +232,22 @@ def _rows_of(value: Any, rows: Column) -> Any:
     return value
 
 
-def _joined(results: list[tuple[Column, Any]]) -> Any:
-    """Return the results of several groups of networks as one; each comes with a mask of its networks."""
-    rows, first = results[0]
+def _joined(count: int, results: list[tuple[Column, Any]]) -> Any:
+    """Return the results of several groups of networks as one; each comes with the indices of its networks."""
+    first = results[0][1]
     if isinstance(first, np.ndarray):
-        column = np.zeros(len(rows), first.dtype)
-        for mask, values in results:
-            column[mask] = values
+        column = np.zeros(count, first.dtype)
+        for rows, values in results:
+            column[rows] = values
         return column
-    values = [value for _, value in results]
     if isinstance(first, tuple):
-        return tuple(_joined([(mask, value[i]) for mask, value in results]) for i in range(len(first)))
+        return tuple(_joined(count, [(rows, each[i]) for rows, each in results]) for i in range(len(first)))
     if isinstance(first, TrainingUsage):
         names = [field.name for field in dataclasses.fields(first)]
-        return TrainingUsage(*(_joined([(mask, getattr(value, name)) for mask, value in results]) for name in names))
-    return all(values)
+        return TrainingUsage(
+            *(_joined(count, [(rows, getattr(each, name)) for rows, each in results]) for name in names)
+        )
+    return all(each for _, each in results)
 
 
 def _bytes(dtype: str) -> int:

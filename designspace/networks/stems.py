@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from designspace.networks.layers import ONE, Column, Layer, conv, conv_norm, max_pool, scale, strided
 from designspace.networks.parameters import Parameter
 from designspace.networks.tape import Map, Tape
-from designspace.networks.user_class import traced_layers, user_class
+from designspace.networks.user_class import traced_layers, traced_maps, user_class
 from designspace.support.errors import InputError
 from designspace.support.imported import resolve
 from designspace.support.text import shown
@@ -27,7 +27,7 @@ class StemKind:
     layers: Callable[..., Iterable[Layer]]
     """Function of columns of input channels, width and side of the image, and of the stem's own parameters."""
     maps: Callable[..., Map]
-    """Function of a tape, the same columns, the activation, and the stem's own parameters that writes its maps, in their
+    """Function of a tape, the same columns, the activation, and the stem's own parameters that writes its maps, in
     order, and returns the output."""
     has_pool: bool = False
     """Whether it ends with a max pool of stride 2."""
@@ -139,7 +139,12 @@ def _custom(name: str) -> StemKind:
         arguments = {"in_channels": channels, "width": width, **parameters}
         return traced_layers(user, arguments, channels, size)
 
-    return StemKind(stride=stride, layers=layers, maps=layers, parameters=user.own_parameters(()))
+    def maps(
+        tape: Tape, channels: Column, width: Column, size: Column, activation: Column, /, **parameters: Column
+    ) -> Map:
+        return traced_maps(tape, user, {"in_channels": channels, "width": width, **parameters}, channels, size)
+
+    return StemKind(stride=stride, layers=layers, maps=maps, parameters=user.own_parameters(()))
 
 
 def is_doubled(kind: str) -> bool:

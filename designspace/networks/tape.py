@@ -21,7 +21,7 @@ SAVES_RESULT = ("relu", "sigmoid", "softmax")
 """Activations whose backward pass needs the result; that of others needs the input."""
 
 
-class MixedStructure(Exception):  # noqa: N818 (not an error: the caller splits the networks)
+class MixedStructure(Exception):
     """Raised if the networks of a tape make different maps."""
 
     def __init__(self, values: Column) -> None:
@@ -69,13 +69,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class TracedUsage:
-    """What running a module has shown, in values per image, as columns (see `designspace.networks.lifetimes`)."""
+    """What running a module has shown, in values per image, as columns; see `designspace.networks.lifetimes`."""
 
-    inference: Column
     forward: Column
+    """Most values alive at once in the forward pass, in inference or in training."""
     backward: Column
+    """Most values alive at once in the backward pass; 0 in inference."""
     retained: Column
+    """Values kept after the forward pass, without the output; 0 in inference."""
     out: Column
+    """Values of the output."""
 
 
 @dataclass(slots=True)
@@ -87,8 +90,10 @@ class Tape:
     folded: bool = False
     """Whether norms are folded into convolutions and activations are computed in place, as inference runtimes do. The
     input of a module is then not kept until the module returns."""
-    index_values: int = 2
-    """Size of an index of a max pool, which has 8 bytes, in values."""
+    training: bool = False
+    """Whether the maps are those of training; only modules that are run to find them need to know."""
+    bytes: int = 4
+    """Bytes per value."""
     steps: list[Step] = field(default_factory=list)
     last_use: dict[Map, int] = field(default_factory=dict)
     """Storage -> index of the last step that needs it in the forward pass."""
@@ -115,6 +120,10 @@ class Tape:
             # The columns are kept, so that no other ones get their ids.
             self._sizes[key] = (width, side, Size(width * (side * side)))
         return self._sizes[key][2]
+
+    def _of_bytes(self, size: Size, count: int) -> Size:
+        """Return the size of a map whose values have at least ``count`` bytes."""
+        return size if count <= self.bytes else Size(size.values * (count // self.bytes))
 
     @contextlib.contextmanager
     def module(self, x: Map) -> Iterator[None]:
@@ -156,8 +165,9 @@ class Tape:
         return x if self.folded else self.new(x.size, x, saved=(x,))
 
     def layer_norm(self, x: Map, pixels: Size) -> Map:
-        """Add a layer norm of the channels of each pixel, whose mean and deviation it keeps."""
-        out, statistics = Map(x.size), (Map(pixels), Map(pixels))
+        """Add a layer norm of the channels of each pixel, whose mean and deviation it keeps in float32 at least."""
+        each = self._of_bytes(pixels, 4)
+        out, statistics = Map(x.size), (Map(each), Map(each))
         self.step(x, outputs=(out, *statistics), saved=(x, *statistics))
         return out
 
@@ -190,7 +200,7 @@ class Tape:
     def max_pool(self, x: Map, size: Size) -> Map:
         """Add a max pool with a result of a size; it computes and keeps an index for each value."""
         out = Map(size)
-        indices = () if self.folded else (Map(Size(size.values * self.index_values)),)
+        indices = () if self.folded else (Map(self._of_bytes(size, 8)),)
         self.step(x, outputs=(out, *indices), saved=(x, *indices))
         return out
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from designspace.networks.blocks.kind import SHARED, BlockKind
 from designspace.networks.layers import ONE, Column, Layer
 from designspace.networks.parameters import Parameter
-from designspace.networks.user_class import UserClass, traced_layers, user_class
+from designspace.networks.tape import Map, Tape
+from designspace.networks.user_class import UserClass, traced_layers, traced_maps, user_class
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
@@ -46,7 +47,12 @@ def custom_block(name: str) -> BlockKind:
     uses = frozenset(parameter for parameter in _USABLE if parameter in user.defaults)
     layers = functools.partial(_listed if user.lists_layers() else _traced, user, parameters, uses)
     return BlockKind(
-        name=name, layers=layers, maps=layers, parameters=parameters, uses=uses, is_traced=not user.lists_layers()
+        name=name,
+        layers=layers,
+        maps=functools.partial(_maps, user=user, parameters=parameters, uses=uses),
+        parameters=parameters,
+        uses=uses,
+        is_traced=not user.lists_layers(),
     )
 
 
@@ -82,6 +88,13 @@ def _traced(
 ) -> list[Layer]:
     """List the layers by building the modules."""
     return traced_layers(user, _arguments(block, parameters, sorted(uses)), block.in_width, block.in_size)
+
+
+def _maps(
+    tape: Tape, block: BlockColumns, *, user: UserClass, parameters: tuple[Parameter, ...], uses: frozenset[str]
+) -> Map:
+    """Write what the modules allocate."""
+    return traced_maps(tape, user, _arguments(block, parameters, sorted(uses)), block.in_width, block.in_size)
 
 
 def _listed(
