@@ -20,10 +20,11 @@ from designspace.measurement.windows import Judgement, Visit, Window, median_clo
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
-from designspace.spaces.costs import Cost, Setting, same_measurement
+from designspace.spaces.costs import Cost, Setting
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
 from designspace.support.machine import available_bytes
+from designspace.support.text import counted
 
 REFERENCE = "regnetx_200mf"
 """Published network that is measured again and again."""
@@ -45,8 +46,8 @@ MEMORY_SHARE = 0.5
 
 OnCosts = Callable[[Sequence[Cost]], None]
 """Receives the costs of all networks that are measured so far, after each round from the fifth on."""
-OnProgress = Callable[[int, int, str], None]
-"""Receives the number of visits, their expected total, and a status text."""
+OnProgress = Callable[[int, str], None]
+"""Receives the number of visits, of which each network has as many as there are rounds, and a status text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,11 @@ class Session:
         """Windows of all calls that have ended."""
         self._open_window()
 
+    def known(self, costs: Iterable[Cost]) -> list[Cost]:
+        """Return those of some costs that have the setting, machine and resolution of this session."""
+        own = self.setting, self.machine, self.resolution
+        return [cost for cost in costs if (cost.setting, cost.machine, cost.resolution) == own]
+
     def measure(
         self,
         networks: Iterable[Network],
@@ -164,8 +170,8 @@ class Session:
         Raises:
             InputError: a network cannot be built.
         """
-        measured = {same_measurement(cost) for cost in known}
-        new = {network.id: network for network in networks if self._key(network.id) not in measured}
+        measured = {cost.id for cost in self.known(known) if cost.quantity == "latency"}
+        new = {network.id: network for network in networks if network.id not in measured}
         subjects = [_Subject(network, self.setting, self.resolution) for network in new.values()]
         self._choose_kept(subjects)
         first, visited = len(self._windows), 0
@@ -174,12 +180,14 @@ class Session:
             waiting = self._waiting(subjects, first, number)
             if not waiting:
                 break
-            total = max(self.rounds * len(subjects), visited + len(waiting))
+            is_repeat = number >= self.rounds
+            repeated = f"repeating disturbed visits of {counted(len(waiting), 'network')}"
+            status = repeated if is_repeat else f"round {number + 1} of {self.rounds}"
             for subject in self._random.sample(waiting, len(waiting)):
                 self._visit(subject)
-                visited += 1
+                visited += not is_repeat
                 if on_progress:
-                    on_progress(visited, total, f"round {number + 1} of {max(self.rounds, number + 1)}")
+                    on_progress(visited, status)
             if number + 1 >= self.rounds:  # the next round depends on what was disturbed
                 self._close_window()
             if on_costs and number + 1 >= MIN_VISITS:
@@ -188,10 +196,6 @@ class Session:
         judgement = Judgement.of(self._windows)
         costs = self._costs(subjects, first, is_final=True)
         return Measured(tuple(costs), judgement.noise(self.rounds), judgement.describe())
-
-    def _key(self, id_: str) -> tuple[object, ...]:
-        """Return what `same_measurement` returns for a latency of this session."""
-        return id_, "latency", self.setting, self.machine, self.resolution
 
     def _choose_kept(self, subjects: Sequence[_Subject]) -> None:
         """Choose the networks that are kept in memory; the others are built anew for each visit."""
