@@ -19,6 +19,11 @@ EXAMPLES = {
         "space=RegNetX space.flops=[2e9,3e9] regime=auto",
         "networks=mine.csv data=cifar10",
     ),
+    "measure": (
+        "run=runs/small",
+        "'networks=[regnetx_400mf,resnest50]' out=runs/published batch=[1,64]",
+        "run=runs/small launcher=slurm launcher.cpus_per_task=4 launcher.partition=quiet",
+    ),
     "launch": (
         "run=runs/small recipe=quick",
         "run=runs/small launcher.workers=4 seeds=3",

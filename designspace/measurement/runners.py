@@ -6,8 +6,8 @@ import statistics
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,9 @@ class CpuRunner(Runner):
 
     def __init__(self, network: Network, setting: Setting, resolution: int) -> None:
         self._model, self._images = _module_and_images(network, setting, resolution, "cpu")
-        self._threads = setting.threads
 
     def run(self, count: int) -> Runs:
         """Run the module; see `Runner`."""
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         times = []
         with torch.inference_mode():
             for _ in range(count):
@@ -140,23 +137,33 @@ def open_runner(network: Network, setting: Setting, resolution: int) -> Runner:
     return _RUNNERS[setting.device](network, setting, resolution)
 
 
-def prepare(setting: Setting) -> None:
-    """Prepare this process for measuring with a setting.
+def check_device(setting: Setting) -> None:
+    """Raise unless this machine may be able to measure with a setting.
 
     Raises:
-        InputError: this machine or device cannot measure with it.
+        InputError: it is not; the error says what is.
     """
-    if setting.device == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError("device=cuda: torch finds no GPU on this machine; choose cpu or onnxruntime")
-        return
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: torch finds no GPU on this machine; choose cpu or onnxruntime")
     if setting.device == "onnxruntime" and setting.precision != "float32":
-        raise InputError(
-            f"device=onnxruntime measures float32 only, not {setting.precision}; choose device=cpu or cuda"
-        )
-    if setting.threads < 1:
+        raise InputError(f"device=onnxruntime measures float32 only, not {setting.precision}; choose cpu or cuda")
+    if setting.device != "cuda" and setting.threads < 1:
         raise InputError(f"device={setting.device} needs at least one thread, not {setting.threads}")
+
+
+@contextmanager
+def with_threads(setting: Setting) -> Iterator[None]:
+    """Let torch use the threads of a setting while the block runs."""
+    if setting.device != "cpu":
+        yield
+        return
     keep_freed_memory()
+    before = torch.get_num_threads()
+    torch.set_num_threads(setting.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def gpu_mhz() -> float:

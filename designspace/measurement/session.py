@@ -15,15 +15,16 @@ import numpy as np
 import torch
 
 from designspace.measurement.machine import LoadWatch, processor_mhz, processor_name
-from designspace.measurement.runners import Runner, gpu_mhz, median_ms, open_runner, prepare
+from designspace.measurement.runners import Runner, check_device, gpu_mhz, median_ms, open_runner, with_threads
 from designspace.measurement.windows import Judgement, Visit, Window, median_clock
 from designspace.networks import catalog
 from designspace.networks.complexity import complexity
 from designspace.networks.network import Network
-from designspace.spaces.costs import Cost, Setting, same_measurement
+from designspace.spaces.costs import Cost, Setting
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
 from designspace.support.machine import available_bytes
+from designspace.support.text import counted
 
 REFERENCE = "regnetx_200mf"
 """Published network that is measured again and again."""
@@ -45,8 +46,8 @@ MEMORY_SHARE = 0.5
 
 OnCosts = Callable[[Sequence[Cost]], None]
 """Receives the costs of all networks that are measured so far, after each round from the fifth on."""
-OnProgress = Callable[[int, int, str], None]
-"""Receives the number of visits, their expected total, and a status text."""
+OnProgress = Callable[[int, str], None]
+"""Receives the number of visits, of which each network has as many as there are rounds, and a status text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,10 @@ class _Subject:
 
     @property
     def bytes(self) -> int:
-        """Memory that the module needs between visits, roughly: ONNX Runtime keeps its maps as well."""
+        """Memory that the module needs between visits, roughly. ONNX Runtime keeps packed weights and maps as well."""
         count = complexity(self.network, self._resolution)
-        maps = self._setting.batch * count.activations if self._setting.device == "onnxruntime" else 0
-        return 8 * count.params + 4 * maps
+        more = count.params + self._setting.batch * count.activations if self._setting.device == "onnxruntime" else 0
+        return 4 * (count.params + more) + (1 << 20)
 
     @property
     def visit_s(self) -> float:
@@ -126,13 +127,14 @@ class Session:
         self.setting, self.resolution = setting, whole("resolution", resolution, 1)
         self.rounds = whole("rounds", rounds, MIN_VISITS)
         self._random = random.Random(whole("seed", seed))
-        prepare(setting)
+        check_device(setting)
         is_gpu = setting.device == "cuda"
         self.machine = torch.cuda.get_device_name() if is_gpu else processor_name()
         reference = dataclasses.replace(catalog.get(REFERENCE), in_channels=in_channels)
         self._reference = _Subject(reference, setting, resolution)
         try:
-            has_energy = self._reference.visit(0).mj is not None
+            with with_threads(setting):
+                has_energy = self._reference.visit(0).mj is not None
         except (RuntimeError, NotImplementedError) as error:
             raise InputError(f"{setting.describe()} does not work here: {str(error).splitlines()[0]}") from error
         self._visit_s = ENERGY_VISIT_S if has_energy else VISIT_S
@@ -140,6 +142,11 @@ class Session:
         self._windows: list[Window] = []
         """Windows of all calls that have ended."""
         self._open_window()
+
+    def known(self, costs: Iterable[Cost]) -> list[Cost]:
+        """Return those of some costs that have the setting, machine and resolution of this session."""
+        own = self.setting, self.machine, self.resolution
+        return [cost for cost in costs if (cost.setting, cost.machine, cost.resolution) == own]
 
     def measure(
         self,
@@ -164,34 +171,40 @@ class Session:
         Raises:
             InputError: a network cannot be built.
         """
-        measured = {same_measurement(cost) for cost in known}
-        new = {network.id: network for network in networks if self._key(network.id) not in measured}
+        measured = {cost.id for cost in self.known(known) if cost.quantity == "latency"}
+        new = {network.id: network for network in networks if network.id not in measured}
         subjects = [_Subject(network, self.setting, self.resolution) for network in new.values()]
         self._choose_kept(subjects)
-        first, visited = len(self._windows), 0
+        first = len(self._windows)
+        with with_threads(self.setting):
+            self._measure(subjects, first, on_costs, on_progress)
+        costs = self._costs(subjects, first, is_final=True)
+        noise = Judgement.of(self._windows).noise(self.rounds)
+        return Measured(tuple(costs), noise, self._judge(first).describe())
+
+    def _measure(
+        self, subjects: Sequence[_Subject], first: int, on_costs: OnCosts | None, on_progress: OnProgress | None
+    ) -> None:
+        """Visit networks until each has enough undisturbed visits in the windows from ``first`` on."""
+        visited = 0
         self._open_window()
         for number in range(2 * self.rounds):
             waiting = self._waiting(subjects, first, number)
             if not waiting:
                 break
-            total = max(self.rounds * len(subjects), visited + len(waiting))
+            is_repeat = number >= self.rounds
+            repeated = f"repeating disturbed visits of {counted(len(waiting), 'network')}"
+            status = repeated if is_repeat else f"round {number + 1} of {self.rounds}"
             for subject in self._random.sample(waiting, len(waiting)):
                 self._visit(subject)
-                visited += 1
+                visited += not is_repeat
                 if on_progress:
-                    on_progress(visited, total, f"round {number + 1} of {max(self.rounds, number + 1)}")
-            if number + 1 >= self.rounds:  # the next round depends on what was disturbed
-                self._close_window()
-            if on_costs and number + 1 >= MIN_VISITS:
-                on_costs(self._costs(subjects, first, is_final=False))
+                    on_progress(visited, status)
+            if number + 1 >= MIN_VISITS:
+                self._close_window()  # what was disturbed decides on costs and on the next round
+                if on_costs:
+                    on_costs(self._costs(subjects, first, is_final=False))
         self._close_window()
-        judgement = Judgement.of(self._windows)
-        costs = self._costs(subjects, first, is_final=True)
-        return Measured(tuple(costs), judgement.noise(self.rounds), judgement.describe())
-
-    def _key(self, id_: str) -> tuple[object, ...]:
-        """Return what `same_measurement` returns for a latency of this session."""
-        return id_, "latency", self.setting, self.machine, self.resolution
 
     def _choose_kept(self, subjects: Sequence[_Subject]) -> None:
         """Choose the networks that are kept in memory; the others are built anew for each visit."""
@@ -222,11 +235,15 @@ class Session:
             self._windows.append(self._window)
         self._open_window()
 
+    def _judge(self, first: int) -> Judgement:
+        """Judge the windows from ``first`` on by what is usual in all of them."""
+        return Judgement.of(self._windows).among(self._windows[first:])
+
     def _waiting(self, subjects: Sequence[_Subject], first: int, number: int) -> Sequence[_Subject]:
         """Return the networks to visit in a round: all, or later those with too few undisturbed visits."""
         if number < self.rounds:
             return subjects
-        quiet = _visits_of(Judgement.of(self._windows).quiet, self._windows[first:])
+        quiet = _visits_of(self._judge(first).quiet)
         return [subject for subject in subjects if len(quiet[subject.id]) < self.rounds]
 
     def _costs(self, subjects: Sequence[_Subject], first: int, *, is_final: bool) -> list[Cost]:
@@ -238,7 +255,7 @@ class Session:
             is_final: whether there will be no more visits.
         """
         windows = self._windows[first:]
-        quiet, all_visits = _visits_of(Judgement.of(self._windows).quiet, windows), _visits_of(windows, windows)
+        quiet, all_visits = _visits_of(self._judge(first).quiet), _visits_of(windows)
         clock = median_clock(windows)
         costs = []
         for subject in subjects:
@@ -290,12 +307,11 @@ def measure(
     return session.measure(networks, known, on_costs, on_progress)
 
 
-def _visits_of(windows: Sequence[Window], among: Sequence[Window]) -> defaultdict[str, list[Visit]]:
-    """Return the visits of each network in those windows that are among others."""
-    chosen = {id(window) for window in among}
+def _visits_of(windows: Iterable[Window]) -> defaultdict[str, list[Visit]]:
+    """Return the visits of each network in windows."""
     visits: defaultdict[str, list[Visit]] = defaultdict(list)
     for window in windows:
-        for visit in window.visits if id(window) in chosen else ():
+        for visit in window.visits:
             visits[visit.id].append(visit)
     return visits
 

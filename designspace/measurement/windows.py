@@ -70,6 +70,12 @@ class Judgement:
             [window for window, slow in zip(unloaded, is_slow, strict=True) if slow],
         )
 
+    def among(self, windows: Sequence[Window]) -> Judgement:
+        """Return the judgement of some of the windows, by what is usual in all of them."""
+        chosen = {id(window) for window in windows}
+        kinds = (self.quiet, self.loaded, self.slow)
+        return Judgement(*([window for window in kind if id(window) in chosen] for kind in kinds))
+
     def noise(self, visits: int) -> float:
         """Return the relative difference of two medians that noise alone exceeds in one of 20 cases.
 
