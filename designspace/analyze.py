@@ -13,6 +13,7 @@ from typing import Annotated, get_args
 from designspace.analysis import Results
 from designspace.analysis import analyze as analyze_results
 from designspace.analysis.edf import check_level
+from designspace.analysis.matched import Match
 from designspace.analysis.origin import origin_of
 from designspace.analysis.reading import labels
 from designspace.analysis.results import Failures
@@ -41,7 +42,7 @@ class Options(app.Options):
     level: float
     figures: Annotated[Figures, one_of("choice of figures", get_args(Figures))]
     seed: Seed
-    match: str | None
+    match: tuple[str, ...] | None
     margin: float | None
 
 
@@ -116,7 +117,7 @@ def show(
     level: float = 0.05,
     seed: int = 0,
     figures: Figures = "standard",
-    match: str | None = "auto",
+    match: Match = "auto",
     margin: float | None = None,
 ) -> None:
     """Analyse runs, write the report to a folder, and print tables, conclusions, notes and paths.
@@ -173,7 +174,7 @@ def _read(run: RunFolder | Path) -> Results:
 def show_spaces(spaces: Table, metric: Metric) -> None:
     """Print the table of the runs in two parts that fit a terminal: trials and errors, then costs."""
     names = {f"{kind} {metric.heading}": kind for kind in ("min", "max", "mean", "median")}
-    names |= {"median flops": "flops", "median params": "params", "median activations": "activations"}
+    names |= {name: name.removeprefix("median ") for name in spaces.header[8:]}
     first_title = f"trials, and {metric.kind} {metric.heading}" if metric.kind else f"trials, and {metric.heading}"
     for title, first in ((first_title, 1), ("medians of the networks, and total training time", 8)):
         columns = [0, *range(first, 8 if first == 1 else len(spaces.header))]

@@ -4,14 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from designspace.analysis.failures import at_chance
+from designspace.analysis.quantities import quantity, values
+from designspace.networks.quantities import Quantity
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
 from designspace.trials.metric import Metric
+
+if TYPE_CHECKING:
+    from designspace.analysis.results import Results
+
+
+def ranked_trials(results: Results, column: str) -> pd.DataFrame:
+    """Return the rows of the done trials, the best first by a column of errors, as `Results.best` ranks them."""
+    if "fresh" in results.table.columns:
+        return one_row_per_network(results.table, column, results.metric, results.guess)
+    done = results.table[results.table["status"] == "done"]
+    return done.sort_values([column, "id"], ascending=[results.metric.direction == "lower", True], kind="stable")
+
+
+def ranked_networks(results: Results, by: str | Quantity) -> pd.DataFrame:
+    """Return one row for each network with a done trial, the best first by a quantity; those without it are left out.
+
+    Raises:
+        InputError: the quantity is unknown, or neither its low nor its high values are better.
+    """
+    chosen = quantity(by, results)
+    if chosen.direction is None:
+        raise InputError(
+            f"{results.name}: networks cannot be ranked by {chosen.name}, because neither its low nor its high values "
+            "are better; choose a cost or a score, such as by='flops'"
+        )
+    table = results.table.assign(**{chosen.name: values(results, chosen)})
+    done = table[(table["status"] == "done") & table[chosen.name].notna()].drop_duplicates(["run", "id"])
+    return done.sort_values([chosen.name, "id"], ascending=[chosen.direction == "lower", True], kind="stable")
 
 
 def one_row_per_network(table: pd.DataFrame, column: str, metric: Metric, guess: float) -> pd.DataFrame:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from designspace.analysis.best_values import weighted_quantiles
 from designspace.analysis.paired import spearman
-from designspace.analysis.quantities import counted_errors, stage_columns
+from designspace.analysis.quantities import counted_errors
 from designspace.analysis.results import Results
+from designspace.analysis.stages import stage_columns
 from designspace.networks.regnet import WIDTH_STEP, quantized_linear
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError

@@ -18,7 +18,8 @@ from designspace.analysis.curves import epoch_ranks, learning_curves
 from designspace.analysis.difference import difference
 from designspace.analysis.edf import edf
 from designspace.analysis.effects import best_of_k
-from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
+from designspace.analysis.equal_cost import EqualCost
+from designspace.analysis.figures import Drawing, draw_edf, finish, new_grid
 from designspace.analysis.figures.compare import draw_best_of_k, draw_difference, draw_effects, draw_paired
 from designspace.analysis.figures.curves import draw_curves, draw_epoch_ranks
 from designspace.analysis.figures.drawing import NOT_DRAWN
@@ -28,17 +29,19 @@ from designspace.analysis.figures.scatter import draw_map, draw_pareto, draw_sca
 from designspace.analysis.figures.search import draw_search
 from designspace.analysis.figures.style import plain, short
 from designspace.analysis.importance import importance
-from designspace.analysis.matched import Matched, edfs_at_equal_complexity
+from designspace.analysis.matched import Matched, matched_table
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
 from designspace.analysis.papers.designing import complexity_of_networks
 from designspace.analysis.papers.panels import all_results, hide_unused_axes
+from designspace.analysis.planes import plane
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import same_training
-from designspace.analysis.quantities import plane, varying_quantities
+from designspace.analysis.quantities import common_costs, quantity, varying_quantities
 from designspace.analysis.results import Results
 from designspace.analysis.search import doubling_sizes, search_curve
 from designspace.analysis.tradeoffs import pareto
+from designspace.networks.quantities import Quantity
 from designspace.support.errors import InputError
 
 MOST_PAIRS = 6
@@ -85,7 +88,7 @@ def figures_of(
     if every and costed:
         drawings.append(complexity_of_networks(costed))
     for number, population in enumerate(finished if every else (), start=1):
-        if {"d", "w_mean", "flops", "activations"} <= {quantity.name for quantity in varying_quantities(population)}:
+        if {"d", "w_mean", "flops", "activations"} <= {varying.name for varying in varying_quantities(population)}:
             drawings.append(renamed(maps_figure(population), f"maps_{number}"))
         if varying_quantities(population):
             drawings.append(renamed(parameters_figure(population), f"parameters_{number}"))
@@ -182,55 +185,60 @@ def effects_figure(results: Sequence[Results], comparisons: Sequence[Comparison]
     return finish("effects", "Effect sizes", figure, comparison_table(comparisons), caption, results)
 
 
-def matched_figures(results: Sequence[Results], matched: Sequence[Matched], *, level: float = 0.05) -> list[Drawing]:
-    """Draw the EDFs of each matched pair, weighted as if both populations had the same complexities, a panel each."""
-    if not matched:
-        return []
-    by_name = {population.name: population for population in results}
-    shown_pairs = matched[:MOST_PAIRS]
-    columns = min(3, len(shown_pairs))
-    figure, grid = new_grid(-(-len(shown_pairs) // columns), columns, width=4.4, height=3.6)
-    hide_unused_axes(grid, len(shown_pairs))
-    numbers = []
-    for ax, pair in zip(grid.flat, shown_pairs, strict=False):
-        curves = edfs_at_equal_complexity([by_name[pair.a], by_name[pair.b]], pair.match)
+def equal_cost_figure(
+    results: Sequence[Results], equal_costs: Sequence[EqualCost], matched: Sequence[Matched], *, level: float = 0.05
+) -> Drawing:
+    """Draw the EDFs of all populations at equal values of each quantity, a panel per quantity.
+
+    The numbers are those of the curves (``panel`` is "EDF"), and of the tests of all pairs (``panel`` is "test").
+
+    Args:
+        results: the populations, in the order of their colours.
+        equal_costs: the EDFs, one or more quantities.
+        matched: the tests of pairs.
+        level: one minus the confidence of the bands.
+    """
+    names = [population.name for population in results]
+    metric = results[0].metric
+    columns = min(3, len(equal_costs))
+    height = 3.4 + 0.17 * max(len(each.edfs) for each in equal_costs)
+    figure, grid = new_grid(-(-len(equal_costs) // columns), columns, width=4.4, height=height)
+    hide_unused_axes(grid, len(equal_costs))
+    for ax, each in zip(grid.flat, equal_costs, strict=False):
         draw_edf(
             ax,
-            curves,
+            each.edfs,
             level=level,
             chance_error=results[0].chance_error,
-            title=f"at equal {pair.match}",
-            indices=[list(by_name).index(name) for name in curves],
+            title=f"at equal {each.quantity.noun}",
+            indices=[names.index(name) for name in each.edfs],
         )
-        numbers.append(edf_numbers(curves, level).assign(match=pair.match, a=pair.a, b=pair.b))
-    left_out = f" Only the first {MOST_PAIRS} of {len(matched)} pairs are drawn." if len(matched) > MOST_PAIRS else ""
-    metric = results[0].metric
     caption = (
-        f"{metric.title} EDFs whose networks are weighted as if both populations had the same complexities (arXiv "
-        f"1905.13214, section 4.2). {' '.join(pair.sentence() for pair in shown_pairs)}{left_out}"
+        f"{metric.title} EDFs whose networks are weighted as if all populations had the same distribution of a "
+        f"quantity (arXiv 1905.13214, section 4.2). {' '.join(each.sentence() for each in equal_costs)} "
+        f"{' '.join(test.sentence() for test in matched)}"
     )
-    table = pd.concat(numbers, ignore_index=True)
-    drawn_results = [
-        population for population in results if any(population.name in (pair.a, pair.b) for pair in shown_pairs)
-    ]
-    return [finish("matched", "At equal complexity", figure, table, caption, drawn_results)]
+    tables = [each.table(level).assign(panel="EDF") for each in equal_costs]
+    table = pd.concat([*tables, matched_table(matched).assign(panel="test")], ignore_index=True)
+    drawn = [population for population in results if any(population.name in each.edfs for each in equal_costs)]
+    return finish("matched", "At equal cost", figure, table, caption, drawn)
 
 
 def parameters_figure(results: Results, *, columns: int = 4) -> Drawing:
-    """Draw error against every parameter and complexity that varies in a population, with the best values."""
+    """Draw error against every parameter, setting and cost that varies in a population, with the best values."""
     quantities = varying_quantities(results)
     if not quantities:
         raise InputError(f"{results.name}: no parameter varies")
     figure, grid = new_grid(-(-len(quantities) // columns), min(columns, len(quantities)), width=3.0, height=2.6)
     numbers = []
-    for ax, quantity in zip(grid.flat, quantities, strict=False):
-        points = scatter(results, quantity)
+    for ax, varying in zip(grid.flat, quantities, strict=False):
+        points = scatter(results, varying)
         draw_scatter(ax, points)
-        numbers.append(points.table().assign(quantity=quantity.name))
+        numbers.append(points.table().assign(quantity=varying.name))
     hide_unused_axes(grid, len(quantities))
     caption = (
-        f"{results.metric.title} of {results.name} against each parameter and complexity. Dashed: median best value; "
-        "shaded: its 95% interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
+        f"{results.metric.title} of {results.name} against each parameter, setting and cost. Dashed: median best "
+        "value; shaded: its 95% interval (empirical bootstrap: the best of a quarter of the networks, drawn at random)."
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("parameters", f"Parameters of {results.name}", figure, table, caption, [results])
@@ -258,7 +266,7 @@ def importance_figure(results: Results, *, seed: int = 0) -> Drawing:
 def maps_figure(
     results: Results, pairs: Sequence[tuple[str, str]] = (("d", "w_mean"), ("flops", "activations"))
 ) -> Drawing:
-    """Draw networks by pairs of parameters or complexities, coloured by the rank of their error."""
+    """Draw networks by pairs of quantities, coloured by the rank of their error."""
     figure, (axes,) = new_grid(1, len(pairs), width=4.2, height=3.4)
     numbers = []
     for ax, (x, y) in zip(axes, pairs, strict=True):
@@ -301,18 +309,30 @@ def search_figure(results: Sequence[Results]) -> Drawing:
     return finish("search", "Random search", figure, numbers, caption, results)
 
 
-def pareto_figure(results: Sequence[Results]) -> Drawing:
-    """Draw error against each complexity, with the Pareto front of each population."""
+def pareto_figure(results: Sequence[Results], costs: Sequence[str | Quantity] | None = None) -> Drawing:
+    """Draw error against each of some costs, with the Pareto front of each population.
+
+    Args:
+        results: the populations.
+        costs: quantities; by default the costs of networks that all populations have, such as flops and latency.
+
+    Raises:
+        InputError: a quantity is unknown, or a population does not have it.
+    """
     all_results({"": results})
-    complexities = ("flops", "params", "activations")
-    figure, (axes,) = new_grid(1, len(complexities), width=3.8, height=3.4)
+    chosen = common_costs(results) if costs is None else [quantity(cost, *results) for cost in costs]
+    if not chosen:
+        raise InputError("these populations have no cost in common")
+    columns = min(3, len(chosen))
+    figure, grid = new_grid(-(-len(chosen) // columns), columns, width=3.8, height=3.4)
+    hide_unused_axes(grid, len(chosen))
     numbers = []
-    for ax, complexity in zip(axes, complexities, strict=True):
-        fronts = [pareto(population, complexity) for population in results]
+    for ax, cost in zip(grid.flat, chosen, strict=False):
+        fronts = [pareto(population, cost) for population in results]
         draw_pareto(ax, fronts)
-        numbers += [front.table().assign(complexity=complexity) for front in fronts]
-    title = f"{results[0].metric.title if results else 'Error'} against complexity"
-    caption = f"{title}. The steps join the networks that no smaller network beats (Pareto front)."
+        numbers += [front.table().assign(cost=cost.name) for front in fronts]
+    title = f"{results[0].metric.title} against cost"
+    caption = f"{title}. The steps join the networks that no cheaper network beats (Pareto front)."
     table = pd.concat(numbers, ignore_index=True)
     return finish("pareto", title, figure, table, caption, results, NOT_DRAWN)
 

@@ -1,24 +1,40 @@
-"""Quantities of a table of results: names, labels, units and scales of its columns, and derived quantities."""
+"""Quantities of results by name: parameters, settings, counted and measured costs, and scores, each with its values.
+
+A quantity is a column of the table of results, follows from the parameters of the stages (`stages`), or is counted when
+it is requested (`counted_columns`).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import get_args
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from designspace.analysis.results import ErrorColumn, Results
+from designspace.analysis.counted_columns import counted_column, is_countable
+from designspace.analysis.stages import DERIVED, derived, stage_numbers
 from designspace.networks.quantities import COUNTED, Quantity, Source
-from designspace.support.display import Outlined
-from designspace.support.errors import unknown
-from designspace.trials.metric import TOP1_ERROR, Metric
+from designspace.spaces.costs import UNITS
+from designspace.support.errors import InputError, unknown
+from designspace.support.text import command
+from designspace.trials.metric import Metric
+
+if TYPE_CHECKING:
+    from designspace.analysis.results import ErrorColumn, Results
 
 Column = NDArray[np.float64]
 SOURCES: tuple[Source, ...] = get_args(Source)
+OF_TRAINING = ("train_s", "memory_bytes")
+"""Quantities that were measured by the training, on the device in the column ``device``."""
+
+
+class NotMeasuredError(InputError):
+    """A cost was requested that was not measured for all populations, or differently."""
+
 
 _NAMED = (
     Quantity("d", "depth d, blocks", whole=True),
@@ -75,58 +91,91 @@ _STAGES = {
 """The parameters of each stage; their labels lack the number of the stage."""
 
 
-def quantity(name: str | Quantity, results: Results | None = None) -> Quantity:
+def quantity(name: str | Quantity, *populations: Results) -> Quantity:
     """Return a quantity by its name.
+
+    The beginning of a name suffices for costs that were measured (costs.csv), if only one of them begins so:
+    ``latency`` for ``latency_cpu_t2_b1``.
 
     Args:
         name: the name, or the quantity itself.
-        results: results whose networks may have parameters of their own, such as ``kernel_size1``.
+        *populations: results that must all have it, if it was measured. Their networks may also have parameters of
+            their own, such as ``kernel_size1``.
 
     Raises:
-        InputError: no quantity has the name; the message lists the names.
+        InputError: no quantity has the name, or several measured ones begin with it; the message lists the names.
+        NotMeasuredError: it is a cost that was not measured for all of ``populations``.
     """
     if isinstance(name, Quantity):
         return name
-    if results is not None and name in own_columns(results):
-        return _own_quantity(results, name)
+    for results in populations:
+        if name in own_columns(results):
+            return _own_quantity(results, name)
     if match := _STAGE_COLUMN.fullmatch(name):
         pattern = _STAGES[match[1]]
         return replace(pattern, name=name, label=pattern.label.format(match[2]))
     named = NAMED_QUANTITIES.get(_ALIASES.get(name, name))
-    if named is None:
-        raise unknown("quantity", name, [*NAMED_QUANTITIES, "d1, w1, b1, g1 and so on for each stage"])
-    return named
+    if named is not None:
+        return _score(named, populations[0].metric) if populations and named.source == "scored" else named
+    measured = _measured(name, populations) if populations else None
+    if measured is not None:
+        return measured
+    raise unknown("quantity", name, [*NAMED_QUANTITIES, "d1, w1, b1, g1 and so on for each stage"])
 
 
 def values(results: Results, name: str | Quantity) -> Column:
     """Return one number per row of the table, NaN if a network or an unfinished trial has none.
 
+    Quantities in closed form that the table lacks, such as ``peak_memory``, are counted (see `with_columns`).
+
     Raises:
-        InputError: the quantity is unknown, or the table has no columns for it.
+        InputError: the quantity is unknown, or these results do not have it; the message lists those that they have.
     """
     chosen = quantity(name, results)
     table = results.table
-    if chosen.name in _DERIVED:
-        return _derived(results, chosen.name)
-    if chosen.name not in table.columns:
-        raise unknown(f"quantity of {results.name}", chosen.name, [other.name for other in available(results)])
-    return table[chosen.name].to_numpy(np.float64)
+    if chosen.name in DERIVED:
+        return derived(results, chosen.name)
+    if chosen.name in table.columns:
+        return table[chosen.name].to_numpy(np.float64)
+    if chosen.name in COUNTED:
+        return counted_column(results, chosen.name)
+    names = [other.name for other in available(results)]
+    names += [other for other in COUNTED if other not in names and is_countable(results)]
+    raise unknown(f"quantity of {results.name}", chosen.name, names)
+
+
+def with_columns(results: Results, names: Iterable[str | Quantity]) -> Results:
+    """Return results whose table has a column for each of some quantities, so that each is counted only once.
+
+    Raises:
+        InputError: as `values`.
+    """
+    chosen = [quantity(name, results) for name in names]
+    columns = {each.name: values(results, each) for each in chosen if each.name not in results.table.columns}
+    return replace(results, table=results.table.assign(**columns)) if columns else results
 
 
 def available(results: Results, sources: Iterable[Source] = SOURCES) -> tuple[Quantity, ...]:
     """Return all quantities of which at least one network of a table has a value, parameters first."""
-    stages = [quantity(f"{letter}{stage}") for letter in "dwbg" for stage in _stage_numbers(results)]
-    named = [
-        candidate
-        for candidate in NAMED_QUANTITIES.values()
-        if candidate.name in _DERIVED or candidate.name in results.table.columns
-    ]
+    stages = [quantity(f"{letter}{stage}") for letter in "dwbg" for stage in stage_numbers(results)]
+    named = [quantity(name, results) for name in NAMED_QUANTITIES if name in DERIVED or name in results.table.columns]
     parameters = [candidate for candidate in named if candidate.source == "parameter"]
     stages += [_own_quantity(results, name) for name in own_columns(results)]
     others = [candidate for candidate in named if candidate.source != "parameter"]
     chosen = set(sources)
-    candidates = (candidate for candidate in (*parameters, *stages, *others) if candidate.source in chosen)
-    return tuple(candidate for candidate in candidates if np.isfinite(values(results, candidate)).any())
+    candidates = (*parameters, *stages, *others, *results.measured.values())
+    return tuple(each for each in candidates if each.source in chosen and np.isfinite(values(results, each)).any())
+
+
+def network_costs(results: Results) -> tuple[Quantity, ...]:
+    """Return the costs of networks, apart from their training, that are columns: counted, and measured (costs.csv)."""
+    return (*available(results, ["counted"]), *results.measured.values())
+
+
+def common_costs(populations: Sequence[Results]) -> tuple[Quantity, ...]:
+    """Return the `network_costs` that all of some populations have, measured on the same machine."""
+    costs = [network_costs(results) for results in populations]
+    return tuple(cost for cost in costs[0] if all(cost in others for others in costs)) if costs else ()
 
 
 def own_columns(results: Results) -> list[str]:
@@ -150,17 +199,22 @@ def _own_quantity(results: Results, name: str) -> Quantity:
 _NOT_OWN = frozenset({"id", "trial", "run", "fresh", "depth", "w_0", "w_a", "w_m", "radix", "stem_width", "avd_first"})
 
 
-def varying_quantities(
-    results: Results, sources: Iterable[Source] = ("parameter", "setting", "counted")
-) -> tuple[Quantity, ...]:
+def varying_quantities(results: Results, sources: Iterable[Source] | None = None) -> tuple[Quantity, ...]:
     """Return the quantities that vary in a population, without duplicates.
 
     If all stages share their bottleneck ratio or group width, it is one quantity, ``b`` or ``g``, instead of one per
     stage.
+
+    Args:
+        results: the population.
+        sources: where the quantities come from; by default parameters, settings, and `network_costs`.
     """
+    candidates = available(results, ("parameter", "setting") if sources is None else sources)
+    if sources is None:
+        candidates += network_costs(results)
     shared = [letter for letter in "bg" if _is_shared(results, letter)]
     varying = []
-    for candidate in available(results, sources):
+    for candidate in candidates:
         stage = _STAGE_COLUMN.fullmatch(candidate.name)
         is_duplicate = stage is not None and stage[1] in shared
         is_partly_shared = candidate.name in "bg" and candidate.name not in shared
@@ -190,7 +244,7 @@ def parameters_of(results: Results) -> tuple[Quantity, ...]:
             )
             + settings
         )
-    stages = {f"{letter}{stage}" for letter in "dwbg" for stage in _stage_numbers(results)}
+    stages = {f"{letter}{stage}" for letter in "dwbg" for stage in stage_numbers(results)}
     parameters = varying_quantities(results, ["parameter"])
     return tuple(parameter for parameter in parameters if parameter.name in stages | shared) + settings
 
@@ -198,74 +252,6 @@ def parameters_of(results: Results) -> tuple[Quantity, ...]:
 def counted_errors(results: Results, column: ErrorColumn = "final_error") -> tuple[NDArray[np.int64], Column]:
     """Return the row numbers of the trials that count, and their errors (see `Results.errors`)."""
     return np.flatnonzero(results.counted()), results.errors(column)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Plane(Outlined):
-    """Two quantities and the error of each finished network of a population."""
-
-    name: str
-    x_quantity: Quantity
-    y_quantity: Quantity
-    x: Column
-    y: Column
-    errors: Column
-    """Percent; failed trials have the error of chance."""
-    ranks: Column
-    """From 0 (the least error) to 1 (the greatest); equal errors share their mean rank."""
-    failed: NDArray[np.bool_]
-    trials: tuple[str, ...]
-    metric: Metric = TOP1_ERROR
-    """What the errors are values of, which are negated if higher ones are better."""
-
-    def table(self) -> pd.DataFrame:
-        """Return one row per network."""
-        return pd.DataFrame(
-            {
-                "run": self.name,
-                "trial": self.trials,
-                self.x_quantity.name: self.x,
-                self.y_quantity.name: self.y,
-                "error": self.metric.oriented(self.errors),
-                "rank": self.ranks,
-                "failed": self.failed,
-            }
-        )
-
-
-def plane(results: Results, x: str | Quantity, y: str | Quantity) -> Plane:
-    """Return two quantities of the finished networks that have both, with the rank of each network's error.
-
-    Raises:
-        InputError: a quantity is unknown, or these results do not have it.
-    """
-    from scipy.stats import rankdata
-
-    rows, errors = counted_errors(results)
-    columns = [values(results, name)[rows] for name in (x, y)]
-    is_known = np.isfinite(columns[0]) & np.isfinite(columns[1])
-    table = results.table.iloc[rows[is_known]]
-    ranks = (rankdata(errors[is_known]) - 1) / max(1, is_known.sum() - 1)
-    return Plane(
-        results.name,
-        quantity(x, results),
-        quantity(y, results),
-        columns[0][is_known],
-        columns[1][is_known],
-        errors[is_known],
-        ranks.astype(np.float64),
-        (table["status"] == "failed").to_numpy(bool),
-        tuple(table["trial"]),
-        results.metric,
-    )
-
-
-def stage_columns(results: Results, letter: str) -> NDArray[np.float64]:  # (rows, stages)
-    """Return a parameter of all stages: depth ``d``, width ``w``, ratio ``b`` or group width ``g``; NaN if missing."""
-    names = [f"{letter}{stage}" for stage in _stage_numbers(results)]
-    columns = results.table[names].to_numpy(np.float64)
-    depths = results.table[[f"d{stage}" for stage in _stage_numbers(results)]].to_numpy(np.float64)
-    return np.where(depths > 0, columns, np.nan)  # a missing stage may be written as 0
 
 
 def short_number(value: float) -> str:
@@ -280,18 +266,6 @@ def short_number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _stage_numbers(results: Results) -> range:
-    """Return the numbers of the stages, from 1."""
-    return range(1, results.num_stages + 1)
-
-
-def _derived(results: Results, name: str) -> Column:
-    """Return a number that follows from the stages; NaN if their columns are missing (imported results)."""
-    if name == "d" and not results.num_stages and "depth" in results.table.columns:
-        return results.table["depth"].to_numpy(np.float64)
-    return _DERIVED[name](results) if results.num_stages else np.full(len(results.table), np.nan)
-
-
 def _varies(column: Column) -> bool:
     """Return whether a column has at least two different values."""
     finite = column[np.isfinite(column)]
@@ -300,60 +274,48 @@ def _varies(column: Column) -> bool:
 
 def _is_shared(results: Results, letter: str) -> bool:
     """Return whether every network has the same value in all its stages."""
-    return bool(np.isfinite(_derived(results, letter)).all())
+    return bool(np.isfinite(derived(results, letter)).all())
 
 
-def _depth(results: Results) -> Column:
-    """Return the number of blocks of all stages; NaN if none is known."""
-    depth = np.nansum(stage_columns(results, "d"), axis=1)
-    return np.where(depth > 0, depth, np.nan)
+def _measured(name: str, populations: Sequence[Results]) -> Quantity | None:
+    """Return the only measured cost whose name begins with a name and that all populations have, or None.
 
-
-def _stages(results: Results) -> Column:
-    """Return the number of stages."""
-    return np.asarray(np.isfinite(stage_columns(results, "d")).sum(axis=1), np.float64)
-
-
-def _mean_width(results: Results) -> Column:
-    """Return the mean width over blocks, so that deep stages count more."""
-    depths, widths = stage_columns(results, "d"), stage_columns(results, "w")
-    return np.asarray(np.nansum(depths * widths, axis=1) / _depth(results), np.float64)
-
-
-def _last_width(results: Results) -> Column:
-    """Return the width of the last stage."""
-    widths = stage_columns(results, "w")
-    last = np.maximum(_stages(results).astype(int) - 1, 0)
-    return np.asarray(widths[np.arange(len(widths)), last])
-
-
-def _shared_ratio(results: Results) -> Column:
-    """Return the bottleneck ratio that all stages of a network share; NaN if they differ."""
-    ratios = stage_columns(results, "b")
-    first = ratios[:, 0]
-    is_same = (np.isnan(ratios) | (ratios == first[:, None])).all(axis=1)
-    return np.where(is_same, first, np.nan)
-
-
-def _shared_group_width(results: Results) -> Column:
-    """Return the group width that all stages of a network share; NaN if they differ.
-
-    A stage narrower than the group width has one group of its whole inner width ("Designing Network Design Spaces",
-    appendix D), which does not count as a difference. If the group width exceeds the inner width of every stage, the
-    result is that of the widest stage.
+    Raises:
+        InputError: there are several.
+        NotMeasuredError: a cost of this kind was not measured for all populations, or differently.
     """
-    groups = stage_columns(results, "g")
-    inner = stage_columns(results, "w") / stage_columns(results, "b")
-    widest = np.nanmax(groups, axis=1, initial=0.0)
-    is_same = (np.isnan(groups) | (groups == widest[:, None]) | (np.abs(groups - inner) < 0.5)).all(axis=1)
-    return np.where(is_same, widest, np.nan)
+    matches = [
+        [column for column in results.measured if column == name]
+        or [column for column in results.measured if column.startswith(f"{name}_")]
+        for results in populations
+    ]
+    common = [column for column in matches[0] if all(column in others for others in matches)]
+    if len(common) == 1:
+        return populations[0].measured[common[0]]
+    if common:
+        raise InputError(f"{name} has several columns; name one of them: {', '.join(common)}")
+    if name.partition("_")[0] not in UNITS:
+        return None
+    without = [results.name for results, columns in zip(populations, matches, strict=True) if not columns]
+    if without:
+        run = next(iter(next(results for results in populations if results.name == without[0]).folders.values()), "...")
+        raise NotMeasuredError(
+            f"{name} of {', '.join(without)} has not been measured; measure it with {command('measure', run=run)}"
+        )
+    listed = "; ".join(
+        f"{results.name} has {', '.join(columns)}" for results, columns in zip(populations, matches, strict=True)
+    )
+    raise NotMeasuredError(f"{name} was measured differently: {listed}")
 
 
-_DERIVED: dict[str, Callable[[Results], Column]] = {
-    "d": _depth,
-    "stages": _stages,
-    "b": _shared_ratio,
-    "g": _shared_group_width,
-    "w_mean": _mean_width,
-    "w_last": _last_width,
-}
+def _score(named: Quantity, metric: Metric) -> Quantity:
+    """Return the quantity of a column of errors that holds values of a metric."""
+    if metric.is_default:
+        return named
+    labels = {
+        "final_error": metric.name,
+        "best_error": f"best {metric.name} of all epochs",
+        "heldout_error": f"{metric.name} on held-out images",
+    }
+    unit = ", ".join(filter(None, (metric.kind, metric.unit)))
+    return replace(named, label=labels[named.name], unit=unit, direction=metric.direction)

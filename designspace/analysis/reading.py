@@ -24,7 +24,9 @@ from designspace.analysis.columns import (
 )
 from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import EMA, Source, histories_of
+from designspace.spaces.costs import cost_columns, read_costs
 from designspace.support.errors import InputError, RunError
+from designspace.support.text import counted
 from designspace.trials.folder import Gathered, RunFolder
 from designspace.trials.metric import Metric, top1_error
 from designspace.trials.trial import EpochRecord
@@ -53,7 +55,30 @@ def read_runs(runs: Sequence[RunFolder | Gathered | Path | str]) -> Source:
         ]
     )
     folders = {name: path.resolve() for name, path in zip(names, paths, strict=True) if path.is_dir()}
-    return replace(merged, folders=folders)
+    return _with_costs(replace(merged, folders=folders))
+
+
+def _with_costs(source: Source) -> Source:
+    """Return a source with a column for each cost that was measured for its networks (costs.csv of its folders).
+
+    Raises:
+        RunError: a costs.csv is damaged.
+    """
+    ids = source.table["id"].tolist()
+    known = set(ids)
+    costs = [cost for folder in source.folders.values() for cost in read_costs(folder) if cost.id in known]
+    columns = cost_columns(costs, ids)
+    if not columns:
+        return source
+    table = source.table.assign(**{quantity.name: column for quantity, column in columns.items()})
+    disturbed = sum(cost.disturbed for cost in costs)
+    notes = source.notes
+    if disturbed:
+        notes += (
+            f"{disturbed} of {counted(len(costs), 'measurement')} of costs of {source.name} may be too high, because "
+            "the machine had other load (column disturbed of costs.csv).",
+        )
+    return replace(source, table=table, notes=notes, measured={quantity.name: quantity for quantity in columns})
 
 
 def _path_of(run: RunFolder | Gathered | Path | str) -> Path:

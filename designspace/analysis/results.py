@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from designspace.analysis.best_networks import BestNetworks, one_row_per_network
+from designspace.analysis.best_networks import BestNetworks, ranked_networks, ranked_trials
 from designspace.analysis.columns import COLUMNS
 from designspace.analysis.conditions import Condition, rows_that_meet
 from designspace.analysis.counts import Counts
@@ -23,6 +23,7 @@ from designspace.analysis.repeats import mean_of_repeats
 from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import histories_of
 from designspace.analysis.table_checks import ErrorColumn, checked_table, stages_of
+from designspace.networks.quantities import Quantity
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
@@ -66,6 +67,8 @@ class Results:
     """What the errors are values of: by default the top-1 error in percent."""
     is_drawn: bool = True
     """Whether the networks were drawn from a space; False if any of them was chosen for a list."""
+    measured: Mapping[str, Quantity] = field(default_factory=dict)
+    """The measured costs of networks (costs.csv) that the table has columns for, by name."""
 
     def __repr__(self) -> str:
         done = self.table.loc[self.table["status"] == "done", "final_error"]
@@ -75,7 +78,8 @@ class Results:
 
     def _repr_html_(self) -> str:
         errors = ["final_error", *(["heldout_error"] if self.has_heldout else [])]
-        columns = ["id", *errors, "epochs", *QUANTITIES, *(["train_s"] if self.table["train_s"].notna().any() else [])]
+        times = ["train_s"] if self.table["train_s"].notna().any() else []
+        columns = ["id", *errors, "epochs", *QUANTITIES, *self.measured, *times]
         table: str = self.best(5)[columns].to_html(index=False, float_format="{:.2f}".format)
         return f"<div>{html.escape(repr(self))}; the best ones:</div>{table}"
 
@@ -183,6 +187,7 @@ class Results:
             training=source.training,
             drawn=source.drawn,
             is_drawn=source.is_drawn,
+            measured=source.measured,
         )
 
     @property
@@ -286,7 +291,7 @@ class Results:
             return f"{at_chance} of these counted at chance level and {left_out} left out"
         return "left out" if left_out or self.failures == "exclude" else "counted at chance level"
 
-    def best(self, count: int = 1) -> BestNetworks:
+    def best(self, count: int = 1, by: str | Quantity | None = None) -> BestNetworks:
         """Return the rows of the ``count`` done trials with the best error; ties are ordered by id.
 
         ``results.best().load()`` returns the best network as a trained module (see `BestNetworks.load`).
@@ -294,16 +299,17 @@ class Results:
         Trials are ranked by their error on held-out images if all done trials have one (see `has_heldout`), so that the
         test images choose nothing, and otherwise by their final error. Results of a run with several seeds have one row
         per network, ranked as in `designspace.load`, with the columns ``mean_error`` and ``trainings``.
+
+        Args:
+            count: Number of rows.
+            by: A quantity to rank by instead, such as ``params`` or ``latency``; one row per network that has it.
+
+        Raises:
+            InputError: ``by`` is unknown, or neither its low nor its high values are better.
         """
-        if "fresh" in self.table.columns:
-            column = "heldout_error" if self.has_heldout else "final_error"
-            networks = one_row_per_network(self.table, column, self.metric, self.guess)
-            return BestNetworks.of(networks.head(whole("count", count, 0)), self.folders)
-        done = self.table[self.table["status"] == "done"]
         column = "heldout_error" if self.has_heldout else "final_error"
-        order = [self.metric.direction == "lower", True]
-        ranked = done.sort_values([column, "id"], ascending=order, kind="stable").head(whole("count", count, 0))
-        return BestNetworks.of(ranked, self.folders)
+        ranked = ranked_trials(self, column) if by is None else ranked_networks(self, by)
+        return BestNetworks.of(ranked.head(whole("count", count, 0)), self.folders)
 
     @property
     def has_heldout(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
 from designspace.trials.metric import Metric
 from designspace.trials.recipe_axes import RecipeAxis
@@ -39,6 +40,8 @@ class Source(Outlined):
     """What the errors are values of; None for the top-1 error in percent."""
     is_drawn: bool = True
     """Whether the networks were drawn from a space; False if any of them was chosen for a list."""
+    measured: Mapping[str, Quantity] = field(default_factory=dict)
+    """The measured costs of networks (costs.csv) that the table has columns for, by name."""
 
 
 def histories_of(

@@ -10,10 +10,11 @@ from typing import Literal, get_args
 from designspace.analysis import overview, tables
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
+from designspace.analysis.equal_cost import EqualCost, all_at_equal_cost
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
 from designspace.analysis.figures.drawing import progress
 from designspace.analysis.margins import WithinMargin, within_margins
-from designspace.analysis.matched import Matched, match_all
+from designspace.analysis.matched import Match, Matched, match_all, with_matches
 from designspace.analysis.origin import Origin
 from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import plot_edf
@@ -41,7 +42,7 @@ class Analysis(Outlined):
     """EDFs of the spaces with a trial that counts; the others are in `summaries` only."""
     comparisons: tuple[Comparison, ...]
     matched: tuple[Matched, ...]
-    """Comparisons at equal complexity: of pairs whose budgets differ, or of all pairs (see ``match``)."""
+    """Comparisons at equal cost: of pairs whose budgets differ, or of all pairs (see ``match``)."""
     sentences: tuple[str, ...]
     """The conclusion of each comparison, or the progress of a space that cannot be compared yet."""
     notes: tuple[str, ...]
@@ -66,7 +67,7 @@ def analyze(
     level: float = 0.05,
     seed: int = 0,
     figures: Figures = "standard",
-    match: str | None = "auto",
+    match: Match = "auto",
     margin: float | None = None,
 ) -> Analysis:
     """Compare runs and write ``report.html`` and its figures (``figures/edf.svg`` and others) below ``out``.
@@ -81,7 +82,7 @@ def analyze(
         level: significance level of bands and conclusions.
         seed: seed of the bootstrap.
         figures: ``standard``, or ``all`` for error against every parameter and their importance for each run, too.
-        match: ``flops``, ``params``, ``activations`` or ``train_s`` compares all pairs at equal values of it, too;
+        match: quantities, such as ``flops`` or ``latency``, at equal values of which all pairs are compared, too;
             ``auto`` does so for pairs whose budgets differ, by the quantity that differs; None for no pair.
         margin: if given, also report which spaces are not worse than others by more than these percentage points.
 
@@ -91,17 +92,18 @@ def analyze(
         RunError: a file cannot be written.
     """
     _check(results, figures)
-    noise = [sentence for run in results for sentence in noise_sentences(run, level)]
-    settings = [sentence for run in results for sentence in setting_sentences(run, level)]
+    within = [
+        text for sentences in (noise_sentences, setting_sentences) for run in results for text in sentences(run, level)
+    ]
     best = [tables.best_table(run) for run in results]
-    populations = Populations.of(random_subset(by_network(run)) for run in results)
+    populations = Populations.of(with_matches(random_subset(by_network(run)), match) for run in results)
     results = populations.members
     edfs = populations.edfs()
     compared = _compare(results, level=level, seed=seed, match=match, margin=margin)
     summaries = tuple(tables.summarize(run) for run in results)
     content = ReportContent(
         results,
-        sentences=(*compared.sentences, *noise, *settings, *_without_trials(results)),
+        sentences=(*compared.sentences, *within, *_without_trials(results)),
         notes=(*tables.notes(results), *compared.notes),
         edf=_edf_drawing(results, edfs, compared.comparisons, level),
         figures=_figures(results, compared, every=figures == "all", level=level, seed=seed),
@@ -134,31 +136,34 @@ class _Compared:
 
     comparisons: tuple[Comparison, ...]
     matched: tuple[Matched, ...]
+    equal_costs: tuple[EqualCost, ...]
+    """The EDFs of all runs at equal values of each quantity by which any two are matched."""
     sentences: tuple[str, ...]
     """Conclusions."""
     notes: tuple[str, ...]
     """Warnings."""
 
 
-def _compare(
-    results: Sequence[Results], *, level: float, seed: int, match: str | None, margin: float | None
-) -> _Compared:
+def _compare(results: Sequence[Results], *, level: float, seed: int, match: Match, margin: float | None) -> _Compared:
     """Compare all pairs of runs; the arguments are those of `analyze`."""
     comparisons = compare_all(results, level, seed=seed)
     matched, refused = match_all(results, comparisons, match)
+    equal_costs, left_out = all_at_equal_cost(results, matched)
     margins = () if margin is None else within_margins(results, comparisons, margin)
     # Pairs of runs that trained the same networks differently.
     paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
     claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
     unmet = dict.fromkeys(check.sentence for pair in comparisons for check in pair.preconditions if check.sentence)
-    notes = (*refused, *unmet, *other_failures(results, comparisons, seed=seed))
-    return _Compared(comparisons, matched, tuple(claim.sentence() for claim in claims), notes)
+    notes = (*refused, *left_out, *unmet, *other_failures(results, comparisons, seed=seed))
+    return _Compared(comparisons, matched, equal_costs, tuple(claim.sentence() for claim in claims), notes)
 
 
 def _figures(results: Sequence[Results], compared: _Compared, *, every: bool, level: float, seed: int) -> list[Drawing]:
     """Draw all figures but the EDFs."""
     drawings = overview.figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
-    return [*overview.matched_figures(results, compared.matched, level=level), *drawings]
+    if compared.equal_costs:
+        drawings.insert(0, overview.equal_cost_figure(results, compared.equal_costs, compared.matched, level=level))
+    return drawings
 
 
 def _write(content: ReportContent, out: Path) -> tuple[Path, tuple[Path, ...]]:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from designspace.analysis.best_values import best_values
 from designspace.analysis.comparison import Comparison
-from designspace.analysis.quantities import short_number
+from designspace.analysis.quantities import network_costs, short_number, values
 from designspace.analysis.results import Counts, Results
+from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
-from designspace.support.text import counted, duration, prefixed
+from designspace.support.text import counted, duration
 from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe_axes import typed
 
@@ -46,10 +47,8 @@ class SpaceSummary:
     """The best error."""
     mean_error: float | None
     median_error: float | None
-    median_flops: float
-    """In multiply-adds; the medians of complexity are over all networks of the run, finished or not."""
-    median_params: float
-    median_activations: float
+    medians: Mapping[Quantity, float]
+    """The median of each cost of the networks, over all networks of the run that have it, finished or not."""
     train_s: float
     """Total training time of all trials in seconds, as far as recorded."""
     metric: Metric = TOP1_ERROR
@@ -58,16 +57,13 @@ class SpaceSummary:
 def summarize(results: Results) -> SpaceSummary:
     """Return the summary statistics of one run."""
     errors, metric = results.errors(), results.metric
-    medians = results.table[["flops", "params", "activations"]].median()
     return SpaceSummary(
         name=results.name,
         counts=results.counts,
         min_error=metric.oriented(float(errors.min())) if errors.size else None,
         mean_error=metric.oriented(float(errors.mean())) if errors.size else None,
         median_error=metric.oriented(float(np.median(errors))) if errors.size else None,
-        median_flops=float(medians["flops"]),
-        median_params=float(medians["params"]),
-        median_activations=float(medians["activations"]),
+        medians={cost: float(np.nanmedian(values(results, cost))) for cost in network_costs(results)},
         train_s=float(results.table["train_s"].sum()),
         metric=metric,
     )
@@ -77,17 +73,18 @@ def space_table(summaries: Sequence[SpaceSummary]) -> Table:
     """Return a table with one row per run."""
     metric = summaries[0].metric if summaries else TOP1_ERROR
     kinds = ("min" if metric.direction == "lower" else "max", "mean", "median")
+    costs = list(dict.fromkeys(cost for summary in summaries for cost in summary.medians))
     header = (
         *("space", "trials", "done", "failed", "unfinished", *(f"{kind} {metric.heading}" for kind in kinds)),
-        *("median flops", "median params", "median activations", "training"),
+        *(*(f"median {_heading(cost, costs)}" for cost in costs), "training"),
     )
     rows = []
     for summary in summaries:
         counts = (summary.counts.total, summary.counts.done, summary.counts.failed, summary.counts.unfinished)
         errors = (summary.min_error, summary.mean_error, summary.median_error)
-        sizes = (summary.median_flops, summary.median_params, summary.median_activations)
+        sizes = (_size(cost, summary.medians.get(cost, math.nan)) for cost in costs)
         numbers = (_error(error, metric) for error in errors)
-        texts = (*map(str, counts), *numbers, *map(_size, sizes), duration(summary.train_s))
+        texts = (*map(str, counts), *numbers, *sizes, duration(summary.train_s))
         rows.append((summary.name, *texts))
     return Table("Spaces", header, tuple(rows))
 
@@ -128,6 +125,7 @@ def best_table(results: Results, count: int = BEST) -> Table:
     """
     heldout, metric = results.has_heldout, results.metric
     best = results.best(count)
+    costs = network_costs(results)
     has_means = "trainings" in best.columns and bool((best["trainings"] > 1).any())
     header = (
         *(
@@ -143,12 +141,12 @@ def best_table(results: Results, count: int = BEST) -> Table:
             "radix",
             *results.drawn,
         ),
-        *("flops", "params", "activations", "training"),
+        *(*(_heading(cost, costs) for cost in costs), "training"),
     )
     rows = []
     for row in best.to_dict("records"):
         stages = (_stages(row, letter, results.num_stages) for letter in "dwbg")
-        sizes = (_size(row[column]) for column in ("flops", "params", "activations"))
+        sizes = (_size(cost, row[cost.name]) for cost in costs)
         error_columns = (["heldout_error"] if heldout else []) + ["final_error", "best_error"]
         means = [_error(row["mean_error"], metric), f"{row['trainings']}"] if has_means else []
         errors = [*means, *(_error(row[column], metric) for column in error_columns)]
@@ -158,7 +156,7 @@ def best_table(results: Results, count: int = BEST) -> Table:
 
 
 def best_values_table(results: Results) -> Table:
-    """Return the parameters and complexities of the best networks of one run (empirical bootstrap)."""
+    """Return the parameters, settings and costs of the best networks of one run (empirical bootstrap)."""
     rows = tuple(
         (value.quantity.axis_label, *map(short_number, (value.best, value.median, value.low, value.high)))
         for value in best_values(results)
@@ -214,9 +212,14 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _size(value: float) -> str:
-    """Return a complexity as text; ``-`` if it is not known, as for some imported networks."""
-    return "-" if pd.isna(value) else prefixed(value)
+def _heading(cost: Quantity, costs: Sequence[Quantity]) -> str:
+    """Return the heading of a column of a cost: its noun, or its name if another column has the same noun."""
+    return cost.noun if [other.noun for other in costs].count(cost.noun) == 1 else cost.name
+
+
+def _size(cost: Quantity, value: float) -> str:
+    """Return a cost as text; ``-`` if it is not known, as for some imported networks."""
+    return "-" if pd.isna(value) else cost.text(value)
 
 
 def _setting(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The cost of accuracy: Pareto fronts of error and complexity, and predictions of time and memory from complexity."""
+"""The cost of accuracy: Pareto fronts of error and any cost, and predictions of one cost from another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from designspace.analysis.edf import check_level
-from designspace.analysis.quantities import Column, quantity, short_number, values
+from designspace.analysis.quantities import OF_TRAINING, Column, quantity, short_number, values
 from designspace.analysis.results import Results
 from designspace.networks.quantities import Quantity
 from designspace.support.display import Outlined
@@ -30,12 +30,12 @@ _TERMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pareto(Outlined):
-    """Errors and one complexity of the done networks, and which of them are on the Pareto front."""
+    """Errors and one cost of the done networks, and which of them are on the Pareto front."""
 
     name: str
     quantity: Quantity
     values: Column
-    """The complexity. All arrays have shape (done networks,)."""
+    """The cost. All arrays have shape (done networks,)."""
     errors: Column
     """Percent."""
     on_front: NDArray[np.bool_]
@@ -47,7 +47,7 @@ class Pareto(Outlined):
 
     @property
     def front(self) -> tuple[Column, Column]:
-        """Complexities, ascending, and errors of the front."""
+        """Costs, ascending, and errors of the front."""
         indices = np.flatnonzero(self.on_front)
         indices = indices[np.lexsort((self.errors[indices], self.values[indices]))]
         return self.values[indices], self.errors[indices]
@@ -61,7 +61,7 @@ class Pareto(Outlined):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CostFit(Outlined):
-    """Correlation of a cost with a complexity, and a fit (figure 12 of "Designing Network Design Spaces")."""
+    """Correlation of a cost with another one, and a fit (figure 12 of "Designing Network Design Spaces")."""
 
     name: str
     """Names of the populations."""
@@ -111,20 +111,27 @@ class CostFit(Outlined):
 
 
 def pareto(results: Results, name: str | Quantity = "flops") -> Pareto:
-    """Return the Pareto front of error and a complexity, over the done networks.
+    """Return the Pareto front of error and a quantity, over the done networks that have it.
+
+    Args:
+        results: a population.
+        name: the quantity, such as ``flops``, ``peak_memory`` or ``latency``. Lower values are better, unless its
+            direction is ``higher``, as for images per second.
 
     Raises:
-        InputError: the quantity is unknown.
+        InputError: the quantity is unknown, or these results do not have it.
     """
     is_done = (results.table["status"] == "done").to_numpy(bool)
     column = values(results, name)
     is_done = is_done & np.isfinite(column)
     table = results.table[is_done]
     errors = results.metric.oriented(table["final_error"].to_numpy(np.float64))
-    front = pareto_front(column[is_done], errors)
+    chosen = quantity(name, results)
+    costs = -column[is_done] if chosen.direction == "higher" else column[is_done]
+    front = pareto_front(costs, errors)
     trials = tuple(table["trial"])
     failed = results.counts.failed
-    return Pareto(results.name, quantity(name, results), column[is_done], errors, front, trials, failed, results.metric)
+    return Pareto(results.name, chosen, column[is_done], errors, front, trials, failed, results.metric)
 
 
 def pareto_front(costs: ArrayLike, errors: ArrayLike) -> NDArray[np.bool_]:
@@ -165,9 +172,9 @@ def cost_fit(
     form: Form | None = None,
     level: float = 0.05,
 ) -> CostFit:
-    """Return the correlation of a cost with a complexity over the done networks, and the least-squares fit.
+    """Return the correlation of a cost with another one over the done networks, and the least-squares fit.
 
-    The cost is a measurement, ``train_s`` or ``memory_bytes``, or a complexity: the paper fits activations ~ c sqrt(f),
+    The cost is any quantity, such as ``train_s``, ``latency`` or ``params``: the paper fits activations ~ c sqrt(f),
     parameters ~ a + b f and time ~ a sqrt(f) + b f.
 
     Args:
@@ -185,8 +192,8 @@ def cost_fit(
     """
     check_level(level)
     runs = [populations] if isinstance(populations, Results) else list(populations)
-    x_quantity, y_quantity = (quantity(name, runs[0] if runs else None) for name in (complexity, cost))
-    is_measured = y_quantity.source == "measured"
+    x_quantity, y_quantity = (quantity(name, *runs) for name in (complexity, cost))
+    is_measured = y_quantity.name in OF_TRAINING
     names = ", ".join(run.name for run in runs)
     if is_measured:
         device = _one_device(names, devices(runs), device)
@@ -221,12 +228,13 @@ def cost_fits(
     form: Form | None = None,
     level: float = 0.05,
 ) -> tuple[CostFit, ...]:
-    """Return `cost_fit` for each device if the cost is a measurement, otherwise one fit for all.
+    """Return `cost_fit` for each device if the cost was measured by the trainings, otherwise one fit for all.
 
     Raises:
         InputError: as `cost_fit`.
     """
-    chosen: Sequence[str | None] = devices(populations) if quantity(cost).source == "measured" else [None]
+    runs = [populations] if isinstance(populations, Results) else list(populations)
+    chosen: Sequence[str | None] = devices(runs) if quantity(cost, *runs).name in OF_TRAINING else [None]
     return tuple(cost_fit(populations, complexity, cost, device=device, form=form, level=level) for device in chosen)
 
 

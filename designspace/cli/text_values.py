@@ -29,7 +29,9 @@ NAMES = frozenset(
 )
 """Keys of names, some of which may also be paths: ``null`` means no value."""
 
-LISTS = frozenset({"runs", "others", "from", "delete", "spaces", "networks", "launcher.setup", "launcher.sbatch"})
+LISTS = frozenset(
+    {"runs", "others", "from", "delete", "spaces", "networks", "match", "launcher.setup", "launcher.sbatch"}
+)
 """Keys of lists: ``[a,b]``, or a single item without brackets."""
 
 _SWITCHES: Mapping[str, Mapping[str, bool]] = {"weights": {"true": True, "false": False}}
@@ -55,7 +57,8 @@ def split_arguments(arguments: Sequence[str], groups: Collection[str]) -> tuple[
         if key in groups or key not in PATHS | NAMES:
             others.append(f"{key}={_without_exponent(value)}")
         elif key in LISTS:
-            values[key] = [_text_value(key, item) for item in _list_items(value)]
+            items = [_text_value(key, item) for item in _list_items(value)]
+            values[key] = None if items == [None] else items
         else:
             values[key] = _text_value(key, value)
     return values, others

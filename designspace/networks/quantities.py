@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from designspace.support.text import prefixed
+
 Source = Literal["parameter", "setting", "counted", "measured", "scored"]
 """Where a quantity comes from: a parameter of the network, a setting of the recipe, counted in closed form from the
 network's layers, measured on a machine, or a score of the trained network."""
@@ -30,6 +32,9 @@ class Quantity:
     """Scale of an axis if all values are above 0."""
     whole: bool = False
     """Whether values are whole numbers."""
+    machine: str = ""
+    """Name of the machine that measured it, since values of different machines are not comparable; empty if it is not
+    known or does not matter."""
 
     @property
     def axis_label(self) -> str:
@@ -39,6 +44,46 @@ class Quantity:
         'weights in float32 (B)'
         """
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def noun(self) -> str:
+        """The quantity in a sentence, such as "networks of equal peak memory".
+
+        >>> COUNTED["weight_bytes"].noun, Quantity("train_s", "training time", "s", "measured").noun
+        ('weight bytes', 'training time')
+        """
+        return self.label.partition(", ")[0] if self.source == "measured" else self.name.replace("_", " ")
+
+    @property
+    def setting(self) -> str:
+        """How it was measured, as text; empty if there is nothing to say.
+
+        >>> Quantity("latency_cpu_t2_b1", "latency, cpu, 2 threads, batch 1", "ms", "measured").setting
+        'cpu, 2 threads, batch 1'
+        """
+        return self.label.partition(", ")[2] if self.source == "measured" else ""
+
+    def text(self, value: float) -> str:
+        """Return a value with its unit and three digits.
+
+        >>> flops, latency = COUNTED["flops"], Quantity("latency", "latency", "ms", "measured")
+        >>> flops.text(1.2e6), COUNTED["weight_bytes"].text(320_000), COUNTED["weight_bytes"].text(812)
+        ('1.20 M', '320 kB', '812 B')
+        >>> latency.text(2.134), latency.text(1500)
+        ('2.13 ms', '1500 ms')
+        """
+        if self.unit and self.unit != "B":
+            return f"{value:.0f} {self.unit}" if abs(value) >= 1000 else f"{value:.3g} {self.unit}"
+        number = prefixed(value)
+        return f"{number}{'' if number[-1].isalpha() else ' '}{self.unit}" if self.unit else number
+
+    def range_text(self, low: float, high: float) -> str:
+        """Return two values with their unit.
+
+        >>> COUNTED["flops"].range_text(8e5, 1.2e6)
+        '800 k to 1.20 M'
+        """
+        return f"{self.text(low)} to {self.text(high)}"
 
 
 def _counted(name: str, label: str, unit: str = "") -> Quantity:

@@ -195,7 +195,7 @@ def cost_columns(costs: Iterable[Cost], ids: Sequence[str]) -> dict[Quantity, ND
     """Return the medians of measured costs as columns with an entry per id, NaN where nothing was measured.
 
     There is a column per quantity and setting. Where several machines measured one of these, or images of several
-    sizes, each has a column of its own, whose name ends with the machine or the size.
+    sizes, each has a column of its own, whose name ends with the machine or the size. Each quantity names its machine.
     """
     groups: dict[tuple[str, Setting], dict[tuple[str, int], dict[str, float]]] = {}
     for cost in costs:
@@ -207,7 +207,7 @@ def cost_columns(costs: Iterable[Cost], ids: Sequence[str]) -> dict[Quantity, ND
             values = np.array([medians.get(id_, np.nan) for id_ in ids], np.float64)
             if not np.isfinite(values).any():
                 continue
-            quantity = measured_quantity(name, setting)
+            quantity = replace(measured_quantity(name, setting), machine=machine)
             names, sizes = {machine for machine, _ in machines}, {size for _, size in machines}
             if len(names) > 1:
                 quantity = _more(quantity, re.sub(r"\W+", "_", machine).strip("_").lower(), machine)

@@ -21,7 +21,7 @@ from designspace.analysis.figures.trends import draw_trend
 from designspace.analysis.importance import importance
 from designspace.analysis.lines import fit_population, mean_line
 from designspace.analysis.networks import best_and_worst
-from designspace.analysis.quantities import plane
+from designspace.analysis.planes import plane
 from designspace.analysis.results import Results
 from designspace.analysis.search import search_curve
 from designspace.analysis.tradeoffs import cost_fit, pareto

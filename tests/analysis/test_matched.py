@@ -56,7 +56,7 @@ def test_pairs_with_different_budgets_are_matched_by_default():
     results = [*pair(0.4, rng), population("C", rng.normal(0, 0.5, 100), rng)]
     comparisons = compare_all(results)
     matched, refused = match_all(results, comparisons)
-    assert [(match.a, match.b, match.match, match.pairs) for match in matched] == [
+    assert [(match.a, match.b, match.match, match.tests) for match in matched] == [
         ("A", "B", "flops", 2),
         ("B", "C", "flops", 2),
     ]
@@ -70,9 +70,9 @@ def test_pairs_that_cannot_be_matched_are_reported():
     a, far = population("A", rng.normal(0, 0.1, 20), rng), population("Far", rng.normal(9, 0.1, 20), rng)
     _, (sentence,) = match_all([a, far], compare_all([a, far]))
     assert sentence.startswith(
-        "A and Far cannot be compared at equal flops: the populations have no complexity in common"
+        "A and Far cannot be compared at equal flops: they have no flops in common: A ends at"
     )
-    with pytest.raises(InputError, match="unknown quantity to match by 'flop'; did you mean flops"):
+    with pytest.raises(InputError, match="unknown quantity 'flop'; did you mean flops"):
         match_all([a, far], (), "flop")
     with pytest.raises(InputError, match="train_s of 1 trial of Failed is not known"):
         compare_matched(a, make_results("Failed", [30.0, 31.0], failed=[("diverged", "")]), "train_s")
@@ -83,4 +83,4 @@ def test_the_report_contains_the_matched_edfs(tmp_path):
     assert [match.match for match in analysis.matched] == ["flops"]
     assert any(sentence.startswith("At equal flops") for sentence in analysis.sentences)
     assert (tmp_path / "figures" / "matched.svg").exists()
-    assert "At equal complexity" in analysis.report.read_text(encoding="utf-8")
+    assert "At equal cost" in analysis.report.read_text(encoding="utf-8")

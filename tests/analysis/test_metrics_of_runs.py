@@ -128,7 +128,7 @@ def test_the_data_of_a_report_are_those_of_the_metric():
 def test_figures_against_complexity_and_of_searches_are_of_the_metric():
     run = results("A", LOW)
     front = pareto_figure([run])
-    assert front.numbers.query("complexity == 'flops' and on_front")["error"].max() == LOW.max()
+    assert front.numbers.query("cost == 'flops' and on_front")["error"].max() == LOW.max()
     assert front.title == "Macro recall against complexity"
     search = search_figure([run])
     assert search.numbers["mean"].iloc[-1] == pytest.approx(LOW.max())

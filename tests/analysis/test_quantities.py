@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from populations import make_table
 
+from designspace.analysis.planes import plane
 from designspace.analysis.quantities import (
     available,
     counted_errors,
     parameters_of,
-    plane,
     quantity,
     values,
     varying_quantities,

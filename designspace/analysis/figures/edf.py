@@ -96,7 +96,7 @@ def error_limits(edfs: Sequence[EDF], chance_error: float | None = None) -> tupl
 def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], level: float = 0.05) -> str:
     """Return the caption of an EDF figure: what it shows, of how many networks, and what can be concluded from it."""
     if not edfs:
-        return "Error EDF: no trial has finished yet."
+        return "EDF: no trial has finished yet."
     sizes = ", ".join(f"{name} n = {curve.n}" for name, curve in edfs.items())
     metric = _metric_of(edfs.values())
     parts = [

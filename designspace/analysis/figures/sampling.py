@@ -1,4 +1,4 @@
-"""Figures of "On Network Design Spaces" (arXiv 1905.13214): samples, seeds, settings and ranges of complexity."""
+"""Figures of "On Network Design Spaces" (arXiv 1905.13214): samples, seeds, settings and ranges of cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.figures.style import GREY, colour, dashes, marker, plain, short, style
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,15 +25,17 @@ Column = NDArray[np.float64]
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 
-def draw_minima(ax: Axes, minima: SampleMinima) -> None:
-    """Draw the distribution of the least error of a sample, for each sample size (1905.13214, figure 2)."""
+def draw_minima(ax: Axes, minima: SampleMinima, metric: Metric = TOP1_ERROR) -> None:
+    """Draw the distribution of the best error of a sample, for each sample size (1905.13214, figure 2)."""
     low, high = float(minima.minima.min()), float(minima.minima.max())
     edges = np.linspace(low, high if high > low else low + 1, 25).tolist()
     with style():
         for index, size in enumerate(minima.sizes):
             values = minima.minima[index]
             _draw_bars(ax, values, edges, np.full(values.size, 100 / values.size), index, f"n = {size}")
-        ax.set(xlabel="least error of a sample (%)", ylabel="samples (%)")
+        label = metric.label.replace(metric.name, f"{metric.best_word} {metric.name} of a sample", 1)
+        set_error_axis(ax, "x", metric, label)
+        ax.set_ylabel("samples (%)")
         ax.legend(frameon=False, fontsize=8)
 
 
@@ -52,8 +56,8 @@ def draw_distance(ax: Axes, distance: DistanceBySize, recommended: tuple[int, in
         ax.legend(frameon=False, fontsize=8)
 
 
-def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label: str, bins: int = 20) -> None:
-    """Draw the distribution of a complexity in some populations (1905.13214, figure 5)."""
+def draw_cost_histograms(ax: Axes, values: Mapping[str, ArrayLike], label: str, bins: int = 20) -> None:
+    """Draw the distribution of a cost in some populations (1905.13214, figure 5)."""
     columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
     together = np.concatenate([column for column in columns.values() if column.size] or [np.zeros(1)])
     low, high = float(together.min()), float(together.max())
@@ -77,8 +81,8 @@ def draw_complexity_histograms(ax: Axes, values: Mapping[str, ArrayLike], label:
         ax.legend(frameon=False, fontsize=8)
 
 
-def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> None:
-    """Draw mean error, plus and minus one standard deviation, by range of a complexity (1905.13214, figure 15)."""
+def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str, metric: Metric = TOP1_ERROR) -> None:
+    """Draw mean error, plus and minus one standard deviation, by range of a cost (1905.13214, figure 15)."""
     with style():
         for index, (name, bins) in enumerate(binned.items()):
             middle = (bins.edges[:-1] + bins.edges[1:]) / 2
@@ -97,7 +101,8 @@ def draw_binned(ax: Axes, binned: Mapping[str, BinnedErrors], label: str) -> Non
                 label=plain(short(name)),
             )
         ax.xaxis.set_major_formatter(_quantities())
-        ax.set(xlabel=label, ylabel="error (top-1, %)")
+        ax.set_xlabel(label)
+        set_error_axis(ax, "y", metric)
         ax.legend(frameon=False, fontsize=8)
 
 
@@ -106,14 +111,17 @@ def draw_reruns(
 ) -> None:
     """Draw the errors of a good and of a median network over many seeds (1905.13214, figure 13)."""
     with style():
+        metric, digits = repeated.metric, repeated.metric.digits - 1
         chosen = [(name, *repeated.at_rank(quantile)) for name, quantile in quantiles]
         all_errors = np.concatenate([errors.to_numpy() for _, _, errors in chosen])
         low, high = float(all_errors.min()), float(all_errors.max())
         edges = np.linspace(low, high if high > low else low + 1, 13).tolist()
         for index, (name, id_, errors) in enumerate(chosen):
-            label = f"{name}: {id_}, {len(errors)} seeds, {errors.mean():.1f} ± {errors.std():.1f}"
+            mean, deviation = metric.number(metric.oriented(errors.mean()), digits), f"{errors.std():.{digits}f}"
+            label = f"{name}: {id_}, {len(errors)} seeds, {mean} ± {deviation}"
             _draw_bars(ax, errors.to_numpy(), edges, np.ones(len(errors)), index, label)
-        ax.set(xlabel="error (top-1, %)", ylabel="trainings")
+        set_error_axis(ax, "x", metric)
+        ax.set_ylabel("trainings")
         ax.legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from designspace.analysis.best_values import Scatter
-    from designspace.analysis.quantities import Plane
+    from designspace.analysis.planes import Plane
     from designspace.analysis.tradeoffs import CostFit, Pareto
 
 _SMALL = 7.5
@@ -99,11 +99,11 @@ def draw_map(ax: Axes, plane: Plane, *, bar: bool = True) -> None:
 
 
 def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
-    """Draw error against a complexity in pale colours, and the Pareto front of each population as steps with marks.
+    """Draw error against a cost in pale colours, and the Pareto front of each population as steps with marks.
 
     Args:
         ax: axes to draw into.
-        fronts: fronts of the populations, all for the same complexity.
+        fronts: fronts of the populations, all for the same cost.
     """
     with style():
         metric = fronts[0].metric if fronts else TOP1_ERROR
@@ -124,7 +124,8 @@ def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
                 f", {front.failed} failed" if front.failed else ""
             )
             look: dict[str, Any] = {"color": shade, "linestyle": dashes(index), "marker": marker(index)}
-            ax.plot(*front.front, drawstyle="steps-post", markersize=5, linewidth=1.3, label=plain(label), **look)
+            steps = "steps-pre" if front.quantity.direction == "higher" else "steps-post"
+            ax.plot(*front.front, drawstyle=steps, markersize=5, linewidth=1.3, label=plain(label), **look)
             draw_at_edge(ax, "x", front.values[front.errors > high], 0.975, marker="^", fillstyle="none", color=shade)
         if fronts:
             set_quantity_axis(ax, "x", fronts[0].quantity, np.concatenate([front.values for front in fronts]))
@@ -132,7 +133,7 @@ def draw_pareto(ax: Axes, fronts: Sequence[Pareto]) -> None:
 
 
 def draw_cost(ax: Axes, fits: Sequence[CostFit]) -> None:
-    """Draw a cost against a complexity with the fitted line (figure 12 of "Designing Network Design Spaces").
+    """Draw a cost against another one with the fitted line (figure 12 of "Designing Network Design Spaces").
 
     Args:
         ax: axes to draw into.

@@ -55,7 +55,8 @@ def overview(results: Results, quantities: Sequence[str] = ("d", "w4")) -> Drawi
         draw_scatter(ax, points)
         numbers.append(points.table().assign(panel=quantity))
     caption = (
-        f"{results.name}: error EDF with its 95% band, and error against {' and '.join(quantities)}. {_BEST_VALUE}"
+        f"{results.name}: {results.metric.name} EDF with its 95% band, and {results.metric.name} against "
+        f"{' and '.join(quantities)}. {_BEST_VALUE}"
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("designing_2_overview", f"Statistics of {results.name}", figure, table, caption, [results])
@@ -81,15 +82,16 @@ def shared_parameters(panels: Panels, trend_of: Results, quantity: str = "b") ->
     numbers.append(points.table().assign(panel=quantity))
     pairs = [pair for group in panels.values() for pair in compare_all(group)]
     intervals = "".join(
-        f" The mean error of {pair.a} less that of {pair.b} is {pair.mean_difference:+.2f} points "
-        f"({pair.mean_low:+.2f} to {pair.mean_high:+.2f})."
+        f" The mean {pair.metric.name} of {pair.a} less that of {pair.b} is "
+        f"{pair.metric.difference(pair.own_means[0])} ({pair.metric.signed(pair.own_means[1])} to "
+        f"{pair.metric.signed(pair.own_means[2])})."
         for pair in pairs
         if not math.isnan(pair.mean_low)
     )
     caption = (
         "Does sharing a parameter between stages cost accuracy? Curves that coincide show no difference; the interval "
         f"of the means shows how large a loss is still possible.{intervals} "
-        f"Right: error against {quantity} in {trend_of.name}. {_BEST_VALUE}"
+        f"Right: {trend_of.metric.name} against {quantity} in {trend_of.name}. {_BEST_VALUE}"
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish(
@@ -145,7 +147,8 @@ def line_fits(best_of: Results, populations: Sequence[Results], count: int = 20,
     caption = (
         f"Left: the {len(line.trials)} best networks of {best_of.name} and the line w = {line.slope:.1f} (j + 1) "
         "through them. Middle: the best networks with their own quantised lines (dotted). Right: e_fit, the mean |log| "
-        "of fitted over actual width, against error: are networks that are closer to a line better?"
+        "of fitted over actual width, against the "
+        f"{best_of.metric.name}: are networks that are closer to a line better?"
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish(
@@ -177,8 +180,8 @@ def regnet(panels: Panels, search_in: Sequence[Results]) -> Drawing:
     draw_search(axes[-1], curves)
     numbers += [curve.table().assign(panel="search") for curve in curves]
     caption = (
-        "Right: the expected error of the best of k networks drawn at random; shaded: its standard deviation from "
-        "search to search (which falls to 0 when all networks are drawn)."
+        f"Right: the expected {results[0].metric.name} of the best of k networks drawn at random; shaded: its standard "
+        "deviation from search to search (which falls to 0 when all networks are drawn)."
     )
     table = pd.concat(numbers, ignore_index=True)
     return finish("designing_9_regnet", "RegNet", figure, table, caption, results)
@@ -207,7 +210,7 @@ def parameter_trends(regimes: Sequence[Results]) -> Drawing:
     hide_unused_axes(grid, len(all_trends))
     caption = (
         "The parameters of good networks by flop regime. Light: all networks; dark: 95% interval of the best value; "
-        "line: its median; cross: the network with the least error."
+        "line: its median; cross: the best network."
     )
     table = pd.concat([trend.table() for trend in all_trends], ignore_index=True)
     return finish("designing_11_trends", "Trends over flop regimes", figure, table, caption, regimes)

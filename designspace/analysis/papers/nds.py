@@ -18,7 +18,7 @@ from designspace.analysis.edf import edf
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_grid
 from designspace.analysis.figures.sampling import (
     draw_binned,
-    draw_complexity_histograms,
+    draw_cost_histograms,
     draw_distance,
     draw_minima,
     draw_relative_ranks,
@@ -30,14 +30,15 @@ from designspace.analysis.figures.style import plain, short
 from designspace.analysis.hyperparameters import relative_ranks
 from designspace.analysis.papers.panels import all_results, panel_edfs
 from designspace.analysis.populations import Populations
+from designspace.analysis.quantities import quantity, values
 from designspace.analysis.reruns import reruns
 from designspace.analysis.results import Results
 from designspace.analysis.sample_size import distance_by_size, sample_minima
 from designspace.analysis.search import search_curve
 from designspace.support.errors import InputError
 
-COMPLEXITIES = {"params": "parameters", "flops": "multiply-adds"}
-"""The complexities that the paper considers, with their axis labels."""
+COSTS = ("params", "flops")
+"""The costs that the paper considers, by name; any others can be given."""
 
 
 def point_estimates(
@@ -54,15 +55,15 @@ def point_estimates(
     errors = results.errors()
     minima = sample_minima(errors, sizes, repeats, seed=seed)
     rng = np.random.default_rng(seed)
-    samples = {f"{size} of {results.name}": edf(rng.choice(errors, size)) for size in sizes}
+    samples = {f"{size} of {results.name}": edf(rng.choice(errors, size), metric=results.metric) for size in sizes}
     figure, (axes,) = new_grid(1, 2, width=4.2, height=3.6)
-    draw_minima(axes[0], minima)
+    draw_minima(axes[0], minima, results.metric)
     draw_edf(axes[1], samples, chance_error=results.chance_error)
     wins = minima.probability_lower(1, 0)
     caption = (
         f"Point estimates mislead: {repeats} pairs of samples of {sizes[0]} and {sizes[1]} networks, both drawn (with "
-        f"replacement) from the {errors.size} networks of {results.name}. The larger sample has the lower minimum in "
-        f"{100 * wins:.0f}% of the pairs (left), although the distributions are the same (right, one pair)."
+        f"replacement) from the {errors.size} networks of {results.name}. The larger sample has the better best "
+        f"network in {100 * wins:.0f}% of the pairs (left), although the distributions are the same (right, one pair)."
     )
     numbers = pd.concat(
         [minima.table().assign(panel="minima"), edf_numbers(samples).assign(panel="EDF")], ignore_index=True
@@ -74,69 +75,73 @@ def normalised_edfs(
     results: Sequence[Results],
     bins: int = 8,
     *,
+    costs: Sequence[str] = COSTS,
     level: float = 0.05,
     name: str = "nds_3_normalised_edfs",
 ) -> Drawing:
-    """Draw figure 3: the EDFs of some spaces, raw and normalised by parameters and by multiply-adds.
+    """Draw figure 3: the EDFs of some spaces, raw and normalised by each of some costs.
 
-    As in section 4.2, the weight of a network is one over the number of networks in its bin of complexity, so that all
-    bins shared by all populations count equally. The caption lists what is left out.
+    As in section 4.2, the weight of a network is one over the number of networks in its bin of cost, so that all bins
+    shared by all populations count equally. The caption lists what is left out.
     """
     with_trials = [population for population in results if population.errors().size]
     raw = Populations.of(with_trials).edfs()
-    figure, (axes,) = new_grid(1, 1 + len(COMPLEXITIES), width=3.6, height=3.2 + 0.17 * len(results))
+    figure, (axes,) = new_grid(1, 1 + len(costs), width=3.6, height=3.2 + 0.17 * len(results))
     all_results({"": results})
     draw_edf(axes[0], raw, level=level, chance_error=results[0].chance_error, title="raw")
     numbers = [edf_numbers(raw, level).assign(panel="raw")]
     sentences = []
-    for ax, (column, label) in zip(axes[1:], COMPLEXITIES.items(), strict=True):
-        values = [population.table[column][population.counted()].to_numpy(np.float64) for population in with_trials]
+    for ax, column in zip(axes[1:], costs, strict=True):
+        label = quantity(column, *with_trials).label
+        columns = [values(population, column)[population.counted()] for population in with_trials]
         weighted = {}
-        for population, weights in zip(with_trials, common_weights(values, bins) if values else (), strict=True):
-            weighted[population.name] = edf(population.errors(), weights)
+        for population, weights in zip(with_trials, common_weights(columns, bins) if columns else (), strict=True):
+            weighted[population.name] = edf(population.errors(), weights, population.metric)
             sentences.append(f"{population.name}, {label}: {weights.sentence()}")
         draw_edf(ax, weighted, level=level, chance_error=results[0].chance_error, title=f"normalised by {label}")
         numbers.append(edf_numbers(weighted, level).assign(panel=column))
     caption = (
-        f"Error EDFs, raw and as if all populations had the same complexities ({bins} bins of each; min and mean are "
-        f"weighted likewise). {'. '.join(sentences)}."
+        f"{results[0].metric.title} EDFs, raw and as if all populations had the same costs ({bins} bins of each; the "
+        f"best and mean values are weighted likewise). {'. '.join(sentences)}."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish(name, "EDFs normalised by complexity", figure, table, caption, results)
+    return finish(name, "EDFs normalised by cost", figure, table, caption, results)
 
 
-def error_against_complexity(results: Sequence[Results]) -> Drawing:
-    """Draw figure 4: error against each complexity, one row per space."""
+def error_against_complexity(results: Sequence[Results], costs: Sequence[str] = COSTS) -> Drawing:
+    """Draw figure 4: error against each of some costs, one row per space."""
     all_results({"": results})
-    figure, grid = new_grid(len(results), len(COMPLEXITIES), width=4.0, height=3.0)
+    figure, grid = new_grid(len(results), len(costs), width=4.0, height=3.0)
     numbers = []
     for index, (axes, population) in enumerate(zip(grid, results, strict=True)):
-        for ax, column in zip(axes, COMPLEXITIES, strict=True):
+        for ax, column in zip(axes, costs, strict=True):
             points = scatter(population, column)
             draw_scatter(ax, points, index=index)
             ax.set_ylabel(f"{plain(short(population.name))}\n{ax.get_ylabel()}")
-            numbers.append(points.table().assign(space=population.name, complexity=column))
-    caption = "Error against complexity, one row per space; dashed and shaded: the best value and its 95% interval."
+            numbers.append(points.table().assign(space=population.name, cost=column))
+    title = f"{results[0].metric.title} against cost"
+    caption = f"{title}, one row per space; dashed and shaded: the best value and its 95% interval."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_4_scatter", "Error against complexity", figure, table, caption, results)
+    return finish("nds_4_scatter", title, figure, table, caption, results)
 
 
-def complexity_histograms(results: Sequence[Results], name: str = "nds_5_complexity") -> Drawing:
-    """Draw figures 5 and 9: the distribution of the complexities of some spaces' networks."""
+def complexity_histograms(
+    results: Sequence[Results], costs: Sequence[str] = COSTS, *, name: str = "nds_5_complexity"
+) -> Drawing:
+    """Draw figures 5 and 9: the distribution of some costs of some spaces' networks."""
     all_results({"": results})
-    figure, (axes,) = new_grid(1, len(COMPLEXITIES), width=4.0, height=3.2)
+    figure, (axes,) = new_grid(1, len(costs), width=4.0, height=3.2)
     numbers = []
-    for ax, (column, label) in zip(axes, COMPLEXITIES.items(), strict=True):
-        values = {population.name: population.table[column].to_numpy(np.float64) for population in results}
-        draw_complexity_histograms(ax, values, label)
-        parts = [pd.DataFrame({"space": name, "complexity": column, "value": v}) for name, v in values.items()]
-        numbers += parts
+    for ax, column in zip(axes, costs, strict=True):
+        columns = {population.name: values(population, column) for population in results}
+        draw_cost_histograms(ax, columns, quantity(column, *results).axis_label)
+        numbers += [pd.DataFrame({"space": space, "cost": column, "value": v}) for space, v in columns.items()]
     caption = (
-        "Complexity of all networks, finished or not, in percent of each population. Spaces whose complexities differ "
-        "must not be compared by their raw EDFs."
+        "Costs of all networks, finished or not, in percent of each population. Spaces whose costs differ must not be "
+        "compared by their raw EDFs."
     )
     table = pd.concat(numbers, ignore_index=True)
-    return finish(name, "Distribution of complexity", figure, table, caption, results, "drawn like the others")
+    return finish(name, "Distribution of cost", figure, table, caption, results, "drawn like the others")
 
 
 def sample_size(
@@ -150,8 +155,10 @@ def sample_size(
     errors = results.errors()
     rng = np.random.default_rng(seed)
     usable_sizes = [size for size in sizes if size < errors.size]
-    samples = {f"{size} networks": edf(rng.choice(errors, size, replace=False)) for size in usable_sizes}
-    samples[f"all {errors.size}"] = edf(errors)
+    samples = {
+        f"{size} networks": edf(rng.choice(errors, size, replace=False), metric=results.metric) for size in usable_sizes
+    }
+    samples[f"all {errors.size}"] = edf(errors, metric=results.metric)
     distance = distance_by_size(errors, repeats=repeats, seed=seed)
     figure, (axes,) = new_grid(1, 2, width=4.2, height=3.8)
     draw_edf(axes[0], samples, bands=False, chance_error=results.chance_error)
@@ -179,8 +186,8 @@ def spaces_edf(results: Sequence[Results]) -> Drawing:
 
 
 def spaces_complexity(results: Sequence[Results]) -> Drawing:
-    """Draw figure 9: the complexities of many spaces."""
-    return complexity_histograms(results, "nds_9_complexity")
+    """Draw figure 9: the costs of many spaces."""
+    return complexity_histograms(results, name="nds_9_complexity")
 
 
 def spaces_search(results: Sequence[Results]) -> Drawing:
@@ -189,7 +196,7 @@ def spaces_search(results: Sequence[Results]) -> Drawing:
 
 
 def against_standard(searched: Sequence[Results], standard: Sequence[Results], bins: int = 5) -> Drawing:
-    """Draw figure 11: spaces for architecture search against standard families, raw and at equal complexities."""
+    """Draw figure 11: spaces for architecture search against standard families, raw and at equal costs."""
     return normalised_edfs([*searched, *standard], bins, name="nds_11_against_standard")
 
 
@@ -202,7 +209,10 @@ def _edf_and_search(name: str, title: str, results: Sequence[Results], deviation
     draw_edf(axes[0], edfs, chance_error=results[0].chance_error)
     draw_search(axes[1], curves, deviations=deviations)
     shaded = f"; shaded: {deviations:g} standard deviations from search to search" if deviations else ""
-    caption = f"Left: error EDFs with 95% bands. Right: expected error of the best of k networks{shaded}."
+    metric = results[0].metric
+    caption = (
+        f"Left: {metric.name} EDFs with 95% bands. Right: expected {metric.name} of the best of k networks{shaded}."
+    )
     numbers = [edf_numbers(edfs).assign(panel="EDF"), *(curve.table().assign(panel="search") for curve in curves)]
     return finish(name, title, figure, pd.concat(numbers, ignore_index=True), caption, results)
 
@@ -239,10 +249,11 @@ def rerun_histograms(results: Results) -> Drawing:
     figure, ((ax,),) = new_grid(1, 1, width=5.2, height=3.6)
     draw_reruns(ax, repeated)
     caption = (
-        "The same networks trained from many seeds: the best and the median network by mean error, of those trained "
-        f"most often. The standard deviation is {repeated.noise:.2f} points for a training around its network's mean, "
-        f"and {repeated.between:.2f} points for the networks' means: {100 * repeated.reliability:.0f}% of the variance "
-        "of single trainings is due to the networks."
+        "The same networks trained from many seeds: the best and the median network by mean "
+        f"{results.metric.name}, of those trained most often. The standard deviation is {repeated.noise:.2f} "
+        f"{results.metric.points} for a training around its network's mean, and {repeated.between:.2f} "
+        f"{results.metric.points} for the networks' means: {100 * repeated.reliability:.0f}% of the variance of single "
+        "trainings is due to the networks."
     )
     return finish("nds_13_reruns", "Noise of training", figure, repeated.table(), caption, [results])
 
@@ -259,26 +270,30 @@ def averaged_reruns(results: Results, counts: Sequence[int] = (1, 2, 3)) -> Draw
     often_trained = results.where(is_often_trained, name=results.name)
     networks = often_trained.table["id"].nunique()
     means = [often_trained.mean_of_repeats(k, name=f"{k} training{'s' if k > 1 else ''} per network") for k in counts]
-    caption = f"The same {networks} networks of {results.name}, with the mean error of one or more trainings each."
+    caption = (
+        f"The same {networks} networks of {results.name}, with the mean {results.metric.name} of one or more trainings "
+        "each."
+    )
     return panel_edfs("nds_14_averages", "Trainings per network", {"": means}, caption, bands=False)
 
 
-def binned_complexity(results: Sequence[Results], bins: int = 6) -> Drawing:
-    """Draw figure 15: mean error, plus and minus a standard deviation, by range of complexity."""
+def binned_complexity(results: Sequence[Results], bins: int = 6, *, costs: Sequence[str] = COSTS) -> Drawing:
+    """Draw figure 15: mean error, plus and minus a standard deviation, by range of each of some costs."""
     all_results({"": results})
-    figure, (axes,) = new_grid(1, len(COMPLEXITIES), width=4.0, height=3.2)
+    figure, (axes,) = new_grid(1, len(costs), width=4.0, height=3.2)
     numbers = []
-    for ax, (column, label) in zip(axes, COMPLEXITIES.items(), strict=True):
-        values = {run.name: run.table[column][run.counted()].to_numpy(np.float64) for run in results}
-        together = np.concatenate([v for v in values.values() if v.size] or [np.array([0.0, 1.0])])
+    metric = results[0].metric
+    for ax, column in zip(axes, costs, strict=True):
+        columns = {run.name: values(run, column)[run.counted()] for run in results}
+        together = np.concatenate([v for v in columns.values() if v.size] or [np.array([0.0, 1.0])])
         low, high = float(together.min()), float(together.max())
         edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-        binned = {run.name: binned_errors(values[run.name], run.errors(), edges) for run in results}
-        draw_binned(ax, binned, label)
-        numbers += [errors.table().assign(space=name, complexity=column) for name, errors in binned.items()]
-    caption = f"Mean error and its standard deviation over networks, in {bins} ranges of each complexity."
+        binned = {run.name: binned_errors(columns[run.name], run.errors(), edges) for run in results}
+        draw_binned(ax, binned, quantity(column, *results).axis_label, metric)
+        numbers += [errors.table().assign(space=name, cost=column) for name, errors in binned.items()]
+    caption = f"Mean {metric.name} and its standard deviation over networks, in {bins} ranges of each cost."
     table = pd.concat(numbers, ignore_index=True)
-    return finish("nds_15_error_by_complexity", "Error by complexity", figure, table, caption, results)
+    return finish("nds_15_error_by_complexity", f"{metric.title} by cost", figure, table, caption, results)
 
 
 def data_sets(panels: Mapping[str, Sequence[Results]]) -> Drawing:

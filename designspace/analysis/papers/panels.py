@@ -49,7 +49,10 @@ def panel_edfs(
         draw_edf(ax, edfs, bands, level=level, chance_error=group[0].chance_error, title=panel)
         numbers.append(edf_numbers(edfs, level).assign(panel=panel))
     hide_unused_axes(grid, len(panels))
-    full_caption = f"{caption} Error EDFs with [n | min | mean] error in percent" + (
+    metric = results[0].metric
+    best = "min" if metric.direction == "lower" else "max"
+    unit = " in percent" if metric.unit == "%" else f" in {metric.unit}" if metric.unit else ""
+    full_caption = f"{caption} {metric.title} EDFs with [n | {best} | mean] {metric.name}{unit}" + (
         f"; shaded: {100 * (1 - level):g}% confidence bands." if bands else "."
     )
     return finish(name, title, figure, pd.concat(numbers, ignore_index=True), full_caption, results)

@@ -6,36 +6,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.analysis.preconditions.precondition import Precondition
+from designspace.analysis.quantities import common_costs, values
 from designspace.analysis.results import Results
-from designspace.spaces.constraints import QUANTITIES
-from designspace.support.text import prefixed
+from designspace.networks.quantities import Quantity
 
 NAME = "same budget"
 MEDIANS_APART = 1.1
 """Budgets differ if their medians differ by more than this factor."""
 P = 0.01
-"""Significance level of the Kolmogorov-Smirnov test of a complexity."""
+"""Significance level of the Kolmogorov-Smirnov test of a cost."""
 QUANTILES_APART = 1.05
 """A significant difference counts if the 10%, 50% or 90% quantile differs by more than this factor."""
 
 
 def same_budget(a: Results, b: Results) -> Precondition:
-    """Check that flops, params and activations of the networks that count have the same distributions.
+    """Check that flops, params, activations and measured costs of the networks that count have the same distributions.
 
     They differ if the medians differ by more than 10%, or if a Kolmogorov-Smirnov test is significant (p < 0.01) and a
     quantile differs by more than 5%. With errors of 30 - 4 ln c + N(0, 1.5) points at complexity c, populations whose
     complexities were 0.3 apart in ln c were called different spaces in 74% of comparisons of 100 networks each.
-    Unknown complexities are not compared.
+    Costs that are unknown, or that another machine measured, are not compared.
     """
     medians: dict[str, tuple[str, str]] = {}
     evidence = {}
-    for name in QUANTITIES:
-        values = [_known(results, name) for results in (a, b)]
-        if values[0] is None or values[1] is None or not _differ(values[0], values[1]):
+    for cost in common_costs((a, b)):
+        sides = [_known(results, cost) for results in (a, b)]
+        if sides[0] is None or sides[1] is None or not _differ(sides[0], sides[1]):
             continue
-        first, second = float(np.median(values[0])), float(np.median(values[1]))
-        medians[name] = prefixed(first), prefixed(second)
-        evidence[name] = first / second if second else float("inf")
+        first, second = float(np.median(sides[0])), float(np.median(sides[1]))
+        medians[cost.noun] = cost.text(first), cost.text(second)
+        evidence[cost.name] = first / second if second else float("inf")
     if not medians:
         return Precondition(NAME, True)
     listed = "; ".join(f"median {name} {median_a} against {median_b}" for name, (median_a, median_b) in medians.items())
@@ -50,14 +50,14 @@ def same_budget(a: Results, b: Results) -> Precondition:
     )
 
 
-def _known(results: Results, name: str) -> NDArray[np.float64] | None:
-    """Return a complexity of the networks that count, ascending, or None if it is unknown for some of them."""
-    values = np.sort(results.table[name].to_numpy(np.float64)[results.counted()])
-    return values if values.size and not np.isnan(values).any() else None
+def _known(results: Results, cost: Quantity) -> NDArray[np.float64] | None:
+    """Return a cost of the networks that count, ascending, or None if it is unknown for some of them."""
+    column = np.sort(values(results, cost)[results.counted()])
+    return column if column.size and not np.isnan(column).any() else None
 
 
 def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Return whether two ascending samples of a complexity are from different budgets."""
+    """Return whether two ascending samples of a cost are from different budgets."""
     from designspace.analysis.difference import ks_test
 
     if _ratio(np.median(a), np.median(b)) > MEDIANS_APART:
