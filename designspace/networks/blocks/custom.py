@@ -22,7 +22,20 @@ REQUIRED = ("in_width", "width", "stride")
 _USABLE = ("bottleneck_ratio", "group_width", "se_ratio", "radix")
 """Those of `SHARED` that a constructor may take."""
 _OTHER_NAMES = "d w b g c depth cardinality w_0 w_a w_m avd_first id flops params activations draws name block stem"
-_RESERVED = (*SHARED, *REQUIRED, *_OTHER_NAMES.split(), "head", "stages", "strides", "regime", "law", "resolution")
+_RESERVED = (
+    *SHARED,
+    *REQUIRED,
+    *_OTHER_NAMES.split(),
+    "weight_bytes",
+    "peak_memory",
+    "training_memory",
+    "head",
+    "stages",
+    "strides",
+    "regime",
+    "law",
+    "resolution",
+)
 """Names that columns and options have for other things."""
 
 
