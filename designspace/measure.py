@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,15 @@ from designspace.cli import app
 from designspace.cli.measurement import measurement_progress, print_measurements
 from designspace.cli.options import Count, OptionalCount, Seed, one_of, whole_number
 from designspace.cli.recipes import LauncherOptions
-from designspace.measurement.into_folder import Again, measure_into
+from designspace.measurement.into_folder import Again, Request, measure_into
 from designspace.measurement.session import MIN_VISITS
-from designspace.spaces.costs import DEVICES, PRECISIONS, Setting
+from designspace.spaces.costs import COSTS_FILE, DEVICES, PRECISIONS
 from designspace.spaces.list_files import ListedNetwork, list_name, read_networks
 from designspace.spaces.network_list import NetworkList
 from designspace.spaces.population import Population
 from designspace.support.errors import InputError
-from designspace.support.machine import available_cores
 from designspace.support.text import command, counted
 from designspace.sweeps.measuring import submit_measurement
-from designspace.sweeps.slurm_settings import SlurmSettings
 from designspace.trials.folder import RunFolder
 
 _IMAGENET = (3, 1000, 224)
@@ -38,7 +35,7 @@ class Options(app.Options):
     run: Path | None
     networks: tuple[str, ...] | None
     out: Path | None
-    device: tuple[Annotated[str, one_of("device", DEVICES)], ...]
+    device: Annotated[str, one_of("device", DEVICES)]
     batch: tuple[Count, ...]
     precision: tuple[Annotated[str, one_of("precision", PRECISIONS)], ...]
     threads: tuple[Count, ...] | None
@@ -52,45 +49,46 @@ class Options(app.Options):
 def run(options: Options) -> None:
     """Measure the networks here or submit the measurement to SLURM, and print the costs."""
     folder, population, names = _networks(options)
-    resolution = options.resolution or population.space.template.resolution
+    request = request_of(options, population.space.template.resolution)
     slurm = options.launcher.make(options, data.default_root()).slurm
-    settings = settings_of(options)
+    side = f"{request.resolution} x {request.resolution} pixels"
     if options.dry_run:
         where = "as a job on SLURM" if slurm else "here"
-        for setting in settings:
-            number = counted(len(population), "network")
-            print(f"{number} would be measured {where}: {setting.describe()}, {resolution} x {resolution} pixels")
+        for setting in request.settings():
+            print(f"{counted(len(population), 'network')} would be measured {where}: {setting.describe()}, {side}")
         return
-    folder.create(population, options.provenance())
+    if options.run is None:
+        folder.create(population, options.provenance())
     if slurm:
-        _submit(folder, slurm, options)
+        job = submit_measurement(folder, request, slurm, options.provenance())
+        print(f"submitted as job {job}; the costs will be in {folder.path / COSTS_FILE}")
+        print(f"see its state: {command('status', run=folder.path)}")
+        print(f"stop it: {command('cancel', run=folder.path)}")
         return
-    networks = list(population)
-    outcomes = []
-    for setting in settings:
-        with measurement_progress(setting, options.rounds) as on_start:
-            outcomes.append(
-                measure_into(
-                    folder.path,
-                    networks,
-                    setting,
-                    resolution,
-                    rounds=options.rounds,
-                    seed=options.seed,
-                    again=cast(Again, options.again),
-                    on_start=on_start,
-                )
-            )
-    print_measurements(folder.path, outcomes, names, resolution)
+    networks, outcomes = list(population), []
+    for setting in request.settings():
+        with measurement_progress(setting, request.rounds) as on_start:
+            outcomes.append(measure_into(folder.path, networks, setting, request, on_start))
+    print_measurements(folder.path, outcomes, names, side)
 
 
-def settings_of(options: Options) -> list[Setting]:
-    """Return all combinations of the given devices, batches, precisions and threads, in their order."""
-    settings = []
-    for device, precision, batch in itertools.product(options.device, options.precision, options.batch):
-        all_threads = (0,) if device == "cuda" else options.threads or (available_cores(),)
-        settings += [Setting(device, batch, precision, threads) for threads in all_threads]
-    return list(dict.fromkeys(settings))
+def request_of(options: Options, resolution: int) -> Request:
+    """Return what is to be measured.
+
+    Args:
+        options: the options of the command.
+        resolution: side of the images, in pixels, unless the options have another one.
+    """
+    return Request(
+        device=options.device,
+        batches=options.batch,
+        precisions=options.precision,
+        threads=options.threads,
+        resolution=options.resolution or resolution,
+        rounds=options.rounds,
+        seed=options.seed,
+        again=cast(Again, options.again),
+    )
 
 
 def _networks(options: Options) -> tuple[RunFolder, Population, dict[str, str]]:
@@ -129,25 +127,6 @@ def _usual_side(listed: Sequence[ListedNetwork]) -> int:
             f"{counted(first.network.num_classes, 'class')}, whose size is not known; give resolution=<side in pixels>"
         )
     return side
-
-
-def _submit(folder: RunFolder, slurm: SlurmSettings, options: Options) -> None:
-    """Submit a measurement to SLURM, and print what to type next.
-
-    Raises:
-        InputError: a GPU is to be measured, but none is requested; or see `submit_measurement`.
-    """
-    if "cuda" in options.device and not slurm.gpus:
-        raise InputError("device=cuda on SLURM needs a GPU: launcher.gpus_per_task=1, or launcher.gres=gpu:<type>:1")
-    given = [argument for argument in options.line.arguments if argument.partition("=")[0] in _KEYS_ON_NODE]
-    arguments = [f"run={folder.path.resolve()}", *given]
-    job = submit_measurement(folder, arguments, slurm, options.provenance())
-    print(f"submitted as job {job}; the costs will be in {folder.path / 'costs.csv'}")
-    print(f"stop it: {command('cancel', run=folder.path)}")
-
-
-_KEYS_ON_NODE = ("device", "batch", "precision", "threads", "resolution", "rounds", "seed", "again")
-"""Keys that the measurement on the node is given as they were typed."""
 
 
 if __name__ == "__main__":

@@ -35,20 +35,18 @@ def measurement_progress(setting: Setting, rounds: int) -> Iterator[Callable[[in
         yield show
 
 
-def print_measurements(
-    folder: Path, outcomes: Sequence[Measurements], names: Mapping[str, str], resolution: int
-) -> None:
+def print_measurements(folder: Path, outcomes: Sequence[Measurements], names: Mapping[str, str], side: str) -> None:
     """Print the costs, how well they are known, and what to type next.
 
     Args:
         folder: the run folder.
         outcomes: costs of the same networks, for each setting.
         names: names of listed networks by their ids; empty for a run.
-        resolution: side of the images, in pixels.
+        side: size of the images, as text.
     """
     for outcome in outcomes:
         machine = outcome.costs[0].machine
-        print(f"{outcome.setting.describe()}, {resolution} x {resolution} pixels, on {machine}")
+        print(f"{outcome.setting.describe()}, {side}, on {machine}")
         for quantity in UNITS:
             costs = [cost for cost in outcome.costs if cost.quantity == quantity]
             if costs:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from designspace.measurement.session import OnProgress, Session
+from designspace.measurement.session import ROUNDS, OnProgress, Session
 from designspace.networks.network import Network
 from designspace.spaces.costs import Cost, Setting, read_costs, write_costs
+from designspace.support.machine import available_cores
 from designspace.trials import claims
 
 WRITE_EVERY_S = 5.0
@@ -18,6 +20,36 @@ WRITE_EVERY_S = 5.0
 
 Again = Literal["none", "disturbed", "all"]
 """Which networks that have costs are measured again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be measured of networks, under one or several settings."""
+
+    device: str = "cpu"
+    """One of `designspace.spaces.costs.DEVICES`."""
+    batches: tuple[int, ...] = (1,)
+    precisions: tuple[str, ...] = ("float32",)
+    threads: tuple[int, ...] | None = None
+    """Numbers of threads on CPUs; None for all cores that the measuring process may use."""
+    resolution: int
+    """Side of the images, in pixels."""
+    rounds: int = ROUNDS
+    """Number of visits of each network."""
+    seed: int = 0
+    """Determines the order of the visits."""
+    again: Again = "none"
+    """Which networks that have costs are measured again."""
+
+    def settings(self) -> list[Setting]:
+        """Return all combinations of precisions, batches and threads, in their order, for this process.
+
+        Raises:
+            InputError: a value is not allowed.
+        """
+        threads = (0,) if self.device == "cuda" else self.threads or (available_cores(),)
+        combinations = itertools.product(self.precisions, self.batches, threads)
+        return [Setting(self.device, batch, precision, number) for precision, batch, number in combinations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +71,7 @@ def measure_into(
     folder: Path,
     networks: Sequence[Network],
     setting: Setting,
-    resolution: int,
-    *,
-    rounds: int,
-    seed: int = 0,
-    again: Again = "none",
+    request: Request,
     on_start: Callable[[int], OnProgress] | None = None,
 ) -> Measurements:
     """Measure the networks that costs.csv of a folder does not have yet, and add their costs to the file.
@@ -53,11 +81,8 @@ def measure_into(
     Args:
         folder: a folder that exists.
         networks: the networks, all for images of the same channels.
-        setting: device, batch, precision and threads.
-        resolution: side of the images, in pixels.
-        rounds: number of visits of each network.
-        seed: determines the order of the visits.
-        again: which networks that have costs are measured again.
+        setting: one of the request's settings.
+        request: what is to be measured.
         on_start: takes the number of networks to measure, and returns a function that shows the progress.
 
     Raises:
@@ -70,8 +95,10 @@ def measure_into(
         costs = [cost for cost in session.known(read_costs(folder)) if cost.id in order]
         return sorted(costs, key=lambda cost: order[cost.id])
 
-    session = Session(setting, resolution, in_channels=networks[0].in_channels, rounds=rounds, seed=seed)
-    kept = [] if again == "all" else [cost for cost in known() if not (again == "disturbed" and cost.disturbed)]
+    channels = networks[0].in_channels
+    session = Session(setting, request.resolution, in_channels=channels, rounds=request.rounds, seed=request.seed)
+    repeated = request.again == "disturbed"
+    kept = [] if request.again == "all" else [cost for cost in known() if not (repeated and cost.disturbed)]
     new = len(order.keys() - {cost.id for cost in kept})
     file = _Writer(folder)
     try:

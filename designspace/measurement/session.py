@@ -200,11 +200,9 @@ class Session:
                 visited += not is_repeat
                 if on_progress:
                     on_progress(visited, status)
-            if number + 1 >= MIN_VISITS:
-                self._close_window()  # what was disturbed decides on costs and on the next round
-                if on_costs:
-                    on_costs(self._costs(subjects, first, is_final=False))
-        self._close_window()
+            self._close_window()  # what was disturbed decides on costs and on the next round
+            if on_costs and number + 1 >= MIN_VISITS:
+                on_costs(self._costs(subjects, first, is_final=False))
 
     def _choose_kept(self, subjects: Sequence[_Subject]) -> None:
         """Choose the networks that are kept in memory; the others are built anew for each visit."""

@@ -50,7 +50,7 @@ class ForkServer:
         self._count = 0
         self._pids: dict[int, int] = {}
         self._codes: dict[int, int] = {}
-        with server_channel, self._open_log() as errors, usr2_blocked():
+        with server_channel, self._open_log() as errors, _usr2_blocked():
             # In a new session, so that Ctrl-C reaches only the pool, which then stops the workers cleanly.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(settings))],
@@ -268,7 +268,7 @@ def _malloc_variables() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def usr2_blocked():  # type: ignore[no-untyped-def]
+def _usr2_blocked():  # type: ignore[no-untyped-def]
     """Block SIGUSR2 in processes started meanwhile: SLURM warns all processes of a job, but only the pool reacts."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     try:

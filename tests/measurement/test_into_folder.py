@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from small import SIDE, network
 
-from designspace.measurement.into_folder import add_costs, measure_into
+from designspace.measurement.into_folder import Request, add_costs, measure_into
 from designspace.spaces.costs import COSTS_FILE, Setting, read_costs
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -14,8 +14,8 @@ ONE = Setting("cpu", 1, threads=1)
 NETWORKS = [network(width) for width in (8, 16, 32)]
 
 
-def into(folder, networks=NETWORKS, setting=ONE, **options):
-    return measure_into(folder, networks, setting, SIDE, rounds=options.pop("rounds", 5), **options)
+def into(folder, networks=NETWORKS, setting=ONE, on_start=None, rounds=5, **options):
+    return measure_into(folder, networks, setting, Request(resolution=SIDE, rounds=rounds, **options), on_start)
 
 
 def ids(costs):

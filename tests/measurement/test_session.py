@@ -13,7 +13,7 @@ from small import SIDE, busy_processes, network
 from designspace.measurement import Session, measure
 from designspace.measurement import session as session_module
 from designspace.measurement.machine import LoadWatch
-from designspace.measurement.runners import open_runner
+from designspace.measurement.runners import open_runner, with_threads
 from designspace.spaces.costs import Setting, read_costs, write_costs
 from designspace.support.machine import available_cores
 
@@ -87,9 +87,10 @@ def test_networks_that_do_not_fit_into_memory_are_built_for_each_visit(quiet, mo
     assert [built.count(each.id) for each in networks] == [1, 5]
 
 
-def test_the_number_of_threads_is_that_of_before(quiet):
+def test_the_number_of_threads_is_that_of_before():
     before = torch.get_num_threads()
-    measure([network(8)], Setting("cpu", 1, threads=before + 1), SIDE, rounds=5)
+    with with_threads(Setting("cpu", 1, threads=before + 2)):
+        assert torch.get_num_threads() == before + 2
     assert torch.get_num_threads() == before
 
 
@@ -102,7 +103,7 @@ def test_a_lasting_disturbance_marks_the_costs(quiet, monkeypatch):
 
 
 def test_disturbed_visits_are_repeated(quiet, monkeypatch):
-    answers = iter([True])  # the first window, at the end of all rounds
+    answers = iter([True])  # the first round
     monkeypatch.setattr(LoadWatch, "is_loaded", lambda self: next(answers, False))
     monkeypatch.setattr(session_module, "WINDOW_S", 1e9)
     measured = measure([network(8), network(64)], ONE, SIDE, rounds=5)
@@ -114,14 +115,14 @@ def test_disturbed_visits_are_repeated(quiet, monkeypatch):
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the load of others is read from /proc/stat")
 def test_a_foreign_load_in_the_middle_is_noticed_and_hardly_changes_the_costs():
     networks = [network(width, depth=4) for width in SIZES]
-    session = Session(ONE, 32, rounds=10)
+    session = Session(ONE, 32, rounds=8)
     calm = session.measure(networks)
     with contextlib.ExitStack() as load:
 
         def switch(visits, status):
             if visits == 10 and not status.startswith("repeating"):
                 load.enter_context(busy_processes(available_cores()))
-            elif visits == 40:
+            elif visits == 32:
                 load.close()
 
         loaded = session.measure(networks, on_progress=switch)
