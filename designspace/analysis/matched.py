@@ -159,7 +159,7 @@ def match_all(
     quantities = chosen_quantities(results, match)
     populations = Populations.of(results)
     matched: list[Matched] = []
-    refused: list[str] = []
+    refused = _not_measured(results, quantities)
     for pair in comparisons:
         sides = populations[pair.a], populations[pair.b]
         columns = quantities if quantities is not None else _differing(pair, sides)
@@ -171,11 +171,24 @@ def match_all(
             name = column if isinstance(column, str) else column.noun
             try:
                 matched.append(compare_matched(*sides, column, pair.level))
+            except NotMeasuredError:
+                continue  # said once for all pairs
             except InputError as error:
                 refused.append(f"{pair.a} and {pair.b} cannot be compared at equal {name}: {error}.")
     corrected = holm([test.p for test in matched])
     tests = (replace(test, tests=len(matched), p_holm=p) for test, p in zip(matched, corrected, strict=True))
     return tuple(tests), tuple(refused)
+
+
+def _not_measured(results: Sequence[Results], quantities: Sequence[str | Quantity] | None) -> list[str]:
+    """Return a sentence for each quantity that was not measured for all results."""
+    sentences = []
+    for name in quantities or ():
+        try:
+            quantity(name, *results)
+        except NotMeasuredError as error:
+            sentences.append(f"Not all runs can be compared at equal {name}: {error}.")
+    return sentences
 
 
 def matched_table(matched: Sequence[Matched]) -> pd.DataFrame:

@@ -92,9 +92,7 @@ def analyze(
         RunError: a file cannot be written.
     """
     _check(results, figures)
-    within = [
-        text for sentences in (noise_sentences, setting_sentences) for run in results for text in sentences(run, level)
-    ]
+    within = _sentences_of_runs(results, level)
     best = [tables.best_table(run) for run in results]
     populations = Populations.of(with_matches(random_subset(by_network(run)), match) for run in results)
     results = populations.members
@@ -115,11 +113,16 @@ def analyze(
         origins=origins,
         provenance=provenance,
     )
-    report, written = _write(content, out)
     return Analysis(
         summaries, edfs, compared.comparisons, compared.matched, content.sentences, content.notes, content.trained,
-        content.spaces, content.failed, report, written,
+        content.spaces, content.failed, *_write(content, out),
     )  # fmt: skip
+
+
+def _sentences_of_runs(results: Sequence[Results], level: float) -> list[str]:
+    """Return sentences on the noise of trainings and on drawn settings, which need the single trainings."""
+    noise = [sentence for run in results for sentence in noise_sentences(run, level)]
+    return noise + [sentence for run in results for sentence in setting_sentences(run, level)]
 
 
 def _check(results: Sequence[Results], figures: str) -> None:

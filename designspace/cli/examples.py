@@ -30,7 +30,11 @@ EXAMPLES = {
         "run=runs/small launcher=slurm dry_run=true",
     ),
     "status": ("run=runs/small", "run=runs trials=failed", "run=runs/small watch=true"),
-    "analyze": ("runs=runs/small", "'runs=[runs/a,runs/b]' out=compared", "runs=runs/small figures=all"),
+    "analyze": (
+        "runs=runs/small",
+        "'runs=[runs/a,runs/b]' out=compared",
+        "'runs=[runs/a,runs/b]' 'match=[flops,activations]'",
+    ),
     "retrain": (
         "run=runs/small",
         "run=runs/small top=10 seeds=5",

@@ -78,12 +78,13 @@ class Quantity:
         return f"{number}{'' if number[-1].isalpha() else ' '}{self.unit}" if self.unit else number
 
     def range_text(self, low: float, high: float) -> str:
-        """Return two values with their unit.
+        """Return two values with their unit, or one if both have the same text.
 
-        >>> COUNTED["flops"].range_text(8e5, 1.2e6)
-        '800 k to 1.20 M'
+        >>> COUNTED["flops"].range_text(8e5, 1.2e6), COUNTED["flops"].range_text(8e5, 8e5)
+        ('800 k to 1.20 M', '800 k')
         """
-        return f"{self.text(low)} to {self.text(high)}"
+        first, last = self.text(low), self.text(high)
+        return first if first == last else f"{first} to {last}"
 
 
 def _counted(name: str, label: str, unit: str = "") -> Quantity:

@@ -69,9 +69,7 @@ def test_pairs_that_cannot_be_matched_are_reported():
     rng = np.random.default_rng(4)
     a, far = population("A", rng.normal(0, 0.1, 20), rng), population("Far", rng.normal(9, 0.1, 20), rng)
     _, (sentence,) = match_all([a, far], compare_all([a, far]))
-    assert sentence.startswith(
-        "A and Far cannot be compared at equal flops: they have no flops in common: A ends at"
-    )
+    assert sentence.startswith("A and Far cannot be compared at equal flops: they have no flops in common: A ends at")
     with pytest.raises(InputError, match="unknown quantity 'flop'; did you mean flops"):
         match_all([a, far], (), "flop")
     with pytest.raises(InputError, match="train_s of 1 trial of Failed is not known"):

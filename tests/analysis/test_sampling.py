@@ -12,7 +12,7 @@ from designspace.analysis.binned import binned_errors
 from designspace.analysis.figures import new_axes, new_grid, svg_text
 from designspace.analysis.figures.sampling import (
     draw_binned,
-    draw_complexity_histograms,
+    draw_cost_histograms,
     draw_distance,
     draw_minima,
     draw_relative_ranks,
@@ -146,7 +146,7 @@ def test_all_sampling_figures_can_be_drawn():
     rng = np.random.default_rng(0)
     draw_minima(grid[0, 0], sample_minima(errors, [4, 16], 200))
     draw_distance(grid[0, 1], distance_by_size(errors, repeats=20))
-    draw_complexity_histograms(grid[0, 2], {"A$": errors, "B": errors + 3, "empty": []}, "params")
+    draw_cost_histograms(grid[0, 2], {"A$": errors, "B": errors + 3, "empty": []}, "params")
     draw_binned(grid[1, 0], {"A": binned_errors(errors, errors, [30, 40, 50])}, "flops")
     runs = repeated(rng.normal(30, 2, (9, 5)), lr=[0.1, 0.2, 0.4, 0.8, 1.6])
     draw_reruns(grid[1, 1], reruns(runs))

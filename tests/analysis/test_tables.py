@@ -22,7 +22,10 @@ def test_a_run_is_summarised_in_one_row():
     run = make_results("A", [30, 20, 25], failed=FAILED[1:2], waiting=2)
     summary = summarize(run)
     assert (summary.min_error, summary.mean_error, summary.median_error) == (20, 41.25, 27.5)
-    assert ({cost.name: median for cost, median in summary.medians.items()}["flops"], summary.train_s) == (4_000_002.5, 180)
+    assert ({cost.name: median for cost, median in summary.medians.items()}["flops"], summary.train_s) == (
+        4_000_002.5,
+        180,
+    )
     assert summarize(run.with_failures("exclude")).mean_error == 25
     table = space_table([summary, summarize(make_results("None", [], waiting=1))])
     assert table.rows[0][:8] == ("A", "6", "3", "1", "2", "20.00", "41.25", "27.50")
