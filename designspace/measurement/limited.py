@@ -102,10 +102,12 @@ class LimitedSampling:
                     if self.decisions[id_].verdict == ACCEPTED:
                         self.accepted, last = self.accepted + 1, number
                         if self.accepted == n:
-                            return self._population(number)
+                            break
+                self._on_decisions(self)
+                if self.accepted == n:
+                    return self._population(number)
                 if number - last >= MAX_CANDIDATES_WITHOUT:
                     raise self._infeasible(n)
-                self._on_decisions(self)
                 start = end
         raise AssertionError("there is always another group of candidates")
 
@@ -184,8 +186,8 @@ class LimitedSampling:
         draws = candidates.columns[DRAWS]
         accepted = candidates[np.flatnonzero(verdicts == ACCEPTED)]
         rejected = {reason: count for reason, count in candidates.rejected.items() if reason != DUPLICATE}
-        for verdict, how in ((PREDICTED_OUTSIDE, "by prediction"), (OUTSIDE, "as measured")):
-            rejected[f"not {self.limit}, {how}"] = int(draws[verdicts == verdict].sum())
+        for verdict, how in ((PREDICTED_OUTSIDE, "predicted"), (OUTSIDE, "measured")):
+            rejected[f"{how} outside the limit: {self.limit}"] = int(draws[verdicts == verdict].sum())
         rejected[DUPLICATE] = int(accepted.columns[DRAWS].sum()) - len(accepted)
         return dataclasses.replace(accepted, space=self.space, rejected=rejected)
 

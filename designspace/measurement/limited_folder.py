@@ -50,9 +50,7 @@ def sample_into(
             on_search(search)
 
         search = LimitedSampling(space, seed, measure, read_candidates(folder, space.latency), keep)
-        population = search.sample(n)
-        write_candidates(folder, search.limit, search.decisions.values())
-    return population, search
+        return search.sample(n), search
 
 
 class _Measuring:

@@ -21,6 +21,7 @@ from designspace.spaces import limits
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
 from designspace.spaces.block_axes import with_block, with_own_axes
 from designspace.spaces.constraints import Cap, Order
+from designspace.spaces.latency import LatencyLimit
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, with_law
 from designspace.spaces.regime import auto_axes
 from designspace.spaces.space import DesignSpace
@@ -123,6 +124,7 @@ def space(
         regime: ``paper`` for the paper's axes, ``auto`` for axes that fit ``flops`` (`designspace.spaces.regime`).
         law: ``pycls`` for pycls's probabilities of all log-uniform axes (`designspace.spaces.axes.log_uniform`).
         others: limits on counted quantities, such as ``flops=[2e6, 4e6]`` or ``peak_memory="320KB"`` (see `limits`),
+            one on measured ``latency``, such as ``{"device": "cpu", "below_ms": 5}`` (see `LatencyLimit.from_dict`),
             and values of own parameters of the block, and of the stem (``stem_...``) and the head (``head_...``), such
             as ``kernel_size=[3, 5]``: a list, one value, or the description of an axis.
 
@@ -130,12 +132,14 @@ def space(
         InputError: a name is unknown, or a value out of range.
     """
     base, bands = _named(name), limits.bands({quantity: others.pop(quantity, None) for quantity in COUNTED})
+    latency = None if (limit := others.pop("latency", None)) is None else LatencyLimit.from_dict(limit)
     images = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
     changes = {"head": head, "head_width": head_width, "se_ratio": se_ratio, **images}
     template = _template(base.template, stem, stem_width, _strides(base.template.strides, stages, strides), changes)
     axes = auto_axes(regime, base.axes, bands.get("flops"), template, block)
     given = {"bottleneck_ratio": bottleneck_ratio, "group_width": group_width, "se_ratio": se_ratio, "radix": radix}
-    result = dataclasses.replace(base, template=template, stem_width=base.stem_width if stem_width is None else None)
+    axis = base.stem_width if stem_width is None else None
+    result = dataclasses.replace(base, template=template, stem_width=axis, latency=latency)
     result = _changed(result, axes, law, block, {key: value for key, value in given.items() if value is not None})
     return with_own_axes(result, others, _OPTIONS).refine(*bands.values())
 
@@ -143,6 +147,7 @@ def space(
 _OPTIONS = (
     *(parameter for parameter in inspect.signature(space).parameters if parameter not in ("name", "others")),
     *COUNTED,
+    "latency",
 )
 """Names of the options of `space`."""
 

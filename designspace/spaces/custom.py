@@ -81,7 +81,7 @@ def _complete(fields: Mapping[str, Any], required: Mapping[str, Any], defaults: 
 
 
 def _apply_other(fields: Mapping[str, Any], name: str, value: Any, completed: dict[str, Any]) -> None:
-    """Set the radix, check the name and the number of stages, and reject values that only the file can set."""
+    """Set the radix or the limit on latency, check the name and the number of stages, and reject what the file sets."""
     if name == "stages":
         strides = fields.get("template", {}).get("strides", list(Template().strides))
         if value != len(strides):
@@ -91,6 +91,10 @@ def _apply_other(fields: Mapping[str, Any], name: str, value: Any, completed: di
         if fields.get("radix", radix) != radix:
             raise _conflict(name, value, f"radix: {shown(fields['radix'])}")
         completed["radix"] = radix
+    elif name == "latency":
+        if fields.get("latency", value) != value:
+            raise _conflict(name, value, f"latency: {shown(fields['latency'])}")
+        completed["latency"] = value
     elif name == "name":
         if value != fields["name"]:
             raise _conflict(name, value, f"name: {shown(fields['name'])}")

@@ -105,7 +105,7 @@ def test_draws_and_rejections_add_up(search):
     assert population.drawn == len(population) + sum(population.rejected.values())
     assert population.columns[DRAWS].sum() == len(population) + population.rejected[DUPLICATE]
     reasons = [reason for reason in population.rejected if "latency" in reason]
-    assert reasons == [f"not {LIMIT}, by prediction", f"not {LIMIT}, as measured"]
+    assert reasons == [f"predicted outside the limit: {LIMIT}", f"measured outside the limit: {LIMIT}"]
 
 
 def test_known_decisions_give_the_same_networks_without_measuring(search):
