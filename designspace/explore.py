@@ -9,6 +9,7 @@ from pathlib import Path
 
 from designspace import analyze, data, launch
 from designspace.cli import app
+from designspace.cli.latency import sample_for, with_threads
 from designspace.cli.options import Count, Fields
 from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
 from designspace.data.data_source import DataSource, check_unchanged, note_of
@@ -45,7 +46,7 @@ def run(options: Options) -> None:
     settings = {key: value for key, value in options.space.items() if key != "name"}
     if not options.spaces:
         raise InputError("spaces is empty; give names of design spaces, such as spaces=[AnyNetXA,RegNetX]")
-    listed = (catalog.space(space_name, **settings) for space_name in options.spaces)
+    listed = (with_threads(catalog.space(space_name, **settings)) for space_name in options.spaces)
     spaces = list({space.name: space for space in listed}.values())  # a space that is listed twice is one run
     devices = options.launcher.gpus_per_trial or options.recipe["devices"]
     fields = {**options.recipe, "data": name, "devices": devices}
@@ -58,7 +59,7 @@ def run(options: Options) -> None:
     data.prepare(name, root)
     folders = [RunFolder(options.run / space.name) for space in spaces]
     populations = [
-        space.sample(options.n, population_seed(folder, space, options.seed))
+        sample_for(folder, space, options.n, population_seed(folder, space, options.seed))
         for folder, space in zip(folders, spaces, strict=True)
     ]
     for population in populations:

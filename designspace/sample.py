@@ -9,6 +9,7 @@ from pathlib import Path
 from designspace import data
 from designspace.cli import app, data_option
 from designspace.cli.given_list import SHAPE, given_list
+from designspace.cli.latency import sample_for, with_threads
 from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.data.data_source import DataSource, check_unchanged, data_of, note_of
@@ -50,8 +51,9 @@ def run(options: Options) -> None:
     if options.count:
         show_size(space)
         return
-    name = named_data(space, options)
-    folder, population = write(space.sample(options.n, options.seed), name, options)
+    space, name = with_threads(space), named_data(space, options)
+    population = sample_for(run_folder(space, options), space, options.n, options.seed)
+    folder, population = write(population, name, options)
     show_draws(population)
     show_costs(population)
     if options.file is None and (note := budget_note(space, population, options)):
@@ -76,13 +78,18 @@ def take_list(items: Sequence[str], options: Options) -> None:
 
 def write(population: Population, name: str | None, options: Options) -> tuple[RunFolder, Population]:
     """Write a population to its run folder, with the data set if that is known; return both as they are then."""
-    folder = RunFolder(options.run or Path(f"runs/{population.space.name}"))
+    folder = run_folder(population.space, options)
     if name is not None:
         check_unchanged(folder, DataSource(name, options.data.root or data.default_root()))
     population = folder.create(population, options.provenance())
     if name is not None and (options.is_given("data", "data.name", "input") or read_note(folder.path) is None):
         write_note(folder.path, note_of(name, options.data.root))
     return folder, population
+
+
+def run_folder(space: NetworkSource, options: Options) -> RunFolder:
+    """Return the folder for a population, by default named after its space."""
+    return RunFolder(options.run or Path(f"runs/{space.name}"))
 
 
 def named_data(space: NetworkSource, options: Options) -> str | None:

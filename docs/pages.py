@@ -37,15 +37,17 @@ def _help(name: str) -> str:
 
 def models() -> str:
     """Return a table of all published models: complexity, published error, and available weights."""
-    rows = ["| name | pixels | multiply-adds | parameters | activations | top-1 error | weights |"]
-    rows.append("|---|---|---|---|---|---|---|")
+    rows = ["| name | pixels | multiply-adds | parameters | without head | activations | top-1 error | weights |"]
+    rows.append("|---|---|---|---|---|---|---|---|")
     for name in catalog.names():
         network, published = catalog.get(name), catalog.published(name)
         cost = complexity(network, published.resolution)
+        backbone = complexity(network, published.resolution, features=True)
         weights = ", ".join(f"`{file.source}:{file.tag}`" for file in available(name)) or "none"
         rows.append(
             f"| `{name}` | {published.resolution} | {cost.flops / 1e9:.2f} G | {cost.params / 1e6:.1f} M "
-            f"| {cost.activations / 1e6:.1f} M | {100 - published.top1:.1f}% | {weights} |"
+            f"| {backbone.params / 1e6:.1f} M | {cost.activations / 1e6:.1f} M | {100 - published.top1:.1f}% "
+            f"| {weights} |"
         )
     return "\n".join([*rows, ""])
 

@@ -9,6 +9,11 @@ EXAMPLES = {
         "name=mine spaces=[RegNetX,RegNetY] n=32",
     ),
     "plan": ("effect=0.6", "effect=0.6 power=0.9 pairs=3", "margin=0.5 sd=2"),
+    "screen": (
+        "spaces=[AnyNetXB,RegNetX] space.resolution=[96,128,160] limit.peak_memory=320KB limit.weight_bytes=1MB",
+        "spaces=[RegNetX,RegNetY] limit.params=5M of=activations",
+        "spaces=[AnyNetXA,RegNetX] space.resolution=28 limit.params=60k trained=[runs/a,runs/b]",
+    ),
     "prepare": (
         "data=fashion_mnist",
         "data=folder from=~/photos name=flowers size=64",
@@ -18,6 +23,11 @@ EXAMPLES = {
         "space=RegNetX input=fashion_mnist n=16 run=runs/x",
         "space=RegNetX space.flops=[2e9,3e9] regime=auto",
         "networks=mine.csv data=cifar10",
+    ),
+    "measure": (
+        "run=runs/small",
+        "'networks=[regnetx_400mf,resnest50]' out=runs/published batch=[1,64]",
+        "run=runs/small launcher=slurm launcher.cpus_per_task=4 launcher.partition=quiet",
     ),
     "launch": (
         "run=runs/small recipe=quick",

@@ -19,6 +19,7 @@ from designspace.support.reading import read_text
 TOPICS = {
     "experiment": "a study with all its settings",
     "space": "the design space",
+    "limit": "the highest allowed costs for one image, such as 320KB, 1MiB, 60k or 1e6",
     "input": "the images that networks are built for",
     "data": "the images to train on",
     "recipe": "how networks are trained",
@@ -37,7 +38,7 @@ class Comments:
     about: str = ""
     """Comment at the beginning of the file."""
     keys: dict[str, str] = field(default_factory=dict)
-    """Key -> its comment."""
+    """Key -> its comment; the keys of a part have its name before them, such as ``space.resolution``."""
     notes: list[str] = field(default_factory=list)
     """Comments that do not belong to a key."""
 
@@ -75,7 +76,7 @@ def help_text(name: str, arguments: Sequence[str] = ()) -> str:
         lines += ["", *_choices(group, files.default_choices(name)[group], files)]
     for topic, keys in values.items():
         if isinstance(keys, dict):
-            lines += ["", *_topic(topic, keys, chosen, files)]
+            lines += ["", *_topic(topic, keys, chosen, files, own)]
     return "\n".join([*lines, "", *_options(groups)])
 
 
@@ -90,9 +91,9 @@ def _options(groups: Sequence[str]) -> Iterator[str]:
 def read_comments(path: Path) -> Comments:
     """Return the comments of a configuration file: before all keys, behind a key, or alone on a line."""
     comments, about, last = Comments(), [], None
-    in_defaults = False
+    in_defaults, part = False, ""
     for line in read_text(path, MAX_BYTES).splitlines():
-        key = re.match(r"(\w+):(?:[^#]|#(?! ))*(?:# (.*))?$", line)
+        key = re.match(r"( *)(\w+):(?:[^#]|#(?! ))*(?:# (.*))?$", line)
         if line.startswith("# @package"):
             continue
         if line.startswith("# ") and last is None and not in_defaults:
@@ -100,10 +101,11 @@ def read_comments(path: Path) -> Comments:
         elif line.startswith("# "):
             comments.notes.append(line[2:])
         elif key:
-            in_defaults = key[1] == "defaults"
-            last = None if in_defaults else key[1]
-            if last and key[2]:
-                comments.keys[last] = key[2]
+            part = part if key[1] else key[2]
+            in_defaults = part == "defaults"
+            last = None if in_defaults else f"{part}.{key[2]}" if key[1] else part
+            if last and key[3]:
+                comments.keys[last] = key[3]
         elif last and (more := re.match(r"\s+# (.*)", line)):
             comments.keys[last] = f"{comments.keys.get(last, '')} {more[1]}".strip()
     comments.about = " ".join(about)
@@ -121,8 +123,10 @@ def _choices(group: str, default: str, files: ConfigFiles) -> Iterator[str]:
         yield from (" " * 22 + line for line in more)
 
 
-def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], files: ConfigFiles) -> Iterator[str]:
-    """Yield the keys of a part of the configuration, each with its full name."""
+def _topic(
+    topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], files: ConfigFiles, own: Comments
+) -> Iterator[str]:
+    """Yield the keys of a part of the configuration, each with its full name; ``own`` are the command's comments."""
     base = configs_folder() / "base" / f"{topic}.yaml"
     paths = [files.path(group, choice) for group, choice in chosen.items() if group in (topic, "input")]
     comments = [read_comments(path) for path in ([base] if base.is_file() else []) + paths]
@@ -134,6 +138,8 @@ def _topic(topic: str, values: Mapping[str, Any], chosen: Mapping[str, str], fil
         yield f"{TOPICS[topic]}:"
     if base.is_file() and comments[0].about:
         yield from _wrapped(comments[0].about, 2)
+    of_topic = {key.removeprefix(f"{topic}."): text for key, text in own.keys.items() if key.startswith(f"{topic}.")}
+    comments.append(Comments(keys={key: text for key, text in of_topic.items() if key != "name"}))
     # A name without a description only repeats the choice.
     yield from _rows(
         f"{topic}.", {k: v for k, v in values.items() if k != "name" or _description(k, comments)}, comments

@@ -8,7 +8,7 @@ from typing import Any
 
 from designspace.library.metadata import card_head
 from designspace.models.info import ModelInfo, SeedMeans, TrainingInfo
-from designspace.networks.complexity import complexity
+from designspace.networks.complexity import Complexity, complexity
 from designspace.networks.network import Network
 from designspace.support.text import duration, prefixed
 from designspace.trials.metric import Metric
@@ -161,11 +161,21 @@ def _network(network: Network, resolution: int) -> str:
         properties += [f"{name} {value:g}"] if value else []
     properties += [f"{network.shortcut} shortcuts", f"{network.downsampling} downsampling"]
     properties += [f"head of width {network.head_width}"] if network.head_width else []
-    flops, params, activations = (prefixed(int(value)) for value in cost)
-    costs = f"{params} parameters, {flops} multiply-adds and {activations} activations"
+    costs, backbone = _costs(cost), _costs(complexity(network, resolution, features=True))
     sizes = f"at {resolution} x {resolution} pixels; {network.num_classes} classes"
     header = ("stage", "depth", "width", "stride", "bottleneck ratio", "group width")
-    return f"{costs} {sizes}. {', '.join(properties).capitalize()}.\n\n{_table(header, rows)}"
+    parts = [
+        f"{costs} {sizes}.",
+        f"As a backbone (`features=True`), without the head: {backbone}.",
+        f"{', '.join(properties).capitalize()}.",
+    ]
+    return f"{' '.join(parts)}\n\n{_table(header, rows)}"
+
+
+def _costs(cost: Complexity[int]) -> str:
+    """Return the complexity of a network as words."""
+    flops, params, activations = (prefixed(int(value)) for value in cost)
+    return f"{params} parameters, {flops} multiply-adds and {activations} activations"
 
 
 def _training(training: TrainingInfo) -> str:

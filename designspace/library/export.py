@@ -73,7 +73,7 @@ def check_onnx(path: Path, model: AnyNet, sizes: Iterable[tuple[int, int, int]])
         InputError: onnxruntime is not installed.
         RunError: onnxruntime cannot run the file.
     """
-    runtime = _package("onnxruntime", "checking an ONNX file")
+    runtime = onnx_runtime("checking an ONNX file")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors only; otherwise it warns about every missing device
@@ -117,6 +117,15 @@ def check_onnx_packages() -> None:
     """Raise `InputError` unless the packages that `to_onnx` needs are installed."""
     for name in ("onnx", "onnxscript"):
         _package(name, "writing ONNX")
+
+
+def onnx_runtime(purpose: str) -> Any:
+    """Return the module ``onnxruntime``.
+
+    Raises:
+        InputError: it is not installed; the error says what needs it, which ``purpose`` is.
+    """
+    return _package("onnxruntime", purpose)
 
 
 def _package(name: str, purpose: str) -> Any:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from designspace.models.anynet import AnyNet, stem_stride
 from designspace.models.norms import freeze_norms
+from designspace.models.tracing import count_module
 from designspace.networks import stems
+from designspace.networks.complexity import Complexity
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
 
@@ -97,6 +99,18 @@ class Backbone(nn.Module):
         for module in [self.stem, *self.stages][: whole("frozen_stages", parts, 0, 1 + len(self.stages))]:
             freeze_norms(module).requires_grad_(False)
         return self
+
+    def complexity(self, resolution: int = 224) -> Complexity[int]:
+        """Count multiply-adds, parameters and activations for an image of ``resolution`` pixels: those of this module.
+
+        The head and the stages that were left out do not count, dilation (``output_stride``) does, and the weights of
+        constant batch-norms are not learned, so they are not parameters. With all stages this equals
+        ``complexity(network, resolution, features=True)`` of `designspace.networks.complexity`.
+
+        Raises:
+            InputError: ``resolution`` is not a positive number of pixels.
+        """
+        return count_module(self, self.network.in_channels, whole("resolution", resolution, 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map images (N, in_channels, H, W) to feature maps (N, channels, H', W')."""

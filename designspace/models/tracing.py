@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from designspace.models.blocks.custom import build
+from designspace.networks.complexity import Complexity, cost_of
+from designspace.networks.layers import ONE, Layer, Part
 from designspace.networks.parameters import Value
 from designspace.networks.user_class import Trace, UserClass
 from designspace.support.errors import InputError
@@ -75,6 +77,28 @@ def _traced(user: UserClass, arguments: tuple[tuple[str, Value], ...], channels:
     total = sum(weight.numel() for weight in weights.values())
     counted = sum(inputs * out_width for kind, inputs, out_width, _ in layers if kind != "max_pool")
     return (*layers, ("scale", total - counted, 1, 1)) if total != counted else tuple(layers)
+
+
+def count_module(module: nn.Module, in_channels: int, size: int) -> Complexity[int]:
+    """Count the complexity of any torch module for one image, by the rules of `designspace.networks.complexity`.
+
+    The module runs once without memory, in evaluation mode; what counts as a layer is told at `trace`.
+
+    Args:
+        module: the module; it is left as it is.
+        in_channels: channels of the image.
+        size: side of the image, in pixels.
+    """
+    empty = copy.deepcopy(module).to("meta").eval()
+    recorder = _Recorder(empty)
+    with torch.no_grad(), recorder:
+        empty(torch.empty(1, in_channels, size, size, device="meta"))
+    weights = dict(empty.named_parameters())
+    counted = [_layer(call, weights) for call in recorder.calls]
+    layers = [Layer(kind, inputs * ONE, width * ONE, pixels * ONE) for kind, inputs, width, pixels in counted]
+    params = sum(weight.numel() for weight in weights.values())
+    flops, activations = (int(cost_of(Part(layers), quantity)[0]) for quantity in ("flops", "activations"))
+    return Complexity(flops, params, activations)
 
 
 _INITIALISERS = ("kaiming_uniform_", "uniform_", "normal_", "trunc_normal_", "ones_", "zeros_", "constant_")

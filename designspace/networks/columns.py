@@ -138,7 +138,9 @@ class BlockColumns:
         return np.array([blocks.get(self.networks.block).default(name)])
 
 
-def network_parts(networks: NetworkColumns, resolution: int, *, with_blocks: bool = True) -> Iterator[Part]:
+def network_parts(
+    networks: NetworkColumns, resolution: int, *, with_blocks: bool = True, with_head: bool = True
+) -> Iterator[Part]:
     """Yield every layer with weights, and the stem's max pool, for square images of ``resolution`` pixels.
 
     The first block of a stage changes the shape. The other blocks keep it and are yielded once, with their number.
@@ -147,6 +149,7 @@ def network_parts(networks: NetworkColumns, resolution: int, *, with_blocks: boo
         networks: the networks.
         resolution: side of the images, in pixels.
         with_blocks: whether to yield the layers of the blocks, too.
+        with_head: whether to yield the layers of the head, which a backbone lacks.
     """
     stem = stems.get(networks.stem)
     size = np.full_like(networks.in_channels, resolution)
@@ -156,6 +159,8 @@ def network_parts(networks: NetworkColumns, resolution: int, *, with_blocks: boo
         if with_blocks:
             yield Part([*kind.layers(block)], repeats)
         last = block
+    if not with_head:
+        return
     head = heads.get(networks.head)
     at_head = (last.width, last.size, networks.head_width, networks.num_classes)
     yield Part([*head.layers(*at_head, **own_parameters(networks, "head_"))])

@@ -37,8 +37,14 @@ class Complexity(NamedTuple, Generic[Count]):
     """Output elements of convolutions, linear layers and the stem's max pool."""
 
 
-def complexity(network: Network, resolution: int = 224) -> Complexity[int]:
+def complexity(network: Network, resolution: int = 224, *, features: bool = False) -> Complexity[int]:
     """Count the complexity of one network for square images of ``resolution`` pixels.
+
+    Args:
+        network: the network.
+        resolution: side of the images, in pixels.
+        features: count the network as a backbone, without its head (classifier and head convolution). For a backbone
+            with fewer stages or another output stride see `designspace.models.features.Backbone.complexity`.
 
     Raises:
         InputError: ``resolution`` is not a positive number of pixels.
@@ -46,19 +52,29 @@ def complexity(network: Network, resolution: int = 224) -> Complexity[int]:
     >>> from designspace.networks import catalog
     >>> complexity(catalog.get("regnetx_400mf"))
     Complexity(flops=397678568, params=5157512, activations=3143272)
+    >>> complexity(catalog.get("regnetx_400mf"), features=True)
+    Complexity(flops=397293568, params=4772512, activations=3142272)
     """
-    counted = totals(NetworkColumns.of(network), resolution, Complexity._fields)
+    counted = totals(NetworkColumns.of(network), resolution, Complexity._fields, with_head=not features)
     return Complexity(*(int(column[0]) for column in counted.values()))
 
 
-def totals(networks: NetworkColumns, resolution: int, quantities: Iterable[str]) -> dict[str, Column]:
+def totals(
+    networks: NetworkColumns, resolution: int, quantities: Iterable[str], *, with_head: bool = True
+) -> dict[str, Column]:
     """Count quantities that are sums over layers (the keys of `SUMS`) as columns; counting fewer takes less time.
+
+    Args:
+        networks: the networks.
+        resolution: side of the images, in pixels.
+        quantities: keys of `SUMS`.
+        with_head: whether the head counts, which a backbone lacks.
 
     Raises:
         InputError: ``resolution`` is not a positive number of pixels.
     """
     counted: dict[str, Column] = dict.fromkeys(quantities, np.zeros(1, np.int64))
-    for part in network_parts(networks, whole("resolution", resolution, 1)):
+    for part in network_parts(networks, whole("resolution", resolution, 1), with_head=with_head):
         for quantity in counted:
             counted[quantity] = counted[quantity] + cost_of(part, quantity)
     return counted

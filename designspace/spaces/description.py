@@ -9,6 +9,7 @@ from designspace.networks.blocks import BLOCKS
 from designspace.networks.network import Stem
 from designspace.spaces import constraints
 from designspace.spaces.axes import Axis
+from designspace.spaces.latency import LatencyLimit
 from designspace.spaces.parameters import NETWORK_PARAMETERS, AnyNetAxes, RegNetAxes
 from designspace.spaces.space import OWN_NETWORK_AXES, DesignSpace
 from designspace.spaces.template import Template
@@ -17,7 +18,7 @@ from designspace.support.errors import InputError, unknown
 from designspace.support.text import shown
 
 FAMILIES: dict[str, type[AnyNetAxes] | type[RegNetAxes]] = {"anynet": AnyNetAxes, "regnet": RegNetAxes}
-KEYS = ("name", "family", "axes", "constraints", "template", *NETWORK_PARAMETERS, OWN_NETWORK_AXES)
+KEYS = ("name", "family", "axes", "constraints", "latency", "template", *NETWORK_PARAMETERS, OWN_NETWORK_AXES)
 MAX_CONSTRAINTS = 100
 
 
@@ -51,6 +52,7 @@ def space_from_dict(fields: Any) -> DesignSpace:
             _parse(f"constraints, number {position}", constraints.from_dict, constraint)
             for position, constraint in enumerate(listed, start=1)
         ),
+        latency=None if values.get("latency") is None else LatencyLimit.from_dict(values["latency"]),
         **{
             attribute: _parse(key, Axis.from_dict, values[key])
             for key, attribute in NETWORK_PARAMETERS.items()

@@ -20,6 +20,7 @@ from designspace.networks.layers import Column
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
 from designspace.spaces.constraints import Constraint, Order
+from designspace.spaces.latency import LatencyLimit
 from designspace.spaces.membership import Membership, contains
 from designspace.spaces.parameters import (
     NETWORK_PARAMETERS,
@@ -76,6 +77,8 @@ class DesignSpace:
     own_network_axes: OwnAxes = ()
     """Axes of own parameters that a network has once: of the block, and of the stem and the head, whose names begin
     with ``stem_`` and ``head_``."""
+    latency: LatencyLimit | None = None
+    """Limit on measured latency, which `designspace.measurement.limited` enforces; None for no limit."""
     is_drawn: ClassVar[bool] = True
     """Whether the networks of its populations were drawn at random."""
 
@@ -132,7 +135,8 @@ class DesignSpace:
     def __repr__(self) -> str:
         template = self.template
         size = f"{template.in_channels} x {template.resolution} x {template.resolution}"
-        limits = f", {len(self.constraints)} constraint{'s' * (len(self.constraints) != 1)}" if self.constraints else ""
+        count = len(self.constraints) + (self.latency is not None)
+        limits = f", {count} constraint{'s' * (count != 1)}" if count else ""
         axes = len(named_axes(self.axes)) + len(self.network_axes())
         return (
             f"DesignSpace({self.name!r}: {self.num_stages} stages, {axes} axes{limits}; "
@@ -142,9 +146,9 @@ class DesignSpace:
     def _repr_html_(self) -> str:
         axes = {**named_axes(self.axes), **self.network_axes()}
         rows = [(name, repr(axis).removeprefix("Axis(").removesuffix(")")) for name, axis in axes.items()]
-        return html_table(
-            repr(self), [*rows, *(("constraint", _constraint_text(constraint)) for constraint in self.constraints)]
-        )
+        limits = [_constraint_text(constraint) for constraint in self.constraints]
+        limits += [] if self.latency is None else [str(self.latency)]
+        return html_table(repr(self), [*rows, *(("constraint", limit) for limit in limits)])
 
     @property
     def num_stages(self) -> int:
@@ -161,11 +165,23 @@ class DesignSpace:
         return dataclasses.replace(self, name=name or self.name, constraints=(*others, *constraints))
 
     def sample(self, n: int, seed: int = 0) -> Population:
-        """Draw n distinct networks; see `designspace.spaces.sampling.sample`."""
+        """Draw n distinct networks; see `designspace.spaces.sampling.sample`.
+
+        Raises:
+            InputError: the space has a limit on latency, so that its networks must be measured.
+        """
+        if self.latency is not None:
+            raise InputError(
+                f"{self.name} has a limit on latency, which must be measured: use the command sample, or "
+                "designspace.measurement.limited.LimitedSampling"
+            )
         return sample(self, n, seed)
 
     def contains(self, network: Network) -> Membership:
-        """Return whether any draw gives this network, with the reasons if none does; see `spaces.membership`."""
+        """Return whether any draw gives this network, with the reasons if none does; see `spaces.membership`.
+
+        A limit on latency is not checked, because it takes a measurement.
+        """
         return contains(self, network)
 
     def complexity(self, columns: Columns) -> Complexity[Column]:
@@ -277,12 +293,9 @@ class DesignSpace:
                 for key, attribute in NETWORK_PARAMETERS.items()
                 if (axis := getattr(self, attribute)) is not None
             },
-            **(
-                {OWN_NETWORK_AXES: own}
-                if (own := {name: axis.to_dict() for name, axis in self.own_network_axes})
-                else {}
-            ),
+            **_own_fields(self.own_network_axes),
             "constraints": [constraint.to_dict() for constraint in self.constraints],
+            **({} if self.latency is None else {"latency": self.latency.to_dict()}),
             "template": _template_fields(self.template),
         }
 

@@ -55,7 +55,9 @@ def ended_tasks(run: Run, states: Sequence[TrialState]) -> EndedTasks:
 
     Trials on which a process outside this run's array tasks is working are not counted.
     """
-    launches = [launch for launch in run.launches() if launch.about().get("launcher") == "slurm"]
+    launches = [
+        launch for launch in run.launches() if launch.about().get("launcher") == "slurm" and not launch.is_measurement
+    ]
     jobs = {str(array.get("job_id")) for launch in launches for array in launch.about().get("arrays", [])}
     last_tasks: dict[str, _SubmittedTask] = {}
     for launch in launches:

@@ -72,6 +72,17 @@ def queued(run: Run) -> dict[str, scheduler.Job]:
     return trials
 
 
+def measurements_in_queue(run: Run) -> list[scheduler.Job]:
+    """Return the jobs in SLURM's queue that measure the networks of a run.
+
+    Raises:
+        RunError: SLURM does not answer.
+    """
+    launches = [each for each in run.launches() if each.is_measurement]
+    names = [array.name for launch in launches if not launch.is_cancelled for array in arrays_of(launch)]
+    return [job for job in scheduler.queue(names) if job.state != "COMPLETING"] if names else []
+
+
 def executor(
     settings: SlurmSettings, jobs: Path, code: Path, name: str, count: int, after: str = ""
 ) -> submitit.SlurmExecutor:
@@ -216,7 +227,9 @@ def submit(
             run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool
         )
         write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats, plan.axes, plan.metric)
-        accepted, job_ids = _submit_arrays(launch, settings, task_settings, code, sizes, claim, write_plan)
+        accepted, job_ids = submit_arrays(
+            run, launch, settings, ArrayTask(task_settings), code, sizes, claim, write_plan
+        )
         refused = tuple(key for batch in batches[accepted:] for key in batch)
         return dataclasses.replace(
             planned,
@@ -276,22 +289,24 @@ def _array_sizes(count: int, settings: SlurmSettings) -> list[int]:
     return [min(max_size, count - first) for first in range(0, count, max_size)]
 
 
-def _submit_arrays(
+def submit_arrays(
+    run: Run,
     launch: LaunchFolder,
     settings: SlurmSettings,
-    task_settings: ArrayTaskSettings,
+    task: Callable[[int], str],
     code: Path,
     sizes: Sequence[int],
     claim: claims.Claim,
-    write_plan: Callable[[], None],
+    write_plan: Callable[[], None] = lambda: None,
 ) -> tuple[int, tuple[str, ...]]:
     """Submit the arrays of a launch; return the number of tasks that SLURM accepted, and the ids of their jobs.
 
-    If a limit refuses an array after the first one, it is left for later. ``write_plan`` is called once the first array
-    is accepted, whose tasks wait for the plan. If it raises, they are cancelled.
+    A task calls ``task`` with its index. If a limit refuses an array after the first one, it is left for later.
+    ``write_plan`` is called once the first array is accepted, whose tasks wait for the plan. If it raises, they are
+    cancelled.
     """
-    run_name = Path(task_settings.run).name
-    about, names = launch.about(), [_job_name(run_name, launch.token, k) for k in range(len(sizes))]
+    run_path = run.path.resolve()
+    about, names = launch.about(), [_job_name(run_path.name, launch.token, k) for k in range(len(sizes))]
     arrays: list[Array] = []
     for name, count in zip(names, sizes, strict=True):
         first = sum(array.count for array in arrays)
@@ -300,12 +315,10 @@ def _submit_arrays(
         launch.write_about({**about, "arrays": [dataclasses.asdict(a) for a in (*arrays, Array(name, first, count))]})
         slurm_executor = executor(settings, launch.jobs, code, name, count, previous)
         if not claim.is_ours():
-            raise RunError(
-                f"another launch has begun to submit the trials of {task_settings.run}; see designspace.status"
-            )
+            raise RunError(f"another launch has begun to submit the trials of {run_path}; see designspace.status")
         try:
             with writing(launch.jobs):  # submitit writes the tasks and the batch script there
-                jobs = slurm_executor.map_array(ArrayTask(task_settings), range(first, first + count))
+                jobs = slurm_executor.map_array(task, range(first, first + count))
         except submitit.core.utils.FailedSubmissionError as error:
             raise InputError(f"the answer of sbatch was not understood: {error}") from error
         except submitit.core.utils.FailedJobError as error:

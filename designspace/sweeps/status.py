@@ -138,15 +138,21 @@ def trial_status(run: Run, state: TrialState) -> TrialStatus:
 
 def tasks_in_queue(run: Run, states: Sequence[TrialState]) -> str:
     """Describe the tasks of a run in SLURM's queue, or how they ended; empty if the run was never launched there."""
-    if not any(launch.about().get("arrays") for launch in run.launches()):
+    launches = [launch for launch in run.launches() if launch.about().get("arrays")]
+    if not launches:
         return ""
-    from designspace.sweeps.slurm import queued  # submitit is loaded where it is used
+    from designspace.sweeps.slurm import measurements_in_queue, queued  # submitit is loaded where it is used
 
     try:
-        trials = queued(run)
+        trials, measurements = queued(run), measurements_in_queue(run)
     except (InputError, RunError) as error:
         return f"{run.name}: queue unknown ({error})"
     tasks = {job.id: job for job in trials.values()}
+    if measurements and not tasks:
+        states_of_jobs = ", ".join(job.state.lower() for job in measurements)
+        return f"{run.name}: SLURM has a task that measures the networks: {states_of_jobs}"
+    if all(launch.is_measurement for launch in launches):
+        return ""
     if not tasks:
         return ended_tasks(run, states).message or f"{run.name}: SLURM has no tasks of this run any more"
     kinds = Counter(

@@ -21,6 +21,8 @@ from designspace.trials.plan import is_key
 _ABOUT = "launch.json"
 _TASKS = "tasks.json"
 _CANCEL = "cancel.json"
+MEASUREMENT = "measurement"
+"""Purpose of a launch that measures the networks and trains none."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,11 @@ class LaunchFolder:
     def update(self, **more: Any) -> None:
         """Add fields to the record of the launch."""
         self.write_about({**self.about(), **more})
+
+    @property
+    def is_measurement(self) -> bool:
+        """Whether the launch measures the networks instead of training them."""
+        return self.about().get("purpose") == MEASUREMENT
 
     @property
     def token(self) -> str:

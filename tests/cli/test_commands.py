@@ -119,10 +119,11 @@ def test_sample_accepts_a_custom_space(tmp_path):
     fails(finished, 2, "resolution is set to 32, but the file has template.resolution: 64")
 
 
-@pytest.mark.parametrize("command", ["sample", "status", "analyze", "collect", "clean"])
+@pytest.mark.parametrize("command", ["sample", "screen", "status", "analyze", "collect", "clean"])
 def test_torch_is_never_loaded(command, finished_run, tmp_path):
     arguments = {
         "sample": ["n=2", f"run={tmp_path}/a"],
+        "screen": ["spaces=RegNetX", "n=2", "draws=2", f"out={tmp_path}/c"],
         "status": [f"run={finished_run}", "trials=all"],
         "collect": [f"run={tmp_path}/b", f"others=[{finished_run}]"],
         "clean": [f"run={finished_run}"],

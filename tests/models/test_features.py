@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from designspace.models import AnyNet
 from designspace.models.features import Backbone
 from designspace.models.norms import FrozenBatchNorm2d, freeze_norms
 from designspace.networks import blocks, catalog
+from designspace.networks.complexity import complexity
 from designspace.networks.network import BLOCKS, STEMS, Network, Stage, Stem
 from designspace.support.errors import InputError
 
@@ -190,3 +193,28 @@ def test_checkpointing_saves_fewer_values():
         return total
 
     assert count_saved_values(True) < 0.7 * count_saved_values(False)
+
+
+@pytest.mark.parametrize("name", ["regnetx_400mf", "regnety_400mf", "resnest50", "efficientnet_b0", "convnext_tiny"])
+def test_cost_of_a_backbone_is_that_of_the_network_without_head(name):
+    network = catalog.get(name)
+    without_head = complexity(network, 97, features=True)
+    backbone = Backbone(AnyNet(network))
+    assert backbone.complexity(97) == without_head
+    assert without_head.params == sum(weight.numel() for weight in backbone.parameters())
+    assert without_head.flops < complexity(network, 97).flops
+
+
+def test_cost_of_a_backbone_counts_its_stages_its_dilation_and_learned_weights_only():
+    network = small(shortcut="conv", downsampling="conv")
+    first = dataclasses.replace(network, stages=network.stages[:1])
+    assert Backbone(AnyNet(network), (1,)).complexity(64) == complexity(first, 64, features=True)
+    stages = (*network.stages[:2], dataclasses.replace(network.stages[2], stride=1))
+    dilated = Backbone(AnyNet(network, output_stride=16))
+    assert dilated.complexity(64) == complexity(dataclasses.replace(network, stages=stages), 64, features=True)
+    frozen = Backbone(freeze_norms(AnyNet(network)))
+    norms = 2 * sum(m.num_features for m in AnyNet(network).modules() if isinstance(m, nn.BatchNorm2d))
+    cost, whole = frozen.complexity(64), Backbone(AnyNet(network)).complexity(64)
+    assert (cost.flops, cost.params, cost.activations) == (whole.flops, whole.params - norms, whole.activations)
+    with pytest.raises(InputError, match="resolution must be"):
+        frozen.complexity(0)

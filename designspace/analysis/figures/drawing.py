@@ -68,7 +68,7 @@ class Drawing:
                 raise unknown("format", kind, FORMATS)
             path = folder / f"{self.name}.{kind}"
             if kind == "csv":
-                write_text(path, _csv_text(self.numbers))
+                write_text(path, csv_text(self.numbers))
             else:
                 write_bytes(path, self._svg.encode() if kind == "svg" else rendered(self.figure, kind))
             paths.append(path)
@@ -126,7 +126,7 @@ def progress(results: Sequence[Results], failed: str | None = None) -> tuple[str
     return tuple(notes.values())
 
 
-def _csv_text(numbers: pd.DataFrame) -> str:
+def csv_text(numbers: pd.DataFrame) -> str:
     """Return numbers as CSV; texts that a spreadsheet would evaluate as formulas are marked as texts."""
     texts = {name: numbers[name].map(to_cell) for name in numbers.columns if numbers[name].dtype == object}
     marked = numbers.assign(**texts).rename(columns=to_cell)

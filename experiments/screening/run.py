@@ -1,0 +1,106 @@
+"""Does the order of spaces by screening agree with the order by the errors of trained networks?
+
+    python experiments/screening/run.py runs/screening          # trains the populations; repeat it to resume
+    python experiments/screening/run.py runs/screening publish  # screens, compares, and copies tables and figures here
+
+All networks meet the same limits: 60,000 parameters and 40,000 activations, on Fashion-MNIST.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from designspace import data
+from designspace.analysis import plot_edf
+from designspace.analysis.figures import svg_text
+from designspace.analysis.screening import rank_screened
+from designspace.analysis.screening_agreement import agreement
+from designspace.analysis.screening_report import write_screening
+from designspace.analysis.screening_runs import trained_results
+from designspace.cli.provenance import provenance
+from designspace.cli.tables import progress_bar
+from designspace.networks.quantities import COUNTED
+from designspace.spaces import catalog
+from designspace.spaces.constraints import Band
+from designspace.spaces.screening import Limit, screen
+from designspace.spaces.seeds import independent_seed
+from designspace.spaces.space import DesignSpace
+from designspace.support.files import write_text
+from designspace.sweeps.launch import Launcher
+from designspace.sweeps.local import RetryPolicy
+from designspace.trials.folder import RunFolder
+from designspace.trials.recipe import Recipe
+
+HERE = Path(__file__).parent
+PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")
+NETWORKS = 20
+"""Number of trained networks per space."""
+LIMITS = (Limit("params", 60e3), Limit("activations", 40e3))
+IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 8}
+RECIPE = Recipe(
+    train_images=1000,
+    test_images=1000,
+    batch_size=64,
+    lr=0.2,
+    weight_decay=5e-4,
+    warmup_epochs=1,
+    zero_init_residual=True,
+    epochs=10,
+)
+
+
+def named(name: str, label: str, **settings: Any) -> DesignSpace:
+    """Return a catalog space for Fashion-MNIST under a name of its own."""
+    return dataclasses.replace(catalog.space(name, **{**IMAGES, **settings}), name=label)
+
+
+SPACES = (
+    *(named(name, name) for name in ("AnyNetXA", "AnyNetXE", "RegNetX", "RegNetY")),
+    named("MBConv", "MBConv", head_width=0),
+    # A stem of stride 2 makes all maps smaller, as a lower resolution would, so larger networks fit.
+    *(named(name, f"{name}-stride2", stem="imagenet") for name in ("AnyNetXA", "AnyNetXE", "RegNetX")),
+)
+NAMED = {space.name: space for space in SPACES}
+
+
+def train(root: Path) -> None:
+    """Sample and train the networks that fit, except trials that are already finished."""
+    images = data.default_root()
+    data.prepare("fashion_mnist", images)
+    origin = {**provenance("explore", []), "command": "python experiments/screening/run.py"}
+    launcher = Launcher(retry_policy=RetryPolicy(), data_root=images, about=origin)
+    for space in SPACES:
+        limited = space.refine(*(Band(limit.quantity, 0, limit.high) for limit in LIMITS))
+        folder = RunFolder(root / space.name)
+        folder.create(limited.sample(NETWORKS, independent_seed(limited, 0)), origin)
+        folder.write_plan(RECIPE, 0)
+        if not all(state.is_finished for state in folder.states(folder.ids())):
+            print(space.name, flush=True)
+            with progress_bar() as show:
+                launcher.run_local([folder], RECIPE, show, print)
+        folder.write_results()
+
+
+def publish(root: Path) -> None:
+    """Copy the tables of all runs beside this file, screen the spaces, and write what the two orders say."""
+    for space in SPACES:
+        folder, target = RunFolder(root / space.name), HERE / "runs" / space.name
+        folder.write_results()
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (*PUBLISHED, folder.results.name, folder.history.name):
+            shutil.copyfile(root / space.name / name, target / name)
+    trained = trained_results([RunFolder(HERE / "runs" / name) for name in NAMED], NAMED, LIMITS)
+    screened = {name: screen(space, LIMITS) for name, space in NAMED.items()}
+    screening = rank_screened(screened, COUNTED["flops"], LIMITS)
+    agreed = agreement(screening, trained.results)
+    write_screening(HERE / "figures", screening, agreed, trained.notes)
+    write_text(HERE / "figures" / "errors.svg", svg_text(plot_edf(trained.results)))
+    print("\n".join(agreed.sentences()))
+
+
+if __name__ == "__main__":
+    (publish if sys.argv[2:] == ["publish"] else train)(Path(sys.argv[1]))
