@@ -34,7 +34,7 @@ def run(options: Options) -> None:
         raise InputError("margin=... and sd=... must be given together, in percentage points, such as margin=0.5 sd=2")
     if effect is not None:
         print(_sentence(plan_better(effect, *common), "that one space is better"))
-        print(f"if a random network of it has the lower error with probability {effect:g}.")
+        print(f"if a random network of it is better than one of the other with probability {effect:g}.")
         print("Tests: Kolmogorov-Smirnov, then Brunner-Munzel. Assumption: errors vary equally in both spaces.")
     if margin is not None and sd is not None:
         print(

@@ -53,7 +53,7 @@ def plan_better(
     with 2,000 draws.
 
     Args:
-        effect: probability that a random network of the better space has the lower error, ties shared; above 0.5.
+        effect: probability that a random network of the better space is the better one, ties shared; above 0.5.
         power: desired probability of the claim.
         level: significance level of the claim.
         pairs: number of pairs of spaces that are compared together, for Holm's correction.
@@ -241,8 +241,8 @@ def _shift_of(effect: float) -> float:
     """Return the shift of normal errors, in standard deviations, that has an effect."""
     if not 0.5 < number("effect", effect) < 1:
         raise InputError(
-            f"effect must be above 0.5 and below 1, the probability that a random network of the better space has the "
-            f"lower error, not {effect!r}"
+            f"effect must be above 0.5 and below 1, the probability that a random network of the better space is "
+            f"better than one of the other, not {effect!r}"
         )
     return math.sqrt(2) * _quantile(effect)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from designspace.analysis.edf import edf
 from designspace.analysis.figures import error_limits
 from designspace.analysis.figures.style import colour, marker
 from designspace.analysis.results import Results
+from designspace.networks.quantities import COUNTED, Quantity
 from designspace.trials.metric import Metric
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def trial_data(results: Sequence[Results]) -> dict[str, Any]:
     """
     tables = [_with_depth(run) for run in results]
     columns = []
-    for column in _columns(tables, results[0].metric):
+    costs = COUNTED | {name: cost for run in results for name, cost in run.measured.items()}
+    for column in _columns(tables, results[0].metric, costs):
         values = [value for table in tables for value in _values(table, column)]
         if column.name in ("reason", "final_error") or any(value not in (None, "") for value in values):
             columns.append(
@@ -171,7 +173,7 @@ def _of_metric(column: Column, metric: Metric) -> Column:
     return dataclasses.replace(column, key=column.key.replace("error", "score"), help=text)
 
 
-def _columns(tables: Sequence[pd.DataFrame], metric: Metric) -> list[Column]:
+def _columns(tables: Sequence[pd.DataFrame], metric: Metric, costs: Mapping[str, Quantity]) -> list[Column]:
     """Return the columns of all tables, in the order in which a report shows them."""
     names = list(dict.fromkeys(str(name) for table in tables for name in table.columns))
     stages = [
@@ -183,7 +185,11 @@ def _columns(tables: Sequence[pd.DataFrame], metric: Metric) -> list[Column]:
     has_trial_names = any((table["trial"] != table["id"]).any() for table in tables)
     other_names = [name for name in names if name not in known and (name != "trial" or has_trial_names)]
     others = [
-        Column(name, name, "", "real" if _is_number(tables, name) else "text", "x" if _is_number(tables, name) else "")
+        Column(name, name, costs[name].axis_label, "quantity" if costs[name].whole else "real", "x")
+        if name in costs
+        else Column(
+            name, name, "", "real" if _is_number(tables, name) else "text", "x" if _is_number(tables, name) else ""
+        )
         for name in other_names
     ]
     first = [_of_metric(column, metric) for column in _FIRST]

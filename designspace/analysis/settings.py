@@ -23,6 +23,7 @@ from designspace.analysis.results import ErrorColumn, Results
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.support.text import counted
+from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.recipe_axes import RecipeAxis
 
 MIN_FREEDOM = 10
@@ -60,6 +61,8 @@ class SettingEffects(Outlined):
     """Number of trainings of all networks together."""
     shares: VarianceShares | None
     """None if no network was trained more than once, so that networks and seeds cannot be separated."""
+    metric: Metric = TOP1_ERROR
+    """What the errors are values of."""
 
     def table(self) -> pd.DataFrame:
         """Return one row."""
@@ -75,7 +78,7 @@ class SettingEffects(Outlined):
         ends = f"{100 * self.interval.low:.0f} to {100 * self.interval.high:.0f}%"
         sentence = (
             f"{names}, drawn for each network, {'explains' if len(self.settings) == 1 else 'explain'} "
-            f"{100 * self.explained:.0f}% ({ends}) of the variance between the errors of "
+            f"{100 * self.explained:.0f}% ({ends}) of the variance between the {self.metric.plural} of "
             f"{counted(self.networks, 'network')}"
             f"{f' (without {self.failed} that failed)' if self.failed else ''}"
         )
@@ -136,7 +139,15 @@ def setting_effects(results: Results, level: float = 0.05, *, column: ErrorColum
     interval = _interval(unexplained, fitted - 1, freedom, level)
     trainings, shares = _shares(trained, explained, column)
     return SettingEffects(
-        tuple(results.drawn), errors.size, failed, explained, interval, level, trainings or errors.size, shares
+        tuple(results.drawn),
+        errors.size,
+        failed,
+        explained,
+        interval,
+        level,
+        trainings or errors.size,
+        shares,
+        results.metric,
     )
 
 

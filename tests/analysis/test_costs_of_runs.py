@@ -61,7 +61,7 @@ def test_measured_costs_are_columns_of_results(regnet):
         "2 of 16 measurements of costs of RegNetX may be too high, because the machine had other load (column "
         "disturbed of costs.csv).",
     )
-    assert regnet.where("latency_cpu_t2_b1 < 9").measured == regnet.measured
+    assert regnet.where("latency_cpu_t2_b1 < 27").measured == regnet.measured
 
 
 def test_any_cost_can_be_used_where_flops_can(regnet):

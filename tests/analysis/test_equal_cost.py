@@ -187,6 +187,7 @@ def test_one_figure_has_a_panel_per_quantity_and_all_numbers(tmp_path):
     assert tests["p_holm"].tolist() == pytest.approx([test.p_holm for test in analysis.matched])
     svg = (tmp_path / "figures" / "matched.svg").read_text()
     assert "at equal latency" in svg
+    assert "latency, cpu, 2 threads, batch 1, float32 (ms)" in analysis.report.read_text(encoding="utf-8")
     header = analysis.spaces.header
     assert header[-2:] == ("median latency", "training")
     assert analysis.spaces.rows[0][-2].endswith(" ms")

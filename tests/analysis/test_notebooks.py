@@ -48,7 +48,7 @@ def test_notebooks_only_import_and_call(name):
     assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try, ast.If, ast.With}
 
 
-@pytest.mark.parametrize(("name", "figures"), [("edf", 1), ("design_process", 7), ("gallery", 28), ("best_models", 5)])
+@pytest.mark.parametrize(("name", "figures"), [("edf", 1), ("design_process", 7), ("gallery", 29), ("best_models", 5)])
 def test_committed_outputs_are_up_to_date(name, figures, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for a checkout that is not installed
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # ignore the user's own settings

@@ -18,7 +18,7 @@ def test_networks_for_a_difference(capsys):
     assert capsys.readouterr().out.splitlines() == [
         f"{expected.n} networks per space show that one space is better, at 5%, Holm-corrected over 3 pairs, "
         f"with probability {expected.power:.2f}",
-        "if a random network of it has the lower error with probability 0.7.",
+        "if a random network of it is better than one of the other with probability 0.7.",
         "Tests: Kolmogorov-Smirnov, then Brunner-Munzel. Assumption: errors vary equally in both spaces.",
     ]
 

@@ -158,3 +158,11 @@ def test_a_number_in_a_name_is_not_converted(tmp_path):
 def test_a_whole_number_may_have_an_exponent(given, expected):
     assert text_values.split_arguments([f"n={given}"], ()) == ({}, [f"n={expected}"])
     assert text_values.split_arguments([f"run={given}"], ()) == ({"run": given}, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("flops", ["flops"]), ("[flops,latency_cpu]", ["flops", "latency_cpu"]), ("auto", ["auto"]), ("null", None)],
+)
+def test_quantities_to_match_by_are_one_or_several_or_none(given, expected):
+    assert text_values.split_arguments([f"match={given}"], ()) == ({"match": expected}, [])
