@@ -10,9 +10,9 @@ EXAMPLES = {
     ),
     "plan": ("effect=0.6", "effect=0.6 power=0.9 pairs=3", "margin=0.5 sd=2"),
     "screen": (
-        "spaces=[AnyNetXB,RegNetX] space.resolution=[96,128,160] limit.peak_memory=320KB limit.weight_bytes=1MB",
-        "spaces=[RegNetX,RegNetY] limit.params=5M of=activations",
-        "spaces=[AnyNetXA,RegNetX] space.resolution=28 limit.params=60k trained=[runs/a,runs/b]",
+        "spaces=[AnyNetXB,RegNetX] limit.peak_memory=8MB",
+        "spaces=RegNetX space.resolution=[96,128,160]",
+        "spaces=[RegNetX,mine.yaml] limit.params=5M",
     ),
     "prepare": (
         "data=fashion_mnist",
