@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from designspace.networks.quantities import COUNTED
 from designspace.spaces.constraints import Band
-from designspace.support.checks import plain
+from designspace.support.amounts import amount
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
 Limits = Sequence[float | str] | float | str | None
 """Lowest and highest allowed value; for quantities in bytes also sizes, of which a single one is the highest; None for
 no limit."""
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B")
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def bands(limits: Mapping[str, Limits]) -> dict[str, Band]:
@@ -44,22 +42,8 @@ def ends(quantity: str, limits: Any) -> tuple[float, float]:
         values = [0, values]
     if not isinstance(values, (list, tuple)) or len(values) != 2:
         raise InputError(f"{quantity} must be {_allowed(is_size)}, not {shown(limits)}")
-    try:
-        low, high = (_value(value, is_size) for value in values)
-    except (TypeError, ValueError) as error:
-        expected = _allowed(is_size) if is_size else "two numbers"
-        raise InputError(f"{quantity} must be {expected}, not {shown(limits)}") from error
+    low, high = (value if value == math.inf else amount(quantity, value) for value in values)
     return low, high
-
-
-def _value(value: Any, is_size: bool) -> float:
-    """Return one end of a limit as a number: a number as it is, and that of a text or a size."""
-    match = _SIZE.fullmatch(value.strip()) if is_size and isinstance(value, str) else None
-    if match:
-        number, prefix, binary = match.groups()
-        return float(number) * float((1024 if binary else 1000) ** _POWERS[prefix.lower()])
-    as_float = float(value)
-    return as_float if isinstance(value, str) else plain(value)
 
 
 def _allowed(is_size: bool) -> str:
