@@ -64,7 +64,7 @@ def memory(network: Network, resolution: int = 224, *, batch: int = 1, dtype: st
 
     >>> from designspace.networks import catalog
     >>> memory(catalog.get("regnetx_400mf"))
-    Memory(weight_bytes=20798048, peak_memory=8429568, training_memory=62120512)
+    Memory(weight_bytes=20776736, peak_memory=5419008, training_memory=25096000)
     """
     columns = NetworkColumns.of(network)
     weights = totals(columns, resolution, ["weight_bytes"])["weight_bytes"]
