@@ -26,8 +26,8 @@ EXAMPLES = {
     ),
     "measure": (
         "run=runs/small",
-        "'networks=[regnetx_400mf,resnest50]' out=runs/published batch=[1,64]",
-        "run=runs/small launcher=slurm launcher.cpus_per_task=4 launcher.partition=quiet",
+        "'networks=[resnet50,resnest50]' batch=[1,64]",
+        "run=runs/small launcher=slurm dry_run=true",
     ),
     "launch": (
         "run=runs/small recipe=quick",
