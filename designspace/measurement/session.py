@@ -57,7 +57,8 @@ class Measured:
     costs: tuple[Cost, ...]
     """Costs of the networks that were measured, in their order; none of those that were known."""
     noise: float
-    """Relative difference of two latencies that noise alone exceeds in one of 20 cases (see `Judgement.noise`)."""
+    """Relative difference of two latencies that noise alone exceeds in one of 20 cases, as a fraction; NaN before the
+    reference network was visited three times (see `designspace.measurement.windows.Judgement.noise`)."""
     disturbances: str
     """What disturbed the measurement, as a sentence; empty if nothing did."""
 
