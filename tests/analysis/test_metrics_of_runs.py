@@ -129,7 +129,7 @@ def test_figures_against_complexity_and_of_searches_are_of_the_metric():
     run = results("A", LOW)
     front = pareto_figure([run])
     assert front.numbers.query("cost == 'flops' and on_front")["error"].max() == LOW.max()
-    assert front.title == "Macro recall against complexity"
+    assert front.title == "Macro recall against cost"
     search = search_figure([run])
     assert search.numbers["mean"].iloc[-1] == pytest.approx(LOW.max())
     assert search.figure.axes[0].get_ylabel() == "macro recall of the best"

@@ -90,7 +90,7 @@ def test_captions_agree_with_the_numbers():
     assert f"in {100 * wins:.0f}% of the pairs" in minima.caption
     assert "Best on average: Reruns: lr" in nds.optimiser_settings([rerun()]).caption
     binned = nds.binned_complexity([A], bins=3).numbers
-    assert binned.groupby("complexity")["n"].sum().tolist() == [60, 60]
+    assert binned.groupby("cost")["n"].sum().tolist() == [60, 60]
 
 
 def test_normalising_removes_a_difference_due_to_complexity_alone():
