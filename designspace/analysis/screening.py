@@ -243,6 +243,11 @@ def _sentence(pair: Comparison, level: float) -> str:
             f"{shown.a} and {shown.b} have no order: among networks that fit, a random one of {shown.a} has {claim}, "
             f"but the mean of {shown.b} is higher ({test})."
         )
+    if pair.differs:
+        return (
+            f"{shown.a} and {shown.b} have no order: their distributions differ, but neither is shown to have the higher "
+            f"{pair.metric.name} more often; {shown.a} has {claim} ({test})."
+        )
     return f"{shown.a} and {shown.b} are not distinguished at {100 * level:g}%: {shown.a} has {claim} ({test})."
 
 

@@ -56,6 +56,13 @@ def test_no_order_is_shown_if_mean_and_test_disagree():
     assert "but the mean of outliers is higher" in ranked.sentences()[0]
 
 
+def test_no_order_is_shown_if_distributions_differ_only_in_their_spread():
+    ranked = screening(wide=around(9e6, spread=3e6, n=200), narrow=around(9e6, spread=0.5e6, n=200, seed=1))
+    assert ranked.comparisons[0].differs
+    assert ranked.first_of("wide", "narrow") is None
+    assert "have no order: their distributions differ, but neither is shown" in ranked.sentences()[0]
+
+
 def test_table_has_shares_with_intervals_and_the_point_that_a_fifth_exceeds():
     ranked = screening(some=found(np.arange(1, 101) * 1e6, 1000, 250), none=found([], 1000, 0))
     table = ranked.table()
