@@ -245,8 +245,8 @@ def _sentence(pair: Comparison, level: float) -> str:
         )
     if pair.differs:
         return (
-            f"{shown.a} and {shown.b} have no order: their distributions differ, but neither is shown to have the higher "
-            f"{pair.metric.name} more often; {shown.a} has {claim} ({test})."
+            f"{shown.a} and {shown.b} have no order: their distributions differ, but neither is shown to have the "
+            f"higher {pair.metric.name} more often; {shown.a} has {claim} ({test})."
         )
     return f"{shown.a} and {shown.b} are not distinguished at {100 * level:g}%: {shown.a} has {claim} ({test})."
 
