@@ -12,6 +12,7 @@ from designspace.cli.given_list import SHAPE, given_list
 from designspace.cli.options import Count, DataOptions, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.data.data_source import DataSource, check_unchanged, data_of, note_of
+from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog, size
 from designspace.spaces.constraints import QUANTITIES, Band
 from designspace.spaces.custom import read_custom_space
@@ -120,7 +121,7 @@ def budget_note(space: DesignSpace, population: Population, options: Options) ->
     if is_small and template.stem.kind != "cifar" and not options.is_given("space.stem"):
         hints.append(f"the {template.stem.kind} stem shrinks images that are already small; space.stem=cifar does not")
     limited_quantities = {constraint.quantity for constraint in space.constraints if isinstance(constraint, Band)}
-    is_limited = limited_quantities or options.is_given(*(f"space.{key}" for key in QUANTITIES))
+    is_limited = limited_quantities or options.is_given(*(f"space.{key}" for key in COUNTED))
     if not is_limited and space.name not in data_option.WITHOUT_BUDGET:
         column = population.columns["flops"]
         low, high = (prefixed(float(cost)) for cost in (column.min(), column.max()))
@@ -218,7 +219,7 @@ def show_size(space: DesignSpace) -> None:
         ),
     ]
     print_table(f"{space.name}, {space.num_stages} stages", ("", "exact", "approximate"), rows)
-    print("limits on flops, params and activations are not taken into account; nothing was sampled")
+    print("limits on costs are not taken into account; nothing was sampled")
 
 
 def show_draws(population: Population) -> None:
@@ -234,13 +235,18 @@ def show_costs(population: Population) -> None:
     """Print the costs of the networks of a population."""
     import numpy as np
 
+    # Custom classes would be run once per shape to find their peak memory.
+    names = QUANTITIES if population.space.imported_names else (*QUANTITIES, "peak_memory")
     depth = sum(population.columns[f"d{i}"] for i in range(1, population.space.num_stages + 1))
-    quantities = {q: population.columns[q] for q in ("flops", "params", "activations")} | {"depth": depth}
+    columns = {name: population.quantity(name) for name in names} | {"depth": depth}
     points = (0, 5, 25, 50, 75, 95, 100)
     # The same as np.percentile, whose first call takes 26 ms to import masked arrays.
     ranks = np.array(points) / 100 * (len(population) - 1)
-    quantiles = {q: np.interp(ranks, np.arange(len(population)), np.sort(column)) for q, column in quantities.items()}
-    table = [(q, *(prefixed(v) for v in values)) for q, values in quantiles.items()]
+    table = []
+    for name, column in columns.items():
+        unit = COUNTED[name].unit if name in COUNTED else ""
+        quantiles = np.interp(ranks, np.arange(len(population)), np.sort(column))
+        table.append((name, *(prefixed(value, unit) for value in quantiles)))
     header = ("quantiles", "min", *(f"{p}%" for p in points[1:-1]), "max")
     print_table("", header, table)
 

@@ -65,7 +65,7 @@ def trace(user: UserClass, arguments: Mapping[str, Value], channels: int, size: 
 def _traced(user: UserClass, arguments: tuple[tuple[str, Value], ...], channels: int, size: int) -> Trace:
     """List the layers of a module (see `trace`)."""
     given = dict(arguments)
-    with torch.random.fork_rng(devices=[]), _without_initial_values():
+    with torch.random.fork_rng(devices=[]), without_initial_values():
         module = build(user, given).eval()
     weights = dict(module.named_parameters())
     shapes = tuple((name, weight.dim()) for name, weight in weights.items())
@@ -105,7 +105,7 @@ _INITIALISERS = ("kaiming_uniform_", "uniform_", "normal_", "trunc_normal_", "on
 
 
 @contextlib.contextmanager
-def _without_initial_values() -> Iterator[None]:
+def without_initial_values() -> Iterator[None]:
     """Leave the memory of weights as it is, which saves most of the time of building a module."""
     saved = {name: getattr(nn.init, name) for name in _INITIALISERS}
     for name in saved:

@@ -52,6 +52,17 @@ class NetworkColumns:
     head: str = "linear"
     parameters: Mapping[str, Column] = field(default_factory=dict)
     """Own parameters of the block, the stem and the head that a network has once, by name."""
+    downsamples_by_pool: bool = False
+    """Whether average pools apply the strides, before or after the 3x3 convolution."""
+    shortcut: str = "conv"
+
+    @property
+    def activation(self) -> Column:
+        """Activation of the stem, the head and a built-in block (see `Network.activation`)."""
+        kind = blocks.BLOCKS.get(self.block)
+        if kind is None or not any(parameter.name == "activation" for parameter in kind.parameters):
+            return np.array(["relu"])
+        return self.parameters.get("activation", np.array([kind.default("activation")]))
 
     @staticmethod
     def of(network: Network, dtype: DTypeLike = object) -> NetworkColumns:
@@ -82,6 +93,8 @@ class NetworkColumns:
             num_classes=column(network.num_classes),
             in_channels=column(network.in_channels),
             head=network.head,
+            downsamples_by_pool=network.downsampling != "conv",
+            shortcut=network.shortcut,
             parameters={name: column(value) for name, value in network.parameters},
         )
 
@@ -140,9 +153,7 @@ def network_parts(
     """
     stem = stems.get(networks.stem)
     size = np.full_like(networks.in_channels, resolution)
-    yield Part(
-        [*stem.layers(networks.in_channels, networks.stem_width, size, **_prefixed(networks.parameters, "stem_"))]
-    )
+    yield Part([*stem.layers(networks.in_channels, networks.stem_width, size, **own_parameters(networks, "stem_"))])
     kind = blocks.get(networks.block)
     for block, repeats in block_positions(networks, resolution):
         if with_blocks:
@@ -152,7 +163,7 @@ def network_parts(
         return
     head = heads.get(networks.head)
     at_head = (last.width, last.size, networks.head_width, networks.num_classes)
-    yield Part([*head.layers(*at_head, **_prefixed(networks.parameters, "head_"))])
+    yield Part([*head.layers(*at_head, **own_parameters(networks, "head_"))])
 
 
 def block_positions(networks: NetworkColumns, resolution: int) -> Iterator[tuple[BlockColumns, Column]]:
@@ -166,6 +177,7 @@ def block_positions(networks: NetworkColumns, resolution: int) -> Iterator[tuple
         in_width, in_size = stage.width, size
 
 
-def _prefixed(parameters: Mapping[str, Column], prefix: str) -> dict[str, Column]:
-    """Return the parameters whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): column for name, column in parameters.items() if name.startswith(prefix)}
+def own_parameters(networks: NetworkColumns, prefix: str) -> dict[str, Column]:
+    """Return the own parameters of the stem or the head, whose names begin with ``prefix``, without it."""
+    items = networks.parameters.items()
+    return {name.removeprefix(prefix): column for name, column in items if name.startswith(prefix)}

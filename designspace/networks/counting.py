@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from designspace.networks.columns import NetworkColumns
 from designspace.networks.complexity import totals
 from designspace.networks.layers import Column
@@ -30,5 +32,7 @@ def count(networks: NetworkColumns, resolution: int, quantities: Iterable[str]) 
     for name in names:
         if name not in COUNTED:
             raise unknown("counted quantity", name, COUNTED)
+    if not networks.stages[0].width.size:  # there is no network
+        return {name: np.zeros(0, np.int64) for name in names}
     sums = totals(networks, resolution, [name for name in names if name not in MEMORY])
     return {name: MEMORY[name](networks, resolution) if name in MEMORY else sums[name] for name in names}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from designspace.networks.layers import ONE, Column, Layer, conv, conv_norm, linear, scale
 from designspace.networks.parameters import Parameter
-from designspace.networks.user_class import traced_layers, user_class
+from designspace.networks.tape import Map, Tape
+from designspace.networks.user_class import traced_layers, traced_maps, user_class
 from designspace.support.imported import resolve
 
 REQUIRED = ("in_width", "num_classes")
@@ -22,6 +23,9 @@ class HeadKind:
     layers: Callable[..., Iterable[Layer]]
     """Function of columns of input channels, side of the map, width of the head and classes, and of its own
     parameters."""
+    maps: Callable[..., Map]
+    """Function of a tape, the same columns, the activation, and its own parameters that writes its maps, in order, and
+    returns the output."""
     parameters: tuple[Parameter, ...] = ()
     """Its own parameters."""
     has_width: bool = True
@@ -50,10 +54,47 @@ def _dense(in_width: Column, size: Column, head_width: Column, num_classes: Colu
     yield conv(in_width, num_classes, size)
 
 
+def _linear_maps(
+    tape: Tape, in_width: Column, size: Column, head_width: Column, num_classes: Column, activation: Column
+) -> Map:
+    """Write the maps of the optional convolution, the average pool and the classifier."""
+    with tape.module(tape.x):
+        y, width = _optional_conv(tape, in_width, size, head_width, activation)
+        y = tape.mean(y, width)
+        return tape.conv(y, tape.size(num_classes)) if tape.uniform(num_classes > 0) else y
+
+
+def _layer_norm_maps(
+    tape: Tape, in_width: Column, size: Column, head_width: Column, num_classes: Column, activation: Column
+) -> Map:
+    """Write the maps of the average pool, the layer norm and the classifier."""
+    with tape.module(tape.x):
+        y = tape.layer_norm(tape.mean(tape.x, in_width), tape.size(ONE))
+        return tape.conv(y, tape.size(num_classes)) if tape.uniform(num_classes > 0) else y
+
+
+def _dense_maps(
+    tape: Tape, in_width: Column, size: Column, head_width: Column, num_classes: Column, activation: Column
+) -> Map:
+    """Write the maps of the optional convolution and the classifier of each pixel."""
+    with tape.module(tape.x):
+        y, _ = _optional_conv(tape, in_width, size, head_width, activation)
+        return tape.conv(y, tape.size(num_classes, size)) if tape.uniform(num_classes > 0) else y
+
+
+def _optional_conv(
+    tape: Tape, in_width: Column, size: Column, head_width: Column, activation: Column
+) -> tuple[Map, Column]:
+    """Write the maps of the 1x1 convolution, if the head has one, and return its output and its width."""
+    if not tape.uniform(head_width > 0):
+        return tape.x, in_width
+    return tape.conv_norm(tape.x, tape.size(head_width, size), str(tape.uniform(activation))), head_width
+
+
 HEADS = {
-    "linear": HeadKind(layers=_linear),
-    "layer_norm": HeadKind(layers=_layer_norm, has_width=False),
-    "dense": HeadKind(layers=_dense),
+    "linear": HeadKind(layers=_linear, maps=_linear_maps),
+    "layer_norm": HeadKind(layers=_layer_norm, maps=_layer_norm_maps, has_width=False),
+    "dense": HeadKind(layers=_dense, maps=_dense_maps),
 }
 """The built-in kinds by name."""
 
@@ -80,12 +121,27 @@ def _custom(name: str) -> HeadKind:
     user = user_class("space.head", name, REQUIRED)
     has_width = "head_width" in user.defaults
 
+    def arguments(
+        in_width: Column, head_width: Column, num_classes: Column, own: dict[str, Column]
+    ) -> dict[str, Column]:
+        widths = {"head_width": head_width} if has_width else {}
+        return {"in_width": in_width, "num_classes": num_classes, **own, **widths}
+
     def layers(
         in_width: Column, size: Column, head_width: Column, num_classes: Column, /, **parameters: Column
     ) -> list[Layer]:
-        arguments = {"in_width": in_width, "num_classes": num_classes, **parameters}
-        if has_width:
-            arguments["head_width"] = head_width
-        return traced_layers(user, arguments, in_width, size)
+        return traced_layers(user, arguments(in_width, head_width, num_classes, parameters), in_width, size)
 
-    return HeadKind(layers=layers, parameters=user.own_parameters(("head_width",)), has_width=has_width)
+    def maps(
+        tape: Tape,
+        in_width: Column,
+        size: Column,
+        head_width: Column,
+        num_classes: Column,
+        activation: Column,
+        /,
+        **parameters: Column,
+    ) -> Map:
+        return traced_maps(tape, user, arguments(in_width, head_width, num_classes, parameters), in_width, size)
+
+    return HeadKind(layers=layers, maps=maps, parameters=user.own_parameters(("head_width",)), has_width=has_width)

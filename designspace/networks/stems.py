@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from designspace.networks.layers import Column, Layer, conv, conv_norm, max_pool, scale, strided
+from designspace.networks.layers import ONE, Column, Layer, conv, conv_norm, max_pool, scale, strided
 from designspace.networks.parameters import Parameter
-from designspace.networks.user_class import traced_layers, user_class
+from designspace.networks.tape import Map, Tape
+from designspace.networks.user_class import traced_layers, traced_maps, user_class
 from designspace.support.errors import InputError
 from designspace.support.imported import resolve
 from designspace.support.text import shown
@@ -25,6 +26,9 @@ class StemKind:
     """Factor by which it divides the side of an image."""
     layers: Callable[..., Iterable[Layer]]
     """Function of columns of input channels, width and side of the image, and of the stem's own parameters."""
+    maps: Callable[..., Map]
+    """Function of a tape, the same columns, the activation, and the stem's own parameters that writes its maps, in
+    order, and returns the output."""
     has_pool: bool = False
     """Whether it ends with a max pool of stride 2."""
     parameters: tuple[Parameter, ...] = ()
@@ -59,13 +63,47 @@ def _patches(channels: Column, width: Column, size: Column) -> Iterator[Layer]:
     yield scale(width, side * side, "layer_norm")
 
 
+def _single_maps(tape: Tape, channels: Column, width: Column, size: Column, activation: Column, *, stride: int) -> Map:
+    """Write the maps of a convolution, its batch-norm and its activation."""
+    return tape.conv_norm(tape.x, tape.size(width, strided(size, stride)), str(tape.uniform(activation)))
+
+
+def _pooled_maps(tape: Tape, channels: Column, width: Column, size: Column, activation: Column) -> Map:
+    """Write the maps of a convolution, its batch-norm and activation, and a max pool."""
+    half = strided(size, 2)
+    with tape.module(tape.x):
+        y = tape.conv_norm(tape.x, tape.size(width, half), str(tape.uniform(activation)))
+        return tape.max_pool(y, tape.size(width, strided(half, 2)))
+
+
+def _deep_maps(tape: Tape, channels: Column, width: Column, size: Column, activation: Column) -> Map:
+    """Write the maps of three convolutions, and a max pool."""
+    half, kind = strided(size, 2), str(tape.uniform(activation))
+    narrow, wide = tape.size(width // 2, half), tape.size(width, half)
+    with tape.module(tape.x):
+        y = tape.conv_norm(tape.conv_norm(tape.x, narrow, kind), narrow, kind)
+        return tape.max_pool(tape.conv_norm(y, wide, kind), tape.size(width, strided(half, 2)))
+
+
+def _patch_maps(tape: Tape, channels: Column, width: Column, size: Column, activation: Column) -> Map:
+    """Write the maps of a convolution of patches, and a layer norm."""
+    side = strided(size, 4)
+    with tape.module(tape.x):
+        y = tape.patches(tape.x, tape.size(width, side), tape.size(channels, size + 3))
+        return tape.layer_norm(y, tape.size(ONE, side))
+
+
 STEMS = {
-    "imagenet": StemKind(stride=2, layers=functools.partial(_single, stride=2)),
-    "cifar": StemKind(stride=1, layers=functools.partial(_single, stride=1)),
-    "resnet": StemKind(stride=4, layers=functools.partial(_pooled, kernel=7), has_pool=True),
-    "deep": StemKind(stride=4, layers=_deep, has_pool=True),
-    "conv_pool": StemKind(stride=4, layers=functools.partial(_pooled, kernel=3), has_pool=True),
-    "patch": StemKind(stride=4, layers=_patches),
+    "imagenet": StemKind(
+        stride=2, layers=functools.partial(_single, stride=2), maps=functools.partial(_single_maps, stride=2)
+    ),
+    "cifar": StemKind(
+        stride=1, layers=functools.partial(_single, stride=1), maps=functools.partial(_single_maps, stride=1)
+    ),
+    "resnet": StemKind(stride=4, layers=functools.partial(_pooled, kernel=7), maps=_pooled_maps, has_pool=True),
+    "deep": StemKind(stride=4, layers=_deep, maps=_deep_maps, has_pool=True),
+    "conv_pool": StemKind(stride=4, layers=functools.partial(_pooled, kernel=3), maps=_pooled_maps, has_pool=True),
+    "patch": StemKind(stride=4, layers=_patches, maps=_patch_maps),
 }
 """The built-in kinds by name."""
 
@@ -101,7 +139,12 @@ def _custom(name: str) -> StemKind:
         arguments = {"in_channels": channels, "width": width, **parameters}
         return traced_layers(user, arguments, channels, size)
 
-    return StemKind(stride=stride, layers=layers, parameters=user.own_parameters(()))
+    def maps(
+        tape: Tape, channels: Column, width: Column, size: Column, activation: Column, /, **parameters: Column
+    ) -> Map:
+        return traced_maps(tape, user, {"in_channels": channels, "width": width, **parameters}, channels, size)
+
+    return StemKind(stride=stride, layers=layers, maps=maps, parameters=user.own_parameters(()))
 
 
 def is_doubled(kind: str) -> bool:

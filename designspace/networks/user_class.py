@@ -6,23 +6,37 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from designspace.networks.layers import ONE, SCALES, Column, Layer
 from designspace.networks.parameters import Parameter, Value
+from designspace.networks.tape import Map, Size, Tape, TracedUsage
 from designspace.support.errors import InputError
 from designspace.support.imported import import_object
 from designspace.support.text import shown
+
+Result = TypeVar("Result")
 
 OPTIONS = ("drop_path", "drop_block", "dropout")
 """Parameters of a constructor that are not part of the network: they are set by the recipe, or by the caller."""
 _TRACER = "designspace.models.tracing:trace"
 """Function that builds a module and lists its layers. It needs torch, which is imported for custom modules only."""
+_MEMORY_TRACER = "designspace.models.memory_tracing:trace_memory"
+"""Function that builds a module, runs it, and returns what it allocates."""
 
 Trace = tuple[tuple[str, int, int, int], ...]
 """Layers of one module: kind, weights per output channel, output channels, pixels of the output."""
+
+
+class MemoryTrace(NamedTuple):
+    """What one module allocates beside its input, in values per image (see `designspace.networks.tape.TracedUsage`)."""
+
+    forward: int
+    backward: int
+    retained: int
+    out: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +136,44 @@ def traced_layers(user: UserClass, arguments: Mapping[str, Column], channels: Co
     Raises:
         CannotBuildError: building or running the module fails for some of the networks.
     """
+    return _aligned(_of_shapes(import_object("tracer", _TRACER), user, arguments, channels, size))
+
+
+def traced_maps(tape: Tape, user: UserClass, arguments: Mapping[str, Column], channels: Column, size: Column) -> Map:
+    """Write what modules allocate that are built and run once per distinct shape, and return their output.
+
+    Args:
+        tape: the tape, which records inference or training.
+        user: the class.
+        arguments: the arguments of its constructor, as columns.
+        channels: channels of its input.
+        size: side of its input, in pixels.
+
+    Raises:
+        InputError: the tape is folded.
+        CannotBuildError: building or running the module fails for some of the networks.
+    """
+    if tape.folded:
+        raise InputError(
+            f"{user.what}: the memory of {user.name} is known as torch runs it, not with norms folded into convolutions"
+        )
+    tracer = functools.partial(import_object("tracer", _MEMORY_TRACER), training=tape.training)
+    traces = np.array(_of_shapes(tracer, user, arguments, channels, size), np.int64)
+    tape.traced = TracedUsage(*traces.T)
+    return Map(Size(tape.traced.out))
+
+
+def _of_shapes(
+    tracer: Callable[..., Result], user: UserClass, arguments: Mapping[str, Column], channels: Column, size: Column
+) -> list[Result]:
+    """Return what a tracer returns for each network; it is called once per distinct shape.
+
+    Raises:
+        CannotBuildError: it fails for some of the networks.
+    """
     columns = np.broadcast_arrays(*map(np.atleast_1d, (channels, size, *arguments.values())))
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
-    tracer: Callable[..., Trace] = import_object("tracer", _TRACER)
-    traces: dict[tuple[Any, ...], Trace] = {}
+    traces: dict[tuple[Any, ...], Result] = {}
     errors: dict[tuple[Any, ...], InputError] = {}
     for row in dict.fromkeys(rows):
         try:
@@ -134,7 +182,7 @@ def traced_layers(user: UserClass, arguments: Mapping[str, Column], channels: Co
             errors[row] = error
     if errors:
         raise CannotBuildError(str(next(iter(errors.values()))), np.array([row in errors for row in rows]))
-    return _aligned([traces[row] for row in rows])
+    return [traces[row] for row in rows]
 
 
 def _aligned(traces: Sequence[Trace]) -> list[Layer]:

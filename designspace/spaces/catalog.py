@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from designspace.networks.network import Stem
+from designspace.networks.quantities import COUNTED
+from designspace.spaces import limits
 from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two
 from designspace.spaces.block_axes import with_block, with_own_axes
-from designspace.spaces.constraints import QUANTITIES, Band, Cap, Order
+from designspace.spaces.constraints import Cap, Order
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, with_law
 from designspace.spaces.regime import auto_axes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.checks import plain, whole
 from designspace.support.errors import InputError, unknown
-
-Limits = Sequence[float] | None
-"""Lowest and highest allowed value; None for no limit."""
 
 _REFINEMENTS = {
     "A": None,
@@ -101,25 +100,21 @@ def space(
     radix: Sequence[int] | int | None = None,
     regime: str = "paper",
     law: str | None = None,
-    flops: Limits = None,
-    params: Limits = None,
-    activations: Limits = None,
-    **own: Any,
+    **others: Any,
 ) -> DesignSpace:
-    """Return a named space at a resolution and within a compute budget; None stands for the space's default.
+    """Return a named space at a resolution and within limits on costs; None stands for the space's default.
 
     Args:
         name: one of `NAMES`.
         stages: number of stages.
         strides: stride of each stage.
-        stem: kind of stem (`designspace.networks.network.Stem`), or the name of your own, such as ``mine:Patchify``.
+        stem: kind of stem (`designspace.networks.stems`), or your own, such as ``mine:Patchify``.
         stem_width: output channels of the stem.
         in_channels: channels of the images.
         num_classes: number of classes.
         resolution: side of the square images, in pixels.
-        block: one of `block_axes.NAMES` or of the built-in kinds (`designspace.networks.blocks`), or the name of your
-            own, such as ``mine:Block``.
-        head: kind of head (`designspace.networks.network.Network`), or the name of your own.
+        block: one of `block_axes.NAMES` or of the built-in kinds (`designspace.networks.blocks`), or your own.
+        head: kind of head (`designspace.networks.heads`), or your own.
         head_width: channels of a 1x1 convolution before the average pool; 0 for none.
         se_ratio: squeeze-and-excitation width as a fraction of the block's input width; 0 for none.
         bottleneck_ratio: values of the axis of b; below 1 for inverted bottlenecks.
@@ -127,72 +122,62 @@ def space(
         radix: splits of split attention (ResNeSt), or several values to make it an axis; 0 for none.
         regime: ``paper`` for the paper's axes, ``auto`` for axes that fit ``flops`` (`designspace.spaces.regime`).
         law: ``pycls`` for pycls's probabilities of all log-uniform axes (`designspace.spaces.axes.log_uniform`).
-        flops: lowest and highest number of multiply-adds.
-        params: lowest and highest number of parameters.
-        activations: lowest and highest number of activations.
-        own: values of the own parameters of the block, such as ``kernel_size=[3, 5]``, and of the stem and the head,
-            whose names begin with ``stem_`` and ``head_``: a list, one value, or the description of an axis.
+        others: limits on counted quantities, such as ``flops=[2e6, 4e6]`` or ``peak_memory="320KB"`` (see `limits`),
+            and values of own parameters of the block, and of the stem (``stem_...``) and the head (``head_...``), such
+            as ``kernel_size=[3, 5]``: a list, one value, or the description of an axis.
 
     Raises:
         InputError: a name is unknown, or a value out of range.
     """
-    base = _named(name)
+    base, bands = _named(name), limits.bands({quantity: others.pop(quantity, None) for quantity in COUNTED})
     images = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
-    all_strides = _strides(base.template.strides, stages, strides)
-    template = _template(base.template, stem, stem_width, se_ratio, strides=all_strides, **images)
-    template = dataclasses.replace(
-        template,
-        head=template.head if head is None else head,
-        head_width=template.head_width if head_width is None else head_width,
-    )
-    bands = _bands(flops, params, activations)
+    changes = {"head": head, "head_width": head_width, "se_ratio": se_ratio, **images}
+    template = _template(base.template, stem, stem_width, _strides(base.template.strides, stages, strides), changes)
     axes = auto_axes(regime, base.axes, bands.get("flops"), template, block)
-    result = dataclasses.replace(
-        base,
-        axes=_changed_axes(name, axes, law, bottleneck_ratio, group_width),
-        template=template,
-        radix=base.radix if radix is None else _radix_axis(radix),
-        stem_width=base.stem_width if stem_width is None else None,
-    )
-    if block is not None:
-        given = {"bottleneck_ratio": bottleneck_ratio, "group_width": group_width, "se_ratio": se_ratio, "radix": radix}
-        result = with_block(result, block, [name for name, value in given.items() if value is not None])
-    return with_own_axes(result, own, _OPTIONS).refine(*bands.values())
+    given = {"bottleneck_ratio": bottleneck_ratio, "group_width": group_width, "se_ratio": se_ratio, "radix": radix}
+    result = dataclasses.replace(base, template=template, stem_width=base.stem_width if stem_width is None else None)
+    result = _changed(result, axes, law, block, {key: value for key, value in given.items() if value is not None})
+    return with_own_axes(result, others, _OPTIONS).refine(*bands.values())
 
 
-_OPTIONS = tuple(parameter for parameter in inspect.signature(space).parameters if parameter not in ("name", "own"))
+_OPTIONS = (
+    *(parameter for parameter in inspect.signature(space).parameters if parameter not in ("name", "others")),
+    *COUNTED,
+)
 """Names of the options of `space`."""
 
 
 def _template(
-    template: Template, stem: str | None, stem_width: int | None, se_ratio: float | None, **changes: Any
+    template: Template,
+    stem: str | None,
+    stem_width: int | None,
+    strides: tuple[int, ...],
+    changes: Mapping[str, Any],
 ) -> Template:
     """Return a template with changes; None keeps the template's value."""
     return dataclasses.replace(
         template,
         stem=Stem(stem or template.stem.kind, template.stem.width if stem_width is None else stem_width),
-        se_ratio=template.se_ratio if se_ratio is None else se_ratio,
-        **changes,
+        strides=strides,
+        **{name: value for name, value in changes.items() if value is not None},
     )
 
 
-def _changed_axes(
-    name: str,
-    axes: AnyNetAxes | RegNetAxes,
-    law: str | None,
-    bottleneck_ratio: Sequence[float] | None,
-    group_width: Sequence[int] | None,
-) -> AnyNetAxes | RegNetAxes:
-    """Return the axes with another law and other values of b and g, for those that are not None."""
+def _changed(
+    space: DesignSpace, axes: AnyNetAxes | RegNetAxes, law: str | None, block: str | None, given: Mapping[str, Any]
+) -> DesignSpace:
+    """Return a space with other axes, whose law and values are those that are given, and with another block."""
     if law is not None:
         axes = with_law(axes, law)
-    if bottleneck_ratio is not None:
-        axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", bottleneck_ratio)))
-    if group_width is None:
-        return axes
-    if axes.group_width is None:
-        raise InputError(f"{name} draws cardinalities, so group_width does not apply")
-    return dataclasses.replace(axes, group_width=choice(_list("group_width", group_width)))
+    if "bottleneck_ratio" in given:
+        axes = dataclasses.replace(axes, bottleneck_ratio=choice(_list("bottleneck_ratio", given["bottleneck_ratio"])))
+    if "group_width" in given:
+        if axes.group_width is None:
+            raise InputError(f"{space.name} draws cardinalities, so group_width does not apply")
+        axes = dataclasses.replace(axes, group_width=choice(_list("group_width", given["group_width"])))
+    radix = _radix_axis(given["radix"]) if "radix" in given else space.radix
+    result = dataclasses.replace(space, axes=axes, radix=radix)
+    return result if block is None else with_block(result, block, list(given))
 
 
 def _named(name: str) -> DesignSpace:
@@ -311,21 +296,3 @@ def _radix_axis(radix: Sequence[int] | int) -> Axis:
     """Return the axis of one or several radices."""
     values = [plain(radix)] if isinstance(plain(radix), int) else _list("radix", radix)  # type: ignore[arg-type]
     return choice([whole("radix", value, 0) for value in values])
-
-
-def _bands(flops: Limits, params: Limits, activations: Limits) -> dict[str, Band]:
-    """Return the bands between limits, by quantity; none for a quantity without limits."""
-    limits = zip(QUANTITIES, (flops, params, activations), strict=True)
-    return {quantity: _band(quantity, limit) for quantity, limit in limits if limit is not None}
-
-
-def _band(quantity: str, limits: Sequence[float]) -> Band:
-    """Return the band between two limits."""
-    values = limits.tolist() if hasattr(limits, "tolist") else limits  # an array or a Series
-    if not isinstance(values, (list, tuple)) or len(values) != 2:
-        raise InputError(f"{quantity} must be [lowest, highest], such as [2e6,4e6], not {limits!r}")
-    try:
-        low, high = (float(limit) for limit in values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{quantity} must be two numbers, not {list(values)!r}") from error
-    return Band(quantity, low, high)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from designspace.networks.quantities import COUNTED
 from designspace.support.checks import make_plain, mapping, number, text
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import prefixed
@@ -21,6 +22,7 @@ from designspace.support.text import prefixed
 STAGE_PARAMETERS = ("depth", "width", "bottleneck_ratio", "group_width", "cardinality")
 ORDERS = ("shared", "non_decreasing", "non_increasing")
 QUANTITIES = ("flops", "params", "activations")
+"""Counted quantities that every population has as columns; constraints may limit any of `COUNTED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A range of multiply-adds, parameters or activations, both ends included."""
+    """A range of a counted quantity, both ends included."""
 
     quantity: str
+    """A key of `designspace.networks.quantities.COUNTED`."""
     low: float
     high: float
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if text("complexity", self.quantity) not in QUANTITIES:
-            raise unknown("complexity", self.quantity, QUANTITIES)
+        if text("complexity", self.quantity) not in COUNTED:
+            raise unknown("complexity", self.quantity, COUNTED)
         number(f"the lowest {self.quantity} of a band", self.low, 0)
         if self.high != math.inf:  # no upper limit
             number(f"the highest {self.quantity} of a band", self.high, 0)
@@ -62,7 +65,11 @@ class Band:
             raise InputError(f"a {self.quantity} band needs 0 <= low <= high, not {self.low} to {self.high}")
 
     def __str__(self) -> str:
-        return f"{self.quantity} outside {prefixed(self.low)} to {prefixed(self.high)}"
+        unit = COUNTED[self.quantity].unit
+        low, high = (prefixed(end, unit) for end in (self.low, self.high))
+        if unit and not self.low:
+            return f"{self.quantity} above {high}"
+        return f"{self.quantity} outside {low} to {high}"
 
     def allows(self, costs: Mapping[str, Any]) -> Any:
         """Return whether networks with these costs are in the band: a bool, or a column of bools."""
@@ -88,8 +95,9 @@ class Cap:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if text("complexity to cap", self.quantity) not in QUANTITIES[1:]:
-            raise unknown("complexity to cap", self.quantity, QUANTITIES[1:])
+        allowed = [quantity for quantity in COUNTED if quantity != "flops"]
+        if text("complexity to cap", self.quantity) not in allowed:
+            raise unknown("complexity to cap", self.quantity, allowed)
         for name in ("constant", "factor", "power"):
             number(f"the {name} of a cap", getattr(self, name))
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from designspace.networks.quantities import COUNTED
 from designspace.spaces.block_axes import with_own_axes
-from designspace.spaces.constraints import QUANTITIES
 from designspace.spaces.description import space_from_dict
+from designspace.spaces.limits import ends
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
 from designspace.support.checks import mapping
@@ -55,8 +56,9 @@ def _complete(fields: Mapping[str, Any], required: Mapping[str, Any], defaults: 
     for name, value, is_required in values:
         if value is None:
             continue
-        if name in QUANTITIES:
-            band = {"kind": "band", "quantity": name, **_band(name, value)}
+        if name in COUNTED:
+            low, high = ends(name, value)
+            band = {"kind": "band", "quantity": name, "low": low, "high": high}
             if name not in limited:
                 constraints.append(band)
             elif is_required and band not in constraints:
@@ -96,13 +98,6 @@ def _apply_other(fields: Mapping[str, Any], name: str, value: Any, completed: di
         parts = {"regime": "axes", "law": "law of each log_uniform axis", "block": "template.block"}
         where = parts.get(name, f"axes.{name}")
         raise InputError(f"space.{name}={value} cannot be combined with file=...; set it in the file, as {where}")
-
-
-def _band(name: str, value: Any) -> dict[str, Any]:
-    """Return the ends of a limit as a dictionary."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise InputError(f"{name} must be [lowest, highest], such as [2e6,4e6], not {shown(value)}")
-    return {"low": value[0], "high": value[1]}
 
 
 def _conflict(name: str, value: Any, in_file: str) -> InputError:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.networks.blocks import BLOCKS
-from designspace.networks.complexity import totals
+from designspace.networks.counting import count
 from designspace.networks.layers import Column
+from designspace.networks.memory import MEMORY
+from designspace.networks.quantities import COUNTED
 from designspace.networks.regnet import quantized_linear, sift
 from designspace.networks.user_class import CannotBuildError
 from designspace.spaces.constraints import QUANTITIES, Order
@@ -60,15 +62,18 @@ def draw_block(space: DesignSpace, streams: Streams, count: int, estimator: Esti
         columns[name] = axis.draw(sieve.take(streams.next(name, count)))
     columns = _realise(space, columns)
     columns = _keep_divisible(space, columns, sieve)
-    for limit in space.constraints:
-        if not isinstance(limit, Order):
-            if estimator is not None:
-                columns = sieve.keep(columns, estimator.may_allow(limit, columns), str(limit))
-            # A limit on multiply-adds rejects most rows, so the other quantities are counted for the remaining ones.
-            quantities = QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else QUANTITIES
-            columns = _cost(space, columns, quantities, sieve)
-            columns = sieve.keep(columns, limit.allows(columns), str(limit))
-    return DrawnBlock(_cost(space, columns, QUANTITIES, sieve), sieve.rows, sieve.outcomes, sieve.reasons, sieve.error)
+    limits = [constraint for constraint in space.constraints if not isinstance(constraint, Order)]
+    for limit in sorted(limits, key=lambda limit: limit.quantity in MEMORY):
+        if estimator is not None:
+            columns = sieve.keep(columns, estimator.may_allow(limit, columns), str(limit))
+        # A limit on multiply-adds rejects most rows, so the other quantities are counted for the remaining ones.
+        quantities = QUANTITIES[:1] if limit.quantity == QUANTITIES[0] else [*QUANTITIES, limit.quantity]
+        columns = _cost(space, columns, quantities, sieve)
+        columns = sieve.keep(columns, limit.allows(columns), str(limit))
+    columns = _cost(space, columns, QUANTITIES, sieve)
+    for quantity in COUNTED.keys() - set(QUANTITIES):
+        columns.pop(quantity, None)
+    return DrawnBlock(columns, sieve.rows, sieve.outcomes, sieve.reasons, sieve.error)
 
 
 def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: int) -> Columns:
@@ -131,10 +136,10 @@ def _realise(space: DesignSpace, columns: Columns) -> Columns:
 
 def _cost(space: DesignSpace, columns: Columns, quantities: Sequence[str], sieve: _Sieve) -> Columns:
     """Return the columns together with those of the named costs; drop networks whose modules cannot be built."""
-    missing = [quantity for quantity in quantities if quantity not in columns]
+    missing = [quantity for quantity in dict.fromkeys(quantities) if quantity not in columns]
     while True:
         try:
-            return columns | totals(space.network_columns(columns), space.template.resolution, missing)
+            return columns | count(space.network_columns(columns), space.template.resolution, missing)
         except CannotBuildError as error:
             sieve.error = error
             rows = np.broadcast_to(error.rows, len(columns["d1"]))

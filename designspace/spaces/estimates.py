@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from designspace.networks import blocks
 from designspace.networks.columns import BlockColumns, StageColumns, block_positions, network_parts
-from designspace.networks.complexity import cost_of
+from designspace.networks.complexity import SUMS, cost_of
 from designspace.networks.layers import ONE, Column, Part
 from designspace.networks.regnet import WIDTH_STEP
 from designspace.networks.user_class import CannotBuildError
-from designspace.spaces.constraints import QUANTITIES, Band, Limit
+from designspace.spaces.constraints import Band, Limit
 from designspace.spaces.parameters import Columns, RegNetAxes
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Estimator:
     def may_allow(self, limit: Limit, columns: Columns) -> NDArray[np.bool_]:
         """Return whether a limit may allow networks, as far as their estimated costs tell. Shape (n,)."""
         count = len(columns["d1"])
+        if limit.quantity not in SUMS:  # a peak is not a sum over blocks
+            return np.ones(count, bool)
         costs, error = self._costs(columns)
         margin = SAFETY * error + 1e-6
         if not count or margin > SAFETY * _LARGEST_ERROR:
@@ -67,22 +69,22 @@ class Estimator:
     def _costs(self, columns: Columns) -> tuple[dict[str, Column], float]:
         """Return estimated costs, one column per quantity, and the largest relative error of the fits."""
         networks = self._space.network_columns(columns)
-        totals = np.zeros((len(QUANTITIES), len(columns["d1"])))
+        totals = np.zeros((len(SUMS), len(columns["d1"])))
         largest = 0.0
         for part in network_parts(networks, self._space.template.resolution, with_blocks=False):
-            totals += [np.broadcast_to(cost_of(part, quantity), totals[0].shape) for quantity in QUANTITIES]
+            totals += [np.broadcast_to(cost_of(part, quantity), totals[0].shape) for quantity in SUMS]
         for block, repeats in block_positions(networks, self._space.template.resolution):
             estimates, error = self._block_costs(block, len(totals[0]))
             totals += estimates * repeats
             largest = max(largest, error)
-        return dict(zip(QUANTITIES, totals, strict=True)), largest
+        return dict(zip(SUMS, totals, strict=True)), largest
 
     def _block_costs(self, block: BlockColumns, count: int) -> tuple[NDArray[np.float64], float]:
         """Return the estimated costs of the blocks at one position, and the largest relative error of their fits."""
         names = _other_parameters(block)
         values = [np.broadcast_to(block[name], count) for name in names]
         settings = list(zip(*(column.tolist() for column in values), strict=True)) if names else [()] * count
-        costs, largest = np.zeros((len(QUANTITIES), count)), 0.0
+        costs, largest = np.zeros((len(SUMS), count)), 0.0
         in_width, width = (np.broadcast_to(column, count) for column in (block.in_width, block.width))
         is_same = block.in_width is block.width
         indices: dict[tuple[object, ...], list[int]] = {}
@@ -123,7 +125,7 @@ class Estimator:
         if len(width) < len(terms) + 2:
             return None
         coefficients, largest = [], 0.0
-        for quantity in QUANTITIES:
+        for quantity in SUMS:
             cost = np.broadcast_to(cost_of(part, quantity), width.shape).astype(np.float64)
             weights = 1 / np.maximum(cost, 1)
             solution = np.linalg.lstsq((terms * weights).T, cost * weights, rcond=None)[0]

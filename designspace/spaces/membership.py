@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.networks.blocks import BLOCKS
-from designspace.networks.complexity import complexity
+from designspace.networks.columns import NetworkColumns
+from designspace.networks.counting import count
 from designspace.networks.network import Network, Stage
 from designspace.networks.parameters import Pairs
+from designspace.networks.quantities import COUNTED
 from designspace.networks.regnet import quantized_linear
 from designspace.spaces.constraints import STAGE_PARAMETERS, Order
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, column_prefix, groups_axis, realise
@@ -62,10 +64,14 @@ def contains(space: DesignSpace, network: Network) -> Membership:
             reasons += _anynet_reasons(space, space.axes, network)
         else:
             reasons += _regnet_reasons(space.axes, network)
-    costs = complexity(network, space.template.resolution)._asdict()
-    for limit in space.constraints:
-        if not isinstance(limit, Order) and not limit.allows(costs):
-            reasons.append(f"{limit} (it has {costs[limit.quantity]:,})")
+    limits = [constraint for constraint in space.constraints if not isinstance(constraint, Order)]
+    quantities = dict.fromkeys(["flops", *(limit.quantity for limit in limits)])
+    columns = count(NetworkColumns.of(network), space.template.resolution, quantities)
+    costs = {quantity: int(column[0]) for quantity, column in columns.items()}
+    for limit in limits:
+        if not limit.allows(costs):
+            unit = COUNTED[limit.quantity].unit
+            reasons.append(f"{limit} (it has {costs[limit.quantity]:,}{f' {unit}' if unit else ''})")
     return Membership(tuple(reasons))
 
 

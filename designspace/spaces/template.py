@@ -103,4 +103,5 @@ class Template:
             downsamples_after_conv=shared.downsamples_after_conv
             if downsampling_first is None
             else downsampling_first == 0,
+            downsamples_by_pool=shared.downsamples_by_pool or downsampling_first is not None,
         )

@@ -12,17 +12,19 @@ MAX_SHOWN = 60
 """Maximum number of characters of a value in a message."""
 
 
-def prefixed(value: float) -> str:
-    """Return a count with three digits and a unit prefix.
+def prefixed(value: float, unit: str = "") -> str:
+    """Return a number with three digits, a unit prefix and a unit.
 
     >>> prefixed(397_678_568), prefixed(5_157_512), prefixed(812), prefixed(11.75)
     ('398 M', '5.16 M', '812', '11.8')
+    >>> prefixed(320_000, "B"), prefixed(812, "B")
+    ('320 kB', '812 B')
     """
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if 0.9995 * factor <= value < float("inf"):  # 999,950 is 1.00 M, not 1000 k
             scaled = value / factor
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}"
-    return f"{value:.3g}"
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}{unit}"
+    return f"{value:.3g}{f' {unit}' if unit else ''}"
 
 
 def exact(count: int) -> tuple[str, str]:

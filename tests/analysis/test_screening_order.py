@@ -9,7 +9,8 @@ from designspace.analysis.screening_agreement import agreement
 from designspace.analysis.screening_report import write_screening
 from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog
-from designspace.spaces.screening import Limit, Screened
+from designspace.spaces.constraints import Band
+from designspace.spaces.screening import Screened
 from designspace.support.errors import InputError
 
 SPACE = catalog.space("RegNetX", resolution=96)
@@ -24,7 +25,7 @@ def around(mean, spread=1e6, n=100, seed=0):
 
 
 def screening(of="flops", **spaces):
-    return rank_screened(spaces, COUNTED[of], [Limit("params", 1e6)])
+    return rank_screened(spaces, COUNTED[of], [Band("params", 0, 1e6)])
 
 
 def test_spaces_are_ordered_by_the_mean_and_named_where_no_test_shows_it():

@@ -9,6 +9,7 @@ from designspace.networks.blocks.kind import BlockKind
 from designspace.networks.blocks.mbconv import ACTIVATIONS, expanded_width
 from designspace.networks.layers import ONE, Layer, conv, scale
 from designspace.networks.parameters import Parameter
+from designspace.networks.tape import Map, Tape
 
 if TYPE_CHECKING:
     from designspace.networks.columns import BlockColumns
@@ -29,9 +30,27 @@ def _layers(block: BlockColumns) -> Iterator[Layer]:
     yield scale(block.width, pixels, "scale")
 
 
+def _maps(tape: Tape, block: BlockColumns) -> Map:
+    """Write the maps of a block: downsampling where the shape changes, transform, and sum."""
+    size, pixels = tape.size(block.width, block.size), tape.size(ONE, block.size)
+    hidden = tape.size(expanded_width(block.width, block["expansion"]), block.size)
+    with tape.module(tape.x):
+        x = tape.x
+        if tape.uniform(block.changes_shape):
+            y = tape.layer_norm(x, tape.size(ONE, block.in_size))
+            x = tape.patches(y, size, tape.size(block.in_width, block.in_size + block.stride - 1))
+        with tape.module(x):
+            y = tape.layer_norm(tape.conv(x, size), pixels)
+            y = tape.activation(tape.conv(y, hidden), str(tape.uniform(block["activation"])))
+            y = tape.conv(y, size)
+            y = tape.new(size, y, saved=(y,), gradients=(size,), workspace=(size,))  # the scale, and its own gradient
+        return tape.add(x, y)
+
+
 CONVNEXT = BlockKind(
     name="convnext",
     layers=_layers,
+    maps=_maps,
     parameters=(
         Parameter(name="activation", default="gelu", choices=ACTIVATIONS, once=True),
         Parameter(name="expansion", default=4.0, low=1 / 64, high=64),

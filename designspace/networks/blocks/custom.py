@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from designspace.networks.blocks.kind import SHARED, BlockKind
 from designspace.networks.layers import ONE, Column, Layer
 from designspace.networks.parameters import Parameter
-from designspace.networks.user_class import UserClass, traced_layers, user_class
+from designspace.networks.tape import Map, Tape
+from designspace.networks.user_class import UserClass, traced_layers, traced_maps, user_class
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
@@ -21,7 +22,20 @@ REQUIRED = ("in_width", "width", "stride")
 _USABLE = ("bottleneck_ratio", "group_width", "se_ratio", "radix")
 """Those of `SHARED` that a constructor may take."""
 _OTHER_NAMES = "d w b g c depth cardinality w_0 w_a w_m avd_first id flops params activations draws name block stem"
-_RESERVED = (*SHARED, *REQUIRED, *_OTHER_NAMES.split(), "head", "stages", "strides", "regime", "law", "resolution")
+_RESERVED = (
+    *SHARED,
+    *REQUIRED,
+    *_OTHER_NAMES.split(),
+    "weight_bytes",
+    "peak_memory",
+    "training_memory",
+    "head",
+    "stages",
+    "strides",
+    "regime",
+    "law",
+    "resolution",
+)
 """Names that columns and options have for other things."""
 
 
@@ -45,7 +59,14 @@ def custom_block(name: str) -> BlockKind:
         _check_name(name, parameter)
     uses = frozenset(parameter for parameter in _USABLE if parameter in user.defaults)
     layers = functools.partial(_listed if user.lists_layers() else _traced, user, parameters, uses)
-    return BlockKind(name=name, layers=layers, parameters=parameters, uses=uses, is_traced=not user.lists_layers())
+    return BlockKind(
+        name=name,
+        layers=layers,
+        maps=functools.partial(_maps, user=user, parameters=parameters, uses=uses),
+        parameters=parameters,
+        uses=uses,
+        is_traced=not user.lists_layers(),
+    )
 
 
 def _check_name(block: str, parameter: Parameter) -> None:
@@ -80,6 +101,13 @@ def _traced(
 ) -> list[Layer]:
     """List the layers by building the modules."""
     return traced_layers(user, _arguments(block, parameters, sorted(uses)), block.in_width, block.in_size)
+
+
+def _maps(
+    tape: Tape, block: BlockColumns, *, user: UserClass, parameters: tuple[Parameter, ...], uses: frozenset[str]
+) -> Map:
+    """Write what the modules allocate."""
+    return traced_maps(tape, user, _arguments(block, parameters, sorted(uses)), block.in_width, block.in_size)
 
 
 def _listed(

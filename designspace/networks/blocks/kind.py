@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from designspace.networks.layers import Layer
 from designspace.networks.parameters import Parameter, Value
+from designspace.networks.tape import Map, Tape
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
@@ -25,6 +26,8 @@ class BlockKind:
     name: str
     layers: Callable[[BlockColumns], Iterable[Layer]]
     """Function that lists the layers with weights of a block, with its shortcut."""
+    maps: Callable[[Tape, BlockColumns], Map]
+    """Function that writes the maps that a block makes, in their order, and returns the output."""
     parameters: tuple[Parameter, ...] = ()
     """The parameters that only this kind has."""
     uses: frozenset[str] = frozenset()

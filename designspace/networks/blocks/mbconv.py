@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from designspace.networks.blocks.kind import BlockKind
 from designspace.networks.layers import ONE, Column, Layer, conv_norm, linear
 from designspace.networks.parameters import Parameter
+from designspace.networks.tape import Map, Tape
 
 if TYPE_CHECKING:
     from designspace.networks.columns import BlockColumns
@@ -43,9 +44,27 @@ def _layers(block: BlockColumns) -> Iterator[Layer]:
     yield from conv_norm(expanded, block.width, block.size)
 
 
+def _maps(tape: Tape, block: BlockColumns) -> Map:
+    """Write the maps of a block: transform, and sum where the shape stays the same."""
+    x, activation = tape.x, str(tape.uniform(block["activation"]))
+    expanded = expanded_width(block.in_width, block["expansion"])
+    with tape.module(x):
+        y = x
+        if tape.uniform(expanded != block.in_width):
+            y = tape.conv_norm(y, tape.size(expanded, block.in_size), activation)
+        y = tape.conv_norm(y, tape.size(expanded, block.size), activation)
+        if block.networks.se_ratio:
+            squeezed = squeezed_width(block.in_width, block["se_ratio"])
+            if tape.uniform(squeezed > 0):
+                y = tape.squeeze_excitation(y, expanded, squeezed, activation)
+        y = tape.conv_norm(y, tape.size(block.width, block.size), activation="")
+        return y if tape.uniform(block.changes_shape) else tape.add(x, y)
+
+
 MBCONV = BlockKind(
     name="mbconv",
     layers=_layers,
+    maps=_maps,
     parameters=(
         Parameter(name="activation", default="silu", choices=ACTIVATIONS, once=True),
         Parameter(name="expansion", default=6.0, low=1 / 64, high=64),

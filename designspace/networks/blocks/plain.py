@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from designspace.networks.blocks.bottleneck import shortcut_maps
 from designspace.networks.blocks.kind import BlockKind
 from designspace.networks.layers import Layer, conv_norm
+from designspace.networks.tape import Map, Tape
 
 if TYPE_CHECKING:
     from designspace.networks.columns import BlockColumns
@@ -19,7 +22,13 @@ RESIDUAL = ("basic", "single_residual")
 
 def _plain(name: str) -> BlockKind:
     """Return a kind of plain block."""
-    return BlockKind(name=name, layers=_layers_of(CONVS[name], residual=name in RESIDUAL), uses=frozenset({"shortcut"}))
+    convs, residual = CONVS[name], name in RESIDUAL
+    return BlockKind(
+        name=name,
+        layers=_layers_of(convs, residual=residual),
+        maps=functools.partial(_maps, convs=convs, residual=residual),
+        uses=frozenset({"shortcut"}),
+    )
 
 
 def _layers_of(convs: int, *, residual: bool) -> Callable[[BlockColumns], Iterator[Layer]]:
@@ -34,6 +43,15 @@ def _layers_of(convs: int, *, residual: bool) -> Callable[[BlockColumns], Iterat
             yield from conv_norm(block.in_width, block.width * block.changes_shape, block.size)
 
     return layers
+
+
+def _maps(tape: Tape, block: BlockColumns, *, convs: int, residual: bool) -> Map:
+    """Write the maps of the convolutions, and those of the shortcut, the sum and the ReLU if there is a shortcut."""
+    y, size = tape.x, tape.size(block.width, block.size)
+    with tape.module(tape.x):
+        for number in range(1, convs + 1):
+            y = tape.conv_norm(y, size, activation="" if residual and number == convs else "relu")
+        return tape.activation(tape.add(y, shortcut_maps(tape, block, size))) if residual else y
 
 
 PLAIN = tuple(map(_plain, CONVS))

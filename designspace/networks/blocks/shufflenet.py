@@ -10,6 +10,7 @@ import numpy as np
 from designspace.networks.blocks.kind import BlockKind
 from designspace.networks.layers import ONE, Layer, conv_norm
 from designspace.networks.parameters import Parameter
+from designspace.networks.tape import Map, Tape
 
 if TYPE_CHECKING:
     from designspace.networks.columns import BlockColumns
@@ -29,9 +30,28 @@ def _layers(block: BlockColumns) -> Iterator[Layer]:
     yield from conv_norm(half, half, block.size)
 
 
+def _maps(tape: Tape, block: BlockColumns) -> Map:
+    """Write the maps of both branches, and those of their channels side by side and shuffled."""
+    x, half = tape.x, block.width // 2
+    before, after = tape.size(half, block.in_size), tape.size(half, block.size)
+    size = tape.size(block.width, block.size)
+    with tape.module(x):
+        if tape.uniform(block.changes_shape):
+            with tape.module(x):
+                y = tape.conv_norm(x, tape.size(block.in_width, block.size), activation="")
+                first, second = tape.conv_norm(y, after), x
+        else:
+            first, second = tape.chunks(x, after, 2)
+        y = tape.conv_norm(tape.conv_norm(second, before), after, activation="")
+        y = tape.concatenate(first, tape.conv_norm(y, after), size)
+        with tape.module(first):
+            return tape.new(size, y)
+
+
 SHUFFLENET = BlockKind(
     name="shufflenet",
     layers=_layers,
+    maps=_maps,
     parameters=(Parameter(name="kernel_size", default=3, low=1, high=63, is_odd=True),),
     width_multiple=2,
 )
