@@ -17,8 +17,9 @@ from designspace.cli.options import Count, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog
+from designspace.spaces.constraints import Band
 from designspace.spaces.custom import read_custom_space
-from designspace.spaces.screening import Limit, screen
+from designspace.spaces.screening import limit_text, screen
 from designspace.spaces.space import DesignSpace
 from designspace.support.amounts import amount
 from designspace.support.checks import whole
@@ -65,7 +66,7 @@ def run(options: Options) -> None:
     print("\n".join(["", *(f"{kind}: {path}" for kind, path in paths.items())]))
 
 
-def limits_of(fields: Fields) -> tuple[Limit, ...]:
+def limits_of(fields: Fields) -> tuple[Band, ...]:
     """Return the limits that were given.
 
     Measured quantities, such as latency, are no limits here: they need networks to be measured first.
@@ -74,7 +75,7 @@ def limits_of(fields: Fields) -> tuple[Limit, ...]:
         InputError: a value is not an amount.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    return tuple(Limit(name, amount(f"limit.{name}", value)) for name, value in given.items())
+    return tuple(Band(name, 0, amount(f"limit.{name}", value)) for name, value in given.items())
 
 
 def spaces_of(options: Options) -> list[DesignSpace]:
@@ -125,7 +126,7 @@ def named_spaces(spaces: Sequence[DesignSpace]) -> dict[str, DesignSpace]:
 def show(screening: Screening, agreed: Agreement | None, notes: Sequence[str]) -> None:
     """Print the ranking, the spaces of which nothing fits, the agreement with errors, and the notes."""
     table = screening.table()
-    limits = ", ".join(map(str, screening.limits)) or "no limits"
+    limits = ", ".join(map(limit_text, screening.limits)) or "no limits"
     print_table(f"networks that fit ({limits})", table.header, table.rows, texts=(0, len(table.header) - 1))
     for title, lines in (
         ("", screening.without_networks()),

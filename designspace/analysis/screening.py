@@ -21,7 +21,8 @@ from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
 from designspace.analysis.tables import Table
 from designspace.networks.quantities import Quantity
-from designspace.spaces.screening import Limit, Screened
+from designspace.spaces.constraints import Band
+from designspace.spaces.screening import Screened
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError
 from designspace.trials.metric import Metric
@@ -64,7 +65,7 @@ class Screening(Outlined):
     """Spaces in the order of the mean quantity of their networks that fit."""
 
     quantity: Quantity
-    limits: tuple[Limit, ...]
+    limits: tuple[Band, ...]
     entries: tuple[Entry, ...]
     """The most promising one first; those of which no network fits last."""
     results: tuple[Results, ...]
@@ -171,7 +172,7 @@ class Screening(Outlined):
 def rank_screened(
     screened: Mapping[str, Screened],
     quantity: Quantity,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[Band] = (),
     *,
     level: float = 0.05,
     seed: int = 0,
@@ -242,6 +243,11 @@ def _sentence(pair: Comparison, level: float) -> str:
         return (
             f"{shown.a} and {shown.b} have no order: among networks that fit, a random one of {shown.a} has {claim}, "
             f"but the mean of {shown.b} is higher ({test})."
+        )
+    if pair.differs:
+        return (
+            f"{shown.a} and {shown.b} have no order: their distributions differ, but neither is shown to have the "
+            f"higher {pair.metric.name} more often; {shown.a} has {claim} ({test})."
         )
     return f"{shown.a} and {shown.b} are not distinguished at {100 * level:g}%: {shown.a} has {claim} ({test})."
 

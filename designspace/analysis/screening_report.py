@@ -11,6 +11,7 @@ from designspace.analysis.figures.drawing import csv_text
 from designspace.analysis.screening import Screening
 from designspace.analysis.screening_agreement import Agreement
 from designspace.analysis.tables import Table
+from designspace.spaces.screening import limit_text
 from designspace.support.files import write_text
 
 
@@ -55,7 +56,7 @@ def _report(
     screening: Screening, agreed: Agreement | None, notes: Sequence[str], settings: Mapping[str, Any], caption: str
 ) -> str:
     """Return the report as Markdown."""
-    limits = ", ".join(map(str, screening.limits)) or "none"
+    limits = ", ".join(map(limit_text, screening.limits)) or "none"
     used = "".join(f", {name}={value}" for name, value in settings.items())
     parts = [
         "# Spaces compared without training",

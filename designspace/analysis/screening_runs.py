@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.analysis.results import Results
-from designspace.spaces.constraints import QUANTITIES, Band
+from designspace.spaces.constraints import Band
 from designspace.spaces.population import Population
-from designspace.spaces.screening import Limit
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
 from designspace.trials.folder import RunFolder
@@ -28,7 +27,7 @@ class TrainedRuns:
 
 
 def trained_results(
-    runs: Sequence[RunFolder], spaces: Mapping[str, DesignSpace], limits: Sequence[Limit]
+    runs: Sequence[RunFolder], spaces: Mapping[str, DesignSpace], limits: Sequence[Band]
 ) -> TrainedRuns:
     """Read the results of runs whose space and resolution were screened, without the networks that exceed a limit.
 
@@ -75,15 +74,15 @@ def _name(run: RunFolder, population: Population, spaces: Mapping[str, DesignSpa
     return names[key]
 
 
-def _meets(population: Population, limits: Sequence[Limit]) -> NDArray[np.bool_]:
+def _meets(population: Population, limits: Sequence[Band]) -> NDArray[np.bool_]:
     """Return which networks of a population meet the limits."""
     mask = np.ones(len(population), np.bool_)
     for limit in limits:
-        mask &= population.quantity(limit.quantity) <= limit.high
+        mask &= limit.allows({limit.quantity: population.quantity(limit.quantity)})
     return mask
 
 
-def _other_limits(run: RunFolder, population: Population, screened: DesignSpace, limits: Sequence[Limit]) -> list[str]:
+def _other_limits(run: RunFolder, population: Population, screened: DesignSpace, limits: Sequence[Band]) -> list[str]:
     """Return a note if the networks of a run were drawn from a space that differs from the screened one."""
     space = population.space
     if not isinstance(space, DesignSpace):
@@ -91,8 +90,7 @@ def _other_limits(run: RunFolder, population: Population, screened: DesignSpace,
     plain = dataclasses.replace(space, constraints=screened.constraints)
     if plain != screened:
         return [f"{run.path}: its space has other axes or images than the screened space of this name."]
-    screened_limits = [Band(limit.quantity, 0, limit.high) for limit in limits if limit.quantity in QUANTITIES]
-    others = [limit for limit in space.constraints if limit not in (*screened.constraints, *screened_limits)]
+    others = [limit for limit in space.constraints if limit not in (*screened.constraints, *limits)]
     if others:
         words = ", ".join(f"no {limit}" for limit in others)
         return [f"{run.path}: its networks also had to meet limits that were not screened: {words}."]

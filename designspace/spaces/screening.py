@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from designspace.networks import blocks
 from designspace.networks.layers import Column
 from designspace.networks.quantities import COUNTED
+from designspace.spaces.constraints import Band
 from designspace.spaces.drawing import draw_block, unbuilt_reason
 from designspace.spaces.parameters import Columns
 from designspace.spaces.sampling import (
@@ -28,7 +29,7 @@ from designspace.spaces.sampling import (
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.streams import Streams
-from designspace.support.checks import number, text, whole
+from designspace.support.checks import text, whole
 from designspace.support.errors import unknown
 from designspace.support.text import prefixed
 
@@ -36,26 +37,14 @@ SEARCH_FACTOR = 20
 """Number of networks that are drawn at most to find ``n`` that fit, relative to those drawn for the share."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """The highest allowed value of a counted quantity.
+def limit_text(limit: Band) -> str:
+    """Return what a limit allows as text.
 
-    Raises:
-        InputError: the quantity is unknown, or the value is not a finite number >= 0.
+    >>> limit_text(Band("params", 0, 5e6)), limit_text(Band("peak_memory", 1e3, 320e3))
+    ('params up to 5.00 M', 'peak_memory from 1.00 kB to 320 kB')
     """
-
-    quantity: str
-    """A key of `designspace.networks.quantities.COUNTED`."""
-    high: float
-    """In the unit of the quantity."""
-
-    def __post_init__(self) -> None:
-        if text("limited quantity", self.quantity) not in COUNTED:
-            raise unknown("limited quantity", self.quantity, COUNTED)
-        number(f"the limit of {self.quantity}", self.high, 0)
-
-    def __str__(self) -> str:
-        return f"{self.quantity} up to {prefixed(self.high)}{COUNTED[self.quantity].unit}"
+    low, high = (prefixed(end, COUNTED[limit.quantity].unit) for end in (limit.low, limit.high))
+    return f"{limit.quantity} from {low} to {high}" if limit.low else f"{limit.quantity} up to {high}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +67,7 @@ class Screened:
 
 def screen(
     space: DesignSpace,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[Band] = (),
     of: str = "flops",
     *,
     n: int = 500,
@@ -152,7 +141,7 @@ class _Draws:
         return None
 
 
-def _meets(space: DesignSpace, columns: Columns, limits: Sequence[Limit]) -> NDArray[np.bool_]:
+def _meets(space: DesignSpace, columns: Columns, limits: Sequence[Band]) -> NDArray[np.bool_]:
     """Return which networks meet all limits; quantities that take longer are counted for fewer networks."""
     mask = np.ones(len(columns["d1"]), np.bool_)
     order = list(COUNTED)
@@ -161,7 +150,7 @@ def _meets(space: DesignSpace, columns: Columns, limits: Sequence[Limit]) -> NDA
         if not rows.size:
             break
         part = {name: column[rows] for name, column in columns.items()}
-        mask[rows] = _quantity(space, limit.quantity, part) <= limit.high
+        mask[rows] = limit.allows({limit.quantity: _quantity(space, limit.quantity, part)})
     return mask
 
 

@@ -26,7 +26,7 @@ from designspace.cli.tables import progress_bar
 from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog
 from designspace.spaces.constraints import Band
-from designspace.spaces.screening import Limit, screen
+from designspace.spaces.screening import screen
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.files import write_text
@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")
 NETWORKS = 20
 """Number of trained networks per space."""
-LIMITS = (Limit("params", 60e3), Limit("activations", 40e3))
+LIMITS = (Band("params", 0, 60e3), Band("activations", 0, 40e3))
 IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 8}
 RECIPE = Recipe(
     train_images=1000,
@@ -74,7 +74,7 @@ def train(root: Path) -> None:
     origin = {**provenance("explore", []), "command": "python experiments/screening/run.py"}
     launcher = Launcher(retry_policy=RetryPolicy(), data_root=images, about=origin)
     for space in SPACES:
-        limited = space.refine(*(Band(limit.quantity, 0, limit.high) for limit in LIMITS))
+        limited = space.refine(*LIMITS)
         folder = RunFolder(root / space.name)
         folder.create(limited.sample(NETWORKS, independent_seed(limited, 0)), origin)
         folder.write_plan(RECIPE, 0)

@@ -9,7 +9,8 @@ from designspace.analysis.screening_agreement import agreement
 from designspace.analysis.screening_report import write_screening
 from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog
-from designspace.spaces.screening import Limit, Screened
+from designspace.spaces.constraints import Band
+from designspace.spaces.screening import Screened
 from designspace.support.errors import InputError
 
 SPACE = catalog.space("RegNetX", resolution=96)
@@ -24,7 +25,7 @@ def around(mean, spread=1e6, n=100, seed=0):
 
 
 def screening(of="flops", **spaces):
-    return rank_screened(spaces, COUNTED[of], [Limit("params", 1e6)])
+    return rank_screened(spaces, COUNTED[of], [Band("params", 0, 1e6)])
 
 
 def test_spaces_are_ordered_by_the_mean_and_named_where_no_test_shows_it():
@@ -54,6 +55,13 @@ def test_no_order_is_shown_if_mean_and_test_disagree():
     assert ranked.first_of("often", "outliers") is None
     assert ranked.sentences()[0].startswith("often and outliers have no order: ")
     assert "but the mean of outliers is higher" in ranked.sentences()[0]
+
+
+def test_no_order_is_shown_if_distributions_differ_only_in_their_spread():
+    ranked = screening(wide=around(9e6, spread=3e6, n=200), narrow=around(9e6, spread=0.5e6, n=200, seed=1))
+    assert ranked.comparisons[0].differs
+    assert ranked.first_of("wide", "narrow") is None
+    assert "have no order: their distributions differ, but neither is shown" in ranked.sentences()[0]
 
 
 def test_table_has_shares_with_intervals_and_the_point_that_a_fifth_exceeds():

@@ -1,7 +1,5 @@
 """Screening counts what a brute force over the same draws counts, whatever the size of the blocks."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -10,13 +8,13 @@ from designspace.spaces import catalog, screening
 from designspace.spaces.constraints import Band
 from designspace.spaces.drawing import draw_block
 from designspace.spaces.sampling import InfeasibleError
-from designspace.spaces.screening import Limit, screen
+from designspace.spaces.screening import screen
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.streams import Streams
 from designspace.support.errors import InputError
 
 SMALL = {"resolution": 32, "in_channels": 3, "num_classes": 10, "stem": "cifar", "stem_width": 8}
-LIMITS = (Limit("activations", 2e5), Limit("params", 4e5))
+LIMITS = (Band("activations", 0, 2e5), Band("params", 0, 4e5))
 
 
 def small(name="RegNetX", **settings):
@@ -57,26 +55,26 @@ def test_networks_of_any_counted_quantity_are_limited_and_counted():
     columns = drawn(space, 200)
     for quantity in COUNTED:
         values = columns[quantity] if quantity in columns else space.quantity(quantity, columns)
-        limit = Limit(quantity, float(np.median(values[:200])))
+        limit = Band(quantity, 0, float(np.median(values[:200])))
         found = screen(space, [limit], of="params", n=50, draws=200)
         assert found.fitting == (values[:200] <= limit.high).sum()
         assert np.array_equal(screen(space, (), of=quantity, n=50, draws=50).values, values[:50])
 
 
 def test_drawing_goes_on_to_find_enough_networks_but_not_forever():
-    rare = Limit("flops", float(np.quantile(drawn(small(), 400)["flops"], 0.02)))
+    rare = Band("flops", 0, float(np.quantile(drawn(small(), 400)["flops"], 0.02)))
     found = screen(small(), [rare], n=30, draws=100)
     assert found.drawn == 100
     assert found.values.size == 30
     assert found.searched > 100
-    nothing = screen(small(), [Limit("flops", 1)], n=30, draws=100)
+    nothing = screen(small(), [Band("flops", 0, 1)], n=30, draws=100)
     assert (nothing.fitting, nothing.values.size) == (0, 0)
     assert nothing.searched == 100 * screening.SEARCH_FACTOR
 
 
 def test_constraints_of_the_space_hold_and_limits_come_on_top():
     band = small(flops=[1e6, 3e6])
-    found = screen(band, [Limit("flops", 2e6)], n=50, draws=50)
+    found = screen(band, [Band("flops", 0, 2e6)], n=50, draws=50)
     assert ((found.values >= 1e6) & (found.values <= 2e6)).all()
     assert 0 < found.fitting < 50
 
@@ -105,17 +103,3 @@ def test_impossible_constraints_of_the_space_are_an_error(monkeypatch):
 def test_arguments_are_checked(arguments, message):
     with pytest.raises(InputError, match=message):
         screen(small(), **arguments)
-
-
-def test_limits_are_checked_and_read_aloud():
-    for arguments, message in [
-        (("latency", 5), "unknown limited quantity 'latency'"),
-        (("params", -1), "the limit of params must be a number >= 0"),
-        (("params", float("nan")), "the limit of params must be a number"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            Limit(*arguments)
-    assert str(Limit("weight_bytes", 1e6)) == "weight_bytes up to 1.00 MB"
-    assert str(Limit("params", 5e6)) == "params up to 5.00 M"
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Limit("params", 1).high = 2
