@@ -158,9 +158,9 @@ class Session:
     ) -> Measured:
         """Measure networks, in rounds, each in a new random order over all of them.
 
-        Visits in a disturbed window (see `Judgement`) do not count and are repeated, in at most as many rounds again.
-        A network that has fewer than `MIN_VISITS` undisturbed visits then gets a cost from all its visits, which is
-        marked as disturbed.
+        Visits in a disturbed window (see `Judgement`) do not count and are repeated, in at most as many rounds again,
+        and in no more than `MIN_VISITS` if all of these are disturbed. A network that has fewer than `MIN_VISITS`
+        undisturbed visits then gets a cost from all its visits, which is marked as disturbed.
 
         Args:
             networks: the networks; repetitions are measured once.
@@ -187,13 +187,15 @@ class Session:
         self, subjects: Sequence[_Subject], first: int, on_costs: OnCosts | None, on_progress: OnProgress | None
     ) -> None:
         """Visit networks until each has enough undisturbed visits in the windows from ``first`` on."""
-        visited = 0
+        visited = repeats = 0
         self._open_window()
         for number in range(2 * self.rounds):
             waiting = self._waiting(subjects, first, number)
             if not waiting:
                 break
             is_repeat = number >= self.rounds
+            if number == self.rounds:
+                repeats = len(self._windows)
             repeated = f"repeating disturbed visits of {counted(len(waiting), 'network')}"
             status = repeated if is_repeat else f"round {number + 1} of {self.rounds}"
             for subject in self._random.sample(waiting, len(waiting)):
@@ -203,7 +205,9 @@ class Session:
                     on_progress(visited, status)
             self._close_window()  # what was disturbed decides on costs and on the next round
             if on_costs and number + 1 >= MIN_VISITS:
-                on_costs(self._costs(subjects, first, is_final=False))
+                on_costs(self._costs(subjects, first, is_final=number + 1 >= self.rounds))
+            if number + 1 == self.rounds + MIN_VISITS and not self._judge(repeats).quiet:
+                break  # the disturbance lasts
 
     def _choose_kept(self, subjects: Sequence[_Subject]) -> None:
         """Choose the networks that are kept in memory; the others are built anew for each visit."""
@@ -251,7 +255,7 @@ class Session:
         Args:
             subjects: the networks of a call.
             first: index of the first window of the call.
-            is_final: whether there will be no more visits.
+            is_final: whether all rounds have been, so that there will only be repeats.
         """
         windows = self._windows[first:]
         quiet, all_visits = _visits_of(self._judge(first).quiet), _visits_of(windows)
