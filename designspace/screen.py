@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from designspace.analysis.edf import check_level
 from designspace.analysis.screening import Screening, rank_screened
@@ -13,12 +14,15 @@ from designspace.analysis.screening_agreement import Agreement, agreement
 from designspace.analysis.screening_report import write_screening
 from designspace.analysis.screening_runs import trained_results
 from designspace.cli import app
+from designspace.cli.latency import with_all_cores
+from designspace.cli.measurement import measurement_progress
 from designspace.cli.options import Count, Fields, Seed
 from designspace.cli.tables import print_table
 from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog
 from designspace.spaces.constraints import Band
 from designspace.spaces.custom import read_custom_space
+from designspace.spaces.latency import LatencyLimit
 from designspace.spaces.screening import limit_text, screen
 from designspace.spaces.space import DesignSpace
 from designspace.support.amounts import amount
@@ -27,7 +31,12 @@ from designspace.support.errors import InputError, RunError, unknown
 from designspace.support.files import WriteError
 from designspace.trials.folder import RunFolder
 
+if TYPE_CHECKING:  # torch
+    from designspace.measurement.predicted_limit import PredictedLimit
+
 FILE_ENDINGS = (".yaml", ".yml")
+BYTES = {"float32": 4, "float16": 2, "int8": 1}
+"""Bytes per value of the dtypes in which sizes may be limited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,31 +60,68 @@ def run(options: Options) -> None:
     check_level(options.level)
     if options.of not in COUNTED:
         raise unknown("counted quantity", options.of, COUNTED)
-    limits = limits_of(options.limit)
+    limits, latency = limits_of(options.limit), latency_of(options.limit)
     spaces = named_spaces(spaces_of(options))
     runs = trained_results([RunFolder(path) for path in options.trained or ()], spaces, limits)
     settings = {"n": options.n, "draws": options.draws, "seed": options.seed}
-    screened = {name: screen(space, limits, options.of, **settings) for name, space in spaces.items()}
+    within = {} if latency is None else measured_limits(options.out, spaces, limits, latency, options.seed)
+    screened = {
+        name: screen(
+            space, limits, options.of, within=found.allows if (found := within.get(name)) else None, **settings
+        )
+        for name, space in spaces.items()
+    }
+    notes = [*runs.notes, *(found.sentence(name) for name, found in within.items() if found)]
     screening = rank_screened(screened, COUNTED[options.of], limits, level=options.level, seed=options.seed)
     agreed = agreement(screening, runs.results, seed=options.seed) if runs.results else None
     try:
-        paths = write_screening(options.out, screening, agreed, runs.notes, settings)
+        paths = write_screening(options.out, screening, agreed, notes, settings)
     except WriteError as error:
         raise RunError(f"{error}; choose another folder with out=...") from error
-    show(screening, agreed, runs.notes)
+    show(screening, agreed, notes)
     print("\n".join(["", *(f"{kind}: {path}" for kind, path in paths.items())]))
 
 
 def limits_of(fields: Fields) -> tuple[Band, ...]:
-    """Return the limits that were given.
-
-    Measured quantities, such as latency, are no limits here: they need networks to be measured first.
+    """Return the limits on counted quantities that were given; sizes are converted to those of float32.
 
     Raises:
-        InputError: a value is not an amount.
+        InputError: a value is not an amount, or the dtype is unknown.
     """
-    given = {name: value for name, value in fields.items() if value is not None}
-    return tuple(Band(name, 0, amount(f"limit.{name}", value)) for name, value in given.items())
+    dtype = fields["dtype"]
+    if dtype not in BYTES:
+        raise unknown("dtype", str(dtype), BYTES)
+    bands = []
+    for name, value in fields.items():
+        if name in COUNTED and value is not None:
+            factor = BYTES["float32"] / BYTES[dtype] if COUNTED[name].unit == "B" else 1
+            bands.append(Band(name, 0, factor * amount(f"limit.{name}", value)))
+    return tuple(bands)
+
+
+def latency_of(fields: Fields) -> LatencyLimit | None:
+    """Return the limit on latency; None if none was given.
+
+    Raises:
+        InputError: it is not a mapping of known keys and allowed values.
+    """
+    return None if fields["latency"] is None else with_all_cores(LatencyLimit.from_dict(fields["latency"]))
+
+
+def measured_limits(
+    out: Path, spaces: Mapping[str, DesignSpace], limits: Sequence[Band], latency: LatencyLimit, seed: int
+) -> dict[str, PredictedLimit | None]:
+    """Measure some networks of each space, into a folder, to predict which are within a limit on latency."""
+    # These import torch, which other limits do not need.
+    from designspace.measurement.predicted_limit import predicted_limit
+    from designspace.measurement.session import ROUNDS
+
+    found = {}
+    for name, space in spaces.items():
+        print(f"{name}: measuring networks to predict the latency of others")
+        with measurement_progress(latency.setting, ROUNDS) as on_start:
+            found[name] = predicted_limit(out, space, limits, latency, seed=seed, on_start=on_start)
+    return found
 
 
 def spaces_of(options: Options) -> list[DesignSpace]:

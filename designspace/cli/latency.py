@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from designspace.cli.tables import counting
 from designspace.spaces.candidates import ACCEPTED
+from designspace.spaces.latency import LatencyLimit
 from designspace.spaces.population import Population
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
 def with_threads(space: DesignSpace) -> DesignSpace:
     """Return a space whose limit on latency, if any, names the number of threads: by default all available cores."""
-    limit = space.latency
-    if limit is None or limit.setting.threads or limit.setting.device == "cuda":
-        return space
-    setting = dataclasses.replace(limit.setting, threads=available_cores())
-    return dataclasses.replace(space, latency=dataclasses.replace(limit, setting=setting))
+    return space if space.latency is None else dataclasses.replace(space, latency=with_all_cores(space.latency))
+
+
+def with_all_cores(limit: LatencyLimit) -> LatencyLimit:
+    """Return a limit that names the number of threads: by default all available cores."""
+    if limit.setting.threads or limit.setting.device == "cuda":
+        return limit
+    return dataclasses.replace(limit, setting=dataclasses.replace(limit.setting, threads=available_cores()))
 
 
 def sample_for(folder: RunFolder, space: DesignSpace, n: int, seed: int) -> Population:

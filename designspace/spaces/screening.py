@@ -7,13 +7,14 @@ networks that fit a device: networks of more flops are likelier to have low erro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from designspace.networks import blocks
+from designspace.networks.columns import NetworkColumns
 from designspace.networks.layers import Column
 from designspace.networks.quantities import COUNTED
 from designspace.spaces.constraints import Band
@@ -35,6 +36,9 @@ from designspace.support.text import prefixed
 
 SEARCH_FACTOR = 20
 """Number of networks that are drawn at most to find ``n`` that fit, relative to those drawn for the share."""
+
+Within = Callable[[NetworkColumns, int], NDArray[np.bool_]]
+"""Takes networks and the resolution, and returns which of the networks meet a limit."""
 
 
 def limit_text(limit: Band) -> str:
@@ -70,6 +74,7 @@ def screen(
     limits: Sequence[Band] = (),
     of: str = "flops",
     *,
+    within: Within | None = None,
     n: int = 500,
     draws: int = 10_000,
     seed: int = 0,
@@ -83,6 +88,7 @@ def screen(
     Args:
         space: the space, for images of its template's resolution.
         limits: the limits; without any, all networks fit.
+        within: a further limit that is checked last, such as a prediction of latency.
         of: the quantity to return, a key of `designspace.networks.quantities.COUNTED`.
         n: number of networks that fit to look for.
         draws: number of networks to draw for the share.
@@ -103,7 +109,7 @@ def screen(
         if columns is None:
             continue
         # Only as many rows as are needed count, so that the result does not depend on the size of the blocks.
-        fits = _meets(space, columns, limits)[: SEARCH_FACTOR * draws - searched]
+        fits = _meets(space, columns, limits, within)[: SEARCH_FACTOR * draws - searched]
         fitting += int(fits[: max(0, draws - searched)].sum())
         rows = np.flatnonzero(fits)[: n - found]
         if rows.size:
@@ -141,8 +147,8 @@ class _Draws:
         return None
 
 
-def _meets(space: DesignSpace, columns: Columns, limits: Sequence[Band]) -> NDArray[np.bool_]:
-    """Return which networks meet all limits; quantities that take longer are counted for fewer networks."""
+def _meets(space: DesignSpace, columns: Columns, limits: Sequence[Band], within: Within | None) -> NDArray[np.bool_]:
+    """Return which networks meet all limits; those that take longer are checked for fewer networks."""
     mask = np.ones(len(columns["d1"]), np.bool_)
     order = list(COUNTED)
     for limit in sorted(limits, key=lambda limit: order.index(limit.quantity)):
@@ -151,6 +157,10 @@ def _meets(space: DesignSpace, columns: Columns, limits: Sequence[Band]) -> NDAr
             break
         part = {name: column[rows] for name, column in columns.items()}
         mask[rows] = limit.allows({limit.quantity: _quantity(space, limit.quantity, part)})
+    rows = np.flatnonzero(mask)
+    if within is not None and rows.size:
+        part = {name: column[rows] for name, column in columns.items()}
+        mask[rows] = within(space.network_columns(part), space.template.resolution)
     return mask
 
 
