@@ -173,4 +173,4 @@ def test_the_caption_states_sizes_order_and_undecided_pairs():
     assert "Significant at 5%: B before A, C before A." in caption
     assert caption.endswith("The order is not significant at 5% for B and C.")
     assert "order" not in edf_caption({"A": edfs["A"]}, ())
-    assert edf_caption({}, ()) == "Error EDF: no trial has finished yet."
+    assert edf_caption({}, ()) == "EDF: no trial has finished yet."
