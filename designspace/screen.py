@@ -35,8 +35,6 @@ if TYPE_CHECKING:  # torch
     from designspace.measurement.predicted_limit import PredictedLimit
 
 FILE_ENDINGS = (".yaml", ".yml")
-BYTES = {"float32": 4, "float16": 2, "int8": 1}
-"""Bytes per value of the dtypes in which sizes may be limited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +69,9 @@ def run(options: Options) -> None:
         )
         for name, space in spaces.items()
     }
-    notes = [*runs.notes, *(found.sentence(name) for name, found in within.items() if found)]
     screening = rank_screened(screened, COUNTED[options.of], limits, level=options.level, seed=options.seed)
+    predictions = [found.sentence(name) for name, found in within.items() if found]
+    notes = [*hints(screening), *runs.notes, *predictions]
     agreed = agreement(screening, runs.results, seed=options.seed) if runs.results else None
     try:
         paths = write_screening(options.out, screening, agreed, notes, settings)
@@ -83,20 +82,21 @@ def run(options: Options) -> None:
 
 
 def limits_of(fields: Fields) -> tuple[Band, ...]:
-    """Return the limits on counted quantities that were given; sizes are converted to those of float32.
+    """Return the limits on counted quantities that were given.
 
     Raises:
-        InputError: a value is not an amount, or the dtype is unknown.
+        InputError: a value is not an amount.
     """
-    dtype = fields["dtype"]
-    if dtype not in BYTES:
-        raise unknown("dtype", str(dtype), BYTES)
-    bands = []
-    for name, value in fields.items():
-        if name in COUNTED and value is not None:
-            factor = BYTES["float32"] / BYTES[dtype] if COUNTED[name].unit == "B" else 1
-            bands.append(Band(name, 0, factor * amount(f"limit.{name}", value)))
-    return tuple(bands)
+    given = {name: value for name, value in fields.items() if name in COUNTED and value is not None}
+    return tuple(Band(name, 0, amount(f"limit.{name}", value)) for name, value in given.items())
+
+
+def hints(screening: Screening) -> list[str]:
+    """Return a note on memory of microcontrollers if nothing fits in float32; empty otherwise."""
+    limited = {limit.quantity for limit in screening.limits}
+    if "peak_memory" in limited and screening.without_networks():
+        return ["peak_memory is counted in float32; for devices that compute with 8 bits, give limit.int8_memory."]
+    return []
 
 
 def latency_of(fields: Fields) -> LatencyLimit | None:

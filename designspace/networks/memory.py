@@ -257,5 +257,9 @@ def _bytes(dtype: str) -> int:
     return BYTES[dtype]
 
 
-MEMORY = {"peak_memory": peak_memory, "training_memory": training_memory}
-"""Quantity -> function that counts it, for one image in float32."""
+MEMORY: dict[str, Callable[[NetworkColumns, int], Column]] = {
+    "peak_memory": peak_memory,
+    "int8_memory": functools.partial(peak_memory, dtype="int8", folded=True),
+    "training_memory": training_memory,
+}
+"""Quantity -> function that counts it, for one image; in float32, except ``int8_memory``."""

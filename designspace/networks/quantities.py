@@ -100,6 +100,7 @@ COUNTED = {
         _counted("activations", "activations"),
         _counted("weight_bytes", "weights in float32", "B"),
         _counted("peak_memory", "peak memory of maps in float32", "B"),
+        _counted("int8_memory", "peak memory of maps in int8, with norms folded and activations in place", "B"),
         _counted("training_memory", "peak memory of maps in training in float32", "B"),
     )
 }

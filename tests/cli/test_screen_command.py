@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from data_sets import run_command
 
+from designspace.measurement import predicted_limit, session, windows
+from designspace.measurement.machine import LoadWatch
 from designspace.screen import run
+from designspace.spaces.costs import read_costs
 
 RUNS = Path(__file__).parents[2] / "experiments" / "paper_figures" / "runs"
 IMAGES = ("space.in_channels=1", "space.num_classes=10", "space.stem=cifar", "space.stem_width=16")
@@ -41,6 +44,32 @@ def test_spaces_at_resolutions_are_ranked_and_written(screen, tmp_path):
     first = {path.name: path.read_bytes() for path in (tmp_path / "runs/screening").iterdir()}
     assert screen(*arguments, "limit.weight_bytes=4MB", "limit.activations=400k", "out=again")[0] == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == first
+
+
+def test_latency_is_predicted_from_networks_that_are_measured_once(screen, tmp_path, monkeypatch):
+    monkeypatch.setattr(LoadWatch, "is_loaded", lambda self: False)
+    monkeypatch.setattr(windows, "MAX_SLOWDOWN", float("inf"))
+    monkeypatch.setattr(session, "VISIT_S", 0.002)
+    monkeypatch.setattr(predicted_limit, "MEASURED", 20)
+    arguments = ("spaces=[RegNetX]", "space.resolution=32", "limit.flops=20M", *QUICK)
+    limit = "limit.latency={device: cpu, threads: 1, below_ms: 10000}"
+    code, out, _ = screen(*arguments, limit)
+    assert code == 0
+    assert "RegNetX: latency at most 10000 ms (cpu, 1 thread, batch 1, float32) by a prediction from 20 measured" in out
+    folder = tmp_path / "runs/screening"
+    assert len(read_costs(folder)) == 20
+    first = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert screen(*arguments, limit)[0] == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == first
+    code, out, _ = screen(*arguments, limit.replace("10000", "0.001"))
+    assert code == 0
+    assert "No network fits of RegNetX" in out
+
+
+def test_a_note_tells_of_memory_in_8_bits_if_nothing_fits(screen):
+    code, out, _ = screen("spaces=[RegNetX]", "limit.peak_memory=1KB", *QUICK)
+    assert code == 0
+    assert "give limit.int8_memory" in out
 
 
 def test_spaces_in_files_keep_their_resolution_unless_one_is_given(screen, tmp_path):

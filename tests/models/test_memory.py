@@ -14,6 +14,7 @@ from designspace.models import AnyNet
 from designspace.models.allocations import Allocations
 from designspace.networks import catalog
 from designspace.networks.columns import NetworkColumns
+from designspace.networks.counting import count
 from designspace.networks.memory import memory, peak_memory
 from designspace.networks.network import Network, Stage, Stem
 from designspace.spaces import catalog as spaces
@@ -162,6 +163,7 @@ def test_folded_memory_is_that_of_an_inference_runtime():
     network = NetworkColumns.of(Network(Stem("cifar", 8), (Stage(1, 16, 2, 1, 16),), num_classes=3, in_channels=1))
     image, stem, widened, narrowed = 64, 8 * 64, 16 * 64, 16 * 16
     assert peak_memory(network, 8, folded=True, dtype="int8").tolist() == [stem + widened + narrowed]
+    assert count(network, 8, ["int8_memory"])["int8_memory"].tolist() == [stem + widened + narrowed]
     assert peak_memory(network, 8).tolist() == [4 * (image + stem + 2 * widened)]
 
 

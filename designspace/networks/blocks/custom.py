@@ -28,6 +28,7 @@ _RESERVED = (
     *_OTHER_NAMES.split(),
     "weight_bytes",
     "peak_memory",
+    "int8_memory",
     "training_memory",
     "head",
     "stages",
