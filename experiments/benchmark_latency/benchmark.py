@@ -1,7 +1,8 @@
-"""Measure one population several times in separate processes, once beside a load, and compare the networks' ranks.
+"""Measure one population several times in separate processes, predict latencies, and sample under a limit on latency.
 
 100 networks of RegNetX, of 10 to 400 million multiply-adds, are measured by ``designspace.measure`` at batch 1: twice
-alone, and once while another process keeps a core busy in the middle third of the expected time. Run it on a
+alone, and once while another process keeps a core busy in the middle third of the expected time. 50 of them predict
+the others. Then networks below the median latency are sampled, and measured again in another process. Run it on a
 machine that does nothing else; README.md has the latest results.
 """
 
@@ -14,14 +15,22 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from designspace.measurement.predictor import Predictor, features
 from designspace.spaces.catalog import space
 from designspace.spaces.costs import Cost, read_costs
+from designspace.spaces.population import Population
+from designspace.spaces.space import DesignSpace
 from designspace.trials.folder import RunFolder
 
 NETWORKS = 100
 FLOPS = (10e6, 400e6)
+SPLITS = 20
+"""Number of random halves for the error of predictions."""
+LIMITED = 40
+"""Number of networks that are sampled under a limit."""
 
 
 def measure(folder: Path, load_after_s: float = 0.0, load_s: float = 0.0) -> float:
@@ -37,6 +46,36 @@ def measure(folder: Path, load_after_s: float = 0.0, load_s: float = 0.0) -> flo
     if process.wait():
         raise SystemExit("the measurement failed")
     return time.perf_counter() - begin
+
+
+def prediction_errors(population: Population, latencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median relative error on the networks that were not used to fit, for several random halves."""
+    assert isinstance(population.space, DesignSpace)
+    counts = features(population.space.network_columns(population.columns), population.space.template.resolution)
+    errors = []
+    for seed in range(SPLITS):
+        order = np.random.default_rng(seed).permutation(len(latencies))
+        seen, unseen = order[: len(order) // 2], order[len(order) // 2 :]
+        predicted = Predictor.fit(counts[seen], latencies[seen]).predict(counts[unseen])
+        errors.append(np.median(np.abs(predicted / latencies[unseen] - 1)))
+    return np.array(errors)
+
+
+def sample_below(folder: Path, below_ms: float) -> NDArray[np.float64]:
+    """Sample networks below a latency, measure them again in another process, and return their latencies."""
+    options = [
+        "space=RegNetX",
+        "data=imagenet",
+        f"space.flops=[{FLOPS[0]},{FLOPS[1]}]",
+        f"n={LIMITED}",
+        f"run={folder}",
+    ]
+    limit = f"space.latency={{device: cpu, batch: 1, below_ms: {below_ms:.3f}}}"
+    subprocess.run([sys.executable, "-m", "designspace.sample", *options, limit], check=True)
+    measured = [sys.executable, "-m", "designspace.measure", f"run={folder}", "again=all"]
+    subprocess.run(measured, check=True, stdout=subprocess.DEVNULL)
+    accepted = set(RunFolder(folder).ids())
+    return np.array([cost.median for cost in read_costs(folder) if cost.id in accepted])
 
 
 def spread(costs: tuple[Cost, ...]) -> float:
@@ -55,6 +94,8 @@ def main() -> None:
         third = seconds["first"] / 3
         seconds["beside a load"] = measure(folders["beside a load"], third, third)
         costs = {name: read_costs(folder) for name, folder in folders.items()}
+        limit = float(np.median([cost.median for cost in costs["first"]]))
+        again = sample_below(Path(temporary) / "limited", limit)
     medians = {name: {cost.id: cost.median for cost in each} for name, each in costs.items()}
     print("| measurement | seconds | median spread | disturbed | Spearman's rank correlation with the first |")
     print("|---|---|---|---|---|")
@@ -63,6 +104,14 @@ def main() -> None:
         ranks = spearmanr([medians["first"][id_] for id_ in ids], [medians[name][id_] for id_ in ids]).statistic
         disturbed = sum(cost.disturbed for cost in each)
         print(f"| {name} | {seconds[name]:.0f} | {spread(each):.1%} | {disturbed} of {len(each)} | {ranks:.4f} |")
+    errors = prediction_errors(population, np.array([medians["first"][id_] for id_ in population.ids]))
+    print(
+        f"\nprediction from 50 networks, median error on the others: {np.median(errors):.1%}, at most {errors.max():.1%}"
+    )
+    above = int((again > limit).sum())
+    print(
+        f"below {limit:.2f} ms: {above} of {again.size} were above in another process, at most {again.max() / limit:.3f}"
+    )
 
 
 if __name__ == "__main__":
