@@ -19,7 +19,7 @@ from designspace.networks.complexity import complexity
 from designspace.networks.network import Network, Stage
 from designspace.networks.parameters import Pairs
 from designspace.networks.regnet import quantized_linear
-from designspace.spaces.constraints import STAGE_PARAMETERS, Order
+from designspace.spaces.constraints import STAGE_PARAMETERS, Limit, Order, StageRange
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, column_prefix, groups_axis, realise
 from designspace.spaces.template import POOL_DOWNSAMPLINGS
 from designspace.support.display import shortened
@@ -53,6 +53,12 @@ class _StageSettings(NamedTuple):
     own: tuple[tuple[str, Any], ...] = ()
     """Own parameters of the block."""
 
+    def value(self, parameter: str) -> Any:
+        """Return the drawn value of a parameter."""
+        own = dict(self.own)
+        name = "groups" if parameter in ("group_width", "cardinality") else parameter
+        return own[name] if name in own else getattr(self, name)
+
 
 def contains(space: DesignSpace, network: Network) -> Membership:
     """Return whether any draw from the space gives this network, with the reasons if none does."""
@@ -64,7 +70,7 @@ def contains(space: DesignSpace, network: Network) -> Membership:
             reasons += _regnet_reasons(space.axes, network)
     costs = complexity(network, space.template.resolution)._asdict()
     for limit in space.constraints:
-        if not isinstance(limit, Order) and not limit.allows(costs):
+        if isinstance(limit, Limit) and not limit.allows(costs):
             reasons.append(f"{limit} (it has {costs[limit.quantity]:,})")
     return Membership(tuple(reasons))
 
@@ -137,7 +143,19 @@ def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> l
                 f"stage {number}: no drawn width and groups give width {stage.width} with group width "
                 f"{stage.group_width} (bottleneck ratio {stage.bottleneck_ratio:g})"
             )
-    return reasons or _order_reasons(space, network, settings)
+    return reasons or _range_reasons(space, network, settings) or _order_reasons(space, network, settings)
+
+
+def _range_reasons(space: DesignSpace, network: Network, settings: list[list[_StageSettings]]) -> list[str]:
+    """Return the reasons against values outside the ranges of their stages; drop the settings outside them."""
+    reasons = []
+    for limit in space.constraints:
+        if isinstance(limit, StageRange):
+            of_stage = settings[limit.stage - 1]
+            of_stage[:] = [setting for setting in of_stage if limit.allows_value(setting.value(limit.parameter))]
+            if not of_stage:
+                reasons.append(f"{limit} (the network has {_values(limit.parameter, network)})")
+    return reasons
 
 
 def _stage_settings(
@@ -161,16 +179,16 @@ def _order_reasons(space: DesignSpace, network: Network, settings: list[list[_St
         return [f"no single draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
     return [
         f"{order.parameter} must be {order.order.replace('_', '-')} from stage to stage, but the network has "
-        f"{column_prefix(order.parameter)} = {_values(order, network)}"
+        f"{column_prefix(order.parameter)} = {_values(order.parameter, network)}"
         for order in failed
     ]
 
 
-def _values(order: Order, network: Network) -> str:
+def _values(parameter: str, network: Network) -> str:
     """Return the parameter's values in the network as text."""
-    if order.parameter in STAGE_PARAMETERS:
-        return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in network.stages)
-    return ", ".join(str(_own_value(network, stage.parameters, order.parameter)) for stage in network.stages)
+    if parameter in STAGE_PARAMETERS:
+        return ", ".join(f"{getattr(stage, parameter):g}" for stage in network.stages)
+    return ", ".join(str(_own_value(network, stage.parameters, parameter)) for stage in network.stages)
 
 
 def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> bool:
@@ -190,8 +208,7 @@ def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> 
 
 def _holds(order: Order, previous: _StageSettings, current: _StageSettings) -> bool:
     """Return whether two consecutive stages are in order."""
-    name = "groups" if order.parameter in ("group_width", "cardinality") else order.parameter
-    a, b = (dict(s.own)[name] if name in dict(s.own) else getattr(s, name) for s in (previous, current))
+    a, b = previous.value(order.parameter), current.value(order.parameter)
     if order.order == "shared":
         return bool(a == b)
     return bool(a <= b) if order.order == "non_decreasing" else bool(a >= b)
