@@ -31,6 +31,11 @@ EXAMPLES = {
     ),
     "status": ("run=runs/small", "run=runs trials=failed", "run=runs/small watch=true"),
     "analyze": ("runs=runs/small", "'runs=[runs/a,runs/b]' out=compared", "runs=runs/small figures=all"),
+    "refine": (
+        "run=runs/small",
+        "run=runs/small match=params accept=[width_non_decreasing]",
+        "run=runs/small margin=0.05 out=refined",
+    ),
     "retrain": (
         "run=runs/small",
         "run=runs/small top=10 seeds=5",

@@ -42,8 +42,8 @@ class Membership:
         return "\n".join(self.reasons) or "a member"
 
 
-class _StageSettings(NamedTuple):
-    """Drawn values that realise to one stage of the network."""
+class StageSettings(NamedTuple):
+    """Drawn values that realise to one stage of a network."""
 
     depth: int
     width: int
@@ -127,7 +127,7 @@ def _own_reasons(axes: AnyNetAxes | RegNetAxes, network: Network) -> list[str]:
 def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> list[str]:
     """Return the reasons against the stages of an AnyNet."""
     stages, radix = network.stages, network.radix
-    settings: list[list[_StageSettings]] = []
+    settings: list[list[StageSettings]] = []
     reasons = _own_reasons(axes, network)
     for number, stage in enumerate(stages, start=1):
         if stage.depth not in axes.depth.values:
@@ -136,7 +136,7 @@ def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> l
             allowed = axes.bottleneck_ratio.values.tolist()
             reasons.append(f"stage {number}: bottleneck ratio {stage.bottleneck_ratio:g} is not among {allowed}")
         own = tuple((name, _own_value(network, stage.parameters, name)) for name, _ in axes.own)
-        of_stage = _stage_settings(axes, stage, axes.width.values, radix)
+        of_stage = stage_settings(axes, stage, axes.width.values, radix)
         settings.append([setting._replace(own=own) for setting in of_stage])
         if not settings[-1] and not reasons:
             reasons.append(
@@ -146,7 +146,7 @@ def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> l
     return reasons or _range_reasons(space, network, settings) or _order_reasons(space, network, settings)
 
 
-def _range_reasons(space: DesignSpace, network: Network, settings: list[list[_StageSettings]]) -> list[str]:
+def _range_reasons(space: DesignSpace, network: Network, settings: list[list[StageSettings]]) -> list[str]:
     """Return the reasons against values outside the ranges of their stages; drop the settings outside them."""
     reasons = []
     for limit in space.constraints:
@@ -158,24 +158,24 @@ def _range_reasons(space: DesignSpace, network: Network, settings: list[list[_St
     return reasons
 
 
-def _stage_settings(
+def stage_settings(
     axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int
-) -> list[_StageSettings]:
+) -> list[StageSettings]:
     """Return the settings that realise to one stage, with a width from ``widths``."""
     width, groups = (grid.ravel() for grid in np.meshgrid(widths, groups_axis(axes).values, indexing="ij"))
     new_width, group_width = realise(axes, width, stage.bottleneck_ratio, groups, radix)
     fits = (new_width == stage.width) & (group_width == stage.group_width)
     return [
-        _StageSettings(stage.depth, int(w), stage.bottleneck_ratio, int(g))
+        StageSettings(stage.depth, int(w), stage.bottleneck_ratio, int(g))
         for w, g in zip(width[fits], groups[fits], strict=True)
     ]
 
 
-def _order_reasons(space: DesignSpace, network: Network, settings: list[list[_StageSettings]]) -> list[str]:
+def _order_reasons(space: DesignSpace, network: Network, settings: list[list[StageSettings]]) -> list[str]:
     """Return a reason for each order that no choice of settings meets, or one if only their combination fails."""
     orders = [constraint for constraint in space.constraints if isinstance(constraint, Order)]
-    failed = [order for order in orders if not _can_meet([order], settings)]
-    if not failed and orders and not _can_meet(orders, settings):
+    failed = [order for order in orders if not can_meet([order], settings)]
+    if not failed and orders and not can_meet(orders, settings):
         return [f"no single draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
     return [
         f"{order.parameter} must be {order.order.replace('_', '-')} from stage to stage, but the network has "
@@ -191,7 +191,7 @@ def _values(parameter: str, network: Network) -> str:
     return ", ".join(str(_own_value(network, stage.parameters, parameter)) for stage in network.stages)
 
 
-def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> bool:
+def can_meet(orders: Sequence[Order], settings: list[list[StageSettings]]) -> bool:
     """Return whether settings of all stages can be chosen so that all orders hold.
 
     An order involves only two consecutive stages, so the set of reachable settings of the last stage suffices.
@@ -206,7 +206,7 @@ def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> 
     return bool(reachable)
 
 
-def _holds(order: Order, previous: _StageSettings, current: _StageSettings) -> bool:
+def _holds(order: Order, previous: StageSettings, current: StageSettings) -> bool:
     """Return whether two consecutive stages are in order."""
     a, b = previous.value(order.parameter), current.value(order.parameter)
     if order.order == "shared":
@@ -230,7 +230,7 @@ def _regnet_reasons(axes: RegNetAxes, network: Network) -> list[str]:
         return [f"all stages need the same bottleneck ratio, one of {axes.bottleneck_ratio.values.tolist()}"]
     # A line can give any multiple of 8, up to the largest width that could realise to the widest stage.
     widths = np.arange(8, 2 * max(stage.width for stage in stages) + 264, 8)
-    settings = [_stage_settings(axes, stage, widths, radix) for stage in stages]
+    settings = [stage_settings(axes, stage, widths, radix) for stage in stages]
     for groups in sorted(set.intersection(*({setting.groups for setting in options} for options in settings))):
         options = [{setting.width for setting in stage if setting.groups == groups} for stage in settings]
         if _line_exists(axes, [stage.depth for stage in stages], options):
