@@ -1,4 +1,4 @@
-"""Propose constraints on a space from the results of its run, with evidence, and write the refined space."""
+"""Propose constraints on a space from its results, with their evidence."""
 
 from __future__ import annotations
 

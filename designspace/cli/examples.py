@@ -33,8 +33,8 @@ EXAMPLES = {
     "analyze": ("runs=runs/small", "'runs=[runs/a,runs/b]' out=compared", "runs=runs/small figures=all"),
     "refine": (
         "run=runs/small",
-        "run=runs/small match=params accept=[width_non_decreasing]",
-        "run=runs/small margin=0.05 out=refined",
+        "run=runs/small accept=[width_non_decreasing]",
+        "run=runs/small match=params out=refined",
     ),
     "retrain": (
         "run=runs/small",

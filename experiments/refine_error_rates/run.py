@@ -55,7 +55,7 @@ class Drawn:
 def drawn(n: int, flops: tuple[float, float], seed: int) -> Drawn:
     """Draw a population and make its candidates."""
     space = catalog.space("AnyNetXA", flops=flops)
-    table = space.sample(n, seed).to_frame()
+    table = space.sample(n, seed).to_frame().reset_index()
     names = ["id", *space.column_names(), "flops", "params", "activations"]
     results = Results.from_errors("AnyNetXA", np.full(n, 40.0), 10, {name: table[name] for name in names})
     population = RefinedPopulation.of(results, space)

@@ -15,14 +15,17 @@ from designspace.analysis.refinement.judging import Judge, Judged, Settings, Sta
 from designspace.analysis.refinement.population import RefinedPopulation, centred
 from designspace.analysis.refinement.step_down import StepDown, independent_scores, step_down
 from designspace.analysis.results import Results
+from designspace.spaces.constraints import Order
 from designspace.spaces.network_list import NetworkSource
 from designspace.spaces.space import DesignSpace
-from designspace.support.errors import unknown
+from designspace.support.errors import InputError, closest
+from designspace.support.text import shown
 
 SIMULATION_ROOM = 0.8
 """A candidate is supported if p is at most this part of the level, because p is itself simulated, and because the
 further proposals are tested again (`step_down.independent_scores`)."""
 MOST_PROPOSALS = 3
+_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +65,11 @@ class Refinement:
         names = self.proposals if accept is None else tuple(dict.fromkeys(accept))
         for name in names:
             if name not in by_name:
-                raise unknown(f"candidate for {self.name}", name, by_name)
+                likely = closest(name, by_name) or list(by_name)[:_NAMED]
+                raise InputError(
+                    f"unknown candidate {shown(name)} for {self.name}; choose from {len(by_name)}, such as: "
+                    f"{', '.join(likely)}"
+                )
         return tuple(by_name[name] for name in names)
 
     def child(self, accept: Sequence[str] | None = None) -> DesignSpace | None:
@@ -123,8 +130,16 @@ def _supported(
     ranks, strata = population.ranks(), population.strata
     scores = centred(np.column_stack([candidate.score for candidate in tested]), strata)
     test = step_down(ranks, scores, strata, settings.permutations, settings.seed)
-    supported = np.flatnonzero(test.p <= threshold)
     chosen = independent_scores(
-        ranks, scores[:, supported], strata, threshold, MOST_PROPOSALS, settings.permutations, settings.seed
+        ranks,
+        scores,
+        strata,
+        eligible=test.p <= threshold,
+        # An order is a simpler rule than a range whose ends were chosen among many.
+        preferred=np.array([isinstance(candidate.change, Order) for candidate in tested], np.bool_),
+        level=threshold,
+        most=MOST_PROPOSALS,
+        permutations=settings.permutations,
+        seed=settings.seed,
     )
-    return test, supported[chosen].tolist()
+    return test, chosen
