@@ -1,6 +1,6 @@
 """Simulate how often `designspace.refine` proposes something where nothing is, and how often it finds what is planted.
 
-``python experiments/refine_error_rates/run.py`` takes about ten minutes on one core; a number of repeats and a part of
+``python experiments/refine_error_rates/run.py`` takes about ten minutes on one core; a number of repeats and parts of
 the names of cases may follow (``run.py 100 planted``). Networks are drawn from AnyNetXA by the package; only their
 errors are simulated. Each line is the share of populations with a proposal of a kind. The results are in README.md.
 """
@@ -175,7 +175,8 @@ def proposals(case: Case, repeat: int) -> tuple[str, ...]:
 def main() -> None:
     """Print the shares of repeats with any, a right, an opposite and another proposal, for each selected case."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    cases = {name: case for name, case in CASES.items() if len(sys.argv) < 3 or sys.argv[2] in name}
+    parts = sys.argv[2:] or [""]
+    cases = {name: case for name, case in CASES.items() if any(part in name for part in parts)}
     print(f"{repeats} populations each, standard error at most {np.sqrt(0.25 / repeats):.1%}")
     print(f"{'':<56} {'any':>8} {'right':>8} {'opposite':>8} {'other':>8} {'CPU s':>6}")
     for name, case in cases.items():

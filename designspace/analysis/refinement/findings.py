@@ -27,11 +27,7 @@ def sentences(refinement: Refinement) -> tuple[str, ...]:
     metric = refinement.population.results.metric
     proposed = [_proposed(judged, refinement, metric) for judged in refinement.with_status("proposed")]
     if not proposed:
-        level = f"{100 * refinement.level:g}%"
-        proposed = [
-            f"{refinement.name}: nothing is proposed. None of {counted(len(refinement.judged), 'candidate')} agrees "
-            f"with the {metric.plural} at {level}, corrected for all of them."
-        ]
+        proposed = [_nothing_proposed(refinement)]
     free = [_free(judged, refinement) for judged in refinement.with_status("free")]
     return (*proposed, *free, *(_open(judged, refinement) for judged in refinement.with_status("open")))
 
@@ -135,6 +131,21 @@ def _proposed(judged: Judged, refinement: Refinement, metric: Metric) -> str:
         f"{metric.plural}{at_equal} ({test})."
     )
     return " ".join([first, _effect(found, metric), _shrinking(found), _confirm(judged)]).strip()
+
+
+def _nothing_proposed(refinement: Refinement) -> str:
+    """Return why nothing is proposed."""
+    first = f"{refinement.name}: nothing is proposed."
+    supported = [judged.evidence for judged in refinement.judged if judged.evidence.p <= refinement.threshold]
+    if supported:
+        return (
+            f"{first} What agrees with the {refinement.population.results.metric.plural} is not better where it is met "
+            f"exactly: {', '.join(found.name for found in supported)}."
+        )
+    return (
+        f"{first} None of {counted(len(refinement.judged), 'candidate')} has a corrected p value of at most "
+        f"{refinement.threshold:.2g}, which keeps the probability of a false proposal at {100 * refinement.level:.2g}%."
+    )
 
 
 def _effect(found: Evidence, metric: Metric) -> str:

@@ -35,7 +35,7 @@ class Settings:
     """Least probability that a network that meets a proposal is better than another one, if enough networks meet it."""
     margin: float = 0.1
     """A simplification is free if this probability is at least 1/2 less the margin."""
-    permutations: int = 2000
+    permutations: int = 5000
     seed: int = 0
 
     def __post_init__(self) -> None:

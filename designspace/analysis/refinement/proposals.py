@@ -42,6 +42,11 @@ class Refinement:
     """Level of the proposals; lower than that of the settings while trials are unfinished (see `level_at`)."""
 
     @property
+    def threshold(self) -> float:
+        """Highest corrected p value of a supported candidate."""
+        return SIMULATION_ROOM * self.level
+
+    @property
     def name(self) -> str:
         """Name of the population."""
         return self.population.results.name
@@ -108,9 +113,10 @@ def refine_population(population: RefinedPopulation, tested: Sequence[Candidate]
     level = level_at(1 - counts.unfinished / max(1, counts.total), settings.level)
     if not tested:
         return Refinement(population, settings, (), (), level)
-    test, chosen = _supported(population, tested, settings, SIMULATION_ROOM * level)
+    threshold = SIMULATION_ROOM * level
+    test, chosen = _supported(population, tested, settings, threshold)
     simplifications = sum(candidate.is_simplification for candidate in tested)
-    judge = Judge(population, settings, SIMULATION_ROOM * level, simplifications)
+    judge = Judge(population, settings, threshold, simplifications)
     strongest: set[str] = set()
     judged: dict[int, Judged] = {}
     for i in [*chosen, *(i for i in np.argsort(-test.t, kind="stable").tolist() if i not in chosen)]:
