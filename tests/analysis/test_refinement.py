@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from refined_populations import SPACE, planted, results_of, rises, stages, table_of
 
@@ -117,8 +118,6 @@ def test_repeats_count_once():
     results = results_of(SPACE, errors)
     again = results.table.assign(seed=1, trial=results.table["trial"] + "-s1")
     table = results.table.assign(final_error=errors - 1, best_error=errors - 1)
-    import pandas as pd
-
     repeated = dataclasses.replace(
         results, table=pd.concat([table, again.assign(final_error=errors + 1)], ignore_index=True)
     )
@@ -158,7 +157,7 @@ def test_failures_count_by_cause():
 def test_a_shared_value_that_costs_nothing_is_free_only_within_the_margin():
     """With three stages and two ratios, a quarter of the networks share their ratio."""
     space = catalog.space("AnyNetXA", stages=3, bottleneck_ratio=[1, 2], flops=(360e6, 400e6))
-    errors = np.random.default_rng(5).normal(40, 2, 300)
+    errors = np.random.default_rng(5).normal(40, 2, 200)
     free = refine(results_of(space, errors), space, settings=Settings(permutations=200, margin=0.2))
     judged = {judged.evidence.name: judged for judged in free.judged}
     assert judged["bottleneck_ratio_shared"].status == "free"
