@@ -10,7 +10,9 @@ from pathlib import Path
 
 GROUPS = {
     "a whole study": ("explore",),
-    "step by step": ("screen", "plan", "prepare", "sample", "measure", "launch", "status", "analyze", "retrain"),
+    "step by step": (
+        *("screen", "plan", "prepare", "sample", "measure", "launch", "status", "analyze", "refine", "retrain"),
+    ),
     "one network": ("train", "verify", "predict", "export"),
     "maintenance of runs": ("collect", "retry", "cancel", "clean"),
 }

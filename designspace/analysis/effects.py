@@ -146,13 +146,24 @@ def probability_lower(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estima
     0.875
     """
     first, second = _checked_pair(a, b, level)
-    above = 1 - _not_above(second, first) / second.size  # fraction of B above each error of A, ties shared
-    below = _not_above(first, second) / first.size
-    value = float(above.mean())
-    estimate = _probability(value, (above, below), 1, level, (first, second))
+    estimate = probability_interval(first, second, level)
     if 1 < min(first.size, second.size) < _MIN_NETWORKS_FOR_T:
         return replace(estimate, p=permutation_p(first, second))
     return estimate
+
+
+def probability_interval(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estimate:
+    """Return `probability_lower` with the p value of the t distribution for any number of networks.
+
+    It takes a fraction of a millisecond, where a permutation p value of few networks takes hundreds.
+
+    Raises:
+        InputError: as `probability_lower`.
+    """
+    first, second = _checked_pair(a, b, level)
+    above = 1 - _not_above(second, first) / second.size  # fraction of B above each error of A, ties shared
+    below = _not_above(first, second) / first.size
+    return _probability(float(above.mean()), (above, below), 1, level, (first, second))
 
 
 def best_of_k(a: ArrayLike, b: ArrayLike, k: int | Sequence[int] | NDArray[np.int64], level: float = 0.05) -> BestOfK:

@@ -152,6 +152,21 @@ def fit_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, flo
     return LineFit(int(w_0), w_a, factor, e_fit, *stage_values)
 
 
+def distance_to_line(depths: Sequence[int], widths: Sequence[int], w_m: tuple[float, float] = W_M) -> float:
+    """Return the e_fit of the best line on the first grid of `fit_line`, in less than half of its time.
+
+    It is 0 if a line fits exactly. For the 48 networks of AnyNetXA of `experiments/paper_figures`, it is that of
+    `fit_line`.
+
+    Raises:
+        InputError: as `fit_line`.
+    """
+    if not 1 < w_m[0] <= w_m[1] < math.inf:
+        raise InputError(f"w_m must be a range above 1, not {w_m}")
+    blocks = _block_widths(depths, widths)
+    return float(_best_slopes(blocks, _first_grid(np.asarray(widths, np.float64), w_m))[:, 0].min())
+
+
 def fit_population(results: Results, limit: int | None = None) -> PopulationFits:
     """Fit a line to each finished network of a population (figure 8, right), in the order of the table.
 

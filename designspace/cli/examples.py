@@ -40,6 +40,11 @@ EXAMPLES = {
         "'runs=[runs/a,runs/b]' out=compared",
         "'runs=[runs/a,runs/b]' 'match=[flops,activations]'",
     ),
+    "refine": (
+        "run=runs/small",
+        "run=runs/small accept=[width_non_decreasing]",
+        "run=runs/small match=params out=refined",
+    ),
     "retrain": (
         "run=runs/small",
         "run=runs/small top=10 seeds=5",

@@ -8,7 +8,7 @@ from designspace.support.lazy import lazy_names
 
 if TYPE_CHECKING:
     from designspace.spaces.axes import Axis, choice, log_uniform, powers_of_two, uniform
-    from designspace.spaces.constraints import Band, Cap, Order
+    from designspace.spaces.constraints import Band, Cap, Order, StageRange
     from designspace.spaces.description import space_from_dict
     from designspace.spaces.network_list import NetworkList
     from designspace.spaces.parameters import AnyNetAxes, RegNetAxes
@@ -27,6 +27,7 @@ __all__ = [
     "Order",
     "Population",
     "RegNetAxes",
+    "StageRange",
     "Template",
     "choice",
     "log_uniform",
@@ -46,6 +47,7 @@ _HOMES = {
     "Order": "designspace.spaces.constraints",
     "Population": "designspace.spaces.population",
     "RegNetAxes": "designspace.spaces.parameters",
+    "StageRange": "designspace.spaces.constraints",
     "Template": "designspace.spaces.template",
     "choice": "designspace.spaces.axes",
     "log_uniform": "designspace.spaces.axes",

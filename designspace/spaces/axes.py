@@ -191,6 +191,22 @@ class Axis:
             drawn.append(self.values[index])
         return drawn
 
+    def within(self, low: float | str, high: float | str) -> Axis:
+        """Return the axis of the values from low to high, with the same weights; for texts, low = high is the value.
+
+        Raises:
+            InputError: no value is in the range.
+        """
+        inside = self.values == low if self.labels else (self._numbers >= low) & (self._numbers <= high)
+        indices = np.flatnonzero(inside).tolist()
+        if not indices:
+            raise InputError(f"no value of {self!r} is from {low} to {high}")
+        if self.bounds is None:
+            listed = [np.repeat(self.values[i], self.counts[i] if self.counts else 1) for i in indices]
+            return choice(np.concatenate(listed))
+        grid = tuple(self.grid[i] for i in indices)
+        return dataclasses.replace(self, grid=grid, bounds=(grid[0], grid[-1], self.bounds[2]))
+
     def with_law(self, law: str | None) -> Axis:
         """Return this log-uniform axis with another law.
 

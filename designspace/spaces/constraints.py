@@ -1,7 +1,8 @@
 """Constraints, which make one space a refinement of another.
 
 A refinement is its parent *conditioned on* the constraint ("Designing Network Design Spaces", section 3.2). Constraints
-on the order of one parameter's values are met by exact sampling, the others by rejection, cheapest first.
+on the order of one parameter's values are met by exact sampling, the others by rejection, cheapest first. Orders and
+ranges hold for drawn values, limits for the costs of the realised network.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from designspace.networks.quantities import COUNTED
-from designspace.support.checks import make_plain, mapping, number, text
+from designspace.support.checks import make_plain, mapping, number, text, whole
 from designspace.support.errors import InputError, unknown
 from designspace.support.text import prefixed
 
@@ -43,6 +44,41 @@ class Order:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values from which `from_dict` creates an equal constraint."""
         return {"kind": self.order, "parameter": self.parameter}
+
+
+@dataclass(frozen=True, slots=True)
+class StageRange:
+    """A range of one parameter's drawn values in one stage of an AnyNet, both ends included.
+
+    The parameter is one of `STAGE_PARAMETERS` or an own one of the block. A range that holds for all stages is a
+    narrower axis instead.
+    """
+
+    parameter: str
+    stage: int
+    """Number of the stage, from 1."""
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        text("parameter", self.parameter)
+        whole("stage", self.stage, 1)
+        number(f"the lowest {self.parameter} of a range", self.low)
+        number(f"the highest {self.parameter} of a range", self.high)
+        if self.low > self.high:
+            raise InputError(f"a range of {self.parameter} needs low <= high, not {self.low} to {self.high}")
+
+    def __str__(self) -> str:
+        return f"{self.parameter} of stage {self.stage} outside {self.low:g} to {self.high:g}"
+
+    def allows_value(self, value: Any) -> Any:
+        """Return whether a drawn value is in the range: a bool, or a column of bools."""
+        return (value >= self.low) & (value <= self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values from which `from_dict` creates an equal constraint."""
+        return {"kind": "range", **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +153,7 @@ class Cap:
 
 Limit = Band | Cap
 """Constraints on the cost of a network; each has ``allows(costs)``."""
-Constraint = Order | Limit
+Constraint = Order | StageRange | Limit
 
 
 def from_dict(fields: Mapping[str, Any]) -> Constraint:
@@ -126,7 +162,7 @@ def from_dict(fields: Mapping[str, Any]) -> Constraint:
     Raises:
         InputError: the kind is unknown, or a key or value does not fit it.
     """
-    all_keys = ("kind", "parameter", "quantity", "low", "high", "constant", "factor", "power")
+    all_keys = ("kind", "parameter", "stage", "quantity", "low", "high", "constant", "factor", "power")
     kind = text("kind of constraint", mapping("a constraint", fields, all_keys, ["kind"])["kind"])
     if kind not in _KEYS:
         raise unknown("kind of constraint", kind, _KEYS)
@@ -134,11 +170,14 @@ def from_dict(fields: Mapping[str, Any]) -> Constraint:
     del arguments["kind"]
     if kind in ORDERS:
         return Order(order=kind, **arguments)
+    if kind == "range":
+        return StageRange(**arguments)
     return Band(**arguments) if kind == "band" else Cap(**arguments)
 
 
 _KEYS = {
     **dict.fromkeys(ORDERS, ("parameter",)),
+    "range": ("parameter", "stage", "low", "high"),
     "band": ("quantity", "low", "high"),
     "cap": ("quantity", "constant", "factor", "power"),
 }

@@ -15,7 +15,7 @@ from designspace.networks.memory import MEMORY
 from designspace.networks.quantities import COUNTED
 from designspace.networks.regnet import quantized_linear, sift
 from designspace.networks.user_class import CannotBuildError
-from designspace.spaces.constraints import QUANTITIES, Order
+from designspace.spaces.constraints import QUANTITIES, Limit, Order, StageRange
 from designspace.spaces.estimates import Estimator
 from designspace.spaces.parameters import (
     LETTERS,
@@ -57,12 +57,12 @@ def draw_block(space: DesignSpace, streams: Streams, count: int, estimator: Esti
     if isinstance(space.axes, RegNetAxes):
         columns = _draw_regnet(space, space.axes, streams, count, sieve)
     else:
-        columns = _draw_anynet(space, space.axes, streams, count)
+        columns = _keep_in_ranges(space, _draw_anynet(space, space.axes, streams, count), sieve)
     for name, axis in space.network_axes().items():
         columns[name] = axis.draw(sieve.take(streams.next(name, count)))
     columns = _realise(space, columns)
     columns = _keep_divisible(space, columns, sieve)
-    limits = [constraint for constraint in space.constraints if not isinstance(constraint, Order)]
+    limits = [constraint for constraint in space.constraints if isinstance(constraint, Limit)]
     for limit in sorted(limits, key=lambda limit: limit.quantity in MEMORY):
         if estimator is not None:
             columns = sieve.keep(columns, estimator.may_allow(limit, columns), str(limit))
@@ -89,6 +89,15 @@ def _draw_anynet(space: DesignSpace, axes: AnyNetAxes, streams: Streams, count: 
         words = [streams.next(name, count) for name in names]
         drawn = [axis.draw(column) for column in words] if order is None else axis.draw_non_decreasing(words)
         columns.update(zip(names if order != "non_increasing" else reversed(names), drawn, strict=True))
+    return columns
+
+
+def _keep_in_ranges(space: DesignSpace, columns: Columns, sieve: _Sieve) -> Columns:
+    """Keep draws whose values are in the ranges of their stages."""
+    for limit in space.constraints:
+        if isinstance(limit, StageRange):
+            drawn = columns[f"{column_prefix(limit.parameter)}{limit.stage}"]
+            columns = sieve.keep(columns, limit.allows_value(drawn), str(limit))
     return columns
 
 

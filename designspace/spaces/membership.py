@@ -21,7 +21,7 @@ from designspace.networks.network import Network, Stage
 from designspace.networks.parameters import Pairs
 from designspace.networks.quantities import COUNTED
 from designspace.networks.regnet import quantized_linear
-from designspace.spaces.constraints import STAGE_PARAMETERS, Order
+from designspace.spaces.constraints import STAGE_PARAMETERS, Limit, Order, StageRange
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, column_prefix, groups_axis, realise
 from designspace.spaces.template import POOL_DOWNSAMPLINGS
 from designspace.support.display import shortened
@@ -44,8 +44,8 @@ class Membership:
         return "\n".join(self.reasons) or "a member"
 
 
-class _StageSettings(NamedTuple):
-    """Drawn values that realise to one stage of the network."""
+class StageSettings(NamedTuple):
+    """Drawn values that realise to one stage of a network."""
 
     depth: int
     width: int
@@ -54,6 +54,12 @@ class _StageSettings(NamedTuple):
     """Group width or cardinality, depending on the space."""
     own: tuple[tuple[str, Any], ...] = ()
     """Own parameters of the block."""
+
+    def value(self, parameter: str) -> Any:
+        """Return the drawn value of a parameter."""
+        own = dict(self.own)
+        name = "groups" if parameter in ("group_width", "cardinality") else parameter
+        return own[name] if name in own else getattr(self, name)
 
 
 def contains(space: DesignSpace, network: Network) -> Membership:
@@ -64,7 +70,7 @@ def contains(space: DesignSpace, network: Network) -> Membership:
             reasons += _anynet_reasons(space, space.axes, network)
         else:
             reasons += _regnet_reasons(space.axes, network)
-    limits = [constraint for constraint in space.constraints if not isinstance(constraint, Order)]
+    limits = [constraint for constraint in space.constraints if isinstance(constraint, Limit)]
     quantities = dict.fromkeys(["flops", *(limit.quantity for limit in limits)])
     columns = count(NetworkColumns.of(network), space.template.resolution, quantities)
     costs = {quantity: int(column[0]) for quantity, column in columns.items()}
@@ -127,7 +133,7 @@ def _own_reasons(axes: AnyNetAxes | RegNetAxes, network: Network) -> list[str]:
 def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> list[str]:
     """Return the reasons against the stages of an AnyNet."""
     stages, radix = network.stages, network.radix
-    settings: list[list[_StageSettings]] = []
+    settings: list[list[StageSettings]] = []
     reasons = _own_reasons(axes, network)
     for number, stage in enumerate(stages, start=1):
         if stage.depth not in axes.depth.values:
@@ -136,50 +142,62 @@ def _anynet_reasons(space: DesignSpace, axes: AnyNetAxes, network: Network) -> l
             allowed = axes.bottleneck_ratio.values.tolist()
             reasons.append(f"stage {number}: bottleneck ratio {stage.bottleneck_ratio:g} is not among {allowed}")
         own = tuple((name, _own_value(network, stage.parameters, name)) for name, _ in axes.own)
-        of_stage = _stage_settings(axes, stage, axes.width.values, radix)
+        of_stage = stage_settings(axes, stage, axes.width.values, radix)
         settings.append([setting._replace(own=own) for setting in of_stage])
         if not settings[-1] and not reasons:
             reasons.append(
                 f"stage {number}: no drawn width and groups give width {stage.width} with group width "
                 f"{stage.group_width} (bottleneck ratio {stage.bottleneck_ratio:g})"
             )
-    return reasons or _order_reasons(space, network, settings)
+    return reasons or _range_reasons(space, network, settings) or _order_reasons(space, network, settings)
 
 
-def _stage_settings(
+def _range_reasons(space: DesignSpace, network: Network, settings: list[list[StageSettings]]) -> list[str]:
+    """Return the reasons against values outside the ranges of their stages; drop the settings outside them."""
+    reasons = []
+    for limit in space.constraints:
+        if isinstance(limit, StageRange):
+            of_stage = settings[limit.stage - 1]
+            of_stage[:] = [setting for setting in of_stage if limit.allows_value(setting.value(limit.parameter))]
+            if not of_stage:
+                reasons.append(f"{limit} (the network has {_values(limit.parameter, network)})")
+    return reasons
+
+
+def stage_settings(
     axes: AnyNetAxes | RegNetAxes, stage: Stage, widths: NDArray[Any], radix: int
-) -> list[_StageSettings]:
+) -> list[StageSettings]:
     """Return the settings that realise to one stage, with a width from ``widths``."""
     width, groups = (grid.ravel() for grid in np.meshgrid(widths, groups_axis(axes).values, indexing="ij"))
     new_width, group_width = realise(axes, width, stage.bottleneck_ratio, groups, radix)
     fits = (new_width == stage.width) & (group_width == stage.group_width)
     return [
-        _StageSettings(stage.depth, int(w), stage.bottleneck_ratio, int(g))
+        StageSettings(stage.depth, int(w), stage.bottleneck_ratio, int(g))
         for w, g in zip(width[fits], groups[fits], strict=True)
     ]
 
 
-def _order_reasons(space: DesignSpace, network: Network, settings: list[list[_StageSettings]]) -> list[str]:
+def _order_reasons(space: DesignSpace, network: Network, settings: list[list[StageSettings]]) -> list[str]:
     """Return a reason for each order that no choice of settings meets, or one if only their combination fails."""
     orders = [constraint for constraint in space.constraints if isinstance(constraint, Order)]
-    failed = [order for order in orders if not _can_meet([order], settings)]
-    if not failed and orders and not _can_meet(orders, settings):
+    failed = [order for order in orders if not can_meet([order], settings)]
+    if not failed and orders and not can_meet(orders, settings):
         return [f"no single draw meets all of: {', '.join(f'{o.parameter} {o.order}' for o in orders)}"]
     return [
         f"{order.parameter} must be {order.order.replace('_', '-')} from stage to stage, but the network has "
-        f"{column_prefix(order.parameter)} = {_values(order, network)}"
+        f"{column_prefix(order.parameter)} = {_values(order.parameter, network)}"
         for order in failed
     ]
 
 
-def _values(order: Order, network: Network) -> str:
+def _values(parameter: str, network: Network) -> str:
     """Return the parameter's values in the network as text."""
-    if order.parameter in STAGE_PARAMETERS:
-        return ", ".join(f"{getattr(stage, order.parameter):g}" for stage in network.stages)
-    return ", ".join(str(_own_value(network, stage.parameters, order.parameter)) for stage in network.stages)
+    if parameter in STAGE_PARAMETERS:
+        return ", ".join(f"{getattr(stage, parameter):g}" for stage in network.stages)
+    return ", ".join(str(_own_value(network, stage.parameters, parameter)) for stage in network.stages)
 
 
-def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> bool:
+def can_meet(orders: Sequence[Order], settings: list[list[StageSettings]]) -> bool:
     """Return whether settings of all stages can be chosen so that all orders hold.
 
     An order involves only two consecutive stages, so the set of reachable settings of the last stage suffices.
@@ -194,10 +212,9 @@ def _can_meet(orders: Sequence[Order], settings: list[list[_StageSettings]]) -> 
     return bool(reachable)
 
 
-def _holds(order: Order, previous: _StageSettings, current: _StageSettings) -> bool:
+def _holds(order: Order, previous: StageSettings, current: StageSettings) -> bool:
     """Return whether two consecutive stages are in order."""
-    name = "groups" if order.parameter in ("group_width", "cardinality") else order.parameter
-    a, b = (dict(s.own)[name] if name in dict(s.own) else getattr(s, name) for s in (previous, current))
+    a, b = previous.value(order.parameter), current.value(order.parameter)
     if order.order == "shared":
         return bool(a == b)
     return bool(a <= b) if order.order == "non_decreasing" else bool(a >= b)
@@ -219,7 +236,7 @@ def _regnet_reasons(axes: RegNetAxes, network: Network) -> list[str]:
         return [f"all stages need the same bottleneck ratio, one of {axes.bottleneck_ratio.values.tolist()}"]
     # A line can give any multiple of 8, up to the largest width that could realise to the widest stage.
     widths = np.arange(8, 2 * max(stage.width for stage in stages) + 264, 8)
-    settings = [_stage_settings(axes, stage, widths, radix) for stage in stages]
+    settings = [stage_settings(axes, stage, widths, radix) for stage in stages]
     for groups in sorted(set.intersection(*({setting.groups for setting in options} for options in settings))):
         options = [{setting.width for setting in stage if setting.groups == groups} for stage in settings]
         if _line_exists(axes, [stage.depth for stage in stages], options):

@@ -9,15 +9,15 @@ import bisect
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from designspace.networks.regnet import quantized_linear
-from designspace.spaces.axes import choice
-from designspace.spaces.constraints import Order
+from designspace.spaces.axes import Axis, choice
+from designspace.spaces.constraints import Order, StageRange
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, groups_axis, named_axes, realise
 from designspace.spaces.space import DesignSpace
 
@@ -35,10 +35,16 @@ def settings(space: DesignSpace) -> int:
     counts twice.
     """
     axes, orders, k = named_axes(space.axes), _orders(space), space.num_stages
+    ranged = _ranged_parameters(space)
     network_settings = math.prod(axis.settings for axis in space.network_axes().values())
     if isinstance(space.axes, RegNetAxes):
         return math.prod(axis.settings for axis in axes.values()) * network_settings
-    stage_settings = math.prod(_num_sequences(axis.settings, k, orders.get(name)) for name, axis in axes.items())
+    stage_settings = math.prod(
+        _num_sequences_in_ranges(_positions(space, name, np.repeat(axis.values, axis.counts or 1)), orders.get(name))
+        if name in ranged
+        else _num_sequences(axis.settings, k, orders.get(name))
+        for name, axis in axes.items()
+    )
     return stage_settings * network_settings
 
 
@@ -59,6 +65,12 @@ def paper_size(space: DesignSpace) -> float:
         return float(64**4 * sizes["bottleneck_ratio"] * groups_axis(space.axes).settings * network_settings * own)
     ordered = sum(order != "shared" for order in orders.values())
     product: int = math.prod(size ** (1 if orders.get(name) == "shared" else k) for name, size in sizes.items())
+    for name in _ranged_parameters(space):
+        allowed = _positions(space, name, named_axes(space.axes)[name].values)
+        if orders.get(name) == "shared":
+            product = product * len(set.intersection(*map(set, allowed))) // sizes[name]
+        else:
+            product = product * math.prod(map(len, allowed)) // sizes[name] ** k
     return float(product * network_settings / math.factorial(k) ** ordered)
 
 
@@ -95,8 +107,7 @@ def _own_sequences(space: DesignSpace) -> int:
     """Return the number of sequences of the own parameters of a block, which nothing else depends on."""
     if isinstance(space.axes, RegNetAxes):
         return math.prod(len(axis) for _, axis in space.axes.own)
-    orders = _orders(space)
-    return math.prod(_num_sequences(len(axis), space.num_stages, orders.get(name)) for name, axis in space.axes.own)
+    return math.prod(_num_stage_sequences(space, name, axis) for name, axis in space.axes.own)
 
 
 _Positions = tuple[int, ...]
@@ -134,13 +145,16 @@ def _distinct_anynets(space: DesignSpace, axes: AnyNetAxes, splits: int) -> int:
         axis.values[positions] for axis, positions in zip(drawn_axes, np.array(triples).T, strict=True)
     )
     new_width, group_width = realise(axes, width, ratio, groups, splits)
-    requirements: dict[tuple[float, ...], set[_Requirement]] = {}
+    allowed = [[set(of_stage) for of_stage in _positions(space, name, named_axes(axes)[name].values)] for name in names]
+    requirements: list[dict[tuple[float, ...], set[_Requirement]]] = [{} for _ in range(k)]
     for triple, *stage in zip(triples, new_width.tolist(), ratio.tolist(), group_width.tolist(), strict=True):
         if stage[2] % splits == 0:
             requirement = _requirement(dict(zip(names, triple, strict=True)), orders)
-            requirements.setdefault(tuple(stage), set()).add(requirement)
-    depths = _num_sequences(len(axes.depth), k, orders.get("depth"))
-    return depths * _num_distinct_sequences(Counter(map(frozenset, requirements.values())), k)
+            for i in range(k):
+                if all(position in of_stages[i] for position, of_stages in zip(triple, allowed, strict=True)):
+                    requirements[i].setdefault(tuple(stage), set()).add(requirement)
+    stages = [Counter(map(frozenset, of_stage.values())) for of_stage in requirements]
+    return _num_stage_sequences(space, "depth", axes.depth) * _num_distinct_sequences(stages)
 
 
 def _requirement(triple: Mapping[str, int], orders: Mapping[str, str]) -> _Requirement:
@@ -151,21 +165,20 @@ def _requirement(triple: Mapping[str, int], orders: Mapping[str, str]) -> _Requi
     return _Requirement(shared, least)
 
 
-def _num_distinct_sequences(stages: Counter[_State], k: int) -> int:
-    """Return the number of sequences of k realised stages that can be drawn.
+def _num_distinct_sequences(all_stages: Sequence[Counter[_State]]) -> int:
+    """Return the number of sequences of realised stages that can be drawn.
 
     Args:
-        stages: set of requirements that a stage may set -> number of realised stages.
-        k: the length of the sequences.
+        all_stages: for each stage, set of requirements that it may set -> number of realised stages.
     """
-    by_shared: dict[_Positions, list[_State]] = {}
-    for stage in stages:
-        for shared in {requirement.shared for requirement in stage}:
-            by_shared.setdefault(shared, []).append(stage)
     states: Counter[_State] = Counter()
-    for stage, count in stages.items():
+    for stage, count in all_stages[0].items():
         states[_weakest(stage)] += count
-    for _ in range(k - 1):
+    for stages in all_stages[1:]:
+        by_shared: dict[_Positions, list[_State]] = {}
+        for stage in stages:
+            for shared in {requirement.shared for requirement in stage}:
+                by_shared.setdefault(shared, []).append(stage)
         next_states: Counter[_State] = Counter()
         simple_states: dict[_Positions, Counter[_Positions]] = {}
         for state, count in states.items():
@@ -173,12 +186,12 @@ def _num_distinct_sequences(stages: Counter[_State], k: int) -> int:
             if not others and len(first.least) <= 1:
                 simple_states.setdefault(first.shared, Counter())[first.least] += count
                 continue
-            for stage in {stage for requirement in state for stage in by_shared[requirement.shared]}:
+            for stage in {stage for requirement in state for stage in by_shared.get(requirement.shared, ())}:
                 possible = [following for following in stage if any(before.allows(following) for before in state)]
                 if possible:
                     next_states[_weakest(possible)] += count * stages[stage]
         for shared, counts in simple_states.items():
-            _advance_simple_states(shared, counts, by_shared[shared], stages, next_states)
+            _advance_simple_states(shared, counts, by_shared.get(shared, ()), stages, next_states)
         states = next_states
     return states.total()
 
@@ -276,3 +289,42 @@ def _num_sequences(n: int, k: int, order: str | None) -> int:
     if order is None:
         return math.prod([n] * k)
     return n if order == "shared" else math.comb(n + k - 1, k)
+
+
+def _ranged_parameters(space: DesignSpace) -> set[str]:
+    """Return the parameters that have a range in some stage."""
+    return {c.parameter for c in space.constraints if isinstance(c, StageRange)}
+
+
+def _positions(space: DesignSpace, parameter: str, values: NDArray[Any]) -> list[_Positions]:
+    """Return, for each stage, the positions of the values that its ranges of a parameter allow."""
+    allowed = [np.ones(len(values), np.bool_) for _ in range(space.num_stages)]
+    for limit in space.constraints:
+        if isinstance(limit, StageRange) and limit.parameter == parameter:
+            allowed[limit.stage - 1] &= limit.allows_value(values)
+    return [tuple(np.flatnonzero(of_stage).tolist()) for of_stage in allowed]
+
+
+def _num_stage_sequences(space: DesignSpace, parameter: str, axis: Axis) -> int:
+    """Return the number of different sequences of a parameter's values, one per stage."""
+    order = _orders(space).get(parameter)
+    if parameter not in _ranged_parameters(space):
+        return _num_sequences(len(axis), space.num_stages, order)
+    return _num_sequences_in_ranges(_positions(space, parameter, axis.values), order)
+
+
+def _num_sequences_in_ranges(allowed: Sequence[_Positions], order: str | None) -> int:
+    """Return the number of sequences in an order, of one of the allowed positions per stage.
+
+    >>> [_num_sequences_in_ranges([(0, 1, 2), (1,)], order) for order in (None, "shared", "non_decreasing")]
+    [3, 1, 2]
+    """
+    if order is None:
+        return math.prod(map(len, allowed))
+    if order == "shared":
+        return len(set.intersection(*map(set, allowed)))
+    ordered = list(allowed) if order == "non_decreasing" else list(reversed(allowed))
+    ends = Counter(ordered[0])
+    for positions in ordered[1:]:
+        ends = Counter({last: sum(count for end, count in ends.items() if end <= last) for last in positions})
+    return ends.total()

@@ -19,7 +19,7 @@ from designspace.networks.counting import count
 from designspace.networks.layers import Column
 from designspace.networks.network import Network, Stage
 from designspace.spaces.axes import Axis, choice
-from designspace.spaces.constraints import Constraint, Order
+from designspace.spaces.constraints import Constraint, Order, StageRange
 from designspace.spaces.latency import LatencyLimit
 from designspace.spaces.membership import Membership, contains
 from designspace.spaces.parameters import (
@@ -108,6 +108,9 @@ class DesignSpace:
                 )
             if sum(order.parameter == other.parameter for other in orders) > 1:
                 raise InputError(f"{self.name}: there is more than one order for {order.parameter}")
+        for limit in self.constraints:
+            if isinstance(limit, StageRange):
+                _check_range(self, limit)
         block = BLOCKS.get(self.template.block)
         if block is not None and "group_width" not in block.uses and not _is_plain(self):
             raise InputError(
@@ -368,6 +371,25 @@ def _check_costs(space: DesignSpace) -> None:
         raise InputError(
             f"{space.name}: its largest networks may cost {total:.0e} multiply-adds, but at most {MAX_COST:.0e} can "
             "be counted; lower the widths, the depths or the resolution"
+        )
+
+
+def _check_range(space: DesignSpace, limit: StageRange) -> None:
+    """Raise unless the range of a stage allows values of an axis of numbers."""
+    if isinstance(space.axes, RegNetAxes):
+        raise InputError(f"{space.name}: a RegNet's stages follow from its line, so a range of one does not apply")
+    axis = named_axes(space.axes).get(limit.parameter)
+    if axis is None or axis.labels:
+        numbers = [name for name, other in named_axes(space.axes).items() if not other.labels]
+        raise InputError(
+            f"{space.name}: {limit.parameter} cannot have a range, because the space has no such axis of numbers; "
+            f"choose from: {', '.join(numbers)}"
+        )
+    if limit.stage > space.num_stages:
+        raise InputError(f"{space.name}: a range needs a stage from 1 to {space.num_stages}, not {limit.stage}")
+    if not limit.allows_value(axis.values).any():
+        raise InputError(
+            f"{space.name}: no value of {limit.parameter} is from {limit.low:g} to {limit.high:g}; its axis is {axis!r}"
         )
 
 

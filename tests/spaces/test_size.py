@@ -11,7 +11,7 @@ from designspace.networks.blocks.widths import compatible_widths, widths_for_car
 from designspace.networks.regnet import RegNetParameters
 from designspace.spaces import catalog, size
 from designspace.spaces.axes import choice, uniform
-from designspace.spaces.constraints import ORDERS, Band, Order
+from designspace.spaces.constraints import ORDERS, Band, Order, StageRange
 from designspace.spaces.parameters import AnyNetAxes, RegNetAxes, named_axes
 from designspace.spaces.space import DesignSpace
 from designspace.spaces.template import Template
@@ -72,6 +72,9 @@ def enumerated(space):
     for order in (c for c in space.constraints if isinstance(c, Order)):
         i, check = names.index(order.parameter), checks[order.order]
         grids[i] = [values for values in grids[i] if all(map(check, values, values[1:]))]
+    for limit in (c for c in space.constraints if isinstance(c, StageRange)):
+        i, stage = names.index(limit.parameter), limit.stage - 1
+        grids[i] = [values for values in grids[i] if limit.low <= values[stage] <= limit.high]
     networks, count = set(), 0
     for radix in space.radix.values.tolist():
         for depths, widths, ratios, groups in itertools.product(*grids):
@@ -111,6 +114,26 @@ def test_counts_of_small_spaces_equal_an_enumeration(stages, width, ratio, group
     space = DesignSpace("small", axes, Template(strides=(2,) * stages), radix).refine(*constraints)
     if size.settings(space) > 20_000:
         return
+    assert (size.settings(space), size.distinct_networks(space)) == enumerated(space)
+
+
+@given(
+    width=axis_of([8, 16, 24, 32, 40, 64], 3),
+    group=axis_of([1, 2, 8, 32], 3),
+    depth=axis_of([1, 2, 5], 3),
+    orders=st.tuples(ORDER, ORDER, ORDER),
+    ranges=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 2), st.integers(0, 2), st.integers(0, 2)), max_size=3),
+)
+@settings(max_examples=80, deadline=None)
+def test_counts_with_ranges_of_stages_equal_an_enumeration(width, group, depth, orders, ranges):
+    named = {"depth": depth, "width": width, "group_width": group}
+    constraints = [Order(parameter, order) for parameter, order in zip(named, orders, strict=True) if order]
+    for parameter, stage, *ends in ranges:
+        name, values = list(named.items())[parameter]
+        low, high = sorted(values.values[min(end, len(values) - 1)] for end in ends)
+        constraints.append(StageRange(name, stage, low, high))
+    axes = AnyNetAxes(depth, width, choice([1, 2]), group)
+    space = DesignSpace("small", axes, Template(strides=(2, 2))).refine(*constraints)
     assert (size.settings(space), size.distinct_networks(space)) == enumerated(space)
 
 
