@@ -1,4 +1,4 @@
-"""Propose constraints on a space from its results, with their evidence."""
+"""Propose constraints on a space from its results, with evidence."""
 
 from __future__ import annotations
 

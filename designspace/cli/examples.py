@@ -38,7 +38,7 @@ EXAMPLES = {
     "analyze": (
         "runs=runs/small",
         "'runs=[runs/a,runs/b]' out=compared",
-        "'runs=[runs/a,runs/b]' 'match=[flops,activations]'",
+        "'runs=[runs/a,runs/b]' match=latency",
     ),
     "refine": (
         "run=runs/small",

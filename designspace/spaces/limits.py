@@ -42,8 +42,20 @@ def ends(quantity: str, limits: Any) -> tuple[float, float]:
         values = [0, values]
     if not isinstance(values, (list, tuple)) or len(values) != 2:
         raise InputError(f"{quantity} must be {_allowed(is_size)}, not {shown(limits)}")
-    low, high = (value if value == math.inf else amount(quantity, value) for value in values)
+    low, high = (_end(quantity, value, is_size) for value in values)
     return low, high
+
+
+def _end(quantity: str, value: Any, is_size: bool) -> float:
+    """Return one end of a limit as a number."""
+    if value == math.inf:  # no upper limit
+        return math.inf
+    try:
+        return amount(quantity, value)
+    except InputError:
+        if isinstance(value, str):
+            raise InputError(f"{quantity} must be {_allowed(is_size)}, not {shown(value)}") from None
+        raise
 
 
 def _allowed(is_size: bool) -> str:

@@ -42,6 +42,7 @@ def test_a_size_is_an_upper_limit(size, high):
         ("peak_memory", "-1KB", "must be a size such as"),
         ("peak_memory", -1, "must be a number >= 0"),
         ("peak_memory", ["2MB", "1MB"], "a peak_memory band needs 0 <= low <= high"),
+        ("flops", [1, "many"], r"flops must be \[lowest, highest\], such as \[2e6,4e6\]"),
         ("flops", "320KB", r"flops must be \[lowest, highest\], such as \[2e6,4e6\]"),
     ],
 )

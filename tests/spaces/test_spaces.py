@@ -200,7 +200,7 @@ def test_number_of_stages_can_be_chosen(stages):
         ({"radix": [1, 1.5]}, "radix must be a whole number >= 0, not 1.5"),
         ({"flops": [1]}, "flops must be \\[lowest, highest\\], such as \\[2e6,4e6\\], not \\[1\\]"),
         ({"flops": [5, 1]}, "flops band needs 0 <= low <= high, not 5.0 to 1.0"),
-        ({"params": ["a", "b"]}, "params must be a number >= 0, which may end with k, M"),
+        ({"params": ["a", "b"]}, r"params must be \[lowest, highest\], such as \[2e6,4e6\]"),
         ({"block": "Z"}, "unknown block 'Z'; choose from: X, R, V, VR"),
         ({"group_width": 8}, "group_width must be a list, such as \\[1,2\\], not 8"),
         ({"name": "AnyNeSt", "group_width": [8]}, "AnyNeSt draws cardinalities"),
