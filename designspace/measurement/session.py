@@ -321,5 +321,7 @@ def _visits_of(windows: Iterable[Window]) -> defaultdict[str, list[Visit]]:
 
 def _versions(setting: Setting) -> str:
     """Return the versions of what ran the network and of this package."""
-    names = ("onnxruntime" if setting.device == "onnxruntime" else "torch", DISTRIBUTION)
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    # torch's own version tells the build, which its metadata may not.
+    is_onnx = setting.device == "onnxruntime"
+    library = f"onnxruntime {importlib.metadata.version('onnxruntime')}" if is_onnx else f"torch {torch.__version__}"
+    return f"{library}, {DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
