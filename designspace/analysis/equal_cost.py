@@ -74,7 +74,7 @@ def all_at_equal_cost(
         try:
             equal_costs.append(at_equal_cost([run for run in results if run.name in names], chosen))
         except InputError as error:
-            refused.append(f"There is no figure at equal {chosen.noun}: {error}.")
+            refused.append(f"No figure can be drawn at equal {chosen.noun}: {error}.")
     return tuple(equal_costs), tuple(refused)
 
 

@@ -22,7 +22,7 @@ from designspace.analysis.reading import read_runs
 from designspace.analysis.repeats import mean_of_repeats
 from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import histories_of
-from designspace.analysis.table_checks import ErrorColumn, checked_table, stages_of
+from designspace.analysis.table_checks import ErrorColumn, checked_name, checked_table, stages_of
 from designspace.networks.quantities import Quantity
 from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
@@ -103,7 +103,7 @@ class Results:
         Raises:
             InputError: the table is empty, lacks columns, or has a row that contradicts itself.
         """
-        _check_name(name)
+        checked_name(name)
         num_classes = whole(f"{name}: num_classes", num_classes, 2)
         metric = metric or top1_error(num_classes)
         table = checked_table(name, table, metric)
@@ -383,21 +383,14 @@ class Results:
         table = mean_of_repeats(self.table, count, self.guess, self.failures)
         if name is None:
             name = f"{self.name}, {count} repeat{'s' if count > 1 else ''}"
-        return replace(self, name=_check_name(name), table=table, histories={})
+        return replace(self, name=checked_name(name), table=table, histories={})
 
     def _part(self, mask: NDArray[np.bool_], name: str) -> Results:
         """Return some of the trials, which are already checked."""
         table = self.table[mask].reset_index(drop=True)
-        return replace(self, name=_check_name(name), table=table, histories=histories_of(table, self.histories))
+        return replace(self, name=checked_name(name), table=table, histories=histories_of(table, self.histories))
 
 
 def _value_text(value: Any) -> str:
     """Return a value for the name of a part: 0 for a seed that pandas stores as 0.0."""
     return "blank" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _check_name(name: str) -> str:
-    """Return a name; raise unless it is one line of printable text."""
-    if not name or not name.isprintable():
-        raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
-    return name

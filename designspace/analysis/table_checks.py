@@ -123,3 +123,14 @@ def _check_rows(name: str, table: pd.DataFrame, metric: Metric) -> None:
 def _describing(column: str, text: str) -> Callable[[Any], str]:
     """Return a function that describes the wrong value of a row in a column."""
     return lambda row: text.format(column, row[column])
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a run.
+
+    Raises:
+        InputError: it is not one line of printable text.
+    """
+    if not name or not name.isprintable():
+        raise InputError(f"the name of a run must be printable text on one line, not {name!r}")
+    return name

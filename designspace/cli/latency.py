@@ -72,6 +72,11 @@ def _summary(search: LimitedSampling, population: Population) -> str:
         f"{search.limit}: {accepted} of {counted(len(candidates), 'candidate')} accepted, {len(measured)} measured "
         f"({len(measured) / len(population):.1f} per accepted network)"
     ]
+    if disturbed := sum(cost.disturbed for cost in search.costs):
+        lines.append(
+            f"warning: {counted(disturbed, 'network')} could not be measured undisturbed, so networks may have been "
+            "rejected that are within the limit; use a quiet machine and another folder"
+        )
     if search.predictor is not None:
         audited, within = search.audit()
         lines.append(

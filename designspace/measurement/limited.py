@@ -34,6 +34,8 @@ AUDIT = 20
 """One in this many candidates that the predictor would leave out is measured all the same."""
 MIN_MARGIN = 0.05
 """Least relative distance from the limit at which the predictor leaves out a candidate."""
+DEFAULT_NOISE = 0.05
+"""Relative noise that is assumed before the session has measured enough to know it."""
 MAX_CANDIDATES_WITHOUT = 20_000
 """Number of consecutive candidates outside the limit after which sampling gives up."""
 FIRST_GROUP = 128
@@ -158,9 +160,10 @@ class LimitedSampling:
         if to_measure:
             measured = self._measure([candidates[index] for index in to_measure])
             self.costs += measured.costs
+            noise = DEFAULT_NOISE if math.isnan(measured.noise) else measured.noise
             for cost in measured.costs:
                 if cost.quantity == "latency":
-                    verdict = ACCEPTED if self.limit.allows(cost.median, measured.noise) else OUTSIDE
+                    verdict = ACCEPTED if self.limit.allows(cost.median, noise) else OUTSIDE
                     self.decisions[cost.id] = Candidate(cost.id, verdict, self._predict(cost.id), cost.median)
         return end
 

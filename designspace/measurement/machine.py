@@ -14,7 +14,7 @@ from designspace.support.machine import available_cores
 _STAT, _CPUINFO = Path("/proc/stat"), Path("/proc/cpuinfo")
 _FREQUENCY = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
 ALLOWED_CORES = 0.1
-"""Share of one core that other processes may take. A desktop that nobody uses takes about 0.03."""
+"""Share of one core that other processes may take. An idle desktop takes about 0.03."""
 SPARE_SHARE = 0.25
 """Share of the cores that the measurement does not use which others may take. It is below one half, since two of a
 processor's "cores" are often the two threads of one core."""

@@ -136,7 +136,7 @@ class Session:
         try:
             with with_threads(setting):
                 has_energy = self._reference.visit(0).mj is not None
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             raise InputError(f"{setting.describe()} does not work here: {str(error).splitlines()[0]}") from error
         self._visit_s = ENERGY_VISIT_S if has_energy else VISIT_S
         self._watch = LoadWatch(setting.threads)

@@ -32,7 +32,7 @@ def count(networks: NetworkColumns, resolution: int, quantities: Iterable[str]) 
     for name in names:
         if name not in COUNTED:
             raise unknown("counted quantity", name, COUNTED)
-    if not networks.stages[0].width.size:  # there is no network
+    if not networks.stages[0].width.size:  # an empty population
         return {name: np.zeros(0, np.int64) for name in names}
     sums = totals(networks, resolution, [name for name in names if name not in MEMORY])
     return {name: MEMORY[name](networks, resolution) if name in MEMORY else sums[name] for name in names}

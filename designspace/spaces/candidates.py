@@ -6,15 +6,13 @@ same networks again, without measuring anything.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from designspace.spaces.latency import LatencyLimit
-from designspace.support.csv_text import check_id, decimal_point, open_table
+from designspace.support.csv_text import check_id, decimal_point, read_rows, rows_text
 from designspace.support.errors import RunError, unknown
 from designspace.support.files import write_text
 
@@ -53,17 +51,20 @@ def write_candidates(folder: Path, limit: LatencyLimit, candidates: Iterable[Can
     Raises:
         RunError: the file cannot be written.
     """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(_HEADER)
-    for candidate in candidates:
-        latencies = ("" if math.isnan(ms) else f"{ms:.6g}" for ms in (candidate.predicted_ms, candidate.measured_ms))
-        writer.writerow([candidate.id, str(limit), candidate.verdict, *latencies])
-    write_text(folder / CANDIDATES_FILE, table.getvalue())
+    rows = (
+        (candidate.id, limit, candidate.verdict, *map(_cell, (candidate.predicted_ms, candidate.measured_ms)))
+        for candidate in candidates
+    )
+    write_text(folder / CANDIDATES_FILE, rows_text([_HEADER, *rows]))
+
+
+def _cell(ms: float) -> str:
+    """Return a latency as text, empty if there is none."""
+    return "" if math.isnan(ms) else f"{ms:.6g}"
 
 
 def read_candidates(folder: Path, limit: LatencyLimit) -> tuple[Candidate, ...]:
-    """Read the decisions on candidates under a limit; empty if there is no file, or if it is about another limit.
+    """Read the decisions on candidates under a limit; return an empty tuple if none were written.
 
     Raises:
         RunError: the file cannot be read, or a line is not a decision; the error names the line.
@@ -71,26 +72,17 @@ def read_candidates(folder: Path, limit: LatencyLimit) -> tuple[Candidate, ...]:
     path = folder / CANDIDATES_FILE
     if not path.exists():
         return ()
-    candidates = []
-    try:
-        file, delimiter = open_table(path)
-        with file:
-            table = csv.reader(file, delimiter=delimiter)
-            if next(table, None) != list(_HEADER):
-                raise RunError(f"{path}, line 1: the columns must be {','.join(_HEADER)}")
-            for line, row in enumerate(filter(None, table), start=2):
-                if len(row) != len(_HEADER):
-                    raise RunError(f"{path}, line {line}: {len(row)} fields instead of {len(_HEADER)}")
-                check_id(path, line, row[0])
-                if row[2] not in VERDICTS:
-                    raise RunError(f"{path}, line {line}: {unknown('verdict', row[2], VERDICTS)}")
-                if row[1] == str(limit):
-                    candidates.append(
-                        Candidate(row[0], row[2], _latency(path, line, row[3]), _latency(path, line, row[4]))
-                    )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+    candidates = (_candidate(path, line, row) for line, row in read_rows(path, _HEADER) if row[1] == str(limit))
     return tuple(candidates)
+
+
+def _candidate(path: Path, line: int, row: Sequence[str]) -> Candidate:
+    """Return the decision in a line of candidates.csv."""
+    id_, _, verdict, predicted, measured = row
+    check_id(path, line, id_)
+    if verdict not in VERDICTS:
+        raise RunError(f"{path}, line {line}: {unknown('verdict', verdict, VERDICTS)}")
+    return Candidate(id_, verdict, _latency(path, line, predicted), _latency(path, line, measured))
 
 
 def _latency(path: Path, line: int, cell: str) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from designspace.networks.quantities import Quantity
 from designspace.support.checks import make_plain, text, whole
-from designspace.support.csv_text import check_id, decimal_point, open_table
+from designspace.support.csv_text import check_id, decimal_point, read_rows, rows_text
 from designspace.support.errors import InputError, RunError, unknown
 from designspace.support.files import write_text
 
@@ -120,19 +118,17 @@ def write_costs(folder: Path, costs: Iterable[Cost]) -> None:
         RunError: the file cannot be written.
     """
     last = {same_measurement(cost): cost for cost in costs}
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(_HEADER)
-    for cost in last.values():
-        setting = cost.setting
-        writer.writerow(
-            [
-                *(cost.id, cost.quantity, setting.device, setting.batch, setting.precision, setting.threads),
-                *(cost.machine, cost.resolution, *(f"{value:.6g}" for value in (cost.median, cost.low, cost.high))),
-                *(cost.n, int(cost.disturbed), f"{cost.clock_mhz:.4g}", cost.when, cost.versions),
-            ]
-        )
-    write_text(folder / COSTS_FILE, table.getvalue())
+    write_text(folder / COSTS_FILE, rows_text([_HEADER, *map(_row, last.values())]))
+
+
+def _row(cost: Cost) -> list[object]:
+    """Return a cost as a line of costs.csv."""
+    setting = cost.setting
+    return [
+        *(cost.id, cost.quantity, setting.device, setting.batch, setting.precision, setting.threads),
+        *(cost.machine, cost.resolution, *(f"{value:.6g}" for value in (cost.median, cost.low, cost.high))),
+        *(cost.n, int(cost.disturbed), f"{cost.clock_mhz:.4g}", cost.when, cost.versions),
+    ]
 
 
 def same_measurement(cost: Cost) -> tuple[str, str, Setting, str, int]:
@@ -141,7 +137,7 @@ def same_measurement(cost: Cost) -> tuple[str, str, Setting, str, int]:
 
 
 def read_costs(folder: Path) -> tuple[Cost, ...]:
-    """Read costs.csv of a folder; empty if there is none.
+    """Read costs.csv of a folder; return an empty tuple if the file does not exist.
 
     Raises:
         RunError: the file cannot be read, or a line is not a cost; the error names the line.
@@ -149,18 +145,7 @@ def read_costs(folder: Path) -> tuple[Cost, ...]:
     path = folder / COSTS_FILE
     if not path.exists():
         return ()
-    costs = []
-    try:
-        file, delimiter = open_table(path)
-        with file:
-            table = csv.reader(file, delimiter=delimiter)
-            if next(table, None) != list(_HEADER):
-                raise RunError(f"{path}, line 1: the columns must be {','.join(_HEADER)}")
-            for line, row in enumerate(filter(None, table), start=2):
-                costs.append(_cost(path, line, row))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
-    return tuple(costs)
+    return tuple(_cost(path, line, row) for line, row in read_rows(path, _HEADER))
 
 
 _HEADER = (
@@ -171,8 +156,6 @@ _HEADER = (
 
 def _cost(path: Path, line: int, row: Sequence[str]) -> Cost:
     """Return the cost in a line of costs.csv."""
-    if len(row) != len(_HEADER):
-        raise RunError(f"{path}, line {line}: {len(row)} fields instead of {len(_HEADER)}; it may be cut off")
     cell = dict(zip(_HEADER, row, strict=True))
     check_id(path, line, cell["id"])
     if cell["quantity"] not in UNITS:

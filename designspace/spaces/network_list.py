@@ -19,7 +19,8 @@ from designspace.networks.layers import Column
 from designspace.networks.network import Network
 from designspace.spaces.parameters import Columns
 from designspace.spaces.population import COMPLEXITY_COLUMNS, SPACE_FILE, Population
-from designspace.spaces.space import MAX_COST, DesignSpace, check_space_name
+from designspace.spaces.space import DesignSpace, check_space_name
+from designspace.spaces.space_checks import MAX_COST
 from designspace.spaces.template import Template
 from designspace.support.checks import mapping, text
 from designspace.support.errors import InputError, RunError

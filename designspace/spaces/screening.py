@@ -82,8 +82,8 @@ def screen(
     """Draw networks of a space, and return the share that meets some limits and a quantity of those that do.
 
     The space's own constraints hold for all networks that are drawn; the limits come on top. If fewer than ``n`` of the
-    drawn networks fit, drawing goes on up to `SEARCH_FACTOR` times as many networks. The result depends on the
-    arguments alone.
+    drawn networks fit, up to `SEARCH_FACTOR` times as many networks are drawn. The result depends on the arguments
+    alone.
 
     Args:
         space: the space, for images of its template's resolution.

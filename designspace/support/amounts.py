@@ -19,7 +19,7 @@ def amount(name: str, value: Any) -> float:
     k, M, G and T are powers of 1000, as are KB, MB, GB and TB; KiB, MiB, GiB and TiB are powers of 1024.
 
     Args:
-        name: what the number is, for the message.
+        name: name of the number in messages.
         value: the number, or a text.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from designspace.support.errors import RunError
@@ -49,17 +50,44 @@ def open_table(path: Path) -> tuple[io.TextIOWrapper, str]:
         raise
 
 
+def read_rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file after its first line, each with the number of its line; blank lines are left out.
+
+    Raises:
+        RunError: the file cannot be read, its columns are not those of ``header``, or a row has another length.
+    """
+    try:
+        file, delimiter = open_table(path)
+        with file:
+            table = csv.reader(file, delimiter=delimiter)
+            if next(table, None) != list(header):
+                raise RunError(f"{path}, line 1: the columns must be {','.join(header)}")
+            for line, row in enumerate(table, start=2):
+                if len(row) not in (0, len(header)):
+                    raise RunError(
+                        f"{path}, line {line}: {len(row)} fields instead of {len(header)}; it may be cut off"
+                    )
+                if row:
+                    yield line, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+
+
+def rows_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows, the first of which is the header, as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def as_commas(data: bytes) -> bytes:
     """Return the bytes of a CSV file with commas as separators and decimal points; unchanged if it has commas."""
     header = data[: data.find(b"\n") + 1 or len(data)].decode("utf-8", "replace")
     delimiter = separator(header)
     if delimiter == ",":
         return data
-    text = io.StringIO()
     rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=delimiter)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([decimal_point(cell) for cell in row] for row in rows)
-    return text.getvalue().encode()
+    return rows_text([decimal_point(cell) for cell in row] for row in rows).encode()
 
 
 def decimal_point(cell: str) -> str:

@@ -223,13 +223,10 @@ def submit(
         code = snapshot.snapshot(run.code, run.imported_names(plan)).resolve()
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(batches)
-        task_settings = ArrayTaskSettings(
-            run=str(run.path.resolve()), launch=str(launch.path), limit_s=settings.limit_s, pool=pool
-        )
+        paths = {"run": str(run.path.resolve()), "launch": str(launch.path)}
+        task = ArrayTask(ArrayTaskSettings(**paths, limit_s=settings.limit_s, pool=pool))
         write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats, plan.axes, plan.metric)
-        accepted, job_ids = submit_arrays(
-            run, launch, settings, ArrayTask(task_settings), code, sizes, claim, write_plan
-        )
+        accepted, job_ids = submit_arrays(run, launch, settings, task, code, sizes, claim, write_plan)
         refused = tuple(key for batch in batches[accepted:] for key in batch)
         return dataclasses.replace(
             planned,

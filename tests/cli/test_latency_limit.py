@@ -4,10 +4,10 @@ import dataclasses
 
 import data_sets
 import pytest
+from quiet_machine import make_quiet
 
 from designspace import sample
-from designspace.measurement import session, windows
-from designspace.measurement.machine import LoadWatch
+from designspace.measurement import session
 from designspace.spaces.candidates import CANDIDATES_FILE
 from designspace.spaces.costs import COSTS_FILE, read_costs, write_costs
 from designspace.trials.folder import RunFolder
@@ -19,9 +19,7 @@ LIMIT = "space.latency={device: cpu, threads: 1, below_ms: 10000}"
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """A folder, on a machine that counts as quiet and measures quickly."""
-    monkeypatch.setattr(LoadWatch, "is_loaded", lambda self: False)
-    monkeypatch.setattr(windows, "MAX_SLOWDOWN", float("inf"))
-    monkeypatch.setattr(session, "VISIT_S", 0.002)
+    make_quiet(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,10 +2,10 @@
 
 import data_sets
 import pytest
+from quiet_machine import make_quiet
 from sweep_runs import make_run
 
 from designspace import measure
-from designspace.measurement import session, windows
 from designspace.measurement.machine import LoadWatch
 from designspace.networks import catalog
 from designspace.spaces.costs import Setting, read_costs
@@ -17,9 +17,7 @@ QUICK = ("rounds=5", "threads=1")
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """A folder, on a machine that counts as quiet."""
-    monkeypatch.setattr(LoadWatch, "is_loaded", lambda self: False)
-    monkeypatch.setattr(windows, "MAX_SLOWDOWN", float("inf"))
-    monkeypatch.setattr(session, "VISIT_S", 0.002)
+    make_quiet(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from data_sets import run_command
+from quiet_machine import make_quiet
 
-from designspace.measurement import predicted_limit, session, windows
-from designspace.measurement.machine import LoadWatch
+from designspace.measurement import predicted_limit
 from designspace.screen import run
 from designspace.spaces.costs import read_costs
 
@@ -47,9 +47,7 @@ def test_spaces_at_resolutions_are_ranked_and_written(screen, tmp_path):
 
 
 def test_latency_is_predicted_from_networks_that_are_measured_once(screen, tmp_path, monkeypatch):
-    monkeypatch.setattr(LoadWatch, "is_loaded", lambda self: False)
-    monkeypatch.setattr(windows, "MAX_SLOWDOWN", float("inf"))
-    monkeypatch.setattr(session, "VISIT_S", 0.002)
+    make_quiet(monkeypatch)
     monkeypatch.setattr(predicted_limit, "MEASURED", 12)
     arguments = ("spaces=[RegNetX]", "space.resolution=32", "limit.flops=5M", *QUICK)
     limit = "limit.latency={device: cpu, threads: 1, below_ms: 10000}"

@@ -1,14 +1,8 @@
-"""A machine that counts as quiet, whatever runs beside the tests."""
-
 import pytest
-
-from designspace.measurement import session, windows
-from designspace.measurement.machine import LoadWatch
+from quiet_machine import make_quiet
 
 
 @pytest.fixture
 def quiet(monkeypatch) -> None:
-    """Make every window count as undisturbed, and visits short."""
-    monkeypatch.setattr(LoadWatch, "is_loaded", lambda self: False)
-    monkeypatch.setattr(windows, "MAX_SLOWDOWN", float("inf"))
-    monkeypatch.setattr(session, "VISIT_S", 0.002)
+    """Make this machine count as quiet."""
+    make_quiet(monkeypatch)

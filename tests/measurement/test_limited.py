@@ -42,15 +42,15 @@ def true_latency(network):
 class Machine:
     """A machine whose measurements are off by up to 1%, and which can stop working."""
 
-    def __init__(self, works_for=10**9):
-        self.measured, self.works_for = [], works_for
+    def __init__(self, works_for=10**9, noise=0.02):
+        self.measured, self.works_for, self.noise = [], works_for, noise
         self._rng = np.random.default_rng(0)
 
     def measure(self, networks):
         if len(self.measured) + len(networks) > self.works_for:
             raise KeyboardInterrupt
         self.measured += networks
-        return Measured(tuple(map(self._cost, networks)), 0.02, "")
+        return Measured(tuple(map(self._cost, networks)), self.noise, "")
 
     def _cost(self, network):
         ms = true_latency(network) * self._rng.uniform(0.99, 1.01)
@@ -162,6 +162,11 @@ def test_a_space_without_a_limit_is_sampled_as_ever():
         LimitedSampling(dataclasses.replace(SPACE, latency=None), 3, Machine().measure)
     with pytest.raises(InputError, match="must be measured"):
         SPACE.sample(3)
+
+
+def test_networks_are_accepted_before_the_noise_is_known():
+    population = LimitedSampling(SPACE, 3, Machine(noise=math.nan).measure).sample(3)
+    assert all(true_latency(network) <= LIMIT.below_ms for network in population)
 
 
 def test_a_band_has_two_ends():

@@ -56,7 +56,7 @@ class RefinedPopulation:
         """
         if not isinstance(space, DesignSpace) or not results.is_drawn:
             raise InputError(
-                f"{results.name} is a given list: its networks were chosen, not drawn, so there is no space to refine"
+                f"{results.name} is a given list: its networks were chosen, not drawn, so it has no space to refine"
             )
         results = by_network(results)
         finished = finished_at_random(results)
