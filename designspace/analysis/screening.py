@@ -16,6 +16,7 @@ import pandas as pd
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.figures import Drawing, draw_edf, edf_numbers, finish, new_axes
+from designspace.analysis.figures.error_axis import set_error_axis
 from designspace.analysis.p_values import p_text
 from designspace.analysis.populations import Populations
 from designspace.analysis.results import Results
@@ -155,6 +156,13 @@ class Screening(Outlined):
         edfs = Populations.of(self.results).edfs()
         figure, axes = new_axes(height=4.4 + 0.17 * len(edfs))
         draw_edf(axes, edfs, level=self.level)
+        # Quantities span orders of magnitude; as values of which higher ones are better, they are drawn negative.
+        largest, smallest = (
+            float(-end(curve.errors[i] for curve in edfs.values())) for i, end in ((0, min), (-1, max))
+        )
+        axes.set_xscale("symlog", linthresh=smallest)
+        axes.set_xlim(-1.1 * largest, -smallest / 1.1)
+        set_error_axis(axes, "x", self.results[0].metric)  # the scale has its own ticks
         numbers = edf_numbers(edfs, self.level).rename(columns={"error": self.results[0].metric.heading})
         return finish("edf", "Networks that fit", figure, numbers, self._caption(edfs), self.results)
 
