@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -33,6 +33,7 @@ class Options(app.Options):
 
     launcher: LauncherOptions
     run: Path | None
+    runs: tuple[Path, ...] | None
     networks: tuple[str, ...] | None
     out: Path | None
     device: Annotated[str, one_of("device", DEVICES)]
@@ -48,28 +49,31 @@ class Options(app.Options):
 
 def run(options: Options) -> None:
     """Measure the networks here or submit the measurement to SLURM, and print the costs."""
-    folder, population, names = _networks(options)
-    request = request_of(options, population.space.template.resolution)
+    populations, names = _networks(options)
+    request = request_of(options, _resolution(options, populations))
     slurm = options.launcher.make(options, data.default_root()).slurm
     side = f"{request.resolution} x {request.resolution} pixels"
     if options.dry_run:
         where = "as a job on SLURM" if slurm else "here"
         for setting in request.settings():
-            print(f"{counted(len(population), 'network')} would be measured {where}: {setting.describe()}, {side}")
+            networks = counted(sum(len(population) for population in populations.values()), "network")
+            print(f"{networks} would be measured {where}: {setting.describe()}, {side}")
         return
-    if options.run is None:
-        folder.create(population, options.provenance())
+    folders = list(populations)
+    if options.networks is not None:
+        folders[0].create(populations[folders[0]], options.provenance())
     if slurm:
-        job = submit_measurement(folder, request, slurm, options.provenance())
-        print(f"submitted as job {job}; the costs will be in {folder.path / COSTS_FILE}")
-        print(f"see its state: {command('status', run=folder.path)}")
-        print(f"stop it: {command('cancel', run=folder.path)}")
+        job = submit_measurement(folders, request, slurm, options.provenance())
+        files = ", ".join(str(folder.path / COSTS_FILE) for folder in folders)
+        print(f"submitted as job {job}; the costs will be in {files}")
+        print(f"see its state: {command('status', run=folders[0].path)}")
+        print(f"stop it: {command('cancel', run=folders[0].path)}")
         return
-    networks, outcomes = list(population), []
+    networks_of, outcomes = {folder.path: list(population) for folder, population in populations.items()}, []
     for setting in request.settings():
         with measurement_progress(setting, request.rounds) as on_start:
-            outcomes.append(measure_into(folder.path, networks, setting, request, on_start))
-    print_measurements(folder.path, outcomes, names, side)
+            outcomes.append(measure_into(networks_of, setting, request, on_start))
+    print_measurements(list(networks_of), outcomes, names, side)
 
 
 def request_of(options: Options, resolution: int) -> Request:
@@ -91,26 +95,49 @@ def request_of(options: Options, resolution: int) -> Request:
     )
 
 
-def _networks(options: Options) -> tuple[RunFolder, Population, dict[str, str]]:
-    """Return the run folder, the networks, and names of listed networks by their ids.
+def _networks(options: Options) -> tuple[dict[RunFolder, Population], dict[str, str]]:
+    """Return the run folders with their networks, and names of listed networks by their ids.
 
     Raises:
         InputError: there are none, or the networks of a list are for images of different kinds or an unknown size.
     """
-    if (options.run is None) == (options.networks is None):
-        raise InputError("give run=<run folder>, or networks=... such as networks=[regnetx_400mf,resnest50]")
-    if options.run is not None:
+    if sum(each is not None for each in (options.run, options.runs, options.networks)) != 1:
+        raise InputError(
+            "give run=<run folder>, or runs=[<run folder>,...] to measure several together, or networks=... such as "
+            "networks=[regnetx_400mf,resnest50]"
+        )
+    if options.networks is None:
         if options.out is not None:
             raise InputError("out=... is for networks=...; the costs of run=... are written into its folder")
-        folder = RunFolder(options.run)
-        return folder, folder.population(), {}
-    items = options.networks or ()
+        paths = options.runs or ((options.run,) if options.run else ())
+        if not paths:
+            raise InputError("runs is empty; give run folders, such as runs=[runs/a,runs/b]")
+        return {folder: folder.population() for folder in map(RunFolder, dict.fromkeys(paths))}, {}
+    items = options.networks
     listed = read_networks(items)
     names = {each.network.id: each.place for each in reversed(listed)}
     networks = tuple({each.network.id: each.network for each in listed}.values())
     resolution = options.resolution or _usual_side(listed)
     population = NetworkList(list_name(items)[:100], networks, resolution, ", ".join(items)).population()
-    return RunFolder(options.out or Path(f"runs/{population.space.name}")), population, names
+    return {RunFolder(options.out or Path(f"runs/{population.space.name}")): population}, names
+
+
+def _resolution(options: Options, populations: Mapping[RunFolder, Population]) -> int:
+    """Return the side of the images that the networks are counted for, or that of the options.
+
+    Raises:
+        InputError: the networks are for images of different channels or sizes.
+    """
+    templates = {folder: population.space.template for folder, population in populations.items()}
+    sides = {folder: options.resolution or template.resolution for folder, template in templates.items()}
+    images = {
+        folder: f"{counted(template.in_channels, 'channel')} of {sides[folder]} pixels"
+        for folder, template in templates.items()
+    }
+    if len(set(images.values())) > 1:
+        listed = "; ".join(f"{folder.path}: {text}" for folder, text in images.items())
+        raise InputError(f"networks for different images cannot be measured together ({listed})")
+    return next(iter(sides.values()))
 
 
 def _usual_side(listed: Sequence[ListedNetwork]) -> int:

@@ -14,6 +14,7 @@ correlated, so that the correction is conservative.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ from designspace.analysis.populations import Populations
 from designspace.analysis.quantities import OF_TRAINING, NotMeasuredError, common_costs, quantity, values, with_columns
 from designspace.analysis.results import Results
 from designspace.networks.quantities import Quantity
+from designspace.spaces.costs import speeds_differ
 from designspace.support.errors import InputError
 from designspace.support.text import counted
 from designspace.trials.metric import TOP1_ERROR, Metric
@@ -259,11 +261,22 @@ def machine_of(chosen: Quantity, results: Results) -> str:
 
 
 def check_same_machine(chosen: Quantity, populations: Sequence[Results]) -> None:
-    """Raise an InputError if a quantity of some populations was measured on different machines."""
+    """Raise an InputError if a quantity of populations was measured on different machines, or at different speeds."""
     machines = {results.name: machine_of(chosen, results) for results in populations}
     if len(set(machines.values())) > 1:
         listed = "; ".join(f"{name} on {machine or 'an unknown machine'}" for name, machine in machines.items())
         raise InputError(f"{chosen.noun} was measured on different machines ({listed})")
+    speeds = {
+        results.name: results.measured[chosen.name].reference_ms
+        for results in populations
+        if chosen.name in results.measured and not math.isnan(results.measured[chosen.name].reference_ms)
+    }
+    if speeds and speeds_differ(min(speeds.values()), max(speeds.values())):
+        listed = "; ".join(f"{name}: {speed:.3g} ms" for name, speed in speeds.items())
+        raise InputError(
+            f"{chosen.noun} was measured when the machine had different speeds (its reference network took {listed}); "
+            "measure all runs together, with measure runs=[...] again=all"
+        )
 
 
 def _differing(pair: Comparison, sides: tuple[Results, Results]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from designspace.cli.tables import counting, print_table
-from designspace.spaces.costs import COSTS_FILE, UNITS, Cost, Setting
+from designspace.spaces.costs import COSTS_FILE, UNITS, Cost, Setting, speeds_differ
 from designspace.support.text import command, counted
 
 if TYPE_CHECKING:  # torch
@@ -35,11 +35,13 @@ def measurement_progress(setting: Setting, rounds: int) -> Iterator[Callable[[in
         yield show
 
 
-def print_measurements(folder: Path, outcomes: Sequence[Measurements], names: Mapping[str, str], side: str) -> None:
+def print_measurements(
+    folders: Sequence[Path], outcomes: Sequence[Measurements], names: Mapping[str, str], side: str
+) -> None:
     """Print the costs, how well they are known, and what to type next.
 
     Args:
-        folder: the run folder.
+        folders: the run folders.
         outcomes: costs of the same networks, for each setting.
         names: names of listed networks by their ids; empty for a run.
         side: size of the images, as text.
@@ -54,8 +56,8 @@ def print_measurements(folder: Path, outcomes: Sequence[Measurements], names: Ma
         for line in notes(outcome):
             print(line)
         print()
-    print(f"all costs are in {folder / COSTS_FILE}")
-    print(f"compare at equal latency, once they are trained: {command('analyze', runs=folder, match='latency')}")
+    print(f"all costs are in {', '.join(str(folder / COSTS_FILE) for folder in folders)}")
+    print(f"compare at equal latency, once they are trained: {command('analyze', runs=list(folders), match='latency')}")
 
 
 def _print_quantity(quantity: str, costs: Sequence[Cost], names: Mapping[str, str]) -> None:
@@ -85,8 +87,14 @@ def notes(outcome: Measurements) -> list[str]:
             f"noise: {outcome.noise:.1%}, from a reference network that was measured again and again; differences "
             "below this are not shown"
         )
+    least, greatest = outcome.reference_ms
+    if speeds_differ(least, greatest):
+        lines.append(
+            f"warning: the machine had different speeds when these networks were measured (its reference network took "
+            f"{least:.3g} to {greatest:.3g} ms), so they cannot be compared; again=all measures all of them together"
+        )
     if outcome.disturbances:
-        lines.append(f"disturbed: {outcome.disturbances}; these visits did not count and were repeated")
+        lines.append(f"disturbed: {outcome.disturbances}; these visits were repeated")
     if disturbed := len({cost.id for cost in outcome.costs if cost.disturbed}):
         lines.append(
             f"warning: {counted(disturbed, 'network')} could not be measured undisturbed, so their costs may be too "

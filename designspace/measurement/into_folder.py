@@ -1,10 +1,11 @@
-"""Measurement of networks into the costs.csv of a folder, by one or several processes, and resumed after any end."""
+"""Measurement of networks into the costs.csv of folders, by one or several processes, and resumed after any end."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -58,7 +59,7 @@ class Measurements:
 
     setting: Setting
     costs: tuple[Cost, ...]
-    """Costs of all networks, in their order."""
+    """Costs of all networks, in their order, without repetitions."""
     new: int
     """Number of networks that were measured now."""
     noise: float
@@ -66,21 +67,26 @@ class Measurements:
     disturbances: str
     """What disturbed the measurement; empty if nothing did."""
 
+    @property
+    def reference_ms(self) -> tuple[float, float]:
+        """Least and greatest time of the reference network; NaN if no cost has one."""
+        times = [cost.reference_ms for cost in self.costs if not math.isnan(cost.reference_ms)]
+        return min(times, default=math.nan), max(times, default=math.nan)
+
 
 def measure_into(
-    folder: Path,
-    networks: Sequence[Network],
+    folders: Mapping[Path, Sequence[Network]],
     setting: Setting,
     request: Request,
     on_start: Callable[[int], OnProgress] | None = None,
 ) -> Measurements:
-    """Measure the networks that costs.csv of a folder does not have yet, and add their costs to the file.
+    """Measure the networks that have no cost in costs.csv of their folders yet, and add their costs to these files.
 
-    The file is written every few seconds, whole. Costs that another process adds meanwhile are kept.
+    The networks of all folders are measured in one session and one random order, so that they can be compared. The
+    files are written every few seconds, whole. Costs that another process adds meanwhile are kept.
 
     Args:
-        folder: a folder that exists.
-        networks: the networks, all for images of the same channels.
+        folders: folders that exist, each with its networks; all networks are for images of the same channels.
         setting: one of the request's settings.
         request: what is to be measured.
         on_start: takes the number of networks to measure, and returns a function that shows the progress.
@@ -89,23 +95,29 @@ def measure_into(
         InputError: this machine cannot measure with the setting, or a network cannot be built.
         RunError: the file cannot be read or written.
     """
-    order = {network.id: number for number, network in enumerate(networks)}
+    networks = {network.id: network for of_folder in folders.values() for network in of_folder}
+    order = {id_: number for number, id_ in enumerate(networks)}
 
     def known() -> list[Cost]:
-        costs = [cost for cost in session.known(read_costs(folder)) if cost.id in order]
-        return sorted(costs, key=lambda cost: order[cost.id])
+        costs = {
+            (cost.id, cost.quantity): cost
+            for folder in folders
+            for cost in session.known(read_costs(folder))
+            if cost.id in order
+        }
+        return sorted(costs.values(), key=lambda cost: order[cost.id])
 
-    channels = networks[0].in_channels
+    channels = next(iter(networks.values())).in_channels
     session = Session(setting, request.resolution, in_channels=channels, rounds=request.rounds, seed=request.seed)
     repeated = request.again == "disturbed"
     kept = [] if request.again == "all" else [cost for cost in known() if not (repeated and cost.disturbed)]
     new = len(order.keys() - {cost.id for cost in kept})
-    file = _Writer(folder)
+    files = _Writer({folder: {network.id for network in of_folder} for folder, of_folder in folders.items()})
     try:
-        measured = session.measure(networks, kept, file.add, on_start(new) if on_start and new else None)
-        file.costs = measured.costs
+        measured = session.measure(networks.values(), kept, files.add, on_start(new) if on_start and new else None)
+        files.costs = [*kept, *measured.costs]
     finally:
-        file.write()
+        files.write()
     noise = measured.noise if new else float("nan")
     return Measurements(setting, tuple(known()), new, noise, measured.disturbances)
 
@@ -121,12 +133,13 @@ def add_costs(folder: Path, costs: Sequence[Cost]) -> None:
 
 
 class _Writer:
-    """Writes costs into a folder as they come, but not more often than every few seconds."""
+    """Writes costs into folders as they come, but not more often than every few seconds."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folders: Mapping[Path, Collection[str]]) -> None:
+        """Create a writer for folders, each with the ids of its networks."""
         self.costs: Sequence[Cost] = ()
-        """Costs that are not yet in the file, or were changed since."""
-        self._folder, self._written = folder, time.monotonic()
+        """Costs that are not yet in the files, or were changed since."""
+        self._folders, self._written = folders, time.monotonic()
 
     def add(self, costs: Sequence[Cost]) -> None:
         """Take the costs of all networks so far."""
@@ -136,6 +149,7 @@ class _Writer:
 
     def write(self) -> None:
         """Write the costs, if there are any."""
-        if self.costs:
-            add_costs(self._folder, self.costs)
+        for folder, ids in self._folders.items():
+            if costs := [cost for cost in self.costs if cost.id in ids]:
+                add_costs(folder, costs)
         self._written = time.monotonic()

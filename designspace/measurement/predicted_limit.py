@@ -79,7 +79,7 @@ def predicted_limit(
     make_folder(folder)
     resolution = space.template.resolution
     request = Request(device=limit.setting.device, resolution=resolution)
-    measured = measure_into(folder, list(networks), limit.setting, request, on_start)
+    measured = measure_into({folder: list(networks)}, limit.setting, request, on_start)
     latency = {cost.id: cost.median for cost in measured.costs if cost.quantity == "latency"}
     counts = features(space.network_columns(networks.columns), resolution)
     return PredictedLimit(limit, Predictor.fit(counts, [latency[id_] for id_ in networks.ids]))

@@ -158,9 +158,11 @@ class Session:
     ) -> Measured:
         """Measure networks, in rounds, each in a new random order over all of them.
 
-        Visits in a disturbed window (see `Judgement`) do not count and are repeated, in at most as many rounds again,
-        and in no more than `MIN_VISITS` if all of these are disturbed. A network that has fewer than `MIN_VISITS`
-        undisturbed visits then gets a cost from all its visits, which is marked as disturbed.
+        Each time is corrected by that of the reference network around it, relative to its usual time, so that a machine
+        whose speed changes does not rank networks. Visits in a disturbed window (see `Judgement`) are repeated, in at
+        most as many rounds again, and in no more than `MIN_VISITS` if all of these are disturbed. Visits count unless
+        other processes used the cores. A network that has fewer than `MIN_VISITS` that count then gets a cost from
+        all its visits, which is marked as disturbed.
 
         Args:
             networks: the networks; repetitions are measured once.
@@ -188,7 +190,7 @@ class Session:
     ) -> None:
         """Visit networks until each has enough undisturbed visits in the windows from ``first`` on."""
         visited = repeats = 0
-        self._open_window()
+        self._open_window(self._reference.visit(self._visit_s).ms)
         for number in range(2 * self.rounds):
             waiting = self._waiting(subjects, first, number)
             if not waiting:
@@ -217,9 +219,13 @@ class Session:
             left -= subject.bytes
             subject.is_kept = left > 0
 
-    def _open_window(self) -> None:
-        """Start a window."""
-        self._window, self._opened = Window(), time.perf_counter()
+    def _open_window(self, before_ms: float = math.nan) -> None:
+        """Start a window.
+
+        Args:
+            before_ms: time of the reference network just before, unless other processes used the cores.
+        """
+        self._window, self._opened = Window(before_ms=before_ms), time.perf_counter()
         self._watch.restart()
 
     def _visit(self, subject: _Subject) -> None:
@@ -230,13 +236,13 @@ class Session:
             self._close_window()
 
     def _close_window(self) -> None:
-        """End the window with a visit of the reference network, and start the next one; drop an empty window."""
+        """End the window with a visit of the reference network, and start the next one; an empty one goes on."""
         if self._window.visits:
             self._window.reference_ms = self._reference.visit(self._visit_s).ms
             self._window.is_loaded = self._watch.is_loaded()
             self._window.clock_mhz = gpu_mhz() if self.setting.device == "cuda" else processor_mhz()
             self._windows.append(self._window)
-        self._open_window()
+            self._open_window(math.nan if self._window.is_loaded else self._window.reference_ms)
 
     def _judge(self, first: int) -> Judgement:
         """Judge the windows from ``first`` on by what is usual in all of them."""
@@ -257,28 +263,31 @@ class Session:
             first: index of the first window of the call.
             is_final: whether all rounds have been, so that there will only be repeats.
         """
-        windows = self._windows[first:]
-        quiet, all_visits = _visits_of(self._judge(first).quiet), _visits_of(windows)
-        clock = median_clock(windows)
+        windows, usual_ms = self._windows[first:], Judgement.of(self._windows).usual_ms()
+        unloaded, all_visits = _visits_of(self._judge(first).unloaded), _visits_of(windows)
+        speed = median_clock(windows), usual_ms
         costs = []
         for subject in subjects:
-            is_disturbed = len(quiet[subject.id]) < MIN_VISITS
+            is_disturbed = len(unloaded[subject.id]) < MIN_VISITS
             if is_disturbed and not is_final:
                 continue
-            visits = (all_visits if is_disturbed else quiet)[subject.id]
-            costs.append(self._cost(subject.id, "latency", [visit.ms for visit in visits], clock, is_disturbed))
-            energies = [visit.mj for visit in visits if visit.mj is not None]
+            visits = (all_visits if is_disturbed else unloaded)[subject.id]
+            times = [visit.ms * usual_ms / local_ms for visit, local_ms in visits]
+            costs.append(self._cost(subject.id, "latency", times, is_disturbed, *speed))
+            energies = [visit.mj for visit, _ in visits if visit.mj is not None]
             if energies and min(energies) > 0:
-                costs.append(self._cost(subject.id, "energy", energies, clock, is_disturbed))
+                costs.append(self._cost(subject.id, "energy", energies, is_disturbed, *speed))
         return costs
 
-    def _cost(self, id_: str, quantity: str, values: Sequence[float], clock_mhz: float, disturbed: bool) -> Cost:
+    def _cost(
+        self, id_: str, quantity: str, values: Sequence[float], disturbed: bool, clock_mhz: float, reference_ms: float
+    ) -> Cost:
         """Return a cost from the values of several visits."""
         low, median, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return Cost(
             *(id_, quantity, self.setting, self.machine, self.resolution, median, low, high, len(values)),
-            *(disturbed, clock_mhz, when, _versions(self.setting)),
+            *(disturbed, clock_mhz, when, _versions(self.setting), reference_ms),
         )
 
 
@@ -310,12 +319,12 @@ def measure(
     return session.measure(networks, known, on_costs, on_progress)
 
 
-def _visits_of(windows: Iterable[Window]) -> defaultdict[str, list[Visit]]:
-    """Return the visits of each network in windows."""
-    visits: defaultdict[str, list[Visit]] = defaultdict(list)
+def _visits_of(windows: Iterable[Window]) -> defaultdict[str, list[tuple[Visit, float]]]:
+    """Return the visits of each network in windows, each with the time of the reference network around it."""
+    visits: defaultdict[str, list[tuple[Visit, float]]] = defaultdict(list)
     for window in windows:
         for visit in window.visits:
-            visits[visit.id].append(visit)
+            visits[visit.id].append((visit, window.local_ms))
     return visits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,10 +39,17 @@ class Window:
 
     visits: list[Visit] = field(default_factory=list)
     reference_ms: float = 0.0
-    """Time of the reference network."""
+    """Time of the reference network at its end."""
+    before_ms: float = float("nan")
+    """Time of the reference network at its beginning; NaN if other processes used the cores then."""
     is_loaded: bool = False
     """Whether other processes were seen to use the cores."""
     clock_mhz: float = float("nan")
+
+    @property
+    def local_ms(self) -> float:
+        """Time of the reference network around the visits, which tells how fast the machine was."""
+        return self.reference_ms if math.isnan(self.before_ms) else (self.before_ms + self.reference_ms) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,11 @@ class Judgement:
     """Windows in which others were seen to use the cores."""
     slow: Sequence[Window]
     """Other windows in which the reference network was slow."""
+
+    @property
+    def unloaded(self) -> Sequence[Window]:
+        """Windows in which nobody was seen to use the cores, quiet or slow. Their visits are corrected and count."""
+        return [*self.quiet, *self.slow]
 
     @staticmethod
     def of(windows: Sequence[Window]) -> Judgement:
@@ -76,21 +89,29 @@ class Judgement:
         kinds = (self.quiet, self.loaded, self.slow)
         return Judgement(*([window for window in kind if id(window) in chosen] for kind in kinds))
 
+    def usual_ms(self) -> float:
+        """Return the median time of the reference network in the unloaded windows, or in all if there are none."""
+        times = [window.reference_ms for window in self.unloaded or self.loaded]
+        return statistics.median(times) if times else float("nan")
+
     def noise(self, visits: int) -> float:
         """Return the relative difference of two medians that noise alone exceeds in one of 20 cases.
 
-        The reference network's times in the quiet windows, or in all if none is quiet, stand for those of any network:
-        two medians of ``visits`` times each are drawn from them again and again, and differ by noise alone.
+        The reference network's two times of a window tell the noise of any network: their ratio has the variance of
+        two visits, and a corrected visit that of one and a half, since it is divided by the mean of two. So two medians
+        of ``visits`` such ratios are drawn again and again, which differ by noise alone.
 
         Args:
             visits: number of visits of each network.
 
         Returns:
-            NaN if there are fewer than three times.
+            NaN if there are fewer than three windows with two times.
         """
-        times = np.array([window.reference_ms for window in self.quiet or [*self.loaded, *self.slow]])
-        if len(times) < 3:
+        windows = self.unloaded or self.loaded
+        ratios = np.array([window.reference_ms / window.before_ms for window in windows if window.before_ms > 0])
+        if len(ratios) < 3:
             return float("nan")
+        times = ratios ** math.sqrt(1.5 / 2)
         drawn = np.random.default_rng(0).choice(times, (RESAMPLES, 2, visits))
         first, second = np.median(drawn, axis=2).T
         return float(np.quantile(np.abs(first - second) / np.minimum(first, second), CONFIDENCE))

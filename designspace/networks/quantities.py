@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 from designspace.support.text import prefixed
@@ -35,6 +36,8 @@ class Quantity:
     machine: str = ""
     """Name of the machine that measured it, since values of different machines are not comparable; empty if it is not
     known or does not matter."""
+    reference_ms: float = field(default=math.nan, compare=False)
+    """Time of the reference network on that machine while these networks were measured; NaN if it is not known."""
 
     @property
     def axis_label(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,9 @@ COSTS_FILE = "costs.csv"
 DEVICES = ("cpu", "cuda", "onnxruntime")
 """What runs the networks: torch on CPUs, torch on a GPU, or ONNX Runtime on CPUs."""
 PRECISIONS = ("float32", "float16", "bfloat16")
+SAME_SPEED = 1.05
+"""Ratio of two times of the reference network above which the machine had different speeds: twice the noise of a
+measurement on a quiet machine, and half of what disturbs one."""
 UNITS = {"latency": "ms", "energy": "mJ"}
 """Measured quantity -> unit: the time from a batch's images to its logits, and the energy that takes."""
 
@@ -99,6 +104,8 @@ class Cost:
     """Time of the measurement, UTC, as 2026-01-31T12:00:00Z."""
     versions: str
     """Versions of the library that ran the network and of this one."""
+    reference_ms: float = math.nan
+    """Time of the reference network in the same session, which tells how fast the machine was; NaN if not known."""
 
 
 def measured_quantity(quantity: str, setting: Setting) -> Quantity:
@@ -127,7 +134,7 @@ def _row(cost: Cost) -> list[object]:
     return [
         *(cost.id, cost.quantity, setting.device, setting.batch, setting.precision, setting.threads),
         *(cost.machine, cost.resolution, *(f"{value:.6g}" for value in (cost.median, cost.low, cost.high))),
-        *(cost.n, int(cost.disturbed), f"{cost.clock_mhz:.4g}", cost.when, cost.versions),
+        *(cost.n, int(cost.disturbed), f"{cost.clock_mhz:.4g}", cost.when, cost.versions, f"{cost.reference_ms:.6g}"),
     ]
 
 
@@ -145,24 +152,25 @@ def read_costs(folder: Path) -> tuple[Cost, ...]:
     path = folder / COSTS_FILE
     if not path.exists():
         return ()
-    return tuple(_cost(path, line, row) for line, row in read_rows(path, _HEADER))
+    return tuple(_cost(path, line, row) for line, row in read_rows(path, _HEADER, newer=1))
 
 
 _HEADER = (
     *("id", "quantity", "device", "batch", "precision", "threads", "machine", "resolution", "median", "low", "high"),
-    *("n", "disturbed", "clock_mhz", "when", "versions"),
+    *("n", "disturbed", "clock_mhz", "when", "versions", "reference_ms"),
 )
 
 
 def _cost(path: Path, line: int, row: Sequence[str]) -> Cost:
     """Return the cost in a line of costs.csv."""
-    cell = dict(zip(_HEADER, row, strict=True))
+    cell = {"reference_ms": "nan"} | dict(zip(_HEADER, row, strict=False))
     check_id(path, line, cell["id"])
     if cell["quantity"] not in UNITS:
         raise RunError(f"{path}, line {line}: {unknown('quantity', cell['quantity'], UNITS)}")
     try:
         setting = Setting(cell["device"], int(cell["batch"]), cell["precision"], int(cell["threads"]))
-        median, low, high, clock = (float(decimal_point(cell[name])) for name in ("median", "low", "high", "clock_mhz"))
+        names = ("median", "low", "high", "clock_mhz", "reference_ms")
+        median, low, high, clock, reference = (float(decimal_point(cell[name])) for name in names)
         n, resolution, disturbed = (int(cell[name]) for name in ("n", "resolution", "disturbed"))
     except (InputError, ValueError) as error:
         raise RunError(f"{path}, line {line}: {error}") from error
@@ -170,8 +178,17 @@ def _cost(path: Path, line: int, row: Sequence[str]) -> Cost:
         raise RunError(f"{path}, line {line}: needs 0 < low <= median <= high, not {low:g}, {median:g}, {high:g}")
     return Cost(
         *(cell["id"], cell["quantity"], setting, cell["machine"], resolution, median, low, high, n, bool(disturbed)),
-        *(clock, cell["when"], cell["versions"]),
+        *(clock, cell["when"], cell["versions"], reference),
     )
+
+
+def speeds_differ(first_ms: float, second_ms: float) -> bool:
+    """Return whether a machine had different speeds, by the times of the reference network; False if one is NaN.
+
+    >>> speeds_differ(10.0, 10.4), speeds_differ(11.0, 10.0), speeds_differ(math.nan, 10.0)
+    (False, True, False)
+    """
+    return max(first_ms, second_ms) > SAME_SPEED * min(first_ms, second_ms)
 
 
 def cost_columns(costs: Iterable[Cost], ids: Sequence[str]) -> dict[Quantity, NDArray[np.float64]]:
@@ -180,17 +197,20 @@ def cost_columns(costs: Iterable[Cost], ids: Sequence[str]) -> dict[Quantity, ND
     There is a column per quantity and setting. Where several machines measured one of these, or images of several
     sizes, each has a column of its own, whose name ends with the machine or the size. Each quantity names its machine.
     """
-    groups: dict[tuple[str, Setting], dict[tuple[str, int], dict[str, float]]] = {}
+    groups: dict[tuple[str, Setting], dict[tuple[str, int], dict[str, Cost]]] = {}
     for cost in costs:
         machines = groups.setdefault((cost.quantity, cost.setting), {})
-        machines.setdefault((cost.machine, cost.resolution), {})[cost.id] = cost.median
+        machines.setdefault((cost.machine, cost.resolution), {})[cost.id] = cost
     columns = {}
     for (name, setting), machines in groups.items():
-        for (machine, resolution), medians in machines.items():
-            values = np.array([medians.get(id_, np.nan) for id_ in ids], np.float64)
-            if not np.isfinite(values).any():
+        for (machine, resolution), by_id in machines.items():
+            present = [by_id[id_] for id_ in ids if id_ in by_id]
+            if not present:
                 continue
-            quantity = replace(measured_quantity(name, setting), machine=machine)
+            values = np.array([by_id[id_].median if id_ in by_id else np.nan for id_ in ids], np.float64)
+            times = [cost.reference_ms for cost in present if not math.isnan(cost.reference_ms)]
+            reference = statistics.median(times) if times else math.nan
+            quantity = replace(measured_quantity(name, setting), machine=machine, reference_ms=reference)
             names, sizes = {machine for machine, _ in machines}, {size for _, size in machines}
             if len(names) > 1:
                 quantity = _more(quantity, re.sub(r"\W+", "_", machine).strip("_").lower(), machine)

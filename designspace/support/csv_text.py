@@ -50,8 +50,13 @@ def open_table(path: Path) -> tuple[io.TextIOWrapper, str]:
         raise
 
 
-def read_rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, header: Sequence[str], newer: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file after its first line, each with the number of its line; blank lines are left out.
+
+    Args:
+        path: the file.
+        header: the names of its columns.
+        newer: number of columns at the end that files of earlier versions lack; rows of these are shorter.
 
     Raises:
         RunError: the file cannot be read, its columns are not those of ``header``, or a row has another length.
@@ -60,12 +65,13 @@ def read_rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str
         file, delimiter = open_table(path)
         with file:
             table = csv.reader(file, delimiter=delimiter)
-            if next(table, None) != list(header):
+            columns = next(table, None)
+            if columns not in (list(header), list(header[: len(header) - newer])):
                 raise RunError(f"{path}, line 1: the columns must be {','.join(header)}")
             for line, row in enumerate(table, start=2):
-                if len(row) not in (0, len(header)):
+                if len(row) not in (0, len(columns)):
                     raise RunError(
-                        f"{path}, line {line}: {len(row)} fields instead of {len(header)}; it may be cut off"
+                        f"{path}, line {line}: {len(row)} fields instead of {len(columns)}; it may be cut off"
                     )
                 if row:
                     yield line, row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from populations import make_results
 
 from designspace.analysis import overview
 from designspace.analysis.best_values import best_value, best_values
+from designspace.analysis.matched import compare_matched
 from designspace.analysis.preconditions import same_budget
 from designspace.analysis.quantities import available, quantity, values, varying_quantities, with_columns
 from designspace.analysis.results import Results
@@ -26,7 +28,9 @@ QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart"
 SETTING = Setting(threads=2)
 
 
-def measured_run(tmp_path, name="RegNetX", *, machine="laptop", factor=1e-5, disturbed=0, settings=(SETTING,)):
+def measured_run(
+    tmp_path, name="RegNetX", *, machine="laptop", factor=1e-5, disturbed=0, settings=(SETTING,), speed=math.nan
+):
     """Copy a run and write a latency for each of its networks, in proportion to its flops."""
     folder = tmp_path / name
     shutil.copytree(QUICKSTART / name, folder)
@@ -34,7 +38,7 @@ def measured_run(tmp_path, name="RegNetX", *, machine="laptop", factor=1e-5, dis
     costs = [
         Cost(
             *(id_, "latency", setting, machine, 28, flops * factor, flops * factor * 0.9, flops * factor * 1.1),
-            *(10, index < disturbed, 3000.0, "2026-01-31T12:00:00Z", "torch 2.13"),
+            *(10, index < disturbed, 3000.0, "2026-01-31T12:00:00Z", "torch 2.13", speed),
         )
         for setting in settings
         for index, (id_, flops) in enumerate(zip(population.ids, population.columns["flops"].tolist(), strict=True))
@@ -84,6 +88,18 @@ def test_runs_of_two_machines_have_a_column_for_each(tmp_path):
     assert np.isfinite(values(both, "latency_cpu_t2_b1_laptop")).sum() == 16
     check = same_budget(*(Results.read(folder) for folder in folders))
     assert "latency" not in check.sentence  # of different machines
+
+
+def test_runs_of_different_speeds_of_a_machine_are_not_compared(tmp_path):
+    speeds = {"RegNetX": 10.0, "AnyNetXA": 10.4, "AnyNetXB": 11.0}
+    first, same, slower = (Results.read(measured_run(tmp_path, name, speed=speed)) for name, speed in speeds.items())
+    unknown = Results.read(measured_run(tmp_path, "AnyNetXC"))
+    assert compare_matched(first, same, "latency").quantity.reference_ms == 10.0
+    assert compare_matched(first, unknown, "latency").n_a > 0
+    with pytest.raises(
+        InputError, match=r"different speeds .*RegNetX: 10 ms; AnyNetXB: 11 ms.*measure runs=\[\.\.\.\]"
+    ):
+        compare_matched(first, slower, "latency")
 
 
 def test_budgets_differ_in_measured_costs_too(tmp_path):

@@ -1,5 +1,7 @@
 """`python -m designspace.measure`: costs of runs and of lists of networks."""
 
+import dataclasses
+
 import data_sets
 import pytest
 from quiet_machine import make_quiet
@@ -8,7 +10,7 @@ from sweep_runs import make_run
 from designspace import measure
 from designspace.measurement.machine import LoadWatch
 from designspace.networks import catalog
-from designspace.spaces.costs import Setting, read_costs
+from designspace.spaces.costs import Setting, read_costs, write_costs
 from designspace.trials.folder import RunFolder
 
 QUICK = ("rounds=5", "threads=1")
@@ -43,6 +45,19 @@ def test_a_run_is_measured_once(here, capsys):
     assert code == 0
     assert output.count("nothing was measured now") == 2
     assert read_costs(run.path) == costs
+
+
+def test_runs_are_measured_together(here, capsys):
+    runs = [make_run(here / name, n=n, epochs=1) for name, n in (("a", 2), ("b", 3))]  # two in common
+    code, output, errors = run_command(capsys, "runs=[a,b]", *QUICK)
+    assert (code, "visits 15/15, 3 networks" in errors) == (0, True)
+    assert "all costs are in a/costs.csv, b/costs.csv" in output
+    assert "python -m designspace.analyze 'runs=[a,b]' match=latency" in output
+    assert [cost.id for run in runs for cost in read_costs(run.path)] == [id_ for run in runs for id_ in run.ids()]
+    *others, last = read_costs(here / "b")
+    write_costs(here / "b", [*others, dataclasses.replace(last, reference_ms=2 * last.reference_ms)])
+    code, output, _ = run_command(capsys, "runs=[a,b]", *QUICK)
+    assert "warning: the machine had different speeds when these networks were measured" in output
 
 
 def test_published_networks_become_a_run(here, capsys):
@@ -80,6 +95,7 @@ def test_disturbed_costs_are_said(here, capsys, monkeypatch):
         ((), "give run=<run folder>, or networks=..."),
         (("run=a", "networks=[resnet50]"), "give run=<run folder>, or networks=..."),
         (("run=a", "out=b"), "out=... is for networks=..."),
+        (("runs=[]",), "run is empty"),
         (("networks=[resnet5]",), "unknown"),
         (("networks=[resnet50]", "device=tpu"), "unknown device 'tpu'; choose from: cpu, cuda, onnxruntime"),
         (("networks=[resnet50]", "precision=int8"), "unknown precision 'int8'"),

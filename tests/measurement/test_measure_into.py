@@ -15,7 +15,7 @@ NETWORKS = [network(width) for width in (8, 16, 32)]
 
 
 def into(folder, networks=NETWORKS, setting=ONE, on_start=None, rounds=5, **options):
-    return measure_into(folder, networks, setting, Request(resolution=SIDE, rounds=rounds, **options), on_start)
+    return measure_into({folder: networks}, setting, Request(resolution=SIDE, rounds=rounds, **options), on_start)
 
 
 def ids(costs):
@@ -36,6 +36,25 @@ def test_only_networks_without_a_cost_are_measured(tmp_path):
     assert len(read_costs(tmp_path)) == 3
     assert into(tmp_path, setting=Setting("cpu", 2, threads=1)).new == 3
     assert len(read_costs(tmp_path)) == 6
+
+
+def test_networks_of_several_folders_are_measured_together(tmp_path):
+    folders = {tmp_path / "a": NETWORKS[:2], tmp_path / "b": NETWORKS[1:]}
+    for folder in folders:
+        folder.mkdir()
+    request = Request(resolution=SIDE, rounds=5)
+    measured = measure_into(folders, ONE, request)
+    assert measured.new == 3
+    assert ids(measured.costs) == ids(NETWORKS)
+    for folder, networks in folders.items():
+        assert sorted(ids(read_costs(folder))) == sorted(ids(networks))
+    (reference_ms,) = {cost.reference_ms for folder in folders for cost in read_costs(folder)}
+    assert reference_ms > 0
+    assert measured.reference_ms == (reference_ms, reference_ms)
+    (tmp_path / "b" / COSTS_FILE).unlink()
+    again = measure_into(folders, ONE, request)
+    assert again.new == 1  # the other cost is copied from the first folder
+    assert sorted(ids(read_costs(tmp_path / "b"))) == sorted(ids(NETWORKS[1:]))
 
 
 def test_networks_may_be_measured_again(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from designspace.measurement.windows import Judgement, Visit, Window
 
 
-def window(reference_ms, *, loaded=False, clock=float("nan")):
-    return Window([Visit("a", 1.0)], reference_ms, loaded, clock)
+def window(reference_ms, *, before_ms=10, loaded=False, clock=float("nan")):
+    return Window([Visit("a", 1.0)], reference_ms, before_ms, loaded, clock)
 
 
 def test_slow_and_loaded_windows_are_told_apart():
@@ -45,10 +45,12 @@ def test_a_lower_clock_is_said():
 
 @pytest.mark.parametrize("spread", [0.002, 0.02])
 def test_noise_is_the_difference_of_two_medians_of_the_same_network(spread):
-    times = 10 * (1 + spread * np.random.default_rng(0).standard_normal(400))
-    judgement = Judgement([window(time) for time in times], [], [])
+    times = 10 * (1 + spread * np.random.default_rng(0).standard_normal((400, 2)))
+    judgement = Judgement([window(end, before_ms=start) for start, end in times], [], [])
     # A median of 15 has 1.25 / sqrt(15) of the standard deviation; 1.96 times that of a difference is rarely exceeded.
-    assert judgement.noise(15) == pytest.approx(1.96 * math.sqrt(2) * 1.25 / math.sqrt(15) * spread, rel=0.15)
+    # Corrected times have 1.5 times the variance of single ones.
+    expected = 1.96 * math.sqrt(2) * 1.25 / math.sqrt(15) * math.sqrt(1.5) * spread
+    assert judgement.noise(15) == pytest.approx(expected, rel=0.15)
     assert judgement.noise(60) < judgement.noise(15)
 
 
@@ -56,3 +58,11 @@ def test_noise_is_unknown_from_few_times():
     assert math.isnan(Judgement([window(10)] * 2, [], []).noise(15))
     assert Judgement([window(10)] * 3, [], []).noise(15) == 0
     assert Judgement([], [window(10)] * 3, []).noise(15) == 0
+    assert math.isnan(Judgement([window(10, before_ms=math.nan)] * 3, [], []).noise(15))
+
+
+def test_a_window_has_the_speed_of_its_ends():
+    assert window(12, before_ms=10).local_ms == 11
+    assert window(12, before_ms=math.nan).local_ms == 12
+    assert Judgement([window(10)], [window(30)], [window(14)]).usual_ms() == 12
+    assert Judgement([], [window(30)], []).usual_ms() == 30

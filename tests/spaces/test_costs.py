@@ -10,9 +10,11 @@ from designspace.support.errors import InputError, RunError
 SETTING = Setting("cpu", 1, threads=2)
 FIRST = Cost(
     *("0" * 12, "latency", SETTING, "AMD EPYC", 224, 1.25, 1.2, 1.5, 30, False, 2250.0, "2026-01-31T12:00:00Z"),
-    "torch 2.13.0",
+    *("torch 2.13.0", 12.5),
 )
-SECOND = dataclasses.replace(FIRST, id="1" * 12, median=2.0, low=1.9, high=2.5, disturbed=True, clock_mhz=math.nan)
+SECOND = dataclasses.replace(
+    FIRST, id="1" * 12, median=2.0, low=1.9, high=2.5, disturbed=True, clock_mhz=math.nan, reference_ms=math.nan
+)
 
 
 def test_costs_are_read_as_written(tmp_path):
@@ -21,7 +23,18 @@ def test_costs_are_read_as_written(tmp_path):
     first, second = read_costs(tmp_path)
     assert first == FIRST
     assert math.isnan(second.clock_mhz)
-    assert dataclasses.replace(second, clock_mhz=0.0) == dataclasses.replace(SECOND, clock_mhz=0.0)
+    assert math.isnan(second.reference_ms)
+    known = {"clock_mhz": 0.0, "reference_ms": 0.0}
+    assert dataclasses.replace(second, **known) == dataclasses.replace(SECOND, **known)
+
+
+def test_files_without_the_time_of_the_reference_are_read(tmp_path):
+    write_costs(tmp_path, [FIRST])
+    path = tmp_path / COSTS_FILE
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in path.read_text().splitlines()))
+    (cost,) = read_costs(tmp_path)
+    assert math.isnan(cost.reference_ms)
+    assert dataclasses.replace(cost, reference_ms=FIRST.reference_ms) == FIRST
 
 
 def test_a_later_measurement_replaces_an_equal_one(tmp_path):
@@ -36,6 +49,7 @@ def test_columns_have_a_value_per_network():
     (quantity,) = columns
     assert (quantity.name, quantity.unit, quantity.direction) == ("latency_cpu_t2_b1", "ms", "lower")
     np.testing.assert_array_equal(columns[quantity], [2.0, math.nan, 1.25])
+    assert quantity.reference_ms == 12.5  # the only one that is known
 
 
 def test_machines_and_sizes_are_not_mixed():
@@ -55,7 +69,7 @@ def test_machines_and_sizes_are_not_mixed():
         (",1.25,", ",fast,", "line 2: could not convert"),
         (",1.25,", ",-1,", "needs 0 < low <= median <= high"),
         (",1.25,", ",inf,", "needs 0 < low <= median <= high"),
-        (",224,", ",", "15 fields instead of 16"),
+        (",224,", ",", "16 fields instead of 17"),
         ("id,quantity", "name,quantity", "line 1: the columns must be id,quantity"),
         ("0" * 12, "zero", "line 2"),
     ],
