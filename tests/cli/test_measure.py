@@ -92,8 +92,8 @@ def test_disturbed_costs_are_said(here, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give run=<run folder>, or networks=..."),
-        (("run=a", "networks=[resnet50]"), "give run=<run folder>, or networks=..."),
+        ((), "give run=<run folder>, or runs="),
+        (("run=a", "networks=[resnet50]"), "give run=<run folder>, or runs="),
         (("run=a", "out=b"), "out=... is for networks=..."),
         (("runs=[]",), "run is empty"),
         (("networks=[resnet5]",), "unknown"),
