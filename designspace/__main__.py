@@ -11,7 +11,19 @@ from pathlib import Path
 GROUPS = {
     "a whole study": ("explore",),
     "step by step": (
-        *("screen", "plan", "prepare", "sample", "measure", "launch", "status", "analyze", "refine", "retrain"),
+        *(
+            "screen",
+            "plan",
+            "prepare",
+            "sample",
+            "measure",
+            "launch",
+            "status",
+            "analyze",
+            "replay",
+            "refine",
+            "retrain",
+        ),
     ),
     "one network": ("train", "verify", "predict", "export"),
     "maintenance of runs": ("collect", "retry", "cancel", "clean"),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from designspace import analyze, data, launch
 from designspace.cli import app
+from designspace.cli.decisions import DECISIONS_FILE
 from designspace.cli.latency import sample_for, with_threads
+from designspace.cli.looks import LookedAt, StopOptions, train_with_looks
 from designspace.cli.options import Count, Fields
 from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
 from designspace.data.data_source import DataSource, check_unchanged, note_of
@@ -37,6 +39,7 @@ class Options(TrainingOptions):
     n: Count
     seeds: Seeds
     run: Path
+    stop: StopOptions
     space: Fields
 
 
@@ -76,7 +79,11 @@ def run(options: Options) -> None:
     each = f"{counted(options.n, 'network')} from each of {counted(len(folders), 'space')}"
     print(f"{options.name}: {each}, in {options.run}")
     plans = {folder: forecast.with_metric(plan) for folder, plan in plans.items()}
-    launch.train(plans, launcher, wait=True)
+    if options.stop.looks > 1:
+        sweep = LookedAt(plans, (), options.stop.rule(), options.run / DECISIONS_FILE)
+        train_with_looks(sweep, lambda some, keys: launch.train(some, launcher, wait=True, only=keys))
+    else:
+        launch.train(plans, launcher, wait=True)
     analyze.show(folders, options.run)
 
 

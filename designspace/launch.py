@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import data
+from designspace.analysis import Results
 from designspace.cli import app
+from designspace.cli.decisions import DECISIONS_FILE
 from designspace.cli.forecast import print_forecast
+from designspace.cli.looks import LookedAt, StopOptions, train_with_looks
 from designspace.cli.recipes import Seeds, TrainingOptions, TrainingSetup, choose_setup
 from designspace.cli.tables import progress_bar
 from designspace.data.data_source import note_of
-from designspace.support.errors import RunError
+from designspace.support.errors import InputError, RunError
 from designspace.support.text import command, counted
 from designspace.sweeps.ended_tasks import ended_tasks
 from designspace.sweeps.launch import Launcher, R
@@ -30,6 +33,8 @@ class Options(TrainingOptions):
 
     run: Path
     seeds: Seeds
+    stop: StopOptions
+    against: tuple[Path, ...] | None
     wait: bool
     dry_run: bool
 
@@ -37,6 +42,7 @@ class Options(TrainingOptions):
 def run(options: Options) -> None:
     """Check everything, save the recipe and seeds, train the trials that are not done, and print the outcome."""
     folder = RunFolder(options.run)
+    others = _others(options)
     setup = choose_setup(folder, options, options.seeds)
     launcher = options.launcher.make(options, setup.root)
     forecast = check_launch({folder: setup.plan}, launcher)
@@ -48,9 +54,32 @@ def run(options: Options) -> None:
     root = options.data.root or (setup.root if setup.root != data.default_root() else None)
     if options.data.root or data.own_data(setup.recipe.data, root):
         write_note(folder.path, note_of(setup.recipe.data, root))
-    if train({folder: forecast.with_metric(setup.plan)}, launcher, wait=options.wait):
+    plans = {folder: forecast.with_metric(setup.plan)}
+    if others:
+        sweep = LookedAt(plans, others, options.stop.rule(), folder.path / DECISIONS_FILE)
+        train_with_looks(sweep, lambda plans, keys: _train_all(plans, launcher, keys))
+    if others or train(plans, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"analyse them: {command('analyze', runs=[folder.path])}")
+
+
+def _others(options: Options) -> list[Results]:
+    """Return the populations with which the run is compared while it is trained.
+
+    Raises:
+        InputError: there are some without looks, or looks without populations.
+    """
+    if bool(options.against) != (options.stop.looks > 1):
+        raise InputError(
+            "stop.looks and against belong together, as in stop.looks=5 against=[runs/other]: networks are trained "
+            "until the comparison with other runs is decided"
+        )
+    return [Results.read(RunFolder(path)) for path in options.against or ()]
+
+
+def _train_all(plans: Mapping[RunFolder, Plan], launcher: Launcher, keys: Collection[str]) -> None:
+    """Train some trials of some runs, and wait for them."""
+    train(plans, launcher, wait=True, only=keys)
 
 
 def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:

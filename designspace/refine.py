@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
 
 import yaml
 
+from designspace import launch
 from designspace.analysis import Results
 from designspace.analysis.refinement import Refinement, Settings, refine
+from designspace.analysis.refinement.confirming import Confirmation, confirmation_table
 from designspace.analysis.refinement.findings import (
     draw_findings,
     findings_numbers,
@@ -20,16 +23,26 @@ from designspace.analysis.refinement.findings import (
 from designspace.analysis.results import Failures
 from designspace.analysis.tables import notes
 from designspace.cli import app
-from designspace.cli.options import Seed, one_of, whole_number
+from designspace.cli.confirming import describe, fresh_plan, fresh_runs
+from designspace.cli.options import OptionalCount, Seed, one_of, whole_number
+from designspace.cli.recipes import LauncherOptions, existing_setup
 from designspace.cli.tables import print_table
+from designspace.support.csv_text import rows_text
 from designspace.support.errors import RunError
 from designspace.support.files import WriteError, write_text
-from designspace.support.text import command
+from designspace.support.text import command, counted
+from designspace.sweeps.preflight import check_launch
 from designspace.trials.folder import RunFolder
 
 FOLDER = "refinement"
 """Folder of the results within the run folder."""
 SPACE_FILE = "refined.yaml"
+ADOPTED_FILE = "adopted.yaml"
+CONFIRMED_FILE = "confirmed.csv"
+CONFIRMATION = "confirmation"
+"""Folder of the fresh runs within that of the results."""
+PROPOSED = "proposed"
+"""Value of ``confirm`` for all proposed constraints."""
 CANDIDATES_FILE = "candidates.csv"
 
 
@@ -37,9 +50,13 @@ CANDIDATES_FILE = "candidates.csv"
 class Options(app.Options):
     """Keys of configs/refine.yaml, which describes them."""
 
+    launcher: LauncherOptions
     run: Path
     match: str | None
     accept: tuple[str, ...] | None
+    confirm: tuple[str, ...] | None
+    n: OptionalCount
+    dry_run: bool
     out: Path | None
     level: float
     effect: float
@@ -50,7 +67,7 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Print the findings, and write them with a figure and the refined space."""
+    """Print the findings, write them with a figure and the refined space, and confirm constraints if asked to."""
     settings = Settings(options.level, options.effect, options.margin, options.permutations, options.seed)
     folder = RunFolder(options.run)
     space = folder.space()
@@ -70,6 +87,52 @@ def run(options: Options) -> None:
         show_files(refinement, options.accept, out)
     except WriteError as error:
         raise RunError(f"{error}; choose another folder with out=...") from error
+    if options.confirm is not None:
+        names = refinement.proposals if options.confirm == (PROPOSED,) else options.confirm
+        confirm_names(refinement, names, folder, out, options)
+    elif refinement.proposals:
+        print(f"confirm it with fresh networks: {command('refine', run=folder.path, confirm=PROPOSED)}")
+
+
+def confirm_names(refinement: Refinement, names: Sequence[str], folder: RunFolder, out: Path, options: Options) -> None:
+    """Train fresh networks of the parent and of the space with each constraint, and say what they confirm."""
+    fresh = fresh_runs(refinement, names, out / CONFIRMATION, options.n, folder)
+    setup = existing_setup(folder)
+    print(f"\nconfirmation: {describe(fresh)}; in {out / CONFIRMATION}")
+    if options.dry_run:
+        print(f"{counted(fresh.n * len(fresh.runs), 'training')}; nothing was started")
+        return
+    fresh.create(options.provenance())
+    plans = dict.fromkeys(fresh.runs, fresh_plan(folder))
+    launcher = options.launcher.make(options, setup.root)
+    forecast = check_launch(plans, launcher)
+    for note in forecast.notes:
+        print(note)
+    launch.train(plans, launcher, wait=True)
+    settings = refinement.settings
+    confirmations = fresh.confirmations(options.match, settings.margin, settings.level)
+    show_confirmations(refinement, confirmations, out)
+
+
+def show_confirmations(refinement: Refinement, confirmations: Sequence[Confirmation], out: Path) -> None:
+    """Print what is confirmed, and write the table and the space with the adopted constraints."""
+    table = confirmation_table(confirmations)
+    print()
+    print_table(table.title, table.header, table.rows, texts=(0, 1, 2, 4, 5, 6, 7))
+    print("\n".join(["", *(f"- {each.sentence()}" for each in confirmations)]))
+    lines = [table.header, *table.rows]
+    write_text(out / CONFIRMED_FILE, rows_text(lines))
+    print(f"\ntable: {out / CONFIRMED_FILE}")
+    path, names = out / ADOPTED_FILE, [each.question.name for each in confirmations if each.is_adopted]
+    child = refinement.child(names)
+    if child is None:
+        path.unlink(missing_ok=True)  # of an earlier call
+        print("no constraint is adopted")
+        return
+    heading = "".join(f"# {each.sentence()}\n" for each in confirmations if each.is_adopted)
+    write_text(path, heading + yaml.safe_dump(child.to_dict(), sort_keys=False))
+    print(f"adopted space, with {', '.join(names)}: {path}")
+    print(f"sample it: {command('sample', file=path)}")
 
 
 def show_files(refinement: Refinement, accept: tuple[str, ...] | None, out: Path) -> None:

@@ -40,6 +40,11 @@ EXAMPLES = {
         "'runs=[runs/a,runs/b]' out=compared",
         "'runs=[runs/a,runs/b]' match=latency",
     ),
+    "replay": (
+        "'runs=[runs/a,runs/b]'",
+        "runs=runs stop.looks=10 stop.hopeless=0",
+        "runs=runs n=32",
+    ),
     "refine": (
         "run=runs/small",
         "run=runs/small accept=[width_non_decreasing]",

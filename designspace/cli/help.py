@@ -24,6 +24,7 @@ TOPICS = {
     "data": "the images to train on",
     "recipe": "how networks are trained",
     "launcher": "where trials run",
+    "stop": "when a comparison ends before all networks are trained",
 }
 """Group of the configuration -> what it chooses."""
 

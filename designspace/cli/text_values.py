@@ -14,7 +14,7 @@ from typing import Any
 from designspace.support.errors import InputError
 from designspace.support.text import is_printable, printable
 
-PATHS = frozenset({"run", "runs", "others", "out", "to", "from", "file", "root", "data.root"})
+PATHS = frozenset({"run", "runs", "against", "others", "out", "to", "from", "file", "root", "data.root"})
 """Keys of paths: ``~`` is the home folder, and ``null`` is an ordinary folder name."""
 
 NAMES = frozenset(
@@ -30,7 +30,7 @@ NAMES = frozenset(
 """Keys of names, some of which may also be paths: ``null`` means no value."""
 
 LISTS = frozenset(
-    {"runs", "others", "from", "delete", "spaces", "networks", "match", "launcher.setup", "launcher.sbatch"}
+    {"runs", "against", "others", "from", "delete", "spaces", "networks", "match", "launcher.setup", "launcher.sbatch"}
 )
 """Keys of lists: ``[a,b]``, or a single item without brackets."""
 

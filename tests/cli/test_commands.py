@@ -199,7 +199,11 @@ def test_bad_input_to_sample(arguments, words, tmp_path):
         ),
         ("prepare", ["data=cifar1000"], ["unknown data set 'cifar1000'; did you mean cifar100?"]),
         ("status", ["data=fashion_mnist"], ["unknown option 'data'; choose from: run, trials, trial, watch"]),
-        ("launch", ["run=x", "space=RegNetX"], ["unknown option 'space'; choose from: recipe, data, launcher, run"]),
+        (
+            "launch",
+            ["run=x", "space=RegNetX"],
+            ["unknown option 'space'; choose from: recipe, data, stop, launcher, run"],
+        ),
         ("status", ["run=a b/é"], ["a b/é is not a run folder"]),
         ("status", ["run="], ["run= is empty; leave it out, or type a value"]),
         ("status", ["run=~nobody_here/x"], ["there is no user 'nobody_here' here", "run=./~nobody_here/x"]),
