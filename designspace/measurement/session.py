@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import math
 import random
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -182,7 +183,8 @@ class Session:
         with with_threads(self.setting):
             self._measure(subjects, first, on_costs, on_progress)
         costs = self._costs(subjects, first, is_final=True)
-        noise = Judgement.of(self._windows).noise(self.rounds)
+        visits = statistics.median_low([cost.n for cost in costs if cost.quantity == "latency"] or [self.rounds])
+        noise = Judgement.of(self._windows).noise(visits)
         return Measured(tuple(costs), noise, self._judge(first).describe())
 
     def _measure(

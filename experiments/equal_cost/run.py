@@ -1,0 +1,77 @@
+"""X against Y against split attention (radix 1, 2, 4) at equal multiply-adds, activations and measured time.
+
+    python experiments/equal_cost/run.py runs/equal_cost          # samples, trains and measures; repeat it to resume
+    python experiments/equal_cost/run.py runs/equal_cost publish  # compares, and copies tables and the figure here
+
+Every step is a command of the library, printed as it is run.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NETWORKS = 32
+"""Number of networks per space."""
+SPACES = {
+    "X": ("space=RegNetX",),
+    "Y": ("space=RegNetY",),
+    "radix1": ("space=RegNetX", "space.radix=1"),
+    "radix2": ("space=RegNetX", "space.radix=2"),
+    "radix4": ("space=RegNetX", "space.radix=4"),
+}
+IMAGES = ("data=fashion_mnist", "space.stem_width=8", "space.flops=[0.5e6,2e6]", "space.regime=auto")
+RECIPE = (
+    *(
+        "recipe=quick",
+        "recipe.epochs=10",
+        "recipe.train_images=1000",
+        "recipe.test_images=1000",
+        "recipe.batch_size=64",
+    ),
+    *("recipe.lr=0.2", "recipe.weight_decay=5e-4", "recipe.warmup_epochs=1", "recipe.zero_init_residual=true"),
+)
+FILES = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json", "results.csv", "costs.csv")
+
+
+def run(command: str, *arguments: str) -> None:
+    """Print and run a command of the library."""
+    words = ["-m", f"designspace.{command}", *arguments]
+    print(shlex.join(["python", *words]), flush=True)
+    subprocess.run([sys.executable, *words], check=True)
+
+
+def train(root: Path) -> None:
+    """Sample, train and measure all spaces, except what is done already."""
+    run("prepare", "data=fashion_mnist")
+    for seed, (name, space) in enumerate(SPACES.items()):
+        # Seeds differ, so that the populations are independent.
+        run("sample", *space, *IMAGES, f"n={NETWORKS}", f"seed={seed}", f"run={root / name}")
+        run("launch", f"run={root / name}", *RECIPE)
+    run("measure", f"runs=[{runs_in(root)}]", "threads=1")
+
+
+def runs_in(root: Path) -> str:
+    """Return the run folders as an item of the command line."""
+    return ",".join(str(root / name) for name in SPACES)
+
+
+def publish(root: Path) -> None:
+    """Compare all spaces at equal costs, and copy their tables and the figure beside this file."""
+    run("analyze", f"runs=[{runs_in(root)}]", "match=[flops,activations,latency]", f"out={root / 'report'}")
+    for name in SPACES:
+        target = HERE / "runs" / name
+        target.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            shutil.copyfile(root / name / file, target / file)
+    (HERE / "figures").mkdir(exist_ok=True)
+    for path in (root / "report" / "figures").glob("matched.*"):
+        shutil.copyfile(path, HERE / "figures" / path.name)
+
+
+if __name__ == "__main__":
+    (publish if sys.argv[2:] == ["publish"] else train)(Path(sys.argv[1]))
