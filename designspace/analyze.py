@@ -43,6 +43,7 @@ class Options(app.Options):
     figures: Annotated[Figures, one_of("choice of figures", get_args(Figures))]
     seed: Seed
     match: tuple[str, ...] | None
+    trends: str | None
     margin: float | None
 
 
@@ -66,6 +67,7 @@ def run(options: Options) -> None:
         figures=options.figures,
         match=options.match,
         margin=options.margin,
+        trends=options.trends,
     )
 
 
@@ -119,6 +121,7 @@ def show(
     figures: Figures = "standard",
     match: Match = "auto",
     margin: float | None = None,
+    trends: str | None = None,
 ) -> None:
     """Analyse runs, write the report to a folder, and print tables, conclusions, notes and paths.
 
@@ -138,6 +141,7 @@ def show(
             figures=figures,
             match=match,
             margin=margin,
+            trends=trends,
         )
     except WriteError as error:
         raise RunError(f"{error}; choose another folder for the report with out=...") from error

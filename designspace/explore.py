@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import analyze, data, launch
 from designspace.cli import app
-from designspace.cli.decisions import DECISIONS_FILE
+from designspace.cli.decisions import DECISIONS_FILE, DecisionLog
+from designspace.cli.design_loop import Budget, LoopOptions, Study, check_loop, refine_in_rounds
 from designspace.cli.latency import sample_for, with_threads
 from designspace.cli.looks import LookedAt, StopOptions, train_with_looks
 from designspace.cli.options import Count, Fields
@@ -21,7 +24,7 @@ from designspace.spaces.population_files import read_seed
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
-from designspace.support.text import counted
+from designspace.support.text import counted, prefixed
 from designspace.sweeps.launch import check_fit
 from designspace.sweeps.preflight import check_launch, check_population
 from designspace.trials.data_note import write_note
@@ -37,25 +40,26 @@ class Options(TrainingOptions):
     name: str
     spaces: tuple[str, ...] | None
     n: Count
+    regimes: tuple[tuple[float, ...], ...] | None
     seeds: Seeds
     run: Path
     stop: StopOptions
+    refine: LoopOptions
+    budget: Budget
     space: Fields
 
 
 def run(options: Options) -> None:
     """Fetch the images, sample, check everything, train the networks that are not done, and analyse the runs."""
     name, root = options.data.known_name, options.data.root or data.default_root()
-    settings = {key: value for key, value in options.space.items() if key != "name"}
-    if not options.spaces:
-        raise InputError("spaces is empty; give names of design spaces, such as spaces=[AnyNetXA,RegNetX]")
-    listed = (with_threads(catalog.space(space_name, **settings)) for space_name in options.spaces)
-    spaces = list({space.name: space for space in listed}.values())  # a space that is listed twice is one run
+    spaces = spaces_of(options)
     devices = options.launcher.gpus_per_trial or options.recipe["devices"]
     fields = {**options.recipe, "data": name, "devices": devices}
     axes = RecipeAxes.from_fields(fields)
     recipe, note = with_available_images(axes.recipe(fields), DataSource(name, root), options)
     plan = Plan(recipe, options.seed, axes=axes)
+    if options.refine.rounds:
+        check_loop(options.refine, options.n)
     for space in spaces:
         check_fit(space.template, recipe, root)
     origin, launcher = options.provenance(), options.launcher.make(options, root)
@@ -84,7 +88,50 @@ def run(options: Options) -> None:
         train_with_looks(sweep, lambda some, keys: launch.train(some, launcher, wait=True, only=keys))
     else:
         launch.train(plans, launcher, wait=True)
-    analyze.show(folders, options.run)
+    if options.refine.rounds:
+        study = Study(
+            path=options.run,
+            plan=plans[folders[0]],
+            n=options.n,
+            seed=options.seed,
+            train=lambda more: launch.train(more, launcher, wait=True),
+            budget=options.budget,
+            provenance=origin,
+            log=DecisionLog(options.run / DECISIONS_FILE),
+        )
+        folders = [run for start in folders for run in refine_in_rounds(study, start, options.refine)]
+    analyze.show(folders, options.run, trends="flops" if options.regimes else None)
+
+
+def spaces_of(options: Options) -> list[DesignSpace]:
+    """Return the spaces of a study, each once, in each regime.
+
+    Raises:
+        InputError: there are none, or a regime is not a band.
+    """
+    if not options.spaces:
+        raise InputError("spaces is empty; give names of design spaces, such as spaces=[AnyNetXA,RegNetX]")
+    settings = {key: value for key, value in options.space.items() if key != "name"}
+    spaces = [with_threads(catalog.space(name, **settings)) for name in options.spaces if not options.regimes]
+    for name in options.spaces if options.regimes else ():
+        for regime in options.regimes or ():
+            if len(regime) != 2 or not 0 < regime[0] < regime[1]:
+                raise InputError(
+                    f"each of regimes must be a minimum and a maximum of multiply-adds, such as "
+                    f"[[1e6,1.5e6],[4e6,6e6]], not {list(regime)}"
+                )
+            space = with_threads(catalog.space(name, **{**settings, "flops": list(regime)}))
+            spaces.append(dataclasses.replace(space, name=regime_name(name, regime)))
+    return list({space.name: space for space in spaces}.values())  # a space that is listed twice is one run
+
+
+def regime_name(space: str, regime: Sequence[float]) -> str:
+    """Return the name of a space in a regime.
+
+    >>> regime_name("RegNetX", (1e6, 1.44e6))
+    'RegNetX-1.20MF'
+    """
+    return f"{space}-{prefixed(math.sqrt(regime[0] * regime[1])).replace(' ', '')}F"
 
 
 def population_seed(folder: RunFolder, space: DesignSpace, seed: int) -> int:

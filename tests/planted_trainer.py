@@ -1,4 +1,4 @@
-"""A user's own trainer whose errors follow from the network alone: networks with rising widths are better."""
+"""A user's own trainer whose errors follow from the network alone: the more widths rise, the better."""
 
 import itertools
 
@@ -8,9 +8,8 @@ from designspace.trials.trial import TrialResult
 
 
 def train(network, recipe, data, *, seed, **others):
-    """Return an error around 40%, or around 25% if no stage is narrower than the one before; it takes no time."""
+    """Return an error of about 40% less 5 points for each stage that is not narrower than the one before."""
     widths = [stage.width for stage in network.stages]
-    rises = all(left <= right for left, right in itertools.pairwise(widths))
-    noise = np.random.default_rng([seed, int(network.id, 16)]).normal()
-    error = (25.0 if rises else 40.0) + 2 * float(noise)
+    rises = sum(left <= right for left, right in itertools.pairwise(widths))
+    error = 40.0 - 5 * rises + float(np.random.default_rng([seed, int(network.id, 16)]).normal())
     return TrialResult(error, error, recipe.epochs, 0.01, "cpu")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -32,7 +33,7 @@ from designspace.analysis.importance import importance
 from designspace.analysis.matched import Matched, matched_table
 from designspace.analysis.networks import best_and_worst
 from designspace.analysis.paired import compare_paired
-from designspace.analysis.papers.designing import complexity_of_networks
+from designspace.analysis.papers.designing import complexity_of_networks, parameter_trends
 from designspace.analysis.papers.panels import all_results, hide_unused_axes
 from designspace.analysis.planes import plane
 from designspace.analysis.populations import Populations
@@ -41,9 +42,12 @@ from designspace.analysis.quantities import common_costs, quantity, varying_quan
 from designspace.analysis.results import Results
 from designspace.analysis.search import doubling_sizes, search_curve
 from designspace.analysis.tradeoffs import pareto
+from designspace.analysis.trends import common_parameters
 from designspace.networks.quantities import Quantity
 from designspace.support.errors import InputError
 
+_BUDGET = re.compile(r"-\d+(\.\d+)?[kMG]?F$")
+"""The budget at the end of a name: multiply-adds."""
 MOST_PAIRS = 6
 """Largest number of pairs of runs that are drawn."""
 
@@ -112,6 +116,23 @@ def _are_same_trials(a: Results, b: Results) -> bool:
     """Return whether common networks have the same recipe and seed, so that a comparison would be pointless."""
     seeds = [set(run.table["seed"]) for run in (a, b)]
     return seeds[0] == seeds[1] and same_training(a, b).holds
+
+
+def trend_figures(results: Sequence[Results], x: str) -> list[Drawing]:
+    """Draw the best values of each parameter against a quantity, a figure per space of which there are several budgets.
+
+    Runs belong to one space if their names are equal without the budget at the end: RegNetX-1.20MF, RegNetX-4.80MF.
+    """
+    groups: dict[str, list[Results]] = {}
+    for run in results:
+        if run.counted().any():
+            groups.setdefault(_BUDGET.sub("", run.name), []).append(run)
+    drawings = []
+    for name, regimes in groups.items():
+        if len(regimes) > 1 and common_parameters(regimes):
+            drawing = parameter_trends(regimes, x)
+            drawings.append(dataclasses.replace(drawing, name=f"trends_{name}", title=f"Trends of {name}"))
+    return drawings
 
 
 def renamed(drawing: Drawing, name: str) -> Drawing:

@@ -20,6 +20,7 @@ from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import plot_edf
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network, random_subset
+from designspace.analysis.quantities import quantity
 from designspace.analysis.report import ReportContent, render_report
 from designspace.analysis.results import Results
 from designspace.analysis.sensitivity import other_failures
@@ -69,6 +70,7 @@ def analyze(
     figures: Figures = "standard",
     match: Match = "auto",
     margin: float | None = None,
+    trends: str | None = None,
 ) -> Analysis:
     """Compare runs and write ``report.html`` and its figures (``figures/edf.svg`` and others) below ``out``.
 
@@ -85,13 +87,15 @@ def analyze(
         match: quantities, such as ``flops`` or ``latency``, at equal values of which all pairs are compared, too;
             ``auto`` does so for pairs whose budgets differ, by the quantity that differs; None for no pair.
         margin: if given, also report which spaces are not worse than others by more than these percentage points.
+        trends: if given, also draw the best values of each parameter against this quantity, over the runs of each space
+            at several budgets (see `overview.trend_figures`).
 
     Raises:
         InputError: there are no runs, two have the same name, their numbers of classes differ, or the choice of
             figures or of ``match`` is unknown.
         RunError: a file cannot be written.
     """
-    _check(results, figures)
+    _check(results, figures, trends)
     within = _sentences_of_runs(results, level)
     best = [tables.best_table(run) for run in results]
     populations = Populations.of(with_matches(random_subset(by_network(run)), match) for run in results)
@@ -104,7 +108,7 @@ def analyze(
         sentences=(*compared.sentences, *within, *_without_trials(results)),
         notes=(*tables.notes(results), *compared.notes),
         edf=_edf_drawing(results, edfs, compared.comparisons, level),
-        figures=_figures(results, compared, every=figures == "all", level=level, seed=seed),
+        figures=_figures(results, compared, every=figures == "all", level=level, seed=seed, trends=trends),
         spaces=tables.space_table(summaries),
         comparisons=tables.comparison_table(compared.comparisons),
         best=best,
@@ -125,12 +129,14 @@ def _sentences_of_runs(results: Sequence[Results], level: float) -> list[str]:
     return noise + [sentence for run in results for sentence in setting_sentences(run, level)]
 
 
-def _check(results: Sequence[Results], figures: str) -> None:
-    """Raise an InputError if there are no runs, or the choice of figures is unknown."""
+def _check(results: Sequence[Results], figures: str, trends: str | None) -> None:
+    """Raise an InputError if there are no runs, or the choice of figures or the quantity of trends is unknown."""
     if not results:
         raise InputError("no run was given; give at least one run to analyse")
     if figures not in get_args(Figures):
         raise unknown("choice of figures", figures, get_args(Figures))
+    if trends is not None:
+        quantity(trends, *results)
 
 
 @dataclass(frozen=True)
@@ -161,12 +167,14 @@ def _compare(results: Sequence[Results], *, level: float, seed: int, match: Matc
     return _Compared(comparisons, matched, equal_costs, tuple(claim.sentence() for claim in claims), notes)
 
 
-def _figures(results: Sequence[Results], compared: _Compared, *, every: bool, level: float, seed: int) -> list[Drawing]:
+def _figures(
+    results: Sequence[Results], compared: _Compared, *, every: bool, level: float, seed: int, trends: str | None
+) -> list[Drawing]:
     """Draw all figures but the EDFs."""
     drawings = overview.figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
     if compared.equal_costs:
         drawings.insert(0, overview.equal_cost_figure(results, compared.equal_costs, compared.matched, level=level))
-    return drawings
+    return [*(overview.trend_figures(results, trends) if trends else ()), *drawings]
 
 
 def _write(content: ReportContent, out: Path) -> tuple[Path, tuple[Path, ...]]:

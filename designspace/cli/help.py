@@ -24,6 +24,8 @@ TOPICS = {
     "data": "the images to train on",
     "recipe": "how networks are trained",
     "launcher": "where trials run",
+    "refine": "refinement of a space in rounds",
+    "budget": "how much a study may train",
     "stop": "when a comparison ends before all networks are trained",
 }
 """Group of the configuration -> what it chooses."""

@@ -68,7 +68,11 @@ def test_there_is_a_console_script():
 
 def keys_of(name):
     """Return the keys that users can set, without names that only repeat the choice from a group."""
-    keys = [key for key in app.known_keys(name) if key not in ("data", "launcher", "limit", "recipe", "space", "stop")]
+    keys = [
+        key
+        for key in app.known_keys(name)
+        if key not in ("data", "launcher", "limit", "recipe", "space", "stop", "refine", "budget")
+    ]
     return [key for key in keys if not key.endswith(".name")]
 
 

@@ -193,14 +193,18 @@ def generalisation(panels: Panels) -> Drawing:
     return panel_edfs("designing_10_generalisation", "Generalisation", panels, caption)
 
 
-def parameter_trends(regimes: Sequence[Results]) -> Drawing:
-    """Draw figure 11: the best values of each parameter over flop regimes, one population each.
+def parameter_trends(regimes: Sequence[Results], x: str = "flops") -> Drawing:
+    """Draw figure 11: the best values of each parameter over regimes, one population each.
+
+    Args:
+        regimes: the populations.
+        x: the quantity whose medians are the positions of the populations.
 
     Raises:
-        InputError: there are no results, or no common parameter varies.
+        InputError: there are no results, ``x`` is unknown, or no common parameter varies.
     """
     all_results({"": regimes})
-    all_trends = trends(regimes)
+    all_trends = trends(regimes, x=x)
     if not all_trends:
         raise InputError(f"no parameter varies in {', '.join(regime.name for regime in regimes)}")
     columns = min(3, len(all_trends))
@@ -208,8 +212,10 @@ def parameter_trends(regimes: Sequence[Results]) -> Drawing:
     for index, (ax, trend) in enumerate(zip(grid.flat, all_trends, strict=False)):
         draw_trend(ax, trend, legend=index == 0)
     hide_unused_axes(grid, len(all_trends))
+    position = all_trends[0].x_quantity
+    regime = "flop regime" if position is None or position.name == "flops" else position.noun
     caption = (
-        "The parameters of good networks by flop regime. Light: all networks; dark: 95% interval of the best value; "
+        f"The parameters of good networks by {regime}. Light: all networks; dark: 95% interval of the best value; "
         "line: its median; cross: the best network."
     )
     table = pd.concat([trend.table() for trend in all_trends], ignore_index=True)
