@@ -91,13 +91,13 @@ def test_runs_of_two_machines_have_a_column_for_each(tmp_path):
 
 
 def test_runs_of_different_speeds_of_a_machine_are_not_compared(tmp_path):
-    speeds = {"RegNetX": 10.0, "AnyNetXA": 10.4, "AnyNetXB": 11.0}
+    speeds = {"RegNetX": 10.0, "AnyNetXA": 10.4, "AnyNetXE": 11.0}
     first, same, slower = (Results.read(measured_run(tmp_path, name, speed=speed)) for name, speed in speeds.items())
-    unknown = Results.read(measured_run(tmp_path, "AnyNetXC"))
+    unknown = Results.read(measured_run(tmp_path / "unknown", "AnyNetXE"))
     assert compare_matched(first, same, "latency").quantity.reference_ms == 10.0
     assert compare_matched(first, unknown, "latency").n_a > 0
     with pytest.raises(
-        InputError, match=r"different speeds .*RegNetX: 10 ms; AnyNetXB: 11 ms.*measure runs=\[\.\.\.\]"
+        InputError, match=r"different speeds .*RegNetX: 10 ms; AnyNetXE: 11 ms.*measure runs=\[\.\.\.\]"
     ):
         compare_matched(first, slower, "latency")
 

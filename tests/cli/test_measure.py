@@ -95,7 +95,7 @@ def test_disturbed_costs_are_said(here, capsys, monkeypatch):
         ((), "give run=<run folder>, or runs="),
         (("run=a", "networks=[resnet50]"), "give run=<run folder>, or runs="),
         (("run=a", "out=b"), "out=... is for networks=..."),
-        (("runs=[]",), "run is empty"),
+        (("runs=[]",), "runs is empty"),
         (("networks=[resnet5]",), "unknown"),
         (("networks=[resnet50]", "device=tpu"), "unknown device 'tpu'; choose from: cpu, cuda, onnxruntime"),
         (("networks=[resnet50]", "precision=int8"), "unknown precision 'int8'"),
