@@ -32,16 +32,16 @@ def test_a_better_child_is_adopted_with_estimates_of_the_fresh_networks():
 
 
 def test_equal_spaces_are_rarely_adopted_as_better_and_often_as_not_worse():
-    """2.5% of 100 confirmations are wrong (standard error 1.6); most show the margin, which is generous."""
+    """2.5% of 50 confirmations are wrong (standard error 2.2); most show the margin, which is generous."""
     rng = np.random.default_rng(1)
     better = not_worse = 0
-    for _ in range(100):
+    for _ in range(50):
         parent = population("P", 60, rng)
         found = confirm(parent, {BETTER: population("C", 60, rng)})[0]
         better += found.is_adopted
         not_worse += confirm(parent, {NOT_WORSE: population("C", 60, rng)}, margin=0.2)[0].is_adopted
-    assert better <= 8
-    assert not_worse > 85
+    assert better <= 5
+    assert not_worse > 40
 
 
 def test_at_the_margin_not_worse_is_rarely_claimed():
@@ -51,9 +51,9 @@ def test_at_the_margin_not_worse_is_rarely_claimed():
         confirm(population("P", 60, rng), {NOT_WORSE: population("C", 60, rng, gain=-shift)}, match=None, margin=0.1)[
             0
         ].is_adopted
-        for _ in range(100)
+        for _ in range(50)
     )
-    assert adopted <= 12
+    assert adopted <= 5
 
 
 def test_larger_networks_of_the_child_are_not_taken_for_better_ones():

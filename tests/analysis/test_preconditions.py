@@ -158,7 +158,7 @@ def test_networks_with_different_numbers_of_stages_share_no_structures():
 def test_shared_networks_keep_the_level(shared, noise):
     """Errors consist of an effect of the network (sd 1) and noise of training, and the spaces are equal."""
     rng = np.random.default_rng(5)
-    n, repeats, claims, covered = 40, 300, 0, 0
+    n, repeats, claims, covered = 40, 150, 0, 0
     pairs = np.repeat(np.arange(int(shared * n))[:, None], 2, axis=1)
     for repeat in range(repeats):
         networks = rng.normal(40, 1, (2, n))
@@ -212,7 +212,7 @@ def repeated(name, networks, noise, seeds, rng):
 
 def test_repeated_networks_count_once():
     rng = np.random.default_rng(9)
-    repeats, claims = 100, 0
+    repeats, claims = 50, 0
     for _ in range(repeats):
         a, b = (repeated(name, rng.normal(40, 3, 32), 1, 3, rng) for name in "AB")
         comparison = compare(a, b)
@@ -308,7 +308,7 @@ def test_the_boundary_of_a_look_has_the_published_values():
 @pytest.mark.parametrize("n", [100])
 def test_ten_looks_keep_the_level(n):
     rng = np.random.default_rng(8)
-    repeats, claims = 60, 0
+    repeats, claims = 30, 0
     for _ in range(repeats):
         errors = rng.normal(40, 2, (2, n))
         looks = (

@@ -14,8 +14,8 @@ from sweep_runs import make_run, plan_faults
 from designspace.sweeps.status import run_status
 from slurm.sweeps import assert_as_if_undisturbed, command, launch, task_processes, wait_until, workers
 
-TRIALS = int(os.environ.get("DISTURB_TRIALS", 60))
-SECONDS = float(os.environ.get("DISTURB_S", 60))
+TRIALS = int(os.environ.get("DISTURB_TRIALS", 30))
+SECONDS = float(os.environ.get("DISTURB_S", 40))
 MIN_DISTURBANCES = 5
 """Number of disturbances that must be exceeded, also on a slow machine."""
 SEED = int(os.environ.get("DISTURB_SEED", 0))
