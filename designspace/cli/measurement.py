@@ -94,7 +94,10 @@ def notes(outcome: Measurements) -> list[str]:
             f"{least:.3g} to {greatest:.3g} ms), so they cannot be compared; again=all measures all of them together"
         )
     if outcome.disturbances:
-        lines.append(f"disturbed: {outcome.disturbances}; these visits were repeated")
+        lines.append(
+            f"disturbed: {outcome.disturbances}; times are corrected by "
+            "those of the reference network, and visits beside other processes were repeated"
+        )
     if disturbed := len({cost.id for cost in outcome.costs if cost.disturbed}):
         lines.append(
             f"warning: {counted(disturbed, 'network')} could not be measured undisturbed, so their costs may be too "

@@ -160,10 +160,9 @@ class Session:
         """Measure networks, in rounds, each in a new random order over all of them.
 
         Each time is corrected by that of the reference network around it, relative to its usual time, so that a machine
-        whose speed changes does not rank networks. Visits in a disturbed window (see `Judgement`) are repeated, in at
-        most as many rounds again, and in no more than `MIN_VISITS` if all of these are disturbed. Visits count unless
-        other processes used the cores. A network that has fewer than `MIN_VISITS` that count then gets a cost from
-        all its visits, which is marked as disturbed.
+        whose speed changes does not rank networks. Visits while other processes used the cores do not count and are
+        repeated, in at most as many rounds again, and in no more than `MIN_VISITS` if none of these counts. A network
+        that has fewer than `MIN_VISITS` that count then gets a cost from all its visits, which is marked as disturbed.
 
         Args:
             networks: the networks; repetitions are measured once.
@@ -190,7 +189,7 @@ class Session:
     def _measure(
         self, subjects: Sequence[_Subject], first: int, on_costs: OnCosts | None, on_progress: OnProgress | None
     ) -> None:
-        """Visit networks until each has enough undisturbed visits in the windows from ``first`` on."""
+        """Visit networks until each has enough visits that count in the windows from ``first`` on."""
         visited = repeats = 0
         self._open_window(self._reference.visit(self._visit_s).ms)
         for number in range(2 * self.rounds):
@@ -200,7 +199,7 @@ class Session:
             is_repeat = number >= self.rounds
             if number == self.rounds:
                 repeats = len(self._windows)
-            repeated = f"repeating disturbed visits of {counted(len(waiting), 'network')}"
+            repeated = f"repeating visits of {counted(len(waiting), 'network')} beside other processes"
             status = repeated if is_repeat else f"round {number + 1} of {self.rounds}"
             for subject in self._random.sample(waiting, len(waiting)):
                 self._visit(subject)
@@ -210,7 +209,7 @@ class Session:
             self._close_window()  # what was disturbed decides on costs and on the next round
             if on_costs and number + 1 >= MIN_VISITS:
                 on_costs(self._costs(subjects, first, is_final=number + 1 >= self.rounds))
-            if number + 1 == self.rounds + MIN_VISITS and not self._judge(repeats).quiet:
+            if number + 1 == self.rounds + MIN_VISITS and not self._judge(repeats).unloaded:
                 break  # the disturbance lasts
 
     def _choose_kept(self, subjects: Sequence[_Subject]) -> None:
@@ -251,11 +250,11 @@ class Session:
         return Judgement.of(self._windows).among(self._windows[first:])
 
     def _waiting(self, subjects: Sequence[_Subject], first: int, number: int) -> Sequence[_Subject]:
-        """Return the networks to visit in a round: all, or later those with too few undisturbed visits."""
+        """Return the networks to visit in a round: all, or later those with too few visits that count."""
         if number < self.rounds:
             return subjects
-        quiet = _visits_of(self._judge(first).quiet)
-        return [subject for subject in subjects if len(quiet[subject.id]) < self.rounds]
+        unloaded = _visits_of(self._judge(first).unloaded)
+        return [subject for subject in subjects if len(unloaded[subject.id]) < self.rounds]
 
     def _costs(self, subjects: Sequence[_Subject], first: int, *, is_final: bool) -> list[Cost]:
         """Return the costs of the networks that have enough undisturbed visits; finally, those of all networks.
