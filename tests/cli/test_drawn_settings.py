@@ -101,7 +101,7 @@ def test_multirun_with_axes():
 def test_a_study_of_several_spaces_draws(here, capsys, monkeypatch):
     plans = []
     monkeypatch.setattr("designspace.launch.train", lambda given, *_, **__: plans.extend(given.values()))
-    monkeypatch.setattr("designspace.analyze.show", lambda *_: None)
+    monkeypatch.setattr("designspace.analyze.show", lambda *_, **__: None)
     arguments = [
         "name=study",
         "run=s",

@@ -22,7 +22,7 @@ def study(tmp_path, monkeypatch, data_root):
     """Return a function that runs `explore` for two spaces with further arguments; returns the seed of the training."""
     trained = []
     monkeypatch.setattr("designspace.launch.train", lambda plans, *_, **__: trained.extend(plans.values()))
-    monkeypatch.setattr("designspace.analyze.show", lambda *_: None)
+    monkeypatch.setattr("designspace.analyze.show", lambda *_, **__: None)
 
     def run(*more):
         arguments = ["name=study", f"run={tmp_path}", "spaces=[AnyNetXA,RegNetX]", "experiment=quickstart", "n=3",
