@@ -14,8 +14,8 @@ from designspace.cli import app
 from designspace.cli.decisions import DECISIONS_FILE, DecisionLog
 from designspace.cli.design_loop import Budget, LoopOptions, Study, check_loop, refine_in_rounds
 from designspace.cli.latency import sample_for, with_threads
-from designspace.cli.looks import LookedAt, StopOptions, train_with_looks
-from designspace.cli.options import Count, Fields
+from designspace.cli.looks import LookedAt, rule_of, train_with_looks
+from designspace.cli.options import Count, Fields, StopOptions
 from designspace.cli.recipes import Seeds, TrainingOptions, with_available_images, with_seeds
 from designspace.data.data_source import DataSource, check_unchanged, note_of
 from designspace.spaces import catalog
@@ -58,8 +58,7 @@ def run(options: Options) -> None:
     axes = RecipeAxes.from_fields(fields)
     recipe, note = with_available_images(axes.recipe(fields), DataSource(name, root), options)
     plan = Plan(recipe, options.seed, axes=axes)
-    if options.refine.rounds:
-        check_loop(options.refine, options.n)
+    check_loop(options.refine, options.budget, options.n, options.n * options.seeds * len(spaces))
     for space in spaces:
         check_fit(space.template, recipe, root)
     origin, launcher = options.provenance(), options.launcher.make(options, root)
@@ -84,7 +83,7 @@ def run(options: Options) -> None:
     print(f"{options.name}: {each}, in {options.run}")
     plans = {folder: forecast.with_metric(plan) for folder, plan in plans.items()}
     if options.stop.looks > 1:
-        sweep = LookedAt(plans, (), options.stop.rule(), options.run / DECISIONS_FILE)
+        sweep = LookedAt(plans, (), rule_of(options.stop), options.run / DECISIONS_FILE)
         train_with_looks(sweep, lambda some, keys: launch.train(some, launcher, wait=True, only=keys))
     else:
         launch.train(plans, launcher, wait=True)
@@ -98,6 +97,7 @@ def run(options: Options) -> None:
             budget=options.budget,
             provenance=origin,
             log=DecisionLog(options.run / DECISIONS_FILE),
+            runs=list(folders),
         )
         folders = [run for start in folders for run in refine_in_rounds(study, start, options.refine)]
     analyze.show(folders, options.run, trends="flops" if options.regimes else None)

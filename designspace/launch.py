@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from designspace import data
-from designspace.analysis import Results
 from designspace.cli import app
 from designspace.cli.decisions import DECISIONS_FILE
 from designspace.cli.forecast import print_forecast
-from designspace.cli.looks import LookedAt, StopOptions, train_with_looks
+from designspace.cli.options import StopOptions
 from designspace.cli.recipes import Seeds, TrainingOptions, TrainingSetup, choose_setup
 from designspace.cli.tables import progress_bar
 from designspace.data.data_source import note_of
@@ -42,7 +41,11 @@ class Options(TrainingOptions):
 def run(options: Options) -> None:
     """Check everything, save the recipe and seeds, train the trials that are not done, and print the outcome."""
     folder = RunFolder(options.run)
-    others = _others(options)
+    if bool(options.against) != (options.stop.looks > 1):
+        raise InputError(
+            "stop.looks and against belong together, as in stop.looks=5 against=[runs/other]: networks are trained "
+            "until the comparison with other runs is decided"
+        )
     setup = choose_setup(folder, options, options.seeds)
     launcher = options.launcher.make(options, setup.root)
     forecast = check_launch({folder: setup.plan}, launcher)
@@ -55,31 +58,31 @@ def run(options: Options) -> None:
     if options.data.root or data.own_data(setup.recipe.data, root):
         write_note(folder.path, note_of(setup.recipe.data, root))
     plans = {folder: forecast.with_metric(setup.plan)}
-    if others:
-        sweep = LookedAt(plans, others, options.stop.rule(), folder.path / DECISIONS_FILE)
-        train_with_looks(sweep, lambda plans, keys: _train_all(plans, launcher, keys))
-    if others or train(plans, launcher, wait=options.wait):
+    if options.against:
+        train_against(options.against, plans, launcher, options.stop)
+    if options.against or train(plans, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"analyse them: {command('analyze', runs=[folder.path])}")
 
 
-def _others(options: Options) -> list[Results]:
-    """Return the populations with which the run is compared while it is trained.
+def train_against(
+    paths: Sequence[Path], plans: Mapping[RunFolder, Plan], launcher: Launcher, stop: StopOptions
+) -> None:
+    """Train the trials of a run until its comparison with other runs is decided or hopeless.
 
-    Raises:
-        InputError: there are some without looks, or looks without populations.
+    Args:
+        paths: the folders of the other runs.
+        plans: the run -> recipe and seeds of its trials.
+        launcher: where and how to train.
+        stop: when a comparison ends.
     """
-    if bool(options.against) != (options.stop.looks > 1):
-        raise InputError(
-            "stop.looks and against belong together, as in stop.looks=5 against=[runs/other]: networks are trained "
-            "until the comparison with other runs is decided"
-        )
-    return [Results.read(RunFolder(path)) for path in options.against or ()]
+    from designspace.analysis import Results  # pandas, which takes a second that other launches need not spend
+    from designspace.cli.looks import LookedAt, rule_of, train_with_looks
 
-
-def _train_all(plans: Mapping[RunFolder, Plan], launcher: Launcher, keys: Collection[str]) -> None:
-    """Train some trials of some runs, and wait for them."""
-    train(plans, launcher, wait=True, only=keys)
+    others = [Results.read(RunFolder(path)) for path in paths]
+    (folder,) = plans
+    sweep = LookedAt(plans, others, rule_of(stop), folder.path / DECISIONS_FILE)
+    train_with_looks(sweep, lambda some, keys: train(some, launcher, wait=True, only=keys))
 
 
 def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:

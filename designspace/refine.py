@@ -12,7 +12,7 @@ import yaml
 from designspace import launch
 from designspace.analysis import Results
 from designspace.analysis.refinement import Refinement, Settings, refine
-from designspace.analysis.refinement.confirming import Confirmation, confirmation_table
+from designspace.analysis.refinement.confirming import confirmation_table
 from designspace.analysis.refinement.findings import (
     draw_findings,
     findings_numbers,
@@ -23,7 +23,7 @@ from designspace.analysis.refinement.findings import (
 from designspace.analysis.results import Failures
 from designspace.analysis.tables import notes
 from designspace.cli import app
-from designspace.cli.confirming import describe, fresh_plan, fresh_runs
+from designspace.cli.confirming import fresh_runs, print_confirmations
 from designspace.cli.options import OptionalCount, Seed, one_of, whole_number
 from designspace.cli.recipes import LauncherOptions, existing_setup
 from designspace.cli.tables import print_table
@@ -85,54 +85,37 @@ def run(options: Options) -> None:
             print("\n".join([f"\n{title}", *(f"- {line}" for line in dict.fromkeys(lines))]))
     try:
         show_files(refinement, options.accept, out)
+        if options.confirm is not None:
+            names = refinement.proposals if options.confirm == (PROPOSED,) else options.confirm
+            confirm_names(refinement, names, folder, out, options)
+        elif refinement.proposals:
+            print(f"confirm it with fresh networks: {command('refine', run=folder.path, confirm=PROPOSED)}")
     except WriteError as error:
         raise RunError(f"{error}; choose another folder with out=...") from error
-    if options.confirm is not None:
-        names = refinement.proposals if options.confirm == (PROPOSED,) else options.confirm
-        confirm_names(refinement, names, folder, out, options)
-    elif refinement.proposals:
-        print(f"confirm it with fresh networks: {command('refine', run=folder.path, confirm=PROPOSED)}")
 
 
 def confirm_names(refinement: Refinement, names: Sequence[str], folder: RunFolder, out: Path, options: Options) -> None:
     """Train fresh networks of the parent and of the space with each constraint, and say what they confirm."""
     fresh = fresh_runs(refinement, names, out / CONFIRMATION, options.n, folder)
     setup = existing_setup(folder)
-    print(f"\nconfirmation: {describe(fresh)}; in {out / CONFIRMATION}")
+    print(f"\nconfirmation: {fresh.describe()}; in {out / CONFIRMATION}")
     if options.dry_run:
-        print(f"{counted(fresh.n * len(fresh.runs), 'training')}; nothing was started")
+        print(f"{counted(fresh.trainings, 'training')}; nothing was started")
         return
     fresh.create(options.provenance())
-    plans = dict.fromkeys(fresh.runs, fresh_plan(folder))
     launcher = options.launcher.make(options, setup.root)
-    forecast = check_launch(plans, launcher)
-    for note in forecast.notes:
+    for note in check_launch(fresh.plans(), launcher).notes:
         print(note)
-    launch.train(plans, launcher, wait=True)
-    settings = refinement.settings
-    confirmations = fresh.confirmations(options.match, settings.margin, settings.level)
-    show_confirmations(refinement, confirmations, out)
-
-
-def show_confirmations(refinement: Refinement, confirmations: Sequence[Confirmation], out: Path) -> None:
-    """Print what is confirmed, and write the table and the space with the adopted constraints."""
-    table = confirmation_table(confirmations)
-    print()
-    print_table(table.title, table.header, table.rows, texts=(0, 1, 2, 4, 5, 6, 7))
+    launch.train(fresh.plans(), launcher, wait=True)
+    confirmations = fresh.confirmations()
+    print_confirmations(confirmations)
     print("\n".join(["", *(f"- {each.sentence()}" for each in confirmations)]))
-    lines = [table.header, *table.rows]
-    write_text(out / CONFIRMED_FILE, rows_text(lines))
+    table = confirmation_table(confirmations)
+    write_text(out / CONFIRMED_FILE, rows_text([table.header, *table.rows]))
     print(f"\ntable: {out / CONFIRMED_FILE}")
-    path, names = out / ADOPTED_FILE, [each.question.name for each in confirmations if each.is_adopted]
-    child = refinement.child(names)
-    if child is None:
-        path.unlink(missing_ok=True)  # of an earlier call
-        print("no constraint is adopted")
-        return
-    heading = "".join(f"# {each.sentence()}\n" for each in confirmations if each.is_adopted)
-    write_text(path, heading + yaml.safe_dump(child.to_dict(), sort_keys=False))
-    print(f"adopted space, with {', '.join(names)}: {path}")
-    print(f"sample it: {command('sample', file=path)}")
+    adopted = [each for each in confirmations if each.is_adopted]
+    heading = "".join(f"# {each.sentence()}\n" for each in adopted)
+    show_space(refinement, "adopted", [each.question.name for each in adopted], out / ADOPTED_FILE, heading)
 
 
 def show_files(refinement: Refinement, accept: tuple[str, ...] | None, out: Path) -> None:
@@ -140,14 +123,29 @@ def show_files(refinement: Refinement, accept: tuple[str, ...] | None, out: Path
     figure = draw_findings(refinement).write(out)[0]
     write_text(out / CANDIDATES_FILE, findings_numbers(refinement).to_csv(index=False, lineterminator="\n"))
     print(f"\nfigure: {figure}\ncandidates: {out / CANDIDATES_FILE}")
-    path, child = out / SPACE_FILE, refinement.child(accept)
-    if child is None:
-        path.unlink(missing_ok=True)  # of an earlier call, with other results or names
-        print("no refined space is written, because nothing is proposed; accept=[...] takes candidates by name")
-        return
     accepted = refinement.accepted(accept)
-    write_text(path, header(refinement, accepted) + yaml.safe_dump(child.to_dict(), sort_keys=False))
-    print(f"refined space, with {', '.join(candidate.name for candidate in accepted)}: {path}")
+    names = [candidate.name for candidate in accepted]
+    show_space(refinement, "refined", names, out / SPACE_FILE, header(refinement, accepted))
+
+
+def show_space(refinement: Refinement, kind: str, names: Sequence[str], path: Path, heading: str) -> None:
+    """Write the space with some constraints, and print its path and the command to type next.
+
+    Args:
+        refinement: the refinement.
+        kind: ``refined`` or ``adopted``.
+        names: names of the constraints.
+        path: file of the space; if there are no constraints, one of an earlier call is deleted.
+        heading: comment at the top of the file.
+    """
+    child = refinement.child(names)
+    if child is None:
+        path.unlink(missing_ok=True)
+        why = "nothing is proposed; accept=[...] takes candidates by name"
+        print(f"no {kind} space is written, because {why if kind == 'refined' else 'no constraint is confirmed'}")
+        return
+    write_text(path, heading + yaml.safe_dump(child.to_dict(), sort_keys=False))
+    print(f"{kind} space, with {', '.join(names)}: {path}")
     print(f"sample it: {command('sample', file=path)}")
 
 

@@ -11,8 +11,8 @@ from designspace.analysis.replaying import Replay, replay
 from designspace.analysis.results import Failures
 from designspace.analyze import runs_at
 from designspace.cli import app
-from designspace.cli.looks import StopOptions
-from designspace.cli.options import OptionalCount, Seed, one_of, whole_number
+from designspace.cli.looks import rule_of
+from designspace.cli.options import OptionalCount, Seed, StopOptions, one_of, whole_number
 from designspace.cli.tables import print_table
 from designspace.support.errors import RunError
 from designspace.support.files import WriteError, write_text
@@ -37,7 +37,7 @@ class Options(app.Options):
 def run(options: Options) -> None:
     """Print what the rule would have saved, and the conclusion on each pair."""
     results = [Results.read(run).with_failures(options.failures) for run in runs_at(options.runs)]
-    replayed = replay(results, options.stop.rule(options.level), options.orders, options.n, options.seed)
+    replayed = replay(results, rule_of(options.stop, options.level), options.orders, options.n, options.seed)
     show(replayed)
     if options.out:
         try:

@@ -6,7 +6,7 @@ population is a random sample of its space. A replay trains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,24 +16,9 @@ from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network
 from designspace.analysis.results import Results
-from designspace.analysis.stopping import PairVerdict, StoppingRule, beginning, look, undecided
+from designspace.analysis.stopping import Course, PairVerdict, StoppingRule, beginning, courses
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """A sweep of several spaces under a rule."""
-
-    verdicts: tuple[PairVerdict, ...]
-    """The verdict on each pair when it ended."""
-    trained: dict[str, int]
-    """Number of networks of each space that were trained."""
-
-    @property
-    def total(self) -> int:
-        """Number of networks that were trained."""
-        return sum(self.trained.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +46,7 @@ class Replay:
 
     def same(self, each: PairVerdict) -> bool:
         """Return whether a pair has the same conclusion as with all networks."""
-        return each.comparison.better == self._better[each.comparison.a, each.comparison.b]
-
-    @property
-    def _better(self) -> dict[tuple[str, str], str | None]:
-        """The better space of each pair with all networks."""
-        return {(pair.a, pair.b): pair.better for pair in self.full}
+        return each.comparison.better == _better(self.full)[each.comparison.a, each.comparison.b]
 
     def sentences(self) -> list[str]:
         """Return what the rule would have saved, as text."""
@@ -126,7 +106,7 @@ def replay(
         raise InputError("a replay needs the runs of at least two spaces, such as runs=[runs/a,runs/b]")
     whole("orders", orders, 0, 100_000)
     full = compare_all(populations.members, rule.level, seed=seed)
-    better = {(pair.a, pair.b): pair.better for pair in full}
+    better = _better(full)
     total = sum(len(each.table) for each in populations)
     rng = np.random.default_rng(seed)
     saved, agreement, contradictions = [], [], 0
@@ -141,33 +121,19 @@ def replay(
 
 
 def run_course(populations: Sequence[Results], rule: StoppingRule, seed: int = 0) -> Course:
-    """Return the course of a sweep: at each look, only spaces with an open pair have been trained further."""
+    """Return the sweep of finished populations under a rule, at its last look."""
     planned = {each.name: len(each.table) for each in populations}
-    trained = dict.fromkeys(planned, 0)
-    sizes = {name: rule.sizes(n) for name, n in planned.items()}
-    ended: dict[tuple[str, str], PairVerdict] = {}
-    going, verdicts = set(planned), list[PairVerdict]()
-    for step in range(max(map(len, sizes.values()))):
-        for name in going:
-            trained[name] = sizes[name][min(step, len(sizes[name]) - 1)]
-        verdicts = look(
-            [beginning(each, trained[each.name]) for each in populations], list(planned.values()), rule, seed
-        )
-        for each in verdicts:
-            ended.setdefault((each.comparison.a, each.comparison.b), each)
-            if ended[each.comparison.a, each.comparison.b].verdict == "open":
-                ended[each.comparison.a, each.comparison.b] = each
-        going = undecided(list(ended.values()))
-        if not going:
-            break
-    return Course(tuple(_last_claims(ended, verdicts)), trained)
+
+    def results_at(trained: Mapping[str, int], going: Collection[str]) -> list[Results]:
+        return [beginning(each, trained[each.name]) for each in populations]
+
+    *_, last = courses(planned, rule, results_at, seed=seed)
+    return last
 
 
-def _last_claims(ended: Mapping[tuple[str, str], PairVerdict], last: Sequence[PairVerdict]) -> Iterator[PairVerdict]:
-    """Yield the verdict on each pair; one that was given up may be decided by networks trained for other pairs."""
-    for each in last:
-        earlier = ended[each.comparison.a, each.comparison.b]
-        yield each if each.verdict == "better" and earlier.verdict != "better" else earlier
+def _better(pairs: Sequence[Comparison]) -> dict[tuple[str, str], str | None]:
+    """Return the better space of each pair."""
+    return {(pair.a, pair.b): pair.better for pair in pairs}
 
 
 def _finished(results: Results, n: int | None) -> Results:

@@ -11,7 +11,7 @@ makes no claim, so it needs no level.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -112,7 +112,7 @@ def beginning(results: Results, size: int) -> Results:
     ids = results.table["id"]
     is_later = ~ids.isin(ids.drop_duplicates()[:size])
     table = results.table.assign(counts=~is_later)  # the beginning of a population is a random sample
-    table.loc[is_later & (table["status"] != "running"), "status"] = "waiting"
+    table.loc[is_later, "status"] = "waiting"
     errors = [name for name in get_args(ErrorColumn) if name in table.columns]
     table.loc[is_later, errors] = math.nan
     return replace(results, table=table)
@@ -136,20 +136,55 @@ class PairVerdict:
         return pair.sentence()
 
 
-def look(results: Sequence[Results], planned: Sequence[int], rule: StoppingRule, seed: int = 0) -> list[PairVerdict]:
-    """Compare all pairs of populations at one look.
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A sweep of several spaces at one of its looks."""
+
+    trained: Mapping[str, int]
+    """Number of networks of each space that are trained."""
+    verdicts: tuple[PairVerdict, ...]
+    """The verdict on each pair. A claim stays, whatever later networks show."""
+    going: frozenset[str]
+    """Names of the spaces that are trained further, because a comparison is open."""
+
+    @property
+    def total(self) -> int:
+        """Number of networks that are trained."""
+        return sum(self.trained.values())
+
+
+ResultsAt = Callable[[Mapping[str, int], Collection[str]], Sequence[Results]]
+"""Receives the number of networks of each space that are to be trained, and the names of the spaces that are not yet
+trained so far; returns the results of all spaces with these networks (see `beginning`)."""
+
+
+def courses(
+    planned: Mapping[str, int], rule: StoppingRule, results_at: ResultsAt, complete: Collection[str] = (), seed: int = 0
+) -> Iterator[Course]:
+    """Yield a sweep at each of its looks, until all comparisons have ended or all networks are trained.
 
     Args:
-        results: the populations, with the networks that count now (see `beginning`).
-        planned: number of networks of each if none is given up.
-        rule: when to end a comparison.
+        planned: space -> number of networks if none of its comparisons is given up.
+        rule: when to look, and when to end a comparison.
+        results_at: trains networks, or takes the results of trained ones.
+        complete: names of the spaces of which all networks are trained already.
         seed: seed of the tests of populations that share networks.
     """
-    sizes = {each.name: size for each, size in zip(results, planned, strict=True)}
-    comparisons = compare_all(results, rule.level, seed=seed)
-    return [PairVerdict(pair, rule.verdict(pair, (sizes[pair.a], sizes[pair.b]))) for pair in comparisons]
-
-
-def undecided(verdicts: Sequence[PairVerdict]) -> set[str]:
-    """Return the names of the spaces with a pair that is open."""
-    return {name for each in verdicts if each.verdict == "open" for name in (each.comparison.a, each.comparison.b)}
+    sizes = {name: [n] if name in complete else rule.sizes(n) for name, n in planned.items()}
+    trained = {name: n if name in complete else 0 for name, n in planned.items()}
+    going = {name for name in planned if name not in complete}
+    verdicts: dict[tuple[str, str], PairVerdict] = {}
+    for step in range(max(map(len, sizes.values()))):
+        trained |= {name: sizes[name][min(step, len(sizes[name]) - 1)] for name in going}
+        for pair in compare_all(results_at(trained, going), rule.level, seed=seed):
+            key = pair.a, pair.b
+            verdict = PairVerdict(pair, rule.verdict(pair, (planned[pair.a], planned[pair.b])))
+            # Networks that are trained for other pairs may decide a pair that was given up.
+            earlier = verdicts[key].verdict if key in verdicts else "open"
+            if earlier == "open" or (earlier == "hopeless" and verdict.verdict == "better"):
+                verdicts[key] = verdict
+        is_open = {name for key, each in verdicts.items() if each.verdict == "open" for name in key}
+        going = {name for name in is_open if trained[name] < planned[name]}
+        yield Course(dict(trained), tuple(verdicts.values()), frozenset(going))
+        if not going:
+            return

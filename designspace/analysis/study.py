@@ -87,8 +87,7 @@ def analyze(
         match: quantities, such as ``flops`` or ``latency``, at equal values of which all pairs are compared, too;
             ``auto`` does so for pairs whose budgets differ, by the quantity that differs; None for no pair.
         margin: if given, also report which spaces are not worse than others by more than these percentage points.
-        trends: if given, also draw the best values of each parameter against this quantity, over the runs of each space
-            at several budgets (see `overview.trend_figures`).
+        trends: quantity against which the best value of each parameter is drawn, too (see `overview.trend_figures`).
 
     Raises:
         InputError: there are no runs, two have the same name, their numbers of classes differ, or the choice of

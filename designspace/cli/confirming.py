@@ -8,12 +8,15 @@ from pathlib import Path
 
 from designspace.analysis import Results
 from designspace.analysis.refinement import Refinement
-from designspace.analysis.refinement.confirming import Confirmation, Question, confirm
+from designspace.analysis.refinement.confirming import Confirmation, Question, confirm, confirmation_table
+from designspace.cli.latency import sample_for
+from designspace.cli.tables import print_table
 from designspace.spaces.population_files import read_seed
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError
 from designspace.support.text import counted
+from designspace.trials.data_note import read_note, write_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 
@@ -29,9 +32,11 @@ MAX_NETWORKS = 200
 class FreshRuns:
     """Populations that a confirmation trains."""
 
+    run: RunFolder
+    """The run whose networks suggested the constraints."""
+    refinement: Refinement
     parent: RunFolder
     children: Mapping[Question, RunFolder]
-    seeds: Mapping[RunFolder, int]
     spaces: Mapping[RunFolder, DesignSpace]
     n: int
     """Number of networks of each."""
@@ -41,25 +46,56 @@ class FreshRuns:
         """All runs, the parent first."""
         return (self.parent, *self.children.values())
 
+    @property
+    def trainings(self) -> int:
+        """Number of trainings of all runs."""
+        return self.n * len(self.runs)
+
+    def describe(self) -> str:
+        """Return what is going to be trained, as text."""
+        names = ", ".join(question.name for question in self.children)
+        return (
+            f"{counted(self.n, 'fresh network')} of {self.refinement.population.space.name} and of each of "
+            f"{counted(len(self.children), 'child space')} ({names}), with new seeds"
+        )
+
     def create(self, provenance: Mapping[str, str]) -> None:
         """Draw the populations, except those that are there already.
+
+        Their seeds differ from each other's and from that of the run.
 
         Raises:
             InputError: a space has too few networks, or a folder holds another population.
         """
-        for run in self.runs:
-            run.create(self.spaces[run].sample(self.n, self.seeds[run]), provenance)
+        base = read_seed(self.run.path) + 1
+        for run, space in self.spaces.items():
+            sample_beside(self.run, run, space, self.n, independent_seed(space, base), provenance)
 
-    def confirmations(self, match: str | None, margin: float, level: float) -> tuple[Confirmation, ...]:
-        """Return what the trained networks say about each constraint; see `confirm`."""
-        children = {question: Results.read(run) for question, run in self.children.items()}
-        return confirm(Results.read(self.parent), children, match, margin, level)
+    def plans(self) -> dict[RunFolder, Plan]:
+        """Return how the networks are trained: like those of the run, with a new seed, so that no luck is repeated.
+
+        Raises:
+            InputError: the run has no recipe.
+        """
+        plan = self.run.plan()
+        if plan is None:
+            raise InputError(f"{self.run.path} has no recipe; launch it first")
+        seed = max(plan.seed, *plan.repeats.for_all) + 1 if plan.repeats.for_all else plan.seed + 1
+        return dict.fromkeys(self.runs, Plan(plan.recipe, seed, axes=plan.axes, metric=plan.metric))
+
+    def confirmations(self) -> tuple[Confirmation, ...]:
+        """Return what the trained networks say about each constraint, by the settings of the refinement."""
+        population, settings = self.refinement.population, self.refinement.settings
+
+        def results(run: RunFolder) -> Results:
+            return Results.read(run).with_failures(population.results.failures)
+
+        children = {question: results(run) for question, run in self.children.items()}
+        return confirm(results(self.parent), children, population.match, settings.margin, settings.level)
 
 
 def fresh_runs(refinement: Refinement, names: Sequence[str], folder: Path, n: int | None, run: RunFolder) -> FreshRuns:
     """Return the populations that confirm some constraints of a refinement.
-
-    Their seeds differ from each other's and from that of the run, whose networks suggested the constraints.
 
     Args:
         refinement: the refinement.
@@ -88,28 +124,24 @@ def fresh_runs(refinement: Refinement, names: Sequence[str], folder: Path, n: in
         is_margin = candidate.is_simplification and judged[candidate.name].status != "proposed"
         question = Question(candidate.name, candidate.title, "not worse" if is_margin else "better")
         children[question] = of_child
-    base = read_seed(run.path) + 1
-    seeds = {each: independent_seed(space, base) for each, space in spaces.items()}
-    return FreshRuns(next(iter(spaces)), children, seeds, spaces, size)
+    return FreshRuns(run, refinement, next(iter(spaces)), children, spaces, size)
 
 
-def fresh_plan(run: RunFolder) -> Plan:
-    """Return how fresh networks are trained: like those of a run, with another seed, so that no luck is repeated.
+def sample_beside(
+    run: RunFolder, folder: RunFolder, space: DesignSpace, n: int, seed: int, provenance: Mapping[str, str]
+) -> None:
+    """Draw a population for a folder, unless it is there already; it is trained with the images of another run.
 
     Raises:
-        InputError: the run has no recipe.
+        InputError: the space has too few networks, or the folder holds another population.
     """
-    plan = run.plan()
-    if plan is None:
-        raise InputError(f"{run.path} has no recipe; launch it first")
-    return Plan(plan.recipe, plan.seed + 1, axes=plan.axes, metric=plan.metric)
+    folder.create(sample_for(folder, space, n, seed), provenance)
+    if note := read_note(run.path):
+        write_note(folder.path, note)
 
 
-def describe(fresh: FreshRuns) -> str:
-    """Return what is going to be trained, as text."""
-    names = ", ".join(question.name for question in fresh.children)
-    parent = fresh.spaces[fresh.parent].name.removesuffix("-fresh")
-    return (
-        f"{counted(fresh.n, 'fresh network')} of {parent} and of each of "
-        f"{counted(len(fresh.children), 'child space')} ({names}), with new seeds"
-    )
+def print_confirmations(confirmations: Sequence[Confirmation]) -> None:
+    """Print the table of what fresh networks confirm."""
+    table = confirmation_table(confirmations)
+    print()
+    print_table(table.title, table.header, table.rows, texts=(0, 1, 2, 4, 5, 6, 7))

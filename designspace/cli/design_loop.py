@@ -17,15 +17,13 @@ from typing import Annotated
 
 from designspace.analysis import Results
 from designspace.analysis.refinement import Refinement, refine
-from designspace.analysis.refinement.confirming import confirmation_table
 from designspace.analysis.refinement.findings import sentences
 from designspace.analysis.refinement.population import MIN_NETWORKS
-from designspace.cli.confirming import describe, fresh_plan, fresh_runs
+from designspace.cli.confirming import fresh_runs, print_confirmations, sample_beside
 from designspace.cli.decisions import Decision, DecisionLog
 from designspace.cli.options import OptionalCount, whole_number
-from designspace.cli.tables import print_table
 from designspace.spaces.seeds import independent_seed
-from designspace.support.errors import InputError
+from designspace.support.errors import InputError, closest
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 
@@ -74,16 +72,13 @@ class Study:
     budget: Budget
     provenance: Mapping[str, str]
     log: DecisionLog
+    runs: list[RunFolder]
+    """All runs that were trained so far, also those of confirmations."""
     started: float = field(default_factory=time.monotonic)
 
-    def over_budget(self, runs: Sequence[RunFolder], more: int) -> str:
-        """Return why further trainings are not within the budget, as text; empty if they are.
-
-        Args:
-            runs: all runs of the study so far.
-            more: number of trainings that are to follow.
-        """
-        done = sum(state.is_finished for run in runs for state in run.states(run.trial_keys()))
+    def over_budget(self, more: int) -> str:
+        """Return why ``more`` trainings are not within the budget, as text; empty if they are."""
+        done = sum(state.is_finished for run in self.runs for state in run.states(run.trial_keys()))
         hours = (time.monotonic() - self.started) / 3600
         if self.budget.trials is not None and done + more > self.budget.trials:
             return f"{done} trials are done and {more} would follow, but budget.trials is {self.budget.trials}"
@@ -92,12 +87,25 @@ class Study:
         return ""
 
 
-def check_loop(options: LoopOptions, n: int) -> None:
-    """Raise unless a study can be refined.
+def check_loop(options: LoopOptions, budget: Budget, n: int, trainings: int) -> None:
+    """Raise unless a study can be refined as requested.
+
+    Args:
+        options: the options of the rounds.
+        budget: the budget.
+        n: number of networks of each space.
+        trainings: number of trainings of the first populations.
 
     Raises:
-        InputError: there are too few networks, or nobody to ask.
+        InputError: there are too few networks, the budget does not suffice for them or is that of a study without
+            rounds, or questions cannot be asked because the input is not a terminal.
     """
+    if not options.rounds:
+        if budget.trials is not None or budget.hours is not None:
+            raise InputError("a budget limits rounds of refinement; give refine.rounds=..., or leave it out")
+        return
+    if budget.trials is not None and budget.trials < trainings:
+        raise InputError(f"budget.trials={budget.trials}, but the first populations alone take {trainings} trainings")
     if n < MIN_NETWORKS:
         raise InputError(f"refine.rounds needs at least n={MIN_NETWORKS} networks, not {n}")
     if options.interactive and not sys.stdin.isatty():
@@ -111,42 +119,40 @@ def refine_in_rounds(study: Study, start: RunFolder, options: LoopOptions) -> li
 
     It ends when nothing is adopted, after the last round, or at the end of the budget; the log says which.
     """
-    runs, used = [start], [start]
+    runs, candidates = [start], set[str]()
     for number in range(1, options.rounds + 1):
         refinement = refine(Results.read(runs[-1]), runs[-1].space(), options.match)
+        candidates |= {candidate.name for candidate in refinement.candidates}
         _log_proposals(study.log, number, refinement)
-        adopted = _adopted(study, runs[-1], refinement, options, used, number)
+        adopted = _adopted(study, runs[-1], refinement, options, number)
         child = refinement.child(adopted)
         if child is None:
             _end(study, number, "no constraint is adopted")
             break
         child = dataclasses.replace(child, name=_name(runs[-1].name, adopted))
-        run = RunFolder(study.path / child.name)
-        if reason := study.over_budget(used, study.n):
+        if reason := study.over_budget(study.n * (1 + len(study.plan.repeats.for_all))):
             _end(study, number, reason)
             break
-        run.create(child.sample(study.n, independent_seed(child, study.seed)), study.provenance)
+        run = RunFolder(study.path / child.name)
+        sample_beside(runs[-1], run, child, study.n, independent_seed(child, study.seed), study.provenance)
         study.train({run: study.plan})
         runs.append(run)
-        used.append(run)
+        study.runs.append(run)
     else:
         _end(study, options.rounds, "it was the last one")
+    for name in [*(options.accept or ()), *(options.reject or ())]:
+        if name not in candidates:
+            likely = ", ".join(closest(name, sorted(candidates)))
+            print(f"note: {name} was not a candidate in any round{f'; did you mean {likely}?' if likely else ''}")
     return runs
 
 
-def _adopted(
-    study: Study,
-    run: RunFolder,
-    refinement: Refinement,
-    options: LoopOptions,
-    used: list[RunFolder],
-    number: int,
-) -> list[str]:
+def _adopted(study: Study, run: RunFolder, refinement: Refinement, options: LoopOptions, number: int) -> list[str]:
     """Return the constraints of a round: those that fresh networks confirm or a person accepts, but none rejected."""
     rejected, candidates = set(options.reject or ()), {candidate.name for candidate in refinement.candidates}
     accepted = [name for name in options.accept or () if name in candidates]
     names = [name for name in refinement.proposals if name not in rejected and name not in accepted]
-    confirmed = _confirmed(study, run, refinement, names, options, used, number) if names else []
+    confirmed = _confirmed(study, run, refinement, names, options.n, number) if names else []
     chosen = [name for name in dict.fromkeys([*confirmed, *accepted]) if name not in rejected]
     if options.interactive:
         chosen = _asked(study.log, run, chosen, candidates)
@@ -159,30 +165,20 @@ def _adopted(
 
 
 def _confirmed(
-    study: Study,
-    run: RunFolder,
-    refinement: Refinement,
-    names: Sequence[str],
-    options: LoopOptions,
-    used: list[RunFolder],
-    number: int,
+    study: Study, run: RunFolder, refinement: Refinement, names: Sequence[str], n: int | None, number: int
 ) -> list[str]:
     """Train fresh networks, and return the constraints that they confirm; none if the budget does not suffice."""
-    fresh = fresh_runs(refinement, names, study.path / CONFIRMATIONS / run.name, options.n, run)
-    print(f"\nround {number}, confirmation: {describe(fresh)}")
-    if reason := study.over_budget(used, fresh.n * len(fresh.runs)):
-        _say(
-            study.log, Decision("budget", f"round {number}: nothing was confirmed, because {reason}", {"run": run.name})
-        )
+    fresh = fresh_runs(refinement, names, study.path / CONFIRMATIONS / run.name, n, run)
+    print(f"\nround {number}, confirmation: {fresh.describe()}")
+    if reason := study.over_budget(fresh.trainings):
+        text = f"round {number}: nothing was confirmed, because {reason}"
+        _say(study.log, Decision("budget", text, {"run": run.name}))
         return []
     fresh.create(study.provenance)
-    study.train(dict.fromkeys(fresh.runs, fresh_plan(run)))
-    used += fresh.runs
-    settings = refinement.settings
-    confirmations = fresh.confirmations(options.match, settings.margin, settings.level)
-    table = confirmation_table(confirmations)
-    print()
-    print_table(table.title, table.header, table.rows, texts=(0, 1, 2, 4, 5, 6, 7))
+    study.train(fresh.plans())
+    study.runs.extend(fresh.runs)
+    confirmations = fresh.confirmations()
+    print_confirmations(confirmations)
     for each in confirmations:
         facts = {"run": run.name, "p": each.p_holm, "probability": each.estimate.value, "adopted": each.is_adopted}
         _say(study.log, Decision("confirm", f"round {number}: {each.sentence()}", facts))
@@ -195,16 +191,16 @@ def _asked(log: DecisionLog, run: RunFolder, proposed: Sequence[str], candidates
         if decision.kind == "answer" and decision.facts["run"] == run.name:
             return list(decision.facts["names"])
     while True:
-        answer = input(f"constraints for the next space, separated by commas [{', '.join(proposed) or 'none'}]: ")
+        try:
+            answer = input(f"constraints for the next space, separated by commas [{', '.join(proposed) or 'none'}]: ")
+        except EOFError as error:
+            raise InputError("the input ended without an answer; use refine.accept=[...] instead") from error
         names = [name.strip() for name in answer.split(",") if name.strip()] if answer.strip() else list(proposed)
         names = [] if names == ["none"] else names
         unknown = [name for name in names if name not in candidates]
         if not unknown:
-            log.add(
-                Decision(
-                    "answer", f"{run.name}: answered {', '.join(names) or 'none'}", {"run": run.name, "names": names}
-                )
-            )
+            text = f"{run.name}: answered {', '.join(names) or 'none'}"
+            log.add(Decision("answer", text, {"run": run.name, "names": names}))
             return names
         print(f"not a candidate: {', '.join(unknown)}; type none for no constraint")
 

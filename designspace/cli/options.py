@@ -71,6 +71,15 @@ class DataOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopOptions:
+    """Keys of configs/base/stop.yaml, which describes them; `designspace.cli.looks.rule_of` makes a rule of them."""
+
+    looks: Annotated[int, whole_number(1, 1000)]
+    effect: float
+    hopeless: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Base class of the options of a command, which knows the options that were given explicitly."""
 

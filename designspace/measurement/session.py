@@ -237,7 +237,7 @@ class Session:
             self._close_window()
 
     def _close_window(self) -> None:
-        """End the window with a visit of the reference network, and start the next one; an empty one goes on."""
+        """End the window with a visit of the reference network, and start the next one; an empty window stays open."""
         if self._window.visits:
             self._window.reference_ms = self._reference.visit(self._visit_s).ms
             self._window.is_loaded = self._watch.is_loaded()

@@ -64,7 +64,7 @@ class Judgement:
 
     @property
     def unloaded(self) -> Sequence[Window]:
-        """Windows in which nobody was seen to use the cores, quiet or slow. Their visits are corrected and count."""
+        """Windows, quiet or slow, in which no other process was seen to use the cores; their visits count."""
         return [*self.quiet, *self.slow]
 
     @staticmethod

@@ -9,7 +9,7 @@ from designspace.analysis.comparison import compare
 from designspace.analysis.effects import probability_interval
 from designspace.analysis.preconditions.looks import level_at
 from designspace.analysis.results import Results
-from designspace.analysis.stopping import StoppingRule, beginning, conditional_power, look, undecided
+from designspace.analysis.stopping import PairVerdict, StoppingRule, beginning, conditional_power, courses
 from designspace.support.errors import InputError
 
 RULE = StoppingRule()
@@ -20,8 +20,19 @@ def normal(name, n, mean=40.0, seed=0):
 
 
 def verdict_of(a, b, size, rule=RULE):
-    (verdict,) = look([beginning(each, size) for each in (a, b)], [len(each.table) for each in (a, b)], rule)
-    return verdict
+    """Return the verdict of a look at the first networks of both spaces."""
+    comparison = compare(beginning(a, size), beginning(b, size))
+    return PairVerdict(comparison, rule.verdict(comparison, (len(a.table), len(b.table))))
+
+
+def course_of(populations, rule=RULE, complete=()):
+    """Return all looks of a sweep of finished populations."""
+    planned = {each.name: len(each.table) for each in populations}
+
+    def results_at(trained, going):
+        return [beginning(each, trained[each.name]) for each in populations]
+
+    return list(courses(planned, rule, results_at, complete))
 
 
 def test_looks_are_equally_far_apart():
@@ -47,7 +58,26 @@ def test_a_clear_difference_ends_early_and_a_claim_needs_the_boundary():
     assert verdict.comparison.part == pytest.approx(0.3)
     assert max(verdict.comparison.ks_p_holm, verdict.comparison.effect_p_holm) < level_at(0.3, 0.05)
     assert "So far, A is better than BB" in verdict.sentence()
-    assert undecided([verdict]) == set()
+
+
+def test_a_claim_stays_whatever_later_networks_show():
+    """After 20 networks A is better; the others are worse. Its pair with C is open, so that A is trained further."""
+    rng = np.random.default_rng(0)
+    a = Results.from_errors("A", [*rng.normal(36, 1, 20), *rng.normal(44, 1, 80)], 10)
+    b, c = normal("BB", 100), Results.from_errors("C", [*rng.normal(36, 1, 20), *rng.normal(44, 1, 80)], 10)
+    looks = course_of([a, b, c], StoppingRule(hopeless=0))
+    assert [each.verdict for each in looks[0].verdicts] == ["open", "open", "open"]
+    first, between, _ = looks[-1].verdicts
+    assert (first.verdict, first.comparison.better) == ("better", "A")
+    assert between.verdict == "open"
+    assert looks[-1].trained["A"] == 100 > looks[-1].trained["BB"]
+
+
+def test_complete_spaces_are_compared_but_not_trained():
+    looks = course_of([normal("A", 60, 36), normal("BB", 60)], complete=["BB"])
+    assert looks[-1].verdicts[0].verdict == "better"
+    assert looks[-1].trained["BB"] == 60 > looks[-1].trained["A"]
+    assert all(each.going <= {"A"} for each in looks)
 
 
 def test_equal_spaces_are_given_up_and_a_rule_may_never_give_up():
@@ -57,7 +87,7 @@ def test_equal_spaces_are_given_up_and_a_rule_may_never_give_up():
     assert "given up with 80 and 80 networks" in given_up.sentence()
     patient = verdict_of(a, b, 80, StoppingRule(hopeless=0))
     assert patient.verdict == "open"
-    assert undecided([patient]) == {"A", "BB"}
+    assert course_of([a, b], StoppingRule(hopeless=0))[0].going == {"A", "BB"}
     assert verdict_of(a, b, 100).verdict == "open"
 
 

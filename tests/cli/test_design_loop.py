@@ -68,6 +68,11 @@ def test_the_loop_finds_rising_widths_and_ends(capsys, here):
     assert next(iter(found)) == "AnyNetXC"
     assert len(found) > 1
     assert Order("width", "non_decreasing") in list(found.values())[-1].constraints
+    fresh = here / "s" / "confirmations" / "AnyNetXC" / "parent"
+    notes = {
+        (folder / "data.json").read_text() for folder in (here / "s" / "AnyNetXC", here / "s" / list(found)[-1], fresh)
+    }
+    assert len(notes) == 1  # the same images
     # Resumed, it trains and decides nothing new.
     before = {path: path.stat().st_mtime_ns for path in (here / "s").rglob("result.json")}
     log = (here / "s" / "decisions.jsonl").read_text()
@@ -81,10 +86,12 @@ def test_the_loop_finds_rising_widths_and_ends(capsys, here):
 
 
 def test_a_person_overrules(capsys, here):
-    more = ("refine.rounds=1", "refine.reject=[width_non_decreasing]", "refine.accept=[depth_non_decreasing]", *NO_MORE)
+    accepted = "refine.accept=[depth_non_decreasing,depth_non_decreasin]"
+    more = ("refine.rounds=1", "refine.reject=[width_non_decreasing]", accepted, *NO_MORE)
     code, output, _ = run_explore(capsys, *more)
     assert code == 0
     assert "(by hand: depth_non_decreasing)" in output
+    assert "note: depth_non_decreasin was not a candidate in any round; did you mean depth_non_decreasing" in output
     constraints = list(spaces(here).values())[-1].constraints
     assert Order("depth", "non_decreasing") in constraints
     assert Order("width", "non_decreasing") not in constraints
@@ -136,6 +143,8 @@ def test_a_space_is_refined_in_each_regime(capsys, here):
     [
         (("regimes=[1e6,2e6]",), "each of regimes must be a minimum and a maximum of multiply-adds"),
         (("regimes=[[2e6,1e6]]",), "each of regimes must be a minimum and a maximum of multiply-adds"),
+        (("budget.trials=39",), "budget.trials=39, but the first populations alone take 40 trainings"),
+        (("refine.rounds=0", "budget.hours=1"), "a budget limits rounds of refinement; give refine.rounds=..."),
         (("n=10",), "refine.rounds needs at least n=30 networks, not 10"),
         (("refine.interactive=true",), "the input is not a terminal; use refine.accept=[...]"),
         (("budget.hours=0",), "budget.hours must be above 0"),

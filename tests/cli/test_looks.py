@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from data_sets import pack_noise, run_command
@@ -112,3 +114,8 @@ def test_refine_confirms_on_fresh_networks_with_other_seeds(capsys, here):
     code, _, errors = run_command(capsys, "refine", refine.run, "run=c", "permutations=400", "confirm=[wide]")
     assert code == 2
     assert "unknown candidate 'wide'" in errors
+
+
+def test_a_launch_without_looks_does_not_load_the_analysis():
+    code = "import sys, designspace.launch; print({'pandas', 'scipy', 'matplotlib', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import Estimate, mean_difference, probability_interval
@@ -24,7 +23,7 @@ from designspace.analysis.refinement.population import centred, strata_of
 from designspace.analysis.results import Results
 from designspace.analysis.tables import Table
 from designspace.support.errors import InputError
-from designspace.trials.metric import Metric
+from designspace.trials.metric import TOP1_ERROR, Metric
 
 MIN_NETWORKS = 8
 """Minimum number of networks of parent and child each."""
@@ -60,7 +59,7 @@ class Confirmation:
     level: float
     p_holm: float = 1.0
     """``p`` after Holm's correction over all constraints."""
-    metric: Metric | None = None
+    metric: Metric = TOP1_ERROR
 
     @property
     def is_adopted(self) -> bool:
@@ -93,7 +92,7 @@ def confirm(
         parent: fresh networks of the space without the constraints.
         children: question -> fresh networks of the space with this constraint only.
         match: networks are compared at equal values of this quantity; None compares all with all.
-        margin: largest acceptable loss of the probability, for the claim "not worse".
+        margin: largest acceptable loss of probability for the claim "not worse".
         level: probability of adopting any constraint whose claim is wrong.
 
     Raises:
@@ -126,11 +125,8 @@ def confirmation_table(confirmations: Sequence[Confirmation]) -> Table:
     """Return a row per constraint: the estimates of the fresh networks, the p value and whether it is adopted."""
     rows = []
     for each in confirmations:
-        metric = each.metric
-        mean, low, high = (each.mean.value, each.mean.low, each.mean.high)
-        if metric is not None:
-            mean, low, high = metric.oriented_interval(mean, low, high)
-        signed = metric.signed if metric is not None else "{:+.2f}".format
+        signed = each.metric.signed
+        mean, low, high = each.metric.oriented_interval(each.mean.value, each.mean.low, each.mean.high)
         rows.append(
             (
                 each.question.name,
@@ -169,6 +165,8 @@ def _aligned(child: Results, parent: Results, match: str | None) -> tuple[NDArra
     Aligned ranks: Hodges and Lehmann, "Rank methods for combination of independent experiments in analysis of variance"
     (1962). The strata are those of `refinement.population`.
     """
+    from scipy.stats import rankdata
+
     errors = np.concatenate([child.errors(), parent.errors()])
     is_child = np.arange(errors.size) < int(child.counted().sum())
     ranks = rankdata(errors)
