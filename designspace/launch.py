@@ -9,6 +9,7 @@ from pathlib import Path
 from designspace import data
 from designspace.cli import app
 from designspace.cli.decisions import DECISIONS_FILE
+from designspace.cli.early_stops import check_fidelity, fidelity_of, train_some_to_the_end
 from designspace.cli.forecast import print_forecast
 from designspace.cli.options import StopOptions
 from designspace.cli.recipes import Seeds, TrainingOptions, TrainingSetup, choose_setup
@@ -47,6 +48,9 @@ def run(options: Options) -> None:
             "until the comparison with other runs is decided"
         )
     setup = choose_setup(folder, options, options.seeds)
+    fidelity = fidelity_of(options.stop)
+    if fidelity is not None:
+        check_fidelity(fidelity, setup.plan)
     launcher = options.launcher.make(options, setup.root)
     forecast = check_launch({folder: setup.plan}, launcher)
     for note in (*setup.notes, *forecast.notes):
@@ -60,7 +64,11 @@ def run(options: Options) -> None:
     plans = {folder: forecast.with_metric(setup.plan)}
     if options.against:
         train_against(options.against, plans, launcher, options.stop)
-    if options.against or train(plans, launcher, wait=options.wait):
+    elif fidelity is not None:
+        train_some_to_the_end(
+            plans, fidelity, lambda some, keys, epochs: train(some, launcher, wait=True, only=keys, epochs=epochs)
+        )
+    if options.against or fidelity or train(plans, launcher, wait=options.wait):
         print(f"results are in {folder.results}")
         print(f"analyse them: {command('analyze', runs=[folder.path])}")
 
@@ -85,7 +93,14 @@ def train_against(
     train_with_looks(sweep, lambda some, keys: train(some, launcher, wait=True, only=keys))
 
 
-def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Collection[str] | None = None) -> bool:
+def train(
+    plans: Mapping[R, Plan],
+    launcher: Launcher,
+    *,
+    wait: bool,
+    only: Collection[str] | None = None,
+    epochs: int | None = None,
+) -> bool:
     """Train the trials of some runs that are not done, with a progress bar, or submit them to SLURM.
 
     The plans are saved in the runs: at once on this machine, and with SLURM as soon as it has accepted array tasks.
@@ -95,6 +110,7 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
         launcher: where and how to train.
         wait: whether to wait until all array tasks on SLURM have ended.
         only: keys of the trials to train; by default all.
+        epochs: number of epochs after which trials are paused; None to train them to their ends.
 
     Returns:
         Whether the trials were trained, rather than only submitted.
@@ -107,15 +123,20 @@ def train(plans: Mapping[R, Plan], launcher: Launcher, *, wait: bool, only: Coll
             folder.write_plan(plan.recipe, plan.seed, plan.repeats, plan.axes, plan.metric)
         recipe = next(iter(plans.values())).recipe
         with progress_bar() as show:
-            print_unfinished(launcher.run_local(list(plans), recipe, show, print, only))
+            print_unfinished(launcher.run_local(list(plans), recipe, show, print, only, epochs))
         return True
-    submissions = {folder: launcher.submit(folder, plan, only=only) for folder, plan in plans.items()}
+    submissions = {folder: launcher.submit(folder, plan, only=only, epochs=epochs) for folder, plan in plans.items()}
     for folder, submission in submissions.items():
         print(f"{folder.name}: {submission.describe()}")
     if wait:
         with progress_bar() as show:
-            progress = launcher.follow(submissions, plans, show, only)
-        ended = [ended_tasks(folder, run_status(folder, only).states) for folder in plans]
+            progress = launcher.follow(submissions, plans, show, only, epochs)
+        ended = [
+            ended_tasks(
+                folder, [each for each in run_status(folder, only).states if not folder.has_reached(each, epochs)]
+            )
+            for folder in plans
+        ]
         progress.left -= sum(tasks.trials for tasks in ended)
         print_unfinished(progress)
         if causes := [tasks.message for tasks in ended if tasks.trials]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
 from designspace.analysis import Results
-from designspace.analysis.replaying import Replay, replay
+from designspace.analysis.replaying import Replay, replay, replay_fidelity
 from designspace.analysis.results import Failures
 from designspace.analyze import runs_at
 from designspace.cli import app
+from designspace.cli.early_stops import fidelity_of
 from designspace.cli.looks import rule_of
 from designspace.cli.options import OptionalCount, Seed, StopOptions, one_of, whole_number
 from designspace.cli.tables import print_table
@@ -18,6 +19,8 @@ from designspace.support.errors import RunError
 from designspace.support.files import WriteError, write_text
 
 FILE = "replay.csv"
+DEFAULT_LOOKS = 10
+"""Number of looks that are replayed if no rule is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,12 @@ class Options(app.Options):
 def run(options: Options) -> None:
     """Print what the rule would have saved, and the conclusion on each pair."""
     results = [Results.read(run).with_failures(options.failures) for run in runs_at(options.runs)]
-    replayed = replay(results, rule_of(options.stop, options.level), options.orders, options.n, options.seed)
+    stop, fidelity = options.stop, fidelity_of(options.stop)
+    if fidelity is not None:
+        replayed = replay_fidelity(results, fidelity, options.orders, options.n, options.level, options.seed)
+    else:
+        rule = rule_of(stop if stop.looks > 1 else replace(stop, looks=DEFAULT_LOOKS), options.level)
+        replayed = replay(results, rule, options.orders, options.n, options.seed)
     show(replayed)
     if options.out:
         try:

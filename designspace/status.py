@@ -55,8 +55,9 @@ def show(runs: Mapping[str, Run], kinds: str | None, trial: str | None = None) -
         InputError: no run has that trial.
     """
     statuses = {name: run_status(folder) for name, folder in runs.items()}
-    header = ("run", "done", "failed", "running", "waiting", "trials/h", "time left")
-    print_table("", header, [_row(name, status) for name, status in statuses.items()])
+    counts = [kind for kind in STATUSES if any(kind in status.counts for status in statuses.values())]
+    header = ("run", *counts, "trials/h", "time left")
+    print_table("", header, [_row(name, status, counts) for name, status in statuses.items()])
     if best := [_best_row(name, status) for name, status in statuses.items() if status.best_id]:
         name = common_name([status.metric for status in statuses.values() if status.best_id])
         print_table("\nbest so far", ("run", name, "trial", f"source of {name}", "expected end"), best, texts=(0, 2, 3))
@@ -109,12 +110,12 @@ def _label(run: Run, top: Path) -> str:
     return run.name if run.path == top else str(run.path.relative_to(top))
 
 
-def _row(name: str, status: RunStatus) -> tuple[object, ...]:
-    """Return the row of a run with counts and speed."""
+def _row(name: str, status: RunStatus, counts: Sequence[str]) -> tuple[object, ...]:
+    """Return the row of a run with some of its counts and its speed."""
     speed = status.trials_per_hour
     return (
         name,
-        *status.counts.values(),
+        *(status.counts.get(kind, 0) for kind in counts),
         None if speed is None else f"{speed:.3g}" if speed < 10 else f"{speed:.0f}",
         duration(status.left_s) if status.left_s else None,
     )

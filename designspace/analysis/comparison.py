@@ -18,6 +18,7 @@ import pandas as pd
 
 from designspace.analysis.blocks import block_test
 from designspace.analysis.difference import KS, Dominance, ks_test
+from designspace.analysis.early_stops import Represented, compare_represented
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import mean_difference, median_difference, probability_lower
 from designspace.analysis.p_values import holm, p_text
@@ -38,6 +39,7 @@ from designspace.analysis.preconditions import (
 )
 from designspace.analysis.preconditions.looks import level_at, part_of_information
 from designspace.analysis.results import Results
+from designspace.analysis.standings import is_sampled
 from designspace.support.display import html_table
 from designspace.support.errors import InputError
 from designspace.trials.metric import TOP1_ERROR, Metric
@@ -95,6 +97,8 @@ class Comparison:
     """Conditions on which the claim rests, each with whether it holds."""
     shared: int = 0
     """Number of networks that both populations have, if there are enough to be tested as pairs; else 0."""
+    stopped: int = 0
+    """Number of trials of both that were stopped early, if others stand for them (see `early_stops`); else 0."""
     part: float = 1.0
     """Fraction of the planned information that is available: below 1 while trials are unfinished."""
     is_worst_case: bool = False
@@ -125,9 +129,10 @@ class Comparison:
     def differs(self) -> bool:
         """Whether the two spaces are shown to have different distributions of errors.
 
-        If networks are shared, the test of pairs decides, otherwise the Kolmogorov-Smirnov test.
+        If networks are shared, the test of pairs decides; if trials were stopped early, that of the probability of the
+        lower error; otherwise the Kolmogorov-Smirnov test.
         """
-        return (self.effect_p_holm if self.shared else self.ks_p_holm) < self.threshold
+        return (self.effect_p_holm if self.shared or self.stopped else self.ks_p_holm) < self.threshold
 
     @property
     def better(self) -> str | None:
@@ -174,6 +179,8 @@ class Comparison:
         test = f"KS D = {self.ks:.2f}, {p_text(self.ks_p_holm)}{corrected}"
         if self.shared:
             test = f"{self.shared} networks in pairs, {p_text(self.effect_p_holm)}{corrected}"
+        if self.stopped:
+            test = f"{p_text(self.effect_p_holm)}{corrected}, others standing for {self.stopped} stopped trials"
         test += f" for any {self.metric.plural} of the trials left out" if self.is_worst_case else ""
         sizes = f"n = {pair.n_a} and {pair.n_b}"
         percent = f"{100 * self.level:g}%"
@@ -280,7 +287,7 @@ def compare_all(results: Sequence[Results], level: float = 0.05, *, seed: int = 
     for pair, ks_p, effect_p in zip(pairs, corrected_ks, corrected_effects, strict=True):
         comparison = replace(pair, pairs=len(pairs), ks_p_holm=ks_p, effect_p_holm=effect_p)
         both = [populations[name] for name in (comparison.a, comparison.b)]
-        is_simple = comparison.part == 1 and not comparison.shared and not comparison.is_worst_case
+        is_simple = comparison.part == 1 and not (comparison.shared or comparison.stopped or comparison.is_worst_case)
         if not comparison.differs and is_simple and all(population.is_drawn for population in both):
             a, b = (np.sort(population.errors()) for population in both)
             comparison = replace(comparison, needed=networks_needed(a, b, level, len(pairs), seed=seed))
@@ -339,16 +346,20 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
     if shared.are_many:
         blocks = block_test(errors_a, errors_b, shared.pairs, level, seed=seed)
         effect, mean, ks_p = blocks.effect, blocks.mean, blocks.ks_p
+    sides = [Represented.of(results) or Represented.whole(results) for results in (a, b)]
+    stopped = 0 if shared.are_many else sum(side.stopped for side in sides)
+    if stopped:
+        effect, mean = compare_represented(sides[0], sides[1], level)
     median = median_difference(first, second, level)
     counts = a.counts, b.counts
     is_done = not any(count.unfinished for count in counts)
-    planned = [results.counts.total - int(results.left_out().sum()) for results in (a, b)]
+    planned = [int((is_sampled(results.table) & ~results.left_out()).sum()) for results in (a, b)]
     part = part_of_information((first.size, planned[0]), (second.size, planned[1]))
     return Comparison(
         a=a.name,
         b=b.name,
-        n_a=first.size,
-        n_b=second.size,
+        n_a=sides[0].errors.size if stopped else first.size,
+        n_b=sides[1].errors.size if stopped else second.size,
         ks=ks.distance,
         ks_p=ks_p,
         a_above_p=ks.a_above_p,
@@ -373,6 +384,7 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
             left_out_at_random(b),
         ),
         shared=len(shared.pairs) if shared.are_many else 0,
+        stopped=stopped,
         part=1.0 if is_done else part,
         metric=a.metric,
     )

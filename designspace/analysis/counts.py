@@ -15,11 +15,13 @@ class Counts:
     failed: int
     running: int
     waiting: int
+    stopped: int = 0
+    """Trials that were stopped early, because of their errors after some epochs."""
 
     @property
     def total(self) -> int:
         """Number of all trials of the run."""
-        return self.finished + self.unfinished
+        return self.finished + self.unfinished + self.stopped
 
     @property
     def finished(self) -> int:
@@ -38,4 +40,5 @@ class Counts:
         '12 of 16 trials finished, 1 of them failed'
         """
         failed = f", {self.failed} of them failed" if self.failed else ""
-        return f"{self.finished} of {counted(self.total, 'trial')} finished{failed}"
+        stopped = f", {self.stopped} stopped early" if self.stopped else ""
+        return f"{self.finished} of {counted(self.total, 'trial')} finished{failed}{stopped}"

@@ -48,6 +48,8 @@ class EDF(Outlined):
     """The complexity bin of each network, if the weights come from bins."""
     metric: Metric = TOP1_ERROR
     """What the errors are values of, which are negated if higher ones are better (see `Metric.oriented`)."""
+    bounds: Bounds | None = None
+    """The possible values of F if some trials were stopped early (see `early_stops`); None if all errors are known."""
 
     @overload
     def __call__(self, error: float) -> float: ...
@@ -99,6 +101,14 @@ class EDF(Outlined):
     def table(self) -> pd.DataFrame:
         """Return one row per error, with the value of F."""
         return pd.DataFrame({"error": self.metric.oriented(self.errors), "probability": self.probabilities})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Bounds(Outlined):
+    """The least and largest possible values of an `EDF` at each of its errors, whatever the unknown errors are."""
+
+    lower: NDArray[np.float64]  # (n,)
+    upper: NDArray[np.float64]  # (n,)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

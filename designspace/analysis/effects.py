@@ -81,17 +81,24 @@ def mean_difference(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Estimate
     Raises:
         InputError: ``a`` or ``b`` is empty, or ``level`` is not between 0 and 1.
     """
-    from scipy.special import stdtr, stdtrit  # these functions alone start faster than scipy.stats
-
     values = _checked_pair(a, b, level)
     difference = float(values[0].mean() - values[1].mean())
     if min(errors.size for errors in values) < 2:
         return Estimate(difference, math.nan, math.nan, math.nan, level)
     variances = [float(errors.var(ddof=1)) / errors.size for errors in values]
+    return difference_interval(difference, variances, [errors.size - 1 for errors in values], level)
+
+
+def difference_interval(
+    difference: float, variances: Sequence[float], freedoms: Sequence[float], level: float
+) -> Estimate:
+    """Return a difference with its t interval, from the parts of its variance and their degrees of freedom."""
+    from scipy.special import stdtr, stdtrit  # these functions alone start faster than scipy.stats
+
     error = math.sqrt(sum(variances))
     if not error:
         return Estimate(difference, difference, difference, float(difference == 0), level)
-    freedom = _degrees_of_freedom(variances, [errors.size - 1 for errors in values])
+    freedom = _degrees_of_freedom(variances, freedoms)
     half = error * float(stdtrit(freedom, 1 - level / 2))
     p = 2 * float(stdtr(freedom, -abs(difference) / error))
     return Estimate(difference, difference - half, difference + half, p, level)
@@ -161,8 +168,8 @@ def probability_interval(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> Est
         InputError: as `probability_lower`.
     """
     first, second = _checked_pair(a, b, level)
-    above = 1 - _not_above(second, first) / second.size  # fraction of B above each error of A, ties shared
-    below = _not_above(first, second) / first.size
+    above = 1 - not_above(second, first) / second.size  # fraction of B above each error of A, ties shared
+    below = not_above(first, second) / first.size
     return _probability(float(above.mean()), (above, below), 1, level, (first, second))
 
 
@@ -247,8 +254,6 @@ def _probability(
     errors: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Estimate:
     """Return a probability with its interval, from its kernels: the estimate given each network of A, and of B."""
-    from scipy.special import stdtr, stdtrit
-
     sizes = [kernel.size for kernel in kernels]
     if min(sizes) < 2:
         return Estimate(value, 0.0, 1.0, _mann_whitney_p(*errors), level)
@@ -264,8 +269,30 @@ def _probability(
     if not total:  # all ties
         same = (level / 2) ** (1 / pairs)
         return Estimate(value, value * same, 1 - (1 - value) * same, _mann_whitney_p(*errors), level)
+    return probability_of_variances(value, variances, [n / k - 1 for n in sizes], pairs, level)
+
+
+def probability_of_variances(
+    value: float, variances: Sequence[float], freedoms: Sequence[float], pairs: int, level: float
+) -> Estimate:
+    """Return a probability with its interval on the logit scale, from the parts of its variance.
+
+    Args:
+        value: the probability.
+        variances: the parts of its variance.
+        freedoms: their degrees of freedom.
+        pairs: number of independent pairs; if few are expected to have the rarer outcome, the interval is that of
+            Clopper and Pearson at least.
+        level: one minus the confidence.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    total = sum(variances)
+    if value in (0, 1) or not total:  # the variance of the sample says nothing
+        p = min(1.0, 2 * 0.5**pairs) if value in (0, 1) else 1.0  # sign test
+        return Estimate(value, *_clopper_pearson(value, pairs, level), p, level)
     spread = math.sqrt(total) / (value * (1 - value))
-    freedom = _degrees_of_freedom(variances, [n / k - 1 for n in sizes])
+    freedom = _degrees_of_freedom(variances, freedoms)
     logit = math.log(value / (1 - value))
     half = spread * float(stdtrit(freedom, 1 - level / 2))
     low, high = (1 / (1 + math.exp(-min(max(end, -700), 700))) for end in (logit - half, logit + half))
@@ -312,10 +339,18 @@ def _degrees_of_freedom(variances: Sequence[float], freedoms: Sequence[float]) -
     return sum(variances) ** 2 / parts
 
 
-def _not_above(errors: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how many of some ascending errors are below each error in ``at``; equal ones count half."""
-    below, not_above = np.searchsorted(errors, at, side="left"), np.searchsorted(errors, at, side="right")
-    return np.asarray((below + not_above) / 2)
+def not_above(
+    errors: NDArray[np.float64], at: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return how many of some ascending errors are below each error in ``at``; equal ones count half.
+
+    With weights, return the sum of theirs.
+    """
+    below, up_to = np.searchsorted(errors, at, side="left"), np.searchsorted(errors, at, side="right")
+    if weights is None:
+        return np.asarray((below + up_to) / 2)
+    sums = np.concatenate([[0.0], np.cumsum(weights)])
+    return np.asarray((sums[below] + sums[up_to]) / 2)
 
 
 def _checked_pair(a: ArrayLike, b: ArrayLike, level: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

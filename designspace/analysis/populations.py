@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from designspace.analysis.edf import EDF, edf
+from designspace.analysis.early_stops import edf_of
+from designspace.analysis.edf import EDF
 from designspace.analysis.results import Results
 from designspace.support.errors import InputError
 
@@ -58,4 +59,4 @@ class Populations:
 
     def edfs(self) -> dict[str, EDF]:
         """Return the EDF of each population with a trial that counts, by name."""
-        return {member.name: edf(member.errors(), metric=member.metric) for member in self.with_errors}
+        return {member.name: edf_of(member) for member in self.with_errors}

@@ -1,13 +1,16 @@
-"""Replays of finished sweeps under a rule that ends comparisons early: what it would have saved, and at what price.
+"""Replays of finished sweeps under a rule that stops early: what it would have saved, and at what price.
 
-The populations are taken in their own order, which is that of a real sweep, and in random orders, since any order of a
-population is a random sample of its space. A replay trains nothing.
+A rule ends comparisons before all networks are trained (`stopping`), or trials before all epochs
+(`designspace.trials.fidelity`). A replay trains nothing. The populations are taken in their own order, which is that of
+a real sweep, and in random orders, since any order of a population is a random sample of its space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -15,25 +18,29 @@ import pandas as pd
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network
-from designspace.analysis.results import Results
+from designspace.analysis.results import ErrorColumn, Results
 from designspace.analysis.stopping import Course, PairVerdict, StoppingRule, beginning, courses
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
+from designspace.trials.fidelity import Fidelity
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
     """What a rule would have saved of a finished sweep."""
 
-    rule: StoppingRule
     full: tuple[Comparison, ...]
     """The comparisons of all networks."""
-    course: Course
-    """The sweep in the order of the populations."""
+    verdicts: tuple[PairVerdict, ...]
+    """The comparisons of the sweep in the order of the populations."""
+    unit: str
+    """What is saved: ``trainings`` or ``epochs``."""
+    spent: int
+    """Number of these in the order of the populations."""
     total: int
-    """Number of networks of all spaces."""
+    """Number of these without the rule."""
     saved: tuple[float, ...]
-    """Saved fraction of the trainings for each random order."""
+    """Saved fraction for each random order."""
     agreement: tuple[float, ...]
     """Fraction of the pairs with the same conclusion as that of all networks, for each random order."""
     contradictions: int
@@ -41,8 +48,8 @@ class Replay:
 
     @property
     def saved_in_order(self) -> float:
-        """Saved fraction of the trainings in the order of the populations."""
-        return 1 - self.course.total / self.total
+        """Saved fraction in the order of the populations."""
+        return 1 - self.spent / self.total
 
     def same(self, each: PairVerdict) -> bool:
         """Return whether a pair has the same conclusion as with all networks."""
@@ -50,10 +57,10 @@ class Replay:
 
     def sentences(self) -> list[str]:
         """Return what the rule would have saved, as text."""
-        same = sum(self.same(each) for each in self.course.verdicts)
+        same = sum(self.same(each) for each in self.verdicts)
         pairs = len(self.full)
         lines = [
-            f"{self.course.total} of {self.total} trainings would have sufficed ({self.saved_in_order:.0%} saved), "
+            f"{self.spent} of {self.total} {self.unit} would have been needed ({self.saved_in_order:.0%} saved), "
             f"with the same conclusion for {same} of {pairs} pairs."
         ]
         if self.saved:
@@ -68,7 +75,7 @@ class Replay:
     def table(self) -> pd.DataFrame:
         """Return one row per pair: the conclusion of all networks, that of the replay, and the networks it needed."""
         rows = []
-        for pair, each in zip(self.full, self.course.verdicts, strict=True):
+        for pair, each in zip(self.full, self.verdicts, strict=True):
             rows.append(
                 {
                     "a": pair.a,
@@ -86,10 +93,14 @@ class Replay:
         return pd.DataFrame(rows)
 
 
+_Sweep = Callable[[Sequence[Results]], tuple[tuple[PairVerdict, ...], int]]
+"""Receives finished populations; returns what a sweep of them under a rule concludes, and what it spends."""
+
+
 def replay(
     results: Sequence[Results], rule: StoppingRule, orders: int = 20, n: int | None = None, seed: int = 0
 ) -> Replay:
-    """Replay a finished sweep of several spaces under a rule.
+    """Replay a finished sweep of several spaces under a rule that ends comparisons.
 
     Args:
         results: the populations, each from one run.
@@ -101,23 +112,75 @@ def replay(
     Raises:
         InputError: there are fewer than two populations, or one is a list or has unfinished trials.
     """
-    populations = Populations.of(_finished(each, n) for each in results)
-    if len(populations) < 2:
-        raise InputError("a replay needs the runs of at least two spaces, such as runs=[runs/a,runs/b]")
-    whole("orders", orders, 0, 100_000)
-    full = compare_all(populations.members, rule.level, seed=seed)
-    better = _better(full)
+    populations = _populations(results, n)
     total = sum(len(each.table) for each in populations)
+
+    def sweep(ordered: Sequence[Results]) -> tuple[tuple[PairVerdict, ...], int]:
+        course = run_course(ordered, rule, seed)
+        return course.verdicts, course.total
+
+    return _replay(populations, sweep, "trainings", total, orders, rule.level, seed)
+
+
+def replay_fidelity(
+    results: Sequence[Results],
+    rule: Fidelity,
+    orders: int = 20,
+    n: int | None = None,
+    level: float = 0.05,
+    seed: int = 0,
+) -> Replay:
+    """Replay a finished sweep of several spaces as if trials had been stopped early.
+
+    Args:
+        results: the populations, each from one run, with their epochs.
+        rule: when to stop trials.
+        orders: number of random orders, each with another random sample that is trained to the end.
+        n: number of networks of each space, at most; by default all.
+        level: significance level.
+        seed: seed of the orders.
+
+    Raises:
+        InputError: there are fewer than two populations, one is a list or has unfinished trials, or their epochs are
+            not known or too few.
+    """
+    populations = _populations(results, n)
+    epochs = {each.name: int(np.nanmax(each.table["epochs"])) for each in populations}
+    for name, last in epochs.items():
+        if rule.epochs >= last:
+            raise InputError(f"{name} was trained for {last} epochs, so stop.epochs={rule.epochs} would save nothing")
+    rng = np.random.default_rng(seed)
+
+    def sweep(ordered: Sequence[Results]) -> tuple[tuple[PairVerdict, ...], int]:
+        stopped = [stopped_early(each, rule, int(rng.integers(2**31))) for each in ordered]
+        pairs = compare_all(stopped, level, seed=seed)
+        verdicts = tuple(
+            PairVerdict(pair, "better" if pair.better else "differ" if pair.differs else "open") for pair in pairs
+        )
+        saved = sum(int(each.stopped().sum()) * (epochs[each.name] - rule.epochs) for each in stopped)
+        return verdicts, total - saved
+
+    total = sum(len(each.table) * epochs[each.name] for each in populations)
+    return _replay(populations, sweep, "epochs", total, orders, level, seed)
+
+
+def _replay(
+    populations: Populations, sweep: _Sweep, unit: str, total: int, orders: int, level: float, seed: int
+) -> Replay:
+    """Return what a sweep would have saved, in the order of the populations and in random ones."""
+    whole("orders", orders, 0, 100_000)
+    full = compare_all(populations.members, level, seed=seed)
+    better = _better(full)
     rng = np.random.default_rng(seed)
     saved, agreement, contradictions = [], [], 0
     for _ in range(orders):
-        course = run_course([_shuffled(each, rng) for each in populations], rule, seed)
-        claims = [(better[each.comparison.a, each.comparison.b], each.comparison.better) for each in course.verdicts]
-        saved.append(1 - course.total / total)
+        verdicts, spent = sweep([_shuffled(each, rng) for each in populations])
+        claims = [(better[each.comparison.a, each.comparison.b], each.comparison.better) for each in verdicts]
+        saved.append(1 - spent / total)
         agreement.append(float(np.mean([first == second for first, second in claims])))
         contradictions += any(first and second and first != second for first, second in claims)
-    course = run_course(populations.members, rule, seed)
-    return Replay(rule, full, course, total, tuple(saved), tuple(agreement), contradictions)
+    verdicts, spent = sweep(populations.members)
+    return Replay(full, verdicts, unit, spent, total, tuple(saved), tuple(agreement), contradictions)
 
 
 def run_course(populations: Sequence[Results], rule: StoppingRule, seed: int = 0) -> Course:
@@ -131,9 +194,55 @@ def run_course(populations: Sequence[Results], rule: StoppingRule, seed: int = 0
     return last
 
 
+def stopped_early(results: Results, rule: Fidelity, seed: int) -> Results:
+    """Return a finished population as if some of its trials had been stopped early.
+
+    Args:
+        results: one row per network, with the epochs of each.
+        rule: when to stop trials.
+        seed: seed of the random sample that is trained to the end.
+
+    Raises:
+        InputError: the epochs of a network are not known.
+    """
+    errors = {}
+    for trial, status in zip(results.table["trial"], results.table["status"], strict=True):
+        history = results.histories.get(trial, ())
+        if len(history) < rule.epochs:
+            if status == "done":
+                raise InputError(f"{results.name}: the error of {trial} after epoch {rule.epochs} is not known")
+            errors[trial] = results.chance_error
+            continue
+        record = history[rule.epochs - 1]
+        chosen_by = record.test_error if record.heldout_error is None else record.heldout_error
+        errors[trial] = float(results.metric.oriented(chosen_by))
+    decided = rule.decide(errors, seed)
+    standings = [decided[trial] for trial in results.table["trial"]]
+    words = {True: "yes", False: "no"}
+    table = results.table.assign(
+        sampled=[words[each.sampled] for each in standings], promising=[words[each.promising] for each in standings]
+    )
+    is_stopped = np.array([not each.goes_on for each in standings]) & (table["status"] == "done").to_numpy()
+    table.loc[is_stopped, "status"] = "stopped"
+    table.loc[is_stopped, [name for name in get_args(ErrorColumn) if name in table.columns]] = math.nan
+    return replace(results, table=table)
+
+
 def _better(pairs: Sequence[Comparison]) -> dict[tuple[str, str], str | None]:
     """Return the better space of each pair."""
     return {(pair.a, pair.b): pair.better for pair in pairs}
+
+
+def _populations(results: Sequence[Results], n: int | None) -> Populations:
+    """Return finished populations with one row per network, at most the first ``n`` of each.
+
+    Raises:
+        InputError: there are fewer than two, or one is a list or has unfinished trials.
+    """
+    populations = Populations.of(_finished(each, n) for each in results)
+    if len(populations) < 2:
+        raise InputError("a replay needs the runs of at least two spaces, such as runs=[runs/a,runs/b]")
+    return populations
 
 
 def _finished(results: Results, n: int | None) -> Results:
@@ -145,7 +254,7 @@ def _finished(results: Results, n: int | None) -> Results:
     if not results.is_drawn:
         raise InputError(f"{results.name} is a given list, whose order is not random, so it cannot be replayed")
     results = by_network(results)
-    if results.counts.unfinished:
+    if results.counts.unfinished or results.counts.stopped:
         raise InputError(f"{results.name} is not finished: {results.counts.sentence()}")
     ids = results.table["id"]
     return results if n is None else results.where(ids.isin(ids[:n]).to_numpy(), results.name)

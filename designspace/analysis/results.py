@@ -22,6 +22,7 @@ from designspace.analysis.reading import read_runs
 from designspace.analysis.repeats import mean_of_repeats
 from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import histories_of
+from designspace.analysis.standings import is_sampled, is_stopped
 from designspace.analysis.table_checks import ErrorColumn, checked_name, checked_table, stages_of
 from designspace.networks.quantities import Quantity
 from designspace.spaces.constraints import QUANTITIES
@@ -197,7 +198,7 @@ class Results:
 
     @property
     def counts(self) -> Counts:
-        """Numbers of trials that are done, failed, running and waiting."""
+        """Numbers of trials by status."""
         numbers = self.table["status"].value_counts()
         return Counts(**{status: int(numbers.get(status, 0)) for status in STATUSES})
 
@@ -270,10 +271,16 @@ class Results:
         """Return a mask of the rows that count, whose errors `errors` returns.
 
         These trials are done, or failed and count at chance level. If the table has a column ``counts``, it must be
-        true for them (see `preconditions.random_subset`).
+        true for them (see `preconditions.random_subset`). If trials were stopped early, only the random sample that was
+        trained to the end counts; `early_stops` uses the others, too.
         """
         counted = has_text(self.table, "status", "done") | at_chance(self.table, self.failures)
+        counted &= is_sampled(self.table)
         return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted
+
+    def stopped(self) -> NDArray[np.bool_]:  # (trials,)
+        """Return a mask of the rows of trials that were stopped early (see `designspace.trials.fidelity`)."""
+        return is_stopped(self.table)
 
     def left_out(self) -> NDArray[np.bool_]:  # (trials,)
         """Return a mask of the rows that failed and do not count."""

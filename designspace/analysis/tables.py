@@ -12,6 +12,7 @@ import pandas as pd
 
 from designspace.analysis.best_values import best_values
 from designspace.analysis.comparison import Comparison
+from designspace.analysis.early_stops import edf_of
 from designspace.analysis.quantities import network_costs, short_number, values
 from designspace.analysis.results import Counts, Results
 from designspace.networks.quantities import Quantity
@@ -56,13 +57,14 @@ class SpaceSummary:
 
 def summarize(results: Results) -> SpaceSummary:
     """Return the summary statistics of one run."""
-    errors, metric = results.errors(), results.metric
+    metric = results.metric
+    curve = edf_of(results) if results.counted().any() else None
     return SpaceSummary(
         name=results.name,
         counts=results.counts,
-        min_error=metric.oriented(float(errors.min())) if errors.size else None,
-        mean_error=metric.oriented(float(errors.mean())) if errors.size else None,
-        median_error=metric.oriented(float(np.median(errors))) if errors.size else None,
+        min_error=metric.oriented(curve.min) if curve else None,
+        mean_error=metric.oriented(curve.mean) if curve else None,
+        median_error=metric.oriented(curve.median) if curve else None,
         medians={cost: float(np.nanmedian(values(results, cost))) for cost in network_costs(results)},
         train_s=float(results.table["train_s"].sum()),
         metric=metric,
@@ -197,6 +199,13 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
             are = "is" if counts.unfinished == 1 else "are"
             missing = f"{counts.unfinished} of {counted(counts.total, 'trial')} {are} unfinished"
             sentences.append(f"{run.name}: {missing} and left out, so its EDF may change.")
+        if counts.stopped:
+            sentences.append(
+                f"{run.name}: {counts.stopped} of {counted(counts.total, 'trial')} were stopped early, because their "
+                f"{run.metric.plural} after some epochs were not among the best. Networks drawn at random, which were "
+                "trained to the end whatever these were, stand for them; where parameters or costs are compared, only "
+                "such networks count."
+            )
         if run.has_heldout:
             sentences.append(
                 f"{run.name}: networks are ranked by their {run.metric.name} on held-out images (heldout_error in "

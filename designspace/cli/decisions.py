@@ -20,7 +20,7 @@ class Decision:
     """A decision, as a sentence and as facts."""
 
     kind: str
-    """``look``, ``propose``, ``confirm``, ``answer``, ``adopt``, ``budget`` or ``end``."""
+    """``look``, ``stop``, ``propose``, ``confirm``, ``answer``, ``adopt``, ``budget`` or ``end``."""
     text: str
     facts: Mapping[str, Any]
 

@@ -43,7 +43,7 @@ EXAMPLES = {
     "replay": (
         "'runs=[runs/a,runs/b]'",
         "runs=runs stop.looks=10 stop.hopeless=0",
-        "runs=runs n=32",
+        "runs=runs stop.epochs=5 stop.keep=0.3",
     ),
     "refine": (
         "run=runs/small",

@@ -26,7 +26,7 @@ TOPICS = {
     "launcher": "where trials run",
     "refine": "refinement of a space in rounds",
     "budget": "how much a study may train",
-    "stop": "when a comparison ends before all networks are trained",
+    "stop": "when comparisons or trials end early",
 }
 """Group of the configuration -> what it chooses."""
 

@@ -72,11 +72,17 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StopOptions:
-    """Keys of configs/base/stop.yaml, which describes them; `designspace.cli.looks.rule_of` makes a rule of them."""
+    """Keys of configs/base/stop.yaml, which describes them.
+
+    `designspace.cli.looks.rule_of` and `designspace.cli.early_stops.fidelity_of` make rules of them.
+    """
 
     looks: Annotated[int, whole_number(1, 1000)]
     effect: float
     hopeless: float
+    epochs: OptionalCount
+    keep: float
+    sample: float
 
 
 @dataclass(frozen=True, kw_only=True)

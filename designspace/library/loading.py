@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,10 +220,9 @@ class _Trials:
         path, states = self.run.path, self.states
         check_none_edited(states)
         if len(self.networks) < rank:
-            other_trials = ", ".join(
-                f"{sum(state.status == status for state in states)} {status}"
-                for status in ("failed", "running", "waiting")
-            )
+            counts = Counter(state.status for state in states)
+            kinds = ["failed", "running", "waiting", *(["stopped"] if counts["stopped"] else [])]
+            other_trials = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
             count = len(self.networks)
             raise InputError(
                 f"{path} has {count or 'no'} trained network{'s' if count != 1 else ''}, so none of rank "

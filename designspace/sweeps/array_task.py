@@ -46,6 +46,8 @@ class ArrayTaskSettings:
     pool: PoolSettings
     limit_s: float
     """A task that SLURM warns earlier than this was pre-empted; a task that it warns later has used up its time."""
+    epochs: int | None = None
+    """Number of epochs after which trials are paused; None to train them to their ends."""
 
 
 class ArrayTask:
@@ -59,8 +61,9 @@ class ArrayTask:
         """Train the unfinished trials of the batch of task ``index``, and return their number as text."""
         run, launch = run_at(Path(self.settings.run)), LaunchFolder(Path(self.settings.launch))
         plan = _plan_of(run)
-        tasks = [Task(self.settings.run, key) for key in launch.tasks()[index]]
-        tasks = [task for task in tasks if not run.trial(task.key).state().is_finished]
+        epochs = self.settings.epochs
+        tasks = [Task(self.settings.run, key, epochs) for key in launch.tasks()[index]]
+        tasks = [task for task in tasks if not run.has_reached(run.trial(task.key).state(), epochs)]
         pool_settings, root = self.settings.pool, Path(self.settings.pool.data_root)
         is_single = isinstance(run, TrainingFolder)  # its only worker uses all cores
         workers = 1 if is_single else pool_settings.workers

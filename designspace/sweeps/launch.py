@@ -129,12 +129,15 @@ class Launcher:
         show: Show,
         report: Callable[[str], None],
         only: Collection[str] | None = None,
+        epochs: int | None = None,
     ) -> PoolProgress:
-        """Train the unfinished trials in the local pool; see the function `run_local`."""
+        """Train the unfinished trials in the local pool, to their ends or for a number of epochs; see `run_local`."""
         slots, note = self.slots([costs_of(run, recipe, self.data_root) for run in runs], recipe)
         if note:
             report(note)
-        return run_local(runs, recipe.epochs, slots, self.data_root, show, self.retry_policy, self.about, only)
+        return run_local(
+            runs, recipe.epochs, slots, self.data_root, show, self.retry_policy, self.about, only, pause_after=epochs
+        )
 
     def slurm_workers(self, recipe: Recipe) -> tuple[str, int]:
         """Return the device of an array task's workers, cpu or cuda, and their expected number.
@@ -155,7 +158,15 @@ class Launcher:
             workers = (self.slurm.cpus_per_task or 1) // recipe.devices
         return "cuda" if device == "cuda" else "cpu", self.workers or max(1, workers)
 
-    def submit(self, run: Run, plan: Plan, *, only: Collection[str] | None = None, dry_run: bool = False) -> Submission:
+    def submit(
+        self,
+        run: Run,
+        plan: Plan,
+        *,
+        only: Collection[str] | None = None,
+        epochs: int | None = None,
+        dry_run: bool = False,
+    ) -> Submission:
         """Submit array tasks for the trials that are waiting and not queued; see `slurm.submit`.
 
         The plan is written into the run folder once SLURM has accepted tasks.
@@ -177,7 +188,8 @@ class Launcher:
 
         def trial_s() -> float:
             costs = costs_of(run, plan.recipe, self.data_root)
-            return trial_seconds(run, costs, plan.recipe, device, self.data_root)
+            whole = trial_seconds(run, costs, plan.recipe, device, self.data_root)
+            return whole if epochs is None else whole * min(1.0, epochs / plan.recipe.epochs)
 
         return submit(
             run,
@@ -188,6 +200,7 @@ class Launcher:
             trial_s,
             workers,
             only=only,
+            epochs=epochs,
             dry_run=dry_run,
         )
 
@@ -197,9 +210,10 @@ class Launcher:
         plans: Mapping[R, Plan],
         show: Show,
         only: Collection[str] | None = None,
+        epochs: int | None = None,
     ) -> Progress:
         """Watch runs until their array tasks end, and submit the remaining trials; see the function `follow`."""
-        from designspace.sweeps.slurm import queued
+        from designspace.sweeps.slurm import queued, wait_for_end
 
         left = {run: submission.left for run, submission in submissions.items()}
         launches = [submission.launch for submission in submissions.values() if submission.launch]
@@ -209,12 +223,15 @@ class Launcher:
                 if any(launch.is_cancelled for launch in launches):
                     left[run] = ()
                 elif keys:
-                    submission = self.submit(run, plans[run], only=keys)
+                    submission = self.submit(run, plans[run], only=keys, epochs=epochs)
                     left[run] = submission.left
                     launches.extend([submission.launch] if submission.launch else [])
             return any(left.values()) or any(queued(run) for run in left)
 
-        return follow(list(submissions), show, has_more, only=only)
+        progress = follow(list(submissions), show, has_more, only=only, epochs=epochs)
+        if epochs is not None:  # trials of tasks in the queue are not submitted again
+            wait_for_end(launches)
+        return progress
 
 
 def origin() -> dict[str, Any]:
@@ -235,6 +252,7 @@ def run_local(
     retry_policy: RetryPolicy | None = None,
     about: Mapping[str, Any] | None = None,
     only: Collection[str] | None = None,
+    pause_after: int | None = None,
 ) -> PoolProgress:
     """Train the unfinished trials of some runs in the local pool, then write the results.csv of each run.
 
@@ -247,13 +265,14 @@ def run_local(
         retry_policy: number of retries and time limit.
         about: fields to record about the launch.
         only: keys of the trials to train; by default all.
+        pause_after: number of epochs after which each trial is paused; by default it is trained to its end.
 
     Raises:
         RunError: workers cannot train here, a folder cannot be written, or the launch was cancelled.
         KeyboardInterrupt: Ctrl-C or SIGTERM; unfinished trials resume from their checkpoints next time.
     """
-    tasks, finished, best = tasks_of(runs, only)
-    progress = PoolProgress(tasks, epochs, finished, best, runs[0].metric())
+    tasks, finished, best = tasks_of(runs, only, pause_after)
+    progress = PoolProgress(tasks, min(epochs, pause_after or epochs), finished, best, runs[0].metric())
     refresh = show(progress)
     refresh()
 
@@ -305,6 +324,7 @@ def follow(
     has_more: Callable[[], bool],
     poll_s: float = 5.0,
     only: Collection[str] | None = None,
+    epochs: int | None = None,
 ) -> Progress:
     """Watch runs that array tasks train until they end, then write the results.csv of each run.
 
@@ -314,13 +334,14 @@ def follow(
         has_more: returns whether any task is pending or running, or may still be submitted.
         poll_s: minimum seconds between two polls.
         only: keys of the trials to watch; by default all.
+        epochs: number of epochs after which a trial counts as finished; None for its end.
     """
     progress = Progress(sum(len(run.trial_keys()) if only is None else len(only) for run in runs))
     refresh = show(progress)
     empty_polls = 0
     while True:
         began = time.monotonic()
-        progress.update(runs, only)
+        progress.update(runs, only, epochs)
         refresh()
         if progress.left <= 0:
             break

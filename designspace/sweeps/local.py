@@ -324,7 +324,7 @@ class Pool:
             with as_run_errors():
                 folder = self._folder_of(task)
                 claim = queue.watch.observe(folder.path)
-                is_finished = folder.state().is_finished
+                is_finished = self._runs[task.run].has_reached(folder.state(), task.epochs)
         except RunError as error:
             queue.held.remove(task)
             self._handle_unusable(task, error_message(error), queue)

@@ -27,6 +27,8 @@ class Task:
     """Path of the run folder."""
     key: str
     """Key of the trial (see `designspace.trials.plan`)."""
+    epochs: int | None = None
+    """Number of epochs after which the trial is paused; None to train it to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,13 @@ class Assignment:
 
     def to_line(self) -> bytes:
         """Return the message as one line."""
-        return json.dumps({"run": self.task.run, "key": self.task.key, "abandoned": self.abandoned}).encode() + b"\n"
+        return json.dumps({**dataclasses.asdict(self.task), "abandoned": self.abandoned}).encode() + b"\n"
 
     @staticmethod
     def from_line(line: bytes | str) -> Assignment:
         """Return the assignment in a line."""
         fields = json.loads(line)
-        return Assignment(Task(fields["run"], fields["key"]), fields["abandoned"])
+        return Assignment(Task(fields["run"], fields["key"], fields["epochs"]), fields["abandoned"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Event:
     - ``started``: the images are loaded, and the training of the trial starts.
     - ``epoch``: the trial completed an epoch.
     - ``done`` or ``failed``: the trial is finished.
+    - ``paused``: the trial has completed the epochs of the task, and waits.
     - ``retry``: an attempt failed, and the trial is to be attempted again.
     - ``skipped``: the trial was finished already.
     - ``held``: another process is working on the trial.

@@ -171,7 +171,7 @@ def check_launch(plans: Mapping[RunFolder, Plan], launcher: Launcher, only: Coll
         notes.append(memory_note)
     recipe.check_device(device)
     for run, each in states.items():
-        keys = [state.key for state in each if state.status == "waiting"]
+        keys = [state.key for state in each if state.status in ("waiting", "stopped")]
         notes.append(shared_results_note(run, keys, plans[run]))
     trial_s = max(
         trial_seconds(run, each, recipe, device, launcher.data_root) for run, each in zip(plans, costs, strict=True)

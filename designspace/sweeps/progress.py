@@ -34,12 +34,18 @@ class Progress:
     left: int = 0
     """Number of trials that were left to another launch, or that no task has."""
 
-    def update(self, runs: Sequence[Run], only: Collection[str] | None = None) -> None:
-        """Update the progress from files, for all trials of the runs or for those with some keys."""
+    def update(self, runs: Sequence[Run], only: Collection[str] | None = None, epochs: int | None = None) -> None:
+        """Update the progress from files, for all trials of the runs or for those with some keys.
+
+        With a number of epochs, trials that have completed them count as finished.
+        """
         statuses = [run_status(run, only) for run in runs]
         self.total = sum(status.total for status in statuses)
         self.failed = sum(status.counts["failed"] for status in statuses)
         self.finished = sum(status.counts["done"] for status in statuses) + self.failed
+        if epochs is not None:
+            states = [(run, state) for run, status in zip(runs, statuses, strict=True) for state in status.states]
+            self.finished = sum(run.has_reached(state, epochs) for run, state in states)
         errors = [status.best_error for status in statuses if status.best_error is not None]
         self.metric = statuses[0].metric
         self.best = self.metric.best(errors) if errors else None
@@ -68,7 +74,8 @@ class PoolProgress(Progress):
 
     def handle_event(self, task: Task, event: Event) -> None:
         """Update the progress after an event of a task."""
-        remaining = {"epoch": self._epochs - event.epoch, "done": 0, "failed": 0, "skipped": 0}.get(event.kind)
+        ended = dict.fromkeys(("done", "failed", "skipped", "paused"), 0)
+        remaining = {"epoch": self._epochs - event.epoch, **ended}.get(event.kind)
         if remaining is None:
             return
         if event.kind == "epoch":
@@ -85,19 +92,23 @@ class PoolProgress(Progress):
             self.left_s = self._total_remaining * epoch_s
 
 
-def tasks_of(runs: Sequence[Run], only: Collection[str] | None = None) -> tuple[list[Task], int, float | None]:
+def tasks_of(
+    runs: Sequence[Run], only: Collection[str] | None = None, epochs: int | None = None
+) -> tuple[list[Task], int, float | None]:
     """Return the unfinished trials, in turns from each run; the number of finished ones; and the best error so far.
 
     Args:
         runs: the run folders.
         only: keys of the trials to include; by default all.
+        epochs: number of epochs after which a trial counts as finished; None for its end.
     """
     queues: list[list[Task]] = []
     finished, errors = 0, []
     for run in runs:
         states = run.states([key for key in run.trial_keys() if only is None or key in only])
         finished_states = [state for state in states if state.is_finished]
-        finished += len(finished_states)
+        due = [state for state in states if not run.has_reached(state, epochs)]
+        finished += len(states) - len(due)
         for state in finished_states:
             if state.is_damaged and state.failure:
                 log.warning(
@@ -105,7 +116,7 @@ def tasks_of(runs: Sequence[Run], only: Collection[str] | None = None) -> tuple[
                 )
         errors += [state.result.selection_error for state in finished_states if state.result]
         path = str(Path(run.path).resolve())
-        queues.append([Task(path, state.key) for state in states if not state.is_finished])
+        queues.append([Task(path, state.key, epochs) for state in due])
     longest = max((len(queue) for queue in queues), default=0)
     tasks = [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
     return tasks, finished, runs[0].metric().best(errors) if errors else None

@@ -8,6 +8,7 @@ import functools
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,16 @@ def queued(run: Run) -> dict[str, scheduler.Job]:
         tasks = launch.tasks() if queued_jobs else []
         trials.update({key: job for array, job in queued_jobs for key in tasks[array.first + job.index]})
     return trials
+
+
+def wait_for_end(launches: Sequence[LaunchFolder], poll_s: float = 2.0) -> None:
+    """Wait until no task of some launches is pending or running; a task may last a little longer than its trials."""
+    names = [array.name for launch in launches for array in arrays_of(launch)]
+    while names:
+        with contextlib.suppress(RunError):  # SLURM does not answer
+            if all(job.state == "COMPLETING" for job in scheduler.queue(names)):
+                return
+        time.sleep(poll_s)
 
 
 def measurements_in_queue(run: Run) -> list[scheduler.Job]:
@@ -188,9 +199,10 @@ def submit(
     workers: int,
     *,
     only: Collection[str] | None = None,
+    epochs: int | None = None,
     dry_run: bool = False,
 ) -> Submission:
-    """Submit array tasks for all trials that are waiting and not queued.
+    """Submit array tasks for all trials that are waiting, or were stopped early, and are not queued.
 
     Args:
         run: a run folder with a population.
@@ -201,6 +213,7 @@ def submit(
         trial_s: returns an estimate of the seconds that a trial takes on one worker.
         workers: expected number of workers of a task.
         only: keys of the trials to submit; by default all.
+        epochs: number of epochs after which trials are paused; None to train them to their ends.
         dry_run: change nothing, and return what would be submitted.
 
     Raises:
@@ -213,7 +226,7 @@ def submit(
     if not dry_run:
         make_folder(run.launches_path)
     with claims.exclusive(run.launches_path) if not dry_run else contextlib.nullcontext() as claim:
-        planned, batches = _plan_batches(run, plan, settings, trial_s, workers, only)
+        planned, batches = _plan_batches(run, plan, settings, trial_s, workers, only, epochs)
         if not batches:
             return planned
         sizes = _array_sizes(len(batches), settings)
@@ -224,7 +237,7 @@ def submit(
         launch = LaunchFolder(run.new_launch({**about, "launcher": "slurm", "code": str(code)}).path.resolve())
         launch.write_tasks(batches)
         paths = {"run": str(run.path.resolve()), "launch": str(launch.path)}
-        task = ArrayTask(ArrayTaskSettings(**paths, limit_s=settings.limit_s, pool=pool))
+        task = ArrayTask(ArrayTaskSettings(**paths, limit_s=settings.limit_s, pool=pool, epochs=epochs))
         write_plan = functools.partial(run.write_plan, plan.recipe, plan.seed, plan.repeats, plan.axes, plan.metric)
         accepted, job_ids = submit_arrays(run, launch, settings, task, code, sizes, claim, write_plan)
         refused = tuple(key for batch in batches[accepted:] for key in batch)
@@ -263,12 +276,18 @@ def _plan_batches(
     trial_s: Callable[[], float],
     workers: int,
     only: Collection[str] | None,
+    epochs: int | None = None,
 ) -> tuple[Submission, list[list[str]]]:
     """Return what would be submitted, and the keys of the trials of each array task."""
     states = run.states([key for key in run.trial_keys(plan) if only is None or key in only])
     queued_keys = queued(run)
-    waiting = [state.key for state in states if state.status == "waiting" and state.key not in queued_keys]
-    finished = sum(state.is_finished for state in states)
+    reached = {state.key for state in states if run.has_reached(state, epochs)}
+    waiting = [
+        state.key
+        for state in states
+        if state.status in ("waiting", "stopped") and state.key not in queued_keys and state.key not in reached
+    ]
+    finished = len(reached)
     planned = Submission(finished=finished, queued=len(states) - finished - len(waiting))
     if not waiting:
         return planned, []

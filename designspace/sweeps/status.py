@@ -30,7 +30,7 @@ class RunStatus:
 
     name: str
     counts: dict[str, int]
-    """Status -> number of trials."""
+    """Status -> number of trials; ``stopped`` only if there are some."""
     reasons: dict[str, int]
     """Reason of failure -> number of trials."""
     best_error: float | None
@@ -91,7 +91,7 @@ def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
     plan = run.plan()
     all_states = run.states(run.trial_keys(plan))
     states = all_states if only is None else [state for state in all_states if state.key in only]
-    counts = Counter(dict.fromkeys(STATUSES, 0))
+    counts = Counter(dict.fromkeys([status for status in STATUSES if status != "stopped"], 0))
     counts.update(state.status for state in states)
     best = next(iter(ranking_of_run(run, all_states, plan)), None)
     return RunStatus(

@@ -37,6 +37,7 @@ ORPHAN_S = 30.0
 """Seconds that a worker may take to complete its step after its parent has exited."""
 Train = Callable[..., "TrialResult | TrialFailure"]
 """Trains a trial; takes ``on_epoch`` and ``should_stop``."""
+OnEpoch = Callable[[tuple[EpochRecord, ...]], None]
 
 
 class CannotWork(BaseException):
@@ -117,31 +118,51 @@ class Worker:
             RunError: files of this trial cannot be read or written; see also `run`.
         """
         folder = run.trial(assignment.task.key)
-        if folder.state().is_finished:
+        epochs = assignment.task.epochs
+        if run.has_reached(folder.state(), epochs):
             self.send(Event("skipped"))
             return
         with folder.claimed(assignment.abandoned) as claim:
             if claim is None:
                 self.send(Event("held"))
-            elif folder.state().is_finished:  # it was finished just before it was claimed
+            elif run.has_reached(folder.state(), epochs):  # it was finished just before it was claimed
                 self.send(Event("skipped"))
             elif claim.previous_owner and (
                 failure := folder.record_lost_owner(claim.previous_owner, self.settings.max_retries)
             ):
                 self.send(_failed(failure))
             else:
-                self._train(run, trial, folder, claim)
+                self._train(run, trial, folder, claim, epochs)
 
-    def _train(self, run: Run, trial: Trial, folder: TrialFolder, claim: claims.Claim) -> None:
-        """Train a trial that this worker has claimed."""
+    def _train(self, run: Run, trial: Trial, folder: TrialFolder, claim: claims.Claim, epochs: int | None) -> None:
+        """Train a trial that this worker has claimed, to its end or for a number of epochs."""
+        from designspace.training import Interrupted
+
         where = f"on {claim.owner.host}, process {claim.owner.pid}, {self.settings.device}"
         folder.add_to_log(f"started {where}{f', SLURM job {claim.owner.job}' if claim.owner.job else ''}")
+        history: tuple[EpochRecord, ...] = ()
+
+        def on_epoch(records: tuple[EpochRecord, ...]) -> None:
+            nonlocal history
+            history = records
+            self.send(Event("epoch", epoch=records[-1].epoch, error=records[-1].test_error))
+
         with claims.heartbeat(claim) as is_lost:
 
-            def should_stop() -> bool:
+            def must_stop() -> bool:
                 return is_lost() or self.should_stop()
 
-            outcome = self._outcome(run, trial, folder, should_stop)
+            def should_stop() -> bool:
+                return must_stop() or (epochs is not None and len(history) >= epochs)
+
+            try:
+                outcome = self._outcome(run, trial, folder, on_epoch, should_stop)
+            except Interrupted:
+                if must_stop():
+                    raise
+                folder.add_to_log(f"paused after epoch {len(history)}")
+                self.send(Event("paused", epoch=len(history)))
+                return
         if isinstance(outcome, TrialResult):
             self.send(Event("done", epoch=outcome.epochs, error=outcome.selection_error))
             return
@@ -163,7 +184,7 @@ class Worker:
         return failure.has_diverged
 
     def _outcome(
-        self, run: Run, trial: Trial, folder: TrialFolder, should_stop: Callable[[], bool]
+        self, run: Run, trial: Trial, folder: TrialFolder, on_epoch: OnEpoch, should_stop: Callable[[], bool]
     ) -> TrialResult | TrialFailure:
         """Load the images if necessary, and train."""
         from designspace.training import failure_of
@@ -177,7 +198,7 @@ class Worker:
         except Exception as error:  # for example, no memory on the GPU
             return failure_of(error, epochs=epochs_before)
         self.send(Event("started", epoch=epochs_before))
-        return train(on_epoch=self._send_epoch, should_stop=should_stop)
+        return train(on_epoch=on_epoch, should_stop=should_stop)
 
     def _trainer(self, run: Run, trial: Trial, folder: TrialFolder) -> Train:
         """Return a function that trains a network of a population."""
@@ -212,10 +233,6 @@ class Worker:
         training = OneTraining.of(run, Path(self.settings.data_root))
         device = torch.device(self.settings.device)
         return functools.partial(training.train, training.initial_model(), Ranks(), device, on_step=None)
-
-    def _send_epoch(self, history: tuple[EpochRecord, ...]) -> None:
-        """Send the last epoch of a history."""
-        self.send(Event("epoch", epoch=history[-1].epoch, error=history[-1].test_error))
 
     def _images(self, recipe: Recipe) -> DeviceData | ImageData:
         """Return the images of a recipe, loaded once; on the device, unless several devices train together."""

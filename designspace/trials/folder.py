@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from designspace.support.files import write_first, write_together
 from designspace.support.reading import read_json_object
 from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
+from designspace.trials.fidelity import STANDING_COLUMNS, read_decided
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.metric import DEFAULT_METRIC, Metric, top1_error
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
@@ -37,7 +38,7 @@ from designspace.trials.recipe_axes import NO_AXES, RecipeAxes, typed
 from designspace.trials.repeats import with_repeats, write_repeats
 from designspace.trials.run import Run
 from designspace.trials.trial import EpochRecord, Trial
-from designspace.trials.trial_folder import TrialFolder
+from designspace.trials.trial_folder import TrialFolder, TrialState
 
 REPEAT_COLUMNS = ("trial", "fresh")
 RESULT_COLUMNS = (
@@ -293,6 +294,11 @@ class RunFolder(Run):
         if not ID.fullmatch(id_):
             raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
 
+    def states(self, keys: Sequence[str]) -> list[TrialState]:
+        """Return the states of some trials, some of which may be stopped early; see `Run.states`."""
+        states, decided = super().states(keys), read_decided(self.path)
+        return states if decided is None else list(map(decided.seen, states))
+
     def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
         try:
@@ -316,7 +322,7 @@ class RunFolder(Run):
         names = population.column_names()
         columns = [[_tidy(value) for value in population.columns[name].tolist()] for name in names]
         networks = dict(zip(population.ids, zip(*columns, strict=True), strict=True))
-        drawn = tuple(plan.axes.by_field) if plan else ()
+        drawn, decided = tuple(plan.axes.by_field) if plan else (), read_decided(self.path)
         has_repeats, fresh = bool(plan and plan.repeats), plan.fresh_keys() if plan else frozenset()
         rows: list[tuple[Any, ...]] = []
         for state in self.states(plan.keys(population.ids) if plan else population.ids):
@@ -326,8 +332,10 @@ class RunFolder(Run):
             more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
             recipe = plan.recipe_of(state.key) if plan and drawn else None
             settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
-            rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings))
-        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn)
+            standing = decided.columns(state.key) if decided else ()
+            rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings, *standing))
+        standings = STANDING_COLUMNS if decided else ()
+        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn, *standings)
         space, num_classes = population.space, population.space.template.num_classes
         metric = plan.metric_for(num_classes) if plan else top1_error(num_classes)
         return Gathered(self, num_classes, metric, header, tuple(rows), self.histories(), space.is_drawn)
@@ -369,7 +377,7 @@ class Gathered:
     header: tuple[str, ...]
     """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, which is "yes" if
     the network was trained again with this seed after it had been chosen. Fields of the recipe that are drawn for each
-    network have the last columns."""
+    network have columns after the results, and then the standing of trials if some were stopped early."""
     rows: tuple[tuple[Any, ...], ...]
     """One row per trial, finished or not; None is a missing value."""
     histories: Mapping[str, tuple[EpochRecord, ...]]

@@ -134,6 +134,12 @@ class Run(ABC):
         started = self.started_keys()
         return [self.trial(key).state() if key in started else TrialState(key, "waiting") for key in keys]
 
+    def has_reached(self, state: TrialState, epochs: int | None) -> bool:
+        """Return whether a trial is finished, or has completed a number of epochs if one is given."""
+        if state.is_finished or epochs is None:
+            return state.is_finished
+        return len(self.trial(state.key).known_history()) >= epochs
+
     def settle_kernels(self, here: str) -> str:
         """Return the kernels that train all trials of this run on CPUs: those that trained the first one.
 

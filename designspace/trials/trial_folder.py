@@ -43,7 +43,8 @@ from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, 
 
 log = logging.getLogger(__name__)
 
-STATUSES = ("done", "failed", "running", "waiting")
+STATUSES = ("done", "failed", "running", "waiting", "stopped")
+"""``stopped``: not trained to the end, because of its error after some epochs (see `designspace.trials.fidelity`)."""
 
 _TRIAL = "trial.json"
 _RESULT = "result.json"

@@ -24,7 +24,7 @@ def spaces(means, n=100, seed=0):
 def test_clear_differences_save_most_trainings_with_the_same_conclusions():
     replayed = replay(spaces([40, 37, 34]), RULE, orders=3)
     assert [pair.better for pair in replayed.full] == ["S1", "S2", "S2"]
-    assert all(replayed.same(each) for each in replayed.course.verdicts)
+    assert all(replayed.same(each) for each in replayed.verdicts)
     assert replayed.saved_in_order > 0.5
     assert min(replayed.saved) > 0.5
     assert replayed.agreement == (1, 1, 1)
@@ -37,7 +37,7 @@ def test_clear_differences_save_most_trainings_with_the_same_conclusions():
 
 def test_equal_spaces_are_given_up():
     replayed = replay(spaces([40, 40]), RULE, orders=0)
-    assert replayed.course.verdicts[0].verdict == "hopeless"
+    assert replayed.verdicts[0].verdict == "hopeless"
     assert replayed.saved_in_order > 0.2
     assert len(replayed.sentences()) == 1
 
@@ -53,9 +53,7 @@ def test_one_look_is_the_whole_sweep():
     replayed = replay(results, StoppingRule(looks=1), orders=2)
     assert replayed.saved_in_order == 0
     assert replayed.saved == (0, 0)
-    assert [each.comparison.better for each in replayed.course.verdicts] == [
-        pair.better for pair in compare_all(results)
-    ]
+    assert [each.comparison.better for each in replayed.verdicts] == [pair.better for pair in compare_all(results)]
 
 
 def test_a_budget_limits_the_networks():

@@ -59,6 +59,7 @@ def draw_edf(
             if bands:
                 _draw_band(ax, curve, (low, high), level, shade)
             lines.append(_draw_curve(ax, curve, (low, high), shade, dashes(index)))
+            _draw_bounds(ax, curve, high, shade)
         ax.set(xlim=(low, high), ylim=(0, 1.02), ylabel="cumulative probability")
         set_error_axis(ax, "x", _metric_of(edfs.values()))
         if lines:
@@ -105,6 +106,12 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
         "A curve further to the left is better. "
         f"Shaded: simultaneous {100 * (1 - level):g}% confidence band of each curve (Dvoretzky-Kiefer-Wolfowitz)."
     ]
+    if bounded := [name for name, curve in edfs.items() if curve.bounds is not None]:
+        parts.append(
+            f"Trials of {', '.join(bounded)} were stopped early: others that were trained to the end stand for them, "
+            "the band is that of the bootstrap, and the EDF of all trials is between the dotted lines, whatever the "
+            f"{metric.plural} of the stopped ones would have been."
+        )
     if len(edfs) > 1:
         order = sorted(edfs, key=lambda name: edfs[name].mean)
         parts.append(f"By mean {metric.name} the order is {', '.join(order)}, the best first.")
@@ -122,14 +129,18 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
 def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
     """Return the numbers of an EDF figure, one row per network in the order of errors.
 
-    Columns are the space, the error in percent, the cumulative probability, and the ends of its confidence band.
+    Columns are the space, the error in percent, the cumulative probability, and the ends of its confidence band; if
+    trials were stopped early, also the least and the largest possible probability.
     """
     columns = ["space", "error", "probability", "lower", "upper"]
     parts = []
     for name, curve in edfs.items():
         band = curve.band(level)
         numbers = (name, curve.metric.oriented(curve.errors), curve.probabilities, band.lower, band.upper)
-        parts.append(pd.DataFrame(dict(zip(columns, numbers, strict=True))))
+        part = pd.DataFrame(dict(zip(columns, numbers, strict=True)))
+        if curve.bounds is not None:
+            part = part.assign(least=curve.bounds.lower, largest=curve.bounds.upper)
+        parts.append(part)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
@@ -139,6 +150,15 @@ def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, 
     y = np.concatenate([[0.0], curve.probabilities, [1.0]])
     (line,) = ax.step(x, y, where="post", color=colour, linestyle=dashes)
     return line
+
+
+def _draw_bounds(ax: Axes, curve: EDF, high: float, colour: str) -> None:
+    """Draw the possible values of a curve as dotted lines, if some errors are not known."""
+    if curve.bounds is None:
+        return
+    x = np.append(curve.errors, max(high, curve.errors[-1]))
+    for ends in (curve.bounds.lower, curve.bounds.upper):
+        ax.step(x, np.append(ends, ends[-1]), where="post", color=colour, linestyle=":", linewidth=0.8)
 
 
 def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, colour: str) -> None:

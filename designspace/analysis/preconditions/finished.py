@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from designspace.analysis.preconditions.complexity_differences import complexity_differences
 from designspace.analysis.preconditions.precondition import Precondition
 from designspace.analysis.results import Results
+from designspace.analysis.standings import is_sampled
 from designspace.support.text import counted
 
 NAME = "finished at random"
@@ -24,14 +25,15 @@ def finished_at_random(results: Results) -> Precondition:
     different from complete ones in 52% of comparisons (array tasks of two trials) and 94% (one trial per array task).
     The order of a given list is not random, so no part of it is a sample.
     """
-    finished = results.table["status"].isin(["done", "failed"]).to_numpy(np.bool_)
+    table = results.table[is_sampled(results.table)]
+    finished = table["status"].isin(["done", "failed"]).to_numpy(np.bool_)
     if finished.all() or not finished.any():
         return Precondition(NAME, True)
     if not results.is_drawn:
         of_list = f"{int(finished.sum())} of {counted(finished.size, 'network')}"
         sentence = f"{results.name}: {of_list} of a given list have finished, and the order of a list is not random."
         return Precondition(NAME, False, sentence, evidence={"finished": float(finished.mean())})
-    differences = complexity_differences(results.table, finished, ~finished)
+    differences = complexity_differences(table, finished, ~finished)
     if not differences.medians:
         return Precondition(NAME, True)
     sentence = (
@@ -69,5 +71,5 @@ def may_conclude(results: Results) -> bool:
 
 def _before_the_first_unfinished(results: Results) -> NDArray[np.bool_]:
     """Return which trials come before the first unfinished one of their run."""
-    unfinished = ~results.table["status"].isin(["done", "failed"])
+    unfinished = ~results.table["status"].isin(["done", "failed"]) & is_sampled(results.table)
     return np.asarray(unfinished.groupby(results.table["run"], sort=False).cumsum() == 0)
