@@ -26,7 +26,8 @@ ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
 demo: $(VENV)/ready
 	$(RUN) -m designspace.explore experiment=quickstart $(ARGS)
 
-test: lint docs
+test: $(VENV)/ready-dev
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint docs
 	@echo "$(RUN) -m designspace.prepare data=fashion_mnist"; $(RUN) -m designspace.prepare data=fashion_mnist || \
 		{ echo "$(ON_FASHION_MNIST) leave out what needs its images"; test -z "$$CI"; }
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then ignored=; else \

@@ -16,7 +16,10 @@ import pandas as pd
 
 from designspace.analysis.comparison import compare, compare_all
 from designspace.analysis.matched import match_all
+from designspace.analysis.replaying import run_course
 from designspace.analysis.results import Results
+from designspace.analysis.stopping import StoppingRule
+from designspace.trials.fidelity import STANDING_COLUMNS, Fidelity
 
 N = 100
 LOOKS = 20
@@ -60,6 +63,29 @@ def many_looks(rng: np.random.Generator, gain: float = 0.0) -> bool:
         compare(results("A", a, unfinished=range(end, N)), results("B", b + 2 * gain, unfinished=range(end, N))).differs
         for end in ends
     )
+
+
+def with_rule(rng: np.random.Generator, spaces: int, gain: float = 0.0) -> bool:
+    """Train equal spaces, or all but one equal, with 10 looks that may also give up (`StoppingRule`)."""
+    errors = rng.normal(40, 2, (spaces, N))
+    errors[-1] -= 2 * gain
+    course = run_course([results(f"S{k}", each) for k, each in enumerate(errors)], StoppingRule())
+    return any(each.comparison.better for each in course.verdicts)
+
+
+def stopped_early(rng: np.random.Generator, correlation: float, gain: float = 0.0, **rule: float) -> bool:
+    """Compare sweeps in which trials were stopped early, by errors that correlate with the final ones."""
+    sides = []
+    for name, shift in (("A", 0.0), ("B", 2 * gain)):
+        final, noise = rng.normal(0, 1, (2, N))
+        early = correlation * final + np.sqrt(1 - correlation**2) * noise
+        decided = Fidelity(epochs=5, **rule).decide(dict(enumerate(early)), int(rng.integers(2**31)))
+        words = {key: ["yes" if getattr(decided[k], key) else "no" for k in range(N)] for key in STANDING_COLUMNS}
+        sides.append(results(name, 40 + 2 * final + shift, **words))
+        is_stopped = [not decided[k].goes_on for k in range(N)]
+        sides[-1].table.loc[is_stopped, "status"] = "stopped"
+        sides[-1].table.loc[is_stopped, ["final_error", "best_error"]] = np.nan
+    return compare(*sides).differs
 
 
 def censored(rng: np.random.Generator, strength: float, batches: int, part: float) -> bool:
@@ -119,6 +145,13 @@ def machine(rng: np.random.Generator, part: float, *, largest: bool, gain: float
 CASES: dict[str, Callable[[np.random.Generator], bool]] = {
     "one look": one_look,
     "20 looks": many_looks,
+    **{f"10 looks with giving up, {n} spaces": lambda rng, n=n: with_rule(rng, n) for n in (2, 4)},
+    **{
+        f"stopped early, correlation {r:g}, {k:.0%} kept, {s:.0%} sampled": lambda rng, r=r, k=k, s=s: stopped_early(
+            rng, r, keep=k, sample=s
+        )
+        for r, k, s in ((0.5, 0.5, 0.25), (0.9, 0.5, 0.25), (0.9, 0.25, 0.1))
+    },
     **{
         f"half done, {batches} batches, R2 {strength:g}": lambda rng, s=strength, b=batches: censored(rng, s, b, 0.5)
         for batches in (2, 16, 50, 100)
@@ -136,6 +169,11 @@ CASES: dict[str, Callable[[np.random.Generator], bool]] = {
     },
     "power, one look, 0.5 sd": lambda rng: one_look(rng, 0.5),
     "power, 20 looks, 0.5 sd": lambda rng: many_looks(rng, 0.5),
+    "power, 10 looks with giving up, 0.5 sd": lambda rng: with_rule(rng, 2, 0.5),
+    **{
+        f"power, stopped early, correlation {r:g}, 0.5 sd": lambda rng, r=r: stopped_early(rng, r, 0.5)
+        for r in (0.5, 0.9)
+    },
     "power, all shared, 0.15 sd": lambda rng: shared(rng, 1.0, 0.15),
     "power, the machine killed 10% of A, at random, 0.5 sd": lambda rng: machine(rng, 0.1, largest=False, gain=0.5),
     "power, the machine killed 10% of A, the largest, 0.5 sd": lambda rng: machine(rng, 0.1, largest=True, gain=0.5),

@@ -197,10 +197,10 @@ def test_holm_equals_the_textbook_step_down_method(p_values):
 def test_the_error_rate_for_equal_spaces_is_at_most_the_level():
     rng = np.random.default_rng(0)
     claims = 0
-    for _ in range(200):
+    for _ in range(100):
         a, b, c = (errors_only(name, rng.normal(40, 2, 12)) for name in "ABC")
         claims += any(comparison.differs for comparison in compare_all([a, b, c]))
-    assert claims / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert claims / 100 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
 
 
 def test_two_populations_of_a_million_networks_can_be_compared():

@@ -105,16 +105,16 @@ def test_single_networks_and_invalid_levels():
 
 
 def test_the_band_has_the_nominal_coverage():
-    """2,000 draws of 50 networks from each of two different spaces: 95% means 94 to 96%, standard error 0.5%."""
+    """600 draws of 50 networks from each of two different spaces: the standard error is 0.9%."""
     rng = np.random.default_rng(0)
     skewed = stats.lognorm(0.6, 35, np.exp(1.5))
     covered = 0
-    for seed in range(2000):
+    for seed in range(600):
         result = difference(edf(rng.normal(40, 3, 50)), edf(35 + rng.lognormal(1.5, 0.6, 50)), resamples=150, seed=seed)
         truth = stats.norm.cdf(result.errors, 40, 3) - skewed.cdf(result.errors)
         before = np.concatenate([[0.0], result.values[:-1]])
         covered += max(np.abs(result.values - truth).max(), np.abs(before - truth).max()) <= result.half_width
-    assert 0.935 <= covered / 2000 <= 0.965
+    assert 0.925 <= covered / 600 <= 0.975
 
 
 def test_equal_spaces_are_called_different_at_most_at_the_level():

@@ -212,7 +212,7 @@ def repeated(name, networks, noise, seeds, rng):
 
 def test_repeated_networks_count_once():
     rng = np.random.default_rng(9)
-    repeats, claims = 50, 0
+    repeats, claims = 25, 0
     for _ in range(repeats):
         a, b = (repeated(name, rng.normal(40, 3, 32), 1, 3, rng) for name in "AB")
         comparison = compare(a, b)
@@ -308,7 +308,7 @@ def test_the_boundary_of_a_look_has_the_published_values():
 @pytest.mark.parametrize("n", [100])
 def test_ten_looks_keep_the_level(n):
     rng = np.random.default_rng(8)
-    repeats, claims = 30, 0
+    repeats, claims = 15, 0
     for _ in range(repeats):
         errors = rng.normal(40, 2, (2, n))
         looks = (
