@@ -72,8 +72,9 @@ class Represented:
             values: one of each trial. Shape (n,).
         """
         mean = float(self.weights @ values) / self.total
-        of_space = float(self.weights @ (values - mean) ** 2) / (self.total - 1)
-        variances, freedoms = [of_space / self.total], [self.total - 1.0]
+        size = self.total**2 / float(self.weights @ self.weights)  # as many trials of equal weights say as much
+        of_space = float(self.weights @ (values - mean) ** 2) / self.total * size / (size - 1)
+        variances, freedoms = [of_space / self.total], [size - 1]
         if self.stopped:
             others = values[self.stands_for_others]
             of_all = float(self.weights[self.stands_for_others].sum())
