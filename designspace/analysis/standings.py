@@ -21,5 +21,8 @@ def is_stopped(table: pd.DataFrame) -> NDArray[np.bool_]:  # (trials,)
 
 
 def is_sampled(table: pd.DataFrame) -> NDArray[np.bool_]:  # (trials,)
-    """Return which trials are a random sample: all, unless some were stopped early."""
-    return has_text(table, "sampled", "yes") if is_stopped(table).any() else np.ones(len(table), np.bool_)
+    """Return which trials are a random sample: all, unless some were stopped early.
+
+    Trials of other runs in the same table, in which none was, are one, too.
+    """
+    return ~has_text(table, "sampled", "no") if is_stopped(table).any() else np.ones(len(table), np.bool_)

@@ -110,6 +110,10 @@ class Decided:
         standing = self.standings.get(key)
         return (None, None) if standing is None else (_word(standing.sampled), _word(standing.promising))
 
+    def joined_to(self, other: Decided | None) -> Decided:
+        """Return both together; what the other says of a trial counts."""
+        return self if other is None else Decided(other.rule, {**self.standings, **other.standings})
+
     def write(self, run: Path) -> None:
         """Write it into the folder of a run.
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from designspace.analysis.comparison import compare, compare_all
@@ -142,6 +143,13 @@ def test_stopped_trials_that_were_trained_later_are_trials_like_others():
     some = dataclasses.replace(stopped, table=table)
     assert not some.counted()[first]
     assert Represented.of(some).errors.size == Represented.of(stopped).errors.size
+
+
+def test_trials_of_other_runs_in_the_same_table_count():
+    stopped, other = stopped_early(population("A"), RULE, 1), population("B")
+    table = pd.concat([stopped.table, other.table.assign(run="B")], ignore_index=True)
+    both = dataclasses.replace(stopped, table=table)
+    assert both.counted().sum() == 16 + 64
 
 
 def test_failed_trials_and_other_metrics():

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from merge_runs import finish, make
 from sweep_runs import make_run
 
 from designspace.support.errors import InputError, RunError
-from designspace.trials.fidelity import FIDELITY_FILE, Decided, Fidelity, read_decided
+from designspace.trials.fidelity import FIDELITY_FILE, Decided, Fidelity, Standing, read_decided
+from designspace.trials.folder import RunFolder
+from designspace.trials.merge import merge
 
 RULE = Fidelity(epochs=3, keep=0.5, sample=0.25)
 ERRORS = {f"{k:012x}": float(k) for k in range(40)}
@@ -70,6 +73,22 @@ def test_the_folder_says_which_trials_are_stopped(tmp_path):
     gathered = run.gather()
     assert gathered.header[-2:] == ("sampled", "promising")
     assert {row[gathered.header.index("id")] for row in gathered.rows if row[-2:] == ("no", "no")} == stopped
+
+
+def test_a_merged_run_knows_which_trials_were_chosen_by_their_errors(tmp_path):
+    part = make(tmp_path / "part")
+    finish(part, 0, 40.0)
+    standings = {key: Standing(float(k), False, k == 0) for k, key in enumerate(part.ids())}
+    Decided(RULE, standings).write(part.path)
+    whole = RunFolder(tmp_path / "whole")
+    merge(whole, [part], {})
+    assert read_decided(whole.path) == Decided(RULE, standings)
+    assert [state.status for state in whole.states(whole.ids())] == ["done", "stopped", "stopped", "stopped"]
+    merge(whole, [part], {})
+    assert read_decided(whole.path) == Decided(RULE, standings)
+    Decided(Fidelity(epochs=1), standings).write(part.path)
+    with pytest.raises(InputError, match="stopped early by different rules"):
+        merge(whole, [part], {})
 
 
 @pytest.mark.parametrize(
