@@ -83,6 +83,7 @@ def test_the_bounds_contain_the_edf_of_all_trials():
         assert curve.probabilities[-1] == pytest.approx(1)
     figure = plot_edf([stopped_early(whole, RULE, 0)])
     assert [line.get_linestyle() for line in figure.axes[0].lines].count(":") == 2
+    assert "stopped early" in figure.axes[0].get_title(loc="left")
 
 
 def test_equal_spaces_are_rarely_called_different():

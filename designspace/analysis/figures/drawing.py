@@ -112,7 +112,7 @@ def settle(figure: Figure) -> None:
 
 
 def progress(results: Sequence[Results], failed: str | None = None) -> tuple[str, ...]:
-    """Return a sentence on the progress of each run that has failed or unfinished trials.
+    """Return a sentence on the progress of each run that has failed, unfinished or stopped trials.
 
     Args:
         results: the runs.
@@ -120,7 +120,7 @@ def progress(results: Sequence[Results], failed: str | None = None) -> tuple[str
     """
     notes = {}
     for run in results:
-        if run.counts.failed or run.counts.unfinished:
+        if run.counts.failed or run.counts.unfinished or run.counts.stopped:
             treatment = failed or run.failed_as_text()
             notes[run.name] = f"{run.name}: {run.counts.sentence()}{f', {treatment}' if run.counts.failed else ''}."
     return tuple(notes.values())
