@@ -13,7 +13,7 @@ from designspace import analyze, data, launch
 from designspace.cli import app
 from designspace.cli.decisions import DECISIONS_FILE, DecisionLog
 from designspace.cli.design_loop import Budget, LoopOptions, Study, check_loop, refine_in_rounds
-from designspace.cli.early_stops import check_fidelity, fidelity_of, train_some_to_the_end
+from designspace.cli.early_stops import checked_fidelity, train_some_to_the_end
 from designspace.cli.latency import sample_for, with_threads
 from designspace.cli.looks import LookedAt, rule_of, train_with_looks
 from designspace.cli.options import Count, Fields, StopOptions
@@ -60,9 +60,7 @@ def run(options: Options) -> None:
     recipe, note = with_available_images(axes.recipe(fields), DataSource(name, root), options)
     plan = Plan(recipe, options.seed, axes=axes)
     check_loop(options.refine, options.budget, options.n, options.n * options.seeds * len(spaces))
-    fidelity = fidelity_of(options.stop)
-    if fidelity is not None:
-        check_fidelity(fidelity, plan, seeds=options.seeds, rounds=options.refine.rounds)
+    fidelity = checked_fidelity(options.stop, plan, seeds=options.seeds, rounds=options.refine.rounds)
     for space in spaces:
         check_fit(space.template, recipe, root)
     origin, launcher = options.provenance(), options.launcher.make(options, root)

@@ -9,7 +9,7 @@ from pathlib import Path
 from designspace import data
 from designspace.cli import app
 from designspace.cli.decisions import DECISIONS_FILE
-from designspace.cli.early_stops import check_fidelity, fidelity_of, train_some_to_the_end
+from designspace.cli.early_stops import checked_fidelity, train_some_to_the_end
 from designspace.cli.forecast import print_forecast
 from designspace.cli.options import StopOptions
 from designspace.cli.recipes import Seeds, TrainingOptions, TrainingSetup, choose_setup
@@ -48,9 +48,7 @@ def run(options: Options) -> None:
             "until the comparison with other runs is decided"
         )
     setup = choose_setup(folder, options, options.seeds)
-    fidelity = fidelity_of(options.stop)
-    if fidelity is not None:
-        check_fidelity(fidelity, setup.plan)
+    fidelity = checked_fidelity(options.stop, setup.plan)
     launcher = options.launcher.make(options, setup.root)
     forecast = check_launch({folder: setup.plan}, launcher)
     for note in (*setup.notes, *forecast.notes):

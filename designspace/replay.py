@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -15,12 +15,10 @@ from designspace.cli.early_stops import fidelity_of
 from designspace.cli.looks import rule_of
 from designspace.cli.options import OptionalCount, Seed, StopOptions, one_of, whole_number
 from designspace.cli.tables import print_table
-from designspace.support.errors import RunError
+from designspace.support.errors import InputError, RunError
 from designspace.support.files import WriteError, write_text
 
 FILE = "replay.csv"
-DEFAULT_LOOKS = 10
-"""Number of looks that are replayed if no rule is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +38,13 @@ class Options(app.Options):
 def run(options: Options) -> None:
     """Print what the rule would have saved, and the conclusion on each pair."""
     results = [Results.read(run).with_failures(options.failures) for run in runs_at(options.runs)]
-    stop, fidelity = options.stop, fidelity_of(options.stop)
+    fidelity = fidelity_of(options.stop)
     if fidelity is not None:
+        if options.is_given("stop.looks"):
+            raise InputError("stop.looks ends comparisons and stop.epochs ends trials: replay one of them at a time")
         replayed = replay_fidelity(results, fidelity, options.orders, options.n, options.level, options.seed)
     else:
-        rule = rule_of(stop if stop.looks > 1 else replace(stop, looks=DEFAULT_LOOKS), options.level)
-        replayed = replay(results, rule, options.orders, options.n, options.seed)
+        replayed = replay(results, rule_of(options.stop, options.level), options.orders, options.n, options.seed)
     show(replayed)
     if options.out:
         try:

@@ -11,7 +11,7 @@ import pytest
 from full_disks import no_file_larger_than
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["stripes"]  # fixtures for the tests that train
+pytest_plugins = ["stripes", "data_sets"]  # fixtures for the tests that train, and for those of commands
 
 # Tests run side by side, one process per core. With two threads each on two cores, tests of models took 2.4 times the
 # CPU time, because torch's threads spin while they wait for each other.

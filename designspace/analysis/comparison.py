@@ -18,7 +18,7 @@ import pandas as pd
 
 from designspace.analysis.blocks import block_test
 from designspace.analysis.difference import KS, Dominance, ks_test
-from designspace.analysis.early_stops import Represented, compare_represented
+from designspace.analysis.early_stops import WeightedErrors, compare_weighted
 from designspace.analysis.edf import check_level
 from designspace.analysis.effects import mean_difference, median_difference, probability_lower
 from designspace.analysis.p_values import holm, p_text
@@ -98,7 +98,7 @@ class Comparison:
     shared: int = 0
     """Number of networks that both populations have, if there are enough to be tested as pairs; else 0."""
     stopped: int = 0
-    """Number of trials of both that were stopped early, if others stand for them (see `early_stops`); else 0."""
+    """Number of trials of both that were stopped early, if others represent them (see `early_stops`); else 0."""
     part: float = 1.0
     """Fraction of the planned information that is available: below 1 while trials are unfinished."""
     is_worst_case: bool = False
@@ -180,7 +180,7 @@ class Comparison:
         if self.shared:
             test = f"{self.shared} networks in pairs, {p_text(self.effect_p_holm)}{corrected}"
         if self.stopped:
-            test = f"{p_text(self.effect_p_holm)}{corrected}, others standing for {self.stopped} stopped trials"
+            test = f"{p_text(self.effect_p_holm)}{corrected}, {self.stopped} stopped trials represented by others"
         test += f" for any {self.metric.plural} of the trials left out" if self.is_worst_case else ""
         sizes = f"n = {pair.n_a} and {pair.n_b}"
         percent = f"{100 * self.level:g}%"
@@ -346,10 +346,12 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
     if shared.are_many:
         blocks = block_test(errors_a, errors_b, shared.pairs, level, seed=seed)
         effect, mean, ks_p = blocks.effect, blocks.mean, blocks.ks_p
-    sides = [Represented.of(results) or Represented.whole(results) for results in (a, b)]
-    stopped = 0 if shared.are_many else sum(side.stopped for side in sides)
+    sizes = first.size, second.size
+    stopped = 0 if shared.are_many else sum(each.stopped for each in map(WeightedErrors.of, (a, b)) if each)
     if stopped:
-        effect, mean = compare_represented(sides[0], sides[1], level)
+        weighted_a, weighted_b = (WeightedErrors.of(each) or WeightedErrors.unweighted(each) for each in (a, b))
+        sizes = weighted_a.errors.size, weighted_b.errors.size
+        effect, mean = compare_weighted(weighted_a, weighted_b, level)
     median = median_difference(first, second, level)
     counts = a.counts, b.counts
     is_done = not any(count.unfinished for count in counts)
@@ -358,8 +360,8 @@ def _compare(a: Results, b: Results, level: float, seed: int) -> Comparison:
     return Comparison(
         a=a.name,
         b=b.name,
-        n_a=sides[0].errors.size if stopped else first.size,
-        n_b=sides[1].errors.size if stopped else second.size,
+        n_a=sizes[0],
+        n_b=sizes[1],
         ks=ks.distance,
         ks_p=ks_p,
         a_above_p=ks.a_above_p,

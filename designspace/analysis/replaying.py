@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 
 from designspace.analysis.comparison import Comparison, compare_all
+from designspace.analysis.failures import has_text
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network
 from designspace.analysis.results import ErrorColumn, Results
+from designspace.analysis.standings import continues
 from designspace.analysis.stopping import Course, PairVerdict, StoppingRule, beginning, courses
 from designspace.support.checks import whole
 from designspace.support.errors import InputError
-from designspace.trials.fidelity import Fidelity
+from designspace.trials.fidelity import Fidelity, Standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ class Replay:
         return pd.DataFrame(rows)
 
 
-_Sweep = Callable[[Sequence[Results]], tuple[tuple[PairVerdict, ...], int]]
-"""Receives finished populations; returns what a sweep of them under a rule concludes, and what it spends."""
+_Sweep = Callable[[Sequence[Results], int], tuple[tuple[PairVerdict, ...], int]]
+"""Receives finished populations and a seed; returns the verdicts of a sweep of them under a rule, and its cost."""
 
 
 def replay(
@@ -115,7 +117,7 @@ def replay(
     populations = _populations(results, n)
     total = sum(len(each.table) for each in populations)
 
-    def sweep(ordered: Sequence[Results]) -> tuple[tuple[PairVerdict, ...], int]:
+    def sweep(ordered: Sequence[Results], _: int) -> tuple[tuple[PairVerdict, ...], int]:
         course = run_course(ordered, rule, seed)
         return course.verdicts, course.total
 
@@ -149,15 +151,14 @@ def replay_fidelity(
     for name, last in epochs.items():
         if rule.epochs >= last:
             raise InputError(f"{name} was trained for {last} epochs, so stop.epochs={rule.epochs} would save nothing")
-    rng = np.random.default_rng(seed)
 
-    def sweep(ordered: Sequence[Results]) -> tuple[tuple[PairVerdict, ...], int]:
-        stopped = [stopped_early(each, rule, int(rng.integers(2**31))) for each in ordered]
+    def sweep(ordered: Sequence[Results], sample_seed: int) -> tuple[tuple[PairVerdict, ...], int]:
+        stopped = [stopped_early(each, rule, sample_seed) for each in ordered]
         pairs = compare_all(stopped, level, seed=seed)
         verdicts = tuple(
             PairVerdict(pair, "better" if pair.better else "differ" if pair.differs else "open") for pair in pairs
         )
-        saved = sum(int(each.stopped().sum()) * (epochs[each.name] - rule.epochs) for each in stopped)
+        saved = sum(each.counts.stopped * (epochs[each.name] - rule.epochs) for each in stopped)
         return verdicts, total - saved
 
     total = sum(len(each.table) * epochs[each.name] for each in populations)
@@ -173,13 +174,13 @@ def _replay(
     better = _better(full)
     rng = np.random.default_rng(seed)
     saved, agreement, contradictions = [], [], 0
-    for _ in range(orders):
-        verdicts, spent = sweep([_shuffled(each, rng) for each in populations])
+    for order in range(1, orders + 1):
+        verdicts, spent = sweep([_shuffled(each, rng) for each in populations], seed + order)
         claims = [(better[each.comparison.a, each.comparison.b], each.comparison.better) for each in verdicts]
         saved.append(1 - spent / total)
         agreement.append(float(np.mean([first == second for first, second in claims])))
         contradictions += any(first and second and first != second for first, second in claims)
-    verdicts, spent = sweep(populations.members)
+    verdicts, spent = sweep(populations.members, seed)
     return Replay(full, verdicts, unit, spent, total, tuple(saved), tuple(agreement), contradictions)
 
 
@@ -208,23 +209,15 @@ def stopped_early(results: Results, rule: Fidelity, seed: int) -> Results:
     errors = {}
     for trial, status in zip(results.table["trial"], results.table["status"], strict=True):
         history = results.histories.get(trial, ())
-        if len(history) < rule.epochs:
-            if status == "done":
-                raise InputError(f"{results.name}: the error of {trial} after epoch {rule.epochs} is not known")
-            errors[trial] = results.chance_error
-            continue
-        record = history[rule.epochs - 1]
-        chosen_by = record.test_error if record.heldout_error is None else record.heldout_error
-        errors[trial] = float(results.metric.oriented(chosen_by))
-    decided = rule.decide(errors, seed)
-    standings = [decided[trial] for trial in results.table["trial"]]
-    words = {True: "yes", False: "no"}
-    table = results.table.assign(
-        sampled=[words[each.sampled] for each in standings], promising=[words[each.promising] for each in standings]
-    )
-    is_stopped = np.array([not each.goes_on for each in standings]) & (table["status"] == "done").to_numpy()
-    table.loc[is_stopped, "status"] = "stopped"
-    table.loc[is_stopped, [name for name in get_args(ErrorColumn) if name in table.columns]] = math.nan
+        if len(history) < rule.epochs and status == "done":
+            raise InputError(f"{results.name}: the error of {trial} after epoch {rule.epochs} is not known")
+        errors[trial] = rule.error(history, results.metric, results.chance_error)
+    standings = Standings(rule, rule.decide(errors, seed))
+    sampled, promising = zip(*map(standings.columns, results.table["trial"]), strict=True)
+    table = results.table.assign(sampled=sampled, promising=promising)
+    stopped = ~continues(table) & has_text(table, "status", "done")
+    table.loc[stopped, "status"] = "stopped"
+    table.loc[stopped, [name for name in get_args(ErrorColumn) if name in table.columns]] = math.nan
     return replace(results, table=table)
 
 

@@ -22,7 +22,7 @@ from designspace.analysis.reading import read_runs
 from designspace.analysis.repeats import mean_of_repeats
 from designspace.analysis.results_csv import read_table
 from designspace.analysis.source import histories_of
-from designspace.analysis.standings import is_sampled, is_stopped
+from designspace.analysis.standings import is_sampled
 from designspace.analysis.table_checks import ErrorColumn, checked_name, checked_table, stages_of
 from designspace.networks.quantities import Quantity
 from designspace.spaces.constraints import QUANTITIES
@@ -277,10 +277,6 @@ class Results:
         counted = has_text(self.table, "status", "done") | at_chance(self.table, self.failures)
         counted &= is_sampled(self.table)
         return counted & self.table["counts"].to_numpy(np.bool_) if "counts" in self.table.columns else counted
-
-    def stopped(self) -> NDArray[np.bool_]:  # (trials,)
-        """Return a mask of the rows of trials that were stopped early (see `designspace.trials.fidelity`)."""
-        return is_stopped(self.table)
 
     def left_out(self) -> NDArray[np.bool_]:  # (trials,)
         """Return a mask of the rows that failed and do not count."""

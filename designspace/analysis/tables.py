@@ -202,9 +202,8 @@ def notes(results: Sequence[Results]) -> tuple[str, ...]:
         if counts.stopped:
             sentences.append(
                 f"{run.name}: {counts.stopped} of {counted(counts.total, 'trial')} were stopped early, because their "
-                f"{run.metric.plural} after some epochs were not among the best. Networks drawn at random, which were "
-                "trained to the end whatever these were, stand for them; where parameters or costs are compared, only "
-                "such networks count."
+                f"{run.metric.plural} after some epochs were not among the best. Networks that were drawn at random "
+                "and trained to the end represent them. When parameters or costs are compared, only those count."
             )
         if run.has_heldout:
             sentences.append(

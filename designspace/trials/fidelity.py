@@ -1,8 +1,9 @@
-"""Trials that are stopped early because of their errors after some epochs, and random ones that never are.
+"""Stopping trials early: which trials continue after some epochs, and which are stopped.
 
-A random sample of the networks is trained to the end whatever its errors are, so it stays a random sample of the space.
-Of the others, those go on whose errors after some epochs are among the best. This is decided once, when all networks
-have completed these epochs, and kept in the run (fidelity.json), so that every later step follows from its files.
+A random sample of the networks is trained to the end regardless of its errors, so it remains a random sample of the
+space. Of the other networks, those with the best errors after some epochs continue. This is decided once, after all
+networks have completed these epochs, and recorded in the run (fidelity.json), so every later step follows from its
+files.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,40 +19,54 @@ from designspace.support.checks import flag, from_fields, mapping, number, whole
 from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_json
 from designspace.support.reading import read_json_object
+from designspace.trials.metric import Metric
+from designspace.trials.trial import EpochRecord
 from designspace.trials.trial_folder import TrialState
 
 FIDELITY_FILE = "fidelity.json"
 STANDING_COLUMNS = ("sampled", "promising")
 """Columns of a table of results with the standing of each trial, ``yes`` or ``no``."""
 MIN_SAMPLED = 8
-"""Minimum number of networks of the random sample: fewer say nothing about the others."""
+"""Minimum number of networks in the random sample: fewer say nothing about the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """When trials are stopped early.
+    """Rule for stopping trials early.
 
     Raises:
         InputError: a value is out of range.
     """
 
     epochs: int
-    """Epochs after which trials are compared."""
+    """Number of epochs after which the errors of trials are compared."""
     keep: float = 0.5
-    """Fraction of the trials, those with the best errors, that go on."""
+    """Fraction of the trials, those with the best errors, that continue."""
     sample: float = 0.25
-    """Fraction of the trials, drawn at random, that go on whatever their errors are."""
+    """Fraction of the trials, drawn at random, that continue regardless of their errors."""
 
     def __post_init__(self) -> None:
         whole("stop.epochs", self.epochs, 1)
         for name in ("keep", "sample"):
             number(f"stop.{name} (a fraction, such as 0.25)", getattr(self, name), 0, 1)
 
+    def error(self, history: Sequence[EpochRecord], metric: Metric, chance_error: float) -> float:
+        """Return the error of a trial by which it is compared, lower is better.
+
+        Args:
+            history: epochs of the trial. Images that the recipe holds out choose, if there are any.
+            metric: metric of the errors.
+            chance_error: error of guessing, which counts for a trial that failed before the last of these epochs.
+        """
+        if len(history) < self.epochs:
+            return chance_error
+        return float(metric.oriented(history[self.epochs - 1].selection_error))
+
     def decide(self, errors: Mapping[str, float], seed: int) -> dict[str, Standing]:
         """Return the standing of each trial.
 
         Args:
-            errors: key -> error after ``epochs`` epochs, lower is better; that of guessing for a failed trial.
+            errors: key of a trial -> its `error`.
             seed: seed of the random sample and of the order of ties, which do not depend on the order of the trials.
 
         >>> standings = Fidelity(epochs=2, keep=0.5, sample=0).decide({str(k): k for k in range(20)}, 0)
@@ -70,10 +85,10 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a trial stood when it was decided which trials go on."""
+    """Standing of a trial when it was decided which trials continue."""
 
     error: float
-    """Its error then, lower is better."""
+    """Its error at that time, lower is better."""
     sampled: bool
     """Whether it is in the random sample."""
     promising: bool
@@ -85,48 +100,47 @@ class Standing:
         flag("promising", self.promising)
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether the trial is trained to its end."""
         return self.sampled or self.promising
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What was decided about the trials of a run."""
+class Standings:
+    """Standings of the trials of a run, and the rule behind them."""
 
     rule: Fidelity
-    standings: Mapping[str, Standing]
+    by_key: Mapping[str, Standing]
     """Key of a trial -> its standing."""
 
-    def seen(self, state: TrialState) -> TrialState:
-        """Return the state of a trial, which is stopped instead of waiting if it does not go on."""
-        standing = self.standings.get(state.key)
-        if state.status != "waiting" or standing is None or standing.goes_on:
+    def applied_to(self, state: TrialState) -> TrialState:
+        """Return the state of a trial; it is stopped instead of waiting if the trial does not continue."""
+        standing = self.by_key.get(state.key)
+        if state.status != "waiting" or standing is None or standing.continues:
             return state
         return dataclasses.replace(state, status="stopped")
 
     def columns(self, key: str) -> tuple[str | None, str | None]:
         """Return the values of `STANDING_COLUMNS` of a trial; None if it is not decided yet."""
-        standing = self.standings.get(key)
-        return (None, None) if standing is None else (_word(standing.sampled), _word(standing.promising))
+        standing = self.by_key.get(key)
+        return (None, None) if standing is None else (_yes_or_no(standing.sampled), _yes_or_no(standing.promising))
 
-    def joined_to(self, other: Decided | None) -> Decided:
-        """Return both together; what the other says of a trial counts."""
-        return self if other is None else Decided(other.rule, {**self.standings, **other.standings})
+    def merged_with(self, other: Standings | None) -> Standings:
+        """Return the standings of both; for a trial in both, that of ``other``."""
+        return self if other is None else Standings(other.rule, {**self.by_key, **other.by_key})
 
     def write(self, run: Path) -> None:
-        """Write it into the folder of a run.
+        """Write the standings into the folder of a run.
 
         Raises:
             RunError: the file cannot be written.
         """
-        trials = {key: dataclasses.asdict(standing) for key, standing in self.standings.items()}
-        fields = {**dataclasses.asdict(self.rule), "trials": trials}
-        write_json(run / FIDELITY_FILE, fields)
+        trials = {key: dataclasses.asdict(standing) for key, standing in self.by_key.items()}
+        write_json(run / FIDELITY_FILE, {**dataclasses.asdict(self.rule), "trials": trials})
 
 
-def read_decided(run: Path) -> Decided | None:
-    """Return what was decided about the trials of a run, from its folder; None if no trial was ever stopped early.
+def read_standings(run: Path) -> Standings | None:
+    """Return the standings in the folder of a run; None if none of its trials was ever stopped early.
 
     Raises:
         RunError: the file cannot be read, or is damaged.
@@ -137,10 +151,10 @@ def read_decided(run: Path) -> Decided | None:
     try:
         fields = dict(read_json_object(path))
         trials = mapping("trials", fields.pop("trials", None))
-        standings = {key: from_fields(Standing, mapping(key, standing)) for key, standing in trials.items()}
-        return Decided(from_fields(Fidelity, fields), standings)
+        by_key = {key: from_fields(Standing, mapping(key, standing)) for key, standing in trials.items()}
+        return Standings(from_fields(Fidelity, fields), by_key)
     except InputError as error:
-        raise RunError(f"{path} does not say which trials were stopped early ({error})") from error
+        raise RunError(f"{path} does not hold the standings of trials ({error}); it may have been edited") from error
 
 
 def _random(text: str) -> bytes:
@@ -148,6 +162,6 @@ def _random(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _word(value: bool) -> str:
-    """Return the value of a cell."""
+def _yes_or_no(value: bool) -> str:
+    """Return a flag as the text of a cell."""
     return "yes" if value else "no"

@@ -29,7 +29,7 @@ from designspace.support.files import write_first, write_together
 from designspace.support.reading import read_json_object
 from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
-from designspace.trials.fidelity import STANDING_COLUMNS, read_decided
+from designspace.trials.fidelity import STANDING_COLUMNS, read_standings
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.metric import DEFAULT_METRIC, Metric, top1_error
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
@@ -296,8 +296,8 @@ class RunFolder(Run):
 
     def states(self, keys: Sequence[str]) -> list[TrialState]:
         """Return the states of some trials, some of which may be stopped early; see `Run.states`."""
-        states, decided = super().states(keys), read_decided(self.path)
-        return states if decided is None else list(map(decided.seen, states))
+        states, standings = super().states(keys), read_standings(self.path)
+        return states if standings is None else list(map(standings.applied_to, states))
 
     def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
@@ -322,7 +322,7 @@ class RunFolder(Run):
         names = population.column_names()
         columns = [[_tidy(value) for value in population.columns[name].tolist()] for name in names]
         networks = dict(zip(population.ids, zip(*columns, strict=True), strict=True))
-        drawn, decided = tuple(plan.axes.by_field) if plan else (), read_decided(self.path)
+        drawn, standings = tuple(plan.axes.by_field) if plan else (), read_standings(self.path)
         has_repeats, fresh = bool(plan and plan.repeats), plan.fresh_keys() if plan else frozenset()
         rows: list[tuple[Any, ...]] = []
         for state in self.states(plan.keys(population.ids) if plan else population.ids):
@@ -332,10 +332,16 @@ class RunFolder(Run):
             more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
             recipe = plan.recipe_of(state.key) if plan and drawn else None
             settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
-            standing = decided.columns(state.key) if decided else ()
+            standing = standings.columns(state.key) if standings else ()
             rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings, *standing))
-        standings = STANDING_COLUMNS if decided else ()
-        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn, *standings)
+        header = (
+            *REPEAT_COLUMNS * has_repeats,
+            "id",
+            *names,
+            *RESULT_COLUMNS,
+            *drawn,
+            *(STANDING_COLUMNS if standings else ()),
+        )
         space, num_classes = population.space, population.space.template.num_classes
         metric = plan.metric_for(num_classes) if plan else top1_error(num_classes)
         return Gathered(self, num_classes, metric, header, tuple(rows), self.histories(), space.is_drawn)

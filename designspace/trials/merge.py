@@ -11,7 +11,7 @@ from designspace.spaces.population import Population
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import as_run_errors, concerns_all
 from designspace.trials.claims import ClaimLost
-from designspace.trials.fidelity import read_decided
+from designspace.trials.fidelity import read_standings
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import NO_REPEATS, Plan
 from designspace.trials.trial_folder import TrialState
@@ -83,8 +83,8 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
             continue
         plan, repeats = source.plan, source.plan.repeats if source.is_copy else NO_REPEATS
         target.write_plan(plan.recipe, plan.seed, repeats, plan.axes, plan.metric)
-        if source.is_copy and (decided := read_decided(source.folder.path)):  # finished trials were chosen by it
-            decided.joined_to(read_decided(target.path)).write(target.path)
+        if source.is_copy and (standings := read_standings(source.folder.path)):  # they chose the finished trials
+            standings.merged_with(read_standings(target.path)).write(target.path)
         results.append(_copy_trials(target, source, shared))
     return results
 
@@ -136,7 +136,8 @@ def _check_training(target: RunFolder, sources: Sequence[_Source]) -> None:
         InputError: two of them differ.
     """
     first_plan, first_kernels = None, (target, target.kernels())
-    rules = {decided.rule for each in (target, *(s.folder for s in sources)) if (decided := read_decided(each.path))}
+    folders = (target, *(source.folder for source in sources))
+    rules = {standings.rule for folder in folders if (standings := read_standings(folder.path))}
     if len(rules) > 1:
         raise InputError(
             "trials of these folders were stopped early by different rules (fidelity.json); nothing was written"

@@ -152,6 +152,11 @@ class EpochRecord:
         if self.heldout_error is not None:
             number("heldout_error", self.heldout_error)
 
+    @property
+    def selection_error(self) -> float:
+        """Error that may be used to choose networks: on held-out images if there are any, otherwise the test error."""
+        return self.test_error if self.heldout_error is None else self.heldout_error
+
     def describe(self, epochs: int, metric: Metric = TOP1_ERROR) -> str:
         """Return one line of text about the epoch, one of ``epochs`` in total."""
         train = "" if self.train_error is None else f"train error {self.train_error:.2f}%, "

@@ -18,8 +18,9 @@ from designspace.analysis.comparison import compare, compare_all
 from designspace.analysis.matched import match_all
 from designspace.analysis.replaying import run_course
 from designspace.analysis.results import Results
+from designspace.analysis.standings import continues
 from designspace.analysis.stopping import StoppingRule
-from designspace.trials.fidelity import STANDING_COLUMNS, Fidelity
+from designspace.trials.fidelity import Fidelity, Standings
 
 N = 100
 LOOKS = 20
@@ -79,12 +80,14 @@ def stopped_early(rng: np.random.Generator, correlation: float, gain: float = 0.
     for name, shift in (("A", 0.0), ("B", 2 * gain)):
         final, noise = rng.normal(0, 1, (2, N))
         early = correlation * final + np.sqrt(1 - correlation**2) * noise
-        decided = Fidelity(epochs=5, **rule).decide(dict(enumerate(early)), int(rng.integers(2**31)))
-        words = {key: ["yes" if getattr(decided[k], key) else "no" for k in range(N)] for key in STANDING_COLUMNS}
-        sides.append(results(name, 40 + 2 * final + shift, **words))
-        is_stopped = [not decided[k].goes_on for k in range(N)]
-        sides[-1].table.loc[is_stopped, "status"] = "stopped"
-        sides[-1].table.loc[is_stopped, ["final_error", "best_error"]] = np.nan
+        fidelity = Fidelity(epochs=5, **rule)
+        keys = [str(number) for number in range(N)]
+        decided = fidelity.decide(dict(zip(keys, early, strict=True)), int(rng.integers(2**31)))
+        sampled, promising = zip(*map(Standings(fidelity, decided).columns, keys), strict=True)
+        sides.append(results(name, 40 + 2 * final + shift, sampled=sampled, promising=promising))
+        stopped = ~continues(sides[-1].table)
+        sides[-1].table.loc[stopped, "status"] = "stopped"
+        sides[-1].table.loc[stopped, ["final_error", "best_error"]] = np.nan
     return compare(*sides).differs
 
 

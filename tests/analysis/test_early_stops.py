@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from designspace.analysis.comparison import compare, compare_all
-from designspace.analysis.early_stops import Represented, compare_represented, edf_of
+from designspace.analysis.early_stops import WeightedErrors, compare_weighted, edf_of
 from designspace.analysis.effects import mean_difference, probability_interval
 from designspace.analysis.plotting import plot_edf
-from designspace.analysis.populations import Populations
 from designspace.analysis.replaying import replay_fidelity, stopped_early
 from designspace.analysis.results import Results
+from designspace.analysis.standings import is_stopped
 from designspace.analysis.tables import notes, summarize
 from designspace.support.errors import InputError
 from designspace.trials.fidelity import Fidelity
@@ -39,26 +39,26 @@ def population(name, mean=40.0, n=64, seed=0, noise=2.0):
 
 def test_without_stopped_trials_the_usual_estimates():
     a, b = population("A"), population("B", 39)
-    probability, mean = compare_represented(Represented.whole(a), Represented.whole(b), 0.05)
+    probability, mean = compare_weighted(WeightedErrors.unweighted(a), WeightedErrors.unweighted(b), 0.05)
     usual = probability_interval(a.errors(), b.errors()), mean_difference(a.errors(), b.errors())
     for estimate, expected in zip((probability, mean), usual, strict=True):
         for field in ("value", "low", "high", "p"):
             assert getattr(estimate, field) == pytest.approx(getattr(expected, field))
-    assert Represented.of(a) is None
+    assert WeightedErrors.of(a) is None
 
 
 def test_trials_trained_to_the_end_stand_for_the_stopped_ones():
     stopped = stopped_early(population("A"), RULE, seed=3)
-    represented = Represented.of(stopped)
-    assert represented.total == 64
-    assert represented.weights.sum() == pytest.approx(64)
-    assert represented.stopped == stopped.counts.stopped == int(stopped.stopped().sum()) > 15
-    assert represented.errors.size == 64 - represented.stopped
-    assert set(np.round(represented.weights[~represented.stands_for_others], 9)) == {1}
-    assert int(represented.stands_for_others.sum()) * represented.weights.max() == pytest.approx(32)
+    weighted = WeightedErrors.of(stopped)
+    assert weighted.total == 64
+    assert weighted.weights.sum() == pytest.approx(64)
+    assert weighted.stopped == stopped.counts.stopped == int(is_stopped(stopped.table).sum()) > 15
+    assert weighted.errors.size == 64 - weighted.stopped
+    assert set(np.round(weighted.weights[~weighted.is_representative], 9)) == {1}
+    assert int(weighted.is_representative.sum()) * weighted.weights.max() == pytest.approx(32)
     # Only the random sample counts where trials are not weighted.
     assert stopped.counted().sum() == 16
-    assert f"{represented.stopped} stopped early" in stopped.counts.sentence()
+    assert f"{weighted.stopped} stopped early" in stopped.counts.sentence()
 
 
 def test_the_estimates_are_unbiased():
@@ -90,10 +90,10 @@ def test_equal_spaces_are_rarely_called_different():
     wrong = 0
     for seed in range(120):
         a, b = (stopped_early(population(name, n=64, seed=seed), RULE, seed) for name in "AB")
-        sides = [Represented.of(each) for each in (a, b)]
+        sides = [WeightedErrors.of(each) for each in (a, b)]
         if None in sides:  # too few stand for the others, once in a hundred populations
             continue
-        wrong += compare_represented(*sides, 0.05)[0].p < 0.05
+        wrong += compare_weighted(*sides, 0.05)[0].p < 0.05
     assert wrong <= 13  # 11%: three standard errors above the level; more in experiments/benchmark_claims
 
 
@@ -102,7 +102,7 @@ def test_a_clear_difference_is_claimed_and_says_on_what():
     pair = compare(a, b)
     assert pair.better == "B"
     assert pair.stopped == a.counts.stopped + b.counts.stopped
-    assert f"others standing for {pair.stopped} stopped trials" in pair.sentence()
+    assert f"{pair.stopped} stopped trials represented by others" in pair.sentence()
     assert pair.n_a == 64 - a.counts.stopped
     assert pair.needed is None
     (note, _) = notes([a, b])
@@ -119,7 +119,7 @@ def test_while_promising_trials_are_unfinished_only_the_sample_counts():
     table.loc[waiting, "status"] = "waiting"
     table.loc[waiting, ["final_error", "best_error"]] = np.nan
     unfinished = dataclasses.replace(stopped, table=table)
-    assert Represented.of(unfinished) is None
+    assert WeightedErrors.of(unfinished) is None
     assert edf_of(unfinished).n == unfinished.counted().sum() == 16
     pair = compare_all([unfinished, population("B", 30)])[0]
     assert (pair.better, pair.stopped, pair.n_a) == ("B", 0, 16)
@@ -127,7 +127,7 @@ def test_while_promising_trials_are_unfinished_only_the_sample_counts():
 
 def test_too_few_representatives_leave_the_sample():
     stopped = stopped_early(population("A", n=16), Fidelity(epochs=2, keep=0.9, sample=0), seed=0)
-    assert Represented.of(stopped) is None or stopped.counts.stopped == 0
+    assert WeightedErrors.of(stopped) is None or stopped.counts.stopped == 0
 
 
 def test_stopped_trials_that_were_trained_later_are_trials_like_others():
@@ -136,14 +136,14 @@ def test_stopped_trials_that_were_trained_later_are_trials_like_others():
     columns = stopped.table[["sampled", "promising"]]
     later = dataclasses.replace(whole, table=whole.table.assign(**columns))
     assert later.counted().all()
-    assert Represented.of(later) is None
+    assert WeightedErrors.of(later) is None
     # If only some of them are trained yet, these are no random sample, so they do not count.
     table = stopped.table.copy()
-    first = int(np.flatnonzero(stopped.stopped())[0])
+    first = int(np.flatnonzero(is_stopped(stopped.table))[0])
     table.loc[first, ["status", "final_error", "best_error"]] = ["done", 20.0, 20.0]
     some = dataclasses.replace(stopped, table=table)
     assert not some.counted()[first]
-    assert Represented.of(some).errors.size == Represented.of(stopped).errors.size
+    assert WeightedErrors.of(some).errors.size == WeightedErrors.of(stopped).errors.size
 
 
 def test_trials_of_other_runs_in_the_same_table_count():
@@ -153,20 +153,20 @@ def test_trials_of_other_runs_in_the_same_table_count():
     assert both.counted().sum() == 16 + 64
 
 
-def test_failed_trials_and_other_metrics():
-    table = population("A").table
+def test_failed_trials():
+    whole = population("A")
+    table = whole.table.copy()
     table.loc[:3, "status"], table.loc[:3, "reason"] = "failed", "diverged"
     table.loc[:3, ["final_error", "best_error"]] = np.nan
-    failed = dataclasses.replace(population("A"), table=table, histories={})
+    failed = dataclasses.replace(whole, table=table)
+    stopped = stopped_early(failed, RULE, 0)
+    assert not is_stopped(stopped.table)[:4].any()  # they are finished
+    assert WeightedErrors.of(stopped).total == 64
+    curve, truth = edf_of(stopped), edf_of(failed)
+    assert (curve.bounds.lower <= truth(curve.errors) + 1e-12).all()
+    assert (curve.bounds.upper >= truth(curve.errors) - 1e-12).all()
     with pytest.raises(InputError, match=r"the error of A .* after epoch 2 is not known"):
-        stopped_early(failed, RULE, 0)
-    known = dataclasses.replace(failed, histories={k: v for k, v in population("A").histories.items() if k > "A 4"})
-    for history in ({}, population("A").histories):
-        with_failures = dataclasses.replace(failed, histories={**history, **known.histories})
-        if history:
-            stopped = stopped_early(with_failures, RULE, 0)
-            assert not stopped.stopped()[:4].any()  # they are finished
-            assert Represented.of(stopped).total == 64
+        stopped_early(dataclasses.replace(failed, histories={}), RULE, 0)
 
 
 def test_replays_count_epochs():
@@ -182,7 +182,6 @@ def test_replays_count_epochs():
     assert replayed.table()["n_a"][0] < 64
     with pytest.raises(InputError, match=r"trained for 4 epochs, so stop.epochs=4 would save nothing"):
         replay_fidelity(spaces, Fidelity(epochs=4))
-    Populations.of(spaces)
 
 
 def test_the_order_of_rows_does_not_matter():

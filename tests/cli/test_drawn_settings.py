@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from data_sets import pack_noise, run_command
+from data_sets import run_command
 
 from designspace import analyze, explore, launch, sample, train
 from designspace.cli import app
@@ -16,18 +16,11 @@ LR = "recipe.lr={kind: log_uniform, low: 0.01, high: 1}"
 DECAY = "recipe.weight_decay={kind: log_uniform, low: 1e-5, high: 1e-3}"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    pack_noise(root, "pets")
-    return root
-
-
 @pytest.fixture
-def here(tmp_path, monkeypatch, root):
+def here(tmp_path, monkeypatch, pets):
     """A working folder with a run of two networks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(pets))
     app.main("sample", sample.run, ["data=pets", "space=RegNetX", "n=2", "run=r"])
     return tmp_path
 

@@ -5,8 +5,7 @@ import re
 import subprocess
 import sys
 
-import pytest
-from data_sets import pack_noise, run_command
+from data_sets import run_command
 
 from designspace import explore, launch, refine, replay, sample
 from designspace.cli.decisions import DecisionLog
@@ -14,21 +13,6 @@ from designspace.trials.folder import RunFolder
 
 QUICK = ("recipe=quick", "recipe.epochs=1", "launcher.workers=1", "recipe.trainer=planted_trainer:train")
 TRAINER = ("data=pets", "space.flops=[2e5,6e5]")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    pack_noise(root, "pets")
-    return root
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, root):
-    monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def done(folder):

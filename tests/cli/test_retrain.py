@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from data_sets import pack_noise, run_command
+from data_sets import run_command
 
 from designspace import analyze, explore, export, launch, load, retrain, retry, sample, status
 from designspace.cli import app
@@ -15,31 +15,24 @@ QUICK = ["recipe=quick", "recipe.epochs=1", "launcher.workers=1"]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    pack_noise(root, "pets")
-    return root
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, root):
+def trained(tmp_path_factory, pets):
     """A run of four networks that were trained with one seed."""
     here = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
-        patch.setenv("DESIGNSPACE_DATA", str(root))
+        patch.setenv("DESIGNSPACE_DATA", str(pets))
         app.main("sample", sample.run, ["data=pets", "space=RegNetX", "n=4", "run=r"])
         app.main("launch", launch.run, ["run=r", *QUICK])
     return here
 
 
 @pytest.fixture
-def here(tmp_path, trained, root, monkeypatch):
+def here(tmp_path, trained, pets, monkeypatch):
     """A working directory with a copy of this run."""
     shutil.copytree(trained / "r", tmp_path / "r")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(pets))
     return tmp_path
 
 

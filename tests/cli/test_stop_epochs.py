@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from data_sets import pack_noise, run_command
+from data_sets import run_command
 
 from designspace import analyze, explore, launch, replay, sample, status
 from designspace.analysis import Results
@@ -14,21 +14,6 @@ QUICK = ("recipe=quick", "recipe.epochs=3", "launcher.workers=1", "recipe.batch_
 STOP = ("stop.epochs=1", "stop.keep=0.2", "stop.sample=0.1")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    pack_noise(root, "pets")
-    return root
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, root):
-    monkeypatch.setenv("DESIGNSPACE_DATA", str(root))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_most_trials_stop_and_can_be_trained_to_the_end_later(capsys, here):
     for name in ("early", "whole"):
         assert run_command(capsys, "sample", sample.run, "space=RegNetX", "n=14", f"run={name}", *SPACE)[0] == 0
@@ -37,7 +22,7 @@ def test_most_trials_stop_and_can_be_trained_to_the_end_later(capsys, here):
     run = RunFolder(here / "early")
     states = {state.key: state for state in run.states(run.trial_keys())}
     stopped = [key for key, state in states.items() if state.status == "stopped"]
-    assert f"{14 - len(stopped)} of 14 networks go on after epoch 1, 8 of them at random" in output
+    assert f"{14 - len(stopped)} of 14 networks continue after epoch 1, 8 of them drawn at random" in output
     assert 3 <= len(stopped) <= 6
     assert {len(run.trial(key).read_history()) for key in stopped} == {1}
     assert all(state.result.epochs == 3 for state in states.values() if state.status == "done")
@@ -68,7 +53,7 @@ def test_explore_stops_trials_and_the_report_says_so(capsys, here):
     arguments = ("name=s", "run=s", "spaces=[RegNetX,RegNetY]", "n=20", *SPACE, *QUICK, *STOP)
     code, output, errors = run_command(capsys, "explore", explore.run, *arguments)
     assert (code, "Traceback" in errors) == (0, False)
-    assert output.count("networks go on after epoch 1") == 2
+    assert output.count("networks continue after epoch 1") == 2
     report = (here / "s" / "report.html").read_text()
     assert "were stopped early" in report
     assert "stopped trials" in report

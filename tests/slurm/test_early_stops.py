@@ -2,7 +2,7 @@
 
 from sweep_runs import curves, make_run
 
-from designspace.trials.fidelity import read_decided
+from designspace.trials.fidelity import read_standings
 from slurm.sweeps import command, launch
 
 
@@ -10,9 +10,9 @@ def test_array_tasks_pause_trials_and_finish_those_that_go_on(cluster, tmp_path)
     run = make_run(tmp_path / "run", n=10, epochs=2)
     stops = ("stop.epochs=1", "stop.keep=0.1", "stop.sample=0.1")
     output = launch(run, *stops, "launcher.trials_per_task=5")
-    decided = read_decided(run.path)
-    going = {key for key, standing in decided.standings.items() if standing.goes_on}
-    assert f"{len(going)} of 10 networks go on after epoch 1" in output
+    decided = read_standings(run.path)
+    going = {key for key, standing in decided.by_key.items() if standing.continues}
+    assert f"{len(going)} of 10 networks continue after epoch 1" in output
     states = {state.key: state for state in run.states(run.trial_keys())}
     assert {key for key, state in states.items() if state.status == "done"} == going
     assert {len(run.trial(key).read_history()) for key in states.keys() - going} == {1}
@@ -24,4 +24,4 @@ def test_array_tasks_pause_trials_and_finish_those_that_go_on(cluster, tmp_path)
     local = make_run(tmp_path / "local", n=10, epochs=2)
     command("launch", local, "launcher.workers=2")
     assert curves(local) == curves(run)
-    assert read_decided(run.path) == decided
+    assert read_standings(run.path) == decided

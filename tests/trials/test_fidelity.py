@@ -7,7 +7,7 @@ from merge_runs import finish, make
 from sweep_runs import make_run
 
 from designspace.support.errors import InputError, RunError
-from designspace.trials.fidelity import FIDELITY_FILE, Decided, Fidelity, Standing, read_decided
+from designspace.trials.fidelity import FIDELITY_FILE, Fidelity, Standing, Standings, read_standings
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import merge
 
@@ -21,7 +21,7 @@ def test_the_best_and_a_random_sample_go_on():
     sampled = {key for key in ERRORS if standings[key].sampled}
     assert len(sampled) == 10
     assert 0 < sum(standings[key].promising for key in sampled) < 10  # drawn from all, whatever their errors are
-    assert [standing.goes_on for standing in standings.values()] == [
+    assert [standing.continues for standing in standings.values()] == [
         standing.sampled or standing.promising for standing in standings.values()
     ]
 
@@ -41,8 +41,8 @@ def test_ties_and_few_trials_and_extreme_fractions():
     few = RULE.decide(dict(list(ERRORS.items())[:6]), 0)
     assert all(standing.sampled for standing in few.values())
     none_kept = Fidelity(epochs=1, keep=0, sample=0).decide(ERRORS, 0)
-    assert sum(standing.goes_on for standing in none_kept.values()) == 8
-    assert all(standing.goes_on for standing in Fidelity(epochs=1, keep=1).decide(ERRORS, 0).values())
+    assert sum(standing.continues for standing in none_kept.values()) == 8
+    assert all(standing.continues for standing in Fidelity(epochs=1, keep=1).decide(ERRORS, 0).values())
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_impossible_rules_are_refused(fields, message):
 
 def test_the_folder_says_which_trials_are_stopped(tmp_path):
     run = make_run(tmp_path / "run", n=10, epochs=2)
-    assert read_decided(run.path) is None
+    assert read_standings(run.path) is None
     assert "sampled" not in run.gather().header
     standings = Fidelity(epochs=1, keep=0.1, sample=0).decide({key: float(k) for k, key in enumerate(run.ids())}, 0)
-    decided = Decided(Fidelity(epochs=1, keep=0.1, sample=0), standings)
+    decided = Standings(Fidelity(epochs=1, keep=0.1, sample=0), standings)
     decided.write(run.path)
-    assert read_decided(run.path) == decided
-    stopped = {key for key, standing in standings.items() if not standing.goes_on}
+    assert read_standings(run.path) == decided
+    stopped = {key for key, standing in standings.items() if not standing.continues}
     assert stopped
     assert {state.key for state in run.states(run.ids()) if state.status == "stopped"} == stopped
     gathered = run.gather()
@@ -79,14 +79,14 @@ def test_a_merged_run_knows_which_trials_were_chosen_by_their_errors(tmp_path):
     part = make(tmp_path / "part")
     finish(part, 0, 40.0)
     standings = {key: Standing(float(k), False, k == 0) for k, key in enumerate(part.ids())}
-    Decided(RULE, standings).write(part.path)
+    Standings(RULE, standings).write(part.path)
     whole = RunFolder(tmp_path / "whole")
     merge(whole, [part], {})
-    assert read_decided(whole.path) == Decided(RULE, standings)
+    assert read_standings(whole.path) == Standings(RULE, standings)
     assert [state.status for state in whole.states(whole.ids())] == ["done", "stopped", "stopped", "stopped"]
     merge(whole, [part], {})
-    assert read_decided(whole.path) == Decided(RULE, standings)
-    Decided(Fidelity(epochs=1), standings).write(part.path)
+    assert read_standings(whole.path) == Standings(RULE, standings)
+    Standings(Fidelity(epochs=1), standings).write(part.path)
     with pytest.raises(InputError, match="stopped early by different rules"):
         merge(whole, [part], {})
 
@@ -97,11 +97,11 @@ def test_a_merged_run_knows_which_trials_were_chosen_by_their_errors(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / FIDELITY_FILE).write_text(text)
     with pytest.raises(RunError, match=FIDELITY_FILE):
-        read_decided(tmp_path)
+        read_standings(tmp_path)
 
 
 def test_the_file_is_readable_by_people(tmp_path):
-    Decided(RULE, RULE.decide(ERRORS, 0)).write(tmp_path)
+    Standings(RULE, RULE.decide(ERRORS, 0)).write(tmp_path)
     fields = json.loads((tmp_path / FIDELITY_FILE).read_text())
     assert fields["epochs"] == 3
     assert fields["trials"][next(iter(ERRORS))]["promising"] is True

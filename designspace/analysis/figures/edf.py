@@ -108,9 +108,9 @@ def edf_caption(edfs: Mapping[str, EDF], comparisons: Sequence[Comparison], leve
     ]
     if bounded := [name for name, curve in edfs.items() if curve.bounds is not None]:
         parts.append(
-            f"Trials of {', '.join(bounded)} were stopped early: others that were trained to the end stand for them, "
-            "the band is that of the bootstrap, and the EDF of all trials is between the dotted lines, whatever the "
-            f"{metric.plural} of the stopped ones would have been."
+            f"Trials of {', '.join(bounded)} were stopped early. Others that were trained to the end represent them, "
+            "the band is a bootstrap band, and the EDF of all trials is between the dotted lines, whatever the "
+            f"{metric.plural} of the stopped trials would have been."
         )
     if len(edfs) > 1:
         order = sorted(edfs, key=lambda name: edfs[name].mean)

@@ -1,6 +1,7 @@
-"""Small data sets, and a function that runs commands in this process, for tests of several commands."""
+"""Small data sets, a working folder, and a function that runs commands in this process, for tests of commands."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from designspace.cli import app
@@ -18,6 +19,21 @@ def pack_noise(root, name, classes=3, size=16, train=20, test=10):
             for number in range(count):
                 Image.fromarray(noise.integers(0, 256, (size, size, 3), np.uint8)).save(folder / f"{number}.png")
     pack(find_splits(root / f"{name}_images", None), root / name, size, 1, lambda finished, total: None)
+
+
+@pytest.fixture(scope="session")
+def pets(once):
+    """The folder of data sets, which contains images of noise in three classes, named pets."""
+    return once("pets", lambda root: pack_noise(root, "pets"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, pets):
+    """An empty working folder of a user who has this data set."""
+    monkeypatch.setenv("DESIGNSPACE_DATA", str(pets))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def run_command(capsys, command, run, *arguments):
