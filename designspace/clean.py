@@ -1,4 +1,4 @@
-"""List files that a run no longer needs, and delete chosen kinds."""
+"""List or delete files that a run does not need, or put them into one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.support.text import command, counted, prefixed
-from designspace.sweeps.upkeep import KINDS, delete, leftovers
+from designspace.sweeps.upkeep import KINDS, delete, fold, leftovers
+from designspace.trials.folded import FILE
+from designspace.trials.folder import RunFolder
 from designspace.trials.open import find_runs
 
 
@@ -19,10 +21,11 @@ class Options(app.Options):
     run: Path
     delete: tuple[str, ...] | None
     keep_best: int
+    fold: bool
 
 
 def run(options: Options) -> None:
-    """Print which files could be deleted; delete the chosen kinds."""
+    """Print which files could be deleted; delete the chosen kinds; put those of done trials into one if requested."""
     for folder in find_runs(options.run):
         files = leftovers(folder, options.keep_best)
         rows = [
@@ -37,6 +40,8 @@ def run(options: Options) -> None:
             print(f"{counted(count, 'file')}, {prefixed(size)}B, {'was' if count == 1 else 'were'} deleted")
         else:
             print(f"delete them, or some of these kinds: {command('clean', run=folder.path, delete=list(KINDS))}")
+        if options.fold and isinstance(folder, RunFolder):
+            print(f"{counted(fold(folder), 'done trial')} put into {folder.path / FILE}")
 
 
 if __name__ == "__main__":

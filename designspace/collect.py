@@ -8,7 +8,7 @@ from pathlib import Path
 from designspace.cli import app
 from designspace.cli.tables import print_table
 from designspace.support.errors import InputError
-from designspace.sweeps.status import run_status
+from designspace.sweeps.status import count_statuses
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import merge
 
@@ -34,8 +34,9 @@ def run(options: Options) -> None:
         ]
         header = ("from", "shared networks", "copied", "already here", "of these, with other errors")
         print_table("trials", header, rows)
-    path = target.write_results()
-    counts = run_status(target).counts
+    gathered = target.gather()
+    path = target.write_results(gathered)
+    counts = count_statuses(gathered.statuses)
     print(f"{path}: {', '.join(f'{number} {status}' for status, number in counts.items())}")
 
 

@@ -19,7 +19,7 @@ from designspace.sweeps.preflight import check_launch
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 from designspace.trials.retraining import with_fresh_seeds
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.state import TrialState
 
 
 @dataclass(frozen=True, kw_only=True)

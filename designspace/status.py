@@ -19,7 +19,7 @@ from designspace.trials.metric import Metric
 from designspace.trials.open import find_runs
 from designspace.trials.ranking import check_none_edited
 from designspace.trials.run import Run
-from designspace.trials.trial_folder import STATUSES, TrialState
+from designspace.trials.state import STATUSES, TrialState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,10 +27,11 @@ from designspace.analysis.source import EMA, Source, histories_of
 from designspace.spaces.costs import cost_columns, read_costs
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted
-from designspace.trials.folder import Gathered, RunFolder
+from designspace.trials.folder import RunFolder
+from designspace.trials.gathered import Gathered
 from designspace.trials.metric import Metric, top1_error
+from designspace.trials.state import STATUSES
 from designspace.trials.trial import EpochRecord
-from designspace.trials.trial_folder import STATUSES
 
 _EXAMPLES = 3
 _UNION = " + "

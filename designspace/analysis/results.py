@@ -29,11 +29,12 @@ from designspace.spaces.constraints import QUANTITIES
 from designspace.support.checks import whole
 from designspace.support.errors import InputError, unknown
 from designspace.trials.metric import TOP1_ERROR, Metric, top1_error
+from designspace.trials.state import STATUSES
 from designspace.trials.trial import EpochRecord
-from designspace.trials.trial_folder import STATUSES
 
 if TYPE_CHECKING:
-    from designspace.trials.folder import Gathered, RunFolder
+    from designspace.trials.folder import RunFolder
+    from designspace.trials.gathered import Gathered
     from designspace.trials.recipe_axes import RecipeAxis
 
 __all__ = ["COLUMNS", "Counts", "ErrorColumn", "Failures", "Results", "read_table"]

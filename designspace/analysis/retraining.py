@@ -13,7 +13,7 @@ from designspace.support.text import counted
 from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan
 from designspace.trials.ranking import RankedNetwork, order_of_choice, ranking
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.state import TrialState
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from designspace.analysis.columns import is_number, missing_columns
 from designspace.support.errors import InputError, unknown
 from designspace.trials.metric import TOP1_ERROR, Metric
-from designspace.trials.trial_folder import STATUSES
+from designspace.trials.state import STATUSES
 
 ErrorColumn = Literal["final_error", "best_error", "heldout_error"]
 

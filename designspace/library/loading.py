@@ -32,8 +32,8 @@ from designspace.trials.data_note import DATA_FILE, read_note
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan, id_of, is_key
 from designspace.trials.ranking import RankedNetwork, check_none_edited, ranking
+from designspace.trials.state import TrialState
 from designspace.trials.trial import TrialResult
-from designspace.trials.trial_folder import TrialState
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from typing import Any
 from designspace.support.errors import InputError
 from designspace.support.text import shown
 
+_PLAIN = frozenset({int, float, str, bool, type(None)})
+
 
 def plain(value: Any) -> Any:
     """Return a NumPy or torch scalar (0-d arrays included) as a Python number, and anything else unchanged.
@@ -21,6 +23,8 @@ def plain(value: Any) -> Any:
     >>> plain(np.int64(5)), plain(np.array(0.5)), plain(np.bool_(True)), plain("text")
     (5, 0.5, True, 'text')
     """
+    if type(value) in _PLAIN:
+        return value
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         return value.item()
     return value
@@ -28,11 +32,11 @@ def plain(value: Any) -> Any:
 
 def make_plain(instance: Any) -> None:
     """Convert the fields of a frozen dataclass with `plain`, in place; for use in ``__post_init__``."""
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
+    for name in instance.__dataclass_fields__:  # a run has hundreds of thousands; `dataclasses.fields` takes longer
+        value = getattr(instance, name)
         converted = plain(value)
         if converted is not value:
-            object.__setattr__(instance, field.name, converted)
+            object.__setattr__(instance, name, converted)
 
 
 def whole(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
@@ -66,6 +70,8 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     Raises:
         InputError: the value is not a number, not finite, or not from ``low`` to ``high`` (both included).
     """
+    if type(value) is float and math.isfinite(value) and _within(value, low, high):
+        return value  # the fast path, since a history may have thousands of numbers
     converted = plain(value)
     is_number = isinstance(converted, int | float) and not isinstance(converted, bool)
     if not is_number or not _is_finite(converted) or not _within(converted, low, high):

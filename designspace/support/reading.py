@@ -90,7 +90,11 @@ def read_text(path: Path, most: int | None = None) -> str:
     Raises:
         RunError: as for `read_bytes`, or the file is not UTF-8.
     """
-    content = read_bytes(path, most)
+    return as_text(path, read_bytes(path, most))
+
+
+def as_text(path: Path, content: bytes) -> str:
+    """Return the content of a file as text; see `read_text`."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,7 +138,11 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES, *, file_names: bool = Fals
     Raises:
         RunError: the file is missing, unreadable, too large, or not valid JSON (see `parse_json`).
     """
-    content = read_bytes(path, most)
+    return as_json(path, read_bytes(path, most), file_names=file_names)
+
+
+def as_json(path: Path, content: bytes, *, file_names: bool = False) -> Any:
+    """Return the content of a JSON file as a value; see `read_json`."""
     try:
         return parse_json(content, file_names=file_names)
     except ValueError as error:

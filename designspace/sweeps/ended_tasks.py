@@ -11,7 +11,7 @@ from pathlib import Path
 
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.run import Run
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.state import TrialState
 
 _TAIL_BYTES = 4096
 _MAX_LINE = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan
 from designspace.trials.ranking import RankedNetwork, ranking
 from designspace.trials.run import Run
-from designspace.trials.trial_folder import STATUSES, TrialState
+from designspace.trials.state import STATUSES, TrialState
 
 RECENT_TRIALS = 50
 """Number of recent trials used to measure the speed of a run."""
@@ -91,12 +91,10 @@ def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
     plan = run.plan()
     all_states = run.states(run.trial_keys(plan))
     states = all_states if only is None else [state for state in all_states if state.key in only]
-    counts = Counter(dict.fromkeys([status for status in STATUSES if status != "stopped"], 0))
-    counts.update(state.status for state in states)
     best = next(iter(ranking_of_run(run, all_states, plan)), None)
     return RunStatus(
         run.name,
-        dict(counts),
+        count_statuses(state.status for state in states),
         dict(Counter(state.failure.reason for state in states if state.failure)),
         best.mean if best else None,
         best.state.key if best else "",
@@ -105,6 +103,13 @@ def run_status(run: Run, only: Collection[str] | None = None) -> RunStatus:
         best.kind() if best and len(best.errors) > 1 else "",
         run.metric(),
     )
+
+
+def count_statuses(statuses: Iterable[str]) -> dict[str, int]:
+    """Return how many trials have each status; ``stopped`` is left out if there are none."""
+    counts = Counter(dict.fromkeys([status for status in STATUSES if status != "stopped"], 0))
+    counts.update(statuses)
+    return dict(counts)
 
 
 def ranking_of_run(run: Run, states: Sequence[TrialState], plan: Plan | None) -> list[RankedNetwork]:

@@ -20,10 +20,11 @@ from designspace.sweeps import scheduler
 from designspace.sweeps.launch import origin
 from designspace.sweeps.status import ranking_of_run
 from designspace.trials import claims
+from designspace.trials.folder import RunFolder
 from designspace.trials.launches import LaunchFolder
 from designspace.trials.run import Run
+from designspace.trials.state import TrialState
 from designspace.trials.trial import FAILURE_REASONS
-from designspace.trials.trial_folder import TrialState
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,19 @@ def delete(listed: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
     return len(removed), sum(removed)
 
 
+def fold(run: RunFolder) -> int:
+    """Put the files of done trials, except checkpoints, into one file; return for how many trials it was done.
+
+    Raises:
+        RunError: a launch may be active, or a file cannot be written. Launches of an earlier version of this package
+            would train these trials again.
+    """
+    with run.launching():
+        if not _have_launches_ended(run, run.states(run.trial_keys())):
+            raise RunError(f"a launch of {run.path} may be active; fold its trials when all launches have ended")
+        return run.fold()
+
+
 def _delete_of_trial(run: Run, key: str, best: set[str], paths: set[Path], kinds: Sequence[str]) -> list[int]:
     """Delete the listed files that a trial still does not need, and return their sizes."""
     folder = run.trial(key)
@@ -225,12 +239,17 @@ def _trial_leftovers(run: Run, state: TrialState, best: set[str]) -> dict[str, l
 
 def _launch_leftovers(run: Run, states: Sequence[TrialState]) -> list[Sized]:
     """Return the files of launches and of their code, if all launches are known to have ended."""
-    if any(not state.is_finished and _may_be_active(state.claim) for state in states):
-        return []  # its owner may be active on another machine
-    if not all(_has_ended(launch) for launch in run.launches()):
+    if not _have_launches_ended(run, states):
         return []
     files = (entry for parent in (run.launches_path, run.code) for entry in files_below(parent))
     return [entry for entry in files if not claims.is_claim(entry[0].name)]
+
+
+def _have_launches_ended(run: Run, states: Sequence[TrialState]) -> bool:
+    """Return whether no process works on a trial, and all launches are known to have ended."""
+    if any(not state.is_finished and _may_be_active(state.claim) for state in states):
+        return False  # its owner may be active on another machine
+    return all(_has_ended(launch) for launch in run.launches())
 
 
 def _leftover_claims(folder: Path, state: TrialState) -> list[Sized]:

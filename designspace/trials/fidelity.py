@@ -20,8 +20,8 @@ from designspace.support.errors import InputError, RunError
 from designspace.support.files import write_json
 from designspace.support.reading import read_json_object
 from designspace.trials.metric import Metric
+from designspace.trials.state import TrialState
 from designspace.trials.trial import EpochRecord
-from designspace.trials.trial_folder import TrialState
 
 FIDELITY_FILE = "fidelity.json"
 STANDING_COLUMNS = ("sampled", "promising")

@@ -13,7 +13,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,14 @@ from designspace.spaces.population_files import no_population, read_ids, read_po
 from designspace.support.checks import mapping, plain, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import write_first, write_together
+from designspace.support.files import write_first, write_together, writing
 from designspace.support.reading import read_json_object
+from designspace.support.removal import remove
 from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
 from designspace.trials.fidelity import STANDING_COLUMNS, read_standings
+from designspace.trials.folded import FoldedTrials
+from designspace.trials.gathered import Gathered
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.metric import DEFAULT_METRIC, Metric, top1_error
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
@@ -37,8 +39,9 @@ from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import NO_AXES, RecipeAxes, typed
 from designspace.trials.repeats import with_repeats, write_repeats
 from designspace.trials.run import Run
+from designspace.trials.state import TrialState
 from designspace.trials.trial import EpochRecord, Trial
-from designspace.trials.trial_folder import TrialFolder, TrialState
+from designspace.trials.trial_folder import TrialFolder
 
 REPEAT_COLUMNS = ("trial", "fresh")
 RESULT_COLUMNS = (
@@ -74,6 +77,7 @@ class RunFolder(Run):
         self.history = path / "history.csv"
         """The epochs of all trials, written with it."""
         self._trials = path / _TRIALS
+        self._folded = FoldedTrials(path)
 
     def exists(self) -> bool:
         """Whether there is a population here."""
@@ -287,7 +291,7 @@ class RunFolder(Run):
         """
         if not is_key(key):
             raise RunError(f"{self.path}: {key[:40]!r} is not an id, which has 12 hex digits, nor one with -s<seed>")
-        return TrialFolder(self._trials / key, self.fingerprint(key), metric=self.metric())
+        return TrialFolder(self._trials / key, self.fingerprint(key), metric=self.metric(), folded=self._folded)
 
     def _check_id(self, id_: str) -> None:
         """Raise unless a text can be an id: anything else might be a path outside the run folder."""
@@ -300,6 +304,11 @@ class RunFolder(Run):
         return states if standings is None else list(map(standings.applied_to, states))
 
     def started_keys(self) -> set[str]:
+        """Return the keys of the trials that have a folder, or are in the file of folded trials."""
+        in_folders = self._keys_of_folders()
+        return in_folders.union(self._folded)  # last, since a trial is in that file before its folder is removed
+
+    def _keys_of_folders(self) -> set[str]:
         """Return the keys of the trials that have a folder."""
         try:
             return {entry.name for entry in os.scandir(self._trials)}
@@ -307,6 +316,26 @@ class RunFolder(Run):
             return set()
         except OSError as error:
             raise RunError(f"cannot read {self._trials}: {error.strerror or error}") from error
+
+    def fold(self) -> int:
+        """Put the files of done trials, except checkpoints, into one file; return for how many trials it was done.
+
+        Raises:
+            RunError: a file cannot be written or removed. No file is removed before it is in the other one.
+        """
+        with self._exclusive(self.path):
+            known = set(self._folded)
+            trials = {key: self.trial(key) for key in self.trial_keys() if key not in known}
+            done = {key: files for key, trial in trials.items() if (files := trial.files_to_fold())}
+            if done:
+                self._folded.write(done)
+            for key in self._keys_of_folders().intersection(self._folded):  # an interrupted process may have left some
+                for name in self.trial(key).folded_files():
+                    with writing(self._trials / key / name):
+                        remove(self._trials / key / name, self.path)
+                with contextlib.suppress(OSError):  # its checkpoint stays
+                    (self._trials / key).rmdir()
+        return len(done)
 
     def resume_command(self) -> str:
         """Return the command that trains the remaining trials."""
@@ -371,25 +400,6 @@ class RunFolder(Run):
         texts = {self.history: histories_csv(gathered.histories), self.results: table}
         write_together(texts)
         return self.results
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """Results of all trials of a run, read at one time."""
-
-    run: RunFolder
-    num_classes: int
-    metric: Metric
-    header: tuple[str, ...]
-    """The columns of results.csv. A run with repeats has two more: ``trial``, the key, and ``fresh``, which is "yes" if
-    the network was trained again with this seed after it had been chosen. Fields of the recipe that are drawn for each
-    network have columns after the results, and then the standing of trials if some were stopped early."""
-    rows: tuple[tuple[Any, ...], ...]
-    """One row per trial, finished or not; None is a missing value."""
-    histories: Mapping[str, tuple[EpochRecord, ...]]
-    """The epochs so far of each trial that has completed at least one, by its key."""
-    is_drawn: bool = True
-    """Whether the networks were drawn from a space, not given as a list."""
 
 
 def _tidy(value: float | str) -> float | str:

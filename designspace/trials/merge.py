@@ -14,7 +14,7 @@ from designspace.trials.claims import ClaimLost
 from designspace.trials.fidelity import read_standings
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import NO_REPEATS, Plan
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.state import TrialState
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ def merge(target: RunFolder, others: Sequence[RunFolder], provenance: Mapping[st
         InputError: the folders differ in recipe, seed or kernels, or have no network in common; nothing is changed.
         RunError: a folder cannot be read or written.
     """
+    if not others:
+        return []
     population = target.population() if target.exists() else None
     sources = _read_sources(target, population, others)
     _check_training(target, sources)

@@ -10,7 +10,7 @@ from designspace.support.errors import RunError
 from designspace.support.text import counted
 from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.state import TrialState
 
 
 def best_first(states: Iterable[TrialState], metric: Metric = TOP1_ERROR) -> list[TrialState]:

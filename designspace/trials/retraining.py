@@ -13,7 +13,7 @@ from designspace.support.checks import whole
 from designspace.support.errors import InputError
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.ranking import check_none_edited, order_of_choice
-from designspace.trials.trial_folder import TrialState
+from designspace.trials.state import TrialState
 
 
 def with_fresh_seeds(plan: Plan, states: Sequence[TrialState], top: int, seeds: int, num_classes: int) -> Plan:

@@ -20,8 +20,9 @@ from designspace.trials.metric import TOP1_ERROR, Metric
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
 from designspace.trials.recipe_axes import NO_AXES, RecipeAxes
+from designspace.trials.state import TrialState
 from designspace.trials.trial import Trial
-from designspace.trials.trial_folder import TrialFolder, TrialState
+from designspace.trials.trial_folder import TrialFolder
 
 _KERNELS = "kernels.json"
 _LAUNCHES = "launches"

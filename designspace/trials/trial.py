@@ -113,6 +113,16 @@ def _plan_text(recipe: Recipe, seed: int) -> str:
     return json.dumps([plain, seed], sort_keys=True)
 
 
+_LIMITS: dict[str, tuple[float | None, float | None]] = {
+    "train_loss": (None, None),
+    "lr": (0, None),
+    "wall_s": (0, None),
+    "train_error": (0, 100),
+    "test_error": (None, None),
+}
+"""Lowest and highest values of the numbers of an epoch."""
+
+
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
     """Losses and errors of one epoch.
@@ -137,14 +147,7 @@ class EpochRecord:
     def __post_init__(self) -> None:
         make_plain(self)
         whole("epoch", self.epoch, 1)
-        limits: dict[str, tuple[float | None, float | None]] = {
-            "train_loss": (None, None),
-            "lr": (0, None),
-            "wall_s": (0, None),
-            "train_error": (0, 100),
-            "test_error": (None, None),
-        }
-        for name, (low, high) in limits.items():
+        for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             # Files of other programs may lack some of them.
             if not (value is None and name == "train_error") and not (isinstance(value, float) and math.isnan(value)):

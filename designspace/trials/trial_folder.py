@@ -15,12 +15,10 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from designspace.networks.network import MODEL_FILE
-from designspace.support.checks import from_fields, mapping
 from designspace.support.errors import InputError, RunError
 from designspace.support.file_errors import concerns_all, may_pass
 from designspace.support.files import (
@@ -29,22 +27,22 @@ from designspace.support.files import (
     check_guard,
     guarded,
     make_folder,
+    write_bytes,
     write_json,
     write_text,
     writing,
 )
-from designspace.support.reading import is_missing, parse_json, read_json, read_text, read_with_time
+from designspace.support.reading import as_json, as_text, is_missing, read_with_time
 from designspace.support.text import shown
 from designspace.trials import claims
+from designspace.trials.folded import Files, FoldedTrials
 from designspace.trials.history import from_csv, from_json_lines, to_json_lines
 from designspace.trials.metric import TOP1_ERROR, Metric
-from designspace.trials.plan import id_of
+from designspace.trials.parsed import ForeignResult, ImpossibleValue, parse_value
+from designspace.trials.state import TrialState
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult, has_failed_for_good
 
 log = logging.getLogger(__name__)
-
-STATUSES = ("done", "failed", "running", "waiting", "stopped")
-"""``stopped``: not trained to the end, because of its error after some epochs (see `designspace.trials.fidelity`)."""
 
 _TRIAL = "trial.json"
 _RESULT = "result.json"
@@ -55,38 +53,6 @@ MAX_VALUE_BYTES = 1 << 20
 """Maximum size of a file of a result, a failure or attempts that is read."""
 MAX_HISTORY_BYTES = 32 << 20
 """Maximum size of a history that is read, enough for 100,000 epochs."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialState:
-    """State of a trial, as read from its files."""
-
-    key: str
-    """Key of the trial (see `designspace.trials.plan`)."""
-    status: str
-    """One of `STATUSES`."""
-    result: TrialResult | None = None
-    failure: TrialFailure | None = None
-    claim: claims.ObservedClaim | None = None
-    """The claim of the process that is working on an unfinished trial, or was the last to do so."""
-    finished_at: float = 0.0
-    """Time at which it finished, in seconds since 1970; 0 if unknown."""
-    is_damaged: bool = False
-    """Whether files of the trial cannot be read. It then counts as failed, and ``failure`` describes the damage."""
-    is_edited: bool = False
-    """Whether its result is complete but holds a value that training cannot produce, such as an error of -1.
-
-    The file was edited, so the rank of the trial is unknown."""
-
-    @property
-    def id(self) -> str:
-        """Id of the trial's network."""
-        return id_of(self.key)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the trial is done or has failed."""
-        return self.status in ("done", "failed")
 
 
 class TrialFolder:
@@ -100,6 +66,7 @@ class TrialFolder:
         *,
         has_model: bool = False,
         metric: Metric = TOP1_ERROR,
+        folded: FoldedTrials | None = None,
     ) -> None:
         """Create a handle for the folder of a trial, which may not exist yet.
 
@@ -109,16 +76,30 @@ class TrialFolder:
             key: of the trial within its run; by default the folder's name.
             has_model: whether the folder becomes a model folder, so that the trial is done once the model exists.
             metric: what the trial is measured by, which limits its errors.
+            folded: trials of its run whose files are in one file (see `designspace.trials.folded`).
         """
         self.path = path
         self.fingerprint = fingerprint
         self.key = key or path.name
         self.has_model = has_model
         self.metric = metric
-        self.checkpoint = path / "checkpoint.pt"
-        self.log = path / "log.txt"
-        self.history_table = path / "history.csv"
+        self._folded = folded
+
+    # Properties, since reading the states of thousands of trials needs none of these paths.
+    @property
+    def checkpoint(self) -> Path:
+        """The weights and the state of the training."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """What happened to the trial, with times, as text."""
+        return self.path / "log.txt"
+
+    @property
+    def history_table(self) -> Path:
         """Table of the epochs for the user, in a model folder. Earlier versions kept no other record of them there."""
+        return self.path / "history.csv"
 
     @contextlib.contextmanager
     def claimed(self, abandoned: str = "", *, is_finished: bool = False) -> Iterator[claims.Claim | None]:
@@ -168,10 +149,11 @@ class TrialFolder:
         path, decode = self.path / _HISTORY, from_json_lines
         if self.has_model and not os.path.lexists(path):
             path, decode = self.history_table, from_csv
-        if not os.path.lexists(path):
+        file = self._read(path.name, MAX_HISTORY_BYTES)
+        if file is None:
             return ()
         try:
-            history = decode(read_text(path, MAX_HISTORY_BYTES))
+            history = decode(as_text(path, file[0]))
             for record in history:
                 record.check(self.metric)
             return history
@@ -246,11 +228,11 @@ class TrialFolder:
 
     def _read_attempts(self) -> tuple[Attempt, ...]:
         """Read attempts.json; empty if there is no such file. Raises `RunError` if it is damaged."""
-        path = self.path / _ATTEMPTS
-        if not os.path.lexists(path):
+        path, file = self.path / _ATTEMPTS, self._read(_ATTEMPTS, MAX_VALUE_BYTES)
+        if file is None:
             return ()
         try:
-            listed = read_json(path, MAX_VALUE_BYTES)
+            listed = as_json(path, file[0])
             if not isinstance(listed, list):
                 raise InputError(f"a list is needed, not {shown(listed)}")
             return tuple(map(Attempt.from_dict, listed))
@@ -296,9 +278,12 @@ class TrialFolder:
         if link := next((path for path in (other.path, other.path.parent) if path.is_symlink()), None):
             raise RunError(f"{link} is a link out of its run folder; trials are not copied through links")
         names = {_TRIAL, _HISTORY, _ATTEMPTS, self.checkpoint.name, self.log.name}
+        folded = other.folded_files()
         try:
             for name in (*sorted(names), _RESULT, _ERROR):
-                if os.path.lexists(other.path / name):
+                if name in folded:
+                    write_bytes(self.path / name, folded[name][0])
+                elif os.path.lexists(other.path / name):
                     with _opened(other.path / name) as source, atomic_writer(self.path / name) as file:
                         shutil.copyfileobj(source, file)
             if (self.path / _RESULT).exists():
@@ -310,8 +295,9 @@ class TrialFolder:
     def started_at(self) -> float | None:
         """Time at which it was last started or resumed, in seconds since 1970; None before."""
         with contextlib.suppress(OSError):
-            return (self.path / _TRIAL).stat().st_mtime
-        return None
+            return (self.path / _TRIAL).stat().st_mtime_ns / 1e9
+        file = self.folded_files().get(_TRIAL)
+        return file[1] / 1e9 if file else None
 
     def state(self) -> TrialState:
         """Read the state of the trial from its files.
@@ -324,7 +310,7 @@ class TrialFolder:
         try:
             if result := self._result():
                 return TrialState(self.key, "done", result=result[0], finished_at=result[1])
-            if failure := _read_value(self.path / _ERROR, TrialFailure, self.fingerprint):
+            if failure := self._read_value(_ERROR, TrialFailure):
                 return TrialState(self.key, "failed", failure=failure[0], finished_at=failure[1])
             claim = claims.current(self.path)
         except ForeignResult:
@@ -343,22 +329,55 @@ class TrialFolder:
         result.json, and the result is computed from the epochs.
         """
         if not self.has_model:
-            return _read_value(self.path / _RESULT, TrialResult, self.fingerprint, self.metric)
+            return self._read_value(_RESULT, TrialResult, self.metric)
         model = self.path / MODEL_FILE
         if not model.is_file():
             return None
-        if result := _read_value(self.path / _RESULT, TrialResult, self.fingerprint, self.metric):
+        if result := self._read_value(_RESULT, TrialResult, self.metric):
             return result
         history = () if os.path.lexists(self.path / _HISTORY) else self.read_history()
         return (TrialResult.of_history(history, "", None, self.metric), model.stat().st_mtime) if history else None
 
+    def _read_value(self, name: str, kind: Any, metric: Metric | None = None) -> tuple[Any, float] | None:
+        """Read a value from a JSON file, and the time at which it was written; return None if there is no file."""
+        file = self._read(name, MAX_VALUE_BYTES)
+        if file is None:
+            return None
+        return parse_value(self.path / name, file[0], kind, self.fingerprint, metric), file[1] / 1e9
 
-class ImpossibleValue(RunError):
-    """A complete result with a value of the wrong type or range, which an interrupted write cannot cause."""
+    def _read(self, name: str, most: int) -> tuple[bytes, int] | None:
+        """Return the content of a file and the time of its last change in nanoseconds; None if there is no file.
 
+        Raises:
+            RunError: it cannot be read, or is larger than ``most`` bytes.
+        """
+        if self._folded and (files := self._folded.known(self.key)):
+            return files.get(name)
+        try:
+            return read_with_time(self.path / name, most)
+        except RunError as error:
+            if not is_missing(error):
+                raise
+        return self.folded_files().get(name)  # another process may have folded the trial just now
 
-class ForeignResult(RunError):
-    """A result of another recipe or seed than its run. The user put it there, so it must not be replaced."""
+    def folded_files(self) -> Files:
+        """Return the files of the trial that are in the file of folded trials: name -> content and time."""
+        return (self._folded and self._folded.files(self.key)) or {}
+
+    def files_to_fold(self) -> dict[str, tuple[bytes, int]] | None:
+        """Return all files but the checkpoint; None unless the trial is done, no process has it, and all are texts."""
+        files = {}
+        try:
+            if not self.state().result or claims.current(self.path):
+                return None
+            for name in (_TRIAL, _HISTORY, _ATTEMPTS, self.log.name, _RESULT):
+                if file := self._read(name, MAX_HISTORY_BYTES):
+                    file[0].decode()
+                    files[name] = file
+        except (RunError, UnicodeDecodeError) as error:
+            log.warning("%s is not folded: %s", self.path, error)
+            return None
+        return files
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -368,33 +387,3 @@ def _opened(path: Path) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "not a file", str(path))
     return os.fdopen(handle, "rb")
-
-
-def _read_value(path: Path, kind: Any, fingerprint: str, metric: Metric | None = None) -> tuple[Any, float] | None:
-    """Read a value from its JSON file, and the time at which it was written; return None if there is no file.
-
-    With a metric, its errors must be possible for that.
-    """
-    try:
-        text, written_ns = read_with_time(path, MAX_VALUE_BYTES)
-    except RunError as error:
-        if is_missing(error):
-            return None
-        raise
-    written = written_ns / 1e9
-    try:
-        fields = dict(mapping(kind.__name__, parse_json(text)))
-        written_fingerprint = fields.pop("asked", "")
-        value = from_fields(kind, fields)
-        if metric is not None:
-            value.check(metric)
-    except ValueError as error:
-        is_whole = text.rstrip().endswith(b"}")  # a truncated file does not
-        raise (ImpossibleValue if is_whole and kind is TrialResult else RunError)(
-            f"{path} does not hold a whole {kind.__name__} ({error}); designspace.retry trains it again"
-        ) from error
-    if fingerprint and written_fingerprint and written_fingerprint != fingerprint:
-        raise ForeignResult(
-            f"{path} is of another recipe or seed than this run's; move it away, or copy it to its own run"
-        )
-    return value, written

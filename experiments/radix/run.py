@@ -8,15 +8,17 @@ Every step is a command of the library, printed as it is run.
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from designspace.analysis import Results
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+from commands import TABLES, copy_runs, run  # noqa: E402
+
 NETWORKS = 32
 """Number of networks per space."""
 SPACES = {
@@ -40,16 +42,8 @@ RECIPE = (
 SPLIT_ATTENTION = ("radix1", "radix2", "radix4")
 LONG_RECIPE = ("data=fashion_mnist", "recipe=fashion", "recipe.epochs=8")
 """For the best network: all 60,000 images."""
-FILES = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "repeats.yaml", "provenance.json")
-TABLES = ("results.csv", "costs.csv")
+FILES = (*(name for name in TABLES if name != "history.csv"), "repeats.yaml", "costs.csv")
 MODEL = ("README.md", "config.json", "network.json", "weights.safetensors")
-
-
-def run(command: str, *arguments: str) -> None:
-    """Print and run a command of the library."""
-    words = ["-m", f"designspace.{command}", *arguments]
-    print(shlex.join(["python", *words]), flush=True)
-    subprocess.run([sys.executable, *words], check=True)
 
 
 def train(root: Path) -> None:
@@ -79,11 +73,7 @@ def runs_in(root: Path) -> str:
 def publish(root: Path) -> None:
     """Compare all spaces at equal costs, and copy their tables and the figure beside this file."""
     run("analyze", f"runs=[{runs_in(root)}]", "match=[flops,activations,latency]", f"out={root / 'report'}")
-    for name in SPACES:
-        target = HERE / "runs" / name
-        target.mkdir(parents=True, exist_ok=True)
-        for file in (*FILES, *TABLES):
-            shutil.copyfile(root / name / file, target / file)
+    copy_runs(root, HERE / "runs", SPACES, FILES)
     (HERE / "figures").mkdir(exist_ok=True)
     for path in (root / "report" / "figures").glob("matched.*"):
         shutil.copyfile(path, HERE / "figures" / path.name)

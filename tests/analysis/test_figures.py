@@ -16,6 +16,7 @@ from designspace.analysis.comparison import compare_all
 from designspace.analysis.edf import edf
 from designspace.analysis.figures import (
     draw_edf,
+    drawing,
     edf_caption,
     edf_numbers,
     error_limits,
@@ -130,6 +131,19 @@ def test_files_have_the_same_bytes_whatever_the_users_settings(edfs, tmp_path):
         before = dict(mpl.rcParams)
         assert hashes(tmp_path / "b") == first
         assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(("points", "pixels"), [(drawing.MAX_VECTOR_POINTS, 0), (drawing.MAX_VECTOR_POINTS + 1, 1)])
+def test_many_points_are_drawn_as_pixels(points, pixels):
+    figure, axes = new_axes()
+    values = np.linspace(0, 1, points)
+    axes.scatter(values, values)
+    axes.plot(values, 1 - values, marker="o", linestyle="none")
+    axes.plot(values, values**2)  # a line without markers is one element, however long
+    drawing.rasterise(figure)
+    svg = svg_text(figure)
+    assert svg.count("<image") == pixels  # matplotlib draws neighbours into one
+    assert (svg.count("<use") > points) == (pixels == 0)
 
 
 def test_a_figure_that_cannot_be_written_raises(edfs, tmp_path):

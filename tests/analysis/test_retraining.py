@@ -8,8 +8,8 @@ from designspace.analysis.retraining import retraining
 from designspace.support.errors import InputError
 from designspace.trials.plan import Plan, Repeats
 from designspace.trials.recipe import Recipe
+from designspace.trials.state import TrialState
 from designspace.trials.trial import TrialFailure, TrialResult
-from designspace.trials.trial_folder import TrialState
 
 A, B, C = "a00000000000", "b00000000000", "c00000000000"
 

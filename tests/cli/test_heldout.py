@@ -18,8 +18,8 @@ from designspace.models.info import MeasuredError, ModelInfo, Selection
 from designspace.sweeps.progress import Progress
 from designspace.sweeps.status import run_status
 from designspace.trials.ranking import best_first
+from designspace.trials.state import TrialState
 from designspace.trials.trial import Trial, TrialResult
-from designspace.trials.trial_folder import TrialState
 
 ERRORS = ((30.0, 52.0), (20.0, 54.0), (10.0, 56.0), (40.0, 50.0))
 """Held-out and final error of each network; their orders are opposite."""

@@ -10,8 +10,8 @@ from designspace.trials.plan import Plan, Repeats
 from designspace.trials.ranking import best_first, order_of_choice, ranking
 from designspace.trials.recipe import Recipe
 from designspace.trials.retraining import with_fresh_seeds
+from designspace.trials.state import TrialState
 from designspace.trials.trial import TrialFailure, TrialResult
-from designspace.trials.trial_folder import TrialState
 
 A, B, C, D = (f"{letter}00000000000" for letter in "abcd")
 

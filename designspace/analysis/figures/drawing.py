@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from designspace.analysis.figures.rendering import rendered, svg_text
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("svg", "pdf", "png", "csv")
+MAX_VECTOR_POINTS = 2000
+"""Number of points from which on they are pixels: a browser takes seconds to show 20,000 elements of an SVG."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +101,19 @@ def finish(
         footnote = "\n".join(textwrap.wrap(" ".join(notes), int(14 * figure.get_figwidth())))
         with style():
             figure.supxlabel(plain(footnote), x=0.01, ha="left", fontsize=7.5, color=GREY)
+    rasterise(figure)
     settle(figure)
     return Drawing(name, title, figure, numbers, " ".join([caption, *notes]))
+
+
+def rasterise(figure: Figure) -> None:
+    """Draw sets of more than `MAX_VECTOR_POINTS` points as pixels in SVG and PDF, where each would be an element."""
+    for axes in figure.axes:
+        sets = [(points, len(np.asarray(points.get_offsets()))) for points in axes.collections]
+        lines = [line for line in axes.lines if line.get_marker() not in ("None", "")]
+        for artist, count in [*sets, *((line, np.size(line.get_xdata())) for line in lines)]:
+            if count > MAX_VECTOR_POINTS:
+                artist.set_rasterized(True)
 
 
 def settle(figure: Figure) -> None:

@@ -1,0 +1,49 @@
+"""From AnyNetXA to RegNetX on CIFAR-10: do the constraints of the paper make better spaces?
+
+    python experiments/anynet_to_regnet/run.py runs/anynet_to_regnet          # trains; repeat it to resume
+    python experiments/anynet_to_regnet/run.py runs/anynet_to_regnet publish  # compares; copies tables, figure here
+
+Further words are options of `designspace.explore`, such as data=cifar10_jpeg for a copy of the images that `prepare`
+has packed. Every step is a command of the library, printed as it is run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+from commands import copy_runs, run  # noqa: E402
+
+SPACES = ("AnyNetXA", "AnyNetXB", "AnyNetXC", "AnyNetXD", "AnyNetXE", "RegNetX")
+NETWORKS = 64
+"""Number of networks per space."""
+IMAGES = ("space.num_classes=10", "space.resolution=32", "space.stem=cifar")
+BUDGET = ("space.stem_width=8", "space.flops=[2e6,3.5e6]")
+RECIPE = ("recipe=quick", "recipe.train_images=4000", "recipe.test_images=2000")
+"""Ten epochs."""
+
+
+def train(root: Path, *more: str) -> None:
+    """Sample and train all spaces, except what is done already; each population has a seed of its own."""
+    data = () if any(word.startswith("data=") for word in more) else ("data=cifar10",)
+    study = (f"name={root.name}", f"run={root}", f"spaces=[{','.join(SPACES)}]", f"n={NETWORKS}")
+    run("explore", *study, *data, *IMAGES, *BUDGET, *RECIPE, *more)
+
+
+def publish(root: Path) -> None:
+    """Compare all spaces, replay the study under rules that stop early, and copy tables and figure beside this file."""
+    runs = f"runs=[{','.join(str(root / name) for name in SPACES)}]"
+    analysed = run("analyze", runs, f"out={root / 'report'}")
+    replayed = run("replay", runs, f"out={root / 'report'}") + run("replay", runs, "stop.epochs=5")
+    copy_runs(root, HERE / "runs", SPACES)
+    (HERE / "figures").mkdir(exist_ok=True)
+    shutil.copyfile(root / "report" / "figures" / "edf.svg", HERE / "figures" / "edf.svg")
+    (HERE / "analysis.txt").write_text((analysed + replayed).replace(str(root), f"runs/{root.name}"))
+
+
+if __name__ == "__main__":
+    (publish if sys.argv[2:] == ["publish"] else train)(Path(sys.argv[1]), *(w for w in sys.argv[2:] if w != "publish"))
