@@ -1,4 +1,4 @@
-"""List or delete files that a run does not need, or put them into one."""
+"""Delete files that a run no longer needs; put small files into one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Options(app.Options):
 
 
 def run(options: Options) -> None:
-    """Print which files could be deleted; delete the chosen kinds; put those of done trials into one if requested."""
+    """Print which files could be deleted; delete the chosen kinds, and put the files of done trials into one."""
     for folder in find_runs(options.run):
         files = leftovers(folder, options.keep_best)
         rows = [
@@ -41,7 +41,8 @@ def run(options: Options) -> None:
         else:
             print(f"delete them, or some of these kinds: {command('clean', run=folder.path, delete=list(KINDS))}")
         if options.fold and isinstance(folder, RunFolder):
-            print(f"{counted(fold(folder), 'done trial')} put into {folder.path / FILE}")
+            count = fold(folder)
+            print(f"{counted(count, 'done trial')} {'was' if count == 1 else 'were'} put into {folder.path / FILE}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 
 Train = Callable[[Mapping[RunFolder, Plan], Collection[str], int | None], object]
-"""Trains the trials of some runs that have one of some keys, for a number of epochs or to their ends."""
+"""Trains some trials of some runs, given by their keys, for a number of epochs or to their ends."""
 
 
 def fidelity_of(options: StopOptions) -> Fidelity | None:

@@ -12,6 +12,7 @@ from designspace.support.errors import InputError
 from designspace.support.text import shown
 
 _PLAIN = frozenset({int, float, str, bool, type(None)})
+"""The types of values that `plain` need not examine."""
 
 
 def plain(value: Any) -> Any:

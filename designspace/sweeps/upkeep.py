@@ -169,12 +169,12 @@ def delete(listed: Leftovers, kinds: Sequence[str]) -> tuple[int, int]:
 
 
 def fold(run: RunFolder) -> int:
-    """Put the files of done trials, except checkpoints, into one file; return for how many trials it was done.
+    """Put the files of done trials, except checkpoints, into one file (see `RunFolder.fold`); return their number.
 
     Raises:
-        RunError: a launch may be active, or a file cannot be written. Launches of an earlier version of this package
-            would train these trials again.
+        RunError: a launch may be active, or a file cannot be written.
     """
+    # The code of an active launch may be of a version that does not read this file and would train the trials again.
     with run.launching():
         if not _have_launches_ended(run, run.states(run.trial_keys())):
             raise RunError(f"a launch of {run.path} may be active; fold its trials when all launches have ended")

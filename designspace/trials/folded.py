@@ -1,18 +1,20 @@
-"""Done trials of a run in one file, for runs of so many trials that their small files burden a file system.
+"""One file with the done trials of a run, because many small files slow down a file system.
 
 ``done.jsonl`` has one line per trial: its key, and the texts and times of its files. Checkpoints stay in the folders of
-the trials. It is written before the files that it replaces are removed, so a trial is always in one of the two places.
+the trials. It is written before the files that it replaces are removed, so every trial can be read at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from designspace.support.errors import RunError
-from designspace.support.files import atomic_writer
+from designspace.support.files import atomic_writer, writing
 from designspace.support.reading import parse_json, read_with_time
+from designspace.support.removal import remove
 
 FILE = "done.jsonl"
 
@@ -21,7 +23,7 @@ Files = Mapping[str, tuple[bytes, int]]
 
 
 class FoldedTrials:
-    """The done trials in the file of a run. They are read when they are first needed, and when the file has changed."""
+    """Done trials in the file of a run, which is read when they are needed, and again after it has changed."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / FILE
@@ -54,6 +56,24 @@ class FoldedTrials:
             for key, files in {**self._current(), **trials}.items():
                 texts = {name: [content.decode(), time_ns] for name, (content, time_ns) in files.items()}
                 file.write(f"{json.dumps({'trial': key, 'files': texts})}\n".encode())
+
+    def remove_originals(self, folders: Path) -> None:
+        """Remove the files that are in this one from the folders of the trials, and the folders that are empty then.
+
+        An interrupted process may have left some of them.
+
+        Raises:
+            RunError: a file cannot be removed.
+        """
+        for key, files in self._current().items():
+            folder = folders / key
+            if not folder.is_dir():
+                continue
+            for name in files:
+                with writing(folder / name):
+                    remove(folder / name, self.path.parent)
+            with contextlib.suppress(OSError):  # its checkpoint stays
+                folder.rmdir()
 
     def _current(self) -> Mapping[str, Files]:
         """Return the trials of the file as it is now: key -> files.

@@ -24,9 +24,8 @@ from designspace.spaces.population_files import no_population, read_ids, read_po
 from designspace.support.checks import mapping, plain, whole
 from designspace.support.csv_text import ID
 from designspace.support.errors import InputError, RunError
-from designspace.support.files import write_first, write_together, writing
+from designspace.support.files import write_first, write_together
 from designspace.support.reading import read_json_object
-from designspace.support.removal import remove
 from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
 from designspace.trials.fidelity import STANDING_COLUMNS, read_standings
@@ -305,36 +304,27 @@ class RunFolder(Run):
 
     def started_keys(self) -> set[str]:
         """Return the keys of the trials that have a folder, or are in the file of folded trials."""
-        in_folders = self._keys_of_folders()
-        return in_folders.union(self._folded)  # last, since a trial is in that file before its folder is removed
-
-    def _keys_of_folders(self) -> set[str]:
-        """Return the keys of the trials that have a folder."""
         try:
-            return {entry.name for entry in os.scandir(self._trials)}
+            in_folders = {entry.name for entry in os.scandir(self._trials)}
         except FileNotFoundError:
-            return set()
+            in_folders = set()
         except OSError as error:
             raise RunError(f"cannot read {self._trials}: {error.strerror or error}") from error
+        return in_folders.union(self._folded)  # last, since a trial is in that file before its folder is removed
 
     def fold(self) -> int:
-        """Put the files of done trials, except checkpoints, into one file; return for how many trials it was done.
+        """Put the files of done trials, except checkpoints, into one file; return the number of these trials.
 
         Raises:
-            RunError: a file cannot be written or removed. No file is removed before it is in the other one.
+            RunError: a file cannot be written or removed. No file is removed before its content is in the new one.
         """
         with self._exclusive(self.path):
             known = set(self._folded)
-            trials = {key: self.trial(key) for key in self.trial_keys() if key not in known}
-            done = {key: files for key, trial in trials.items() if (files := trial.files_to_fold())}
+            new = [key for key in self.trial_keys() if key not in known]
+            done = {key: files for key in new if (files := self.trial(key).files_to_fold())}
             if done:
                 self._folded.write(done)
-            for key in self._keys_of_folders().intersection(self._folded):  # an interrupted process may have left some
-                for name in self.trial(key).folded_files():
-                    with writing(self._trials / key / name):
-                        remove(self._trials / key / name, self.path)
-                with contextlib.suppress(OSError):  # its checkpoint stays
-                    (self._trials / key).rmdir()
+            self._folded.remove_originals(self._trials)
         return len(done)
 
     def resume_command(self) -> str:
@@ -363,14 +353,8 @@ class RunFolder(Run):
             settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
             standing = standings.columns(state.key) if standings else ()
             rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings, *standing))
-        header = (
-            *REPEAT_COLUMNS * has_repeats,
-            "id",
-            *names,
-            *RESULT_COLUMNS,
-            *drawn,
-            *(STANDING_COLUMNS if standings else ()),
-        )
+        of_standings = STANDING_COLUMNS if standings else ()
+        header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn, *of_standings)
         space, num_classes = population.space, population.space.template.num_classes
         metric = plan.metric_for(num_classes) if plan else top1_error(num_classes)
         return Gathered(self, num_classes, metric, header, tuple(rows), self.histories(), space.is_drawn)

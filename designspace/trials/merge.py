@@ -105,8 +105,6 @@ def _read_sources(
         InputError: a folder holds no network of the target, or, if that is new, another population than the first.
     """
     populations = [(other, other.population()) for other in others]
-    if not populations:
-        return []
     holder, longest = (target, target_population) if target_population is not None else populations[0]
     for other, population in populations:
         if longest.is_prefix_of(population) and len(longest) < len(population):

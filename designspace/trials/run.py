@@ -105,7 +105,7 @@ class Run(ABC):
 
     @abstractmethod
     def started_keys(self) -> set[str]:
-        """Return the keys of the trials that have a folder."""
+        """Return the keys of the trials that have files."""
 
     @abstractmethod
     def write_results(self) -> object:

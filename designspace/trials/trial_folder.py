@@ -76,7 +76,7 @@ class TrialFolder:
             key: of the trial within its run; by default the folder's name.
             has_model: whether the folder becomes a model folder, so that the trial is done once the model exists.
             metric: what the trial is measured by, which limits its errors.
-            folded: trials of its run whose files are in one file (see `designspace.trials.folded`).
+            folded: the trials of its run whose files are in one file (see `designspace.trials.folded`).
         """
         self.path = path
         self.fingerprint = fingerprint
@@ -85,7 +85,7 @@ class TrialFolder:
         self.metric = metric
         self._folded = folded
 
-    # Properties, since reading the states of thousands of trials needs none of these paths.
+    # These are properties, since reading the states of thousands of trials needs none of these paths.
     @property
     def checkpoint(self) -> Path:
         """The weights and the state of the training."""
@@ -93,7 +93,7 @@ class TrialFolder:
 
     @property
     def log(self) -> Path:
-        """What happened to the trial, with times, as text."""
+        """Log of the attempts at the trial, as text."""
         return self.path / "log.txt"
 
     @property
@@ -339,14 +339,14 @@ class TrialFolder:
         return (TrialResult.of_history(history, "", None, self.metric), model.stat().st_mtime) if history else None
 
     def _read_value(self, name: str, kind: Any, metric: Metric | None = None) -> tuple[Any, float] | None:
-        """Read a value from a JSON file, and the time at which it was written; return None if there is no file."""
+        """Return the value in a JSON file and the time at which it was written, or None if the file does not exist."""
         file = self._read(name, MAX_VALUE_BYTES)
         if file is None:
             return None
         return parse_value(self.path / name, file[0], kind, self.fingerprint, metric), file[1] / 1e9
 
     def _read(self, name: str, most: int) -> tuple[bytes, int] | None:
-        """Return the content of a file and the time of its last change in nanoseconds; None if there is no file.
+        """Return the content of a file and its modification time in nanoseconds, or None if the file does not exist.
 
         Raises:
             RunError: it cannot be read, or is larger than ``most`` bytes.
@@ -365,7 +365,7 @@ class TrialFolder:
         return (self._folded and self._folded.files(self.key)) or {}
 
     def files_to_fold(self) -> dict[str, tuple[bytes, int]] | None:
-        """Return all files but the checkpoint; None unless the trial is done, no process has it, and all are texts."""
+        """Return the files except the checkpoint; None if the trial is not done or is claimed, or one is not a text."""
         files = {}
         try:
             if not self.state().result or claims.current(self.path):

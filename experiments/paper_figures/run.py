@@ -9,7 +9,6 @@ Unless stated otherwise, networks train for 10 epochs on 1,000 images of Fashion
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,7 +31,10 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 
 HERE = Path(__file__).parent
-PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")
+sys.path.append(str(HERE.parent))
+
+from commands import copy_runs  # noqa: E402
+
 IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 16}
 BAND = (0.8e6, 1.2e6)
 """Range of multiply-adds of most populations."""
@@ -138,14 +140,10 @@ def train(root: Path) -> None:
 
 def publish(root: Path) -> None:
     """Copy the tables of all runs beside this file, where the notebooks read them."""
-    for path in sorted(root.iterdir()):
-        folder, target = RunFolder(path), HERE / "runs" / path.name
-        if not folder.exists():
-            continue
+    folders = [folder for path in sorted(root.iterdir()) if (folder := RunFolder(path)).exists()]
+    for folder in folders:
         folder.write_results()
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (*PUBLISHED, folder.results.name, folder.history.name):
-            shutil.copyfile(path / name, target / name)
+    copy_runs(root, HERE / "runs", [folder.path.name for folder in folders])
     runs = [Results.read(HERE / "runs" / name) for name in ("AnyNetXA", "RegNetX")]
     write_text(HERE / "figures" / "edf.svg", svg_text(plot_edf(runs)))
 

@@ -9,7 +9,6 @@ All networks meet the same limits: 60,000 parameters and 40,000 activations, on 
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,10 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 
 HERE = Path(__file__).parent
-PUBLISHED = ("space.yaml", "population.csv", "sampling.json", "recipe.yaml", "provenance.json")
+sys.path.append(str(HERE.parent))
+
+from commands import copy_runs  # noqa: E402
+
 NETWORKS = 20
 """Number of trained networks per space."""
 LIMITS = (Band("params", 0, 60e3), Band("activations", 0, 40e3))
@@ -88,11 +90,8 @@ def train(root: Path) -> None:
 def publish(root: Path) -> None:
     """Copy the tables of all runs beside this file, screen the spaces, and write what the two orders say."""
     for space in SPACES:
-        folder, target = RunFolder(root / space.name), HERE / "runs" / space.name
-        folder.write_results()
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (*PUBLISHED, folder.results.name, folder.history.name):
-            shutil.copyfile(root / space.name / name, target / name)
+        RunFolder(root / space.name).write_results()
+    copy_runs(root, HERE / "runs", NAMED)
     trained = trained_results([RunFolder(HERE / "runs" / name) for name in NAMED], NAMED, LIMITS)
     screened = {name: screen(space, LIMITS, n=200) for name, space in NAMED.items()}
     screening = rank_screened(screened, COUNTED["flops"], LIMITS)

@@ -11,7 +11,7 @@ from designspace.sweeps.launch import origin
 from designspace.sweeps.progress import tasks_of
 from designspace.sweeps.status import run_status, trial_status
 from designspace.sweeps.upkeep import fold
-from designspace.trials import claims, folder
+from designspace.trials import claims, folded
 from designspace.trials.folder import RunFolder
 from designspace.trials.merge import merge
 from designspace.trials.trial import Attempt, EpochRecord, Trial, TrialFailure, TrialResult
@@ -78,7 +78,7 @@ def test_an_interrupted_fold_is_completed_by_the_next_one(run, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "remove", broken)
+        patch.setattr(folded, "remove", broken)
         with pytest.raises(RunError, match="Input/output error"):
             fold(run)
     assert everything(RunFolder(run.path)) == before
@@ -129,4 +129,4 @@ def test_folded_trials_are_copied_to_another_run(run, tmp_path):
 
 def test_the_command(run, capsys):
     app.main("clean", designspace.clean.run, [f"run={run.path}", "fold=true"])
-    assert f"3 done trials put into {run.path}/done.jsonl" in capsys.readouterr().out
+    assert f"3 done trials were put into {run.path}/done.jsonl" in capsys.readouterr().out
