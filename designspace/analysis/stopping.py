@@ -37,13 +37,13 @@ class StoppingRule:
         InputError: a value is out of range.
     """
 
-    looks: int = 10
+    looks: int = 20
     """Number of looks, the last of which is at all networks; they are equally far apart."""
     level: float = 0.05
     """Significance level of all claims together."""
     effect: float = 0.6
     """Least probability, that a random network of the better space is the better one, that matters."""
-    hopeless: float = 0.2
+    hopeless: float = 0.3
     """A comparison is given up if the probability that the remaining networks decide it, although the effect is as
     large as that, is below this; 0 for never."""
 
@@ -52,8 +52,8 @@ class StoppingRule:
         check_level(self.level)
         if not 0.5 < number("effect (a probability, such as 0.6)", self.effect) < 1:
             raise InputError(f"effect must be a probability above 0.5 and below 1, such as 0.6, not {self.effect!r}")
-        if not 0 <= number("hopeless (a probability, such as 0.2)", self.hopeless) < 1:
-            raise InputError(f"hopeless must be from 0 (never) to below 1, such as 0.2, not {self.hopeless!r}")
+        if not 0 <= number("hopeless (a probability, such as 0.3)", self.hopeless) < 1:
+            raise InputError(f"hopeless must be from 0 (never) to below 1, such as 0.3, not {self.hopeless!r}")
 
     def sizes(self, n: int) -> list[int]:
         """Return the numbers of networks, of n, at which to look, without those below `MIN_NETWORKS`.

@@ -67,7 +67,7 @@ def many_looks(rng: np.random.Generator, gain: float = 0.0) -> bool:
 
 
 def with_rule(rng: np.random.Generator, spaces: int, gain: float = 0.0) -> bool:
-    """Train equal spaces, or all but one equal, with 10 looks that may also give up (`StoppingRule`)."""
+    """Train equal spaces, or all but one equal, with 20 looks that may also give up (`StoppingRule`)."""
     errors = rng.normal(40, 2, (spaces, N))
     errors[-1] -= 2 * gain
     course = run_course([results(f"S{k}", each) for k, each in enumerate(errors)], StoppingRule())
@@ -148,7 +148,7 @@ def machine(rng: np.random.Generator, part: float, *, largest: bool, gain: float
 CASES: dict[str, Callable[[np.random.Generator], bool]] = {
     "one look": one_look,
     "20 looks": many_looks,
-    **{f"10 looks with giving up, {n} spaces": lambda rng, n=n: with_rule(rng, n) for n in (2, 4)},
+    **{f"20 looks with giving up, {n} spaces": lambda rng, n=n: with_rule(rng, n) for n in (2, 4)},
     **{
         f"stopped early, correlation {r:g}, {k:.0%} kept, {s:.0%} sampled": lambda rng, r=r, k=k, s=s: stopped_early(
             rng, r, keep=k, sample=s
@@ -172,7 +172,7 @@ CASES: dict[str, Callable[[np.random.Generator], bool]] = {
     },
     "power, one look, 0.5 sd": lambda rng: one_look(rng, 0.5),
     "power, 20 looks, 0.5 sd": lambda rng: many_looks(rng, 0.5),
-    "power, 10 looks with giving up, 0.5 sd": lambda rng: with_rule(rng, 2, 0.5),
+    "power, 20 looks with giving up, 0.5 sd": lambda rng: with_rule(rng, 2, 0.5),
     **{
         f"power, stopped early, correlation {r:g}, 0.5 sd": lambda rng, r=r: stopped_early(rng, r, 0.5)
         for r in (0.5, 0.9)

@@ -13,15 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from designspace import data
 from designspace.analysis import plot_edf
 from designspace.analysis.figures import svg_text
 from designspace.analysis.screening import rank_screened
 from designspace.analysis.screening_agreement import agreement
 from designspace.analysis.screening_report import write_screening
 from designspace.analysis.screening_runs import trained_results
-from designspace.cli.provenance import provenance
-from designspace.cli.tables import progress_bar
 from designspace.networks.quantities import COUNTED
 from designspace.spaces import catalog
 from designspace.spaces.constraints import Band
@@ -29,30 +26,18 @@ from designspace.spaces.screening import screen
 from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.files import write_text
-from designspace.sweeps.launch import Launcher
-from designspace.sweeps.local import RetryPolicy
 from designspace.trials.folder import RunFolder
-from designspace.trials.recipe import Recipe
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 from commands import copy_runs  # noqa: E402
+from training import PlannedRun, train_runs  # noqa: E402
 
 NETWORKS = 20
 """Number of trained networks per space."""
 LIMITS = (Band("params", 0, 60e3), Band("activations", 0, 40e3))
 IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 8}
-RECIPE = Recipe(
-    train_images=1000,
-    test_images=1000,
-    batch_size=64,
-    lr=0.2,
-    weight_decay=5e-4,
-    warmup_epochs=1,
-    zero_init_residual=True,
-    epochs=10,
-)
 
 
 def named(name: str, label: str, **settings: Any) -> DesignSpace:
@@ -71,20 +56,9 @@ NAMED = {space.name: space for space in SPACES}
 
 def train(root: Path) -> None:
     """Sample and train the networks that fit, except trials that are already finished."""
-    images = data.default_root()
-    data.prepare("fashion_mnist", images)
-    origin = {**provenance("explore", []), "command": "python experiments/screening/run.py"}
-    launcher = Launcher(retry_policy=RetryPolicy(), data_root=images, about=origin)
-    for space in SPACES:
-        limited = space.refine(*LIMITS)
-        folder = RunFolder(root / space.name)
-        folder.create(limited.sample(NETWORKS, independent_seed(limited, 0)), origin)
-        folder.write_plan(RECIPE, 0)
-        if not all(state.is_finished for state in folder.states(folder.ids())):
-            print(space.name, flush=True)
-            with progress_bar() as show:
-                launcher.run_local([folder], RECIPE, show, print)
-        folder.write_results()
+    limited = [space.refine(*LIMITS) for space in SPACES]
+    planned = [PlannedRun(space.name, space, NETWORKS, sampling_seed=independent_seed(space, 0)) for space in limited]
+    train_runs(root, planned, "python experiments/screening/run.py")
 
 
 def publish(root: Path) -> None:

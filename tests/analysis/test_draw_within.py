@@ -109,7 +109,7 @@ def test_search_curves_are_shaded_means(axes):
         np.testing.assert_array_equal(line.get_ydata(), curve.mean)
         edges = [line.get_ydata() for line in axes.get_lines() if line.get_alpha() == 0.45]
         assert any(np.allclose(edge, curve.mean - 2 * curve.deviation) for edge in edges)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"{name}, n = 16" for name in NAMES]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"{name}, n = 24" for name in NAMES]
     assert axes.get_xscale() == "log"
 
 
@@ -154,7 +154,7 @@ def test_a_front_is_drawn_over_its_networks(axes):
 def test_a_cost_is_drawn_with_its_fit_and_correlation(axes):
     fit = cost_fit(quickstart("AnyNetXA"), "activations")
     draw_cost(axes, [fit])
-    assert len(points(axes)) == 16
+    assert len(points(axes)) == 24
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), fit.line_y)
     (label,) = [text.get_text() for text in axes.get_legend().get_texts()]
     assert f"r = {fit.r:.2f}" in label

@@ -106,7 +106,7 @@ def run(notebook, monkeypatch, folder):
 def test_edf_notebook_shows_the_quickstart(notebook, tmp_path, monkeypatch):
     printed = run(notebook, monkeypatch, tmp_path)
     for name in ("AnyNetXA", "AnyNetXE", "RegNetX"):
-        assert f"{name}: 16 of 16 trials finished" in printed
+        assert f"{name}: 24 of 24 trials finished" in printed
 
 
 def test_edf_notebook_reports_the_better_space(notebook, tmp_path, monkeypatch):

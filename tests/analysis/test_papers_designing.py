@@ -102,11 +102,11 @@ def test_the_same_results_give_the_same_bytes(drawn, runs):
 
 def test_figures_of_an_unfinished_sweep_say_so(runs):
     half = half_done(runs[2])
-    note = "Half: 8 of 16 trials finished, 1 of them failed, "
+    note = "Half: 12 of 24 trials finished, 1 of them failed, "
     for drawing in drawings(half, Results("E", runs[1].table, 90.0, runs[1].histories), half_of(half)):
         if "Half" in drawing.caption or half.name in drawing.caption:
             assert note in drawing.caption, drawing.name
-            assert "8 of 16 trials finished" in " ".join(drawing.figure.get_supxlabel().split()), drawing.name
+            assert "12 of 24 trials finished" in " ".join(drawing.figure.get_supxlabel().split()), drawing.name
         assert drawing.svg()
 
 

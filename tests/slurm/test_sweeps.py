@@ -34,20 +34,20 @@ HELD = {**LONG, "trainer": "faulty:held"}
 """The same, for trials that wait after an epoch for the fixture `gate`, so that they can be disturbed."""
 
 
+def train_undisturbed(path, data_root, **recipe):
+    assert sweep_runs.launch(make_run(path, **recipe), data_root).failed == 0
+
+
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory, data_root):
+def reference(once, data_root):
     """A run of 40 undisturbed trials, trained by the local pool."""
-    run = make_run(tmp_path_factory.mktemp("reference") / "run", n=40)
-    assert sweep_runs.launch(run, data_root).failed == 0
-    return run
+    return RunFolder(once("reference", lambda path: train_undisturbed(path, data_root, n=40)))
 
 
 @pytest.fixture(scope="session")
-def long_reference(tmp_path_factory, data_root):
+def long_reference(once, data_root):
     """A run of 6 longer undisturbed trials."""
-    run = make_run(tmp_path_factory.mktemp("reference") / "run", n=6, **LONG)
-    assert sweep_runs.launch(run, data_root).failed == 0
-    return run
+    return RunFolder(once("long_reference", lambda path: train_undisturbed(path, data_root, n=6, **LONG)))
 
 
 def test_forty_trials_over_four_nodes(cluster, reference, tmp_path, gate):
