@@ -1,8 +1,11 @@
-"""What the README of experiments/anynet_to_regnet says follows from the trials that are kept beside it."""
+"""What the READMEs of experiments say follows from the trials that are kept beside them."""
 
 import re
+import runpy
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from designspace.analysis import Results
@@ -10,7 +13,11 @@ from designspace.analysis.comparison import compare_all
 from designspace.analysis.refinement import refine
 from designspace.trials.folder import RunFolder
 
-STUDY = Path(__file__).parents[2] / "experiments" / "anynet_to_regnet"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+STUDY = EXPERIMENTS / "anynet_to_regnet"
+EPOCHS = EXPERIMENTS / "epochs_and_samples"
+QUICKSTART = EXPERIMENTS / "quickstart"
+STEPS = ("AnyNetXA", "AnyNetXE", "RegNetX")
 SPACES = ("AnyNetXA", "AnyNetXB", "AnyNetXC", "AnyNetXD", "AnyNetXE", "RegNetX")
 
 
@@ -40,3 +47,34 @@ def test_regnet_is_better_than_the_spaces_that_it_was_refined_from():
 def test_refine_takes_the_steps_of_the_authors(name, proposals):
     run = RunFolder(STUDY / "runs" / name)
     assert set(refine(Results.read(run), run.space()).proposals) == proposals
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The names of the script of experiments/epochs_and_samples."""
+    return runpy.run_path(str(EPOCHS / "run.py"))
+
+
+@pytest.mark.parametrize(("name", "function"), [("epochs", "by_epochs"), ("seeds", "by_seed")])
+def test_tables_of_epochs_and_seeds_follow_from_the_trials(name, function, script):
+    pd.testing.assert_frame_equal(script[function](), pd.read_csv(EPOCHS / f"{name}.csv"))
+
+
+def test_five_epochs_need_the_fewest_networks(script):
+    sizes = pd.read_csv(EPOCHS / "sizes.csv").query("n == 24").set_index("epochs")["shown"]
+    assert sizes.idxmax() == 5
+    a, b = (script["after"](name, 5).errors() for name in script["SPACES"])
+    rng = np.random.default_rng(1)
+    shown = [script["concludes"](rng.choice(a, 24, False), rng.choice(b, 24, False)) for _ in range(40)]
+    assert np.mean(shown) == pytest.approx(sizes[5], abs=0.1)
+
+
+def test_the_steps_of_the_quickstart_make_better_spaces():
+    better = {
+        (pair.a, pair.b): pair.better for pair in compare_all([Results.read(QUICKSTART / name) for name in STEPS])
+    }
+    assert better == {
+        ("AnyNetXA", "AnyNetXE"): "AnyNetXE",
+        ("AnyNetXA", "RegNetX"): "RegNetX",
+        ("AnyNetXE", "RegNetX"): "RegNetX",
+    }
