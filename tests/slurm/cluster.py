@@ -15,6 +15,8 @@ PACKAGES = "slurm-wlm munge slurmdbd mariadb-server faketime"
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue"]
 ACCOUNTING_PROGRAMS = ["slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "sacct", "sacctmgr"]
 DEFAULT_PARTITION = "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP"
+LONGEST_PATH = 108 - len("/spool.n99/n99_1234567890.1234567890") - 1
+"""Linux limits the path of a socket to 107 characters; step daemons name theirs after node, job and step."""
 START_S = 300.0  # far more than any daemon needs on a busy machine
 
 
@@ -55,6 +57,8 @@ class Cluster:
     def start(self) -> None:
         """Start everything, and wait until all nodes are idle."""
         self._require_programs()
+        if len(str(self.folder)) > LONGEST_PATH:
+            raise ValueError(f"the path of a cluster's folder is longer than {LONGEST_PATH} characters: {self.folder}")
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
             raise FileExistsError(f"a cluster needs an empty folder, but {self.folder} is not empty")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.cluster import Cluster
+from slurm.cluster import LONGEST_PATH, Cluster
 from slurm.processes import daemons, job_processes, parents, step_daemons
 
 TIMEOUT_S = 300.0  # far more than anything here takes, also on a busy machine
@@ -124,8 +124,8 @@ def test_a_cluster_without_accounting_runs_next_to_another(cluster, make_cluster
     assert (other.folder / f"{job}_2.txt").exists()
 
 
-def test_stop_leaves_no_process_behind(tmp_path):
-    with Cluster(tmp_path / "cluster", nodes=2) as cluster:
+def test_stop_leaves_no_process_behind(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp("cluster"), nodes=2) as cluster:
         submit(cluster, SESSIONS, "--nodes=2")
         submit(cluster, f"trap '' TERM; {SESSIONS}", "--array=0-3")
         cluster.wait_until(lambda: len(cluster.job_processes(2)) >= 3, TIMEOUT_S, "jobs run on n2")
@@ -135,23 +135,30 @@ def test_stop_leaves_no_process_behind(tmp_path):
     cluster.stop()
 
 
-def test_a_failed_start_leaves_no_process_behind(tmp_path):
-    cluster = Cluster(tmp_path / "cluster", accounting=False, extra="SchedulerType=sched/none")
+def test_a_failed_start_leaves_no_process_behind(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), accounting=False, extra="SchedulerType=sched/none")
     with pytest.raises(RuntimeError, match="(?s)slurmctld ended with 1.*sched/none"):
         cluster.start()
     assert all_processes(cluster) == set()
 
 
-def test_an_unknown_line_of_slurm_conf_is_named(tmp_path):
+def test_a_folder_whose_sockets_would_have_too_long_names_is_refused(tmp_path):
+    folder = tmp_path / ("x" * LONGEST_PATH)
+    with pytest.raises(ValueError, match=f"longer than {LONGEST_PATH} characters: .*x"):
+        Cluster(folder, nodes=1).start()
+    assert not folder.exists()
+
+
+def test_an_unknown_line_of_slurm_conf_is_named(tmp_path_factory):
     with pytest.raises(RuntimeError, match="unrecognized key: NoSuchKey"):
-        Cluster(tmp_path / "cluster", extra="NoSuchKey=1").start()
+        Cluster(tmp_path_factory.mktemp("cluster"), extra="NoSuchKey=1").start()
 
 
-def test_nothing_outlives_tests_that_are_killed(tmp_path):
-    cluster = Cluster(tmp_path / "cluster", nodes=1, accounting=False)
+def test_nothing_outlives_tests_that_are_killed(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=1, accounting=False)
     program = f"""
 import pathlib, sys, time
-from slurm.cluster import Cluster
+from slurm.cluster import LONGEST_PATH, Cluster
 Cluster(pathlib.Path({str(cluster.folder)!r}), nodes=1, accounting=False).start()
 print("started", flush=True)
 time.sleep(600)
