@@ -18,7 +18,6 @@ BROWSER = chromium chromium-driver
 IN_BROWSER = tests/analysis/test_report_browser.py tests/analysis/test_report_exploring.py
 # One more than there are cores, since tests also wait; those of SLURM, which mostly wait, run beside them.
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
-CLUSTERS = 2
 ON_FASHION_MNIST = tests/data/test_fashion_mnist.py tests/docs/test_documents.py
 
 .PHONY: demo test test-slurm lint docs notebooks dist bench clean
@@ -41,7 +40,7 @@ test: $(VENV)/ready-dev
 
 test-slurm:
 	@if PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
-		echo "$(RUN) -m pytest tests/slurm"; $(RUN) -m pytest -n $(CLUSTERS) --dist worksteal tests/slurm; \
+		echo "$(RUN) -m pytest tests/slurm"; $(RUN) -m pytest tests/slurm; \
 	else \
 		echo "tests/slurm left out: no slurmctld here; on Debian: apt-get install $(SLURM)"; test -z "$$CI"; \
 	fi

@@ -232,6 +232,8 @@ class Cluster:
     def _start_database(self) -> None:
         file = self.folder / "database"
         options = [f"--user={configuration.user()}", f"--datadir={file}", "--skip-name-resolve"]
+        # A server that starts deletes the temporary tables of others in its folder for temporary files.
+        options.append(f"--tmpdir={self.folder / 'state'}")
         # The data need not survive a power failure.
         quick = ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite"]
         options += [*quick, "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M"]
