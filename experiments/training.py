@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from designspace import data
 from designspace.cli.provenance import provenance
 from designspace.cli.tables import progress_bar
+from designspace.spaces import catalog
 from designspace.spaces.space import DesignSpace
 from designspace.sweeps.launch import Launcher
 from designspace.sweeps.local import RetryPolicy
 from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 
+BAND = (0.8e6, 1.2e6)
+"""Range of multiply-adds of most populations."""
 RECIPE = Recipe(
     train_images=1000,
     test_images=1000,
@@ -25,6 +29,12 @@ RECIPE = Recipe(
     zero_init_residual=True,
     epochs=10,
 )
+
+
+def small(name: str, **settings: Any) -> DesignSpace:
+    """Return a named space for Fashion-MNIST, by default with about a million multiply-adds."""
+    images = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 16}
+    return catalog.space(name, **{**images, "flops": BAND, **settings})
 
 
 @dataclass(frozen=True)

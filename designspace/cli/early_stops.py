@@ -13,7 +13,7 @@ from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
 
 Train = Callable[[Mapping[RunFolder, Plan], Collection[str], int | None], object]
-"""Trains some trials of some runs, given by their keys, for a number of epochs or to their ends."""
+"""Receives runs with their plans, the keys of the trials to train, and the number of epochs; None trains to the end."""
 
 
 def fidelity_of(options: StopOptions) -> Fidelity | None:

@@ -24,7 +24,6 @@ from designspace.analysis.difference import ks_test
 from designspace.analysis.effects import probability_lower
 from designspace.analysis.figures import svg_text
 from designspace.analysis.figures.canvas import new_grid
-from designspace.spaces import catalog
 from designspace.support.files import write_text
 from designspace.trials.folder import RunFolder
 
@@ -32,11 +31,9 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 from commands import copy_runs  # noqa: E402
-from training import RECIPE, PlannedRun, train_runs  # noqa: E402
+from training import RECIPE, PlannedRun, small, train_runs  # noqa: E402
 
 SPACES = ("AnyNetXA", "RegNetX")
-IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 16}
-BAND = (0.8e6, 1.2e6)
 EPOCHS = (1, 2, 5, 20)
 """Numbers of epochs, besides the 10 for which the networks are trained already."""
 SIZES = (8, 12, 16, 24, 32, 40)
@@ -49,11 +46,10 @@ FINISHED = HERE.parent / "paper_figures" / "runs"
 def study() -> Iterator[PlannedRun]:
     """Yield the runs; networks are those of `experiments/paper_figures`, or the first of them."""
     for name in SPACES:
-        space = catalog.space(name, **IMAGES, flops=BAND)
         for epochs in EPOCHS:
-            yield PlannedRun(f"{name}-{epochs}epochs", space, 48, dataclasses.replace(RECIPE, epochs=epochs))
+            yield PlannedRun(f"{name}-{epochs}epochs", small(name), 48, dataclasses.replace(RECIPE, epochs=epochs))
     for seed in (1, 2):
-        yield PlannedRun(f"AnyNetXA-seed{seed}", catalog.space("AnyNetXA", **IMAGES, flops=BAND), 24, seed=seed)
+        yield PlannedRun(f"AnyNetXA-seed{seed}", small("AnyNetXA"), 24, seed=seed)
 
 
 def train(root: Path) -> None:

@@ -12,14 +12,11 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from designspace.analysis import Results, plot_edf
 from designspace.analysis.figures import svg_text
-from designspace.spaces import catalog
 from designspace.spaces.axes import choice
 from designspace.spaces.constraints import Order
-from designspace.spaces.space import DesignSpace
 from designspace.support.files import write_text
 from designspace.trials.folder import RunFolder
 
@@ -27,16 +24,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 from commands import copy_runs  # noqa: E402
-from training import RECIPE, PlannedRun, train_runs  # noqa: E402
-
-IMAGES = {"in_channels": 1, "num_classes": 10, "resolution": 28, "stem": "cifar", "stem_width": 16}
-BAND = (0.8e6, 1.2e6)
-"""Range of multiply-adds of most populations."""
-
-
-def small(name: str, **settings: Any) -> DesignSpace:
-    """Return a named space for Fashion-MNIST, by default with about a million multiply-adds."""
-    return catalog.space(name, **{**IMAGES, "flops": BAND, **settings})
+from training import BAND, RECIPE, PlannedRun, small, train_runs  # noqa: E402
 
 
 def study() -> Iterator[PlannedRun]:

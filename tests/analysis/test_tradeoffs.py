@@ -86,7 +86,7 @@ def test_activations_predict_time_better_than_flops_on_a_real_population():
     # "Designing Network Design Spaces", figure 12, found r = 0.897 for activations and 0.643 for flops. Here blocks
     # move fewer maps through memory than their layers would, so r is lower for activations (before: more than 0.7).
     by_activations, by_flops = (cost_fit(quickstart("AnyNetXA"), name) for name in ("activations", "flops"))
-    assert by_activations.r > by_flops.r + 0.1
+    assert by_activations.r > 0.5 > abs(by_flops.r)
     assert by_activations.low < by_activations.r < by_activations.high
 
 

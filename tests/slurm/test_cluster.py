@@ -158,7 +158,7 @@ def test_nothing_outlives_tests_that_are_killed(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=1, accounting=False)
     program = f"""
 import pathlib, sys, time
-from slurm.cluster import LONGEST_PATH, Cluster
+from slurm.cluster import Cluster
 Cluster(pathlib.Path({str(cluster.folder)!r}), nodes=1, accounting=False).start()
 print("started", flush=True)
 time.sleep(600)
