@@ -16,22 +16,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
+from cifar10 import options  # noqa: E402
 from commands import copy_runs, run  # noqa: E402
 
 SPACES = ("AnyNetXA", "AnyNetXB", "AnyNetXC", "AnyNetXD", "AnyNetXE", "RegNetX")
 NETWORKS = 64
 """Number of networks per space."""
-IMAGES = ("space.num_classes=10", "space.resolution=32", "space.stem=cifar")
-BUDGET = ("space.stem_width=8", "space.flops=[2e6,3.5e6]")
-RECIPE = ("recipe=quick", "recipe.train_images=4000", "recipe.test_images=2000")
-"""Ten epochs."""
 
 
 def train(root: Path, *more: str) -> None:
     """Sample and train all spaces, except what is done already; each population has a seed of its own."""
-    data = () if any(word.startswith("data=") for word in more) else ("data=cifar10",)
     study = (f"name={root.name}", f"run={root}", f"spaces=[{','.join(SPACES)}]", f"n={NETWORKS}")
-    run("explore", *study, *data, *IMAGES, *BUDGET, *RECIPE, *more)
+    run("explore", *study, *options(more))
 
 
 def publish(root: Path) -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from designspace.analysis import Results
 from designspace.analysis.comparison import compare_all
+from designspace.analysis.p_values import p_text
 from designspace.analysis.refinement import refine
+from designspace.analysis.refinement.confirming import Question, confirm
 from designspace.trials.folder import RunFolder
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = EXPERIMENTS / "anynet_to_regnet"
+REFINED = EXPERIMENTS / "refine_from_scratch"
 EPOCHS = EXPERIMENTS / "epochs_and_samples"
 QUICKSTART = EXPERIMENTS / "quickstart"
 STEPS = ("AnyNetXA", "AnyNetXE", "RegNetX")
@@ -47,6 +50,49 @@ def test_regnet_is_better_than_the_spaces_that_it_was_refined_from():
 def test_refine_takes_the_steps_of_the_authors(name, proposals):
     run = RunFolder(STUDY / "runs" / name)
     assert set(refine(Results.read(run), run.space()).proposals) == proposals
+
+
+def test_the_refined_space_is_better_than_anynets_and_not_shown_to_differ_from_regnet():
+    refined = "AnyNetXA-width_non_decreasing-width_16_to_128"
+    folders = [
+        REFINED / "runs" / "AnyNetXA",
+        REFINED / "runs" / refined,
+        *(STUDY / "runs" / name for name in STEPS[1:]),
+    ]
+    results = [Results.read(folder) for folder in folders]
+    better = {(pair.a, pair.b): pair.better for pair in compare_all(results) if pair.better}
+    assert better == {
+        ("AnyNetXA", refined): refined,
+        ("AnyNetXA", "AnyNetXE"): "AnyNetXE",
+        ("AnyNetXA", "RegNetX"): "RegNetX",
+        (refined, "AnyNetXE"): refined,
+        ("AnyNetXE", "RegNetX"): "RegNetX",
+    }
+    text = (REFINED / "README.md").read_text()
+    for each in results:
+        errors = each.errors()
+        assert f"| {len(errors)} | {errors.mean():.1f}% | {errors.min():.1f}% |" in text
+
+
+@pytest.mark.parametrize(
+    ("parent", "names", "adopted"),
+    [
+        ("AnyNetXA", ["width_non_decreasing", "width_16_to_128"], True),
+        ("AnyNetXA-width_non_decreasing-width_16_to_128", ["width3_at_least_40"], False),
+    ],
+)
+def test_fresh_networks_confirm_what_was_adopted(parent, names, adopted):
+    population = RunFolder(REFINED / "runs" / parent)
+    assert set(refine(Results.read(population), population.space()).proposals) == set(names)
+    fresh, *children = (Results.read(REFINED / "runs/confirmations" / parent / name) for name in ("parent", *names))
+    old = set(population.ids())
+    assert not any(old & set(each.table["id"]) for each in (fresh, *children))
+    questions = dict(zip((Question(name, name, "better") for name in names), children, strict=True))
+    readme = (REFINED / "README.md").read_text()
+    for each in confirm(fresh, questions):
+        assert each.is_adopted == adopted
+        low, high = each.estimate.low, each.estimate.high
+        assert f"| {each.estimate.value:.2f} ({low:.2f} to {high:.2f}), {p_text(each.p_holm)} |" in readme
 
 
 @pytest.fixture(scope="module")
