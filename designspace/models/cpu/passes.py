@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_legacy_batchedtensor
-from torch.nn import functional
 
 from designspace.models.cpu.kernels import library
+from designspace.models.cpu.torch_convolutions import Geometry, convolve, convolve_backward, prepared
 from designspace.models.norms import no_statistics_updates
 
 _BLOCKS = 64  # as in norm.c
@@ -114,27 +114,6 @@ def _running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return norm.running_mean, norm.running_var
 
 
-def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Return the convolution's output (N, C', H', W'), channels last."""
-    maps = functional.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return maps.contiguous(memory_format=torch.channels_last)
-
-
-def _convolve_backward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of the convolution's input and weight."""
-    output_mask = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
-    stride, padding, dilation, groups = ctx.geometry
-    x_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, stride, padding, dilation, False, [0, 0], groups, output_mask
-    )
-    return x_gradient, weight_gradient
-
-
-def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
-    """Return the attributes of a convolution that its backward pass needs."""
-    return conv.stride, conv.padding, conv.dilation, conv.groups
-
-
 _memory = threading.local()
 
 
@@ -172,19 +151,21 @@ class _ConvNorm(torch.autograd.Function):
         norm: nn.BatchNorm2d,
         relu: bool,
     ) -> Tensor:
-        maps = _convolve(x, conv_weight, conv)
+        geometry, prepared_weight = Geometry.of(conv), prepared(conv_weight)
+        maps = convolve(x, prepared_weight, geometry)
         rows, width = maps.numel() // maps.shape[1], maps.shape[1]
         statistics = _Statistics(maps, norm)
         y = torch.empty_like(maps) if norm.training else maps
         call("norm_forward", maps, shortcut, statistics.scale, statistics.shift, y, rows, width, relu)
-        ctx.save_for_backward(x, conv_weight, maps, None if shortcut is None else y, *statistics.tensors())
-        ctx.geometry, ctx.relu = _geometry(conv), relu
+        kept = (conv_weight, prepared_weight)  # the first only so that torch notices if it is changed meanwhile
+        ctx.save_for_backward(x, *kept, maps, None if shortcut is None else y, *statistics.tensors())
+        ctx.geometry, ctx.relu = geometry, relu
         return y
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, conv_weight, maps, y, *statistics = ctx.saved_tensors
+        x, _, conv_weight, maps, y, *statistics = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         rows, width = maps.numel() // maps.shape[1], maps.shape[1]
         dz = None if y is None else torch.empty_like(maps)
@@ -192,7 +173,7 @@ class _ConvNorm(torch.autograd.Function):
         norm_grads = x.new_empty(2, width)
         scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
         call("norm_backward", dy, maps, y, *statistics, dz, gradient, *norm_grads, scratch, rows, width, ctx.relu)
-        conv_grads = _convolve_backward(ctx, gradient, x, conv_weight)
+        conv_grads = convolve_backward(gradient, x, conv_weight, ctx.geometry, ctx.needs_input_grad)
         return *conv_grads, *norm_grads, dz, None, None, None
 
 
@@ -212,7 +193,8 @@ class _ConvSplitAttention(torch.autograd.Function):
         attention: Attention,
         *parameters: Tensor,
     ) -> Tensor:
-        maps = _convolve(x, conv_weight, conv)
+        geometry, prepared_weight = Geometry.of(conv), prepared(conv_weight)
+        maps = convolve(x, prepared_weight, geometry)
         images, width, pixels = maps.shape[0], maps.shape[1] // radix, maps.shape[2] * maps.shape[3]
         statistics = _Statistics(maps, norm)
         scale, shift = statistics.scale, statistics.shift
@@ -221,14 +203,15 @@ class _ConvSplitAttention(torch.autograd.Function):
         weights = attention.compute_weights(pooled).contiguous()  # (N, radix * C', 1, 1)
         out = torch.empty_like(maps[:, :width], memory_format=torch.channels_last)
         call("splits_combine", maps, scale, shift, weights, out, images, pixels, radix, width)
-        ctx.save_for_backward(x, conv_weight, maps, pooled, *statistics.tensors(), *parameters)
-        ctx.geometry, ctx.attention = _geometry(conv), attention
+        kept = (conv_weight, prepared_weight)  # as in _ConvNorm
+        ctx.save_for_backward(x, *kept, maps, pooled, *statistics.tensors(), *parameters)
+        ctx.geometry, ctx.attention = geometry, attention
         return out
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        x, conv_weight, maps, pooled, mean, rstd, scale, shift, *parameters = ctx.saved_tensors
+        x, _, conv_weight, maps, pooled, mean, rstd, scale, shift, *parameters = ctx.saved_tensors
         dout = dout.contiguous(memory_format=torch.channels_last)
         images, width, pixels = pooled.shape[0], pooled.shape[1], maps.shape[2] * maps.shape[3]
         radix = maps.shape[1] // width
@@ -248,7 +231,7 @@ class _ConvSplitAttention(torch.autograd.Function):
         statistics, shape = (mean, rstd, scale, shift), (images, pixels, radix, width)
         inputs = (dout, maps, weights, pixel_gradient, *statistics)
         call("splits_backward", *inputs, gradient, *norm_grads, scratch, *shape)
-        conv_grads = _convolve_backward(ctx, gradient, x, conv_weight)
+        conv_grads = convolve_backward(gradient, x, conv_weight, ctx.geometry, ctx.needs_input_grad)
         return *conv_grads, *norm_grads, None, None, None, None, *map(gradient_of.get, parameters)
 
 
