@@ -21,6 +21,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 MILLION = 1_000_000
 RUNS = ("AnyNetXA", "AnyNetXE")
 NETWORKS = 500
@@ -165,6 +168,7 @@ def main() -> None:
     if len(sys.argv) > 2:
         run_part(sys.argv[1], Path(sys.argv[2]))
         return
+    print_machine()
     parts = ["read_runs", "read_million"] + ([] if sys.argv[1:] == ["read"] else ["analyze", "million"])
     print(f"{'':<40}{'s':>8}{'CPU s':>8}{'MiB':>8}{'target':>20}")
     with tempfile.TemporaryDirectory() as name:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from designspace.analysis.results import Results
 from designspace.analysis.standings import continues
 from designspace.analysis.stopping import StoppingRule
 from designspace.trials.fidelity import Fidelity, Standings
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 N = 100
 LOOKS = 20
@@ -185,6 +189,7 @@ CASES: dict[str, Callable[[np.random.Generator], bool]] = {
 
 def main() -> None:
     """Print the share of repeats with a claim and its standard error, for each selected case."""
+    print_machine()
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     cases = {name: case for name, case in CASES.items() if len(sys.argv) < 3 or sys.argv[2] in name}
     for name, case in cases.items():

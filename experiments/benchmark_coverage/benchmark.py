@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from designspace.analysis.difference import difference
 from designspace.analysis.edf import EDF, edf
 from designspace.analysis.effects import Estimate, best_of_k, mean_difference, median_difference, probability_lower
 from designspace.analysis.paired import kendall, mean_paired_difference, spearman
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 Errors = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Errors]
@@ -149,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="pairs of populations of each size")
     draws = parser.parse_args().draws
+    print_machine()
     start = time.perf_counter()
     print(
         f"coverage of 95% bands and intervals in percent, over {draws} draws (standard error "

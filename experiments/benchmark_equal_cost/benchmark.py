@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from designspace.analysis.matched import compare_matched
 from designspace.analysis.p_values import holm
 from designspace.analysis.results import Results
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 COSTS = ("flops", "params", "activations")
 LEVEL = 0.05
@@ -78,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
     draws = parser.parse_args().draws
+    print_machine()
     print("| spaces | networks | apart in ln c | gain | quantities | shared | wrong claims | power |\n|" + "---|" * 8)
     for case in CASES:
         rng = np.random.default_rng(0)

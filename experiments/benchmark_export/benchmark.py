@@ -29,6 +29,9 @@ from designspace.networks import catalog
 from designspace.networks.network import Network
 from designspace.spaces.catalog import space
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 Size = tuple[int, int, int]
 """Batch size, height, width."""
 LARGE: list[Size] = [(1, 224, 224), (3, 75, 61), (2, 33, 97)]
@@ -143,6 +146,7 @@ def row(name: str, network: Network, folder: Path, *, compiles: bool) -> str:
 
 def main(*, full: bool) -> None:
     """Print the table row by row."""
+    print_machine()
     print("| network | blocks | ONNX | MiB | CPU s | torch.export | CPU s | torch.compile | channels last |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     thorough = [*drawn(), *((name, catalog.get(name)) for name in AT_FULL_DEPTH)]

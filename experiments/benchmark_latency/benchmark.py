@@ -25,6 +25,9 @@ from designspace.spaces.population import Population
 from designspace.spaces.space import DesignSpace
 from designspace.trials.folder import RunFolder
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 NETWORKS = 100
 FLOPS = (10e6, 400e6)
 SPLITS = 20
@@ -85,6 +88,7 @@ def spread(costs: tuple[Cost, ...]) -> float:
 
 def main() -> None:
     """Print the table."""
+    print_machine()
     population = space("RegNetX", flops=FLOPS).sample(NETWORKS, seed=0)
     with tempfile.TemporaryDirectory() as temporary:
         folders = {name: Path(temporary) / name for name in ("first", "second", "beside a load")}

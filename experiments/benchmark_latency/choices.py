@@ -11,12 +11,16 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 from designspace.models import AnyNet
 from designspace.models.cpu import keep_freed_memory
 from designspace.networks import catalog
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 NETWORKS = (("regnetx_200mf", 1), ("regnety_400mf", 1), ("resnest50", 1), ("regnetx_400mf", 16))
 """Name and batch size."""
@@ -44,6 +48,7 @@ def least_ms(variant: str, name: str, batch: int) -> float:
 
 def main() -> None:
     """Print the table."""
+    print_machine()
     times: dict[tuple[str, str, int], list[float]] = {}
     for _ in range(TURNS):
         for name, batch in NETWORKS:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from designspace.analysis.difference import ks_test
 from designspace.analysis.power import networks_needed
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 Errors = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Errors]
@@ -93,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=600, help="pairs of populations of each kind, size and distance")
     draws = parser.parse_args().draws
+    print_machine()
     start = time.process_time()
     groups: dict[str, list[list[GivenRange]]] = {}
     print(f"{'errors, n, d / sd':<24}range  more  most  at more  at most")

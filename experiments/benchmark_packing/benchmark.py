@@ -28,6 +28,9 @@ from designspace.data.packed import PIECE
 from designspace.data.packing import pack
 from designspace.data.splits import find_splits
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 SIZE = 160
 IMAGES, REPEATS = 400, 5
 TURNS = 9
@@ -84,6 +87,7 @@ def main() -> None:
     """Measure and print the table."""
     size = int(sys.argv[2]) if len(sys.argv) > 2 else SIZE
     workers = len(os.sched_getaffinity(0))
+    print_machine()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "photographs"

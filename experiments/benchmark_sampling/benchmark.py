@@ -20,6 +20,9 @@ from designspace.spaces.population_files import read_population
 from designspace.spaces.sampling import BLOCK_SIZE
 from designspace.spaces.streams import Streams
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 BAND = (360e6, 400e6)
 WIDE = (100e6, 1e9)
 MILLION = 1_000_000
@@ -72,6 +75,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         million(*sys.argv[1:])
         return
+    print_machine()
     imports = command_s("-c", "import hydra, yaml, rich.table, numpy; hydra.compose")
     print(f"{'space':<10}{'million draws/s':>17}{'500 networks, s':>17}{'command, s':>12}")
     for name in NAMES:

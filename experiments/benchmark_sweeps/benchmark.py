@@ -16,6 +16,9 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 TRIALS = 10_000
 HERE = Path(__file__).parent
 
@@ -72,6 +75,7 @@ def on_slurm(folder: str) -> None:
 
 def main() -> None:
     """Print the measurements."""
+    print_machine()
     with tempfile.TemporaryDirectory() as folder:
         run = f"run={folder}/run"
         measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import statistics
 import sys
+from pathlib import Path
 
 import plain
 import torch
@@ -20,6 +21,9 @@ import designspace as ds
 from designspace import data
 from designspace.cli.app import compose
 from designspace.training import train
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 SEEDS = 10
 PLAN = [
@@ -49,6 +53,7 @@ def error(task: tuple[str, int, tuple[str, ...]]) -> float:
 
 def main() -> None:
     """Train with both programs, and print the comparison."""
+    print_machine()
     os.environ["OMP_NUM_THREADS"] = "1"
     workers = plain.CORES if plain.DEVICE.type == "cpu" else 1
     errors = {}

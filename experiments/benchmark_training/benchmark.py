@@ -19,6 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
+
 HERE = Path(__file__).parent
 METHODS = ("loop", "tricks", "designspace")
 
@@ -71,6 +74,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     plan, launcher = shlex.split(arguments.plan), shlex.split(arguments.launcher)
+    print_machine()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.repeats):

@@ -6,7 +6,9 @@ Forward and backward of a batch of 128, the best of some runs; above a ratio of 
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -14,6 +16,9 @@ from designspace.models import fuse
 from designspace.models.blocks import Block
 from designspace.models.cpu.plans import ChainPlan, TailPlan
 from designspace.networks.network import Network, Stage, Stem
+
+sys.path.append(str(Path(__file__).parents[1]))
+from this_machine import print_machine
 
 BATCH = 128
 # (input width, width, inner width, group width, stride, height and width of the input)
@@ -49,6 +54,7 @@ def milliseconds(block: Block, x: torch.Tensor, repeats: int = 5) -> float:
 def main() -> None:
     """Print one line per shape."""
     torch.set_num_threads(1)
+    print_machine()
     print("in  width inner group stride px | block ms layers ms ratio | chosen")
     for in_width, width, inner, group, stride, side in SHAPES:
         network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),))
