@@ -21,6 +21,15 @@ from this_machine import print_machine
 
 TRIALS = 10_000
 HERE = Path(__file__).parent
+LAUNCH = (
+    "designspace.launch",
+    "recipe=quick",
+    "recipe.epochs=1",
+    "recipe.train_images=64",
+    "recipe.test_images=64",
+    "recipe.warmup_epochs=0",
+    "recipe.trainer=no_work:train",
+)
 
 
 def measured(*arguments: str) -> tuple[float, float]:
@@ -79,16 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = f"run={folder}/run"
         measured("designspace.sample", "space=AnyNetXA", "input=fashion_mnist", f"n={TRIALS}", run)
-        small = ("recipe.epochs=1", "recipe.train_images=64", "recipe.test_images=64")
-        launch = (
-            "designspace.launch",
-            run,
-            "recipe=quick",
-            *small,
-            "recipe.warmup_epochs=0",
-            "recipe.trainer=no_work:train",
-        )
-        seconds, peak = measured(*launch, "launcher.workers=2")
+        seconds, peak = measured(*LAUNCH, run, "launcher.workers=2")
         print(f"{TRIALS} trials that train nothing, 2 workers: {seconds:.0f} s, launcher {peak:.0f} MiB peak")
         print(f"per trial on a worker: {2 * seconds / TRIALS * 1e3:.1f} ms")
         if shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):
