@@ -1,5 +1,6 @@
 """What the READMEs of experiments say follows from the trials that are kept beside them."""
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
@@ -13,7 +14,9 @@ from designspace.analysis.comparison import compare_all
 from designspace.analysis.p_values import p_text
 from designspace.analysis.refinement import refine
 from designspace.analysis.refinement.confirming import Question, confirm
+from designspace.cli import app
 from designspace.trials.folder import RunFolder
+from designspace.trials.recipe import Recipe
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = EXPERIMENTS / "anynet_to_regnet"
@@ -50,6 +53,13 @@ def test_regnet_is_better_than_the_spaces_that_it_was_refined_from():
 def test_refine_takes_the_steps_of_the_authors(name, proposals):
     run = RunFolder(STUDY / "runs" / name)
     assert set(refine(Results.read(run), run.space()).proposals) == proposals
+
+
+@pytest.mark.parametrize("run", [STUDY / "runs" / "RegNetX", REFINED / "runs" / "AnyNetXA"], ids=lambda run: run.name)
+def test_the_scripts_train_as_the_published_trials_were_trained(run):
+    options = runpy.run_path(str(EXPERIMENTS / "cifar10.py"))["OPTIONS"]
+    composed = Recipe.from_dict(app.compose("explore", ["name=x", *options])["recipe"])
+    assert dataclasses.replace(composed, data="cifar10_jpeg") == RunFolder(run).plan().recipe
 
 
 def test_the_refined_space_is_better_than_anynets_and_not_shown_to_differ_from_regnet():

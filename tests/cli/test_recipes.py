@@ -81,6 +81,16 @@ def test_quick_is_unchanged_since_its_published_results():
     )
 
 
+def test_a_recipe_that_is_chosen_replaces_that_of_the_default_experiment():
+    quickstart = app.compose("explore", [])["recipe"]
+    assert (quickstart["epochs"], quickstart["train_images"], quickstart["test_images"]) == (5, 1000, 1000)
+    for name in ("quick", "sweep"):
+        assert (
+            app.compose("explore", [f"recipe={name}"])["recipe"]
+            == app.compose("launch", [f"recipe={name}", "run=x"])["recipe"]
+        )
+
+
 def test_random_lr_is_the_sweep_with_the_rates_of_pycls():
     shared = Recipe().to_dict()
     fields = app.compose("launch", ["recipe=random_lr", "run=x"])["recipe"]
