@@ -42,3 +42,12 @@ def copy_runs(root: Path, to: Path, names: Iterable[str], files: Iterable[str] =
         target.mkdir(parents=True, exist_ok=True)
         for file in files:
             shutil.copyfile(root / name / file, target / file)
+
+
+def keep_report(root: Path, to: Path, printed: str) -> None:
+    """Copy the EDF of a study's report to another folder, and what commands printed, without paths of this machine."""
+    (to / "figures").mkdir(exist_ok=True)
+    shutil.copyfile(root / "report" / "figures" / "edf.svg", to / "figures" / "edf.svg")
+    checkout = Path(__file__).parents[1]
+    shown = printed.replace(str(root), f"runs/{root.name}").replace(f"{checkout}/", "")
+    (to / "analysis.txt").write_text(shown)

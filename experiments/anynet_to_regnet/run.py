@@ -9,7 +9,6 @@ has packed. Every step is a command of the library, printed as it is run.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 from cifar10 import options  # noqa: E402
-from commands import copy_runs, run  # noqa: E402
+from commands import copy_runs, keep_report, run  # noqa: E402
 
 SPACES = ("AnyNetXA", "AnyNetXB", "AnyNetXC", "AnyNetXD", "AnyNetXE", "RegNetX")
 NETWORKS = 64
@@ -37,9 +36,7 @@ def publish(root: Path) -> None:
     refined = "".join(run("refine", f"run={root / name}") for name in SPACES[:-1])
     replayed = run("replay", runs) + run("replay", runs, "stop.epochs=5")
     copy_runs(root, HERE / "runs", SPACES)
-    (HERE / "figures").mkdir(exist_ok=True)
-    shutil.copyfile(root / "report" / "figures" / "edf.svg", HERE / "figures" / "edf.svg")
-    (HERE / "analysis.txt").write_text((analysed + refined + replayed).replace(str(root), f"runs/{root.name}"))
+    keep_report(root, HERE, analysed + refined + replayed)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 from cifar10 import options  # noqa: E402
-from commands import copy_runs, run  # noqa: E402
+from commands import copy_runs, keep_report, run  # noqa: E402
 
 ROUNDS = ("n=64", "refine.rounds=4", "refine.n=40", "budget.trials=500")
 BY_THE_AUTHORS = [HERE.parent / "anynet_to_regnet" / "runs" / name for name in ("AnyNetXE", "RegNetX")]
@@ -37,10 +37,7 @@ def publish(root: Path) -> None:
     analysed = run("analyze", f"runs=[{runs}]", f"out={root / 'report'}")
     copy_runs(root, HERE / "runs", [*spaces, *fresh])
     shutil.copyfile(root / "decisions.jsonl", HERE / "runs" / "decisions.jsonl")
-    (HERE / "figures").mkdir(exist_ok=True)
-    shutil.copyfile(root / "report" / "figures" / "edf.svg", HERE / "figures" / "edf.svg")
-    shown = analysed.replace(str(root), f"runs/{root.name}").replace(f"{HERE.parents[1]}/", "")
-    (HERE / "analysis.txt").write_text(shown)
+    keep_report(root, HERE, analysed)
 
 
 if __name__ == "__main__":
