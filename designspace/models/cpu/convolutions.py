@@ -139,17 +139,24 @@ def _run_backward(
     *,
     added: Tensor | None = None,
     into: Tensor | None = None,
+    over: Tensor | None = None,
     needs_x: bool = True,
 ) -> _Gradients:
     """Run the backward pass of `_run`, from ``dz``, the gradient after the unit's batch-norm, and its sums.
 
     ``weight`` is the convolution's saved tensor, so that torch raises an error if it was changed in place meanwhile.
-    ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``.
+    ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``. The kernel may write it over
+    ``over`` (``dz`` or ``added``), if it has the right shape and a stride of 1: memory that was just read is faster.
     """
     weight_gradient = torch.empty_like(weight, requires_grad=False)
     scale_gradient = torch.empty(unit.width, dtype=torch.float32)
     shift_gradient = torch.empty(unit.width, dtype=torch.float32)
-    x_gradient = into if into is not None else _new_map(*x.shape) if needs_x else None
+    if not needs_x:
+        x_gradient = into
+    elif into is None and over is not None and over.shape == x.shape and unit.stride == 1:
+        x_gradient = over
+    else:
+        x_gradient = _new_map(*x.shape) if into is None else into
     x_sums = None if x_norm is None else torch.empty(2, x.shape[1], dtype=torch.float64)
     beyond = () if unit.is_spatial else (added, int(into is not None))
     call(
@@ -235,9 +242,11 @@ class _Bottleneck(torch.autograd.Function):
             gradient, out, third, *(shortcut[0] if shortcut else (x, None))
         )
         grads3 = _run_backward(dz, sums, third, *second, *expand)
-        grads2 = _run_backward(*grads3.normalised_input, second, *first, *spatial)
+        grads2 = _run_backward(*grads3.normalised_input, second, *first, *spatial, over=grads3.x)
         added = None if shortcut else dz
-        grads1 = _run_backward(*grads2.normalised_input, first, x, None, *reduce, added=added, needs_x=needs_x)
+        grads1 = _run_backward(
+            *grads2.normalised_input, first, x, None, *reduce, added=added, over=added, needs_x=needs_x
+        )
         parameter_grads = [*grads1.parameters, *grads2.parameters, *grads3.parameters]
         if shortcut:
             shortcut_grads = _run_backward(

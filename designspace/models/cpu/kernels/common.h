@@ -37,6 +37,9 @@ INLINE vec all(float value) { return value - (vec){}; }
 INLINE vec load_part(const float *from, whole count) {
 #if defined(__AVX512F__)
   return (vec)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - smaller(count, LANES))), from);
+#elif defined(__AVX2__)
+  static const int32_t mask[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  return (vec)_mm256_maskload_ps(from, _mm256_loadu_si256((const void *)(mask + LANES - smaller(count, LANES))));
 #else
   if (count >= LANES) return load(from);
   vec value = {};
@@ -48,13 +51,33 @@ INLINE vec load_part(const float *from, whole count) {
 INLINE void store_part(float *to, vec value, whole count) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, (__mmask16)(0xffffu >> (LANES - smaller(count, LANES))), (__m512)value);
+#elif defined(__AVX2__)
+  if (count >= LANES) { store(to, value); return; }
+  __m128 rest = _mm256_castps256_ps128((__m256)value); /* a store with a mask would take ten times as long on AMD */
+  if (count & 4) {
+    _mm_storeu_ps(to, rest);
+    rest = _mm256_extractf128_ps((__m256)value, 1), to += 4;
+  }
+  if (count & 2) {
+    _mm_storel_pi((__m64 *)to, rest);
+    rest = _mm_movehl_ps(rest, rest), to += 2;
+  }
+  if (count & 1) _mm_store_ss(to, rest);
 #else
   if (count >= LANES) { store(to, value); return; }
   for (whole i = 0; i < count; i++) to[i] = value[i];
 #endif
 }
 
-INLINE vec positive(vec value) { return (vec)((lanes)value & ~(value < 0)); } /* NaN stays NaN */
+INLINE vec positive(vec value) { /* NaN stays NaN */
+#if defined(__AVX512F__)
+  return (vec)_mm512_max_ps(_mm512_setzero_ps(), (__m512)value);
+#elif defined(__AVX2__)
+  return (vec)_mm256_max_ps(_mm256_setzero_ps(), (__m256)value);
+#else
+  return (vec)((lanes)value & ~(value < 0));
+#endif
+}
 INLINE vec where_positive(vec condition, vec value) { return (vec)((lanes)value & (condition > 0)); }
 
 /* A batch-norm: y = x * scale + shift. Each pointer refers to `width` floats. */

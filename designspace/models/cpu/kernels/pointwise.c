@@ -39,8 +39,11 @@ static void fetch(const float *x, Norm norm, const whole *pixel, whole count, wh
     const whole part = smaller(LANES, width - c);
     if (norm.scale) {
       const vec scale = load_part(norm.scale + c, part), shift = load_part(norm.shift + c, part);
-      for (whole i = 0; i < count; i++)
-        store(tile + i * pitch + c, positive(load_part(x + pixel[i] * width + c, part) * scale + shift));
+      for (whole i = 0; i < count; i++) {
+        const float *from = x + pixel[i] * width + c;
+        store(tile + i * pitch + c, positive(load_part(from, part) * scale + shift));
+        if (c % 16 == 0) prefetch(from + TILE * width);
+      }
     } else {
       for (whole i = 0; i < count; i++) store(tile + i * pitch + c, load_part(x + pixel[i] * width + c, part));
     }
@@ -139,11 +142,14 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
         const whole c = v * LANES, part = smaller(LANES, width - c);
         float *to = dy + v / 2 * TILE * PAIR + v % 2 * LANES;
         const Gradient of = gradient_of(through, c, part);
-        for (whole i = 0; i < count; i++)
-          store(to + i * PAIR, gradient(of, dz + (row + i) * width + c, y + (row + i) * width + c, part));
+        const float *dz_here = dz + row * width + c, *y_here = y + row * width + c;
+        for (whole i = 0; i < count; i++, dz_here += width, y_here += width) {
+          store(to + i * PAIR, gradient(of, dz_here, y_here, part));
+          if (v % LINE_VECS == 0) prefetch(dz_here + TILE * width), prefetch(y_here + TILE * width);
+        }
       }
       const Factors to_weight = {in, channel, &none, pitch, dy, &none, TILE, 1, count, count};
-      product(&to_weight, padded, vecs, weights + block * of_weight, vecs * LANES, 1);
+      product(&to_weight, in_width, vecs, weights + block * of_weight, vecs * LANES, 1);
       if (!dx) continue;
       const Factors to_input = {dy,    place,      panel_at, 1, panels, panel_row,
                                 width, panels_out, PAIR,     width - (panels_out - 1) * PAIR};

@@ -11,7 +11,12 @@
 
 #include "common.h"
 
-#define ROWS 8
+#define ROWS 8 /* of C that one inner loop computes for one vector of columns */
+#if defined(__AVX512F__)
+#define PAIR_ROWS 8 /* the same for two vectors: the sums and what they are computed from must fit into registers */
+#else
+#define PAIR_ROWS 6
+#endif
 
 typedef struct {
   const float *a;
@@ -36,7 +41,10 @@ INLINE void product_block(const Factors *f, whole i, whole v, float *c, whole c_
     for (int r = 0; r < rows; r++) a[r] = f->a + f->place[i + r] + f->a_at[t];
     const whole depth = t == f->taps - 1 ? f->last : f->depth;
     for (whole k = 0, at = 0; k < depth; k++, at += f->step, b += PAIR) {
-      const vec b0 = load(b), b1 = vecs == 2 ? load(b + LANES) : b0;
+      vec b0 = load(b), b1 = vecs == 2 ? load(b + LANES) : b0;
+#if defined(__AVX2__)
+      __asm__("" : "+v"(b0), "+v"(b1)); /* stay in registers, instead of being loaded for each row */
+#endif
 #pragma GCC unroll 8
       for (int r = 0; r < rows; r++) {
         const vec value = all(a[r][at]);
@@ -54,15 +62,15 @@ INLINE void product_block(const Factors *f, whole i, whole v, float *c, whole c_
 /* Compute C of `rows` rows and `vecs` vectors, or add the product to it. */
 static void product(const Factors *f, whole rows, whole vecs, float *c, whole c_row, int add) {
   for (whole v = 0; v < vecs; v += 2) {
-    const int pair = vecs - v >= 2;
+    float *to = c + v * LANES;
     whole i = 0;
-    for (; rows - i > ROWS / 2; i += ROWS) {
-      if (pair) product_block(f, i, v, c + i * c_row + v * LANES, c_row, add, ROWS, 2);
-      else product_block(f, i, v, c + i * c_row + v * LANES, c_row, add, ROWS, 1);
-    }
-    if (i < rows) {
-      if (pair) product_block(f, i, v, c + i * c_row + v * LANES, c_row, add, ROWS / 2, 2);
-      else product_block(f, i, v, c + i * c_row + v * LANES, c_row, add, ROWS / 2, 1);
+    if (vecs - v >= 2) {
+      for (; rows - i > 4; i += PAIR_ROWS) product_block(f, i, v, to + i * c_row, c_row, add, PAIR_ROWS, 2);
+      if (rows - i > 2) product_block(f, i, v, to + i * c_row, c_row, add, 4, 2);
+      else if (i < rows) product_block(f, i, v, to + i * c_row, c_row, add, 2, 2);
+    } else {
+      for (; rows - i > 4; i += ROWS) product_block(f, i, v, to + i * c_row, c_row, add, ROWS, 1);
+      if (i < rows) product_block(f, i, v, to + i * c_row, c_row, add, 4, 1);
     }
   }
 }

@@ -6,6 +6,11 @@
 #include "tiles.h"
 
 #define TAPS 9
+#if defined(__AVX512F__)
+#define NARROW_ROWS 8 /* pixels that one inner loop computes for one vector of channels */
+#else
+#define NARROW_ROWS 6
+#endif
 
 /* The shapes of a convolution, and the layout of its pixels in images with a border of one pixel. */
 typedef struct {
@@ -54,69 +59,83 @@ INLINE vec spread(vec value, const int group, const int j) {
 #endif
 }
 
+/* Taps of a window in rows of `columns`, each with the offset of its input, `at`, and its weights, `w_at`. */
+typedef struct {
+  const whole *at, *w_at;
+  whole taps, columns;
+} Window;
+
 /* Outputs of one vector of channels; the layout of weights is [tap][j][row]. */
-INLINE void narrow_rows(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps,
-                        const float *w, whole w_row, float *out, whole out_row, const int rows, const int group) {
+INLINE void narrow_rows(const float *in, const whole *place, Window k, const float *w, whole w_row, float *out,
+                        whole out_row, const int rows, const int group) {
+  const whole step = k.columns > 1 ? k.at[1] - k.at[0] : 0;
+  const whole w_step = k.columns > 1 ? (k.w_at[1] - k.w_at[0]) * group * w_row : 0;
   vec sum[ROWS] = {};
-  for (whole t = 0; t < taps; t++) {
-    const float *weights = w + w_at[t] * group * w_row;
-    vec value[ROWS];
+  for (whole t = 0; t < k.taps; t += k.columns) {
+    const float *from[ROWS], *weights = w + k.w_at[t] * group * w_row;
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) value[r] = load(in + place[r] + at[t]);
+    for (int r = 0; r < rows; r++) from[r] = in + place[r] + k.at[t];
+    for (whole column = 0, at = 0; column < k.columns; column++, at += step, weights += w_step) {
+      vec value[ROWS];
 #pragma GCC unroll 8
-    for (int j = 0; j < group; j++) {
-      const vec weight = load(weights + j * w_row);
+      for (int r = 0; r < rows && group < LANES; r++) value[r] = load(from[r] + at);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; r++) sum[r] += spread(value[r], group, j) * weight;
+      for (int j = 0; j < group; j++) {
+        const vec weight = load(weights + j * w_row);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+          sum[r] += (group < LANES ? spread(value[r], group, j) : all(from[r][at + j])) * weight;
+      }
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++) store(out + r * out_row, sum[r]);
 }
 
-INLINE void narrow_all(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps,
-                       const float *w, whole w_row, whole count, float *out, whole out_row, const int group) {
+INLINE void narrow_all(const float *in, const whole *place, Window k, const float *w, whole w_row, whole count,
+                       float *out, whole out_row, const int group) {
   for (whole c = 0; c < w_row; c += LANES) {
     whole i = 0;
-    for (; count - i > ROWS / 2; i += ROWS)
-      narrow_rows(in + c, place + i, at, w_at, taps, w + c, w_row, out + i * out_row + c, out_row, ROWS, group);
-    if (i < count)
-      narrow_rows(in + c, place + i, at, w_at, taps, w + c, w_row, out + i * out_row + c, out_row, ROWS / 2, group);
+    for (; count - i > 4; i += NARROW_ROWS)
+      narrow_rows(in + c, place + i, k, w + c, w_row, out + i * out_row + c, out_row, NARROW_ROWS, group);
+    if (i < count) narrow_rows(in + c, place + i, k, w + c, w_row, out + i * out_row + c, out_row, 4, group);
   }
 }
 
-static void narrow(const float *in, const whole *place, const whole *at, const whole *w_at, whole taps, const float *w,
-                   whole w_row, whole count, float *out, whole out_row, whole group) {
+static void narrow(const float *in, const whole *place, Window k, const float *w, whole w_row, whole count, float *out,
+                   whole out_row, whole group) {
   switch (group) {
-    case 1: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 1); break;
-    case 2: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 2); break;
-    case 4: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 4); break;
-    default: narrow_all(in, place, at, w_at, taps, w, w_row, count, out, out_row, 8);
+    case 1: narrow_all(in, place, k, w, w_row, count, out, out_row, 1); break;
+    case 2: narrow_all(in, place, k, w, w_row, count, out, out_row, 2); break;
+    case 4: narrow_all(in, place, k, w, w_row, count, out, out_row, 4); break;
+    default: narrow_all(in, place, k, w, w_row, count, out, out_row, 8);
   }
 }
 
 /* Add an image's part of the weights' gradient, [tap][j][row]: sums over pixels of input * output's gradient. */
 INLINE void narrow_weight_rows(const float *in, const whole *place, const whole *at, const float *dy,
-                               const whole *dy_place, whole count, float *dw, whole row, const int group) {
+                               const whole *dy_place, whole count, float *dw, whole row, const int group,
+                               const int taps) {
   for (whole c = 0; c < row; c += LANES)
-    for (int first = 0; first < TAPS; first += 3) {
-      vec sum[3][8];
+    for (int first = 0; first < TAPS; first += taps) {
+      vec sum[TAPS][8];
       float *to = dw + (whole)first * group * row + c;
-#pragma GCC unroll 3
-      for (int t = 0; t < 3; t++)
+#pragma GCC unroll 9
+      for (int t = 0; t < taps; t++)
 #pragma GCC unroll 8
         for (int j = 0; j < group; j++) sum[t][j] = load(to + (t * group + j) * row);
       for (whole i = 0; i < count; i++) {
         const vec g = load(dy + dy_place[i] + c);
-#pragma GCC unroll 3
-        for (int t = 0; t < 3; t++) {
-          const vec value = load(in + place[i] + at[first + t] + c);
+#pragma GCC unroll 9
+        for (int t = 0; t < taps; t++) {
+          const float *from = in + place[i] + at[first + t] + c;
+          const vec value = load(from);
 #pragma GCC unroll 8
-          for (int j = 0; j < group; j++) sum[t][j] += spread(value, group, j) * g;
+          for (int j = 0; j < group; j++) sum[t][j] += (group < LANES ? spread(value, group, j) : all(from[j])) * g;
         }
       }
-#pragma GCC unroll 3
-      for (int t = 0; t < 3; t++)
+#pragma GCC unroll 9
+      for (int t = 0; t < taps; t++)
 #pragma GCC unroll 8
         for (int j = 0; j < group; j++) store(to + (t * group + j) * row, sum[t][j]);
     }
@@ -125,10 +144,10 @@ INLINE void narrow_weight_rows(const float *in, const whole *place, const whole 
 static void narrow_weights(const float *in, const whole *place, const whole *at, const float *dy, const whole *dy_place,
                            whole count, float *dw, whole row, whole group) {
   switch (group) {
-    case 1: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 1); break;
-    case 2: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 2); break;
-    case 4: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 4); break;
-    default: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 8);
+    case 1: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 1, 9); break;
+    case 2: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 2, 3); break;
+    case 4: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 4, 3); break;
+    default: narrow_weight_rows(in, place, at, dy, dy_place, count, dw, row, 8, LANES > 8 ? 3 : 1);
   }
 }
 
@@ -170,6 +189,7 @@ static void fill(const Shape *s, const float *x, Norm norm, float *in) {
       float *to = in + ((row + 1) * (s->in_width + 2) + 1) * s->in_pitch + c;
       for (whole column = 0; column < s->in_width; column++, from += s->in_channels, to += s->in_pitch) {
         const vec value = load_part(from, part);
+        if (c % 16 == 0) prefetch(from + s->in_pixels * s->in_channels);
         store_part(to, norm.scale ? positive(value * scale + shift) : value, part);
       }
     }
@@ -193,6 +213,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
   const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels);
   const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch, size = packed_floats(&s, 0) / groups;
+  const whole run = groups == 1 && !s.narrow ? 3 : 1;
   float *packed = alloc(packed_floats(&s, 0));
   double *sums = calloc(2 * BLOCKS * channels, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * s.vecs);
@@ -203,6 +224,8 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
     slices(slice, s.narrow ? 1 : groups, s.narrow ? channels : s.group_out);
     windows(&s, place, at);
     for (whole t = 0; t < TAPS; t++) rows_at[t] = s.narrow ? t : t * s.group_in;
+    /* Without groups, the three taps of a row are one, since their inputs are contiguous. */
+    if (run == 3) for (whole t = 0; t < 3; t++) at[t] = at[3 * t], rows_at[t] = rows_at[3 * t];
   }
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
@@ -212,10 +235,10 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
     const Sums block_sums = {training ? sums + 2 * block * channels : NULL, sums + (2 * block + 1) * channels};
     for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
       fill(&s, x + n * s.in_pixels * in_channels, norm, in);
-      if (s.narrow) narrow(in, place, at, rows_at, TAPS, packed, s.row, s.pixels, out, s.row, s.group_in);
+      if (s.narrow) narrow(in, place, (Window){at, rows_at, TAPS, 3}, packed, s.row, s.pixels, out, s.row, s.group_in);
       for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
         const Factors factors = {in + g * s.group_in, place, at, 1, packed + g * size, rows_at,
-                                 TAPS * s.group_in, TAPS, s.group_in, s.group_in};
+                                 TAPS * s.group_in, TAPS / run, run * s.group_in, run * s.group_in};
         product(&factors, s.pixels, s.vecs / groups, out + g * (s.row / groups), s.row, 0);
       }
       emit(out, s.row, s.pixels, slice, s.vecs, y + n * s.pixels * channels, channels, block_sums);
@@ -233,7 +256,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
 /* A class of input pixels whose windows of the output's gradient have the same taps: there is one class for a stride of
  * 1, and four for 2 (even and odd rows and columns). */
 typedef struct {
-  whole count, taps;
+  whole count, taps, columns;
   whole *pixel, *place;       /* of the input; in the output's gradient with border */
   whole at[TAPS], tap[TAPS];  /* offset of a tap's gradient from the place; index of the tap */
 } Class;
@@ -268,6 +291,7 @@ static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
       for (whole i = 0; i < ROWS; i++) *pixel++ = 0, *place++ = 0; /* padding, whose results are not used */
       whole row[3], row_behind[3], column[3], column_behind[3];
       const whole rows = taps_of(a, s->stride, row, row_behind), columns = taps_of(b, s->stride, column, column_behind);
+      class->columns = columns;
       for (whole i = 0; i < rows; i++)
         for (whole j = 0; j < columns; j++) {
           class->at[class->taps] = (row_behind[i] * border + column_behind[j]) * s->out_pitch;
@@ -287,8 +311,8 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   const Norm norm = norm_of(x_norm, in_channels), own = norm_of(y_norm, channels);
   const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch;
   const whole dy_bordered = (s.height + 2) * (s.width + 2) * s.out_pitch;
-  const whole padded = parts(s.group_in, ROWS) * ROWS, group_row = s.row / groups;
-  const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * TAPS * padded * group_row;
+  const whole padded = parts(TAPS * s.group_in, ROWS) * ROWS, group_row = s.row / groups;
+  const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * padded * group_row;
   const whole size = packed_floats(&s, 1) / groups, panels = parts(s.group_out, PAIR);
   const whole padded_groups = s.narrow ? 1 : groups; /* groups that are padded to whole vectors */
   float *packed = alloc(packed_floats(&s, 1)), *slopes = alloc(2 * channels), *weights = alloc(BLOCKS * of_weight);
@@ -297,8 +321,8 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   whole *tables = malloc(sizeof(whole) * (2 * (s.pixels + ROWS) + 2 * (s.in_pixels + 4 * ROWS) + padded + s.height * 2));
   int failed = !packed || !slopes || !weights || !of_x || !slice || !tables;
   whole *place = tables, *dy_place = place + s.pixels + ROWS, *pixel = dy_place + s.pixels + ROWS;
-  whole *class_place = pixel + s.in_pixels + 4 * ROWS, *channel = class_place + s.in_pixels + 4 * ROWS;
-  whole *line_at = channel + padded, *line_row = line_at + s.height;
+  whole *class_place = pixel + s.in_pixels + 4 * ROWS, *window = class_place + s.in_pixels + 4 * ROWS;
+  whole *line_at = window + padded, *line_row = line_at + s.height;
   whole at[TAPS], number = 0;
   Class class[4];
   if (!failed) {
@@ -312,7 +336,10 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
                       slopes + channels, weight_gradient, bias_gradient);
     for (whole p = 0; p < s.pixels; p++)
       dy_place[p] = ((p / s.width + 1) * (s.width + 2) + p % s.width + 1) * s.out_pitch;
-    for (whole c = 0; c < padded; c++) channel[c] = smaller(c, s.group_in - 1);
+    for (whole c = 0; c < padded; c++) {
+      const whole kept = smaller(c, TAPS * s.group_in - 1);
+      window[c] = at[kept / s.group_in] + kept % s.group_in;
+    }
     for (whole row = 0; row < s.height; row++) line_at[row] = place[row * s.width], line_row[row] = row * s.width;
     if (!s.narrow)
       for (whole i = 0; i < number; i++)
@@ -338,20 +365,26 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
         float *line = lines + (v / (s.vecs / padded_groups) * panels + in_group / 2) * s.pixels * PAIR + in_group % 2 * LANES;
         for (whole p = 0; p < s.pixels; p++) {
           const vec value = gradient(of, dz_here + p * channels, y_here + p * channels, k.count);
+          if (v % LINE_VECS == 0) {
+            prefetch(dz_here + (s.pixels + p) * channels);
+            prefetch(y_here + (s.pixels + p) * channels);
+          }
           store_part(dy + dy_place[p] + k.from, value, k.count);
           if (!s.narrow) store(line + p * PAIR, value);
         }
       }
       if (s.narrow) narrow_weights(in, place, at, dy, dy_place, s.pixels, dw_here, s.row, s.group_in);
-      for (whole g = 0; g < (s.narrow ? 0 : groups); g++)
-        for (whole t = 0; t < TAPS; t++) {
-          const Factors factors = {in + g * s.group_in + at[t], channel, line_at, stride * s.in_pitch,
-                                   lines + g * panels * s.pixels * PAIR, line_row, s.pixels, s.height, s.width, s.width};
-          product(&factors, padded, group_row / LANES, dw_here + (g * TAPS + t) * padded * group_row, group_row, 1);
-        }
+      for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
+        const Factors factors = {in + g * s.group_in, window, line_at, stride * s.in_pitch,
+                                 lines + g * panels * s.pixels * PAIR, line_row, s.pixels, s.height, s.width, s.width};
+        product(&factors, TAPS * s.group_in, group_row / LANES, dw_here + g * padded * group_row, group_row, 1);
+      }
       for (whole i = 0; i < (dx ? number : 0); i++) {
         const Class *k = class + i;
-        if (s.narrow) narrow(dy, k->place, k->at, k->tap, k->taps, packed, s.row, k->count, din, s.in_row, s.group_in);
+        if (s.narrow) {
+          const Window window = {k->at, k->tap, k->taps, k->columns};
+          narrow(dy, k->place, window, packed, s.row, k->count, din, s.in_row, s.group_in);
+        }
         for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
           const Factors factors = {dy + g * s.group_out, k->place, k->at, 1, packed + g * size, k->tap,
                                    TAPS * s.group_out, k->taps, s.group_out, s.group_out};
@@ -369,7 +402,7 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
         for (whole k = 0; k < s.group_in; k++)
           for (whole c = 0; c < s.group_out; c++) {
             const whole from = s.narrow ? (t * s.group_in + k) * s.row + g * s.group_out + c
-                                        : ((g * TAPS + t) * padded + k) * group_row + c;
+                                        : (g * padded + t * s.group_in + k) * group_row + c;
             float total = 0;
             for (whole b = 0; b < BLOCKS; b++) total += weights[b * of_weight + from];
             dw[(g * s.group_out + c) * w_out + k * w_in + t * w_tap] = total;

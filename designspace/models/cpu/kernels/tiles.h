@@ -10,6 +10,10 @@
 /* Allocate memory that vectors may read beyond its end. */
 static float *alloc(whole floats) { return aligned_alloc(64, parts(floats + 4 * PAIR, 16) * 64); }
 
+/* Start to read memory into the second-level cache that will be needed soon. The address may be invalid. */
+INLINE void prefetch(const float *from) { __builtin_prefetch(from, 0, 2); }
+#define LINE_VECS (16 / LANES) /* vectors of a cache line */
+
 /* A vector of channels `from` to `from + count` of a map; `at` is its offset in a tile's row. */
 typedef struct {
   whole from, count, at;
