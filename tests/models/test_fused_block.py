@@ -12,6 +12,7 @@ from torch import nn
 
 from designspace.models import AnyNet, fuse, unfuse
 from designspace.models.blocks import Block
+from designspace.models.cpu import convolutions
 from designspace.models.cpu.kernels import has_convolutions
 from designspace.models.layers import ConvNorm
 from designspace.networks.network import Network, Stage, Stem
@@ -41,6 +42,30 @@ def test_a_block_equals_torch(count, in_width, group, groups, width, stride, hei
     if count * height * breadth < 20:  # batch statistics of a few numbers are mostly rounding
         count = 20
     assert_same(block(in_width, group * groups, width, group, stride), [images(0, count, in_width, height, breadth)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 70),
+    st.sampled_from((4, 7, 16, 20)),
+    st.sampled_from(WIDTHS),
+    st.integers(1, 3),
+    st.sampled_from((4, 16, 20, 40)),
+    st.sampled_from((1, 2)),
+    st.integers(1, 12),
+    st.integers(1, 12),
+)
+def test_a_block_in_evaluation_gives_the_bits_of_its_single_kernels(
+    count, in_width, group, groups, width, stride, height, breadth
+):
+    module = block(in_width, group * groups, width, group, stride).eval()
+    x = images(0, count, in_width, height, breadth)
+    with torch.no_grad():
+        once = module(x)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(convolutions, "_can_infer", lambda units: False)
+            assert torch.equal(once, module(x))
+        torch.testing.assert_close(once, unfuse(copy.deepcopy(module))(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_block_with_equal_shapes_adds_its_input():
@@ -102,7 +127,7 @@ def test_torch_runs_a_block_in_evaluation_with_gradients_or_under_autocast(monke
     assert kernel_calls == []
     with torch.no_grad():
         module.eval()(x)
-    assert "spatial_forward" in kernel_calls
+    assert "chain_inference" in kernel_calls
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -9,6 +9,7 @@ check the layers (`designspace.models.cpu.checks`), because kernels do not check
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -210,8 +211,47 @@ def bottleneck(x: Tensor, units: Sequence[Unit]) -> Tensor:
     (N, C, H, W) -> (N, C', H', W'), channels last. All units must have kernels and be ready to run.
     """
     x = x.contiguous(memory_format=torch.channels_last)
+    if not torch.is_grad_enabled() and _can_infer(units):
+        return _infer(x, units)
     parameters = tuple(parameter for unit in units for parameter in unit.parameters)
     out: Tensor = _Bottleneck.apply(x, units, *parameters)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Layer(ctypes.Structure):
+    """A unit as `kernels/inference.c` reads it."""
+
+    _fields_ = (
+        ("w", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("w_out", "w_in", "w_tap", "width")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "running_mean", "running_var")),
+        ("eps", ctypes.c_double),
+    )
+
+    @staticmethod
+    def of(unit: Unit) -> _Layer:
+        """Return the unit with its current tensors, which must outlive it."""
+        weight, *norm_parameters = unit.parameters
+        strides = (*_strides(weight), 0)[:3]
+        tensors = (*norm_parameters, *unit.statistics[:2])
+        return _Layer(
+            weight.data_ptr(), *strides, unit.width, *(tensor.data_ptr() for tensor in tensors), unit.norm.eps
+        )
+
+
+def _can_infer(units: Sequence[Unit]) -> bool:
+    """Return whether a block is in evaluation mode, with its stride, if any, in the 3x3 and the shortcut."""
+    return units[0].stride == units[2].stride == 1 and not any(unit.norm.training for unit in units)
+
+
+def _infer(x: Tensor, units: Sequence[Unit]) -> Tensor:
+    """Run a block in evaluation mode, without gradients: (N, C, H, W) -> (N, C', H', W'), channels last."""
+    spatial = units[1]
+    count, in_width, height, breadth = x.shape
+    out = _new_map(count, units[2].width, (height - 1) // spatial.stride + 1, (breadth - 1) // spatial.stride + 1)
+    layers = (_Layer * len(units))(*map(_Layer.of, units))
+    sizes = (count, height, breadth, in_width, spatial.stride, spatial.groups)
+    call("chain_inference", x, *sizes, ctypes.addressof(layers), len(units), out)
     return out
 
 

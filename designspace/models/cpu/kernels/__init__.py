@@ -1,7 +1,7 @@
 """Compiled kernels for CPUs: C files that the machine's C compiler builds when they are first needed.
 
 `norm.c` has batch-norm with the operations after it; `pointwise.c` and `spatial.c` have 1x1 and 3x3 convolutions with
-their batch-norms.
+their batch-norms; `inference.c` runs a whole block in evaluation mode.
 
 Everything works without the kernels, but with more passes over memory (see `designspace.models.cpu.modules`). Set
 ``DESIGNSPACE_KERNELS=0`` to disable them.
@@ -23,7 +23,7 @@ KEPT_BYTES = 1 << 30
 LARGEST_KEPT_BYTES = 32 << 20
 """Largest block that is kept, in bytes; glibc allows no more, and returns larger ones at once."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("norm", "pointwise", "spatial")]
+_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("norm", "pointwise", "spatial", "inference")]
 # The OpenMP runtime is not linked: its symbols are found in the one that torch has loaded. A second runtime would have
 # its own threads, which wait in busy loops on the cores that torch's threads need.
 _COMPILE: tuple[str, ...] = (
@@ -51,6 +51,7 @@ _SIGNATURES = {
     "spatial_backward": "*********nnn***nnnnnnnn",
     "join_forward": "****n*nnn",
     "join_backward": "*********nnn",
+    "chain_inference": "*nnnnnn*n*n",
 }
 """The kernels' arguments: pointers, integers and doubles. All kernels return 0, or 1 if they run out of memory."""
 

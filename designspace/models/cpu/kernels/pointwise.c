@@ -25,14 +25,6 @@ INLINE whole source(whole row, Places p) {
   return (image * p.in_height + rest / p.out_width * p.stride) * p.in_width + rest % p.out_width * p.stride;
 }
 
-/* Pack weights (outputs, inputs) into panels for product.h: `rows` rows of `columns`. */
-static void pack(const float *w, whole row_step, whole column_step, whole rows, whole columns, float *panels) {
-  memset(panels, 0, sizeof(float) * parts(columns, PAIR) * rows * PAIR);
-  for (whole c = 0; c < columns; c++)
-    for (whole r = 0; r < rows; r++)
-      panels[(c / PAIR * rows + r) * PAIR + c % PAIR] = w[r * row_step + c * column_step];
-}
-
 /* Read a tile of the convolution's input: `count` rows of `pitch` floats, and 0 up to TILE rows. */
 static void fetch(const float *x, Norm norm, const whole *pixel, whole count, whole width, whole pitch, float *tile) {
   for (whole c = 0; c < width; c += LANES) {

@@ -75,4 +75,12 @@ static void product(const Factors *f, whole rows, whole vecs, float *c, whole c_
   }
 }
 
+/* Pack weights (outputs, inputs) into panels for `product`: `rows` rows of `columns`. */
+static void pack(const float *w, whole row_step, whole column_step, whole rows, whole columns, float *panels) {
+  memset(panels, 0, sizeof(float) * parts(columns, PAIR) * rows * PAIR);
+  for (whole c = 0; c < columns; c++)
+    for (whole r = 0; r < rows; r++)
+      panels[(c / PAIR * rows + r) * PAIR + c % PAIR] = w[r * row_step + c * column_step];
+}
+
 #endif

@@ -1,116 +1,5 @@
-/* 3x3 convolutions, grouped or not, and their batch-norms, forward and backward: one image at a time.
- *
- * Groups of 1, 2, 4 or 8 channels that fit evenly into a vector are "narrow": a vector of outputs is computed from a
- * vector of inputs whose channels are spread over their groups' lanes. All others use matrix products, per group. */
-#include "product.h"
-#include "tiles.h"
-
-#define TAPS 9
-#if defined(__AVX512F__)
-#define NARROW_ROWS 8 /* pixels that one inner loop computes for one vector of channels */
-#else
-#define NARROW_ROWS 6
-#endif
-
-/* The shapes of a convolution, and the layout of its pixels in images with a border of one pixel. */
-typedef struct {
-  whole images, in_height, in_width, in_channels, channels, groups, stride;
-  whole height, width, pixels, in_pixels; /* of the output; of the input */
-  whole group_in, group_out;
-  int narrow;
-  whole in_pitch, out_pitch;   /* floats of a pixel in an image with border */
-  whole in_vecs, vecs;         /* of a tile's row */
-  whole in_row, row;           /* floats of a tile's row */
-} Shape;
-
-static Shape shape_of(whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
-                      whole stride) {
-  Shape s = {0};
-  s.images = images, s.in_height = in_height, s.in_width = in_width, s.in_channels = in_channels;
-  s.channels = channels, s.groups = groups, s.stride = stride;
-  s.height = (in_height - 1) / stride + 1;
-  s.width = (in_width - 1) / stride + 1;
-  s.pixels = s.height * s.width;
-  s.in_pixels = in_height * in_width;
-  s.group_in = in_channels / groups;
-  s.group_out = channels / groups;
-  s.narrow = s.group_in == s.group_out && s.group_in <= 8 && LANES % s.group_in == 0;
-  const whole blocks = s.narrow ? 1 : groups;
-  s.in_vecs = blocks * parts(in_channels / blocks, LANES);
-  s.vecs = blocks * parts(channels / blocks, LANES);
-  s.in_row = s.in_vecs * LANES;
-  s.row = s.vecs * LANES;
-  s.in_pitch = s.narrow ? s.in_row : in_channels;
-  s.out_pitch = s.narrow ? s.row : channels;
-  return s;
-}
-
-/* Copy channel j of each group to all lanes of the group. */
-INLINE vec spread(vec value, const int group, const int j) {
-  if (group == 1) return value;
-#if defined(__clang__)
-  vec out = value;
-  for (int l = 0; l < LANES; l++) out[l] = value[l / group * group + j];
-  return out;
-#else
-  lanes from = {};
-  for (int l = 0; l < LANES; l++) from[l] = l / group * group + j;
-  return __builtin_shuffle(value, from);
-#endif
-}
-
-/* Taps of a window in rows of `columns`, each with the offset of its input, `at`, and its weights, `w_at`. */
-typedef struct {
-  const whole *at, *w_at;
-  whole taps, columns;
-} Window;
-
-/* Outputs of one vector of channels; the layout of weights is [tap][j][row]. */
-INLINE void narrow_rows(const float *in, const whole *place, Window k, const float *w, whole w_row, float *out,
-                        whole out_row, const int rows, const int group) {
-  const whole step = k.columns > 1 ? k.at[1] - k.at[0] : 0;
-  const whole w_step = k.columns > 1 ? (k.w_at[1] - k.w_at[0]) * group * w_row : 0;
-  vec sum[ROWS] = {};
-  for (whole t = 0; t < k.taps; t += k.columns) {
-    const float *from[ROWS], *weights = w + k.w_at[t] * group * w_row;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) from[r] = in + place[r] + k.at[t];
-    for (whole column = 0, at = 0; column < k.columns; column++, at += step, weights += w_step) {
-      vec value[ROWS];
-#pragma GCC unroll 8
-      for (int r = 0; r < rows && group < LANES; r++) value[r] = load(from[r] + at);
-#pragma GCC unroll 8
-      for (int j = 0; j < group; j++) {
-        const vec weight = load(weights + j * w_row);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-          sum[r] += (group < LANES ? spread(value[r], group, j) : all(from[r][at + j])) * weight;
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; r++) store(out + r * out_row, sum[r]);
-}
-
-INLINE void narrow_all(const float *in, const whole *place, Window k, const float *w, whole w_row, whole count,
-                       float *out, whole out_row, const int group) {
-  for (whole c = 0; c < w_row; c += LANES) {
-    whole i = 0;
-    for (; count - i > 4; i += NARROW_ROWS)
-      narrow_rows(in + c, place + i, k, w + c, w_row, out + i * out_row + c, out_row, NARROW_ROWS, group);
-    if (i < count) narrow_rows(in + c, place + i, k, w + c, w_row, out + i * out_row + c, out_row, 4, group);
-  }
-}
-
-static void narrow(const float *in, const whole *place, Window k, const float *w, whole w_row, whole count, float *out,
-                   whole out_row, whole group) {
-  switch (group) {
-    case 1: narrow_all(in, place, k, w, w_row, count, out, out_row, 1); break;
-    case 2: narrow_all(in, place, k, w, w_row, count, out, out_row, 2); break;
-    case 4: narrow_all(in, place, k, w, w_row, count, out, out_row, 4); break;
-    default: narrow_all(in, place, k, w, w_row, count, out, out_row, 8);
-  }
-}
+/* 3x3 convolutions, grouped or not, and their batch-norms, forward and backward: one image at a time. */
+#include "windows.h"
 
 /* Add an image's part of the weights' gradient, [tap][j][row]: sums over pixels of input * output's gradient. */
 INLINE void narrow_weight_rows(const float *in, const whole *place, const whole *at, const float *dy,
@@ -151,60 +40,6 @@ static void narrow_weights(const float *in, const whole *place, const whole *at,
   }
 }
 
-/* The strides, in floats, of a weight (outputs, inputs of a group, 3, 3). */
-typedef struct {
-  whole out, in, tap;
-} Strides;
-
-/* Number of floats of packed weights: forward, or backward (`turned`, with inputs and outputs exchanged). */
-static whole packed_floats(const Shape *s, int turned) {
-  if (s->narrow) return TAPS * s->group_in * s->row;
-  const whole rows = TAPS * (turned ? s->group_out : s->group_in), columns = turned ? s->group_in : s->group_out;
-  return s->groups * parts(columns, PAIR) * PAIR * rows;
-}
-
-static void pack_weights(const Shape *s, const float *w, Strides at, int turned, float *packed) {
-  memset(packed, 0, sizeof(float) * packed_floats(s, turned));
-  const whole size = packed_floats(s, turned) / s->groups;
-  const whole depth = turned ? s->group_out : s->group_in, columns = turned ? s->group_in : s->group_out;
-  for (whole g = 0; g < s->groups; g++)
-    for (whole t = 0; t < TAPS; t++)
-      for (whole k = 0; k < depth; k++)
-        for (whole c = 0; c < columns; c++) {
-          const whole n = turned ? k : c, i = turned ? c : k;
-          const float value = w[(g * s->group_out + n) * at.out + i * at.in + t * at.tap];
-          if (s->narrow) packed[(t * depth + k) * s->row + g * columns + c] = value;
-          else packed[g * size + (c / PAIR * TAPS * depth + t * depth + k) * PAIR + c % PAIR] = value;
-        }
-}
-
-/* Write the activated input into the inside of an image with border. */
-static void fill(const Shape *s, const float *x, Norm norm, float *in) {
-  for (whole c = 0; c < s->in_channels; c += LANES) {
-    const whole part = smaller(LANES, s->in_channels - c);
-    const vec scale = norm.scale ? load_part(norm.scale + c, part) : all(1);
-    const vec shift = norm.scale ? load_part(norm.shift + c, part) : (vec){};
-    for (whole row = 0; row < s->in_height; row++) {
-      const float *from = x + row * s->in_width * s->in_channels + c;
-      float *to = in + ((row + 1) * (s->in_width + 2) + 1) * s->in_pitch + c;
-      for (whole column = 0; column < s->in_width; column++, from += s->in_channels, to += s->in_pitch) {
-        const vec value = load_part(from, part);
-        if (c % 16 == 0) prefetch(from + s->in_pixels * s->in_channels);
-        store_part(to, norm.scale ? positive(value * scale + shift) : value, part);
-      }
-    }
-  }
-}
-
-/* Offsets of each output pixel's window in the image with border, and of its taps from there. */
-static void windows(const Shape *s, whole *place, whole *at) {
-  for (whole p = 0; p < s->pixels + ROWS; p++) {
-    const whole pixel = smaller(p, s->pixels - 1);
-    place[p] = (pixel / s->width * (s->in_width + 2) + pixel % s->width) * s->stride * s->in_pitch;
-  }
-  for (whole t = 0; t < TAPS; t++) at[t] = (t / 3 * (s->in_width + 2) + t % 3) * s->in_pitch;
-}
-
 /* y (images, height, width, channels) = the convolution of x; also the rows of the batch-norm after it. */
 int spatial_forward(const float *x, const float *x_norm, const float *w, whole w_out, whole w_in, whole w_tap, float *y,
                     whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
@@ -212,35 +47,20 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
                     int64_t *batches, double eps, double momentum, whole training, float *norm_rows, whole threads) {
   const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels);
-  const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch, size = packed_floats(&s, 0) / groups;
-  const whole run = groups == 1 && !s.narrow ? 3 : 1;
-  float *packed = alloc(packed_floats(&s, 0));
+  Convolution conv;
   double *sums = calloc(2 * BLOCKS * channels, sizeof(double));
   Slice *slice = malloc(sizeof(Slice) * s.vecs);
-  whole *place = malloc(sizeof(whole) * (s.pixels + ROWS)), at[TAPS], rows_at[TAPS];
-  int failed = !packed || !sums || !slice || !place;
-  if (!failed) {
-    pack_weights(&s, w, (Strides){w_out, w_in, w_tap}, 0, packed);
-    slices(slice, s.narrow ? 1 : groups, s.narrow ? channels : s.group_out);
-    windows(&s, place, at);
-    for (whole t = 0; t < TAPS; t++) rows_at[t] = s.narrow ? t : t * s.group_in;
-    /* Without groups, the three taps of a row are one, since their inputs are contiguous. */
-    if (run == 3) for (whole t = 0; t < 3; t++) at[t] = at[3 * t], rows_at[t] = rows_at[3 * t];
-  }
+  int failed = prepare(&conv, s, w, (Strides){w_out, w_in, w_tap}) || !sums || !slice;
+  if (!failed) slices(slice, s.narrow ? 1 : groups, s.narrow ? channels : s.group_out);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    float *in = alloc(bordered), *out = alloc((s.pixels + ROWS) * s.row);
+    float *in = alloc(bordered(&s)), *out = alloc((s.pixels + ROWS) * s.row);
     if (!in || !out) { failed = 1; free(in); free(out); continue; }
-    memset(in, 0, sizeof(float) * bordered);
+    memset(in, 0, sizeof(float) * bordered(&s));
     const Sums block_sums = {training ? sums + 2 * block * channels : NULL, sums + (2 * block + 1) * channels};
     for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
       fill(&s, x + n * s.in_pixels * in_channels, norm, in);
-      if (s.narrow) narrow(in, place, (Window){at, rows_at, TAPS, 3}, packed, s.row, s.pixels, out, s.row, s.group_in);
-      for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
-        const Factors factors = {in + g * s.group_in, place, at, 1, packed + g * size, rows_at,
-                                 TAPS * s.group_in, TAPS / run, run * s.group_in, run * s.group_in};
-        product(&factors, s.pixels, s.vecs / groups, out + g * (s.row / groups), s.row, 0);
-      }
+      convolve(&conv, in, out);
       emit(out, s.row, s.pixels, slice, s.vecs, y + n * s.pixels * channels, channels, block_sums);
     }
     free(in);
@@ -249,7 +69,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
   if (!failed)
     finish(sums, BLOCKS, images * s.pixels, channels,
            (Learned){weight, bias, running_mean, running_var, batches, eps, momentum, training, norm_rows});
-  free(packed); free(sums); free(slice); free(place);
+  release(&conv); free(sums); free(slice);
   return failed;
 }
 
@@ -309,7 +129,6 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
                      whole in_channels, whole channels, whole groups, whole stride, whole threads) {
   const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels), own = norm_of(y_norm, channels);
-  const whole bordered = (in_height + 2) * (in_width + 2) * s.in_pitch;
   const whole dy_bordered = (s.height + 2) * (s.width + 2) * s.out_pitch;
   const whole padded = parts(TAPS * s.group_in, ROWS) * ROWS, group_row = s.row / groups;
   const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * padded * group_row;
@@ -348,10 +167,10 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   const Slopes through = {own.scale, slopes, slopes + channels};
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    float *in = alloc(bordered), *dy = alloc(dy_bordered), *din = alloc((s.in_pixels + ROWS) * s.in_row);
+    float *in = alloc(bordered(&s)), *dy = alloc(dy_bordered), *din = alloc((s.in_pixels + ROWS) * s.in_row);
     float *lines = alloc(s.narrow ? 0 : groups * panels * s.pixels * PAIR); /* dy again, as panels for each group */
     if (!in || !dy || !din || !lines) { failed = 1; free(in); free(dy); free(din); free(lines); continue; }
-    memset(in, 0, sizeof(float) * bordered);
+    memset(in, 0, sizeof(float) * bordered(&s));
     memset(dy, 0, sizeof(float) * dy_bordered);
     const Sums block_sums = {of_x + 2 * block * in_channels, of_x + (2 * block + 1) * in_channels};
     float *dw_here = weights + block * of_weight;
