@@ -26,6 +26,7 @@ from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted, prefixed
+from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.launch import check_fit
 from designspace.sweeps.preflight import check_launch, check_population
 from designspace.trials.data_note import write_note
@@ -52,6 +53,12 @@ class Options(TrainingOptions):
 
 def run(options: Options) -> None:
     """Fetch the images, sample, check everything, train the networks that are not done, and analyse the runs."""
+    with importing_torch(options.launcher.is_local):
+        explore(options)
+
+
+def explore(options: Options) -> None:
+    """Do what `run` says."""
     name, root = options.data.known_name, options.data.root or data.default_root()
     spaces = spaces_of(options)
     devices = options.launcher.gpus_per_trial or options.recipe["devices"]

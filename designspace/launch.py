@@ -18,6 +18,7 @@ from designspace.data.data_source import note_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import command, counted
 from designspace.sweeps.ended_tasks import ended_tasks
+from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.launch import Launcher, R
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
@@ -41,6 +42,12 @@ class Options(TrainingOptions):
 
 def run(options: Options) -> None:
     """Check everything, save the recipe and seeds, train the trials that are not done, and print the outcome."""
+    with importing_torch(options.launcher.is_local and not options.dry_run):
+        check_and_train(options)
+
+
+def check_and_train(options: Options) -> None:
+    """Do what `run` says."""
     folder = RunFolder(options.run)
     if bool(options.against) != (options.stop.looks > 1):
         raise InputError(

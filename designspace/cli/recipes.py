@@ -33,6 +33,11 @@ class LauncherOptions:
     fields: Fields
     """All values, for `Launcher.from_dict`, which validates those without a field here."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether trials are trained on this machine."""
+        return self.name == "local"
+
     def make(self, options: Options, root: Path, **changes: str) -> Launcher:
         """Return the launcher of a command for the data sets in ``root``, with some values changed."""
         return Launcher.from_dict({**self.fields, **changes}, root, options.provenance())

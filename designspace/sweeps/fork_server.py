@@ -24,14 +24,13 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from designspace.support.files import writing
-from designspace.sweeps import snapshot, worker
+from designspace.sweeps import head_start, snapshot, worker
+from designspace.sweeps.head_start import LENGTH, malloc_variables, usr2_blocked
 from designspace.sweeps.messages import Settings
 
-_LENGTH = struct.Struct("!I")
-"""Length of a request, which follows as JSON with its number and variables. It carries the file descriptors."""
 _ANSWER = struct.Struct("!?Ii")
 """Whether a worker has exited, its number, and its exit code or, if it has just started, its process id."""
 
@@ -50,20 +49,27 @@ class ForkServer:
 
     def __init__(self, settings: Settings, code: Path, log: Path) -> None:
         self._log = log
-        self._channel, server_channel = socket.socketpair()
         self._count = 0
         self._pids: dict[int, int] = {}
         self._codes: dict[int, int] = {}
-        with server_channel, self._open_log() as errors, _usr2_blocked():
-            # In a new session, so that Ctrl-C reaches only the pool, which then stops the workers cleanly.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(settings))],
-                stdin=server_channel.fileno(),
-                stdout=errors,
-                stderr=errors,
-                env={**_malloc_variables(), **os.environ, **snapshot.environment(code)},
-                start_new_session=True,
-            )
+        environment = {**malloc_variables(), **os.environ, **snapshot.environment(code)}
+        with self._open_log() as errors:
+            # torch has been imported with one thread.
+            ahead = head_start.take() if settings.threads == 1 else None
+            if ahead and ahead.hand_over(dataclasses.asdict(settings), code, environment, errors.fileno()):
+                self._process, self._channel = ahead.process, ahead.channel
+                return
+            self._channel, server_channel = socket.socketpair()
+            with server_channel, usr2_blocked():
+                # In a new session, so that Ctrl-C reaches only the pool, which then stops the workers cleanly.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(settings))],
+                    stdin=server_channel.fileno(),
+                    stdout=errors,
+                    stderr=errors,
+                    env=environment,
+                    start_new_session=True,
+                )
 
     def _open_log(self) -> BinaryIO:
         """Open the log for appending.
@@ -91,7 +97,7 @@ class ForkServer:
             (orders_from, orders_to), (events_from, events_to) = os.pipe(), os.pipe()
             streams = [orders_from, events_to, errors.fileno()]
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server has exited
-                socket.send_fds(self._channel, [_LENGTH.pack(len(request))], streams)
+                socket.send_fds(self._channel, [LENGTH.pack(len(request))], streams)
                 self._channel.sendall(request)
         os.close(orders_from)
         os.close(events_to)
@@ -180,9 +186,9 @@ class ForkedWorker:
             self._server.close()
 
 
-def main() -> None:
-    """Fork workers until the socket is closed, and run a worker in each fork."""
-    settings = Settings(**json.loads(sys.argv[1]))
+def serve(fields: Mapping[str, Any]) -> None:
+    """Fork workers with settings of these fields until the socket is closed, and run a worker in each fork."""
+    settings = Settings(**fields)
     os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch is first imported
     channel = socket.socket(fileno=os.dup(0))
     # SLURM signals all processes of a job; this one must survive to report the exit codes of the workers.
@@ -231,10 +237,10 @@ def _serve(channel: socket.socket) -> bool:
             os.read(wakeup_read, 4096)
             _report_exits(channel, numbers)
         if channel in ready:
-            length, streams, _, _ = socket.recv_fds(channel, _LENGTH.size, 3)
+            length, streams, _, _ = socket.recv_fds(channel, LENGTH.size, 3)
             if not length:
                 return False
-            request = json.loads(_receive(channel, _LENGTH.unpack(length)[0]))
+            request = json.loads(_receive(channel, LENGTH.unpack(length)[0]))
             pid = os.fork()
             if pid == 0:
                 for handle in (channel.detach(), wakeup_read, wakeup_write):
@@ -283,27 +289,5 @@ def _set_up_fork(streams: list[int], environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _malloc_variables() -> dict[str, str]:
-    """Return the variables that configure the C library's allocator in a worker, unless the user has set others.
-
-    Memory is allocated in huge pages and kept when it is freed, since a training step allocates and frees the same
-    tensors repeatedly. Measured on a CPU: saves 5 to 8% of a step.
-    """
-    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
-        return {}
-    thresholds = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2147483648"
-    return {"GLIBC_TUNABLES": f"glibc.malloc.hugetlb=1:{thresholds}"}
-
-
-@contextlib.contextmanager
-def _usr2_blocked():  # type: ignore[no-untyped-def]
-    """Block SIGUSR2 in processes started meanwhile: SLURM warns all processes of a job, but only the pool reacts."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 if __name__ == "__main__":
-    main()
+    serve(json.loads(sys.argv[1]))

@@ -1,8 +1,5 @@
 """Measure a training step of large published networks beside timm's and, for ResNeSt, the authors' modules.
 
-    python experiments/benchmark_large_networks/benchmark.py             # all cases
-    python experiments/benchmark_large_networks/benchmark.py resnest50   # networks with this in their names
-
 A step is forward, backward and the reset of gradients, in float32 and training mode. timm's modules are measured with
 images in PyTorch's default format (NCHW) and channels last. Each measurement runs in a separate process, and the
 programs take turns, so that other load on the machine affects all of them. README.md has the latest results.
@@ -10,6 +7,7 @@ programs take turns, so that other load on the machine affects all of them. READ
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
@@ -109,13 +107,19 @@ def cells(measured: dict[str, list[tuple[float, float]]]) -> Iterator[str]:
         yield f"{statistics.median(each[1] for each in measured[program]):.0f}"
 
 
-def main(names: str) -> None:
-    """Print a table of the cases whose networks have this in their names."""
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = sorted({case.network for case in CASES})
+    parser.add_argument("networks", nargs="*", metavar="network", help=f"{', '.join(names)}; by default all")
+    chosen = parser.parse_args().networks or names
+    if unknown := set(chosen).difference(names):
+        parser.error(f"there is no case of {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     print_machine()
     print(f"| network | pixels | batch | threads | {' | '.join(f'{name}, ms' for name in PROGRAMS)} ", end="")
     print(f"| timm's better / designspace | designspace, MiB | timm, MiB |\n|{'---|' * 11}", flush=True)
     for case in CASES:
-        if names in case.network:
+        if case.network in chosen:
             print(f"| {' | '.join([*map(str, case), *cells(in_turns(case))])} |", flush=True)
 
 
@@ -123,4 +127,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         measure(sys.argv[2], Case(sys.argv[3], *map(int, sys.argv[4:])))
     else:
-        main("".join(sys.argv[1:2]))
+        main()

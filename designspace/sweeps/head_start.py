@@ -1,0 +1,139 @@
+"""A head start for the fork server: a process imports torch while a launch still checks its input and its images.
+
+The copy of the code that workers import does not exist yet, so this file, which the process runs, imports nothing of
+the package. `fork_server.ForkServer` takes the process over with a message: the server's settings, the folder of the
+code, the environment variables, and the log as a file descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LENGTH = struct.Struct("!I")
+"""Length of a message, which follows as JSON. It carries the file descriptors."""
+SERVER = "designspace.sweeps.fork_server"
+"""The module that the process runs in the end, from the copy of the code."""
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """A process that imports torch, and the socket that is its standard input."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+
+    @staticmethod
+    def begin() -> HeadStart:
+        """Start the process."""
+        channel, server_channel = socket.socketpair()
+        variables = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        with server_channel, usr2_blocked():
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__)), SERVER],  # the name tells people what the process is
+                stdin=server_channel.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**malloc_variables(), **os.environ, **variables},
+                start_new_session=True,  # as in `fork_server`
+            )
+        return HeadStart(process, channel)
+
+    def hand_over(self, settings: Mapping[str, Any], code: Path, environment: Mapping[str, str], log: int) -> bool:
+        """Make the process a fork server, which writes to ``log``; return False if it has exited."""
+        message = json.dumps({"settings": dict(settings), "code": str(code), "environment": dict(environment)}).encode()
+        try:
+            socket.send_fds(self.channel, [LENGTH.pack(len(message))], [log])
+            self.channel.sendall(message)
+        except (BrokenPipeError, ConnectionResetError):
+            self.end()
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill the process."""
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
+
+
+_begun: list[HeadStart] = []
+
+
+@contextlib.contextmanager
+def importing_torch(wanted: bool = True) -> Iterator[None]:
+    """Import torch for the first fork server that is started in this block, if ``wanted``."""
+    if wanted:
+        _begun.append(HeadStart.begin())
+    try:
+        yield
+    finally:
+        while _begun:
+            _begun.pop().end()
+
+
+def take() -> HeadStart | None:
+    """Return the process that has a head start, once; None if there is none."""
+    return _begun.pop() if _begun else None
+
+
+def malloc_variables() -> dict[str, str]:
+    """Return the variables that configure the C library's allocator in a worker, unless the user has set others.
+
+    Memory is allocated in huge pages and kept when it is freed, since a training step allocates and frees the same
+    tensors repeatedly. Measured on a CPU: saves 5 to 8% of a step.
+    """
+    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
+        return {}
+    thresholds = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2147483648"
+    return {"GLIBC_TUNABLES": f"glibc.malloc.hugetlb=1:{thresholds}"}
+
+
+@contextlib.contextmanager
+def usr2_blocked() -> Iterator[None]:
+    """Block SIGUSR2 in processes started meanwhile: SLURM warns all processes of a job, but only the pool reacts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def main() -> None:
+    """Import torch, wait for the message, and serve; exit if the socket is closed first."""
+    channel = socket.socket(fileno=os.dup(0))
+    problem = ""
+    try:
+        import torch  # noqa: F401
+    except BaseException:
+        problem = traceback.format_exc()
+    length, streams, _, _ = socket.recv_fds(channel, LENGTH.size, 1)
+    if not length:
+        return
+    message = json.loads(channel.recv(LENGTH.unpack(length)[0], socket.MSG_WAITALL))
+    for number in (1, 2):
+        os.dup2(streams[0], number)
+    os.close(streams[0])
+    channel.close()
+    if problem:
+        sys.exit(problem)
+    os.environ.clear()
+    os.environ.update(message["environment"])
+    sys.path.insert(0, message["code"])
+    importlib.import_module(SERVER).serve(message["settings"])
+
+
+if __name__ == "__main__":
+    main()
