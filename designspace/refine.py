@@ -31,6 +31,7 @@ from designspace.support.csv_text import rows_text
 from designspace.support.errors import RunError
 from designspace.support.files import WriteError, write_text
 from designspace.support.text import command, counted
+from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.preflight import check_launch
 from designspace.trials.folder import RunFolder
 
@@ -104,9 +105,10 @@ def confirm_names(refinement: Refinement, names: Sequence[str], folder: RunFolde
         return
     fresh.create(options.provenance())
     launcher = options.launcher.make(options, setup.root)
-    for note in check_launch(fresh.plans(), launcher).notes:
-        print(note)
-    launch.train(fresh.plans(), launcher, wait=True)
+    with importing_torch(options.launcher.is_local):
+        for note in check_launch(fresh.plans(), launcher).notes:
+            print(note)
+        launch.train(fresh.plans(), launcher, wait=True)
     confirmations = fresh.confirmations()
     print_confirmations(confirmations)
     print("\n".join(["", *(f"- {each.sentence()}" for each in confirmations)]))

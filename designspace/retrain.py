@@ -15,6 +15,7 @@ from designspace.cli.recipes import LauncherOptions, TrainingSetup, existing_set
 from designspace.cli.tables import print_table
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted
+from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.preflight import check_launch
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
@@ -50,14 +51,15 @@ def run(options: Options) -> None:
         print(line)
     launcher = options.launcher.make(options, setup.root)
     trials = plan.fresh_keys()
-    forecast = check_launch({folder: plan}, launcher, trials)
-    for note in forecast.notes:
-        print(note)
-    if options.dry_run:
-        launch.print_dry_run(folder, TrainingSetup(plan, setup.root), launcher, forecast, trials)
-        return
-    if forecast.waiting:
-        launch.train({folder: plan}, launcher, wait=options.wait, only=trials)
+    with importing_torch(options.launcher.is_local and not options.dry_run):
+        forecast = check_launch({folder: plan}, launcher, trials)
+        for note in forecast.notes:
+            print(note)
+        if options.dry_run:
+            launch.print_dry_run(folder, TrainingSetup(plan, setup.root), launcher, forecast, trials)
+            return
+        if forecast.waiting:
+            launch.train({folder: plan}, launcher, wait=options.wait, only=trials)
     show(folder, num_classes)
 
 
