@@ -88,7 +88,7 @@ def fuse(model: Model) -> Model:
     builds them in two seconds when they are first needed. Without a compiler, or with ``DESIGNSPACE_KERNELS=0``, the
     model is not changed. The C library is set to keep freed memory for the next step.
     """
-    if _fuse_modules(model):
+    if _fuse_modules(model, renew=True):
         kernels.keep_freed_memory()
     return model
 
@@ -101,8 +101,8 @@ def unfuse(model: Model) -> Model:
 
 @contextlib.contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
-    """Fuse a model within the context; modules that were fused before stay fused."""
-    newly_fused = _fuse_modules(model)
+    """Fuse a model within the context; modules that were fused before stay fused, and keep their plans."""
+    newly_fused = _fuse_modules(model, renew=False)
     try:
         yield
     finally:
@@ -111,8 +111,8 @@ def fused(model: nn.Module) -> Iterator[None]:
             passes.free_gradient_memory()
 
 
-def _fuse_modules(model: nn.Module) -> list[nn.Module]:
-    """Give modules their fused classes, and return the newly fused ones; those fused before get a new plan."""
+def _fuse_modules(model: nn.Module, *, renew: bool) -> list[nn.Module]:
+    """Give modules their fused classes, and return the newly fused ones; ``renew`` the plans of those fused before."""
     modules = [module for module in model.modules() if plain_class(module) in _FUSED]
     if not modules or kernels.library() is None:
         return []
@@ -121,7 +121,7 @@ def _fuse_modules(model: nn.Module) -> list[nn.Module]:
         was_plain = not isinstance(module, Fused)
         if was_plain and "forward" not in module.__dict__:
             module.__class__ = _FUSED[type(module)]
-        if not isinstance(module, Fused):
+        if not isinstance(module, Fused) or (not was_plain and not renew and "_plan" in module.__dict__):
             continue
         module.__dict__["_plan"] = module.make_plan()
         if module.plan is None:
