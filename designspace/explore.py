@@ -54,11 +54,12 @@ class Options(TrainingOptions):
 def run(options: Options) -> None:
     """Fetch the images, sample, check everything, train the networks that are not done, and analyse the runs."""
     with importing_torch(options.launcher.is_local):
-        explore(options)
+        folders = train_spaces(options)
+    analyze.show(folders, options.run, trends="flops" if options.regimes else None)
 
 
-def explore(options: Options) -> None:
-    """Do what `run` says."""
+def train_spaces(options: Options) -> list[RunFolder]:
+    """Fetch the images, sample, check everything, train the networks that are not done, and return the runs."""
     name, root = options.data.known_name, options.data.root or data.default_root()
     spaces = spaces_of(options)
     devices = options.launcher.gpus_per_trial or options.recipe["devices"]
@@ -113,7 +114,7 @@ def explore(options: Options) -> None:
             runs=list(folders),
         )
         folders = [run for start in folders for run in refine_in_rounds(study, start, options.refine)]
-    analyze.show(folders, options.run, trends="flops" if options.regimes else None)
+    return folders
 
 
 def spaces_of(options: Options) -> list[DesignSpace]:

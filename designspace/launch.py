@@ -47,7 +47,7 @@ def run(options: Options) -> None:
 
 
 def check_and_train(options: Options) -> None:
-    """Do what `run` says."""
+    """Check everything, and train the trials that are not done, or print what a launch would do."""
     folder = RunFolder(options.run)
     if bool(options.against) != (options.stop.looks > 1):
         raise InputError(

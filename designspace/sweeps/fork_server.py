@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -196,17 +196,16 @@ def serve(fields: Mapping[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.load_modules()
     # What was imported stays: garbage collections in workers need not visit it, nor copy its pages.
-    gc.collect()
     gc.freeze()
     if _serve(channel):
-        _exit_after(lambda: worker.main(settings))
+        _work_and_exit(settings)
 
 
-def _exit_after(run: Callable[[], None]) -> NoReturn:
+def _work_and_exit(settings: Settings) -> NoReturn:
     """Run a worker in this fork, and exit without deleting torch's modules one by one, which takes half a second."""
     code = 1
     try:
-        run()
+        worker.main(settings)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -111,15 +111,13 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = sorted({case.network for case in CASES})
-    parser.add_argument("networks", nargs="*", metavar="network", help=f"{', '.join(names)}; by default all")
-    chosen = parser.parse_args().networks or names
-    if unknown := set(chosen).difference(names):
-        parser.error(f"there is no case of {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    parser.add_argument("network", nargs="?", choices=names, help="by default all")
+    chosen = parser.parse_args().network
     print_machine()
     print(f"| network | pixels | batch | threads | {' | '.join(f'{name}, ms' for name in PROGRAMS)} ", end="")
     print(f"| timm's better / designspace | designspace, MiB | timm, MiB |\n|{'---|' * 11}", flush=True)
     for case in CASES:
-        if case.network in chosen:
+        if chosen in (None, case.network):
             print(f"| {' | '.join([*map(str, case), *cells(in_turns(case))])} |", flush=True)
 
 
