@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from designspace.models import AnyNet, fuse
-from designspace.models.cpu import convolutions, kernels, passes
+from designspace.models.cpu import bottleneck, convolutions, kernels, passes, splits
+from designspace.models.cpu.splits import Attention
 from designspace.models.layers import ConvNorm
 from designspace.models.split_attention import SplitAttention
 from designspace.networks import catalog
@@ -139,12 +140,13 @@ def assert_threads_change_no_bit(compute, threads):
 def test_the_number_of_threads_changes_no_bit(threads):
     x = images(0, 6, 40, 17, 19).contiguous(memory_format=torch.channels_last)
     norm, splits = randomise_norms(nn.BatchNorm2d(40)), randomise_norms(nn.BatchNorm2d(40))
+    layers = nn.Conv2d(20, 32, 1), nn.BatchNorm2d(32), nn.Conv2d(32, 40, 1)
 
     def compute():
         learned, maps = copy.deepcopy(norm), x.clone().requires_grad_()
         y = passes.conv_norm(maps, identity(40), learned, True, x)
-        attention = passes.Attention(lambda pooled: torch.cat([pooled, -pooled], 1), ())
-        z = passes.conv_split_attention(maps, identity(40), copy.deepcopy(splits), 2, attention)
+        attention = Attention(*copy.deepcopy(layers), splits=2)
+        z = passes.conv_splits(maps, identity(40), copy.deepcopy(splits), [attention])
         (y.sum() + (z * x[:, :20]).sum()).backward()
         return y.detach(), z.detach(), maps.grad, learned.weight.grad, learned.running_var
 
@@ -154,7 +156,7 @@ def test_the_number_of_threads_changes_no_bit(threads):
 def record_calls(monkeypatch):
     """Return a list to which the names of all kernels that are called from now on are appended."""
     kernel_calls, call = [], passes.call
-    for module in (passes, convolutions):
+    for module in (passes, convolutions, bottleneck, splits):
         monkeypatch.setattr(
             module, "call", lambda name, *arguments: (kernel_calls.append(name), call(name, *arguments))
         )
@@ -167,7 +169,8 @@ def test_a_whole_network_equals_torch_and_uses_the_kernels(monkeypatch):
     assert {"norm_statistics", "norm_forward", "norm_backward", "splits_combine", "splits_backward"} <= set(
         kernel_calls
     )
-    assert kernel_calls.count("splits_combine") == NETWORK.depth
+    assert kernel_calls.count("splits_pool") == kernel_calls.count("attention_backward") == NETWORK.depth
+    assert kernel_calls.count("splits_combine") == 1  # the block that has a pool; the others are one operation
 
 
 def test_evaluation_without_gradients_is_fused_too(monkeypatch):
@@ -180,7 +183,6 @@ def test_evaluation_without_gradients_is_fused_too(monkeypatch):
     with torch.inference_mode():
         torch.testing.assert_close(model(x).double(), expected.detach(), rtol=1e-4, atol=1e-5)
     assert "splits_combine" in kernel_calls
-    assert "norm_statistics" not in kernel_calls
     assert all(torch.equal(old, new) for old, new in zip(before, model.buffers(), strict=True))
 
 
@@ -319,8 +321,9 @@ def test_training_works_with_and_without_a_compiler(environment, compiled, tmp_p
 def test_published_networks_use_the_kernels(monkeypatch):
     kernel_calls = record_calls(monkeypatch)
     fuse(AnyNet(catalog.get("regnety_200mf")))(images(0, 2, 3, 32, 32)).sum().backward()
-    assert kernel_calls.count("norm_backward") == kernel_calls.count("norm_forward") > 20
+    assert kernel_calls.count("norm_backward") == kernel_calls.count("norm_forward") > 10
     assert kernel_calls.count("spatial_backward") == kernel_calls.count("spatial_forward")
+    assert kernel_calls.count("attention_backward") == kernel_calls.count("attention_forward") > 0
 
 
 def test_the_default_dtype_does_not_matter():

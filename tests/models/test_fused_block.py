@@ -12,7 +12,7 @@ from torch import nn
 
 from designspace.models import AnyNet, fuse, unfuse
 from designspace.models.blocks import Block
-from designspace.models.cpu import convolutions
+from designspace.models.cpu import bottleneck
 from designspace.models.cpu.kernels import has_convolutions
 from designspace.models.layers import ConvNorm
 from designspace.networks.network import Network, Stage, Stem
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not has_convolutions(), reason="no C compiler he
 WIDTHS = (1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 33)
 
 
-def block(in_width, inner, width, group, stride):
-    network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),))
+def block(in_width, inner, width, group, stride, **options):
+    network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),), **options)
     return fuse(randomise_norms(Block(network, network.stages[0], in_width, first=True)))
 
 
@@ -63,9 +63,32 @@ def test_a_block_in_evaluation_gives_the_bits_of_its_single_kernels(
     with torch.no_grad():
         once = module(x)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(convolutions, "_can_infer", lambda units: False)
+            patch.setattr(bottleneck, "_can_infer", lambda parts: False)
             assert torch.equal(once, module(x))
         torch.testing.assert_close(once, unfuse(copy.deepcopy(module))(x), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(10, 20),
+    st.sampled_from((8, 20)),
+    st.sampled_from((1, 2, 3, 4, 5, 8)),
+    st.integers(1, 3),
+    st.sampled_from((8, 16, 40)),
+    st.sampled_from((1, 2)),
+    st.sampled_from((0, 1, 2, 3, 4)),
+    st.sampled_from((0, 0.25)),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
+def test_a_block_with_attention_equals_torch(
+    count, in_width, part, groups, width, stride, radix, se_ratio, height, breadth
+):
+    group = part * max(1, radix)
+    module = block(in_width, group * groups, width, group, stride, radix=radix, se_ratio=se_ratio)
+    if radix:
+        module.transform.conv2.norm.eps = 0.1  # the variance of a few means may be mostly rounding
+    assert_same(module, [images(0, count, in_width, height, breadth)])
 
 
 def test_a_block_with_equal_shapes_adds_its_input():

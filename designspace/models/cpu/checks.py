@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import itemgetter
+from types import NoneType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +20,12 @@ from torch.nn.modules import module as torch_module
 from designspace.models.blocks import Block
 from designspace.models.cpu.kernels import library
 from designspace.models.drop import DropPath
-from designspace.models.layers import ConvNorm
+from designspace.models.layers import ConvNorm, SqueezeExcitation
 from designspace.models.split_attention import SplitAttention
 
 _TORCH = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sigmoid, nn.Softmax, nn.Identity, nn.Sequential)
-_FORWARDS = tuple((kind, kind.forward) for kind in (*_TORCH, DropPath, ConvNorm, SplitAttention, Block))
+_KINDS = (*_TORCH, DropPath, ConvNorm, SqueezeExcitation, SplitAttention, Block)
+_FORWARDS = tuple((kind, kind.forward) for kind in _KINDS)
 _CALL = nn.Module.__call__
 _TENSORS = (nn.Parameter, Tensor)
 _geometry = itemgetter(
@@ -89,6 +92,60 @@ def _children(module: nn.Module) -> tuple[nn.Module | None, ...]:
     return tuple(module._modules.values())
 
 
+def _conv_is_ready(conv: dict[str, Any], geometry: Any, shape: tuple[int, ...], *, bias: bool) -> bool:
+    """Return whether kernels can run a convolution, given as its dictionary, with its current tensors.
+
+    Kernels do not check shapes and memory layouts, so these are compared here.
+    """
+    parameters = conv["_parameters"]
+    weight = parameters.get("weight")
+    return (
+        type(weight) in _TENSORS
+        and weight.dtype is torch.float32
+        and weight.is_cpu
+        and weight.layout is torch.strided
+        and weight.shape == shape
+        and (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last))
+        and (_is_row(parameters.get("bias"), shape[0]) if bias else parameters.get("bias") is None)
+        and _geometry(conv) == geometry
+    )
+
+
+def _norm_is_ready(norm: dict[str, Any], width: int) -> bool:
+    """Return whether kernels can run a batch-norm, given as its dictionary, with its current tensors."""
+    parameters, buffers = norm["_parameters"], norm["_buffers"]
+    count = buffers.get("num_batches_tracked")
+    return (
+        norm["momentum"] is not None
+        and norm["track_running_stats"]
+        and _is_row(parameters.get("weight"), width)
+        and _is_row(parameters.get("bias"), width)
+        and _is_row(buffers.get("running_mean"), width)
+        and _is_row(buffers.get("running_var"), width)
+        and count is not None
+        and count.dtype is torch.int64
+        and count.is_cpu
+    )
+
+
+def _is_row(tensor: Tensor | None, width: int) -> bool:
+    """Return whether a tensor has a value per channel, contiguous in memory."""
+    return (
+        tensor is not None
+        and type(tensor) in _TENSORS
+        and tensor.dtype is torch.float32
+        and tensor.is_cpu
+        and tensor.dim() == 1
+        and tensor.numel() == width
+        and tensor.is_contiguous()
+    )
+
+
+def _weight_shape(conv: nn.Conv2d) -> tuple[int, ...]:
+    """Return the shape that the weight of a convolution has."""
+    return (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel_size)
+
+
 class Layer:
     """A convolution and its batch-norm, with their geometry at the time of construction.
 
@@ -98,8 +155,7 @@ class Layer:
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self.conv, self.norm = conv, norm
         self._conv, self._norm = conv.__dict__, norm.__dict__
-        self._geometry = _geometry(self._conv)
-        self._shape = (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel_size)
+        self._geometry, self._shape = _geometry(self._conv), _weight_shape(conv)
 
     @staticmethod
     def of(conv: nn.Module | None, norm: nn.Module | None) -> Layer | None:
@@ -114,43 +170,12 @@ class Layer:
     def is_ready(self, *, gradients: bool) -> bool:
         """Return whether kernels can run the layer in its current mode and with its current tensors.
 
-        Kernels do not check shapes and memory layouts, so these are compared here. In evaluation mode there is no
-        kernel for gradients.
+        In evaluation mode there is no kernel for gradients.
         """
-        conv, norm = self._conv, self._norm
-        conv_parameters, norm_parameters, buffers = conv["_parameters"], norm["_parameters"], norm["_buffers"]
-        weight, count = conv_parameters.get("weight"), buffers.get("num_batches_tracked")
         return (
-            (not gradients or norm["training"])
-            and type(weight) in _TENSORS
-            and weight.dtype is torch.float32
-            and weight.is_cpu
-            and weight.layout is torch.strided
-            and weight.shape == self._shape
-            and (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last))
-            and conv_parameters.get("bias") is None
-            and _geometry(conv) == self._geometry
-            and norm["momentum"] is not None
-            and norm["track_running_stats"]
-            and self._is_row(norm_parameters.get("weight"))
-            and self._is_row(norm_parameters.get("bias"))
-            and self._is_row(buffers.get("running_mean"))
-            and self._is_row(buffers.get("running_var"))
-            and count is not None
-            and count.dtype is torch.int64
-            and count.is_cpu
-        )
-
-    def _is_row(self, tensor: Tensor | None) -> bool:
-        """Return whether a tensor has a value per channel, contiguous in memory."""
-        return (
-            tensor is not None
-            and type(tensor) in _TENSORS
-            and tensor.dtype is torch.float32
-            and tensor.is_cpu
-            and tensor.dim() == 1
-            and tensor.numel() == self._shape[0]
-            and tensor.is_contiguous()
+            (not gradients or self._norm["training"])
+            and _conv_is_ready(self._conv, self._geometry, self._shape, bias=False)
+            and _norm_is_ready(self._norm, self._shape[0])
         )
 
     def output_shape(self, x: Tensor) -> tuple[int, int, int, int] | None:
@@ -165,3 +190,38 @@ class Layer:
         if channels != self._geometry[0] or height < 1 or breadth < 1 or count * height * breadth < 2:
             return None
         return count, self._shape[0], height, breadth
+
+
+class AttentionLayers:
+    """The layers of an `Attention`, with their geometry at the time of construction: 1x1 convolutions with biases."""
+
+    def __init__(self, squeeze: nn.Conv2d, norm: nn.BatchNorm2d | None, attend: nn.Conv2d) -> None:
+        self._norm = None if norm is None else norm.__dict__
+        self._hidden = squeeze.out_channels
+        self._convs = tuple(
+            (conv.__dict__, _geometry(conv.__dict__), _weight_shape(conv)) for conv in (squeeze, attend)
+        )
+
+    @staticmethod
+    def of(squeeze: nn.Module, norm: nn.Module | None, attend: nn.Module) -> AttentionLayers | None:
+        """Return the modules as layers; None if kernels cannot run them."""
+        if (
+            type(squeeze) is not nn.Conv2d
+            or type(attend) is not nn.Conv2d
+            or type(norm) not in (nn.BatchNorm2d, NoneType)
+        ):
+            return None
+        is_pointwise = all(
+            (*conv.kernel_size, *conv.stride, conv.padding) == (1, 1, 1, 1, (0, 0)) for conv in (squeeze, attend)
+        )
+        if not is_pointwise or squeeze.groups != attend.groups or squeeze.out_channels != attend.in_channels:
+            return None
+        layers = AttentionLayers(squeeze, cast(nn.BatchNorm2d | None, norm), attend)
+        return layers if layers.is_ready(count=2) else None
+
+    def is_ready(self, *, count: int) -> bool:
+        """Return whether kernels can run the layers for ``count`` images; a single one has no variance."""
+        norm = self._norm
+        return all(_conv_is_ready(*conv, bias=True) for conv in self._convs) and (
+            norm is None or (_norm_is_ready(norm, self._hidden) and (count > 1 or not norm["training"]))
+        )

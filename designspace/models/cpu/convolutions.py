@@ -1,22 +1,20 @@
-"""A whole bottleneck block as one operation on CPUs: each map is written once, before its batch-norm.
+"""Convolutions with their batch-norms on CPUs: each map is written once, before its batch-norm.
 
 The next convolution applies batch-norm and ReLU while it reads the map, and the convolution that writes the map sums
-the statistics. So the block 1x1, 3x3, 1x1 with its shortcut moves about half the bytes that its single layers move.
-Grouped 3x3 convolutions with narrow groups, for which torch's library is slow, have their own kernels
-(`kernels/spatial.c`). The same kernels run single convolutions (`single_layer`). The gradients are exact. The callers
-check the layers (`designspace.models.cpu.checks`), because kernels do not check shapes and memory layouts.
+the statistics. So a block of several convolutions (`designspace.models.cpu.bottleneck`) moves about half the bytes that
+its single layers move. Grouped 3x3 convolutions with narrow groups, for which torch's library is slow, have their own
+kernels (`kernels/spatial.c`). The same kernels run single convolutions (`single_layer`). The gradients are exact. The
+callers check the layers (`designspace.models.cpu.checks`), because kernels do not check shapes and memory layouts.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from designspace.models.cpu.passes import call, first_derivative_only
+from designspace.models.cpu.calls import call, first_derivative_only
 
 
 def has_kernel(conv: nn.Conv2d) -> bool:
@@ -36,13 +34,14 @@ class Unit:
     millisecond, and ordinary attribute access would take as long.
     """
 
-    __slots__ = ("conv", "groups", "is_spatial", "kernel", "norm", "stride", "width")
+    __slots__ = ("conv", "groups", "in_width", "is_spatial", "kernel", "norm", "stride", "width")
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self.conv, self.norm = conv, norm
         self.is_spatial = conv.kernel_size[0] == 3
         self.kernel = "spatial" if self.is_spatial else "pointwise"
-        self.stride, self.width, self.groups = conv.stride[0], conv.out_channels, conv.groups
+        self.in_width, self.width = conv.in_channels, conv.out_channels
+        self.stride, self.groups = conv.stride[0], conv.groups
 
     @property
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,84 +56,87 @@ class Unit:
         return buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]  # type: ignore[return-value]
 
 
-class _ConvOutput(NamedTuple):
-    """The output of a unit's convolution, and the numbers of its batch-norm."""
+class Map(NamedTuple):
+    """A map, and the operations with which the next convolution reads it."""
 
     raw: Tensor
-    """Before batch-norm: (N, C, H, W), channels last."""
-    norm: Tensor
-    """Mean, 1 / deviation, scale and shift of the batch-norm: (4, C)."""
+    """(N, C, H, W), channels last; before its batch-norm if it has one."""
+    norm: Tensor | None = None
+    """Mean, 1 / deviation, scale and shift of the batch-norm, which a ReLU follows: (4, C)."""
+    weights: Tensor | None = None
+    """Weights of its splits, whose sum the next convolution reads: (N, C)."""
 
 
-def _new_map(count: int, width: int, height: int, breadth: int) -> Tensor:
+class Gradient(NamedTuple):
+    """The gradient of a map after its batch-norm, or of the weighted sum of its splits."""
+
+    dz: Tensor
+    sums: Tensor
+    """Sums that the batch-norm's backward pass needs: (2, C), float64."""
+    even: Tensor | None = None
+    """Gradient that each pixel of a split gets from the split's mean: (N, C)."""
+
+
+def new_map(count: int, width: int, height: int, breadth: int) -> Tensor:
     """Return an empty map (N, C, H, W), channels last even if sides of 1 make several layouts equivalent."""
     return torch.empty(count, height, breadth, width, dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
     """Return the sizes of a convolution in the order of the kernel's arguments."""
-    count, in_width, in_height, in_breadth = x.shape
+    count, _, in_height, in_breadth = x.shape
     _, width, height, breadth = out.shape
     if unit.is_spatial:
-        return [count, in_height, in_breadth, in_width, width, unit.groups, unit.stride]
-    return [count * height * breadth, in_width, width, height, breadth, in_height, in_breadth, unit.stride]
+        return [count, in_height, in_breadth, unit.in_width, width, unit.groups, unit.stride]
+    return [count * height * breadth, unit.in_width, width, height, breadth, in_height, in_breadth, unit.stride]
 
 
-def _strides(weight: Tensor) -> tuple[int, ...]:
+def strides(weight: Tensor) -> tuple[int, ...]:
     """Return the strides of a weight in memory: from one output, input and tap to the next."""
     outputs, inputs, _, taps = weight.stride()
     return (outputs, inputs, taps) if weight.shape[2] == 3 else (outputs, inputs)
 
 
-def _run(x: Tensor, x_norm: Tensor | None, unit: Unit) -> _ConvOutput:
-    """Convolve a map, after its batch-norm and ReLU if ``x_norm`` is given."""
+def run(x: Map, unit: Unit) -> Map:
+    """Convolve a map, after its batch-norm and ReLU if it has one, and the sum of its splits if it has weights."""
     norm, stride = unit.norm, unit.stride
-    count, _, height, breadth = x.shape
-    raw = _new_map(count, unit.width, (height - 1) // stride + 1, (breadth - 1) // stride + 1)
+    count, _, height, breadth = x.raw.shape
+    raw = new_map(count, unit.width, (height - 1) // stride + 1, (breadth - 1) // stride + 1)
     rows = torch.empty(4, unit.width, dtype=torch.float32)
     weight, *norm_parameters = unit.parameters
     norm_options = (norm.eps, norm.momentum, int(norm.training))
+    splits = () if unit.is_spatial else (x.weights, x.raw.shape[1] // unit.in_width)
     call(
         f"{unit.kernel}_forward",
-        *(
-            x,
-            x_norm,
-            weight,
-            *_strides(weight),
-            raw,
-            *_sizes(unit, x, raw),
-            *norm_parameters,
-            *unit.statistics,
-            *norm_options,
-            rows,
-        ),
+        *(x.raw, x.norm, *splits, weight, *strides(weight), raw, *_sizes(unit, x.raw, raw)),
+        *(*norm_parameters, *unit.statistics, *norm_options, rows),
     )
-    return _ConvOutput(raw, rows)
+    return Map(raw, rows)
 
 
-class _Gradients(NamedTuple):
+class Gradients(NamedTuple):
     """Gradients from a unit's backward pass."""
 
     parameters: tuple[Tensor, Tensor, Tensor]
     """Gradients of `Unit.parameters`."""
     x: Tensor | None
+    """Gradient of the input, after its batch-norm and splits if it has them."""
     sums: Tensor | None
-    """Sums of the input's gradient that its batch-norm needs, if it has one: (2, C), float64."""
+    """Sums of it that the input's batch-norm needs, if it has one: (2, C), float64. If the input has splits, those of
+    each image, with each split's mask: (N, 2, C)."""
 
     @property
-    def normalised_input(self) -> tuple[Tensor, Tensor]:
-        """The gradient of an input after its batch-norm, and its sums."""
+    def of_norm(self) -> Gradient:
+        """The gradient of an input that has a batch-norm."""
         assert self.x is not None
         assert self.sums is not None
-        return self.x, self.sums
+        return Gradient(self.x, self.sums)
 
 
-def _run_backward(
-    dz: Tensor,
-    sums: Tensor,
-    out: _ConvOutput,
-    x: Tensor,
-    x_norm: Tensor | None,
+def run_backward(
+    gradient: Gradient,
+    out: Map,
+    x: Map,
     unit: Unit,
     weight: Tensor,
     *,
@@ -142,8 +144,8 @@ def _run_backward(
     into: Tensor | None = None,
     over: Tensor | None = None,
     needs_x: bool = True,
-) -> _Gradients:
-    """Run the backward pass of `_run`, from ``dz``, the gradient after the unit's batch-norm, and its sums.
+) -> Gradients:
+    """Run the backward pass of `run`.
 
     ``weight`` is the convolution's saved tensor, so that torch raises an error if it was changed in place meanwhile.
     ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``. The kernel may write it over
@@ -152,148 +154,69 @@ def _run_backward(
     weight_gradient = torch.empty_like(weight, requires_grad=False)
     scale_gradient = torch.empty(unit.width, dtype=torch.float32)
     shift_gradient = torch.empty(unit.width, dtype=torch.float32)
+    count, channels, height, breadth = x.raw.shape
     if not needs_x:
         x_gradient = into
-    elif into is None and over is not None and over.shape == x.shape and unit.stride == 1:
+    elif (
+        into is None and over is not None and over.shape == (count, unit.in_width, height, breadth) and unit.stride == 1
+    ):
         x_gradient = over
     else:
-        x_gradient = _new_map(*x.shape) if into is None else into
-    x_sums = None if x_norm is None else torch.empty(2, x.shape[1], dtype=torch.float64)
-    beyond = () if unit.is_spatial else (added, int(into is not None))
+        x_gradient = new_map(count, unit.in_width, height, breadth) if into is None else into
+    x_sums = None if x.norm is None else torch.empty(2, channels, dtype=torch.float64)
+    mask_sums = None if x.weights is None else torch.empty(count, 2, channels, dtype=torch.float32)
+    own: tuple[Any, ...] = ()
+    of_input: tuple[Any, ...] = ()
+    results: tuple[Any, ...] = (x_sums,)
+    if unit.is_spatial:
+        own = (out.weights, gradient.even, unit.width // gradient.dz.shape[1])
+    else:
+        of_input = (x.weights, channels // unit.in_width)
+        results = (added, int(into is not None), x_sums, mask_sums)
     call(
         f"{unit.kernel}_backward",
         *(
-            dz,
+            gradient.dz,
             out.raw,
             out.norm,
-            sums,
+            gradient.sums,
+            *own,
             scale_gradient,
             shift_gradient,
-            x,
-            x_norm,
-            weight,
-            *_strides(weight),
-            weight_gradient,
-            x_gradient,
+            x.raw,
+            x.norm,
+            *of_input,
         ),
-        *(*beyond, x_sums, *_sizes(unit, x, out.raw)),
+        *(weight, *strides(weight), weight_gradient, x_gradient, *results, *_sizes(unit, x.raw, out.raw)),
     )
-    return _Gradients((weight_gradient, scale_gradient, shift_gradient), x_gradient, x_sums)
+    sums = x_sums if mask_sums is None else mask_sums
+    return Gradients((weight_gradient, scale_gradient, shift_gradient), x_gradient, sums)
 
 
-def _norm_add_relu(out: _ConvOutput, shortcut: Tensor | None, shortcut_norm: Tensor | None, *, relu: bool) -> Tensor:
+def norm_add_relu(out: Map, shortcut: Map | None, *, relu: bool) -> Tensor:
     """Apply batch-norm, add the shortcut (after its own batch-norm if it has one), and apply a ReLU."""
-    output = _new_map(*out.raw.shape)
-    rows, width = out.raw.numel() // out.raw.shape[1], out.raw.shape[1]
-    call("join_forward", out.raw, out.norm, shortcut, shortcut_norm, int(relu), output, rows, width)
+    output = new_map(*out.raw.shape)
+    call("join_forward", out.raw, out.norm, *(shortcut or (None, None))[:2], int(relu), output, *_rows(out.raw))
     return output
 
 
-def _norm_add_relu_backward(
-    gradient: Tensor, output: Tensor | None, out: _ConvOutput, shortcut: Tensor | None, shortcut_norm: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradient before the ReLU (which gave ``output``, if any), and its sums for both batch-norms."""
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    dz = _new_map(*out.raw.shape)
-    rows, width = out.raw.numel() // out.raw.shape[1], out.raw.shape[1]
-    sums = torch.empty(2, 2, width, dtype=torch.float64)
-    other = None if shortcut_norm is None else sums[1]
-    call(
-        "join_backward",
-        *(gradient, output, out.raw, out.norm, shortcut, shortcut_norm, dz, sums[0], other, rows, width),
-    )
-    return dz, sums[0], sums[1]
+def norm_add_relu_backward(
+    dout: Tensor, output: Tensor | None, out: Map, shortcut: Map | None
+) -> tuple[Gradient, Gradient]:
+    """Return the gradient before the ReLU (which gave ``output``, if any), with its sums for both batch-norms."""
+    dout = dout.contiguous(memory_format=torch.channels_last)
+    dz = new_map(*out.raw.shape)
+    raw, norm, _ = shortcut or (None, None, None)
+    sums = torch.empty(2, 2, out.raw.shape[1], dtype=torch.float64)
+    other = None if norm is None else sums[1]
+    call("join_backward", dout, output, out.raw, out.norm, raw, norm, dz, sums[0], other, *_rows(out.raw))
+    return Gradient(dz, sums[0]), Gradient(dz, sums[1])
 
 
-def bottleneck(x: Tensor, units: Sequence[Unit]) -> Tensor:
-    """Run a block of the units 1x1, 3x3, 1x1, and a 1x1 for its shortcut if the shape changes.
-
-    (N, C, H, W) -> (N, C', H', W'), channels last. All units must have kernels and be ready to run.
-    """
-    x = x.contiguous(memory_format=torch.channels_last)
-    if not torch.is_grad_enabled() and _can_infer(units):
-        return _infer(x, units)
-    parameters = tuple(parameter for unit in units for parameter in unit.parameters)
-    out: Tensor = _Bottleneck.apply(x, units, *parameters)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _Layer(ctypes.Structure):
-    """A unit as `kernels/inference.c` reads it."""
-
-    _fields_ = (
-        ("w", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("w_out", "w_in", "w_tap", "width")),
-        *((name, ctypes.c_void_p) for name in ("weight", "bias", "running_mean", "running_var")),
-        ("eps", ctypes.c_double),
-    )
-
-    @staticmethod
-    def of(unit: Unit) -> _Layer:
-        """Return the unit with its current tensors, which must outlive it."""
-        weight, *norm_parameters = unit.parameters
-        strides = (*_strides(weight), 0)[:3]
-        tensors = (*norm_parameters, *unit.statistics[:2])
-        return _Layer(
-            weight.data_ptr(), *strides, unit.width, *(tensor.data_ptr() for tensor in tensors), unit.norm.eps
-        )
-
-
-def _can_infer(units: Sequence[Unit]) -> bool:
-    """Return whether a block is in evaluation mode, with its stride, if any, in the 3x3 and the shortcut."""
-    return units[0].stride == units[2].stride == 1 and not any(unit.norm.training for unit in units)
-
-
-def _infer(x: Tensor, units: Sequence[Unit]) -> Tensor:
-    """Run a block in evaluation mode, without gradients: (N, C, H, W) -> (N, C', H', W'), channels last."""
-    spatial = units[1]
-    count, in_width, height, breadth = x.shape
-    out = _new_map(count, units[2].width, (height - 1) // spatial.stride + 1, (breadth - 1) // spatial.stride + 1)
-    layers = (_Layer * len(units))(*map(_Layer.of, units))
-    sizes = (count, height, breadth, in_width, spatial.stride, spatial.groups)
-    call("chain_inference", x, *sizes, ctypes.addressof(layers), len(units), out)
-    return out
-
-
-class _Bottleneck(torch.autograd.Function):
-    """See `bottleneck`. Saves the input, the output and the convolutions' outputs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, units: Sequence[Unit], *parameters: Tensor) -> Tensor:
-        reduce, spatial, expand, *project = units
-        first = _run(x, None, reduce)
-        second = _run(*first, spatial)
-        third = _run(*second, expand)
-        shortcut = _run(x, None, project[0]) if project else None
-        out = _norm_add_relu(third, *(shortcut or (x, None)), relu=True)
-        ctx.save_for_backward(*parameters[::3], x, out, *first, *second, *third, *(shortcut or ()))
-        ctx.units = units
-        return out
-
-    @staticmethod
-    @first_derivative_only
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        count = len(ctx.units)
-        reduce, spatial, expand, *project = zip(ctx.units, ctx.saved_tensors[:count], strict=True)
-        x, out, *tensors = ctx.saved_tensors[count:]
-        first, second, third, *shortcut = (_ConvOutput(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
-        needs_x = ctx.needs_input_grad[0]
-        dz, sums, shortcut_sums = _norm_add_relu_backward(
-            gradient, out, third, *(shortcut[0] if shortcut else (x, None))
-        )
-        grads3 = _run_backward(dz, sums, third, *second, *expand)
-        grads2 = _run_backward(*grads3.normalised_input, second, *first, *spatial, over=grads3.x)
-        added = None if shortcut else dz
-        grads1 = _run_backward(
-            *grads2.normalised_input, first, x, None, *reduce, added=added, over=added, needs_x=needs_x
-        )
-        parameter_grads = [*grads1.parameters, *grads2.parameters, *grads3.parameters]
-        if shortcut:
-            shortcut_grads = _run_backward(
-                dz, shortcut_sums, shortcut[0], x, None, *project[0], into=grads1.x, needs_x=needs_x
-            )
-            parameter_grads += shortcut_grads.parameters
-        return grads1.x, None, *parameter_grads
+def _rows(x: Tensor) -> tuple[int, int]:
+    """Return the number of pixels and of channels of a map."""
+    count, width, height, breadth = x.shape
+    return count * height * breadth, width
 
 
 def single_layer(x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None = None) -> Tensor:
@@ -310,16 +233,17 @@ class _SingleLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None, *parameters: Tensor) -> Tensor:
-        maps = _run(x, None, unit)
-        out = _norm_add_relu(maps, shortcut, None, relu=relu)
-        ctx.save_for_backward(parameters[0], x, out if relu else None, *maps)
+        maps = run(Map(x), unit)
+        out = norm_add_relu(maps, None if shortcut is None else Map(shortcut), relu=relu)
+        ctx.save_for_backward(parameters[0], x, out if relu else None, maps.raw, maps.norm)
         ctx.unit, ctx.has_shortcut = unit, shortcut is not None
         return out
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, x, out, *maps = ctx.saved_tensors
-        dz, sums, _ = _norm_add_relu_backward(gradient, out, _ConvOutput(*maps), None, None)
-        grads = _run_backward(dz, sums, _ConvOutput(*maps), x, None, ctx.unit, weight, needs_x=ctx.needs_input_grad[0])
-        return grads.x, None, None, dz if ctx.has_shortcut else None, *grads.parameters
+        weight, x, out, *tensors = ctx.saved_tensors
+        maps = Map(*tensors)
+        dz, _ = norm_add_relu_backward(gradient, out, maps, None)
+        grads = run_backward(dz, maps, Map(x), ctx.unit, weight, needs_x=ctx.needs_input_grad[0])
+        return grads.x, None, None, dz.dz if ctx.has_shortcut else None, *grads.parameters

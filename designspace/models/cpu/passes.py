@@ -2,48 +2,24 @@
 
 A training step of these networks moves more bytes than its convolutions need: batch-norm, ReLU, the addition of a
 shortcut and split attention each read and write whole maps several times, and each writes new memory, which has to be
-cleared first. `conv_norm` and `conv_split_attention` avoid this, and save less for the backward pass. The results are
+cleared first. `conv_norm` and `conv_splits` avoid this, and save less for the backward pass. The results are
 torch's up to rounding. The callers check the layers (`designspace.models.cpu.checks`).
 """
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_legacy_batchedtensor
 
-from designspace.models.cpu.kernels import library
+from designspace.models.cpu.calls import call, first_derivative_only
+from designspace.models.cpu.splits import Attention, Weighted, weigh, weigh_backward
 from designspace.models.cpu.torch_convolutions import Geometry, convolve, convolve_backward, prepared
-from designspace.models.norms import no_statistics_updates
 
-_BLOCKS = 64  # as in norm.c
-
-Backward = Callable[..., tuple[Tensor | None, ...]]
-
-
-def first_derivative_only(backward: Backward) -> Backward:
-    """Make a backward pass raise an error if torch differentiates it again, or maps it over several gradients.
-
-    `torch.autograd.function.once_differentiable` raises only if the incoming gradient itself requires a gradient. That
-    of the output's sum does not, so a gradient penalty on it would silently be constant.
-    """
-
-    @functools.wraps(backward)
-    def checked(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        is_mapped = torch._C._are_functorch_transforms_active() or any(map(is_legacy_batchedtensor, gradients))
-        if torch.is_grad_enabled() or is_mapped:
-            raise RuntimeError(
-                "compiled kernels compute first derivatives only, one gradient at a time; for create_graph=True or "
-                "batched gradients, call designspace.models.unfuse(model) before the forward pass"
-            )
-        return backward(ctx, *gradients)
-
-    return checked
+_PARTS = 64  # as in norm.c
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, relu: bool, shortcut: Tensor | None = None) -> Tensor:
@@ -60,58 +36,28 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, relu: bool, shor
     return out
 
 
-def conv_split_attention(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, radix: int, attention: Attention) -> Tensor:
-    """Return the attention-weighted sum of ``radix`` normalised splits: (N, C, H, W) -> (N, C', H', W')."""
+def conv_splits(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, attentions: Sequence[Attention]) -> Tensor:
+    """Convolve into splits, and return their weighted sum: (N, C, H, W) -> (N, C', H', W'), channels last.
+
+    See `splits.weigh` for the attentions, which compute the weights.
+    """
     x = x.contiguous(memory_format=torch.channels_last)
-    parameters = tuple(parameter for layer in attention.layers for parameter in layer.parameters())
-    out: Tensor = _ConvSplitAttention.apply(  # type: ignore[no-untyped-call]
-        x, conv.weight, norm.weight, norm.bias, conv, norm, radix, attention, *parameters
+    parameters = (parameter for attention in attentions for parameter in attention.parameters)
+    out: Tensor = _ConvSplits.apply(  # type: ignore[no-untyped-call]
+        x, conv.weight, norm.weight, norm.bias, conv, norm, attentions, *parameters
     )
     return out
 
 
-class Attention(NamedTuple):
-    """The small network that computes the weights of splits."""
-
-    compute_weights: Callable[[Tensor], Tensor]
-    """Maps the pooled sum of the splits (N, C, 1, 1) to their weights (N, radix * C, 1, 1), radix-major."""
-    layers: tuple[nn.Module, ...]
-    """Modules that have the parameters and statistics."""
-
-
-class _Statistics:
-    """Mean and 1 / deviation of a batch-norm, and the resulting scale and shift. All (C,)."""
-
-    def __init__(self, x: Tensor, norm: nn.BatchNorm2d) -> None:
-        self.mean, variance = _batch_statistics(x, norm) if norm.training else _running_statistics(norm)
-        self.rstd = (variance + norm.eps).rsqrt()
-        self.scale = norm.weight.detach() * self.rstd
-        self.shift = torch.addcmul(norm.bias.detach(), self.scale, self.mean, value=-1)
-
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the tensors that the backward pass needs."""
-        return self.mean, self.rstd, self.scale, self.shift
-
-
-def _batch_statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of each channel, (C,) each, and update the running statistics."""
+def _compute_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Return mean, 1 / deviation, scale and shift of a batch-norm, (4, C), and update its running statistics."""
     rows, width = x.numel() // x.shape[1], x.shape[1]
-    mean, variance = x.new_empty(width), x.new_empty(width)
-    scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
-    call("norm_statistics", x, rows, width, mean, variance, scratch)
-    if norm.track_running_stats and norm.num_batches_tracked is not None and norm.momentum is not None:
-        norm.num_batches_tracked.add_(1)
-        running_mean, running_var = _running_statistics(norm)
-        running_mean.lerp_(mean, norm.momentum)
-        running_var.lerp_(variance * (rows / (rows - 1)), norm.momentum)
-    return mean, variance
-
-
-def _running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return running mean and variance of each channel, (C,) each."""
-    assert norm.running_mean is not None, "see checks"
-    assert norm.running_var is not None, "see checks"
-    return norm.running_mean, norm.running_var
+    numbers = x.new_empty(4, width)
+    scratch = x.new_empty(2 * _PARTS * width, dtype=torch.float64)
+    statistics = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    options = (norm.eps, norm.momentum, int(norm.training))
+    call("norm_statistics", x, rows, width, norm.weight, norm.bias, *statistics, *options, numbers, scratch)
+    return numbers
 
 
 _memory = threading.local()
@@ -154,31 +100,31 @@ class _ConvNorm(torch.autograd.Function):
         geometry, prepared_weight = Geometry.of(conv), prepared(conv_weight)
         maps = convolve(x, prepared_weight, geometry)
         rows, width = maps.numel() // maps.shape[1], maps.shape[1]
-        statistics = _Statistics(maps, norm)
+        numbers = _compute_norm(maps, norm)
         y = torch.empty_like(maps) if norm.training else maps
-        call("norm_forward", maps, shortcut, statistics.scale, statistics.shift, y, rows, width, relu)
+        call("norm_forward", maps, shortcut, numbers, y, rows, width, relu)
         kept = (conv_weight, prepared_weight)  # the first only so that torch notices if it is changed meanwhile
-        ctx.save_for_backward(x, *kept, maps, None if shortcut is None else y, *statistics.tensors())
+        ctx.save_for_backward(x, *kept, maps, None if shortcut is None else y, numbers)
         ctx.geometry, ctx.relu = geometry, relu
         return y
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, _, conv_weight, maps, y, *statistics = ctx.saved_tensors
+        x, _, conv_weight, maps, y, numbers = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         rows, width = maps.numel() // maps.shape[1], maps.shape[1]
         dz = None if y is None else torch.empty_like(maps)
         gradient = _gradient_buffer(maps)
         norm_grads = x.new_empty(2, width)
-        scratch = x.new_empty(2 * _BLOCKS * width, dtype=torch.float64)
-        call("norm_backward", dy, maps, y, *statistics, dz, gradient, *norm_grads, scratch, rows, width, ctx.relu)
+        scratch = x.new_empty(2 * _PARTS * width, dtype=torch.float64)
+        call("norm_backward", dy, maps, y, numbers, dz, gradient, *norm_grads, scratch, rows, width, ctx.relu)
         conv_grads = convolve_backward(gradient, x, conv_weight, ctx.geometry, ctx.needs_input_grad)
         return *conv_grads, *norm_grads, dz, None, None, None
 
 
-class _ConvSplitAttention(torch.autograd.Function):
-    """See `conv_split_attention`. Saves only the input and the convolution's output: splits are never written."""
+class _ConvSplits(torch.autograd.Function):
+    """See `conv_splits`. Saves the input, the convolution's output and small tensors: splits are never written."""
 
     @staticmethod
     def forward(
@@ -189,56 +135,40 @@ class _ConvSplitAttention(torch.autograd.Function):
         bias: Tensor,
         conv: nn.Conv2d,
         norm: nn.BatchNorm2d,
-        radix: int,
-        attention: Attention,
+        attentions: Sequence[Attention],
         *parameters: Tensor,
     ) -> Tensor:
         geometry, prepared_weight = Geometry.of(conv), prepared(conv_weight)
         maps = convolve(x, prepared_weight, geometry)
-        images, width, pixels = maps.shape[0], maps.shape[1] // radix, maps.shape[2] * maps.shape[3]
-        statistics = _Statistics(maps, norm)
-        scale, shift = statistics.scale, statistics.shift
-        pooled = x.new_empty(images, width, 1, 1)
-        call("splits_pool", maps, scale, shift, pooled, images, pixels, radix, width)
-        weights = attention.compute_weights(pooled).contiguous()  # (N, radix * C', 1, 1)
+        numbers = _compute_norm(maps, norm)
+        weighted = weigh(maps, numbers, attentions)
+        width = attentions[0].width
         out = torch.empty_like(maps[:, :width], memory_format=torch.channels_last)
-        call("splits_combine", maps, scale, shift, weights, out, images, pixels, radix, width)
+        call("splits_combine", maps, numbers, weighted.weights, out, *_sizes(maps, width))
         kept = (conv_weight, prepared_weight)  # as in _ConvNorm
-        ctx.save_for_backward(x, *kept, maps, pooled, *statistics.tensors(), *parameters)
-        ctx.geometry, ctx.attention = geometry, attention
+        ctx.save_for_backward(x, *kept, maps, numbers, *parameters, *weighted.tensors())
+        ctx.geometry, ctx.attentions = geometry, attentions
         return out
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        x, _, conv_weight, maps, pooled, mean, rstd, scale, shift, *parameters = ctx.saved_tensors
+        x, _, conv_weight, maps, numbers, *tensors = ctx.saved_tensors
+        weighted = Weighted.of(tensors[len(ctx.needs_input_grad) - 7 :])
         dout = dout.contiguous(memory_format=torch.channels_last)
-        images, width, pixels = pooled.shape[0], pooled.shape[1], maps.shape[2] * maps.shape[3]
-        radix = maps.shape[1] // width
-        weights_gradient = x.new_empty(images, radix * width, 1, 1)
-        call("splits_weight_gradient", dout, maps, scale, shift, weights_gradient, images, pixels, radix, width)
-        # The attention, which has few numbers, is recomputed, so that no autograd graph of it has to be saved.
-        layers = (module for layer in ctx.attention.layers for module in layer.modules())
-        with torch.enable_grad(), no_statistics_updates(layers):
-            weights = ctx.attention.compute_weights(pooled.requires_grad_())
-        trainable = [parameter for parameter in parameters if parameter.requires_grad]
-        pooled_gradient, *gradients = torch.autograd.grad(weights, (pooled, *trainable), weights_gradient)
-        gradient_of = dict(zip(trainable, gradients, strict=True))
-        weights, pixel_gradient = weights.detach().contiguous(), pooled_gradient.contiguous().div_(pixels)
+        sizes = _sizes(maps, ctx.attentions[0].width)
+        sums = torch.empty_like(weighted.mask_sums)
+        call("splits_sums", dout, maps, numbers, sums, *sizes)
+        grads = weigh_backward(sums, numbers, weighted, ctx.attentions, sizes[1])
         gradient = _gradient_buffer(maps)
-        norm_grads = x.new_empty(2, radix * width)
-        scratch = x.new_empty(2 * (images + 1) * radix * width, dtype=torch.float64)
-        statistics, shape = (mean, rstd, scale, shift), (images, pixels, radix, width)
-        inputs = (dout, maps, weights, pixel_gradient, *statistics)
-        call("splits_backward", *inputs, gradient, *norm_grads, scratch, *shape)
+        norm_grads = x.new_empty(2, maps.shape[1])
+        inputs = (dout, maps, numbers, weighted.weights, grads.even, grads.norm_sums)
+        call("splits_backward", *inputs, gradient, *norm_grads, *sizes)
         conv_grads = convolve_backward(gradient, x, conv_weight, ctx.geometry, ctx.needs_input_grad)
-        return *conv_grads, *norm_grads, None, None, None, None, *map(gradient_of.get, parameters)
+        return *conv_grads, *norm_grads, None, None, None, *grads.parameters
 
 
-def call(name: str, *arguments: Tensor | float | None) -> None:
-    """Call a kernel with pointers to tensors' data, numbers, and torch's number of threads."""
-    kernels = library()
-    assert kernels is not None
-    c_arguments = [value.data_ptr() if isinstance(value, Tensor) else value for value in arguments]
-    if getattr(kernels, name)(*c_arguments, torch.get_num_threads()):
-        raise MemoryError(f"out of memory in {name}")
+def _sizes(maps: Tensor, width: int) -> tuple[int, int, int, int]:
+    """Return the numbers of images, of an image's pixels, of splits and of a split's channels."""
+    count, channels, height, breadth = maps.shape
+    return count, height * breadth, channels // width, width

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from designspace.models.blocks import Block
 from designspace.models.cpu import convolutions, kernels, passes
-from designspace.models.cpu.checks import Layer, ModuleSnapshot, allows_kernels
+from designspace.models.cpu.bottleneck import Parts, bottleneck
+from designspace.models.cpu.checks import AttentionLayers, Layer, ModuleSnapshot, allows_kernels
 from designspace.models.cpu.convolutions import Unit, has_kernel
+from designspace.models.cpu.splits import Attention
 from designspace.models.drop import DropPath
-from designspace.models.layers import ConvNorm
+from designspace.models.layers import ConvNorm, SqueezeExcitation
 from designspace.models.split_attention import SplitAttention
 
 
@@ -85,25 +87,48 @@ class LayerPlan:
         return passes.conv_norm(x, self._layer.conv, self._layer.norm, self._relu or relu, shortcut)
 
 
+class AttentionStep(NamedTuple):
+    """Split attention or squeeze-and-excitation: its layers, and the checks of them."""
+
+    attention: Attention
+    layers: AttentionLayers
+
+    @staticmethod
+    def of(module: nn.Module) -> AttentionStep | None:
+        """Return the step of a module; None if kernels cannot run it."""
+        parts = [plain_class(part) for part in module.children()]
+        if plain_class(module) is SplitAttention and "attention_weights" not in module.__dict__:
+            split_attention = cast(SplitAttention, module)
+            gate = nn.Softmax if split_attention.radix > 1 else nn.Sigmoid
+            expected = [ConvNorm, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, gate]
+            squeeze, norm, attend = split_attention.squeeze, split_attention.norm, split_attention.attend
+            splits = split_attention.radix
+        elif plain_class(module) is SqueezeExcitation:
+            excitation = cast(SqueezeExcitation, module)
+            expected = [nn.Conv2d, nn.ReLU, nn.Conv2d, nn.Sigmoid]
+            squeeze, norm, attend, splits = excitation.squeeze, None, excitation.excite, 1
+        else:
+            return None
+        layers = AttentionLayers.of(squeeze, norm, attend) if parts == expected else None
+        if layers is None or attend.out_channels != splits * squeeze.in_channels:
+            return None
+        return AttentionStep(Attention(squeeze, norm, attend, splits), layers)
+
+
 class AttentionPlan:
     """Split attention that never writes splits to memory."""
 
-    def __init__(self, module: SplitAttention, layer: Layer) -> None:
+    def __init__(self, module: SplitAttention, layer: Layer, step: AttentionStep) -> None:
         parts = (*module.children(), *module.splits.children())
-        self._module, self._layer, self._snapshot = module, layer, ModuleSnapshot(module, parts)
-        self._attention = passes.Attention(module.attention_weights, (module.squeeze, module.norm, module.attend))
+        self._layer, self._step, self._snapshot = layer, step, ModuleSnapshot(module, parts)
 
     @staticmethod
     def of(module: SplitAttention) -> AttentionPlan | None:
         """Plan a split attention; return None if kernels cannot run it."""
-        gate = nn.Softmax if module.radix > 1 else nn.Sigmoid
-        expected = [ConvNorm, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, gate]
-        if [plain_class(part) for part in module.children()] != expected or "attention_weights" in module.__dict__:
+        layer, step = _splits(module), AttentionStep.of(module)
+        if layer is None or step is None:
             return None
-        layer = _layer(module.splits)
-        if layer is None or not _has_relu(module.splits) or layer.conv.out_channels != module.width * module.radix:
-            return None
-        plan = AttentionPlan(module, layer)
+        plan = AttentionPlan(module, layer, step)
         return plan if plan._snapshot.is_unchanged() else None
 
     def applies(self, x: Tensor) -> bool:
@@ -112,22 +137,24 @@ class AttentionPlan:
             allows_kernels(x)
             and self._snapshot.is_unchanged()
             and self._layer.is_ready(gradients=torch.is_grad_enabled())
+            and self._step.layers.is_ready(count=len(x))
             and self._layer.output_shape(x) is not None
         )
 
     def run(self, x: Tensor) -> Tensor:
         """Run the module."""
-        layer = self._layer
-        return passes.conv_split_attention(x, layer.conv, layer.norm, self._module.radix, self._attention)
+        return passes.conv_splits(x, self._layer.conv, self._layer.norm, (self._step.attention,))
 
 
 class ChainPlan:
-    """A block 1x1, 3x3, 1x1 with its shortcut as one operation."""
+    """A block 1x1, 3x3, 1x1 with its attentions and its shortcut as one operation."""
 
-    def __init__(self, block: Block, layers: Sequence[Layer]) -> None:
+    def __init__(self, block: Block, layers: Sequence[Layer], steps: Sequence[AttentionStep]) -> None:
         self._layers = tuple(layers)
-        self._units = tuple(Unit(layer.conv, layer.norm) for layer in layers)
-        self._stride = max(unit.stride for unit in self._units)
+        self._attention_layers = tuple(step.layers for step in steps)
+        units = tuple(Unit(layer.conv, layer.norm) for layer in layers)
+        self._parts = Parts(units, tuple(step.attention for step in steps))
+        self._stride = max(unit.stride for unit in units)
         self._in_width = layers[0].conv.in_channels
         replaced = [module for module in block.modules() if module is not block]
         self._snapshot = ModuleSnapshot(block, replaced)
@@ -135,20 +162,12 @@ class ChainPlan:
     @staticmethod
     def of(block: Block, *, always: bool = False) -> ChainPlan | None:
         """Plan a block of the right kind if that is faster, or ``always``; return None otherwise."""
-        *parts, shortcut = (*block.transform.children(), block.shortcut)
-        if len(parts) != 3 or type(block.relu) is not nn.ReLU or not block.has_shortcut:
+        if type(block.relu) is not nn.ReLU or not block.has_shortcut or not kernels.has_convolutions():
             return None
-        projects = type(shortcut) is not nn.Identity
-        modules = [*parts, shortcut] if projects else parts
-        layers = [layer for layer in map(_layer, modules) if layer is not None]
-        if (
-            len(layers) < len(modules)
-            or [_has_relu(module) for module in modules] != [True, True, False, False][: len(modules)]
-        ):
+        parts = _chain_of(block)
+        if parts is None or not _is_chain(*parts) or not (always or is_chain_faster(parts[0][1].conv)):
             return None
-        if not _is_chain(layers) or not (always or is_chain_faster(layers[1].conv)) or not kernels.has_convolutions():
-            return None
-        plan = ChainPlan(block, layers)
+        plan = ChainPlan(block, *parts)
         return plan if plan._snapshot.is_unchanged() else None
 
     def applies(self, x: Tensor) -> bool:
@@ -160,11 +179,12 @@ class ChainPlan:
             and count * -(-height // self._stride) * -(-breadth // self._stride) > 1  # a single value has no variance
             and self._snapshot.is_unchanged()
             and all(layer.is_ready(gradients=gradients) for layer in self._layers)
+            and all(layers.is_ready(count=count) for layers in self._attention_layers)
         )
 
     def run(self, x: Tensor) -> Tensor:
         """Run the block."""
-        return convolutions.bottleneck(x, self._units)
+        return bottleneck(x, self._parts)
 
 
 class TailPlan:
@@ -226,9 +246,12 @@ class BlockPlan:
         return next((plan for plan in self.plans if plan.applies(x)), None)
 
 
-def _layer(module: nn.Module) -> Layer | None:
-    """Return the convolution and batch-norm of a `ConvNorm`; None if it is not one, or has other layers after them."""
-    if plain_class(module) is not ConvNorm:
+def _layer(module: nn.Module, *, relu: bool | None = None) -> Layer | None:
+    """Return the convolution and batch-norm of a `ConvNorm`, which has a ReLU, has none, or either.
+
+    None if the module is not one, or has other layers after them.
+    """
+    if plain_class(module) is not ConvNorm or relu not in (None, _has_relu(module)):
         return None
     parts = list(module.children())
     if [type(part) for part in parts] not in ([nn.Conv2d, nn.BatchNorm2d], [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]):
@@ -241,14 +264,56 @@ def _has_relu(module: nn.Module) -> bool:
     return len(list(module.children())) == 3
 
 
-def _is_chain(layers: Sequence[Layer]) -> bool:
+def _splits(module: SplitAttention) -> Layer | None:
+    """Return the convolution of a split attention and its batch-norm; None if kernels cannot run them."""
+    layer = _layer(module.splits, relu=True)
+    return layer if layer is not None and layer.conv.out_channels == module.width * module.radix else None
+
+
+def _chain_of(block: Block) -> tuple[list[Layer], list[AttentionStep]] | None:
+    """Return the convolutions of a bottleneck block, its shortcut's last, and its attentions.
+
+    None if the block has other parts, or kernels cannot run them.
+    """
+    if len(block.transform) < 3:
+        return None
+    reduce, spatial, *attentions, expand = block.transform.children()
+    if is_split := plain_class(spatial) is SplitAttention:
+        attentions = [spatial, *attentions]
+    spatial_layer = _splits(cast(SplitAttention, spatial)) if is_split else _layer(spatial, relu=True)
+    last = (_layer(module, relu=False) for module in (expand, *_projection(block.shortcut)))
+    layers = [_layer(reduce, relu=True), spatial_layer, *last]
+    steps = [AttentionStep.of(module) for module in attentions]
+    if None in layers or None in steps or len(steps) > 2:
+        return None
+    return cast(list[Layer], layers), cast(list[AttentionStep], steps)
+
+
+def _projection(shortcut: nn.Module) -> list[nn.Module]:
+    """Return the layer of a shortcut, if it has one; average-pool shortcuts have no pool if their stride is 1."""
+    if type(shortcut) is nn.Identity:
+        return []
+    parts = list(shortcut.children())
+    pools = type(shortcut) is nn.Sequential and len(parts) == 2 and type(parts[0]) is nn.Identity
+    return [parts[1] if pools else shortcut]
+
+
+def _is_chain(layers: Sequence[Layer], steps: Sequence[AttentionStep]) -> bool:
     """Return whether kernels can run these layers as a chain; a fourth layer is the shortcut."""
     convs = [layer.conv for layer in layers]
     if not all(has_kernel(conv) for conv in convs) or [conv.kernel_size[0] for conv in convs[:3]] != [1, 3, 1]:
         return False
     reduce, spatial, expand = convs[:3]
     stride = reduce.stride[0] * spatial.stride[0] * expand.stride[0]
-    layers_fit = reduce.out_channels == spatial.in_channels and spatial.out_channels == expand.in_channels
+    splits = steps[0].attention.splits if steps else 1
+    layers_fit = reduce.out_channels == spatial.in_channels and spatial.out_channels == splits * expand.in_channels
+    attentions_fit = all(step.attention.width == expand.in_channels for step in steps)
+    if (
+        not attentions_fit
+        or (steps and expand.stride[0] > 1)
+        or [step.attention.splits for step in steps[1:]] not in ([], [1])
+    ):
+        return False
     if len(convs) == 3:
         return layers_fit and stride == 1 and expand.out_channels == reduce.in_channels
     shortcut = convs[3]

@@ -1,7 +1,8 @@
 """Compiled kernels for CPUs: C files that the machine's C compiler builds when they are first needed.
 
 `norm.c` has batch-norm with the operations after it; `pointwise.c` and `spatial.c` have 1x1 and 3x3 convolutions with
-their batch-norms; `inference.c` runs a whole block in evaluation mode.
+their batch-norms; `splits.c` has split attention and squeeze-and-excitation; `inference.c` runs a whole block in
+evaluation mode.
 
 Everything works without the kernels, but with more passes over memory (see `designspace.models.cpu.modules`). Set
 ``DESIGNSPACE_KERNELS=0`` to disable them.
@@ -23,7 +24,7 @@ KEPT_BYTES = 1 << 30
 LARGEST_KEPT_BYTES = 32 << 20
 """Largest block that is kept, in bytes; glibc allows no more, and returns larger ones at once."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("norm", "pointwise", "spatial", "inference")]
+_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("norm", "pointwise", "spatial", "splits", "inference")]
 # The OpenMP runtime is not linked: its symbols are found in the one that torch has loaded. A second runtime would have
 # its own threads, which wait in busy loops on the cores that torch's threads need.
 _COMPILE: tuple[str, ...] = (
@@ -38,17 +39,21 @@ if platform.machine() in ("x86_64", "AMD64"):
     _COMPILE = (*_COMPILE, "-mprefer-vector-width=512")  # by default compilers avoid the widest vectors
 _KINDS = {"*": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
 _SIGNATURES = {
-    "norm_statistics": "*nn***n",
-    "norm_forward": "*****nnnn",
-    "norm_backward": "************nnnn",
+    "norm_statistics": "*nn*****ddn**n",
+    "norm_forward": "****nnnn",
+    "norm_backward": "*********nnnn",
     "splits_pool": "****nnnnn",
-    "splits_combine": "*****nnnnn",
-    "splits_weight_gradient": "*****nnnnn",
-    "splits_backward": "************nnnnn",
-    "pointwise_forward": "***nn*nnnnnnnn*****ddn*n",
-    "pointwise_backward": "*********nn***n*nnnnnnnnn",
+    "splits_combine": "****nnnnn",
+    "splits_sums": "****nnnnn",
+    "splits_weights_gradient": "***nnn",
+    "splits_norm_sums": "*****nnnn",
+    "splits_backward": "*********nnnnn",
+    "attention_forward": "*****nn",
+    "attention_backward": "*************nn",
+    "pointwise_forward": "***n*nn*nnnnnnnn*****ddn*n",
+    "pointwise_backward": "*********n*nn***n**nnnnnnnnn",
     "spatial_forward": "***nnn*nnnnnnn*****ddn*n",
-    "spatial_backward": "*********nnn***nnnnnnnn",
+    "spatial_backward": "******n*****nnn***nnnnnnnn",
     "join_forward": "****n*nnn",
     "join_backward": "*********nnn",
     "chain_inference": "*nnnnnn*n*n",

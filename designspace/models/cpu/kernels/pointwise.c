@@ -25,9 +25,29 @@ INLINE whole source(whole row, Places p) {
   return (image * p.in_height + rest / p.out_width * p.stride) * p.in_width + rest % p.out_width * p.stride;
 }
 
+/* Read a tile of a map that has splits: `count` rows of `pitch` floats. */
+static void fetch_splits(const float *x, Norm norm, Splits splits, const whole *pixel, whole count, whole width,
+                         whole pitch, float *tile) {
+  const whole row = splits.count * width;
+  const float *weights[TILE];
+  for (whole i = 0; i < count; i++) weights[i] = splits.weights + pixel[i] / splits.pixels * row;
+  for (whole c = 0; c < width; c += LANES)
+    for (whole r = 0, j = c; r < splits.count; r++, j += width) {
+      const whole part = smaller(LANES, width - c);
+      const vec scale = load_part(norm.scale + j, part), shift = load_part(norm.shift + j, part);
+      for (whole i = 0; i < count; i++) {
+        float *to = tile + i * pitch + c;
+        const vec split = positive(load_part(x + pixel[i] * row + j, part) * scale + shift);
+        store(to, (r ? load(to) : (vec){}) + split * load_part(weights[i] + j, part));
+      }
+    }
+}
+
 /* Read a tile of the convolution's input: `count` rows of `pitch` floats, and 0 up to TILE rows. */
-static void fetch(const float *x, Norm norm, const whole *pixel, whole count, whole width, whole pitch, float *tile) {
-  for (whole c = 0; c < width; c += LANES) {
+static void fetch(const float *x, Norm norm, Splits splits, const whole *pixel, whole count, whole width, whole pitch,
+                  float *tile) {
+  if (splits.weights) fetch_splits(x, norm, splits, pixel, count, width, pitch, tile);
+  for (whole c = 0; c < (splits.weights ? 0 : width); c += LANES) {
     const whole part = smaller(LANES, width - c);
     if (norm.scale) {
       const vec scale = load_part(norm.scale + c, part), shift = load_part(norm.shift + c, part);
@@ -44,13 +64,14 @@ static void fetch(const float *x, Norm norm, const whole *pixel, whole count, wh
 }
 
 /* y (rows, width) = the convolution of x; also the rows of the batch-norm after it. Returns 0, or 1 without memory. */
-int pointwise_forward(const float *x, const float *x_norm, const float *w, whole w_out, whole w_in, float *y, whole rows,
-                      whole in_width, whole width, whole out_height, whole out_width, whole in_height,
-                      whole in_width_pixels, whole stride, const float *weight, const float *bias, float *running_mean,
-                      float *running_var, int64_t *batches, double eps, double momentum, whole training,
-                      float *norm_rows, whole threads) {
+int pointwise_forward(const float *x, const float *x_norm, const float *split_weights, whole split_count, const float *w,
+                      whole w_out, whole w_in, float *y, whole rows, whole in_width, whole width, whole out_height,
+                      whole out_width, whole in_height, whole in_width_pixels, whole stride, const float *weight,
+                      const float *bias, float *running_mean, float *running_var, int64_t *batches, double eps,
+                      double momentum, whole training, float *norm_rows, whole threads) {
   const Places places = {out_height, out_width, in_height, in_width_pixels, stride};
-  const Norm norm = norm_of(x_norm, in_width);
+  const Norm norm = norm_of(x_norm, split_count * in_width);
+  const Splits splits = {split_weights, split_count, in_height * in_width_pixels};
   const whole vecs = parts(width, LANES), pitch = parts(in_width, LANES) * LANES, tiles = parts(rows, TILE);
   float *panels = alloc(parts(width, PAIR) * in_width * PAIR);
   double *sums = calloc(2 * BLOCKS * width, sizeof(double));
@@ -71,7 +92,7 @@ int pointwise_forward(const float *x, const float *x_norm, const float *w, whole
     for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
       const whole row = tile * TILE, count = smaller(TILE, rows - row);
       for (whole i = 0; i < count; i++) pixel[i] = source(row + i, places);
-      fetch(x, norm, pixel, count, in_width, pitch, in);
+      fetch(x, norm, splits, pixel, count, in_width, pitch, in);
       const Factors factors = {in, place, &none, 1, panels, &none, in_width, 1, in_width, in_width};
       product(&factors, count, vecs, out, vecs * LANES, 0);
       emit(out, vecs * LANES, count, slice, vecs, y + row * width, width, block_sums);
@@ -86,19 +107,41 @@ int pointwise_forward(const float *x, const float *x_norm, const float *w, whole
   return failed;
 }
 
+/* Write a tile of gradients, from `row` on, to the map dx, and add its sums with each split's mask to those of the
+ * images. */
+static void pass_to_splits(const float *tile, whole tile_row, whole row, whole count, const float *x, Norm norm,
+                           Splits splits, float *dx, whole width, float *mask_sums) {
+  const whole x_row = splits.count * width;
+  for (whole c = 0; c < width; c += LANES)
+    for (whole i = 0; i < count; i++)
+      store_part(dx + (row + i) * width + c, load(tile + i * tile_row + c), smaller(LANES, width - c));
+  for (whole i = 0, end; i < count; i = end) {
+    const whole image = (row + i) / splits.pixels;
+    end = smaller(count, (image + 1) * splits.pixels - row);
+    masked_sums(tile + i * tile_row, tile_row, x + (row + i) * x_row, norm, end - i, splits.count, width,
+                mask_sums + image * 2 * x_row);
+  }
+}
+
 /* Compute the gradients of x, of the convolution's weights and of the batch-norm's from dz, that of its output.
  *
  * `sums` are those of dz and of dz * (y - mean). If x has its own batch-norm, dx is the gradient of that one's output,
- * and `x_sums` are its sums; otherwise dx is the gradient of x, plus `added`, or plus its old value if `keeps`. */
+ * and `x_sums` are its sums; otherwise dx is the gradient of x, plus `added`, or plus its old value if `keeps`. If x has
+ * splits, dx is the gradient of their weighted sum, and `mask_sums` (images, 2, channels of x) are its sums with each
+ * split's mask (see `masked_sums`); the stride is 1. */
 int pointwise_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
-                       float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out,
-                       whole w_in, float *dw, float *dx, const float *added, whole keeps, double *x_sums, whole rows,
-                       whole in_width, whole width, whole out_height, whole out_width, whole in_height,
-                       whole in_width_pixels, whole stride, whole threads) {
+                       float *bias_gradient, const float *x, const float *x_norm, const float *split_weights,
+                       whole split_count, const float *w, whole w_out, whole w_in, float *dw, float *dx,
+                       const float *added, whole keeps, double *x_sums, float *mask_sums, whole rows, whole in_width,
+                       whole width, whole out_height, whole out_width, whole in_height, whole in_width_pixels,
+                       whole stride, whole threads) {
   const Places places = {out_height, out_width, in_height, in_width_pixels, stride};
-  const Norm norm = norm_of(x_norm, in_width), own = norm_of(y_norm, width);
+  const Norm norm = norm_of(x_norm, split_count * in_width), own = norm_of(y_norm, width);
+  const Splits splits = {split_weights, split_count, in_height * in_width_pixels};
   const whole vecs = parts(width, LANES), in_vecs = parts(in_width, LANES), pitch = in_vecs * LANES;
-  const whole panels_out = parts(width, PAIR), padded = parts(in_width, ROWS) * ROWS, tiles = parts(rows, TILE);
+  const whole panels_out = parts(width, PAIR), padded = parts(in_width, ROWS) * ROWS;
+  /* Blocks consist of whole images if there are sums for each image. */
+  const whole unit = mask_sums ? splits.pixels : TILE, units = parts(rows, unit);
   const whole of_weight = padded * vecs * LANES;
   float *panels = alloc(parts(in_width, PAIR) * width * PAIR), *slopes = alloc(2 * width);
   float *weights = alloc(BLOCKS * of_weight);
@@ -109,6 +152,7 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
   whole *channel = at, *panel_at = at + padded, *panel_row = panel_at + panels_out;
   if (!failed) {
     memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
+    if (mask_sums) memset(mask_sums, 0, sizeof(float) * units * 2 * split_count * in_width);
     if (dx) pack(w, w_out, w_in, width, in_width, panels);
     slices(slice, 1, in_width);
     norm_coefficients(sums, sums + width, own.mean, own.rstd, own.scale, rows, width, slopes, slopes + width,
@@ -126,17 +170,18 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
     const whole none = 0;
     for (whole i = 0; i < TILE; i++) place[i] = i * PAIR;
     const Sums block_sums = {of_x + 2 * block * in_width, of_x + (2 * block + 1) * in_width};
-    for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
-      const whole row = tile * TILE, count = smaller(TILE, rows - row);
+    const whole end = smaller(rows, (block + 1) * units / BLOCKS * unit);
+    for (whole row = block * units / BLOCKS * unit; row < end; row += TILE) {
+      const whole count = smaller(TILE, end - row);
       for (whole i = 0; i < count; i++) pixel[i] = source(row + i, places);
-      fetch(x, norm, pixel, count, in_width, pitch, in);
+      fetch(x, norm, splits, pixel, count, in_width, pitch, in);
       for (whole v = 0; v < vecs; v++) {
         const whole c = v * LANES, part = smaller(LANES, width - c);
         float *to = dy + v / 2 * TILE * PAIR + v % 2 * LANES;
         const Gradient of = gradient_of(through, c, part);
         const float *dz_here = dz + row * width + c, *y_here = y + row * width + c;
         for (whole i = 0; i < count; i++, dz_here += width, y_here += width) {
-          store(to + i * PAIR, gradient(of, dz_here, y_here, part));
+          store(to + i * PAIR, gradient(of, load_part(dz_here, part), load_part(y_here, part)));
           if (v % LINE_VECS == 0) prefetch(dz_here + TILE * width), prefetch(y_here + TILE * width);
         }
       }
@@ -146,7 +191,8 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
       const Factors to_input = {dy,    place,      panel_at, 1, panels, panel_row,
                                 width, panels_out, PAIR,     width - (panels_out - 1) * PAIR};
       product(&to_input, count, in_vecs, din, pitch, 0);
-      pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, block_sums);
+      if (mask_sums) pass_to_splits(din, pitch, row, count, x, norm, splits, dx, in_width, mask_sums);
+      else pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, block_sums);
     }
     free(in); free(dy); free(din);
   }

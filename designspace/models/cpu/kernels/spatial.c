@@ -121,10 +121,36 @@ static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
   return number;
 }
 
+/* One vector of channels of an image's outputs: the gradient dz and the map y, each with the floats of its row. */
+typedef struct {
+  const float *dz;
+  whole dz_row;
+  const float *y;
+  whole row, pixels;
+  int first_of_line; /* whether it begins a cache line */
+} Outputs;
+
+/* Compute the gradients of outputs from those after their batch-norm, or of the sum of splits, and write them to an image
+ * with border, and to a panel unless `line` is NULL. */
+INLINE void read_gradients(Outputs from, Gradient of, const Split *split, whole count, const whole *place, float *image,
+                           float *line) {
+  const float *dz = from.dz, *y = from.y;
+  for (whole p = 0; p < from.pixels; p++, dz += from.dz_row, y += from.row) {
+    const vec raw = load_part(y, count);
+    vec value = load_part(dz, count);
+    if (split) value = split_gradient(*split, value, raw);
+    value = gradient(of, value, raw);
+    if (from.first_of_line) prefetch(dz + from.pixels * from.dz_row), prefetch(y + from.pixels * from.row);
+    store_part(image + place[p], value, count);
+    if (line) store(line + p * PAIR, value);
+  }
+}
+
 /* Compute the gradients of x, of the convolution's weights and of the batch-norm's from dz, that of its output; like
- * pointwise_backward. dx may be NULL. */
-int spatial_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
-                     float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out, whole w_in,
+ * pointwise_backward. dx may be NULL. If the output has splits, dz is the gradient of their weighted sum, and `even`
+ * (images, channels) what each pixel gets from the gradient of the splits' means. */
+int spatial_backward(const float *dz, const float *y, const float *y_norm, const double *sums, const float *split_weights,
+                     const float *even, whole split_count, float *weight_gradient, float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out, whole w_in,
                      whole w_tap, float *dw, float *dx, double *x_sums, whole images, whole in_height, whole in_width,
                      whole in_channels, whole channels, whole groups, whole stride, whole threads) {
   const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
@@ -134,21 +160,23 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * padded * group_row;
   const whole size = packed_floats(&s, 1) / groups, panels = parts(s.group_out, PAIR);
   const whole padded_groups = s.narrow ? 1 : groups; /* groups that are padded to whole vectors */
+  const whole vecs_of_group = s.vecs / padded_groups, dz_width = channels / split_count;
   float *packed = alloc(packed_floats(&s, 1)), *slopes = alloc(2 * channels), *weights = alloc(BLOCKS * of_weight);
   double *of_x = calloc(2 * BLOCKS * in_channels, sizeof(double));
-  Slice *slice = malloc(sizeof(Slice) * (s.in_vecs + s.vecs)), *out_slice = slice + s.in_vecs;
+  Slice *slice = malloc(sizeof(Slice) * (s.in_vecs + s.vecs + split_count)), *out_slice = slice + s.in_vecs;
   whole *tables = malloc(sizeof(whole) * (2 * (s.pixels + ROWS) + 2 * (s.in_pixels + 4 * ROWS) + padded + s.height * 2));
   int failed = !packed || !slopes || !weights || !of_x || !slice || !tables;
   whole *place = tables, *dy_place = place + s.pixels + ROWS, *pixel = dy_place + s.pixels + ROWS;
   whole *class_place = pixel + s.in_pixels + 4 * ROWS, *window = class_place + s.in_pixels + 4 * ROWS;
   whole *line_at = window + padded, *line_row = line_at + s.height;
-  whole at[TAPS], number = 0;
+  whole at[TAPS], number = 0, out_vecs = 0;
   Class class[4];
   if (!failed) {
     memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
     pack_weights(&s, w, (Strides){w_out, w_in, w_tap}, 1, packed);
     slices(slice, padded_groups, in_channels / padded_groups);
-    slices(out_slice, padded_groups, channels / padded_groups);
+    const whole out_parts = s.narrow ? split_count : groups; /* no vector has channels of two splits */
+    out_vecs = slices(out_slice, out_parts, channels / out_parts);
     windows(&s, place, at);
     number = classes(&s, class, pixel, class_place);
     norm_coefficients(sums, sums + channels, own.mean, own.rstd, own.scale, images * s.pixels, channels, slopes,
@@ -176,20 +204,18 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
     float *dw_here = weights + block * of_weight;
     for (whole n = block * images / BLOCKS; n < (block + 1) * images / BLOCKS; n++) {
       fill(&s, x + n * s.in_pixels * in_channels, norm, in);
-      for (whole v = 0; v < s.vecs; v++) {
+      for (whole v = 0; v < out_vecs; v++) {
         const Slice k = out_slice[v];
+        const whole in_group = v % vecs_of_group, panel = v / vecs_of_group * panels + in_group / 2;
+        const Outputs from = {dz + n * s.pixels * dz_width + k.from % dz_width, dz_width,
+                              y + n * s.pixels * channels + k.from, channels, s.pixels, v % LINE_VECS == 0};
         const Gradient of = gradient_of(through, k.from, k.count);
-        const float *dz_here = dz + n * s.pixels * channels + k.from, *y_here = y + n * s.pixels * channels + k.from;
-        const whole in_group = v % (s.vecs / padded_groups);
-        float *line = lines + (v / (s.vecs / padded_groups) * panels + in_group / 2) * s.pixels * PAIR + in_group % 2 * LANES;
-        for (whole p = 0; p < s.pixels; p++) {
-          const vec value = gradient(of, dz_here + p * channels, y_here + p * channels, k.count);
-          if (v % LINE_VECS == 0) {
-            prefetch(dz_here + (s.pixels + p) * channels);
-            prefetch(y_here + (s.pixels + p) * channels);
-          }
-          store_part(dy + dy_place[p] + k.from, value, k.count);
-          if (!s.narrow) store(line + p * PAIR, value);
+        float *to = dy + k.from, *line = s.narrow ? NULL : lines + panel * s.pixels * PAIR + in_group % 2 * LANES;
+        if (split_weights) {
+          const Split split = split_of(own, split_weights + n * channels, even + n * channels, k.from, k.count);
+          read_gradients(from, of, &split, k.count, dy_place, to, line);
+        } else {
+          read_gradients(from, of, NULL, k.count, dy_place, to, line);
         }
       }
       if (s.narrow) narrow_weights(in, place, at, dy, dy_place, s.pixels, dw_here, s.row, s.group_in);

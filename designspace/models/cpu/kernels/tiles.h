@@ -84,32 +84,39 @@ typedef struct {
   float *rows;
 } Learned;
 
+/* Update the running statistics of channel c from its mean and variance over `count` pixels. */
+INLINE void update(Learned norm, whole c, whole count, double mean, double variance) {
+  norm.running_mean[c] += (float)(norm.momentum * (mean - norm.running_mean[c]));
+  norm.running_var[c] += (float)(norm.momentum * (variance * count / (count - 1) - norm.running_var[c]));
+}
+
+/* Compute channel c of a batch-norm's rows. */
+INLINE void compute_rows(Learned norm, whole c, whole width, double mean, double variance) {
+  const double inverse = 1 / sqrt(variance + norm.eps), factor = norm.weight[c] * inverse;
+  norm.rows[c] = (float)mean;
+  norm.rows[width + c] = (float)inverse;
+  norm.rows[2 * width + c] = (float)factor;
+  norm.rows[3 * width + c] = (float)(norm.bias[c] - mean * factor);
+}
+
 /* Compute a batch-norm's rows from the blocks' sums, and update the running statistics. In evaluation mode the rows
  * follow from the running statistics. */
 static void finish(const double *sums, whole blocks, whole count, whole width, Learned norm) {
-  float *mean = norm.rows, *rstd = mean + width, *scale = rstd + width, *shift = scale + width;
   for (whole c = 0; c < width; c++) {
-    double centre, spread;
-    if (norm.training) {
-      double sum = 0, square = 0;
-      for (whole b = 0; b < blocks; b++) {
-        sum += sums[2 * b * width + c];
-        square += sums[(2 * b + 1) * width + c];
-      }
-      centre = sum / count;
-      spread = square / count - centre * centre;
-      if (spread < 0) spread = 0; /* NaN stays NaN */
-      norm.running_mean[c] += (float)(norm.momentum * (centre - norm.running_mean[c]));
-      norm.running_var[c] += (float)(norm.momentum * (spread * count / (count - 1) - norm.running_var[c]));
-    } else {
-      centre = norm.running_mean[c];
-      spread = norm.running_var[c];
+    if (!norm.training) {
+      compute_rows(norm, c, width, norm.running_mean[c], norm.running_var[c]);
+      continue;
     }
-    const double inverse = 1 / sqrt(spread + norm.eps), factor = norm.weight[c] * inverse;
-    mean[c] = (float)centre;
-    rstd[c] = (float)inverse;
-    scale[c] = (float)factor;
-    shift[c] = (float)(norm.bias[c] - centre * factor);
+    double sum = 0, square = 0;
+    for (whole b = 0; b < blocks; b++) {
+      sum += sums[2 * b * width + c];
+      square += sums[(2 * b + 1) * width + c];
+    }
+    const double mean = sum / count;
+    double variance = square / count - mean * mean;
+    if (variance < 0) variance = 0; /* NaN stays NaN */
+    update(norm, c, count, mean, variance);
+    compute_rows(norm, c, width, mean, variance);
   }
   if (norm.training && norm.batches) ++*norm.batches;
 }
@@ -129,9 +136,7 @@ INLINE Gradient gradient_of(Slopes slopes, whole c, whole count) {
                     load_part(slopes.offset + c, count)};
 }
 
-INLINE vec gradient(Gradient of, const float *dz, const float *y, whole count) {
-  return of.scale * load_part(dz, count) + of.slope * load_part(y, count) + of.offset;
-}
+INLINE vec gradient(Gradient of, vec dz, vec y) { return of.scale * dz + of.slope * y + of.offset; }
 
 /* Pass a tile of gradients through the ReLU and write it to the map `dx`; add the sums that the batch-norm before it
  * needs. If the convolution's input had no batch-norm, `added` is added instead, and with `keeps` the old value of dx.
@@ -168,6 +173,59 @@ static void pass_on(const float *tile, whole tile_row, whole count, const whole 
       sums.square[s.from + l] += moments[l];
     }
   }
+}
+
+/* A map's splits: the sum of `count` parts of its channels, each after batch-norm and ReLU, weighted by image and
+ * channel. `weights` (images, count * width) is NULL if the map has none. */
+typedef struct {
+  const float *weights;
+  whole count, pixels; /* of an image */
+} Splits;
+
+/* Add sums over `count` pixels of an image to `sums` (2, splits * width): those of dz, the gradient where x is positive
+ * after batch-norm, and of dz * (x - mean). Rows of the gradient have `gradient_row` floats; NULL is 1 everywhere. */
+static void masked_sums(const float *gradient, whole gradient_row, const float *x, Norm norm, whole count, whole splits,
+                        whole width, float *sums) {
+  const whole row = splits * width;
+  for (whole r = 0; r < splits; r++)
+    for (whole c = 0; c < width; c += LANES) {
+      const whole part = smaller(LANES, width - c), j = r * width + c;
+      const vec scale = load_part(norm.scale + j, part), shift = load_part(norm.shift + j, part);
+      const vec mean = load_part(norm.mean + j, part);
+      vec sum[4] = {}, moment[4] = {};
+      FOUR_AT_A_TIME(i, u, count, {
+        const vec value = load_part(x + i * row + j, part);
+        const vec factor = gradient ? load_part(gradient + i * gradient_row + c, part) : all(1);
+        const vec dz = where_positive(value * scale + shift, factor);
+        sum[u] += dz;
+        moment[u] += dz * (value - mean);
+      });
+      float *to = sums + j;
+      store_part(to, load_part(to, part) + ((sum[0] + sum[1]) + (sum[2] + sum[3])), part);
+      to += row;
+      store_part(to, load_part(to, part) + ((moment[0] + moment[1]) + (moment[2] + moment[3])), part);
+    }
+}
+
+/* The sum of relu(x * scale + shift), times the gradient, from the two sums of channel j. */
+INLINE float sum_of_split(Norm norm, whole j, const float *sums, whole row) {
+  const double at_mean = norm.shift[j] + (double)norm.scale[j] * norm.mean[j];
+  return (float)((double)norm.scale[j] * sums[row + j] + at_mean * sums[j]);
+}
+
+/* The numbers that the gradient of a split's batch-norm needs, for one vector of channels: its scale and shift, its
+ * weight, and the gradient of the means, which each pixel gets. */
+typedef struct {
+  vec scale, shift, weight, even;
+} Split;
+
+INLINE Split split_of(Norm norm, const float *weights, const float *even, whole j, whole count) {
+  return (Split){load_part(norm.scale + j, count), load_part(norm.shift + j, count), load_part(weights + j, count),
+                 load_part(even + j, count)};
+}
+
+INLINE vec split_gradient(Split of, vec dout, vec x) {
+  return where_positive(x * of.scale + of.shift, dout * of.weight + of.even);
 }
 
 /* Add the sums of all blocks to those of the first. */
